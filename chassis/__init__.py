@@ -1,0 +1,1 @@
+"""What any gRPC service drives on: no word of tickets or scans stands in here."""

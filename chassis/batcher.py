@@ -1,0 +1,110 @@
+"""Gathers requests while the batch before them is being committed.
+
+No timer: an idle batcher answers the first request at once, and under load a batch grows to whatever arrived during one
+commit. Lingering for a fuller batch gained nothing when tried.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from prometheus_client import Gauge, Histogram
+
+from chassis.failures import Failure, overloaded
+
+log = logging.getLogger(__name__)
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+BATCH_SIZE = Histogram(
+    "batch_size", "Requests in a batch.", ["batcher"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+)
+WAITING = Gauge("batch_waiting", "Requests waiting for a batch.", ["batcher"])
+
+Process = Callable[[Sequence[Request]], Awaitable[Sequence[Answer | Failure]]]
+
+
+class Batcher(Generic[Request, Answer]):
+    """Runs `process` on one batch at a time.
+
+    Args:
+        name: for metrics and logs.
+        process: answers a batch, in order; a Failure among the answers is raised to that caller alone. What it raises
+            as a Failure goes to every caller; after any other exception each request is tried alone, so that a
+            poisoned one fails by itself.
+        most: requests in one batch.
+        most_waiting: requests that may wait; the next one is OVERLOADED.
+    """
+
+    def __init__(self, name: str, process: Process[Request, Answer], *, most: int, most_waiting: int) -> None:
+        self._name = name
+        self._process = process
+        self._most = most
+        self._most_waiting = most_waiting
+        self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._size = BATCH_SIZE.labels(name)
+        WAITING.labels(name).set_function(self._waiting.__len__)
+
+    async def submit(self, request: Request) -> Answer:
+        """Return the answer to `request` once its batch is through.
+
+        A caller that is cancelled meanwhile is skipped if its batch has not begun; one that has begun is finished.
+
+        Raises:
+            Failure: OVERLOADED where too many wait, or what `process` answered.
+        """
+        if len(self._waiting) >= self._most_waiting:
+            raise overloaded(self._name)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, answer))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(), name=f"batcher {self._name}")
+        return await answer
+
+    async def close(self) -> None:
+        """Finish what waits."""
+        while self._worker is not None:
+            await self._worker
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                # A caller that gave up has a future that is done; a batch that waited for one hung.
+                batch: list[tuple[Request, asyncio.Future[Answer]]] = []
+                while self._waiting and len(batch) < self._most:
+                    entry = self._waiting.popleft()
+                    if not entry[1].done():
+                        batch.append(entry)
+                if batch:
+                    await self._run(batch)
+        finally:
+            self._worker = None
+
+    async def _run(self, batch: list[tuple[Request, asyncio.Future[Answer]]]) -> None:
+        self._size.observe(len(batch))
+        try:
+            answers = await self._process([request for request, _ in batch])
+        except Failure as failure:
+            answers = [failure] * len(batch)
+        except Exception as error:
+            if len(batch) > 1:
+                log.exception("a batch failed; its requests are tried one by one", extra={"batcher": self._name})
+                for entry in batch:
+                    await self._run([entry])
+                return
+            _answer(batch[0][1], error)
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            _answer(future, answer)
+
+
+def _answer(future: "asyncio.Future[Answer]", answer: Answer | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -1,0 +1,219 @@
+"""What happens around every call: request id, authentication, policy, limits, errors, log and metrics, in one place.
+
+An interceptor that wraps a streaming handler without iterating it lets errors escape as UNKNOWN; hence the two shapes
+of wrapper below, one that awaits and one that iterates.
+"""
+
+# grpcio's types are generic to the type checker alone.
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from prometheus_client import Counter, Gauge, Histogram
+
+from chassis.authentication import Authenticator, Caller, Role
+from chassis.failures import FORBIDDEN, OVERLOADED, Failure, invalid, overloaded
+from chassis.ids import new_id
+from chassis.logs import REQUEST_ID
+from chassis.statuses import Catalogue, internal_status
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID_KEY: Final = "x-request-id"
+_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:/+=@-]{1,64}")
+
+CALLS = Counter("grpc_server_calls_total", "Calls answered.", ["method", "code"])
+SECONDS = Histogram("grpc_server_seconds", "Time from a call's arrival to its answer, or a stream's end.", ["method"])
+UNDER_WAY = Gauge("grpc_server_calls_under_way", "Unary calls being worked on.")
+
+# In place of a message whose bytes are not of its type: invalid UTF-8, truncated, garbage.
+MALFORMED: Final = object()
+
+# Answered by grpcio's own servicers, under any load and to anyone: load balancers ask for health, ops tools for the
+# schema, which is no secret.
+INFRASTRUCTURE: Final = ("/grpc.health.v1.", "/grpc.reflection.v1.", "/grpc.reflection.v1alpha.")
+
+# The roles of a method that needs no credential.
+PUBLIC: Final = frozenset[Role]()
+Policy = Mapping[str, frozenset[Role]]
+
+_CALLER: ContextVar[Caller] = ContextVar("caller")
+
+
+def current_caller() -> Caller:
+    """Return who made the call that is being worked on.
+
+    Raises:
+        LookupError: outside a call, or in a public one.
+    """
+    return _CALLER.get()
+
+
+@dataclass(slots=True)
+class Limit:
+    """How many unary calls may be worked on at once; the next one is refused, not queued."""
+
+    most: int
+    under_way: int = 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one place, or raise OVERLOADED."""
+        if self.under_way >= self.most:
+            raise overloaded("calls")
+        self.under_way += 1
+        UNDER_WAY.set(self.under_way)
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+            UNDER_WAY.set(self.under_way)
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler; streaming ones are to be async generators.
+
+    Args:
+        authenticator: says who calls.
+        policy: the roles of every method by its full name; one that it does not name is denied. PUBLIC needs no
+            credential.
+        catalogue: the service's reasons.
+        limit: on unary calls; streams have limits of their own, by message.
+    """
+
+    def __init__(self, authenticator: Authenticator, policy: Policy, catalogue: Catalogue, limit: Limit) -> None:
+        self._authenticator = authenticator
+        self._policy = policy
+        self._catalogue = catalogue
+        self._limit = limit
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return the handler of the call, wrapped."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(INFRASTRUCTURE):
+            return handler
+        metadata = handler_call_details.invocation_metadata or ()
+        codec = _codec(handler)
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(self._awaited(handler.unary_unary, method, metadata), *codec)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(self._iterated(handler.unary_stream, method, metadata), *codec)
+        return grpc.stream_stream_rpc_method_handler(self._iterated(handler.stream_stream, method, metadata), *codec)
+
+    def _awaited(self, behaviour: Any, method: str, metadata: Any) -> Any:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async with _Answer(method, context, self._catalogue):
+                self._admit(method, metadata)
+                _check_form(request)
+                with self._limit.place():
+                    return await behaviour(request, context)
+
+        return call
+
+    def _iterated(self, behaviour: Any, method: str, metadata: Any) -> Any:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            async with _Answer(method, context, self._catalogue):
+                self._admit(method, metadata)
+                _check_form(request)
+                # Closed here and not by the garbage collector, so that a stream's own `finally` runs at once.
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        yield response
+
+        return call
+
+    def _admit(self, method: str, metadata: Any) -> None:
+        REQUEST_ID.set(_request_id(metadata))
+        roles = self._policy.get(method)
+        if roles is not None and not roles:
+            return
+        caller = self._authenticator.authenticate(metadata)
+        if roles is None or not caller.is_any(*roles):
+            role = ",".join(sorted(caller.roles))
+            raise Failure(FORBIDDEN, f"{method} is not for the role {role}", method=method, role=role)
+        _CALLER.set(caller)
+
+
+class _Answer:
+    """Turns what a handler raises into a status, and counts and logs how the call ended."""
+
+    def __init__(self, method: str, context: grpc.aio.ServicerContext[Any, Any], catalogue: Catalogue) -> None:
+        self._method = method
+        self._context = context
+        self._catalogue = catalogue
+        self._begin = time.perf_counter()
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._ended("OK")
+        elif isinstance(error, Failure):
+            status = self._catalogue.status(error)
+            self._ended(status.code.name, reason=error.reason)
+            await self._context.abort_with_status(status)
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+            # The caller left or its deadline passed. Swallowed, it would leak the handler's task.
+            self._ended("CANCELLED")
+        elif isinstance(error, grpc.aio.AbortError):
+            self._ended("ABORTED_BY_HANDLER")
+        elif isinstance(error, NotImplementedError):
+            # What protoc generates for an RPC that is not built yet; it has set the status itself.
+            self._ended("UNIMPLEMENTED")
+            await self._context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{self._method} is not built yet")
+        else:
+            error_id = str(new_id())
+            log.error("unforeseen exception", exc_info=error, extra={"error_id": error_id, "method": self._method})
+            self._ended("INTERNAL")
+            await self._context.abort_with_status(internal_status(error_id))
+
+    def _ended(self, code: str, reason: str = "") -> None:
+        seconds = time.perf_counter() - self._begin
+        CALLS.labels(self._method, code).inc()
+        SECONDS.labels(self._method).observe(seconds)
+        level = logging.DEBUG if code == "OK" else logging.WARNING if reason == OVERLOADED else logging.INFO
+        if log.isEnabledFor(level):
+            facts = {"method": self._method, "code": code, "milliseconds": round(seconds * 1000, 3)}
+            log.log(level, "call ended", extra={**facts, "reason": reason} if reason else facts)
+
+
+def _codec(handler: grpc.RpcMethodHandler[Any, Any]) -> tuple[Any, Any]:
+    """Decode so that a bad message reaches the wrapper: gRPC itself would answer INTERNAL without details."""
+    decode = handler.request_deserializer
+
+    def decode_or_mark(data: bytes) -> Any:
+        try:
+            return decode(data) if decode else data
+        except DecodeError:
+            return MALFORMED
+
+    return decode_or_mark, handler.response_serializer
+
+
+def _check_form(request: Any) -> None:
+    if request is MALFORMED:
+        raise invalid("", "the message is not of this type: truncated, garbage, or invalid UTF-8")
+
+
+def _request_id(metadata: Any) -> str:
+    for key, value in metadata:
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
+            return value
+    return str(new_id())

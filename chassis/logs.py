@@ -1,0 +1,47 @@
+"""Structured logs: one JSON object a line on standard error, with the id of the request it belongs to.
+
+The request id travels from one service to the other in the metadata `x-request-id`, so one grep tells the whole story.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+
+# What logging itself puts on a record; everything else came by `extra=` and is printed.
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one line of JSON."""
+
+    def __init__(self, facts: Mapping[str, str]) -> None:
+        super().__init__()
+        self._facts = dict(facts)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            **self._facts,
+            "message": record.getMessage(),
+        }
+        if request_id := REQUEST_ID.get():
+            line["request_id"] = request_id
+        line.update((key, value) for key, value in record.__dict__.items() if key not in _OWN)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure_logs(level: str, service: str) -> None:
+    """Send every log of this process to standard error, as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter({"service": service}))
+    logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,0 +1,121 @@
+"""A gRPC server with what every service of ours has: health, reflection, limits, keepalive, a graceful end."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from chassis.calls import CallInterceptor
+
+REFLECTION_V1: Final = "grpc.reflection.v1.ServerReflection"
+MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
+MAX_METADATA_BYTES: Final = 16 * 1024
+
+OPTIONS: Final[Sequence[tuple[str, int]]] = (
+    # Two servers on one port would silently share its callers.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
+    ("grpc.max_concurrent_streams", 1_000),
+    # A peer that is gone is noticed after these two together; `keepalive_timeout_ms` has no effect in the C core.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Gate devices ping every few seconds to notice a dead Wi-Fi; the default would cut them off for it.
+    ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+Register = Callable[[grpc.aio.Server], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen and how long calls may take to end."""
+
+    host: str
+    port: int
+    drain_seconds: float
+
+
+class Server:
+    """One gRPC server.
+
+    Args:
+        listen: where.
+        interceptor: what happens around every call.
+        services: registers one servicer each, by the full name of its service.
+    """
+
+    def __init__(self, listen: Listen, interceptor: CallInterceptor, services: Mapping[str, Register]) -> None:
+        self._listen = listen
+        self._server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
+        self._names = [*services, health.SERVICE_NAME]
+        for register in services.values():
+            register(self._server)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._add_reflection()
+
+    async def start(self) -> int:
+        """Listen and answer; return the port.
+
+        Raises:
+            OSError: the address is taken or not ours.
+        """
+        address = f"{self._listen.host}:{self._listen.port}"
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
+        await self._server.start()
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    async def drain(self, tell_streams: Callable[[], None]) -> None:
+        """Refuse what is new, tell open streams to go elsewhere, give calls their time, then end.
+
+        `server.stop(grace)` alone would wait the whole grace for one idle stream.
+        """
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        tell_streams()
+        await self._server.stop(self._listen.drain_seconds)
+
+    async def _set_health(self, status: int) -> None:
+        for name in (health.OVERALL_HEALTH, *self._names):
+            await self._health.set(name, status)
+
+    def _add_reflection(self) -> None:
+        names = [*self._names, reflection.SERVICE_NAME, REFLECTION_V1]
+        reflection.enable_server_reflection(names, self._server)
+        # grpcio-reflection knows v1alpha alone; v1 has the same messages under another name, and newer tools ask for it.
+        servicer = reflection.aio.ReflectionServicer(names)
+        handler = grpc.stream_stream_rpc_method_handler(
+            servicer.ServerReflectionInfo,
+            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        handlers = grpc.method_handlers_generic_handler(REFLECTION_V1, {"ServerReflectionInfo": handler})
+        self._server.add_generic_rpc_handlers((handlers,))
+
+
+async def until_signalled() -> None:
+    """Wait for SIGTERM or SIGINT; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def ask() -> None:
+        asked.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+    await asked.wait()

@@ -1,0 +1,147 @@
+"""What is the same in the life of every service: its settings, its database, its metrics, its start and its end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import sqlalchemy.exc
+from prometheus_client import start_http_server
+from sqlalchemy.engine import URL
+
+from chassis.database import database_url
+from chassis.logs import configure_logs
+from chassis.migrations import migrate
+from chassis.postgres import EmbeddedPostgresError, Lease
+from chassis.server import Listen, until_signalled
+from chassis.settings import Environment, SettingsError
+
+log = logging.getLogger(__name__)
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+SECRET_CHARACTERS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """The settings that every service has."""
+
+    listen: Listen
+    metrics_port: int
+    data_dir: Path
+    # None: the embedded PostgreSQL in data_dir.
+    database_url: URL | None
+    jwks_file: Path
+    issuer: str
+    audience: str
+    roles_claim: str
+    peer_secret: str
+    max_calls: int
+    log_level: str
+
+
+def read_service_settings(environment: Environment, prefix: str, port: int, metrics_port: int) -> ServiceSettings:
+    """Read them; `prefix` and the default ports are the service's own."""
+    url_name = f"{prefix}_DATABASE_URL"
+    url = None
+    if text := environment.optional(url_name):
+        try:
+            url = database_url(text)
+        except ValueError as error:
+            environment.fault(url_name, str(error))
+    return ServiceSettings(
+        listen=Listen(
+            host=environment.text("TICKETING_HOST", "127.0.0.1"),
+            port=environment.port(f"{prefix}_PORT", port),
+            drain_seconds=environment.seconds("TICKETING_DRAIN_SECONDS", 10, least=0, most=300),
+        ),
+        metrics_port=environment.port(f"{prefix}_METRICS_PORT", metrics_port),
+        data_dir=environment.path("TICKETING_DATA_DIR", ".data"),
+        database_url=url,
+        jwks_file=environment.path("TICKETING_JWKS_FILE"),
+        issuer=environment.text("TICKETING_ISSUER", "ticketing"),
+        audience=environment.text("TICKETING_AUDIENCE", "ticketing"),
+        roles_claim=environment.text("TICKETING_ROLES_CLAIM", "roles"),
+        peer_secret=environment.text("TICKETING_PEER_SECRET", least=SECRET_CHARACTERS),
+        max_calls=environment.number("TICKETING_MAX_CALLS", 512, least=1, most=100_000),
+        log_level=environment.choice("TICKETING_LOG_LEVEL", "INFO", LOG_LEVELS),
+    )
+
+
+class App(Protocol):
+    """A service that can be started and stopped."""
+
+    async def start(self) -> int:
+        """Serve; return the port."""
+
+    async def stop(self) -> None:
+        """Drain, then let go of everything."""
+
+
+class HasServiceSettings(Protocol):
+    """A service's own settings, of which these are a part."""
+
+    @property
+    def service(self) -> ServiceSettings:
+        """The settings that every service has."""
+
+
+S = TypeVar("S", bound=HasServiceSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What makes one service another than the next."""
+
+    name: str
+    database: str
+    migrations: Path
+
+
+def main(parts: Parts, read: Callable[[Environment], S], make: Callable[[S, URL], App]) -> int:
+    """Run a service until it is told to stop; return its exit status."""
+    environment = Environment(os.environ)
+    settings = read(environment)
+    try:
+        environment.check()
+        configure_logs(settings.service.log_level, parts.name)
+        with reachable_database(settings.service, parts) as url:
+            migrate(url, parts.migrations)
+            asyncio.run(_serve(make(settings, url), settings.service))
+    except (SettingsError, EmbeddedPostgresError) as error:
+        print(f"{parts.name}: {error}", file=sys.stderr)  # noqa: T201 - logs may not be configured yet
+        return 2
+    except (OSError, sqlalchemy.exc.OperationalError) as error:
+        log.error("cannot serve: %s", error)  # noqa: TRY400 - the message says it; a trace would bury it
+        return 1
+    return 0
+
+
+@contextlib.contextmanager
+def reachable_database(settings: ServiceSettings, parts: Parts) -> Iterator[URL]:
+    """Give the database's URL; the embedded PostgreSQL runs as long as anyone is in here."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    with Lease(settings.data_dir) as server:
+        yield database_url(server.url(parts.database))
+
+
+async def _serve(app: App, settings: ServiceSettings) -> None:
+    metrics, thread = start_http_server(settings.metrics_port, settings.listen.host)
+    try:
+        port = await app.start()
+        log.info("serving", extra={"port": port, "metrics_port": metrics.server_port})
+        await until_signalled()
+        log.info("stopping")
+    finally:
+        # Also after a start that failed half-way: what it opened is closed.
+        await app.stop()
+        metrics.shutdown()
+        metrics.server_close()
+        thread.join()

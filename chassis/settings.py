@@ -1,0 +1,83 @@
+"""Settings from the environment, read once; whatever is wrong with them is told in one message that names all."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+N = TypeVar("N", int, float)
+MAX_PORT = 65_535
+
+
+class SettingsError(Exception):
+    """One or more settings are missing or wrong; the message names each of them."""
+
+
+class Environment:
+    """Reads settings and collects what is wrong; call `check()` after the last one."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self._faults: list[str] = []
+
+    def check(self) -> None:
+        """Raise SettingsError if anything was wrong."""
+        if self._faults:
+            raise SettingsError("these settings are wrong:\n" + "\n".join(f"  {fault}" for fault in self._faults))
+
+    def fault(self, name: str, what: str) -> None:
+        """Note that setting `name` is wrong."""
+        self._faults.append(f"{name} {what}")
+
+    def text(self, name: str, default: str | None = None, *, least: int = 0) -> str:
+        """Read a text of at least `least` characters; required where there is no default."""
+        value = self._variables.get(name, "").strip()
+        if not value:
+            if default is None:
+                self.fault(name, "is required and not set")
+            return default or ""
+        if len(value) < least:
+            self.fault(name, f"is shorter than {least} characters")
+        return value
+
+    def optional(self, name: str) -> str | None:
+        """Read a text that may be absent."""
+        return self._variables.get(name, "").strip() or None
+
+    def choice(self, name: str, default: str, choices: Sequence[str]) -> str:
+        """Read one of `choices`."""
+        value = self.text(name, default)
+        if value not in choices:
+            self.fault(name, f"is {value!r}; it can be {', '.join(choices)}")
+            return default
+        return value
+
+    def port(self, name: str, default: int) -> int:
+        """Read a TCP port; 0 lets the system choose."""
+        return self.number(name, default, least=0, most=MAX_PORT)
+
+    def number(self, name: str, default: int, *, least: int, most: int) -> int:
+        """Read a whole number within bounds."""
+        return self._parsed(name, default, (least, most), int)
+
+    def seconds(self, name: str, default: float, *, least: float, most: float) -> float:
+        """Read a duration in seconds within bounds."""
+        return self._parsed(name, default, (least, most), float)
+
+    def path(self, name: str, default: str | None = None) -> Path:
+        """Read a path."""
+        return Path(self.text(name, default)).expanduser()
+
+    def _parsed(self, name: str, default: N, bounds: tuple[N, N], parse: Callable[[str], N]) -> N:
+        value = self._variables.get(name, "").strip()
+        if not value:
+            return default
+        try:
+            parsed = parse(value)
+        except ValueError:
+            self.fault(name, f"is {value!r}, not a {'whole ' if parse is int else ''}number")
+            return default
+        # Written so that NaN, which is within no bounds, fails.
+        if not bounds[0] <= parsed <= bounds[1]:
+            self.fault(name, f"is {value}, not within {bounds[0]} and {bounds[1]}")
+            return default
+        return parsed

@@ -1,0 +1,126 @@
+"""Fixtures that every room uses: one real PostgreSQL a worker, a database of its own for every test, and tokens."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jwt
+import psycopg2
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
+from sqlalchemy.engine import URL
+
+from chassis.database import database_url
+from chassis.migrations import migrate
+from chassis.postgres import Lease
+
+ROOT = Path(__file__).parents[1]
+PEER_SECRET = "peer-secret-of-the-tests-0123456789"
+CODE_SECRET = "code-secret-of-the-tests-0123456789"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lease]:
+    """One PostgreSQL server for this worker."""
+    with Lease(tmp_path_factory.mktemp("postgres"), fsync_initdb=False) as server:
+        yield server
+
+
+def execute(url: URL, statement: str) -> None:
+    """Run one statement outside any transaction."""
+    connection = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+    try:
+        connection.cursor().execute(statement)
+    finally:
+        connection.close()
+
+
+NewDatabase = Callable[[str], URL]
+
+
+@pytest.fixture(scope="session")
+def templates(postgres: Lease) -> Callable[[str], URL]:
+    """Give a migrated database to copy from, made once a worker."""
+    made: dict[str, URL] = {}
+
+    def template(service: str) -> URL:
+        if service not in made:
+            url = database_url(postgres.url(f"template_{service}"))
+            migrate(url, ROOT / f"{service}_service" / "store" / "migrations")
+            made[service] = url
+        return made[service]
+
+    return template
+
+
+@pytest.fixture
+def new_database(templates: Callable[[str], URL]) -> Iterator[NewDatabase]:
+    """Make fresh databases ("ticket" or "scan"), dropped at the end of the test."""
+    made: list[URL] = []
+
+    def make(service: str) -> URL:
+        template = templates(service)
+        url = template.set(database=f"{service}_{uuid.uuid4().hex}")
+        maintenance = template.set(database="postgres")
+        execute(maintenance, f'CREATE DATABASE "{url.database}" TEMPLATE "{template.database}"')
+        made.append(url)
+        return url
+
+    yield make
+    for url in made:
+        execute(url.set(database="postgres"), f'DROP DATABASE "{url.database}" WITH (FORCE)')
+
+
+@pytest.fixture
+def tickets_url(new_database: NewDatabase) -> URL:
+    """Give an empty, migrated tickets database."""
+    return new_database("ticket")
+
+
+@pytest.fixture
+def scans_url(new_database: NewDatabase) -> URL:
+    """Give an empty, migrated scans database."""
+    return new_database("scan")
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """Issues access tokens and publishes the key that verifies them."""
+
+    private_key: Ed25519PrivateKey
+    jwks_file: Path
+
+    def token(self, role: str = "user", subject: str = "alice", **claims: object) -> str:
+        """Make an access token; `claims` replace or add to the usual ones."""
+        now = datetime.now(UTC)
+        usual = {
+            "iss": "ticketing",
+            "aud": "ticketing",
+            "sub": subject,
+            "roles": [role],
+            "exp": now + timedelta(hours=1),
+        }
+        return jwt.encode({**usual, **claims}, self.private_key, algorithm="EdDSA", headers={"kid": "test"})
+
+    def metadata(self, role: str = "user", subject: str = "alice", **claims: object) -> tuple[tuple[str, str], ...]:
+        """Make the metadata of a call."""
+        return (("authorization", f"Bearer {self.token(role, subject, **claims)}"),)
+
+
+@pytest.fixture(scope="session")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    """Give the issuer of access tokens."""
+    private_key = Ed25519PrivateKey.generate()
+    jwk = OKPAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
+    path = tmp_path_factory.mktemp("keys") / "jwks.json"
+    path.write_text(json.dumps({"keys": [{**jwk, "kid": "test", "alg": "EdDSA", "use": "sig"}]}))
+    return Issuer(private_key, path)
+
+
+PEER_METADATA = (("authorization", f"Bearer {PEER_SECRET}"),)

@@ -1,0 +1,1 @@
+"""The ticket service: events, purchases, tickets, cancellations and refunds."""

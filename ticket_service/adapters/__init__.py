@@ -1,0 +1,1 @@
+"""What stands outside: the scan service, drawing."""

@@ -1,0 +1,126 @@
+"""Events, their offers and what follows from their times."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+# 10 million in a currency of cents: 2**31 such prices still fit a BIGINT.
+MAX_PRICE: Final = 1_000_000_000
+
+
+class EventType(StrEnum):
+    """What kind of event it is."""
+
+    CONFERENCE = "CONFERENCE"
+    WORKSHOP = "WORKSHOP"
+    WEBINAR = "WEBINAR"
+    SERIES = "SERIES"
+    OTHER = "OTHER"
+
+
+class EventStatus(StrEnum):
+    """Where an event is in its life; COMPLETED is derived when read, never stored."""
+
+    DRAFT = "DRAFT"
+    PUBLISHED = "PUBLISHED"
+    CANCELLED = "CANCELLED"
+    COMPLETED = "COMPLETED"
+
+
+class TicketType(StrEnum):
+    """The kinds of ticket."""
+
+    STANDARD = "STANDARD"
+    VIP = "VIP"
+    EARLY_BIRD = "EARLY_BIRD"
+    GROUP = "GROUP"
+
+
+class AdmissionPolicy(StrEnum):
+    """How often one ticket opens a gate."""
+
+    SINGLE_ENTRY = "SINGLE_ENTRY"
+    RE_ENTRY = "RE_ENTRY"
+    UNLIMITED = "UNLIMITED"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One line of an event's price list; prices in minor units of the event's currency."""
+
+    ticket_type: TicketType
+    price: int
+    capacity: int | None = None
+    reserved: int = 0
+    sales_start_time: datetime | None = None
+    sales_end_time: datetime | None = None
+    min_per_purchase: int = 1
+    # None: the service's limit.
+    max_per_purchase: int | None = None
+    valid_from_time: datetime | None = None
+    valid_until_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundTier:
+    """A share of the price for cancelling at least so many whole days before the start."""
+
+    days_before: int
+    percent: int
+
+
+DEFAULT_REFUND_TIERS: Final = (RefundTier(7, 100), RefundTier(3, 50))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something people hold tickets for."""
+
+    event_id: UUID
+    organizer_id: str
+    name: str
+    description: str
+    event_type: EventType
+    status: EventStatus
+    start_time: datetime
+    end_time: datetime
+    doors_open_time: datetime | None
+    time_zone: str
+    location: str
+    is_online: bool
+    max_participants: int | None
+    reserved: int
+    currency: str
+    ticket_price: int
+    offers: tuple[Offer, ...]
+    # Empty: the default.
+    refund_tiers: tuple[RefundTier, ...]
+    admission_policy: AdmissionPolicy
+    image_url: str
+    metadata: Mapping[str, object]
+    create_time: datetime
+    update_time: datetime
+    # Grows with every change that gates need to know, of the event or of a ticket of it.
+    revision: int
+    # The revision of the last change of the event itself.
+    changed_revision: int
+    # Grows with what organizers set and with the status, not with sales; the etag.
+    version: int
+
+    def status_at(self, now: datetime) -> EventStatus:
+        """Return the status as of `now`."""
+        if self.status is EventStatus.PUBLISHED and now >= self.end_time:
+            return EventStatus.COMPLETED
+        return self.status
+
+    def offer(self, ticket_type: TicketType) -> Offer | None:
+        """Return the offer of a type, if it has one of its own."""
+        return next((offer for offer in self.offers if offer.ticket_type is ticket_type), None)
+
+    @property
+    def admits_from(self) -> datetime:
+        """Gates admit from here on."""
+        return self.doors_open_time or self.start_time

@@ -1,0 +1,1 @@
+"""The RPCs: decode, call one use case, encode."""

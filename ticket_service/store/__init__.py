@@ -1,0 +1,1 @@
+"""The tickets database: tables, migrations and every SQL statement of this service."""

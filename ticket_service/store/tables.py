@@ -1,0 +1,236 @@
+"""The tables of the tickets database; the migrations build them, and a test compares the two.
+
+No foreign keys from tables that grow: each would cost a look-up a row on the way of a sale, and the event's row, which
+every writer locks first, already orders them. What must never be wrong is said again as a check constraint.
+Every table that grows leads its primary key with event_id, so that it can be distributed by it.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import BYTEA, JSONB, TIMESTAMP, UUID
+
+from ticket_service.domain.events import MAX_PRICE
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pk",
+        "ix": "%(table_name)s_%(column_0_N_name)s_ix",
+        "uq": "%(table_name)s_%(column_0_N_name)s_uq",
+        "ck": "%(table_name)s_%(constraint_name)s_ck",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fk",
+    }
+)
+
+TIME = TIMESTAMP(timezone=True)
+PRICE_BOUNDS = f"BETWEEN 0 AND {MAX_PRICE}"
+
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("organizer_id", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("event_type", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("start_time", TIME, nullable=False),
+    sa.Column("end_time", TIME, nullable=False),
+    sa.Column("doors_open_time", TIME),
+    sa.Column("time_zone", sa.Text, nullable=False),
+    sa.Column("location", sa.Text, nullable=False),
+    sa.Column("is_online", sa.Boolean, nullable=False),
+    sa.Column("max_participants", sa.Integer),
+    sa.Column("reserved", sa.Integer, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("ticket_price", sa.BigInteger, nullable=False),
+    # [[days_before, percent], ...]; empty: the default policy.
+    sa.Column("refund_tiers", JSONB, nullable=False),
+    sa.Column("admission_policy", sa.Text, nullable=False),
+    sa.Column("image_url", sa.Text, nullable=False),
+    sa.Column("metadata", JSONB, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.Column("update_time", TIME, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("changed_revision", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("status IN ('DRAFT', 'PUBLISHED', 'CANCELLED')", "status"),
+    sa.CheckConstraint("end_time > start_time AND doors_open_time <= start_time", "times"),
+    sa.CheckConstraint("reserved >= 0 AND reserved <= max_participants", "reserved"),
+    sa.CheckConstraint(f"ticket_price {PRICE_BOUNDS}", "ticket_price"),
+    sa.CheckConstraint("revision >= changed_revision", "revision"),
+    sa.Index(None, "start_time", "event_id"),
+    sa.Index(None, "status", "start_time"),
+    sa.Index(None, "organizer_id", "start_time"),
+    # What the feed's poller looks through.
+    sa.Index(None, "end_time", postgresql_include=["event_id", "revision"]),
+)
+
+offers = sa.Table(
+    "offers",
+    metadata,
+    sa.Column("event_id", UUID, sa.ForeignKey(events.c.event_id), primary_key=True),
+    sa.Column("ticket_type", sa.Text, primary_key=True),
+    sa.Column("price", sa.BigInteger, nullable=False),
+    sa.Column("capacity", sa.Integer),
+    sa.Column("reserved", sa.Integer, nullable=False),
+    sa.Column("sales_start_time", TIME),
+    sa.Column("sales_end_time", TIME),
+    sa.Column("min_per_purchase", sa.Integer, nullable=False),
+    sa.Column("max_per_purchase", sa.Integer),
+    sa.Column("valid_from_time", TIME),
+    sa.Column("valid_until_time", TIME),
+    sa.CheckConstraint(f"price {PRICE_BOUNDS}", "price"),
+    sa.CheckConstraint("reserved >= 0 AND reserved <= capacity", "reserved"),
+    sa.CheckConstraint("min_per_purchase >= 1 AND max_per_purchase >= min_per_purchase", "per_purchase"),
+)
+
+purchases = sa.Table(
+    "purchases",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("purchase_id", UUID, primary_key=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    # [[ticket_type, quantity, unit_price], ...]; never changes.
+    sa.Column("items", JSONB, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("payment_id", sa.Text),
+    # As given with the purchase; each of its tickets shows it.
+    sa.Column("metadata", JSONB, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.Column("complete_time", TIME),
+    sa.CheckConstraint(
+        "status IN ('HELD', 'COMPLETED', 'EXPIRED', 'RELEASED', 'DECLINED', 'REFUNDING', 'REFUNDED')", "status"
+    ),
+    sa.CheckConstraint("(status = 'HELD') = (complete_time IS NULL)", "complete_time"),
+    sa.CheckConstraint("total >= 0", "total"),
+    sa.Index(None, "purchase_id"),
+    sa.Index(None, "user_id", "purchase_id"),
+)
+
+# Where tickets and news of them are mailed: apart from them, so that it can be erased.
+contacts = sa.Table(
+    "contacts",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("purchase_id", UUID, primary_key=True),
+    sa.Column("email", sa.Text, nullable=False),
+)
+
+tickets = sa.Table(
+    "tickets",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("ticket_id", UUID, primary_key=True),
+    sa.Column("purchase_id", UUID, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("ticket_type", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("price", sa.BigInteger, nullable=False),
+    sa.Column("valid_from_time", TIME),
+    sa.Column("valid_until_time", TIME),
+    sa.Column("check_in_time", TIME),
+    # Of the last report taken; one with a lower sequence is overtaken.
+    sa.Column("check_in_sequence", sa.BigInteger, nullable=False),
+    sa.Column("issue", sa.Integer, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("code_digest", BYTEA, nullable=False),
+    sa.Column("token_digest", BYTEA),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.Column("update_time", TIME, nullable=False),
+    sa.CheckConstraint("status IN ('ACTIVE', 'CANCELLED', 'REFUNDED', 'BLOCKED')", "status"),
+    sa.CheckConstraint(f"price {PRICE_BOUNDS}", "price"),
+    sa.CheckConstraint("issue >= 1", "issue"),
+    sa.UniqueConstraint("event_id", "revision"),
+    sa.Index(None, "ticket_id"),
+    sa.Index(None, "event_id", "purchase_id"),
+    sa.Index(None, "event_id", "status"),
+    sa.Index(None, "user_id", "status"),
+    sa.Index(None, "code_digest"),
+)
+
+cancellations = sa.Table(
+    "cancellations",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("cancellation_id", UUID, primary_key=True),
+    sa.Column("ticket_id", UUID, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("refund_amount", sa.BigInteger, nullable=False),
+    sa.Column("refund_percent", sa.SmallInteger, nullable=False),
+    sa.Column("refund_id", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("failure", sa.Text),
+    # The check-in that was first, with REJECTED.
+    sa.Column("check_in_time", TIME),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.Column("complete_time", TIME),
+    # When the sweeper is to look at it next; NULL where there is nothing for it to do.
+    sa.Column("due_time", TIME),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.CheckConstraint("status IN ('PENDING', 'REFUNDING', 'DONE', 'REJECTED', 'REFUND_FAILED')", "status"),
+    sa.CheckConstraint("(status IN ('DONE', 'REJECTED')) = (complete_time IS NOT NULL)", "complete_time"),
+    sa.CheckConstraint("refund_percent BETWEEN 0 AND 100", "refund_percent"),
+    sa.CheckConstraint(f"refund_amount {PRICE_BOUNDS}", "refund_amount"),
+    sa.Index(None, "cancellation_id"),
+    # At most one that was not rejected: a ticket is given back once.
+    sa.Index(
+        "cancellations_ticket_uq",
+        "event_id",
+        "ticket_id",
+        unique=True,
+        postgresql_where=sa.text("status <> 'REJECTED'"),
+    ),
+    sa.Index("cancellations_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
+)
+
+# Each payment pays one purchase.
+payments = sa.Table(
+    "payments",
+    metadata,
+    sa.Column("provider", sa.Text, primary_key=True),
+    sa.Column("payment_id", sa.Text, primary_key=True),
+    sa.Column("event_id", UUID, nullable=False),
+    sa.Column("purchase_id", UUID, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.CheckConstraint("amount >= 0", "amount"),
+    sa.Index(None, "event_id", "purchase_id"),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("caller", sa.Text, primary_key=True),
+    sa.Column("request_id", UUID, primary_key=True),
+    # Of everything in the request that makes it this one and no other.
+    sa.Column("fingerprint", BYTEA, nullable=False),
+    sa.Column("event_id", UUID, nullable=False),
+    # The purchase or event that the request made.
+    sa.Column("result_id", UUID, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+)
+
+# Public keys alone; in the database, so that two hosts cannot give out the same key_id.
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    sa.Column("key_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("public_key", BYTEA, nullable=False, unique=True),
+    sa.Column("activate_time", TIME, nullable=False),
+    sa.Column("retire_time", TIME),
+    sa.CheckConstraint("key_id >= 1", "key_id"),
+)
+
+# One row: tells a database restored from a backup from its past.
+feed = sa.Table(
+    "feed",
+    metadata,
+    sa.Column("one", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("epoch", UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    sa.CheckConstraint("one", "one"),
+)
