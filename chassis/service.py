@@ -104,26 +104,36 @@ class Parts:
 
 
 def main(parts: Parts, read: Callable[[Environment], S], make: Callable[[S, URL], App]) -> int:
-    """Run a service until it is told to stop; return its exit status."""
+    """Run a service until it is told to stop, or with the one argument `migrate` only migrate its database.
+
+    Returns:
+        The exit status: 0; 1 where it cannot serve; 2 where it was started wrongly.
+    """
+    if sys.argv[1:] not in ([], ["migrate"]):
+        return _complain(parts, f"takes no argument but `migrate`, not {' '.join(sys.argv[1:])}", 2)
     environment = Environment(os.environ)
     settings = read(environment)
     try:
         environment.check()
         configure_logs(settings.service.log_level, parts.name)
-        with reachable_database(settings.service, parts) as url:
+        with _reachable_database(settings.service, parts) as url:
             migrate(url, parts.migrations)
-            asyncio.run(_serve(make(settings, url), settings.service))
+            if not sys.argv[1:]:
+                asyncio.run(_serve(make(settings, url), settings.service))
     except (SettingsError, EmbeddedPostgresError) as error:
-        print(f"{parts.name}: {error}", file=sys.stderr)  # noqa: T201 - logs may not be configured yet
-        return 2
+        return _complain(parts, str(error), 2)
     except (OSError, sqlalchemy.exc.OperationalError) as error:
-        log.error("cannot serve: %s", error)  # noqa: TRY400 - the message says it; a trace would bury it
-        return 1
+        return _complain(parts, f"cannot serve: {error}", 1)
     return 0
 
 
+def _complain(parts: Parts, message: str, status: int) -> int:
+    print(f"{parts.name}: {message}", file=sys.stderr)  # noqa: T201 - logs may not be configured yet
+    return status
+
+
 @contextlib.contextmanager
-def reachable_database(settings: ServiceSettings, parts: Parts) -> Iterator[URL]:
+def _reachable_database(settings: ServiceSettings, parts: Parts) -> Iterator[URL]:
     """Give the database's URL; the embedded PostgreSQL runs as long as anyone is in here."""
     if settings.database_url is not None:
         yield settings.database_url
