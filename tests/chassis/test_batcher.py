@@ -1,0 +1,126 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from chassis.batcher import Batcher
+from chassis.failures import OVERLOADED, Failure
+
+
+class Recorder:
+    """Doubles numbers, keeps the batches it saw, and holds a batch back until it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.gate.set()
+
+    async def process(self, batch: Sequence[int]) -> list[int | Failure]:
+        self.batches.append(list(batch))
+        self.begun.set()
+        await self.gate.wait()
+        if 13 in batch:
+            raise ValueError("poisoned")
+        if 99 in batch:
+            raise Failure("DEPENDENCY_UNAVAILABLE", "down")
+        return [Failure("SOLD_OUT", "none left") if n == 7 else 2 * n for n in batch]
+
+
+async def test_an_idle_batcher_answers_at_once() -> None:
+    recorder = Recorder()
+    batcher = Batcher("test", recorder.process, most=10, most_waiting=100)
+    assert await batcher.submit(1) == 2
+    assert recorder.batches == [[1]]
+
+
+async def test_what_arrives_during_a_batch_makes_the_next_one() -> None:
+    recorder = Recorder()
+    batcher = Batcher("test", recorder.process, most=3, most_waiting=100)
+    recorder.gate.clear()
+    first = asyncio.create_task(batcher.submit(1))
+    await recorder.begun.wait()
+    others = [asyncio.create_task(batcher.submit(n)) for n in (2, 3, 4, 5)]
+    await asyncio.sleep(0)
+    recorder.gate.set()
+    assert await asyncio.gather(first, *others) == [2, 4, 6, 8, 10]
+    assert recorder.batches == [[1], [2, 3, 4], [5]]
+
+
+async def test_a_refusal_is_the_callers_own() -> None:
+    batcher = Batcher("test", Recorder().process, most=10, most_waiting=100)
+    answers = await asyncio.gather(*(batcher.submit(n) for n in (6, 7, 8)), return_exceptions=True)
+    assert answers[0] == 12
+    assert isinstance(answers[1], Failure)
+    assert answers[2] == 16
+
+
+async def test_a_poisoned_request_fails_by_itself() -> None:
+    recorder = Recorder()
+    batcher = Batcher("test", recorder.process, most=10, most_waiting=100)
+    answers = await asyncio.gather(*(batcher.submit(n) for n in (12, 13, 14)), return_exceptions=True)
+    assert (answers[0], answers[2]) == (24, 28)
+    assert isinstance(answers[1], ValueError)
+    assert recorder.batches == [[12, 13, 14], [12], [13], [14]]
+
+
+async def test_an_outage_is_told_to_all_without_trying_each() -> None:
+    recorder = Recorder()
+    batcher = Batcher("test", recorder.process, most=10, most_waiting=100)
+    answers = await asyncio.gather(*(batcher.submit(n) for n in (1, 99)), return_exceptions=True)
+    assert all(isinstance(answer, Failure) for answer in answers)
+    assert len(recorder.batches) == 1
+
+
+async def test_a_caller_that_gave_up_is_skipped_and_nobody_hangs() -> None:
+    recorder = Recorder()
+    batcher = Batcher("test", recorder.process, most=10, most_waiting=100)
+    recorder.gate.clear()
+    first = asyncio.create_task(batcher.submit(1))
+    await recorder.begun.wait()
+    gone, stays = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    recorder.gate.set()
+    assert await stays == 6
+    assert await first == 2
+    assert recorder.batches == [[1], [3]]
+
+
+async def test_a_batch_that_has_begun_is_finished_although_its_caller_left() -> None:
+    recorder = Recorder()
+    batcher = Batcher("test", recorder.process, most=10, most_waiting=100)
+    recorder.gate.clear()
+    caller = asyncio.create_task(batcher.submit(1))
+    await recorder.begun.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    recorder.gate.set()
+    await batcher.close()
+    assert await batcher.submit(5) == 10
+
+
+async def test_too_many_waiting_are_refused_and_the_others_served() -> None:
+    recorder = Recorder()
+    batcher = Batcher("test", recorder.process, most=1, most_waiting=2)
+    recorder.gate.clear()
+    first = asyncio.create_task(batcher.submit(1))
+    await recorder.begun.wait()
+    waiting = [asyncio.create_task(batcher.submit(n)) for n in (2, 3)]
+    await asyncio.sleep(0)
+    with pytest.raises(Failure) as caught:
+        await batcher.submit(4)
+    assert caught.value.reason == OVERLOADED
+    assert caught.value.retry_after is not None
+    recorder.gate.set()
+    assert await asyncio.gather(first, *waiting) == [2, 4, 6]
+
+
+async def test_closing_finishes_what_waits() -> None:
+    recorder = Recorder()
+    batcher = Batcher("test", recorder.process, most=1, most_waiting=10)
+    answers = [asyncio.create_task(batcher.submit(n)) for n in (1, 2, 3)]
+    await asyncio.sleep(0)
+    await batcher.close()
+    assert await asyncio.gather(*answers) == [2, 4, 6]
