@@ -1,11 +1,12 @@
 """Tickets and what their status is when read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from ticket_service.domain.events import AdmissionPolicy, TicketType
+from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
 
 
 class TicketStatus(StrEnum):
@@ -47,3 +48,32 @@ def status_at(ticket: Ticket, policy: AdmissionPolicy, valid_until: datetime, no
     if ticket.check_in_time is not None and policy is AdmissionPolicy.SINGLE_ENTRY:
         return TicketStatus.USED
     return TicketStatus.EXPIRED if now > valid_until else TicketStatus.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class SoldTicket:
+    """A ticket with what it takes to show and judge it: its event, and what its purchase and cancellation say."""
+
+    ticket: Ticket
+    event: Event
+    buyer_id: str
+    # The payment provider's; empty for a free one.
+    payment_id: str
+    # As given with the purchase.
+    metadata: Mapping[str, object]
+    # Of the cancellation that was not rejected, if there is one.
+    cancellation_id: UUID | None = None
+
+    @property
+    def valid_from(self) -> datetime:
+        """Gates admit from here on."""
+        return self.ticket.valid_from_time or self.event.admits_from
+
+    @property
+    def valid_until(self) -> datetime:
+        """Gates admit until here."""
+        return self.ticket.valid_until_time or self.event.end_time
+
+    def status_at(self, now: datetime) -> TicketStatus:
+        """Return the status as of `now`."""
+        return status_at(self.ticket, self.event.admission_policy, self.valid_until, now)

@@ -1,0 +1,79 @@
+"""Tickets as messages."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from google.protobuf.struct_pb2 import Struct
+
+from ticket_service.convert.enums import TICKET_TYPES
+from ticket_service.convert.money import money_message
+from ticket_service.convert.times import timestamp
+from ticket_service.domain.codes import Codes
+from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
+from ticket_service.domain.tokens import Signer
+from ticketing.tickets.v1 import ticket_pb2
+
+TICKET_STATUSES: Final = {status: ticket_pb2.TicketStatus.Value(f"TICKET_STATUS_{status}") for status in TicketStatus}
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What opens a gate."""
+
+    code: str
+    token: str
+
+
+def secrets_of(ticket: Ticket, codes: Codes, signer: Signer) -> Secrets:
+    """Derive a ticket's code and sign its token."""
+    return Secrets(
+        code=codes.code(ticket.ticket_id, ticket.issue),
+        token=signer.token(ticket.event_id, ticket.ticket_id, ticket.ticket_type, ticket.issue),
+    )
+
+
+def ticket_message(
+    sold: SoldTicket, now: datetime, secrets: Secrets | None, *, show_payment: bool
+) -> ticket_pb2.Ticket:
+    """Build the BASIC view of a ticket.
+
+    Args:
+        sold: the ticket.
+        now: its status is as of then.
+        secrets: only for the holder, who acts for them, or the event's organizer; None leaves them out.
+        show_payment: only where the holder is the buyer, or to the organizer and services.
+    """
+    ticket = sold.ticket
+    message = ticket_pb2.Ticket(
+        ticket_id=str(ticket.ticket_id),
+        purchase_id=str(ticket.purchase_id),
+        event_id=str(ticket.event_id),
+        user_id=ticket.user_id,
+        ticket_type=TICKET_TYPES[ticket.ticket_type],
+        status=TICKET_STATUSES[sold.status_at(now)],
+        price_paid=money_message(sold.event.currency, ticket.price),
+        valid_from_time=timestamp(sold.valid_from),
+        valid_until_time=timestamp(sold.valid_until),
+        check_in_time=timestamp(ticket.check_in_time),
+        metadata=_struct(sold),
+        issue=ticket.issue,
+        create_time=timestamp(ticket.create_time),
+        update_time=timestamp(ticket.update_time),
+    )
+    if secrets is not None:
+        message.code = secrets.code
+        message.token = secrets.token
+    if show_payment:
+        message.payment_id = sold.payment_id
+    if sold.cancellation_id is not None:
+        message.cancellation_id = str(sold.cancellation_id)
+    return message
+
+
+def _struct(sold: SoldTicket) -> Struct | None:
+    if not sold.metadata:
+        return None
+    message = Struct()
+    message.update(sold.metadata)  # type: ignore[arg-type]  # it was a Struct when it came in
+    return message

@@ -1,0 +1,46 @@
+"""Statements on the public signing keys."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from ticket_service.store.tables import signing_keys
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A key that verifies tokens, as everyone may know it."""
+
+    key_id: int
+    public_key: bytes
+    activate_time: datetime
+    # None: in force.
+    retire_time: datetime | None
+
+
+def lock(connection: Connection) -> None:
+    """Let nobody else add a key before this transaction ends; readers go on."""
+    connection.execute(sa.text("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def all_keys(connection: Connection) -> list[PublicKey]:
+    """Return every key, by id."""
+    return [_key(row) for row in connection.execute(sa.select(signing_keys).order_by(signing_keys.c.key_id))]
+
+
+def add(connection: Connection, key: PublicKey) -> None:
+    """Store a key; the table is locked by us."""
+    connection.execute(
+        signing_keys.insert().values(
+            key_id=key.key_id,
+            public_key=key.public_key,
+            activate_time=key.activate_time,
+            retire_time=key.retire_time,
+        )
+    )
+
+
+def _key(row: Row[tuple[int, bytes, datetime, datetime | None]]) -> PublicKey:
+    return PublicKey(row.key_id, bytes(row.public_key), row.activate_time, row.retire_time)
