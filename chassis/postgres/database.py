@@ -3,6 +3,7 @@
 import re
 from contextlib import closing
 
+from chassis.postgres.errors import EmbeddedPostgresError, with_advice
 from chassis.postgres.layout import USER
 
 HOST = "127.0.0.1"
@@ -21,8 +22,17 @@ def check_name(name: str) -> None:
         raise ValueError(f"not a plain database name: {name!r}")
 
 
-def ensure(port: int, password: str, name: str) -> bool:
-    """Create the database if it is missing; False if the server does not answer (yet, or any more)."""
+class NotReachableError(Exception):
+    """The server does not answer (yet, or any more)."""
+
+
+def ensure(port: int, password: str, name: str) -> None:
+    """Create the database if it is missing.
+
+    Raises:
+        NotReachableError: Trying again may help.
+        EmbeddedPostgresError: The server refused.
+    """
     import psycopg2  # noqa: PLC0415  a service that is given a URL does not need it to start
     from psycopg2 import sql  # noqa: PLC0415  as above
 
@@ -45,9 +55,8 @@ def ensure(port: int, password: str, name: str) -> bool:
                 cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
                 if cursor.rowcount == 0:
                     cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    except psycopg2.OperationalError as error:
-        # Class 57 is an intervention: shutting down, starting up. Without a code the connection failed.
+    except psycopg2.Error as error:
+        # 57P is an operator's intervention: starting up, shutting down. Without a code the connection failed.
         if error.pgcode is None or error.pgcode.startswith("57P"):
-            return False
-        raise
-    return True
+            raise NotReachableError(str(error).strip()) from error
+        raise EmbeddedPostgresError(with_advice(f"cannot create the database {name}: {error}")) from error

@@ -37,8 +37,8 @@ def main(arguments: list[str]) -> int:
             _report(READY)  # Another keeper was faster.
         else:
             with layout.log.open("ab") as log:
-                _keep(layout, log, sync=NO_SYNC not in arguments)
-    except (EmbeddedPostgresError, OSError) as error:
+                keep(layout, log, sync=NO_SYNC not in arguments)
+    except (EmbeddedPostgresError, OSError, subprocess.SubprocessError) as error:
         _report(with_advice(str(error)))
         return 1
     return 0
@@ -56,7 +56,8 @@ def _report(text: str) -> None:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-def _keep(layout: Layout, log: IO[bytes], *, sync: bool) -> None:
+def keep(layout: Layout, log: IO[bytes], *, sync: bool) -> None:
+    """Run the server until nobody uses it any more; it appends to `log`."""
     lock = locks.take(layout.server_lock, locks.Mode.EXCLUSIVE, _OLD_SERVER_SECONDS)
     if lock is None:
         raise EmbeddedPostgresError(
@@ -93,7 +94,9 @@ def _nobody_left(layout: Layout, process: subprocess.Popen[bytes], log: IO[bytes
 def _limit(path: Path, log: IO[bytes]) -> None:
     """Keep the log and one older part of it small. It is open for appending, so writers go on at the new end."""
     if os.fstat(log.fileno()).st_size > _LOG_BYTES:
-        shutil.copyfile(path, path.with_suffix(".old"))
+        # On a full disk, rather lose the older part than the server.
+        with contextlib.suppress(OSError):
+            shutil.copyfile(path, path.with_suffix(".old"))
         os.ftruncate(log.fileno(), 0)
 
 

@@ -14,15 +14,16 @@ READY = "ready"
 NO_SYNC = "--no-sync"
 
 _REPORT_SECONDS = 300  # The keeper bounds each of its steps; this is for one that was stopped or hangs on a disk.
+_END_SECONDS = 10
 
 
 def start_keeper(layout: Layout, *, fsync_initdb: bool) -> None:
     """Start a keeper and wait until its server is ready; it gives way if there is another keeper.
 
-    Also returns if the keeper was killed before it could report: whoever needs the server looks again.
+    Also returns if the keeper was told to end before it could report: whoever needs the server looks again.
 
     Raises:
-        EmbeddedPostgresError: What the keeper reported.
+        EmbeddedPostgresError: What the keeper reported, or that it failed without a word.
     """
     command = [sys.executable, "-m", "chassis.postgres.keeper", str(layout.root)]
     with os.fdopen(os.open(layout.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
@@ -36,6 +37,8 @@ def start_keeper(layout: Layout, *, fsync_initdb: bool) -> None:
     # The keeper outlives this call and perhaps this process; if not, somebody has to take note of its end.
     threading.Thread(target=process.wait, name="keeper-reaper", daemon=True).start()
     report = _read_report(process)
+    if not report and process.wait(_END_SECONDS) > 0:
+        raise EmbeddedPostgresError(f"the keeper of the embedded PostgreSQL failed; see {layout.log}")
     if report not in {READY, ""}:
         raise EmbeddedPostgresError(report)
 

@@ -8,7 +8,7 @@ import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
-from chassis.postgres.errors import EmbeddedPostgresError, with_advice
+from chassis.postgres.errors import EmbeddedPostgresError
 
 USER = "postgres"
 
@@ -82,15 +82,13 @@ def prepare(data_dir: Path) -> Layout:
     """Make the directory below `data_dir` and check that it is ours.
 
     Raises:
-        EmbeddedPostgresError: It cannot be made or belongs to somebody else.
+        OSError: It cannot be made.
+        EmbeddedPostgresError: It belongs to somebody else.
     """
     root = data_dir.absolute() / "postgres"
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        root.mkdir(mode=0o700, exist_ok=True)
-        owner = root.stat().st_uid
-    except OSError as error:
-        raise EmbeddedPostgresError(with_advice(f"cannot use the data directory {data_dir}: {error}")) from error
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, exist_ok=True)
+    owner = root.stat().st_uid
     if owner != os.geteuid():
         raise EmbeddedPostgresError(
             f"{root} belongs to {_name(owner)}, and this is {_name(os.geteuid())}: run as {_name(owner)} "

@@ -6,12 +6,14 @@ watches the keeper and starts a new one, on the same port, should it be killed.
 
 import logging
 import os
-import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from chassis.backoff import backoff_seconds
 from chassis.postgres import database, locks
 from chassis.postgres.errors import EmbeddedPostgresError, with_advice
 from chassis.postgres.keeper_start import start_keeper
@@ -25,6 +27,14 @@ _STOP_SECONDS = 5
 _POLL_SECONDS = 0.05
 _WATCH_SECONDS = 0.2
 _WATCH_MAX_SECONDS = 10.0
+
+
+@contextmanager
+def _explained(data_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EmbeddedPostgresError(with_advice(f"cannot use the data directory {data_dir}: {error}")) from error
 
 
 class Lease:
@@ -46,11 +56,8 @@ class Lease:
         """
         if self._held is not None:
             raise RuntimeError("the lease is held already")
-        layout = prepare(self._data_dir)
-        try:
-            self._held = _Held(layout, fsync_initdb=self._fsync_initdb)
-        except OSError as error:
-            raise EmbeddedPostgresError(with_advice(f"cannot use {layout.root}: {error}")) from error
+        with _explained(self._data_dir):
+            self._held = _Held(prepare(self._data_dir), fsync_initdb=self._fsync_initdb)
         return self
 
     def release(self) -> None:
@@ -69,7 +76,8 @@ class Lease:
         database.check_name(name)
         if self._held is None:
             raise RuntimeError("the lease is not held")
-        port, password = self._held.reach(name)
+        with _explained(self._data_dir):
+            port, password = self._held.reach(name)
         return f"postgresql+psycopg2://{USER}:{password}@{database.HOST}:{port}/{name}"
 
     def __enter__(self) -> Self:
@@ -103,17 +111,23 @@ class _Held:
     def reach(self, name: str) -> tuple[int, str]:
         """Wait for a server with the database `name`, starting one if need be; return its port and password."""
         deadline = time.monotonic() + _SERVER_SECONDS
+        reason = "it has not been ready"
         while time.monotonic() < deadline:
             self._ensure_keeper()
-            # The port may be that of a server that is gone: only an answer to our password counts.
             port = self._layout.read_port()
             if port is not None:
+                # The port may be that of a server that is gone: only an answer to our password counts.
                 password = self._layout.read_password()
-                if database.ensure(port, password, name):
+                try:
+                    database.ensure(port, password, name)
+                except database.NotReachableError as error:
+                    reason = str(error)
+                else:
                     return port, password
             time.sleep(_POLL_SECONDS)
         raise EmbeddedPostgresError(
-            f"no server answered in {self._layout.root} within {_SERVER_SECONDS} s; see {self._layout.log}"
+            f"the server in {self._layout.root} could not be reached for {_SERVER_SECONDS} s: {reason}; "
+            f"see {self._layout.log}"
         )
 
     def end(self) -> None:
@@ -126,9 +140,12 @@ class _Held:
         while was_last and time.monotonic() < deadline and locks.is_held_exclusively(self._layout.keeper_lock):
             time.sleep(_POLL_SECONDS)
 
-    def _ensure_keeper(self) -> None:
-        if not locks.is_held_exclusively(self._layout.keeper_lock):
-            start_keeper(self._layout, fsync_initdb=self._fsync_initdb)
+    def _ensure_keeper(self) -> bool:
+        """Start a keeper if there is none; True if there was none."""
+        if locks.is_held_exclusively(self._layout.keeper_lock):
+            return False
+        start_keeper(self._layout, fsync_initdb=self._fsync_initdb)
+        return True
 
     def _watch(self) -> None:
         """Replace a keeper that was killed, as long as the lease is held.
@@ -136,12 +153,27 @@ class _Held:
         There is no last attempt: a full disk can be cleared any time, and then the service should recover. The pause
         between attempts grows and is drawn at random, so that the services do not try in step.
         """
+        failures = 0
         pause = _WATCH_SECONDS
         while not self._ended.wait(pause):
             try:
-                self._ensure_keeper()
+                if self._ensure_keeper():
+                    self._tell_of_restart()
             except (EmbeddedPostgresError, OSError) as error:
-                _logger.error("the embedded PostgreSQL cannot be restarted: %s", error)  # noqa: TRY400  the cause is named
-                pause = min(pause * random.uniform(1.5, 2.5), _WATCH_MAX_SECONDS)  # noqa: S311  not a secret
+                _logger.error("the embedded PostgreSQL cannot be restarted: %s", error)  # noqa: TRY400  it says it all
+                failures += 1
+                pause = _WATCH_SECONDS + backoff_seconds(failures, first=_WATCH_SECONDS, longest=_WATCH_MAX_SECONDS)
             else:
+                failures = 0
                 pause = _WATCH_SECONDS
+
+    def _tell_of_restart(self) -> None:
+        port = self._layout.read_port()
+        if port == self._port:
+            _logger.warning("the embedded PostgreSQL was restarted on port %s", port)
+        else:
+            _logger.error(
+                "the embedded PostgreSQL lost its port %s to another program and is now on %s: restart this service",
+                self._port,
+                port,
+            )

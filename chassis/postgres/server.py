@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from typing import IO
@@ -42,31 +41,17 @@ def start(layout: Layout, launcher: Launcher, log: IO[bytes]) -> subprocess.Pope
     # The held server lock proves that nobody runs on these files. PostgreSQL itself would go by the process id in
     # there, which may be another program's by now.
     (layout.data / "postmaster.pid").unlink(missing_ok=True)
-    port = layout.read_port()
+    port = layout.read_port() or secrets.choice(_PORTS)
     for _ in range(_PORT_ATTEMPTS):
-        if port is None or not _is_free(port):
-            port = secrets.choice(_PORTS)
-            continue
         process = _start_on(port, layout, launcher, log)
         if process is not None:
-            layout.record_port(port)
             return process
-        port = None
+        port = secrets.choice(_PORTS)
     raise EmbeddedPostgresError(f"found no free port on 127.0.0.1 in {_PORT_ATTEMPTS} attempts; see {layout.log}")
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
 def _start_on(port: int, layout: Layout, launcher: Launcher, log: IO[bytes]) -> subprocess.Popen[bytes] | None:
-    """Return the server when it is ready, None if somebody took the port meanwhile."""
+    """Return the server when it is ready and its port recorded, None if somebody else has the port."""
     options = [f"--{name}={value}" for name, value in (_SETTINGS | {"port": str(port)}).items()]
     beginning = os.fstat(log.fileno()).st_size
     process = launcher.start(
@@ -78,6 +63,7 @@ def _start_on(port: int, layout: Layout, launcher: Launcher, log: IO[bytes]) -> 
     )
     try:
         if _is_ready(process, layout):
+            layout.record_port(port)
             return process
     except BaseException:
         stop(process)

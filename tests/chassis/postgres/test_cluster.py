@@ -1,0 +1,55 @@
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from chassis.postgres import Lease
+
+
+@pytest.mark.parametrize("fsync_initdb", [True, False])
+def test_a_new_cluster_is_forced_to_disk_unless_told_otherwise(empty_site, fsync_initdb):
+    seen = set()
+    server = Lease(empty_site.data_dir, fsync_initdb)
+    starter = threading.Thread(target=server.acquire)
+    starter.start()
+    empty_site.eventually(lambda: seen.update(initdb_options(empty_site)) or seen)
+    starter.join()
+    server.release()
+    assert ("--no-sync" in seen) is not fsync_initdb
+
+
+def initdb_options(site):
+    """Return the options of the initdb that works in this place."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments = entry.read_text().split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if f"--pgdata={site.layout.staging}/data" in arguments and arguments[0].endswith("initdb"):
+            return arguments
+    return []
+
+
+def test_a_full_disk_is_a_clear_error(empty_site):
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("only root can make a small disk")
+    empty_site.data_dir.mkdir()
+    mount = 'mount -t tmpfs -o size=16m small "$0" && exec "$@"'
+    small_disk = ("unshare", "--mount", "--propagation=private", "sh", "-c", mount, empty_site.data_dir)
+    if subprocess.run([*small_disk, "true"], check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    empty_site.command = (*small_disk, sys.executable)
+    message = empty_site.hold().error()
+    assert "initdb failed" in message
+    assert "free some space" in message
+
+
+def test_a_failed_attempt_leaves_nothing_that_stops_the_next_one(empty_site):
+    empty_site.layout.staging.mkdir(parents=True)
+    (empty_site.layout.staging / "rest").touch()
+    with empty_site.lease():
+        assert not empty_site.layout.staging.exists()

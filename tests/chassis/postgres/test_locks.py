@@ -1,0 +1,45 @@
+import os
+
+import pytest
+
+from chassis.postgres import locks
+from chassis.postgres.locks import Mode
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "lock"
+
+
+def test_several_hold_a_shared_lock(path):
+    first = locks.take(path, Mode.SHARED, wait_seconds=0)
+    second = locks.take(path, Mode.SHARED, wait_seconds=0)
+    assert None not in {first, second}
+    assert not locks.is_held_exclusively(path)
+    os.close(first)
+    os.close(second)
+
+
+@pytest.mark.parametrize(("mine", "yours"), [(Mode.EXCLUSIVE, Mode.SHARED), (Mode.SHARED, Mode.EXCLUSIVE)])
+def test_an_exclusive_lock_excludes_everybody_until_it_is_closed(path, mine, yours):
+    held = locks.take(path, mine, wait_seconds=0)
+    assert locks.take(path, yours, wait_seconds=0.05) is None
+    assert locks.is_held_exclusively(path) == (mine is Mode.EXCLUSIVE)
+    os.close(held)
+    freed = locks.take(path, yours, wait_seconds=0)
+    assert freed is not None
+    os.close(freed)
+
+
+def test_the_last_holder_can_change_to_exclusive(path):
+    first = locks.take(path, Mode.SHARED, wait_seconds=0)
+    second = locks.take(path, Mode.SHARED, wait_seconds=0)
+    assert not locks.change(first, Mode.EXCLUSIVE)
+    os.close(first)
+    assert locks.change(second, Mode.EXCLUSIVE)
+    os.close(second)
+
+
+def test_a_lock_file_is_for_its_owner_alone(path):
+    os.close(locks.take(path, Mode.SHARED, wait_seconds=0))
+    assert path.stat().st_mode & 0o777 == 0o600
