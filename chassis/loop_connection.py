@@ -146,7 +146,11 @@ class LoopConnection:
         self._answered = loop.create_future()
         timer = loop.call_later(TRIP_SECONDS, self._give_up)
         try:
-            if connection.poll() == POLL_WRITE:
+            state = connection.poll()
+            if state == POLL_OK:
+                # PostgreSQL was quicker than we came to ask: nothing more will make the socket ready.
+                return
+            if state == POLL_WRITE:
                 # More than the socket takes at once: go on as it drains.
                 loop.add_writer(self._descriptor, self._poll)
             await self._answered

@@ -1,0 +1,197 @@
+import base64
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from chassis import authentication
+from chassis.authentication import LEEWAY, RELOAD_INTERVAL, Authenticator, Expected, KeySet, Role
+from chassis.failures import UNAUTHENTICATED, Failure
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+ED, EC, RSA = (
+    Ed25519PrivateKey.generate(),
+    ec.generate_private_key(ec.SECP256R1()),
+    rsa.generate_private_key(public_exponent=65537, key_size=2048),
+)
+
+
+def jwk_set(**keys: object) -> str:
+    """The public keys, each under its id."""
+    kinds = {"EdDSA": OKPAlgorithm, "ES256": ECAlgorithm, "RS256": RSAAlgorithm}
+    documents = []
+    for key_id, key in keys.items():
+        alg = (
+            "EdDSA"
+            if isinstance(key, Ed25519PrivateKey)
+            else "RS256"
+            if isinstance(key, rsa.RSAPrivateKey)
+            else "ES256"
+        )
+        documents.append({**kinds[alg].to_jwk(key.public_key(), as_dict=True), "kid": key_id, "alg": alg})
+    return json.dumps({"keys": documents})
+
+
+@dataclass
+class Setting:
+    """An authenticator whose clock and key file the test can change."""
+
+    authenticator: Authenticator
+    jwks: Path
+    now: list[datetime]
+
+    def caller(self, token: str) -> authentication.Caller:
+        return self.authenticator.authenticate([("authorization", f"Bearer {token}")])
+
+    def cause(self, token: str) -> str:
+        return self.cause_of([("authorization", f"Bearer {token}")])
+
+    def cause_of(self, metadata: list[tuple[str, str | bytes]]) -> str:
+        with pytest.raises(Failure) as caught:
+            self.authenticator.authenticate(metadata)
+        assert caught.value.reason == UNAUTHENTICATED
+        return caught.value.metadata["cause"]
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    jwks = tmp_path / "jwks.json"
+    jwks.write_text(jwk_set(ed=ED, ec=EC, rsa=RSA))
+    now = [NOW]
+    clock = lambda: now[0]  # noqa: E731 - a clock that the test turns
+    expected = Expected(issuer="us", audience="ticketing")
+    return Setting(Authenticator(KeySet(jwks, clock), expected, "the-peers-secret", clock), jwks, now)
+
+
+def token(key: object = ED, key_id: str | None = "ed", alg: str = "EdDSA", **claims: object) -> str:
+    usual = {"iss": "us", "aud": "ticketing", "sub": "alice", "roles": ["user"], "exp": NOW + timedelta(hours=1)}
+    given = {name: value for name, value in {**usual, **claims}.items() if value is not None}
+    headers = {} if key_id is None else {"kid": key_id}
+    return jwt.encode(given, key, algorithm=alg, headers=headers)
+
+
+@pytest.mark.parametrize(("key", "key_id", "alg"), [(ED, "ed", "EdDSA"), (EC, "ec", "ES256"), (RSA, "rsa", "RS256")])
+def test_a_signed_token_says_who_calls(setting: Setting, key: object, key_id: str, alg: str) -> None:
+    caller = setting.caller(token(key, key_id, alg, roles=["organizer", "user", "wizard"], email="a@example.org"))
+    assert caller.subject == "alice"
+    assert caller.roles == {Role.ORGANIZER, Role.USER}
+    assert caller.email == "a@example.org"
+    assert caller.is_any(Role.ORGANIZER, Role.SERVICE)
+    assert not caller.is_any(Role.SERVICE)
+
+
+def test_one_role_may_stand_alone(setting: Setting) -> None:
+    assert setting.caller(token(roles="scanner")).roles == {Role.SCANNER}
+
+
+def test_the_shared_secret_makes_the_peer_and_no_token_can(setting: Setting) -> None:
+    assert setting.caller("the-peers-secret").roles == {Role.PEER}
+    assert "no role" in setting.cause(token(roles=["peer"]))
+
+
+HMAC_WITH_PUBLIC_KEY = ED.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def confused() -> str:
+    """A token signed by HMAC with the public key as its secret, which everybody knows."""
+    header = base64.urlsafe_b64encode(json.dumps({"alg": "HS256", "kid": "ed"}).encode()).rstrip(b"=")
+    signed = jwt.encode({"sub": "alice"}, HMAC_WITH_PUBLIC_KEY, algorithm="HS256", headers={"kid": "ed"})
+    return (header + b"." + signed.split(".", 1)[1].encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("bad", "cause"),
+    [
+        (token(iss="them"), "another issuer"),
+        (token(aud="shop"), "another audience"),
+        (token(exp=NOW - LEEWAY), "expired"),
+        (token(exp=None), "does not verify"),
+        (token(sub=None), "does not verify"),
+        (token(sub=""), "subject"),
+        (token(sub="x" * 256), "subject"),
+        (token(sub="a\0b"), "subject"),
+        (token(nbf=NOW + timedelta(minutes=5)), "not valid yet"),
+        (token(roles=[]), "no role"),
+        (token(roles=["wizard"]), "no role"),
+        (token(roles=None), "no role"),
+        (token(roles={"user": True}), "no role"),
+        (token(exp=10**30), "expiry"),
+        (token(Ed25519PrivateKey.generate()), "does not verify"),
+        (token(key_id="unknown"), "unknown key"),
+        (token(key_id=None), "unknown key"),
+        (token(EC, "ed", "ES256"), "algorithm"),
+        (jwt.encode({"sub": "alice"}, "", algorithm="none", headers={"kid": "ed"}), "algorithm"),
+        (confused(), "algorithm"),
+        (token()[:-4] + "AAAA", "does not verify"),
+        ("a.b.c", "does not verify"),
+        ("x", "does not verify"),
+        ("x" * 9000, "not a bearer token"),
+    ],
+)
+def test_anything_else_is_refused_with_its_cause(setting: Setting, bad: str, cause: str) -> None:
+    assert cause in setting.cause(bad)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "cause"),
+    [
+        ([], "no access token"),
+        ([("authorization", "Basic YTpi")], "not a bearer token"),
+        ([("authorization", "Bearer ")], "not a bearer token"),
+        ([("authorization", "")], "not a bearer token"),
+        ([("authorization", "Bearer x"), ("authorization", "Bearer y")], "more than one"),
+        ([("authorization", b"Bearer x")], "more than one"),
+    ],
+)
+def test_metadata_without_one_bearer_token_is_refused(
+    setting: Setting, metadata: list[tuple[str, str | bytes]], cause: str
+) -> None:
+    assert cause in setting.cause_of(metadata)
+
+
+def test_an_unusable_expiry_is_refused(setting: Setting) -> None:
+    assert "expiry" in setting.cause(token(exp="soon"))
+
+
+def test_an_email_that_cannot_be_one_is_left_out(setting: Setting) -> None:
+    assert setting.caller(token(email="x" * 300)).email == ""
+
+
+def test_a_remembered_token_still_ends(setting: Setting) -> None:
+    good = token()
+    assert setting.caller(good) is setting.caller(good)
+    setting.now[0] = NOW + timedelta(hours=1) + LEEWAY
+    assert "expired" in setting.cause(good)
+
+
+def test_memory_for_tokens_is_bounded(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authentication, "MAX_REMEMBERED", 3)
+    first = token(sub="0")
+    caller = setting.caller(first)
+    for n in range(1, 4):
+        setting.caller(token(sub=str(n)))
+    assert setting.caller(first) is not caller
+
+
+def test_a_new_key_is_found_in_the_file_but_not_looked_for_at_every_call(setting: Setting) -> None:
+    new = Ed25519PrivateKey.generate()
+    by_new = token(new, "new")
+    setting.jwks.write_text(jwk_set(new=new))
+    assert "unknown key" in setting.cause(by_new)
+    setting.now[0] += RELOAD_INTERVAL
+    assert setting.caller(by_new).subject == "alice"
+    assert "unknown key" in setting.cause(token(sub="old key, now gone"))
+
+
+def test_a_broken_key_file_leaves_the_keys_that_are_known(setting: Setting) -> None:
+    setting.jwks.write_text("{")
+    setting.now[0] += RELOAD_INTERVAL
+    assert "unknown key" in setting.cause(token(key_id="new"))
+    assert setting.caller(token()).subject == "alice"

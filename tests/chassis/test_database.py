@@ -1,0 +1,150 @@
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+from conftest import execute
+from sqlalchemy.engine import URL, Connection
+
+from chassis import database as module
+from chassis.database import ATTEMPTS, Database, database_url
+from chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
+from chassis.logs import REQUEST_ID
+
+
+@pytest.fixture
+async def database(url: URL) -> AsyncIterator[Database]:
+    database = Database(url, "tests", threads=2)
+    yield database
+    await database.close()
+
+
+def increment(connection: Connection, name: str) -> int:
+    statement = sa.text("UPDATE counters SET value = value + 1 WHERE name = :name RETURNING value")
+    value: int = connection.execute(statement, {"name": name}).scalar_one()
+    return value
+
+
+@pytest.mark.parametrize("text", ["postgresql://u:p@h/d", "postgres+psycopg2://h/d", "postgresql+psycopg://h/d"])
+def test_every_postgresql_url_means_our_driver(text: str) -> None:
+    if text.startswith("postgres+"):
+        with pytest.raises(ValueError, match="PostgreSQL"):
+            database_url(text)
+    else:
+        assert database_url(text).drivername == "postgresql+psycopg2"
+
+
+@pytest.mark.parametrize("text", ["mysql://h/d", "not a url", "://"])
+def test_anything_else_is_no_url_of_ours(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a"):
+        database_url(text)
+
+
+async def test_work_is_committed_when_its_answer_is_there(database: Database) -> None:
+    assert await database.run(lambda connection: increment(connection, "a")) == 1
+    assert await database.run(lambda connection: increment(connection, "a")) == 2
+
+
+async def test_work_that_raises_leaves_nothing_behind(database: Database) -> None:
+    def fail(connection: Connection) -> None:
+        increment(connection, "a")
+        raise Failure("SOLD_OUT", "none left")
+
+    with pytest.raises(Failure, match="none left"):
+        await database.run(fail)
+    assert await database.run(lambda connection: increment(connection, "a")) == 1
+
+
+async def test_work_knows_the_request_it_is_for(database: Database) -> None:
+    token = REQUEST_ID.set("r-1")
+    try:
+        assert await database.run(lambda _: REQUEST_ID.get()) == "r-1"
+    finally:
+        REQUEST_ID.reset(token)
+
+
+async def test_a_deadlock_is_answered_by_running_the_loser_again(database: Database) -> None:
+    meeting = threading.Barrier(2)
+    runs: list[str] = []
+
+    def cross(connection: Connection, first: str, second: str) -> None:
+        runs.append(first)
+        increment(connection, first)
+        if len(runs) <= 2:
+            meeting.wait(timeout=10)
+        increment(connection, second)
+
+    await asyncio.gather(
+        database.run(lambda connection: cross(connection, "a", "b")),
+        database.run(lambda connection: cross(connection, "b", "a")),
+    )
+    assert len(runs) == 3
+    assert await database.run(lambda connection: increment(connection, "a")) == 3
+
+
+async def test_who_loses_every_time_is_told_to_come_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BACKOFF_SECONDS", 0)
+    runs = []
+
+    def lose(connection: Connection) -> None:
+        runs.append(1)
+        connection.execute(sa.text("DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END $$"))
+
+    with pytest.raises(Failure) as caught:
+        await database.run(lose)
+    assert caught.value.reason == OVERLOADED
+    assert len(runs) == ATTEMPTS
+
+
+async def test_a_snapshot_stays_what_it_was(database: Database) -> None:
+    def read_twice(connection: Connection) -> tuple[int, int]:
+        read = sa.text("SELECT value FROM counters WHERE name = 'a'")
+        before = connection.execute(read).scalar_one()
+        database.run_here(lambda other: increment(other, "a"))
+        return before, connection.execute(read).scalar_one()
+
+    assert await database.run(read_twice, isolation="REPEATABLE READ") == (0, 0)
+    assert await database.run(read_twice) == (1, 2)
+
+
+async def test_a_wrong_statement_is_a_fault_of_ours_and_no_outage(database: Database) -> None:
+    with pytest.raises(sa.exc.ProgrammingError):
+        await database.run(lambda connection: connection.execute(sa.text("SELECT nonsense")))
+
+
+async def test_a_database_that_is_away_is_unavailable_and_comes_back(database: Database, url: URL) -> None:
+    def cut_off(connection: Connection) -> None:
+        execute(
+            url.set(database="postgres"),
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.database}'",
+        )
+        increment(connection, "a")
+
+    with pytest.raises(Failure) as caught:
+        await database.run(cut_off)
+    assert caught.value.reason == DEPENDENCY_UNAVAILABLE
+    assert caught.value.metadata == {"dependency": "database"}
+    assert await database.run(lambda connection: increment(connection, "a")) == 1
+
+
+async def test_nobody_there_is_unavailable() -> None:
+    nobody = Database(database_url("postgresql://u:p@127.0.0.1:1/none"), "tests", threads=1)
+    with pytest.raises(Failure) as caught:
+        await nobody.run(lambda connection: increment(connection, "a"))
+    assert caught.value.reason == DEPENDENCY_UNAVAILABLE
+    await nobody.close()
+
+
+async def test_too_many_waiting_are_refused(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAITING_PER_THREAD", 1)
+    database = Database(url, "tests", threads=1)
+    go = threading.Event()
+    waiting = [asyncio.create_task(database.run(lambda _: go.wait(10))) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Failure) as caught:
+        await database.run(lambda _: None)
+    assert caught.value.reason == OVERLOADED
+    go.set()
+    assert await asyncio.gather(*waiting) == [True, True]
+    await database.close()

@@ -1,0 +1,216 @@
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import psycopg2
+import psycopg2.errors
+import pytest
+from conftest import execute
+from sqlalchemy.engine import URL
+
+from chassis import loop_connection as module
+from chassis.database import ATTEMPTS, database_url
+from chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
+from chassis.loop_connection import LoopConnection
+
+STATEMENTS = {
+    "increment": "(text) AS UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value",
+    "add": "(text) AS INSERT INTO counters VALUES ($1, 0)",
+    "values": "AS SELECT value FROM counters ORDER BY name",
+}
+INCREMENT = "BEGIN; EXECUTE increment(%s)"
+
+
+@pytest.fixture
+async def connection(url: URL) -> AsyncIterator[LoopConnection]:
+    connection = LoopConnection(url, "tests", STATEMENTS)
+    yield connection
+    connection.close()
+
+
+async def increment(connection: LoopConnection, name: str = "a") -> int:
+    rows = await connection.trip(INCREMENT, (name,))
+    await connection.trip("COMMIT")
+    value: int = rows[0][0]
+    return value
+
+
+async def values(connection: LoopConnection) -> list[int]:
+    return [value for (value,) in await connection.trip("EXECUTE values")]
+
+
+def cut_off(url: URL) -> None:
+    """End every connection to the database, from the server's side."""
+    statement = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.database}'"
+    execute(url.set(database="postgres"), statement)
+
+
+async def test_work_is_committed_when_its_answer_is_there(connection: LoopConnection) -> None:
+    assert await connection.transact(increment) == 1
+    assert await connection.transact(increment) == 2
+    assert await connection.transact(values) == [2, 0]
+
+
+async def test_statements_of_one_trip_run_until_the_first_that_fails(connection: LoopConnection) -> None:
+    async def work(connection: LoopConnection) -> None:
+        await connection.trip("BEGIN; EXECUTE increment('a'); SELECT 1/0; EXECUTE increment('b'); COMMIT")
+
+    with pytest.raises(psycopg2.errors.DivisionByZero):
+        await connection.transact(work)
+    assert await connection.transact(values) == [0, 0]
+
+
+async def test_more_than_the_socket_takes_at_once_arrives_whole(connection: LoopConnection) -> None:
+    long = "é" * 5_000_000
+
+    async def work(connection: LoopConnection) -> str:
+        rows = await connection.trip("SELECT %s", (long,))
+        text: str = rows[0][0]
+        return text
+
+    assert await connection.transact(work) == long
+
+
+async def test_a_refusal_inside_the_work_rolls_back(connection: LoopConnection) -> None:
+    async def work(connection: LoopConnection) -> None:
+        await connection.trip(INCREMENT, ("a",))
+        raise Failure("SOLD_OUT", "none left")
+
+    with pytest.raises(Failure, match="none left"):
+        await connection.transact(work)
+    assert await connection.transact(values) == [0, 0]
+
+
+async def test_a_key_taken_meanwhile_is_seen_by_the_second_run(connection: LoopConnection, url: URL) -> None:
+    runs = []
+
+    async def take(connection: LoopConnection) -> str:
+        runs.append(1)
+        if len(runs) > 1:
+            return "seen"
+        execute(url, "INSERT INTO counters VALUES ('c', 0)")
+        await connection.trip("BEGIN; EXECUTE add('c'); COMMIT")
+        return "taken"
+
+    assert await connection.transact(take) == "seen"
+
+
+async def test_an_integrity_error_that_is_no_race_is_raised(connection: LoopConnection) -> None:
+    async def work(connection: LoopConnection) -> None:
+        await connection.trip("BEGIN; INSERT INTO counters VALUES ('x', NULL); COMMIT")
+
+    with pytest.raises(psycopg2.errors.NotNullViolation):
+        await connection.transact(work)
+    assert await connection.transact(increment) == 1
+
+
+async def test_who_loses_every_race_is_told_to_come_again(
+    connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BACKOFF_SECONDS", 0)
+    runs = []
+
+    async def lose(connection: LoopConnection) -> None:
+        runs.append(1)
+        await connection.trip("BEGIN; DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40P01'; END $$")
+
+    with pytest.raises(Failure) as caught:
+        await connection.transact(lose)
+    assert caught.value.reason == OVERLOADED
+    assert len(runs) == ATTEMPTS
+
+
+async def test_a_connection_lost_while_idle_is_opened_again_unnoticed(connection: LoopConnection, url: URL) -> None:
+    assert await connection.transact(increment) == 1
+    cut_off(url)
+    assert await connection.transact(increment) == 2
+
+
+async def test_a_connection_lost_in_the_middle_runs_the_work_again_once(connection: LoopConnection, url: URL) -> None:
+    runs = []
+
+    async def lose_first(connection: LoopConnection) -> int:
+        runs.append(1)
+        rows = await connection.trip(INCREMENT, ("a",))
+        if len(runs) == 1:
+            cut_off(url)
+        await connection.trip("COMMIT")
+        value: int = rows[0][0]
+        return value
+
+    assert await connection.transact(lose_first) == 1
+    assert len(runs) == 2
+
+
+async def test_a_connection_lost_twice_is_unavailable(connection: LoopConnection, url: URL) -> None:
+    async def lose(connection: LoopConnection) -> None:
+        await connection.trip(INCREMENT, ("a",))
+        cut_off(url)
+        await connection.trip("COMMIT")
+
+    with pytest.raises(Failure) as caught:
+        await connection.transact(lose)
+    assert caught.value.reason == DEPENDENCY_UNAVAILABLE
+    assert await connection.transact(values) == [0, 0]
+
+
+async def test_nobody_there_is_unavailable() -> None:
+    nobody = LoopConnection(database_url("postgresql://u:p@127.0.0.1:1/none"), "tests", STATEMENTS)
+    with pytest.raises(Failure) as caught:
+        await nobody.transact(values)
+    assert caught.value.reason == DEPENDENCY_UNAVAILABLE
+
+
+async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        connection = LoopConnection(database_url(f"postgresql://u:p@127.0.0.1:{port}/none"), "tests", STATEMENTS)
+        with pytest.raises(Failure) as caught:
+            await connection.transact(values)
+    assert caught.value.reason == DEPENDENCY_UNAVAILABLE
+
+
+async def test_a_trip_without_an_answer_is_given_up(
+    connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connection.transact(values)
+    monkeypatch.setattr(module, "TRIP_SECONDS", 0.05)
+
+    async def wait(connection: LoopConnection) -> None:
+        await connection.trip("SELECT pg_sleep(60)")
+
+    with pytest.raises(Failure) as caught:
+        await connection.transact(wait)
+    assert caught.value.reason == DEPENDENCY_UNAVAILABLE
+
+
+async def test_a_statement_that_takes_too_long_is_no_answer_either(connection: LoopConnection) -> None:
+    async def wait(connection: LoopConnection) -> None:
+        await connection.trip("BEGIN; SET LOCAL statement_timeout = 20; SELECT pg_sleep(60)")
+
+    with pytest.raises(Failure) as caught:
+        await connection.transact(wait)
+    assert caught.value.reason == DEPENDENCY_UNAVAILABLE
+    assert await connection.transact(increment) == 1
+
+
+async def test_cancelled_work_leaves_no_transaction_open(connection: LoopConnection) -> None:
+    begun = asyncio.Event()
+
+    async def hang(connection: LoopConnection) -> None:
+        await connection.trip(INCREMENT, ("a",))
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(connection.transact(hang))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await connection.transact(increment) == 1
+
+
+async def test_a_trip_needs_a_connection(connection: LoopConnection) -> None:
+    with pytest.raises(psycopg2.InterfaceError, match="closed"):
+        await connection.trip("SELECT 1")
