@@ -1,0 +1,23 @@
+"""Taking reports of check-ins: the scan service decided, this side only shows it."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.engine import Connection
+
+from chassis.clock import Clock
+from chassis.database import Database
+from ticket_service.domain.check_ins import CheckIn, Conflict, judge, latest
+from ticket_service.store import check_ins as store
+
+
+async def report(database: Database, clock: Clock, reports: Sequence[CheckIn]) -> list[Conflict]:
+    """Apply what is news, and return what cannot be."""
+    now = clock()
+    news = latest(reports)
+
+    def work(connection: Connection) -> list[Conflict]:
+        applied, conflicts = judge(news, store.lock(connection, news))
+        store.apply(connection, applied, now)
+        return conflicts
+
+    return await database.run(work)

@@ -1,0 +1,117 @@
+"""The feed's requests and responses."""
+
+from typing import Final
+from uuid import UUID
+
+from chassis.parsing import Fields
+from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_TYPES
+from ticket_service.convert.tickets import TICKET_STATUSES
+from ticket_service.convert.times import timestamp
+from ticket_service.domain.check_ins import CheckIn, Conflict
+from ticket_service.domain.feed import GateEvent, GateTicket, Page
+from ticket_service.store.keys import PublicKey
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
+from ticketing.tickets.v1 import ticket_pb2
+
+MAX_CHECK_INS: Final = 1_000
+MAX_REVISION: Final = 2**63 - 1
+
+
+def read_watch(request: pb.WatchTicketsRequest) -> dict[UUID, int]:
+    """Return the cursors: the last revision seen of each event."""
+    fields = Fields()
+    cursors = {
+        fields.uuid("after_revisions", event_id): fields.number(
+            f'after_revisions["{event_id}"]', revision, least=0, most=MAX_REVISION
+        )
+        for event_id, revision in request.after_revisions.items()
+    }
+    fields.check()
+    return cursors
+
+
+def watch_response(epoch: str, page: Page) -> pb.WatchTicketsResponse:
+    """Build the message of a page."""
+    return pb.WatchTicketsResponse(
+        event=_gate_event(page.event),
+        tickets=[_gate_ticket(ticket) for ticket in page.tickets],
+        revision=page.revision,
+        epoch=epoch,
+    )
+
+
+def _gate_event(event: GateEvent) -> pb.GateEvent:
+    return pb.GateEvent(
+        event_id=str(event.event_id),
+        name=event.name,
+        status=EVENT_STATUSES[event.status],
+        admission_policy=ADMISSION_POLICIES[event.admission_policy],
+        valid_from_time=timestamp(event.valid_from_time),
+        valid_until_time=timestamp(event.valid_until_time),
+        organizer_id=event.organizer_id,
+        revision=event.changed_revision,
+    )
+
+
+def _gate_ticket(ticket: GateTicket) -> pb.GateTicket:
+    return pb.GateTicket(
+        ticket_id=str(ticket.ticket_id),
+        code_digest=ticket.code_digest,
+        ticket_type=TICKET_TYPES[ticket.ticket_type],
+        status=TICKET_STATUSES[ticket.status],
+        valid_from_time=timestamp(ticket.valid_from_time),
+        valid_until_time=timestamp(ticket.valid_until_time),
+        token_digest=ticket.token_digest or b"",
+        issue=ticket.issue,
+        revision=ticket.revision,
+    )
+
+
+def keys_response(keys: list[PublicKey]) -> pb.GetSigningKeysResponse:
+    """Build the message of the public keys."""
+    return pb.GetSigningKeysResponse(
+        keys=[
+            pb.SigningKey(
+                key_id=key.key_id,
+                public_key=key.public_key,
+                activate_time=timestamp(key.activate_time),
+                retire_time=timestamp(key.retire_time),
+            )
+            for key in keys
+        ]
+    )
+
+
+def read_check_ins(request: pb.ReportCheckInsRequest) -> list[CheckIn]:
+    """Read what check-in of each ticket stands."""
+    fields = Fields()
+    if len(request.check_ins) > MAX_CHECK_INS:
+        fields.violate("check_ins", f"holds more than {MAX_CHECK_INS}")
+        fields.check()
+    check_ins = [
+        CheckIn(
+            event_id=fields.uuid(f"check_ins[{i}].event_id", message.event_id),
+            ticket_id=fields.uuid(f"check_ins[{i}].ticket_id", message.ticket_id),
+            check_in_time=fields.time(f"check_ins[{i}].check_in_time", message.check_in_time)
+            if message.HasField("check_in_time")
+            else None,
+            sequence=fields.number(f"check_ins[{i}].sequence", message.sequence, least=1, most=MAX_REVISION),
+        )
+        for i, message in enumerate(request.check_ins)
+    ]
+    fields.check()
+    return check_ins
+
+
+def check_ins_response(conflicts: list[Conflict]) -> pb.ReportCheckInsResponse:
+    """Build the message of the conflicts."""
+    return pb.ReportCheckInsResponse(
+        conflicts=[
+            pb.CheckInConflict(
+                event_id=str(conflict.check_in.event_id),
+                ticket_id=str(conflict.check_in.ticket_id),
+                status=TICKET_STATUSES[conflict.status] if conflict.status else ticket_pb2.TICKET_STATUS_UNSPECIFIED,
+            )
+            for conflict in conflicts
+        ]
+    )

@@ -1,0 +1,51 @@
+"""TicketFeedService: what the scan service needs."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from chassis.clock import Clock
+from chassis.database import Database
+from ticket_service import check_ins
+from ticket_service.convert import feed as convert
+from ticket_service.feed import Feed
+from ticket_service.store import keys
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
+from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceServicer
+
+
+class FeedServicer(TicketFeedServiceServicer):
+    """Answers the scan service.
+
+    Args:
+        database: the tickets database.
+        feed: serves the watchers.
+        clock: the present time.
+    """
+
+    def __init__(self, database: Database, feed: Feed, clock: Clock) -> None:
+        self._database = database
+        self._feed = feed
+        self._clock = clock
+
+    async def WatchTickets(  # noqa: N802 - the contract's name
+        self, request: pb.WatchTicketsRequest, _context: Any
+    ) -> AsyncIterator[pb.WatchTicketsResponse]:
+        """Stream changes until the caller leaves or this process drains."""
+        cursors = convert.read_watch(request)
+        async with aclosing(self._feed.watch(cursors, request.epoch)) as pages:
+            async for epoch, page in pages:
+                yield convert.watch_response(epoch, page)
+
+    async def GetSigningKeys(  # noqa: N802 - as above
+        self, _request: pb.GetSigningKeysRequest, _context: Any
+    ) -> pb.GetSigningKeysResponse:
+        """Return every public key."""
+        return convert.keys_response(await self._database.run(keys.all_keys))
+
+    async def ReportCheckIns(  # noqa: N802 - as above
+        self, request: pb.ReportCheckInsRequest, _context: Any
+    ) -> pb.ReportCheckInsResponse:
+        """Take reports of check-ins."""
+        reports = convert.read_check_ins(request)
+        return convert.check_ins_response(await check_ins.report(self._database, self._clock, reports))

@@ -1,0 +1,94 @@
+"""Statements of the feed: which events have changed, and what of them."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from ticket_service.domain.events import AdmissionPolicy, EventStatus, TicketType
+from ticket_service.domain.feed import GateEvent, GateTicket, Page
+from ticket_service.domain.tickets import TicketStatus
+from ticket_service.store.tables import events, feed
+
+# Each event by its index on (event_id, revision): an event that is far behind costs the others nothing.
+_TICKETS: Final = sa.text("""
+    SELECT ticket.*
+    FROM unnest(CAST(:event_ids AS uuid[]), CAST(:afters AS bigint[])) AS cursor (event_id, after)
+    CROSS JOIN LATERAL (
+        SELECT event_id, ticket_id, ticket_type, status, valid_from_time, valid_until_time,
+               code_digest, token_digest, issue, revision
+        FROM tickets
+        WHERE tickets.event_id = cursor.event_id AND tickets.revision > cursor.after
+        ORDER BY tickets.revision
+        LIMIT :most
+    ) AS ticket
+    ORDER BY ticket.event_id, ticket.revision
+""")
+
+
+def epoch(connection: Connection) -> str:
+    """Return what the revisions of this database are of."""
+    return str(connection.execute(sa.select(feed.c.epoch)).scalar_one())
+
+
+def live_heads(connection: Connection, ended_after: datetime) -> dict[UUID, int]:
+    """Return the revision of each event that ends, or ended, after a time."""
+    return _heads(connection, events.c.end_time > ended_after)
+
+
+def named_heads(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return the revision of each event named."""
+    return _heads(connection, events.c.event_id == sa.any_(sa.bindparam("ids", list(event_ids), sa.ARRAY(sa.UUID))))
+
+
+def _heads(connection: Connection, condition: sa.ColumnElement[bool]) -> dict[UUID, int]:
+    rows = connection.execute(sa.select(events.c.event_id, events.c.revision).where(condition))
+    return {row.event_id: row.revision for row in rows}
+
+
+def pages(connection: Connection, afters: Mapping[UUID, int], most: int) -> list[Page]:
+    """Return what changed of each event after its revision, at most `most` tickets of each.
+
+    The transaction is to be REPEATABLE READ: the tickets and the event's revision must be of one moment, else a ticket
+    that commits between the two reads would be skipped for good.
+    """
+    found: dict[UUID, list[GateTicket]] = defaultdict(list)
+    parameters = {"event_ids": [str(event_id) for event_id in afters], "afters": list(afters.values()), "most": most}
+    for row in connection.execute(_TICKETS, parameters):
+        found[row.event_id].append(_gate_ticket(row))
+    condition = events.c.event_id == sa.any_(sa.bindparam("ids", list(afters), sa.ARRAY(sa.UUID)))
+    rows = connection.execute(sa.select(events).where(condition).order_by(events.c.event_id))
+    return [_page(row, found[row.event_id], most) for row in rows]
+
+
+def _page(row: Row[Any], tickets: list[GateTicket], most: int) -> Page:
+    revision = tickets[-1].revision if len(tickets) == most else row.revision
+    event = GateEvent(
+        event_id=row.event_id,
+        name=row.name,
+        status=EventStatus(row.status),
+        admission_policy=AdmissionPolicy(row.admission_policy),
+        valid_from_time=row.doors_open_time or row.start_time,
+        valid_until_time=row.end_time,
+        organizer_id=row.organizer_id,
+        changed_revision=row.changed_revision,
+    )
+    return Page(event, tuple(tickets), revision, is_cut=revision < row.revision)
+
+
+def _gate_ticket(row: Row[Any]) -> GateTicket:
+    return GateTicket(
+        ticket_id=row.ticket_id,
+        ticket_type=TicketType(row.ticket_type),
+        status=TicketStatus(row.status),
+        valid_from_time=row.valid_from_time,
+        valid_until_time=row.valid_until_time,
+        code_digest=bytes(row.code_digest),
+        token_digest=None if row.token_digest is None else bytes(row.token_digest),
+        issue=row.issue,
+        revision=row.revision,
+    )
