@@ -1,0 +1,13 @@
+"""`python -m scan_service` serves; `python -m scan_service migrate` only brings the database up to date."""
+
+import sys
+from pathlib import Path
+
+from chassis.service import Parts, main
+from scan_service.app import NAME, App
+from scan_service.settings import read_settings
+
+MIGRATIONS = Path(__file__).parent / "store" / "migrations"
+
+if __name__ == "__main__":
+    sys.exit(main(Parts(NAME, "scans", MIGRATIONS), read_settings, App))

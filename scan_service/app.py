@@ -1,0 +1,75 @@
+"""The composition root: puts the service together, starts it, and takes it apart in the opposite order."""
+
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+from sqlalchemy.engine import URL
+
+from chassis.authentication import Authenticator, Expected, KeySet
+from chassis.calls import CallInterceptor, Limit
+from chassis.clock import Clock, system_clock
+from chassis.database import Database
+from chassis.server import Server
+from scan_service.errors import CATALOGUE
+from scan_service.policy import POLICY
+from scan_service.settings import Settings
+from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
+from ticketing.scans.v1.revocation_service_pb2_grpc import (
+    RevocationServiceServicer,
+    add_RevocationServiceServicer_to_server,
+)
+from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer, add_ScanServiceServicer_to_server
+
+NAME: Final = "scan_service"
+
+
+class App:
+    """The scan service.
+
+    Args:
+        settings: as read from the environment.
+        url: the scans database, migrated.
+        clock: the present time.
+    """
+
+    def __init__(self, settings: Settings, url: URL, clock: Clock = system_clock) -> None:
+        self._settings = settings
+        self._url = url
+        self._clock = clock
+        self._running = AsyncExitStack()
+
+    async def start(self) -> int:
+        """Serve; return the port. The ticket service need not be there."""
+        database = Database(self._url, NAME)
+        self._running.push_async_callback(database.close)
+        # What a servicer does not override yet answers UNIMPLEMENTED, which the stubs' types call abstract.
+        scans = ScanServiceServicer()  # type: ignore[abstract]  # as said
+        revocations = RevocationServiceServicer()  # type: ignore[abstract]  # as said
+        devices = DeviceServiceServicer()  # type: ignore[abstract]  # as said
+        server = Server(
+            self._settings.service.listen,
+            self._interceptor(),
+            {
+                "ticketing.scans.v1.ScanService": partial(add_ScanServiceServicer_to_server, scans),
+                "ticketing.scans.v1.RevocationService": partial(add_RevocationServiceServicer_to_server, revocations),
+                "ticketing.scans.v1.DeviceService": partial(add_DeviceServiceServicer_to_server, devices),
+            },
+        )
+        port = await server.start()
+        self._running.push_async_callback(server.drain, lambda: None)
+        return port
+
+    async def stop(self) -> None:
+        """Drain, then let go of everything."""
+        await self._running.aclose()
+
+    def _interceptor(self) -> CallInterceptor:
+        service = self._settings.service
+        authenticator = Authenticator(
+            KeySet(service.jwks_file, self._clock),
+            Expected(service.issuer, service.audience, service.roles_claim),
+            service.peer_secret,
+            self._clock,
+        )
+        return CallInterceptor(authenticator, POLICY, CATALOGUE, Limit(service.max_calls))

@@ -1,0 +1,1 @@
+"""What holds at a gate, free of I/O: the rules of admission, tokens and typed codes."""

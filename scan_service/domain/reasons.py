@@ -1,0 +1,20 @@
+"""Why a call failed, as ticketing.scans.v1.ErrorReason spells it, without the prefix."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """The reason of a Failure; `scan_service.errors` says its status code and metadata."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
+    EVENT_NOT_FOUND = "EVENT_NOT_FOUND"
+    SCAN_NOT_FOUND = "SCAN_NOT_FOUND"
+    DEVICE_NOT_FOUND = "DEVICE_NOT_FOUND"
+    GATE_NOT_OPEN = "GATE_NOT_OPEN"
+    SCAN_NOT_ANNULLABLE = "SCAN_NOT_ANNULLABLE"
+    ENROLLMENT_CODE_INVALID = "ENROLLMENT_CODE_INVALID"
+    SCAN_ID_REUSED = "SCAN_ID_REUSED"
+    OVERLOADED = "OVERLOADED"
+    DEPENDENCY_UNAVAILABLE = "DEPENDENCY_UNAVAILABLE"

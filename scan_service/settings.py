@@ -1,0 +1,31 @@
+"""The scan service's settings."""
+
+from dataclasses import dataclass
+
+from chassis.service import SECRET_CHARACTERS, ServiceSettings, read_service_settings
+from chassis.settings import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of them."""
+
+    service: ServiceSettings
+    # Shared with the ticket service, which derives the same typed codes.
+    code_secret: str
+    tickets_address: str
+    # Live scans that one stream may have unanswered.
+    max_outstanding_scans: int
+    # Live scans of all callers that may wait for a batch.
+    max_waiting_scans: int
+
+
+def read_settings(environment: Environment) -> Settings:
+    """Read them; `environment.check()` tells what is wrong."""
+    return Settings(
+        service=read_service_settings(environment, "SCANS", 50052, 9465),
+        code_secret=environment.text("TICKETING_CODE_SECRET", least=SECRET_CHARACTERS),
+        tickets_address=environment.text("SCANS_TICKETS_ADDRESS", "127.0.0.1:50051"),
+        max_outstanding_scans=environment.number("SCANS_MAX_OUTSTANDING", 64, least=1, most=10_000),
+        max_waiting_scans=environment.number("SCANS_MAX_WAITING", 10_000, least=1, most=1_000_000),
+    )

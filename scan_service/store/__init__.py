@@ -1,0 +1,1 @@
+"""The scans database: its tables, statements and migrations."""

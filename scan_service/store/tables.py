@@ -1,0 +1,164 @@
+"""The tables of the scans database; the migrations build them, and a test compares the two.
+
+No foreign keys from tables that grow, and `event_id` first in every key, as in the tickets database. A ticket's copy and
+its admission share one row: gate, cancellation and feed compete for that row and for nothing else.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import BYTEA, JSONB, TIMESTAMP, UUID
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pk",
+        "ix": "%(table_name)s_%(column_0_N_name)s_ix",
+        "uq": "%(table_name)s_%(column_0_N_name)s_uq",
+        "ck": "%(table_name)s_%(constraint_name)s_ck",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fk",
+    }
+)
+
+TIME = TIMESTAMP(timezone=True)
+
+# Events as gates need them, copied from the feed.
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("organizer_id", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("admission_policy", sa.Text, nullable=False),
+    # Absent in an event that was called off before the feed brought it.
+    sa.Column("valid_from_time", TIME),
+    sa.Column("valid_until_time", TIME),
+    # Which epoch of the feed, counted here, and the revision in it: together they say what is newer.
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    # Called off by RevokeEvent; whatever the feed says, no gate admits any more.
+    sa.Column("closed", sa.Boolean, nullable=False),
+    sa.CheckConstraint("status IN ('DRAFT', 'PUBLISHED', 'CANCELLED', 'COMPLETED')", "status"),
+    sa.CheckConstraint("admission_policy IN ('SINGLE_ENTRY', 'RE_ENTRY', 'UNLIMITED')", "admission_policy"),
+    sa.CheckConstraint("closed OR valid_from_time IS NOT NULL AND valid_until_time IS NOT NULL", "valid_time"),
+)
+
+# Apart from events, so that copying a sale's tickets never waits for the scans that share the event's row.
+feed_cursors = sa.Table(
+    "feed_cursors",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)
+
+# One row: where the copy stands as a whole.
+feed = sa.Table(
+    "feed",
+    metadata,
+    sa.Column("one", sa.Boolean, primary_key=True, server_default=sa.true()),
+    # Empty before the first message.
+    sa.Column("epoch", sa.Text, nullable=False, server_default=""),
+    # Counts the epochs seen.
+    sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
+    # When the copy was last known to hold everything.
+    sa.Column("whole_time", TIME),
+    sa.CheckConstraint("one", "one"),
+)
+
+tickets = sa.Table(
+    "tickets",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("ticket_id", UUID, primary_key=True),
+    # False until the feed has brought it: made from its token or by a revocation.
+    sa.Column("known", sa.Boolean, nullable=False),
+    # Absent where a revocation came before the feed.
+    sa.Column("ticket_type", sa.Text),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("valid_from_time", TIME),
+    sa.Column("valid_until_time", TIME),
+    # The newest that works; older ones are denied.
+    sa.Column("issue", sa.Integer, nullable=False),
+    sa.Column("code_digest", BYTEA, nullable=False),
+    sa.Column("token_digest", BYTEA),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    # The first check-in that stands: what cancellations ask for and what is reported.
+    sa.Column("check_in_time", TIME),
+    # The latest check-in: what a person who comes again is told.
+    sa.Column("entry_scan_id", UUID),
+    sa.Column("entry_time", TIME),
+    sa.Column("entry_location", sa.Text),
+    sa.Column("inside", sa.Boolean, nullable=False),
+    # Grows whenever check_in_time changes; the second is the last one that the ticket service has confirmed.
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("reported_sequence", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("ticket_type IN ('STANDARD', 'VIP', 'EARLY_BIRD', 'GROUP')", "ticket_type"),
+    sa.CheckConstraint("status IN ('ACTIVE', 'CANCELLED', 'REFUNDED', 'BLOCKED')", "status"),
+    sa.CheckConstraint("issue >= 1", "issue"),
+    sa.CheckConstraint("num_nulls(check_in_time, entry_scan_id, entry_time, entry_location) IN (0, 4)", "entry"),
+    sa.CheckConstraint("NOT inside OR entry_time IS NOT NULL", "inside"),
+    sa.CheckConstraint("reported_sequence BETWEEN 0 AND sequence", "reported_sequence"),
+    sa.Index(None, "code_digest"),
+    sa.Index(
+        "tickets_unreported_ix", "event_id", "ticket_id", postgresql_where=sa.text("sequence > reported_sequence")
+    ),
+)
+
+# What became of each revocation, so that repeating it gives the same answer.
+revocations = sa.Table(
+    "revocations",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("revocation_id", UUID, primary_key=True),
+    sa.Column("ticket_id", UUID, nullable=False),
+    # The check-in that was first; absent where it was revoked.
+    sa.Column("check_in_time", TIME),
+    sa.Column("create_time", TIME, nullable=False),
+)
+
+# Every attempt, by the event of the gate where it was made.
+scans = sa.Table(
+    "scans",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("scan_id", UUID, primary_key=True),
+    # Of everything that makes it this scan and no other.
+    sa.Column("fingerprint", BYTEA, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("scan_type", sa.Text, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("denial_reason", sa.Text),
+    sa.Column("ticket_id", UUID),
+    # The ticket's event: another one with WRONG_EVENT.
+    sa.Column("ticket_event_id", UUID),
+    sa.Column("ticket_type", sa.Text),
+    sa.Column("scan_time", TIME, nullable=False),
+    sa.Column("record_time", TIME, nullable=False),
+    sa.Column("location", sa.Text, nullable=False),
+    sa.Column("device_id", sa.Text, nullable=False),
+    sa.Column("scanner_user_id", sa.Text, nullable=False),
+    sa.Column("offline", sa.Boolean, nullable=False),
+    sa.Column("annul_time", TIME),
+    sa.Column("previous_scan_id", UUID),
+    sa.Column("previous_time", TIME),
+    sa.Column("previous_location", sa.Text),
+    sa.Column("metadata", JSONB, nullable=False),
+    sa.CheckConstraint("scan_type IN ('CHECK_IN', 'CHECK_OUT', 'ACCESS')", "scan_type"),
+    sa.CheckConstraint("verdict IN ('ADMITTED', 'DENIED')", "verdict"),
+    sa.CheckConstraint("(verdict = 'DENIED') = (denial_reason IS NOT NULL)", "denial_reason"),
+    sa.CheckConstraint("verdict = 'DENIED' OR ticket_event_id = event_id AND ticket_id IS NOT NULL", "ticket"),
+    sa.CheckConstraint("num_nulls(previous_scan_id, previous_time, previous_location) IN (0, 3)", "previous"),
+    sa.Index(None, "scan_id"),
+    sa.Index(None, "event_id", "record_time", "scan_id"),
+    sa.Index(None, "event_id", "ticket_id", "scan_time"),
+)
+
+# Public keys of tokens, copied from the ticket service.
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    sa.Column("key_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("public_key", BYTEA, nullable=False),
+    sa.Column("activate_time", TIME, nullable=False),
+    sa.Column("retire_time", TIME),
+    sa.CheckConstraint("octet_length(public_key) = 32", "public_key"),
+)

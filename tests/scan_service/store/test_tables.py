@@ -1,0 +1,34 @@
+"""The migrations build what `tables` says."""
+
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.engine import URL
+
+from scan_service.store.tables import metadata
+
+CONSTRAINTS = (
+    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+    " WHERE connamespace = 'public'::regnamespace AND conrelid <> 0 AND conrelid::regclass::text <> 'alembic_version'"
+    " ORDER BY 1, 2"
+)
+
+
+def test_migrating_an_empty_database_builds_exactly_the_tables(scans_url: URL):
+    engine = sa.create_engine(scans_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_the_migrations_build_the_same_checks_as_the_metadata(scans_url: URL):
+    """Alembic compares no check constraints."""
+    engine = sa.create_engine(scans_url)
+    with engine.begin() as connection:
+        migrated = connection.execute(sa.text(CONSTRAINTS)).all()
+        connection.execute(sa.text("DROP TABLE alembic_version"))
+        metadata.drop_all(connection)
+        metadata.create_all(connection)
+        assert migrated == connection.execute(sa.text(CONSTRAINTS)).all()
+    engine.dispose()
