@@ -37,6 +37,10 @@ class Fields:
         """Note that `field` is at fault."""
         self._violations.append(FieldViolation(field, description))
 
+    def at_fault(self, field: str) -> bool:
+        """Tell whether `field` was noted: what was read of it stands in for it."""
+        return any(violation.field == field for violation in self._violations)
+
     def check(self) -> None:
         """Raise INVALID_ARGUMENT if anything was at fault."""
         if self._violations:

@@ -121,6 +121,11 @@ class Event:
         return next((offer for offer in self.offers if offer.ticket_type is ticket_type), None)
 
     @property
+    def etag(self) -> str:
+        """What organizers send back with an update, to be told of one that came between."""
+        return str(self.version)
+
+    @property
     def admits_from(self) -> datetime:
         """Gates admit from here on."""
         return self.doors_open_time or self.start_time

@@ -70,6 +70,8 @@ offers = sa.Table(
     metadata,
     sa.Column("event_id", UUID, sa.ForeignKey(events.c.event_id), primary_key=True),
     sa.Column("ticket_type", sa.Text, primary_key=True),
+    # Where it stands in the price list, as its organizer ordered it.
+    sa.Column("position", sa.SmallInteger, nullable=False),
     sa.Column("price", sa.BigInteger, nullable=False),
     sa.Column("capacity", sa.Integer),
     sa.Column("reserved", sa.Integer, nullable=False),

@@ -1,0 +1,81 @@
+"""Fixtures of the ticket service: a real one in this process, behind a real socket, with a clock that tests can set."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from conftest import CODE_SECRET, PEER_SECRET, Issuer
+from sqlalchemy.engine import URL
+
+from chassis.settings import Environment
+from ticket_service.app import App
+from ticket_service.settings import Settings, read_settings
+
+
+@dataclass
+class SettableClock:
+    """A clock that stands still unless it is moved."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, by: timedelta) -> None:
+        self.now += by
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    """Give the hour to the service under test; access tokens stay good, for they end with the real hour."""
+    return SettableClock(datetime.now(UTC).replace(microsecond=0))
+
+
+def environment(issuer: Issuer, data_dir: Path, **more: str) -> dict[str, str]:
+    """Make the environment of a service that listens anywhere."""
+    return {
+        "TICKETS_PORT": "0",
+        "TICKETS_METRICS_PORT": "0",
+        "TICKETING_DATA_DIR": str(data_dir),
+        "TICKETING_JWKS_FILE": str(issuer.jwks_file),
+        "TICKETING_PEER_SECRET": PEER_SECRET,
+        "TICKETING_CODE_SECRET": CODE_SECRET,
+        "TICKETING_DRAIN_SECONDS": "5",
+        **more,
+    }
+
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def make_settings(issuer: Issuer, tmp_path: Path) -> MakeSettings:
+    """Make settings; keyword arguments are variables of the environment."""
+
+    def make(**more: str) -> Settings:
+        read = Environment(environment(issuer, tmp_path, **more))
+        settings = read_settings(read)
+        read.check()
+        return settings
+
+    return make
+
+
+@pytest.fixture
+async def service(make_settings: MakeSettings, tickets_url: URL, clock: SettableClock) -> AsyncIterator[str]:
+    """Run a ticket service; gives its address."""
+    app = App(make_settings(), tickets_url, clock)
+    try:
+        yield f"127.0.0.1:{await app.start()}"
+    finally:
+        await app.stop()
+
+
+@pytest.fixture
+async def channel(service: str) -> AsyncIterator[grpc.aio.Channel]:
+    """Open a channel to the service."""
+    async with grpc.aio.insecure_channel(service) as channel:
+        yield channel

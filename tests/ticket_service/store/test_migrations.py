@@ -1,0 +1,33 @@
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.engine import URL
+
+from ticket_service.store.tables import feed, metadata
+
+
+def checks(inspector: sa.Inspector, table: str) -> set[str | None]:
+    return {check["name"] for check in inspector.get_check_constraints(table)}
+
+
+def test_upgrading_an_empty_database_gives_the_tables_of_the_metadata(tickets_url: URL):
+    engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_upgrading_an_empty_database_gives_the_check_constraints_of_the_metadata(tickets_url: URL):
+    # Alembic does not compare these.
+    engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        for table in metadata.tables.values():
+            wanted = {check.name for check in table.constraints if isinstance(check, sa.CheckConstraint)}
+            assert checks(inspector, table.name) == wanted
+
+
+def test_a_new_database_has_one_epoch(tickets_url: URL):
+    engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        assert len(connection.execute(sa.select(feed)).all()) == 1

@@ -1,0 +1,191 @@
+"""Reads what organizers set of an event; every field at fault is named by its path, such as `event.offers[0].price`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from urllib.parse import urlsplit
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from google.protobuf.message import Message
+
+from chassis.parsing import Fields
+from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_TYPES, TICKET_TYPES, read_enum
+from ticket_service.convert.money import read_price
+from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, Offer, RefundTier
+from ticketing.tickets.v1 import event_pb2
+
+MAX_INT32: Final = 2**31 - 1
+MAX_METADATA_BYTES: Final = 16 * 1024
+MAX_TIERS: Final = 20
+MAX_DAYS_BEFORE: Final = 3_650
+TIME_ZONES: Final = frozenset(available_timezones())
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a new event has that its organizer does not set."""
+
+    event_id: UUID
+    organizer_id: str
+    now: datetime
+    # Tickets of one type in one purchase; no offer may allow more.
+    max_per_purchase: int
+
+
+def read_event(fields: Fields, message: event_pb2.Event, draft: Draft) -> Event:
+    """Read a new event; with faults it is one in name only."""
+    start, end = _required(fields, message, "start_time"), _required(fields, message, "end_time")
+    _ordered(fields, ("event.end_time", "event.start_time"), "is not after start_time", in_order=start < end)
+    doors = _optional(fields, message, "doors_open_time", "event.")
+    faulty = ("event.doors_open_time", "event.start_time")
+    _ordered(fields, faulty, "is after start_time", in_order=doors is None or doors <= start)
+    currency, price = "", 0
+    if message.HasField("ticket_price"):
+        currency, price = read_price(fields, "event.ticket_price", message.ticket_price)
+    else:
+        fields.violate("event.ticket_price", "is required")
+    return Event(
+        event_id=draft.event_id,
+        organizer_id=draft.organizer_id,
+        name=fields.text("event.name", message.name, least=1, most=200),
+        description=fields.text("event.description", message.description, most=10_000),
+        event_type=read_enum(fields, "event.event_type", message.event_type, EVENT_TYPES),
+        status=EventStatus.DRAFT,
+        start_time=start,
+        end_time=end,
+        doors_open_time=doors,
+        time_zone=_time_zone(fields, message.time_zone),
+        location=fields.text("event.location", message.location, most=255),
+        is_online=message.is_online,
+        max_participants=_count(fields, message, "max_participants", "event."),
+        reserved=0,
+        currency=currency,
+        ticket_price=price,
+        offers=_offers(fields, message, currency, draft.max_per_purchase),
+        refund_tiers=_tiers(fields, message.refund_policy),
+        admission_policy=read_enum(
+            fields,
+            "event.admission_policy",
+            message.admission_policy,
+            ADMISSION_POLICIES,
+            unspecified=AdmissionPolicy.SINGLE_ENTRY,
+        ),
+        image_url=_image_url(fields, message.image_url),
+        metadata=fields.struct("event.metadata", message.metadata, most_bytes=MAX_METADATA_BYTES),
+        create_time=draft.now,
+        update_time=draft.now,
+        revision=1,
+        changed_revision=1,
+        version=1,
+    )
+
+
+def _required(fields: Fields, message: event_pb2.Event, name: str) -> datetime:
+    field = f"event.{name}"
+    if not message.HasField(name):  # type: ignore[arg-type]  # a literal in the stubs
+        fields.violate(field, "is required")
+    return fields.time(field, getattr(message, name))
+
+
+def _optional(fields: Fields, message: Message, name: str, prefix: str) -> datetime | None:
+    return fields.time(prefix + name, getattr(message, name)) if message.HasField(name) else None
+
+
+def _count(fields: Fields, message: Message, name: str, prefix: str) -> int | None:
+    if not message.HasField(name):
+        return None
+    return fields.number(prefix + name, getattr(message, name), least=0, most=MAX_INT32)
+
+
+def _ordered(fields: Fields, compared: tuple[str, ...], description: str, *, in_order: bool) -> None:
+    """Name the first of the compared fields, unless one of them could not be read to begin with."""
+    if not in_order and not any(fields.at_fault(field) for field in compared):
+        fields.violate(compared[0], description)
+
+
+def _time_zone(fields: Fields, name: str) -> str:
+    if name and name not in TIME_ZONES:
+        fields.violate("event.time_zone", "is not the name of a time zone (IANA), such as Europe/Berlin")
+    return name or "UTC"
+
+
+def _image_url(fields: Fields, url: str) -> str:
+    fields.text("event.image_url", url, most=500)
+    try:
+        parts = urlsplit(url)
+        is_https = parts.scheme == "https" and bool(parts.hostname)
+    except ValueError:
+        is_https = False
+    if url and not is_https:
+        fields.violate("event.image_url", "is not an https URL")
+    return url
+
+
+def _tiers(fields: Fields, policy: event_pb2.RefundPolicy) -> tuple[RefundTier, ...]:
+    where = "event.refund_policy.tiers"
+    if len(policy.tiers) > MAX_TIERS:
+        fields.violate(where, f"are more than {MAX_TIERS}")
+        return ()
+    seen: set[int] = set()
+    tiers = []
+    for index, tier in enumerate(policy.tiers):
+        days_before = f"{where}[{index}].days_before"
+        fields.number(days_before, tier.days_before, least=0, most=MAX_DAYS_BEFORE)
+        fields.number(f"{where}[{index}].percent", tier.percent, least=0, most=100)
+        if tier.days_before in seen:
+            fields.violate(days_before, "is there twice")
+        seen.add(tier.days_before)
+        tiers.append(RefundTier(tier.days_before, tier.percent))
+    return tuple(tiers)
+
+
+def _offers(fields: Fields, message: event_pb2.Event, currency: str, limit: int) -> tuple[Offer, ...]:
+    # Types are unique, so more than there are types cannot be right; the rest is not looked at.
+    if len(message.offers) > len(TICKET_TYPES):
+        fields.violate("event.offers", "are more than there are ticket types")
+        return ()
+    offers: list[Offer] = []
+    for index, offer in enumerate(message.offers):
+        where = f"event.offers[{index}]."
+        parsed = _offer(fields, offer, where, limit)
+        if offer.HasField("price") and offer.price.currency_code != currency:
+            fields.violate(f"{where}price.currency_code", "is not the currency of the event's ticket_price")
+        if any(parsed.ticket_type is before.ticket_type for before in offers):
+            fields.violate(f"{where}ticket_type", "has an offer already")
+        offers.append(parsed)
+    return tuple(offers)
+
+
+def _offer(fields: Fields, offer: event_pb2.TicketOffer, where: str, limit: int) -> Offer:
+    price = 0
+    if offer.HasField("price"):
+        _, price = read_price(fields, f"{where}price", offer.price)
+    else:
+        fields.violate(f"{where}price", "is required")
+    least = fields.number(f"{where}min_per_purchase", offer.min_per_purchase, least=0, most=limit) or 1
+    most = fields.number(f"{where}max_per_purchase", offer.max_per_purchase, least=0, most=limit) or None
+    compared = (f"{where}max_per_purchase", f"{where}min_per_purchase")
+    _ordered(fields, compared, "is less than min_per_purchase", in_order=most is None or least <= most)
+    sales_start, sales_end = _window(fields, offer, where, ("sales_start_time", "sales_end_time"))
+    valid_from, valid_until = _window(fields, offer, where, ("valid_from_time", "valid_until_time"))
+    return Offer(
+        ticket_type=read_enum(fields, f"{where}ticket_type", offer.ticket_type, TICKET_TYPES),
+        price=price,
+        capacity=_count(fields, offer, "capacity", where),
+        sales_start_time=sales_start,
+        sales_end_time=sales_end,
+        min_per_purchase=least,
+        max_per_purchase=most,
+        valid_from_time=valid_from,
+        valid_until_time=valid_until,
+    )
+
+
+def _window(
+    fields: Fields, offer: event_pb2.TicketOffer, where: str, names: tuple[str, str]
+) -> tuple[datetime | None, datetime | None]:
+    begin, end = (_optional(fields, offer, name, where) for name in names)
+    compared = (where + names[1], where + names[0])
+    _ordered(fields, compared, f"is not after {names[0]}", in_order=begin is None or end is None or begin < end)
+    return begin, end

@@ -1,0 +1,113 @@
+"""Events as messages."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from google.protobuf import json_format
+
+from chassis.parsing import Fields
+from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, EVENT_TYPES, TICKET_TYPES
+from ticket_service.convert.money import money_message
+from ticket_service.convert.times import timestamp
+from ticket_service.domain.events import Event, Offer
+from ticketing.tickets.v1 import event_pb2
+
+OUTPUT_ONLY = (
+    "event_id",
+    "status",
+    "current_participants",
+    "available_tickets",
+    "create_time",
+    "update_time",
+    "revision",
+    "etag",
+    "organizer_id",
+)
+# What organizers set: everything else.
+SETTABLE = tuple(name for name in event_pb2.Event.DESCRIPTOR.fields_by_name if name not in OUTPUT_ONLY)
+
+
+def event_message(event: Event, now: datetime) -> event_pb2.Event:
+    """Build the message of an event as of `now`."""
+    message = event_pb2.Event(
+        event_id=str(event.event_id),
+        name=event.name,
+        description=event.description,
+        event_type=EVENT_TYPES[event.event_type],
+        status=EVENT_STATUSES[event.status_at(now)],
+        start_time=timestamp(event.start_time),
+        end_time=timestamp(event.end_time),
+        doors_open_time=timestamp(event.doors_open_time),
+        time_zone=event.time_zone,
+        location=event.location,
+        is_online=event.is_online,
+        max_participants=event.max_participants,
+        current_participants=event.reserved,
+        available_tickets=None if event.max_participants is None else event.max_participants - event.reserved,
+        ticket_price=money_message(event.currency, event.ticket_price),
+        offers=[_offer_message(event.currency, offer) for offer in event.offers],
+        admission_policy=ADMISSION_POLICIES[event.admission_policy],
+        image_url=event.image_url,
+        create_time=timestamp(event.create_time),
+        update_time=timestamp(event.update_time),
+        revision=event.revision,
+        etag=event.etag,
+        organizer_id=event.organizer_id,
+    )
+    message.refund_policy.tiers.extend(
+        event_pb2.RefundPolicy.Tier(days_before=tier.days_before, percent=tier.percent) for tier in event.refund_tiers
+    )
+    json_format.ParseDict(dict(event.metadata), message.metadata)
+    return message
+
+
+def _offer_message(currency: str, offer: Offer) -> event_pb2.TicketOffer:
+    return event_pb2.TicketOffer(
+        ticket_type=TICKET_TYPES[offer.ticket_type],
+        price=money_message(currency, offer.price),
+        capacity=offer.capacity,
+        reserved=offer.reserved,
+        sales_start_time=timestamp(offer.sales_start_time),
+        sales_end_time=timestamp(offer.sales_end_time),
+        min_per_purchase=offer.min_per_purchase,
+        max_per_purchase=offer.max_per_purchase or 0,
+        valid_from_time=timestamp(offer.valid_from_time),
+        valid_until_time=timestamp(offer.valid_until_time),
+    )
+
+
+def without_output_only(message: event_pb2.Event) -> event_pb2.Event:
+    """Return a copy that holds what organizers set, and nothing else."""
+    copy = event_pb2.Event()
+    _copy_fields(message, copy, SETTABLE)
+    return copy
+
+
+def merged(event: Event, message: event_pb2.Event, paths: Sequence[str], now: datetime) -> event_pb2.Event:
+    """Return `event` as a message with the fields at `paths` taken from `message`."""
+    result = without_output_only(event_message(event, now))
+    _copy_fields(message, result, paths)
+    return result
+
+
+def _copy_fields(source: event_pb2.Event, target: event_pb2.Event, names: Sequence[str]) -> None:
+    for name in names:
+        target.ClearField(name)  # type: ignore[arg-type]  # a literal in the stubs; every name comes from the descriptor
+    whole = event_pb2.Event()
+    whole.CopyFrom(source)
+    for name in event_pb2.Event.DESCRIPTOR.fields_by_name:
+        if name not in names:
+            whole.ClearField(name)  # type: ignore[arg-type]  # as above
+    target.MergeFrom(whole)
+
+
+def read_paths(fields: Fields, paths: Sequence[str]) -> tuple[str, ...]:
+    """Read an update mask: top-level fields that organizers set."""
+    if not paths:
+        fields.violate("update_mask", "is required")
+    for index, path in enumerate(paths):
+        if path in OUTPUT_ONLY:
+            fields.violate(f"update_mask.paths[{index}]", f"{path[:100]} is output only")
+        elif path not in SETTABLE:
+            fields.violate(f"update_mask.paths[{index}]", f"an event has no field {path[:100]!r} that can be set")
+    return tuple(paths)

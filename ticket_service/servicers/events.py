@@ -1,0 +1,140 @@
+"""EventService."""
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import grpc.aio
+
+from chassis.authentication import Role
+from chassis.calls import current_caller
+from chassis.clock import Clock
+from chassis.failures import FORBIDDEN, Failure, invalid
+from chassis.ids import new_id
+from chassis.paging import page_position, page_size, page_token
+from chassis.parsing import Fields
+from ticket_service.catalog import Catalog, EventChange, EventQuery
+from ticket_service.convert.enums import EVENT_STATUSES, EVENT_TYPES, read_enum
+from ticket_service.convert.event_input import Draft, read_event
+from ticket_service.convert.events import event_message, merged, read_paths, without_output_only
+from ticket_service.domain.events import Event, EventStatus
+from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_LIST: Final = "/ticketing.tickets.v1.EventService/ListEvents"
+
+
+class EventServicer(event_service_pb2_grpc.EventServiceServicer):
+    """Events and their life.
+
+    Args:
+        catalog: the events.
+        clock: the present time.
+        max_per_purchase: the most tickets of one type in one purchase that an offer may allow.
+    """
+
+    def __init__(self, catalog: Catalog, clock: Clock, max_per_purchase: int) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._max_per_purchase = max_per_purchase
+
+    async def CreateEvent(  # noqa: N802 - the contract's name
+        self, request: event_service_pb2.CreateEventRequest, _context: Context
+    ) -> event_service_pb2.CreateEventResponse:
+        """Create a DRAFT."""
+        fields = Fields()
+        request_id = fields.uuid("request_id", request.request_id)
+        event = read_event(fields, request.event, self._draft(new_id(), current_caller().subject))
+        fields.check()
+        content = without_output_only(request.event).SerializeToString(deterministic=True)
+        stored = await self._catalog.create(request_id, event, content)
+        return event_service_pb2.CreateEventResponse(event=self._message(stored))
+
+    async def GetEvent(  # noqa: N802 - the contract's name
+        self, request: event_service_pb2.GetEventRequest, _context: Context
+    ) -> event_service_pb2.GetEventResponse:
+        """Read one event."""
+        event = await self._catalog.get(current_caller(), _read_event_id(request.event_id))
+        return event_service_pb2.GetEventResponse(event=self._message(event))
+
+    async def ListEvents(  # noqa: N802 - the contract's name
+        self, request: event_service_pb2.ListEventsRequest, _context: Context
+    ) -> event_service_pb2.ListEventsResponse:
+        """List events by start_time."""
+        caller = current_caller()
+        query = _read_query(request)
+        if query.status is not EventStatus.PUBLISHED and not caller.is_any(Role.ORGANIZER):
+            role = ",".join(sorted(caller.roles))
+            raise Failure(FORBIDDEN, f"only organizers may list {query.status} events", method=_LIST, role=role)
+        bound_to = [caller.subject, query]
+        size = page_size(request.page_size)
+        after = _read_position(page_position(request.page_token, bound_to, parts=2))
+        events = await self._catalog.list(caller, query, after, size + 1)
+        response = event_service_pb2.ListEventsResponse(events=[self._message(event) for event in events[:size]])
+        if len(events) > size:
+            last = events[size - 1]
+            response.next_page_token = page_token([last.start_time.isoformat(), str(last.event_id)], bound_to)
+        return response
+
+    async def UpdateEvent(  # noqa: N802 - the contract's name
+        self, request: event_service_pb2.UpdateEventRequest, _context: Context
+    ) -> event_service_pb2.UpdateEventResponse:
+        """Change the fields that the mask names."""
+        fields = Fields()
+        event_id = fields.uuid("event.event_id", request.event.event_id)
+        paths = read_paths(fields, request.update_mask.paths)
+        fields.check()
+        caller = current_caller()
+        change = EventChange(event_id, request.event.etag, paths, lambda event: self._wanted(event, request, paths))
+        event = await self._catalog.update(caller, change)
+        return event_service_pb2.UpdateEventResponse(event=self._message(event))
+
+    async def PublishEvent(  # noqa: N802 - the contract's name
+        self, request: event_service_pb2.PublishEventRequest, _context: Context
+    ) -> event_service_pb2.PublishEventResponse:
+        """Put a DRAFT on sale."""
+        event = await self._catalog.publish(current_caller(), _read_event_id(request.event_id))
+        return event_service_pb2.PublishEventResponse(event=self._message(event))
+
+    def _message(self, event: Event) -> event_pb2.Event:
+        return event_message(event, self._clock())
+
+    def _draft(self, event_id: UUID, organizer_id: str) -> Draft:
+        return Draft(event_id, organizer_id, self._clock(), self._max_per_purchase)
+
+    def _wanted(self, event: Event, request: event_service_pb2.UpdateEventRequest, paths: tuple[str, ...]) -> Event:
+        """Read the stored event and the changes as one, so that what must fit together is looked at together."""
+        fields = Fields()
+        message = merged(event, request.event, paths, self._clock())
+        wanted = read_event(fields, message, self._draft(event.event_id, event.organizer_id))
+        fields.check()
+        return wanted
+
+
+def _read_event_id(value: str) -> UUID:
+    fields = Fields()
+    event_id = fields.uuid("event_id", value)
+    fields.check()
+    return event_id
+
+
+def _read_query(request: event_service_pb2.ListEventsRequest) -> EventQuery:
+    fields = Fields()
+    query = EventQuery(
+        status=read_enum(fields, "status", request.status, EVENT_STATUSES, unspecified=EventStatus.PUBLISHED),
+        event_type=read_enum(fields, "event_type", request.event_type, EVENT_TYPES) if request.event_type else None,
+        min_start_time=(
+            fields.time("min_start_time", request.min_start_time) if request.HasField("min_start_time") else None
+        ),
+    )
+    fields.check()
+    return query
+
+
+def _read_position(position: list[str] | None) -> tuple[datetime, UUID] | None:
+    if position is None:
+        return None
+    try:
+        return datetime.fromisoformat(position[0]), UUID(position[1])
+    except ValueError as error:
+        raise invalid("page_token", "is not a token of this list") from error

@@ -1,0 +1,40 @@
+"""What the ticket service can be told by its environment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from chassis.service import SECRET_CHARACTERS, ServiceSettings, read_service_settings
+from chassis.settings import Environment
+
+PORT = 50051
+METRICS_PORT = 9464
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one ticket service."""
+
+    service: ServiceSettings
+    # Typed codes are derived under it; the scan service has the same.
+    code_secret: str
+    # host:port of the scan service.
+    scans_address: str
+    # Holds the private key that signs tokens; made at the first start.
+    signing_key_file: Path
+    # How often cancellations that a crash left between are looked for.
+    sweep_seconds: float
+    # Tickets of one type in one purchase, where an offer says nothing else.
+    max_per_purchase: int
+
+
+def read_settings(environment: Environment) -> Settings:
+    """Read them all; what is wrong is collected in `environment`."""
+    service = read_service_settings(environment, "TICKETS", PORT, METRICS_PORT)
+    return Settings(
+        service=service,
+        code_secret=environment.text("TICKETING_CODE_SECRET", least=SECRET_CHARACTERS),
+        scans_address=environment.text("TICKETS_SCANS_ADDRESS", "127.0.0.1:50052"),
+        signing_key_file=environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json")),
+        sweep_seconds=environment.seconds("TICKETS_SWEEP_SECONDS", 1, least=0.01, most=3600),
+        max_per_purchase=environment.number("TICKETS_MAX_PER_PURCHASE", 20, least=1, most=1000),
+    )

@@ -1,0 +1,140 @@
+"""Statements on events and their offers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from ticket_service.domain.events import (
+    AdmissionPolicy,
+    Event,
+    EventStatus,
+    EventType,
+    Offer,
+    RefundTier,
+    TicketType,
+)
+from ticket_service.store.tables import events, offers, tickets
+
+Condition = sa.ColumnElement[bool]
+
+# Tickets in these states take up a place.
+HOLDING_A_PLACE = ("ACTIVE", "BLOCKED")
+_STORED_AS_IS = tuple(field.name for field in fields(Event) if field.name not in {"offers", "refund_tiers"})
+
+
+def visible_to(organizer_id: str | None) -> Condition:
+    """Say which events may be seen: a draft by its organizer alone."""
+    published = events.c.status != EventStatus.DRAFT
+    return published if organizer_id is None else sa.or_(published, events.c.organizer_id == organizer_id)
+
+
+def has_status(status: EventStatus, now: datetime) -> Condition:
+    """Say which events have a status as of `now`; COMPLETED is never stored."""
+    if status is EventStatus.COMPLETED:
+        return sa.and_(events.c.status == EventStatus.PUBLISHED, events.c.end_time <= now)
+    if status is EventStatus.PUBLISHED:
+        return sa.and_(events.c.status == EventStatus.PUBLISHED, events.c.end_time > now)
+    return events.c.status == status
+
+
+def find_event(connection: Connection, event_id: UUID, *conditions: Condition) -> Event | None:
+    """Read one event."""
+    found = _with_offers(connection, sa.select(events).where(events.c.event_id == event_id, *conditions))
+    return found[0] if found else None
+
+
+def lock_event(connection: Connection, event_id: UUID, *conditions: Condition) -> Event | None:
+    """Read one event and keep others from changing it, or taking a revision of it, until the transaction ends."""
+    query = sa.select(events).where(events.c.event_id == event_id, *conditions).with_for_update(key_share=True)
+    found = _with_offers(connection, query)
+    return found[0] if found else None
+
+
+def list_events(
+    connection: Connection, conditions: Iterable[Condition], after: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[Event]:
+    """Read events by start_time, then event_id, from after a position on."""
+    query = sa.select(events).where(*conditions).order_by(events.c.start_time, events.c.event_id).limit(limit)
+    if after is not None:
+        query = query.where(sa.tuple_(events.c.start_time, events.c.event_id) > sa.tuple_(*after))
+    return _with_offers(connection, query)
+
+
+def insert_event(connection: Connection, event: Event) -> None:
+    """Store a new event."""
+    connection.execute(sa.insert(events), [_event_row(event)])
+    _insert_offers(connection, event)
+
+
+def update_event(connection: Connection, event: Event) -> None:
+    """Store an event over what there is of it; the caller has locked it."""
+    connection.execute(sa.update(events).where(events.c.event_id == event.event_id), _event_row(event))
+    connection.execute(sa.delete(offers).where(offers.c.event_id == event.event_id))
+    _insert_offers(connection, event)
+
+
+def sold_by_type(connection: Connection, event_id: UUID) -> dict[TicketType, int]:
+    """Count the tickets that take up a place, of every type that was ever sold."""
+    held = sa.func.count().filter(tickets.c.status.in_(HOLDING_A_PLACE))
+    query = sa.select(tickets.c.ticket_type, held).where(tickets.c.event_id == event_id).group_by(tickets.c.ticket_type)
+    return {TicketType(kind): count for kind, count in connection.execute(query)}
+
+
+def offer_of(row: Any) -> Offer:
+    """Read an offer from a row of its table."""
+    return Offer(
+        ticket_type=TicketType(row.ticket_type),
+        price=row.price,
+        capacity=row.capacity,
+        reserved=row.reserved,
+        sales_start_time=row.sales_start_time,
+        sales_end_time=row.sales_end_time,
+        min_per_purchase=row.min_per_purchase,
+        max_per_purchase=row.max_per_purchase,
+        valid_from_time=row.valid_from_time,
+        valid_until_time=row.valid_until_time,
+    )
+
+
+def _with_offers(connection: Connection, query: sa.Select[Any]) -> list[Event]:
+    rows = connection.execute(query).all()
+    listed: dict[UUID, list[Offer]] = {row.event_id: [] for row in rows}
+    if rows:
+        priced = sa.select(offers).where(offers.c.event_id.in_(listed)).order_by(offers.c.position)
+        for row in connection.execute(priced):
+            listed[row.event_id].append(offer_of(row))
+    return [_event(row, tuple(listed[row.event_id])) for row in rows]
+
+
+def _event(row: Row[Any], its_offers: tuple[Offer, ...]) -> Event:
+    stored = row._asdict()
+    return Event(
+        **stored
+        | {
+            "event_type": EventType(row.event_type),
+            "status": EventStatus(row.status),
+            "admission_policy": AdmissionPolicy(row.admission_policy),
+            "refund_tiers": tuple(RefundTier(days_before, percent) for days_before, percent in row.refund_tiers),
+            "offers": its_offers,
+        }
+    )
+
+
+def _event_row(event: Event) -> dict[str, object]:
+    tiers = [[tier.days_before, tier.percent] for tier in event.refund_tiers]
+    return {name: getattr(event, name) for name in _STORED_AS_IS} | {"refund_tiers": tiers}
+
+
+def _insert_offers(connection: Connection, event: Event) -> None:
+    rows = [
+        {field.name: getattr(offer, field.name) for field in fields(offer)}
+        | {"event_id": event.event_id, "position": position}
+        for position, offer in enumerate(event.offers)
+    ]
+    if rows:
+        connection.execute(sa.insert(offers), rows)

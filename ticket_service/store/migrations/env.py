@@ -1,0 +1,8 @@
+"""Where Alembic meets the tickets database; `chassis.migrations` opens the transaction and hands it over."""
+
+from alembic import context
+
+from ticket_service.store.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.run_migrations()
