@@ -1,0 +1,62 @@
+# `make` alone lists what there is. Needs Python 3.11 or newer with pip and venv, and nothing else.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := chassis ticket_service scan_service dev tests
+.PHONY: help setup proto fmt check test up token migrate demo clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Two stamps, so that `make demo` downloads what it needs and no linters.
+$(VENV)/runtime: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/development: $(VENV)/runtime
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/development ## make the virtual environment with everything for development
+
+proto: $(VENV)/development ## generate the stubs from protos/
+	$(BIN)/python -m dev.contract generate
+
+fmt: $(VENV)/development ## format code and contract
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix-only $(SOURCES)
+	$(BIN)/buf format -w
+
+check: $(VENV)/development ## format, lint, types, and whether the stubs are those of the contract
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/buf format -d --exit-code
+	$(BIN)/buf lint
+	$(BIN)/python -m dev.contract breaking
+	$(BIN)/python -m dev.contract drift
+
+test: $(VENV)/development ## run all tests and measure their coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 $(TESTS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+up: $(VENV)/runtime ## run both services in the foreground, with an embedded PostgreSQL
+	@exec $(BIN)/python -m dev.up
+
+token: $(VENV)/runtime ## print a development token: make -s token ROLE=organizer SUB=alice
+	@$(BIN)/python -m dev.token "$(ROLE)" "$(SUB)"
+
+migrate: $(VENV)/runtime ## bring both databases to the newest schema
+	@$(BIN)/python -m dev.migrate
+
+demo: $(VENV)/runtime ## from an event to an admitted ticket, told on the terminal
+	@$(BIN)/python -m dev.demo
+
+clean: ## remove what can be made again; `.data` stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* demo-ticket.png
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,86 @@
+"""Guard the contract: `python -m dev.contract generate|drift|breaking`.
+
+`drift` generates the stubs anew and compares them with those committed. `breaking` lets buf compare the contract with
+the main branch, or, on it, with the commit before, so that a break shows whether or not it is committed yet.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROTOS = ROOT / "protos"
+
+
+def generate(target: Path) -> None:
+    """Generate the stubs of the contract into `target`."""
+    sources = sorted(str(path) for path in PROTOS.rglob("*.proto"))
+    services = [source for source in sources if source.endswith("_service.proto")]
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}"]
+    subprocess.run([*protoc, f"--python_out={target}", f"--mypy_out=quiet:{target}", *sources], check=True)
+    subprocess.run([*protoc, f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet:{target}", *services], check=True)
+
+
+def stubs(root: Path) -> dict[str, Path]:
+    """Return the generated files below `root` by their path."""
+    return {str(path.relative_to(root)): path for path in root.rglob("*_pb2*.py*") if path.suffix in {".py", ".pyi"}}
+
+
+def drift() -> int:
+    """Tell which committed stubs are not those of the contract."""
+    with tempfile.TemporaryDirectory() as directory:
+        generate(Path(directory))
+        fresh, committed = stubs(Path(directory)), stubs(PROTOS)
+        different = [
+            name
+            for name in sorted(fresh.keys() | committed.keys())
+            if name not in fresh or name not in committed or fresh[name].read_bytes() != committed[name].read_bytes()
+        ]
+    for name in different:
+        print(f"protos/{name} is not what the contract generates; run `make proto`", file=sys.stderr)
+    return 1 if different else 0
+
+
+def regenerate() -> int:
+    """Replace the committed stubs by fresh ones."""
+    for path in stubs(PROTOS).values():
+        path.unlink()
+    generate(PROTOS)
+    return 0
+
+
+def baseline() -> str | None:
+    """Return the commit that the contract must not break with; None where there is no history."""
+    head = _revision("HEAD")
+    main = _revision("origin/main") or _revision("main")
+    return main if main != head else _revision("HEAD~1")
+
+
+def _revision(name: str) -> str | None:
+    git = ["git", "-C", str(ROOT), "rev-parse", "-q", "--verify", f"{name}^{{commit}}"]
+    result = subprocess.run(git, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None
+
+
+def breaking() -> int:
+    """Tell what breaks callers that were built on the baseline's contract."""
+    against = baseline()
+    if against is None:
+        print("no history to compare the contract with")
+        return 0
+    buf = [str(Path(sys.executable).parent / "buf"), "breaking", "--against", f".git#ref={against}"]
+    return subprocess.run(buf, cwd=ROOT, check=False).returncode
+
+
+def main() -> int:
+    """Run the command that was asked for."""
+    commands = {"drift": drift, "breaking": breaking, "generate": regenerate}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:  # noqa: PLR2004 - the program and its one argument
+        print(f"usage: python -m dev.contract {'|'.join(commands)}", file=sys.stderr)
+        return 2
+    return commands[sys.argv[1]]()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

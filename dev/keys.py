@@ -1,0 +1,77 @@
+"""Keys and secrets for development, made once in the data directory and readable by their owner alone."""
+
+import fcntl
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
+
+KEY_ID = "development"
+ISSUER = AUDIENCE = "ticketing"
+TOKEN_LIFETIME = timedelta(hours=12)
+
+
+@dataclass(frozen=True, slots=True)
+class DevelopmentKeys:
+    """What both services and the issuer of development tokens need."""
+
+    jwks_file: Path
+    peer_secret: str
+    code_secret: str
+    issuer_key: Ed25519PrivateKey
+
+    def token(self, role: str, subject: str) -> str:
+        """Make an access token."""
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": subject,
+            "roles": [role],
+            "exp": datetime.now(UTC) + TOKEN_LIFETIME,
+        }
+        return jwt.encode(claims, self.issuer_key, algorithm="EdDSA", headers={"kid": KEY_ID})
+
+
+def development_keys(data_dir: Path) -> DevelopmentKeys:
+    """Return the keys of `data_dir`; the first caller makes them, also where several come at once."""
+    directory = data_dir.absolute() / "keys"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private = directory / "development.json"
+    with (directory / "development.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not private.exists():
+            _make(private, directory / "jwks.json")
+    stored = json.loads(private.read_text())
+    return DevelopmentKeys(
+        jwks_file=directory / "jwks.json",
+        peer_secret=stored["peer_secret"],
+        code_secret=stored["code_secret"],
+        issuer_key=Ed25519PrivateKey.from_private_bytes(bytes.fromhex(stored["issuer_key"])),
+    )
+
+
+def _make(private: Path, public: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    jwk = {**OKPAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}
+    _write(public, {"keys": [jwk]})
+    # Last, because it is what says that all is made.
+    stored = {
+        "issuer_key": key.private_bytes_raw().hex(),
+        "peer_secret": secrets.token_urlsafe(32),
+        "code_secret": secrets.token_urlsafe(32),
+    }
+    _write(private, stored)
+
+
+def _write(path: Path, document: object) -> None:
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(document, file)
+    temporary.replace(path)

@@ -1,0 +1,22 @@
+"""Migrate both databases without serving: `python -m dev.migrate`."""
+
+import os
+import subprocess
+import sys
+
+from dev.up import environment
+
+
+def main() -> int:
+    """Run each service's own migration; return the first exit status that is not 0."""
+    variables = environment(os.environ)
+    for module in ("ticket_service", "scan_service"):
+        status = subprocess.run([sys.executable, "-m", module, "migrate"], env=variables, check=False).returncode
+        if status:
+            return status
+        print(f"{module}: the database is at the newest schema")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""Print a development token: `python -m dev.token organizer alice`."""
+
+import argparse
+import os
+from pathlib import Path
+
+from chassis.authentication import CLAIMABLE
+from dev.keys import development_keys
+
+
+def main() -> None:
+    """Print one token."""
+    parser = argparse.ArgumentParser(prog="python -m dev.token", description="Print a development access token.")
+    parser.add_argument("role", choices=sorted(CLAIMABLE))
+    parser.add_argument("subject", help="whose it is, such as alice")
+    arguments = parser.parse_args()
+    keys = development_keys(Path(os.environ.get("TICKETING_DATA_DIR") or ".data"))
+    print(keys.token(arguments.role, arguments.subject))
+
+
+if __name__ == "__main__":
+    main()
