@@ -8,13 +8,24 @@ from chassis.authentication import Authenticator, Expected, KeySet
 from chassis.calls import CallInterceptor, Limit
 from chassis.clock import Clock, system_clock
 from chassis.database import Database
+from chassis.peer import Peer
 from chassis.server import Register, Server
+from ticket_service.adapters.scans import RemoteScans
+from ticket_service.cancellations import Cancellations
 from ticket_service.catalog import Catalog
+from ticket_service.convert.tickets import TicketMessages
+from ticket_service.domain.codes import Codes
 from ticket_service.errors import CATALOGUE
+from ticket_service.feed import Feed
+from ticket_service.keys import SigningKeys
 from ticket_service.policy import POLICY
 from ticket_service.servicers.events import EventServicer
+from ticket_service.servicers.feed import FeedServicer
+from ticket_service.servicers.tickets import TicketServicer
 from ticket_service.settings import Settings
-from ticketing.tickets.v1 import event_service_pb2_grpc
+from ticket_service.sweeper import Sweeper
+from ticket_service.tickets import Tickets
+from ticketing.tickets.v1 import event_service_pb2_grpc, ticket_feed_service_pb2_grpc, ticket_service_pb2_grpc
 
 
 class App:
@@ -37,17 +48,47 @@ class App:
         """Serve; return the port."""
         database = Database(self._url, "ticket_service")
         self._opened.push_async_callback(database.close)
-        server = Server(self._settings.service.listen, self._interceptor(), self._services(database))
+        feed = Feed(database, self._clock)
+        feed.start()
+        self._opened.push_async_callback(feed.stop)
+        keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
+        cancellations = self._cancellations(database, feed)
+        services = self._services(database, feed) | self._ticket_services(database, keys, feed, cancellations)
+        server = Server(self._settings.service.listen, self._interceptor(), services)
         port = await server.start()
-        self._opened.push_async_callback(server.drain, lambda: None)
+        self._opened.push_async_callback(server.drain, feed.drain)
         return port
 
     async def stop(self) -> None:
         """Drain, then let go of everything."""
         await self._opened.aclose()
 
-    def _services(self, database: Database) -> dict[str, Register]:
-        catalog = Catalog(database, self._clock, lambda: None)
+    def _cancellations(self, database: Database, feed: Feed) -> Cancellations:
+        peer = Peer(self._settings.scans_address, self._settings.service.peer_secret)
+        self._opened.push_async_callback(peer.close)
+        cancellations = Cancellations(database, RemoteScans(peer), self._clock, feed.wake)
+        sweeper = Sweeper(cancellations, self._settings.sweep_seconds)
+        sweeper.start()
+        self._opened.push_async_callback(sweeper.stop)
+        return cancellations
+
+    def _ticket_services(
+        self, database: Database, keys: SigningKeys, feed: Feed, cancellations: Cancellations
+    ) -> dict[str, Register]:
+        messages = TicketMessages(Codes(self._settings.code_secret), keys, self._clock)
+        tickets = TicketServicer(Tickets(database, self._clock), cancellations, messages)  # type: ignore[abstract]  # as below
+        gates = FeedServicer(database, feed, self._clock)
+        return {
+            "ticketing.tickets.v1.TicketService": (
+                lambda server: ticket_service_pb2_grpc.add_TicketServiceServicer_to_server(tickets, server)
+            ),
+            "ticketing.tickets.v1.TicketFeedService": (
+                lambda server: ticket_feed_service_pb2_grpc.add_TicketFeedServiceServicer_to_server(gates, server)
+            ),
+        }
+
+    def _services(self, database: Database, feed: Feed) -> dict[str, Register]:
+        catalog = Catalog(database, self._clock, feed.wake)
         events = EventServicer(catalog, self._clock, self._settings.max_per_purchase)  # type: ignore[abstract]  # not all RPCs are built yet
         return {
             "ticketing.tickets.v1.EventService": (

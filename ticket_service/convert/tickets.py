@@ -1,17 +1,22 @@
 """Tickets as messages."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from google.protobuf.struct_pb2 import Struct
 
+from chassis.authentication import Caller
+from chassis.clock import Clock
 from ticket_service.convert.enums import TICKET_TYPES
+from ticket_service.convert.events import event_message
 from ticket_service.convert.money import money_message
 from ticket_service.convert.times import timestamp
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
 from ticket_service.domain.tokens import Signer
+from ticket_service.keys import SigningKeys
 from ticketing.tickets.v1 import ticket_pb2
 
 TICKET_STATUSES: Final = {status: ticket_pb2.TicketStatus.Value(f"TICKET_STATUS_{status}") for status in TicketStatus}
@@ -69,6 +74,38 @@ def ticket_message(
     if sold.cancellation_id is not None:
         message.cancellation_id = str(sold.cancellation_id)
     return message
+
+
+@dataclass(frozen=True, slots=True)
+class TicketMessages:
+    """Builds the messages of tickets as a caller may see them.
+
+    Args:
+        codes: derives typed codes.
+        keys: signs tokens.
+        clock: the present time.
+    """
+
+    codes: Codes
+    keys: SigningKeys
+    clock: Clock
+
+    def secrets(self, sold: SoldTicket) -> Secrets:
+        """Derive the code and sign the token of a ticket."""
+        return secrets_of(sold.ticket, self.codes, self.keys.signer())
+
+    def basic(self, caller: Caller, sold: SoldTicket) -> ticket_pb2.Ticket:
+        """Build the BASIC view."""
+        secrets = self.secrets(sold) if sold.may_be_opened_by(caller) else None
+        return ticket_message(sold, self.clock(), secrets, show_payment=sold.may_show_payment_to(caller))
+
+    def full(self, caller: Caller, sold: SoldTicket, draw: Callable[[str], str]) -> ticket_pb2.Ticket:
+        """Build the FULL view; `draw` makes a URL of the token's QR code."""
+        message = self.basic(caller, sold)
+        message.event.CopyFrom(event_message(sold.event, self.clock()))
+        if message.token:
+            message.qr_code_url = draw(message.token)
+        return message
 
 
 def _struct(sold: SoldTicket) -> Struct | None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from chassis.authentication import Caller, Role
 from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
 
 
@@ -77,3 +78,15 @@ class SoldTicket:
     def status_at(self, now: datetime) -> TicketStatus:
         """Return the status as of `now`."""
         return status_at(self.ticket, self.event.admission_policy, self.valid_until, now)
+
+    def may_be_opened_by(self, caller: Caller) -> bool:
+        """Tell whether the caller may see what opens a gate: the holder, who acts for them, or the organizer."""
+        return caller.subject == self.ticket.user_id or self._is_administered_by(caller)
+
+    def may_show_payment_to(self, caller: Caller) -> bool:
+        """Tell whether the caller may see how it was paid: the buyer, who acts for them, or the organizer."""
+        return caller.subject == self.buyer_id or self._is_administered_by(caller)
+
+    def _is_administered_by(self, caller: Caller) -> bool:
+        is_organizer = caller.is_any(Role.ORGANIZER) and caller.subject == self.event.organizer_id
+        return is_organizer or caller.is_any(Role.SERVICE)

@@ -1,0 +1,51 @@
+"""The scan service, as far as this one needs it: to take admission rights back."""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import grpc
+import grpc.aio
+
+from chassis.failures import dependency_unavailable
+from chassis.peer import CALL_SECONDS, Peer
+from ticket_service.convert.cancellations import read_outcomes, revoke_request
+from ticket_service.domain.cancellations import Cancellation, Outcome
+from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "scan service"
+
+
+class RemoteScans:
+    """Calls the scan service.
+
+    Args:
+        peer: the way to it.
+    """
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._stub = RevocationServiceStub(peer.channel)
+
+    async def revoke(self, event_id: UUID, pending: Sequence[Cancellation]) -> list[Outcome]:
+        """Take the admission rights of the tickets back; one outcome for each, in order.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: it is not known whether they were; ask again.
+        """
+        request = revoke_request(event_id, pending)
+        try:
+            response = await self._stub.RevokeTickets(request, timeout=CALL_SECONDS, metadata=self._peer.metadata())
+            return read_outcomes(response, pending)
+        except grpc.aio.AioRpcError as error:
+            # Whatever it was, only a later answer settles it; anything but an outage also needs a person.
+            outage = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+            level = logging.WARNING if outage else logging.ERROR
+            log.log(level, "the scan service did not revoke", extra={"code": error.code().name, "event_id": event_id})
+            raise dependency_unavailable(NAME) from error
+        except ValueError as error:
+            log.exception("the scan service answered something else", extra={"event_id": event_id})
+            raise dependency_unavailable(NAME) from error

@@ -1,0 +1,147 @@
+"""TicketService's requests, read."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+from uuid import UUID
+
+from chassis.failures import invalid
+from chassis.paging import page_size
+from chassis.parsing import Fields
+from ticket_service.cancellations import CancellationQuery
+from ticket_service.convert.cancellations import CANCELLATION_STATUSES
+from ticket_service.convert.enums import read_enum
+from ticket_service.convert.tickets import TICKET_STATUSES
+from ticket_service.tickets import TicketQuery
+from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2
+
+MAX_CODE: Final = 64
+MAX_USER_ID: Final = 255
+MAX_REASON: Final = 500
+MAX_REFUND_ID: Final = 255
+
+
+class View(Enum):
+    """How much of a ticket is asked for."""
+
+    BASIC = ticket_pb2.TICKET_VIEW_BASIC
+    FULL = ticket_pb2.TICKET_VIEW_FULL
+
+
+class Format(Enum):
+    """What is to be drawn."""
+
+    PNG = ticket_service_pb2.TICKET_FORMAT_PNG
+    SVG = ticket_service_pb2.TICKET_FORMAT_SVG
+    PDF = ticket_service_pb2.TICKET_FORMAT_PDF
+    ICS = ticket_service_pb2.TICKET_FORMAT_ICS
+
+
+_VIEWS: Final = {view: view.value for view in View}
+_FORMATS: Final = {form: form.value for form in Format}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTicket:
+    """Which ticket is asked for: by id or, where that is None, by code."""
+
+    ticket_id: UUID | None
+    code: str
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRefund:
+    """What was refunded: a cancellation or, where that is None, a purchase."""
+
+    cancellation_id: UUID | None
+    purchase_id: UUID | None
+    refund_id: str
+
+
+def read_get(request: ticket_service_pb2.GetTicketRequest) -> ReadTicket:
+    """Read which ticket is asked for."""
+    fields = Fields()
+    view = read_enum(fields, "view", request.view, _VIEWS, View.BASIC)
+    ticket_id, code = None, ""
+    if request.WhichOneof("ticket") == "code":
+        # As people type it.
+        code = fields.text("code", request.code.strip().upper(), most=MAX_CODE, least=1)
+    else:
+        ticket_id = fields.uuid("ticket_id", request.ticket_id)
+    fields.check()
+    return ReadTicket(ticket_id, code, view)
+
+
+def read_list(request: ticket_service_pb2.ListTicketsRequest) -> tuple[TicketQuery, View, int]:
+    """Read which tickets are listed, how much of each, and how many."""
+    fields = Fields()
+    query = TicketQuery(
+        status=read_enum(fields, "status", request.status, TICKET_STATUSES) if request.status else None,
+        event_id=fields.optional_uuid("event_id", request.event_id),
+        user_id=fields.text("user_id", request.user_id, most=MAX_USER_ID),
+    )
+    view = read_enum(fields, "view", request.view, _VIEWS, View.BASIC)
+    fields.check()
+    return query, view, page_size(request.page_size)
+
+
+def read_render(request: ticket_service_pb2.RenderTicketRequest) -> tuple[UUID, Format]:
+    """Read which ticket is drawn, and how."""
+    fields = Fields()
+    ticket_id = fields.uuid("ticket_id", request.ticket_id)
+    form = read_enum(fields, "format", request.format, _FORMATS, Format.PNG)
+    fields.check()
+    return ticket_id, form
+
+
+def read_cancel(request: ticket_service_pb2.CancelTicketRequest) -> tuple[UUID, str]:
+    """Read which ticket is given back, and why."""
+    fields = Fields()
+    ticket_id = fields.uuid("ticket_id", request.ticket_id)
+    reason = fields.text("reason", request.reason, most=MAX_REASON)
+    fields.check()
+    return ticket_id, reason
+
+
+def read_cancellation_id(request: ticket_service_pb2.GetCancellationRequest) -> UUID:
+    """Read which cancellation is asked for."""
+    fields = Fields()
+    cancellation_id = fields.uuid("cancellation_id", request.cancellation_id)
+    fields.check()
+    return cancellation_id
+
+
+def read_list_cancellations(request: ticket_service_pb2.ListCancellationsRequest) -> tuple[CancellationQuery, int]:
+    """Read which cancellations are listed, and how many."""
+    fields = Fields()
+    query = CancellationQuery(
+        status=read_enum(fields, "status", request.status, CANCELLATION_STATUSES) if request.status else None,
+        event_id=fields.optional_uuid("event_id", request.event_id),
+        user_id=fields.text("user_id", request.user_id, most=MAX_USER_ID),
+    )
+    fields.check()
+    return query, page_size(request.page_size)
+
+
+def read_confirm_refund(request: ticket_service_pb2.ConfirmRefundRequest) -> ReadRefund:
+    """Read what was refunded."""
+    fields = Fields()
+    cancellation_id = purchase_id = None
+    if request.WhichOneof("refunded") == "purchase_id":
+        purchase_id = fields.uuid("purchase_id", request.purchase_id)
+    else:
+        cancellation_id = fields.uuid("cancellation_id", request.cancellation_id)
+    refund_id = fields.text("refund_id", request.refund_id, most=MAX_REFUND_ID, least=1)
+    fields.check()
+    return ReadRefund(cancellation_id, purchase_id, refund_id)
+
+
+def read_before(position: list[str] | None) -> UUID | None:
+    """Read where a page begins: before this id, for the newest come first."""
+    if position is None:
+        return None
+    try:
+        return UUID(position[0])
+    except ValueError as error:
+        raise invalid("page_token", "is not a token of this list") from error

@@ -1,0 +1,35 @@
+"""What a buyer gets back, by how early the ticket is given back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from ticket_service.domain.events import DEFAULT_REFUND_TIERS, RefundTier
+
+_DAY: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A share of a price, in minor units."""
+
+    amount: int
+    percent: int
+
+
+def refund(price: int, tiers: Sequence[RefundTier], start_time: datetime, now: datetime) -> Refund:
+    """Return what the policy grants for a ticket given back now; no tiers mean the default policy.
+
+    The tier with the largest days_before that is still met applies. Days are whole: 7 days to the second are 7 days,
+    a second less is 6.
+    """
+    days = (start_time - now) // _DAY
+    met = [tier for tier in tiers or DEFAULT_REFUND_TIERS if tier.days_before <= days]
+    percent = max(met, key=lambda tier: tier.days_before).percent if met else 0
+    return Refund(share(price, percent), percent)
+
+
+def share(price: int, percent: int) -> int:
+    """Return so many percent of a price, half a minor unit rounded up."""
+    return (price * percent + 50) // 100

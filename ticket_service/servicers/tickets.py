@@ -1,0 +1,151 @@
+"""TicketService."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import grpc.aio
+
+from chassis.authentication import Caller
+from chassis.calls import current_caller
+from chassis.failures import Failure
+from chassis.paging import page_position, page_token
+from ticket_service.adapters import rendering
+from ticket_service.cancellations import Cancellations
+from ticket_service.convert import ticket_requests as requests
+from ticket_service.convert.cancellations import cancellation_message
+from ticket_service.convert.ticket_requests import Format, View
+from ticket_service.convert.tickets import TicketMessages
+from ticket_service.domain.reasons import Reason
+from ticket_service.domain.tickets import SoldTicket, TicketStatus
+from ticket_service.tickets import Tickets
+from ticketing.tickets.v1 import ticket_pb2
+from ticketing.tickets.v1 import ticket_service_pb2 as pb
+from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceServicer
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_DRAWN: Final = {
+    Format.PNG: ("image/png", "png", rendering.png),
+    Format.SVG: ("image/svg+xml", "svg", rendering.svg),
+}
+_GIVEN_BACK: Final = frozenset({TicketStatus.CANCELLED, TicketStatus.REFUNDED})
+
+
+class TicketServicer(TicketServiceServicer):
+    """Tickets: reading, showing, giving back.
+
+    Args:
+        tickets: reads them.
+        cancellations: gives them back.
+        messages: shows them.
+    """
+
+    def __init__(self, tickets: Tickets, cancellations: Cancellations, messages: TicketMessages) -> None:
+        self._tickets = tickets
+        self._cancellations = cancellations
+        self._messages = messages
+
+    async def GetTicket(  # noqa: N802 - the contract's name
+        self, request: pb.GetTicketRequest, _context: Context
+    ) -> pb.GetTicketResponse:
+        """Read one ticket."""
+        caller = current_caller()
+        asked = requests.read_get(request)
+        if asked.ticket_id is not None:
+            sold = await self._tickets.get(caller, asked.ticket_id)
+        else:
+            digest = self._messages.codes.digest(asked.code)
+            sold = await self._tickets.get_by_code(caller, asked.code, digest)
+        return pb.GetTicketResponse(ticket=(await self._shown(caller, [sold], asked.view))[0])
+
+    async def ListTickets(  # noqa: N802 - as above
+        self, request: pb.ListTicketsRequest, _context: Context
+    ) -> pb.ListTicketsResponse:
+        """List tickets, newest first."""
+        caller = current_caller()
+        query, view, size = requests.read_list(request)
+        bound_to = ["tickets", caller.subject, query]
+        before = requests.read_before(page_position(request.page_token, bound_to, parts=1))
+        found = await self._tickets.list(caller, query, before, size + 1)
+        response = pb.ListTicketsResponse(tickets=await self._shown(caller, found[:size], view))
+        if len(found) > size:
+            response.next_page_token = _token(found[size - 1].ticket.ticket_id, bound_to)
+        return response
+
+    async def RenderTicket(  # noqa: N802 - as above
+        self, request: pb.RenderTicketRequest, _context: Context
+    ) -> pb.RenderTicketResponse:
+        """Draw a ticket's QR code."""
+        ticket_id, form = requests.read_render(request)
+        if form not in _DRAWN:
+            raise NotImplementedError(form)
+        sold = await self._tickets.get(current_caller(), ticket_id)
+        status = sold.ticket.status
+        if status in _GIVEN_BACK:
+            raise Failure(Reason.TICKET_NOT_ACTIVE, f"the ticket is {status}", ticket_id=ticket_id, status=status)
+        secrets = self._messages.secrets(sold)
+        media_type, suffix, draw = _DRAWN[form]
+        content = await asyncio.to_thread(draw, secrets.token)
+        return pb.RenderTicketResponse(media_type=media_type, file_name=f"{secrets.code}.{suffix}", content=content)
+
+    async def CancelTicket(  # noqa: N802 - as above
+        self, request: pb.CancelTicketRequest, _context: Context
+    ) -> pb.CancelTicketResponse:
+        """Give a ticket back."""
+        caller = current_caller()
+        ticket_id, reason = requests.read_cancel(request)
+        cancellation = await self._cancellations.cancel(caller, ticket_id, reason)
+        sold = await self._tickets.get(caller, ticket_id)
+        return pb.CancelTicketResponse(
+            cancellation=cancellation_message(cancellation), ticket=self._messages.basic(caller, sold)
+        )
+
+    async def GetCancellation(  # noqa: N802 - as above
+        self, request: pb.GetCancellationRequest, _context: Context
+    ) -> pb.GetCancellationResponse:
+        """Read how far a cancellation is."""
+        cancellation_id = requests.read_cancellation_id(request)
+        cancellation = await self._cancellations.get(current_caller(), cancellation_id)
+        return pb.GetCancellationResponse(cancellation=cancellation_message(cancellation))
+
+    async def ListCancellations(  # noqa: N802 - as above
+        self, request: pb.ListCancellationsRequest, _context: Context
+    ) -> pb.ListCancellationsResponse:
+        """List cancellations, newest first."""
+        caller = current_caller()
+        query, size = requests.read_list_cancellations(request)
+        bound_to = ["cancellations", caller.subject, query]
+        before = requests.read_before(page_position(request.page_token, bound_to, parts=1))
+        found = await self._cancellations.list(caller, query, before, size + 1)
+        response = pb.ListCancellationsResponse(cancellations=[cancellation_message(one) for one in found[:size]])
+        if len(found) > size:
+            response.next_page_token = _token(found[size - 1].cancellation_id, bound_to)
+        return response
+
+    async def ConfirmRefund(  # noqa: N802 - as above
+        self, request: pb.ConfirmRefundRequest, _context: Context
+    ) -> pb.ConfirmRefundResponse:
+        """Take note of a refund that the caller's payment system has made."""
+        caller = current_caller()
+        asked = requests.read_confirm_refund(request)
+        if asked.cancellation_id is not None:
+            await self._cancellations.confirm_refund(caller, asked.cancellation_id, asked.refund_id)
+        elif asked.purchase_id is not None:
+            await self._cancellations.confirm_purchase_refund(caller, asked.purchase_id)
+        return pb.ConfirmRefundResponse()
+
+    async def _shown(self, caller: Caller, found: Sequence[SoldTicket], view: View) -> list[ticket_pb2.Ticket]:
+        if view is View.BASIC:
+            return [self._messages.basic(caller, sold) for sold in found]
+
+        def draw() -> list[ticket_pb2.Ticket]:
+            return [self._messages.full(caller, sold, rendering.png_data_url) for sold in found]
+
+        # Some milliseconds each: not in the loop, where sales would wait for it.
+        return await asyncio.to_thread(draw)
+
+
+def _token(last_id: UUID, bound_to: Sequence[object]) -> str:
+    return page_token([str(last_id)], bound_to)
