@@ -1,0 +1,123 @@
+"""Clients of both services, as an internal backend and a gate device would write them, and the services to talk to."""
+
+# grpcio's types are generic to the type checker alone.
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from dev.keys import DevelopmentKeys, development_keys
+from ticketing.scans.v1 import scan_pb2, scan_service_pb2, scan_service_pb2_grpc
+from ticketing.tickets.v1 import event_service_pb2_grpc, purchase_service_pb2_grpc, ticket_service_pb2_grpc
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+CALL_SECONDS = 10.0
+STREAM_SECONDS = 120.0
+
+
+class NotStartedError(Exception):
+    """The services could not be started; their own log says why."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """Stubs of both services, and the tokens of those who call them."""
+
+    tickets: grpc.Channel
+    scans: grpc.Channel
+    keys: DevelopmentKeys
+
+    def caller(self, role: str, subject: str) -> Caller:
+        """Return someone who calls."""
+        return Caller(self, (("authorization", f"Bearer {self.keys.token(role, subject)}"),))
+
+
+class Caller:
+    """Someone who calls, with their own access token."""
+
+    def __init__(self, services: Services, metadata: tuple[tuple[str, str], ...]) -> None:
+        self.events = event_service_pb2_grpc.EventServiceStub(services.tickets)
+        self.purchases = purchase_service_pb2_grpc.PurchaseServiceStub(services.tickets)
+        self.tickets = ticket_service_pb2_grpc.TicketServiceStub(services.tickets)
+        self.scans = scan_service_pb2_grpc.ScanServiceStub(services.scans)
+        self._metadata = metadata
+
+    def ask(self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
+        """Make one call."""
+        return rpc(request, metadata=self._metadata, timeout=CALL_SECONDS)
+
+    def stream(
+        self, requests: Iterator[scan_service_pb2.StreamScansRequest]
+    ) -> Iterator[scan_service_pb2.StreamScansResponse]:
+        """Hold a gate's stream open."""
+        return self.scans.StreamScans(requests, metadata=self._metadata, timeout=STREAM_SECONDS)
+
+
+class Gate:
+    """A gate device: one stream held open, scan in, verdict out."""
+
+    def __init__(self, caller: Caller, event_id: str) -> None:
+        self._requests: queue.SimpleQueue[scan_service_pb2.StreamScansRequest | None] = queue.SimpleQueue()
+        self._answers = caller.stream(iter(self._requests.get, None))
+        gate = scan_pb2.Gate(event_id=event_id, location="North 3")
+        self._requests.put(scan_service_pb2.StreamScansRequest(open=gate))
+        self.opened = next(self._answers).opened
+
+    def scan(self, code: str) -> scan_pb2.Scan:
+        """Show a ticket to the gate."""
+        attempt = scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=code)
+        self._requests.put(scan_service_pb2.StreamScansRequest(scan=attempt))
+        return next(self._answers).result
+
+    def close(self) -> None:
+        """End the stream."""
+        self._requests.put(None)
+        for _ in self._answers:
+            pass
+
+
+@contextlib.contextmanager
+def running_services() -> Iterator[Services]:
+    """Run `dev.up` as a user would, on free ports and in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="ticketing-demo-") as directory:
+        ports = dict(zip(("TICKETS_PORT", "SCANS_PORT"), free_ports(2), strict=True))
+        variables = {
+            **os.environ,
+            "TICKETING_DATA_DIR": directory,
+            "TICKETING_LOG_LEVEL": "WARNING",
+            "TICKETS_METRICS_PORT": "0",
+            "SCANS_METRICS_PORT": "0",
+            **{name: str(port) for name, port in ports.items()},
+        }
+        up = subprocess.Popen([sys.executable, "-m", "dev.up"], env=variables, stdout=subprocess.PIPE, text=True)
+        try:
+            if up.stdout is None or not up.stdout.readline():
+                raise NotStartedError("the services did not start")
+            with (
+                grpc.insecure_channel(f"127.0.0.1:{ports['TICKETS_PORT']}") as tickets,
+                grpc.insecure_channel(f"127.0.0.1:{ports['SCANS_PORT']}") as scans,
+            ):
+                yield Services(tickets, scans, development_keys(Path(directory)))
+        finally:
+            up.terminate()
+            up.communicate()
+
+
+def free_ports(count: int) -> list[int]:
+    """Find ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in sockets]
