@@ -56,13 +56,21 @@ class Batcher(Generic[Request, Answer]):
         Raises:
             Failure: OVERLOADED where too many wait, or what `process` answered.
         """
+        return await self.enqueue(request)
+
+    def enqueue(self, request: Request) -> "asyncio.Future[Answer]":
+        """Return the answer to come, as `submit` does, for a caller that goes on asking meanwhile.
+
+        Raises:
+            Failure: OVERLOADED where too many wait.
+        """
         if len(self._waiting) >= self._most_waiting:
             raise overloaded(self._name)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name=f"batcher {self._name}")
-        return await answer
+        return answer
 
     async def close(self) -> None:
         """Finish what waits."""
