@@ -1,0 +1,75 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from ticket_rows import NOW, make_event, make_sold
+
+from chassis.authentication import Caller, Role
+from ticket_service.domain.events import AdmissionPolicy
+from ticket_service.domain.tickets import TicketStatus
+
+
+def test_a_ticket_is_active_until_the_last_moment_of_its_validity():
+    sold = make_sold(make_event())
+    assert sold.status_at(sold.event.end_time) is TicketStatus.ACTIVE
+    assert sold.status_at(sold.event.end_time + timedelta(microseconds=1)) is TicketStatus.EXPIRED
+
+
+def test_a_tickets_own_validity_goes_before_its_events():
+    sold = make_sold(make_event(), valid_from_time=NOW, valid_until_time=NOW + timedelta(days=1))
+    assert (sold.valid_from, sold.valid_until) == (NOW, NOW + timedelta(days=1))
+    assert sold.status_at(NOW + timedelta(days=2)) is TicketStatus.EXPIRED
+
+
+def test_a_ticket_is_valid_from_doors_or_else_from_the_start():
+    event = make_event()
+    assert make_sold(event).valid_from == event.doors_open_time
+    assert make_sold(replace(event, doors_open_time=None)).valid_from == event.start_time
+
+
+@pytest.mark.parametrize(
+    ("policy", "status"),
+    [
+        (AdmissionPolicy.SINGLE_ENTRY, TicketStatus.USED),
+        (AdmissionPolicy.RE_ENTRY, TicketStatus.ACTIVE),
+        (AdmissionPolicy.UNLIMITED, TicketStatus.ACTIVE),
+    ],
+)
+def test_a_check_in_uses_up_a_single_entry_ticket_alone(policy, status):
+    sold = make_sold(make_event(admission_policy=policy), check_in_time=NOW)
+    assert sold.status_at(NOW) is status
+
+
+def test_a_used_ticket_stays_used_when_the_event_is_over():
+    sold = make_sold(make_event(), check_in_time=NOW)
+    assert sold.status_at(NOW + timedelta(days=99)) is TicketStatus.USED
+
+
+def test_a_stored_status_goes_before_a_derived_one():
+    sold = make_sold(make_event(), check_in_time=NOW, status=TicketStatus.REFUNDED)
+    assert sold.status_at(NOW + timedelta(days=99)) is TicketStatus.REFUNDED
+
+
+@pytest.mark.parametrize(
+    ("subject", "role", "opens", "pays"),
+    [
+        ("alice", Role.USER, True, True),
+        ("bob", Role.USER, False, False),
+        ("olga", Role.ORGANIZER, True, True),
+        ("oscar", Role.ORGANIZER, False, False),
+        # The organizer's subject with another role is somebody else.
+        ("olga", Role.USER, False, False),
+        ("shop", Role.SERVICE, True, True),
+    ],
+)
+def test_secrets_and_payment_are_for_the_holder_services_and_the_organizer(subject, role, opens, pays):
+    sold = make_sold(make_event(organizer_id="olga"))
+    caller = Caller(subject, frozenset({role}))
+    assert (sold.may_be_opened_by(caller), sold.may_show_payment_to(caller)) == (opens, pays)
+
+
+def test_a_holder_who_did_not_buy_does_not_see_the_payment_and_a_buyer_who_does_not_hold_no_secrets():
+    sold = make_sold(make_event(), user_id="bob")
+    bob, alice = (Caller(subject, frozenset({Role.USER})) for subject in ("bob", "alice"))
+    assert (sold.may_be_opened_by(bob), sold.may_show_payment_to(bob)) == (True, False)
+    assert (sold.may_be_opened_by(alice), sold.may_show_payment_to(alice)) == (False, True)
