@@ -10,6 +10,7 @@ import pytest
 from conftest import CODE_SECRET, PEER_SECRET, Issuer
 from sqlalchemy.engine import URL
 
+from chassis.database import Database
 from chassis.settings import Environment
 from ticket_service.app import App
 from ticket_service.settings import Settings, read_settings
@@ -46,6 +47,14 @@ def environment(issuer: Issuer, data_dir: Path, **more: str) -> dict[str, str]:
         "TICKETING_DRAIN_SECONDS": "5",
         **more,
     }
+
+
+@pytest.fixture
+async def database(tickets_url: URL) -> AsyncIterator[Database]:
+    """Open an empty tickets database."""
+    database = Database(tickets_url, "test")
+    yield database
+    await database.close()
 
 
 MakeSettings = Callable[..., Settings]
