@@ -1,6 +1,7 @@
 """The composition root: everything the ticket service is made of, put together once."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 
 from sqlalchemy.engine import URL
 
@@ -8,6 +9,7 @@ from chassis.authentication import Authenticator, Expected, KeySet
 from chassis.calls import CallInterceptor, Limit
 from chassis.clock import Clock, system_clock
 from chassis.database import Database
+from chassis.loop_connection import LoopConnection
 from chassis.peer import Peer
 from chassis.server import Register, Server
 from ticket_service.adapters.scans import RemoteScans
@@ -19,13 +21,22 @@ from ticket_service.errors import CATALOGUE
 from ticket_service.feed import Feed
 from ticket_service.keys import SigningKeys
 from ticket_service.policy import POLICY
+from ticket_service.purchases import Purchases
+from ticket_service.sales import Sales, SaleTerms
 from ticket_service.servicers.events import EventServicer
 from ticket_service.servicers.feed import FeedServicer
+from ticket_service.servicers.purchases import PurchaseServicer
 from ticket_service.servicers.tickets import TicketServicer
 from ticket_service.settings import Settings
+from ticket_service.store.sales import STATEMENTS
 from ticket_service.sweeper import Sweeper
 from ticket_service.tickets import Tickets
-from ticketing.tickets.v1 import event_service_pb2_grpc, ticket_feed_service_pb2_grpc, ticket_service_pb2_grpc
+from ticketing.tickets.v1 import (
+    event_service_pb2_grpc,
+    purchase_service_pb2_grpc,
+    ticket_feed_service_pb2_grpc,
+    ticket_service_pb2_grpc,
+)
 
 
 class App:
@@ -45,15 +56,24 @@ class App:
         self._opened = AsyncExitStack()
 
     async def start(self) -> int:
-        """Serve; return the port."""
+        """Serve; return the port.
+
+        Raises:
+            SettingsError: the signing key file cannot be used.
+        """
         database = Database(self._url, "ticket_service")
         self._opened.push_async_callback(database.close)
         feed = Feed(database, self._clock)
         feed.start()
         self._opened.push_async_callback(feed.stop)
         keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
-        cancellations = self._cancellations(database, feed)
-        services = self._services(database, feed) | self._ticket_services(database, keys, feed, cancellations)
+        messages = TicketMessages(Codes(self._settings.code_secret), keys, self._clock)
+        services = {
+            **self._event_service(database, feed),
+            **self._purchase_service(database, feed, messages),
+            **self._ticket_service(database, feed, messages),
+            **self._feed_service(database, feed),
+        }
         server = Server(self._settings.service.listen, self._interceptor(), services)
         port = await server.start()
         self._opened.push_async_callback(server.drain, feed.drain)
@@ -87,14 +107,36 @@ class App:
             ),
         }
 
-    def _services(self, database: Database, feed: Feed) -> dict[str, Register]:
+    def _event_service(self, database: Database, feed: Feed) -> dict[str, Register]:
         catalog = Catalog(database, self._clock, feed.wake)
-        events = EventServicer(catalog, self._clock, self._settings.max_per_purchase)  # type: ignore[abstract]  # not all RPCs are built yet
-        return {
-            "ticketing.tickets.v1.EventService": (
-                lambda server: event_service_pb2_grpc.add_EventServiceServicer_to_server(events, server)
-            ),
-        }
+        servicer = EventServicer(catalog, self._clock, self._settings.max_per_purchase)  # type: ignore[abstract]  # not all RPCs are built yet
+        register = event_service_pb2_grpc.add_EventServiceServicer_to_server
+        return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
+
+    def _purchase_service(self, database: Database, feed: Feed, messages: TicketMessages) -> dict[str, Register]:
+        connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS)
+        terms = SaleTerms(messages.codes, messages.keys, self._settings.max_per_purchase)
+        sales = Sales(connection, terms, self._clock, feed.wake)
+        self._opened.push_async_callback(sales.close)
+        servicer = PurchaseServicer(sales, Purchases(database), messages)  # type: ignore[abstract]  # as above
+        register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server
+        return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
+
+    def _ticket_service(self, database: Database, feed: Feed, messages: TicketMessages) -> dict[str, Register]:
+        peer = Peer(self._settings.scans_address, self._settings.service.peer_secret)
+        self._opened.push_async_callback(peer.close)
+        cancellations = Cancellations(database, RemoteScans(peer), self._clock, feed.wake)
+        sweeper = Sweeper(cancellations, self._settings.sweep_seconds)
+        sweeper.start()
+        self._opened.push_async_callback(sweeper.stop)
+        servicer = TicketServicer(Tickets(database, self._clock), cancellations, messages)  # type: ignore[abstract]  # as above
+        register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
+        return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}
+
+    def _feed_service(self, database: Database, feed: Feed) -> dict[str, Register]:
+        servicer = FeedServicer(database, feed, self._clock)
+        register = ticket_feed_service_pb2_grpc.add_TicketFeedServiceServicer_to_server
+        return {"ticketing.tickets.v1.TicketFeedService": partial(register, servicer)}
 
     def _interceptor(self) -> CallInterceptor:
         settings = self._settings.service

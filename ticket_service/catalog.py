@@ -16,6 +16,7 @@ from chassis.failures import Failure
 from ticket_service.domain.event_changes import changed, check_changeable, published
 from ticket_service.domain.events import Event, EventStatus, EventType
 from ticket_service.domain.reasons import Reason
+from ticket_service.domain.refusals import event_not_found, request_id_reused
 from ticket_service.store import events as store
 from ticket_service.store.requests import RequestKey, claim
 from ticket_service.store.tables import events
@@ -79,9 +80,7 @@ class Catalog:
                 return draft
             event = store.find_event(connection, first.event_id)
             if first.fingerprint != key.fingerprint or event is None:
-                raise Failure(
-                    Reason.REQUEST_ID_REUSED, "the request_id was used for another request", request_id=request_id
-                )
+                raise request_id_reused(request_id)
             return event
 
         event = await self._database.run(work)
@@ -143,11 +142,6 @@ class Catalog:
 def organizer_of(caller: Caller) -> str | None:
     """Return as which organizer `caller` may act, if as any."""
     return caller.subject if caller.is_any(Role.ORGANIZER) else None
-
-
-def event_not_found(event_id: UUID) -> Failure:
-    """Say that there is no such event, or none that the caller may see."""
-    return Failure(Reason.EVENT_NOT_FOUND, "there is no such event", event_id=event_id)
 
 
 def _locked(connection: Connection, caller: Caller, event_id: UUID) -> Event:

@@ -14,28 +14,12 @@ from ticket_service.convert.events import event_message
 from ticket_service.convert.money import money_message
 from ticket_service.convert.times import timestamp
 from ticket_service.domain.codes import Codes
-from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
-from ticket_service.domain.tokens import Signer
+from ticket_service.domain.secrets import Secrets, secrets_of
+from ticket_service.domain.tickets import SoldTicket, TicketStatus
 from ticket_service.keys import SigningKeys
 from ticketing.tickets.v1 import ticket_pb2
 
 TICKET_STATUSES: Final = {status: ticket_pb2.TicketStatus.Value(f"TICKET_STATUS_{status}") for status in TicketStatus}
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What opens a gate."""
-
-    code: str
-    token: str
-
-
-def secrets_of(ticket: Ticket, codes: Codes, signer: Signer) -> Secrets:
-    """Derive a ticket's code and sign its token."""
-    return Secrets(
-        code=codes.code(ticket.ticket_id, ticket.issue),
-        token=signer.token(ticket.event_id, ticket.ticket_id, ticket.ticket_type, ticket.issue),
-    )
 
 
 def ticket_message(

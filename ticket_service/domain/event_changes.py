@@ -7,7 +7,8 @@ from typing import Final
 
 from chassis.failures import Failure
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
-from ticket_service.domain.reasons import Reason, illegal_transition
+from ticket_service.domain.reasons import Reason
+from ticket_service.domain.refusals import event_ended, illegal_transition
 
 # Gates judge by these; a change of one takes a revision.
 KNOWN_TO_GATES: Final = ("name", "status", "admission_policy", "start_time", "end_time", "doors_open_time")
@@ -76,16 +77,6 @@ def check_changeable(event: Event, fields: Sequence[str], now: datetime) -> None
     status = event.status_at(now)
     if status in {EventStatus.CANCELLED, EventStatus.COMPLETED}:
         raise _not_changeable(event, fields[0], f"the event is {status}")
-
-
-def event_ended(event: Event) -> Failure:
-    """Say that the event is over."""
-    return Failure(
-        Reason.EVENT_ENDED,
-        f"the event ended at {event.end_time.isoformat()}",
-        event_id=event.event_id,
-        end_time=event.end_time.isoformat(),
-    )
 
 
 def _offers(event: Event, wanted: Sequence[Offer], sold: Mapping[TicketType, int]) -> tuple[Offer, ...]:

@@ -1,9 +1,6 @@
 """Why a call failed, as ticketing.tickets.v1.ErrorReason spells it, without the prefix."""
 
 from enum import StrEnum
-from typing import Any
-
-from chassis.failures import Failure
 
 
 class Reason(StrEnum):
@@ -33,10 +30,3 @@ class Reason(StrEnum):
     CANCELLATION_PENDING = "CANCELLATION_PENDING"
     CAPACITY_BELOW_RESERVED = "CAPACITY_BELOW_RESERVED"
     EVENT_NOT_CHANGEABLE = "EVENT_NOT_CHANGEABLE"
-
-
-def illegal_transition(origin: str, target: str) -> Failure:
-    """Say that there is no step from one status to another."""
-    # Spread, because `from` is a keyword of the language.
-    metadata: dict[str, Any] = {"from": origin, "to": target}
-    return Failure(Reason.ILLEGAL_TRANSITION, f"there is no step from {origin} to {target}", **metadata)

@@ -1,13 +1,13 @@
 """Statements on events and their offers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from ticket_service.domain.events import (
     AdmissionPolicy,
@@ -85,20 +85,10 @@ def sold_by_type(connection: Connection, event_id: UUID) -> dict[TicketType, int
     return {TicketType(kind): count for kind, count in connection.execute(query)}
 
 
-def offer_of(row: Any) -> Offer:
+def offer_of(row: Mapping[str, Any]) -> Offer:
     """Read an offer from a row of its table."""
-    return Offer(
-        ticket_type=TicketType(row.ticket_type),
-        price=row.price,
-        capacity=row.capacity,
-        reserved=row.reserved,
-        sales_start_time=row.sales_start_time,
-        sales_end_time=row.sales_end_time,
-        min_per_purchase=row.min_per_purchase,
-        max_per_purchase=row.max_per_purchase,
-        valid_from_time=row.valid_from_time,
-        valid_until_time=row.valid_until_time,
-    )
+    own = {name: value for name, value in row.items() if name not in {"event_id", "position"}}
+    return Offer(**{**own, "ticket_type": TicketType(row["ticket_type"])})
 
 
 def _with_offers(connection: Connection, query: sa.Select[Any]) -> list[Event]:
@@ -107,20 +97,20 @@ def _with_offers(connection: Connection, query: sa.Select[Any]) -> list[Event]:
     if rows:
         priced = sa.select(offers).where(offers.c.event_id.in_(listed)).order_by(offers.c.position)
         for row in connection.execute(priced):
-            listed[row.event_id].append(offer_of(row))
-    return [_event(row, tuple(listed[row.event_id])) for row in rows]
+            listed[row.event_id].append(offer_of(row._asdict()))
+    return [event_of(row._asdict(), listed[row.event_id]) for row in rows]
 
 
-def _event(row: Row[Any], its_offers: tuple[Offer, ...]) -> Event:
-    stored = row._asdict()
+def event_of(row: Mapping[str, Any], its_offers: Sequence[Offer]) -> Event:
+    """Read an event from a row of its table."""
     return Event(
-        **stored
-        | {
-            "event_type": EventType(row.event_type),
-            "status": EventStatus(row.status),
-            "admission_policy": AdmissionPolicy(row.admission_policy),
-            "refund_tiers": tuple(RefundTier(days_before, percent) for days_before, percent in row.refund_tiers),
-            "offers": its_offers,
+        **{
+            **row,
+            "event_type": EventType(row["event_type"]),
+            "status": EventStatus(row["status"]),
+            "admission_policy": AdmissionPolicy(row["admission_policy"]),
+            "refund_tiers": tuple(RefundTier(days_before, percent) for days_before, percent in row["refund_tiers"]),
+            "offers": tuple(its_offers),
         }
     )
 

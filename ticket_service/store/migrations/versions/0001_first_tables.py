@@ -62,7 +62,7 @@ def _create_events() -> None:
         sa.CheckConstraint("ticket_price BETWEEN 0 AND 1000000000", name=op.f("events_ticket_price_ck")),
         sa.PrimaryKeyConstraint("event_id", name=op.f("events_pk")),
     )
-    op.create_index(op.f("events_end_time_ix"), "events", ["end_time"], postgresql_include=["event_id", "revision"])
+    op.create_index(op.f("events_end_time_ix"), "events", ["end_time"])
     op.create_index(op.f("events_organizer_id_start_time_ix"), "events", ["organizer_id", "start_time"])
     op.create_index(op.f("events_start_time_event_id_ix"), "events", ["start_time", "event_id"])
     op.create_index(op.f("events_status_start_time_ix"), "events", ["status", "start_time"])

@@ -1,0 +1,57 @@
+"""Purchases: one buyer's order for one event."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from ticket_service.domain.events import TicketType
+
+
+class PurchaseStatus(StrEnum):
+    """Where a purchase is."""
+
+    HELD = "HELD"
+    COMPLETED = "COMPLETED"
+    EXPIRED = "EXPIRED"
+    RELEASED = "RELEASED"
+    DECLINED = "DECLINED"
+    REFUNDING = "REFUNDING"
+    REFUNDED = "REFUNDED"
+
+
+class Provider(StrEnum):
+    """Who takes the money."""
+
+    FREE = "free"
+    # The caller's own payment system, which had taken it before we were asked.
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """So many tickets of one type."""
+
+    ticket_type: TicketType
+    quantity: int
+    unit_price: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """One buyer's order, as stored; amounts in minor units of `currency`."""
+
+    purchase_id: UUID
+    event_id: UUID
+    user_id: str
+    items: tuple[Item, ...]
+    currency: str
+    total: int
+    status: PurchaseStatus
+    provider: Provider
+    # The provider's own; None for a free one.
+    payment_id: str | None
+    metadata: Mapping[str, object]
+    create_time: datetime
+    complete_time: datetime | None

@@ -1,0 +1,32 @@
+"""Failures that more than one use case answers with."""
+
+from typing import Any
+from uuid import UUID
+
+from chassis.failures import Failure
+from ticket_service.domain.events import Event
+from ticket_service.domain.reasons import Reason
+
+
+def event_not_found(event_id: UUID) -> Failure:
+    """Say that there is no such event, or none that the caller may see."""
+    return Failure(Reason.EVENT_NOT_FOUND, "there is no such event", event_id=event_id)
+
+
+def event_ended(event: Event) -> Failure:
+    """Say that the event is over."""
+    end_time = event.end_time.isoformat()
+    return Failure(Reason.EVENT_ENDED, f"the event ended at {end_time}", event_id=event.event_id, end_time=end_time)
+
+
+def request_id_reused(request_id: UUID) -> Failure:
+    """Say that the caller used the request_id for something else."""
+    message = "the request_id was used for another request"
+    return Failure(Reason.REQUEST_ID_REUSED, message, request_id=request_id)
+
+
+def illegal_transition(origin: str, target: str) -> Failure:
+    """Say that there is no step from one status to another."""
+    # Spread, because `from` is a keyword of the language.
+    metadata: dict[str, Any] = {"from": origin, "to": target}
+    return Failure(Reason.ILLEGAL_TRANSITION, f"there is no step from {origin} to {target}", **metadata)

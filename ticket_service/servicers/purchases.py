@@ -1,0 +1,101 @@
+"""PurchaseService."""
+
+from typing import Any
+from uuid import UUID
+
+import grpc.aio
+
+from chassis.authentication import Caller
+from chassis.calls import current_caller
+from chassis.paging import page_position, page_size, page_token
+from chassis.parsing import Fields
+from ticket_service.convert.purchases import purchase_message, read_order
+from ticket_service.convert.ticket_requests import read_before
+from ticket_service.convert.tickets import TicketMessages, ticket_message
+from ticket_service.domain.sales import Replayed
+from ticket_service.domain.tickets import SoldTicket
+from ticket_service.purchases import PurchaseQuery, Purchases
+from ticket_service.sales import Issued, Sales
+from ticketing.tickets.v1 import purchase_pb2, purchase_service_pb2, purchase_service_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
+    """Buying.
+
+    Args:
+        sales: sells.
+        purchases: what was sold.
+        messages: shows tickets.
+    """
+
+    def __init__(self, sales: Sales, purchases: Purchases, messages: TicketMessages) -> None:
+        self._sales = sales
+        self._purchases = purchases
+        self._messages = messages
+
+    async def PurchaseTickets(  # noqa: N802 - the contract's name
+        self, request: purchase_service_pb2.PurchaseTicketsRequest, _context: Context
+    ) -> purchase_service_pb2.PurchaseTicketsResponse:
+        """Buy tickets that are free or paid for already."""
+        caller = current_caller()
+        if request.WhichOneof("payment") == "payment_method_id":
+            raise NotImplementedError("payment providers")
+        outcome = await self._sales.buy(read_order(request, caller))
+        if isinstance(outcome, Issued):
+            return purchase_service_pb2.PurchaseTicketsResponse(purchase=_new_purchase_message(outcome))
+        if isinstance(outcome, Replayed):
+            purchase = await self._read(caller, outcome.purchase_id)
+            return purchase_service_pb2.PurchaseTicketsResponse(purchase=purchase)
+        raise NotImplementedError("holding places until they are paid")
+
+    async def GetPurchase(  # noqa: N802 - the contract's name
+        self, request: purchase_service_pb2.GetPurchaseRequest, _context: Context
+    ) -> purchase_service_pb2.GetPurchaseResponse:
+        """Read one purchase with its tickets."""
+        fields = Fields()
+        purchase_id = fields.uuid("purchase_id", request.purchase_id)
+        fields.check()
+        return purchase_service_pb2.GetPurchaseResponse(purchase=await self._read(current_caller(), purchase_id))
+
+    async def ListPurchases(  # noqa: N802 - the contract's name
+        self, request: purchase_service_pb2.ListPurchasesRequest, _context: Context
+    ) -> purchase_service_pb2.ListPurchasesResponse:
+        """List purchases, newest first, without tickets."""
+        caller = current_caller()
+        fields = Fields()
+        query = PurchaseQuery(
+            event_id=fields.optional_uuid("event_id", request.event_id),
+            user_id=fields.text("user_id", request.user_id, most=255),
+        )
+        fields.check()
+        bound_to = [caller.subject, query]
+        size = page_size(request.page_size)
+        before = read_before(page_position(request.page_token, bound_to, parts=1))
+        found = await self._purchases.list(caller, query, before, size + 1)
+        response = purchase_service_pb2.ListPurchasesResponse(
+            purchases=[purchase_message(purchase, ()) for purchase in found[:size]]
+        )
+        if len(found) > size:
+            response.next_page_token = page_token([str(found[size - 1].purchase_id)], bound_to)
+        return response
+
+    async def _read(self, caller: Caller, purchase_id: UUID) -> purchase_pb2.Purchase:
+        purchase, tickets = await self._purchases.get(caller, purchase_id)
+        return purchase_message(purchase, [self._messages.basic(caller, sold) for sold in tickets])
+
+
+def _new_purchase_message(issued: Issued) -> purchase_pb2.Purchase:
+    """Build the message from memory: it is the buyer, or who acts for them, that is told."""
+    purchase, event = issued.sale.purchase, issued.sale.event
+    tickets = [
+        ticket_message(
+            SoldTicket(ticket, event, purchase.user_id, purchase.payment_id or "", purchase.metadata),
+            purchase.create_time,
+            secrets,
+            show_payment=True,
+        )
+        for ticket, secrets in zip(issued.sale.tickets, issued.secrets, strict=True)
+    ]
+    return purchase_message(purchase, tickets)

@@ -1,0 +1,54 @@
+"""Statements on purchases, once they are made; `store.sales` makes them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from chassis.authentication import Caller, Role
+from ticket_service.domain.events import TicketType
+from ticket_service.domain.purchases import Item, Provider, Purchase, PurchaseStatus
+from ticket_service.store.tables import events, purchases
+
+Condition = sa.ColumnElement[bool]
+
+
+def visible_to(caller: Caller) -> Condition:
+    """Say whose purchases the caller may see: a service all, an organizer those of their events, everyone their own."""
+    if caller.is_any(Role.SERVICE):
+        return sa.true()
+    own = purchases.c.user_id == caller.subject
+    return sa.or_(own, events.c.organizer_id == caller.subject) if caller.is_any(Role.ORGANIZER) else own
+
+
+def of_user(caller: Caller, user_id: str) -> Condition:
+    """Say whose purchases a list is of; "": the caller's, or all that an organizer or a service may see."""
+    if user_id:
+        return purchases.c.user_id == user_id
+    return sa.true() if caller.is_any(Role.ORGANIZER, Role.SERVICE) else purchases.c.user_id == caller.subject
+
+
+def find_purchases(connection: Connection, conditions: Sequence[Condition], limit: int | None = None) -> list[Purchase]:
+    """Read purchases, newest first."""
+    query = (
+        sa.select(purchases)
+        .join(events, events.c.event_id == purchases.c.event_id)
+        .where(*conditions)
+        .order_by(purchases.c.purchase_id.desc())
+        .limit(limit)
+    )
+    return [_purchase(row) for row in connection.execute(query)]
+
+
+
+
+def _purchase(row: Row[Any]) -> Purchase:
+    return Purchase(
+        **row._asdict()
+        | {
+            "items": tuple(Item(TicketType(kind), quantity, price) for kind, quantity, price in row.items),
+            "status": PurchaseStatus(row.status),
+            "provider": Provider(row.provider),
+        }
+    )
