@@ -207,9 +207,9 @@ def tell(story: Story, services: Services) -> None:
         lambda opened: f"{opened.opened.event_name!r}, ready for {opened.opened.max_outstanding_scans} scans at once",
     )
     with contextlib.closing(gate):
-        scan = story.call("gate", "scan", lambda: gate.scan(ticket.token), lambda got: verdict(got))
+        scan = story.call("gate", "scan", lambda: gate.scan(ticket.token), verdict)
         expect("the first verdict", scan.verdict, scan_pb2.VERDICT_ADMITTED)
-        scan = story.call("gate", "scan, same ticket", lambda: gate.scan(ticket.token), lambda got: verdict(got))
+        scan = story.call("gate", "scan, same ticket", lambda: gate.scan(ticket.token), verdict)
         expect("the second answer", scan.denial_reason, scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN)
 
         cancellation = cancel(story, bob, second.ticket_id)
@@ -224,7 +224,7 @@ def tell(story: Story, services: Services) -> None:
             ),
             lambda _: "the money is back with Bob",
         )
-        scan = story.call("gate", "scan, given back", lambda: gate.scan(second.token), lambda got: verdict(got))
+        scan = story.call("gate", "scan, given back", lambda: gate.scan(second.token), verdict)
         expect("the answer to it", scan.denial_reason, scan_pb2.DENIAL_REASON_REFUNDED)
 
     story.chapter("And afterwards")

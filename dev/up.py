@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
+from chassis.probe import is_serving
 from dev.keys import development_keys
 
 START_SECONDS = 60.0
@@ -66,22 +64,11 @@ def wait_until_healthy(services: list[Service]) -> None:
     """
     deadline = time.monotonic() + START_SECONDS
     for service in services:
-        with grpc.insecure_channel(service.address) as channel:
-            while not _is_healthy(channel):
-                if service.process.poll() is not None:
-                    raise StoppedError(f"{service.name} ended with exit status {service.process.returncode}")
-                if time.monotonic() > deadline:
-                    raise StoppedError(f"{service.name} did not become healthy within {START_SECONDS:.0f} seconds")
-
-
-def _is_healthy(channel: grpc.Channel) -> bool:
-    try:
-        # wait_for_ready makes the call the wait: no loop that sleeps.
-        stub = health_pb2_grpc.HealthStub(channel)
-        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=0.5, wait_for_ready=True)  # type: ignore[attr-defined]  # missing in the stubs
-    except grpc.RpcError:
-        return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        while not is_serving(service.address, seconds=0.5):
+            if service.process.poll() is not None:
+                raise StoppedError(f"{service.name} ended with exit status {service.process.returncode}")
+            if time.monotonic() > deadline:
+                raise StoppedError(f"{service.name} did not become healthy within {START_SECONDS:.0f} seconds")
 
 
 def stop(services: list[Service]) -> None:
