@@ -1,0 +1,70 @@
+"""What both services write down separately because neither imports the other: codes and tokens must stay the same."""
+
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+from nacl.signing import SigningKey
+
+from scan_service.domain.codes import Codes as ScanCodes
+from scan_service.domain.codes import read_code
+from scan_service.domain.tokens import DAMAGED, Token, read_token
+from ticket_service.domain.codes import Codes as TicketCodes
+from ticket_service.domain.events import TicketType
+from ticket_service.domain.tokens import Signer, token_digest
+
+SECRET = "a-secret-that-both-services-share-0123"
+ISSUES = st.integers(min_value=1, max_value=2**31 - 1)
+
+
+@given(st.uuids(), ISSUES)
+def test_both_services_derive_the_same_code(ticket_id: UUID, issue: int) -> None:
+    issued, expected = TicketCodes(SECRET), ScanCodes(SECRET)
+    code = issued.code(ticket_id, issue)
+    assert expected.code(ticket_id, issue) == code
+    assert expected.digest(code) == issued.digest(code)
+    assert read_code(f" {code.lower()}\n") == code
+
+
+def test_the_format_of_codes_never_changes() -> None:
+    """Printed tickets outlive releases: these were written down once."""
+    ticket_id = UUID("0197a2b0-1111-7000-8000-0123456789ab")
+    codes = TicketCodes(SECRET)
+    assert codes.code(ticket_id, 1) == "TKT-CDCDFE7DED686F02"
+    assert codes.digest("TKT-0123456789ABCDEF").hex() == "fad7ab7c8c81146b4e58bce46d016f82"
+
+
+@given(st.binary(min_size=32, max_size=32), st.uuids(), st.uuids(), st.sampled_from(TicketType), ISSUES)
+def test_what_one_service_signs_the_other_verifies(
+    seed: bytes, event_id: UUID, ticket_id: UUID, ticket_type: TicketType, issue: int
+) -> None:
+    key = SigningKey(seed)
+    text = Signer(3, key).token(event_id, ticket_id, ticket_type, issue)
+    token = read_token(text)
+    assert isinstance(token, Token)
+    assert (token.key_id, token.event_id, token.ticket_id, token.issue) == (3, event_id, ticket_id, issue)
+    assert str(token.ticket_type) == str(ticket_type)
+    assert token.digest == token_digest(text)
+    assert token.verifies(key.verify_key)
+    assert not token.verifies(SigningKey(bytes(32)).verify_key) or seed == bytes(32)
+
+
+def test_the_format_of_tokens_never_changes() -> None:
+    event_id, ticket_id = UUID(int=1), UUID(int=2)
+    text = Signer(1, SigningKey(bytes(range(32)))).token(event_id, ticket_id, TicketType.VIP, 1)
+    assert text == (
+        "T13AGJ3U4PIWHPVF5C45ISMLKJOSUG7VF4KTITZTUCAQKZRUFTUTLYHRRQKMM6ML5PHYY7JSMGRTWAVMVXKFUNVHBX"
+        "LC4OR6RHMP7LWDYIAEJBAAAAAAAAAAAAAAAAAAAAAAAAAAI2CAAAAAAAAAAAAAAAAAAAAAAAAABCAARIAE"
+    )
+
+
+@given(st.integers(min_value=0), st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"))
+def test_a_token_with_one_letter_changed_is_never_genuine(position: int, letter: str) -> None:
+    key = SigningKey(bytes(range(32)))
+    text = Signer(1, key).token(UUID(int=1), UUID(int=2), TicketType.VIP, 1)
+    place = 2 + position % (len(text) - 2)
+    changed = text[:place] + letter + text[place + 1 :]
+    if changed == text:
+        return
+    token = read_token(changed)
+    assert token is DAMAGED or (isinstance(token, Token) and not token.verifies(key.verify_key))
