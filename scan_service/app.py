@@ -7,21 +7,31 @@ from typing import Final
 from sqlalchemy.engine import URL
 
 from chassis.authentication import Authenticator, Expected, KeySet
+from chassis.batcher import Batcher
 from chassis.calls import CallInterceptor, Limit
 from chassis.clock import Clock, system_clock
 from chassis.database import Database
+from chassis.loop_connection import LoopConnection
 from chassis.server import Server
+from scan_service.admission import Admissions
+from scan_service.domain.codes import Codes
 from scan_service.errors import CATALOGUE
+from scan_service.keys import Keys
 from scan_service.policy import POLICY
+from scan_service.servicers.scans import ScansServicer
 from scan_service.settings import Settings
+from scan_service.store.admission import STATEMENTS
+from scan_service.stream import Rules, Streams
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import (
     RevocationServiceServicer,
     add_RevocationServiceServicer_to_server,
 )
-from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer, add_ScanServiceServicer_to_server
+from ticketing.scans.v1.scan_service_pb2_grpc import add_ScanServiceServicer_to_server
 
 NAME: Final = "scan_service"
+# Larger batches take longer for the first of them than they save for the last.
+MAX_BATCH: Final = 256
 
 
 class App:
@@ -43,8 +53,21 @@ class App:
         """Serve; return the port. The ticket service need not be there."""
         database = Database(self._url, NAME)
         self._running.push_async_callback(database.close)
+        keys = Keys(database, self._clock)
+        await keys.load()
+        codes = Codes(self._settings.code_secret)
+        connection = LoopConnection(self._url, NAME, STATEMENTS)
+        self._running.callback(connection.close)
+        batcher = Batcher(
+            "scans",
+            Admissions(connection, keys, codes, self._clock).process,
+            most=MAX_BATCH,
+            most_waiting=self._settings.max_waiting_scans,
+        )
+        self._running.push_async_callback(batcher.close)
         # What a servicer does not override yet answers UNIMPLEMENTED, which the stubs' types call abstract.
-        scans = ScanServiceServicer()  # type: ignore[abstract]  # as said
+        streams = Streams(Rules(database, batcher, codes, self._clock, self._settings.max_outstanding_scans))
+        scans = ScansServicer(batcher, streams, codes)  # type: ignore[abstract]  # as said
         revocations = RevocationServiceServicer()  # type: ignore[abstract]  # as said
         devices = DeviceServiceServicer()  # type: ignore[abstract]  # as said
         server = Server(
@@ -57,7 +80,7 @@ class App:
             },
         )
         port = await server.start()
-        self._running.push_async_callback(server.drain, lambda: None)
+        self._running.push_async_callback(server.drain, streams.drain)
         return port
 
     async def stop(self) -> None:

@@ -1,0 +1,1 @@
+"""Where messages and the domain meet, and nowhere else."""

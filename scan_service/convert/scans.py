@@ -1,0 +1,124 @@
+"""Scans: requests read and checked, records written."""
+
+from typing import Final
+
+from google.protobuf.json_format import ParseDict
+
+from chassis.authentication import Caller, Role
+from chassis.parsing import Fields
+from scan_service.convert.enums import DENIAL_REASONS, SCAN_TYPES, TICKET_TYPES, VERDICTS, read_enum
+from scan_service.convert.times import timestamp
+from scan_service.domain.codes import Codes, read_code
+from scan_service.domain.scans import MAX_CODE, Attempt, Gate, Scan, ScanType
+from scan_service.domain.tickets import Entry
+from scan_service.domain.tokens import Damaged, Token, read_token
+from ticketing.scans.v1 import scan_pb2, scan_service_pb2
+
+MAX_LOCATION: Final = 100
+MAX_METADATA_BYTES: Final = 4 * 1024
+# Roles that may scan for any event; an organizer only for their own.
+ANY_EVENT: Final = (Role.SCANNER, Role.SERVICE)
+
+
+def own_events_only(caller: Caller) -> str | None:
+    """Return whose events the caller is bound to; None: anybody's."""
+    return None if caller.is_any(*ANY_EVENT) else caller.subject
+
+
+def read_gate(fields: Fields, message: scan_pb2.Gate, path: str = "") -> Gate:
+    """Read a gate; every fault is noted in `fields`."""
+    return Gate(
+        event_id=fields.uuid(f"{path}event_id", message.event_id),
+        location=fields.text(f"{path}location", message.location, most=MAX_LOCATION),
+        allowed_types=frozenset(
+            read_enum(fields, f"{path}allowed_ticket_types[{index}]", number, TICKET_TYPES)
+            for index, number in enumerate(message.allowed_ticket_types)
+        ),
+    )
+
+
+def read_credential(text: str, codes: Codes) -> Token | Damaged | bytes | None:
+    """Tell what a text is: a token, one that is damaged, the digest of a typed code, or nothing known."""
+    credential = read_token(text)
+    if credential is None and (code := read_code(text)) is not None:
+        return codes.digest(code)
+    return credential
+
+
+class AttemptReader:
+    """Reads what one caller scans."""
+
+    def __init__(self, caller: Caller, codes: Codes) -> None:
+        self._scanner = caller.subject
+        self._organizer = own_events_only(caller)
+        self._codes = codes
+
+    def may_scan_for(self, organizer_id: str) -> bool:
+        """Tell whether the caller may scan at this organizer's events."""
+        return self._organizer in {None, organizer_id}
+
+    def read(self, fields: Fields, message: scan_service_pb2.ScanAttempt, gate: Gate, path: str = "") -> Attempt:
+        """Read a scan; every fault is noted in `fields`."""
+        if len(message.code) > MAX_CODE:
+            fields.violate(f"{path}code", f"is longer than {MAX_CODE} characters")
+        if message.HasField("offline"):
+            fields.violate(f"{path}offline", "cannot be taken yet: only live scans are")
+        metadata: dict[str, object] = {}
+        if message.HasField("metadata"):
+            metadata = fields.struct(f"{path}metadata", message.metadata, most_bytes=MAX_METADATA_BYTES)
+        return Attempt(
+            scan_id=fields.uuid(f"{path}scan_id", message.scan_id),
+            gate=gate,
+            text=message.code,
+            credential=read_credential(message.code, self._codes),
+            scan_type=read_enum(fields, f"{path}scan_type", message.scan_type, SCAN_TYPES, ScanType.CHECK_IN),
+            scanner_user_id=self._scanner,
+            organizer_id=self._organizer,
+            metadata=metadata,
+        )
+
+    def read_request(self, message: scan_service_pb2.ScanTicketRequest) -> Attempt:
+        """Read a ScanTicketRequest.
+
+        Raises:
+            Failure: INVALID_ARGUMENT, naming every field at fault.
+        """
+        fields = Fields()
+        gate = read_gate(fields, message.gate, "gate.")
+        attempt = self.read(fields, message.attempt, gate, "attempt.")
+        fields.check()
+        return attempt
+
+
+def scan_message(scan: Scan) -> scan_pb2.Scan:
+    """Write a record."""
+    scan_time = timestamp(scan.scan_time)
+    message = scan_pb2.Scan(
+        scan_id=str(scan.scan_id),
+        code=scan.code,
+        scan_type=SCAN_TYPES[scan.scan_type],
+        verdict=VERDICTS[scan.verdict],
+        scan_time=scan_time,
+        record_time=scan_time if scan.record_time == scan.scan_time else timestamp(scan.record_time),
+        location=scan.location,
+        device_id=scan.device_id,
+        scanner_user_id=scan.scanner_user_id,
+        offline=scan.offline,
+        annul_time=timestamp(scan.annul_time),
+        previous=_previous_message(scan.previous),
+    )
+    if scan.denial_reason is not None:
+        message.denial_reason = DENIAL_REASONS[scan.denial_reason]
+    if scan.ticket_id is not None:
+        message.ticket_id, message.event_id = str(scan.ticket_id), str(scan.event_id)
+    if scan.ticket_type is not None:
+        message.ticket_type = TICKET_TYPES[scan.ticket_type]
+    if scan.metadata:
+        ParseDict(scan.metadata, message.metadata)
+    return message
+
+
+def _previous_message(entry: Entry | None) -> scan_pb2.PreviousScan | None:
+    if entry is None:
+        return None
+    return scan_pb2.PreviousScan(scan_id=str(entry.scan_id), scan_time=timestamp(entry.time), location=entry.location)

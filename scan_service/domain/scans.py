@@ -1,0 +1,119 @@
+"""Scans: what a device asks at a gate, and what is recorded of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+from scan_service.domain.tickets import Entry, TicketType
+from scan_service.domain.tokens import Damaged, Token
+
+MAX_CODE: Final = 4_096
+# Of what was read, where it is no code of a ticket.
+MAX_RECORDED: Final = 200
+FINGERPRINT_BYTES: Final = 16
+
+
+class ScanType(StrEnum):
+    """What passing the gate means."""
+
+    CHECK_IN = "CHECK_IN"
+    CHECK_OUT = "CHECK_OUT"
+    ACCESS = "ACCESS"
+
+
+class Verdict(StrEnum):
+    """The answer that the gate shows."""
+
+    ADMITTED = "ADMITTED"
+    DENIED = "DENIED"
+
+
+class DenialReason(StrEnum):
+    """Why a scan was denied; the names of the contract."""
+
+    TICKET_NOT_FOUND = "TICKET_NOT_FOUND"
+    INVALID_SIGNATURE = "INVALID_SIGNATURE"
+    WRONG_EVENT = "WRONG_EVENT"
+    EVENT_NOT_OPEN = "EVENT_NOT_OPEN"
+    EVENT_CANCELLED = "EVENT_CANCELLED"
+    NOT_YET_VALID = "NOT_YET_VALID"
+    EXPIRED = "EXPIRED"
+    CANCELLED = "CANCELLED"
+    REFUNDED = "REFUNDED"
+    BLOCKED = "BLOCKED"
+    SUPERSEDED = "SUPERSEDED"
+    ALREADY_CHECKED_IN = "ALREADY_CHECKED_IN"
+    NOT_CHECKED_IN = "NOT_CHECKED_IN"
+    TICKET_TYPE_NOT_ALLOWED = "TICKET_TYPE_NOT_ALLOWED"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Where scans are made."""
+
+    event_id: UUID
+    location: str
+    # Empty: all.
+    allowed_types: frozenset[TicketType] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a device asks."""
+
+    scan_id: UUID
+    gate: Gate
+    # As read.
+    text: str
+    # What the text is: a token, one that is damaged, the digest of a typed code, or nothing known here.
+    credential: Token | Damaged | bytes | None
+    scan_type: ScanType
+    scanner_user_id: str
+    # Whose event it must be; None: anybody's.
+    organizer_id: str | None
+    metadata: dict[str, object]
+
+    def fingerprint(self) -> bytes:
+        """Return a digest of everything that makes it this scan and no other."""
+        parts = (str(self.gate.event_id), self.scan_type, self.scanner_user_id, self.text)
+        # Lengths, so that no two ways of dividing the same characters are equal.
+        return sha256("\0".join(f"{len(part)}:{part}" for part in parts).encode()).digest()[:FINGERPRINT_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One scan, as recorded."""
+
+    scan_id: UUID
+    # The gate's event, under which it is kept.
+    gate_event_id: UUID
+    # Of everything that makes it this scan and no other.
+    fingerprint: bytes
+    code: str
+    scan_type: ScanType
+    verdict: Verdict
+    denial_reason: DenialReason | None
+    # The ticket and its event, once known.
+    ticket_id: UUID | None
+    event_id: UUID | None
+    ticket_type: TicketType | None
+    scan_time: datetime
+    record_time: datetime
+    location: str
+    scanner_user_id: str
+    metadata: dict[str, object]
+    previous: Entry | None = None
+    device_id: str = ""
+    offline: bool = False
+    annul_time: datetime | None = None
+
+
+def recorded_text(text: str) -> str:
+    """Return what was read so that it can be stored and shown: cut, and escaped where it could not."""
+    text = text[:MAX_RECORDED]
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

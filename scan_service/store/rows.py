@@ -1,0 +1,119 @@
+"""From rows to the domain's events, tickets and scans."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from scan_service.domain.scans import DenialReason, Scan, ScanType, Verdict
+from scan_service.domain.tickets import (
+    Admission,
+    AdmissionPolicy,
+    Entry,
+    Event,
+    EventStatus,
+    Ticket,
+    TicketStatus,
+    TicketType,
+)
+
+# In the order that `ticket_of` reads.
+TICKET_COLUMNS: Final = (
+    "event_id",
+    "ticket_id",
+    "ticket_type",
+    "status",
+    "valid_from_time",
+    "valid_until_time",
+    "issue",
+    "code_digest",
+    "token_digest",
+    "check_in_time",
+    "entry_scan_id",
+    "entry_time",
+    "entry_location",
+    "inside",
+    "sequence",
+)
+
+
+def ticket_of(row: tuple[Any, ...]) -> Ticket:
+    """Read a row of TICKET_COLUMNS."""
+    event_id, ticket_id, kind, status, begin, end, issue, code_digest, token_digest, *admission = row
+    return Ticket(
+        event_id=event_id,
+        ticket_id=ticket_id,
+        ticket_type=None if kind is None else TicketType(kind),
+        status=TicketStatus(status),
+        valid_from_time=begin,
+        valid_until_time=end,
+        issue=issue,
+        code_digest=bytes(code_digest),
+        token_digest=None if token_digest is None else bytes(token_digest),
+        admission=_admission_of(*admission),
+    )
+
+
+def _admission_of(  # noqa: PLR0913, PLR0917 - a row's columns, in their order
+    check_in_time: datetime | None,
+    scan_id: UUID | None,
+    time: datetime | None,
+    location: str | None,
+    inside: bool,  # noqa: FBT001 - as above
+    sequence: int,
+) -> Admission:
+    entry = None if scan_id is None or time is None else Entry(scan_id, time, location or "")
+    return Admission(check_in_time, entry, inside, sequence)
+
+
+def event_of(row: Mapping[str, Any]) -> Event:
+    """Read a row of `events` as to_jsonb gives it."""
+    return Event(
+        event_id=UUID(row["event_id"]),
+        organizer_id=row["organizer_id"],
+        name=row["name"],
+        status=EventStatus(row["status"]),
+        policy=AdmissionPolicy(row["admission_policy"]),
+        valid_from_time=_time(row["valid_from_time"]),
+        valid_until_time=_time(row["valid_until_time"]),
+        closed=row["closed"],
+    )
+
+
+def scan_of(row: Mapping[str, Any]) -> Scan:
+    """Read a row of `scans` as to_jsonb gives it."""
+    return Scan(
+        scan_id=UUID(row["scan_id"]),
+        gate_event_id=UUID(row["event_id"]),
+        # "\x" and hex digits.
+        fingerprint=bytes.fromhex(row["fingerprint"][2:]),
+        code=row["code"],
+        scan_type=ScanType(row["scan_type"]),
+        verdict=Verdict(row["verdict"]),
+        denial_reason=row["denial_reason"] and DenialReason(row["denial_reason"]),
+        ticket_id=_uuid(row["ticket_id"]),
+        event_id=_uuid(row["ticket_event_id"]),
+        ticket_type=row["ticket_type"] and TicketType(row["ticket_type"]),
+        scan_time=datetime.fromisoformat(row["scan_time"]),
+        record_time=datetime.fromisoformat(row["record_time"]),
+        location=row["location"],
+        scanner_user_id=row["scanner_user_id"],
+        metadata=row["metadata"],
+        previous=_previous_of(row),
+        device_id=row["device_id"],
+        offline=row["offline"],
+        annul_time=_time(row["annul_time"]),
+    )
+
+
+def _previous_of(row: Mapping[str, Any]) -> Entry | None:
+    scan_id, time = _uuid(row["previous_scan_id"]), _time(row["previous_time"])
+    return None if scan_id is None or time is None else Entry(scan_id, time, row["previous_location"])
+
+
+def _uuid(text: str | None) -> UUID | None:
+    return None if text is None else UUID(text)
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,225 @@
+"""A gate's stream: scans come in, and answers go out in the same order, while more scans are already on their way.
+
+One task reads and hands each scan to the batcher at once, so that the scans of a device that does not wait for answers
+share a batch; the answers to come stand in a queue, bounded by what a device may have unanswered.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, TypeAlias
+
+from chassis.authentication import LEEWAY, Caller
+from chassis.batcher import Batcher
+from chassis.clock import Clock
+from chassis.database import Database
+from chassis.failures import Failure, invalid, overloaded, unauthenticated
+from chassis.parsing import Fields
+from scan_service.convert.scans import AttemptReader, read_gate
+from scan_service.convert.stream import opened_message, reconnect_message, rejected_message, result_message
+from scan_service.domain.codes import Codes
+from scan_service.domain.reasons import Reason
+from scan_service.domain.scans import Attempt, Gate, Scan
+from scan_service.store.gates import read_opening
+from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
+
+RECONNECT_WITHIN: Final = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A scan whose answer is to come."""
+
+    # As given.
+    scan_id: str
+    answer: "asyncio.Future[Scan]"
+
+
+Outgoing: TypeAlias = Pending | pb.StreamScansResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What every stream works with.
+
+    Args:
+        database: says which events there are.
+        batcher: decides and records.
+        codes: look up typed codes.
+        clock: the present time.
+        max_outstanding: scans that one stream may have unanswered.
+    """
+
+    database: Database
+    batcher: Batcher[Attempt, Scan]
+    codes: Codes
+    clock: Clock
+    max_outstanding: int
+
+
+class Streams:
+    """The streams that are open, so that they can be told to go elsewhere."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._open = set[Stream]()
+        self._draining = False
+
+    async def run(
+        self, messages: AsyncIterator[object], caller: Caller
+    ) -> AsyncGenerator[pb.StreamScansResponse, None]:
+        """Serve one stream until its device, its credential or this service ends it."""
+        stream = Stream(self._rules, caller, messages)
+        self._open.add(stream)
+        if self._draining:
+            stream.drain()
+        try:
+            while (response := await stream.next()) is not None:
+                yield response
+        finally:
+            self._open.discard(stream)
+            await stream.close()
+
+    def drain(self) -> None:
+        """Tell every device to connect again; streams end once what they have taken is answered."""
+        self._draining = True
+        for stream in self._open:
+            stream.drain()
+
+
+class Stream:
+    """One gate's stream.
+
+    Args:
+        rules: what every stream works with.
+        caller: whose it is.
+        messages: StreamScansRequest, or MALFORMED where one could not be read.
+    """
+
+    def __init__(self, rules: Rules, caller: Caller, messages: AsyncIterator[object]) -> None:
+        self._rules = rules
+        self._caller = caller
+        self._reader = AttemptReader(caller, rules.codes)
+        self._gate: Gate | None = None
+        self._outgoing = deque[Outgoing]()
+        self._outstanding = 0
+        self._draining = False
+        # Set when there is something to look at: an answer, or that there will be none any more.
+        self._news = asyncio.Event()
+        self._reading = asyncio.create_task(self._read(messages), name="stream reader")
+        self._reading.add_done_callback(lambda _: self._news.set())
+
+    async def next(self) -> pb.StreamScansResponse | None:
+        """Return the next message to the device; None at the end."""
+        while not self._outgoing:
+            if self._reading.done():
+                # How reading ended is how the stream ends, once everything before is answered.
+                return None if self._reading.cancelled() else self._reading.result()
+            if self._draining:
+                self._reading.cancel()
+                await asyncio.wait([self._reading])
+                return reconnect_message(RECONNECT_WITHIN)
+            self._news.clear()
+            await self._news.wait()
+        response = await self._message(self._outgoing[0])
+        # Before it is sent: the device may answer it with its next scan before we are told that it was.
+        self._outgoing.popleft()
+        return response
+
+    def drain(self) -> None:
+        """End the stream once what was taken is answered."""
+        self._draining = True
+        self._news.set()
+
+    async def close(self) -> None:
+        """Leave nothing behind; a scan whose batch has begun is recorded all the same."""
+        self._reading.cancel()
+        await asyncio.wait([self._reading])
+        for outgoing in self._outgoing:
+            if isinstance(outgoing, Pending):
+                _forget(outgoing.answer)
+        if not self._reading.cancelled():
+            # Looked at, so that nobody warns of an exception that nobody looked at.
+            self._reading.exception()
+
+    async def _message(self, outgoing: Outgoing) -> pb.StreamScansResponse:
+        if not isinstance(outgoing, Pending):
+            return outgoing
+        try:
+            return result_message(await outgoing.answer)
+        except Failure as failure:
+            return rejected_message(outgoing.scan_id, failure)
+        finally:
+            self._outstanding -= 1
+
+    async def _read(self, messages: AsyncIterator[object]) -> None:
+        async for message in messages:
+            if self._draining:
+                # The device repeats it elsewhere.
+                return
+            if (until := self._caller.expire_time) is not None and self._rules.clock() >= until + LEEWAY:
+                raise unauthenticated("the token has expired")
+            if len(self._outgoing) > 2 * self._rules.max_outstanding:
+                raise overloaded("messages unanswered on one stream")
+            kind = message.WhichOneof("message") if isinstance(message, pb.StreamScansRequest) else None
+            if isinstance(message, pb.StreamScansRequest) and kind == "open":
+                await self._move(message.open)
+            elif self._gate is None:
+                raise Failure(Reason.GATE_NOT_OPEN, "the first message of a stream must be `open`")
+            elif isinstance(message, pb.StreamScansRequest) and kind == "scan":
+                self._take(message.scan, self._gate)
+            else:
+                self._put(_refusal(message))
+
+    async def _move(self, message: scan_pb2.Gate) -> None:
+        """Open a gate. A fault ends the stream: the scans behind it cannot be judged at a gate that is not there."""
+        fields = Fields()
+        gate = read_gate(fields, message, "open.")
+        fields.check()
+        opening = await self._rules.database.run(lambda connection: read_opening(connection, gate.event_id))
+        if opening is None or not self._reader.may_scan_for(opening.organizer_id):
+            raise Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=gate.event_id)
+        self._gate = gate
+        self._put(opened_message(opening, self._rules.clock(), self._rules.max_outstanding))
+
+    def _take(self, message: pb.ScanAttempt, gate: Gate) -> None:
+        if self._outstanding >= self._rules.max_outstanding:
+            raise overloaded("scans unanswered on one stream")
+        fields = Fields()
+        attempt = self._reader.read(fields, message, gate, "scan.")
+        try:
+            fields.check()
+            answer = self._rules.batcher.enqueue(attempt)
+        except Failure as failure:
+            self._put(rejected_message(message.scan_id, failure))
+            return
+        self._outstanding += 1
+        self._put(Pending(message.scan_id, answer))
+
+    def _put(self, outgoing: Outgoing) -> None:
+        self._outgoing.append(outgoing)
+        self._news.set()
+
+
+def _refusal(message: object) -> pb.StreamScansResponse:
+    """Answer what is not taken here."""
+    if not isinstance(message, pb.StreamScansRequest):
+        return rejected_message(
+            "", invalid("", "the message is not of this type: truncated, garbage, or invalid UTF-8")
+        )
+    match message.WhichOneof("message"):
+        case "passage":
+            return rejected_message(message.passage.scan_id, invalid("passage", "cannot be taken yet"))
+        case "upload":
+            return rejected_message("", invalid("upload", "cannot be taken yet: only live scans are"))
+        case _:
+            return rejected_message("", invalid("message", "is required"))
+
+
+def _forget(answer: "asyncio.Future[Scan]") -> None:
+    """Give up waiting; the batcher skips it where its batch has not begun."""
+    if not answer.cancel() and not answer.cancelled():
+        answer.exception()
