@@ -96,7 +96,7 @@ class Launcher:
             stderr=subprocess.STDOUT,
             # Ours may be one that the programs' user must not enter, and they refuse to run there.
             cwd=folder,
-            env=_environment(),
+            env=os.environ | {"LC_ALL": "C"},  # The language that we compare messages in.
             pass_fds=[self.lock],
             # Our process has one thread, so nothing can deadlock. Runs after the change of user, which would undo it.
             preexec_fn=_die_with_parent(end_with_us),  # noqa: PLW1509  see above
@@ -112,12 +112,6 @@ class Launcher:
         if self.identity.gid is not None:
             os.chown(root, -1, self.identity.gid)
             root.chmod(0o710)
-
-
-def _environment() -> dict[str, str]:
-    """Return our environment without what would steer PostgreSQL, in the language that we compare messages in."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
-    return kept | {"LC_ALL": "C"}
 
 
 def _die_with_parent(signal_number: signal.Signals) -> Callable[[], None] | None:

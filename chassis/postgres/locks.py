@@ -1,11 +1,13 @@
 """File locks (flock): the kernel drops them when the last descriptor is closed, by `kill -9` too.
 
-Python's descriptors are not inherited by programs that a process starts, so neither are the locks.
+Programs that a process starts do not inherit Python's descriptors, so neither do they inherit the locks; a forked copy of
+the process without an exec does.
 """
 
 import fcntl
 import os
 import time
+from contextlib import ExitStack
 from enum import IntEnum
 from pathlib import Path
 
@@ -22,17 +24,15 @@ class Mode(IntEnum):
 def take(path: Path, mode: Mode, wait_seconds: float) -> int | None:
     """Return a descriptor that holds the lock until it is closed, None if others held it all the time."""
     deadline = time.monotonic() + wait_seconds
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
+    with ExitStack() as unless_taken:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        unless_taken.callback(os.close, descriptor)
         # flock itself knows no deadline, hence the polling.
         while not change(descriptor, mode):
             if time.monotonic() >= deadline:
-                os.close(descriptor)
                 return None
             time.sleep(_POLL_SECONDS)
-    except BaseException:
-        os.close(descriptor)
-        raise
+        unless_taken.pop_all()
     return descriptor
 
 

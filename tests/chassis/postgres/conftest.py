@@ -15,6 +15,8 @@ import pytest
 
 import chassis
 from chassis.postgres import Lease, locks
+from chassis.postgres.binaries import Binaries
+from chassis.postgres.launcher import Identity, Launcher
 from chassis.postgres.layout import Layout
 
 WAIT_SECONDS = 40
@@ -182,6 +184,20 @@ def open_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     shutil.rmtree(site.data_dir)
     for folder in [*base.iterdir(), base]:
         folder.rmdir()  # Not rmtree: nothing may ever be deleted through a mount.
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Callable[[str], Launcher]]:
+    """Return a launcher of a shell script in the place of PostgreSQL's programs."""
+    with (tmp_path / "lock").open("w") as lock:
+
+        def write(text: str) -> Launcher:
+            script = tmp_path / "initdb-or-postgres"
+            script.write_text(f"#!/bin/sh\n{text}\n")
+            script.chmod(0o700)
+            return Launcher(Binaries(initdb=script, postgres=script), Identity(), lock.fileno())
+
+        yield write
 
 
 # Root's Python may lie where nobody else can reach it; a mount that nobody but the test sees brings it within reach.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.postgres import Lease
+from chassis.postgres import Lease, cluster
 
 
 @pytest.mark.parametrize("fsync_initdb", [True, False])
@@ -32,6 +32,15 @@ def initdb_options(site):
         if f"--pgdata={site.layout.staging}/data" in arguments and arguments[0].endswith("initdb"):
             return arguments
     return []
+
+
+def test_an_initdb_that_hangs_is_ended(empty_site, program, monkeypatch):
+    monkeypatch.setattr(cluster, "_INITDB_SECONDS", 1)
+    empty_site.layout.root.mkdir(parents=True)
+    with pytest.raises(subprocess.TimeoutExpired, match="initdb"):
+        cluster.ensure(empty_site.layout, program("echo $$ > pid; exec sleep 600"), sync=False)
+    pid = int((empty_site.layout.staging / "pid").read_text())
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_full_disk_is_a_clear_error(empty_site):

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from chassis.postgres import EmbeddedPostgresError, database
@@ -17,6 +19,19 @@ def test_the_longest_name_works(site):
 def test_a_port_where_nobody_listens_is_not_reachable():
     with pytest.raises(database.NotReachableError, match="refused"):
         database.ensure(1, "password", "things")
+
+
+def test_a_session_that_an_operator_ends_is_tried_again(site):
+    with site.lease() as server:
+        url = server.url("postgres")
+        with site.connected(url) as connection, connection.cursor() as cursor:
+            cursor.execute(f"SELECT pg_advisory_lock({database._ADVISORY_LOCK})")  # noqa: SLF001  to be in the way
+            with ThreadPoolExecutor(1) as pool:
+                made = pool.submit(server.url, "things")
+                end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'advisory'"
+                site.eventually(lambda: site.query(url, end))
+                cursor.execute("SELECT pg_advisory_unlock_all()")
+                assert site.query(made.result(20), "SELECT current_database()") == [("things",)]
 
 
 def test_what_the_server_refuses_is_a_clear_error(site, monkeypatch):

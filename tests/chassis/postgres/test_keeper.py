@@ -71,6 +71,36 @@ def test_a_keeper_ends_with_its_server(site):
     assert site.layout.read_port() is not None
 
 
+def test_nobody_gets_in_while_the_server_is_stopping(site):
+    lease = hold_lease(site)
+    with run_keeper(site) as process:
+        process.stdout.read()
+        postmaster = site.postmaster_pid()
+        os.kill(postmaster, signal.SIGSTOP)
+        os.close(lease)
+        try:
+            site.eventually(lambda: locks.is_held_exclusively(site.layout.lease_lock))
+        finally:
+            os.kill(postmaster, signal.SIGCONT)
+        assert process.wait(20) == 0
+
+
+def test_a_server_that_outlives_its_keeper_keeps_its_lock(site):
+    lease = hold_lease(site)
+    with run_keeper(site) as process:
+        process.stdout.read()
+        postmaster = site.postmaster_pid()
+        os.kill(postmaster, signal.SIGSTOP)
+        process.kill()
+        process.wait(20)
+        try:
+            assert locks.is_held_exclusively(site.layout.server_lock)
+        finally:
+            os.kill(postmaster, signal.SIGCONT)
+    site.eventually(lambda: not locks.is_held_exclusively(site.layout.server_lock))
+    os.close(lease)
+
+
 def test_a_server_without_a_keeper_is_waited_for_and_then_named(site, monkeypatch):
     monkeypatch.setattr(keeper, "_OLD_SERVER_SECONDS", 0.1)
     server = locks.take(site.layout.server_lock, locks.Mode.EXCLUSIVE, wait_seconds=0)

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 VICTIMS = ("a service", "the keeper", "the server", "keeper and server", "everybody")
-ROUNDS = 6
+ROUNDS = 5
 
 
 @pytest.fixture(params=["as we are", "as nobody"])
@@ -22,7 +22,7 @@ def place(request):
     return open_site
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_acknowledged_rows_survive_kills_in_random_order(place, seed):
     rng = random.Random(seed)  # noqa: S311  has to repeat
     holders = [place.hold(), place.hold()]
