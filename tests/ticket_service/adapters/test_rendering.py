@@ -1,0 +1,60 @@
+import base64
+import io
+
+import pytest
+import zxingcpp
+from nacl.signing import SigningKey
+from PIL import Image
+
+from chassis.ids import new_id
+from ticket_service.adapters.rendering import PIXELS_PER_MODULE, QUIET_ZONE, png, png_data_url, qr_modules, svg
+from ticket_service.domain.events import TicketType
+from ticket_service.domain.tokens import Signer
+
+VERSION_7_MODULES = 45
+
+
+def make_token() -> str:
+    return Signer(1, SigningKey.generate()).token(new_id(), new_id(), TicketType.STANDARD, 1)
+
+
+def read(picture: bytes) -> list[str]:
+    image = Image.open(io.BytesIO(picture))
+    return [code.text for code in zxingcpp.read_barcodes(image)]
+
+
+def test_a_token_fits_a_version_7_code():
+    assert len(qr_modules(make_token())) == VERSION_7_MODULES + 2 * QUIET_ZONE
+
+
+@pytest.mark.parametrize("_", range(20))
+def test_a_png_is_read_as_exactly_the_token(_):
+    token = make_token()
+    assert read(png(token)) == [token]
+
+
+def test_a_png_is_large_enough_for_a_phone_and_small_enough_to_mail():
+    picture = png(make_token())
+    side = (VERSION_7_MODULES + 2 * QUIET_ZONE) * PIXELS_PER_MODULE
+    assert Image.open(io.BytesIO(picture)).size == (side, side)
+    assert len(picture) < 4_000
+
+
+def test_a_data_url_holds_the_png():
+    token = make_token()
+    head, _, data = png_data_url(token).partition(",")
+    assert head == "data:image/png;base64"
+    assert read(base64.b64decode(data)) == [token]
+
+
+def test_an_svg_draws_the_same_modules():
+    token = make_token()
+    modules = qr_modules(token)
+    drawn = [[False] * len(modules) for _ in modules]
+    path = svg(token).decode().split('d="')[-1].split('"')[0]
+    for run in path.removesuffix("z").split("z"):
+        place, length = run.removeprefix("M").split("h")[:2]
+        column, row = map(int, place.split())
+        for offset in range(int(length.removesuffix("v1"))):
+            drawn[row][column + offset] = True
+    assert drawn == [list(map(bool, row)) for row in modules]
