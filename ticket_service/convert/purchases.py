@@ -1,7 +1,6 @@
 """Purchases as messages, and orders read from them."""
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -130,5 +129,7 @@ def _email(fields: Fields, email: str) -> str:
 def _fingerprint(
     event_id: UUID, quantities: Sequence[tuple[TicketType, int]], payment_id: str | None, user_id: str
 ) -> bytes:
-    content = ["PurchaseTickets", str(event_id), sorted(quantities), payment_id, user_id]
-    return hashlib.sha256(json.dumps(content).encode()).digest()
+    items = [f"{kind} {quantity}" for kind, quantity in sorted(quantities)]
+    # No part holds a NUL, so no two contents read the same; a missing payment is not an empty one.
+    parts = ["PurchaseTickets", event_id.hex, user_id, *items, *([] if payment_id is None else ["paid", payment_id])]
+    return hashlib.sha256("\0".join(parts).encode()).digest()

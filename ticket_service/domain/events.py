@@ -118,7 +118,10 @@ class Event:
 
     def offer(self, ticket_type: TicketType) -> Offer | None:
         """Return the offer of a type, if it has one of its own."""
-        return next((offer for offer in self.offers if offer.ticket_type is ticket_type), None)
+        for offer in self.offers:
+            if offer.ticket_type is ticket_type:
+                return offer
+        return None
 
     @property
     def etag(self) -> str:

@@ -5,7 +5,7 @@ once the sales are written.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -50,7 +50,6 @@ class Sold:
     order: Order
     purchase: Purchase
     tickets: tuple[Ticket, ...]
-    # As of the end of this sale.
     event: Event
 
 
@@ -73,17 +72,34 @@ class Unpaid:
 Answer = Sold | Replayed | Unpaid | Failure
 
 
-@dataclass(slots=True)
+class Shelf:
+    """An event on sale: what is taken of it, as it will be once the batch is written."""
+
+    __slots__ = ("event", "offers_reserved", "reserved", "revision")
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self.reserved = event.reserved
+        self.revision = event.revision
+        self.offers_reserved = {offer.ticket_type: offer.reserved for offer in event.offers}
+
+    def take(self, items: Sequence[Item]) -> None:
+        """Take a place for each ticket; its revision was taken when it was made."""
+        for item in items:
+            self.reserved += item.quantity
+            if item.ticket_type in self.offers_reserved:
+                self.offers_reserved[item.ticket_type] += item.quantity
+
+
+@dataclass(frozen=True, slots=True)
 class Book:
     """What is known while a batch is answered; every sale changes it."""
 
-    events: dict[UUID, Event]
+    shelves: dict[UUID, Shelf]
     # By caller and request_id: what those requests led to.
     requests: dict[tuple[str, UUID], Replayed]
     # By payment_id: the purchase that it pays.
     payments: dict[str, UUID]
-    # How many of each type were sold of each event in this batch.
-    sold: dict[UUID, dict[TicketType, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +117,23 @@ def answer(order: Order, book: Book, terms: Terms) -> Answer:
     if first is not None:
         return first if first.fingerprint == order.fingerprint else request_id_reused(order.request_id)
     try:
-        event = _on_sale(book.events.get(order.event_id), order, terms.now)
-        items = tuple(_item(event, kind, quantity, terms) for kind, quantity in order.quantities)
-        total = sum(item.quantity * item.unit_price for item in items)
-        _check_price(event, order, total)
-        _check_places(event, items)
+        shelf = _on_sale(book.shelves.get(order.event_id), order, terms.now)
+        items = tuple([_item(shelf.event, kind, quantity, terms) for kind, quantity in order.quantities])
+        total = sum([item.quantity * item.unit_price for item in items])
+        _check_price(shelf.event, order, total)
+        _check_places(shelf, items)
         _check_payment(order, book)
     except Failure as failure:
         return failure
     if total and order.payment_id is None:
         return Unpaid(total)
-    return _sell(event, order, items, book, terms)
+    return _sell(shelf, order, items, book, terms)
 
 
-def _on_sale(event: Event | None, order: Order, now: datetime) -> Event:
-    if event is None or (order.own_events_only and event.organizer_id != order.organizer_id):
+def _on_sale(shelf: Shelf | None, order: Order, now: datetime) -> Shelf:
+    if shelf is None or (order.own_events_only and shelf.event.organizer_id != order.organizer_id):
         raise event_not_found(order.event_id)
+    event = shelf.event
     status = event.status_at(now)
     if status is EventStatus.DRAFT and event.organizer_id != order.organizer_id:
         raise event_not_found(order.event_id)
@@ -124,7 +141,7 @@ def _on_sale(event: Event | None, order: Order, now: datetime) -> Event:
         raise event_ended(event)
     if status is not EventStatus.PUBLISHED:
         raise Failure(Reason.NOT_ON_SALE, f"the event is {status}, not on sale", event_id=event.event_id, status=status)
-    return event
+    return shelf
 
 
 def _item(event: Event, kind: TicketType, quantity: int, terms: Terms) -> Item:
@@ -161,14 +178,18 @@ def _check_price(event: Event, order: Order, total: int) -> None:
         )
 
 
-def _check_places(event: Event, items: Sequence[Item]) -> None:
+def _check_places(shelf: Shelf, items: Sequence[Item]) -> None:
+    event = shelf.event
     for item in items:
         offer = event.offer(item.ticket_type)
-        if offer is not None and offer.capacity is not None and item.quantity > offer.capacity - offer.reserved:
-            raise _sold_out(event, item.quantity, offer.capacity - offer.reserved, item.ticket_type)
-    wanted = sum(item.quantity for item in items)
-    if event.max_participants is not None and wanted > event.max_participants - event.reserved:
-        raise _sold_out(event, wanted, event.max_participants - event.reserved)
+        if offer is not None and offer.capacity is not None:
+            left = offer.capacity - shelf.offers_reserved[item.ticket_type]
+            if item.quantity > left:
+                raise _sold_out(event, item.quantity, left, item.ticket_type)
+    if event.max_participants is not None:
+        wanted, left = sum(item.quantity for item in items), event.max_participants - shelf.reserved
+        if wanted > left:
+            raise _sold_out(event, wanted, left)
 
 
 def _check_payment(order: Order, book: Book) -> None:
@@ -182,8 +203,8 @@ def _check_payment(order: Order, book: Book) -> None:
         )
 
 
-def _sell(event: Event, order: Order, items: tuple[Item, ...], book: Book, terms: Terms) -> Sold:
-    total = sum(item.quantity * item.unit_price for item in items)
+def _sell(shelf: Shelf, order: Order, items: tuple[Item, ...], book: Book, terms: Terms) -> Sold:
+    event, total = shelf.event, sum(item.quantity * item.unit_price for item in items)
     purchase = Purchase(
         purchase_id=terms.new_id(),
         event_id=event.event_id,
@@ -198,56 +219,33 @@ def _sell(event: Event, order: Order, items: tuple[Item, ...], book: Book, terms
         create_time=terms.now,
         complete_time=terms.now,
     )
-    tickets = _tickets(event, purchase, terms)
-    after = _counted(event, items)
-    book.events[event.event_id] = after
+    tickets = [_ticket(shelf, purchase, item, terms) for item in items for _ in range(item.quantity)]
+    shelf.take(items)
     book.requests[order.caller, order.request_id] = Replayed(event.event_id, purchase.purchase_id, order.fingerprint)
     if purchase.payment_id is not None:
         book.payments[purchase.payment_id] = purchase.purchase_id
-    sold = book.sold.setdefault(event.event_id, {})
-    for item in items:
-        sold[item.ticket_type] = sold.get(item.ticket_type, 0) + item.quantity
-    return Sold(order, purchase, tickets, after)
+    return Sold(order, purchase, tuple(tickets), event)
 
 
-def _tickets(event: Event, purchase: Purchase, terms: Terms) -> tuple[Ticket, ...]:
-    revision = event.revision
-    tickets = []
-    for item in purchase.items:
-        offer = event.offer(item.ticket_type)
-        for _ in range(item.quantity):
-            revision += 1
-            tickets.append(
-                Ticket(
-                    ticket_id=terms.new_id(),
-                    event_id=event.event_id,
-                    purchase_id=purchase.purchase_id,
-                    user_id=purchase.user_id,
-                    ticket_type=item.ticket_type,
-                    status=TicketStatus.ACTIVE,
-                    price=item.unit_price,
-                    valid_from_time=offer.valid_from_time if offer else None,
-                    valid_until_time=offer.valid_until_time if offer else None,
-                    check_in_time=None,
-                    issue=1,
-                    revision=revision,
-                    create_time=terms.now,
-                    update_time=terms.now,
-                )
-            )
-    return tuple(tickets)
-
-
-def _counted(event: Event, items: Sequence[Item]) -> Event:
-    """Return the event once these items are sold: a place and a revision for each ticket."""
-    tickets = sum(item.quantity for item in items)
-    offers = event.offers
-    if offers:
-        bought = {item.ticket_type: item.quantity for item in items}
-        offers = tuple(
-            replace(offer, reserved=offer.reserved + bought.get(offer.ticket_type, 0)) for offer in event.offers
-        )
-    return replace(event, reserved=event.reserved + tickets, revision=event.revision + tickets, offers=offers)
+def _ticket(shelf: Shelf, purchase: Purchase, item: Item, terms: Terms) -> Ticket:
+    offer = shelf.event.offer(item.ticket_type)
+    shelf.revision += 1
+    return Ticket(
+        ticket_id=terms.new_id(),
+        event_id=purchase.event_id,
+        purchase_id=purchase.purchase_id,
+        user_id=purchase.user_id,
+        ticket_type=item.ticket_type,
+        status=TicketStatus.ACTIVE,
+        price=item.unit_price,
+        valid_from_time=offer.valid_from_time if offer else None,
+        valid_until_time=offer.valid_until_time if offer else None,
+        check_in_time=None,
+        issue=1,
+        revision=shelf.revision,
+        create_time=terms.now,
+        update_time=terms.now,
+    )
 
 
 def _type_not_on_sale(event: Event, kind: TicketType) -> Failure:

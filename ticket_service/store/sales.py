@@ -5,16 +5,17 @@ Arrays go over as text and are unnested there, which took a third of the time th
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from chassis.arrays import array
 from chassis.loop_connection import LoopConnection
-from ticket_service.domain.events import Event, Offer, TicketType
+from ticket_service.domain.events import Offer
 from ticket_service.domain.purchases import Provider
-from ticket_service.domain.sales import Book, Order, Replayed, Sold
+from ticket_service.domain.sales import Book, Order, Replayed, Shelf, Sold
 from ticket_service.domain.tickets import Ticket
 from ticket_service.store.events import event_of, offer_of
 from ticket_service.store.tables import events, offers
@@ -81,14 +82,18 @@ WITH sale AS MATERIALIZED (
         code_digest, token_digest
     )
 ), counted AS (
-    UPDATE offers SET reserved = offers.reserved + line.sold
-    FROM unnest($26, $27, $28) AS line (event_id, ticket_type, sold)
-    WHERE offers.event_id = line.event_id AND offers.ticket_type = line.ticket_type
+    UPDATE offers SET reserved = after.reserved
+    FROM unnest($26, $27, $28) AS after (event_id, ticket_type, reserved)
+    WHERE offers.event_id = after.event_id AND offers.ticket_type = after.ticket_type
 )
 UPDATE events SET reserved = after.reserved, revision = after.revision
 FROM unnest($29, $30, $31) AS after (event_id, reserved, revision)
 WHERE events.event_id = after.event_id
 """
+
+_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 13, 11, 3, 3
+_PARAMETERS: Final = 1 + _SALE_COLUMNS + _TICKET_COLUMNS + _OFFER_COUNTERS + _EVENT_COUNTERS
+_EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)}); COMMIT"
 
 STATEMENTS: Final = {"lock_events": _LOCK, "read_sales": _READ, "write_sales": _WRITE}
 
@@ -103,16 +108,15 @@ class Digests:
 
 async def open_book(connection: LoopConnection, orders: Sequence[Order]) -> Book:
     """Lock the events of these orders and read what answering them takes."""
-    event_ids = list({order.event_id for order in orders})
+    event_ids = array({order.event_id.hex for order in orders})
     locked = await connection.trip("BEGIN; EXECUTE lock_events(%s)", [event_ids])
-    rows = [dict(zip(_EVENT_COLUMNS, row, strict=True)) for row in locked]
     on_record = await connection.trip(
         "EXECUTE read_sales(%s, %s, %s, %s)",
         [
-            [order.caller for order in orders],
-            [order.request_id for order in orders],
-            [order.payment_id for order in orders],
-            [row["event_id"] for row in rows],
+            array(order.caller for order in orders),
+            array(order.request_id.hex for order in orders),
+            array(order.payment_id for order in orders),
+            event_ids,
         ],
     )
     requests: dict[tuple[str, UUID], Replayed] = {}
@@ -128,8 +132,11 @@ async def open_book(connection: LoopConnection, orders: Sequence[Order]) -> Book
             requests[order.caller, order.request_id] = Replayed(first_event, result_id, bytes(fingerprint))
         if paid_by is not None and order.payment_id is not None:
             payments[order.payment_id] = paid_by
-    known = {row["event_id"]: event_of(row, price_lists.get(row["event_id"], ())) for row in rows}
-    return Book(known, requests, payments)
+    shelves = {}
+    for row in locked:
+        stored = dict(zip(_EVENT_COLUMNS, row, strict=True))
+        shelves[stored["event_id"]] = Shelf(event_of(stored, price_lists.get(stored["event_id"], ())))
+    return Book(shelves, requests, payments)
 
 
 async def close_book(
@@ -139,26 +146,26 @@ async def close_book(
     if not sales:
         await connection.trip("ROLLBACK")
         return
+    changed = [shelf for shelf in book.shelves.values() if shelf.revision != shelf.event.revision]
     columns = [
         now,
-        *_columns(_sale_row(sale) for sale in sales),
-        *_columns(_ticket_row(ticket, digests[ticket.ticket_id]) for sale in sales for ticket in sale.tickets),
-        *_sold_columns(book),
-        *_columns(_counters(book.events[event_id]) for event_id in book.sold),
+        *_columns([_sale_row(sale) for sale in sales], _SALE_COLUMNS),
+        *_columns([_ticket_row(ticket, digests) for sale in sales for ticket in sale.tickets], _TICKET_COLUMNS),
+        *_columns([line for shelf in changed for line in _offer_rows(shelf)], _OFFER_COUNTERS),
+        *_columns([_event_row(shelf) for shelf in changed], _EVENT_COUNTERS),
     ]
-    placeholders = ", ".join(["%s"] * len(columns))
-    await connection.trip(f"EXECUTE write_sales({placeholders}); COMMIT", columns)
+    await connection.trip(_EXECUTE_WRITE, columns)
 
 
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[str]:
+    return [array(column) for column in zip(*rows, strict=True)] if rows else ["{}"] * count
 
 
 def _sale_row(sale: Sold) -> tuple[Any, ...]:
     order, purchase = sale.order, sale.purchase
     return (
-        purchase.event_id,
-        purchase.purchase_id,
+        purchase.event_id.hex,
+        purchase.purchase_id.hex,
         purchase.user_id,
         json.dumps([[item.ticket_type, item.quantity, item.unit_price] for item in purchase.items]),
         purchase.currency,
@@ -168,33 +175,35 @@ def _sale_row(sale: Sold) -> tuple[Any, ...]:
         json.dumps(purchase.metadata),
         order.email,
         order.caller,
-        order.request_id,
-        order.fingerprint,
+        order.request_id.hex,
+        _bytea(order.fingerprint),
     )
 
 
-def _ticket_row(ticket: Ticket, digests: Digests) -> tuple[Any, ...]:
+def _ticket_row(ticket: Ticket, digests: Mapping[UUID, Digests]) -> tuple[Any, ...]:
+    its = digests[ticket.ticket_id]
     return (
-        ticket.event_id,
-        ticket.ticket_id,
-        ticket.purchase_id,
+        ticket.event_id.hex,
+        ticket.ticket_id.hex,
+        ticket.purchase_id.hex,
         ticket.user_id,
         ticket.ticket_type,
         ticket.price,
         ticket.valid_from_time,
         ticket.valid_until_time,
         ticket.revision,
-        digests.code,
-        digests.token,
+        _bytea(its.code),
+        _bytea(its.token),
     )
 
 
-def _sold_columns(book: Book) -> list[list[Any]]:
-    lines: list[tuple[UUID, TicketType, int]] = [
-        (event_id, kind, count) for event_id, sold in book.sold.items() for kind, count in sold.items()
-    ]
-    return _columns(lines)
+def _offer_rows(shelf: Shelf) -> list[tuple[Any, ...]]:
+    return [(shelf.event.event_id.hex, kind, reserved) for kind, reserved in shelf.offers_reserved.items()]
 
 
-def _counters(event: Event) -> tuple[Any, ...]:
-    return event.event_id, event.reserved, event.revision
+def _event_row(shelf: Shelf) -> tuple[Any, ...]:
+    return shelf.event.event_id.hex, shelf.reserved, shelf.revision
+
+
+def _bytea(value: bytes) -> str:
+    return "\\x" + value.hex()
