@@ -1,0 +1,66 @@
+"""A scan service as far as the ticket service calls it: settles each revocation once, over a real socket."""
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from ticketing.scans.v1 import revocation_service_pb2 as pb
+from ticketing.scans.v1.revocation_service_pb2_grpc import (
+    RevocationServiceServicer,
+    add_RevocationServiceServicer_to_server,
+)
+
+
+class ScansStandIn(RevocationServiceServicer):
+    """What gates have admitted is set by tests; `calls` tells them what was asked."""
+
+    def __init__(self) -> None:
+        self.admitted: dict[str, datetime] = {}
+        self.calls: list[pb.RevokeTicketsRequest] = []
+        self.metadata: list[dict[str, Any]] = []
+        self.settled: dict[str, pb.RevocationOutcome] = {}
+        self.fails_with: grpc.StatusCode | None = None
+        self.forgets_outcomes = False
+        # Set: somebody calls. Cleared by a test: calls wait until it is set again.
+        self.called = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, port: int = 0) -> int:
+        """Listen; return the port."""
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        add_RevocationServiceServicer_to_server(self, self._server)
+        port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        await self._server.start()
+        return port
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            await self._server.stop(None)
+
+    async def RevokeTickets(  # noqa: N802 - the contract's name
+        self, request: pb.RevokeTicketsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.RevokeTicketsResponse:
+        """Settle the revocations, then answer when allowed to."""
+        self.calls.append(request)
+        self.metadata.append(dict(context.invocation_metadata() or ()))
+        if self.fails_with is not None:
+            await context.abort(self.fails_with, "as the test asked for")
+        outcomes = [self._settle(revocation) for revocation in request.revocations]
+        self.called.set()
+        await self.may_answer.wait()
+        return pb.RevokeTicketsResponse(outcomes=[] if self.forgets_outcomes else outcomes)
+
+    def _settle(self, revocation: pb.Revocation) -> pb.RevocationOutcome:
+        if revocation.revocation_id not in self.settled:
+            time = self.admitted.get(revocation.ticket_id)
+            outcome = pb.RevocationOutcome(ticket_id=revocation.ticket_id, revoked=time is None)
+            if time is not None:
+                outcome.check_in_time.FromDatetime(time)
+            self.settled[revocation.revocation_id] = outcome
+        return self.settled[revocation.revocation_id]
