@@ -83,30 +83,6 @@ class App:
         """Drain, then let go of everything."""
         await self._opened.aclose()
 
-    def _cancellations(self, database: Database, feed: Feed) -> Cancellations:
-        peer = Peer(self._settings.scans_address, self._settings.service.peer_secret)
-        self._opened.push_async_callback(peer.close)
-        cancellations = Cancellations(database, RemoteScans(peer), self._clock, feed.wake)
-        sweeper = Sweeper(cancellations, self._settings.sweep_seconds)
-        sweeper.start()
-        self._opened.push_async_callback(sweeper.stop)
-        return cancellations
-
-    def _ticket_services(
-        self, database: Database, keys: SigningKeys, feed: Feed, cancellations: Cancellations
-    ) -> dict[str, Register]:
-        messages = TicketMessages(Codes(self._settings.code_secret), keys, self._clock)
-        tickets = TicketServicer(Tickets(database, self._clock), cancellations, messages)  # type: ignore[abstract]  # as below
-        gates = FeedServicer(database, feed, self._clock)
-        return {
-            "ticketing.tickets.v1.TicketService": (
-                lambda server: ticket_service_pb2_grpc.add_TicketServiceServicer_to_server(tickets, server)
-            ),
-            "ticketing.tickets.v1.TicketFeedService": (
-                lambda server: ticket_feed_service_pb2_grpc.add_TicketFeedServiceServicer_to_server(gates, server)
-            ),
-        }
-
     def _event_service(self, database: Database, feed: Feed) -> dict[str, Register]:
         catalog = Catalog(database, self._clock, feed.wake)
         servicer = EventServicer(catalog, self._clock, self._settings.max_per_purchase)  # type: ignore[abstract]  # not all RPCs are built yet

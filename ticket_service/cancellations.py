@@ -13,10 +13,9 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from chassis.authentication import Caller, Role
+from chassis.authentication import Caller
 from chassis.backoff import backoff_seconds
 from chassis.clock import Clock
 from chassis.database import Database
@@ -31,7 +30,7 @@ from ticket_service.store import cancellations as store
 from ticket_service.store import tickets as ticket_store
 from ticket_service.store.events import lock_event
 from ticket_service.store.tables import cancellations as table
-from ticket_service.store.tables import events, purchases
+from ticket_service.store.tables import purchases
 from ticket_service.tickets import ticket_not_found
 
 log = logging.getLogger(__name__)
@@ -129,7 +128,7 @@ class Cancellations:
             Failure: CANCELLATION_NOT_FOUND or ILLEGAL_TRANSITION.
         """
         now = self._clock()
-        conditions = [table.c.cancellation_id == cancellation_id, _may_confirm(caller)]
+        conditions = [table.c.cancellation_id == cancellation_id, store.confirmable_by(caller)]
 
         def work(connection: Connection) -> None:
             cancellation = _found(store.lock_cancellation(connection, conditions), cancellation_id)
@@ -143,7 +142,7 @@ class Cancellations:
         Raises:
             Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION.
         """
-        conditions = [purchases.c.purchase_id == purchase_id, _may_confirm(caller)]
+        conditions = [purchases.c.purchase_id == purchase_id, store.confirmable_by(caller)]
         status = await self._database.run(lambda connection: store.purchase_status(connection, conditions))
         if status is None:
             raise Failure(Reason.PURCHASE_NOT_FOUND, "there is no such purchase", purchase_id=purchase_id)
@@ -201,11 +200,6 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
     revoked = [one for one in pending if outcomes[one.cancellation_id].revoked]
     if revoked:
         store.give_back(connection, event_id, revoked, event.revision, now)
-
-
-def _may_confirm(caller: Caller) -> store.Condition:
-    """Say whose refunds the caller may confirm: not a holder's as such, for nobody confirms a refund to themselves."""
-    return sa.true() if caller.is_any(Role.SERVICE) else events.c.organizer_id == caller.subject
 
 
 def _tried(cancellation: Cancellation, now: datetime) -> Cancellation:

@@ -9,6 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from chassis.authentication import Caller, Role
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.purchases import PurchaseStatus
@@ -37,6 +38,11 @@ _GIVE_BACK: Final = sa.text("""
     WHERE tickets.event_id = :event_id AND tickets.ticket_id = given.ticket_id
     RETURNING tickets.ticket_type
 """)
+
+
+def confirmable_by(caller: Caller) -> Condition:
+    """Say whose refunds the caller may confirm: not a holder's as such, for nobody confirms a refund to themselves."""
+    return sa.true() if caller.is_any(Role.SERVICE) else events.c.organizer_id == caller.subject
 
 
 def find_cancellations(
