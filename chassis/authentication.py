@@ -63,7 +63,7 @@ class KeySet:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
         self._clock = clock
-        self._keys = self._load()
+        self._keys = read_key_set(path)
         self._loaded = clock()
 
     def key(self, key_id: str) -> jwt.PyJWK | None:
@@ -71,16 +71,29 @@ class KeySet:
         if key_id not in self._keys and self._clock() - self._loaded >= RELOAD_INTERVAL:
             self._loaded = self._clock()
             try:
-                self._keys = self._load()
-            except (OSError, ValueError, jwt.PyJWTError):
+                self._keys = read_key_set(self._path)
+            except (OSError, ValueError):
                 # Half-written or gone: the keys we have stay good, and the next unknown key looks again.
                 return None
         return self._keys.get(key_id)
 
-    def _load(self) -> dict[str, jwt.PyJWK]:
-        document = json.loads(self._path.read_bytes())
+
+def read_key_set(path: Path) -> dict[str, jwt.PyJWK]:
+    """Read the keys of a JWK set that can verify tokens here, by their ids.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no JWK set, or holds no key of use.
+    """
+    try:
+        document = json.loads(path.read_bytes())
         keys = jwt.PyJWKSet.from_dict(document).keys
-        return {key.key_id: key for key in keys if key.key_id and key.algorithm_name in ALGORITHMS}
+    except (jwt.PyJWTError, AttributeError, TypeError) as error:
+        raise ValueError(f"is no JWK set: {error}") from error
+    usable = {key.key_id: key for key in keys if key.key_id and key.algorithm_name in ALGORITHMS}
+    if not usable:
+        raise ValueError(f"holds no key with an id for {', '.join(ALGORITHMS)}")
+    return usable
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import sqlalchemy.exc
 from prometheus_client import start_http_server
 from sqlalchemy.engine import URL
 
+from chassis.authentication import read_key_set
 from chassis.database import database_url
 from chassis.logs import configure_logs
 from chassis.migrations import migrate
@@ -54,6 +55,12 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
             url = database_url(text)
         except ValueError as error:
             environment.fault(url_name, str(error))
+    jwks_file = environment.path("TICKETING_JWKS_FILE")
+    if environment.optional("TICKETING_JWKS_FILE"):
+        try:
+            read_key_set(jwks_file)
+        except (OSError, ValueError) as error:
+            environment.fault("TICKETING_JWKS_FILE", f"{jwks_file} {error}")
     return ServiceSettings(
         listen=Listen(
             host=environment.text("TICKETING_HOST", "127.0.0.1"),
@@ -63,7 +70,7 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
         metrics_port=environment.port(f"{prefix}_METRICS_PORT", metrics_port),
         data_dir=environment.path("TICKETING_DATA_DIR", ".data"),
         database_url=url,
-        jwks_file=environment.path("TICKETING_JWKS_FILE"),
+        jwks_file=jwks_file,
         issuer=environment.text("TICKETING_ISSUER", "ticketing"),
         audience=environment.text("TICKETING_AUDIENCE", "ticketing"),
         roles_claim=environment.text("TICKETING_ROLES_CLAIM", "roles"),
@@ -119,7 +126,7 @@ def main(parts: Parts, read: Callable[[Environment], S], make: Callable[[S, URL]
         with _reachable_database(settings.service, parts) as url:
             migrate(url, parts.migrations)
             if not sys.argv[1:]:
-                asyncio.run(_serve(make(settings, url), settings.service))
+                asyncio.run(_serve(lambda: make(settings, url), settings.service))
     except (SettingsError, EmbeddedPostgresError) as error:
         return _complain(parts, str(error), 2)
     except (OSError, sqlalchemy.exc.OperationalError) as error:
@@ -142,8 +149,13 @@ def _reachable_database(settings: ServiceSettings, parts: Parts) -> Iterator[URL
         yield database_url(server.url(parts.database))
 
 
-async def _serve(app: App, settings: ServiceSettings) -> None:
-    metrics, thread = start_http_server(settings.metrics_port, settings.listen.host)
+async def _serve(make: Callable[[], App], settings: ServiceSettings) -> None:
+    # Inside the loop: what grpc.aio makes belongs to the loop that runs at that moment.
+    app = make()
+    try:
+        metrics, thread = start_http_server(settings.metrics_port, settings.listen.host)
+    except OSError as error:
+        raise OSError(f"no metrics on {settings.listen.host}:{settings.metrics_port}: {error.strerror}") from error
     try:
         port = await app.start()
         log.info("serving", extra={"port": port, "metrics_port": metrics.server_port})

@@ -1,0 +1,199 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import psycopg2
+import pytest
+from conftest import PEER_SECRET, ROOT, Issuer
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from sqlalchemy.engine import URL
+
+from chassis.database import database_url
+from chassis.migrations import migrate
+from chassis.postgres import Lease
+from chassis.probe import is_serving
+
+TOY = ROOT / "tests" / "chassis" / "toy"
+
+
+@pytest.fixture
+def variables(issuer: Issuer, tmp_path: Path) -> dict[str, str]:
+    """What the toy needs at least."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("TOY", "TICKETING"))},
+        "TICKETING_JWKS_FILE": str(issuer.jwks_file),
+        "TICKETING_PEER_SECRET": PEER_SECRET,
+        "TICKETING_DATA_DIR": str(tmp_path / "data"),
+        "TICKETING_DRAIN_SECONDS": "2",
+    }
+
+
+@pytest.fixture
+def toy_url(postgres: Lease) -> URL:
+    """Give an empty database, not migrated."""
+    url = database_url(postgres.url("toy"))
+    run_sql(url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    return url
+
+
+def run_sql(url: URL, statement: str) -> list[tuple[object, ...]]:
+    connection = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+def start(variables: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(TOY), *arguments], env=variables, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+
+
+def serving(process: subprocess.Popen[str]) -> int:
+    """Wait until the toy serves; return its port."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        parsed = json.loads(line)
+        if parsed["message"] == "serving":
+            port: int = parsed["port"]
+            return port
+    raise AssertionError("the toy ended before it served")
+
+
+def ended(variables: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """Run the toy to its end."""
+    process = start(variables, *arguments)
+    _, errors = process.communicate(timeout=30)
+    return process.returncode, errors
+
+
+def with_url(variables: dict[str, str], url: URL) -> dict[str, str]:
+    return {**variables, "TOY_DATABASE_URL": url.render_as_string(hide_password=False).replace("+psycopg2", "")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_serves_until_it_is_told_to_stop(
+    variables: dict[str, str], toy_url: URL, number: signal.Signals
+) -> None:
+    process = start(with_url(variables, toy_url))
+    port = serving(process)
+    assert is_serving(f"127.0.0.1:{port}", seconds=10)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert not is_serving(f"127.0.0.1:{port}", seconds=0.2)
+
+
+def test_a_second_signal_ends_a_drain_that_takes_too_long(variables: dict[str, str], toy_url: URL) -> None:
+    process = start({**with_url(variables, toy_url), "TICKETING_DRAIN_SECONDS": "300"})
+    port = serving(process)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        process.terminate()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        process.terminate()
+        process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_without_a_url_the_embedded_postgresql_serves_and_ends_with_the_service(variables: dict[str, str]) -> None:
+    process = start(variables)
+    serving(process)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    with Lease(Path(variables["TICKETING_DATA_DIR"])) as server:
+        assert len(run_sql(database_url(server.url("toy")), "SELECT * FROM starts")) == 1
+
+
+def test_several_that_start_at_once_migrate_once(variables: dict[str, str], toy_url: URL) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda _: ended(with_url(variables, toy_url), "migrate"), range(4)))
+    assert [status for status, _ in results] == [0, 0, 0, 0]
+    assert run_sql(toy_url, "SELECT * FROM alembic_version") == [("0001",)]
+    assert run_sql(toy_url, "SELECT * FROM starts") == []
+
+
+def test_migrating_again_changes_nothing(toy_url: URL) -> None:
+    for _ in range(2):
+        migrate(toy_url, TOY / "migrations")
+    assert run_sql(toy_url, "SELECT * FROM alembic_version") == [("0001",)]
+
+
+def test_wrong_settings_stop_the_start_and_are_all_named(variables: dict[str, str]) -> None:
+    wrong = {
+        **variables,
+        "TOY_PORT": "http",
+        "TOY_DATABASE_URL": "mysql://x/y",
+        "TICKETING_PEER_SECRET": "short",
+        "TICKETING_LOG_LEVEL": "LOUD",
+    }
+    del wrong["TICKETING_JWKS_FILE"]
+    status, errors = ended(wrong)
+    assert status == 2
+    assert "Traceback" not in errors
+    for named in (
+        "TOY_PORT",
+        "TOY_DATABASE_URL",
+        "TICKETING_PEER_SECRET",
+        "TICKETING_LOG_LEVEL",
+        "TICKETING_JWKS_FILE",
+    ):
+        assert named in errors
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"keys": []}', '{"keys": [{"kty": "oct", "k": "x"}]}'])
+def test_keys_that_verify_nobody_stop_the_start_and_name_their_file(
+    variables: dict[str, str], toy_url: URL, tmp_path: Path, content: str | None
+) -> None:
+    file = tmp_path / "jwks.json"
+    if content is not None:
+        file.write_text(content)
+    status, errors = ended({**with_url(variables, toy_url), "TICKETING_JWKS_FILE": str(file)})
+    assert status == 2
+    assert "Traceback" not in errors
+    assert f"TICKETING_JWKS_FILE {file}" in errors
+
+
+def test_a_database_that_is_away_stops_the_start_plainly(variables: dict[str, str]) -> None:
+    status, errors = ended({**variables, "TOY_DATABASE_URL": "postgresql://user:hunter2@127.0.0.1:1/none"})
+    assert status == 1
+    assert "Traceback" not in errors
+    assert "127.0.0.1" in errors
+    assert "hunter2" not in errors
+
+
+@pytest.mark.parametrize("name", ["TOY_PORT", "TOY_METRICS_PORT"])
+def test_a_port_that_is_taken_stops_the_start_plainly(variables: dict[str, str], toy_url: URL, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        status, errors = ended({**with_url(variables, toy_url), name: port})
+    assert status == 1
+    assert port in errors
+    assert "Traceback" not in errors
+
+
+def test_an_argument_that_means_nothing_is_refused(variables: dict[str, str]) -> None:
+    status, errors = ended(variables, "--help")
+    assert status == 2
+    assert "--help" in errors
+
+
+def test_the_probe_says_so_by_its_exit_status(variables: dict[str, str], toy_url: URL) -> None:
+    process = start(with_url(variables, toy_url))
+    port = serving(process)
+    probe = [sys.executable, "-m", "chassis.probe", f"127.0.0.1:{port}"]
+    assert subprocess.run(probe, cwd=ROOT, check=False).returncode == 0
+    process.terminate()
+    process.communicate(timeout=30)
+    assert subprocess.run(probe, cwd=ROOT, check=False).returncode == 1

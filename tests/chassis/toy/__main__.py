@@ -1,0 +1,45 @@
+"""The smallest service: one table, no RPC but health; what `chassis.service` is tested with."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+from sqlalchemy.engine import URL
+
+from chassis.authentication import Authenticator, Expected, KeySet
+from chassis.calls import CallInterceptor, Limit
+from chassis.clock import system_clock
+from chassis.server import Server
+from chassis.service import Parts, ServiceSettings, main, read_service_settings
+from chassis.statuses import Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    service: ServiceSettings
+
+
+class App:
+    def __init__(self, settings: Settings, url: URL) -> None:
+        keys = KeySet(settings.service.jwks_file, system_clock)
+        authenticator = Authenticator(keys, Expected("toy", "toy"), settings.service.peer_secret, system_clock)
+        interceptor = CallInterceptor(authenticator, {}, Catalogue("toy", {}), Limit(1))
+        self._server = Server(settings.service.listen, interceptor, {})
+        self._url = url
+
+    async def start(self) -> int:
+        connection = psycopg2.connect(self._url.set(drivername="postgresql").render_as_string(hide_password=False))
+        with connection, connection.cursor() as cursor:
+            cursor.execute("INSERT INTO starts VALUES (%s)", (os.getpid(),))
+        connection.close()
+        return await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.drain(lambda: None)
+
+
+if __name__ == "__main__":
+    parts = Parts("toy", "toy", Path(__file__).parent / "migrations")
+    sys.exit(main(parts, lambda e: Settings(read_service_settings(e, "TOY", 0, 0)), App))
