@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 from conftest import CODE_SECRET, PEER_SECRET, Issuer
+from shop import Shop
 from sqlalchemy.engine import URL
 
 from chassis.database import Database
@@ -88,3 +89,9 @@ async def channel(service: str) -> AsyncIterator[grpc.aio.Channel]:
     """Open a channel to the service."""
     async with grpc.aio.insecure_channel(service) as channel:
         yield channel
+
+
+@pytest.fixture
+def shop(channel: grpc.aio.Channel, issuer: Issuer, clock: SettableClock) -> Shop:
+    """Call the service as organizers, buyers and backends do."""
+    return Shop(channel, issuer, clock())

@@ -1,32 +1,347 @@
+import asyncio
 import uuid
 from datetime import timedelta
 
-from ticketing.tickets.v1 import (
-    event_pb2,
-    event_service_pb2,
-    event_service_pb2_grpc,
-    money_pb2,
-    purchase_pb2,
-    purchase_service_pb2,
-    purchase_service_pb2_grpc,
-)
+import grpc
+import pytest
+import sqlalchemy as sa
+from google.protobuf.struct_pb2 import Struct
+from shop import GROUP, STANDARD, VIP, Shop, at, items, money, new_id, refusal
+
+from ticket_service.store.tables import contacts
+from ticketing.tickets.v1 import event_pb2, purchase_pb2, purchase_service_pb2
+
+OTTO = ("organizer", "otto")
 
 
-async def test_smoke(channel, issuer, clock):
-    stub = event_service_pb2_grpc.EventServiceStub(channel)
-    e = event_pb2.Event(name="Concert", event_type=1, ticket_price=money_pb2.Money(currency_code="EUR"))
-    e.start_time.FromDatetime(clock() + timedelta(days=10))
-    e.end_time.FromDatetime(clock() + timedelta(days=11))
-    md = issuer.metadata("organizer", "olga")
-    r = await stub.CreateEvent(event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=e), metadata=md)
-    await stub.PublishEvent(event_service_pb2.PublishEventRequest(event_id=r.event.event_id), metadata=md)
-    ps = purchase_service_pb2_grpc.PurchaseServiceStub(channel)
-    req = purchase_service_pb2.PurchaseTicketsRequest(
-        request_id=str(uuid.uuid4()),
-        event_id=r.event.event_id,
-        items=[purchase_pb2.PurchaseItem(ticket_type=1, quantity=2)],
+def line(kind: int, price: int = 0, **changes: object) -> event_pb2.TicketOffer:
+    return event_pb2.TicketOffer(ticket_type=kind, price=money(price), **changes)
+
+
+async def get(shop: Shop, purchase_id: str, by: tuple[str, str] = Shop.ALICE) -> purchase_pb2.Purchase:
+    request = purchase_service_pb2.GetPurchaseRequest(purchase_id=purchase_id)
+    return (await shop.purchases.GetPurchase(request, metadata=shop.metadata(by))).purchase
+
+
+def listing(shop: Shop, by: tuple[str, str] = Shop.ALICE, **query: object) -> object:
+    request = purchase_service_pb2.ListPurchasesRequest(**query)
+    return shop.purchases.ListPurchases(request, metadata=shop.metadata(by))
+
+
+def paid(minor_units: int, payment_id: str = "payment-1") -> dict[str, object]:
+    return {"external_payment_id": payment_id, "expected_total": money(minor_units)}
+
+
+async def test_a_free_purchase_is_completed_with_its_tickets(shop, clock):
+    event = await shop.on_sale(max_participants=10)
+    purchase = await shop.buy(event.event_id, quantity=2)
+    assert purchase.status == purchase_pb2.PURCHASE_STATUS_COMPLETED
+    assert (purchase.user_id, purchase.total, purchase.payment.provider) == ("alice", money(0), "free")
+    assert purchase.create_time == purchase.complete_time == at(clock())
+    assert [item.quantity for item in purchase.items] == [2]
+    assert len({ticket.token for ticket in purchase.tickets}) == 2
+    assert all(ticket.code.startswith("TKT-") and ticket.user_id == "alice" for ticket in purchase.tickets)
+    after = await shop.get(event.event_id)
+    assert (after.current_participants, after.available_tickets) == (2, 8)
+    assert (after.revision, after.etag) == (event.revision + 2, event.etag)
+
+
+async def test_a_purchase_reads_as_it_was_answered(shop):
+    event = await shop.on_sale(offers=[line(VIP, 500), line(STANDARD, 300)])
+    metadata = Struct()
+    metadata.update({"seat": "A1"})
+    bought = await shop.buy(
+        event.event_id,
+        Shop.BACKEND,
+        user_id="alice",
+        items=items((VIP, 2), (STANDARD, 1)),
+        metadata=metadata,
+        **paid(1300),
     )
-    p = await ps.PurchaseTickets(req, metadata=issuer.metadata())
-    print(p)
-    assert len(p.purchase.tickets) == 2
-    assert await ps.PurchaseTickets(req, metadata=issuer.metadata()) == p
+    assert (bought.payment.provider, bought.payment.payment_id, bought.total) == ("external", "payment-1", money(1300))
+    assert [ticket.price_paid.minor_units for ticket in bought.tickets] == [500, 500, 300]
+    assert bought.tickets[0].metadata["seat"] == "A1"
+    for by in (Shop.ALICE, Shop.BACKEND, Shop.OLGA):
+        assert await get(shop, bought.purchase_id, by) == bought
+
+
+async def test_a_foreign_purchase_does_not_exist(shop):
+    bought = await shop.buy((await shop.on_sale()).event_id)
+    for by in (("user", "bob"), OTTO):
+        refused = await refusal(get(shop, bought.purchase_id, by))
+        assert refused.code is grpc.StatusCode.NOT_FOUND
+        assert (refused.reason, refused.metadata) == ("PURCHASE_NOT_FOUND", {"purchase_id": bought.purchase_id})
+
+
+async def test_a_repeated_request_buys_once_and_gets_the_same_answer(shop):
+    event = await shop.on_sale()
+    request_id = new_id()
+    first = await shop.buy(event.event_id, quantity=2, request_id=request_id)
+    assert await shop.buy(event.event_id, quantity=2, request_id=request_id) == first
+    assert (await shop.get(event.event_id)).current_participants == 2
+
+
+async def test_the_same_request_sent_many_times_at_once_buys_once(shop):
+    event = await shop.on_sale()
+    request_id = new_id()
+    answers = await asyncio.gather(*(shop.buy(event.event_id, request_id=request_id) for _ in range(20)))
+    assert len({answer.purchase_id for answer in answers}) == 1
+    assert all(answer == answers[0] for answer in answers)
+    assert (await shop.get(event.event_id)).current_participants == 1
+
+
+async def test_a_repeated_request_is_answered_before_any_precondition_is_looked_at(shop, clock):
+    event = await shop.on_sale(max_participants=1)
+    request_id = new_id()
+    first = await shop.buy(event.event_id, request_id=request_id)
+    clock.advance(timedelta(days=30))
+    again = await shop.buy(event.event_id, request_id=request_id)
+    assert again.purchase_id == first.purchase_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"items": items((STANDARD, 2))}, {"items": items((VIP, 1))}, {"user_id": "bob"}, paid(0), {"event_id": None}],
+)
+async def test_a_request_id_is_refused_for_anything_else(shop, change):
+    event, other = await shop.on_sale(), await shop.on_sale()
+    request_id = new_id()
+    await shop.buy(event.event_id, Shop.BACKEND, request_id=request_id)
+    if "event_id" in change:
+        change = {"event_id": other.event_id}
+    refused = await refusal(
+        shop.buy(**{"event_id": event.event_id, "by": Shop.BACKEND, "request_id": request_id, **change})
+    )
+    assert refused.code is grpc.StatusCode.ALREADY_EXISTS
+    assert (refused.reason, refused.metadata) == ("REQUEST_ID_REUSED", {"request_id": request_id})
+
+
+async def test_the_order_of_items_makes_no_other_request(shop):
+    event = await shop.on_sale()
+    request_id = new_id()
+    first = await shop.buy(event.event_id, request_id=request_id, items=items((STANDARD, 1), (VIP, 2)))
+    assert await shop.buy(event.event_id, request_id=request_id, items=items((VIP, 2), (STANDARD, 1))) == first
+
+
+async def test_a_request_without_effect_is_not_remembered(shop):
+    draft = await shop.create()
+    request_id = new_id()
+    assert (await refusal(shop.buy(draft.event_id, request_id=request_id))).reason == "EVENT_NOT_FOUND"
+    await shop.publish(draft.event_id)
+    assert (await shop.buy(draft.event_id, request_id=request_id)).tickets
+
+
+async def test_one_payment_pays_one_purchase(shop):
+    event = await shop.on_sale(ticket_price=money(100))
+    bought = await shop.buy(event.event_id, Shop.BACKEND, **paid(100))
+    refused = await refusal(shop.buy(event.event_id, Shop.BACKEND, **paid(100)))
+    assert refused.code is grpc.StatusCode.ALREADY_EXISTS
+    assert refused.reason == "PAYMENT_ALREADY_USED"
+    assert refused.metadata == {"payment_id": "payment-1", "purchase_id": bought.purchase_id}
+
+
+async def test_one_payment_sent_many_times_at_once_pays_one_purchase(shop):
+    events = [await shop.on_sale(ticket_price=money(100)) for _ in range(2)]
+    calls = [shop.buy(events[n % 2].event_id, Shop.BACKEND, **paid(100)) for n in range(10)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(answer, purchase_pb2.Purchase) for answer in answers) == 1
+
+
+async def test_another_total_than_was_shown_is_refused(shop):
+    event = await shop.on_sale(ticket_price=money(250))
+    refused = await refusal(shop.buy(event.event_id, Shop.BACKEND, quantity=2, **paid(400)))
+    assert refused.reason == "PRICE_CHANGED"
+    assert refused.metadata == {"expected": "400", "actual": "500", "currency_code": "EUR"}
+    dollars = {"external_payment_id": "p", "expected_total": money(500, "USD")}
+    assert (await refusal(shop.buy(event.event_id, Shop.BACKEND, quantity=2, **dollars))).reason == "PRICE_CHANGED"
+
+
+async def test_the_last_places_go_and_no_more(shop):
+    event = await shop.on_sale(max_participants=3)
+    await shop.buy(event.event_id, quantity=2)
+    refused = await refusal(shop.buy(event.event_id, quantity=2))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SOLD_OUT")
+    assert refused.metadata == {"event_id": event.event_id, "requested": "2", "available": "1"}
+    assert (await shop.buy(event.event_id)).tickets
+
+
+async def test_an_offer_sells_no_more_than_its_capacity(shop):
+    event = await shop.on_sale(offers=[line(VIP, capacity=1), line(STANDARD)])
+    await shop.buy(event.event_id, items=items((VIP, 1), (STANDARD, 2)))
+    refused = await refusal(shop.buy(event.event_id, items=items((VIP, 1))))
+    assert refused.metadata == {
+        "event_id": event.event_id, "ticket_type": "VIP", "requested": "1", "available": "0"
+    }  # fmt: skip
+    assert [offer.reserved for offer in (await shop.get(event.event_id)).offers] == [1, 2]
+
+
+async def test_tickets_of_an_offer_have_its_times(shop, clock):
+    begin, end = at(clock() + timedelta(days=10, hours=1)), at(clock() + timedelta(days=10, hours=2))
+    event = await shop.on_sale(offers=[line(VIP, valid_from_time=begin, valid_until_time=end), line(STANDARD)])
+    vip, standard = (await shop.buy(event.event_id, items=items((VIP, 1), (STANDARD, 1)))).tickets
+    assert (vip.valid_from_time, vip.valid_until_time) == (begin, end)
+    assert (standard.valid_from_time, standard.valid_until_time) == (event.start_time, event.end_time)
+
+
+async def test_only_types_with_an_offer_are_sold_once_there_are_offers(shop):
+    event = await shop.on_sale(offers=[line(VIP)])
+    refused = await refusal(shop.buy(event.event_id))
+    assert refused.reason == "NOT_ON_SALE"
+    assert refused.metadata == {"event_id": event.event_id, "status": "PUBLISHED", "ticket_type": "STANDARD"}
+
+
+async def test_a_type_is_sold_within_its_sales_window(shop, clock):
+    begin, end = clock() + timedelta(hours=1), clock() + timedelta(hours=2)
+    event = await shop.on_sale(offers=[line(STANDARD, sales_start_time=at(begin), sales_end_time=at(end))])
+    assert (await refusal(shop.buy(event.event_id))).reason == "NOT_ON_SALE"
+    clock.now = begin
+    assert (await shop.buy(event.event_id)).tickets
+    clock.now = end
+    assert (await refusal(shop.buy(event.event_id))).reason == "NOT_ON_SALE"
+
+
+async def test_a_purchase_keeps_within_the_offer_and_the_service(shop):
+    event = await shop.on_sale(offers=[line(GROUP, min_per_purchase=5, max_per_purchase=6), line(STANDARD)])
+    for kind, quantity, least, most in ((GROUP, 4, "5", "6"), (GROUP, 7, "5", "6"), (STANDARD, 21, "1", "20")):
+        refused = await refusal(shop.buy(event.event_id, items=items((kind, quantity))))
+        assert refused.reason == "PURCHASE_LIMIT"
+        assert refused.metadata == {
+            "ticket_type": event_pb2.TicketType.Name(kind).removeprefix("TICKET_TYPE_"), "min": least, "max": most
+        }  # fmt: skip
+    assert len((await shop.buy(event.event_id, items=items((GROUP, 5), (STANDARD, 20)))).tickets) == 25
+
+
+async def test_a_draft_is_not_on_sale_to_its_organizer_and_not_there_for_others(shop):
+    draft = await shop.create()
+    refused = await refusal(shop.buy(draft.event_id, Shop.OLGA))
+    assert (refused.reason, refused.metadata) == ("NOT_ON_SALE", {"event_id": draft.event_id, "status": "DRAFT"})
+    assert (await refusal(shop.buy(draft.event_id))).reason == "EVENT_NOT_FOUND"
+
+
+async def test_an_ended_event_sells_nothing(shop, clock):
+    event = await shop.on_sale()
+    clock.advance(timedelta(days=11))
+    refused = await refusal(shop.buy(event.event_id))
+    assert (refused.reason, refused.metadata["event_id"]) == ("EVENT_ENDED", event.event_id)
+
+
+async def test_an_unknown_event_is_not_found(shop):
+    event_id = str(uuid.uuid4())
+    refused = await refusal(shop.buy(event_id))
+    assert (refused.code, refused.metadata) == (grpc.StatusCode.NOT_FOUND, {"event_id": event_id})
+
+
+async def test_organizers_sell_their_own_events_alone(shop):
+    event = await shop.on_sale(ticket_price=money(100))
+    assert (await shop.buy(event.event_id, Shop.OLGA, user_id="alice", **paid(100))).user_id == "alice"
+    assert (await refusal(shop.buy(event.event_id, OTTO, **paid(100, "payment-2")))).reason == "EVENT_NOT_FOUND"
+
+
+@pytest.mark.parametrize("power", [paid(0), {"user_id": "bob"}])
+async def test_users_bring_no_payments_and_buy_for_nobody_else(shop, power):
+    event = await shop.on_sale()
+    refused = await refusal(shop.buy(event.event_id, **power))
+    assert refused.code is grpc.StatusCode.PERMISSION_DENIED
+    assert refused.metadata == {"method": "/ticketing.tickets.v1.PurchaseService/PurchaseTickets", "role": "user"}
+
+
+async def test_a_payment_for_a_free_purchase_is_no_payment(shop):
+    event = await shop.on_sale()
+    bought = await shop.buy(event.event_id, Shop.BACKEND, **paid(0))
+    assert (bought.payment.provider, bought.payment.payment_id) == ("free", "")
+
+
+async def test_what_is_neither_free_nor_paid_is_not_built_yet(shop):
+    event = await shop.on_sale(ticket_price=money(100), max_participants=1)
+    assert (await refusal(shop.buy(event.event_id))).code is grpc.StatusCode.UNIMPLEMENTED
+    card = await refusal(shop.buy(event.event_id, payment_method_id="pm_1"))
+    assert card.code is grpc.StatusCode.UNIMPLEMENTED
+    assert (await shop.get(event.event_id)).available_tickets == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"request_id": "", "event_id": "x"}, {"request_id", "event_id"}),
+        ({"items": []}, {"items"}),
+        ({"items": items((1, 1), (2, 1), (3, 1), (4, 1), (1, 1))}, {"items"}),
+        ({"items": items((STANDARD, 1), (STANDARD, 1))}, {"items[1].ticket_type"}),
+        ({"items": items((0, 0), (9, 10_000))}, {f"items[{n}].{f}" for n in (0, 1) for f in ("ticket_type", "quantity")}),
+        ({"email": "nobody"}, {"email"}),
+        ({"email": "a@" + "b" * 253}, {"email"}),
+        ({"user_id": "u" * 256}, {"user_id"}),
+        ({"external_payment_id": ""}, {"external_payment_id", "expected_total"}),
+        ({"external_payment_id": "p\0", "expected_total": money(-1, "€")},
+         {"external_payment_id", "expected_total.currency_code", "expected_total.minor_units"}),
+    ],
+)  # fmt: skip
+async def test_every_field_at_fault_is_named_at_once(shop, change, fields):
+    refused = await refusal(shop.buy(**{"event_id": new_id(), "by": Shop.BACKEND, **change}))
+    assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.fields == fields
+
+
+async def test_metadata_that_json_does_not_have_or_too_much_of_it_is_named(shop):
+    for content in ({"x": float("nan")}, {"x": "y" * 4_096}):
+        metadata = Struct()
+        metadata.update(content)
+        assert (await refusal(shop.buy(new_id(), metadata=metadata))).fields == {"metadata"}
+
+
+async def test_text_that_looks_like_an_array_is_kept_as_it_is(shop):
+    event = await shop.on_sale(ticket_price=money(1))
+    odd = "a\"b\\c,{NULL}'%s é"
+    bought = await shop.buy(event.event_id, Shop.BACKEND, user_id=odd, **paid(1, odd))
+    read = await get(shop, bought.purchase_id, Shop.BACKEND)
+    assert (read.user_id, read.payment.payment_id) == (odd, odd)
+
+
+async def test_mail_goes_where_the_request_says_or_else_the_token(shop, tickets_url):
+    event = await shop.on_sale()
+    await shop.buy(event.event_id, email="alice@example.org")
+    request = purchase_service_pb2.PurchaseTicketsRequest(
+        request_id=new_id(), event_id=event.event_id, items=items((STANDARD, 1))
+    )
+    await shop.purchases.PurchaseTickets(request, metadata=shop.metadata(("user", "bob"), email="bob@example.org"))
+    await shop.buy(event.event_id, ("user", "carol"))
+    engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        found = set(connection.scalars(sa.select(contacts.c.email)))
+    assert found == {"alice@example.org", "bob@example.org"}
+
+
+async def test_purchases_are_listed_newest_first_page_by_page_without_tickets(shop):
+    event, other = await shop.on_sale(), await shop.on_sale()
+    made = [await shop.buy(e.event_id) for e in (event, other, event)]
+    await shop.buy(event.event_id, ("user", "bob"))
+    first = await listing(shop, page_size=2)
+    second = await listing(shop, page_size=2, page_token=first.next_page_token)
+    found = [*first.purchases, *second.purchases]
+    assert [purchase.purchase_id for purchase in found] == [purchase.purchase_id for purchase in reversed(made)]
+    assert not any(purchase.tickets for purchase in found)
+    assert not second.next_page_token
+    assert [p.purchase_id for p in (await listing(shop, event_id=other.event_id)).purchases] == [made[1].purchase_id]
+
+
+async def test_who_sees_which_purchases(shop):
+    own, foreign = await shop.on_sale(), await shop.on_sale(OTTO)
+    for event in (own, foreign):
+        for user in ("alice", "bob"):
+            await shop.buy(event.event_id, ("user", user))
+
+    async def count(by: tuple[str, str], **query: object) -> int:
+        return len((await listing(shop, by, **query)).purchases)
+
+    assert await count(Shop.ALICE) == 2
+    assert await count(Shop.ALICE, user_id="bob") == 0
+    assert await count(Shop.OLGA) == 2
+    assert await count(Shop.OLGA, user_id="bob") == 1
+    assert await count(Shop.BACKEND) == 4
+    assert await count(Shop.BACKEND, event_id=own.event_id) == 2
+
+
+async def test_a_listing_names_what_it_cannot_read(shop):
+    refused = await refusal(listing(shop, event_id="x", user_id="u" * 256))
+    assert refused.fields == {"event_id", "user_id"}
+    assert (await refusal(listing(shop, page_token="x"))).fields == {"page_token"}
+    assert (await refusal(get(shop, "x"))).fields == {"purchase_id"}
