@@ -1,0 +1,218 @@
+import asyncio
+from datetime import UTC, timedelta
+from uuid import UUID
+
+import grpc
+import pytest
+import sqlalchemy as sa
+from conftest import PEER_METADATA
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from sqlalchemy.engine import Connection
+from ticket_rows import sell, store_event
+
+from chassis.clock import Clock
+from chassis.database import Database
+from chassis.ids import new_id
+from ticket_service.app import App
+from ticket_service.domain.events import Event, Offer, TicketType
+from ticket_service.store.tables import events, tickets
+from ticketing.tickets.v1 import event_pb2, ticket_pb2
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
+from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> TicketFeedServiceStub:
+    return TicketFeedServiceStub(channel)
+
+
+async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
+    ticket_type = wanted.pop("ticket_type", TicketType.STANDARD)
+
+    def work(connection: Connection) -> tuple[Event, list[UUID]]:
+        event = store_event(connection, now=clock(), **wanted)
+        return event, sell(connection, event, count, ticket_type=ticket_type)
+
+    return await database.run(work)
+
+
+async def row(database: Database, ticket_id: UUID) -> sa.Row:
+    query = sa.select(tickets).where(tickets.c.ticket_id == ticket_id)
+    return await database.run(lambda connection: connection.execute(query).one())
+
+
+async def fields_at_fault(call: object) -> list[str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call if not hasattr(call, "read") else await call.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    bad = error_details_pb2.BadRequest()
+    rpc_status.from_call(caught.value).details[1].Unpack(bad)
+    return [violation.field for violation in bad.field_violations]
+
+
+async def test_gates_get_what_they_need_and_no_more(stub, database, clock):
+    day = Offer(
+        TicketType.VIP,
+        9_900,
+        valid_from_time=clock() + timedelta(days=10),
+        valid_until_time=clock() + timedelta(days=11),
+    )
+    event, [ticket_id] = await sold(database, clock, offers=(day,), ticket_type=TicketType.VIP)
+    stored = await row(database, ticket_id)
+    stream = stub.WatchTickets(pb.WatchTicketsRequest(), metadata=PEER_METADATA)
+    message = await stream.read()
+    stream.cancel()
+    assert message.event.event_id == str(event.event_id)
+    assert (message.event.name, message.event.organizer_id, message.event.revision) == ("Concert", "olga", 1)
+    assert message.event.status == event_pb2.EVENT_STATUS_PUBLISHED
+    assert message.event.admission_policy == event_pb2.ADMISSION_POLICY_SINGLE_ENTRY
+    assert message.event.valid_from_time.ToDatetime(tzinfo=UTC) == event.doors_open_time
+    assert message.event.valid_until_time.ToDatetime(tzinfo=UTC) == event.end_time
+    [ticket] = message.tickets
+    assert (ticket.ticket_id, ticket.issue, ticket.revision) == (str(ticket_id), 1, 2)
+    assert ticket.ticket_type == event_pb2.TICKET_TYPE_VIP
+    assert ticket.status == ticket_pb2.TICKET_STATUS_ACTIVE
+    assert ticket.code_digest == stored.code_digest
+    assert ticket.token_digest == b""
+    assert ticket.valid_from_time.ToDatetime(tzinfo=UTC) == day.valid_from_time
+    assert ticket.valid_until_time.ToDatetime(tzinfo=UTC) == day.valid_until_time
+    assert message.revision == 2
+    assert UUID(message.epoch)
+
+
+async def test_a_stream_goes_on_from_its_cursor_and_a_used_ticket_is_sent_as_active(stub, database, clock):
+    event, [first, second] = await sold(database, clock, 2)
+    digest = b"d" * 16
+    changed = sa.update(tickets).where(tickets.c.ticket_id == second)
+    values = {"check_in_time": clock(), "token_digest": digest}
+    await database.run(lambda connection: connection.execute(changed.values(**values)))
+    beginning = stub.WatchTickets(pb.WatchTicketsRequest(), metadata=PEER_METADATA)
+    message = await beginning.read()
+    beginning.cancel()
+    assert [ticket.ticket_id for ticket in message.tickets] == [str(first), str(second)]
+    request = pb.WatchTicketsRequest(after_revisions={str(event.event_id): 2}, epoch=message.epoch)
+    stream = stub.WatchTickets(request, metadata=PEER_METADATA)
+    [ticket] = (await stream.read()).tickets
+    assert (ticket.ticket_id, ticket.token_digest) == (str(second), digest)
+    assert ticket.status == ticket_pb2.TICKET_STATUS_ACTIVE
+    assert not ticket.HasField("valid_from_time")
+    [third] = await database.run(lambda connection: sell(connection, event, 1))
+    [ticket] = (await stream.read()).tickets
+    stream.cancel()
+    assert ticket.ticket_id == str(third)
+
+
+async def test_a_cursor_that_cannot_be_is_refused(stub):
+    for cursors, fields in [
+        ({"x": 1}, ["after_revisions"]),
+        ({(event_id := str(new_id())): -1}, [f'after_revisions["{event_id}"]']),
+    ]:
+        stream = stub.WatchTickets(pb.WatchTicketsRequest(after_revisions=cursors), metadata=PEER_METADATA)
+        assert await fields_at_fault(stream) == fields
+
+
+@pytest.mark.parametrize("role", ["user", "organizer", "scanner", "service"])
+async def test_the_feed_is_for_the_other_service_alone(stub, issuer, role):
+    for call in [
+        stub.WatchTickets(pb.WatchTicketsRequest(), metadata=issuer.metadata(role)).read(),
+        stub.GetSigningKeys(pb.GetSigningKeysRequest(), metadata=issuer.metadata(role)),
+        stub.ReportCheckIns(pb.ReportCheckInsRequest(), metadata=issuer.metadata(role)),
+    ]:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_service_that_stops_ends_its_streams_at_once(make_settings, tickets_url, database, clock):
+    await sold(database, clock)
+    app = App(make_settings(TICKETING_DRAIN_SECONDS="60"), tickets_url, clock)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{await app.start()}") as channel:
+        stream = TicketFeedServiceStub(channel).WatchTickets(pb.WatchTicketsRequest(), metadata=PEER_METADATA)
+        await stream.read()
+        async with asyncio.timeout(20):
+            await app.stop()
+            assert await stream.read() is grpc.aio.EOF
+
+
+async def test_the_public_keys_are_told(stub, clock):
+    response = await stub.GetSigningKeys(pb.GetSigningKeysRequest(), metadata=PEER_METADATA)
+    [key] = response.keys
+    assert (key.key_id, len(key.public_key)) == (1, 32)
+    assert key.activate_time.ToDatetime(tzinfo=UTC) == clock()
+    assert not key.HasField("retire_time")
+
+
+def check_in(event: Event, ticket_id: UUID, sequence: int, time: object = None) -> pb.CheckIn:
+    message = pb.CheckIn(event_id=str(event.event_id), ticket_id=str(ticket_id), sequence=sequence)
+    if time is not None:
+        message.check_in_time.FromDatetime(time)
+    return message
+
+
+async def test_check_ins_are_shown_and_annulled_without_a_revision(stub, database, clock):
+    event, [ticket_id] = await sold(database, clock)
+    for sequence, time in [(1, clock()), (2, None), (3, clock() + timedelta(hours=1))]:
+        request = pb.ReportCheckInsRequest(check_ins=[check_in(event, ticket_id, sequence, time)])
+        for _ in range(2):
+            assert not (await stub.ReportCheckIns(request, metadata=PEER_METADATA)).conflicts
+        stored = await row(database, ticket_id)
+        assert (stored.check_in_time, stored.check_in_sequence, stored.revision) == (time, sequence, 2)
+    query = sa.select(events.c.revision)
+    assert await database.run(lambda connection: connection.execute(query).scalar_one()) == 2
+
+
+async def test_an_overtaken_report_changes_nothing(stub, database, clock):
+    event, [ticket_id] = await sold(database, clock)
+    reports = [check_in(event, ticket_id, 5, clock()), check_in(event, ticket_id, 4)]
+    for report in reports:
+        await stub.ReportCheckIns(pb.ReportCheckInsRequest(check_ins=[report]), metadata=PEER_METADATA)
+    assert (await row(database, ticket_id)).check_in_time == clock()
+
+
+async def test_check_ins_that_cannot_be_are_told_each_time(stub, database, clock):
+    event, [given_back, fine] = await sold(database, clock, 2)
+    cancel = sa.update(tickets).where(tickets.c.ticket_id == given_back).values(status="REFUNDED")
+    await database.run(lambda connection: connection.execute(cancel))
+    unknown = new_id()
+    request = pb.ReportCheckInsRequest(
+        check_ins=[check_in(event, ticket_id, 1, clock()) for ticket_id in (given_back, fine, unknown)]
+    )
+    for _ in range(2):
+        response = await stub.ReportCheckIns(request, metadata=PEER_METADATA)
+        assert {(conflict.ticket_id, conflict.status) for conflict in response.conflicts} == {
+            (str(given_back), ticket_pb2.TICKET_STATUS_REFUNDED),
+            (str(unknown), ticket_pb2.TICKET_STATUS_UNSPECIFIED),
+        }
+    assert (await row(database, fine)).check_in_time == clock()
+    assert (await row(database, given_back)).check_in_time is None
+
+
+async def test_reports_that_cross_each_other_do_not_deadlock(stub, database, clock):
+    event, ticket_ids = await sold(database, clock, 200)
+    other, others = await sold(database, clock, 200)
+    reports = [check_in(event, ticket_id, 1, clock()) for ticket_id in ticket_ids]
+    reports += [check_in(other, ticket_id, 1, clock()) for ticket_id in others]
+    await asyncio.gather(
+        *(
+            stub.ReportCheckIns(pb.ReportCheckInsRequest(check_ins=order), metadata=PEER_METADATA)
+            for order in (reports, reports[::-1]) * 4
+        )
+    )
+    assert (await row(database, ticket_ids[0])).check_in_time == clock()
+
+
+async def test_an_empty_report_is_no_fault(stub):
+    assert not (await stub.ReportCheckIns(pb.ReportCheckInsRequest(), metadata=PEER_METADATA)).conflicts
+
+
+async def test_bad_reports_name_every_field_at_fault(stub):
+    bad = pb.CheckIn(event_id="x", ticket_id="", sequence=0)
+    bad.check_in_time.seconds = 2**60
+    call = stub.ReportCheckIns(pb.ReportCheckInsRequest(check_ins=[bad]), metadata=PEER_METADATA)
+    assert await fields_at_fault(call) == [
+        f"check_ins[0].{field}" for field in ("event_id", "ticket_id", "check_in_time", "sequence")
+    ]
+    many = [pb.CheckIn()] * 1_001
+    call = stub.ReportCheckIns(pb.ReportCheckInsRequest(check_ins=many), metadata=PEER_METADATA)
+    assert await fields_at_fault(call) == ["check_ins"]

@@ -1,0 +1,479 @@
+import base64
+import io
+from collections.abc import AsyncIterator, Awaitable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import grpc
+import pytest
+import sqlalchemy as sa
+import zxingcpp
+from conftest import CODE_SECRET, Issuer
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from PIL import Image
+from scans_stand_in import ScansStandIn
+from sqlalchemy.engine import URL, Connection
+from ticket_rows import sell, store_event
+
+from chassis.clock import Clock
+from chassis.database import Database
+from chassis.ids import new_id
+from ticket_service.app import App
+from ticket_service.domain.codes import Codes
+from ticket_service.domain.events import AdmissionPolicy, Event, Offer, TicketType
+from ticket_service.store.tables import purchases, tickets
+from ticketing.tickets.v1 import event_pb2, ticket_pb2
+from ticketing.tickets.v1 import ticket_service_pb2 as pb
+from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
+
+CODES = Codes(CODE_SECRET)
+
+
+@pytest.fixture
+async def scans() -> AsyncIterator[ScansStandIn]:
+    stand_in = ScansStandIn()
+    yield stand_in
+    await stand_in.stop()
+
+
+@pytest.fixture
+async def service(make_settings, tickets_url: URL, clock: Clock, scans: ScansStandIn) -> AsyncIterator[str]:
+    """Run a ticket service beside a stand-in for the scan service."""
+    port = await scans.start()
+    settings = make_settings(TICKETS_SCANS_ADDRESS=f"127.0.0.1:{port}", TICKETS_SWEEP_SECONDS="0.05")
+    app = App(settings, tickets_url, clock)
+    try:
+        yield f"127.0.0.1:{await app.start()}"
+    finally:
+        await app.stop()
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> TicketServiceStub:
+    return TicketServiceStub(channel)
+
+
+async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
+    user_id = wanted.pop("user_id", "alice")
+    ticket_type = wanted.pop("ticket_type", TicketType.STANDARD)
+
+    def work(connection: Connection) -> tuple[Event, list[UUID]]:
+        event = store_event(connection, now=clock(), **wanted)
+        return event, sell(connection, event, count, user_id=user_id, ticket_type=ticket_type)
+
+    return await database.run(work)
+
+
+@pytest.fixture
+async def ticket_id(database: Database, clock: Clock) -> UUID:
+    """Sell one ticket to alice."""
+    _, [ticket_id] = await sold(database, clock)
+    return ticket_id
+
+
+async def change(database: Database, ticket_id: UUID, **values: object) -> None:
+    statement = sa.update(tickets).where(tickets.c.ticket_id == ticket_id).values(**values)
+    await database.run(lambda connection: connection.execute(statement))
+
+
+async def refusal(call: Awaitable[object]) -> tuple[str, dict[str, str]]:
+    """Return reason and metadata of a call that fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    info = error_details_pb2.ErrorInfo()
+    rpc_status.from_call(caught.value).details[0].Unpack(info)
+    return info.reason.removeprefix("ERROR_REASON_"), dict(info.metadata)
+
+
+async def fields_at_fault(call: Awaitable[object]) -> list[str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    bad = error_details_pb2.BadRequest()
+    rpc_status.from_call(caught.value).details[1].Unpack(bad)
+    return [violation.field for violation in bad.field_violations]
+
+
+def read_code(picture: bytes) -> str:
+    return zxingcpp.read_barcodes(Image.open(io.BytesIO(picture)))[0].text
+
+
+async def test_a_holder_sees_a_ticket_with_what_opens_a_gate(stub, issuer, database, clock):
+    event, [ticket_id] = await sold(database, clock)
+    response = await stub.GetTicket(pb.GetTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
+    ticket = response.ticket
+    assert ticket.ticket_id == str(ticket_id)
+    assert ticket.code == CODES.code(ticket_id, 1)
+    assert ticket.token.startswith("T1")
+    assert ticket.status == ticket_pb2.TICKET_STATUS_ACTIVE
+    assert ticket.ticket_type == event_pb2.TICKET_TYPE_STANDARD
+    assert (ticket.price_paid.currency_code, ticket.price_paid.minor_units) == ("EUR", 2_500)
+    assert ticket.valid_from_time.ToDatetime(tzinfo=UTC) == event.doors_open_time
+    assert ticket.valid_until_time.ToDatetime(tzinfo=UTC) == event.end_time
+    assert ticket.payment_id == f"pay-{ticket.purchase_id}"
+    assert dict(ticket.metadata) == {"seat": "any"}
+    assert (ticket.issue, ticket.user_id, ticket.cancellation_id) == (1, "alice", "")
+    assert not ticket.HasField("event")
+    assert not ticket.qr_code_url
+    assert not ticket.HasField("check_in_time")
+
+
+async def test_the_full_view_has_the_event_and_the_code_as_a_picture(stub, issuer, database, clock):
+    event, [ticket_id] = await sold(database, clock)
+    request = pb.GetTicketRequest(ticket_id=str(ticket_id), view=ticket_pb2.TICKET_VIEW_FULL)
+    ticket = (await stub.GetTicket(request, metadata=issuer.metadata())).ticket
+    assert ticket.event.event_id == str(event.event_id)
+    assert ticket.event.name == "Concert"
+    head, _, data = ticket.qr_code_url.partition(",")
+    assert head == "data:image/png;base64"
+    assert read_code(base64.b64decode(data)) == ticket.token
+
+
+async def test_a_ticket_is_found_by_its_code_as_people_type_it(stub, issuer, ticket_id):
+    typed = f" {CODES.code(ticket_id, 1).lower()} "
+    response = await stub.GetTicket(pb.GetTicketRequest(code=typed), metadata=issuer.metadata())
+    assert response.ticket.ticket_id == str(ticket_id)
+
+
+@pytest.mark.parametrize(
+    ("who", "is_found"),
+    [
+        (("user", "alice"), True),
+        (("user", "bob"), False),
+        (("organizer", "olga"), True),
+        (("organizer", "oscar"), False),
+        (("organizer", "alice"), True),
+        (("service", "shop"), True),
+    ],
+)
+async def test_a_ticket_exists_only_for_its_holder_services_and_the_organizer(stub, issuer, ticket_id, who, is_found):
+    code = CODES.code(ticket_id, 1)
+    for request, metadata in [
+        (pb.GetTicketRequest(ticket_id=str(ticket_id)), {"ticket_id": str(ticket_id)}),
+        (pb.GetTicketRequest(code=code), {"code": code}),
+    ]:
+        call = stub.GetTicket(request, metadata=issuer.metadata(*who))
+        if is_found:
+            ticket = (await call).ticket
+            assert ticket.code
+            assert ticket.payment_id
+        else:
+            assert await refusal(call) == ("TICKET_NOT_FOUND", metadata)
+
+
+async def test_a_holder_who_did_not_buy_does_not_see_the_payment(stub, issuer, ticket_id, database):
+    await change(database, ticket_id, user_id="bob")
+    request = pb.GetTicketRequest(ticket_id=str(ticket_id))
+    ticket = (await stub.GetTicket(request, metadata=issuer.metadata(subject="bob"))).ticket
+    assert ticket.token
+    assert not ticket.payment_id
+
+
+async def test_any_text_may_be_asked_for_as_a_code_but_not_a_book(stub, issuer):
+    user = issuer.metadata()
+    assert (await refusal(stub.GetTicket(pb.GetTicketRequest(code="☃ '; --"), metadata=user)))[0] == "TICKET_NOT_FOUND"
+    for code in ("", "x" * 2**20, "TKT\0"):
+        assert await fields_at_fault(stub.GetTicket(pb.GetTicketRequest(code=code), metadata=user)) == ["code"]
+
+
+async def test_bad_requests_name_every_field_at_fault(stub, issuer):
+    user, service = issuer.metadata(), issuer.metadata("service")
+    for call, fields in [
+        (stub.GetTicket(pb.GetTicketRequest(view=9), metadata=user), ["view", "ticket_id"]),
+        (
+            stub.ListTickets(pb.ListTicketsRequest(status=77, event_id="x", user_id="u" * 256, view=9), metadata=user),
+            ["status", "event_id", "user_id", "view"],
+        ),
+        (stub.ListTickets(pb.ListTicketsRequest(page_size=-1), metadata=user), ["page_size"]),
+        (stub.ListTickets(pb.ListTicketsRequest(page_token="zzz"), metadata=user), ["page_token"]),
+        (
+            stub.RenderTicket(pb.RenderTicketRequest(ticket_id="x", format=9), metadata=user),
+            ["ticket_id", "format"],
+        ),
+        (
+            stub.CancelTicket(pb.CancelTicketRequest(ticket_id="x", reason="r" * 501), metadata=user),
+            ["ticket_id", "reason"],
+        ),
+        (stub.GetCancellation(pb.GetCancellationRequest(), metadata=user), ["cancellation_id"]),
+        (
+            stub.ListCancellations(pb.ListCancellationsRequest(status=77, event_id="x", user_id="\0"), metadata=user),
+            ["status", "event_id", "user_id"],
+        ),
+        (stub.ConfirmRefund(pb.ConfirmRefundRequest(), metadata=service), ["cancellation_id", "refund_id"]),
+        (
+            stub.ConfirmRefund(pb.ConfirmRefundRequest(purchase_id="x", refund_id="r" * 256), metadata=service),
+            ["purchase_id", "refund_id"],
+        ),
+    ]:
+        assert await fields_at_fault(call) == fields
+
+
+async def test_a_list_comes_in_pages_newest_first(stub, issuer, database, clock):
+    _, ticket_ids = await sold(database, clock, 5)
+    got: list[str] = []
+    token = ""
+    for expected in (2, 2, 1):
+        request = pb.ListTicketsRequest(page_size=2, page_token=token)
+        response = await stub.ListTickets(request, metadata=issuer.metadata())
+        assert len(response.tickets) == expected
+        got += [ticket.ticket_id for ticket in response.tickets]
+        token = response.next_page_token
+    assert token == ""
+    assert got == [str(ticket_id) for ticket_id in reversed(ticket_ids)]
+
+
+async def test_a_page_token_is_of_one_caller_and_one_filter(stub, issuer, database, clock):
+    event, _ = await sold(database, clock, 3)
+    first = await stub.ListTickets(pb.ListTicketsRequest(page_size=1), metadata=issuer.metadata())
+    for request, metadata in [
+        (pb.ListTicketsRequest(page_token=first.next_page_token), issuer.metadata(subject="bob")),
+        (
+            pb.ListTicketsRequest(page_token=first.next_page_token, event_id=str(event.event_id)),
+            issuer.metadata(),
+        ),
+    ]:
+        assert await fields_at_fault(stub.ListTickets(request, metadata=metadata)) == ["page_token"]
+
+
+async def test_a_list_is_of_the_caller_unless_an_organizer_or_a_service_asks(stub, issuer, database, clock):
+    event, alices = await sold(database, clock, 2)
+    bobs = await database.run(lambda connection: sell(connection, event, 1, user_id="bob"))
+    other, others = await sold(database, clock, organizer_id="oscar", user_id="olga")
+
+    async def listed(role: str, subject: str, **request: str) -> set[UUID]:
+        response = await stub.ListTickets(pb.ListTicketsRequest(**request), metadata=issuer.metadata(role, subject))
+        return {UUID(ticket.ticket_id) for ticket in response.tickets}
+
+    assert await listed("user", "alice") == {*alices}
+    assert await listed("user", "alice", user_id="bob") == set()
+    assert await listed("user", "alice", event_id=str(other.event_id)) == set()
+    assert await listed("organizer", "olga") == {*alices, *bobs, *others}
+    assert await listed("organizer", "olga", user_id="bob") == {*bobs}
+    assert await listed("organizer", "olga", event_id=str(event.event_id)) == {*alices, *bobs}
+    assert await listed("organizer", "oscar") == {*others}
+    assert await listed("service", "shop") == {*alices, *bobs, *others}
+    assert await listed("service", "shop", user_id="alice") == {*alices}
+
+
+async def test_a_list_can_be_of_one_status_as_it_is_told(stub, issuer, database, clock):
+    _, [active, used, blocked] = await sold(database, clock, 3)
+    await change(database, used, check_in_time=clock())
+    await change(database, blocked, status="BLOCKED")
+    _, [inside] = await sold(database, clock, admission_policy=AdmissionPolicy.RE_ENTRY)
+    await change(database, inside, check_in_time=clock())
+    _, [expired] = await sold(database, clock, starts_in=timedelta(days=-1))
+    day = (Offer(TicketType.VIP, 100, valid_until_time=clock() - timedelta(hours=1)),)
+    _, [day_ticket] = await sold(database, clock, offers=day, ticket_type=TicketType.VIP)
+    by_status = {
+        ticket_pb2.TICKET_STATUS_ACTIVE: {active, inside},
+        ticket_pb2.TICKET_STATUS_USED: {used},
+        ticket_pb2.TICKET_STATUS_EXPIRED: {expired, day_ticket},
+        ticket_pb2.TICKET_STATUS_BLOCKED: {blocked},
+        ticket_pb2.TICKET_STATUS_REFUNDED: set(),
+    }
+    for status, expected in by_status.items():
+        response = await stub.ListTickets(pb.ListTicketsRequest(status=status), metadata=issuer.metadata())
+        assert {UUID(ticket.ticket_id) for ticket in response.tickets} == expected
+        assert all(ticket.status == status for ticket in response.tickets)
+
+
+async def test_a_full_list_of_a_hundred_tickets_has_every_code(stub, issuer, database, clock):
+    await sold(database, clock, 101)
+    request = pb.ListTicketsRequest(page_size=1_000, view=ticket_pb2.TICKET_VIEW_FULL)
+    response = await stub.ListTickets(request, metadata=issuer.metadata())
+    assert len(response.tickets) == 100
+    assert len({ticket.qr_code_url for ticket in response.tickets}) == 100
+
+
+@pytest.mark.parametrize(
+    ("form", "drawn_as"),
+    [
+        (pb.TICKET_FORMAT_UNSPECIFIED, ("image/png", "png")),
+        (pb.TICKET_FORMAT_PNG, ("image/png", "png")),
+        (pb.TICKET_FORMAT_SVG, ("image/svg+xml", "svg")),
+    ],
+)
+async def test_a_ticket_is_drawn_under_the_name_of_its_code(stub, issuer, ticket_id, form, drawn_as):
+    media_type, suffix = drawn_as
+    request = pb.RenderTicketRequest(ticket_id=str(ticket_id), format=form)
+    drawn = await stub.RenderTicket(request, metadata=issuer.metadata())
+    assert drawn.media_type == media_type
+    assert drawn.file_name == f"{CODES.code(ticket_id, 1)}.{suffix}"
+    if suffix == "png":
+        ticket = await stub.GetTicket(pb.GetTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
+        assert read_code(drawn.content) == ticket.ticket.token
+    else:
+        assert drawn.content.startswith(b"<svg ")
+
+
+async def test_a_ticket_that_was_given_back_is_not_drawn(stub, issuer, ticket_id, database):
+    await change(database, ticket_id, status="REFUNDED")
+    call = stub.RenderTicket(pb.RenderTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
+    assert await refusal(call) == ("TICKET_NOT_ACTIVE", {"ticket_id": str(ticket_id), "status": "REFUNDED"})
+
+
+async def test_a_foreign_ticket_is_not_drawn(stub, issuer, ticket_id):
+    request = pb.RenderTicketRequest(ticket_id=str(ticket_id))
+    assert (await refusal(stub.RenderTicket(request, metadata=issuer.metadata(subject="bob"))))[0] == "TICKET_NOT_FOUND"
+
+
+async def test_what_is_not_built_yet_says_so(stub, issuer, ticket_id):
+    user, organizer = issuer.metadata(), issuer.metadata("organizer", "olga")
+    for call in [
+        stub.RenderTicket(pb.RenderTicketRequest(ticket_id=str(ticket_id), format=pb.TICKET_FORMAT_PDF), metadata=user),
+        stub.RenderTicket(pb.RenderTicketRequest(ticket_id=str(ticket_id), format=pb.TICKET_FORMAT_ICS), metadata=user),
+        stub.ReissueTicket(pb.ReissueTicketRequest(), metadata=user),
+        stub.TransferTicket(pb.TransferTicketRequest(), metadata=user),
+        stub.RetryRefund(pb.RetryRefundRequest(), metadata=organizer),
+        stub.SetTicketBlocked(pb.SetTicketBlockedRequest(), metadata=organizer),
+    ]:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_giving_a_ticket_back_tells_the_refund_and_the_ticket_as_it_now_is(stub, issuer, database, clock, scans):
+    _, [ticket_id] = await sold(database, clock, starts_in=timedelta(days=5))
+    request = pb.CancelTicketRequest(ticket_id=str(ticket_id), reason="ill")
+    response = await stub.CancelTicket(request, metadata=issuer.metadata())
+    cancellation = response.cancellation
+    assert cancellation.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING
+    assert (cancellation.refund_amount.currency_code, cancellation.refund_amount.minor_units) == ("EUR", 1_250)
+    assert (cancellation.refund_percent, cancellation.reason) == (50, "ill")
+    assert cancellation.create_time.ToDatetime(tzinfo=UTC) == clock()
+    assert not cancellation.HasField("complete_time")
+    assert response.ticket.status == ticket_pb2.TICKET_STATUS_REFUNDED
+    assert response.ticket.cancellation_id == cancellation.cancellation_id
+    again = await stub.CancelTicket(request, metadata=issuer.metadata())
+    assert again == response
+    assert len(scans.calls) == 1
+
+
+async def test_a_ticket_that_is_used_is_not_given_back(stub, issuer, database, clock, scans):
+    _, [ticket_id] = await sold(database, clock)
+    await change(database, ticket_id, check_in_time=clock())
+    call = stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
+    assert await refusal(call) == (
+        "TICKET_CHECKED_IN",
+        {"ticket_id": str(ticket_id), "check_in_time": clock().isoformat()},
+    )
+    assert scans.calls == []
+
+
+async def test_a_blocked_ticket_is_not_given_back(stub, issuer, ticket_id, database):
+    await change(database, ticket_id, status="BLOCKED")
+    call = stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
+    assert await refusal(call) == (
+        "TICKET_NOT_CANCELLABLE",
+        {"ticket_id": str(ticket_id), "status": "BLOCKED"},
+    )
+
+
+async def test_a_pending_cancellation_is_completed_by_the_services_own_sweeper(stub, issuer, database, clock, scans):
+    _, [ticket_id] = await sold(database, clock)
+    scans.fails_with = grpc.StatusCode.UNAVAILABLE
+    request = pb.CancelTicketRequest(ticket_id=str(ticket_id))
+    response = await stub.CancelTicket(request, metadata=issuer.metadata())
+    assert response.cancellation.status == ticket_pb2.CANCELLATION_STATUS_PENDING
+    assert response.ticket.status == ticket_pb2.TICKET_STATUS_ACTIVE
+    assert response.ticket.cancellation_id == response.cancellation.cancellation_id
+    scans.fails_with = None
+    scans.called.clear()
+    clock.advance(timedelta(minutes=1))
+    await scans.called.wait()
+    # The caller who asks meanwhile, or after it, is told the same.
+    response = await stub.CancelTicket(request, metadata=issuer.metadata())
+    assert response.cancellation.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING
+
+
+async def test_a_cancellation_is_read_and_listed_by_those_who_see_its_ticket(stub, issuer, database, clock):
+    event, ticket_ids = await sold(database, clock, 3)
+    made = [
+        (
+            await stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
+        ).cancellation
+        for ticket_id in ticket_ids
+    ]
+    ids = [cancellation.cancellation_id for cancellation in made]
+    get = pb.GetCancellationRequest(cancellation_id=ids[0])
+    assert (await stub.GetCancellation(get, metadata=issuer.metadata())).cancellation == made[0]
+    assert await refusal(stub.GetCancellation(get, metadata=issuer.metadata(subject="bob"))) == (
+        "CANCELLATION_NOT_FOUND",
+        {"cancellation_id": ids[0]},
+    )
+
+    async def listed(role: str, subject: str, **request: object) -> list[str]:
+        metadata = issuer.metadata(role, subject)
+        response = await stub.ListCancellations(pb.ListCancellationsRequest(**request), metadata=metadata)
+        return [cancellation.cancellation_id for cancellation in response.cancellations]
+
+    for role, subject in [("user", "alice"), ("organizer", "olga"), ("service", "shop")]:
+        assert await listed(role, subject) == ids[::-1]
+    assert await listed("user", "bob") == []
+    assert await listed("organizer", "oscar", event_id=str(event.event_id)) == []
+    assert await listed("service", "shop", user_id="bob") == []
+    assert await listed("service", "shop", event_id=str(new_id())) == []
+    assert await listed("user", "alice", status=ticket_pb2.CANCELLATION_STATUS_DONE) == []
+    assert await listed("user", "alice", status=ticket_pb2.CANCELLATION_STATUS_REFUNDING) == ids[::-1]
+    request = pb.ListCancellationsRequest(page_size=2)
+    first = await stub.ListCancellations(request, metadata=issuer.metadata())
+    assert [cancellation.cancellation_id for cancellation in first.cancellations] == [ids[2], ids[1]]
+    request.page_token = first.next_page_token
+    rest = await stub.ListCancellations(request, metadata=issuer.metadata())
+    assert [cancellation.cancellation_id for cancellation in rest.cancellations] == [ids[0]]
+    assert rest.next_page_token == ""
+
+
+async def test_a_refund_is_confirmed_by_the_backend_that_made_it(stub, issuer, ticket_id, clock):
+    cancel = pb.CancelTicketRequest(ticket_id=str(ticket_id))
+    cancellation = (await stub.CancelTicket(cancel, metadata=issuer.metadata())).cancellation
+    confirm = pb.ConfirmRefundRequest(cancellation_id=cancellation.cancellation_id, refund_id="refund-1")
+    service = issuer.metadata("service", "shop")
+    for _ in range(2):
+        await stub.ConfirmRefund(confirm, metadata=service)
+    get = pb.GetCancellationRequest(cancellation_id=cancellation.cancellation_id)
+    done = (await stub.GetCancellation(get, metadata=issuer.metadata())).cancellation
+    assert (done.status, done.refund_id) == (ticket_pb2.CANCELLATION_STATUS_DONE, "refund-1")
+    assert done.complete_time.ToDatetime(tzinfo=UTC) == clock()
+    confirm.refund_id = "refund-2"
+    assert await refusal(stub.ConfirmRefund(confirm, metadata=service)) == (
+        "ILLEGAL_TRANSITION",
+        {"from": "DONE", "to": "DONE"},
+    )
+    assert (await refusal(stub.ConfirmRefund(confirm, metadata=issuer.metadata())))[0] == "FORBIDDEN"
+
+
+async def test_a_purchase_has_no_refund_to_confirm(stub, issuer, database, clock):
+    await sold(database, clock)
+    query = sa.select(purchases.c.purchase_id)
+    purchase_id = await database.run(lambda connection: connection.execute(query).scalar_one())
+    request = pb.ConfirmRefundRequest(purchase_id=str(purchase_id), refund_id="refund-1")
+    assert await refusal(stub.ConfirmRefund(request, metadata=issuer.metadata("service", "shop"))) == (
+        "ILLEGAL_TRANSITION",
+        {"from": "COMPLETED", "to": "REFUNDED"},
+    )
+
+
+async def test_a_gate_may_not_read_tickets(stub, issuer: Issuer):
+    call = stub.GetTicket(pb.GetTicketRequest(ticket_id=str(new_id())), metadata=issuer.metadata("scanner", "gate"))
+    assert (await refusal(call))[0] == "FORBIDDEN"
+
+
+async def test_a_page_token_that_was_tampered_with_is_refused(stub, issuer, database, clock):
+    await sold(database, clock, 2)
+    first = await stub.ListTickets(pb.ListTicketsRequest(page_size=1), metadata=issuer.metadata())
+    token = first.next_page_token
+    packed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    forged = base64.urlsafe_b64encode(packed[:8] + b'["not an id"]').decode()
+    request = pb.ListTicketsRequest(page_size=1, page_token=forged)
+    assert await fields_at_fault(stub.ListTickets(request, metadata=issuer.metadata())) == ["page_token"]
+
+
+async def test_a_check_in_is_shown(stub, issuer, database, clock):
+    _, [ticket_id] = await sold(database, clock)
+    at = datetime(2030, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+    await change(database, ticket_id, check_in_time=at)
+    response = await stub.GetTicket(pb.GetTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
+    assert response.ticket.check_in_time.ToDatetime(tzinfo=UTC) == at
+    assert response.ticket.status == ticket_pb2.TICKET_STATUS_USED
