@@ -1,8 +1,9 @@
 """The composition root: puts the service together, starts it, and takes it apart in the opposite order."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 
 from sqlalchemy.engine import URL
 
@@ -12,19 +13,28 @@ from chassis.calls import CallInterceptor, Limit
 from chassis.clock import Clock, system_clock
 from chassis.database import Database
 from chassis.loop_connection import LoopConnection
+from chassis.peer import Peer
 from chassis.server import Server
 from scan_service.admission import Admissions
 from scan_service.domain.codes import Codes
+from scan_service.domain.scans import Attempt, Scan
 from scan_service.errors import CATALOGUE
+from scan_service.key_copy import KeyCopy
 from scan_service.keys import Keys
+from scan_service.leadership import keep_on, lead
 from scan_service.policy import POLICY
-from scan_service.servicers.scans import ScansServicer
+from scan_service.records import Records
+from scan_service.replica import Replica
+from scan_service.reports import Reports
+from scan_service.revocations import Revocations
+from scan_service.servicers.revocations import RevocationsServicer
+from scan_service.servicers.scans import ScansServicer, UseCases
 from scan_service.settings import Settings
 from scan_service.store.admission import STATEMENTS
 from scan_service.stream import Rules, Streams
+from scan_service.validation import Validation
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import (
-    RevocationServiceServicer,
     add_RevocationServiceServicer_to_server,
 )
 from ticketing.scans.v1.scan_service_pb2_grpc import add_ScanServiceServicer_to_server
@@ -56,19 +66,13 @@ class App:
         keys = Keys(database, self._clock)
         await keys.load()
         codes = Codes(self._settings.code_secret)
-        connection = LoopConnection(self._url, NAME, STATEMENTS)
-        self._running.callback(connection.close)
-        batcher = Batcher(
-            "scans",
-            Admissions(connection, keys, codes, self._clock).process,
-            most=MAX_BATCH,
-            most_waiting=self._settings.max_waiting_scans,
-        )
-        self._running.push_async_callback(batcher.close)
-        # What a servicer does not override yet answers UNIMPLEMENTED, which the stubs' types call abstract.
+        self._follow(database, keys)
+        batcher = self._batcher(keys, codes)
         streams = Streams(Rules(database, batcher, codes, self._clock, self._settings.max_outstanding_scans))
-        scans = ScansServicer(batcher, streams, codes)  # type: ignore[abstract]  # as said
-        revocations = RevocationServiceServicer()  # type: ignore[abstract]  # as said
+        revocations = RevocationsServicer(Revocations(database, codes, self._clock))
+        # What a servicer does not override yet answers UNIMPLEMENTED, which the stubs' types call abstract.
+        validation = Validation(database, keys, codes, self._clock)
+        scans = ScansServicer(UseCases(batcher, streams, validation, Records(database)), codes)  # type: ignore[abstract]  # as said
         devices = DeviceServiceServicer()  # type: ignore[abstract]  # as said
         server = Server(
             self._settings.service.listen,
@@ -87,6 +91,30 @@ class App:
         """Drain, then let go of everything."""
         await self._running.aclose()
 
+    def _batcher(self, keys: Keys, codes: Codes) -> Batcher[Attempt, Scan]:
+        connection = LoopConnection(self._url, NAME, STATEMENTS)
+        self._running.callback(connection.close)
+        process = Admissions(connection, keys, codes, self._clock).process
+        waiting = self._settings.max_waiting_scans
+        batcher: Batcher[Attempt, Scan] = Batcher("scans", process, most=MAX_BATCH, most_waiting=waiting)
+        self._running.push_async_callback(batcher.close)
+        return batcher
+
+    def _follow(self, database: Database, keys: Keys) -> None:
+        """Follow the ticket service in the background, whether it is there or not."""
+        peer = Peer(self._settings.tickets_address, self._settings.service.peer_secret)
+        self._running.push_async_callback(peer.close)
+        connection = LoopConnection(self._url, f"{NAME} lead", {})
+        self._running.callback(connection.close)
+        key_copy = KeyCopy(database, peer, keys)
+        replica, reports = Replica(database, peer, key_copy, self._clock), Reports(database, peer)
+        duties = (
+            partial(keep_on, "copy of the tickets", replica.follow),
+            partial(keep_on, "reports of check-ins", reports.report),
+        )
+        for work in (keep_on("copy of the keys", key_copy.refresh), lead(connection, duties)):
+            self._running.push_async_callback(_end, asyncio.create_task(work))
+
     def _interceptor(self) -> CallInterceptor:
         service = self._settings.service
         authenticator = Authenticator(
@@ -96,3 +124,8 @@ class App:
             self._clock,
         )
         return CallInterceptor(authenticator, POLICY, CATALOGUE, Limit(service.max_calls))
+
+
+async def _end(task: "asyncio.Task[NoReturn]") -> None:
+    task.cancel()
+    await asyncio.wait([task])

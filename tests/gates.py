@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -225,3 +225,10 @@ def violations_of(error: grpc.aio.AioRpcError) -> dict[str, str]:
     faults = error_details_pb2.BadRequest()
     next(detail for detail in rpc_status.from_call(error).details if detail.Unpack(faults))
     return {violation.field: violation.description for violation in faults.field_violations}
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait until `condition` holds, which another task or process brings about."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - nobody tells when
+            await asyncio.sleep(0.02)

@@ -5,7 +5,7 @@ from typing import Final
 from google.protobuf.json_format import ParseDict
 
 from chassis.authentication import Caller, Role
-from chassis.parsing import Fields
+from chassis.parsing import NIL, Fields
 from scan_service.convert.enums import DENIAL_REASONS, SCAN_TYPES, TICKET_TYPES, VERDICTS, read_enum
 from scan_service.convert.times import timestamp
 from scan_service.domain.codes import Codes, read_code
@@ -88,6 +88,32 @@ class AttemptReader:
         attempt = self.read(fields, message.attempt, gate, "attempt.")
         fields.check()
         return attempt
+
+    def read_validation(self, message: scan_service_pb2.ValidateTicketRequest) -> tuple[Attempt, bool]:
+        """Read a ValidateTicketRequest; the second tells that it asks for no event.
+
+        Raises:
+            Failure: INVALID_ARGUMENT, naming every field at fault.
+        """
+        fields = Fields()
+        anywhere = not message.gate.event_id
+        asked = scan_pb2.Gate()
+        asked.CopyFrom(message.gate)
+        if anywhere:
+            asked.event_id = str(NIL)
+        gate = read_gate(fields, asked, "gate.")
+        scan = scan_service_pb2.ScanAttempt(scan_id=str(NIL), code=message.code, scan_type=message.scan_type)
+        attempt = self.read(fields, scan, gate)
+        fields.check()
+        return attempt, anywhere
+
+
+def validation_message(scan: Scan) -> scan_pb2.Scan:
+    """Write what would be recorded; it has no id and was not."""
+    message = scan_message(scan)
+    message.ClearField("scan_id")
+    message.ClearField("record_time")
+    return message
 
 
 def scan_message(scan: Scan) -> scan_pb2.Scan:

@@ -111,6 +111,22 @@ class Scan:
     annul_time: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ScanQuery:
+    """Which recorded scans to list."""
+
+    event_id: UUID
+    # Whose event it must be; None: anybody's.
+    organizer_id: str | None
+    ticket_id: UUID | None
+    device_id: str
+    verdict: Verdict | None
+    code: str
+    size: int
+    # Where the page before ended.
+    after: tuple[datetime, UUID] | None
+
+
 def recorded_text(text: str) -> str:
     """Return what was read so that it can be stored and shown: cut, and escaped where it could not."""
     text = text[:MAX_RECORDED]

@@ -1,37 +1,60 @@
 """ScanService: deciding at the gate and keeping the record."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from chassis.batcher import Batcher
 from chassis.calls import current_caller
-from scan_service.convert.scans import AttemptReader, scan_message
+from scan_service.convert.records import list_response, read_query
+from scan_service.convert.scans import AttemptReader, scan_message, validation_message
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
+from scan_service.records import Records
 from scan_service.stream import Streams
+from scan_service.validation import Validation
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """What the servicer calls: batches of scans, gates that stay connected, scans in the subjunctive, the record."""
+
+    batcher: Batcher[Attempt, Scan]
+    streams: Streams
+    validation: Validation
+    records: Records
 
 
 class ScansServicer(ScanServiceServicer):
     """Answers gates and those who read the record.
 
     Args:
-        batcher: decides and records.
-        streams: serve gates that stay connected.
+        use_cases: do the work.
         codes: look up typed codes.
     """
 
-    def __init__(self, batcher: Batcher[Attempt, Scan], streams: Streams, codes: Codes) -> None:
-        self._batcher = batcher
-        self._streams = streams
+    def __init__(self, use_cases: UseCases, codes: Codes) -> None:
+        self._use = use_cases
         self._codes = codes
 
     async def ScanTicket(self, request: pb.ScanTicketRequest, context: Any) -> pb.ScanTicketResponse:  # noqa: ARG002, N802 - gRPC's
         """Decide and record one scan."""
         attempt = AttemptReader(current_caller(), self._codes).read_request(request)
-        return pb.ScanTicketResponse(scan=scan_message(await self._batcher.submit(attempt)))
+        return pb.ScanTicketResponse(scan=scan_message(await self._use.batcher.submit(attempt)))
 
     def StreamScans(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[pb.StreamScansResponse]:  # noqa: ARG002, N802 - gRPC's
         """Serve a gate's stream."""
-        return self._streams.run(request_iterator, current_caller())
+        return self._use.streams.run(request_iterator, current_caller())
+
+    async def ValidateTicket(self, request: pb.ValidateTicketRequest, context: Any) -> pb.ValidateTicketResponse:  # noqa: ARG002, N802 - gRPC's
+        """Say what a scan would answer."""
+        attempt, anywhere = AttemptReader(current_caller(), self._codes).read_validation(request)
+        scan = await self._use.validation.validate(attempt, anywhere=anywhere)
+        return pb.ValidateTicketResponse(scan=validation_message(scan))
+
+    async def ListScans(self, request: pb.ListScansRequest, context: Any) -> pb.ListScansResponse:  # noqa: ARG002, N802 - gRPC's
+        """List recorded scans."""
+        query = read_query(request, current_caller())
+        return list_response(request, query, await self._use.records.list_scans(query))

@@ -1,5 +1,6 @@
 """A scan service on a real database and a real socket."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from sqlalchemy.engine import URL
 
 from scan_service.app import App
 from scan_service.settings import Settings
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
+from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import (
+    TicketFeedServiceServicer,
+    add_TicketFeedServiceServicer_to_server,
+)
 
 
 @pytest.fixture
@@ -29,6 +35,56 @@ def settings(tmp_path: Path, issuer: Issuer) -> Settings:
 async def service(copy: Copy, settings: Settings, issuer: Issuer) -> AsyncIterator[Service]:
     clock = MovableClock()
     app = App(settings, copy.url, clock)
+    port = await app.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Service(app, channel, issuer, clock)
+    await app.stop()
+
+
+class TicketService(TicketFeedServiceServicer):
+    """Stands in for the ticket service: tells what tests put in, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.keys: list[feed_pb.SigningKey] = []
+        self.pages: asyncio.Queue[feed_pb.WatchTicketsResponse | None] = asyncio.Queue()
+        self.watched: list[feed_pb.WatchTicketsRequest] = []
+        self.reported: list[feed_pb.CheckIn] = []
+        self.conflicts: list[feed_pb.CheckInConflict] = []
+        self.metadata: dict[str, str] = {}
+
+    async def GetSigningKeys(self, request, context):  # noqa: N802
+        return feed_pb.GetSigningKeysResponse(keys=self.keys)
+
+    async def WatchTickets(self, request, context):  # noqa: N802
+        self.metadata = dict(context.invocation_metadata())
+        self.watched.append(request)
+        while (page := await self.pages.get()) is not None:
+            yield page
+
+    async def ReportCheckIns(self, request, context):  # noqa: N802
+        self.reported.extend(request.check_ins)
+        return feed_pb.ReportCheckInsResponse(conflicts=self.conflicts)
+
+
+@pytest.fixture
+async def tickets() -> AsyncIterator[tuple[TicketService, str]]:
+    """Run a stand-in of the ticket service; gives it and its address."""
+    stand_in = TicketService()
+    server = grpc.aio.server()
+    add_TicketFeedServiceServicer_to_server(stand_in, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield stand_in, f"127.0.0.1:{port}"
+    await server.stop(None)
+
+
+@pytest.fixture
+async def paired(
+    copy: Copy, tmp_path: Path, issuer: Issuer, tickets: tuple[TicketService, str]
+) -> AsyncIterator[Service]:
+    """Run a scan service that follows the stand-in."""
+    clock = MovableClock()
+    app = App(settings_of(tmp_path, issuer, SCANS_TICKETS_ADDRESS=tickets[1]), copy.url, clock)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Service(app, channel, issuer, clock)

@@ -1,0 +1,70 @@
+"""The feed's messages. The peer is ours, so they are read as they are; what a newer one adds is read as what denies."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from scan_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
+from scan_service.domain.feed import Page
+from scan_service.domain.tickets import AdmissionPolicy, Event, EventStatus, Ticket, TicketStatus
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
+
+_EVENT_STATUSES: Final = {number: status for status, number in EVENT_STATUSES.items()}
+_POLICIES: Final = {number: policy for policy, number in ADMISSION_POLICIES.items()}
+_TICKET_TYPES: Final = {number: kind for kind, number in TICKET_TYPES.items()}
+_TICKET_STATUSES: Final = {number: status for status, number in TICKET_STATUSES.items()}
+
+
+def page_of(message: pb.WatchTicketsResponse) -> Page:
+    """Read a batch of changes."""
+    event = message.event
+    event_id = UUID(event.event_id)
+    return Page(
+        event=Event(
+            event_id=event_id,
+            organizer_id=event.organizer_id,
+            name=event.name,
+            status=_EVENT_STATUSES.get(event.status, EventStatus.DRAFT),
+            policy=_POLICIES.get(event.admission_policy, AdmissionPolicy.SINGLE_ENTRY),
+            valid_from_time=_time(event.valid_from_time),
+            valid_until_time=_time(event.valid_until_time),
+            closed=False,
+        ),
+        event_revision=event.revision,
+        tickets=[(_ticket_of(event_id, ticket), ticket.revision) for ticket in message.tickets],
+        revision=message.revision,
+        epoch=message.epoch,
+    )
+
+
+def key_rows(message: pb.GetSigningKeysResponse) -> list[dict[str, Any]]:
+    """Read the public keys as rows of signing_keys."""
+    return [
+        {
+            "key_id": key.key_id,
+            "public_key": key.public_key,
+            "activate_time": _time(key.activate_time),
+            "retire_time": _time(key.retire_time) if key.HasField("retire_time") else None,
+        }
+        for key in message.keys
+    ]
+
+
+def _ticket_of(event_id: UUID, message: pb.GateTicket) -> Ticket:
+    return Ticket(
+        event_id=event_id,
+        ticket_id=UUID(message.ticket_id),
+        ticket_type=_TICKET_TYPES.get(message.ticket_type),
+        status=_TICKET_STATUSES.get(message.status, TicketStatus.BLOCKED),
+        valid_from_time=_time(message.valid_from_time) if message.HasField("valid_from_time") else None,
+        valid_until_time=_time(message.valid_until_time) if message.HasField("valid_until_time") else None,
+        issue=message.issue,
+        code_digest=message.code_digest,
+        token_digest=message.token_digest or None,
+    )
+
+
+def _time(message: Timestamp) -> datetime:
+    return message.ToDatetime(tzinfo=UTC)

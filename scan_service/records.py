@@ -1,0 +1,32 @@
+"""The record of scans, read by those who look after an event."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.engine import Connection
+
+from chassis.database import Database
+from chassis.failures import Failure
+from scan_service.domain.reasons import Reason
+from scan_service.domain.scans import Scan, ScanQuery
+from scan_service.store import records as store
+
+
+class Records:
+    """Lists scans."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_scans(self, query: ScanQuery) -> Sequence[Scan]:
+        """Return up to one scan more than `query.size`, newest first.
+
+        Raises:
+            Failure: EVENT_NOT_FOUND for an event that is not here, or not the caller's.
+        """
+
+        def work(connection: Connection) -> Sequence[Scan]:
+            if not store.may_read(connection, query.event_id, query.organizer_id):
+                raise Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=query.event_id)
+            return store.read_scans(connection, query)
+
+        return await self._database.run(work)

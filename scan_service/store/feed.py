@@ -1,0 +1,121 @@
+"""The statements of the copy: nothing older replaces what is newer, and nothing undoes a revocation."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Connection
+
+from scan_service.domain.feed import Page, Position
+from scan_service.domain.tickets import Event, Ticket
+from scan_service.store.arrays import array
+from scan_service.store.tables import events, feed, feed_cursors
+
+# Rows in the order of their ids, as every batch locks them.
+_SAVE_TICKETS: Final = sa.text("""
+    INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, valid_from_time, valid_until_time, issue,
+                         code_digest, token_digest, generation, revision, inside, sequence, reported_sequence)
+    SELECT CAST(:event_id AS uuid), ticket_id, true, ticket_type, status, valid_from_time, valid_until_time, issue,
+           code_digest, token_digest, :generation, revision, false, 0, 0
+    FROM unnest(CAST(:ticket_ids AS uuid[]), CAST(:types AS text[]), CAST(:statuses AS text[]),
+                CAST(:begins AS timestamptz[]), CAST(:ends AS timestamptz[]), CAST(:issues AS integer[]),
+                CAST(:code_digests AS bytea[]), CAST(:token_digests AS bytea[]), CAST(:revisions AS bigint[]))
+        AS new(ticket_id, ticket_type, status, valid_from_time, valid_until_time, issue, code_digest, token_digest,
+               revision)
+    ORDER BY ticket_id
+    ON CONFLICT (event_id, ticket_id) DO UPDATE SET
+        known = true,
+        ticket_type = EXCLUDED.ticket_type,
+        status = CASE WHEN tickets.status IN ('CANCELLED', 'REFUNDED') AND EXCLUDED.status IN ('ACTIVE', 'BLOCKED')
+                      THEN tickets.status ELSE EXCLUDED.status END,
+        valid_from_time = EXCLUDED.valid_from_time,
+        valid_until_time = EXCLUDED.valid_until_time,
+        issue = greatest(tickets.issue, EXCLUDED.issue),
+        -- A revocation that came first has already raised the issue: the older code and token stay dead.
+        code_digest = CASE WHEN EXCLUDED.issue < tickets.issue THEN tickets.code_digest ELSE EXCLUDED.code_digest END,
+        token_digest = CASE WHEN EXCLUDED.issue < tickets.issue THEN tickets.token_digest
+                            ELSE EXCLUDED.token_digest END,
+        generation = EXCLUDED.generation,
+        revision = EXCLUDED.revision
+    WHERE (tickets.generation, tickets.revision) < (EXCLUDED.generation, EXCLUDED.revision)
+""")
+
+
+def read_position(connection: Connection) -> Position:
+    """Return where to go on."""
+    epoch: str = connection.execute(sa.select(feed.c.epoch)).scalar_one()
+    rows = connection.execute(sa.select(feed_cursors)).all()
+    return Position(epoch, {str(row.event_id): row.revision for row in rows})
+
+
+def save_page(connection: Connection, page: Page) -> None:
+    """Take over a batch of changes."""
+    # Locked for the case that two processes follow for a moment, when the connection of one that did was cut.
+    known = connection.execute(sa.select(feed.c.epoch, feed.c.generation).with_for_update()).one()
+    generation = known.generation
+    if page.epoch != known.epoch:
+        generation += 1
+        connection.execute(feed.update().values(epoch=page.epoch, generation=generation, whole_time=None))
+        connection.execute(feed_cursors.delete())
+    _save_event(connection, page.event, generation, page.event_revision)
+    if page.tickets:
+        _save_tickets(connection, page.event, generation, page.tickets)
+    cursor = insert(feed_cursors).values(event_id=page.event.event_id, revision=page.revision)
+    connection.execute(
+        cursor.on_conflict_do_update(
+            index_elements=[feed_cursors.c.event_id],
+            set_={"revision": sa.func.greatest(feed_cursors.c.revision, cursor.excluded.revision)},
+        )
+    )
+
+
+def mark_whole(connection: Connection, now: datetime) -> None:
+    """Note that as of `now` the copy holds everything."""
+    connection.execute(feed.update().values(whole_time=now))
+
+
+def _save_event(connection: Connection, event: Event, generation: int, revision: int) -> None:
+    newer = sa.tuple_(events.c.generation, events.c.revision) >= sa.tuple_(sa.literal(generation), sa.literal(revision))
+    # Looked at first: the upsert would wait for all scans under way even where it changes nothing.
+    if connection.execute(sa.select(events.c.event_id).where(events.c.event_id == event.event_id, newer)).first():
+        return
+    values = {
+        "organizer_id": event.organizer_id,
+        "name": event.name,
+        "status": event.status,
+        "admission_policy": event.policy,
+        "valid_from_time": event.valid_from_time,
+        "valid_until_time": event.valid_until_time,
+        "generation": generation,
+        "revision": revision,
+    }
+    # Not `closed`: what RevokeEvent closed stays closed.
+    connection.execute(
+        insert(events)
+        .values(event_id=event.event_id, closed=False, **values)
+        .on_conflict_do_update(index_elements=[events.c.event_id], set_=values)
+    )
+
+
+def _save_tickets(connection: Connection, event: Event, generation: int, changed: Sequence[tuple[Ticket, int]]) -> None:
+    tickets = [ticket for ticket, _ in changed]
+    connection.execute(
+        _SAVE_TICKETS,
+        {
+            "event_id": event.event_id,
+            "generation": generation,
+            "ticket_ids": array(ticket.ticket_id for ticket in tickets),
+            "types": array(ticket.ticket_type for ticket in tickets),
+            "statuses": array(ticket.status for ticket in tickets),
+            "begins": array(ticket.valid_from_time for ticket in tickets),
+            "ends": array(ticket.valid_until_time for ticket in tickets),
+            "issues": array(ticket.issue for ticket in tickets),
+            "code_digests": array(f"\\x{ticket.code_digest.hex()}" for ticket in tickets),
+            "token_digests": array(
+                None if ticket.token_digest is None else f"\\x{ticket.token_digest.hex()}" for ticket in tickets
+            ),
+            "revisions": array(revision for _, revision in changed),
+        },
+    )

@@ -1,0 +1,121 @@
+"""The statements of revocations."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Connection
+
+from scan_service.domain.revocations import Outcome, Revocation
+from scan_service.domain.tickets import EventStatus, Ticket
+from scan_service.store.arrays import array
+from scan_service.store.rows import TICKET_COLUMNS, ticket_of
+from scan_service.store.tables import events, revocations, tickets
+
+# Creates what is unknown and locks what is known, in one go and in the order of ids; the update changes nothing.
+_HOLD: Final = sa.text(f"""
+    INSERT INTO tickets (event_id, ticket_id, known, status, issue, code_digest, generation, revision, inside,
+                         sequence, reported_sequence)
+    SELECT CAST(:event_id AS uuid), ticket_id, false, 'ACTIVE', issue, code_digest, 0, 0, false, 0, 0
+    FROM unnest(CAST(:ticket_ids AS uuid[]), CAST(:issues AS integer[]), CAST(:code_digests AS bytea[]))
+        AS new(ticket_id, issue, code_digest)
+    ORDER BY ticket_id
+    ON CONFLICT (event_id, ticket_id) DO UPDATE SET known = tickets.known
+    RETURNING {", ".join(TICKET_COLUMNS)}
+""")  # noqa: S608 - put together of constants
+
+_SAVE: Final = sa.text("""
+    UPDATE tickets t
+    SET status = new.status, issue = new.issue, code_digest = new.code_digest, token_digest = new.token_digest
+    FROM unnest(CAST(:ticket_ids AS uuid[]), CAST(:statuses AS text[]), CAST(:issues AS integer[]),
+                CAST(:code_digests AS bytea[]), CAST(:token_digests AS bytea[]))
+        AS new(ticket_id, status, issue, code_digest, token_digest)
+    WHERE t.event_id = :event_id AND t.ticket_id = new.ticket_id
+""")
+
+
+def hold_tickets(
+    connection: Connection, event_id: UUID, unknown: Iterable[tuple[UUID, int, bytes]]
+) -> dict[UUID, Ticket]:
+    """Lock tickets; each is given with the issue and code digest that it gets where it is not known yet."""
+    new = list(unknown)
+    rows = connection.execute(
+        _HOLD,
+        {
+            "event_id": event_id,
+            "ticket_ids": array(ticket_id for ticket_id, _, _ in new),
+            "issues": array(issue for _, issue, _ in new),
+            "code_digests": array(f"\\x{digest.hex()}" for _, _, digest in new),
+        },
+    )
+    found = (ticket_of(tuple(row)) for row in rows)
+    return {ticket.ticket_id: ticket for ticket in found}
+
+
+def read_outcomes(connection: Connection, event_id: UUID, revocation_ids: Iterable[UUID]) -> dict[UUID, Outcome]:
+    """Return what became of those that were settled before."""
+    columns = (revocations.c.revocation_id, revocations.c.ticket_id, revocations.c.check_in_time)
+    query = sa.select(*columns).where(
+        revocations.c.event_id == event_id, revocations.c.revocation_id.in_(list(revocation_ids))
+    )
+    return {row.revocation_id: Outcome(row.ticket_id, row.check_in_time) for row in connection.execute(query)}
+
+
+def save_revoked(connection: Connection, event_id: UUID, changed: Sequence[Ticket]) -> None:
+    """Change tickets that are held."""
+    connection.execute(
+        _SAVE,
+        {
+            "event_id": event_id,
+            "ticket_ids": array(ticket.ticket_id for ticket in changed),
+            "statuses": array(ticket.status for ticket in changed),
+            "issues": array(ticket.issue for ticket in changed),
+            "code_digests": array(f"\\x{ticket.code_digest.hex()}" for ticket in changed),
+            "token_digests": array(
+                None if ticket.token_digest is None else f"\\x{ticket.token_digest.hex()}" for ticket in changed
+            ),
+        },
+    )
+
+
+def save_outcomes(connection: Connection, event_id: UUID, settled: Mapping[Revocation, Outcome], now: datetime) -> None:
+    """Remember what became of revocations."""
+    rows = [
+        {
+            "event_id": event_id,
+            "revocation_id": revocation.revocation_id,
+            "ticket_id": outcome.ticket_id,
+            "check_in_time": outcome.check_in_time,
+            "create_time": now,
+        }
+        for revocation, outcome in settled.items()
+    ]
+    if rows:
+        connection.execute(revocations.insert(), rows)
+
+
+def close_event(connection: Connection, event_id: UUID) -> None:
+    """Close an event; waits for the scans under way, and those after it see it closed."""
+    closed = insert(events).values(
+        event_id=event_id,
+        organizer_id="",
+        name="",
+        status=EventStatus.CANCELLED,
+        admission_policy="SINGLE_ENTRY",
+        generation=0,
+        revision=0,
+        closed=True,
+    )
+    connection.execute(closed.on_conflict_do_update(index_elements=[events.c.event_id], set_={"closed": True}))
+
+
+def count_checked_in(connection: Connection, event_id: UUID) -> int:
+    """Count the event's tickets of which a check-in stands."""
+    query = sa.select(sa.func.count()).select_from(tickets)
+    count: int = connection.execute(
+        query.where(tickets.c.event_id == event_id, tickets.c.check_in_time.is_not(None))
+    ).scalar_one()
+    return count
