@@ -1,4 +1,5 @@
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -7,13 +8,14 @@ from uuid import UUID
 import grpc
 import pytest
 import sqlalchemy as sa
-from conftest import PEER_SECRET
+from conftest import PEER_METADATA, PEER_SECRET
 from scans_stand_in import ScansStandIn
 from sqlalchemy.engine import Connection
+from ticket_process import TicketProcess
 from ticket_rows import sell, store_event
 
 from chassis.authentication import Caller, Role
-from chassis.clock import Clock
+from chassis.clock import Clock, system_clock
 from chassis.database import Database
 from chassis.failures import Failure
 from chassis.ids import new_id
@@ -24,7 +26,13 @@ from ticket_service.cancellations import SHORTEST_RETRY_SECONDS, SWEEP_MOST, Can
 from ticket_service.domain.cancellations import HEAD_START, CancellationStatus, Outcome
 from ticket_service.domain.events import Event, Offer, TicketType
 from ticket_service.store.tables import cancellations, events, offers, tickets
-from ticketing.tickets.v1 import ticket_pb2
+from ticketing.tickets.v1 import (
+    ticket_feed_service_pb2,
+    ticket_feed_service_pb2_grpc,
+    ticket_pb2,
+    ticket_service_pb2,
+)
+from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
 ALICE = Caller("alice", frozenset({Role.USER}))
 BOB = Caller("bob", frozenset({Role.USER}))
@@ -341,3 +349,38 @@ async def test_a_purchase_has_no_refund_to_confirm(giving_back, database, clock)
         with pytest.raises(Failure) as caught:
             await giving_back.confirm_purchase_refund(caller, asked)
         assert caught.value.reason == reason
+
+
+async def test_a_process_killed_between_revocation_and_settlement_leaves_it_to_the_next(
+    database, tickets_url, scans, environment_of, issuer
+):
+    _, [ticket_id] = await sold(database, system_clock)
+    variables = environment_of(
+        TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
+        TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
+        TICKETS_SWEEP_SECONDS="0.05",
+    )
+    scans.may_answer.clear()
+    request = ticket_service_pb2.CancelTicketRequest(ticket_id=str(ticket_id))
+    with await asyncio.to_thread(TicketProcess, variables) as killed:
+        async with grpc.aio.insecure_channel(killed.address) as channel:
+            dying = TicketServiceStub(channel).CancelTicket(request, metadata=issuer.metadata())
+            waiting = asyncio.ensure_future(dying.code())
+            async with asyncio.timeout(20):
+                await scans.called.wait()
+                killed.end(signal.SIGKILL)
+                assert await waiting is grpc.StatusCode.UNAVAILABLE
+    scans.may_answer.set()
+    # The head start of a caller who is gone is over.
+    now = sa.update(cancellations).values(due_time=sa.func.now())
+    await database.run(lambda connection: connection.execute(now))
+    with await asyncio.to_thread(TicketProcess, variables) as next_one:
+        async with grpc.aio.insecure_channel(next_one.address) as channel, asyncio.timeout(20):
+            feed = ticket_feed_service_pb2_grpc.TicketFeedServiceStub(channel)
+            watching = ticket_feed_service_pb2.WatchTicketsRequest()
+            async for message in feed.WatchTickets(watching, metadata=PEER_METADATA):
+                if [ticket.status for ticket in message.tickets] == [ticket_pb2.TICKET_STATUS_REFUNDED]:
+                    break
+            told = await TicketServiceStub(channel).CancelTicket(request, metadata=issuer.metadata())
+    assert told.cancellation.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING
+    assert len(scans.settled) == 1
