@@ -106,8 +106,8 @@ class Server:
         self._server.add_generic_rpc_handlers((handlers,))
 
 
-async def until_signalled() -> None:
-    """Wait for SIGTERM or SIGINT; a second one ends the process at once."""
+def stop_signal() -> asyncio.Event:
+    """Give what SIGTERM or SIGINT sets from now on; a second one ends the process at once."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
 
@@ -118,4 +118,4 @@ async def until_signalled() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask)
-    await asked.wait()
+    return asked

@@ -19,7 +19,7 @@ from chassis.database import database_url
 from chassis.logs import configure_logs
 from chassis.migrations import migrate
 from chassis.postgres import EmbeddedPostgresError, Lease
-from chassis.server import Listen, until_signalled
+from chassis.server import Listen, stop_signal
 from chassis.settings import Environment, SettingsError
 
 log = logging.getLogger(__name__)
@@ -152,6 +152,8 @@ def _reachable_database(settings: ServiceSettings, parts: Parts) -> Iterator[URL
 async def _serve(make: Callable[[], App], settings: ServiceSettings) -> None:
     # Inside the loop: what grpc.aio makes belongs to the loop that runs at that moment.
     app = make()
+    # Before anyone can know that we serve: whoever then tells us to stop is heard.
+    told_to_stop = stop_signal()
     try:
         metrics, thread = start_http_server(settings.metrics_port, settings.listen.host)
     except OSError as error:
@@ -159,7 +161,7 @@ async def _serve(make: Callable[[], App], settings: ServiceSettings) -> None:
     try:
         port = await app.start()
         log.info("serving", extra={"port": port, "metrics_port": metrics.server_port})
-        await until_signalled()
+        await told_to_stop.wait()
         log.info("stopping")
     finally:
         # Also after a start that failed half-way: what it opened is closed.

@@ -58,15 +58,24 @@ async def database(tickets_url: URL) -> AsyncIterator[Database]:
     await database.close()
 
 
+EnvironmentOf = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def environment_of(issuer: Issuer, tmp_path: Path) -> EnvironmentOf:
+    """Make the environment of a service; keyword arguments are more variables of it."""
+    return lambda **more: environment(issuer, tmp_path, **more)
+
+
 MakeSettings = Callable[..., Settings]
 
 
 @pytest.fixture
-def make_settings(issuer: Issuer, tmp_path: Path) -> MakeSettings:
+def make_settings(environment_of: EnvironmentOf) -> MakeSettings:
     """Make settings; keyword arguments are variables of the environment."""
 
     def make(**more: str) -> Settings:
-        read = Environment(environment(issuer, tmp_path, **more))
+        read = Environment(environment_of(**more))
         settings = read_settings(read)
         read.check()
         return settings

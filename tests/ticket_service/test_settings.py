@@ -1,0 +1,25 @@
+from datetime import timedelta
+
+import pytest
+
+from chassis.settings import SettingsError
+
+
+def test_what_is_not_set_has_its_default(make_settings, tmp_path):
+    settings = make_settings()
+    assert settings.scans_address == "127.0.0.1:50052"
+    assert settings.signing_key_file == tmp_path / "keys" / "signing.json"
+    assert timedelta(seconds=settings.sweep_seconds) == timedelta(seconds=1)
+    assert settings.max_per_purchase == 20
+
+
+def test_every_setting_at_fault_is_named_at_once(make_settings):
+    wrong = {
+        "TICKETING_CODE_SECRET": "short",
+        "TICKETS_SWEEP_SECONDS": "nan",
+        "TICKETS_MAX_PER_PURCHASE": "0",
+        "TICKETS_PORT": "http",
+    }
+    with pytest.raises(SettingsError) as caught:
+        make_settings(**wrong)
+    assert all(name in str(caught.value) for name in wrong)
