@@ -1,5 +1,6 @@
 """Brings a database to the newest schema, by Alembic, under a lock: several processes may start at once."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def migrate(url: URL, scripts: Path) -> None:
         from alembic import command  # noqa: PLC0415
         from alembic.config import Config  # noqa: PLC0415
 
+        # Names each of its own plugins at every start.
+        logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
         config = Config()
         config.set_main_option("script_location", str(scripts).replace("%", "%%"))
         config.attributes["connection"] = connection

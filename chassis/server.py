@@ -8,6 +8,7 @@ from typing import Final
 
 import grpc
 import grpc.aio
+from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -93,9 +94,9 @@ class Server:
             await self._health.set(name, status)
 
     def _add_reflection(self) -> None:
+        _describe_reflection_v1()
         names = [*self._names, reflection.SERVICE_NAME, REFLECTION_V1]
         reflection.enable_server_reflection(names, self._server)
-        # grpcio-reflection knows v1alpha alone; v1 has the same messages under another name, and newer tools ask for it.
         servicer = reflection.aio.ReflectionServicer(names)
         handler = grpc.stream_stream_rpc_method_handler(
             servicer.ServerReflectionInfo,
@@ -104,6 +105,20 @@ class Server:
         )
         handlers = grpc.method_handlers_generic_handler(REFLECTION_V1, {"ServerReflectionInfo": handler})
         self._server.add_generic_rpc_handlers((handlers,))
+
+
+def _describe_reflection_v1() -> None:
+    """Make the schema of reflection v1, which grpcio-reflection lacks: that of v1alpha under another name."""
+    schema = descriptor_pb2.FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
+    old, new = schema.package, REFLECTION_V1.rpartition(".")[0]
+    schema.name, schema.package = "grpc/reflection/v1/reflection.proto", new
+    for field in (field for message in schema.message_type for field in message.field if field.type_name):
+        field.type_name = field.type_name.replace(old, new)
+    for method in schema.service[0].method:
+        method.input_type = method.input_type.replace(old, new)
+        method.output_type = method.output_type.replace(old, new)
+    # To add the same schema again changes nothing.
+    descriptor_pool.Default().Add(schema)
 
 
 def stop_signal() -> asyncio.Event:

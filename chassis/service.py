@@ -127,6 +127,9 @@ def main(parts: Parts, read: Callable[[Environment], S], make: Callable[[S, URL]
             migrate(url, parts.migrations)
             if not sys.argv[1:]:
                 asyncio.run(_serve(lambda: make(settings, url), settings.service))
+    except KeyboardInterrupt:
+        # Ctrl-C while still starting; once it serves, the event loop takes the signal.
+        return 130
     except (SettingsError, EmbeddedPostgresError) as error:
         return _complain(parts, str(error), 2)
     except (OSError, sqlalchemy.exc.OperationalError) as error:

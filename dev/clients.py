@@ -42,18 +42,18 @@ class Services:
 
     def caller(self, role: str, subject: str) -> Caller:
         """Return someone who calls."""
-        return Caller(self, (("authorization", f"Bearer {self.keys.token(role, subject)}"),))
+        return Caller(self.tickets, self.scans, self.keys.token(role, subject))
 
 
 class Caller:
     """Someone who calls, with their own access token."""
 
-    def __init__(self, services: Services, metadata: tuple[tuple[str, str], ...]) -> None:
-        self.events = event_service_pb2_grpc.EventServiceStub(services.tickets)
-        self.purchases = purchase_service_pb2_grpc.PurchaseServiceStub(services.tickets)
-        self.tickets = ticket_service_pb2_grpc.TicketServiceStub(services.tickets)
-        self.scans = scan_service_pb2_grpc.ScanServiceStub(services.scans)
-        self._metadata = metadata
+    def __init__(self, tickets: grpc.Channel, scans: grpc.Channel, token: str) -> None:
+        self.events = event_service_pb2_grpc.EventServiceStub(tickets)
+        self.purchases = purchase_service_pb2_grpc.PurchaseServiceStub(tickets)
+        self.tickets = ticket_service_pb2_grpc.TicketServiceStub(tickets)
+        self.scans = scan_service_pb2_grpc.ScanServiceStub(scans)
+        self._metadata = (("authorization", f"Bearer {token}"),)
 
     def ask(self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
         """Make one call."""

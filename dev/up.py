@@ -5,13 +5,16 @@ the end of one of the two.
 """
 
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from chassis.probe import is_serving
 from dev.keys import development_keys
@@ -56,8 +59,30 @@ def start(module: str, address: str, variables: Mapping[str, str]) -> Service:
     return Service(module, address, process)
 
 
-def wait_until_healthy(services: list[Service]) -> None:
-    """Wait until every service answers that it serves.
+class Signals:
+    """Waits for signals without losing one: a handler alone would, between a look at its flag and a blocking call."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.settimeout(0)
+        signal.set_wakeup_fd(self._writer.fileno())
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, _note)
+
+    def asked_to_stop(self, seconds: float | None) -> bool:
+        """Wait for a signal, `None` for ever; tell whether it asks us to stop, and not of a child's end."""
+        if not select.select([self._reader], [], [], seconds)[0]:
+            return False
+        numbers = set(self._reader.recv(4096))
+        return not numbers.isdisjoint({signal.SIGINT, signal.SIGTERM})
+
+
+def _note(_number: int, _frame: FrameType | None) -> None:
+    """Handle a signal by letting its number be written to the wake-up socket."""
+
+
+def wait_until_healthy(services: list[Service], signals: Signals) -> bool:
+    """Wait until every service answers that it serves; False where we are asked to stop before.
 
     Raises:
         StoppedError: one of them ended, or took longer than START_SECONDS.
@@ -65,46 +90,59 @@ def wait_until_healthy(services: list[Service]) -> None:
     deadline = time.monotonic() + START_SECONDS
     for service in services:
         while not is_serving(service.address, seconds=0.5):
+            if signals.asked_to_stop(0):
+                return False
             if service.process.poll() is not None:
                 raise StoppedError(f"{service.name} ended with exit status {service.process.returncode}")
             if time.monotonic() > deadline:
                 raise StoppedError(f"{service.name} did not become healthy within {START_SECONDS:.0f} seconds")
+    return True
 
 
-def stop(services: list[Service]) -> None:
-    """Let every service drain; kill what does not end in time."""
+def run(services: list[Service], signals: Signals) -> None:
+    """Serve until asked to stop.
+
+    Raises:
+        StoppedError: one of the services ended; the other is of no use alone.
+    """
+    if not wait_until_healthy(services, signals):
+        return
+    tickets, scans = services
+    print(f"ticket service {tickets.address}  scan service {scans.address}  (Ctrl-C stops both)", flush=True)
+    while not signals.asked_to_stop(None):
+        for service in services:
+            if service.process.poll() is not None:
+                raise StoppedError(f"{service.name} has ended; its log above says why")
+
+
+def stop(services: list[Service], signals: Signals) -> None:
+    """Let every service drain; kill what does not end in time, or when asked a second time."""
     for service in services:
         service.process.terminate()
     deadline = time.monotonic() + STOP_SECONDS
-    for service in services:
-        try:
-            service.process.wait(max(0.0, deadline - time.monotonic()))
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            service.process.kill()
-            service.process.wait()
+    while any(service.process.poll() is None for service in services):
+        if signals.asked_to_stop(max(0.0, deadline - time.monotonic())) or time.monotonic() >= deadline:
+            for service in services:
+                service.process.kill()
+                service.process.wait()
 
 
 def main() -> int:
-    """Run both services until told to stop, or until one of them ends."""
+    """Run both services; return 0 where we were asked to stop."""
+    signals = Signals()
     variables = environment(os.environ)
-    services: list[Service] = []
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    services = [
+        start(module, f"127.0.0.1:{variables[port]}", variables)
+        for module, port in (("ticket_service", "TICKETS_PORT"), ("scan_service", "SCANS_PORT"))
+    ]
     try:
-        for module, port in (("ticket_service", "TICKETS_PORT"), ("scan_service", "SCANS_PORT")):
-            services.append(start(module, f"127.0.0.1:{variables[port]}", variables))
-        wait_until_healthy(services)
-        tickets, scans = services
-        print(f"ticket service {tickets.address}  scan service {scans.address}  (Ctrl-C stops both)", flush=True)
-        # Any child's end wakes us; whichever it is, the other one is of no use alone.
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-        print("up: a service has ended; its log above says why", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 0
+        run(services, signals)
     except StoppedError as error:
         print(f"up: {error}", file=sys.stderr)
+        return 1
     finally:
-        stop(services)
-    return 1
+        stop(services, signals)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""Fixtures of the stories about both services."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from conftest import CODE_SECRET, PEER_SECRET, Issuer
+from e2e.pair import NewPair, Pair
+from sqlalchemy.engine import URL
+
+from dev.clients import free_ports
+
+
+@pytest.fixture
+def new_pair(issuer: Issuer, tmp_path: Path) -> Iterator[NewPair]:
+    """Make a pair of services on two databases; both are ended with the test."""
+    with ExitStack() as stack:
+        pairs = []
+
+        def make(tickets_url: URL, scans_url: URL, **more: str) -> Pair:
+            tickets_port, scans_port = free_ports(2)
+            variables = {
+                "TICKETING_DATA_DIR": str(tmp_path),
+                "TICKETING_JWKS_FILE": str(issuer.jwks_file),
+                "TICKETING_PEER_SECRET": PEER_SECRET,
+                "TICKETING_CODE_SECRET": CODE_SECRET,
+                "TICKETS_DATABASE_URL": tickets_url.render_as_string(hide_password=False),
+                "SCANS_DATABASE_URL": scans_url.render_as_string(hide_password=False),
+                "TICKETS_PORT": str(tickets_port),
+                "SCANS_PORT": str(scans_port),
+                "TICKETS_METRICS_PORT": "0",
+                "SCANS_METRICS_PORT": "0",
+                "TICKETS_SCANS_ADDRESS": f"127.0.0.1:{scans_port}",
+                "SCANS_TICKETS_ADDRESS": f"127.0.0.1:{tickets_port}",
+                "TICKETS_SWEEP_SECONDS": "0.2",
+                **more,
+            }
+            pair = Pair(variables, issuer, stack)
+            pairs.append(pair)
+            return pair
+
+        yield make
+        for pair in pairs:
+            for module in list(pair.running):
+                assert pair.stop(module) == 0, pair.log
+
+
+@pytest.fixture
+def pair(new_pair: NewPair, tickets_url: URL, scans_url: URL) -> Pair:
+    """Give both services, running on fresh databases of one server."""
+    pair = new_pair(tickets_url, scans_url)
+    pair.start("ticket_service")
+    pair.start("scan_service")
+    return pair

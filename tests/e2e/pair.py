@@ -1,0 +1,160 @@
+"""Both services as real processes, and what every story about them begins with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+from conftest import ROOT, Issuer
+
+from dev.clients import Caller, Gate
+from dev.demo import at
+from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2
+
+START_SECONDS = 30
+STOP_SECONDS = 15
+
+
+class ServiceProcess:
+    """One service, started as an operator would; its log line says when it serves, and where."""
+
+    def __init__(self, module: str, variables: Mapping[str, str]) -> None:
+        self._lines: list[str] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module], cwd=ROOT, env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True
+        )
+        self._serving = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        if not self._serving.wait(START_SECONDS):
+            self.end(signal.SIGKILL)
+            pytest.fail(f"{module} does not serve:\n{self.log()}")
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._lines.append(line)
+            if line.startswith("{") and json.loads(line)["message"] == "serving":
+                self._serving.set()
+        self._serving.set()
+
+    def log(self) -> str:
+        """What it has logged."""
+        return "".join(self._lines)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """End it by a signal, wait for it, and return its exit status."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        status = self._process.wait(STOP_SECONDS)
+        self._reader.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        return status
+
+
+@dataclass
+class Pair:
+    """Both services, which can be stopped and started again on their ports and databases."""
+
+    variables: dict[str, str]
+    issuer: Issuer
+    stack: ExitStack
+    running: dict[str, ServiceProcess] = field(default_factory=dict)
+    # What the services that were stopped have logged.
+    log: str = ""
+
+    def start(self, module: str) -> ServiceProcess:
+        """Start a service, or start it again."""
+        process = ServiceProcess(module, self.variables)
+        self.running[module] = process
+        return process
+
+    def stop(self, module: str, number: int = signal.SIGTERM) -> int:
+        """Stop a service."""
+        process = self.running.pop(module)
+        status = process.end(number)
+        self.log += process.log()
+        return status
+
+    def address(self, prefix: str) -> str:
+        """Where the service with the settings' prefix listens."""
+        return f"127.0.0.1:{self.variables[f'{prefix}_PORT']}"
+
+    def caller(self, role: str, subject: str) -> Caller:
+        """Someone who calls; every channel is new, so that none waits out an old back-off."""
+        tickets = self.stack.enter_context(grpc.insecure_channel(self.address("TICKETS")))
+        scans = self.stack.enter_context(grpc.insecure_channel(self.address("SCANS")))
+        return Caller(tickets, scans, self.issuer.token(role, subject))
+
+
+NewPair = Callable[..., Pair]
+
+
+def eventually(check: Callable[[], object], seconds: float = 15) -> None:
+    """Ask until `check` gives something true; what it gave last is in the failure."""
+    deadline = time.monotonic() + seconds
+    while not (got := check()):
+        assert time.monotonic() < deadline, f"still {got!r} after {seconds} s"
+
+
+def on_sale(organizer: Caller, **fields: object) -> event_pb2.Event:
+    """Publish an event whose doors are open; `fields` replace or add to the usual ones."""
+    now = datetime.now(UTC)
+    event = event_pb2.Event(
+        name="Concert",
+        event_type=event_pb2.EVENT_TYPE_OTHER,
+        start_time=at(now - timedelta(minutes=1)),
+        end_time=at(now + timedelta(hours=3)),
+        ticket_price=money_pb2.Money(currency_code="EUR", minor_units=2500),
+        refund_policy=event_pb2.RefundPolicy(tiers=[event_pb2.RefundPolicy.Tier(days_before=0, percent=100)]),
+    )
+    event.MergeFrom(event_pb2.Event(**fields))  # type: ignore[arg-type]  # fields of Event
+    created = organizer.ask(
+        organizer.events.CreateEvent,
+        event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=event),
+    ).event
+    request = event_service_pb2.PublishEventRequest(event_id=created.event_id)
+    return organizer.ask(organizer.events.PublishEvent, request).event
+
+
+def purchase_request(
+    event: event_pb2.Event, quantity: int = 1, user_id: str = "bob"
+) -> purchase_service_pb2.PurchaseTicketsRequest:
+    """Ask for tickets that the shop has been paid for."""
+    total = event.ticket_price.minor_units * quantity
+    return purchase_service_pb2.PurchaseTicketsRequest(
+        request_id=str(uuid.uuid4()),
+        event_id=event.event_id,
+        items=[purchase_pb2.PurchaseItem(ticket_type=event_pb2.TICKET_TYPE_STANDARD, quantity=quantity)],
+        external_payment_id=str(uuid.uuid4()),
+        expected_total=money_pb2.Money(currency_code="EUR", minor_units=total),
+        user_id=user_id,
+    )
+
+
+def buy(shop: Caller, event: event_pb2.Event, quantity: int = 1, user_id: str = "bob") -> purchase_pb2.Purchase:
+    """Buy tickets."""
+    return shop.ask(shop.purchases.PurchaseTickets, purchase_request(event, quantity, user_id)).purchase
+
+
+def new_gate(pair: Pair, event_id: str) -> Gate:
+    """Open a gate as soon as the scan service knows the event."""
+    door = pair.caller("scanner", "door")
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            return Gate(door, event_id)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND or time.monotonic() > deadline:
+                raise

@@ -1,0 +1,160 @@
+"""What ops do by hand: grpcurl and buf curl, with nothing but reflection to know the services by."""
+
+import json
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.pair import Pair, new_gate
+
+BIN = Path(sys.executable).parent
+TICKETS = [
+    "ticketing.tickets.v1.EventService",
+    "ticketing.tickets.v1.PurchaseService",
+    "ticketing.tickets.v1.TicketFeedService",
+    "ticketing.tickets.v1.TicketService",
+]
+SCANS = [
+    "ticketing.scans.v1.DeviceService",
+    "ticketing.scans.v1.RevocationService",
+    "ticketing.scans.v1.ScanService",
+]
+INFRASTRUCTURE = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+]
+
+
+def run(*command: str) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def grpcurl() -> str:
+    found = shutil.which("grpcurl", path=str(BIN))
+    if found is None:
+        pytest.skip("grpcurl comes as a package for Linux x86_64 alone")
+    return found
+
+
+def by_grpcurl(address: str, method: str, token: str, messages: list[dict[str, Any]]) -> str:
+    data = "".join(json.dumps(message) for message in messages)
+    return run(grpcurl(), "-plaintext", "-H", f"authorization: Bearer {token}", "-d", data, address, method)
+
+
+def by_buf(address: str, method: str, token: str, messages: list[dict[str, Any]]) -> str:
+    data = "".join(json.dumps(message) for message in messages)
+    options = ["--http2-prior-knowledge", "--protocol", "grpc", "-H", f"Authorization: Bearer {token}", "-d", data]
+    return run(str(BIN / "buf"), "curl", *options, f"http://{address}/{method}")
+
+
+def test_grpcurl_lists_and_describes_every_service(pair: Pair) -> None:
+    for prefix, services in (("TICKETS", TICKETS), ("SCANS", SCANS)):
+        address = pair.address(prefix)
+        assert run(grpcurl(), "-plaintext", address, "list").split() == sorted([*services, *INFRASTRUCTURE])
+        for service in services:
+            described = run(grpcurl(), "-plaintext", address, "describe", service)
+            assert described.startswith(f"{service} is a service:")
+            assert "rpc " in described
+
+
+def test_buf_curl_lists_every_method(pair: Pair) -> None:
+    options = ["--http2-prior-knowledge", "--protocol", "grpc", "--list-methods"]
+    for prefix, services in (("TICKETS", TICKETS), ("SCANS", SCANS)):
+        listed = run(str(BIN / "buf"), "curl", *options, f"http://{pair.address(prefix)}").split()
+        assert {method.split("/")[0] for method in listed} >= set(services)
+
+
+@pytest.mark.parametrize("tool", [by_grpcurl, by_buf], ids=["grpcurl", "buf curl"])
+def test_the_main_path_can_be_gone_by_hand(pair: Pair, tool: Callable[..., str]) -> None:
+    def tickets(method: str, role: str, subject: str, **message: Any) -> dict[str, Any]:
+        token = pair.issuer.token(role, subject)
+        answer: dict[str, Any] = json.loads(
+            tool(pair.address("TICKETS"), f"ticketing.tickets.v1.{method}", token, [message])
+        )
+        return answer
+
+    def scans(method: str, *messages: dict[str, Any]) -> list[dict[str, Any]]:
+        token = pair.issuer.token("scanner", "door")
+        return documents(tool(pair.address("SCANS"), f"ticketing.scans.v1.ScanService/{method}", token, list(messages)))
+
+    now = datetime.now(UTC)
+    event = tickets(
+        "EventService/CreateEvent",
+        "organizer",
+        "alice",
+        requestId=str(uuid.uuid4()),
+        event={
+            "name": "By hand",
+            "eventType": "EVENT_TYPE_WORKSHOP",
+            "startTime": (now - timedelta(hours=1)).isoformat(),
+            "endTime": (now + timedelta(hours=1)).isoformat(),
+            "ticketPrice": {"currencyCode": "EUR"},
+        },
+    )["event"]
+    event_id = event["eventId"]
+    assert tickets("EventService/PublishEvent", "organizer", "alice", eventId=event_id)["event"]["status"] == (
+        "EVENT_STATUS_PUBLISHED"
+    )
+    assert tickets("EventService/GetEvent", "user", "bob", eventId=event_id)["event"]["name"] == "By hand"
+    assert [listed["eventId"] for listed in tickets("EventService/ListEvents", "user", "bob")["events"]] == [event_id]
+    purchase = tickets(
+        "PurchaseService/PurchaseTickets",
+        "user",
+        "bob",
+        requestId=str(uuid.uuid4()),
+        eventId=event_id,
+        items=[{"ticketType": "TICKET_TYPE_STANDARD", "quantity": 2}],
+    )["purchase"]
+    purchase_id = purchase["purchaseId"]
+    assert (
+        len(tickets("PurchaseService/GetPurchase", "user", "bob", purchaseId=purchase_id)["purchase"]["tickets"]) == 2
+    )
+    assert len(tickets("PurchaseService/ListPurchases", "user", "bob")["purchases"]) == 1
+    first, second = purchase["tickets"]
+    assert tickets("TicketService/GetTicket", "user", "bob", code=first["code"])["ticket"]["token"] == first["token"]
+    assert len(tickets("TicketService/ListTickets", "user", "bob")["tickets"]) == 2
+    drawn = tickets("TicketService/RenderTicket", "user", "bob", ticketId=first["ticketId"])
+    assert drawn["mediaType"] == "image/png"
+
+    here = {"eventId": event_id, "location": "North 3"}
+    new_gate(pair, event_id).close()
+    (valid,) = scans("ValidateTicket", {"gate": here, "code": first["token"]})
+    assert valid["scan"]["verdict"] == "VERDICT_ADMITTED"
+    opened, admitted, denied = scans(
+        "StreamScans",
+        {"open": here},
+        {"scan": {"scanId": str(uuid.uuid4()), "code": first["token"]}},
+        {"scan": {"scanId": str(uuid.uuid4()), "code": first["token"]}},
+    )
+    assert opened["opened"]["eventName"] == "By hand"
+    assert admitted["result"]["verdict"] == "VERDICT_ADMITTED"
+    assert denied["result"]["denialReason"] == "DENIAL_REASON_ALREADY_CHECKED_IN"
+
+    cancelled = tickets("TicketService/CancelTicket", "user", "bob", ticketId=second["ticketId"])["cancellation"]
+    assert cancelled["status"] == "CANCELLATION_STATUS_DONE"
+    asked = {"cancellationId": cancelled["cancellationId"]}
+    assert tickets("TicketService/GetCancellation", "user", "bob", **asked)["cancellation"] == cancelled
+    (scanned,) = scans("ScanTicket", {"gate": here, "attempt": {"scanId": str(uuid.uuid4()), "code": second["code"]}})
+    assert scanned["scan"]["denialReason"] == "DENIAL_REASON_CANCELLED"
+    (listed,) = scans("ListScans", {"eventId": event_id})
+    assert len(listed["scans"]) == 3
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    """The JSON documents that stand one after the other in `text`."""
+    decoder, found = json.JSONDecoder(), []
+    text = text.strip()
+    while text:
+        document, end = decoder.raw_decode(text)
+        found.append(document)
+        text = text[end:].strip()
+    return found

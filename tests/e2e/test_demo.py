@@ -1,0 +1,166 @@
+"""`make demo` and `make up`, as a person runs them."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+import zxingcpp
+from conftest import ROOT
+from PIL import Image
+
+from chassis.probe import is_serving
+from dev.clients import Services, free_ports
+from dev.demo import PICTURE, Story, tell
+from dev.keys import development_keys
+
+
+def variables(data_dir: Path) -> dict[str, str]:
+    """The environment of `make up` on free ports."""
+    tickets, scans = free_ports(2)
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}",
+        "TICKETING_DATA_DIR": str(data_dir),
+        "TICKETS_PORT": str(tickets),
+        "SCANS_PORT": str(scans),
+        "TICKETS_METRICS_PORT": "0",
+        "SCANS_METRICS_PORT": "0",
+    }
+
+
+def using(directory: Path) -> list[str]:
+    """The processes that know of `directory`."""
+    return [
+        " ".join(process.info["cmdline"])
+        for process in psutil.process_iter(["cmdline"])
+        if process.info["cmdline"] and str(directory) in " ".join(process.info["cmdline"])
+    ]
+
+
+def test_the_demo_ends_well_leaves_a_code_that_scans_and_nothing_running(tmp_path: Path) -> None:
+    environment = {**variables(tmp_path), "TMPDIR": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-m", "dev.demo"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "ADMITTED" in result.stdout
+    assert "DENIED ALREADY_CHECKED_IN, at North 3" in result.stdout
+    assert "20.00 EUR back (80 %)" in result.stdout
+    assert "DENIED REFUNDED" in result.stdout
+    (barcode,) = zxingcpp.read_barcodes(Image.open(tmp_path / PICTURE))
+    assert barcode.text.startswith("T1")
+    assert len(barcode.text) == 172
+    assert using(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == [PICTURE.name]
+
+
+def start_up(environment: dict[str, str]) -> subprocess.Popen[str]:
+    up = subprocess.Popen(
+        [sys.executable, "-m", "dev.up"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert up.stdout is not None
+    line = up.stdout.readline()
+    assert f"127.0.0.1:{environment['TICKETS_PORT']}" in line
+    assert f"127.0.0.1:{environment['SCANS_PORT']}" in line
+    return up
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_stops_everything_that_it_started(tmp_path: Path, number: int) -> None:
+    up = start_up(variables(tmp_path))
+    up.send_signal(number)
+    up.communicate(timeout=30)
+    assert up.returncode == 0
+    assert using(tmp_path) == []
+
+
+def test_what_was_stored_is_found_again_after_everything_was_killed(tmp_path: Path) -> None:
+    environment = variables(tmp_path)
+    up = start_up(environment)
+    keys = development_keys(tmp_path)
+
+    def event_count() -> int:
+        from ticketing.tickets.v1 import event_service_pb2  # noqa: PLC0415
+
+        with (
+            grpc.insecure_channel(f"127.0.0.1:{environment['TICKETS_PORT']}") as tickets,
+            grpc.insecure_channel(f"127.0.0.1:{environment['SCANS_PORT']}") as scans,
+        ):
+            organizer = Services(tickets, scans, keys).caller("organizer", "alice")
+            return len(organizer.ask(organizer.events.ListEvents, event_service_pb2.ListEventsRequest()).events)
+
+    with (
+        grpc.insecure_channel(f"127.0.0.1:{environment['TICKETS_PORT']}") as tickets,
+        grpc.insecure_channel(f"127.0.0.1:{environment['SCANS_PORT']}") as scans,
+    ):
+        tell(Story(colours=False), Services(tickets, scans, keys))
+    assert event_count() == 1
+
+    victims = [up, *psutil.Process(up.pid).children(recursive=True), *processes(tmp_path)]
+    for victim in victims:
+        try:
+            victim.kill()
+        except psutil.NoSuchProcess:
+            continue
+    up.communicate(timeout=30)
+    psutil.wait_procs(processes(tmp_path), timeout=30)
+
+    up = start_up(environment)
+    assert event_count() == 1
+    up.terminate()
+    up.communicate(timeout=30)
+    assert using(tmp_path) == []
+
+
+def processes(directory: Path) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if process.info["cmdline"] and str(directory) in " ".join(process.info["cmdline"])
+    ]
+
+
+def test_a_killed_up_takes_its_services_with_it(tmp_path: Path) -> None:
+    environment = variables(tmp_path)
+    up = start_up(environment)
+    children = psutil.Process(up.pid).children()
+    assert len(children) == 2
+    up.kill()
+    up.communicate(timeout=30)
+    gone, alive = psutil.wait_procs(children, timeout=30)
+    assert (len(gone), alive) == (2, [])
+    assert not is_serving(f"127.0.0.1:{environment['TICKETS_PORT']}", seconds=0.2)
+
+
+def test_a_second_up_says_plainly_that_the_ports_are_taken(tmp_path: Path) -> None:
+    environment = variables(tmp_path)
+    up = start_up(environment)
+    second = subprocess.run(
+        [sys.executable, "-m", "dev.up"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    up.terminate()
+    up.communicate(timeout=30)
+    assert second.returncode == 1
+    assert f"127.0.0.1:{environment['TICKETS_PORT']}" in second.stderr

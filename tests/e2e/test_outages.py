@@ -1,0 +1,115 @@
+"""What goes on while something else is down, and what mends itself when it is back."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from e2e.pair import NewPair, Pair, buy, eventually, new_gate, on_sale
+from e2e.proxy import Proxy
+from sqlalchemy.engine import URL
+
+from chassis.database import database_url
+from chassis.postgres import Lease
+from dev.clients import Caller
+from ticketing.scans.v1 import scan_pb2
+from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2
+
+
+@pytest.fixture
+def tickets_server(tmp_path: Path) -> Iterator[Lease]:
+    """Run a second database server, for tickets alone; the test may stop it."""
+    with Lease(tmp_path / "a server for tickets", fsync_initdb=False) as server:
+        yield server
+
+
+def test_gates_go_on_without_the_ticket_service_its_database_and_the_network_to_it(
+    new_pair: NewPair, tickets_server: Lease, scans_url: URL
+) -> None:
+    pair = new_pair(database_url(tickets_server.url("tickets")), scans_url)
+    network = Proxy(("127.0.0.1", int(pair.variables["TICKETS_PORT"])))
+    pair.variables["SCANS_TICKETS_ADDRESS"] = network.address
+    pair.start("ticket_service")
+    pair.start("scan_service")
+    organizer, shop = pair.caller("organizer", "alice"), pair.caller("service", "shop")
+    event = on_sale(organizer)
+    copied, copied_too = buy(shop, event, quantity=2).tickets
+    with closing(new_gate(pair, event.event_id)) as gate:
+        # A typed code is known by the copy alone: once it opens, the copy has arrived.
+        eventually(lambda: gate.scan(copied.code).verdict == scan_pb2.VERDICT_ADMITTED)
+
+        network.cut()
+        bought_since = buy(shop, event).tickets[0]
+        pair.stop("ticket_service", signal.SIGKILL)
+        tickets_server.release()
+
+        assert gate.scan(bought_since.code).denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
+        assert gate.scan(bought_since.token).verdict == scan_pb2.VERDICT_ADMITTED
+        assert gate.scan(bought_since.token).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
+        assert gate.scan(copied_too.token).verdict == scan_pb2.VERDICT_ADMITTED
+        assert gate.scan(copied.token).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
+
+
+def cancel(holder: Caller, ticket_id: str) -> ticket_service_pb2.CancelTicketResponse:
+    """Give a ticket back."""
+    return holder.ask(holder.tickets.CancelTicket, ticket_service_pb2.CancelTicketRequest(ticket_id=ticket_id))
+
+
+def test_a_cancellation_waits_for_the_gates_and_completes_by_itself(pair: Pair) -> None:
+    event = on_sale(pair.caller("organizer", "alice"))
+    ticket = buy(pair.caller("service", "shop"), event).tickets[0]
+    bob = pair.caller("user", "bob")
+    new_gate(pair, event.event_id).close()
+
+    pair.stop("scan_service", signal.SIGKILL)
+    answer = cancel(bob, ticket.ticket_id)
+    assert answer.cancellation.status == ticket_pb2.CANCELLATION_STATUS_PENDING
+    assert answer.ticket.status == ticket_pb2.TICKET_STATUS_ACTIVE
+    # Asked again, it is the same one.
+    assert cancel(bob, ticket.ticket_id).cancellation.cancellation_id == answer.cancellation.cancellation_id
+
+    pair.start("scan_service")
+    request = ticket_service_pb2.GetCancellationRequest(cancellation_id=answer.cancellation.cancellation_id)
+    eventually(
+        lambda: (
+            bob.ask(bob.tickets.GetCancellation, request).cancellation.status
+            == ticket_pb2.CANCELLATION_STATUS_REFUNDING
+        )
+    )
+    with closing(new_gate(pair, event.event_id)) as gate:
+        assert gate.scan(ticket.token).denial_reason == scan_pb2.DENIAL_REASON_REFUNDED
+        assert gate.scan(ticket.code).denial_reason == scan_pb2.DENIAL_REASON_REFUNDED
+
+
+def test_a_cancellation_that_a_crash_left_pending_completes_after_the_restart(pair: Pair) -> None:
+    event = on_sale(pair.caller("organizer", "alice"))
+    ticket = buy(pair.caller("service", "shop"), event).tickets[0]
+    new_gate(pair, event.event_id).close()
+    pair.stop("scan_service", signal.SIGKILL)
+    pending = cancel(pair.caller("user", "bob"), ticket.ticket_id).cancellation
+
+    pair.stop("ticket_service", signal.SIGKILL)
+    pair.start("ticket_service")
+    pair.start("scan_service")
+
+    bob = pair.caller("user", "bob")
+    request = ticket_service_pb2.GetCancellationRequest(cancellation_id=pending.cancellation_id)
+    eventually(
+        lambda: (
+            bob.ask(bob.tickets.GetCancellation, request).cancellation.status
+            == ticket_pb2.CANCELLATION_STATUS_REFUNDING
+        )
+    )
+
+
+def test_check_ins_made_while_the_ticket_service_was_away_are_told_when_it_is_back(pair: Pair) -> None:
+    event = on_sale(pair.caller("organizer", "alice"))
+    ticket = buy(pair.caller("service", "shop"), event).tickets[0]
+    with closing(new_gate(pair, event.event_id)) as gate:
+        pair.stop("ticket_service", signal.SIGKILL)
+        assert gate.scan(ticket.token).verdict == scan_pb2.VERDICT_ADMITTED
+        pair.start("ticket_service")
+        bob = pair.caller("user", "bob")
+        request = ticket_service_pb2.GetTicketRequest(ticket_id=ticket.ticket_id)
+        eventually(lambda: bob.ask(bob.tickets.GetTicket, request).ticket.status == ticket_pb2.TICKET_STATUS_USED)
