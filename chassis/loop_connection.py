@@ -39,12 +39,16 @@ class LoopConnection:
         url: where the database is.
         application_name: what PostgreSQL calls us.
         statements: by name, each as `(parameter types) AS statement`, prepared on every new connection.
+        settings: PostgreSQL's, of every new session.
     """
 
-    def __init__(self, url: URL, application_name: str, statements: Mapping[str, str]) -> None:
+    def __init__(
+        self, url: URL, application_name: str, statements: Mapping[str, str], settings: Mapping[str, str] | None = None
+    ) -> None:
         arguments = url.translate_connect_args(username="user", database="dbname") | url.query
         self._arguments: dict[str, Any] = {**arguments, **connect_arguments(application_name)}
-        self._prepare = "; ".join(f"PREPARE {name} {text}" for name, text in statements.items())
+        commands = [f"SET {name} = {value}" for name, value in (settings or {}).items()]
+        self._prepare = "; ".join([*commands, *(f"PREPARE {name} {text}" for name, text in statements.items())])
         self._connection: AsyncConnection | None = None
         self._answered: asyncio.Future[None] | None = None
         self._descriptor = -1
