@@ -1,6 +1,7 @@
 """What ops do by hand: grpcurl and buf curl, with nothing but reflection to know the services by."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -77,10 +78,7 @@ def test_buf_curl_lists_every_method(pair: Pair) -> None:
 def test_the_main_path_can_be_gone_by_hand(pair: Pair, tool: Callable[..., str]) -> None:
     def tickets(method: str, role: str, subject: str, **message: Any) -> dict[str, Any]:
         token = pair.issuer.token(role, subject)
-        answer: dict[str, Any] = json.loads(
-            tool(pair.address("TICKETS"), f"ticketing.tickets.v1.{method}", token, [message])
-        )
-        return answer
+        return documents(tool(pair.address("TICKETS"), f"ticketing.tickets.v1.{method}", token, [message]))[0]
 
     def scans(method: str, *messages: dict[str, Any]) -> list[dict[str, Any]]:
         token = pair.issuer.token("scanner", "door")
@@ -100,12 +98,12 @@ def test_the_main_path_can_be_gone_by_hand(pair: Pair, tool: Callable[..., str])
             "ticketPrice": {"currencyCode": "EUR"},
         },
     )["event"]
-    event_id = event["eventId"]
+    event_id = event["event_id"]
     assert tickets("EventService/PublishEvent", "organizer", "alice", eventId=event_id)["event"]["status"] == (
         "EVENT_STATUS_PUBLISHED"
     )
     assert tickets("EventService/GetEvent", "user", "bob", eventId=event_id)["event"]["name"] == "By hand"
-    assert [listed["eventId"] for listed in tickets("EventService/ListEvents", "user", "bob")["events"]] == [event_id]
+    assert [listed["event_id"] for listed in tickets("EventService/ListEvents", "user", "bob")["events"]] == [event_id]
     purchase = tickets(
         "PurchaseService/PurchaseTickets",
         "user",
@@ -114,7 +112,7 @@ def test_the_main_path_can_be_gone_by_hand(pair: Pair, tool: Callable[..., str])
         eventId=event_id,
         items=[{"ticketType": "TICKET_TYPE_STANDARD", "quantity": 2}],
     )["purchase"]
-    purchase_id = purchase["purchaseId"]
+    purchase_id = purchase["purchase_id"]
     assert (
         len(tickets("PurchaseService/GetPurchase", "user", "bob", purchaseId=purchase_id)["purchase"]["tickets"]) == 2
     )
@@ -122,8 +120,8 @@ def test_the_main_path_can_be_gone_by_hand(pair: Pair, tool: Callable[..., str])
     first, second = purchase["tickets"]
     assert tickets("TicketService/GetTicket", "user", "bob", code=first["code"])["ticket"]["token"] == first["token"]
     assert len(tickets("TicketService/ListTickets", "user", "bob")["tickets"]) == 2
-    drawn = tickets("TicketService/RenderTicket", "user", "bob", ticketId=first["ticketId"])
-    assert drawn["mediaType"] == "image/png"
+    drawn = tickets("TicketService/RenderTicket", "user", "bob", ticketId=first["ticket_id"])
+    assert drawn["media_type"] == "image/png"
 
     here = {"eventId": event_id, "location": "North 3"}
     new_gate(pair, event_id).close()
@@ -135,16 +133,16 @@ def test_the_main_path_can_be_gone_by_hand(pair: Pair, tool: Callable[..., str])
         {"scan": {"scanId": str(uuid.uuid4()), "code": first["token"]}},
         {"scan": {"scanId": str(uuid.uuid4()), "code": first["token"]}},
     )
-    assert opened["opened"]["eventName"] == "By hand"
+    assert opened["opened"]["event_name"] == "By hand"
     assert admitted["result"]["verdict"] == "VERDICT_ADMITTED"
-    assert denied["result"]["denialReason"] == "DENIAL_REASON_ALREADY_CHECKED_IN"
+    assert denied["result"]["denial_reason"] == "DENIAL_REASON_ALREADY_CHECKED_IN"
 
-    cancelled = tickets("TicketService/CancelTicket", "user", "bob", ticketId=second["ticketId"])["cancellation"]
+    cancelled = tickets("TicketService/CancelTicket", "user", "bob", ticketId=second["ticket_id"])["cancellation"]
     assert cancelled["status"] == "CANCELLATION_STATUS_DONE"
-    asked = {"cancellationId": cancelled["cancellationId"]}
+    asked = {"cancellationId": cancelled["cancellation_id"]}
     assert tickets("TicketService/GetCancellation", "user", "bob", **asked)["cancellation"] == cancelled
     (scanned,) = scans("ScanTicket", {"gate": here, "attempt": {"scanId": str(uuid.uuid4()), "code": second["code"]}})
-    assert scanned["scan"]["denialReason"] == "DENIAL_REASON_CANCELLED"
+    assert scanned["scan"]["denial_reason"] == "DENIAL_REASON_CANCELLED"
     (listed,) = scans("ListScans", {"eventId": event_id})
     assert len(listed["scans"]) == 3
 
@@ -155,6 +153,14 @@ def documents(text: str) -> list[dict[str, Any]]:
     text = text.strip()
     while text:
         document, end = decoder.raw_decode(text)
-        found.append(document)
+        found.append(in_snake_case(document))
         text = text[end:].strip()
     return found
+
+
+def in_snake_case(value: Any) -> Any:
+    """Spell the fields as the contract does: grpcurl and buf differ in this, and both may."""
+    if isinstance(value, dict):
+        spell = re.compile("[A-Z]")
+        return {spell.sub(lambda m: f"_{m.group().lower()}", key): in_snake_case(one) for key, one in value.items()}
+    return [in_snake_case(one) for one in value] if isinstance(value, list) else value
