@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc.aio
 import sqlalchemy as sa
-from conftest import CODE_SECRET, PEER_METADATA, PEER_SECRET, Issuer
+from conftest import CODE_SECRET, PEER_METADATA, PEER_SECRET, Issuer, execute
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from nacl.signing import SigningKey
@@ -82,6 +82,25 @@ class Copy:
     def rows(self, table: str) -> list[Mapping[str, Any]]:
         with self.engine.begin() as connection:
             return [dict(row) for row in connection.execute(sa.select(metadata.tables[table])).mappings()]
+
+    def cut_connections(self) -> None:
+        """End every session on the database but our own."""
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    def allow_connections(self, *, allowed: bool) -> None:
+        """Let nobody into the database, or everybody again."""
+        maintenance = self.url.set(database="postgres")
+        execute(maintenance, f'ALTER DATABASE "{self.url.database}" ALLOW_CONNECTIONS {allowed}')
+        if not allowed:
+            self.engine.dispose()
+            execute(
+                maintenance,
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.url.database}'",
+            )
 
     def event(self, **values: object) -> uuid.UUID:
         event_id = uuid.uuid4()
