@@ -21,12 +21,12 @@ def migrate(url: URL, scripts: Path) -> None:
     """
 
     def upgrade(connection: Connection) -> None:
+        # Otherwise Alembic names each of its own plugins as it is imported.
+        logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
         # 70 ms of imports that only a start needs.
         from alembic import command  # noqa: PLC0415
         from alembic.config import Config  # noqa: PLC0415
 
-        # Names each of its own plugins at every start.
-        logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
         config = Config()
         config.set_main_option("script_location", str(scripts).replace("%", "%%"))
         config.attributes["connection"] = connection

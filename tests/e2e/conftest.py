@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import CODE_SECRET, PEER_SECRET, Issuer
+from conftest import CODE_SECRET, PEER_SECRET, Issuer, NewDatabase
 from e2e.pair import NewPair, Pair
 from sqlalchemy.engine import URL
 
@@ -13,8 +13,8 @@ from dev.clients import free_ports
 
 
 @pytest.fixture
-def new_pair(issuer: Issuer, tmp_path: Path) -> Iterator[NewPair]:
-    """Make a pair of services on two databases; both are ended with the test."""
+def new_pair(issuer: Issuer, tmp_path: Path, new_database: NewDatabase) -> Iterator[NewPair]:
+    """Make a pair of services on two databases; both are ended with the test, before their databases are dropped."""
     with ExitStack() as stack:
         pairs = []
 

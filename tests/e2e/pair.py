@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import grpc
 import pytest
@@ -99,13 +100,14 @@ class Pair:
 
 
 NewPair = Callable[..., Pair]
+Answer = TypeVar("Answer")
 
 
-def eventually(check: Callable[[], object], seconds: float = 15) -> None:
-    """Ask until `check` gives something true; what it gave last is in the failure."""
+def eventually(ask: Callable[[], Answer], wanted: Answer, seconds: float = 30) -> None:
+    """Ask until the answer is the one that is wanted."""
     deadline = time.monotonic() + seconds
-    while not (got := check()):
-        assert time.monotonic() < deadline, f"still {got!r} after {seconds} s"
+    while (got := ask()) != wanted:
+        assert time.monotonic() < deadline, f"still {got!r} after {seconds} s, not {wanted!r}"
 
 
 def on_sale(organizer: Caller, **fields: object) -> event_pb2.Event:
@@ -114,7 +116,8 @@ def on_sale(organizer: Caller, **fields: object) -> event_pb2.Event:
     event = event_pb2.Event(
         name="Concert",
         event_type=event_pb2.EVENT_TYPE_OTHER,
-        start_time=at(now - timedelta(minutes=1)),
+        doors_open_time=at(now - timedelta(minutes=1)),
+        start_time=at(now + timedelta(hours=1)),
         end_time=at(now + timedelta(hours=3)),
         ticket_price=money_pb2.Money(currency_code="EUR", minor_units=2500),
         refund_policy=event_pb2.RefundPolicy(tiers=[event_pb2.RefundPolicy.Tier(days_before=0, percent=100)]),
