@@ -1,6 +1,7 @@
 import asyncio
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
@@ -286,6 +287,30 @@ async def test_an_event_whose_revocation_fails_holds_no_other_up(giving_back, da
     await giving_back.sweep()
     assert (await row(database, cancellations, ticket_id=ticket_id)).status == "REFUNDING"
     assert (await row(database, cancellations, ticket_id=poisoned)).status == "PENDING"
+
+
+async def test_a_sweep_passes_by_what_another_process_is_looking_at(giving_back, database, clock, scans):
+    _, [theirs] = await sold(database, clock)
+    _, [ours] = await sold(database, clock)
+    scans.fails_with = grpc.StatusCode.UNAVAILABLE
+    for ticket_id in (theirs, ours):
+        await giving_back.cancel(ALICE, ticket_id, "")
+    scans.fails_with = None
+    clock.advance(HEAD_START)
+    is_locked, may_end = threading.Event(), threading.Event()
+    lock = sa.select(cancellations).where(cancellations.c.ticket_id == theirs).with_for_update()
+
+    def look(connection: Connection) -> None:
+        connection.execute(lock)
+        is_locked.set()
+        may_end.wait(20)
+
+    looking = asyncio.ensure_future(database.run(look))
+    await asyncio.to_thread(is_locked.wait, 20)
+    await giving_back.sweep()
+    assert (await row(database, cancellations, ticket_id=ours)).status == "REFUNDING"
+    may_end.set()
+    await looking
 
 
 async def test_tries_come_further_apart_up_to_half_a_minute(giving_back, database, clock, scans):

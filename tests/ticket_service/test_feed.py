@@ -183,6 +183,28 @@ async def test_a_watcher_that_does_not_read_holds_no_other_up(the_feed, database
         assert (len(page.tickets), page.revision) == (3, 4)
 
 
+async def test_what_commits_while_a_watcher_takes_its_first_look_is_not_skipped(
+    the_feed, database, clock, epoch, monkeypatch
+):
+    event = await new_event(database, clock)
+    look = the_feed._look  # noqa: SLF001 - the moment between two steps can be met no other way
+    async with aclosing(the_feed.watch({}, "")) as first:
+        await take(first, 1)
+
+        async def look_then_sell(named: object) -> dict[UUID, int]:
+            heads = await look(named)
+            if isinstance(named, list):
+                # The poller has seen the sale, and told all watchers there are, before this look is acted upon.
+                await database.run(lambda connection: sell(connection, event, 1))
+                await take(first, 1)
+            return heads
+
+        monkeypatch.setattr(the_feed, "_look", look_then_sell)
+        async with aclosing(the_feed.watch({event.event_id: 1}, epoch)) as second:
+            [page] = await take(second, 1)
+    assert page.revision == 2
+
+
 async def test_many_events_are_all_sent_once(the_feed, database, clock):
     made = {(await new_event(database, clock)).event_id for _ in range(40)}
     async with aclosing(the_feed.watch({}, "")) as pages:

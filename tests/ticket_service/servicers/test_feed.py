@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from datetime import UTC, timedelta
 from uuid import UUID
 
@@ -188,18 +189,33 @@ async def test_check_ins_that_cannot_be_are_told_each_time(stub, database, clock
     assert (await row(database, given_back)).check_in_time is None
 
 
-async def test_reports_that_cross_each_other_do_not_deadlock(stub, database, clock):
-    event, ticket_ids = await sold(database, clock, 200)
-    other, others = await sold(database, clock, 200)
-    reports = [check_in(event, ticket_id, 1, clock()) for ticket_id in ticket_ids]
-    reports += [check_in(other, ticket_id, 1, clock()) for ticket_id in others]
-    await asyncio.gather(
-        *(
-            stub.ReportCheckIns(pb.ReportCheckInsRequest(check_ins=order), metadata=PEER_METADATA)
-            for order in (reports, reports[::-1]) * 4
-        )
+async def test_reported_tickets_are_locked_in_the_order_of_their_ids(stub, database, clock):
+    event, [first, *others] = await sold(database, clock, 50)
+    # Rewritten, the first lies behind the others: whoever locks them as they lie comes to it last.
+    move = sa.update(tickets).where(tickets.c.ticket_id == first).values(update_time=clock())
+    await database.run(lambda connection: connection.execute(move))
+    lock = sa.select(tickets.c.ticket_id).with_for_update(nowait=True)
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    is_locked, may_go_on = threading.Event(), threading.Event()
+
+    def lock_in_order(connection: Connection) -> None:
+        connection.execute(lock.where(tickets.c.ticket_id == first))
+        is_locked.set()
+        may_go_on.wait(20)
+        connection.execute(lock.where(tickets.c.ticket_id.in_(others)))
+
+    locking = asyncio.ensure_future(database.run(lock_in_order))
+    await asyncio.to_thread(is_locked.wait, 20)
+    reports = [check_in(event, ticket_id, 1, clock()) for ticket_id in (*others, first)]
+    reporting = asyncio.ensure_future(
+        stub.ReportCheckIns(pb.ReportCheckInsRequest(check_ins=reports), metadata=PEER_METADATA)
     )
-    assert (await row(database, ticket_ids[0])).check_in_time == clock()
+    async with asyncio.timeout(4):
+        while not await database.run(lambda connection: connection.execute(waiting).scalar_one()):  # noqa: ASYNC110 - what waits is in PostgreSQL
+            await asyncio.sleep(0.01)
+    may_go_on.set()
+    await locking
+    assert not (await reporting).conflicts
 
 
 async def test_an_empty_report_is_no_fault(stub):
