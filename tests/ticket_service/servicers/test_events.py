@@ -5,6 +5,9 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from shop import STANDARD, VIP, Refusal, Shop, at, event, money, new_id, refusal
 
+from chassis.paging import page_token
+from ticket_service.catalog import EventQuery
+from ticket_service.domain.events import EventStatus
 from ticketing.tickets.v1 import event_pb2, event_service_pb2
 
 
@@ -311,6 +314,11 @@ async def test_a_page_token_is_good_for_its_own_list_alone(shop):
         refused = await refusal(listing(shop, page_token=token, **query))
         assert refused.fields == {"page_size" if "page_size" in query else "page_token"}
     assert (await refusal(listing(shop, Shop.BACKEND, page_token=token))).fields == {"page_token"}
+
+
+async def test_a_page_token_of_our_form_that_holds_no_position_is_refused(shop):
+    forged = page_token(["yesterday", "x"], ["alice", EventQuery(EventStatus.PUBLISHED, None, None)])
+    assert (await refusal(listing(shop, page_token=forged))).fields == {"page_token"}
 
 
 async def test_a_listing_with_unknown_enums_and_times_names_them(shop):
