@@ -41,8 +41,6 @@ def find_purchases(connection: Connection, conditions: Sequence[Condition], limi
     return [_purchase(row) for row in connection.execute(query)]
 
 
-
-
 def _purchase(row: Row[Any]) -> Purchase:
     return Purchase(
         **row._asdict()
