@@ -15,6 +15,7 @@ from chassis.database import Database
 from chassis.loop_connection import LoopConnection
 from chassis.peer import Peer
 from chassis.server import Server
+from scan_service.adapters.tickets import TicketService
 from scan_service.admission import Admissions
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
@@ -106,8 +107,9 @@ class App:
         self._running.push_async_callback(peer.close)
         connection = LoopConnection(self._url, f"{NAME} lead", {})
         self._running.callback(connection.close)
-        key_copy = KeyCopy(database, peer, keys)
-        replica, reports = Replica(database, peer, key_copy, self._clock), Reports(database, peer)
+        tickets = TicketService(peer)
+        key_copy = KeyCopy(database, tickets, keys)
+        replica, reports = Replica(database, tickets, key_copy, self._clock), Reports(database, tickets)
         duties = (
             partial(keep_on, "copy of the tickets", replica.follow),
             partial(keep_on, "reports of check-ins", reports.report),

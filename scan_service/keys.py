@@ -35,9 +35,9 @@ class Keys:
 
     async def look_for(self, key_ids: Iterable[int]) -> None:
         """Read the keys again if one of these is not known; never waits for the ticket service."""
-        if self._keys.keys() >= (missing := set(key_ids)):
+        missing = set(key_ids) - self._keys.keys()
+        if not missing or (self._loaded is not None and self._clock() - self._loaded < INTERVAL):
             return
-        if self._loaded is None or self._clock() - self._loaded >= INTERVAL:
-            await self.load()
-        if not self._keys.keys() >= missing:
+        await self.load()
+        if missing - self._keys.keys():
             self.wanted.set()

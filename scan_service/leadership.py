@@ -8,8 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NoReturn
 
-import grpc.aio
-
 from chassis.backoff import backoff_seconds
 from chassis.failures import Failure
 from chassis.loop_connection import LoopConnection
@@ -75,9 +73,9 @@ async def keep_on(name: str, duty: Duty) -> NoReturn:
         try:
             await duty()
             failures = 0
-        except (grpc.aio.AioRpcError, Failure) as error:
+        except Failure as failure:
             # Once, and not at every try of a long outage.
             level = logging.DEBUG if failures else logging.WARNING
-            log.log(level, "a duty waits", extra={"duty": name, "cause": str(error)})
+            log.log(level, "a duty waits", extra={"duty": name, "cause": failure.message})
             failures += 1
         await asyncio.sleep(backoff_seconds(failures, first=FIRST_SECONDS, longest=LONGEST_SECONDS))

@@ -83,6 +83,11 @@ class Copy:
         with self.engine.begin() as connection:
             return [dict(row) for row in connection.execute(sa.select(metadata.tables[table])).mappings()]
 
+    def value(self, query: str) -> Any:
+        """Run a query and return the first value of its first row."""
+        with self.engine.begin() as connection:
+            return connection.exec_driver_sql(query).scalar()
+
     def cut_connections(self) -> None:
         """End every session on the database but our own."""
         with self.engine.begin() as connection:

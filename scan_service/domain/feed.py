@@ -1,9 +1,11 @@
-"""What the ticket service's feed tells."""
+"""What the ticket service's feed tells, and what it is told."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
-from scan_service.domain.tickets import Event, Ticket
+from scan_service.domain.tickets import Event, Ticket, TicketStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,25 @@ class Position:
     epoch: str
     # By event.
     revisions: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckIn:
+    """What check-in of a ticket stands, as the ticket service is told."""
+
+    event_id: UUID
+    ticket_id: UUID
+    # None: none stands any more.
+    check_in_time: datetime | None
+    # Grows with each change.
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A check-in that cannot be, as the ticket service sees it."""
+
+    event_id: UUID
+    ticket_id: UUID
+    # None: it knows no such ticket.
+    status: TicketStatus | None

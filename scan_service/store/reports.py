@@ -1,28 +1,14 @@
 """The statements of the reports of check-ins."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from scan_service.domain.feed import CheckIn
 from scan_service.store.arrays import array
 from scan_service.store.tables import tickets
-
-
-@dataclass(frozen=True, slots=True)
-class CheckIn:
-    """What check-in of a ticket stands."""
-
-    event_id: UUID
-    ticket_id: UUID
-    # None: none stands any more.
-    check_in_time: datetime | None
-    sequence: int
-
 
 # Locked in the order of their ids first, as every batch does.
 _MARK: Final = sa.text("""

@@ -1,0 +1,70 @@
+"""The ticket service, as this service calls it: its feed, its keys, and where check-ins are reported."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from typing import Any, Final, TypeVar
+
+import grpc.aio
+
+from chassis.failures import dependency_unavailable
+from chassis.peer import CALL_SECONDS, Peer
+from scan_service.convert.feed import check_in_message, conflict_of, key_rows, page_of
+from scan_service.domain.feed import CheckIn, Conflict, Page, Position
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
+from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
+
+# A feed that has been silent for so long has told everything: it tells news at once.
+SILENCE_SECONDS: Final = 1.0
+
+T = TypeVar("T")
+
+
+class TicketService:
+    """Calls the ticket service; where it does not answer, everything here raises DEPENDENCY_UNAVAILABLE."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._stub = TicketFeedServiceStub(peer.channel)
+
+    async def signing_keys(self) -> list[dict[str, Any]]:
+        """Return the public keys as rows of signing_keys."""
+        request = pb.GetSigningKeysRequest()
+        call = self._stub.GetSigningKeys(request, timeout=CALL_SECONDS, metadata=self._peer.metadata())
+        return key_rows(await _answer(call))
+
+    async def report(self, check_ins: Sequence[CheckIn]) -> list[Conflict]:
+        """Report check-ins; return those that cannot be."""
+        request = pb.ReportCheckInsRequest(check_ins=[check_in_message(check_in) for check_in in check_ins])
+        call = self._stub.ReportCheckIns(request, timeout=CALL_SECONDS, metadata=self._peer.metadata())
+        return [conflict_of(conflict) for conflict in (await _answer(call)).conflicts]
+
+    async def watch(self, position: Position) -> AsyncGenerator[Page | None, None]:
+        """Yield what changed after `position`, page by page, and None whenever the feed is silent; end with it."""
+        request = pb.WatchTicketsRequest(after_revisions=position.revisions, epoch=position.epoch)
+        # Without a deadline: it is to last. The channel's pings notice a peer that is gone.
+        call = self._stub.WatchTickets(request, metadata=self._peer.metadata())
+        reading: asyncio.Future[object] | None = None
+        try:
+            while True:
+                # Kept over a silence: to give up a read is to give up the call.
+                reading = reading or asyncio.ensure_future(_answer(call.read()))
+                done, _ = await asyncio.wait({reading}, timeout=SILENCE_SECONDS)
+                if not done:
+                    yield None
+                    continue
+                message, reading = reading.result(), None
+                if not isinstance(message, pb.WatchTicketsResponse):
+                    return
+                yield page_of(message)
+        finally:
+            call.cancel()
+            if reading is not None:
+                reading.cancel()
+                await asyncio.wait({reading})
+
+
+async def _answer(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise dependency_unavailable("ticket service") from error
