@@ -1,0 +1,73 @@
+"""docs/operations.md against the code: what can be set is listed there, and nothing else is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from chassis.service import ServiceSettings
+from chassis.settings import Environment
+from scan_service.settings import read_settings as read_scan_settings
+from ticket_service.settings import read_settings as read_ticket_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+class Listening(dict[str, str]):
+    """An environment that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    def get(self, key: str, default: object = None) -> str:  # type: ignore[override]  # an environment holds texts
+        self.asked.add(key)
+        return ""
+
+
+def documented() -> dict[str, str]:
+    """Every variable of the tables, with its default."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    return dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", text, re.MULTILINE))
+
+
+def asked() -> set[str]:
+    environment = Listening()
+    read_ticket_settings(Environment(environment))
+    read_scan_settings(Environment(environment))
+    return environment.asked
+
+
+def test_every_setting_is_documented_and_nothing_else() -> None:
+    assert set(documented()) == asked()
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting"),
+    [
+        ("TICKETS_PORT", lambda tickets, scans: tickets.service.listen.port),
+        ("SCANS_PORT", lambda tickets, scans: scans.service.listen.port),
+        ("TICKETS_METRICS_PORT", lambda tickets, scans: tickets.service.metrics_port),
+        ("SCANS_METRICS_PORT", lambda tickets, scans: scans.service.metrics_port),
+        ("TICKETING_MAX_CALLS", lambda tickets, scans: tickets.service.max_calls),
+        ("TICKETING_DRAIN_SECONDS", lambda tickets, scans: int(tickets.service.listen.drain_seconds)),
+        ("TICKETING_HOST", lambda tickets, scans: tickets.service.listen.host),
+        ("TICKETING_ISSUER", lambda tickets, scans: tickets.service.issuer),
+        ("TICKETING_AUDIENCE", lambda tickets, scans: tickets.service.audience),
+        ("TICKETS_SCANS_ADDRESS", lambda tickets, scans: tickets.scans_address),
+        ("SCANS_TICKETS_ADDRESS", lambda tickets, scans: scans.tickets_address),
+        ("TICKETS_MAX_PER_PURCHASE", lambda tickets, scans: tickets.max_per_purchase),
+        ("SCANS_MAX_OUTSTANDING", lambda tickets, scans: scans.max_outstanding_scans),
+        ("SCANS_MAX_WAITING", lambda tickets, scans: scans.max_waiting_scans),
+    ],
+)
+def test_a_default_is_the_one_that_is_documented(variable: str, setting: object) -> None:
+    tickets, scans = read_ticket_settings(Environment({})), read_scan_settings(Environment({}))
+    assert documented()[variable] == f"`{setting(tickets, scans)}`"  # type: ignore[operator]  # a function of both
+
+
+def test_settings_that_both_services_share_are_read_alike() -> None:
+    tickets, scans = read_ticket_settings(Environment({})).service, read_scan_settings(Environment({})).service
+    own = {"listen", "metrics_port"}
+    for name in ServiceSettings.__dataclass_fields__.keys() - own:
+        assert getattr(tickets, name) == getattr(scans, name)
