@@ -107,6 +107,7 @@ class Stream:
         self._outgoing = deque[Outgoing]()
         self._outstanding = 0
         self._draining = False
+        self._told_to_reconnect = False
         # Set when there is something to look at: an answer, or that there will be none any more.
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._read(messages), name="stream reader")
@@ -115,13 +116,14 @@ class Stream:
     async def next(self) -> pb.StreamScansResponse | None:
         """Return the next message to the device; None at the end."""
         while not self._outgoing:
-            if self._reading.done():
-                # How reading ended is how the stream ends, once everything before is answered.
-                return None if self._reading.cancelled() else self._reading.result()
-            if self._draining:
+            if self._draining and not self._told_to_reconnect:
+                self._told_to_reconnect = True
                 self._reading.cancel()
                 await asyncio.wait([self._reading])
                 return reconnect_message(RECONNECT_WITHIN)
+            if self._reading.done():
+                # How reading ended is how the stream ends, once everything before is answered.
+                return None if self._reading.cancelled() else self._reading.result()
             self._news.clear()
             await self._news.wait()
         response = await self._message(self._outgoing[0])

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from gates import Device, reason_of
+from gates import Device, reason_of, until
 
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -166,6 +166,26 @@ async def test_draining_asks_devices_to_connect_again_and_ends_their_streams(cop
     stopping = asyncio.create_task(service.app.stop())
     assert (await device.receive()).reconnect.within.seconds == 2
     assert await device.receive() is grpc.aio.EOF
+    await stopping
+
+
+async def test_draining_answers_what_was_taken_before_it_asks_to_connect_again(copy, service):
+    event_id = copy.event()
+    device = Device(service)
+    await device.open(event_id)
+    with copy.engine.begin() as connection:
+        # While the event's row is held, no scan is answered.
+        connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
+        await device.ask("nothing")
+        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        stopping = asyncio.create_task(service.app.stop())
+        for _ in range(5):
+            await device.ask("too late, or just in time")
+    kinds = []
+    while (message := await device.receive()) is not grpc.aio.EOF:
+        kinds.append(message.WhichOneof("message"))
+    assert kinds[0] == "result"
+    assert kinds.index("reconnect") == len(kinds) - 1
     await stopping
 
 
