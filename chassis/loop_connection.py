@@ -29,6 +29,15 @@ LOST_RACE: Final = frozenset({"40001", "40P01", "23505"})
 # Longer than PostgreSQL's own statement_timeout: this one is for a server that does not answer at all.
 TRIP_SECONDS: Final = 15.0
 
+# A plan made while a table was small, and kept, would read all of it later: 18 ms for 16 of 50,000 rows instead of 0.2.
+# And planning anew for every batch takes 3 ms.
+PLANNER: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # the stubs leave it untyped
 
 
@@ -38,16 +47,14 @@ class LoopConnection:
     Args:
         url: where the database is.
         application_name: what PostgreSQL calls us.
-        statements: by name, each as `(parameter types) AS statement`, prepared on every new connection.
-        settings: PostgreSQL's, of every new session.
+        statements: by name, each as `(parameter types) AS statement`, prepared on every new connection. They are to
+            look up a few rows by their keys, for they are planned for that alone.
     """
 
-    def __init__(
-        self, url: URL, application_name: str, statements: Mapping[str, str], settings: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, url: URL, application_name: str, statements: Mapping[str, str]) -> None:
         arguments = url.translate_connect_args(username="user", database="dbname") | url.query
         self._arguments: dict[str, Any] = {**arguments, **connect_arguments(application_name)}
-        commands = [f"SET {name} = {value}" for name, value in (settings or {}).items()]
+        commands = [f"SET {name} = {value}" for name, value in PLANNER.items()]
         self._prepare = "; ".join([*commands, *(f"PREPARE {name} {text}" for name, text in statements.items())])
         self._connection: AsyncConnection | None = None
         self._answered: asyncio.Future[None] | None = None

@@ -31,7 +31,7 @@ from scan_service.revocations import Revocations
 from scan_service.servicers.revocations import RevocationsServicer
 from scan_service.servicers.scans import ScansServicer, UseCases
 from scan_service.settings import Settings
-from scan_service.store.admission import PLANNER, STATEMENTS
+from scan_service.store.admission import STATEMENTS
 from scan_service.stream import Rules, Streams
 from scan_service.validation import Validation
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
@@ -93,7 +93,7 @@ class App:
         await self._running.aclose()
 
     def _batcher(self, keys: Keys, codes: Codes) -> Batcher[Attempt, Scan]:
-        connection = LoopConnection(self._url, NAME, STATEMENTS, PLANNER)
+        connection = LoopConnection(self._url, NAME, STATEMENTS)
         self._running.callback(connection.close)
         process = Admissions(connection, keys, codes, self._clock).process
         waiting = self._settings.max_waiting_scans

@@ -28,7 +28,7 @@ from ticket_service.servicers.feed import FeedServicer
 from ticket_service.servicers.purchases import PurchaseServicer
 from ticket_service.servicers.tickets import TicketServicer
 from ticket_service.settings import Settings
-from ticket_service.store.sales import PLANNER, STATEMENTS
+from ticket_service.store.sales import STATEMENTS
 from ticket_service.sweeper import Sweeper
 from ticket_service.tickets import Tickets
 from ticketing.tickets.v1 import (
@@ -90,7 +90,7 @@ class App:
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
 
     def _purchase_service(self, database: Database, feed: Feed, messages: TicketMessages) -> dict[str, Register]:
-        connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS, PLANNER)
+        connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS)
         terms = SaleTerms(messages.codes, messages.keys, self._settings.max_per_purchase)
         sales = Sales(connection, terms, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
+from chassis.arrays import array
 from scan_service.domain.feed import Page, Position
 from scan_service.domain.tickets import Event, Ticket
-from scan_service.store.arrays import array
 from scan_service.store.tables import events, feed, feed_cursors
 
 # Rows in the order of their ids, as every batch locks them.

@@ -6,8 +6,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from chassis.arrays import array
 from scan_service.domain.feed import CheckIn
-from scan_service.store.arrays import array
 from scan_service.store.tables import tickets
 
 # Locked in the order of their ids first, as every batch does.

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
+from chassis.arrays import array
 from scan_service.domain.revocations import Outcome, Revocation
 from scan_service.domain.tickets import EventStatus, Ticket
-from scan_service.store.arrays import array
 from scan_service.store.rows import TICKET_COLUMNS, ticket_of
 from scan_service.store.tables import events, revocations, tickets
 

@@ -214,3 +214,10 @@ async def test_cancelled_work_leaves_no_transaction_open(connection: LoopConnect
 async def test_a_trip_needs_a_connection(connection: LoopConnection) -> None:
     with pytest.raises(psycopg2.InterfaceError, match="closed"):
         await connection.trip("SELECT 1")
+
+
+async def test_prepared_statements_are_planned_for_look_ups_by_key(connection: LoopConnection) -> None:
+    async def shown(connection: LoopConnection) -> dict[str, str]:
+        return {name: (await connection.trip(f"SHOW {name}"))[0][0] for name in module.PLANNER}
+
+    assert await connection.transact(shown) == module.PLANNER

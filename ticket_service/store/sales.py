@@ -98,16 +98,6 @@ _EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)})
 STATEMENTS: Final = {"lock_events": _LOCK, "read_sales": _READ, "write_sales": _WRITE}
 
 
-# Every statement looks up a few rows by their keys. A plan made while a table was small, and kept, would go through all
-# of it later.
-PLANNER: Final = {
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Digests:
     """What the database holds of a ticket's code and token."""

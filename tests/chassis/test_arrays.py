@@ -1,0 +1,47 @@
+from collections.abc import Iterator
+from uuid import UUID
+
+import psycopg2
+import psycopg2.extras
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, spelled small by its library
+from sqlalchemy.engine import URL
+
+from chassis.arrays import array, ids
+
+# What PostgreSQL can hold: no NUL, no lone surrogate.
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+STORED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@pytest.fixture
+def connection(url: URL) -> Iterator[Connection]:
+    connection = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    yield connection
+    connection.close()
+
+
+def read_back(connection: Connection, literal: str, kind: str) -> list[object]:
+    psycopg2.extras.register_uuid(conn_or_curs=connection)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT value FROM unnest(%s::{kind}[]) WITH ORDINALITY AS t (value, n) ORDER BY n", [literal])
+        return [value for (value,) in cursor.fetchall()]
+
+
+@STORED
+@given(st.lists(st.none() | TEXTS | st.sampled_from(["NULL", "{}", '"', "\\", 'a","b', ""]), max_size=8))
+def test_texts_arrive_as_they_were(connection: Connection, values: list[str | None]) -> None:
+    assert read_back(connection, array(values), "text") == values
+
+
+@STORED
+@given(st.lists(st.none() | st.uuids(), max_size=8))
+def test_ids_arrive_as_they_were(connection: Connection, values: list[UUID | None]) -> None:
+    assert read_back(connection, ids(values), "uuid") == values
+
+
+def test_other_types_arrive_by_their_text(connection: Connection) -> None:
+    assert read_back(connection, array([1, None, -5]), "bigint") == [1, None, -5]
+    assert read_back(connection, array([True, False]), "boolean") == [True, False]
