@@ -14,13 +14,16 @@ import sqlalchemy.exc
 from prometheus_client import start_http_server
 from sqlalchemy.engine import URL
 
-from chassis.authentication import read_key_set
+from chassis.authentication import Authenticator, Expected, KeySet, read_key_set
+from chassis.calls import CallInterceptor, Limit, Policy
+from chassis.clock import Clock
 from chassis.database import database_url
 from chassis.logs import configure_logs
 from chassis.migrations import migrate
 from chassis.postgres import EmbeddedPostgresError, Lease
 from chassis.server import Listen, stop_signal
 from chassis.settings import Environment, SettingsError
+from chassis.statuses import Catalogue
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,13 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
         max_calls=environment.number("TICKETING_MAX_CALLS", 512, least=1, most=100_000),
         log_level=environment.choice("TICKETING_LOG_LEVEL", "INFO", LOG_LEVELS),
     )
+
+
+def call_interceptor(settings: ServiceSettings, policy: Policy, catalogue: Catalogue, clock: Clock) -> CallInterceptor:
+    """Make what stands around every call of a service."""
+    expected = Expected(settings.issuer, settings.audience, settings.roles_claim)
+    authenticator = Authenticator(KeySet(settings.jwks_file, clock), expected, settings.peer_secret, clock)
+    return CallInterceptor(authenticator, policy, catalogue, Limit(settings.max_calls))
 
 
 class App(Protocol):

@@ -7,14 +7,13 @@ from typing import Final, NoReturn
 
 from sqlalchemy.engine import URL
 
-from chassis.authentication import Authenticator, Expected, KeySet
 from chassis.batcher import Batcher
-from chassis.calls import CallInterceptor, Limit
 from chassis.clock import Clock, system_clock
 from chassis.database import Database
 from chassis.loop_connection import LoopConnection
 from chassis.peer import Peer
 from chassis.server import Server
+from chassis.service import call_interceptor
 from scan_service.adapters.tickets import TicketService
 from scan_service.admission import Admissions
 from scan_service.domain.codes import Codes
@@ -77,7 +76,7 @@ class App:
         devices = DeviceServiceServicer()  # type: ignore[abstract]  # as said
         server = Server(
             self._settings.service.listen,
-            self._interceptor(),
+            call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock),
             {
                 "ticketing.scans.v1.ScanService": partial(add_ScanServiceServicer_to_server, scans),
                 "ticketing.scans.v1.RevocationService": partial(add_RevocationServiceServicer_to_server, revocations),
@@ -116,16 +115,6 @@ class App:
         )
         for work in (keep_on("copy of the keys", key_copy.refresh), lead(connection, duties)):
             self._running.push_async_callback(_end, asyncio.create_task(work))
-
-    def _interceptor(self) -> CallInterceptor:
-        service = self._settings.service
-        authenticator = Authenticator(
-            KeySet(service.jwks_file, self._clock),
-            Expected(service.issuer, service.audience, service.roles_claim),
-            service.peer_secret,
-            self._clock,
-        )
-        return CallInterceptor(authenticator, POLICY, CATALOGUE, Limit(service.max_calls))
 
 
 async def _end(task: "asyncio.Task[NoReturn]") -> None:

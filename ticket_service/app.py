@@ -5,13 +5,12 @@ from functools import partial
 
 from sqlalchemy.engine import URL
 
-from chassis.authentication import Authenticator, Expected, KeySet
-from chassis.calls import CallInterceptor, Limit
 from chassis.clock import Clock, system_clock
 from chassis.database import Database
 from chassis.loop_connection import LoopConnection
 from chassis.peer import Peer
 from chassis.server import Register, Server
+from chassis.service import call_interceptor
 from ticket_service.adapters.scans import RemoteScans
 from ticket_service.cancellations import Cancellations
 from ticket_service.catalog import Catalog
@@ -74,7 +73,11 @@ class App:
             **self._ticket_service(database, feed, messages),
             **self._feed_service(database, feed),
         }
-        server = Server(self._settings.service.listen, self._interceptor(), services)
+        server = Server(
+            self._settings.service.listen,
+            call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock),
+            services,
+        )
         port = await server.start()
         self._opened.push_async_callback(server.drain, feed.drain)
         return port
@@ -113,13 +116,3 @@ class App:
         servicer = FeedServicer(database, feed, self._clock)
         register = ticket_feed_service_pb2_grpc.add_TicketFeedServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketFeedService": partial(register, servicer)}
-
-    def _interceptor(self) -> CallInterceptor:
-        settings = self._settings.service
-        authenticator = Authenticator(
-            KeySet(settings.jwks_file, self._clock),
-            Expected(settings.issuer, settings.audience, settings.roles_claim),
-            settings.peer_secret,
-            self._clock,
-        )
-        return CallInterceptor(authenticator, POLICY, CATALOGUE, Limit(settings.max_calls))

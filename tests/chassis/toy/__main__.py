@@ -8,11 +8,9 @@ from pathlib import Path
 import psycopg2
 from sqlalchemy.engine import URL
 
-from chassis.authentication import Authenticator, Expected, KeySet
-from chassis.calls import CallInterceptor, Limit
 from chassis.clock import system_clock
 from chassis.server import Server
-from chassis.service import Parts, ServiceSettings, main, read_service_settings
+from chassis.service import Parts, ServiceSettings, call_interceptor, main, read_service_settings
 from chassis.statuses import Catalogue
 
 
@@ -23,9 +21,7 @@ class Settings:
 
 class App:
     def __init__(self, settings: Settings, url: URL) -> None:
-        keys = KeySet(settings.service.jwks_file, system_clock)
-        authenticator = Authenticator(keys, Expected("toy", "toy"), settings.service.peer_secret, system_clock)
-        interceptor = CallInterceptor(authenticator, {}, Catalogue("toy", {}), Limit(1))
+        interceptor = call_interceptor(settings.service, {}, Catalogue("toy", {}), system_clock)
         self._server = Server(settings.service.listen, interceptor, {})
         self._url = url
 
