@@ -48,11 +48,13 @@ class TicketService(TicketFeedServiceServicer):
         self.keys: list[feed_pb.SigningKey] = []
         self.pages: asyncio.Queue[feed_pb.WatchTicketsResponse | None] = asyncio.Queue()
         self.watched: list[feed_pb.WatchTicketsRequest] = []
+        self.keys_asked = 0
         self.reported: list[feed_pb.CheckIn] = []
         self.conflicts: list[feed_pb.CheckInConflict] = []
         self.metadata: dict[str, str] = {}
 
     async def GetSigningKeys(self, request, context):  # noqa: N802
+        self.keys_asked += 1
         return feed_pb.GetSigningKeysResponse(keys=self.keys)
 
     async def WatchTickets(self, request, context):  # noqa: N802
