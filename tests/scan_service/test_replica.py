@@ -141,8 +141,8 @@ async def test_a_key_that_nobody_knew_is_fetched_in_the_background(copy, paired,
     event_id = copy.event()
     shown = copy.unknown(event_id)
     shown = replace(shown, token=token_of(copy.key, event_id, shown.ticket_id, key_id=2))
-    # What is fetched at the start is on its way, without the key.
-    await until(lambda: tickets[0].keys_asked)
+    # What is fetched at the start, and once the feed is open, is on its way without the key.
+    await until(lambda: tickets[0].keys_asked == 2)
     tickets[0].keys = [pb.SigningKey(key_id=2, public_key=bytes(copy.key.verify_key), activate_time=time(NOW - DAY))]
     first = await paired.scan(event_id, shown.token)
     assert first.denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
