@@ -4,6 +4,7 @@
 the main branch, or, on it, with the commit before, so that a break shows whether or not it is committed yet.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PROTOS = ROOT / "protos"
+BIN = Path(sys.executable).parent
 
 
 def generate(target: Path) -> None:
@@ -18,8 +20,11 @@ def generate(target: Path) -> None:
     sources = sorted(str(path) for path in PROTOS.rglob("*.proto"))
     services = [source for source in sources if source.endswith("_service.proto")]
     protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}"]
-    subprocess.run([*protoc, f"--python_out={target}", f"--mypy_out=quiet:{target}", *sources], check=True)
-    subprocess.run([*protoc, f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet:{target}", *services], check=True)
+    # protoc looks its plugins up by PATH; they stand beside our interpreter, whether the environment is activated or not.
+    variables = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
+    for outputs, files in (("python_out mypy_out", sources), ("grpc_python_out mypy_grpc_out", services)):
+        options = [f"--{output}={'quiet:' if 'mypy' in output else ''}{target}" for output in outputs.split()]
+        subprocess.run([*protoc, *options, *files], env=variables, check=True)
 
 
 def stubs(root: Path) -> dict[str, Path]:
@@ -69,7 +74,7 @@ def breaking() -> int:
     if against is None:
         print("no history to compare the contract with")
         return 0
-    buf = [str(Path(sys.executable).parent / "buf"), "breaking", "--against", f".git#ref={against}"]
+    buf = [str(BIN / "buf"), "breaking", "--against", f".git#ref={against}"]
     return subprocess.run(buf, cwd=ROOT, check=False).returncode
 
 

@@ -11,7 +11,7 @@ from dev.keys import development_keys
 def main() -> None:
     """Print one token."""
     parser = argparse.ArgumentParser(prog="python -m dev.token", description="Print a development access token.")
-    parser.add_argument("role", choices=sorted(CLAIMABLE))
+    parser.add_argument("role", choices=sorted(role.value for role in CLAIMABLE))
     parser.add_argument("subject", help="whose it is, such as alice")
     arguments = parser.parse_args()
     keys = development_keys(Path(os.environ.get("TICKETING_DATA_DIR") or ".data"))
