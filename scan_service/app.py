@@ -16,6 +16,7 @@ from chassis.server import Server
 from chassis.service import call_interceptor
 from scan_service.adapters.tickets import TicketService
 from scan_service.admission import Admissions
+from scan_service.annulments import Annulments
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
 from scan_service.errors import CATALOGUE
@@ -68,11 +69,14 @@ class App:
         codes = Codes(self._settings.code_secret)
         self._follow(database, keys)
         batcher = self._batcher(keys, codes)
-        streams = Streams(Rules(database, batcher, codes, self._clock, self._settings.max_outstanding_scans))
+        annulments = Annulments(database, self._clock)
+        rules = Rules(database, batcher, annulments, codes, self._clock, self._settings.max_outstanding_scans)
+        streams = Streams(rules)
         revocations = RevocationsServicer(Revocations(database, codes, self._clock))
         # What a servicer does not override yet answers UNIMPLEMENTED, which the stubs' types call abstract.
         validation = Validation(database, keys, codes, self._clock)
-        scans = ScansServicer(UseCases(batcher, streams, validation, Records(database)), codes)  # type: ignore[abstract]  # as said
+        use_cases = UseCases(batcher, streams, validation, annulments, Records(database))
+        scans = ScansServicer(use_cases, codes)  # type: ignore[abstract]  # as said
         devices = DeviceServiceServicer()  # type: ignore[abstract]  # as said
         server = Server(
             self._settings.service.listen,

@@ -6,7 +6,7 @@ share a batch; the answers to come stand in a queue, bounded by what a device ma
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeAlias
@@ -17,8 +17,16 @@ from chassis.clock import Clock
 from chassis.database import Database
 from chassis.failures import Failure, invalid, overloaded, unauthenticated
 from chassis.parsing import Fields
+from scan_service.annulments import Annulments
+from scan_service.convert.annulments import read_annulment
 from scan_service.convert.scans import AttemptReader, read_gate
-from scan_service.convert.stream import opened_message, reconnect_message, rejected_message, result_message
+from scan_service.convert.stream import (
+    annulled_message,
+    opened_message,
+    reconnect_message,
+    rejected_message,
+    result_message,
+)
 from scan_service.domain.codes import Codes
 from scan_service.domain.reasons import Reason
 from scan_service.domain.scans import Attempt, Gate, Scan
@@ -31,11 +39,12 @@ RECONNECT_WITHIN: Final = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A scan whose answer is to come."""
+    """A scan, or a passage that annuls one, whose answer is to come."""
 
     # As given.
     scan_id: str
     answer: "asyncio.Future[Scan]"
+    message: Callable[[Scan], pb.StreamScansResponse]
 
 
 Outgoing: TypeAlias = Pending | pb.StreamScansResponse
@@ -48,6 +57,7 @@ class Rules:
     Args:
         database: says which events there are.
         batcher: decides and records.
+        annulments: take back.
         codes: look up typed codes.
         clock: the present time.
         max_outstanding: scans that one stream may have unanswered.
@@ -55,6 +65,7 @@ class Rules:
 
     database: Database
     batcher: Batcher[Attempt, Scan]
+    annulments: Annulments
     codes: Codes
     clock: Clock
     max_outstanding: int
@@ -151,11 +162,12 @@ class Stream:
         if not isinstance(outgoing, Pending):
             return outgoing
         try:
-            return result_message(await outgoing.answer)
+            return outgoing.message(await outgoing.answer)
         except Failure as failure:
             return rejected_message(outgoing.scan_id, failure)
         finally:
-            self._outstanding -= 1
+            if outgoing.message is result_message:
+                self._outstanding -= 1
 
     async def _read(self, messages: AsyncIterator[object]) -> None:
         async for message in messages:
@@ -173,6 +185,8 @@ class Stream:
                 raise Failure(Reason.GATE_NOT_OPEN, "the first message of a stream must be `open`")
             elif isinstance(message, pb.StreamScansRequest) and kind == "scan":
                 self._take(message.scan, self._gate)
+            elif isinstance(message, pb.StreamScansRequest) and kind == "passage":
+                self._note(message.passage)
             else:
                 self._put(_refusal(message))
 
@@ -199,7 +213,19 @@ class Stream:
             self._put(rejected_message(message.scan_id, failure))
             return
         self._outstanding += 1
-        self._put(Pending(message.scan_id, answer))
+        self._put(Pending(message.scan_id, answer, result_message))
+
+    def _note(self, message: pb.Passage) -> None:
+        """Annul the scan of somebody who did not pass; that somebody did is what was expected."""
+        if message.passed:
+            return
+        try:
+            annulment = read_annulment(self._caller, message.scan_id, "passage.")
+        except Failure as failure:
+            self._put(rejected_message(message.scan_id, failure))
+            return
+        answer = asyncio.create_task(self._rules.annulments.annul(annulment), name="annulment")
+        self._put(Pending(message.scan_id, answer, annulled_message))
 
     def _put(self, outgoing: Outgoing) -> None:
         self._outgoing.append(outgoing)
@@ -213,8 +239,6 @@ def _refusal(message: object) -> pb.StreamScansResponse:
             "", invalid("", "the message is not of this type: truncated, garbage, or invalid UTF-8")
         )
     match message.WhichOneof("message"):
-        case "passage":
-            return rejected_message(message.passage.scan_id, invalid("passage", "cannot be taken yet"))
         case "upload":
             return rejected_message("", invalid("upload", "cannot be taken yet: only live scans are"))
         case _:

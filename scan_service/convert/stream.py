@@ -32,6 +32,11 @@ def result_message(scan: Scan) -> pb.StreamScansResponse:
     return pb.StreamScansResponse(result=scan_message(scan))
 
 
+def annulled_message(scan: Scan) -> pb.StreamScansResponse:
+    """Say that a scan was taken back."""
+    return pb.StreamScansResponse(annulled=scan_message(scan))
+
+
 def rejected_message(scan_id: str, failure: Failure) -> pb.StreamScansResponse:
     """Say that a message is not taken, and why."""
     reason = error_reason_pb2.ErrorReason.Value(REASON_PREFIX + failure.reason)

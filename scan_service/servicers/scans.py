@@ -6,6 +6,8 @@ from typing import Any
 
 from chassis.batcher import Batcher
 from chassis.calls import current_caller
+from scan_service.annulments import Annulments
+from scan_service.convert.annulments import read_annulment
 from scan_service.convert.records import list_response, read_query
 from scan_service.convert.scans import AttemptReader, scan_message, validation_message
 from scan_service.domain.codes import Codes
@@ -19,11 +21,12 @@ from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """What the servicer calls: batches of scans, gates that stay connected, scans in the subjunctive, the record."""
+    """What the servicer calls: batches of scans, gates that stay connected, scans in the subjunctive, scans taken back, the record."""
 
     batcher: Batcher[Attempt, Scan]
     streams: Streams
     validation: Validation
+    annulments: Annulments
     records: Records
 
 
@@ -53,6 +56,11 @@ class ScansServicer(ScanServiceServicer):
         attempt, anywhere = AttemptReader(current_caller(), self._codes).read_validation(request)
         scan = await self._use.validation.validate(attempt, anywhere=anywhere)
         return pb.ValidateTicketResponse(scan=validation_message(scan))
+
+    async def AnnulScan(self, request: pb.AnnulScanRequest, context: Any) -> pb.AnnulScanResponse:  # noqa: ARG002, N802 - gRPC's
+        """Take a scan back."""
+        annulment = read_annulment(current_caller(), request.scan_id)
+        return pb.AnnulScanResponse(scan=scan_message(await self._use.annulments.annul(annulment)))
 
     async def ListScans(self, request: pb.ListScansRequest, context: Any) -> pb.ListScansResponse:  # noqa: ARG002, N802 - gRPC's
         """List recorded scans."""

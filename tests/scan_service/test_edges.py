@@ -97,7 +97,7 @@ async def test_what_is_not_built_yet_says_so(service, issuer):
     devices = DeviceServiceStub(service.channel)
     calls = (
         devices.CreateDevice(device_service_pb2.CreateDeviceRequest(), metadata=issuer.metadata("organizer")),
-        service.scans.AnnulScan(pb.AnnulScanRequest(), metadata=service.scanner),
+        service.scans.GetAttendance(pb.GetAttendanceRequest(), metadata=service.scanner),
     )
     for call in calls:
         with pytest.raises(grpc.aio.AioRpcError) as refusal:

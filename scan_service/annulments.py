@@ -1,0 +1,55 @@
+"""Taking scans back, against the same locks as scans and revocations: whoever comes first is found by the others."""
+
+from dataclasses import replace
+
+from sqlalchemy.engine import Connection
+
+from chassis.clock import Clock
+from chassis.database import Database
+from chassis.failures import Failure
+from scan_service.domain.annulment import Annulment, obstacle
+from scan_service.domain.reasons import Reason
+from scan_service.domain.scans import Scan
+from scan_service.domain.standing import standing
+from scan_service.store import annulments as store
+
+
+class Annulments:
+    """Annuls scans.
+
+    Args:
+        database: the scans database.
+        clock: the present time, read while the ticket is locked.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def annul(self, annulment: Annulment) -> Scan:
+        """Annul a scan and return it as it now is; one that was annulled before is returned as it is.
+
+        Raises:
+            Failure: SCAN_NOT_FOUND, also for one at somebody else's event; SCAN_NOT_ANNULLABLE.
+        """
+        return await self._database.run(lambda connection: self._annul(connection, annulment))
+
+    def _annul(self, connection: Connection, annulment: Annulment) -> Scan:
+        held = store.hold(connection, annulment.scan_id)
+        if held is None or annulment.organizer_id not in {None, held.event.organizer_id}:
+            raise Failure(Reason.SCAN_NOT_FOUND, "no such scan", scan_id=annulment.scan_id)
+        scan, now = held.scan, self._clock()
+        if scan.annul_time is not None:
+            return scan
+        limited = annulment.is_limited(held.event.organizer_id)
+        cause = obstacle(scan, held.scans, annulment, now, limited=limited)
+        if cause is not None:
+            message = f"this scan cannot be annulled: {cause}"
+            raise Failure(Reason.SCAN_NOT_ANNULLABLE, message, scan_id=scan.scan_id, cause=cause)
+        annulled = replace(scan, annul_time=now)
+        store.save(connection, annulled)
+        if held.ticket is not None:
+            scans = [annulled if other.scan_id == scan.scan_id else other for other in held.scans]
+            admission = standing(scans, held.ticket.admission)
+            store.save_admission(connection, replace(held.ticket, admission=admission))
+        return annulled

@@ -1,0 +1,25 @@
+"""The messages that take a scan back."""
+
+from chassis.authentication import Caller, Role
+from chassis.parsing import Fields
+from scan_service.convert.scans import own_events_only
+from scan_service.domain.annulment import Annulment
+
+
+def read_annulment(caller: Caller, scan_id: str, path: str = "") -> Annulment:
+    """Read which scan `caller` takes back.
+
+    Raises:
+        Failure: INVALID_ARGUMENT.
+    """
+    fields = Fields()
+    read = fields.uuid(f"{path}scan_id", scan_id)
+    fields.check()
+    return Annulment(
+        scan_id=read,
+        device_id="",
+        scanner_user_id=caller.subject,
+        organizer_id=own_events_only(caller),
+        looks_after=caller.subject if caller.is_any(Role.ORGANIZER) else None,
+        looks_after_all=caller.is_any(Role.SERVICE),
+    )

@@ -1,0 +1,84 @@
+"""The statements of annulments."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from scan_service.domain.scans import Scan, Verdict
+from scan_service.domain.tickets import Event, Ticket
+from scan_service.store.rows import TICKET_COLUMNS, event_of, scan_of, ticket_of
+from scan_service.store.tables import events, scans, tickets
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an annulment holds locked."""
+
+    event: Event
+    scan: Scan
+    # Absent where no ticket is known to have been shown.
+    ticket: Ticket | None
+    # All that its gates let through, annulled or not.
+    scans: Sequence[Scan]
+
+
+def hold(connection: Connection, scan_id: UUID) -> Held | None:
+    """Lock a scan, its event and its ticket, in the order of every batch; None where there is no such scan."""
+    found = connection.execute(
+        sa.select(scans.c.event_id, scans.c.ticket_id).where(scans.c.scan_id == scan_id).order_by(scans.c.record_time)
+    ).first()
+    if found is None:
+        return None
+    event_row = sa.select(sa.func.to_jsonb(events.table_valued())).where(events.c.event_id == found.event_id)
+    event = event_of(connection.execute(event_row.with_for_update(read=True)).scalar_one())
+    ticket_row = connection.execute(
+        sa.select(*(tickets.c[name] for name in TICKET_COLUMNS))
+        .where(tickets.c.event_id == found.event_id, tickets.c.ticket_id == found.ticket_id)
+        .with_for_update()
+    ).first()
+    ticket = None if ticket_row is None else ticket_of(tuple(ticket_row))
+    # Read once the ticket is held: what was first found may have been annulled meanwhile.
+    scan = _scan(connection, found.event_id, scan_id)
+    return Held(event, scan, ticket, [scan] if ticket is None else _admitted(connection, ticket))
+
+
+def save(connection: Connection, scan: Scan) -> None:
+    """Note that a scan was taken back."""
+    key = (scans.c.event_id == scan.gate_event_id, scans.c.scan_id == scan.scan_id)
+    connection.execute(scans.update().where(*key).values(annul_time=scan.annul_time))
+
+
+def save_admission(connection: Connection, ticket: Ticket) -> None:
+    """Note how a ticket stands since."""
+    entry = ticket.admission.entry
+    connection.execute(
+        tickets.update()
+        .where(tickets.c.event_id == ticket.event_id, tickets.c.ticket_id == ticket.ticket_id)
+        .values(
+            check_in_time=ticket.admission.check_in_time,
+            entry_scan_id=None if entry is None else entry.scan_id,
+            entry_time=None if entry is None else entry.time,
+            entry_location=None if entry is None else entry.location,
+            inside=ticket.admission.inside,
+            sequence=ticket.admission.sequence,
+        )
+    )
+
+
+def _admitted(connection: Connection, ticket: Ticket) -> Sequence[Scan]:
+    query = sa.select(sa.func.to_jsonb(scans.table_valued())).where(
+        scans.c.event_id == ticket.event_id,
+        scans.c.ticket_id == ticket.ticket_id,
+        scans.c.verdict == Verdict.ADMITTED,
+    )
+    return [scan_of(row) for row in connection.execute(query).scalars()]
+
+
+def _scan(connection: Connection, event_id: UUID, scan_id: UUID) -> Scan:
+    query = sa.select(sa.func.to_jsonb(scans.table_valued())).where(
+        scans.c.event_id == event_id, scans.c.scan_id == scan_id
+    )
+    return scan_of(connection.execute(query).scalar_one())
