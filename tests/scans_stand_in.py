@@ -19,6 +19,7 @@ class ScansStandIn(RevocationServiceServicer):
 
     def __init__(self) -> None:
         self.admitted: dict[str, datetime] = {}
+        self.closed: list[str] = []
         self.calls: list[pb.RevokeTicketsRequest] = []
         self.metadata: list[dict[str, Any]] = []
         self.settled: dict[str, pb.RevocationOutcome] = {}
@@ -55,6 +56,15 @@ class ScansStandIn(RevocationServiceServicer):
         self.called.set()
         await self.may_answer.wait()
         return pb.RevokeTicketsResponse(outcomes=[] if self.forgets_outcomes else outcomes)
+
+    async def RevokeEvent(  # noqa: N802 - the contract's name
+        self, request: pb.RevokeEventRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.RevokeEventResponse:
+        """Close the event."""
+        if self.fails_with is not None:
+            await context.abort(self.fails_with, "as the test asked for")
+        self.closed.append(request.event_id)
+        return pb.RevokeEventResponse(checked_in=len(self.admitted))
 
     def _settle(self, revocation: pb.Revocation) -> pb.RevocationOutcome:
         if revocation.revocation_id not in self.settled:

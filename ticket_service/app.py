@@ -12,6 +12,7 @@ from chassis.peer import Peer
 from chassis.server import Register, Server
 from chassis.service import call_interceptor
 from ticket_service.adapters.scans import RemoteScans
+from ticket_service.calling_off import CallingsOff
 from ticket_service.cancellations import Cancellations
 from ticket_service.catalog import Catalog
 from ticket_service.convert.tickets import TicketMessages
@@ -28,7 +29,7 @@ from ticket_service.servicers.purchases import PurchaseServicer
 from ticket_service.servicers.tickets import TicketServicer
 from ticket_service.settings import Settings
 from ticket_service.store.sales import STATEMENTS
-from ticket_service.sweeper import Sweeper
+from ticket_service.sweeper import Sweeper, Unfinished
 from ticket_service.tickets import Tickets
 from ticketing.tickets.v1 import (
     event_service_pb2_grpc,
@@ -67,10 +68,15 @@ class App:
         self._opened.push_async_callback(feed.stop)
         keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
         messages = TicketMessages(Codes(self._settings.code_secret), keys, self._clock)
+        peer = Peer(self._settings.scans_address, self._settings.service.peer_secret)
+        self._opened.push_async_callback(peer.close)
+        scans = RemoteScans(peer)
+        cancellations = Cancellations(database, scans, self._clock, feed.wake)
+        self._sweep(cancellations)
         services = {
-            **self._event_service(database, feed),
+            **self._event_service(database, feed, scans, cancellations),
             **self._purchase_service(database, feed, messages),
-            **self._ticket_service(database, feed, messages),
+            **self._ticket_service(database, messages, cancellations),
             **self._feed_service(database, feed),
         }
         server = Server(
@@ -86,9 +92,18 @@ class App:
         """Drain, then let go of everything."""
         await self._opened.aclose()
 
-    def _event_service(self, database: Database, feed: Feed) -> dict[str, Register]:
+    def _sweep(self, work: Unfinished) -> None:
+        sweeper = Sweeper(work, self._settings.sweep_seconds)
+        sweeper.start()
+        self._opened.push_async_callback(sweeper.stop)
+
+    def _event_service(
+        self, database: Database, feed: Feed, scans: RemoteScans, cancellations: Cancellations
+    ) -> dict[str, Register]:
+        callings_off = CallingsOff(database, scans, cancellations, self._clock, feed.wake)
+        self._sweep(callings_off)
         catalog = Catalog(database, self._clock, feed.wake)
-        servicer = EventServicer(catalog, self._clock, self._settings.max_per_purchase)  # type: ignore[abstract]  # not all RPCs are built yet
+        servicer = EventServicer(catalog, callings_off, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
 
@@ -97,17 +112,13 @@ class App:
         terms = SaleTerms(messages.codes, messages.keys, self._settings.max_per_purchase)
         sales = Sales(connection, terms, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
-        servicer = PurchaseServicer(sales, Purchases(database), messages)  # type: ignore[abstract]  # as above
+        servicer = PurchaseServicer(sales, Purchases(database), messages)  # type: ignore[abstract]  # not all RPCs are built yet
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server
         return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
 
-    def _ticket_service(self, database: Database, feed: Feed, messages: TicketMessages) -> dict[str, Register]:
-        peer = Peer(self._settings.scans_address, self._settings.service.peer_secret)
-        self._opened.push_async_callback(peer.close)
-        cancellations = Cancellations(database, RemoteScans(peer), self._clock, feed.wake)
-        sweeper = Sweeper(cancellations, self._settings.sweep_seconds)
-        sweeper.start()
-        self._opened.push_async_callback(sweeper.stop)
+    def _ticket_service(
+        self, database: Database, messages: TicketMessages, cancellations: Cancellations
+    ) -> dict[str, Register]:
         servicer = TicketServicer(Tickets(database, self._clock), cancellations, messages)  # type: ignore[abstract]  # as above
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}

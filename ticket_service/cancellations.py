@@ -92,7 +92,7 @@ class Cancellations:
         if cancellation.status is not CancellationStatus.PENDING:
             return cancellation
         try:
-            await self._go_on(cancellation.event_id, [cancellation])
+            await self.go_on(cancellation.event_id, [cancellation])
         except Failure as failure:
             # What was asked for is recorded, so this is an answer and no error.
             log.warning("a cancellation is left to the sweeper", extra=_facts(cancellation, failure))
@@ -158,6 +158,18 @@ class Cancellations:
         await asyncio.gather(*(self._try_on(event_id, pending) for event_id, pending in by_event.items()))
         return len(due) == SWEEP_MOST
 
+    async def go_on(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
+        """Do steps 2 and 3 for PENDING cancellations of one event, at most 1,000.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: they are left to the sweeper.
+        """
+        answers = await self._scans.revoke(event_id, pending)
+        outcomes = {one.cancellation_id: outcome for one, outcome in zip(pending, answers, strict=True)}
+        now = self._clock()
+        await self._database.run(lambda connection: settle(connection, event_id, outcomes, now))
+        self._on_change()
+
     def _request(self, connection: Connection, caller: Caller, ticket_id: UUID, reason: str) -> Cancellation:
         sold = ticket_store.lock_ticket(connection, ticket_id, ticket_store.visible_to(caller))
         if sold is None:
@@ -165,7 +177,7 @@ class Cancellations:
         if sold.cancellation_id is not None:
             return store.find_cancellations(connection, [table.c.cancellation_id == sold.cancellation_id])[0]
         cancellation = domain.requested(sold, new_id(), reason, self._clock())
-        store.insert_cancellation(connection, cancellation)
+        store.insert_cancellations(connection, [cancellation])
         return cancellation
 
     def _take(self, connection: Connection) -> Sequence[Cancellation]:
@@ -177,17 +189,9 @@ class Cancellations:
 
     async def _try_on(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
         try:
-            await self._go_on(event_id, pending)
+            await self.go_on(event_id, pending)
         except Failure as failure:
             log.warning("cancellations are tried again later", extra=_facts(pending[0], failure))
-
-    async def _go_on(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
-        """Do steps 2 and 3 for cancellations of one event."""
-        answers = await self._scans.revoke(event_id, pending)
-        outcomes = {one.cancellation_id: outcome for one, outcome in zip(pending, answers, strict=True)}
-        now = self._clock()
-        await self._database.run(lambda connection: settle(connection, event_id, outcomes, now))
-        self._on_change()
 
 
 def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outcome], now: datetime) -> None:

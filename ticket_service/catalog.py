@@ -13,11 +13,14 @@ from chassis.authentication import Caller, Role
 from chassis.clock import Clock
 from chassis.database import Database
 from chassis.failures import Failure
+from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.event_changes import changed, check_changeable, published
+from ticket_service.domain.event_sales import EventSales
 from ticket_service.domain.events import Event, EventStatus, EventType
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_not_found, request_id_reused
 from ticket_service.store import events as store
+from ticket_service.store.event_sales import count_cancellations, sales_lines
 from ticket_service.store.requests import RequestKey, claim
 from ticket_service.store.tables import events
 
@@ -108,7 +111,7 @@ class Catalog:
         now = self._clock()
 
         def work(connection: Connection) -> Event:
-            event = _locked(connection, caller, change.event_id)
+            event = locked_own_event(connection, caller, change.event_id)
             _check_etag(event, change.etag)
             check_changeable(event, change.paths, now)
             wanted = change.read(event)
@@ -128,7 +131,7 @@ class Catalog:
         now = self._clock()
 
         def work(connection: Connection) -> Event:
-            event = _locked(connection, caller, event_id)
+            event = locked_own_event(connection, caller, event_id)
             result = published(event, now)
             if result is not event:
                 store.update_event(connection, result)
@@ -138,15 +141,35 @@ class Catalog:
         self._on_change()
         return event
 
+    async def sales(self, caller: Caller, event_id: UUID) -> EventSales:
+        """Sum up the sales of an event of `caller`."""
+        now = self._clock()
+
+        def work(connection: Connection) -> EventSales:
+            event = _found(store.find_event(connection, event_id, store.owned_by(caller.subject)), event_id)
+            return EventSales(
+                event.currency,
+                sales_lines(connection, event_id, now),
+                refunds_pending=count_cancellations(connection, event_id, CancellationStatus.REFUNDING),
+                refunds_failed=count_cancellations(connection, event_id, CancellationStatus.REFUND_FAILED),
+            )
+
+        # One snapshot, so that lines and counts are of one moment.
+        return await self._database.run(work, isolation="REPEATABLE READ")
+
 
 def organizer_of(caller: Caller) -> str | None:
     """Return as which organizer `caller` may act, if as any."""
     return caller.subject if caller.is_any(Role.ORGANIZER) else None
 
 
-def _locked(connection: Connection, caller: Caller, event_id: UUID) -> Event:
-    own = events.c.organizer_id == caller.subject
-    return _found(store.lock_event(connection, event_id, own), event_id)
+def locked_own_event(connection: Connection, caller: Caller, event_id: UUID) -> Event:
+    """Lock an event of `caller` until the transaction ends, and return it.
+
+    Raises:
+        Failure: EVENT_NOT_FOUND.
+    """
+    return _found(store.lock_event(connection, event_id, store.owned_by(caller.subject)), event_id)
 
 
 def _found(event: Event | None, event_id: UUID) -> Event:

@@ -1,5 +1,6 @@
 """Fixtures of the ticket service: a real one in this process, behind a real socket, with a clock that tests can set."""
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 from conftest import CODE_SECRET, PEER_SECRET, Issuer
+from scans_stand_in import ScansStandIn
 from shop import Shop
 from sqlalchemy.engine import URL
 
@@ -104,3 +106,20 @@ async def channel(service: str) -> AsyncIterator[grpc.aio.Channel]:
 def shop(channel: grpc.aio.Channel, issuer: Issuer, clock: SettableClock) -> Shop:
     """Call the service as organizers, buyers and backends do."""
     return Shop(channel, issuer, clock())
+
+
+@pytest.fixture
+async def scans() -> AsyncIterator[ScansStandIn]:
+    """Stand in for the scan service, once it is started."""
+    stand_in = ScansStandIn()
+    yield stand_in
+    await stand_in.stop()
+
+
+@pytest.fixture
+def scans_port() -> int:
+    """Give a port that the scan service can come back to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port

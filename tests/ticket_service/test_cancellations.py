@@ -1,6 +1,5 @@
 import asyncio
 import signal
-import socket
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -40,21 +39,6 @@ BOB = Caller("bob", frozenset({Role.USER}))
 OLGA = Caller("olga", frozenset({Role.ORGANIZER}))
 OSCAR = Caller("oscar", frozenset({Role.ORGANIZER}))
 SHOP = Caller("shop", frozenset({Role.SERVICE}))
-
-
-@pytest.fixture
-async def scans() -> AsyncIterator[ScansStandIn]:
-    stand_in = ScansStandIn()
-    yield stand_in
-    await stand_in.stop()
-
-
-@pytest.fixture
-def scans_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from uuid import UUID
 import grpc
 import grpc.aio
 
-from chassis.failures import dependency_unavailable
+from chassis.failures import Failure, dependency_unavailable
 from chassis.peer import CALL_SECONDS, Peer
 from ticket_service.convert.cancellations import read_outcomes, revoke_request
 from ticket_service.domain.cancellations import Cancellation, Outcome
+from ticketing.scans.v1.revocation_service_pb2 import RevokeEventRequest
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
 
 log = logging.getLogger(__name__)
@@ -41,11 +42,27 @@ class RemoteScans:
             response = await self._stub.RevokeTickets(request, timeout=CALL_SECONDS, metadata=self._peer.metadata())
             return read_outcomes(response, pending)
         except grpc.aio.AioRpcError as error:
-            # Whatever it was, only a later answer settles it; anything but an outage also needs a person.
-            outage = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-            level = logging.WARNING if outage else logging.ERROR
-            log.log(level, "the scan service did not revoke", extra={"code": error.code().name, "event_id": event_id})
-            raise dependency_unavailable(NAME) from error
+            raise _unanswered(error, event_id) from error
         except ValueError as error:
             log.exception("the scan service answered something else", extra={"event_id": event_id})
             raise dependency_unavailable(NAME) from error
+
+    async def close_gates(self, event_id: UUID) -> None:
+        """Make sure that no gate admits to the event any more.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: it is not known whether one does; ask again.
+        """
+        request = RevokeEventRequest(event_id=str(event_id))
+        try:
+            await self._stub.RevokeEvent(request, timeout=CALL_SECONDS, metadata=self._peer.metadata())
+        except grpc.aio.AioRpcError as error:
+            raise _unanswered(error, event_id) from error
+
+
+def _unanswered(error: grpc.aio.AioRpcError, event_id: UUID) -> Failure:
+    # Whatever it was, only a later answer settles it; anything but an outage also needs a person.
+    outage = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+    level = logging.WARNING if outage else logging.ERROR
+    log.log(level, "the scan service did not revoke", extra={"code": error.code().name, "event_id": event_id})
+    return dependency_unavailable(NAME)

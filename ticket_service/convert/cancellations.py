@@ -5,8 +5,8 @@ from datetime import UTC
 from typing import Final
 from uuid import UUID
 
+from ticket_service.convert.enums import TICKET_STATUSES
 from ticket_service.convert.money import money_message
-from ticket_service.convert.tickets import TICKET_STATUSES
 from ticket_service.convert.times import timestamp
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus, Outcome
 from ticketing.scans.v1 import revocation_service_pb2

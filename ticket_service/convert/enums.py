@@ -5,7 +5,8 @@ from typing import Final, TypeVar
 
 from chassis.parsing import Fields
 from ticket_service.domain.events import AdmissionPolicy, EventStatus, EventType, TicketType
-from ticketing.tickets.v1 import event_pb2
+from ticket_service.domain.tickets import TicketStatus
+from ticketing.tickets.v1 import event_pb2, ticket_pb2
 
 E = TypeVar("E")
 
@@ -15,6 +16,7 @@ TICKET_TYPES: Final = {kind: event_pb2.TicketType.Value(f"TICKET_TYPE_{kind}") f
 ADMISSION_POLICIES: Final = {
     policy: event_pb2.AdmissionPolicy.Value(f"ADMISSION_POLICY_{policy}") for policy in AdmissionPolicy
 }
+TICKET_STATUSES: Final = {status: ticket_pb2.TicketStatus.Value(f"TICKET_STATUS_{status}") for status in TicketStatus}
 
 
 def read_enum(fields: Fields, field: str, number: int, numbers: Mapping[E, int], unspecified: E | None = None) -> E:

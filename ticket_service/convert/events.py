@@ -6,11 +6,12 @@ from datetime import datetime
 from google.protobuf import json_format
 
 from chassis.parsing import Fields
-from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, EVENT_TYPES, TICKET_TYPES
+from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, EVENT_TYPES, TICKET_STATUSES, TICKET_TYPES
 from ticket_service.convert.money import money_message
 from ticket_service.convert.times import timestamp
+from ticket_service.domain.event_sales import EventSales
 from ticket_service.domain.events import Event, Offer
-from ticketing.tickets.v1 import event_pb2
+from ticketing.tickets.v1 import event_pb2, event_service_pb2
 
 OUTPUT_ONLY = (
     "event_id",
@@ -73,6 +74,24 @@ def _offer_message(currency: str, offer: Offer) -> event_pb2.TicketOffer:
         max_per_purchase=offer.max_per_purchase or 0,
         valid_from_time=timestamp(offer.valid_from_time),
         valid_until_time=timestamp(offer.valid_until_time),
+    )
+
+
+def sales_message(sales: EventSales) -> event_service_pb2.GetEventSalesResponse:
+    """Build the message of an event's sales."""
+    return event_service_pb2.GetEventSalesResponse(
+        lines=[
+            event_service_pb2.SalesLine(
+                ticket_type=TICKET_TYPES[line.ticket_type],
+                status=TICKET_STATUSES[line.status],
+                tickets=line.tickets,
+                paid=money_message(sales.currency, line.paid),
+                refunded=money_message(sales.currency, line.refunded),
+            )
+            for line in sales.lines
+        ],
+        refunds_pending=sales.refunds_pending,
+        refunds_failed=sales.refunds_failed,
     )
 
 

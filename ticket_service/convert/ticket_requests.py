@@ -10,8 +10,7 @@ from chassis.paging import page_size
 from chassis.parsing import Fields
 from ticket_service.cancellations import CancellationQuery
 from ticket_service.convert.cancellations import CANCELLATION_STATUSES
-from ticket_service.convert.enums import read_enum
-from ticket_service.convert.tickets import TICKET_STATUSES
+from ticket_service.convert.enums import TICKET_STATUSES, read_enum
 from ticket_service.tickets import TicketQuery
 from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2
 

@@ -3,23 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from google.protobuf.struct_pb2 import Struct
 
 from chassis.authentication import Caller
 from chassis.clock import Clock
-from ticket_service.convert.enums import TICKET_TYPES
+from ticket_service.convert.enums import TICKET_STATUSES, TICKET_TYPES
 from ticket_service.convert.events import event_message
 from ticket_service.convert.money import money_message
 from ticket_service.convert.times import timestamp
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.secrets import Secrets, secrets_of
-from ticket_service.domain.tickets import SoldTicket, TicketStatus
+from ticket_service.domain.tickets import SoldTicket
 from ticket_service.keys import SigningKeys
 from ticketing.tickets.v1 import ticket_pb2
-
-TICKET_STATUSES: Final = {status: ticket_pb2.TicketStatus.Value(f"TICKET_STATUS_{status}") for status in TicketStatus}
 
 
 def ticket_message(

@@ -11,8 +11,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from chassis.failures import Failure
+from ticket_service.domain.events import EventStatus
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refunds import refund
+from ticket_service.domain.refunds import in_full, refund
 from ticket_service.domain.refusals import illegal_transition
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
 
@@ -83,7 +84,11 @@ def requested(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetim
         raise Failure(
             Reason.TICKET_NOT_CANCELLABLE, f"the ticket is {status}", ticket_id=ticket.ticket_id, status=status
         )
-    granted = refund(ticket.price, event.refund_tiers, event.start_time, now)
+    if event.status is EventStatus.CANCELLED:
+        # Whoever asks before their turn in the calling off gets what they would have got then.
+        granted = in_full(ticket.price)
+    else:
+        granted = refund(ticket.price, event.refund_tiers, event.start_time, now)
     return Cancellation(
         cancellation_id=cancellation_id,
         event_id=ticket.event_id,

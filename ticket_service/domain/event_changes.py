@@ -1,4 +1,4 @@
-"""What organizers may do to an event: publish it, change it. Pure: an event in, the event it becomes out."""
+"""What organizers may do to an event: publish it, change it, call it off. Pure: an event in, the event it becomes out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +26,20 @@ def published(event: Event, now: datetime) -> Event:
     if status is EventStatus.PUBLISHED:
         return event
     raise illegal_transition(status, EventStatus.PUBLISHED)
+
+
+def called_off(event: Event, now: datetime) -> Event:
+    """Return the event as it is once called off; one that is called off already stays as it is.
+
+    Raises:
+        Failure: ILLEGAL_TRANSITION where it is over.
+    """
+    if event.status is EventStatus.CANCELLED:
+        return event
+    status = event.status_at(now)
+    if status is EventStatus.COMPLETED:
+        raise illegal_transition(status, EventStatus.CANCELLED)
+    return _next(event, replace(event, status=EventStatus.CANCELLED), now)
 
 
 def changed(event: Event, wanted: Event, sold: Mapping[TicketType, int], now: datetime) -> Event:

@@ -30,6 +30,11 @@ def refund(price: int, tiers: Sequence[RefundTier], start_time: datetime, now: d
     return Refund(share(price, percent), percent)
 
 
+def in_full(price: int) -> Refund:
+    """Return what is granted where the event itself is called off."""
+    return Refund(price, 100)
+
+
 def share(price: int, percent: int) -> int:
     """Return so many percent of a price, half a minor unit rounded up."""
     return (price * percent + 50) // 100

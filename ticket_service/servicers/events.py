@@ -13,14 +13,16 @@ from chassis.failures import FORBIDDEN, Failure, invalid
 from chassis.ids import new_id
 from chassis.paging import page_position, page_size, page_token
 from chassis.parsing import Fields
+from ticket_service.calling_off import CallingsOff
 from ticket_service.catalog import Catalog, EventChange, EventQuery
 from ticket_service.convert.enums import EVENT_STATUSES, EVENT_TYPES, read_enum
 from ticket_service.convert.event_input import Draft, read_event
-from ticket_service.convert.events import event_message, merged, read_paths, without_output_only
+from ticket_service.convert.events import event_message, merged, read_paths, sales_message, without_output_only
 from ticket_service.domain.events import Event, EventStatus
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
+MAX_REASON: Final = 500
 _LIST: Final = "/ticketing.tickets.v1.EventService/ListEvents"
 
 
@@ -29,12 +31,14 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
 
     Args:
         catalog: the events.
+        callings_off: calls them off.
         clock: the present time.
         max_per_purchase: the most tickets of one type in one purchase that an offer may allow.
     """
 
-    def __init__(self, catalog: Catalog, clock: Clock, max_per_purchase: int) -> None:
+    def __init__(self, catalog: Catalog, callings_off: CallingsOff, clock: Clock, max_per_purchase: int) -> None:
         self._catalog = catalog
+        self._callings_off = callings_off
         self._clock = clock
         self._max_per_purchase = max_per_purchase
 
@@ -95,6 +99,23 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         """Put a DRAFT on sale."""
         event = await self._catalog.publish(current_caller(), _read_event_id(request.event_id))
         return event_service_pb2.PublishEventResponse(event=self._message(event))
+
+    async def CancelEvent(  # noqa: N802 - the contract's name
+        self, request: event_service_pb2.CancelEventRequest, _context: Context
+    ) -> event_service_pb2.CancelEventResponse:
+        """Call an event off."""
+        fields = Fields()
+        event_id = fields.uuid("event_id", request.event_id)
+        reason = fields.text("reason", request.reason, most=MAX_REASON)
+        fields.check()
+        event, gates_closed = await self._callings_off.call_off(current_caller(), event_id, reason)
+        return event_service_pb2.CancelEventResponse(event=self._message(event), gates_closed=gates_closed)
+
+    async def GetEventSales(  # noqa: N802 - the contract's name
+        self, request: event_service_pb2.GetEventSalesRequest, _context: Context
+    ) -> event_service_pb2.GetEventSalesResponse:
+        """Sum up an event's sales."""
+        return sales_message(await self._catalog.sales(current_caller(), _read_event_id(request.event_id)))
 
     def _message(self, event: Event) -> event_pb2.Event:
         return event_message(event, self._clock())

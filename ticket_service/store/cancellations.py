@@ -85,9 +85,10 @@ def take_due(connection: Connection, now: datetime, most: int) -> list[Cancellat
     return [_cancellation(row) for row in connection.execute(query)]
 
 
-def insert_cancellation(connection: Connection, cancellation: Cancellation) -> None:
-    """Store a new cancellation; its ticket is locked by us."""
-    connection.execute(sa.insert(cancellations), [{name: getattr(cancellation, name) for name in _STORED}])
+def insert_cancellations(connection: Connection, new: Sequence[Cancellation]) -> None:
+    """Store new cancellations; their tickets are locked by us."""
+    if new:
+        connection.execute(sa.insert(cancellations), [{name: getattr(one, name) for name in _STORED} for one in new])
 
 
 def update_cancellations(connection: Connection, changed: Sequence[Cancellation]) -> None:

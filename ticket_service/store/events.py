@@ -33,6 +33,11 @@ def visible_to(organizer_id: str | None) -> Condition:
     return published if organizer_id is None else sa.or_(published, events.c.organizer_id == organizer_id)
 
 
+def owned_by(organizer_id: str) -> Condition:
+    """Say which events an organizer may change."""
+    return events.c.organizer_id == organizer_id
+
+
 def has_status(status: EventStatus, now: datetime) -> Condition:
     """Say which events have a status as of `now`; COMPLETED is never stored."""
     if status is EventStatus.COMPLETED:
@@ -53,6 +58,12 @@ def lock_event(connection: Connection, event_id: UUID, *conditions: Condition) -
     query = sa.select(events).where(events.c.event_id == event_id, *conditions).with_for_update(key_share=True)
     found = _with_offers(connection, query)
     return found[0] if found else None
+
+
+def event_currency(connection: Connection, event_id: UUID) -> str:
+    """Read the currency of an event's prices; it does not change once a ticket is sold."""
+    currency: str = connection.execute(sa.select(events.c.currency).where(events.c.event_id == event_id)).scalar_one()
+    return currency
 
 
 def list_events(

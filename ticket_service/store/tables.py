@@ -190,6 +190,26 @@ cancellations = sa.Table(
     sa.Index("cancellations_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
 )
 
+# Events that are called off, and how far each is.
+callings_off = sa.Table(
+    "callings_off",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    # When the scan service confirmed that no gate admits any more.
+    sa.Column("gates_closed_time", TIME),
+    # The tickets up to this one have a cancellation, or need none.
+    sa.Column("after_ticket_id", UUID),
+    sa.Column("complete_time", TIME),
+    # When the sweeper is to look at it next.
+    sa.Column("due_time", TIME),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.CheckConstraint("(complete_time IS NULL) = (due_time IS NOT NULL)", "complete_time"),
+    sa.CheckConstraint("gates_closed_time IS NOT NULL OR (after_ticket_id IS NULL AND complete_time IS NULL)", "order"),
+    sa.Index("callings_off_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
+)
+
 # Each payment pays one purchase.
 payments = sa.Table(
     "payments",

@@ -74,6 +74,13 @@ def has_status(status: TicketStatus, now: datetime) -> Condition:
             return tickets.c.status == status
 
 
+def derived_status(now: datetime) -> sa.ColumnElement[str]:
+    """Give the status of a ticket as of `now`."""
+    is_derived = (TicketStatus.USED, TicketStatus.EXPIRED)
+    derived = [(has_status(status, now), sa.literal(status.value)) for status in is_derived]
+    return sa.case(*derived, else_=tickets.c.status)
+
+
 def find_tickets(connection: Connection, conditions: Sequence[Condition], limit: int | None = None) -> list[SoldTicket]:
     """Read tickets, newest first."""
     query = _SOLD.where(*conditions).order_by(tickets.c.ticket_id.desc()).limit(limit)

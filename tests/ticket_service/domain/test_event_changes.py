@@ -5,7 +5,7 @@ import pytest
 from ticket_rows import NOW, make_event
 
 from chassis.failures import Failure
-from ticket_service.domain.event_changes import changed, check_changeable, published
+from ticket_service.domain.event_changes import called_off, changed, check_changeable, published
 from ticket_service.domain.events import AdmissionPolicy, EventStatus, Offer, TicketType
 
 LATER = NOW + timedelta(hours=1)
@@ -116,3 +116,10 @@ def test_the_currency_is_fixed_once_anything_was_sold_even_if_it_was_given_back(
     with pytest.raises(Failure) as caught:
         changed(event, replace(event, currency="USD"), {TicketType.VIP: 0}, LATER)
     assert caught.value.metadata["field"] == "ticket_price.currency_code"
+
+
+def test_calling_off_takes_a_version_and_a_revision_once():
+    event = make_event()
+    off = called_off(event, NOW)
+    assert (off.status, off.version, off.revision, off.changed_revision) == (EventStatus.CANCELLED, 3, 2, 2)
+    assert called_off(off, NOW + timedelta(days=1)) is off

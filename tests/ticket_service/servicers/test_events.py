@@ -3,12 +3,12 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
-from shop import STANDARD, VIP, Refusal, Shop, at, event, money, new_id, refusal
+from shop import STANDARD, VIP, Refusal, Shop, at, event, items, money, new_id, refusal
 
 from chassis.paging import page_token
 from ticket_service.catalog import EventQuery
 from ticket_service.domain.events import EventStatus
-from ticketing.tickets.v1 import event_pb2, event_service_pb2
+from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2
 
 
 def offer(kind: int = STANDARD, price: int = 1_000, **changes: object) -> event_pb2.TicketOffer:
@@ -332,10 +332,38 @@ async def test_users_create_no_events(shop):
     assert (await refusal(shop.create(Shop.ALICE))).reason == "FORBIDDEN"
 
 
-async def test_what_is_not_built_yet_says_so(shop):
-    request = event_service_pb2.CancelEventRequest(event_id=new_id())
+async def test_an_event_called_off_sells_nothing_more(shop):
+    published = await shop.on_sale()
+    await shop.buy(published.event_id)
+    request = event_service_pb2.CancelEventRequest(event_id=published.event_id, reason="storm")
+    told = await shop.events.CancelEvent(request, metadata=shop.metadata(Shop.OLGA))
+    assert told.event.status == event_pb2.EVENT_STATUS_CANCELLED
+    assert not told.gates_closed, "there is no scan service here"
+    refused = await refusal(shop.buy(published.event_id))
+    assert refused.reason == "NOT_ON_SALE"
+    assert (await shop.get(published.event_id)).status == event_pb2.EVENT_STATUS_CANCELLED
+
+
+async def test_a_reason_for_calling_off_is_bounded(shop):
+    request = event_service_pb2.CancelEventRequest(event_id="x", reason="r" * 501)
     refused = await refusal(shop.events.CancelEvent(request, metadata=shop.metadata(Shop.OLGA)))
-    assert refused.code is grpc.StatusCode.UNIMPLEMENTED
+    assert refused.fields == {"event_id", "reason"}
+
+
+async def test_sales_are_summed_up_by_type_and_status(shop, clock):
+    published = await shop.on_sale(ticket_price=money(0), offers=[offer(price=0), offer(VIP, 0)])
+    await shop.buy(published.event_id, quantity=2)
+    await shop.buy(published.event_id, items=items((VIP, 1)))
+    request = event_service_pb2.GetEventSalesRequest(event_id=published.event_id)
+    active, expired = ticket_pb2.TICKET_STATUS_ACTIVE, ticket_pb2.TICKET_STATUS_EXPIRED
+    sales = await shop.events.GetEventSales(request, metadata=shop.metadata(Shop.OLGA))
+    assert [(line.ticket_type, line.status, line.tickets) for line in sales.lines] == [
+        (STANDARD, active, 2),
+        (VIP, active, 1),
+    ]
+    clock.advance(timedelta(days=20))
+    sales = await shop.events.GetEventSales(request, metadata=shop.metadata(Shop.OLGA))
+    assert {line.status for line in sales.lines} == {expired}
 
 
 async def test_times_at_the_edges_of_the_calendar_are_kept(shop):

@@ -31,13 +31,6 @@ CODES = Codes(CODE_SECRET)
 
 
 @pytest.fixture
-async def scans() -> AsyncIterator[ScansStandIn]:
-    stand_in = ScansStandIn()
-    yield stand_in
-    await stand_in.stop()
-
-
-@pytest.fixture
 async def service(make_settings, tickets_url: URL, clock: Clock, scans: ScansStandIn) -> AsyncIterator[str]:
     """Run a ticket service beside a stand-in for the scan service."""
     port = await scans.start()

@@ -1,0 +1,53 @@
+"""Statements that sum up an event's sales."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from ticket_service.domain.cancellations import CancellationStatus
+from ticket_service.domain.event_sales import SalesLine
+from ticket_service.domain.events import TicketType
+from ticket_service.domain.tickets import TicketStatus
+from ticket_service.store.tables import cancellations, events, tickets
+from ticket_service.store.tickets import derived_status
+
+# A PENDING one may still be rejected, so nothing is owed yet.
+_OWED: Final = (CancellationStatus.REFUNDING, CancellationStatus.DONE, CancellationStatus.REFUND_FAILED)
+
+
+def sales_lines(connection: Connection, event_id: UUID, now: datetime) -> tuple[SalesLine, ...]:
+    """Sum up the tickets of an event by type and status as of `now`."""
+    status = derived_status(now).label("status")
+    its_cancellation = sa.and_(
+        cancellations.c.event_id == tickets.c.event_id,
+        cancellations.c.ticket_id == tickets.c.ticket_id,
+        cancellations.c.status.in_(_OWED),
+    )
+    query = (
+        sa.select(
+            tickets.c.ticket_type,
+            status,
+            sa.func.count().label("tickets"),
+            sa.cast(sa.func.sum(tickets.c.price), sa.BigInteger).label("paid"),
+            sa.cast(sa.func.coalesce(sa.func.sum(cancellations.c.refund_amount), 0), sa.BigInteger).label("refunded"),
+        )
+        .join(events, events.c.event_id == tickets.c.event_id)
+        .outerjoin(cancellations, its_cancellation)
+        .where(tickets.c.event_id == event_id)
+        .group_by(tickets.c.ticket_type, status)
+        .order_by(tickets.c.ticket_type, status)
+    )
+    return tuple(
+        SalesLine(TicketType(row.ticket_type), TicketStatus(row.status), row.tickets, row.paid, row.refunded)
+        for row in connection.execute(query)
+    )
+
+
+def count_cancellations(connection: Connection, event_id: UUID, status: CancellationStatus) -> int:
+    """Count the cancellations of an event in one status."""
+    query = sa.select(sa.func.count()).where(cancellations.c.event_id == event_id, cancellations.c.status == status)
+    count: int = connection.execute(query).scalar_one()
+    return count
