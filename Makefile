@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := chassis ticket_service scan_service dev tests
+SOURCES := chassis ticket_service scan_service gate dev tests
 .PHONY: help setup proto fmt check test up token migrate demo clean
 
 help: ## list the commands

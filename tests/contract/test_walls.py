@@ -14,6 +14,8 @@ DOORS = {
     "chassis": set(),
     "ticket_service": {"chassis"},
     "scan_service": {"chassis"},
+    # Of the scan service only the rules: the next test says so.
+    "gate": {"chassis", "scan_service"},
     "dev": {"chassis"},
 }
 # A domain is plain data and pure functions: no I/O, and nothing that could do any.
@@ -48,6 +50,17 @@ def test_a_room_imports_only_those_it_has_a_door_to(room: str) -> None:
         if (first := module.split(".")[0]) in ROOMS and first not in allowed
     ]
     assert through_walls == []
+
+
+def test_a_gate_knows_the_scan_service_by_its_rules_alone() -> None:
+    """Device and service decide by the same functions; all else of the service stays where the databases are."""
+    beyond = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sources("gate")
+        for module in imported(path)
+        if module.split(".")[0] == "scan_service" and module.split(".")[:2] != ["scan_service", "domain"]
+    ]
+    assert beyond == []
 
 
 @pytest.mark.parametrize("service", ["ticket_service", "scan_service"])

@@ -1,0 +1,87 @@
+"""A gate device against the real scan service, in a loop of its own so that tests are as synchronous as the device."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+from conftest import Issuer
+from gates import Copy, settings_of
+from sqlalchemy.engine import URL
+
+from chassis.clock import system_clock
+from gate.connection import OPTIONS, Connection, Link, Metadata
+from gate.device import Device
+from gate.messages import gate_message
+from gate.store import Store
+from scan_service.app import App
+from scan_service.domain.scans import Gate, ScanType
+from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
+
+
+@pytest.fixture
+def copy(scans_url: URL) -> Iterator[Copy]:
+    made = Copy(scans_url)
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def scan_service(copy: Copy, tmp_path: Path, issuer: Issuer) -> Iterator[str]:
+    """Run the scan service; gives its address."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    app = App(settings_of(tmp_path, issuer), copy.url)
+    port = asyncio.run_coroutine_threadsafe(app.start(), loop).result(20)
+    yield f"127.0.0.1:{port}"
+    asyncio.run_coroutine_threadsafe(app.stop(), loop).result(20)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+class Handheld:
+    """A device with everything that belongs to it."""
+
+    def __init__(self, stack: ExitStack, address: str, metadata: Metadata, gate: Gate, path: Path) -> None:
+        self.store = Store(path)
+        self._stack = stack.enter_context(ExitStack())
+        self._stack.callback(self.store.close)
+        channel = self._stack.enter_context(grpc.insecure_channel(address, options=OPTIONS))
+        self.stub = ScanServiceStub(channel)
+        self.link = Link(self.stub, metadata, gate_message(gate))
+        self.connection = Connection(self.link, self.store, system_clock)
+        self.device = Device(gate, ScanType.CHECK_IN, self.store, self.connection, system_clock)
+        self.shown = []
+
+    def connect(self) -> "Handheld":
+        self.connection.start()
+        self._stack.callback(self.connection.stop)
+        self.connection.settle(10)
+        return self
+
+    def scan(self, text: str):
+        return self.device.scan(text, self.shown.append)
+
+    def close(self) -> None:
+        """Switch it off; its file stays."""
+        self._stack.close()
+
+
+NewHandheld = Callable[..., Handheld]
+
+
+@pytest.fixture
+def new_handheld(tmp_path: Path, issuer: Issuer) -> Iterator[NewHandheld]:
+    """Make devices; each has its file by its name."""
+    with ExitStack() as stack:
+
+        def make(address: str, event_id, name: str = "one") -> Handheld:
+            path = tmp_path / f"{name}.sqlite"
+            return Handheld(stack, address, issuer.metadata("scanner", name), Gate(event_id, name), path)
+
+        yield make
