@@ -14,6 +14,7 @@ import grpc
 
 from chassis.clock import system_clock
 from gate.connection import OPTIONS, Connection, Link, Metadata
+from gate.copy import Copy
 from gate.device import Device
 from gate.inputs import InputError, opened
 from gate.messages import gate_message
@@ -28,6 +29,8 @@ from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 TAKE_BACK: Final = "GATE-UNDO"
 # A service that is there answers sooner; one that is not does not hold up the door.
 FIRST_CONNECTION_SECONDS: Final = 2.0
+# What is not delivered by then stays for the next run.
+DELIVERY_SECONDS: Final = 5.0
 
 
 class CommandError(Exception):
@@ -69,8 +72,10 @@ def run(setup: Setup) -> int:
         device = Device(setup.gate, setup.scan_type, store, connection, system_clock)
         view = Lines(sys.stdout, as_json=setup.as_json)
         read = stack.enter_context(opened(setup.input))
-        connection.start()
-        stack.callback(connection.stop)
+        copy = Copy(link, setup.gate.event_id, store, system_clock)
+        for follower in (connection, copy):
+            follower.start()
+            stack.callback(follower.stop)
         connection.settle(FIRST_CONNECTION_SECONDS)
         try:
             for text in lines(read):
@@ -80,6 +85,7 @@ def run(setup: Setup) -> int:
                     view.show(answer)
         except KeyboardInterrupt:
             return 130
+        connection.deliver(DELIVERY_SECONDS)
     return 0
 
 

@@ -164,6 +164,13 @@ class Connection:
         with self._changed:
             self._changed.wait_for(lambda: self.status.state is not State.CONNECTING, seconds)
 
+    def deliver(self, seconds: float) -> None:
+        """Wait until everything is delivered that can be."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.status.state in _AWAY or self._store.queue_length() <= len(self._stream.refused), seconds
+            )
+
     def ask(self, attempt: pb.ScanAttempt) -> scan_pb2.Scan | None:
         """Ask for a verdict; None where none came in time, or the service did not take the question."""
         return self._exchange(("scan", attempt.scan_id), pb.StreamScansRequest(scan=attempt))
@@ -206,6 +213,8 @@ class Connection:
         """Serve one stream to its end; tell whether it was of use."""
         stream = Stream()
         with self._changed:
+            if self._stopped.is_set():
+                return False
             self._stream = stream
             # No deadline: it stays for hours. `overdue` and the keepalive end it where nobody is there.
             call = self._link.stub.StreamScans(self._requests(stream), metadata=self._link.metadata)
@@ -218,7 +227,8 @@ class Connection:
             refused = error.code() in REFUSALS
             problem = f"{error.code().name}: {error.details()}"
         finally:
-            stream.ended = True
+            with self._changed:
+                stream.ended = True
             call.cancel()
         lasted = stream.opened and monotonic() - stream.begun > 1
         with self._changed:
@@ -249,7 +259,9 @@ class Connection:
         most = min(UPLOAD_SCANS, stream.most_uploads)
         if stream.uploading or most < 1 or monotonic() < stream.next_upload:
             return None
-        attempts = tuple(self._store.queued(most, UPLOAD_BYTES, stream.refused))
+        with self._changed:
+            # gRPC's thread outlives the stream by a moment; the store may not.
+            attempts = () if stream.ended else tuple(self._store.queued(most, UPLOAD_BYTES, stream.refused))
         if not attempts:
             return None
         stream.uploading, stream.upload_begun = attempts, monotonic()

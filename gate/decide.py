@@ -71,6 +71,9 @@ def decide_alone(question: Question, known: Known, now: datetime) -> Ruling:
     ticket = known.ticket or _proven(token)
     if known.own is not None:
         ticket = replace(ticket, admission=known.own)
+    if ticket.admission.entry is not None and ticket.admission.entry.scan_id == question.scan_id:
+        # The service admitted this very scan; its answer was lost, and the copy brought the news.
+        ticket = replace(ticket, admission=Admission())
     shown = Presented(ticket, token.issue, token.ticket_type)
     entry = Entry(question.scan_id, now, question.gate.location)
     return Ruling(decide(rules.event, question.gate, shown, question.scan_type, entry), shown)

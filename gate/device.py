@@ -5,7 +5,7 @@ shown, then forgotten. A question whose answer nobody was shown is taken up agai
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -125,7 +125,7 @@ class Device:
         with self._store.transaction():
             if attempt is not None:
                 self._store.enqueue(attempt)
-            self._keep_own(annulled, last.before or Admission(), None if attempt else self._service_time())
+            self._keep_own(annulled, last.before or Admission(), None if attempt else self._clock())
 
     def _keep(self, scan: scan_pb2.Scan, text: str) -> None:
         """Write down the service's answer, so that this device alone would not let the same person in again."""
@@ -136,19 +136,23 @@ class Device:
                 entry = Entry(UUID(scan.scan_id), time_of(scan.scan_time), scan.location)
                 if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_IN:
                     after = Admission(check_in_time=entry.time, entry=entry, inside=True)
-                    self._keep_own(scan, after, self._service_time())
+                    self._keep_own(scan, after, self._clock())
                 elif scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT:
                     stood = before or Admission()
                     after = Admission(check_in_time=stood.check_in_time, entry=stood.entry, inside=False)
-                    self._keep_own(scan, after, self._service_time())
+                    self._keep_own(scan, after, self._clock())
         self._remember(scan, text, before)
 
     def _before(self, scan: scan_pb2.Scan) -> Admission | None:
+        """How the ticket stood before an admitted scan, also where the copy has told of the scan already."""
         if not scan.ticket_id:
             return None
         event_id, ticket_id = UUID(scan.event_id), UUID(scan.ticket_id)
         ticket = self._store.ticket(event_id, ticket_id)
-        return self._store.own(event_id, ticket_id) or (None if ticket is None else ticket.admission)
+        found = self._store.own(event_id, ticket_id) or (None if ticket is None else ticket.admission)
+        if found is None or (found.entry is not None and str(found.entry.scan_id) == scan.scan_id):
+            return None
+        return replace(found, inside=True) if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT else found
 
     def _keep_own(self, scan: scan_pb2.Scan, admission: Admission, settled: datetime | None) -> None:
         own = Own(UUID(scan.event_id), UUID(scan.ticket_id), admission, scan.scan_id, time_of(scan.scan_time))

@@ -60,7 +60,7 @@ class Own:
     event_id: UUID
     ticket_id: UUID
     admission: Admission
-    # The scan that made it so, and when it was, by the service's clock.
+    # The scan that made it so, and when it was, by the service's clock; all other times here are the device's.
     scan_id: str
     change_time: datetime
 
@@ -138,7 +138,7 @@ class Store:
         return self._value("SELECT cursor FROM copies WHERE event_id = ?", event_id.bytes) or ""
 
     def apply(self, event_id: UUID, changes: pb.WatchAdmissionsResponse, now: datetime) -> None:
-        """Take over a batch of changes; `now` by the service's clock."""
+        """Take over a batch of changes."""
         with self.transaction():
             if changes.restart:
                 self._run("DELETE FROM copies WHERE event_id = ?", event_id.bytes)
@@ -157,13 +157,14 @@ class Store:
     def _let_go(self, event_id: UUID, ticket: pb.TicketAdmission, now: datetime) -> None:
         """Forget our own view of a ticket where the copy's is at least as new."""
         key = (event_id.bytes, ticket.ticket_id)
-        row = self._row("SELECT scan_id, change_time, settle_time FROM own WHERE event_id = ? AND ticket_id = ?", *key)
+        query = "SELECT admission, change_time, settle_time FROM own WHERE event_id = ? AND ticket_id = ?"
+        row = self._row(query, *key)
         if row is None:
             return
-        scan_id, changed, settled = row
-        entry = admission_of(ticket).entry
-        tells_ours = entry is not None and (str(entry.scan_id) == scan_id or _number(entry.time) > changed)
-        if tells_ours or (settled is not None and _number(now - IN_FLIGHT) > settled):
+        message, changed, settled = row
+        own, told = admission_of(pb.TicketAdmission.FromString(message)), admission_of(ticket)
+        newer = told.entry is not None and _number(told.entry.time) > changed
+        if told == own or newer or (settled is not None and _number(now - IN_FLIGHT) > settled):
             self._run("DELETE FROM own WHERE event_id = ? AND ticket_id = ?", *key)
 
     def rules(self, event_id: UUID) -> Rules | None:

@@ -9,10 +9,12 @@ from pathlib import Path
 import grpc
 import pytest
 from conftest import Issuer
+from gate_stand_in import ScanServiceStandIn, StandInServer
 from gates import Copy, settings_of
 from sqlalchemy.engine import URL
 
 from chassis.clock import system_clock
+from gate import copy as gate_copy
 from gate.connection import OPTIONS, Connection, Link, Metadata
 from gate.device import Device
 from gate.messages import gate_message
@@ -47,15 +49,19 @@ def scan_service(copy: Copy, tmp_path: Path, issuer: Issuer) -> Iterator[str]:
 class Handheld:
     """A device with everything that belongs to it."""
 
-    def __init__(self, stack: ExitStack, address: str, metadata: Metadata, gate: Gate, path: Path) -> None:
+    def __init__(self, stack: ExitStack, address: str, metadata: Metadata, gate: Gate, path: Path, **options) -> None:
+        clock = options.get("clock", system_clock)
+        self.gate = gate
         self.store = Store(path)
         self._stack = stack.enter_context(ExitStack())
         self._stack.callback(self.store.close)
         channel = self._stack.enter_context(grpc.insecure_channel(address, options=OPTIONS))
         self.stub = ScanServiceStub(channel)
         self.link = Link(self.stub, metadata, gate_message(gate))
-        self.connection = Connection(self.link, self.store, system_clock)
-        self.device = Device(gate, ScanType.CHECK_IN, self.store, self.connection, system_clock)
+        self.connection = Connection(self.link, self.store, clock, options.get("answer_seconds", 1.5))
+        self.copy = gate_copy.Copy(self.link, gate.event_id, self.store, clock)
+        kind = options.get("scan_type", ScanType.CHECK_IN)
+        self.device = Device(gate, kind, self.store, self.connection, clock)
         self.shown = []
 
     def connect(self) -> "Handheld":
@@ -63,6 +69,15 @@ class Handheld:
         self._stack.callback(self.connection.stop)
         self.connection.settle(10)
         return self
+
+    def follow(self) -> "Handheld":
+        self.copy.start()
+        self._stack.callback(self.copy.stop)
+        return self
+
+    @property
+    def state(self) -> str:
+        return self.connection.status.state
 
     def scan(self, text: str):
         return self.device.scan(text, self.shown.append)
@@ -80,8 +95,27 @@ def new_handheld(tmp_path: Path, issuer: Issuer) -> Iterator[NewHandheld]:
     """Make devices; each has its file by its name."""
     with ExitStack() as stack:
 
-        def make(address: str, event_id, name: str = "one") -> Handheld:
+        def make(address: str, event_id, name: str = "one", **options) -> Handheld:
             path = tmp_path / f"{name}.sqlite"
-            return Handheld(stack, address, issuer.metadata("scanner", name), Gate(event_id, name), path)
+            return Handheld(stack, address, issuer.metadata("scanner", name), Gate(event_id, name), path, **options)
 
         yield make
+
+
+@pytest.fixture
+def server() -> Iterator[StandInServer]:
+    """Run a scan service in memory, whose answers can be lost."""
+    running = StandInServer(ScanServiceStandIn())
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def stand_in(server: StandInServer) -> ScanServiceStandIn:
+    return server.service
+
+
+@pytest.fixture
+def handheld(server: StandInServer, new_handheld: NewHandheld) -> Handheld:
+    """Give a device of the stand-in, connected, that waits for answers but shortly."""
+    return new_handheld(server.address, server.service.event_id, answer_seconds=0.3).connect()

@@ -1,0 +1,79 @@
+"""The device's copy of its event: rules, keys and tickets, followed as they change, for when it has to decide alone."""
+
+import threading
+from typing import Final
+from uuid import UUID
+
+import grpc
+
+from chassis.backoff import backoff_seconds
+from chassis.clock import Clock
+from gate.connection import Link
+from gate.store import Store
+from ticketing.scans.v1 import scan_service_pb2 as pb
+
+FIRST_BACKOFF_SECONDS: Final = 0.5
+LONGEST_BACKOFF_SECONDS: Final = 10.0
+
+
+class Copy:
+    """Follows one event.
+
+    Args:
+        link: to the scan service.
+        event_id: the event.
+        store: takes the copy.
+        clock: the device's own.
+    """
+
+    def __init__(self, link: Link, event_id: UUID, store: Store, clock: Clock) -> None:
+        self._link = link
+        self._event_id = event_id
+        self._store = store
+        self._clock = clock
+        self._call: grpc.Call | None = None
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="copy")
+
+    def start(self) -> None:
+        """Follow, and go on following."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._stopped.set()
+        with self._lock:
+            if self._call is not None:
+                self._call.cancel()
+        self._thread.join()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopped.wait(
+            backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, longest=LONGEST_BACKOFF_SECONDS)
+        ):
+            failures = 0 if self._follow() else failures + 1
+
+    def _follow(self) -> bool:
+        """Follow until the stream ends; tell whether it brought anything."""
+        request = pb.WatchAdmissionsRequest(
+            event_id=str(self._event_id), after_cursor=self._store.cursor(self._event_id)
+        )
+        with self._lock:
+            if self._stopped.is_set():
+                return False
+            # No deadline: changes come for hours. The keepalive ends it where nobody is there.
+            call = self._link.stub.WatchAdmissions(request, metadata=self._link.metadata)
+            self._call = call
+        came = False
+        try:
+            for changes in call:
+                self._store.apply(self._event_id, changes, self._clock())
+                came = True
+        except grpc.RpcError:
+            # How the connection is, the gate's stream tells; this one only tries again.
+            pass
+        finally:
+            call.cancel()
+        return came

@@ -1,0 +1,260 @@
+"""A device that decides alone, and what it tells when it is connected again."""
+
+import threading
+from datetime import timedelta
+from uuid import UUID
+
+import grpc
+import pytest
+from gate_stand_in import eventually
+
+from chassis.clock import system_clock
+from gate.decide import NEEDS_CONNECTION, NO_COPY
+from gate.device import REFUSED_NOTE
+from scan_service.domain.scans import DenialReason
+from ticketing.scans.v1 import error_reason_pb2, scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
+
+OVERLOADED = error_reason_pb2.ERROR_REASON_OVERLOADED
+
+
+@pytest.fixture
+def copied(handheld, stand_in):
+    """A device with a whole copy, and three tickets; the third was sold after the copy was made."""
+    tokens = [stand_in.ticket(), stand_in.ticket()]
+    handheld.follow()
+    eventually(lambda: handheld.store.ticket_count(stand_in.event_id) == 2)
+    return handheld, [*tokens, stand_in.ticket(copied=False)]
+
+
+def test_a_device_cut_off_admits_each_ticket_once_and_tells_later(copied, server, stand_in):
+    handheld, tokens = copied
+    server.stop()
+    answers = [handheld.scan(token) for token in [*tokens, *tokens]]
+    assert [answer.green for answer in answers] == [True] * 3 + [False] * 3
+    assert {answer.reason for answer in answers[3:]} == {DenialReason.ALREADY_CHECKED_IN}
+    assert all(answer.offline for answer in answers)
+    assert handheld.store.queue_length() == 6
+    server.start()
+    eventually(lambda: handheld.store.queue_length() == 0)
+    assert [stand_in.records[answer.scan_id].verdict for answer in answers] == [1, 1, 1, 2, 2, 2]
+    assert [scan.scan_id for upload in stand_in.uploads for scan in upload.scans] == [a.scan_id for a in answers]
+
+
+def test_a_ticket_admitted_online_is_not_admitted_again_offline(copied, server, stand_in):
+    handheld, tokens = copied
+    # The copy never tells of it; the device knows all the same.
+    stand_in.lose.add("admissions")
+    assert not handheld.scan(tokens[0]).offline
+    server.stop()
+    assert handheld.scan(tokens[0]).reason is DenialReason.ALREADY_CHECKED_IN
+
+
+def test_a_ticket_that_another_gate_admitted_is_denied_offline(copied, server, stand_in, new_handheld):
+    handheld, tokens = copied
+    new_handheld(server.address, stand_in.event_id, "two").connect().scan(tokens[0])
+    (scan,) = stand_in.records.values()
+    ticket = (stand_in.event_id, UUID(scan.ticket_id))
+    eventually(lambda: handheld.store.ticket(*ticket).admission.inside)
+    server.stop()
+    answer = handheld.scan(tokens[0])
+    assert (answer.reason, answer.previous.location) == (DenialReason.ALREADY_CHECKED_IN, "two")
+
+
+@pytest.mark.parametrize(
+    ("denial", "told"),
+    [
+        (scan_pb2.DENIAL_REASON_REFUNDED, DenialReason.REFUNDED),
+        (scan_pb2.DENIAL_REASON_CANCELLED, DenialReason.CANCELLED),
+        (scan_pb2.DENIAL_REASON_BLOCKED, DenialReason.BLOCKED),
+        # Nothing that this device has a rule for, but denied it is.
+        (scan_pb2.DENIAL_REASON_EXPIRED, DenialReason.BLOCKED),
+    ],
+)
+def test_what_the_copy_denies_is_denied_offline(handheld, server, stand_in, denial, told):
+    token = stand_in.ticket(denial_reason=denial)
+    handheld.follow()
+    eventually(lambda: handheld.store.ticket_count(stand_in.event_id) == 1)
+    server.stop()
+    assert handheld.scan(token).reason is told
+
+
+def test_offline_a_typed_code_is_asked_for_the_qr_code_and_garbage_is_no_ticket(copied, server):
+    handheld, tokens = copied
+    server.stop()
+    typed, garbage, forged = map(handheld.scan, ("TKT-0123456789ABCDEF", "4006381333931", tokens[0][:-9] + "AAAAAAAAA"))
+    assert (typed.reason, typed.note) == (DenialReason.TICKET_NOT_FOUND, NEEDS_CONNECTION)
+    assert (garbage.reason, garbage.note) == (DenialReason.TICKET_NOT_FOUND, "")
+    assert forged.reason is DenialReason.INVALID_SIGNATURE
+    assert handheld.store.queue_length() == 3
+
+
+def test_a_device_that_never_had_a_copy_admits_nobody(stand_in, server, new_handheld):
+    server.stop()
+    handheld = new_handheld(server.address, stand_in.event_id).connect()
+    answer = handheld.scan(stand_in.ticket())
+    assert (answer.green, answer.reason, answer.note) == (False, DenialReason.EVENT_NOT_OPEN, NO_COPY)
+
+
+def test_a_scan_without_an_answer_is_decided_alone_under_its_id(copied, stand_in):
+    handheld, tokens = copied
+    stand_in.lose.add("result")
+    answer = handheld.scan(tokens[0])
+    assert (answer.green, answer.offline) == (True, True)
+    assert stand_in.asked == [answer.scan_id]
+    eventually(lambda: handheld.store.queue_length() == 0)
+    assert [scan.scan_id for scan in stand_in.uploads[0].scans] == [answer.scan_id]
+    assert set(stand_in.records) == {answer.scan_id}
+
+
+def test_after_one_scan_without_an_answer_nobody_waits_until_the_service_speaks_again(copied, stand_in):
+    handheld, tokens = copied
+    stand_in.lose |= {"result", "uploaded"}
+    handheld.scan(tokens[0])
+    assert handheld.state == "OFFLINE"
+    handheld.scan(tokens[1])
+    assert len(stand_in.asked) == 1
+    stand_in.lose.clear()
+    stand_in.end_streams()
+    eventually(lambda: handheld.state == "ONLINE")
+    assert not handheld.scan(tokens[2]).offline
+
+
+def test_a_scan_that_the_service_is_too_busy_for_is_decided_alone(copied, stand_in):
+    handheld, tokens = copied
+    stand_in.rejecting["scan"] = OVERLOADED
+    assert handheld.scan(tokens[0]).offline
+    assert handheld.state == "ONLINE"
+
+
+def test_a_question_is_asked_again_on_the_next_stream_under_its_id(server, stand_in, new_handheld):
+    handheld = new_handheld(server.address, stand_in.event_id, answer_seconds=20).connect()
+    stand_in.lose.add("result")
+    token = stand_in.ticket()
+    eventually(lambda: handheld.state == "ONLINE")
+    # Long enough for the stream to have been of use, so that the next one comes at once.
+    handheld.connection._stream.begun -= 5  # noqa: SLF001 - instead of waiting
+
+    def cut() -> None:
+        eventually(lambda: stand_in.asked)
+        stand_in.lose.clear()
+        stand_in.end_streams(grpc.StatusCode.UNAVAILABLE)
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    answer = handheld.scan(token)
+    cutter.join()
+    assert (answer.green, answer.offline) == (True, False)
+    assert stand_in.asked == [answer.scan_id] * 2
+
+
+def test_a_wrong_clock_is_corrected_when_deciding_and_told_when_uploading(server, stand_in, new_handheld):
+    ten_minutes = timedelta(minutes=10)
+    stand_in.rules.valid_from_time.FromDatetime(system_clock() - timedelta(minutes=5))
+    token = stand_in.ticket()
+    slow = new_handheld(server.address, stand_in.event_id, clock=lambda: system_clock() - ten_minutes)
+    slow.connect().follow()
+    eventually(lambda: slow.store.ticket_count(stand_in.event_id) == 1)
+    server.stop()
+    # By its own clock the doors are not open yet.
+    answer = slow.scan(token)
+    assert answer.green
+    server.start()
+    eventually(lambda: slow.store.queue_length() == 0)
+    (sent,) = stand_in.uploads[0].scans
+    offset = sent.offline.clock_offset.ToTimedelta()
+    assert abs(offset - ten_minutes) < timedelta(seconds=30)
+    recorded = stand_in.records[answer.scan_id].scan_time.ToDatetime(tzinfo=answer.time.tzinfo)
+    assert abs(recorded - answer.time) < timedelta(milliseconds=1)
+
+
+def test_a_revoked_device_lets_nobody_in_and_records_nothing(copied, server, stand_in, new_handheld):
+    handheld, tokens = copied
+    stand_in.refusal = grpc.StatusCode.UNAUTHENTICATED
+    stand_in.end_streams(grpc.StatusCode.UNAUTHENTICATED)
+    eventually(lambda: handheld.state == "REFUSED")
+    answer = handheld.scan(tokens[0])
+    assert (answer.green, answer.note) == (False, REFUSED_NOTE)
+    assert handheld.store.queue_length() == 0
+    handheld.close()
+    # Nor after it was switched off and on where no network is.
+    server.stop()
+    again = new_handheld(server.address, stand_in.event_id).connect()
+    assert not again.scan(tokens[0]).green
+
+
+def test_uploads_are_cut_to_the_credits(copied, server, stand_in):
+    handheld, tokens = copied
+    stand_in.credits = 4
+    server.stop()
+    for _ in range(10):
+        handheld.scan(tokens[0])
+    server.start()
+    eventually(lambda: handheld.store.queue_length() == 0)
+    assert [len(upload.scans) for upload in stand_in.uploads] == [4, 4, 2]
+
+
+def test_what_an_upload_is_refused_stays_and_holds_up_nothing(copied, server, stand_in):
+    handheld, tokens = copied
+    server.stop()
+    handheld.scan("poison")
+    handheld.scan(tokens[0])
+    stand_in.rejecting["poison"] = error_reason_pb2.ERROR_REASON_SCAN_ID_REUSED
+    server.start()
+    eventually(lambda: handheld.store.queue_length() == 1)
+    assert handheld.store.queued(9, 9_999)[0].code == "poison"
+
+
+def test_an_upload_that_is_refused_as_a_whole_waits_and_comes_again(copied, server, stand_in, monkeypatch):
+    monkeypatch.setattr("gate.connection.UPLOAD_PAUSE_SECONDS", 0.05)
+    handheld, tokens = copied
+    server.stop()
+    handheld.scan(tokens[0])
+    handheld.scan("busy")
+    stand_in.rejecting |= {"upload": OVERLOADED, "busy": OVERLOADED}
+    server.start()
+    eventually(lambda: len(stand_in.uploads) > 1)
+    del stand_in.rejecting["upload"]
+    eventually(lambda: handheld.store.queue_length() == 1)
+    stand_in.rejecting.clear()
+    eventually(lambda: handheld.store.queue_length() == 0)
+
+
+def test_a_service_that_is_about_to_go_is_left_for_another(handheld, stand_in):
+    handheld.connection._stream.begun -= 5  # noqa: SLF001 - instead of waiting
+    stand_in.end_streams(pb.StreamScansResponse(reconnect=pb.Reconnect()))
+    eventually(lambda: stand_in.open_streams == 2)
+    eventually(lambda: handheld.state == "ONLINE")
+
+
+def test_a_person_who_did_not_pass_is_taken_back_online(copied, stand_in):
+    handheld, tokens = copied
+    answer = handheld.scan(tokens[0])
+    taken = handheld.device.take_back()
+    assert (taken.scan_id, taken.green, taken.annulled) == (answer.scan_id, False, True)
+    assert [(passage.scan_id, passage.passed) for passage in stand_in.passages] == [(answer.scan_id, False)]
+    assert handheld.device.take_back() is None
+
+
+def test_a_person_who_did_not_pass_offline_can_come_again(copied, server, stand_in):
+    handheld, tokens = copied
+    server.stop()
+    first = handheld.scan(tokens[0])
+    assert not handheld.device.take_back().green
+    second = handheld.scan(tokens[0])
+    assert second.green
+    server.start()
+    eventually(lambda: handheld.store.queue_length() == 0)
+    assert stand_in.records[first.scan_id].HasField("annul_time")
+    assert not stand_in.records[second.scan_id].HasField("annul_time")
+
+
+def test_a_scan_recorded_online_is_taken_back_offline_by_what_was_shown(copied, server, stand_in):
+    handheld, tokens = copied
+    answer = handheld.scan(tokens[0])
+    server.stop()
+    handheld.device.take_back()
+    (queued,) = handheld.store.queued(9, 9_999)
+    assert (queued.scan_id, queued.offline.verdict) == (answer.scan_id, scan_pb2.VERDICT_ADMITTED)
+    assert queued.offline.HasField("annul_time")
+    assert handheld.scan(tokens[0]).green
