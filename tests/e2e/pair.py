@@ -1,67 +1,21 @@
 """Both services as real processes, and what every story about them begins with."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
-import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import grpc
-import pytest
-from conftest import ROOT, Issuer
+from conftest import Issuer
+from service_process import ServiceProcess
 
 from dev.clients import Caller, Gate
 from dev.demo import at
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2
-
-START_SECONDS = 30
-STOP_SECONDS = 15
-
-
-class ServiceProcess:
-    """One service, started as an operator would; its log line says when it serves, and where."""
-
-    def __init__(self, module: str, variables: Mapping[str, str]) -> None:
-        self._lines: list[str] = []
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module], cwd=ROOT, env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True
-        )
-        self._serving = threading.Event()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-        if not self._serving.wait(START_SECONDS):
-            self.end(signal.SIGKILL)
-            pytest.fail(f"{module} does not serve:\n{self.log()}")
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._lines.append(line)
-            if line.startswith("{") and json.loads(line)["message"] == "serving":
-                self._serving.set()
-        self._serving.set()
-
-    def log(self) -> str:
-        """What it has logged."""
-        return "".join(self._lines)
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """End it by a signal, wait for it, and return its exit status."""
-        if self._process.poll() is None:
-            self._process.send_signal(number)
-        status = self._process.wait(STOP_SECONDS)
-        self._reader.join()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-        return status
 
 
 @dataclass
