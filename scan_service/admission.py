@@ -13,12 +13,15 @@ from chassis.failures import Failure
 from chassis.loop_connection import LoopConnection
 from scan_service.domain.admission import Decision, Presented, decide
 from scan_service.domain.codes import Codes
+from scan_service.domain.incidents import Link, forgery
 from scan_service.domain.reasons import Reason
 from scan_service.domain.scans import Attempt, DenialReason, Scan, Verdict, recorded_text
-from scan_service.domain.tickets import Admission, Entry, Event, Ticket, TicketStatus
-from scan_service.domain.tokens import Damaged, Token, is_genuine
+from scan_service.domain.tickets import Admission, Entry, Event, Ticket
+from scan_service.domain.tokens import Token
 from scan_service.keys import Keys
+from scan_service.recognition import Recognition
 from scan_service.store import admission as store
+from scan_service.store import incidents
 
 
 class Admissions:
@@ -50,10 +53,12 @@ class Admissions:
 
         async def run(connection: LoopConnection) -> Sequence[Scan | Failure]:
             batch = await self._hold(connection, wanted)
-            if unknown := batch.unknown(attempts):
+            if unknown := batch.recognition.unknown(attempts):
                 await connection.trip(*store.create(unknown))
                 batch = await self._hold(connection, wanted)
             answers = [batch.answer(attempt) for attempt in attempts]
+            if batch.forgeries:
+                await connection.trip(*incidents.note(batch.forgeries, batch.now))
             await connection.trip(*store.write(batch.now, batch.recorded, batch.changed))
             return answers
 
@@ -69,24 +74,11 @@ class Batch:
 
     def __init__(self, held: store.Held, keys: Keys, codes: Codes, now: datetime) -> None:
         self._held = held
-        self._keys = keys
-        self._codes = codes
-        self._genuine = dict[bytes, bool]()
+        self.recognition = Recognition(held, keys, codes, now)
         self.now = now
         self.recorded = list[Scan]()
+        self.forgeries = list[Link]()
         self.changed = dict[store.TicketKey, Admission]()
-
-    def unknown(self, attempts: Sequence[Attempt]) -> Sequence[Ticket]:
-        """Return the tickets that genuine tokens for their own event's gate prove, and that have no row yet."""
-        result = dict[store.TicketKey, Ticket]()
-        for attempt in attempts:
-            token = attempt.credential
-            if not isinstance(token, Token) or token.event_id != attempt.gate.event_id:
-                continue
-            key = (token.event_id, token.ticket_id)
-            if key not in self._held.tickets and token.event_id in self._held.events and self._is_genuine(token, None):
-                result[key] = self._proven(token)
-        return list(result.values())
 
     def answer(self, attempt: Attempt) -> Scan | Failure:
         """Decide one attempt."""
@@ -102,11 +94,13 @@ class Batch:
         scan = self._decided(attempt, event, fingerprint)
         self._held.scans[scan.scan_id] = scan
         self.recorded.append(scan)
+        if scan.denial_reason is DenialReason.INVALID_SIGNATURE:
+            self.forgeries.append(forgery(scan, attempt.credential))
         return scan
 
     def _decided(self, attempt: Attempt, event: Event, fingerprint: bytes) -> Scan:
         """Decide, and keep what changes."""
-        shown = self._presented(attempt)
+        shown = self.recognition.presented(attempt)
         if isinstance(shown, Presented):
             entry = Entry(attempt.scan_id, self.now, attempt.gate.location)
             decision = decide(event, attempt.gate, shown, attempt.scan_type, entry)
@@ -114,7 +108,7 @@ class Batch:
                 self._keep(shown.ticket, decision.admission)
             ticket: Ticket | None = shown.ticket
             ticket_type = shown.ticket_type
-            code = self._codes.code(shown.ticket.ticket_id, shown.issue)
+            code = self.recognition.code(shown)
         else:
             decision, ticket, ticket_type = Decision(shown), None, None
             code = recorded_text(attempt.text)
@@ -132,46 +126,10 @@ class Batch:
             scan_time=self.now,
             record_time=self.now,
             location=attempt.gate.location,
+            device_id=attempt.device_id,
             scanner_user_id=attempt.scanner_user_id,
             metadata=attempt.metadata,
             previous=decision.previous,
-        )
-
-    def _presented(self, attempt: Attempt) -> Presented | DenialReason:
-        credential = attempt.credential
-        if isinstance(credential, Token):
-            ticket = self._held.tickets.get((credential.event_id, credential.ticket_id))
-            if not self._is_genuine(credential, None if ticket is None else ticket.token_digest):
-                return DenialReason.INVALID_SIGNATURE
-            # Without a row only where it is for another event's gate.
-            return Presented(ticket or self._proven(credential), credential.issue, credential.ticket_type)
-        if isinstance(credential, Damaged):
-            return DenialReason.INVALID_SIGNATURE
-        key = credential and self._held.keys_by_code.get(credential)
-        if not key:
-            return DenialReason.TICKET_NOT_FOUND
-        ticket = self._held.tickets[key]
-        return Presented(ticket, ticket.issue, ticket.ticket_type)
-
-    def _is_genuine(self, token: Token, known_digest: bytes | None) -> bool:
-        genuine = self._genuine.get(token.digest)
-        if genuine is None:
-            genuine = is_genuine(token, known_digest, self._keys.get(token.key_id), self.now)
-            self._genuine[token.digest] = genuine
-        return genuine
-
-    def _proven(self, token: Token) -> Ticket:
-        code = self._codes.code(token.ticket_id, token.issue)
-        return Ticket(
-            event_id=token.event_id,
-            ticket_id=token.ticket_id,
-            ticket_type=token.ticket_type,
-            status=TicketStatus.ACTIVE,
-            valid_from_time=None,
-            valid_until_time=None,
-            issue=token.issue,
-            code_digest=self._codes.digest(code),
-            token_digest=None,
         )
 
     def _keep(self, ticket: Ticket, admission: Admission) -> None:

@@ -8,10 +8,12 @@ from chassis.clock import Clock
 from chassis.database import Database
 from chassis.failures import Failure
 from scan_service.domain.annulment import Annulment, obstacle
+from scan_service.domain.incidents import conflicts
 from scan_service.domain.reasons import Reason
 from scan_service.domain.scans import Scan
 from scan_service.domain.standing import standing
 from scan_service.store import annulments as store
+from scan_service.store.incidents import renew_here
 
 
 class Annulments:
@@ -48,8 +50,11 @@ class Annulments:
             raise Failure(Reason.SCAN_NOT_ANNULLABLE, message, scan_id=scan.scan_id, cause=cause)
         annulled = replace(scan, annul_time=now)
         store.save(connection, annulled)
+        scans = [annulled if other.scan_id == scan.scan_id else other for other in held.scans]
+        policy = None
         if held.ticket is not None:
-            scans = [annulled if other.scan_id == scan.scan_id else other for other in held.scans]
+            policy = held.event.policy
             admission = standing(scans, held.ticket.admission)
             store.save_admission(connection, replace(held.ticket, admission=admission))
+        renew_here(connection, scans, conflicts(policy, scans), now)
         return annulled

@@ -17,9 +17,11 @@ from chassis.service import call_interceptor
 from scan_service.adapters.tickets import TicketService
 from scan_service.admission import Admissions
 from scan_service.annulments import Annulments
+from scan_service.convert.stream import Credits
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
 from scan_service.errors import CATALOGUE
+from scan_service.incidents import Incidents
 from scan_service.key_copy import KeyCopy
 from scan_service.keys import Keys
 from scan_service.leadership import keep_on, lead
@@ -32,7 +34,10 @@ from scan_service.servicers.revocations import RevocationsServicer
 from scan_service.servicers.scans import ScansServicer, UseCases
 from scan_service.settings import Settings
 from scan_service.store.admission import STATEMENTS
+from scan_service.store.incidents import STATEMENTS as INCIDENT_STATEMENTS
+from scan_service.store.uploads import STATEMENTS as UPLOAD_STATEMENTS
 from scan_service.stream import Rules, Streams
+from scan_service.uploads import Uploads
 from scan_service.validation import Validation
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import (
@@ -43,6 +48,7 @@ from ticketing.scans.v1.scan_service_pb2_grpc import add_ScanServiceServicer_to_
 NAME: Final = "scan_service"
 # Larger batches take longer for the first of them than they save for the last.
 MAX_BATCH: Final = 256
+MAX_UPLOAD_BATCH: Final = 64
 
 
 class App:
@@ -68,14 +74,15 @@ class App:
         await keys.load()
         codes = Codes(self._settings.code_secret)
         self._follow(database, keys)
-        batcher = self._batcher(keys, codes)
+        batcher, uploads = self._batcher(keys, codes), self._uploads(keys, codes)
         annulments = Annulments(database, self._clock)
-        rules = Rules(database, batcher, annulments, codes, self._clock, self._settings.max_outstanding_scans)
+        most = Credits(self._settings.max_outstanding_scans, self._settings.max_outstanding_uploads)
+        rules = Rules(database, batcher, uploads, annulments, codes, self._clock, most)
         streams = Streams(rules)
         revocations = RevocationsServicer(Revocations(database, codes, self._clock))
         # What a servicer does not override yet answers UNIMPLEMENTED, which the stubs' types call abstract.
         validation = Validation(database, keys, codes, self._clock)
-        use_cases = UseCases(batcher, streams, validation, annulments, Records(database))
+        use_cases = UseCases(batcher, uploads, streams, validation, annulments, Records(database), Incidents(database))
         scans = ScansServicer(use_cases, codes)  # type: ignore[abstract]  # as said
         devices = DeviceServiceServicer()  # type: ignore[abstract]  # as said
         server = Server(
@@ -96,11 +103,21 @@ class App:
         await self._running.aclose()
 
     def _batcher(self, keys: Keys, codes: Codes) -> Batcher[Attempt, Scan]:
-        connection = LoopConnection(self._url, NAME, STATEMENTS)
+        connection = LoopConnection(self._url, NAME, {**STATEMENTS, **INCIDENT_STATEMENTS})
         self._running.callback(connection.close)
         process = Admissions(connection, keys, codes, self._clock).process
         waiting = self._settings.max_waiting_scans
         batcher: Batcher[Attempt, Scan] = Batcher("scans", process, most=MAX_BATCH, most_waiting=waiting)
+        self._running.push_async_callback(batcher.close)
+        return batcher
+
+    def _uploads(self, keys: Keys, codes: Codes) -> Batcher[Attempt, Scan]:
+        """Make the lane of offline scans: a connection of its own, and small batches, which hold few tickets and shortly."""
+        connection = LoopConnection(self._url, f"{NAME} uploads", UPLOAD_STATEMENTS)
+        self._running.callback(connection.close)
+        process = Uploads(connection, keys, codes, self._clock).process
+        waiting = self._settings.max_waiting_scans
+        batcher: Batcher[Attempt, Scan] = Batcher("uploads", process, most=MAX_UPLOAD_BATCH, most_waiting=waiting)
         self._running.push_async_callback(batcher.close)
         return batcher
 
@@ -112,7 +129,7 @@ class App:
         self._running.callback(connection.close)
         tickets = TicketService(peer)
         key_copy = KeyCopy(database, tickets, keys)
-        replica, reports = Replica(database, tickets, key_copy, self._clock), Reports(database, tickets)
+        replica, reports = Replica(database, tickets, key_copy, self._clock), Reports(database, tickets, self._clock)
         duties = (
             partial(keep_on, "copy of the tickets", replica.follow),
             partial(keep_on, "reports of check-ins", reports.report),

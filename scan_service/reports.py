@@ -2,10 +2,20 @@
 
 import asyncio
 import logging
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
+from sqlalchemy.engine import Connection
+
+from chassis.clock import Clock
 from chassis.database import Database
 from scan_service.adapters.tickets import TicketService
+from scan_service.domain.feed import Conflict
+from scan_service.domain.incidents import IncidentKind, conflicts
+from scan_service.domain.scans import ScanType
+from scan_service.store.annulments import hold_standing, save_doubts
+from scan_service.store.incidents import renew_here
 from scan_service.store.reports import mark_reported, unreported
 
 log = logging.getLogger(__name__)
@@ -22,11 +32,13 @@ class Reports:
     Args:
         database: knows what has not been reported.
         tickets: the ticket service.
+        clock: the present time.
     """
 
-    def __init__(self, database: Database, tickets: TicketService) -> None:
+    def __init__(self, database: Database, tickets: TicketService, clock: Clock) -> None:
         self._database = database
         self._tickets = tickets
+        self._clock = clock
 
     async def report(self) -> None:
         """Report one batch, or wait a moment where there is none.
@@ -43,4 +55,19 @@ class Reports:
                 "a ticket was admitted that cannot be",
                 extra={"event_id": conflict.event_id, "ticket_id": conflict.ticket_id, "status": conflict.status},
             )
+            await self._database.run(partial(self._note, conflict))
         await self._database.run(lambda connection: mark_reported(connection, check_ins))
+
+    def _note(self, conflict: Conflict, connection: Connection) -> None:
+        """Make an incident of the check-ins that stand; told again, it is the same one."""
+        held = hold_standing(connection, conflict.event_id, conflict.ticket_id)
+        if held is None:
+            # Taken back since.
+            return
+        kind = IncidentKind.UNKNOWN_ADMISSION if conflict.status is None else IncidentKind.REVOKED_ADMISSION
+        scans = [
+            replace(scan, doubt=scan.doubt or kind) if scan.scan_type is ScanType.CHECK_IN else scan
+            for scan in held.scans
+        ]
+        save_doubts(connection, scans)
+        renew_here(connection, scans, conflicts(held.event.policy, scans), self._clock())

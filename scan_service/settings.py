@@ -16,7 +16,9 @@ class Settings:
     tickets_address: str
     # Live scans that one stream may have unanswered.
     max_outstanding_scans: int
-    # Live scans of all callers that may wait for a batch.
+    # Offline scans that one stream may have unanswered.
+    max_outstanding_uploads: int
+    # Scans of all callers that may wait for a batch, live and offline ones each.
     max_waiting_scans: int
 
 
@@ -27,5 +29,6 @@ def read_settings(environment: Environment) -> Settings:
         code_secret=environment.text("TICKETING_CODE_SECRET", least=SECRET_CHARACTERS),
         tickets_address=environment.text("SCANS_TICKETS_ADDRESS", "127.0.0.1:50051"),
         max_outstanding_scans=environment.number("SCANS_MAX_OUTSTANDING", 64, least=1, most=10_000),
+        max_outstanding_uploads=environment.number("SCANS_MAX_UPLOADS", 1_000, least=500, most=100_000),
         max_waiting_scans=environment.number("SCANS_MAX_WAITING", 10_000, least=1, most=1_000_000),
     )

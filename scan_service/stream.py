@@ -21,6 +21,7 @@ from scan_service.annulments import Annulments
 from scan_service.convert.annulments import read_annulment
 from scan_service.convert.scans import AttemptReader, read_gate
 from scan_service.convert.stream import (
+    Credits,
     annulled_message,
     opened_message,
     reconnect_message,
@@ -31,6 +32,7 @@ from scan_service.domain.codes import Codes
 from scan_service.domain.reasons import Reason
 from scan_service.domain.scans import Attempt, Gate, Scan
 from scan_service.store.gates import read_opening
+from scan_service.upload_lane import UploadLane
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -57,18 +59,20 @@ class Rules:
     Args:
         database: says which events there are.
         batcher: decides and records.
+        uploads: records what was decided offline.
         annulments: take back.
         codes: look up typed codes.
         clock: the present time.
-        max_outstanding: scans that one stream may have unanswered.
+        most: what one stream may have unanswered.
     """
 
     database: Database
     batcher: Batcher[Attempt, Scan]
+    uploads: Batcher[Attempt, Scan]
     annulments: Annulments
     codes: Codes
     clock: Clock
-    max_outstanding: int
+    most: Credits
 
 
 class Streams:
@@ -114,6 +118,7 @@ class Stream:
         self._rules = rules
         self._caller = caller
         self._reader = AttemptReader(caller, rules.codes)
+        self._uploads = UploadLane(rules.uploads, self._reader, rules.most.uploads, self._put)
         self._gate: Gate | None = None
         self._outgoing = deque[Outgoing]()
         self._outstanding = 0
@@ -127,20 +132,27 @@ class Stream:
     async def next(self) -> pb.StreamScansResponse | None:
         """Return the next message to the device; None at the end."""
         while not self._outgoing:
-            if self._draining and not self._told_to_reconnect:
-                self._told_to_reconnect = True
+            if self._draining and not self._reading.done():
                 self._reading.cancel()
                 await asyncio.wait([self._reading])
+            if not self._uploads.is_idle:
+                await self._wait()
+                continue
+            if self._draining and not self._told_to_reconnect:
+                self._told_to_reconnect = True
                 return reconnect_message(RECONNECT_WITHIN)
             if self._reading.done():
                 # How reading ended is how the stream ends, once everything before is answered.
                 return None if self._reading.cancelled() else self._reading.result()
-            self._news.clear()
-            await self._news.wait()
+            await self._wait()
         response = await self._message(self._outgoing[0])
         # Before it is sent: the device may answer it with its next scan before we are told that it was.
         self._outgoing.popleft()
         return response
+
+    async def _wait(self) -> None:
+        self._news.clear()
+        await self._news.wait()
 
     def drain(self) -> None:
         """End the stream once what was taken is answered."""
@@ -151,6 +163,7 @@ class Stream:
         """Leave nothing behind; a scan whose batch has begun is recorded all the same."""
         self._reading.cancel()
         await asyncio.wait([self._reading])
+        await self._uploads.close()
         for outgoing in self._outgoing:
             if isinstance(outgoing, Pending):
                 _forget(outgoing.answer)
@@ -176,7 +189,7 @@ class Stream:
                 return
             if (until := self._caller.expire_time) is not None and self._rules.clock() >= until + LEEWAY:
                 raise unauthenticated("the token has expired")
-            if len(self._outgoing) > 2 * self._rules.max_outstanding:
+            if len(self._outgoing) > 2 * self._rules.most.scans:
                 raise overloaded("messages unanswered on one stream")
             kind = message.WhichOneof("message") if isinstance(message, pb.StreamScansRequest) else None
             if isinstance(message, pb.StreamScansRequest) and kind == "open":
@@ -187,6 +200,8 @@ class Stream:
                 self._take(message.scan, self._gate)
             elif isinstance(message, pb.StreamScansRequest) and kind == "passage":
                 self._note(message.passage)
+            elif isinstance(message, pb.StreamScansRequest) and kind == "upload":
+                self._uploads.take(message.upload, self._gate)
             else:
                 self._put(_refusal(message))
 
@@ -199,10 +214,10 @@ class Stream:
         if opening is None or not self._reader.may_scan_for(opening.organizer_id):
             raise Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=gate.event_id)
         self._gate = gate
-        self._put(opened_message(opening, self._rules.clock(), self._rules.max_outstanding))
+        self._put(opened_message(opening, self._rules.clock(), self._rules.most))
 
     def _take(self, message: pb.ScanAttempt, gate: Gate) -> None:
-        if self._outstanding >= self._rules.max_outstanding:
+        if self._outstanding >= self._rules.most.scans:
             raise overloaded("scans unanswered on one stream")
         fields = Fields()
         attempt = self._reader.read(fields, message, gate, "scan.")
@@ -238,11 +253,7 @@ def _refusal(message: object) -> pb.StreamScansResponse:
         return rejected_message(
             "", invalid("", "the message is not of this type: truncated, garbage, or invalid UTF-8")
         )
-    match message.WhichOneof("message"):
-        case "upload":
-            return rejected_message("", invalid("upload", "cannot be taken yet: only live scans are"))
-        case _:
-            return rejected_message("", invalid("message", "is required"))
+    return rejected_message("", invalid("message", "is required"))
 
 
 def _forget(answer: "asyncio.Future[Scan]") -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final, TypeVar
 
 from chassis.parsing import Fields
+from scan_service.domain.incidents import IncidentKind
 from scan_service.domain.scans import DenialReason, ScanType, Verdict
 from scan_service.domain.tickets import AdmissionPolicy, EventStatus, TicketStatus, TicketType
 from ticketing.scans.v1 import scan_pb2
@@ -20,6 +21,8 @@ TICKET_STATUSES: Final = {status: ticket_pb2.TicketStatus.Value(f"TICKET_STATUS_
 SCAN_TYPES: Final = {kind: scan_pb2.ScanType.Value(f"SCAN_TYPE_{kind}") for kind in ScanType}
 VERDICTS: Final = {verdict: scan_pb2.Verdict.Value(f"VERDICT_{verdict}") for verdict in Verdict}
 DENIAL_REASONS: Final = {reason: scan_pb2.DenialReason.Value(f"DENIAL_REASON_{reason}") for reason in DenialReason}
+
+INCIDENT_KINDS: Final = {kind: scan_pb2.IncidentKind.Value(f"INCIDENT_KIND_{kind}") for kind in IncidentKind}
 
 
 def read_enum(fields: Fields, field: str, number: int, numbers: Mapping[E, int], unspecified: E | None = None) -> E:

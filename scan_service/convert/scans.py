@@ -1,21 +1,26 @@
 """Scans: requests read and checked, records written."""
 
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import ParseDict
 
 from chassis.authentication import Caller, Role
-from chassis.parsing import NIL, Fields
+from chassis.parsing import EPOCH, NIL, Fields
 from scan_service.convert.enums import DENIAL_REASONS, SCAN_TYPES, TICKET_TYPES, VERDICTS, read_enum
 from scan_service.convert.times import timestamp
 from scan_service.domain.codes import Codes, read_code
-from scan_service.domain.scans import MAX_CODE, Attempt, Gate, Scan, ScanType
+from scan_service.domain.scans import MAX_CODE, Attempt, Gate, Offline, Scan, ScanType, Verdict
 from scan_service.domain.tickets import Entry
 from scan_service.domain.tokens import Damaged, Token, read_token
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 
 MAX_LOCATION: Final = 100
 MAX_METADATA_BYTES: Final = 4 * 1024
+# A clock that is further off than that is none.
+MAX_OFFSET_SECONDS: Final = 366 * 24 * 3_600
 # Roles that may scan for any event; an organizer only for their own.
 ANY_EVENT: Final = (Role.SCANNER, Role.SERVICE)
 
@@ -45,6 +50,42 @@ def read_credential(text: str, codes: Codes) -> Token | Damaged | bytes | None:
     return credential
 
 
+def read_decision(fields: Fields, message: scan_service_pb2.OfflineDecision, path: str) -> Offline:
+    """Read what a device decided, its times put right by what its clock was off."""
+    offset = _clock_offset(fields, message.clock_offset, f"{path}clock_offset")
+    scan_time = annul_time = EPOCH
+    if message.HasField("scan_time"):
+        scan_time = _put_right(fields, f"{path}scan_time", fields.time(f"{path}scan_time", message.scan_time), offset)
+    else:
+        fields.violate(f"{path}scan_time", "is required")
+    if message.HasField("annul_time"):
+        said = fields.time(f"{path}annul_time", message.annul_time)
+        annul_time = _put_right(fields, f"{path}annul_time", said, offset)
+    verdict = read_enum(fields, f"{path}verdict", message.verdict, VERDICTS)
+    reason = None
+    if verdict is Verdict.DENIED or message.denial_reason:
+        reason = read_enum(fields, f"{path}denial_reason", message.denial_reason, DENIAL_REASONS)
+        if verdict is Verdict.ADMITTED:
+            fields.violate(f"{path}denial_reason", "is for what was denied")
+    return Offline(verdict, reason, scan_time, annul_time if message.HasField("annul_time") else None)
+
+
+def _clock_offset(fields: Fields, message: Duration, field: str) -> timedelta:
+    offset = timedelta(seconds=max(min(message.seconds, MAX_OFFSET_SECONDS), -MAX_OFFSET_SECONDS))
+    offset += timedelta(microseconds=message.nanos // 1_000)
+    if abs(message.seconds) > MAX_OFFSET_SECONDS:
+        fields.violate(field, "is longer than a year")
+    return offset
+
+
+def _put_right(fields: Fields, field: str, time: datetime, offset: timedelta) -> datetime:
+    try:
+        return time + offset
+    except OverflowError:
+        fields.violate(field, "is not a time within the years 1 to 9999 once the clock is put right")
+        return EPOCH
+
+
 class AttemptReader:
     """Reads what one caller scans."""
 
@@ -58,11 +99,14 @@ class AttemptReader:
         return self._organizer in {None, organizer_id}
 
     def read(self, fields: Fields, message: scan_service_pb2.ScanAttempt, gate: Gate, path: str = "") -> Attempt:
-        """Read a scan; every fault is noted in `fields`."""
+        """Read a live scan; every fault is noted in `fields`."""
+        if message.HasField("offline"):
+            fields.violate(f"{path}offline", "is for scans of an upload")
+        return self._read(fields, message, gate, path)
+
+    def _read(self, fields: Fields, message: scan_service_pb2.ScanAttempt, gate: Gate, path: str) -> Attempt:
         if len(message.code) > MAX_CODE:
             fields.violate(f"{path}code", f"is longer than {MAX_CODE} characters")
-        if message.HasField("offline"):
-            fields.violate(f"{path}offline", "cannot be taken yet: only live scans are")
         metadata: dict[str, object] = {}
         if message.HasField("metadata"):
             metadata = fields.struct(f"{path}metadata", message.metadata, most_bytes=MAX_METADATA_BYTES)
@@ -77,6 +121,19 @@ class AttemptReader:
             metadata=metadata,
         )
 
+    def read_offline(
+        self, fields: Fields, message: scan_service_pb2.ScanAttempt, gate: Gate, path: str = ""
+    ) -> Attempt:
+        """Read a scan that a device decided alone; `gate` is where it was, unless it says otherwise."""
+        said, at = message.offline, f"{path}offline"
+        if said.HasField("gate"):
+            gate = read_gate(fields, said.gate, f"{at}.gate.")
+        attempt = self._read(fields, message, gate, path)
+        if not message.HasField("offline"):
+            fields.violate(at, "is required")
+            return attempt
+        return replace(attempt, offline=read_decision(fields, said, f"{at}."))
+
     def read_request(self, message: scan_service_pb2.ScanTicketRequest) -> Attempt:
         """Read a ScanTicketRequest.
 
@@ -85,7 +142,8 @@ class AttemptReader:
         """
         fields = Fields()
         gate = read_gate(fields, message.gate, "gate.")
-        attempt = self.read(fields, message.attempt, gate, "attempt.")
+        read = self.read_offline if message.attempt.HasField("offline") else self.read
+        attempt = read(fields, message.attempt, gate, "attempt.")
         fields.check()
         return attempt
 

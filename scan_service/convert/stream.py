@@ -1,5 +1,7 @@
 """The messages of a gate's stream."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,14 +16,23 @@ from ticketing.scans.v1 import error_reason_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 
-def opened_message(opening: Opening, now: datetime, max_outstanding: int) -> pb.StreamScansResponse:
+@dataclass(frozen=True, slots=True)
+class Credits:
+    """What one stream may have unanswered."""
+
+    scans: int
+    uploads: int
+
+
+def opened_message(opening: Opening, now: datetime, most: Credits) -> pb.StreamScansResponse:
     """Say that the gate is open; no replica_lag where the copy has never been whole."""
     lag = None if opening.whole_time is None else _duration(max(timedelta(), now - opening.whole_time))
     return pb.StreamScansResponse(
         opened=pb.GateOpened(
             event_name=opening.event_name,
             server_time=timestamp(now),
-            max_outstanding_scans=max_outstanding,
+            max_outstanding_scans=most.scans,
+            max_outstanding_uploads=most.uploads,
             replica_lag=lag,
         )
     )
@@ -37,10 +48,21 @@ def annulled_message(scan: Scan) -> pb.StreamScansResponse:
     return pb.StreamScansResponse(annulled=scan_message(scan))
 
 
+def rejection(scan_id: str, failure: Failure) -> pb.Rejection:
+    """Say why a scan or a message is not taken."""
+    reason = error_reason_pb2.ErrorReason.Value(REASON_PREFIX + failure.reason)
+    return pb.Rejection(scan_id=scan_id, reason=reason, message=failure.message)
+
+
 def rejected_message(scan_id: str, failure: Failure) -> pb.StreamScansResponse:
     """Say that a message is not taken, and why."""
-    reason = error_reason_pb2.ErrorReason.Value(REASON_PREFIX + failure.reason)
-    return pb.StreamScansResponse(rejected=pb.Rejection(scan_id=scan_id, reason=reason, message=failure.message))
+    return pb.StreamScansResponse(rejected=rejection(scan_id, failure))
+
+
+def uploaded_message(scans: Iterable[Scan], rejected: Iterable[pb.Rejection]) -> pb.StreamScansResponse:
+    """Answer an upload."""
+    uploaded = pb.Uploaded(results=[scan_message(scan) for scan in scans], rejected=rejected)
+    return pb.StreamScansResponse(uploaded=uploaded)
 
 
 def reconnect_message(within: timedelta) -> pb.StreamScansResponse:

@@ -61,6 +61,17 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Offline:
+    """What a device decided alone, and when, by the clock of this service."""
+
+    verdict: Verdict
+    denial_reason: DenialReason | None
+    scan_time: datetime
+    # None: the person passed.
+    annul_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """What a device asks."""
 
@@ -75,10 +86,14 @@ class Attempt:
     # Whose event it must be; None: anybody's.
     organizer_id: str | None
     metadata: dict[str, object]
+    # Empty where no gate device of ours asks.
+    device_id: str = ""
+    # None: it is to be decided here.
+    offline: Offline | None = None
 
     def fingerprint(self) -> bytes:
         """Return a digest of everything that makes it this scan and no other."""
-        parts = (str(self.gate.event_id), self.scan_type, self.scanner_user_id, self.text)
+        parts = (str(self.gate.event_id), self.scan_type, self.device_id or self.scanner_user_id, self.text)
         # Lengths, so that no two ways of dividing the same characters are equal.
         return sha256("\0".join(f"{len(part)}:{part}" for part in parts).encode()).digest()[:FINGERPRINT_BYTES]
 
@@ -109,6 +124,8 @@ class Scan:
     device_id: str = ""
     offline: bool = False
     annul_time: datetime | None = None
+    # The kind of incident that the rules make of it; None: they have nothing against it.
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ from chassis.batcher import Batcher
 from chassis.calls import current_caller
 from scan_service.annulments import Annulments
 from scan_service.convert.annulments import read_annulment
+from scan_service.convert.incidents import incidents_response, read_incidents_query
 from scan_service.convert.records import list_response, read_query
 from scan_service.convert.scans import AttemptReader, scan_message, validation_message
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
+from scan_service.incidents import Incidents
 from scan_service.records import Records
 from scan_service.stream import Streams
 from scan_service.validation import Validation
@@ -21,13 +23,15 @@ from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """What the servicer calls: batches of scans, gates that stay connected, scans in the subjunctive, scans taken back, the record."""
+    """What the servicer calls: batches of live and of offline scans, gates that stay connected, scans in the subjunctive, scans taken back, the record."""
 
     batcher: Batcher[Attempt, Scan]
+    uploads: Batcher[Attempt, Scan]
     streams: Streams
     validation: Validation
     annulments: Annulments
     records: Records
+    incidents: Incidents
 
 
 class ScansServicer(ScanServiceServicer):
@@ -45,7 +49,8 @@ class ScansServicer(ScanServiceServicer):
     async def ScanTicket(self, request: pb.ScanTicketRequest, context: Any) -> pb.ScanTicketResponse:  # noqa: ARG002, N802 - gRPC's
         """Decide and record one scan."""
         attempt = AttemptReader(current_caller(), self._codes).read_request(request)
-        return pb.ScanTicketResponse(scan=scan_message(await self._use.batcher.submit(attempt)))
+        batcher = self._use.batcher if attempt.offline is None else self._use.uploads
+        return pb.ScanTicketResponse(scan=scan_message(await batcher.submit(attempt)))
 
     def StreamScans(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[pb.StreamScansResponse]:  # noqa: ARG002, N802 - gRPC's
         """Serve a gate's stream."""
@@ -66,3 +71,8 @@ class ScansServicer(ScanServiceServicer):
         """List recorded scans."""
         query = read_query(request, current_caller())
         return list_response(request, query, await self._use.records.list_scans(query))
+
+    async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Any) -> pb.ListIncidentsResponse:  # noqa: ARG002, N802 - gRPC's
+        """List incidents."""
+        query = read_incidents_query(request, current_caller())
+        return incidents_response(request, query, await self._use.incidents.list_incidents(query))

@@ -51,32 +51,33 @@ STATEMENTS: Final[Mapping[str, str]] = {
         SELECT NULL, to_jsonb(s), {_NO_COLUMNS} FROM scans s WHERE s.scan_id = ANY ($5)""",  # noqa: S608 - put together of constants
     "write": """(timestamptz,
                  uuid[], uuid[], text[], text[], text[], text[], text[], uuid[], uuid[], text[],
-                 text[], text[], uuid[], timestamptz[], text[], jsonb[],
+                 text[], text[], text[], uuid[], timestamptz[], text[], jsonb[],
                  uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[]) AS
         WITH changed AS (
             UPDATE tickets t
             SET check_in_time = new.check_in_time, entry_scan_id = new.entry_scan_id, entry_time = new.entry_time,
                 entry_location = new.entry_location, inside = new.inside, sequence = new.sequence
-            FROM unnest($18, $19, $20, $21, $22, $23, $24, $25)
+            FROM unnest($19, $20, $21, $22, $23, $24, $25, $26)
                 AS new(event_id, ticket_id, check_in_time, entry_scan_id, entry_time, entry_location, inside, sequence)
             WHERE t.event_id = new.event_id AND t.ticket_id = new.ticket_id
         )
         INSERT INTO scans (event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id,
-                           ticket_event_id, ticket_type, location, scanner_user_id, previous_scan_id, previous_time,
-                           previous_location, metadata, scan_time, record_time, device_id, offline)
+                           ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id,
+                           previous_time, previous_location, metadata, scan_time, record_time, offline)
         SELECT event_id, scan_id, decode(fingerprint, 'hex'), code, scan_type, verdict, denial_reason, ticket_id,
-               ticket_event_id, ticket_type, location, scanner_user_id, previous_scan_id, previous_time,
-               previous_location, metadata, $1, $1, '', false
-        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+               ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
+               previous_location, metadata, $1, $1, false
+        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
             AS new(event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id, ticket_event_id,
-                   ticket_type, location, scanner_user_id, previous_scan_id, previous_time, previous_location, metadata)
+                   ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
+                   previous_location, metadata)
         ORDER BY scan_id""",
 }
 
 _HOLD: Final = "BEGIN; EXECUTE lock_events(%s); EXECUTE lock_tickets(%s, %s, %s); EXECUTE read(%s, %s, %s, %s, %s)"
 # Created in a transaction of its own: inserted among rows already locked, they would break the order of locks.
 _CREATE: Final = "ROLLBACK; BEGIN; EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
-_WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 25)}); COMMIT"
+_WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 26)}); COMMIT"
 
 TicketKey = tuple[UUID, UUID]
 
@@ -154,6 +155,7 @@ def write(now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admi
         ids(scan.event_id for scan in scans),
         array(scan.ticket_type for scan in scans),
         array(scan.location for scan in scans),
+        array(scan.device_id for scan in scans),
         array(scan.scanner_user_id for scan in scans),
         *_entries([scan.previous for scan in scans]),
         array(json.dumps(scan.metadata) if scan.metadata else "{}" for scan in scans),

@@ -1,4 +1,4 @@
-"""The statements of annulments."""
+"""The statements that look at all of a ticket's scans: to take one back, or to doubt them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Held:
 
     event: Event
     scan: Scan
-    # Absent where no ticket is known to have been shown.
+    # Absent where no ticket of this event was shown.
     ticket: Ticket | None
     # All that its gates let through, annulled or not.
     scans: Sequence[Scan]
@@ -42,7 +42,22 @@ def hold(connection: Connection, scan_id: UUID) -> Held | None:
     ticket = None if ticket_row is None else ticket_of(tuple(ticket_row))
     # Read once the ticket is held: what was first found may have been annulled meanwhile.
     scan = _scan(connection, found.event_id, scan_id)
-    return Held(event, scan, ticket, [scan] if ticket is None else _admitted(connection, ticket))
+    # Also of a ticket for another event, which has no row at this one: a device may have let it in alone.
+    return Held(event, scan, ticket, [scan] if found.ticket_id is None else _admitted(connection, scan))
+
+
+def hold_standing(connection: Connection, event_id: UUID, ticket_id: UUID) -> Held | None:
+    """Lock as `hold` does the latest check-in of a ticket; None where none stands."""
+    key = (tickets.c.event_id == event_id, tickets.c.ticket_id == ticket_id)
+    scan_id = connection.execute(sa.select(tickets.c.entry_scan_id).where(*key)).scalar()
+    return None if scan_id is None else hold(connection, scan_id)
+
+
+def save_doubts(connection: Connection, doubted: Sequence[Scan]) -> None:
+    """Note what is to be thought of scans."""
+    for scan in doubted:
+        key = (scans.c.event_id == scan.gate_event_id, scans.c.scan_id == scan.scan_id)
+        connection.execute(scans.update().where(*key).values(doubt=scan.doubt))
 
 
 def save(connection: Connection, scan: Scan) -> None:
@@ -68,10 +83,10 @@ def save_admission(connection: Connection, ticket: Ticket) -> None:
     )
 
 
-def _admitted(connection: Connection, ticket: Ticket) -> Sequence[Scan]:
+def _admitted(connection: Connection, scan: Scan) -> Sequence[Scan]:
     query = sa.select(sa.func.to_jsonb(scans.table_valued())).where(
-        scans.c.event_id == ticket.event_id,
-        scans.c.ticket_id == ticket.ticket_id,
+        scans.c.event_id == scan.gate_event_id,
+        scans.c.ticket_id == scan.ticket_id,
         scans.c.verdict == Verdict.ADMITTED,
     )
     return [scan_of(row) for row in connection.execute(query).scalars()]

@@ -142,14 +142,51 @@ scans = sa.Table(
     sa.Column("previous_time", TIME),
     sa.Column("previous_location", sa.Text),
     sa.Column("metadata", JSONB, nullable=False),
+    # The kind of incident that the rules make of it.
+    sa.Column("doubt", sa.Text),
     sa.CheckConstraint("scan_type IN ('CHECK_IN', 'CHECK_OUT', 'ACCESS')", "scan_type"),
     sa.CheckConstraint("verdict IN ('ADMITTED', 'DENIED')", "verdict"),
     sa.CheckConstraint("(verdict = 'DENIED') = (denial_reason IS NOT NULL)", "denial_reason"),
-    sa.CheckConstraint("verdict = 'DENIED' OR ticket_event_id = event_id AND ticket_id IS NOT NULL", "ticket"),
+    # What a device let in alone may have been anything.
+    sa.CheckConstraint(
+        "verdict = 'DENIED' OR offline OR ticket_event_id = event_id AND ticket_id IS NOT NULL", "ticket"
+    ),
+    sa.CheckConstraint("annul_time IS NULL OR verdict = 'ADMITTED'", "annul_time"),
     sa.CheckConstraint("num_nulls(previous_scan_id, previous_time, previous_location) IN (0, 3)", "previous"),
     sa.Index(None, "scan_id"),
     sa.Index(None, "event_id", "record_time", "scan_id"),
     sa.Index(None, "event_id", "ticket_id", "scan_time"),
+)
+
+# One for each ticket and kind. Shown only while scans belong to it: a scan that comes in late may explain the others.
+incidents = sa.Table(
+    "incidents",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    # The ticket; what a forged token claims to be; or nil.
+    sa.Column("subject", UUID, primary_key=True),
+    sa.Column("incident_id", UUID, nullable=False),
+    # Once known.
+    sa.Column("ticket_id", UUID),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.CheckConstraint(
+        "kind IN ('DOUBLE_ADMISSION', 'REVOKED_ADMISSION', 'FORGED_TOKEN', 'UNKNOWN_ADMISSION', 'INVALID_ADMISSION',"
+        " 'CODE_GUESSING')",
+        "kind",
+    ),
+    sa.UniqueConstraint("event_id", "incident_id"),
+)
+
+# Which scans belong to an incident.
+incident_scans = sa.Table(
+    "incident_scans",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("subject", UUID, primary_key=True),
+    sa.Column("scan_id", UUID, primary_key=True),
+    sa.Index(None, "event_id", "scan_id"),
 )
 
 # Public keys of tokens, copied from the ticket service.

@@ -58,6 +58,7 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
         ("SCANS_TICKETS_ADDRESS", lambda tickets, scans: scans.tickets_address),
         ("TICKETS_MAX_PER_PURCHASE", lambda tickets, scans: tickets.max_per_purchase),
         ("SCANS_MAX_OUTSTANDING", lambda tickets, scans: scans.max_outstanding_scans),
+        ("SCANS_MAX_UPLOADS", lambda tickets, scans: scans.max_outstanding_uploads),
         ("SCANS_MAX_WAITING", lambda tickets, scans: scans.max_waiting_scans),
     ],
 )

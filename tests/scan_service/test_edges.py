@@ -77,7 +77,7 @@ async def test_a_gate_takes_only_its_types(copy, service):
 
 async def test_every_fault_of_a_scan_is_named(service):
     request = pb.ScanTicketRequest(gate=scan_pb2.Gate(event_id="x", location="y" * 101, allowed_ticket_types=[0]))
-    request.attempt.CopyFrom(pb.ScanAttempt(scan_id="z", code="x" * 2**20, scan_type=4, offline={}))
+    request.attempt.CopyFrom(pb.ScanAttempt(scan_id="z", code="x" * 2**20, scan_type=4, offline={"verdict": 9}))
     request.attempt.metadata["a"] = float("nan")
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await service.scans.ScanTicket(request, metadata=service.scanner)
@@ -88,7 +88,8 @@ async def test_every_fault_of_a_scan_is_named(service):
         "attempt.scan_id",
         "attempt.code",
         "attempt.scan_type",
-        "attempt.offline",
+        "attempt.offline.verdict",
+        "attempt.offline.scan_time",
         "attempt.metadata",
     }
 

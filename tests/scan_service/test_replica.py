@@ -4,10 +4,12 @@ import uuid
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from gates import CODES, DAY, NOW, Device, token_of, until
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ticketing.scans.v1 import revocation_service_pb2, scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 
@@ -172,6 +174,32 @@ async def test_check_ins_are_reported_until_they_are_confirmed(copy, paired, tic
         scan.scan_time,
         1,
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (0, scan_pb2.INCIDENT_KIND_UNKNOWN_ADMISSION),
+        (ticket_pb2.TICKET_STATUS_REFUNDED, scan_pb2.INCIDENT_KIND_REVOKED_ADMISSION),
+    ],
+)
+async def test_a_check_in_that_cannot_be_is_an_incident_once(copy, paired, tickets, status, kind):
+    event_id = copy.event(admission_policy="RE_ENTRY")
+    shown = copy.unknown(event_id)
+    tickets[0].conflicts = [
+        pb.CheckInConflict(event_id=str(event_id), ticket_id=str(ticket_id), status=status)
+        for ticket_id in (shown.ticket_id, uuid.uuid4())
+    ]
+    came = await paired.scan(event_id, shown.token)
+    await until(lambda: row_of(copy)["reported_sequence"] == 1)
+    await paired.scan(event_id, shown.token, scan_type=scan_pb2.SCAN_TYPE_CHECK_OUT)
+    # Told again, with the next report.
+    other = copy.ticket(event_id)
+    await paired.scan(event_id, other.token)
+    await until(lambda: {row["reported_sequence"] for row in copy.rows("tickets")} == {1})
+    request = scans_pb.ListIncidentsRequest(event_id=str(event_id))
+    [incident] = (await paired.scans.ListIncidents(request, metadata=paired.scanner)).incidents
+    assert (incident.kind, [scan.scan_id for scan in incident.scans]) == (kind, [came.scan_id])
 
 
 async def test_what_a_newer_ticket_service_adds_is_read_as_what_denies(copy, paired, tickets):

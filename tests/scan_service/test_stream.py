@@ -109,7 +109,7 @@ async def test_an_organizer_opens_only_gates_of_their_own_events(copy, service, 
         ({"scan": pb.ScanAttempt(scan_id=str(uuid.UUID(int=7)), scan_type=9)}, str(uuid.UUID(int=7))),
         ({"scan": pb.ScanAttempt(scan_id=str(uuid.UUID(int=7)), offline={})}, str(uuid.UUID(int=7))),
         ({"passage": pb.Passage(scan_id="p")}, "p"),
-        ({"upload": pb.Upload()}, ""),
+        ({"upload": pb.Upload(scans=[pb.ScanAttempt()] * 501)}, ""),
         ({}, ""),
     ],
 )

@@ -1,0 +1,57 @@
+"""The messages of ListIncidents."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from chassis.authentication import Caller
+from chassis.failures import invalid
+from chassis.paging import page_position, page_size, page_token
+from chassis.parsing import Fields
+from scan_service.convert.enums import INCIDENT_KINDS
+from scan_service.convert.scans import own_events_only, scan_message
+from scan_service.convert.times import timestamp
+from scan_service.domain.incidents import Incident, IncidentQuery
+from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
+
+
+def read_incidents_query(request: pb.ListIncidentsRequest, caller: Caller) -> IncidentQuery:
+    """Read which incidents to list.
+
+    Raises:
+        Failure: INVALID_ARGUMENT, naming every field at fault.
+    """
+    fields = Fields()
+    event_id = fields.uuid("event_id", request.event_id)
+    fields.check()
+    return IncidentQuery(event_id, own_events_only(caller), page_size(request.page_size), _position(request))
+
+
+def incidents_response(
+    request: pb.ListIncidentsRequest, query: IncidentQuery, incidents: Sequence[Incident]
+) -> pb.ListIncidentsResponse:
+    """Write a page; one incident more than its size says that there is another."""
+    page, more = incidents[: query.size], incidents[query.size :]
+    token = page_token((str(page[-1].incident_id),), (request.event_id,)) if more else ""
+    return pb.ListIncidentsResponse(incidents=[_message(incident) for incident in page], next_page_token=token)
+
+
+def _message(incident: Incident) -> scan_pb2.Incident:
+    return scan_pb2.Incident(
+        incident_id=str(incident.incident_id),
+        kind=INCIDENT_KINDS[incident.kind],
+        event_id=str(incident.event_id),
+        ticket_id="" if incident.ticket_id is None else str(incident.ticket_id),
+        scans=[scan_message(scan) for scan in incident.scans],
+        create_time=timestamp(incident.create_time),
+    )
+
+
+def _position(request: pb.ListIncidentsRequest) -> UUID | None:
+    position = page_position(request.page_token, (request.event_id,), parts=1)
+    if position is None:
+        return None
+    try:
+        return UUID(position[0])
+    except ValueError as error:
+        raise invalid("page_token", "is not a token of this list with this filter") from error

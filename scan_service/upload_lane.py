@@ -1,0 +1,117 @@
+"""The uploads of one stream, answered in their order beside its live scans, which never wait for them."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from chassis.batcher import Batcher
+from chassis.failures import Failure, invalid, overloaded
+from chassis.parsing import Fields
+from scan_service.convert.scans import AttemptReader
+from scan_service.convert.stream import rejected_message, rejection, uploaded_message
+from scan_service.domain.scans import Attempt, Gate, Scan
+from ticketing.scans.v1 import scan_service_pb2 as pb
+
+# The contract's bound on one message.
+MAX_SCANS: Final = 500
+
+Put = Callable[[pb.StreamScansResponse], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A scan of an upload: its answer to come, or why it cannot be taken."""
+
+    # As given.
+    scan_id: str
+    answer: "asyncio.Future[Scan] | Failure"
+
+
+class UploadLane:
+    """Takes uploads.
+
+    Args:
+        batcher: records them.
+        reader: reads their scans.
+        most: scans that may be unanswered.
+        put: sends an answer.
+    """
+
+    def __init__(self, batcher: Batcher[Attempt, Scan], reader: AttemptReader, most: int, put: Put) -> None:
+        self._batcher = batcher
+        self._reader = reader
+        self._most = most
+        self._put = put
+        self._waiting = deque[list[Entry]]()
+        self._outstanding = 0
+        self._answering: asyncio.Task[None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Everything that was taken is answered."""
+        return not self._waiting
+
+    def take(self, message: pb.Upload, gate: Gate) -> None:
+        """Take an upload.
+
+        Raises:
+            Failure: OVERLOADED where too much is unanswered.
+        """
+        if len(message.scans) > MAX_SCANS:
+            self._put(rejected_message("", invalid("upload.scans", f"holds more than {MAX_SCANS}")))
+            return
+        if self._outstanding + len(message.scans) > self._most:
+            raise overloaded("offline scans unanswered on one stream")
+        self._outstanding += len(message.scans)
+        entries = [
+            Entry(scan.scan_id, self._enqueue(scan, gate, f"upload.scans[{index}]."))
+            for index, scan in enumerate(message.scans)
+        ]
+        self._waiting.append(entries)
+        if self._answering is None:
+            self._answering = asyncio.create_task(self._answer(), name="upload lane")
+
+    async def close(self) -> None:
+        """Leave nothing behind; what has begun to be recorded is recorded all the same."""
+        if self._answering is not None:
+            self._answering.cancel()
+            await asyncio.wait([self._answering])
+        for entry in (entry for entries in self._waiting for entry in entries):
+            if isinstance(entry.answer, asyncio.Future) and not entry.answer.cancel():
+                # Looked at, so that nobody warns of an exception that nobody looked at.
+                _ = entry.answer.cancelled() or entry.answer.exception()
+
+    def _enqueue(self, message: pb.ScanAttempt, gate: Gate, path: str) -> "asyncio.Future[Scan] | Failure":
+        fields = Fields()
+        attempt = self._reader.read_offline(fields, message, gate, path)
+        try:
+            fields.check()
+            return self._batcher.enqueue(attempt)
+        except Failure as failure:
+            return failure
+
+    async def _answer(self) -> None:
+        while self._waiting:
+            entries = self._waiting[0]
+            scans, rejections = list[Scan](), list[pb.Rejection]()
+            for entry in entries:
+                outcome = await _outcome(entry)
+                if isinstance(outcome, Failure):
+                    rejections.append(rejection(entry.scan_id, outcome))
+                else:
+                    scans.append(outcome)
+            self._waiting.popleft()
+            self._outstanding -= len(entries)
+            self._put(uploaded_message(scans, rejections))
+        self._answering = None
+
+
+async def _outcome(entry: Entry) -> Scan | Failure:
+    if isinstance(entry.answer, Failure):
+        return entry.answer
+    try:
+        return await entry.answer
+    except Failure as failure:
+        return failure

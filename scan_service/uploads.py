@@ -1,0 +1,182 @@
+"""What devices decided alone, recorded as it was shown, and every conflict of it noted.
+
+The end state is a function of what was uploaded, not of its order: a ticket's admission and its incidents are made anew from
+all that it was ever let through by, under the same locks as a live scan.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from chassis.clock import Clock
+from chassis.failures import Failure
+from chassis.loop_connection import LoopConnection
+from scan_service.domain.admission import Presented
+from scan_service.domain.codes import Codes
+from scan_service.domain.incidents import IncidentKind, Link, conflicts, doubt_about, forgery
+from scan_service.domain.offline import settled
+from scan_service.domain.reasons import Reason
+from scan_service.domain.scans import Attempt, Offline, Scan, Verdict, recorded_text
+from scan_service.domain.standing import standing
+from scan_service.domain.tickets import Admission, Event
+from scan_service.domain.tokens import Token
+from scan_service.keys import Keys
+from scan_service.recognition import Recognition
+from scan_service.store import admission as held_store
+from scan_service.store import incidents, uploads
+from scan_service.store.admission import TicketKey
+
+
+class Uploads:
+    """Records batches of offline scans.
+
+    Args:
+        connection: with store.uploads.STATEMENTS prepared.
+        keys: verify tokens.
+        codes: look up typed codes.
+        clock: the present time, read while the tickets are locked.
+    """
+
+    def __init__(self, connection: LoopConnection, keys: Keys, codes: Codes, clock: Clock) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._codes = codes
+        self._clock = clock
+
+    async def process(self, attempts: Sequence[Attempt]) -> Sequence[Scan | Failure]:
+        """Record `attempts`, each with `offline`; one that was recorded before is settled with its record."""
+        tokens = [attempt.credential for attempt in attempts if isinstance(attempt.credential, Token)]
+        await self._keys.look_for(token.key_id for token in tokens)
+        wanted = held_store.Wanted(
+            events=sorted({attempt.gate.event_id for attempt in attempts}),
+            tickets=sorted({(token.event_id, token.ticket_id) for token in tokens}),
+            code_digests={attempt.credential for attempt in attempts if isinstance(attempt.credential, bytes)},
+            scans={attempt.scan_id for attempt in attempts},
+        )
+
+        async def run(connection: LoopConnection) -> Sequence[Scan | Failure]:
+            batch = await self._hold(connection, wanted)
+            if unknown := batch.recognition.unknown(attempts):
+                await connection.trip(*held_store.create(unknown))
+                batch = await self._hold(connection, wanted)
+            answers = [batch.record(attempt) for attempt in attempts]
+            before = uploads.admitted(await connection.trip(*uploads.read_admitted(batch.touched)))
+            scans, links = batch.outcome(before)
+            await connection.trip(*uploads.write(batch.new.values(), batch.replaced.values(), batch.standing))
+            await connection.trip(*incidents.renew(scans, links, batch.now))
+            await connection.trip("COMMIT")
+            # The last word on each: an upload may hold one scan twice.
+            return [answer if isinstance(answer, Failure) else batch.scan(answer) for answer in answers]
+
+        return await self._connection.transact(run)
+
+    async def _hold(self, connection: LoopConnection, wanted: held_store.Wanted) -> "Batch":
+        held = held_store.held(await connection.trip(*wanted.hold()))
+        now = self._clock()
+        return Batch(held, Recognition(held, self._keys, self._codes, now), now)
+
+
+class Batch:
+    """What a batch of offline scans makes of what one transaction holds."""
+
+    def __init__(self, held: held_store.Held, recognition: Recognition, now: datetime) -> None:
+        self._held = held
+        self._forgeries = list[Link]()
+        self.recognition = recognition
+        self.now = now
+        self.new = dict[UUID, Scan]()
+        self.replaced = dict[UUID, Scan]()
+        self.standing = dict[TicketKey, Admission]()
+        # Tickets whose past has changed, by the gate's event.
+        self.touched = set[TicketKey]()
+
+    def scan(self, scan_id: UUID) -> Scan:
+        """Return the record of a scan."""
+        return self._held.scans[scan_id]
+
+    def record(self, attempt: Attempt) -> UUID | Failure:
+        """Keep one scan; return its id, or why it cannot be taken."""
+        event = self._held.events.get(attempt.gate.event_id)
+        if event is None or attempt.organizer_id not in {None, event.organizer_id}:
+            return Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=attempt.gate.event_id)
+        recorded = self._held.scans.get(attempt.scan_id)
+        if recorded is not None and not _is_same(recorded, attempt):
+            return Failure(Reason.SCAN_ID_REUSED, "this scan_id was used for a different scan", scan_id=attempt.scan_id)
+        scan = self._shown(attempt, event)
+        if recorded is None:
+            self.new[scan.scan_id] = scan
+        else:
+            scan = settled(recorded, scan)
+            if scan == recorded:
+                return scan.scan_id
+            kept = self.new if scan.scan_id in self.new else self.replaced
+            kept[scan.scan_id] = scan
+        self._held.scans[scan.scan_id] = scan
+        if scan.ticket_id is not None:
+            self.touched.add((scan.gate_event_id, scan.ticket_id))
+        return scan.scan_id
+
+    def outcome(self, before: Sequence[Scan]) -> tuple[Sequence[Scan], Sequence[Link]]:
+        """Return all scans whose incidents may have changed, and those that they now belong to.
+
+        Args:
+            before: what the tickets that were touched had been let through by.
+        """
+        changed = self.new | self.replaced
+        scans = {scan.scan_id: scan for scan in before} | changed
+        of_ticket = defaultdict[TicketKey | None, list[Scan]](list)
+        for scan in scans.values():
+            of_ticket[None if scan.ticket_id is None else (scan.gate_event_id, scan.ticket_id)].append(scan)
+        links = [link for link in self._forgeries if link.scan_id in changed]
+        for key, its_scans in of_ticket.items():
+            # Without a row where the ticket is for another event.
+            ticket = None if key is None else self._held.tickets.get(key)
+            links += conflicts(None if ticket is None else self._held.events[ticket.event_id].policy, its_scans)
+            if key is not None and ticket is not None:
+                self.standing[key] = standing(its_scans, ticket.admission)
+        return list(scans.values()), links
+
+    def _shown(self, attempt: Attempt, event: Event) -> Scan:
+        """Make the record of what the device showed."""
+        decision = _decision(attempt)
+        shown = self.recognition.presented(attempt)
+        doubt = doubt_about(event, attempt, shown, decision.scan_time)
+        known = isinstance(shown, Presented)
+        scan = Scan(
+            scan_id=attempt.scan_id,
+            gate_event_id=attempt.gate.event_id,
+            fingerprint=attempt.fingerprint(),
+            code=self.recognition.code(shown) if isinstance(shown, Presented) else recorded_text(attempt.text),
+            scan_type=attempt.scan_type,
+            verdict=decision.verdict,
+            denial_reason=decision.denial_reason,
+            ticket_id=shown.ticket.ticket_id if isinstance(shown, Presented) else None,
+            event_id=shown.ticket.event_id if isinstance(shown, Presented) else None,
+            ticket_type=shown.ticket_type if isinstance(shown, Presented) else None,
+            scan_time=decision.scan_time,
+            record_time=self.now,
+            location=attempt.gate.location,
+            device_id=attempt.device_id,
+            scanner_user_id=attempt.scanner_user_id,
+            metadata=attempt.metadata,
+            offline=True,
+            annul_time=decision.annul_time if decision.verdict is Verdict.ADMITTED else None,
+            doubt=doubt,
+        )
+        if not known and doubt is IncidentKind.FORGED_TOKEN:
+            self._forgeries.append(forgery(scan, attempt.credential))
+        return scan
+
+
+def _decision(attempt: Attempt) -> Offline:
+    if attempt.offline is None:
+        raise AssertionError("only what was decided offline is uploaded")
+    return attempt.offline
+
+
+def _is_same(recorded: Scan, attempt: Attempt) -> bool:
+    """Tell whether it is the same scan; another person may be signed in by the time that a device uploads it."""
+    by = replace(attempt, scanner_user_id=recorded.scanner_user_id)
+    return recorded.fingerprint == by.fingerprint()
