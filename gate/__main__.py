@@ -1,4 +1,4 @@
-"""`python -m gate run` scans at a gate."""
+"""`python -m gate enroll` makes this machine a gate device; `python -m gate run` scans."""
 
 import sys
 

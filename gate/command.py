@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,19 @@ from uuid import UUID
 import grpc
 
 from chassis.clock import system_clock
-from gate.connection import OPTIONS, Connection, Link, Metadata
+from gate.connection import Connection
 from gate.copy import Copy
-from gate.device import Device
+from gate.device import Device, Show
 from gate.inputs import InputError, opened
+from gate.link import OPTIONS, Link, Metadata, Status
 from gate.messages import gate_message
 from gate.plain import Lines
 from gate.reading import lines
 from gate.store import Store, StoreError
 from scan_service.domain.scans import Gate, ScanType
 from scan_service.domain.tickets import TicketType
+from ticketing.scans.v1.device_service_pb2 import EnrollDeviceRequest
+from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
 # Scanned or typed instead of a ticket: the person of the scan before did not pass.
@@ -31,10 +34,20 @@ TAKE_BACK: Final = "GATE-UNDO"
 FIRST_CONNECTION_SECONDS: Final = 2.0
 # What is not delivered by then stays for the next run.
 DELIVERY_SECONDS: Final = 5.0
+ENROLL_SECONDS: Final = 10.0
 
 
 class CommandError(Exception):
     """The command cannot be carried out; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrollment:
+    """What `enroll` was asked."""
+
+    server: str
+    data: Path
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +67,86 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     asked = _parser().parse_args(arguments)
     try:
+        if asked.command == "enroll":
+            return enroll(Enrollment(asked.server, asked.data, asked.code))
         return run(_setup(asked))
     except (CommandError, InputError, StoreError) as error:
         print(f"gate: {error}", file=sys.stderr)
         return 1
 
 
+def enroll(asked: Enrollment) -> int:
+    """Trade the one-time code for this device's access token, and keep it."""
+    with ExitStack() as stack:
+        # First, so that the code is not used up where the token cannot be kept.
+        store = _store(asked.data, stack)
+        channel = stack.enter_context(grpc.insecure_channel(asked.server, options=OPTIONS))
+        request = EnrollDeviceRequest(enrollment_code=asked.code)
+        try:
+            enrolled = DeviceServiceStub(channel).EnrollDevice(request, timeout=ENROLL_SECONDS)
+        except grpc.RpcError as error:
+            raise CommandError(f"not enrolled: {error.details()}") from error
+        with store.transaction():
+            store.keep_setting("token", enrolled.access_token)
+            store.keep_setting("refused", "")
+    print(f'enrolled as "{enrolled.device.name}"')
+    return 0
+
+
 def run(setup: Setup) -> int:
     """Scan until the input ends or Ctrl-C."""
     with ExitStack() as stack:
-        setup.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store = Store(setup.data / "gate.sqlite")
-        stack.callback(store.close)
+        store = _store(setup.data, stack)
         channel = stack.enter_context(grpc.insecure_channel(setup.server, options=OPTIONS))
-        link = Link(ScanServiceStub(channel), _credential(setup), gate_message(setup.gate))
+        link = Link(ScanServiceStub(channel), _credential(setup, store), gate_message(setup.gate))
         connection = Connection(link, store, system_clock)
         device = Device(setup.gate, setup.scan_type, store, connection, system_clock)
-        view = Lines(sys.stdout, as_json=setup.as_json)
         read = stack.enter_context(opened(setup.input))
         copy = Copy(link, setup.gate.event_id, store, system_clock)
         for follower in (connection, copy):
             follower.start()
             stack.callback(follower.stop)
-        connection.settle(FIRST_CONNECTION_SECONDS)
+        show = _view(setup, stack, lambda: (connection.status, store.queue_length()))
         try:
+            connection.settle(FIRST_CONNECTION_SECONDS)
             for text in lines(read):
                 if text != TAKE_BACK:
-                    device.scan(text, view.show)
+                    device.scan(text, show)
                 elif (answer := device.take_back()) is not None:
-                    view.show(answer)
+                    show(answer)
+            connection.deliver(DELIVERY_SECONDS)
         except KeyboardInterrupt:
             return 130
-        connection.deliver(DELIVERY_SECONDS)
     return 0
+
+
+def _store(data: Path, stack: ExitStack) -> Store:
+    """Open the device's file; it holds a credential and stays its owner's."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--data {data}: {error.strerror}") from error
+    store = Store(data / "gate.sqlite")
+    stack.callback(store.close)
+    return store
+
+
+def _view(setup: Setup, stack: ExitStack, standing: Callable[[], tuple[Status, int]]) -> Show:
+    """Show answers on the whole terminal where there is one, line by line otherwise."""
+    if setup.as_json or not sys.stdout.isatty():
+        return Lines(sys.stdout, as_json=setup.as_json).show
+    try:
+        from rich.console import Console  # noqa: PLC0415 - an extra: a turnstile does without
+
+        from gate.screen import Screen, Standing  # noqa: PLC0415 - as said
+    except ImportError:
+        return Lines(sys.stdout, as_json=False).show
+
+    def stands() -> Standing:
+        status, queued = standing()
+        return Standing(status, setup.gate.location, queued)
+
+    return stack.enter_context(Screen(Console(), stands)).show
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,7 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--check-out", action="store_true", help="scan people who leave")
     run_parser.add_argument("--types", default="", help="ticket types let through, such as VIP,GROUP; all by default")
     run_parser.add_argument("--json", action="store_true", help="a line of JSON for each answer, for programs")
-    for command in (run_parser,):
+    enroll_parser = commands.add_parser("enroll", help="trade a one-time code for this device's access token")
+    enroll_parser.add_argument("code", help="the one-time code, as the organizer was given it")
+    for command in (run_parser, enroll_parser):
         command.add_argument("--server", default="127.0.0.1:50052", help="the scan service's host:port")
         command.add_argument("--data", type=Path, default=_default_data(), help="the device's folder")
     return parser
@@ -130,7 +192,8 @@ def _setup(asked: argparse.Namespace) -> Setup:
     )
 
 
-def _credential(setup: Setup) -> Metadata:
-    if setup.token is None:
-        raise CommandError("--token-file is needed")
-    return (("authorization", f"Bearer {setup.token}"),)
+def _credential(setup: Setup, store: Store) -> Metadata:
+    token = setup.token or store.setting("token")
+    if not token:
+        raise CommandError("this device has no credential: enroll it, or give a --token-file")
+    return (("authorization", f"Bearer {token}"),)

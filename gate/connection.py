@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from enum import StrEnum
 from time import monotonic
 from typing import Final
 
@@ -17,11 +16,11 @@ import grpc
 
 from chassis.backoff import backoff_seconds
 from chassis.clock import Clock
+from gate.link import AWAY, REFUSALS, Link, State, Status
 from gate.messages import time_of
 from gate.store import Store
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
 # A person stands there waiting.
 ANSWER_SECONDS: Final = 1.5
@@ -37,51 +36,13 @@ FIRST_BACKOFF_SECONDS: Final = 0.5
 LONGEST_BACKOFF_SECONDS: Final = 10.0
 _TICK_SECONDS: Final = 0.05
 
-OPTIONS: Final = (
-    # A dead Wi-Fi is noticed after these two together, 7 s; `keepalive_timeout_ms` has no effect in the C core.
-    ("grpc.keepalive_time_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 2_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-)
-
-# The credential is not taken, any more or yet: nobody may be let in with it.
-REFUSALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 # What the service may take another time.
 _PASSING: Final = frozenset(
     {error_reason_pb2.ERROR_REASON_OVERLOADED, error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
 )
 
-Metadata = tuple[tuple[str, str], ...]
 # "scan" or "annul", and the scan_id.
 _Key = tuple[str, str]
-
-
-class State(StrEnum):
-    """How the connection is."""
-
-    CONNECTING = "CONNECTING"
-    ONLINE = "ONLINE"
-    OFFLINE = "OFFLINE"
-    REFUSED = "REFUSED"
-
-
-# Nothing is to be waited for.
-_AWAY: Final = frozenset({State.OFFLINE, State.REFUSED})
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How the connection is, for the display."""
-
-    state: State = State.CONNECTING
-    event_name: str = ""
-    # Why it is not open, for people.
-    problem: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,16 +72,6 @@ class Stream:
             or (self.silent_since is not None and now - self.silent_since > SILENT_SECONDS)
             or (bool(self.uploading) and now - self.upload_begun > UPLOAD_SECONDS)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """What it takes to open a gate."""
-
-    stub: ScanServiceStub
-    # The device's credential.
-    metadata: Metadata
-    gate: scan_pb2.Gate
 
 
 class Connection:
@@ -168,7 +119,7 @@ class Connection:
         """Wait until everything is delivered that can be."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self.status.state in _AWAY or self._store.queue_length() <= len(self._stream.refused), seconds
+                lambda: self.status.state in AWAY or self._store.queue_length() <= len(self._stream.refused), seconds
             )
 
     def ask(self, attempt: pb.ScanAttempt) -> scan_pb2.Scan | None:
@@ -183,14 +134,14 @@ class Connection:
     def _exchange(self, key: _Key, request: pb.StreamScansRequest) -> scan_pb2.Scan | None:
         with self._changed:
             stream = self._stream
-            if self.status.state in _AWAY or len(stream.unanswered) >= stream.most_unanswered > 0:
+            if self.status.state in AWAY or len(stream.unanswered) >= stream.most_unanswered > 0:
                 return None
             self._waiting[key] = request
             if self.status.state is State.ONLINE:
                 self._send(key, request)
-            self._changed.wait_for(lambda: key in self._answers or self.status.state in _AWAY, self._answer_seconds)
+            self._changed.wait_for(lambda: key in self._answers or self.status.state in AWAY, self._answer_seconds)
             del self._waiting[key]
-            if key not in self._answers and self.status.state not in _AWAY:
+            if key not in self._answers and self.status.state not in AWAY:
                 # Nobody else is kept waiting until the service says something.
                 self.status = replace(self.status, state=State.OFFLINE, problem="no answer in time")
                 self._stream.silent_since = monotonic()

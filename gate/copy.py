@@ -8,7 +8,7 @@ import grpc
 
 from chassis.backoff import backoff_seconds
 from chassis.clock import Clock
-from gate.connection import Link
+from gate.link import Link
 from gate.store import Store
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -50,10 +50,9 @@ class Copy:
 
     def _run(self) -> None:
         failures = 0
-        while not self._stopped.wait(
-            backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, longest=LONGEST_BACKOFF_SECONDS)
-        ):
+        while not self._stopped.is_set():
             failures = 0 if self._follow() else failures + 1
+            self._stopped.wait(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, longest=LONGEST_BACKOFF_SECONDS))
 
     def _follow(self) -> bool:
         """Follow until the stream ends; tell whether it brought anything."""

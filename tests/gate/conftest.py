@@ -15,8 +15,9 @@ from sqlalchemy.engine import URL
 
 from chassis.clock import system_clock
 from gate import copy as gate_copy
-from gate.connection import OPTIONS, Connection, Link, Metadata
+from gate.connection import Connection
 from gate.device import Device
+from gate.link import OPTIONS, Link, Metadata
 from gate.messages import gate_message
 from gate.store import Store
 from scan_service.app import App

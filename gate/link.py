@@ -1,0 +1,59 @@
+"""What it takes to reach the scan service, and how it stands with that."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import grpc
+
+from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
+
+OPTIONS: Final = (
+    # A dead Wi-Fi is noticed after these two together, 7 s; `keepalive_timeout_ms` has no effect in the C core.
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 2_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+)
+
+# The credential is not taken, any more or yet: nobody may be let in with it.
+REFUSALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What it takes to open a gate."""
+
+    stub: ScanServiceStub
+    # The device's credential.
+    metadata: Metadata
+    gate: scan_pb2.Gate
+
+
+class State(StrEnum):
+    """How the connection is."""
+
+    CONNECTING = "CONNECTING"
+    ONLINE = "ONLINE"
+    OFFLINE = "OFFLINE"
+    REFUSED = "REFUSED"
+
+
+# Nothing is to be waited for.
+AWAY: Final = frozenset({State.OFFLINE, State.REFUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the connection is, for the display."""
+
+    state: State = State.CONNECTING
+    event_name: str = ""
+    # Why it is not open, for people.
+    problem: str = ""

@@ -1,0 +1,84 @@
+"""Where codes come from."""
+
+import os
+import pty
+import sys
+import termios
+import threading
+
+import pytest
+
+from gate import inputs
+from gate.inputs import InputError, SerialScanner, opened
+from gate.reading import lines
+
+
+def test_a_file_is_read_to_its_end(tmp_path):
+    path = tmp_path / "codes"
+    path.write_bytes(b"one\r\ntwo")
+    with opened(f"file:{path}") as read:
+        assert list(lines(read)) == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["file:/nowhere", "serial:/nowhere", "camera"])
+def test_what_cannot_be_opened_is_said_plainly(name):
+    with pytest.raises(InputError, match=name), opened(name):
+        pass
+
+
+def test_standard_input_is_read_to_its_end(monkeypatch):
+    out, into = os.pipe()
+    os.write(into, b"one\n")
+    os.close(into)
+    with os.fdopen(out) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with opened("stdin") as read:
+            assert list(lines(read)) == ["one"]
+
+
+def test_a_keyboard_is_silent_while_it_scans_and_as_before_afterwards(monkeypatch):
+    scanner, terminal = pty.openpty()
+    with os.fdopen(terminal) as stdin, os.fdopen(scanner, "wb", buffering=0) as typing:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        before = termios.tcgetattr(terminal)
+        with opened("stdin") as read:
+            assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+            typing.write(b"one\r")
+            assert next(lines(read)) == "one"
+        assert termios.tcgetattr(terminal) == before
+
+
+def test_a_serial_scanner_may_be_unplugged_and_plugged_in_again(tmp_path, monkeypatch):
+    """Two terminals, one after the other, under the same name."""
+    path = tmp_path / "scanner"
+    first, first_end = pty.openpty()
+    path.symlink_to(os.ttyname(first_end))
+    unplugged = threading.Event()
+    monkeypatch.setattr(inputs, "sleep", lambda seconds: unplugged.set())
+    with SerialScanner(str(path)) as scanner:
+        os.write(first, b"one\n")
+        codes = lines(scanner.read)
+        assert next(codes) == "one"
+        path.unlink()
+        os.close(first_end)
+        os.close(first)
+        second, second_end = pty.openpty()
+
+        def plug_in() -> None:
+            assert unplugged.wait(20)
+            path.symlink_to(os.ttyname(second_end))
+            os.write(second, b"two\n")
+
+        plugging = threading.Thread(target=plug_in)
+        plugging.start()
+        assert next(codes) == "two"
+        plugging.join()
+    os.close(second_end)
+    os.close(second)
+
+
+def test_a_scanner_that_is_a_plain_pipe_is_read_as_well(tmp_path):
+    path = tmp_path / "pipe"
+    path.write_bytes(b"one\n")
+    with opened(f"serial:{path}") as read:
+        assert next(lines(read)) == "one"
