@@ -22,6 +22,7 @@ from ticket_service.feed import Feed
 from ticket_service.keys import SigningKeys
 from ticket_service.policy import POLICY
 from ticket_service.purchases import Purchases
+from ticket_service.reissues import Issuing, Reissues
 from ticket_service.sales import Sales, SaleTerms
 from ticket_service.servicers.events import EventServicer
 from ticket_service.servicers.feed import FeedServicer
@@ -73,10 +74,12 @@ class App:
         scans = RemoteScans(peer)
         cancellations = Cancellations(database, scans, self._clock, feed.wake)
         self._sweep(cancellations)
+        reissues = Reissues(database, scans, Issuing(messages.codes, messages.keys), self._clock, feed.wake)
+        self._sweep(reissues)
         services = {
             **self._event_service(database, feed, scans, cancellations),
             **self._purchase_service(database, feed, messages),
-            **self._ticket_service(database, messages, cancellations),
+            **self._ticket_service(database, messages, cancellations, reissues),
             **self._feed_service(database, feed),
         }
         server = Server(
@@ -117,9 +120,9 @@ class App:
         return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
 
     def _ticket_service(
-        self, database: Database, messages: TicketMessages, cancellations: Cancellations
+        self, database: Database, messages: TicketMessages, cancellations: Cancellations, reissues: Reissues
     ) -> dict[str, Register]:
-        servicer = TicketServicer(Tickets(database, self._clock), cancellations, messages)  # type: ignore[abstract]  # as above
+        servicer = TicketServicer(Tickets(database, self._clock), cancellations, reissues, messages)  # type: ignore[abstract]  # as above
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}
 

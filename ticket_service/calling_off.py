@@ -14,12 +14,11 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from chassis.authentication import Caller
-from chassis.backoff import backoff_seconds
 from chassis.clock import Clock
 from chassis.database import Database
 from chassis.failures import Failure
 from chassis.ids import new_id
-from ticket_service.cancellations import LONGEST_RETRY_SECONDS, SHORTEST_RETRY_SECONDS, Cancellations
+from ticket_service.cancellations import Cancellations, retry_seconds
 from ticket_service.catalog import locked_own_event
 from ticket_service.domain import calling_off as domain
 from ticket_service.domain.calling_off import CallingOff
@@ -166,9 +165,7 @@ def _stop_sales(
 
 
 def _tried(calling_off: CallingOff, now: datetime) -> CallingOff:
-    longest = LONGEST_RETRY_SECONDS - SHORTEST_RETRY_SECONDS
-    wait = SHORTEST_RETRY_SECONDS + backoff_seconds(calling_off.attempts, first=1, longest=longest)
-    return domain.put_off(calling_off, now, wait)
+    return domain.put_off(calling_off, now, retry_seconds(calling_off.attempts))
 
 
 def _facts(calling_off: CallingOff, failure: Failure) -> dict[str, object]:

@@ -22,13 +22,15 @@ from chassis.database import Database
 from chassis.failures import Failure
 from chassis.ids import new_id
 from ticket_service.domain import cancellations as domain
-from ticket_service.domain.cancellations import Cancellation, CancellationStatus, Outcome
+from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.purchases import PurchaseStatus
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refusals import illegal_transition
+from ticket_service.domain.refusals import illegal_transition, no_answer_of_scans
+from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.store import cancellations as store
 from ticket_service.store import tickets as ticket_store
 from ticket_service.store.events import lock_event
+from ticket_service.store.reissues import find_pending as find_pending_reissue
 from ticket_service.store.tables import cancellations as table
 from ticket_service.store.tables import purchases
 from ticket_service.tickets import ticket_not_found
@@ -45,7 +47,7 @@ LONGEST_RETRY_SECONDS: Final = 30.0
 class Scans(Protocol):
     """What the scan service does for us."""
 
-    async def revoke(self, event_id: UUID, pending: Sequence[Cancellation]) -> Sequence[Outcome]:
+    async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> Sequence[Outcome]:
         """Take the admission rights back; one outcome for each, in order.
 
         Raises:
@@ -86,7 +88,8 @@ class Cancellations:
             How far it is: PENDING where the scan service could not be reached; the sweeper goes on then.
 
         Raises:
-            Failure: TICKET_NOT_FOUND, TICKET_NOT_CANCELLABLE or TICKET_CHECKED_IN.
+            Failure: TICKET_NOT_FOUND, TICKET_NOT_CANCELLABLE or TICKET_CHECKED_IN; DEPENDENCY_UNAVAILABLE while a
+                reissue of the ticket waits for the scan service.
         """
         cancellation = await self._database.run(lambda c: self._request(c, caller, ticket_id, reason))
         if cancellation.status is not CancellationStatus.PENDING:
@@ -164,7 +167,7 @@ class Cancellations:
         Raises:
             Failure: DEPENDENCY_UNAVAILABLE: they are left to the sweeper.
         """
-        answers = await self._scans.revoke(event_id, pending)
+        answers = await self._scans.revoke(event_id, [one.revocation for one in pending])
         outcomes = {one.cancellation_id: outcome for one, outcome in zip(pending, answers, strict=True)}
         now = self._clock()
         await self._database.run(lambda connection: settle(connection, event_id, outcomes, now))
@@ -176,6 +179,9 @@ class Cancellations:
             raise ticket_not_found(ticket_id)
         if sold.cancellation_id is not None:
             return store.find_cancellations(connection, [table.c.cancellation_id == sold.cancellation_id])[0]
+        if find_pending_reissue(connection, sold.ticket.event_id, ticket_id) is not None:
+            # Whose ticket it is to be is open until the scan service answers.
+            raise no_answer_of_scans()
         cancellation = domain.requested(sold, new_id(), reason, self._clock())
         store.insert_cancellations(connection, [cancellation])
         return cancellation
@@ -206,10 +212,15 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
         store.give_back(connection, event_id, revoked, event.revision, now)
 
 
-def _tried(cancellation: Cancellation, now: datetime) -> Cancellation:
+def retry_seconds(attempts: int) -> float:
+    """Return how long what needs the scan service is left alone after so many tries."""
     longest = LONGEST_RETRY_SECONDS - SHORTEST_RETRY_SECONDS
-    wait = SHORTEST_RETRY_SECONDS + backoff_seconds(cancellation.attempts, first=1, longest=longest)
-    return replace(cancellation, attempts=cancellation.attempts + 1, due_time=now + timedelta(seconds=wait))
+    return SHORTEST_RETRY_SECONDS + backoff_seconds(attempts, first=1, longest=longest)
+
+
+def _tried(cancellation: Cancellation, now: datetime) -> Cancellation:
+    wait = timedelta(seconds=retry_seconds(cancellation.attempts))
+    return replace(cancellation, attempts=cancellation.attempts + 1, due_time=now + wait)
 
 
 def _found(cancellation: Cancellation | None, cancellation_id: UUID) -> Cancellation:

@@ -15,10 +15,9 @@ from chassis.ids import new_id
 from chassis.loop_connection import LoopConnection
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.sales import Order, Replayed, Sold, Terms, Unpaid, answer
-from ticket_service.domain.secrets import Secrets, secrets_of
-from ticket_service.domain.tokens import token_digest
+from ticket_service.domain.secrets import Digests, Secrets, digests_of, secrets_of
 from ticket_service.keys import SigningKeys
-from ticket_service.store.sales import Digests, close_book, open_book
+from ticket_service.store.sales import close_book, open_book
 
 # Orders in one transaction, and orders that may wait for the next: about a second's worth.
 MOST_IN_A_BATCH: Final = 256
@@ -95,7 +94,7 @@ class Sales:
         digests: dict[UUID, Digests] = {}
         for outcome in issued:
             for ticket, secrets in zip(outcome.sale.tickets, outcome.secrets, strict=True):
-                digests[ticket.ticket_id] = Digests(self._terms.codes.digest(secrets.code), token_digest(secrets.token))
+                digests[ticket.ticket_id] = digests_of(secrets, self._terms.codes)
         await close_book(connection, book, [outcome.sale for outcome in issued], digests, terms.now)
         return outcomes
 

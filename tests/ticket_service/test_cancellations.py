@@ -23,8 +23,9 @@ from chassis.logs import REQUEST_ID
 from chassis.peer import Peer
 from ticket_service.adapters.scans import RemoteScans
 from ticket_service.cancellations import SHORTEST_RETRY_SECONDS, SWEEP_MOST, CancellationQuery, Cancellations, settle
-from ticket_service.domain.cancellations import HEAD_START, CancellationStatus, Outcome
+from ticket_service.domain.cancellations import HEAD_START, CancellationStatus
 from ticket_service.domain.events import Event, Offer, TicketType
+from ticket_service.domain.revocations import Outcome
 from ticket_service.store.tables import cancellations, events, offers, tickets
 from ticketing.tickets.v1 import (
     ticket_feed_service_pb2,

@@ -2,22 +2,20 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Final
 from uuid import UUID
 
 import grpc
 import grpc.aio
 
-from chassis.failures import Failure, dependency_unavailable
+from chassis.failures import Failure
 from chassis.peer import CALL_SECONDS, Peer
-from ticket_service.convert.cancellations import read_outcomes, revoke_request
-from ticket_service.domain.cancellations import Cancellation, Outcome
+from ticket_service.convert.revocations import read_outcomes, revoke_request
+from ticket_service.domain.refusals import no_answer_of_scans
+from ticket_service.domain.revocations import Outcome, Revocation
 from ticketing.scans.v1.revocation_service_pb2 import RevokeEventRequest
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
 
 log = logging.getLogger(__name__)
-
-NAME: Final = "scan service"
 
 
 class RemoteScans:
@@ -31,21 +29,21 @@ class RemoteScans:
         self._peer = peer
         self._stub = RevocationServiceStub(peer.channel)
 
-    async def revoke(self, event_id: UUID, pending: Sequence[Cancellation]) -> list[Outcome]:
+    async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> list[Outcome]:
         """Take the admission rights of the tickets back; one outcome for each, in order.
 
         Raises:
             Failure: DEPENDENCY_UNAVAILABLE: it is not known whether they were; ask again.
         """
-        request = revoke_request(event_id, pending)
+        request = revoke_request(event_id, revocations)
         try:
             response = await self._stub.RevokeTickets(request, timeout=CALL_SECONDS, metadata=self._peer.metadata())
-            return read_outcomes(response, pending)
+            return read_outcomes(response, revocations)
         except grpc.aio.AioRpcError as error:
             raise _unanswered(error, event_id) from error
         except ValueError as error:
             log.exception("the scan service answered something else", extra={"event_id": event_id})
-            raise dependency_unavailable(NAME) from error
+            raise no_answer_of_scans() from error
 
     async def close_gates(self, event_id: UUID) -> None:
         """Make sure that no gate admits to the event any more.
@@ -65,4 +63,4 @@ def _unanswered(error: grpc.aio.AioRpcError, event_id: UUID) -> Failure:
     outage = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
     level = logging.WARNING if outage else logging.ERROR
     log.log(level, "the scan service did not revoke", extra={"code": error.code().name, "event_id": event_id})
-    return dependency_unavailable(NAME)
+    return no_answer_of_scans()

@@ -69,7 +69,7 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
         expected_total = read_price(fields, "expected_total", request.expected_total, MAX_TOTAL)
     elif payment_id is not None:
         fields.violate("expected_total", "is required with external_payment_id")
-    email = _email(fields, request.email)
+    email = read_email(fields, request.email)
     metadata = {}
     if request.HasField("metadata"):
         metadata = fields.struct("metadata", request.metadata, most_bytes=MAX_METADATA_BYTES)
@@ -119,7 +119,8 @@ def _payment_id(fields: Fields, request: purchase_service_pb2.PurchaseTicketsReq
     return fields.text("external_payment_id", request.external_payment_id, least=1, most=255)
 
 
-def _email(fields: Fields, email: str) -> str:
+def read_email(fields: Fields, email: str) -> str:
+    """Read an e-mail address that may be absent."""
     fields.text("email", email, most=254)
     if email and not _EMAIL.fullmatch(email):
         fields.violate("email", "is not an e-mail address")

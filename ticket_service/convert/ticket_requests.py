@@ -5,12 +5,15 @@ from enum import Enum
 from typing import Final
 from uuid import UUID
 
+from chassis.authentication import Caller
 from chassis.failures import invalid
 from chassis.paging import page_size
 from chassis.parsing import Fields
 from ticket_service.cancellations import CancellationQuery
 from ticket_service.convert.cancellations import CANCELLATION_STATUSES
 from ticket_service.convert.enums import TICKET_STATUSES, read_enum
+from ticket_service.convert.purchases import read_email
+from ticket_service.domain.reissues import ReissueRequest
 from ticket_service.tickets import TicketQuery
 from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2
 
@@ -134,6 +137,40 @@ def read_confirm_refund(request: ticket_service_pb2.ConfirmRefundRequest) -> Rea
     refund_id = fields.text("refund_id", request.refund_id, most=MAX_REFUND_ID, least=1)
     fields.check()
     return ReadRefund(cancellation_id, purchase_id, refund_id)
+
+
+def read_reissue(request: ticket_service_pb2.ReissueTicketRequest, caller: Caller) -> ReissueRequest:
+    """Read which ticket gets a new code."""
+    fields = Fields()
+    wanted = ReissueRequest(
+        caller.subject,
+        fields.uuid("request_id", request.request_id),
+        fields.uuid("ticket_id", request.ticket_id),
+    )
+    fields.check()
+    return wanted
+
+
+def read_transfer(request: ticket_service_pb2.TransferTicketRequest, caller: Caller) -> ReissueRequest:
+    """Read which ticket becomes whose."""
+    fields = Fields()
+    wanted = ReissueRequest(
+        caller.subject,
+        fields.uuid("request_id", request.request_id),
+        fields.uuid("ticket_id", request.ticket_id),
+        fields.text("user_id", request.user_id, least=1, most=MAX_USER_ID),
+        read_email(fields, request.email),
+    )
+    fields.check()
+    return wanted
+
+
+def read_set_blocked(request: ticket_service_pb2.SetTicketBlockedRequest) -> UUID:
+    """Read which ticket is withheld, or let go again."""
+    fields = Fields()
+    ticket_id = fields.uuid("ticket_id", request.ticket_id)
+    fields.check()
+    return ticket_id
 
 
 def read_before(position: list[str] | None) -> UUID | None:

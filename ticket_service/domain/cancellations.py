@@ -15,6 +15,7 @@ from ticket_service.domain.events import EventStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refunds import in_full, refund
 from ticket_service.domain.refusals import illegal_transition
+from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
 
 # What a caller who waits needs for both services; only then does the sweeper take over.
@@ -38,7 +39,7 @@ class Cancellation:
     cancellation_id: UUID
     event_id: UUID
     ticket_id: UUID
-    # The ticket's issue; it does not change while this is PENDING.
+    # The ticket's.
     issue: int
     status: CancellationStatus
     currency: str
@@ -60,13 +61,10 @@ class Cancellation:
         """What the ticket becomes."""
         return TicketStatus.REFUNDED if self.refund_amount > 0 else TicketStatus.CANCELLED
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the scan service answered: no gate admits the ticket any more, or one already has."""
-
-    revoked: bool
-    check_in_time: datetime | None = None
+    @property
+    def revocation(self) -> Revocation:
+        """What the scan service is asked for."""
+        return Revocation(self.cancellation_id, self.ticket_id, self.ticket_status, self.issue)
 
 
 def requested(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime) -> Cancellation:

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from chassis.failures import Failure
+from chassis.failures import Failure, dependency_unavailable
 from ticket_service.domain.events import Event
 from ticket_service.domain.reasons import Reason
 
@@ -23,6 +23,11 @@ def request_id_reused(request_id: UUID) -> Failure:
     """Say that the caller used the request_id for something else."""
     message = "the request_id was used for another request"
     return Failure(Reason.REQUEST_ID_REUSED, message, request_id=request_id)
+
+
+def no_answer_of_scans() -> Failure:
+    """Say that whether a gate admits the ticket is not known yet."""
+    return dependency_unavailable("scan service")
 
 
 def illegal_transition(origin: str, target: str) -> Failure:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.tickets import Ticket
-from ticket_service.domain.tokens import Signer
+from ticket_service.domain.tokens import Signer, token_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,19 @@ class Secrets:
 
     code: str
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What databases hold of it, for look-up."""
+
+    code: bytes
+    token: bytes
+
+
+def digests_of(secrets: Secrets, codes: Codes) -> Digests:
+    """Return what the database is to hold."""
+    return Digests(codes.digest(secrets.code), token_digest(secrets.token))
 
 
 def secrets_of(ticket: Ticket, codes: Codes, signer: Signer) -> Secrets:

@@ -19,6 +19,7 @@ from ticket_service.convert.ticket_requests import Format, View
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
+from ticket_service.reissues import Reissues
 from ticket_service.tickets import Tickets
 from ticketing.tickets.v1 import ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
@@ -39,12 +40,16 @@ class TicketServicer(TicketServiceServicer):
     Args:
         tickets: reads them.
         cancellations: gives them back.
+        reissues: makes them new, or somebody else's.
         messages: shows them.
     """
 
-    def __init__(self, tickets: Tickets, cancellations: Cancellations, messages: TicketMessages) -> None:
+    def __init__(
+        self, tickets: Tickets, cancellations: Cancellations, reissues: Reissues, messages: TicketMessages
+    ) -> None:
         self._tickets = tickets
         self._cancellations = cancellations
+        self._reissues = reissues
         self._messages = messages
 
     async def GetTicket(  # noqa: N802 - the contract's name
@@ -135,6 +140,31 @@ class TicketServicer(TicketServiceServicer):
         elif asked.purchase_id is not None:
             await self._cancellations.confirm_purchase_refund(caller, asked.purchase_id)
         return pb.ConfirmRefundResponse()
+
+    async def ReissueTicket(  # noqa: N802 - as above
+        self, request: pb.ReissueTicketRequest, _context: Context
+    ) -> pb.ReissueTicketResponse:
+        """Give a ticket a new code and token."""
+        caller = current_caller()
+        sold = await self._reissues.reissue(caller, requests.read_reissue(request, caller))
+        return pb.ReissueTicketResponse(ticket=self._messages.basic(caller, sold))
+
+    async def TransferTicket(  # noqa: N802 - as above
+        self, request: pb.TransferTicketRequest, _context: Context
+    ) -> pb.TransferTicketResponse:
+        """Make a ticket somebody else's."""
+        caller = current_caller()
+        sold = await self._reissues.reissue(caller, requests.read_transfer(request, caller))
+        return pb.TransferTicketResponse(ticket=self._messages.basic(caller, sold))
+
+    async def SetTicketBlocked(  # noqa: N802 - as above
+        self, request: pb.SetTicketBlockedRequest, _context: Context
+    ) -> pb.SetTicketBlockedResponse:
+        """Withhold a ticket, or let it go again."""
+        caller = current_caller()
+        ticket_id = requests.read_set_blocked(request)
+        sold = await self._reissues.set_blocked(caller, ticket_id, blocked=request.blocked)
+        return pb.SetTicketBlockedResponse(ticket=self._messages.basic(caller, sold))
 
     async def _shown(self, caller: Caller, found: Sequence[SoldTicket], view: View) -> list[ticket_pb2.Ticket]:
         if view is View.BASIC:

@@ -20,6 +20,8 @@ _OWED: Final = (CancellationStatus.REFUNDING, CancellationStatus.DONE, Cancellat
 
 def sales_lines(connection: Connection, event_id: UUID, now: datetime) -> tuple[SalesLine, ...]:
     """Sum up the tickets of an event by type and status as of `now`."""
+    # Every ticket against every cancellation took 67 s for 50,000 and 10,000 of them, before PostgreSQL had counted either.
+    connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
     status = derived_status(now).label("status")
     its_cancellation = sa.and_(
         cancellations.c.event_id == tickets.c.event_id,

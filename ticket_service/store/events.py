@@ -89,6 +89,11 @@ def update_event(connection: Connection, event: Event) -> None:
     _insert_offers(connection, event)
 
 
+def take_revision(connection: Connection, event_id: UUID, revision: int) -> None:
+    """Store that a change of a ticket took the event's next revision; the event is locked by us."""
+    connection.execute(sa.update(events).where(events.c.event_id == event_id).values(revision=revision))
+
+
 def sold_by_type(connection: Connection, event_id: UUID) -> dict[TicketType, int]:
     """Count the tickets that take up a place, of every type that was ever sold."""
     held = sa.func.count().filter(tickets.c.status.in_(HOLDING_A_PLACE))

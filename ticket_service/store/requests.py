@@ -29,6 +29,25 @@ class FirstResult:
     result_id: UUID
 
 
+def find_first(connection: Connection, key: RequestKey) -> FirstResult | None:
+    """Return what the key led to before, if it was taken."""
+    row = connection.execute(
+        sa.select(idempotency_keys).where(
+            idempotency_keys.c.caller == key.caller, idempotency_keys.c.request_id == key.request_id
+        )
+    ).one_or_none()
+    return None if row is None else FirstResult(bytes(row.fingerprint), row.event_id, row.result_id)
+
+
+def forget(connection: Connection, caller: str, request_id: UUID) -> None:
+    """Let a key go whose request came to nothing."""
+    connection.execute(
+        sa.delete(idempotency_keys).where(
+            idempotency_keys.c.caller == caller, idempotency_keys.c.request_id == request_id
+        )
+    )
+
+
 def claim(
     connection: Connection, key: RequestKey, event_id: UUID, result_id: UUID, now: datetime
 ) -> FirstResult | None:
@@ -49,11 +68,4 @@ def claim(
         .on_conflict_do_nothing()
         .returning(idempotency_keys.c.request_id)
     ).first()
-    if taken is not None:
-        return None
-    row = connection.execute(
-        sa.select(idempotency_keys).where(
-            idempotency_keys.c.caller == key.caller, idempotency_keys.c.request_id == key.request_id
-        )
-    ).one()
-    return FirstResult(bytes(row.fingerprint), row.event_id, row.result_id)
+    return None if taken is not None else find_first(connection, key)

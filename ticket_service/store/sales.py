@@ -6,7 +6,6 @@ Arrays go over as text and are unnested there, which took a third of the time th
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -16,6 +15,7 @@ from chassis.loop_connection import LoopConnection
 from ticket_service.domain.events import Offer
 from ticket_service.domain.purchases import Provider
 from ticket_service.domain.sales import Book, Order, Replayed, Shelf, Sold
+from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
 from ticket_service.store.events import event_of, offer_of
 from ticket_service.store.tables import events, offers
@@ -96,14 +96,6 @@ _PARAMETERS: Final = 1 + _SALE_COLUMNS + _TICKET_COLUMNS + _OFFER_COUNTERS + _EV
 _EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)}); COMMIT"
 
 STATEMENTS: Final = {"lock_events": _LOCK, "read_sales": _READ, "write_sales": _WRITE}
-
-
-@dataclass(frozen=True, slots=True)
-class Digests:
-    """What the database holds of a ticket's code and token."""
-
-    code: bytes
-    token: bytes
 
 
 async def open_book(connection: LoopConnection, orders: Sequence[Order]) -> Book:

@@ -210,6 +210,43 @@ callings_off = sa.Table(
     sa.Index("callings_off_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
 )
 
+# New issues of tickets, for the same holder or another.
+reissues = sa.Table(
+    "reissues",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("reissue_id", UUID, primary_key=True),
+    sa.Column("ticket_id", UUID, nullable=False),
+    # Who asked for it, and under which idempotency key.
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("request_id", UUID, nullable=False),
+    sa.Column("issue", sa.Integer, nullable=False),
+    # The new holder; NULL: the ticket stays whose it is.
+    sa.Column("user_id", sa.Text),
+    # Where the new holder is mailed.
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    # The check-in that was first, with REJECTED.
+    sa.Column("check_in_time", TIME),
+    sa.Column("complete_time", TIME),
+    # When the sweeper is to look at it next.
+    sa.Column("due_time", TIME),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.CheckConstraint("status IN ('PENDING', 'DONE', 'REJECTED')", "status"),
+    sa.CheckConstraint("(status = 'PENDING') = (complete_time IS NULL)", "complete_time"),
+    sa.CheckConstraint("(status = 'PENDING') = (due_time IS NOT NULL)", "due_time"),
+    # One after the other: each counts on from the issue before it.
+    sa.Index(
+        "reissues_ticket_uq",
+        "event_id",
+        "ticket_id",
+        unique=True,
+        postgresql_where=sa.text("status = 'PENDING'"),
+    ),
+    sa.Index("reissues_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
+)
+
 # Each payment pays one purchase.
 payments = sa.Table(
     "payments",

@@ -10,11 +10,15 @@ from sqlalchemy.engine import Connection, Row
 
 from chassis.authentication import Caller, Role
 from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
+from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
 from ticket_service.store.events import list_events
 from ticket_service.store.tables import cancellations, events, purchases, tickets
 
 Condition = sa.ColumnElement[bool]
+
+ANY: Final[Condition] = sa.true()
+_CHANGING: Final = ("status", "user_id", "issue", "revision", "update_time")
 
 _IS_USED: Final = sa.and_(
     tickets.c.status == TicketStatus.ACTIVE,
@@ -44,6 +48,11 @@ _SOLD: Final = (
         ),
     )
 )
+
+
+def has_id(ticket_id: UUID) -> Condition:
+    """Say which ticket it is."""
+    return tickets.c.ticket_id == ticket_id
 
 
 def visible_to(caller: Caller) -> Condition:
@@ -92,14 +101,34 @@ def find_tickets(connection: Connection, conditions: Sequence[Condition], limit:
     return [_sold(row, by_id[row.event_id]) for row in rows]
 
 
-def lock_ticket(connection: Connection, ticket_id: UUID, condition: Condition) -> SoldTicket | None:
+def find_ticket(connection: Connection, ticket_id: UUID) -> SoldTicket:
+    """Read one ticket that there is."""
+    return find_tickets(connection, [has_id(ticket_id)])[0]
+
+
+def lock_ticket(connection: Connection, ticket_id: UUID, condition: Condition = ANY) -> SoldTicket | None:
     """Read one ticket and keep others from changing it until the transaction ends."""
-    own = (tickets.c.ticket_id == ticket_id, condition)
+    own = (has_id(ticket_id), condition)
     lock = sa.select(tickets.c.ticket_id).join(events, events.c.event_id == tickets.c.event_id).where(*own)
     connection.execute(lock.with_for_update(key_share=True, of=tickets))
     # Read only now: what another transaction changed while this one waited for the lock is seen.
     found = find_tickets(connection, own)
     return found[0] if found else None
+
+
+def update_ticket(connection: Connection, ticket: Ticket, digests: Digests | None = None) -> None:
+    """Store what changes of a ticket over what there is of it; it is locked by us.
+
+    Args:
+        connection: in a transaction.
+        ticket: the ticket.
+        digests: of its code and token, where they change too.
+    """
+    changes = {name: getattr(ticket, name) for name in _CHANGING}
+    if digests is not None:
+        changes |= {"code_digest": digests.code, "token_digest": digests.token}
+    its = (tickets.c.event_id == ticket.event_id, tickets.c.ticket_id == ticket.ticket_id)
+    connection.execute(sa.update(tickets).where(*its).values(changes))
 
 
 def _sold(row: Row[Any], event: Event) -> SoldTicket:

@@ -1,0 +1,45 @@
+"""Revocations as messages to and from the scan service."""
+
+from collections.abc import Sequence
+from datetime import UTC
+from uuid import UUID
+
+from ticket_service.convert.enums import TICKET_STATUSES
+from ticket_service.domain.revocations import Outcome, Revocation
+from ticketing.scans.v1 import revocation_service_pb2
+
+
+def revoke_request(event_id: UUID, revocations: Sequence[Revocation]) -> revocation_service_pb2.RevokeTicketsRequest:
+    """Build the request that takes admission rights back."""
+    return revocation_service_pb2.RevokeTicketsRequest(
+        event_id=str(event_id),
+        revocations=[
+            revocation_service_pb2.Revocation(
+                revocation_id=str(revocation.revocation_id),
+                ticket_id=str(revocation.ticket_id),
+                status=TICKET_STATUSES[revocation.status],
+                issue=revocation.issue,
+                even_if_checked_in=revocation.even_if_checked_in,
+            )
+            for revocation in revocations
+        ],
+    )
+
+
+def read_outcomes(
+    response: revocation_service_pb2.RevokeTicketsResponse, revocations: Sequence[Revocation]
+) -> list[Outcome]:
+    """Read the answer to it.
+
+    Raises:
+        ValueError: it is not the answer to that request.
+    """
+    if [outcome.ticket_id for outcome in response.outcomes] != [str(one.ticket_id) for one in revocations]:
+        raise ValueError("the outcomes are not of the tickets asked for, in order")
+    return [
+        Outcome(
+            outcome.revoked,
+            outcome.check_in_time.ToDatetime(tzinfo=UTC) if outcome.HasField("check_in_time") else None,
+        )
+        for outcome in response.outcomes
+    ]

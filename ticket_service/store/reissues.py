@@ -1,0 +1,69 @@
+"""Statements on reissues."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from ticket_service.domain.reissues import Reissue, ReissueStatus
+from ticket_service.store.tables import reissues
+
+_COLUMNS: Final = tuple(field.name for field in fields(Reissue))
+
+
+def find_reissue(connection: Connection, event_id: UUID, reissue_id: UUID) -> Reissue:
+    """Read one that there is."""
+    query = sa.select(reissues).where(reissues.c.event_id == event_id, reissues.c.reissue_id == reissue_id)
+    return _reissue(connection.execute(query).one())
+
+
+def lock_reissue(connection: Connection, event_id: UUID, reissue_id: UUID) -> Reissue:
+    """Read one and keep others from changing it until the transaction ends."""
+    query = sa.select(reissues).where(reissues.c.event_id == event_id, reissues.c.reissue_id == reissue_id)
+    return _reissue(connection.execute(query.with_for_update(key_share=True)).one())
+
+
+def find_pending(connection: Connection, event_id: UUID, ticket_id: UUID) -> Reissue | None:
+    """Read the PENDING one of a ticket; with the ticket locked there will be no other."""
+    query = sa.select(reissues).where(
+        reissues.c.event_id == event_id,
+        reissues.c.ticket_id == ticket_id,
+        reissues.c.status == ReissueStatus.PENDING,
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _reissue(row)
+
+
+def take_due(connection: Connection, now: datetime, most: int) -> Sequence[Reissue]:
+    """Lock those that are due and that nobody else is looking at."""
+    query = (
+        sa.select(reissues)
+        .where(reissues.c.due_time <= now)
+        .order_by(reissues.c.due_time)
+        .limit(most)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    return [_reissue(row) for row in connection.execute(query)]
+
+
+def insert_reissue(connection: Connection, reissue: Reissue) -> None:
+    """Store a new one; its ticket is locked by us."""
+    connection.execute(sa.insert(reissues), [_row(reissue)])
+
+
+def update_reissue(connection: Connection, reissue: Reissue) -> None:
+    """Store one over what there is of it; it is locked by us."""
+    its = (reissues.c.event_id == reissue.event_id, reissues.c.reissue_id == reissue.reissue_id)
+    connection.execute(sa.update(reissues).where(*its).values(_row(reissue)))
+
+
+def _row(reissue: Reissue) -> dict[str, object]:
+    return {name: getattr(reissue, name) for name in _COLUMNS}
+
+
+def _reissue(row: Row[Any]) -> Reissue:
+    return replace(Reissue(**row._asdict()), status=ReissueStatus(row.status))
