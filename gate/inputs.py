@@ -81,7 +81,8 @@ class SerialScanner:
     def _open(self) -> int:
         file = os.open(self._path, os.O_RDONLY | os.O_NOCTTY)
         if os.isatty(file):
-            tty.setraw(file)
+            # Nothing that was scanned already is dropped.
+            tty.setraw(file, termios.TCSANOW)
         return file
 
     def _close(self) -> None:
