@@ -17,6 +17,7 @@ from chassis.service import call_interceptor
 from scan_service.adapters.tickets import TicketService
 from scan_service.admission import Admissions
 from scan_service.annulments import Annulments
+from scan_service.attendance import Attendances
 from scan_service.convert.stream import Credits
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
@@ -39,6 +40,7 @@ from scan_service.store.uploads import STATEMENTS as UPLOAD_STATEMENTS
 from scan_service.stream import Rules, Streams
 from scan_service.uploads import Uploads
 from scan_service.validation import Validation
+from scan_service.watching import Watching
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import (
     add_RevocationServiceServicer_to_server,
@@ -82,7 +84,17 @@ class App:
         revocations = RevocationsServicer(Revocations(database, codes, self._clock))
         # What a servicer does not override yet answers UNIMPLEMENTED, which the stubs' types call abstract.
         validation = Validation(database, keys, codes, self._clock)
-        use_cases = UseCases(batcher, uploads, streams, validation, annulments, Records(database), Incidents(database))
+        watching = Watching(self._clock)
+        use_cases = UseCases(
+            batcher=batcher,
+            uploads=uploads,
+            streams=streams,
+            validation=validation,
+            annulments=annulments,
+            records=Records(database),
+            incidents=Incidents(database),
+            attendances=Attendances(database, self._clock, watching),
+        )
         scans = ScansServicer(use_cases, codes)  # type: ignore[abstract]  # as said
         devices = DeviceServiceServicer()  # type: ignore[abstract]  # as said
         server = Server(
@@ -95,7 +107,12 @@ class App:
             },
         )
         port = await server.start()
-        self._running.push_async_callback(server.drain, streams.drain)
+
+        def tell_streams() -> None:
+            streams.drain()
+            watching.drain()
+
+        self._running.push_async_callback(server.drain, tell_streams)
         return port
 
     async def stop(self) -> None:

@@ -184,7 +184,7 @@ class Service:
     async def scan(self, event_id: uuid.UUID, code: str, **values: Any) -> scan_pb2.Scan:
         """Scan once, with a scan_id of its own unless one is given."""
         scan_id = values.pop("scan_id", None) or str(uuid.uuid4())
-        gate = scan_pb2.Gate(event_id=str(event_id), location="North", **values.pop("gate", {}))
+        gate = scan_pb2.Gate(**{"event_id": str(event_id), "location": "North", **values.pop("gate", {})})
         metadata = values.pop("metadata", self.scanner)
         request = pb.ScanTicketRequest(gate=gate, attempt=pb.ScanAttempt(scan_id=scan_id, code=code, **values))
         return (await self.scans.ScanTicket(request, metadata=metadata, timeout=20)).scan

@@ -1,16 +1,19 @@
 """ScanService: deciding at the gate and keeping the record."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from chassis.batcher import Batcher
 from chassis.calls import current_caller
 from scan_service.annulments import Annulments
+from scan_service.attendance import Attendances
 from scan_service.convert.annulments import read_annulment
+from scan_service.convert.attendance import attendance_message, read_event_id
 from scan_service.convert.incidents import incidents_response, read_incidents_query
 from scan_service.convert.records import list_response, read_query
-from scan_service.convert.scans import AttemptReader, scan_message, validation_message
+from scan_service.convert.scans import AttemptReader, own_events_only, scan_message, validation_message
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
 from scan_service.incidents import Incidents
@@ -32,6 +35,7 @@ class UseCases:
     annulments: Annulments
     records: Records
     incidents: Incidents
+    attendances: Attendances
 
 
 class ScansServicer(ScanServiceServicer):
@@ -76,3 +80,19 @@ class ScansServicer(ScanServiceServicer):
         """List incidents."""
         query = read_incidents_query(request, current_caller())
         return incidents_response(request, query, await self._use.incidents.list_incidents(query))
+
+    async def GetAttendance(self, request: pb.GetAttendanceRequest, context: Any) -> pb.GetAttendanceResponse:  # noqa: ARG002, N802 - gRPC's
+        """Count."""
+        attendance = await self._use.attendances.get(read_event_id(request), own_events_only(current_caller()))
+        return pb.GetAttendanceResponse(attendance=attendance_message(attendance))
+
+    async def WatchAttendance(  # noqa: N802 - gRPC's
+        self,
+        request: pb.WatchAttendanceRequest,
+        context: Any,  # noqa: ARG002 - gRPC's
+    ) -> AsyncGenerator[pb.WatchAttendanceResponse, None]:
+        """Count again and again."""
+        watch = self._use.attendances.watch(read_event_id(request), own_events_only(current_caller()))
+        async with aclosing(watch) as attendances:
+            async for attendance in attendances:
+                yield pb.WatchAttendanceResponse(attendance=attendance_message(attendance))

@@ -1,0 +1,60 @@
+"""The statements that count: all in one snapshot, from the records themselves, so that they agree with them and each other.
+
+No counters are kept: a row that every scan of an event adds to would make its gates wait for each other.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from scan_service.domain.attendance import Counts, Location
+from scan_service.domain.scans import DenialReason
+from scan_service.store.tables import scans, tickets
+
+MINUTE: Final = timedelta(minutes=1)
+
+
+def read_counts(connection: Connection, event_id: UUID, now: datetime) -> Counts:
+    """Count; the transaction is to be REPEATABLE READ."""
+    checked_in = tickets.c.check_in_time.is_not(None)
+    row = connection.execute(
+        sa.select(
+            sa.func.count().filter(sa.or_(checked_in, tickets.c.status == "ACTIVE")),
+            sa.func.count().filter(checked_in),
+            sa.func.count().filter(tickets.c.inside),
+        ).where(tickets.c.event_id == event_id)
+    ).one()
+    return Counts(
+        tickets=row[0],
+        checked_in=row[1],
+        inside=row[2],
+        denials=_denials(connection, event_id),
+        locations=_locations(connection, event_id, now),
+    )
+
+
+def _denials(connection: Connection, event_id: UUID) -> dict[DenialReason, int]:
+    reason = scans.c.denial_reason
+    query = sa.select(reason, sa.func.count()).where(scans.c.event_id == event_id, reason.is_not(None))
+    found = connection.execute(query.group_by(reason).order_by(reason))
+    return {DenialReason(name): count for name, count in found}
+
+
+def _locations(connection: Connection, event_id: UUID, now: datetime) -> list[Location]:
+    through = sa.and_(scans.c.verdict == "ADMITTED", scans.c.annul_time.is_(None))
+    query = (
+        sa.select(
+            scans.c.location,
+            sa.func.count().filter(sa.and_(through, scans.c.scan_type == "CHECK_IN")),
+            sa.func.count().filter(sa.and_(through, scans.c.scan_type == "CHECK_OUT")),
+            sa.func.count().filter(scans.c.verdict == "DENIED"),
+            sa.func.count().filter(scans.c.scan_time > now - MINUTE),
+        )
+        .where(scans.c.event_id == event_id)
+        .group_by(scans.c.location)
+        .order_by(scans.c.location)
+    )
+    return [Location(*row) for row in connection.execute(query)]

@@ -1,0 +1,41 @@
+"""The end of streams that only tell: all of them wake at the same moments, and end when their caller or this service does."""
+
+import asyncio
+
+from chassis.authentication import LEEWAY
+from chassis.calls import current_caller
+from chassis.clock import Clock
+from chassis.failures import unauthenticated
+
+
+class Watching:
+    """Lets those who watch wait for their next look.
+
+    Args:
+        clock: the present time, for credentials that end.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._draining = asyncio.Event()
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait for the next multiple of `seconds`, so that many can share one look; False at the end of the service.
+
+        Raises:
+            Failure: UNAUTHENTICATED once the caller's credential has ended.
+        """
+        until = current_caller().expire_time
+        if until is not None and self._clock() >= until + LEEWAY:
+            raise unauthenticated("the token has expired")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(seconds - loop.time() % seconds):
+                await self._draining.wait()
+        except TimeoutError:
+            return True
+        return False
+
+    def drain(self) -> None:
+        """End every watch."""
+        self._draining.set()
