@@ -16,6 +16,7 @@ from chassis.server import Server
 from chassis.service import call_interceptor
 from scan_service.adapters.tickets import TicketService
 from scan_service.admission import Admissions
+from scan_service.admissions_watch import AdmissionsWatch
 from scan_service.annulments import Annulments
 from scan_service.attendance import Attendances
 from scan_service.convert.stream import Credits
@@ -94,8 +95,9 @@ class App:
             records=Records(database),
             incidents=Incidents(database),
             attendances=Attendances(database, self._clock, watching),
+            admissions_watch=AdmissionsWatch(database, watching),
         )
-        scans = ScansServicer(use_cases, codes)  # type: ignore[abstract]  # as said
+        scans = ScansServicer(use_cases, codes)
         devices = DeviceServiceServicer()  # type: ignore[abstract]  # as said
         server = Server(
             self._settings.service.listen,

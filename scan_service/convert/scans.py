@@ -189,7 +189,7 @@ def scan_message(scan: Scan) -> scan_pb2.Scan:
         scanner_user_id=scan.scanner_user_id,
         offline=scan.offline,
         annul_time=timestamp(scan.annul_time),
-        previous=_previous_message(scan.previous),
+        previous=previous_message(scan.previous),
     )
     if scan.denial_reason is not None:
         message.denial_reason = DENIAL_REASONS[scan.denial_reason]
@@ -202,7 +202,8 @@ def scan_message(scan: Scan) -> scan_pb2.Scan:
     return message
 
 
-def _previous_message(entry: Entry | None) -> scan_pb2.PreviousScan | None:
+def previous_message(entry: Entry | None) -> scan_pb2.PreviousScan | None:
+    """Write a check-in; None stays absent."""
     if entry is None:
         return None
     return scan_pb2.PreviousScan(scan_id=str(entry.scan_id), scan_time=timestamp(entry.time), location=entry.location)

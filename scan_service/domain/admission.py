@@ -52,7 +52,8 @@ class Decision:
 
 ADMIT: Final = Decision(None)
 
-_BY_STATUS: Final = {
+# Why a ticket of that status is denied, at every gate.
+BY_STATUS: Final = {
     TicketStatus.CANCELLED: DenialReason.CANCELLED,
     TicketStatus.REFUNDED: DenialReason.REFUNDED,
     TicketStatus.BLOCKED: DenialReason.BLOCKED,
@@ -93,7 +94,7 @@ def _event_reason(event: Event) -> DenialReason | None:
 def _ticket_reason(shown: Presented) -> DenialReason | None:
     if shown.issue < shown.ticket.issue:
         return DenialReason.SUPERSEDED
-    return _BY_STATUS.get(shown.ticket.status)
+    return BY_STATUS.get(shown.ticket.status)
 
 
 def _type_reason(gate: Gate, shown: Presented) -> DenialReason | None:

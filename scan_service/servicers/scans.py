@@ -7,13 +7,16 @@ from typing import Any
 
 from chassis.batcher import Batcher
 from chassis.calls import current_caller
+from scan_service.admissions_watch import AdmissionsWatch
 from scan_service.annulments import Annulments
 from scan_service.attendance import Attendances
 from scan_service.convert.annulments import read_annulment
 from scan_service.convert.attendance import attendance_message, read_event_id
+from scan_service.convert.changes import changes_messages
 from scan_service.convert.incidents import incidents_response, read_incidents_query
 from scan_service.convert.records import list_response, read_query
 from scan_service.convert.scans import AttemptReader, own_events_only, scan_message, validation_message
+from scan_service.domain.changes import read_cursor
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
 from scan_service.incidents import Incidents
@@ -36,6 +39,7 @@ class UseCases:
     records: Records
     incidents: Incidents
     attendances: Attendances
+    admissions_watch: AdmissionsWatch
 
 
 class ScansServicer(ScanServiceServicer):
@@ -96,3 +100,17 @@ class ScansServicer(ScanServiceServicer):
         async with aclosing(watch) as attendances:
             async for attendance in attendances:
                 yield pb.WatchAttendanceResponse(attendance=attendance_message(attendance))
+
+    async def WatchAdmissions(  # noqa: N802 - gRPC's
+        self,
+        request: pb.WatchAdmissionsRequest,
+        context: Any,  # noqa: ARG002 - gRPC's
+    ) -> AsyncGenerator[pb.WatchAdmissionsResponse, None]:
+        """Tell what a device needs to decide alone."""
+        event_id, after = read_event_id(request), request.after_cursor
+        watch = self._use.admissions_watch.watch(event_id, own_events_only(current_caller()), read_cursor(after))
+        async with aclosing(watch) as found:
+            async for changes, rules in found:
+                for message in changes_messages(changes, rules, after):
+                    yield message
+                after = str(changes.cursor)

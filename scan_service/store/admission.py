@@ -56,7 +56,8 @@ STATEMENTS: Final[Mapping[str, str]] = {
         WITH changed AS (
             UPDATE tickets t
             SET check_in_time = new.check_in_time, entry_scan_id = new.entry_scan_id, entry_time = new.entry_time,
-                entry_location = new.entry_location, inside = new.inside, sequence = new.sequence
+                entry_location = new.entry_location, inside = new.inside, sequence = new.sequence,
+                changed_by = (pg_current_xact_id()::text)::bigint
             FROM unnest($19, $20, $21, $22, $23, $24, $25, $26)
                 AS new(event_id, ticket_id, check_in_time, entry_scan_id, entry_time, entry_location, inside, sequence)
             WHERE t.event_id = new.event_id AND t.ticket_id = new.ticket_id

@@ -79,6 +79,7 @@ def save_admission(connection: Connection, ticket: Ticket) -> None:
             entry_location=None if entry is None else entry.location,
             inside=ticket.admission.inside,
             sequence=ticket.admission.sequence,
+            changed_by=sa.text("CAST(CAST(pg_current_xact_id() AS text) AS bigint)"),
         )
     )
 

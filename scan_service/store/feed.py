@@ -38,7 +38,8 @@ _SAVE_TICKETS: Final = sa.text("""
         token_digest = CASE WHEN EXCLUDED.issue < tickets.issue THEN tickets.token_digest
                             ELSE EXCLUDED.token_digest END,
         generation = EXCLUDED.generation,
-        revision = EXCLUDED.revision
+        revision = EXCLUDED.revision,
+        changed_by = CAST(CAST(pg_current_xact_id() AS text) AS bigint)
     WHERE (tickets.generation, tickets.revision) < (EXCLUDED.generation, EXCLUDED.revision)
 """)
 

@@ -29,7 +29,8 @@ _HOLD: Final = sa.text(f"""
 
 _SAVE: Final = sa.text("""
     UPDATE tickets t
-    SET status = new.status, issue = new.issue, code_digest = new.code_digest, token_digest = new.token_digest
+    SET status = new.status, issue = new.issue, code_digest = new.code_digest, token_digest = new.token_digest,
+        changed_by = CAST(CAST(pg_current_xact_id() AS text) AS bigint)
     FROM unnest(CAST(:ticket_ids AS uuid[]), CAST(:statuses AS text[]), CAST(:issues AS integer[]),
                 CAST(:code_digests AS bytea[]), CAST(:token_digests AS bytea[]))
         AS new(ticket_id, status, issue, code_digest, token_digest)

@@ -60,6 +60,8 @@ feed = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
     # When the copy was last known to hold everything.
     sa.Column("whole_time", TIME),
+    # Of the transactions that `tickets.changed_by` names; a database that was restored from a backup is given a new one.
+    sa.Column("changes_epoch", UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
     sa.CheckConstraint("one", "one"),
 )
 
@@ -91,6 +93,10 @@ tickets = sa.Table(
     # Grows whenever check_in_time changes; the second is the last one that the ticket service has confirmed.
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("reported_sequence", sa.BigInteger, nullable=False),
+    # The transaction that last changed what gates are told; see store/changes.py.
+    sa.Column(
+        "changed_by", sa.BigInteger, nullable=False, server_default=sa.text("(pg_current_xact_id()::text)::bigint")
+    ),
     sa.CheckConstraint("ticket_type IN ('STANDARD', 'VIP', 'EARLY_BIRD', 'GROUP')", "ticket_type"),
     sa.CheckConstraint("status IN ('ACTIVE', 'CANCELLED', 'REFUNDED', 'BLOCKED')", "status"),
     sa.CheckConstraint("issue >= 1", "issue"),
@@ -98,6 +104,7 @@ tickets = sa.Table(
     sa.CheckConstraint("NOT inside OR entry_time IS NOT NULL", "inside"),
     sa.CheckConstraint("reported_sequence BETWEEN 0 AND sequence", "reported_sequence"),
     sa.Index(None, "code_digest"),
+    sa.Index(None, "event_id", "changed_by"),
     sa.Index(
         "tickets_unreported_ix", "event_id", "ticket_id", postgresql_where=sa.text("sequence > reported_sequence")
     ),

@@ -31,7 +31,8 @@ STATEMENTS: Final[Mapping[str, str]] = {
     "stand": """(jsonb) AS
         UPDATE tickets t
         SET check_in_time = new.check_in_time, entry_scan_id = new.entry_scan_id, entry_time = new.entry_time,
-            entry_location = new.entry_location, inside = new.inside, sequence = new.sequence
+            entry_location = new.entry_location, inside = new.inside, sequence = new.sequence,
+            changed_by = (pg_current_xact_id()::text)::bigint
         FROM jsonb_to_recordset($1) AS new(
             event_id uuid, ticket_id uuid, check_in_time timestamptz, entry_scan_id uuid, entry_time timestamptz,
             entry_location text, inside boolean, sequence bigint)
