@@ -43,7 +43,7 @@ def svg(text: str) -> bytes:
     modules = qr_modules(text)
     side = len(modules)
     path = "".join(
-        f"M{start} {row}h{length}v1h-{length}z" for row, line in enumerate(modules) for start, length in _runs(line)
+        f"M{start} {row}h{length}v1h-{length}z" for row, line in enumerate(modules) for start, length in runs(line)
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side} {side}" shape-rendering="crispEdges">'
@@ -61,14 +61,14 @@ def qr_modules(text: str) -> Modules:
     return modules
 
 
-def _runs(line: list[bool]) -> list[tuple[int, int]]:
+def runs(line: list[bool]) -> list[tuple[int, int]]:
     """Return where runs of dark modules start and how long they are."""
-    runs: list[tuple[int, int]] = []
+    found: list[tuple[int, int]] = []
     start: int | None = None
     for column, dark in enumerate([*line, False]):
         if dark and start is None:
             start = column
         elif not dark and start is not None:
-            runs.append((start, column - start))
+            found.append((start, column - start))
             start = None
-    return runs
+    return found

@@ -1,7 +1,8 @@
 """TicketService."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,13 +13,17 @@ from chassis.calls import current_caller
 from chassis.failures import Failure
 from chassis.paging import page_position, page_token
 from ticket_service.adapters import rendering
+from ticket_service.adapters.calendar import ics
+from ticket_service.adapters.page import pdf
 from ticket_service.cancellations import Cancellations
 from ticket_service.convert import ticket_requests as requests
 from ticket_service.convert.cancellations import cancellation_message
 from ticket_service.convert.ticket_requests import Format, View
 from ticket_service.convert.tickets import TicketMessages
+from ticket_service.domain.check_ins import GIVEN_BACK
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.tickets import SoldTicket, TicketStatus
+from ticket_service.domain.secrets import Secrets
+from ticket_service.domain.tickets import SoldTicket
 from ticket_service.reissues import Reissues
 from ticket_service.tickets import Tickets
 from ticketing.tickets.v1 import ticket_pb2
@@ -27,11 +32,13 @@ from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceServicer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-_DRAWN: Final = {
-    Format.PNG: ("image/png", "png", rendering.png),
-    Format.SVG: ("image/svg+xml", "svg", rendering.svg),
+Draw = Callable[[SoldTicket, Secrets, datetime], bytes]
+_DRAWN: Final[Mapping[Format, tuple[str, str, Draw]]] = {
+    Format.PNG: ("image/png", "png", lambda _sold, secrets, _now: rendering.png(secrets.token)),
+    Format.SVG: ("image/svg+xml", "svg", lambda _sold, secrets, _now: rendering.svg(secrets.token)),
+    Format.PDF: ("application/pdf", "pdf", pdf),
+    Format.ICS: ("text/calendar", "ics", ics),
 }
-_GIVEN_BACK: Final = frozenset({TicketStatus.CANCELLED, TicketStatus.REFUNDED})
 
 
 class TicketServicer(TicketServiceServicer):
@@ -82,17 +89,16 @@ class TicketServicer(TicketServiceServicer):
     async def RenderTicket(  # noqa: N802 - as above
         self, request: pb.RenderTicketRequest, _context: Context
     ) -> pb.RenderTicketResponse:
-        """Draw a ticket's QR code."""
+        """Draw a ticket."""
         ticket_id, form = requests.read_render(request)
-        if form not in _DRAWN:
-            raise NotImplementedError(form)
         sold = await self._tickets.get(current_caller(), ticket_id)
         status = sold.ticket.status
-        if status in _GIVEN_BACK:
+        # What was given back opens no gate, but must be taken out of calendars.
+        if status in GIVEN_BACK and form is not Format.ICS:
             raise Failure(Reason.TICKET_NOT_ACTIVE, f"the ticket is {status}", ticket_id=ticket_id, status=status)
         secrets = self._messages.secrets(sold)
         media_type, suffix, draw = _DRAWN[form]
-        content = await asyncio.to_thread(draw, secrets.token)
+        content = await asyncio.to_thread(draw, sold, secrets, self._messages.clock())
         return pb.RenderTicketResponse(media_type=media_type, file_name=f"{secrets.code}.{suffix}", content=content)
 
     async def CancelTicket(  # noqa: N802 - as above

@@ -311,16 +311,27 @@ async def test_a_foreign_ticket_is_not_drawn(stub, issuer, ticket_id):
     assert (await refusal(stub.RenderTicket(request, metadata=issuer.metadata(subject="bob"))))[0] == "TICKET_NOT_FOUND"
 
 
-async def test_what_is_not_built_yet_says_so(stub, issuer, ticket_id):
-    user, organizer = issuer.metadata(), issuer.metadata("organizer", "olga")
-    for call in [
-        stub.RenderTicket(pb.RenderTicketRequest(ticket_id=str(ticket_id), format=pb.TICKET_FORMAT_PDF), metadata=user),
-        stub.RenderTicket(pb.RenderTicketRequest(ticket_id=str(ticket_id), format=pb.TICKET_FORMAT_ICS), metadata=user),
-        stub.RetryRefund(pb.RetryRefundRequest(), metadata=organizer),
+async def test_a_ticket_is_drawn_as_a_page_and_as_an_entry_for_calendars(stub, issuer, ticket_id):
+    for form, media_type, suffix, beginning in [
+        (pb.TICKET_FORMAT_PDF, "application/pdf", "pdf", b"%PDF-"),
+        (pb.TICKET_FORMAT_ICS, "text/calendar", "ics", b"BEGIN:VCALENDAR"),
     ]:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        request = pb.RenderTicketRequest(ticket_id=str(ticket_id), format=form)
+        drawn = await stub.RenderTicket(request, metadata=issuer.metadata())
+        assert (drawn.media_type, drawn.file_name) == (media_type, f"{CODES.code(ticket_id, 1)}.{suffix}")
+        assert drawn.content.startswith(beginning)
+
+
+async def test_a_ticket_that_was_given_back_is_taken_out_of_calendars(stub, issuer, ticket_id, database):
+    await change(database, ticket_id, status="REFUNDED")
+    request = pb.RenderTicketRequest(ticket_id=str(ticket_id), format=pb.TICKET_FORMAT_ICS)
+    assert b"METHOD:CANCEL" in (await stub.RenderTicket(request, metadata=issuer.metadata())).content
+
+
+async def test_what_is_not_built_yet_says_so(stub, issuer):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.RetryRefund(pb.RetryRefundRequest(), metadata=issuer.metadata("organizer", "olga"))
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_a_reissued_ticket_is_found_by_its_new_code_alone(stub, issuer, ticket_id):

@@ -1,0 +1,67 @@
+from datetime import UTC, datetime, timedelta
+
+import pypdfium2
+import pytest
+import zxingcpp
+from nacl.signing import SigningKey
+from ticket_rows import NOW, make_event, make_sold
+
+from chassis.ids import new_id
+from ticket_service.adapters.page import pdf
+from ticket_service.domain.events import TicketType
+from ticket_service.domain.secrets import Secrets
+from ticket_service.domain.tokens import Signer
+
+SECRETS = Secrets(
+    "TKT-0123456789ABCDEF", Signer(1, SigningKey.generate()).token(new_id(), new_id(), TicketType.STANDARD, 1)
+)
+
+
+def read(content: bytes) -> tuple[str, list[str]]:
+    """Return the text of the only page, and the codes on its picture."""
+    document = pypdfium2.PdfDocument(content)
+    assert len(document) == 1
+    page = document[0]
+    assert tuple(map(round, page.get_size())) == (595, 842), "A4"
+    words = page.get_textpage()
+    text = words.get_text_range()
+    picture = page.render(scale=2).to_pil()
+    codes = [code.text for code in zxingcpp.read_barcodes(picture, formats=zxingcpp.BarcodeFormat.QRCode)]
+    words.close()
+    page.close()
+    document.close()
+    return text, codes
+
+
+def test_a_page_says_what_when_where_and_whose_and_its_code_is_read():
+    starts = datetime(2030, 5, 1, 18, tzinfo=UTC)
+    event = make_event(
+        start_time=starts, end_time=starts + timedelta(hours=3), doors_open_time=None, time_zone="Europe/Berlin"
+    )
+    text, codes = read(pdf(make_sold(event, ticket_type=TicketType.EARLY_BIRD), SECRETS, NOW))
+    assert codes == [SECRETS.token]
+    for words in ("Concert", "Hall", "Early Bird", "alice", "Wednesday, 01 May 2030, 20:00", "23:00", "Europe/Berlin"):
+        assert words in text
+    assert SECRETS.code in text
+
+
+def test_an_event_over_night_says_on_which_day_it_ends():
+    starts = datetime(2030, 5, 1, 22, tzinfo=UTC)
+    event = make_event(start_time=starts, end_time=starts + timedelta(hours=6), doors_open_time=None)
+    assert "Thursday, 02 May 2030, 04:00" in read(pdf(make_sold(event), SECRETS, NOW))[0]
+
+
+@pytest.mark.parametrize("name", ["Zoë Łukasz", "Привет Ωμέγα", "Zoë Łukasz 東京", "서울 한국"])
+def test_names_in_many_scripts_are_on_the_page(name):
+    text, codes = read(pdf(make_sold(make_event(name=name), user_id=name), SECRETS, NOW))
+    assert text.count(name) == 2
+    assert codes == [SECRETS.token]
+
+
+@pytest.mark.parametrize(
+    "name", ["🎫 ไทย \u202e abc", "x" * 200, "東" * 200, "שלום עולם", "a\nb\tc\x07", "# **bold** <b>", ""]
+)
+def test_no_name_breaks_the_page_or_hides_the_code(name):
+    event = make_event(name=name, location=name, is_online=True)
+    _, codes = read(pdf(make_sold(event, user_id=name), SECRETS, NOW))
+    assert codes == [SECRETS.token]

@@ -1,0 +1,99 @@
+"""A ticket as a page to print: A4, the QR code drawn in lines so that it is sharp at any size.
+
+Names come in any script. Noto Sans has Latin, Greek and Cyrillic; the font with the Chinese, Japanese and Korean signs is
+ten times as dear to load (half a second), so it is only taken where one is needed. What neither has is drawn as a box.
+"""
+
+import importlib.resources
+from datetime import datetime
+from typing import Final
+
+from fpdf import FPDF
+
+from ticket_service.adapters.calendar import admitted_hours, zone_of
+from ticket_service.adapters.rendering import qr_modules, runs
+from ticket_service.domain.secrets import Secrets
+from ticket_service.domain.tickets import SoldTicket
+
+# In millimetres.
+MARGIN: Final = 20
+QR_SIDE: Final = 90
+QR_TOP: Final = 168
+WIDTH: Final = 210
+
+FONT: Final = ("fontpkg_noto_sans", "files/NotoSans[wdth,wght].ttf")
+FALLBACK_FONT: Final = ("paperang_p2_fonts_cjk", "fonts/wqy-microhei.ttc")
+# Longer names are set smaller: 200 characters still end above the code.
+LONG_NAME: Final = 60
+
+
+def pdf(sold: SoldTicket, secrets: Secrets, _now: datetime) -> bytes:
+    """Draw the page."""
+    event = sold.event
+    lines = [
+        ("When", _when(sold)),
+        ("Where", event.location or ("Online" if event.is_online else "")),
+        ("Ticket", str(sold.ticket.ticket_type).replace("_", " ").title()),
+        ("Holder", sold.ticket.user_id),
+    ]
+    page = FPDF(format="A4")
+    page.set_title(event.name)
+    page.set_auto_page_break(auto=False)
+    page.set_margin(MARGIN)
+    page.add_page()
+    _set_fonts(page, event.name + "".join(text for _, text in lines))
+    page.set_fill_color(24, 48, 80)
+    page.rect(0, 0, WIDTH, 8, style="F")
+    page.set_y(MARGIN)
+    page.set_font("main", size=26 if len(event.name) <= LONG_NAME else 14)
+    page.multi_cell(0, text=event.name, align="L", new_x="LMARGIN", new_y="NEXT")
+    page.ln(4)
+    for label, text in lines:
+        if text:
+            _draw_line(page, label, text)
+    _draw_code(page, secrets.token)
+    page.set_font("main", size=18)
+    page.set_xy(0, QR_TOP + QR_SIDE + 4)
+    page.cell(WIDTH, text=secrets.code, align="C")
+    return bytes(page.output())
+
+
+def _when(sold: SoldTicket) -> str:
+    """Say the hours as a clock on the event's wall shows them."""
+    starts, ends = admitted_hours(sold)
+    zone = zone_of(sold.event.time_zone, starts, ends)
+    starts, ends = starts.astimezone(zone), ends.astimezone(zone)
+    until = f"{ends:%H:%M}" if ends.date() == starts.date() else f"{ends:%A, %d %B %Y, %H:%M}"
+    return f"{starts:%A, %d %B %Y, %H:%M} – {until} ({zone})"  # noqa: RUF001 - a dash between times
+
+
+def _set_fonts(page: FPDF, text: str) -> None:
+    page.add_font("main", fname=_path(*FONT))
+    known = page.fonts["main"].cmap  # type: ignore[union-attr]  # a TrueType font, not one of the fourteen built in
+    if any(ord(sign) not in known for sign in text):
+        page.add_font("fallback", fname=_path(*FALLBACK_FONT))
+        page.set_fallback_fonts(["fallback"])
+
+
+def _path(package: str, name: str) -> str:
+    return str(importlib.resources.files(package) / name)
+
+
+def _draw_line(page: FPDF, label: str, text: str) -> None:
+    page.set_font("main", size=9)
+    page.set_text_color(110)
+    page.cell(0, 5, label, new_x="LMARGIN", new_y="NEXT")
+    page.set_font("main", size=12)
+    page.set_text_color(0)
+    page.multi_cell(0, text=text, align="L", new_x="LMARGIN", new_y="NEXT")
+    page.ln(2)
+
+
+def _draw_code(page: FPDF, token: str) -> None:
+    modules = qr_modules(token)
+    side = QR_SIDE / len(modules)
+    left = (WIDTH - QR_SIDE) / 2
+    page.set_fill_color(0)
+    for row, line in enumerate(modules):
+        for start, length in runs(line):
+            page.rect(left + start * side, QR_TOP + row * side, length * side, side, style="F")
