@@ -135,7 +135,9 @@ class Batch:
             ticket = None if key is None else self._held.tickets.get(key)
             links += conflicts(None if ticket is None else self._held.events[ticket.event_id].policy, its_scans)
             if key is not None and ticket is not None:
-                self.standing[key] = standing(its_scans, ticket.admission)
+                admission = standing(its_scans, ticket.admission)
+                if admission != ticket.admission:
+                    self.standing[key] = admission
         return list(scans.values()), links
 
     def _shown(self, attempt: Attempt, event: Event) -> Scan:

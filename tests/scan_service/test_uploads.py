@@ -367,7 +367,11 @@ def state(copy) -> tuple[object, ...]:
 
     with_scans = {(r["kind"], r["subject"]) for r in copy.rows("incident_scans")}
     assert with_scans <= {(r["kind"], r["subject"]) for r in copy.rows("incidents")}
-    return rows("tickets", "sequence", "reported_sequence"), rows("scans", "record_time"), rows("incident_scans")
+    return (
+        rows("tickets", "sequence", "reported_sequence", "changed_by"),
+        rows("scans", "record_time"),
+        rows("incident_scans"),
+    )
 
 
 @pytest.mark.timeout(600)
