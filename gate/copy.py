@@ -66,10 +66,15 @@ class Copy:
             call = self._link.stub.WatchAdmissions(request, metadata=self._link.metadata)
             self._call = call
         came = False
+        # A copy that begins anew has no cursor before it is whole; until then the old one is better than half of it.
+        waiting: list[pb.WatchAdmissionsResponse] = []
         try:
             for changes in call:
-                self._store.apply(self._event_id, changes, self._clock())
-                came = True
+                waiting.append(changes)
+                if changes.cursor:
+                    self._store.apply(self._event_id, waiting, self._clock())
+                    waiting.clear()
+                    came = True
         except grpc.RpcError:
             # How the connection is, the gate's stream tells; this one only tries again.
             pass

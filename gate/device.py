@@ -24,6 +24,7 @@ from gate.messages import (
     answer_of,
     gate_message,
     previous_message,
+    proven_message,
     time_of,
     timestamp,
 )
@@ -163,7 +164,10 @@ class Device:
         now = self._service_time()
         question = Question(scan_id, attempt.code, read_token(attempt.code), self._scan_type, self._gate)
         with self._store.transaction():
-            ruling = decide_alone(question, self._known(question), now)
+            known = self._known(question)
+            ruling = decide_alone(question, known, now)
+            if (shown := ruling.shown) is not None and known.ticket is None:
+                self._store.add_proven(shown.ticket.event_id, proven_message(shown))
             scan = self._scan(question, ruling, now)
             before = self._before(scan)
             self._store.answered(scan)

@@ -12,6 +12,7 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 from nacl.signing import VerifyKey
 
+from scan_service.domain.admission import Presented
 from scan_service.domain.scans import DenialReason, Gate, ScanType
 from scan_service.domain.tickets import (
     Admission,
@@ -156,6 +157,14 @@ def admission_of(message: pb.TicketAdmission) -> Admission:
 def previous_message(entry: Entry) -> scan_pb2.PreviousScan:
     """Write a check-in."""
     return scan_pb2.PreviousScan(scan_id=str(entry.scan_id), scan_time=timestamp(entry.time), location=entry.location)
+
+
+def proven_message(shown: Presented) -> pb.TicketAdmission:
+    """Write a ticket that nothing is known of but its token."""
+    message = pb.TicketAdmission(ticket_id=shown.ticket.ticket_id.bytes, issue=shown.issue)
+    if shown.ticket_type is not None:
+        message.ticket_type = TICKET_TYPES[shown.ticket_type]
+    return message
 
 
 def time_of(message: Timestamp) -> datetime:

@@ -6,7 +6,7 @@ a power cut. One process owns the file; a second one is told that it is locked.
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -137,22 +137,26 @@ class Store:
         """Return how far the copy has come; empty at the beginning."""
         return self._value("SELECT cursor FROM copies WHERE event_id = ?", event_id.bytes) or ""
 
-    def apply(self, event_id: UUID, changes: pb.WatchAdmissionsResponse, now: datetime) -> None:
-        """Take over a batch of changes."""
+    def apply(self, event_id: UUID, messages: Iterable[pb.WatchAdmissionsResponse], now: datetime) -> None:
+        """Take over changes, all or none of them."""
         with self.transaction():
-            if changes.restart:
-                self._run("DELETE FROM copies WHERE event_id = ?", event_id.bytes)
-                self._run("DELETE FROM tickets WHERE event_id = ?", event_id.bytes)
-            rules = changes.rules.SerializeToString() if changes.HasField("rules") else None
-            self._run(
-                "INSERT INTO copies VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
-                " SET rules = coalesce(excluded.rules, rules), cursor = excluded.cursor",
-                *(event_id.bytes, rules, changes.cursor),
-            )
-            for ticket in changes.tickets:
-                row = (event_id.bytes, ticket.ticket_id, ticket.SerializeToString())
-                self._run("INSERT OR REPLACE INTO tickets VALUES (?, ?, ?)", *row)
-                self._let_go(event_id, ticket, now)
+            for changes in messages:
+                self._apply(event_id, changes, now)
+
+    def _apply(self, event_id: UUID, changes: pb.WatchAdmissionsResponse, now: datetime) -> None:
+        if changes.restart:
+            self._run("DELETE FROM copies WHERE event_id = ?", event_id.bytes)
+            self._run("DELETE FROM tickets WHERE event_id = ?", event_id.bytes)
+        rules = changes.rules.SerializeToString() if changes.HasField("rules") else None
+        self._run(
+            "INSERT INTO copies VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET rules = coalesce(excluded.rules, rules), cursor = excluded.cursor",
+            *(event_id.bytes, rules, changes.cursor),
+        )
+        for ticket in changes.tickets:
+            row = (event_id.bytes, ticket.ticket_id, ticket.SerializeToString())
+            self._run("INSERT OR REPLACE INTO tickets VALUES (?, ?, ?)", *row)
+            self._let_go(event_id, ticket, now)
 
     def _let_go(self, event_id: UUID, ticket: pb.TicketAdmission, now: datetime) -> None:
         """Forget our own view of a ticket where the copy's is at least as new."""
@@ -177,6 +181,12 @@ class Store:
         key = (event_id.bytes, ticket_id.bytes)
         message = self._value("SELECT admission FROM tickets WHERE event_id = ? AND ticket_id = ?", *key)
         return None if message is None else ticket_of(event_id, pb.TicketAdmission.FromString(message))
+
+    def add_proven(self, event_id: UUID, ticket: pb.TicketAdmission) -> None:
+        """Add a ticket that its token has proven, until the copy brings it: older issues of it are known then."""
+        row = (event_id.bytes, ticket.ticket_id, ticket.SerializeToString())
+        with self.transaction():
+            self._run("INSERT OR IGNORE INTO tickets VALUES (?, ?, ?)", *row)
 
     def ticket_count(self, event_id: UUID) -> int:
         """Count the tickets of the copy."""

@@ -1,0 +1,152 @@
+"""Devices that were cut off, and the real service: what they made of it is recorded, and every conflict an incident."""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from conftest import PEER_METADATA
+from e2e.proxy import Proxy
+from gate_stand_in import eventually
+from gates import token_of
+
+from scan_service.domain.scans import DenialReason
+from ticketing.scans.v1 import revocation_service_pb2 as revocations_pb
+from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
+from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
+from ticketing.tickets.v1 import ticket_pb2
+
+
+class Wifi:
+    """The venue's network, which can be pulled and plugged in again."""
+
+    def __init__(self, address: str) -> None:
+        host, port = address.split(":")
+        self._target = (host, int(port))
+        self._proxy = Proxy(self._target)
+        self.address = self._proxy.address
+
+    def pull(self) -> None:
+        self._proxy.cut()
+
+    def plug_in(self) -> None:
+        self._proxy = Proxy(self._target, int(self.address.split(":")[1]))
+
+
+@pytest.fixture
+def wifi(scan_service: str) -> Iterator[Wifi]:
+    made = Wifi(scan_service)
+    yield made
+    made.pull()
+
+
+@pytest.fixture
+def office(scan_service: str, issuer) -> Iterator["Office"]:
+    with grpc.insecure_channel(scan_service) as channel:
+        yield Office(channel, issuer.metadata("organizer", "orga"))
+
+
+class Office:
+    """What the organizer sees, and what the ticket service does."""
+
+    def __init__(self, channel: grpc.Channel, metadata) -> None:
+        self._scans, self._revocations = ScanServiceStub(channel), RevocationServiceStub(channel)
+        self._metadata = metadata
+
+    def incidents(self, event_id: uuid.UUID) -> list[tuple[int, str, int]]:
+        asked = pb.ListIncidentsRequest(event_id=str(event_id))
+        answer = self._scans.ListIncidents(asked, metadata=self._metadata, timeout=10)
+        return sorted((one.kind, one.ticket_id, len(one.scans)) for one in answer.incidents)
+
+    def scans(self, event_id: uuid.UUID) -> list[scan_pb2.Scan]:
+        asked = pb.ListScansRequest(event_id=str(event_id), page_size=1_000)
+        return list(self._scans.ListScans(asked, metadata=self._metadata, timeout=10).scans)
+
+    def refund(self, shown) -> None:
+        revocation = revocations_pb.Revocation(
+            revocation_id=str(uuid.uuid4()),
+            ticket_id=str(shown.ticket_id),
+            status=ticket_pb2.TICKET_STATUS_REFUNDED,
+            issue=1,
+        )
+        asked = revocations_pb.RevokeTicketsRequest(event_id=str(shown.event_id), revocations=[revocation])
+        self._revocations.RevokeTickets(asked, metadata=PEER_METADATA, timeout=10)
+
+
+def test_what_happened_while_the_network_was_pulled_is_found_out_once(copy, wifi, office, new_handheld):
+    event_id = copy.event()
+    plain, shared, refunded = (copy.ticket(event_id) for _ in range(3))
+    sold_since = copy.unknown(event_id)
+    forged = token_of(type(copy.key).generate(), event_id, uuid.uuid4())
+    north = new_handheld(wifi.address, event_id, "north").connect().follow()
+    south = new_handheld(wifi.address, event_id, "south").connect().follow()
+    for device in (north, south):
+        eventually(lambda device=device: device.store.ticket_count(event_id) == 3)
+
+    wifi.pull()
+    office.refund(refunded)
+    assert [north.scan(shown.token).green for shown in (plain, shared, refunded, sold_since)] == [True] * 4
+    assert north.scan(plain.token).reason is DenialReason.ALREADY_CHECKED_IN
+    assert north.scan(forged).reason is DenialReason.INVALID_SIGNATURE
+    # Nobody has told the south.
+    assert south.scan(shared.token).green
+
+    wifi.plug_in()
+    for device in (north, south):
+        eventually(lambda device=device: device.store.queue_length() == 0)
+    incidents = [
+        (scan_pb2.INCIDENT_KIND_DOUBLE_ADMISSION, str(shared.ticket_id), 2),
+        (scan_pb2.INCIDENT_KIND_REVOKED_ADMISSION, str(refunded.ticket_id), 1),
+        (scan_pb2.INCIDENT_KIND_FORGED_TOKEN, "", 1),
+    ]
+    assert office.incidents(event_id) == sorted(incidents)
+    shown = {
+        answer.scan_id: (answer.green, device.gate.location) for device in (north, south) for answer in device.shown
+    }
+    recorded = {
+        scan.scan_id: (scan.verdict == scan_pb2.VERDICT_ADMITTED, scan.location) for scan in office.scans(event_id)
+    }
+    assert recorded == shown
+    # The copies heal: what one has done, the other knows.
+    eventually(lambda: south.store.ticket(event_id, plain.ticket_id).admission.inside)
+    wifi.pull()
+    assert south.scan(plain.token).reason is DenialReason.ALREADY_CHECKED_IN
+
+
+def test_last_nights_queue_is_uploaded_from_another_gate_and_stays_where_it_was(copy, wifi, office, new_handheld):
+    last_night, tonight = copy.event(), copy.event()
+    ticket = copy.ticket(last_night)
+    device = new_handheld(wifi.address, last_night, "one").connect().follow()
+    eventually(lambda: device.store.ticket_count(last_night) == 1)
+    wifi.pull()
+    answer = device.scan(ticket.token)
+    device.close()
+    wifi.plug_in()
+    again = new_handheld(wifi.address, tonight, "one").connect()
+    eventually(lambda: again.store.queue_length() == 0)
+    assert [scan.scan_id for scan in office.scans(last_night)] == [answer.scan_id]
+    assert office.scans(tonight) == []
+
+
+def test_a_network_that_comes_and_goes_in_the_middle_of_scans_loses_nobody(copy, wifi, office, new_handheld):
+    """Pulled at any moment: everybody has one answer, the record says what was shown, and one device makes no conflict."""
+    people = int(os.environ.get("TICKETING_ROUNDS", "40"))
+    event_id = copy.event()
+    tickets = [copy.ticket(event_id) for _ in range(people)]
+    device = new_handheld(wifi.address, event_id, "north").connect().follow()
+    eventually(lambda: device.store.ticket_count(event_id) == people)
+    for number, ticket in enumerate(tickets):
+        if number % 10 == 3:
+            wifi.pull()
+        if number % 10 == 7:
+            wifi.plug_in()
+        assert device.scan(ticket.token).green
+        # At once, whatever the copy knows by now.
+        assert device.scan(ticket.token).reason is DenialReason.ALREADY_CHECKED_IN
+    eventually(lambda: device.store.queue_length() == 0)
+    recorded = {scan.scan_id: scan.verdict == scan_pb2.VERDICT_ADMITTED for scan in office.scans(event_id)}
+    assert recorded == {answer.scan_id: answer.green for answer in device.shown[:1_000]}
+    assert office.incidents(event_id) == []

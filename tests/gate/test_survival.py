@@ -1,0 +1,91 @@
+"""A device that is killed at any moment: who was let in is known, and nobody is turned away for a scan never answered."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from gate_stand_in import eventually
+
+from gate.store import Store
+from scan_service.domain.tokens import read_token
+from ticketing.scans.v1 import scan_pb2
+
+ROUNDS = int(os.environ.get("TICKETING_ROUNDS", "3"))
+PEOPLE = 60
+
+
+class Process:
+    """A device's program, with people in front of it."""
+
+    def __init__(self, command: list[str]) -> None:
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/protos"}
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+
+    def kill_while_scanning(self, tokens: list[str], seconds: float) -> list[dict]:
+        """Show tokens as fast as they are read, kill it after the first answer and some time; return the answers."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("".join(f"{token}\n" for token in tokens).encode())
+        first = self._process.stdout.readline()
+        time.sleep(seconds)  # The moment of the blow is what is tried, nothing is waited for.
+        self._process.kill()
+        rest = self._process.stdout.read()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+        return [json.loads(line) for line in (first + rest).splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+@pytest.mark.timeout(60 + 5 * ROUNDS)
+@pytest.mark.parametrize("connected", [True, False], ids=["online", "offline"])
+def test_a_device_killed_at_any_moment_lets_everybody_in_once(connected, server, stand_in, tmp_path, new_handheld):
+    tokens = [stand_in.ticket() for _ in range(PEOPLE)]
+    prepared = new_handheld(server.address, stand_in.event_id, "gate").connect().follow()
+    eventually(lambda: prepared.store.ticket_count(stand_in.event_id) == PEOPLE)
+    prepared.close()
+    if not connected:
+        server.stop()
+    (tmp_path / "token").write_text("secret")
+    command = [sys.executable, "-m", "gate", "run", "--json", "--data", str(tmp_path), "--location", "North"]
+    command += ["--server", server.address, "--event", str(stand_in.event_id), "--token-file", str(tmp_path / "token")]
+    chance = random.Random(7)  # noqa: S311 - the same moments each time
+    waiting, admitted = list(tokens), {}
+    for _ in range(ROUNDS):
+        for answer in Process(command).kill_while_scanning(waiting, chance.uniform(0, 0.1)):
+            token = waiting.pop(0)
+            # Everybody in the queue has a good ticket, and was never shown an answer.
+            assert answer["open"], answer
+            admitted[token] = answer["scan_id"]
+        if not waiting:
+            tokens = [stand_in.ticket(copied=False) for _ in range(PEOPLE)]
+            waiting = list(tokens)
+    if not connected:
+        store = Store(tmp_path / "gate.sqlite")
+        kept = {scan.scan_id for scan in store.queued(PEOPLE * ROUNDS, 10**9)}
+        store.close()
+        assert kept >= set(admitted.values())
+        server.start()
+    assert len(set(admitted.values())) == len(admitted)
+    again = new_handheld(server.address, stand_in.event_id, "gate").connect()
+    eventually(lambda: again.store.queue_length() == 0)
+    for token, scan_id in admitted.items():
+        assert stand_in.records[scan_id].verdict == scan_pb2.VERDICT_ADMITTED
+        # Nobody was admitted under two scans.
+        ticket_id = read_token(token).ticket_id
+        scans = [scan for scan in stand_in.records.values() if scan.code == token]
+        assert [scan.scan_id for scan in scans if scan.verdict == scan_pb2.VERDICT_ADMITTED] == [scan_id], ticket_id
+
+
+def test_the_file_is_written_through_to_the_disk(tmp_path):
+    """A power cut is the kernel's to lose; what SQLite is told is ours."""
+    store = Store(tmp_path / "gate.sqlite")
+    asked = [store._value(f"PRAGMA {name}") for name in ("journal_mode", "synchronous")]  # noqa: SLF001 - as said
+    store.close()
+    assert asked == ["wal", 2]
