@@ -33,7 +33,7 @@ UPLOAD_SCANS: Final = 500
 UPLOAD_BYTES: Final = 256 * 1024
 UPLOAD_PAUSE_SECONDS: Final = 5.0
 FIRST_BACKOFF_SECONDS: Final = 0.5
-LONGEST_BACKOFF_SECONDS: Final = 10.0
+LONGEST_BACKOFF_SECONDS: Final = 4.0
 _TICK_SECONDS: Final = 0.05
 
 # What the service may take another time.
@@ -176,7 +176,9 @@ class Connection:
                 self._receive(stream, response)
         except grpc.RpcError as error:
             refused = error.code() in REFUSALS
-            problem = f"{error.code().name}: {error.details()}"
+            gone = error.code() is grpc.StatusCode.UNAVAILABLE
+            # What gRPC says of that names addresses and sockets.
+            problem = "no connection to the service" if gone else f"{error.code().name}: {error.details()}"
         finally:
             with self._changed:
                 stream.ended = True

@@ -13,7 +13,7 @@ from gate.store import Store
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 FIRST_BACKOFF_SECONDS: Final = 0.5
-LONGEST_BACKOFF_SECONDS: Final = 10.0
+LONGEST_BACKOFF_SECONDS: Final = 4.0
 
 
 class Copy:

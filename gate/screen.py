@@ -24,6 +24,7 @@ from gate.plain import line, words
 
 SHOWN_SECONDS: Final = 5.0
 RECENT: Final = 6
+PROBLEM_CHARACTERS: Final = 70
 _LETTERS: Final = {
     "A": (" ███ ", "█   █", "█████", "█   █", "█   █"),
     "C": (" ████", "█    ", "█    ", "█    ", " ████"),
@@ -115,7 +116,12 @@ class Screen:
         layout.split_column(
             Layout(_header(standing), size=3),
             Layout(_verdict(recent[0] if fresh else None, standing.status.state)),
-            Layout(Panel(Group(*[Text(line(answer)) for answer in recent]), title=counts), size=RECENT + 2),
+            Layout(
+                Panel(
+                    Group(*[Text(line(answer), no_wrap=True, overflow="ellipsis") for answer in recent]), title=counts
+                ),
+                size=RECENT + 2,
+            ),
         )
         return layout
 
@@ -123,15 +129,14 @@ class Screen:
 def _header(standing: Standing) -> Panel:
     status = standing.status
     state = Text(f"● {status.state}", style=_COLOURS[status.state])
-    if status.problem and status.state is not State.ONLINE:
-        state.append(f"  {status.problem}", style="dim")
+    problem = None if status.state is State.ONLINE or not status.problem else Text(status.problem[:PROBLEM_CHARACTERS])
     table = Table.grid(expand=True)
     table.add_column(no_wrap=True)
     table.add_column(justify="center", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     queue = f"{standing.queue} to deliver" if standing.queue else "all delivered"
     table.add_row(Text(f"{status.event_name}  {standing.location}".strip(), style="bold"), state, queue)
-    return Panel(table)
+    return Panel(table, subtitle=problem)
 
 
 def _verdict(answer: Answer | None, state: State) -> RenderableType:
