@@ -1,6 +1,7 @@
 """The composition root: everything the ticket service is made of, put together once."""
 
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import partial
 
 from sqlalchemy.engine import URL
@@ -19,15 +20,17 @@ from ticket_service.convert.tickets import TicketMessages
 from ticket_service.domain.codes import Codes
 from ticket_service.errors import CATALOGUE
 from ticket_service.feed import Feed
+from ticket_service.holds import Holds
+from ticket_service.issuing import Issuing
 from ticket_service.keys import SigningKeys
 from ticket_service.policy import POLICY
 from ticket_service.purchases import Purchases
-from ticket_service.reissues import Issuing, Reissues
+from ticket_service.reissues import Reissues
 from ticket_service.sales import Sales, SaleTerms
 from ticket_service.servicers.events import EventServicer
 from ticket_service.servicers.feed import FeedServicer
 from ticket_service.servicers.purchases import PurchaseServicer
-from ticket_service.servicers.tickets import TicketServicer
+from ticket_service.servicers.tickets import TicketChanges, TicketServicer
 from ticket_service.settings import Settings
 from ticket_service.store.sales import STATEMENTS
 from ticket_service.sweeper import Sweeper, Unfinished
@@ -74,12 +77,16 @@ class App:
         scans = RemoteScans(peer)
         cancellations = Cancellations(database, scans, self._clock, feed.wake)
         self._sweep(cancellations)
-        reissues = Reissues(database, scans, Issuing(messages.codes, messages.keys), self._clock, feed.wake)
+        issuing = Issuing(messages.codes, messages.keys)
+        reissues = Reissues(database, scans, issuing, self._clock, feed.wake)
         self._sweep(reissues)
+        terms = SaleTerms(issuing, self._settings.max_per_purchase, timedelta(seconds=self._settings.hold_seconds))
+        holds = Holds(database, issuing, lambda: terms.at(self._clock()), feed.wake)
+        self._sweep(holds)
         services = {
             **self._event_service(database, feed, scans, cancellations),
-            **self._purchase_service(database, feed, messages),
-            **self._ticket_service(database, messages, cancellations, reissues),
+            **self._purchase_service(database, feed, messages, terms, holds),
+            **self._ticket_service(database, messages, TicketChanges(cancellations, reissues, holds)),
             **self._feed_service(database, feed),
         }
         server = Server(
@@ -110,19 +117,20 @@ class App:
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
 
-    def _purchase_service(self, database: Database, feed: Feed, messages: TicketMessages) -> dict[str, Register]:
+    def _purchase_service(
+        self, database: Database, feed: Feed, messages: TicketMessages, terms: SaleTerms, holds: Holds
+    ) -> dict[str, Register]:
         connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS)
-        terms = SaleTerms(messages.codes, messages.keys, self._settings.max_per_purchase)
         sales = Sales(connection, terms, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
-        servicer = PurchaseServicer(sales, Purchases(database), messages)  # type: ignore[abstract]  # not all RPCs are built yet
+        servicer = PurchaseServicer(sales, holds, Purchases(database), messages)
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server
         return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
 
     def _ticket_service(
-        self, database: Database, messages: TicketMessages, cancellations: Cancellations, reissues: Reissues
+        self, database: Database, messages: TicketMessages, changes: TicketChanges
     ) -> dict[str, Register]:
-        servicer = TicketServicer(Tickets(database, self._clock), cancellations, reissues, messages)  # type: ignore[abstract]  # as above
+        servicer = TicketServicer(Tickets(database, self._clock), changes, messages)  # type: ignore[abstract]  # RetryRefund is not built yet
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}
 

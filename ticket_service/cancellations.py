@@ -23,16 +23,14 @@ from chassis.failures import Failure
 from chassis.ids import new_id
 from ticket_service.domain import cancellations as domain
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
-from ticket_service.domain.purchases import PurchaseStatus
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refusals import illegal_transition, no_answer_of_scans
+from ticket_service.domain.refusals import no_answer_of_scans
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.store import cancellations as store
 from ticket_service.store import tickets as ticket_store
 from ticket_service.store.events import lock_event
 from ticket_service.store.reissues import find_pending as find_pending_reissue
 from ticket_service.store.tables import cancellations as table
-from ticket_service.store.tables import purchases
 from ticket_service.tickets import ticket_not_found
 
 log = logging.getLogger(__name__)
@@ -138,18 +136,6 @@ class Cancellations:
             store.update_cancellations(connection, [domain.refunded(cancellation, refund_id, now)])
 
         await self._database.run(work)
-
-    async def confirm_purchase_refund(self, caller: Caller, purchase_id: UUID) -> None:
-        """Refuse: a purchase that is paid when it is made is never refunded as a whole.
-
-        Raises:
-            Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION.
-        """
-        conditions = [purchases.c.purchase_id == purchase_id, store.confirmable_by(caller)]
-        status = await self._database.run(lambda connection: store.purchase_status(connection, conditions))
-        if status is None:
-            raise Failure(Reason.PURCHASE_NOT_FOUND, "there is no such purchase", purchase_id=purchase_id)
-        raise illegal_transition(status, PurchaseStatus.REFUNDED)
 
     async def sweep(self) -> bool:
         """Go on with what a crash or an outage left; tell whether there may be more to do at once."""

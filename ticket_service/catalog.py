@@ -21,6 +21,7 @@ from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_not_found, request_id_reused
 from ticket_service.store import events as store
 from ticket_service.store.event_sales import count_cancellations, sales_lines
+from ticket_service.store.holds import count_owed_back
 from ticket_service.store.requests import RequestKey, claim
 from ticket_service.store.tables import events
 
@@ -150,7 +151,8 @@ class Catalog:
             return EventSales(
                 event.currency,
                 sales_lines(connection, event_id, now),
-                refunds_pending=count_cancellations(connection, event_id, CancellationStatus.REFUNDING),
+                refunds_pending=count_cancellations(connection, event_id, CancellationStatus.REFUNDING)
+                + count_owed_back(connection, event_id),
                 refunds_failed=count_cancellations(connection, event_id, CancellationStatus.REFUND_FAILED),
             )
 

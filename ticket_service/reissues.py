@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -22,13 +22,11 @@ from chassis.failures import Failure, overloaded
 from chassis.ids import new_id
 from ticket_service.cancellations import Scans, retry_seconds
 from ticket_service.domain import reissues as domain
-from ticket_service.domain.codes import Codes
 from ticket_service.domain.refusals import request_id_reused
 from ticket_service.domain.reissues import Reissue, ReissueRequest, ReissueStatus
 from ticket_service.domain.revocations import Outcome
-from ticket_service.domain.secrets import Digests, digests_of, secrets_of
-from ticket_service.domain.tickets import SoldTicket, Ticket
-from ticket_service.keys import SigningKeys
+from ticket_service.domain.tickets import SoldTicket
+from ticket_service.issuing import Issuing
 from ticket_service.store import reissues as store
 from ticket_service.store import tickets as ticket_store
 from ticket_service.store.events import lock_event, owned_by, take_revision
@@ -41,18 +39,6 @@ log = logging.getLogger(__name__)
 SWEEP_MOST: Final = 20
 # Reissues of others that a caller waits for before their own.
 TRIES: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Issuing:
-    """What a new issue is made with."""
-
-    codes: Codes
-    keys: SigningKeys
-
-    def digests(self, ticket: Ticket) -> Digests:
-        """Return what the database holds of the ticket's present code and token."""
-        return digests_of(secrets_of(ticket, self.codes, self.keys.signer()), self.codes)
 
 
 class Reissues:
@@ -187,7 +173,7 @@ def settle(connection: Connection, reissue: Reissue, outcome: Outcome, issuing: 
     store.update_reissue(connection, reissue)
     if reissue.status is ReissueStatus.DONE:
         ticket = domain.reissued(sold.ticket, reissue, event.revision + 1, now)
-        ticket_store.update_ticket(connection, ticket, issuing.digests(ticket))
+        ticket_store.update_ticket(connection, ticket, issuing.digests(issuing.secrets(ticket)))
         take_revision(connection, event.event_id, ticket.revision)
     else:
         # It had no effect, so the same request may be tried again, once its check-in is annulled.

@@ -5,6 +5,7 @@ The hot path. It stays in the event loop, and a hot event costs one row lock a b
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -13,10 +14,9 @@ from chassis.clock import Clock
 from chassis.failures import Failure
 from chassis.ids import new_id
 from chassis.loop_connection import LoopConnection
-from ticket_service.domain.codes import Codes
-from ticket_service.domain.sales import Order, Replayed, Sold, Terms, Unpaid, answer
-from ticket_service.domain.secrets import Digests, Secrets, digests_of, secrets_of
-from ticket_service.keys import SigningKeys
+from ticket_service.domain.sales import Order, Replayed, Sold, Terms, answer
+from ticket_service.domain.secrets import Digests, Secrets
+from ticket_service.issuing import Issuing
 from ticket_service.store.sales import close_book, open_book
 
 # Orders in one transaction, and orders that may wait for the next: about a second's worth.
@@ -32,17 +32,22 @@ class Issued:
     secrets: tuple[Secrets, ...]
 
 
-Outcome = Issued | Replayed | Unpaid
+Outcome = Issued | Replayed
 
 
 @dataclass(frozen=True, slots=True)
 class SaleTerms:
     """What holds for every sale of this process."""
 
-    codes: Codes
-    keys: SigningKeys
+    issuing: Issuing
     # Tickets of one type in one purchase, where an offer says nothing stricter.
     max_per_purchase: int
+    # How long places are kept until they are paid.
+    hold: timedelta
+
+    def at(self, now: datetime) -> Terms:
+        """Return what holds for decisions made now."""
+        return Terms(self.max_per_purchase, new_id, now, self.hold)
 
 
 class Sales:
@@ -87,17 +92,16 @@ class Sales:
     async def _sell(self, connection: LoopConnection, orders: Sequence[Order]) -> list[Outcome | Failure]:
         book = await open_book(connection, orders)
         # Only now: who waited for the lock is judged by the hour at which they got it.
-        terms = Terms(self._terms.max_per_purchase, new_id, self._clock())
+        terms = self._terms.at(self._clock())
         answers = [answer(order, book, terms) for order in orders]
         outcomes = [self._issued(found) if isinstance(found, Sold) else found for found in answers]
         issued = [outcome for outcome in outcomes if isinstance(outcome, Issued)]
         digests: dict[UUID, Digests] = {}
         for outcome in issued:
             for ticket, secrets in zip(outcome.sale.tickets, outcome.secrets, strict=True):
-                digests[ticket.ticket_id] = digests_of(secrets, self._terms.codes)
+                digests[ticket.ticket_id] = self._terms.issuing.digests(secrets)
         await close_book(connection, book, [outcome.sale for outcome in issued], digests, terms.now)
         return outcomes
 
     def _issued(self, sale: Sold) -> Issued:
-        signer = self._terms.keys.signer()
-        return Issued(sale, tuple(secrets_of(ticket, self._terms.codes, signer) for ticket in sale.tickets))
+        return Issued(sale, tuple(self._terms.issuing.secrets(ticket) for ticket in sale.tickets))

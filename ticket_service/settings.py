@@ -25,6 +25,8 @@ class Settings:
     sweep_seconds: float
     # Tickets of one type in one purchase, where an offer says nothing else.
     max_per_purchase: int
+    # How long places are kept until they are paid.
+    hold_seconds: float
 
 
 def read_settings(environment: Environment) -> Settings:
@@ -36,5 +38,6 @@ def read_settings(environment: Environment) -> Settings:
         scans_address=environment.text("TICKETS_SCANS_ADDRESS", "127.0.0.1:50052"),
         signing_key_file=environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json")),
         sweep_seconds=environment.seconds("TICKETS_SWEEP_SECONDS", 1, least=0.01, most=3600),
+        hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, least=1, most=86_400),
         max_per_purchase=environment.number("TICKETS_MAX_PER_PURCHASE", 20, least=1, most=1000),
     )

@@ -347,20 +347,6 @@ async def test_a_refund_is_confirmed_by_a_service_or_the_organizer_but_not_by_it
     assert (done.status, done.refund_id, done.complete_time) == (CancellationStatus.DONE, "refund-1", clock.now)
 
 
-async def test_a_purchase_has_no_refund_to_confirm(giving_back, database, clock):
-    _, [ticket_id] = await sold(database, clock)
-    purchase_id = (await row(database, tickets, ticket_id=ticket_id)).purchase_id
-    for caller, asked, reason in [
-        (SHOP, purchase_id, "ILLEGAL_TRANSITION"),
-        (OLGA, purchase_id, "ILLEGAL_TRANSITION"),
-        (OSCAR, purchase_id, "PURCHASE_NOT_FOUND"),
-        (SHOP, new_id(), "PURCHASE_NOT_FOUND"),
-    ]:
-        with pytest.raises(Failure) as caught:
-            await giving_back.confirm_purchase_refund(caller, asked)
-        assert caught.value.reason == reason
-
-
 async def test_a_process_killed_between_revocation_and_settlement_leaves_it_to_the_next(
     database, tickets_url, scans, environment_of, issuer
 ):

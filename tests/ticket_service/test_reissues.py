@@ -25,8 +25,9 @@ from ticket_service.domain.codes import Codes
 from ticket_service.domain.events import Event
 from ticket_service.domain.reissues import ReissueRequest
 from ticket_service.domain.revocations import Outcome
+from ticket_service.issuing import Issuing
 from ticket_service.keys import SigningKeys
-from ticket_service.reissues import Issuing, Reissues, settle
+from ticket_service.reissues import Reissues, settle
 from ticket_service.store import reissues as store
 from ticket_service.store.tables import cancellations, events, idempotency_keys, reissues, tickets
 from ticketing.tickets.v1 import ticket_pb2

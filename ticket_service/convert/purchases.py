@@ -13,6 +13,7 @@ from ticket_service.convert.enums import TICKET_TYPES, read_enum
 from ticket_service.convert.money import money_message, read_price
 from ticket_service.convert.times import timestamp
 from ticket_service.domain.events import MAX_PRICE, TicketType
+from ticket_service.domain.holds import Payment
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
 from ticket_service.domain.sales import Order
 from ticketing.tickets.v1 import purchase_pb2, purchase_service_pb2, ticket_pb2
@@ -22,6 +23,8 @@ PURCHASE_STATUSES: Final = {
 }
 
 METHOD: Final = "/ticketing.tickets.v1.PurchaseService/PurchaseTickets"
+CONFIRM: Final = "/ticketing.tickets.v1.PurchaseService/ConfirmPurchase"
+MAX_PAYMENT_ID: Final = 255
 # What nobody means to buy; how many an event lets one buyer have is its own affair.
 MAX_QUANTITY: Final = 1_000
 MAX_TOTAL: Final = len(TICKET_TYPES) * MAX_QUANTITY * MAX_PRICE
@@ -46,6 +49,7 @@ def purchase_message(purchase: Purchase, tickets: Sequence[ticket_pb2.Ticket]) -
         total=money_message(purchase.currency, purchase.total),
         status=PURCHASE_STATUSES[purchase.status],
         payment=purchase_pb2.Payment(provider=purchase.provider, payment_id=purchase.payment_id or ""),
+        hold_expire_time=timestamp(purchase.hold_expire_time) if purchase.status is PurchaseStatus.HELD else None,
         tickets=tickets,
         create_time=timestamp(purchase.create_time),
         complete_time=timestamp(purchase.complete_time),
@@ -95,6 +99,32 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
     )
 
 
+def read_confirmation(request: purchase_service_pb2.ConfirmPurchaseRequest, caller: Caller) -> tuple[UUID, Payment]:
+    """Read which purchase was paid, and by what.
+
+    Raises:
+        Failure: INVALID_ARGUMENT; FORBIDDEN for who may not bring a payment.
+    """
+    fields = Fields()
+    purchase_id = fields.uuid("purchase_id", request.purchase_id)
+    # Nothing but external payments can be outstanding yet, so there is no provider to ask.
+    payment_id = fields.text("external_payment_id", request.external_payment_id, least=1, most=MAX_PAYMENT_ID)
+    paid = read_price(fields, "paid", request.paid, MAX_TOTAL)
+    fields.check()
+    if not caller.is_any(Role.SERVICE, Role.ORGANIZER):
+        role = ",".join(sorted(caller.roles))
+        raise Failure(FORBIDDEN, "only services and organizers may bring a payment", method=CONFIRM, role=role)
+    return purchase_id, Payment(payment_id, paid)
+
+
+def read_release(request: purchase_service_pb2.ReleasePurchaseRequest) -> UUID:
+    """Read which purchase is given up."""
+    fields = Fields()
+    purchase_id = fields.uuid("purchase_id", request.purchase_id)
+    fields.check()
+    return purchase_id
+
+
 def _quantities(fields: Fields, items: Sequence[purchase_pb2.PurchaseItem]) -> tuple[tuple[TicketType, int], ...]:
     if not items:
         fields.violate("items", "are required")
@@ -116,7 +146,7 @@ def _payment_id(fields: Fields, request: purchase_service_pb2.PurchaseTicketsReq
     """Read what is paid already."""
     if request.WhichOneof("payment") != "external_payment_id":
         return None
-    return fields.text("external_payment_id", request.external_payment_id, least=1, most=255)
+    return fields.text("external_payment_id", request.external_payment_id, least=1, most=MAX_PAYMENT_ID)
 
 
 def read_email(fields: Fields, email: str) -> str:

@@ -55,3 +55,7 @@ class Purchase:
     metadata: Mapping[str, object]
     create_time: datetime
     complete_time: datetime | None
+    # Until when its places are, or were, kept; None: it was paid when it was made.
+    hold_expire_time: datetime | None = None
+    # When the sweeper is to look at it, while HELD.
+    due_time: datetime | None = None

@@ -6,7 +6,7 @@ once the sales are written.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -45,7 +45,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Sold:
-    """A new, completed purchase."""
+    """A new purchase: completed, or HELD and without tickets until it is paid."""
 
     order: Order
     purchase: Purchase
@@ -62,14 +62,7 @@ class Replayed:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Unpaid:
-    """The places are there, but nothing has been paid."""
-
-    total: int
-
-
-Answer = Sold | Replayed | Unpaid | Failure
+Answer = Sold | Replayed | Failure
 
 
 class Shelf:
@@ -90,6 +83,13 @@ class Shelf:
             if item.ticket_type in self.offers_reserved:
                 self.offers_reserved[item.ticket_type] += item.quantity
 
+    def free(self, items: Sequence[Item]) -> None:
+        """Give the places back that `take` took."""
+        for item in items:
+            self.reserved -= item.quantity
+            if item.ticket_type in self.offers_reserved:
+                self.offers_reserved[item.ticket_type] -= item.quantity
+
 
 @dataclass(frozen=True, slots=True)
 class Book:
@@ -109,6 +109,8 @@ class Terms:
     max_per_purchase: int
     new_id: Callable[[], UUID]
     now: datetime
+    # How long places are kept until they are paid.
+    hold: timedelta
 
 
 def answer(order: Order, book: Book, terms: Terms) -> Answer:
@@ -119,14 +121,11 @@ def answer(order: Order, book: Book, terms: Terms) -> Answer:
     try:
         shelf = _on_sale(book.shelves.get(order.event_id), order, terms.now)
         items = tuple([_item(shelf.event, kind, quantity, terms) for kind, quantity in order.quantities])
-        total = sum([item.quantity * item.unit_price for item in items])
-        _check_price(shelf.event, order, total)
-        _check_places(shelf, items)
+        _check_price(shelf.event, order, sum([item.quantity * item.unit_price for item in items]))
+        check_places(shelf, items)
         _check_payment(order, book)
     except Failure as failure:
         return failure
-    if total and order.payment_id is None:
-        return Unpaid(total)
     return _sell(shelf, order, items, book, terms)
 
 
@@ -168,17 +167,27 @@ def _item(event: Event, kind: TicketType, quantity: int, terms: Terms) -> Item:
 
 def _check_price(event: Event, order: Order, total: int) -> None:
     if order.expected_total is not None and order.expected_total != (event.currency, total):
-        currency, expected = order.expected_total
-        raise Failure(
-            Reason.PRICE_CHANGED,
-            f"the total is {total} {event.currency} in minor units, not {expected} {currency}",
-            expected=expected,
-            actual=total,
-            currency_code=event.currency,
-        )
+        raise price_changed(event.currency, total, order.expected_total)
 
 
-def _check_places(shelf: Shelf, items: Sequence[Item]) -> None:
+def price_changed(currency: str, total: int, expected: tuple[str, int]) -> Failure:
+    """Say that the total is not what the caller took it for."""
+    expected_currency, expected_total = expected
+    return Failure(
+        Reason.PRICE_CHANGED,
+        f"the total is {total} {currency} in minor units, not {expected_total} {expected_currency}",
+        expected=expected_total,
+        actual=total,
+        currency_code=currency,
+    )
+
+
+def check_places(shelf: Shelf, items: Sequence[Item]) -> None:
+    """Refuse more than are left.
+
+    Raises:
+        Failure: SOLD_OUT.
+    """
     event = shelf.event
     for item in items:
         offer = event.offer(item.ticket_type)
@@ -205,6 +214,8 @@ def _check_payment(order: Order, book: Book) -> None:
 
 def _sell(shelf: Shelf, order: Order, items: tuple[Item, ...], book: Book, terms: Terms) -> Sold:
     event, total = shelf.event, sum(item.quantity * item.unit_price for item in items)
+    is_held = total > 0 and order.payment_id is None
+    expires = terms.now + terms.hold if is_held else None
     purchase = Purchase(
         purchase_id=terms.new_id(),
         event_id=event.event_id,
@@ -212,19 +223,26 @@ def _sell(shelf: Shelf, order: Order, items: tuple[Item, ...], book: Book, terms
         items=items,
         currency=event.currency,
         total=total,
-        status=PurchaseStatus.COMPLETED,
+        status=PurchaseStatus.HELD if is_held else PurchaseStatus.COMPLETED,
         provider=Provider.EXTERNAL if total else Provider.FREE,
         payment_id=order.payment_id if total else None,
         metadata=order.metadata,
         create_time=terms.now,
-        complete_time=terms.now,
+        complete_time=None if is_held else terms.now,
+        hold_expire_time=expires,
+        due_time=expires,
     )
-    tickets = [_ticket(shelf, purchase, item, terms) for item in items for _ in range(item.quantity)]
+    tickets = () if is_held else tickets_of(shelf, purchase, terms)
     shelf.take(items)
     book.requests[order.caller, order.request_id] = Replayed(event.event_id, purchase.purchase_id, order.fingerprint)
     if purchase.payment_id is not None:
         book.payments[purchase.payment_id] = purchase.purchase_id
-    return Sold(order, purchase, tuple(tickets), event)
+    return Sold(order, purchase, tickets, event)
+
+
+def tickets_of(shelf: Shelf, purchase: Purchase, terms: Terms) -> tuple[Ticket, ...]:
+    """Make the tickets of a purchase; each takes the event's next revision."""
+    return tuple([_ticket(shelf, purchase, item, terms) for item in purchase.items for _ in range(item.quantity)])
 
 
 def _ticket(shelf: Shelf, purchase: Purchase, item: Item, terms: Terms) -> Ticket:

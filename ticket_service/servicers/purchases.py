@@ -9,11 +9,11 @@ from chassis.authentication import Caller
 from chassis.calls import current_caller
 from chassis.paging import page_position, page_size, page_token
 from chassis.parsing import Fields
-from ticket_service.convert.purchases import purchase_message, read_order
+from ticket_service.convert.purchases import purchase_message, read_confirmation, read_order, read_release
 from ticket_service.convert.ticket_requests import read_before
 from ticket_service.convert.tickets import TicketMessages, ticket_message
-from ticket_service.domain.sales import Replayed
 from ticket_service.domain.tickets import SoldTicket
+from ticket_service.holds import Holds
 from ticket_service.purchases import PurchaseQuery, Purchases
 from ticket_service.sales import Issued, Sales
 from ticketing.tickets.v1 import purchase_pb2, purchase_service_pb2, purchase_service_pb2_grpc
@@ -26,29 +26,47 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
 
     Args:
         sales: sells.
+        holds: what waits for its payment.
         purchases: what was sold.
         messages: shows tickets.
     """
 
-    def __init__(self, sales: Sales, purchases: Purchases, messages: TicketMessages) -> None:
+    def __init__(self, sales: Sales, holds: Holds, purchases: Purchases, messages: TicketMessages) -> None:
         self._sales = sales
+        self._holds = holds
         self._purchases = purchases
         self._messages = messages
 
     async def PurchaseTickets(  # noqa: N802 - the contract's name
         self, request: purchase_service_pb2.PurchaseTicketsRequest, _context: Context
     ) -> purchase_service_pb2.PurchaseTicketsResponse:
-        """Buy tickets that are free or paid for already."""
+        """Buy tickets; what is neither free nor paid for already is kept for a while."""
         caller = current_caller()
         if request.WhichOneof("payment") == "payment_method_id":
             raise NotImplementedError("payment providers")
         outcome = await self._sales.buy(read_order(request, caller))
         if isinstance(outcome, Issued):
             return purchase_service_pb2.PurchaseTicketsResponse(purchase=_new_purchase_message(outcome))
-        if isinstance(outcome, Replayed):
-            purchase = await self._read(caller, outcome.purchase_id)
-            return purchase_service_pb2.PurchaseTicketsResponse(purchase=purchase)
-        raise NotImplementedError("holding places until they are paid")
+        purchase = await self._read(caller, outcome.purchase_id)
+        return purchase_service_pb2.PurchaseTicketsResponse(purchase=purchase)
+
+    async def ConfirmPurchase(  # noqa: N802 - the contract's name
+        self, request: purchase_service_pb2.ConfirmPurchaseRequest, _context: Context
+    ) -> purchase_service_pb2.ConfirmPurchaseResponse:
+        """Take note of a payment."""
+        caller = current_caller()
+        purchase_id, payment = read_confirmation(request, caller)
+        await self._holds.confirm(caller, purchase_id, payment)
+        return purchase_service_pb2.ConfirmPurchaseResponse(purchase=await self._read(caller, purchase_id))
+
+    async def ReleasePurchase(  # noqa: N802 - the contract's name
+        self, request: purchase_service_pb2.ReleasePurchaseRequest, _context: Context
+    ) -> purchase_service_pb2.ReleasePurchaseResponse:
+        """Give places back that were kept."""
+        caller = current_caller()
+        purchase_id = read_release(request)
+        await self._holds.release(caller, purchase_id)
+        return purchase_service_pb2.ReleasePurchaseResponse(purchase=await self._read(caller, purchase_id))
 
     async def GetPurchase(  # noqa: N802 - the contract's name
         self, request: purchase_service_pb2.GetPurchaseRequest, _context: Context

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -24,6 +25,7 @@ from ticket_service.domain.check_ins import GIVEN_BACK
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket
+from ticket_service.holds import Holds
 from ticket_service.reissues import Reissues
 from ticket_service.tickets import Tickets
 from ticketing.tickets.v1 import ticket_pb2
@@ -41,22 +43,29 @@ _DRAWN: Final[Mapping[Format, tuple[str, str, Draw]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class TicketChanges:
+    """What can be done to tickets and their payments."""
+
+    cancellations: Cancellations
+    reissues: Reissues
+    holds: Holds
+
+
 class TicketServicer(TicketServiceServicer):
     """Tickets: reading, showing, giving back.
 
     Args:
         tickets: reads them.
-        cancellations: gives them back.
-        reissues: makes them new, or somebody else's.
+        changes: changes them.
         messages: shows them.
     """
 
-    def __init__(
-        self, tickets: Tickets, cancellations: Cancellations, reissues: Reissues, messages: TicketMessages
-    ) -> None:
+    def __init__(self, tickets: Tickets, changes: TicketChanges, messages: TicketMessages) -> None:
         self._tickets = tickets
-        self._cancellations = cancellations
-        self._reissues = reissues
+        self._cancellations = changes.cancellations
+        self._reissues = changes.reissues
+        self._holds = changes.holds
         self._messages = messages
 
     async def GetTicket(  # noqa: N802 - the contract's name
@@ -144,7 +153,7 @@ class TicketServicer(TicketServiceServicer):
         if asked.cancellation_id is not None:
             await self._cancellations.confirm_refund(caller, asked.cancellation_id, asked.refund_id)
         elif asked.purchase_id is not None:
-            await self._cancellations.confirm_purchase_refund(caller, asked.purchase_id)
+            await self._holds.confirm_refund(caller, asked.purchase_id, asked.refund_id)
         return pb.ConfirmRefundResponse()
 
     async def ReissueTicket(  # noqa: N802 - as above

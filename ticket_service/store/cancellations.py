@@ -12,8 +12,7 @@ from sqlalchemy.engine import Connection, Row
 from chassis.authentication import Caller, Role
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.events import TicketType
-from ticket_service.domain.purchases import PurchaseStatus
-from ticket_service.store.tables import cancellations, events, offers, purchases, tickets
+from ticket_service.store.tables import cancellations, events, offers, tickets
 
 Condition = sa.ColumnElement[bool]
 
@@ -143,13 +142,6 @@ def give_back(
         .values(revision=revision + len(revoked), reserved=events.c.reserved - len(revoked))
     )
     _free_offers(connection, event_id, places)
-
-
-def purchase_status(connection: Connection, conditions: Sequence[Condition]) -> PurchaseStatus | None:
-    """Read the status of one purchase; conditions may be on its event too."""
-    query = sa.select(purchases.c.status).join(events, events.c.event_id == purchases.c.event_id).where(*conditions)
-    status = connection.execute(query).scalar_one_or_none()
-    return None if status is None else PurchaseStatus(status)
 
 
 def _free_offers(connection: Connection, event_id: UUID, places: Mapping[TicketType, int]) -> None:

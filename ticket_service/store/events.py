@@ -18,7 +18,7 @@ from ticket_service.domain.events import (
     RefundTier,
     TicketType,
 )
-from ticket_service.store.tables import events, offers, tickets
+from ticket_service.store.tables import events, offers, purchases, tickets
 
 Condition = sa.ColumnElement[bool]
 
@@ -95,10 +95,22 @@ def take_revision(connection: Connection, event_id: UUID, revision: int) -> None
 
 
 def sold_by_type(connection: Connection, event_id: UUID) -> dict[TicketType, int]:
-    """Count the tickets that take up a place, of every type that was ever sold."""
+    """Count the tickets that take up a place, of every type that was ever sold or is held."""
     held = sa.func.count().filter(tickets.c.status.in_(HOLDING_A_PLACE))
     query = sa.select(tickets.c.ticket_type, held).where(tickets.c.event_id == event_id).group_by(tickets.c.ticket_type)
-    return {TicketType(kind): count for kind, count in connection.execute(query)}
+    sold = {TicketType(kind): count for kind, count in connection.execute(query)}
+    for kind, count in _held_by_type(connection, event_id).items():
+        sold[kind] = sold.get(kind, 0) + count
+    return sold
+
+
+def _held_by_type(connection: Connection, event_id: UUID) -> dict[TicketType, int]:
+    held: dict[TicketType, int] = {}
+    query = sa.select(purchases.c["items"]).where(purchases.c.event_id == event_id, purchases.c.due_time.is_not(None))
+    for items in connection.execute(query).scalars():
+        for kind, quantity, _ in items:
+            held[TicketType(kind)] = held.get(TicketType(kind), 0) + quantity
+    return held
 
 
 def offer_of(row: Mapping[str, Any]) -> Offer:

@@ -22,6 +22,11 @@ def visible_to(caller: Caller) -> Condition:
     return sa.or_(own, events.c.organizer_id == caller.subject) if caller.is_any(Role.ORGANIZER) else own
 
 
+def payable_by(caller: Caller) -> Condition:
+    """Say whose payments the caller may confirm: a service all, an organizer those of their events, a buyer none."""
+    return sa.true() if caller.is_any(Role.SERVICE) else events.c.organizer_id == caller.subject
+
+
 def of_user(caller: Caller, user_id: str) -> Condition:
     """Say whose purchases a list is of; "": the caller's, or all that an organizer or a service may see."""
     if user_id:
@@ -38,10 +43,11 @@ def find_purchases(connection: Connection, conditions: Sequence[Condition], limi
         .order_by(purchases.c.purchase_id.desc())
         .limit(limit)
     )
-    return [_purchase(row) for row in connection.execute(query)]
+    return [purchase_of(row) for row in connection.execute(query)]
 
 
-def _purchase(row: Row[Any]) -> Purchase:
+def purchase_of(row: Row[Any]) -> Purchase:
+    """Read a purchase from a row of its table."""
     return Purchase(
         **row._asdict()
         | {

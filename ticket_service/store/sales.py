@@ -44,22 +44,23 @@ ORDER BY n, position
 _WRITE: Final = """(
     timestamptz,
     uuid[], uuid[], text[], text[], text[], bigint[], text[], text[], text[], text[], text[], uuid[], bytea[],
+    text[], timestamptz[], timestamptz[],
     uuid[], uuid[], uuid[], text[], text[], bigint[], timestamptz[], timestamptz[], bigint[], bytea[], bytea[],
     uuid[], text[], integer[],
     uuid[], integer[], bigint[]
 ) AS
 WITH sale AS MATERIALIZED (
-    SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) AS sale (
+    SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS sale (
         event_id, purchase_id, user_id, items, currency, total, provider, payment_id, metadata, email, caller,
-        request_id, fingerprint
+        request_id, fingerprint, status, complete_time, hold_expire_time
     )
 ), bought AS (
     INSERT INTO purchases (
         event_id, purchase_id, user_id, items, currency, total, status, provider, payment_id, metadata, create_time,
-        complete_time
+        complete_time, hold_expire_time, due_time
     )
-    SELECT event_id, purchase_id, user_id, items::jsonb, currency, total, 'COMPLETED', provider, payment_id,
-           metadata::jsonb, $1, $1
+    SELECT event_id, purchase_id, user_id, items::jsonb, currency, total, status, provider, payment_id,
+           metadata::jsonb, $1, complete_time, hold_expire_time, hold_expire_time
     FROM sale
 ), mailed AS (
     INSERT INTO contacts (event_id, purchase_id, email)
@@ -77,21 +78,21 @@ WITH sale AS MATERIALIZED (
     )
     SELECT event_id, ticket_id, purchase_id, user_id, ticket_type, 'ACTIVE', price, valid_from_time,
            valid_until_time, 0, 1, revision, code_digest, token_digest, $1, $1
-    FROM unnest($15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25) AS ticket (
+    FROM unnest($18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) AS ticket (
         event_id, ticket_id, purchase_id, user_id, ticket_type, price, valid_from_time, valid_until_time, revision,
         code_digest, token_digest
     )
 ), counted AS (
     UPDATE offers SET reserved = after.reserved
-    FROM unnest($26, $27, $28) AS after (event_id, ticket_type, reserved)
+    FROM unnest($29, $30, $31) AS after (event_id, ticket_type, reserved)
     WHERE offers.event_id = after.event_id AND offers.ticket_type = after.ticket_type
 )
 UPDATE events SET reserved = after.reserved, revision = after.revision
-FROM unnest($29, $30, $31) AS after (event_id, reserved, revision)
+FROM unnest($32, $33, $34) AS after (event_id, reserved, revision)
 WHERE events.event_id = after.event_id
 """
 
-_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 13, 11, 3, 3
+_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 16, 11, 3, 3
 _PARAMETERS: Final = 1 + _SALE_COLUMNS + _TICKET_COLUMNS + _OFFER_COUNTERS + _EVENT_COUNTERS
 _EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)}); COMMIT"
 
@@ -138,7 +139,7 @@ async def close_book(
     if not sales:
         await connection.trip("ROLLBACK")
         return
-    changed = [shelf for shelf in book.shelves.values() if shelf.revision != shelf.event.revision]
+    changed = [shelf for shelf in book.shelves.values() if shelf.reserved != shelf.event.reserved]
     columns = [
         now,
         *_columns([_sale_row(sale) for sale in sales], _SALE_COLUMNS),
@@ -169,6 +170,9 @@ def _sale_row(sale: Sold) -> tuple[Any, ...]:
         order.caller,
         order.request_id.hex,
         _bytea(order.fingerprint),
+        purchase.status,
+        purchase.complete_time,
+        purchase.hold_expire_time,
     )
 
 

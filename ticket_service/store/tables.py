@@ -104,11 +104,19 @@ purchases = sa.Table(
     sa.Column("metadata", JSONB, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("complete_time", TIME),
+    # Until when places are, or were, kept for it; NULL: it was paid when it was made.
+    sa.Column("hold_expire_time", TIME),
+    # When the sweeper is to look at it next, while HELD.
+    sa.Column("due_time", TIME),
     sa.CheckConstraint(
         "status IN ('HELD', 'COMPLETED', 'EXPIRED', 'RELEASED', 'DECLINED', 'REFUNDING', 'REFUNDED')", "status"
     ),
     sa.CheckConstraint("(status = 'HELD') = (complete_time IS NULL)", "complete_time"),
     sa.CheckConstraint("total >= 0", "total"),
+    sa.CheckConstraint(
+        "(status = 'HELD') = (due_time IS NOT NULL) AND (status <> 'HELD' OR hold_expire_time IS NOT NULL)", "hold"
+    ),
+    sa.Index("purchases_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
     sa.Index(None, "purchase_id"),
     sa.Index(None, "user_id", "purchase_id"),
 )
@@ -258,7 +266,12 @@ payments = sa.Table(
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
+    # It came too late, or twice: the caller's payment system is to give it back.
+    sa.Column("refund_due", sa.Boolean, nullable=False, server_default=sa.false()),
+    # That system's own id of the refund, once it is made.
+    sa.Column("refund_id", sa.Text),
     sa.CheckConstraint("amount >= 0", "amount"),
+    sa.CheckConstraint("refund_due OR refund_id IS NULL", "refund"),
     sa.Index(None, "event_id", "purchase_id"),
 )
 

@@ -9,10 +9,10 @@ from ticket_rows import NOW, make_event
 from chassis.failures import Failure
 from chassis.ids import new_id
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
-from ticket_service.domain.purchases import Provider
-from ticket_service.domain.sales import Answer, Book, Order, Replayed, Shelf, Sold, Terms, Unpaid, answer
+from ticket_service.domain.purchases import Provider, PurchaseStatus
+from ticket_service.domain.sales import Answer, Book, Order, Replayed, Shelf, Sold, Terms, answer
 
-TERMS = Terms(max_per_purchase=20, new_id=new_id, now=NOW)
+TERMS = Terms(max_per_purchase=20, new_id=new_id, now=NOW, hold=timedelta(minutes=10))
 FREE = make_event(ticket_price=0)
 
 
@@ -92,11 +92,14 @@ def test_one_payment_in_a_batch_pays_one_purchase():
     assert second.metadata["purchase_id"] == str(sale.purchase.purchase_id)
 
 
-def test_what_is_not_paid_takes_no_place():
+def test_what_is_not_paid_yet_takes_its_places_but_has_no_tickets():
     event = make_event(ticket_price=100)
     batch = book(event)
-    assert answer(order(event), batch, TERMS) == Unpaid(100)
-    assert batch.shelves[event.event_id].reserved == 0
+    sale = answer(order(event), batch, TERMS)
+    assert (sale.purchase.status, sale.tickets) == (PurchaseStatus.HELD, ())
+    assert sale.purchase.hold_expire_time == NOW + TERMS.hold
+    shelf = batch.shelves[event.event_id]
+    assert (shelf.reserved, shelf.revision) == (1, event.revision)
 
 
 VIP_ONLY = Offer(TicketType.VIP, 0, capacity=0)

@@ -1,0 +1,103 @@
+"""Places kept until they are paid for: what a payment leads to, early or late, and what ends a hold. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from chassis.failures import Failure
+from ticket_service.domain.events import EventStatus
+from ticket_service.domain.purchases import Purchase, PurchaseStatus
+from ticket_service.domain.reasons import Reason
+from ticket_service.domain.refusals import illegal_transition
+from ticket_service.domain.sales import Shelf, Terms, check_places, price_changed, tickets_of
+from ticket_service.domain.tickets import Ticket
+
+# Who pays for one of these gets places only if there are still some.
+ENDED = frozenset({PurchaseStatus.EXPIRED, PurchaseStatus.RELEASED, PurchaseStatus.DECLINED})
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What the caller's own payment system has taken."""
+
+    payment_id: str
+    # Currency and minor units.
+    paid: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a payment led to."""
+
+    purchase: Purchase
+    tickets: tuple[Ticket, ...] = ()
+    # The payment is owed back.
+    refund_due: bool = False
+
+
+def paid(purchase: Purchase, payment: Payment, shelf: Shelf, terms: Terms) -> Paid:
+    """Return what a payment leads to that was not known before; `shelf` counts the places it takes or frees.
+
+    Raises:
+        Failure: PRICE_CHANGED where it is not what was asked for.
+    """
+    if payment.paid != (purchase.currency, purchase.total):
+        raise price_changed(purchase.currency, purchase.total, payment.paid)
+    if purchase.status in {PurchaseStatus.COMPLETED, PurchaseStatus.REFUNDING}:
+        return Paid(purchase, refund_due=True)
+    if purchase.status is PurchaseStatus.REFUNDED:
+        return Paid(replace(purchase, status=PurchaseStatus.REFUNDING), refund_due=True)
+    is_held = purchase.status is PurchaseStatus.HELD
+    if shelf.event.status_at(terms.now) is not EventStatus.PUBLISHED or not (is_held or _has_places(purchase, shelf)):
+        if is_held:
+            shelf.free(purchase.items)
+        return Paid(_left(purchase, PurchaseStatus.REFUNDING, payment.payment_id, terms.now), refund_due=True)
+    if not is_held:
+        shelf.take(purchase.items)
+    completed = _left(purchase, PurchaseStatus.COMPLETED, payment.payment_id, terms.now)
+    return Paid(completed, tickets_of(shelf, completed, terms))
+
+
+def released(purchase: Purchase, shelf: Shelf, now: datetime) -> Purchase:
+    """Return a purchase as it is once given up; one whose places went back already stays as it is.
+
+    Raises:
+        Failure: ILLEGAL_TRANSITION where it was paid.
+    """
+    if purchase.status in ENDED:
+        return purchase
+    if purchase.status is not PurchaseStatus.HELD:
+        raise illegal_transition(purchase.status, PurchaseStatus.RELEASED)
+    shelf.free(purchase.items)
+    return _left(purchase, PurchaseStatus.RELEASED, None, now)
+
+
+def expired(held: Sequence[Purchase], shelf: Shelf, now: datetime) -> list[Purchase]:
+    """Return HELD purchases as they are once nobody paid in time."""
+    for purchase in held:
+        shelf.free(purchase.items)
+    return [_left(purchase, PurchaseStatus.EXPIRED, None, now) for purchase in held]
+
+
+def refunded(purchase: Purchase) -> Purchase:
+    """Return a REFUNDING purchase as it is once everything was given back."""
+    return replace(purchase, status=PurchaseStatus.REFUNDED)
+
+
+def used_elsewhere(payment_id: str, purchase_id: UUID) -> Failure:
+    """Say that the payment pays another purchase."""
+    message = "the payment pays another purchase"
+    return Failure(Reason.PAYMENT_ALREADY_USED, message, payment_id=payment_id, purchase_id=purchase_id)
+
+
+def _has_places(purchase: Purchase, shelf: Shelf) -> bool:
+    try:
+        check_places(shelf, purchase.items)
+    except Failure:
+        return False
+    return True
+
+
+def _left(purchase: Purchase, status: PurchaseStatus, payment_id: str | None, now: datetime) -> Purchase:
+    return replace(purchase, status=status, payment_id=payment_id, complete_time=now, due_time=None)

@@ -1,0 +1,145 @@
+"""Statements on purchases that wait for their payment, and on payments that are owed back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from ticket_service.domain.holds import Paid, Payment
+from ticket_service.domain.purchases import Provider, Purchase
+from ticket_service.domain.sales import Shelf
+from ticket_service.domain.secrets import Digests
+from ticket_service.domain.tickets import Ticket
+from ticket_service.store.purchases import purchase_of
+from ticket_service.store.tables import events, offers, payments, purchases, tickets
+
+Condition = sa.ColumnElement[bool]
+
+_CHANGING: Final = ("status", "payment_id", "complete_time", "due_time")
+
+
+def has_id(purchase_id: UUID) -> Condition:
+    """Say which purchase it is."""
+    return purchases.c.purchase_id == purchase_id
+
+
+def lock_purchases(connection: Connection, event_id: UUID, purchase_ids: Sequence[UUID]) -> list[Purchase]:
+    """Lock purchases of an event that is locked by us, in the order of their ids."""
+    query = (
+        sa.select(purchases)
+        .where(purchases.c.event_id == event_id, purchases.c.purchase_id.in_(purchase_ids))
+        .order_by(purchases.c.purchase_id)
+        .with_for_update(key_share=True)
+    )
+    return [purchase_of(row) for row in connection.execute(query)]
+
+
+def take_due(connection: Connection, now: datetime, until: datetime, most: int) -> list[tuple[UUID, UUID]]:
+    """Claim HELD purchases that are due and that nobody else is looking at; nobody else is to until then.
+
+    Returns:
+        Their events and ids. They are not locked any more once the transaction ends: events are locked first.
+    """
+    due = (
+        sa.select(purchases.c.event_id, purchases.c.purchase_id)
+        .where(purchases.c.due_time <= now)
+        .order_by(purchases.c.due_time)
+        .limit(most)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    found = [(row.event_id, row.purchase_id) for row in connection.execute(due)]
+    if found:
+        its = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id).in_(found)
+        connection.execute(sa.update(purchases).where(its).values(due_time=until))
+    return found
+
+
+def update_purchase(connection: Connection, purchase: Purchase) -> None:
+    """Store what changes of a purchase over what there is of it; it is locked by us."""
+    its = (purchases.c.event_id == purchase.event_id, purchases.c.purchase_id == purchase.purchase_id)
+    connection.execute(sa.update(purchases).where(*its).values({name: getattr(purchase, name) for name in _CHANGING}))
+
+
+def update_counters(connection: Connection, shelf: Shelf) -> None:
+    """Store what is reserved of an event; it is locked by us."""
+    event = shelf.event
+    counters = {"reserved": shelf.reserved, "revision": shelf.revision}
+    connection.execute(sa.update(events).where(events.c.event_id == event.event_id).values(counters))
+    for offer in event.offers:
+        reserved = shelf.offers_reserved[offer.ticket_type]
+        if reserved != offer.reserved:
+            its = (offers.c.event_id == event.event_id, offers.c.ticket_type == offer.ticket_type)
+            connection.execute(sa.update(offers).where(*its).values(reserved=reserved))
+
+
+def insert_tickets(connection: Connection, new: Sequence[Ticket], digests: Mapping[UUID, Digests]) -> None:
+    """Store new tickets of an event that is locked by us."""
+    if not new:
+        return
+    names = [field.name for field in fields(Ticket)]
+    rows = [
+        {name: getattr(ticket, name) for name in names}
+        | {
+            "check_in_sequence": 0,
+            "code_digest": digests[ticket.ticket_id].code,
+            "token_digest": digests[ticket.ticket_id].token,
+        }
+        for ticket in new
+    ]
+    connection.execute(sa.insert(tickets), rows)
+
+
+def paid_purchase(connection: Connection, payment_id: str) -> UUID | None:
+    """Return the purchase that an external payment is known to be for."""
+    query = sa.select(payments.c.purchase_id).where(
+        payments.c.provider == Provider.EXTERNAL, payments.c.payment_id == payment_id
+    )
+    found: UUID | None = connection.execute(query).scalar_one_or_none()
+    return found
+
+
+def insert_payment(connection: Connection, payment: Payment, result: Paid, now: datetime) -> None:
+    """Store an external payment."""
+    currency, amount = payment.paid
+    connection.execute(
+        sa.insert(payments).values(
+            provider=Provider.EXTERNAL,
+            payment_id=payment.payment_id,
+            event_id=result.purchase.event_id,
+            purchase_id=result.purchase.purchase_id,
+            currency=currency,
+            amount=amount,
+            refund_due=result.refund_due,
+            create_time=now,
+        )
+    )
+
+
+def owed_back(connection: Connection, purchase: Purchase) -> list[tuple[str, str | None]]:
+    """Return the payments of a purchase that are owed back, oldest first, each with the refund made of it."""
+    query = (
+        sa.select(payments.c.payment_id, payments.c.refund_id)
+        .where(payments.c.event_id == purchase.event_id, payments.c.purchase_id == purchase.purchase_id)
+        .where(payments.c.refund_due)
+        .order_by(payments.c.create_time, payments.c.payment_id)
+    )
+    return [(row.payment_id, row.refund_id) for row in connection.execute(query)]
+
+
+def store_refund(connection: Connection, payment_id: str, refund_id: str) -> None:
+    """Store that an external payment was given back."""
+    its = (payments.c.provider == Provider.EXTERNAL, payments.c.payment_id == payment_id)
+    connection.execute(sa.update(payments).where(*its).values(refund_id=refund_id))
+
+
+def count_owed_back(connection: Connection, event_id: UUID) -> int:
+    """Count the payments of an event that are owed back."""
+    query = sa.select(sa.func.count()).where(
+        payments.c.event_id == event_id, payments.c.refund_due, payments.c.refund_id.is_(None)
+    )
+    count: int = connection.execute(query).scalar_one()
+    return count
