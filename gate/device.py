@@ -14,7 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from chassis.clock import Clock
 from chassis.ids import new_id
-from gate.connection import Connection
+from gate.connection import ANSWER_SECONDS, Connection
 from gate.decide import Known, Question, Ruling, decide_alone
 from gate.messages import (
     DENIAL_REASONS,
@@ -30,6 +30,7 @@ from gate.messages import (
 )
 from gate.store import Own, Store
 from scan_service.domain.admission import Decision
+from scan_service.domain.codes import read_code
 from scan_service.domain.scans import Gate, ScanType, recorded_text
 from scan_service.domain.tickets import Admission, Entry
 from scan_service.domain.tokens import Token, read_token
@@ -87,7 +88,7 @@ class Device:
         note = ""
         if scan is None:
             attempt.scan_id = str(scan_id)
-            scan = self._connection.ask(attempt)
+            scan = None if self._knows_better(text) else self._connection.ask(attempt)
             if scan is not None:
                 self._keep(scan, text)
             elif self._store.setting("refused"):
@@ -120,6 +121,16 @@ class Device:
         else:
             self._take_down(annulled, last, None)
         return answer_of(annulled)
+
+    def _knows_better(self, text: str) -> bool:
+        """Tell whether the service has not been told of a scan of this ticket yet: it would let it in again."""
+        token = read_token(text)
+        if isinstance(token, Token):
+            return self._store.is_unsettled(token.event_id, token.ticket_id)
+        if read_code(text) is not None:
+            # Whose code it is, only the service knows: it has to know the rest as well.
+            self._connection.deliver(ANSWER_SECONDS)
+        return False
 
     def _take_down(self, annulled: scan_pb2.Scan, last: Last, attempt: pb.ScanAttempt | None) -> None:
         """Write down that a scan does not stand."""

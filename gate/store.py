@@ -201,6 +201,11 @@ class Store:
         message = self._value("SELECT admission FROM own WHERE event_id = ? AND ticket_id = ?", *key)
         return None if message is None else admission_of(pb.TicketAdmission.FromString(message))
 
+    def is_unsettled(self, event_id: UUID, ticket_id: UUID) -> bool:
+        """Tell whether a ticket stands as it does after a scan of ours that the service does not know of."""
+        query = "SELECT 1 FROM own WHERE event_id = ? AND ticket_id = ? AND settle_time IS NULL"
+        return self._row(query, event_id.bytes, ticket_id.bytes) is not None
+
     def keep_own(self, own: Own, settled: datetime | None) -> None:
         """Keep how a ticket stands after a scan of ours; `settled` says when the service had recorded it."""
         entry = own.admission.entry

@@ -150,3 +150,17 @@ def test_a_network_that_comes_and_goes_in_the_middle_of_scans_loses_nobody(copy,
     recorded = {scan.scan_id: scan.verdict == scan_pb2.VERDICT_ADMITTED for scan in office.scans(event_id)}
     assert recorded == {answer.scan_id: answer.green for answer in device.shown[:1_000]}
     assert office.incidents(event_id) == []
+
+
+def test_a_code_typed_for_a_ticket_that_came_offline_is_denied_as_soon_as_it_is_taken(copy, wifi, new_handheld):
+    event_id = copy.event()
+    ticket = copy.ticket(event_id)
+    device = new_handheld(wifi.address, event_id, "north").connect().follow()
+    eventually(lambda: device.store.ticket_count(event_id) == 1)
+    wifi.pull()
+    eventually(lambda: device.state == "OFFLINE")
+    assert device.scan(ticket.token).green
+    wifi.plug_in()
+    eventually(lambda: device.state == "ONLINE")
+    answer = device.scan(ticket.code)
+    assert (answer.reason, answer.offline) == (DenialReason.ALREADY_CHECKED_IN, False)

@@ -148,6 +148,18 @@ def test_a_question_is_asked_again_on_the_next_stream_under_its_id(server, stand
     assert stand_in.asked == [answer.scan_id] * 2
 
 
+def test_a_ticket_admitted_offline_is_not_admitted_online_before_that_is_delivered(copied, server, stand_in):
+    handheld, tokens = copied
+    server.stop()
+    assert handheld.scan(tokens[0]).green
+    # The service takes nothing that was decided offline yet, and knows of no check-in.
+    stand_in.credits = 0
+    server.start()
+    eventually(lambda: handheld.state == "ONLINE")
+    assert handheld.scan(tokens[0]).reason is DenialReason.ALREADY_CHECKED_IN
+    assert not handheld.scan(tokens[1]).offline
+
+
 def test_a_wrong_clock_is_corrected_when_deciding_and_told_when_uploading(server, stand_in, new_handheld):
     ten_minutes = timedelta(minutes=10)
     stand_in.rules.valid_from_time.FromDatetime(system_clock() - timedelta(minutes=5))
