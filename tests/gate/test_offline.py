@@ -11,7 +11,8 @@ from gate_stand_in import eventually
 from chassis.clock import system_clock
 from gate.decide import NEEDS_CONNECTION, NO_COPY
 from gate.device import REFUSED_NOTE
-from scan_service.domain.scans import DenialReason
+from scan_service.domain.scans import DenialReason, ScanType
+from scan_service.domain.tokens import read_token
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -237,6 +238,78 @@ def test_a_service_that_is_about_to_go_is_left_for_another(handheld, stand_in):
     stand_in.end_streams(pb.StreamScansResponse(reconnect=pb.Reconnect()))
     eventually(lambda: stand_in.open_streams == 2)
     eventually(lambda: handheld.state == "ONLINE")
+
+
+def test_a_service_that_takes_the_call_and_says_nothing_is_as_good_as_none(stand_in, server, new_handheld, monkeypatch):
+    monkeypatch.setattr("gate.connection.OPEN_SECONDS", 0.1)
+    stand_in.lose.add("opened")
+    handheld = new_handheld(server.address, stand_in.event_id).connect()
+    assert handheld.state == "OFFLINE"
+    stand_in.lose.clear()
+    eventually(lambda: handheld.state == "ONLINE")
+
+
+def test_a_stream_on_which_a_scan_was_never_answered_is_given_up(copied, stand_in, monkeypatch):
+    monkeypatch.setattr("gate.connection.SILENT_SECONDS", 0.1)
+    handheld, tokens = copied
+    stand_in.lose |= {"result", "uploaded"}
+    handheld.scan(tokens[0])
+    stand_in.lose.clear()
+    eventually(lambda: stand_in.open_streams > 1)
+    eventually(lambda: handheld.state == "ONLINE")
+
+
+def test_a_device_revoked_while_somebody_waits_lets_nobody_in(copied, stand_in):
+    handheld, tokens = copied
+    stand_in.lose.add("result")
+    stand_in.refusal = grpc.StatusCode.UNAUTHENTICATED
+
+    def revoke() -> None:
+        eventually(lambda: stand_in.asked)
+        stand_in.end_streams(grpc.StatusCode.UNAUTHENTICATED)
+
+    revoking = threading.Thread(target=revoke)
+    revoking.start()
+    answer = handheld.scan(tokens[0])
+    revoking.join()
+    assert (answer.green, answer.note) == (False, REFUSED_NOTE)
+    assert handheld.store.queue_length() == 0
+
+
+def test_more_than_the_service_allows_unanswered_is_not_asked(handheld, stand_in):
+    handheld.connection._stream.unanswered |= {str(number) for number in range(8)}  # noqa: SLF001 - as after timeouts
+    assert handheld.scan(stand_in.ticket()).offline
+    assert stand_in.asked == []
+
+
+@pytest.fixture
+def leaving(server, stand_in, new_handheld):
+    """A device at the way out, of an event that people may come back to."""
+    stand_in.rules.admission_policy = 2
+    handheld = new_handheld(server.address, stand_in.event_id, "out", scan_type=ScanType.CHECK_OUT).connect().follow()
+    eventually(lambda: handheld.store.rules(stand_in.event_id))
+    return handheld
+
+
+def test_who_left_online_has_left_offline(leaving, server, stand_in, new_handheld):
+    token = stand_in.ticket()
+    new_handheld(server.address, stand_in.event_id, "in").connect().scan(token)
+    stand_in.lose.add("admissions")
+    assert leaving.scan(token).green
+    server.stop()
+    assert leaving.scan(token).reason is DenialReason.NOT_CHECKED_IN
+
+
+def test_leaving_can_be_taken_back_as_well(leaving, server, stand_in, new_handheld):
+    token = stand_in.ticket()
+    new_handheld(server.address, stand_in.event_id, "in").connect().scan(token)
+    eventually(lambda: leaving.store.ticket_count(stand_in.event_id) == 1)
+    ticket = (stand_in.event_id, read_token(token).ticket_id)
+    eventually(lambda: leaving.store.ticket(*ticket).admission.inside)
+    server.stop()
+    assert leaving.scan(token).green
+    assert leaving.device.take_back().annulled
+    assert leaving.scan(token).green
 
 
 def test_a_person_who_did_not_pass_is_taken_back_online(copied, stand_in):
