@@ -164,3 +164,60 @@ def test_a_code_typed_for_a_ticket_that_came_offline_is_denied_as_soon_as_it_is_
     eventually(lambda: device.state == "ONLINE")
     answer = device.scan(ticket.code)
     assert (answer.reason, answer.offline) == (DenialReason.ALREADY_CHECKED_IN, False)
+
+
+def lose_answers(device) -> None:
+    """From here on the service hears the device, and the device hears nothing: neither answers nor changes."""
+    device.copy.stop()
+    device.connection._receive = lambda *_: None  # noqa: SLF001 - the answer is lost after it was sent
+
+
+def hear_again(device, wifi) -> None:
+    wifi.pull()
+    del device.connection._receive  # noqa: SLF001 - as it was
+    wifi.plug_in()
+    eventually(lambda: device.store.queue_length() == 0)
+
+
+def recorded(office, event_id, scan_id) -> tuple[int, bool] | None:
+    return next(
+        ((scan.verdict, scan.offline) for scan in office.scans(event_id) if scan.scan_id == scan_id),
+        None,
+    )
+
+
+def test_recorded_as_denied_but_shown_green_is_recorded_as_shown_and_an_incident(copy, wifi, office, new_handheld):
+    event_id = copy.event()
+    ticket = copy.ticket(event_id)
+    device = new_handheld(wifi.address, event_id, "north", answer_seconds=0.3).connect().follow()
+    eventually(lambda: device.store.ticket_count(event_id) == 1)
+    lose_answers(device)
+    office.refund(ticket)
+    answer = device.scan(ticket.token)
+    assert answer.green
+    eventually(lambda: recorded(office, event_id, answer.scan_id) == (scan_pb2.VERDICT_DENIED, False))
+    hear_again(device, wifi)
+    assert recorded(office, event_id, answer.scan_id) == (scan_pb2.VERDICT_ADMITTED, True)
+    incident = (scan_pb2.INCIDENT_KIND_REVOKED_ADMISSION, str(ticket.ticket_id), 1)
+    assert office.incidents(event_id) == [incident]
+
+
+def test_recorded_as_admitted_but_shown_red_is_recorded_as_shown_and_the_ticket_is_good(
+    copy, wifi, office, scan_service, new_handheld
+):
+    event_id = copy.event()
+    ticket = copy.ticket(event_id)
+    south = new_handheld(scan_service, event_id, "south").connect()
+    north = new_handheld(wifi.address, event_id, "north", answer_seconds=0.3).connect().follow()
+    assert south.scan(ticket.token).green
+    eventually(lambda: (known := north.store.ticket(event_id, ticket.ticket_id)) and known.admission.inside)
+    lose_answers(north)
+    # The north does not hear that the person did not pass.
+    assert south.device.take_back().annulled
+    answer = north.scan(ticket.token)
+    assert answer.reason is DenialReason.ALREADY_CHECKED_IN
+    eventually(lambda: recorded(office, event_id, answer.scan_id) == (scan_pb2.VERDICT_ADMITTED, False))
+    hear_again(north, wifi)
+    assert recorded(office, event_id, answer.scan_id) == (scan_pb2.VERDICT_DENIED, True)
+    assert office.incidents(event_id) == []
+    assert south.scan(ticket.token).green
