@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from uuid import UUID
 
 import jwt
 
@@ -35,11 +36,12 @@ class Role(StrEnum):
     ORGANIZER = "organizer"
     SCANNER = "scanner"
     SERVICE = "service"
+    DEVICE = "device"
     PEER = "peer"
 
 
-# The role of the other service is proven by its secret, never claimed by a JWT.
-CLAIMABLE = frozenset(Role) - {Role.PEER}
+# The other service is proven by its secret, a device by the token that its service gave it; no JWT claims to be one.
+CLAIMABLE = frozenset(Role) - {Role.PEER, Role.DEVICE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class Caller:
     email: str = ""
     # When the credential ends; streams end with it.
     expire_time: datetime | None = None
+    # Whose it is, where a device calls, and what it is bound to; nothing: all that is its owner's.
+    owner: str = ""
+    bound_to: frozenset[UUID] = frozenset()
 
     def is_any(self, *roles: Role) -> bool:
         """Tell whether the caller has one of `roles`."""
@@ -128,7 +133,7 @@ class Authenticator:
         Raises:
             Failure: UNAUTHENTICATED, with the cause.
         """
-        token = _bearer(metadata)
+        token = bearer_token(metadata)
         digest = _digest(token)
         if hmac.compare_digest(digest, self._peer_digest):
             return Caller("peer", frozenset({Role.PEER}))
@@ -213,7 +218,12 @@ def _roles(claim: object) -> frozenset[Role]:
     return roles
 
 
-def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+def bearer_token(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """Return the token of a call's authorization.
+
+    Raises:
+        Failure: UNAUTHENTICATED where there is none that can be read.
+    """
     values = [value for key, value in metadata if key == "authorization"]
     if not values:
         raise unauthenticated("no access token")

@@ -22,7 +22,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Gauge, Histogram
 
-from chassis.authentication import Authenticator, Caller, Role
+from chassis.authentication import Authenticator, Caller, Role, bearer_token
 from chassis.failures import FORBIDDEN, OVERLOADED, Failure, invalid, overloaded
 from chassis.ids import new_id
 from chassis.logs import REQUEST_ID
@@ -47,6 +47,7 @@ INFRASTRUCTURE: Final = ("/grpc.health.v1.", "/grpc.reflection.v1.", "/grpc.refl
 # The roles of a method that needs no credential.
 PUBLIC: Final = frozenset[Role]()
 Policy = Mapping[str, frozenset[Role]]
+OwnTokens = Callable[[str], Awaitable[Caller | None]]
 
 _CALLER: ContextVar[Caller] = ContextVar("caller")
 
@@ -90,13 +91,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             credential.
         catalogue: the service's reasons.
         limit: on unary calls; streams have limits of their own, by message.
+        own_tokens: reads tokens that the service itself gave out; None for one that is not of that form.
     """
 
-    def __init__(self, authenticator: Authenticator, policy: Policy, catalogue: Catalogue, limit: Limit) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        policy: Policy,
+        catalogue: Catalogue,
+        limit: Limit,
+        own_tokens: OwnTokens | None = None,
+    ) -> None:
         self._authenticator = authenticator
         self._policy = policy
         self._catalogue = catalogue
         self._limit = limit
+        self._own_tokens = own_tokens
 
     async def intercept_service(
         self,
@@ -119,7 +129,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _awaited(self, behaviour: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             async with _Answer(method, context, self._catalogue):
-                self._admit(method, metadata)
+                await self._admit(method, metadata)
                 _check_form(request)
                 with self._limit.place():
                     return await behaviour(request, context)
@@ -129,7 +139,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _iterated(self, behaviour: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             async with _Answer(method, context, self._catalogue):
-                self._admit(method, metadata)
+                await self._admit(method, metadata)
                 _check_form(request)
                 # Closed here and not by the garbage collector, so that a stream's own `finally` runs at once.
                 async with aclosing(behaviour(request, context)) as responses:
@@ -138,12 +148,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _admit(self, method: str, metadata: Any) -> None:
+    async def _admit(self, method: str, metadata: Any) -> None:
         REQUEST_ID.set(_request_id(metadata))
         roles = self._policy.get(method)
         if roles is not None and not roles:
             return
-        caller = self._authenticator.authenticate(metadata)
+        caller = await self._own_tokens(bearer_token(metadata)) if self._own_tokens is not None else None
+        if caller is None:
+            caller = self._authenticator.authenticate(metadata)
         if roles is None or not caller.is_any(*roles):
             role = ",".join(sorted(caller.roles))
             raise Failure(FORBIDDEN, f"{method} is not for the role {role}", method=method, role=role)

@@ -5,8 +5,8 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -15,7 +15,7 @@ from prometheus_client import start_http_server
 from sqlalchemy.engine import URL
 
 from chassis.authentication import Authenticator, Expected, KeySet, read_key_set
-from chassis.calls import CallInterceptor, Limit, Policy
+from chassis.calls import CallInterceptor, Limit, OwnTokens, Policy
 from chassis.clock import Clock
 from chassis.database import database_url
 from chassis.logs import configure_logs
@@ -83,11 +83,17 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
     )
 
 
-def call_interceptor(settings: ServiceSettings, policy: Policy, catalogue: Catalogue, clock: Clock) -> CallInterceptor:
+def call_interceptor(
+    settings: ServiceSettings,
+    policy: Policy,
+    catalogue: Catalogue,
+    clock: Clock,
+    own_tokens: OwnTokens | None = None,
+) -> CallInterceptor:
     """Make what stands around every call of a service."""
     expected = Expected(settings.issuer, settings.audience, settings.roles_claim)
     authenticator = Authenticator(KeySet(settings.jwks_file, clock), expected, settings.peer_secret, clock)
-    return CallInterceptor(authenticator, policy, catalogue, Limit(settings.max_calls))
+    return CallInterceptor(authenticator, policy, catalogue, Limit(settings.max_calls), own_tokens)
 
 
 class App(Protocol):
@@ -118,24 +124,30 @@ class Parts:
     name: str
     database: str
     migrations: Path
+    # By name: what can be done with the database instead of serving; returns the exit status.
+    commands: Mapping[str, Callable[[URL], int]] = field(default_factory=dict)
 
 
 def main(parts: Parts, read: Callable[[Environment], S], make: Callable[[S, URL], App]) -> int:
-    """Run a service until it is told to stop, or with the one argument `migrate` only migrate its database.
+    """Run a service until it is told to stop, or with one argument do that: `migrate`, or a command of its own.
 
     Returns:
-        The exit status: 0; 1 where it cannot serve; 2 where it was started wrongly.
+        The exit status: 0 or the command's; 1 where it cannot serve; 2 where it was started wrongly.
     """
-    if sys.argv[1:] not in ([], ["migrate"]):
-        return _complain(parts, f"takes no argument but `migrate`, not {' '.join(sys.argv[1:])}", 2)
+    arguments = ["migrate", *parts.commands]
+    command = " ".join(sys.argv[1:])
+    if command and command not in arguments:
+        return _complain(parts, f"takes no argument but `{'` or `'.join(arguments)}`, not {command}", 2)
     environment = Environment(os.environ)
     settings = read(environment)
     try:
         environment.check()
         configure_logs(settings.service.log_level, parts.name)
         with _reachable_database(settings.service, parts) as url:
+            if command in parts.commands:
+                return parts.commands[command](url)
             migrate(url, parts.migrations)
-            if not sys.argv[1:]:
+            if not command:
                 asyncio.run(_serve(lambda: make(settings, url), settings.service))
     except KeyboardInterrupt:
         # Ctrl-C while still starting; once it serves, the event loop takes the signal.

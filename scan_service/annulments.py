@@ -38,7 +38,7 @@ class Annulments:
 
     def _annul(self, connection: Connection, annulment: Annulment) -> Scan:
         held = store.hold(connection, annulment.scan_id)
-        if held is None or annulment.organizer_id not in {None, held.event.organizer_id}:
+        if held is None or not annulment.may_see(held.event):
             raise Failure(Reason.SCAN_NOT_FOUND, "no such scan", scan_id=annulment.scan_id)
         scan, now = held.scan, self._clock()
         if scan.annul_time is not None:

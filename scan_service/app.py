@@ -20,6 +20,7 @@ from scan_service.admissions_watch import AdmissionsWatch
 from scan_service.annulments import Annulments
 from scan_service.attendance import Attendances
 from scan_service.convert.stream import Credits
+from scan_service.devices import Devices
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
 from scan_service.errors import CATALOGUE
@@ -28,10 +29,12 @@ from scan_service.key_copy import KeyCopy
 from scan_service.keys import Keys
 from scan_service.leadership import keep_on, lead
 from scan_service.policy import POLICY
+from scan_service.presence import Presence
 from scan_service.records import Records
 from scan_service.replica import Replica
 from scan_service.reports import Reports
 from scan_service.revocations import Revocations
+from scan_service.servicers.devices import DevicesServicer
 from scan_service.servicers.revocations import RevocationsServicer
 from scan_service.servicers.scans import ScansServicer, UseCases
 from scan_service.settings import Settings
@@ -42,7 +45,7 @@ from scan_service.stream import Rules, Streams
 from scan_service.uploads import Uploads
 from scan_service.validation import Validation
 from scan_service.watching import Watching
-from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
+from ticketing.scans.v1.device_service_pb2_grpc import add_DeviceServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import (
     add_RevocationServiceServicer_to_server,
 )
@@ -83,7 +86,6 @@ class App:
         rules = Rules(database, batcher, uploads, annulments, codes, self._clock, most)
         streams = Streams(rules)
         revocations = RevocationsServicer(Revocations(database, codes, self._clock))
-        # What a servicer does not override yet answers UNIMPLEMENTED, which the stubs' types call abstract.
         validation = Validation(database, keys, codes, self._clock)
         watching = Watching(self._clock)
         use_cases = UseCases(
@@ -98,14 +100,18 @@ class App:
             admissions_watch=AdmissionsWatch(database, watching),
         )
         scans = ScansServicer(use_cases, codes)
-        devices = DeviceServiceServicer()  # type: ignore[abstract]  # as said
+        devices = Devices(database, self._clock)
+        presence = Presence(database, self._clock, streams, watching)
+        self._running.push_async_callback(_end, asyncio.create_task(keep_on("presence of devices", presence.look)))
         server = Server(
             self._settings.service.listen,
-            call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock),
+            call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock, devices.caller),
             {
                 "ticketing.scans.v1.ScanService": partial(add_ScanServiceServicer_to_server, scans),
                 "ticketing.scans.v1.RevocationService": partial(add_RevocationServiceServicer_to_server, revocations),
-                "ticketing.scans.v1.DeviceService": partial(add_DeviceServiceServicer_to_server, devices),
+                "ticketing.scans.v1.DeviceService": partial(
+                    add_DeviceServiceServicer_to_server, DevicesServicer(devices, self._clock)
+                ),
             },
         )
         port = await server.start()

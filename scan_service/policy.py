@@ -7,7 +7,9 @@ from chassis.authentication import Role
 from chassis.calls import PUBLIC, Policy
 
 # A scanner is a person or a program at a gate; a service acts for one.
-_GATES: Final = frozenset({Role.SCANNER, Role.ORGANIZER, Role.SERVICE})
+_READERS: Final = frozenset({Role.SCANNER, Role.ORGANIZER, Role.SERVICE})
+# A device scans and shows how many are inside; what others did is not for it.
+_GATES: Final = _READERS | {Role.DEVICE}
 _PEER: Final = frozenset({Role.PEER})
 _ORGANIZER: Final = frozenset({Role.ORGANIZER})
 
@@ -24,10 +26,10 @@ POLICY: Final[Policy] = {
             "StreamScans": _GATES,
             "ValidateTicket": _GATES,
             "AnnulScan": _GATES,
-            "ListScans": _GATES,
+            "ListScans": _READERS,
             "GetAttendance": _GATES,
             "WatchAttendance": _GATES,
-            "ListIncidents": _GATES,
+            "ListIncidents": _READERS,
             "WatchAdmissions": _GATES,
         },
     ),

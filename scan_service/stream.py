@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeAlias
 
-from chassis.authentication import LEEWAY, Caller
+from chassis.authentication import LEEWAY, Caller, Role
 from chassis.batcher import Batcher
 from chassis.clock import Clock
 from chassis.database import Database
@@ -31,12 +31,15 @@ from scan_service.convert.stream import (
 from scan_service.domain.codes import Codes
 from scan_service.domain.reasons import Reason
 from scan_service.domain.scans import Attempt, Gate, Scan
+from scan_service.store.devices import note_gate
 from scan_service.store.gates import read_opening
 from scan_service.upload_lane import UploadLane
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 RECONNECT_WITHIN: Final = timedelta(seconds=2)
+# For so long after it was last noted a device counts as connected.
+CONNECTED: Final = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,16 @@ class Streams:
             self._open.discard(stream)
             await stream.close()
 
+    def devices(self) -> frozenset[str]:
+        """Return the devices that have a stream open."""
+        return frozenset(stream.device_id for stream in self._open if stream.device_id)
+
+    def end_devices(self, device_ids: frozenset[str]) -> None:
+        """End the streams of devices that were revoked."""
+        for stream in self._open:
+            if stream.device_id in device_ids:
+                stream.end(unauthenticated("the device was revoked"))
+
     def drain(self) -> None:
         """Tell every device to connect again; streams end once what they have taken is answered."""
         self._draining = True
@@ -117,6 +130,9 @@ class Stream:
     def __init__(self, rules: Rules, caller: Caller, messages: AsyncIterator[object]) -> None:
         self._rules = rules
         self._caller = caller
+        # Empty where no gate device of ours calls.
+        self.device_id = caller.subject if caller.is_any(Role.DEVICE) else ""
+        self._ended: Failure | None = None
         self._reader = AttemptReader(caller, rules.codes)
         self._uploads = UploadLane(rules.uploads, self._reader, rules.most.uploads, self._put)
         self._gate: Gate | None = None
@@ -131,7 +147,9 @@ class Stream:
 
     async def next(self) -> pb.StreamScansResponse | None:
         """Return the next message to the device; None at the end."""
-        while not self._outgoing:
+        while self._ended is not None or not self._outgoing:
+            if self._ended is not None:
+                raise self._ended
             if self._draining and not self._reading.done():
                 self._reading.cancel()
                 await asyncio.wait([self._reading])
@@ -149,6 +167,11 @@ class Stream:
         # Before it is sent: the device may answer it with its next scan before we are told that it was.
         self._outgoing.popleft()
         return response
+
+    def end(self, failure: Failure) -> None:
+        """End the stream at once."""
+        self._ended = failure
+        self._news.set()
 
     async def _wait(self) -> None:
         self._news.clear()
@@ -210,9 +233,15 @@ class Stream:
         fields = Fields()
         gate = read_gate(fields, message, "open.")
         fields.check()
+        self._reader.check_bounds(gate)
         opening = await self._rules.database.run(lambda connection: read_opening(connection, gate.event_id))
         if opening is None or not self._reader.may_scan_for(opening.organizer_id):
             raise Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=gate.event_id)
+        if self.device_id:
+            now = self._rules.clock()
+            await self._rules.database.run(
+                lambda connection: note_gate(connection, self.device_id, gate, now, now + CONNECTED)
+            )
         self._gate = gate
         self._put(opened_message(opening, self._rules.clock(), self._rules.most))
 

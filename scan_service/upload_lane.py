@@ -88,6 +88,7 @@ class UploadLane:
         attempt = self._reader.read_offline(fields, message, gate, path)
         try:
             fields.check()
+            self._reader.check_bounds(attempt.gate)
             return self._batcher.enqueue(attempt)
         except Failure as failure:
             return failure

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from chassis.authentication import LEEWAY
+from chassis.authentication import LEEWAY, Role
 from chassis.calls import current_caller
 from chassis.clock import Clock
 from chassis.failures import unauthenticated
@@ -18,6 +18,7 @@ class Watching:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._draining = asyncio.Event()
+        self._revoked = frozenset[str]()
 
     async def pause(self, seconds: float) -> bool:
         """Wait for the next multiple of `seconds`, so that many can share one look; False at the end of the service.
@@ -25,7 +26,10 @@ class Watching:
         Raises:
             Failure: UNAUTHENTICATED once the caller's credential has ended.
         """
-        until = current_caller().expire_time
+        caller = current_caller()
+        if caller.is_any(Role.DEVICE) and caller.subject in self._revoked:
+            raise unauthenticated("the device was revoked")
+        until = caller.expire_time
         if until is not None and self._clock() >= until + LEEWAY:
             raise unauthenticated("the token has expired")
         loop = asyncio.get_running_loop()
@@ -35,6 +39,10 @@ class Watching:
         except TimeoutError:
             return True
         return False
+
+    def end_devices(self, device_ids: frozenset[str]) -> None:
+        """End the watches of devices that were revoked."""
+        self._revoked = device_ids
 
     def drain(self) -> None:
         """End every watch."""

@@ -25,6 +25,7 @@ from scan_service.settings import Settings, read_settings
 from scan_service.store.tables import events, metadata, signing_keys, tickets
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 from ticketing.tickets.v1 import ticket_token_pb2
@@ -178,6 +179,7 @@ class Service:
     def __post_init__(self) -> None:
         self.scans = ScanServiceStub(self.channel)
         self.revocations = RevocationServiceStub(self.channel)
+        self.devices = DeviceServiceStub(self.channel)
         self.scanner = self.issuer.metadata("scanner", "sam")
         self.peer = PEER_METADATA
 

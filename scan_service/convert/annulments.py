@@ -15,11 +15,13 @@ def read_annulment(caller: Caller, scan_id: str, path: str = "") -> Annulment:
     fields = Fields()
     read = fields.uuid(f"{path}scan_id", scan_id)
     fields.check()
+    is_device = caller.is_any(Role.DEVICE)
     return Annulment(
         scan_id=read,
-        device_id="",
-        scanner_user_id=caller.subject,
+        device_id=caller.subject if is_device else "",
+        scanner_user_id="" if is_device else caller.subject,
         organizer_id=own_events_only(caller),
+        bound_to=caller.bound_to,
         looks_after=caller.subject if caller.is_any(Role.ORGANIZER) else None,
         looks_after_all=caller.is_any(Role.SERVICE),
     )

@@ -2,22 +2,27 @@
 
 from uuid import UUID
 
+from chassis.authentication import Caller
 from chassis.parsing import Fields
 from scan_service.convert.enums import DENIAL_REASONS
+from scan_service.convert.scans import check_bounds
 from scan_service.convert.times import timestamp
 from scan_service.domain.attendance import Attendance
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 
-def read_event_id(request: pb.GetAttendanceRequest | pb.WatchAttendanceRequest | pb.WatchAdmissionsRequest) -> UUID:
+def read_event_id(
+    request: pb.GetAttendanceRequest | pb.WatchAttendanceRequest | pb.WatchAdmissionsRequest, caller: Caller
+) -> UUID:
     """Read which event is asked for.
 
     Raises:
-        Failure: INVALID_ARGUMENT.
+        Failure: INVALID_ARGUMENT; FORBIDDEN for a device that is not for it.
     """
     fields = Fields()
     event_id = fields.uuid("event_id", request.event_id)
     fields.check()
+    check_bounds(caller, event_id)
     return event_id
 
 

@@ -3,15 +3,18 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import ParseDict
 
 from chassis.authentication import Caller, Role
+from chassis.failures import Failure
 from chassis.parsing import EPOCH, NIL, Fields
 from scan_service.convert.enums import DENIAL_REASONS, SCAN_TYPES, TICKET_TYPES, VERDICTS, read_enum
 from scan_service.convert.times import timestamp
 from scan_service.domain.codes import Codes, read_code
+from scan_service.domain.reasons import Reason
 from scan_service.domain.scans import MAX_CODE, Attempt, Gate, Offline, Scan, ScanType, Verdict
 from scan_service.domain.tickets import Entry
 from scan_service.domain.tokens import Damaged, Token, read_token
@@ -27,7 +30,19 @@ ANY_EVENT: Final = (Role.SCANNER, Role.SERVICE)
 
 def own_events_only(caller: Caller) -> str | None:
     """Return whose events the caller is bound to; None: anybody's."""
+    if caller.is_any(Role.DEVICE):
+        return caller.owner
     return None if caller.is_any(*ANY_EVENT) else caller.subject
+
+
+def check_bounds(caller: Caller, event_id: UUID) -> None:
+    """Hold a device to the events that it is for.
+
+    Raises:
+        Failure: FORBIDDEN.
+    """
+    if caller.bound_to and event_id not in caller.bound_to:
+        raise Failure(Reason.FORBIDDEN, "this device is not for this event", event_id=event_id)
 
 
 def read_gate(fields: Fields, message: scan_pb2.Gate, path: str = "") -> Gate:
@@ -90,7 +105,9 @@ class AttemptReader:
     """Reads what one caller scans."""
 
     def __init__(self, caller: Caller, codes: Codes) -> None:
-        self._scanner = caller.subject
+        self._caller = caller
+        is_device = caller.is_any(Role.DEVICE)
+        self._scanner, self._device = ("", caller.subject) if is_device else (caller.subject, "")
         self._organizer = own_events_only(caller)
         self._codes = codes
 
@@ -119,7 +136,16 @@ class AttemptReader:
             scanner_user_id=self._scanner,
             organizer_id=self._organizer,
             metadata=metadata,
+            device_id=self._device,
         )
+
+    def check_bounds(self, gate: Gate) -> None:
+        """Hold a device to the events that it is for.
+
+        Raises:
+            Failure: FORBIDDEN.
+        """
+        check_bounds(self._caller, gate.event_id)
 
     def read_offline(
         self, fields: Fields, message: scan_service_pb2.ScanAttempt, gate: Gate, path: str = ""
@@ -145,6 +171,7 @@ class AttemptReader:
         read = self.read_offline if message.attempt.HasField("offline") else self.read
         attempt = read(fields, message.attempt, gate, "attempt.")
         fields.check()
+        self.check_bounds(attempt.gate)
         return attempt
 
     def read_validation(self, message: scan_service_pb2.ValidateTicketRequest) -> tuple[Attempt, bool]:
@@ -159,10 +186,14 @@ class AttemptReader:
         asked.CopyFrom(message.gate)
         if anywhere:
             asked.event_id = str(NIL)
+            if self._caller.bound_to:
+                fields.violate("gate.event_id", "is required of a device that is bound to events")
         gate = read_gate(fields, asked, "gate.")
         scan = scan_service_pb2.ScanAttempt(scan_id=str(NIL), code=message.code, scan_type=message.scan_type)
         attempt = self.read(fields, scan, gate)
         fields.check()
+        if not anywhere:
+            self.check_bounds(gate)
         return attempt, anywhere
 
 

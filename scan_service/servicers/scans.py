@@ -87,7 +87,8 @@ class ScansServicer(ScanServiceServicer):
 
     async def GetAttendance(self, request: pb.GetAttendanceRequest, context: Any) -> pb.GetAttendanceResponse:  # noqa: ARG002, N802 - gRPC's
         """Count."""
-        attendance = await self._use.attendances.get(read_event_id(request), own_events_only(current_caller()))
+        caller = current_caller()
+        attendance = await self._use.attendances.get(read_event_id(request, caller), own_events_only(caller))
         return pb.GetAttendanceResponse(attendance=attendance_message(attendance))
 
     async def WatchAttendance(  # noqa: N802 - gRPC's
@@ -96,7 +97,8 @@ class ScansServicer(ScanServiceServicer):
         context: Any,  # noqa: ARG002 - gRPC's
     ) -> AsyncGenerator[pb.WatchAttendanceResponse, None]:
         """Count again and again."""
-        watch = self._use.attendances.watch(read_event_id(request), own_events_only(current_caller()))
+        caller = current_caller()
+        watch = self._use.attendances.watch(read_event_id(request, caller), own_events_only(caller))
         async with aclosing(watch) as attendances:
             async for attendance in attendances:
                 yield pb.WatchAttendanceResponse(attendance=attendance_message(attendance))
@@ -107,8 +109,9 @@ class ScansServicer(ScanServiceServicer):
         context: Any,  # noqa: ARG002 - gRPC's
     ) -> AsyncGenerator[pb.WatchAdmissionsResponse, None]:
         """Tell what a device needs to decide alone."""
-        event_id, after = read_event_id(request), request.after_cursor
-        watch = self._use.admissions_watch.watch(event_id, own_events_only(current_caller()), read_cursor(after))
+        caller, after = current_caller(), request.after_cursor
+        event_id = read_event_id(request, caller)
+        watch = self._use.admissions_watch.watch(event_id, own_events_only(caller), read_cursor(after))
         async with aclosing(watch) as found:
             async for changes, rules in found:
                 for message in changes_messages(changes, rules, after):

@@ -5,7 +5,7 @@ its admission share one row: gate, cancellation and feed compete for that row an
 """
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import BYTEA, JSONB, TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TIMESTAMP, UUID
 
 metadata = sa.MetaData(
     naming_convention={
@@ -194,6 +194,33 @@ incident_scans = sa.Table(
     sa.Column("subject", UUID, primary_key=True),
     sa.Column("scan_id", UUID, primary_key=True),
     sa.Index(None, "event_id", "scan_id"),
+)
+
+# Gate devices. Few, and of an organizer rather than of an event.
+devices = sa.Table(
+    "devices",
+    metadata,
+    sa.Column("device_id", UUID, primary_key=True),
+    sa.Column("organizer_id", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    # Empty: all of the organizer's.
+    sa.Column("event_ids", ARRAY(UUID), nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    # Hashes: no dump of the database lets anybody scan.
+    sa.Column("code_digest", BYTEA, nullable=False, unique=True),
+    sa.Column("enroll_time", TIME),
+    sa.Column("token_digest", BYTEA, unique=True),
+    sa.Column("last_seen_time", TIME),
+    sa.Column("revoke_time", TIME),
+    # Put forward while a stream is open, so that it holds by itself when a process dies.
+    sa.Column("connected_until", TIME),
+    sa.Column("gate_event_id", UUID),
+    sa.Column("gate_location", sa.Text),
+    sa.Column("gate_types", ARRAY(sa.Text)),
+    sa.CheckConstraint("num_nulls(enroll_time, token_digest) IN (0, 2)", "enroll_time"),
+    sa.CheckConstraint("num_nulls(gate_event_id, gate_location, gate_types) IN (0, 3)", "gate"),
+    sa.Index(None, "organizer_id", "device_id"),
+    sa.Index(None, "revoke_time"),
 )
 
 # Public keys of tokens, copied from the ticket service.

@@ -94,6 +94,7 @@ def test_one_role_may_stand_alone(setting: Setting) -> None:
 def test_the_shared_secret_makes_the_peer_and_no_token_can(setting: Setting) -> None:
     assert setting.caller("the-peers-secret").roles == {Role.PEER}
     assert "no role" in setting.cause(token(roles=["peer"]))
+    assert "no role" in setting.cause(token(roles=["device"]))
 
 
 HMAC_WITH_PUBLIC_KEY = ED.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
-from chassis.authentication import Authenticator, Expected, KeySet, Role
+from chassis.authentication import Authenticator, Caller, Expected, KeySet, Role
 from chassis.calls import MALFORMED, PUBLIC, CallInterceptor, Limit, current_caller
 from chassis.clock import system_clock
 from chassis.failures import Failure
@@ -144,10 +144,15 @@ async def echo() -> Echo:
     return Echo()
 
 
+async def own_tokens(token: str) -> Caller | None:
+    """Know one token of the service's own, and leave all others to the authenticator."""
+    return Caller("a device", frozenset({Role.USER})) if token == "own" else None
+
+
 def new_server(echo: Echo, issuer: Issuer, port: int = 0) -> Server:
     keys = KeySet(issuer.jwks_file, system_clock)
     authenticator = Authenticator(keys, Expected("ticketing", "ticketing"), "p" * 32, system_clock)
-    interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, Limit(2))
+    interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, Limit(2), own_tokens)
     return Server(Listen("127.0.0.1", port, drain_seconds=5), interceptor, {SERVICE: echo.register})
 
 
@@ -179,6 +184,10 @@ async def test_who_has_no_token_is_not_let_in(client: Client) -> None:
     error = await client.fails("x", metadata=())
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
     assert reason(error) == "UNAUTHENTICATED"
+
+
+async def test_a_token_that_the_service_gave_out_itself_is_read_by_it(client: Client) -> None:
+    assert (await client.call("who", metadata=(("authorization", "Bearer own"),))).startswith("a device ")
 
 
 async def test_a_role_is_let_into_what_the_policy_names(client: Client, issuer: Issuer) -> None:

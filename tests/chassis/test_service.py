@@ -183,6 +183,13 @@ def test_a_port_that_is_taken_stops_the_start_plainly(variables: dict[str, str],
     assert "Traceback" not in errors
 
 
+def test_a_command_of_the_services_own_is_given_the_database_and_ends_with_its_status(
+    variables: dict[str, str], toy_url: URL
+) -> None:
+    status, errors = ended(with_url(variables, toy_url), "lucky")
+    assert (status, "Traceback" in errors) == (7, False)
+
+
 def test_an_argument_that_means_nothing_is_refused(variables: dict[str, str]) -> None:
     status, errors = ended(variables, "--help")
     assert status == 2

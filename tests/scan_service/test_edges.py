@@ -13,9 +13,8 @@ from chassis.settings import Environment, SettingsError
 from scan_service.app import App
 from scan_service.settings import read_settings
 from scan_service.store.tables import signing_keys
-from ticketing.scans.v1 import device_service_pb2, error_reason_pb2, scan_pb2
+from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 
 NOT_FOUND = scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
 FORGED = scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
@@ -92,13 +91,6 @@ async def test_every_fault_of_a_scan_is_named(service):
         "attempt.offline.scan_time",
         "attempt.metadata",
     }
-
-
-async def test_what_is_not_built_yet_says_so(service, issuer):
-    devices = DeviceServiceStub(service.channel)
-    with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await devices.CreateDevice(device_service_pb2.CreateDeviceRequest(), metadata=issuer.metadata("organizer"))
-    assert refusal.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_more_scans_unanswered_than_allowed_end_the_stream(copy, tmp_path, issuer):

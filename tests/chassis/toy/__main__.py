@@ -37,5 +37,5 @@ class App:
 
 
 if __name__ == "__main__":
-    parts = Parts("toy", "toy", Path(__file__).parent / "migrations")
+    parts = Parts("toy", "toy", Path(__file__).parent / "migrations", {"lucky": lambda url: 7 if url.database else 1})
     sys.exit(main(parts, lambda e: Settings(read_service_settings(e, "TOY", 0, 0)), App))

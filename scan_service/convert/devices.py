@@ -1,0 +1,107 @@
+"""The messages of DeviceService."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from chassis.failures import invalid
+from chassis.paging import page_position, page_token
+from chassis.parsing import Fields
+from scan_service.convert.enums import TICKET_TYPES
+from scan_service.convert.times import timestamp
+from scan_service.domain.devices import Device
+from scan_service.domain.scans import Gate
+from ticketing.scans.v1 import device_service_pb2 as pb
+from ticketing.scans.v1 import scan_pb2
+
+MAX_NAME: Final = 100
+MAX_EVENTS: Final = 100
+MAX_ENROLLMENT_CODE: Final = 100
+
+
+def read_create(request: pb.CreateDeviceRequest) -> tuple[str, frozenset[UUID]]:
+    """Read name and events.
+
+    Raises:
+        Failure: INVALID_ARGUMENT, naming every field at fault.
+    """
+    fields = Fields()
+    name = fields.text("name", request.name, least=1, most=MAX_NAME)
+    if len(request.event_ids) > MAX_EVENTS:
+        fields.violate("event_ids", f"holds more than {MAX_EVENTS}")
+        fields.check()
+    event_ids = [fields.uuid(f"event_ids[{index}]", text) for index, text in enumerate(request.event_ids)]
+    fields.check()
+    return name, frozenset(event_ids)
+
+
+def read_enroll(request: pb.EnrollDeviceRequest) -> str:
+    """Read the code.
+
+    Raises:
+        Failure: INVALID_ARGUMENT.
+    """
+    fields = Fields()
+    code = fields.text("enrollment_code", request.enrollment_code, least=1, most=MAX_ENROLLMENT_CODE)
+    fields.check()
+    return code
+
+
+def read_revoke(request: pb.RevokeDeviceRequest) -> UUID:
+    """Read which device.
+
+    Raises:
+        Failure: INVALID_ARGUMENT.
+    """
+    fields = Fields()
+    device_id = fields.uuid("device_id", request.device_id)
+    fields.check()
+    return device_id
+
+
+def read_position(request: pb.ListDevicesRequest, organizer_id: str) -> UUID | None:
+    """Read after which device to go on.
+
+    Raises:
+        Failure: INVALID_ARGUMENT.
+    """
+    position = page_position(request.page_token, (organizer_id,), parts=1)
+    if position is None:
+        return None
+    try:
+        return UUID(position[0])
+    except ValueError as error:
+        raise invalid("page_token", "is not a token of this list with this filter") from error
+
+
+def list_response(devices: Sequence[Device], size: int, organizer_id: str, now: datetime) -> pb.ListDevicesResponse:
+    """Write a page; one device more than its size says that there is another."""
+    page, more = devices[:size], devices[size:]
+    token = page_token((str(page[-1].device_id),), (organizer_id,)) if more else ""
+    return pb.ListDevicesResponse(devices=[device_message(device, now) for device in page], next_page_token=token)
+
+
+def device_message(device: Device, now: datetime) -> pb.Device:
+    """Write a device as it is now."""
+    connected = device.connected_until is not None and device.connected_until > now and device.revoke_time is None
+    return pb.Device(
+        device_id=str(device.device_id),
+        name=device.name,
+        event_ids=[str(event_id) for event_id in sorted(device.event_ids)],
+        create_time=timestamp(device.create_time),
+        enroll_time=timestamp(device.enroll_time),
+        last_seen_time=timestamp(device.last_seen_time),
+        revoke_time=timestamp(device.revoke_time),
+        organizer_id=device.organizer_id,
+        connected=connected,
+        gate=None if device.gate is None else _gate_message(device.gate),
+    )
+
+
+def _gate_message(gate: Gate) -> scan_pb2.Gate:
+    return scan_pb2.Gate(
+        event_id=str(gate.event_id),
+        location=gate.location,
+        allowed_ticket_types=[TICKET_TYPES[kind] for kind in sorted(gate.allowed_types)],
+    )

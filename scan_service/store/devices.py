@@ -1,0 +1,133 @@
+"""The statements on devices."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from scan_service.domain.devices import Device
+from scan_service.domain.scans import Gate
+from scan_service.domain.tickets import TicketType
+from scan_service.store.tables import devices, events
+
+
+def foreign_event(connection: Connection, event_ids: Collection[UUID], organizer_id: str) -> UUID | None:
+    """Return one of the events that is not here, or not of that organizer; None where all are."""
+    query = sa.select(events.c.event_id).where(
+        events.c.event_id.in_(list(event_ids)), events.c.organizer_id == organizer_id
+    )
+    return next(iter(set(event_ids) - set(connection.execute(query).scalars())), None)
+
+
+def create(connection: Connection, device: Device, code_digest: bytes) -> None:
+    """Insert a device."""
+    connection.execute(
+        devices.insert().values(
+            device_id=device.device_id,
+            organizer_id=device.organizer_id,
+            name=device.name,
+            event_ids=sorted(device.event_ids),
+            create_time=device.create_time,
+            code_digest=code_digest,
+        )
+    )
+
+
+def hold_by_code(connection: Connection, code_digest: bytes) -> Device | None:
+    """Lock the device of an enrollment code."""
+    query = sa.select(devices).where(devices.c.code_digest == code_digest).with_for_update()
+    return _device(connection.execute(query).one_or_none())
+
+
+def read_by_token(connection: Connection, token_digest: bytes) -> Device | None:
+    """Return the device of an access token, revoked or not."""
+    return _device(connection.execute(sa.select(devices).where(devices.c.token_digest == token_digest)).one_or_none())
+
+
+def enroll(connection: Connection, device: Device, token_digest: bytes, now: datetime) -> None:
+    """Give a device its token."""
+    connection.execute(
+        devices.update()
+        .where(devices.c.device_id == device.device_id)
+        .values(enroll_time=now, last_seen_time=now, token_digest=token_digest)
+    )
+
+
+def revoke(connection: Connection, device_id: UUID, organizer_id: str, now: datetime) -> Device | None:
+    """End a device's access, once; None where it is not that organizer's."""
+    query = (
+        devices.update()
+        .where(devices.c.device_id == device_id, devices.c.organizer_id == organizer_id)
+        .values(revoke_time=sa.func.coalesce(devices.c.revoke_time, now))
+        .returning(devices)
+    )
+    return _device(connection.execute(query).one_or_none())
+
+
+def read_devices(connection: Connection, organizer_id: str, after: UUID | None, size: int) -> Sequence[Device]:
+    """Return up to one more than asked for, by id."""
+    query = sa.select(devices).where(devices.c.organizer_id == organizer_id)
+    if after is not None:
+        query = query.where(devices.c.device_id > after)
+    rows = connection.execute(query.order_by(devices.c.device_id).limit(size + 1))
+    return [device for row in rows if (device := _device(row)) is not None]
+
+
+def revoked_since(connection: Connection, since: datetime) -> frozenset[str]:
+    """Return the ids of devices that were revoked after `since`."""
+    query = sa.select(devices.c.device_id).where(devices.c.revoke_time >= since)
+    return frozenset(str(device_id) for device_id in connection.execute(query).scalars())
+
+
+def note_seen(connection: Connection, device_ids: Collection[str], now: datetime, connected_until: datetime) -> None:
+    """Note that devices have their streams open; in the order of their ids, as everybody locks."""
+    held = (
+        sa.select(devices.c.device_id)
+        .where(devices.c.device_id.in_([UUID(device_id) for device_id in device_ids]))
+        .order_by(devices.c.device_id)
+        .with_for_update()
+        .cte("held")
+    )
+    connection.execute(
+        devices.update()
+        .where(devices.c.device_id == held.c.device_id)
+        .values(last_seen_time=now, connected_until=connected_until)
+    )
+
+
+def note_gate(connection: Connection, device_id: str, gate: Gate, now: datetime, connected_until: datetime) -> None:
+    """Note where a device has opened a gate."""
+    connection.execute(
+        devices.update()
+        .where(devices.c.device_id == UUID(device_id))
+        .values(
+            last_seen_time=now,
+            connected_until=connected_until,
+            gate_event_id=gate.event_id,
+            gate_location=gate.location,
+            gate_types=sorted(gate.allowed_types),
+        )
+    )
+
+
+def _device(row: Any) -> Device | None:
+    if row is None:
+        return None
+    gate = None
+    if row.gate_event_id is not None:
+        gate = Gate(row.gate_event_id, row.gate_location, frozenset(TicketType(kind) for kind in row.gate_types))
+    return Device(
+        device_id=row.device_id,
+        organizer_id=row.organizer_id,
+        name=row.name,
+        event_ids=frozenset(row.event_ids),
+        create_time=row.create_time,
+        enroll_time=row.enroll_time,
+        last_seen_time=row.last_seen_time,
+        revoke_time=row.revoke_time,
+        connected_until=row.connected_until,
+        gate=gate,
+    )
