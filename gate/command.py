@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ TAKE_BACK: Final = "GATE-UNDO"
 FIRST_CONNECTION_SECONDS: Final = 2.0
 # What is not delivered by then stays for the next run.
 DELIVERY_SECONDS: Final = 5.0
+MAX_LOCATION: Final = 100
 ENROLL_SECONDS: Final = 10.0
 
 
@@ -70,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.command == "enroll":
             return enroll(Enrollment(asked.server, asked.data, asked.code))
         return run(_setup(asked))
-    except (CommandError, InputError, StoreError) as error:
+    except (CommandError, InputError, StoreError, sqlite3.Error) as error:
+        # Among them a full disk: what cannot be written down is not shown.
         print(f"gate: {error}", file=sys.stderr)
         return 1
 
@@ -177,6 +180,8 @@ def _setup(asked: argparse.Namespace) -> Setup:
         types = frozenset(TicketType(name.strip().upper()) for name in asked.types.split(",") if name.strip())
     except ValueError as error:
         raise CommandError(f"--types: {error}") from error
+    if not 1 <= len(asked.location) <= MAX_LOCATION:
+        raise CommandError(f"--location: has to be of 1 to {MAX_LOCATION} characters")
     try:
         token = asked.token_file and asked.token_file.read_text().strip()
     except OSError as error:

@@ -183,13 +183,16 @@ class Connection:
             with self._changed:
                 stream.ended = True
             call.cancel()
+        if refused:
+            self._store.keep_setting("refused", problem)
         lasted = stream.opened and monotonic() - stream.begun > 1
         with self._changed:
             state = State.CONNECTING if lasted else State.OFFLINE
-            self.status = replace(self.status, state=State.REFUSED if refused else state, problem=problem)
+            if self._store.setting("refused"):
+                # Also where nobody can be reached: it holds until the service says otherwise.
+                state = State.REFUSED
+            self.status = replace(self.status, state=state, problem=problem)
             self._changed.notify_all()
-        if refused:
-            self._store.keep_setting("refused", problem)
         return lasted
 
     def _requests(self, stream: Stream) -> Iterator[pb.StreamScansRequest]:

@@ -77,7 +77,12 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
+        try:
+            # It holds the device's credential.
+            path.touch(mode=0o600)
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{path}: {error}") from error
         try:
             self._prepare()
         except sqlite3.Error as error:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -75,6 +76,7 @@ def test_what_was_decided_offline_is_delivered_by_the_next_run(run_at, server, s
         (["--types", "GOLD"], "--types: 'GOLD'"),
         (["--token-file", "/nowhere"], "--token-file /nowhere"),
         (["--input", "camera"], "--input camera"),
+        (["--location", "x" * 101], "--location: has to be of 1 to 100 characters"),
         (["--data", "/dev/null/x"], "--data /dev/null/x"),
     ],
 )
@@ -120,6 +122,7 @@ def test_a_device_enrolls_once_and_keeps_its_token_to_itself(devices_address, tm
     assert main(asked) == 0
     assert capsys.readouterr().out == 'enrolled as "Handheld 12"\n'
     assert (tmp_path / "device").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "device" / "gate.sqlite").stat().st_mode & 0o777 == 0o600
     assert main(asked) == 1
     assert capsys.readouterr().err == "gate: not enrolled: the code is not valid\n"
     store = Store(tmp_path / "device" / "gate.sqlite")
@@ -169,3 +172,13 @@ def test_an_unknown_event_is_said_by_the_connection(new_handheld, scan_service, 
     handheld = new_handheld(scan_service, uuid.uuid4()).connect()
     assert handheld.state == "OFFLINE"
     assert handheld.connection.status.problem == "NOT_FOUND: no such event"
+
+
+def test_what_cannot_be_written_down_is_not_shown(run_at, stand_in, capsys, monkeypatch):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Store, "answered", full)
+    assert run_at(codes=stand_in.ticket()) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "gate: database or disk is full\n")

@@ -108,6 +108,11 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path):
         Store(path)
 
 
+def test_a_file_that_cannot_be_made_is_said_plainly(tmp_path):
+    with pytest.raises(StoreError, match="No such file or directory"):
+        Store(tmp_path / "nowhere" / "gate.sqlite")
+
+
 def test_a_file_of_another_version_is_refused(tmp_path, store):
     store._run("PRAGMA user_version = 99")  # noqa: SLF001 - as a later release would
     store.close()

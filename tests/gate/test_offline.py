@@ -193,7 +193,13 @@ def test_a_revoked_device_lets_nobody_in_and_records_nothing(copied, server, sta
     # Nor after it was switched off and on where no network is.
     server.stop()
     again = new_handheld(server.address, stand_in.event_id).connect()
+    assert again.state == "REFUSED"
     assert not again.scan(tokens[0]).green
+    # Until the service takes it again.
+    stand_in.refusal = None
+    server.start()
+    eventually(lambda: again.state == "ONLINE")
+    assert again.scan(tokens[0]).green
 
 
 def test_uploads_are_cut_to_the_credits(copied, server, stand_in):

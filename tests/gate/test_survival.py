@@ -55,7 +55,7 @@ def test_a_device_killed_at_any_moment_lets_everybody_in_once(connected, server,
     (tmp_path / "token").write_text("secret")
     command = [sys.executable, "-m", "gate", "run", "--json", "--data", str(tmp_path), "--location", "North"]
     command += ["--server", server.address, "--event", str(stand_in.event_id), "--token-file", str(tmp_path / "token")]
-    chance = random.Random(7)  # noqa: S311 - the same moments each time
+    chance = random.Random(7)
     waiting, admitted = list(tokens), {}
     for _ in range(ROUNDS):
         for answer in Process(command).kill_while_scanning(waiting, chance.uniform(0, 0.1)):
