@@ -1,0 +1,179 @@
+"""Statements that look for what must never be: each check returns the rows that break it, in words.
+
+They add up from the rows what the service keeps as counters and statuses, each from another side than the code that wrote
+them. What a check constraint or a unique index already forbids is not looked for again.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection
+
+from chassis.database import CONNECT_SECONDS
+
+# Rows of one check that are shown.
+SHOWN: Final = 10
+
+COUNTED: Final = (
+    "events",
+    "purchases",
+    "tickets",
+    "payments",
+    "cancellations",
+    "reissues",
+    "callings_off",
+    "idempotency_keys",
+)
+
+# What several checks look at: the places that are taken, and the cancellations that took their ticket back.
+_VIEWS: Final = """
+    WITH taken AS (
+        SELECT event_id, ticket_type, sum(places) AS places FROM (
+            SELECT event_id, ticket_type, count(*) AS places
+            FROM tickets WHERE status IN ('ACTIVE', 'BLOCKED') GROUP BY event_id, ticket_type
+            UNION ALL
+            SELECT event_id, item ->> 0, sum((item ->> 1)::integer)
+            FROM purchases, jsonb_array_elements(items) AS item WHERE status = 'HELD' GROUP BY event_id, item ->> 0
+        ) AS one GROUP BY event_id, ticket_type
+    ), settled AS (
+        SELECT * FROM cancellations WHERE status IN ('REFUNDING', 'DONE', 'REFUND_FAILED')
+    )
+"""
+
+CHECKS: Final[Mapping[str, str]] = {
+    "an event has reserved what its tickets and holds take": """
+        SELECT format('event %s: %s reserved, %s taken', event_id, reserved, coalesce(places, 0))
+        FROM events LEFT JOIN (SELECT event_id, sum(places) AS places FROM taken GROUP BY event_id) AS summed
+            USING (event_id)
+        WHERE reserved <> coalesce(places, 0)
+    """,
+    "an offer has reserved what its tickets and holds take": """
+        SELECT format('event %s, %s: %s reserved, %s taken', event_id, ticket_type, reserved, coalesce(places, 0))
+        FROM offers LEFT JOIN taken USING (event_id, ticket_type)
+        WHERE reserved <> coalesce(places, 0)
+    """,
+    "a purchase costs what its items cost": """
+        SELECT format('purchase %s: %s', purchase_id, total)
+        FROM purchases CROSS JOIN LATERAL (
+            SELECT sum((item ->> 1)::bigint * (item ->> 2)::bigint) AS cost FROM jsonb_array_elements(items) AS item
+        ) AS summed
+        WHERE total <> cost
+    """,
+    "a completed purchase has the tickets it paid for, and no other has any": """
+        SELECT format('purchase %s: %s', purchase_id, status)
+        FROM purchases
+        LEFT JOIN (
+            SELECT event_id, purchase_id, count(*) AS tickets, sum(price) AS cost FROM tickets
+            GROUP BY event_id, purchase_id
+        ) AS made USING (event_id, purchase_id)
+        CROSS JOIN LATERAL (
+            SELECT sum((item ->> 1)::bigint) AS ordered FROM jsonb_array_elements(items) AS item
+        ) AS summed
+        WHERE CASE WHEN status = 'COMPLETED' THEN tickets IS DISTINCT FROM ordered OR cost <> total
+              ELSE tickets IS NOT NULL END
+    """,
+    "a ticket comes from a purchase": """
+        SELECT format('ticket %s', ticket_id)
+        FROM tickets LEFT JOIN purchases USING (event_id, purchase_id) WHERE purchases.purchase_id IS NULL
+    """,
+    "a completed purchase is paid once, and what else was paid is owed back": """
+        SELECT format('purchase %s: %s, %s paid of %s', purchase_id, status, coalesce(kept, 0), total)
+        FROM purchases
+        LEFT JOIN (
+            SELECT event_id, purchase_id, sum(amount) FILTER (WHERE NOT refund_due) AS kept,
+                   count(*) FILTER (WHERE refund_due) AS owed,
+                   count(*) FILTER (WHERE refund_due AND refund_id IS NULL) AS outstanding
+            FROM payments GROUP BY event_id, purchase_id
+        ) AS paid USING (event_id, purchase_id)
+        WHERE CASE status
+              WHEN 'COMPLETED' THEN coalesce(kept, 0) <> total
+              WHEN 'REFUNDING' THEN kept IS NOT NULL OR coalesce(outstanding, 0) = 0
+              WHEN 'REFUNDED' THEN kept IS NOT NULL OR coalesce(owed, 0) = 0 OR outstanding > 0
+              ELSE kept IS NOT NULL OR owed > 0 END
+    """,
+    "a payment pays a purchase that there is": """
+        SELECT format('payment %s', payments.payment_id)
+        FROM payments LEFT JOIN purchases USING (event_id, purchase_id) WHERE purchases.purchase_id IS NULL
+    """,
+    "a ticket was given back if and only if it has one settled cancellation": """
+        SELECT format('ticket %s: %s, %s cancellations', ticket_id, status, coalesce(times, 0))
+        FROM tickets LEFT JOIN (
+            SELECT event_id, ticket_id, count(*) AS times FROM settled GROUP BY event_id, ticket_id
+        ) AS given_back USING (event_id, ticket_id)
+        WHERE coalesce(times, 0) <> CASE WHEN status IN ('CANCELLED', 'REFUNDED') THEN 1 ELSE 0 END
+    """,
+    "a refund is never more than was paid, and makes the ticket REFUNDED": """
+        SELECT format('ticket %s: %s of %s', ticket_id, refund_amount, price)
+        FROM tickets JOIN settled USING (event_id, ticket_id)
+        WHERE refund_amount > price OR (refund_amount > 0) <> (tickets.status = 'REFUNDED')
+    """,
+    "what an event captured and did not refund is what its tickets say": """
+        SELECT format('event %s: %s kept, %s by its tickets', event_id, coalesce(kept, 0), coalesce(worth, 0))
+        FROM events
+        LEFT JOIN (
+            SELECT event_id, sum(amount) AS kept FROM (
+                SELECT event_id, amount FROM payments WHERE NOT refund_due
+                UNION ALL SELECT event_id, -refund_amount FROM settled
+            ) AS moved GROUP BY event_id
+        ) AS ledger USING (event_id)
+        LEFT JOIN (
+            SELECT event_id, sum(price - coalesce(refund_amount, 0)) AS worth
+            FROM tickets LEFT JOIN settled USING (event_id, ticket_id)
+            GROUP BY event_id
+        ) AS sold USING (event_id)
+        WHERE coalesce(kept, 0) <> coalesce(worth, 0)
+    """,
+    "nobody is both refunded and admitted": """
+        SELECT format('ticket %s: %s, checked in at %s', ticket_id, status, check_in_time)
+        FROM tickets WHERE status IN ('CANCELLED', 'REFUNDED') AND check_in_time IS NOT NULL
+    """,
+    "a ticket's revision is one that its event has reached": """
+        SELECT format('ticket %s: %s after %s', ticket_id, tickets.revision, events.revision)
+        FROM tickets JOIN events USING (event_id) WHERE tickets.revision > events.revision
+    """,
+    "a ticket has had as many issues as it was reissued, and one": """
+        SELECT format('ticket %s: issue %s, %s reissues', ticket_id, issue, coalesce(done, 0))
+        FROM tickets LEFT JOIN (
+            SELECT event_id, ticket_id, count(*) AS done FROM reissues WHERE status = 'DONE' GROUP BY event_id, ticket_id
+        ) AS made USING (event_id, ticket_id)
+        WHERE issue <> 1 + coalesce(done, 0)
+    """,
+    "a request that is remembered led to something": """
+        SELECT format('request %s of %s', request_id, caller)
+        FROM idempotency_keys AS key
+        WHERE NOT EXISTS (SELECT FROM events WHERE event_id = result_id)
+          AND NOT EXISTS (SELECT FROM purchases WHERE event_id = key.event_id AND purchase_id = result_id)
+          AND NOT EXISTS (SELECT FROM reissues WHERE event_id = key.event_id AND reissue_id = result_id)
+    """,
+    "an event is called off if and only if its calling off is recorded": """
+        SELECT format('event %s: %s', event_id, status)
+        FROM events LEFT JOIN callings_off USING (event_id)
+        WHERE (status = 'CANCELLED') <> (callings_off.event_id IS NOT NULL)
+    """,
+}
+
+
+@contextmanager
+def snapshot(url: URL) -> Iterator[Connection]:
+    """Give a transaction that sees one moment, changes nothing, takes its time, and joins whole tables as such."""
+    connect_args = {"connect_timeout": CONNECT_SECONDS}
+    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="REPEATABLE READ", connect_args=connect_args)
+    with engine.begin() as connection:
+        for setting in ("transaction_read_only = on", "statement_timeout = '10min'", "enable_nestloop = off"):
+            connection.execute(sa.text(f"SET LOCAL {setting}"))
+        yield connection
+
+
+def count(connection: Connection, table: str) -> int:
+    """Count the rows of a table."""
+    counted: int = connection.execute(sa.select(sa.func.count()).select_from(sa.table(table))).scalar_one()
+    return counted
+
+
+def breaches(connection: Connection, check: str) -> list[str]:
+    """Return what breaks a check, in words; some of it, where it is much."""
+    # As it is, for format()'s percent signs and the casts' colons are PostgreSQL's and no parameters.
+    statement = f"{_VIEWS} {CHECKS[check]} LIMIT {SHOWN}".replace("%", "%%")
+    return list(connection.exec_driver_sql(statement).scalars())
