@@ -115,6 +115,10 @@ class Connection:
         with self._changed:
             self._changed.wait_for(lambda: self.status.state is not State.CONNECTING, seconds)
 
+    def refused(self) -> bool:
+        """Tell whether the device may let nobody in: its credential is not taken, or not for this event."""
+        return self.status.state is State.REFUSED or bool(self._store.setting("refused"))
+
     def deliver(self, seconds: float) -> None:
         """Wait until everything is delivered that can be."""
         with self._changed:
@@ -170,26 +174,26 @@ class Connection:
             # No deadline: it stays for hours. `overdue` and the keepalive end it where nobody is there.
             call = self._link.stub.StreamScans(self._requests(stream), metadata=self._link.metadata)
             self._call = call
-        refused, problem = False, "the service ended the stream"
+        code, problem = None, "the service ended the stream"
         try:
             for response in call:
                 self._receive(stream, response)
         except grpc.RpcError as error:
-            refused = error.code() in REFUSALS
-            gone = error.code() is grpc.StatusCode.UNAVAILABLE
+            code = error.code()
+            gone = code is grpc.StatusCode.UNAVAILABLE
             # What gRPC says of that names addresses and sockets.
-            problem = "no connection to the service" if gone else f"{error.code().name}: {error.details()}"
+            problem = "no connection to the service" if gone else f"{code.name}: {error.details()}"
         finally:
             with self._changed:
                 stream.ended = True
             call.cancel()
-        if refused:
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            # It holds until the service says otherwise, also where nobody can be reached.
             self._store.keep_setting("refused", problem)
         lasted = stream.opened and monotonic() - stream.begun > 1
         with self._changed:
             state = State.CONNECTING if lasted else State.OFFLINE
-            if self._store.setting("refused"):
-                # Also where nobody can be reached: it holds until the service says otherwise.
+            if code in REFUSALS or self._store.setting("refused"):
                 state = State.REFUSED
             self.status = replace(self.status, state=state, problem=problem)
             self._changed.notify_all()

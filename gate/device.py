@@ -75,7 +75,7 @@ class Device:
 
     def scan(self, text: str, show: Show) -> Answer:
         """Answer what was read, and show it."""
-        if self._store.setting("refused"):
+        if self._connection.refused():
             answer = self._refused(text)
             show(answer)
             return answer
@@ -91,7 +91,7 @@ class Device:
             scan = None if self._knows_better(text) else self._connection.ask(attempt)
             if scan is not None:
                 self._keep(scan, text)
-            elif self._store.setting("refused"):
+            elif self._connection.refused():
                 answer = self._refused(text)
                 show(answer)
                 return answer

@@ -98,7 +98,8 @@ def new_handheld(tmp_path: Path, issuer: Issuer) -> Iterator[NewHandheld]:
 
         def make(address: str, event_id, name: str = "one", **options) -> Handheld:
             path = tmp_path / f"{name}.sqlite"
-            return Handheld(stack, address, issuer.metadata("scanner", name), Gate(event_id, name), path, **options)
+            metadata = options.pop("metadata", None) or issuer.metadata("scanner", name)
+            return Handheld(stack, address, metadata, Gate(event_id, name), path, **options)
 
         yield make
 
