@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import secrets
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 CALL_SECONDS = 10.0
 STREAM_SECONDS = 120.0
+LISTENING_PORTS = range(15_000, 32_000)
 
 
 class NotStartedError(Exception):
@@ -117,7 +119,17 @@ def running_services() -> Iterator[Services]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]
+    """Find ports that nobody listens on, below those that the system gives to outgoing connections.
+
+    A client that tries again and again to reach one of those while nobody listens can end up connected to itself.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = secrets.choice(LISTENING_PORTS)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        if port not in found:
+            found.append(port)
+    return found

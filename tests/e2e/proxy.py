@@ -12,7 +12,7 @@ class Proxy:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", port))
         self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     @property
@@ -52,7 +52,7 @@ class Proxy:
                 continue
             self._open += [near, far]
             for source, sink in ((near, far), (far, near)):
-                thread = threading.Thread(target=self._pass_on, args=(source, sink))
+                thread = threading.Thread(target=self._pass_on, args=(source, sink), daemon=True)
                 self._threads.append(thread)
                 thread.start()
 

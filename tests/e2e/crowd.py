@@ -1,0 +1,99 @@
+"""A crowd before the gates: devices that hold streams open over a bad network, and tickets for everybody."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import grpc
+import grpc.aio
+from e2e.pair import Pair, buy, on_sale
+
+from ticketing.scans.v1 import scan_pb2, scan_service_pb2, scan_service_pb2_grpc
+from ticketing.tickets.v1 import event_pb2, ticket_pb2
+
+ANSWER_SECONDS = 5
+TRIES = 200
+TICKETS_IN_A_PURCHASE = 20
+
+# A lost connection is found out at once, and tried again at once: these networks are cut on purpose.
+CHANNEL_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with a ticket, at one gate; the scan has one id, however often it must be sent."""
+
+    ticket: ticket_pb2.Ticket
+    scan_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+def sell(pair: Pair, count: int, **fields: object) -> tuple[event_pb2.Event, list[ticket_pb2.Ticket]]:
+    """Sell `count` tickets for an event whose doors are open."""
+    event, shop = on_sale(pair.caller("organizer", "alice"), **fields), pair.caller("service", "shop")
+    tickets: list[ticket_pb2.Ticket] = []
+    while len(tickets) < count:
+        tickets += buy(shop, event, min(TICKETS_IN_A_PURCHASE, count - len(tickets))).tickets
+    return event, tickets
+
+
+@dataclass
+class Device:
+    """One gate device: shows ticket after ticket, and repeats under the same scan_id what it has no answer for."""
+
+    name: str
+    addresses: Sequence[str]
+    metadata: tuple[tuple[str, str], ...]
+    event_id: str
+    random: random.Random
+    answers: dict[str, scan_pb2.Scan] = field(default_factory=dict)
+    # How often a connection was lost with an answer outstanding.
+    lost: int = 0
+
+    async def admit(self, people: Sequence[Person]) -> AsyncIterator[scan_pb2.Scan]:
+        """Scan everybody's ticket; yield each final answer."""
+        waiting = list(people)
+        for _ in range(TRIES):
+            try:
+                async for scan in self._connected(waiting):
+                    waiting.pop(0)
+                    self.answers[scan.scan_id] = scan
+                    yield scan
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
+                self.lost += 1
+            if not waiting:
+                return
+        raise AssertionError(f"{self.name} has no answer after {TRIES} tries")
+
+    async def _connected(self, waiting: Sequence[Person]) -> AsyncIterator[scan_pb2.Scan]:
+        """Scan over one connection, for as long as it holds."""
+        async with grpc.aio.insecure_channel(self.random.choice(self.addresses), options=CHANNEL_OPTIONS) as channel:
+            stream = scan_service_pb2_grpc.ScanServiceStub(channel).StreamScans(metadata=self.metadata)
+            gate = scan_pb2.Gate(event_id=self.event_id, location=self.name)
+            await self._ask(stream, scan_service_pb2.StreamScansRequest(open=gate))
+            for person in list(waiting):
+                attempt = scan_service_pb2.ScanAttempt(scan_id=person.scan_id, code=person.ticket.token)
+                answer = await self._ask(stream, scan_service_pb2.StreamScansRequest(scan=attempt))
+                if answer.WhichOneof("message") != "result":
+                    # Told to go elsewhere, or the database was away: the same again over another connection.
+                    return
+                assert answer.result.scan_id == person.scan_id
+                yield answer.result
+
+    @staticmethod
+    async def _ask(
+        stream: "grpc.aio.StreamStreamCall[scan_service_pb2.StreamScansRequest, scan_service_pb2.StreamScansResponse]",
+        request: scan_service_pb2.StreamScansRequest,
+    ) -> scan_service_pb2.StreamScansResponse:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await stream.write(request)
+            answer = await stream.read()
+        if answer is grpc.aio.EOF:
+            raise TimeoutError("the stream has ended")
+        return answer
