@@ -6,7 +6,8 @@ revocation comes wholly before a batch or wholly after it.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from chassis.clock import Clock
 from chassis.failures import Failure
@@ -22,6 +23,8 @@ from scan_service.keys import Keys
 from scan_service.recognition import Recognition
 from scan_service.store import admission as store
 from scan_service.store import incidents
+
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Admissions:
@@ -75,6 +78,7 @@ class Batch:
     def __init__(self, held: store.Held, keys: Keys, codes: Codes, now: datetime) -> None:
         self._held = held
         self.recognition = Recognition(held, keys, codes, now)
+        self._times = dict[store.TicketKey, datetime]()
         self.now = now
         self.recorded = list[Scan]()
         self.forgeries = list[Link]()
@@ -101,8 +105,10 @@ class Batch:
     def _decided(self, attempt: Attempt, event: Event, fingerprint: bytes) -> Scan:
         """Decide, and keep what changes."""
         shown = self.recognition.presented(attempt)
+        time = self.now
         if isinstance(shown, Presented):
-            entry = Entry(attempt.scan_id, self.now, attempt.gate.location)
+            time = self._next_time((shown.ticket.event_id, shown.ticket.ticket_id))
+            entry = Entry(attempt.scan_id, time, attempt.gate.location)
             decision = decide(event, attempt.gate, shown, attempt.scan_type, entry)
             if decision.admission is not None:
                 self._keep(shown.ticket, decision.admission)
@@ -123,7 +129,7 @@ class Batch:
             ticket_id=None if ticket is None else ticket.ticket_id,
             event_id=None if ticket is None else ticket.event_id,
             ticket_type=ticket_type,
-            scan_time=self.now,
+            scan_time=time,
             record_time=self.now,
             location=attempt.gate.location,
             device_id=attempt.device_id,
@@ -131,6 +137,12 @@ class Batch:
             metadata=attempt.metadata,
             previous=decision.previous,
         )
+
+    def _next_time(self, key: store.TicketKey) -> datetime:
+        """Give each scan of one ticket in a batch a later time: made anew from them, its state is to be the same."""
+        last = self._times.get(key)
+        time = self._times[key] = self.now if last is None else last + MICROSECOND
+        return time
 
     def _keep(self, ticket: Ticket, admission: Admission) -> None:
         key = (ticket.event_id, ticket.ticket_id)

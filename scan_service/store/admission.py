@@ -52,7 +52,7 @@ STATEMENTS: Final[Mapping[str, str]] = {
     "write": """(timestamptz,
                  uuid[], uuid[], text[], text[], text[], text[], text[], uuid[], uuid[], text[],
                  text[], text[], text[], uuid[], timestamptz[], text[], jsonb[],
-                 uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[]) AS
+                 uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[], timestamptz[]) AS
         WITH changed AS (
             UPDATE tickets t
             SET check_in_time = new.check_in_time, entry_scan_id = new.entry_scan_id, entry_time = new.entry_time,
@@ -67,18 +67,18 @@ STATEMENTS: Final[Mapping[str, str]] = {
                            previous_time, previous_location, metadata, scan_time, record_time, offline)
         SELECT event_id, scan_id, decode(fingerprint, 'hex'), code, scan_type, verdict, denial_reason, ticket_id,
                ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
-               previous_location, metadata, $1, $1, false
-        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+               previous_location, metadata, scan_time, $1, false
+        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $27)
             AS new(event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id, ticket_event_id,
                    ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
-                   previous_location, metadata)
+                   previous_location, metadata, scan_time)
         ORDER BY scan_id""",
 }
 
 _HOLD: Final = "BEGIN; EXECUTE lock_events(%s); EXECUTE lock_tickets(%s, %s, %s); EXECUTE read(%s, %s, %s, %s, %s)"
 # Created in a transaction of its own: inserted among rows already locked, they would break the order of locks.
 _CREATE: Final = "ROLLBACK; BEGIN; EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
-_WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 26)}); COMMIT"
+_WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 27)}); COMMIT"
 
 TicketKey = tuple[UUID, UUID]
 
@@ -166,6 +166,7 @@ def write(now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admi
         *_entries([admission.entry for admission in changed.values()]),
         array(admission.inside for admission in changed.values()),
         array(admission.sequence for admission in changed.values()),
+        array(scan.scan_time for scan in scans),
     )
 
 

@@ -185,7 +185,7 @@ async def test_a_change_that_commits_after_a_later_one_is_not_skipped(copy, serv
 
 async def test_among_writers_of_all_kinds_nothing_is_skipped(copy, service, event_id):
     """Readers that go on by the cursor alone, also over long transactions and rollbacks, end with what is there."""
-    chance = random.Random(20260704)  # noqa: S311 - seeded so that a failure can be repeated
+    chance = random.Random(20260704)
     shown = [copy.ticket(event_id) for _ in range(30)]
     seen: dict[uuid.UUID, object] = {}
     cursor = None

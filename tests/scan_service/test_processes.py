@@ -139,7 +139,7 @@ async def test_one_scan_id_at_two_processes_at_once_is_one_scan(copy, processes)
 
 @pytest.mark.timeout(180)
 async def test_a_revocation_at_another_process_and_a_scan_never_both_win(copy, processes):
-    chance = random.Random(42)  # noqa: S311 - seeded so that a failure can be repeated
+    chance = random.Random(42)
     event_id = copy.event()
     services = [await processes.start(), await processes.start()]
 

@@ -142,7 +142,7 @@ async def test_an_event_is_closed_known_or_not_and_counts_who_came(copy, service
 
 
 async def test_of_a_scan_and_a_revocation_at_once_exactly_one_wins(copy, service):
-    chance = random.Random(20260701)  # noqa: S311 - seeded so that a failure can be repeated
+    chance = random.Random(20260701)
     event_id = copy.event()
 
     async def race() -> bool:

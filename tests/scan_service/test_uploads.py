@@ -377,7 +377,7 @@ def state(copy) -> tuple[object, ...]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("policy", ["SINGLE_ENTRY", "RE_ENTRY", "UNLIMITED"])
 async def test_the_end_state_is_the_same_whatever_the_order_repetition_and_splitting(copy, service, policy):
-    chance = random.Random(f"uploads {policy}")  # noqa: S311 - seeded so that a failure can be repeated
+    chance = random.Random(f"uploads {policy}")
     event_id = copy.event(admission_policy=policy)
     for _ in range(ROUNDS):
         scans = night(copy, chance, event_id)

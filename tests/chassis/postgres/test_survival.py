@@ -24,7 +24,7 @@ def place(request):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_acknowledged_rows_survive_kills_in_random_order(place, seed):
-    rng = random.Random(seed)  # noqa: S311  has to repeat
+    rng = random.Random(seed)
     holders = [place.hold(), place.hold()]
     url = {holder.url() for holder in holders}.pop()
     place.query(url, "CREATE TABLE acknowledged (round int PRIMARY KEY)")
