@@ -14,7 +14,8 @@ from ticketing.scans.v1 import scan_pb2, scan_service_pb2, scan_service_pb2_grpc
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 
 ANSWER_SECONDS = 5
-TRIES = 200
+TRIES = 500
+RETRY_SECONDS = 0.3
 TICKETS_IN_A_PURCHASE = 20
 
 # A lost connection is found out at once, and tried again at once: these networks are cut on purpose.
@@ -69,6 +70,7 @@ class Device:
                 self.lost += 1
             if not waiting:
                 return
+            await asyncio.sleep(self.random.uniform(0, RETRY_SECONDS))
         raise AssertionError(f"{self.name} has no answer after {TRIES} tries")
 
     async def _connected(self, waiting: Sequence[Person]) -> AsyncIterator[scan_pb2.Scan]:
