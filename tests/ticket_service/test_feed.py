@@ -257,7 +257,7 @@ async def test_the_poller_outlives_an_outage_of_the_database(database, clock, mo
 
 def write(database: Database, made: list[Event], seed: int) -> None:
     """Sell and cancel, in transactions that stay open for a while after they have written."""
-    chance = random.Random(seed)  # noqa: S311 - a seeded test
+    chance = random.Random(seed)
 
     def work(connection: Connection) -> None:
         event = chance.choice(made)
@@ -289,7 +289,7 @@ async def test_nothing_committed_is_skipped_from_any_cursor_under_concurrent_lon
     the_feed, database, clock, epoch, seed
 ):
     made = [await new_event(database, clock) for _ in range(3)]
-    chance = random.Random(seed)  # noqa: S311 - a seeded test
+    chance = random.Random(seed)
     cursors: dict[UUID, int] = {}
     seen: dict[UUID, int] = {}
 
