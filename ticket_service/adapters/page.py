@@ -1,10 +1,12 @@
 """A ticket as a page to print: A4, the QR code drawn in lines so that it is sharp at any size.
 
 Names come in any script. Noto Sans has Latin, Greek and Cyrillic; the font with the Chinese, Japanese and Korean signs is
-ten times as dear to load (half a second), so it is only taken where one is needed. What neither has is drawn as a box.
+ten times as dear to load (half a second), so it is only taken where one is needed and where it is installed (the extra
+`cjk`). What neither has is drawn as a box.
 """
 
 import importlib.resources
+import importlib.util
 from datetime import datetime
 from typing import Final
 
@@ -70,7 +72,7 @@ def _when(sold: SoldTicket) -> str:
 def _set_fonts(page: FPDF, text: str) -> None:
     page.add_font("main", fname=_path(*FONT))
     known = page.fonts["main"].cmap  # type: ignore[union-attr]  # a TrueType font, not one of the fourteen built in
-    if any(ord(sign) not in known for sign in text):
+    if any(ord(sign) not in known for sign in text) and importlib.util.find_spec(FALLBACK_FONT[0]) is not None:
         page.add_font("fallback", fname=_path(*FALLBACK_FONT))
         page.set_fallback_fonts(["fallback"])
 

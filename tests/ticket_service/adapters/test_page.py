@@ -7,6 +7,7 @@ from nacl.signing import SigningKey
 from ticket_rows import NOW, make_event, make_sold
 
 from chassis.ids import new_id
+from ticket_service.adapters import page
 from ticket_service.adapters.page import pdf
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.secrets import Secrets
@@ -21,14 +22,14 @@ def read(content: bytes) -> tuple[str, list[str]]:
     """Return the text of the only page, and the codes on its picture."""
     document = pypdfium2.PdfDocument(content)
     assert len(document) == 1
-    page = document[0]
-    assert tuple(map(round, page.get_size())) == (595, 842), "A4"
-    words = page.get_textpage()
+    sheet = document[0]
+    assert tuple(map(round, sheet.get_size())) == (595, 842), "A4"
+    words = sheet.get_textpage()
     text = words.get_text_range()
-    picture = page.render(scale=2).to_pil()
+    picture = sheet.render(scale=2).to_pil()
     codes = [code.text for code in zxingcpp.read_barcodes(picture, formats=zxingcpp.BarcodeFormat.QRCode)]
     words.close()
-    page.close()
+    sheet.close()
     document.close()
     return text, codes
 
@@ -64,4 +65,11 @@ def test_names_in_many_scripts_are_on_the_page(name):
 def test_no_name_breaks_the_page_or_hides_the_code(name):
     event = make_event(name=name, location=name, is_online=True)
     _, codes = read(pdf(make_sold(event, user_id=name), SECRETS, NOW))
+    assert codes == [SECRETS.token]
+
+
+def test_without_the_extra_font_its_signs_are_boxes_and_the_code_is_there(monkeypatch):
+    monkeypatch.setattr(page, "FALLBACK_FONT", ("no_such_package", "font.ttc"))
+    text, codes = read(pdf(make_sold(make_event(name="Zoë 東京")), SECRETS, NOW))
+    assert "Zoë" in text
     assert codes == [SECRETS.token]
