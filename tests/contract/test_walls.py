@@ -93,7 +93,16 @@ def test_sql_stands_in_the_store_alone(service: str) -> None:
 @pytest.mark.parametrize("service", ["ticket_service", "scan_service"])
 def test_messages_and_domain_meet_in_convert_alone(service: str) -> None:
     """Use cases and the store know no messages; servicers hand them to convert."""
-    may_know_messages = {"convert", "convert.py", "servicers", "adapters", "app.py", "domain", "stream.py", "upload_lane.py"}
+    may_know_messages = {
+        "convert",
+        "convert.py",
+        "servicers",
+        "adapters",
+        "app.py",
+        "domain",
+        "stream.py",
+        "upload_lane.py",
+    }
     elsewhere = [
         f"{path.relative_to(ROOT)} imports {module}"
         for path in sources(service)
