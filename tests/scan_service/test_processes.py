@@ -83,12 +83,13 @@ class Processes:
 
 
 async def _port(process: asyncio.subprocess.Process) -> int:
+    said = []
     async with asyncio.timeout(START_SECONDS):
         while line := await process.stderr.readline():
-            said = json.loads(line)
-            if said["message"] == "serving":
-                return said["port"]
-    raise AssertionError("the service ended before it served")
+            said.append(line.decode())
+            if line.startswith(b"{") and (entry := json.loads(line))["message"] == "serving":
+                return entry["port"]
+    pytest.fail("the service ended before it served:\n" + "".join(said))
 
 
 @pytest.fixture
