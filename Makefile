@@ -41,7 +41,8 @@ check: $(VENV)/development ## format, lint, types, and whether the stubs are tho
 
 test: $(VENV)/development ## run all tests and measure their coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 $(TESTS)
+	@# Three on two cores: tests wait for processes and sockets about a third of their time.
+	$(BIN)/coverage run -m pytest -n 3 --dist worksteal $(TESTS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
