@@ -188,22 +188,19 @@ async def test_of_a_cancellation_and_a_scan_at_once_exactly_one_wins(pair: Pair)
 def test_a_device_that_floods_is_stopped_and_the_others_go_on(pair: Pair) -> None:
     event, (ticket, other_ticket) = sell(pair, 2)
     new_gate(pair, event.event_id).close()
-    sent = 0
 
     def flood() -> Iterator[scan_service_pb2.StreamScansRequest]:
-        nonlocal sent
         gate = scan_pb2.Gate(event_id=event.event_id, location="South")
         yield scan_service_pb2.StreamScansRequest(open=gate)
         for _ in range(FLOOD):
-            sent += 1
             attempt = scan_service_pb2.ScanAttempt(scan_id=Person(ticket).scan_id, code=ticket.token)
             yield scan_service_pb2.StreamScansRequest(scan=attempt)
 
-    # Not one answer is read until the stream has been ended for it.
+    # Not one answer is read until the stream has been ended for it. How many scans left the device by then says nothing:
+    # its transport takes all of them where the network is quick.
     stream = pair.caller("scanner", "flood").stream(flood())
     with closing(new_gate(pair, event.event_id)) as other:
         assert other.scan(other_ticket.token).verdict == scan_pb2.VERDICT_ADMITTED
     with pytest.raises(grpc.RpcError) as caught:
         list(stream)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert sent < FLOOD
