@@ -5,6 +5,8 @@ every writer locks first, already orders them. What must never be wrong is said 
 Every table that grows leads its primary key with event_id, so that it can be distributed by it.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB, TIMESTAMP, UUID
 
@@ -286,6 +288,50 @@ idempotency_keys = sa.Table(
     # The purchase or event that the request made.
     sa.Column("result_id", UUID, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
+)
+
+
+def _notification(*position: sa.Identity) -> list[sa.Column[Any]]:
+    """Make the columns that tell what happened; ids alone, nothing that opens a gate and no address."""
+    return [
+        sa.Column("event_id", UUID, nullable=False),
+        # Taken while the ticket, or the event, is locked: of one ticket a later change has a higher one.
+        sa.Column("position", sa.BigInteger, *position, nullable=False),
+        # By which receivers know it again.
+        sa.Column("notification_id", UUID, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        # NULL: it is about the whole event, or about a ticket that nobody sold.
+        sa.Column("purchase_id", UUID),
+        sa.Column("ticket_id", UUID),
+        # Whom it concerns.
+        sa.Column("user_id", sa.Text),
+        sa.Column("data", JSONB, nullable=False),
+        sa.Column("create_time", TIME, nullable=False),
+    ]
+
+
+# Written with what it tells of, in one transaction; the relay soon makes deliveries of it.
+outbox = sa.Table("outbox", metadata, *_notification(sa.Identity()), sa.PrimaryKeyConstraint("event_id", "position"))
+
+# What is still to be told to one receiver; the row goes when it was told.
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    *_notification(),
+    sa.Column("receiver", sa.Text, nullable=False),
+    # What is told in order: of one stream only the first is under way.
+    sa.Column("stream", UUID, nullable=False),
+    # When it is to be tried next; NULL: it is given up.
+    sa.Column("due_time", TIME),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    # When it was given up: a dead letter, until somebody replays it.
+    sa.Column("dead_time", TIME),
+    # What the receiver said last.
+    sa.Column("failure", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("event_id", "receiver", "stream", "notification_id"),
+    sa.CheckConstraint("(due_time IS NULL) = (dead_time IS NOT NULL)", "dead_time"),
+    sa.Index("deliveries_due_ix", "receiver", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
+    sa.Index("deliveries_dead_ix", "receiver", "dead_time", postgresql_where=sa.text("dead_time IS NOT NULL")),
 )
 
 # Public keys alone; in the database, so that two hosts cannot give out the same key_id.
