@@ -27,6 +27,7 @@ class Provider(StrEnum):
     FREE = "free"
     # The caller's own payment system, which had taken it before we were asked.
     EXTERNAL = "external"
+    STRIPE = "stripe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +60,9 @@ class Purchase:
     hold_expire_time: datetime | None = None
     # When the sweeper is to look at it, while HELD.
     due_time: datetime | None = None
+    # What a provider of ours is to charge, while HELD; None: somebody else takes the money.
+    payment_method: str | None = None
+    # What the buyer's front end finishes the payment with, while HELD.
+    client_secret: str | None = None
+    # Why the provider declined.
+    decline_code: str | None = None

@@ -110,6 +110,12 @@ purchases = sa.Table(
     sa.Column("hold_expire_time", TIME),
     # When the sweeper is to look at it next, while HELD.
     sa.Column("due_time", TIME),
+    # What a provider of ours is to charge, such as Stripe's "pm_..."; NULL once it left HELD.
+    sa.Column("payment_method", sa.Text),
+    # What the buyer's front end finishes the payment with; NULL once it left HELD.
+    sa.Column("client_secret", sa.Text),
+    # Why the provider declined.
+    sa.Column("decline_code", sa.Text),
     sa.CheckConstraint(
         "status IN ('HELD', 'COMPLETED', 'EXPIRED', 'RELEASED', 'DECLINED', 'REFUNDING', 'REFUNDED')", "status"
     ),
@@ -118,6 +124,7 @@ purchases = sa.Table(
     sa.CheckConstraint(
         "(status = 'HELD') = (due_time IS NOT NULL) AND (status <> 'HELD' OR hold_expire_time IS NOT NULL)", "hold"
     ),
+    sa.CheckConstraint("status = 'HELD' OR client_secret IS NULL", "client_secret"),
     sa.Index("purchases_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
     sa.Index(None, "purchase_id"),
     sa.Index(None, "user_id", "purchase_id"),
@@ -274,6 +281,65 @@ payments = sa.Table(
     sa.Column("refund_id", sa.Text),
     sa.CheckConstraint("amount >= 0", "amount"),
     sa.CheckConstraint("refund_due OR refund_id IS NULL", "refund"),
+    sa.Index(None, "event_id", "purchase_id"),
+)
+
+# What is to be given back by a provider of ours, and how far that is.
+refund_orders = sa.Table(
+    "refund_orders",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    # By which the provider knows it too; a cancellation's is the cancellation's.
+    sa.Column("order_id", UUID, primary_key=True),
+    sa.Column("purchase_id", UUID, nullable=False),
+    # NULL: the payment came too late, or twice.
+    sa.Column("cancellation_id", UUID),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("payment_id", sa.Text, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    # Counts from 1 with every time that it was asked for anew after the provider had refused.
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("refund_id", sa.Text),
+    # What the provider said when it refused.
+    sa.Column("failure", sa.Text),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.Column("complete_time", TIME),
+    # When the sweeper is to look at it next.
+    sa.Column("due_time", TIME),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.CheckConstraint("status IN ('PENDING', 'DONE', 'FAILED')", "status"),
+    sa.CheckConstraint("(status = 'PENDING') = (due_time IS NOT NULL)", "due_time"),
+    sa.CheckConstraint("(status = 'DONE') = (refund_id IS NOT NULL AND complete_time IS NOT NULL)", "done"),
+    sa.CheckConstraint("amount > 0", "amount"),
+    sa.Index("refund_orders_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
+)
+
+# Every charge, refund and attempt. Rows are only ever added: a trigger refuses all else.
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("entry_id", UUID, primary_key=True, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("purchase_id", UUID, nullable=False),
+    # The refund order or, where the caller's own system refunds, the cancellation.
+    sa.Column("order_id", UUID),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("payment_id", sa.Text),
+    sa.Column("refund_id", sa.Text),
+    sa.Column("currency", sa.Text, nullable=False),
+    # Which way it went says the kind.
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    # What the provider said.
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.CheckConstraint(
+        "kind IN ('CHARGE_TRIED', 'CHARGED', 'DECLINED', 'WITHDRAWN', 'REFUND_TRIED', 'REFUNDED', 'REFUND_REFUSED')",
+        "kind",
+    ),
+    sa.CheckConstraint("amount >= 0", "amount"),
     sa.Index(None, "event_id", "purchase_id"),
 )
 
