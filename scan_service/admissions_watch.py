@@ -13,6 +13,7 @@ from chassis.failures import Failure
 from scan_service.domain.changes import Changes, Cursor, Rules
 from scan_service.domain.reasons import Reason
 from scan_service.store.changes import read_changes
+from scan_service.store.records import may_read
 from scan_service.watching import Watching
 
 INTERVAL_SECONDS: Final = 0.5
@@ -40,13 +41,14 @@ class AdmissionsWatch:
             Failure: EVENT_NOT_FOUND for an event that is not here, or not of that organizer unless that is None;
                 OVERLOADED or DEPENDENCY_UNAVAILABLE where the database does not answer.
         """
+        # First, and by itself: what is somebody else's takes no longer than what is not there.
+        if not await self._database.run(lambda connection: may_read(connection, event_id, organizer_id)):
+            raise _not_found(event_id)
         rules: Rules | None = None
         # What lies at the edge is found again at the next look, and needs no telling then.
         told = dict[UUID, int]()
         while True:
             changes = await self._look(event_id, after)
-            if organizer_id not in {None, changes.rules.event.organizer_id}:
-                raise _not_found(event_id)
             if changes.restart:
                 told.clear()
             edge = changes.cursor.horizon

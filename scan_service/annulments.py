@@ -37,8 +37,9 @@ class Annulments:
         return await self._database.run(lambda connection: self._annul(connection, annulment))
 
     def _annul(self, connection: Connection, annulment: Annulment) -> Scan:
-        held = store.hold(connection, annulment.scan_id)
-        if held is None or not annulment.may_see(held.event):
+        visible = store.visible_to(annulment.organizer_id, annulment.bound_to)
+        held = store.hold(connection, annulment.scan_id, visible)
+        if held is None:
             raise Failure(Reason.SCAN_NOT_FOUND, "no such scan", scan_id=annulment.scan_id)
         scan, now = held.scan, self._clock()
         if scan.annul_time is not None:

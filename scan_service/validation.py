@@ -58,8 +58,11 @@ class Validation:
         elif anywhere and isinstance(attempt.credential, Token):
             attempt = _moved(attempt, attempt.credential.event_id)
         event = read_event(connection, attempt.gate.event_id)
-        if event is None and anywhere:
+        if anywhere and (event is None or attempt.organizer_id not in {None, event.organizer_id}):
             event = _nowhere(attempt)
+            if attempt.organizer_id is not None:
+                # Somebody else's ticket is answered as one that is not there.
+                held = Held()
         if event is not None:
             held.events[event.event_id] = event
         answer = Batch(held, self._keys, self._codes, self._clock()).answer(attempt)

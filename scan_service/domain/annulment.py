@@ -8,7 +8,6 @@ from uuid import UUID
 
 from scan_service.domain.scans import Scan, Verdict
 from scan_service.domain.standing import passed
-from scan_service.domain.tickets import Event
 
 WINDOW: Final = timedelta(minutes=15)
 
@@ -28,11 +27,6 @@ class Annulment:
     looks_after: str | None
     # Acts for whoever looks after the event.
     looks_after_all: bool
-
-    def may_see(self, event: Event) -> bool:
-        """Tell whether scans of that event are there for whoever asks."""
-        within = not self.bound_to or event.event_id in self.bound_to
-        return within and self.organizer_id in {None, event.organizer_id}
 
     def is_limited(self, organizer_id: str) -> bool:
         """Tell whether the limits of a gate hold at an event of that organizer."""

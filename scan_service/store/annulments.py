@@ -1,6 +1,6 @@
 """The statements that look at all of a ticket's scans: to take one back, or to doubt them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -25,10 +25,19 @@ class Held:
     scans: Sequence[Scan]
 
 
-def hold(connection: Connection, scan_id: UUID) -> Held | None:
-    """Lock a scan, its event and its ticket, in the order of every batch; None where there is no such scan."""
+def visible_to(organizer_id: str | None, bound_to: Collection[UUID]) -> Sequence[sa.ColumnElement[bool]]:
+    """Say whose scans are there: those at an organizer's events, and of these at `bound_to` alone where it names any."""
+    conditions = [] if organizer_id is None else [events.c.organizer_id == organizer_id]
+    return [*conditions, events.c.event_id.in_(bound_to)] if bound_to else conditions
+
+
+def hold(connection: Connection, scan_id: UUID, visible: Sequence[sa.ColumnElement[bool]] = ()) -> Held | None:
+    """Lock a scan, its event and its ticket, in the order of every batch; None where no such scan is visible."""
     found = connection.execute(
-        sa.select(scans.c.event_id, scans.c.ticket_id).where(scans.c.scan_id == scan_id).order_by(scans.c.record_time)
+        sa.select(scans.c.event_id, scans.c.ticket_id)
+        .join(events, events.c.event_id == scans.c.event_id)
+        .where(scans.c.scan_id == scan_id, *visible)
+        .order_by(scans.c.record_time)
     ).first()
     if found is None:
         return None

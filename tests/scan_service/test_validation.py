@@ -71,3 +71,14 @@ async def test_every_fault_is_named(service):
         "code",
         "scan_type",
     }
+
+
+async def test_somebody_elses_ticket_is_answered_as_one_that_is_not_there(copy, service, issuer):
+    """Without an event to ask about, the ticket's own would be told."""
+    theirs, ours = copy.ticket(copy.event(organizer_id="other")), issuer.metadata("organizer", "orga")
+    foreign, missing = [await validate(service, code, None, ours) for code in (theirs.code, "TKT-0123456789ABCDEF")]
+    assert foreign.denial_reason == missing.denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
+    assert (foreign.ticket_id, foreign.event_id) == ("", "")
+    elsewhere = copy.unknown(uuid.uuid4())
+    for token in (theirs.token, elsewhere.token):
+        assert (await validate(service, token, None, ours)).denial_reason == scan_pb2.DENIAL_REASON_EVENT_NOT_OPEN

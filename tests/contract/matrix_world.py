@@ -1,0 +1,228 @@
+"""What the matrix asks about: two organizers who share one installation, with everything that calls can name.
+
+`own` is Olga's event with what Alice bought and Olga's device; `foreign` is Oskar's, with Bob; `missing` is nobody's.
+"""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+import sqlalchemy as sa
+from conftest import Issuer
+from gates import Copy, Shown, reason_of
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+from google.protobuf.message import Message
+from shop import Shop, items, money, new_id
+
+from chassis.logs import REQUEST_ID
+from ticketing.scans.v1 import device_service_pb2, device_service_pb2_grpc, scan_pb2, scan_service_pb2
+from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
+from ticketing.tickets.v1 import event_pb2, purchase_service_pb2, ticket_service_pb2, ticket_service_pb2_grpc
+
+OWN, FOREIGN, MISSING = "own", "foreign", "missing"
+ORGANIZERS = {OWN: "olga", FOREIGN: "oskar"}
+BUYERS = {OWN: "alice", FOREIGN: "bob"}
+SHOP = ("service", "shop")
+NOBODY = "nobody"
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one call ended."""
+
+    # "ok", "some" and "none" for lists, or the reason.
+    word: str
+    message: str = ""
+    # The SQL that was run for it in threads, without its parameters.
+    statements: tuple[str, ...] = ()
+
+
+@dataclass
+class World:
+    """Both services with what they know."""
+
+    tickets: grpc.aio.Channel
+    scans: grpc.aio.Channel
+    issuer: Issuer
+    copy: Copy
+    shop: Shop
+    # By name and side; forgotten once a call has changed something.
+    made: dict[tuple[str, str], Any] = field(default_factory=dict)
+    statements: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    device_token: str = ""
+
+    def __post_init__(self) -> None:
+        self.devices = device_service_pb2_grpc.DeviceServiceStub(self.scans)
+        sa.event.listen(sa.Engine, "before_cursor_execute", self._note)
+
+    def close(self) -> None:
+        sa.event.remove(sa.Engine, "before_cursor_execute", self._note)
+
+    def _note(self, _connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        self.statements[REQUEST_ID.get()].append(statement)
+
+    async def _once(self, name: str, side: str, make: Callable[[str], Awaitable[Any]]) -> Any:
+        if (name, side) not in self.made:
+            self.made[name, side] = await make(side)
+        return self.made[name, side]
+
+    async def draft(self, side: str) -> str:
+        if side == MISSING:
+            return new_id()
+
+        async def make(side: str) -> str:
+            return (await self.shop.create(("organizer", ORGANIZERS[side]))).event_id
+
+        return await self._once("draft", side, make)
+
+    async def event(self, side: str) -> str:
+        """A published event at which a ticket costs 25 EUR and can be given back."""
+        if side == MISSING:
+            return new_id()
+
+        async def make(side: str) -> str:
+            policy = event_pb2.RefundPolicy(tiers=[event_pb2.RefundPolicy.Tier(days_before=0, percent=100)])
+            by = ("organizer", ORGANIZERS[side])
+            return (await self.shop.on_sale(by, ticket_price=money(2_500), refund_policy=policy)).event_id
+
+        return await self._once("event", side, make)
+
+    async def hold(self, side: str) -> str:
+        if side == MISSING:
+            return new_id()
+
+        async def make(side: str) -> str:
+            purchase = await self.shop.buy(await self.event(side), ("user", BUYERS[side]))
+            return purchase.purchase_id
+
+        return await self._once("hold", side, make)
+
+    async def purchase(self, side: str) -> Any:
+        async def make(side: str) -> Any:
+            return await self.shop.buy(
+                await self.event(side),
+                SHOP,
+                external_payment_id=new_id(),
+                expected_total=money(2_500),
+                user_id=BUYERS[side],
+            )
+
+        return await self._once("purchase", side, make)
+
+    async def purchase_id(self, side: str) -> str:
+        return new_id() if side == MISSING else (await self.purchase(side)).purchase_id
+
+    async def ticket(self, side: str) -> str:
+        return new_id() if side == MISSING else (await self.purchase(side)).tickets[0].ticket_id
+
+    async def code(self, side: str) -> str:
+        return "TKT-0123456789ABCDEF" if side == MISSING else (await self.purchase(side)).tickets[0].code
+
+    async def cancellation(self, side: str) -> str:
+        if side == MISSING:
+            return new_id()
+
+        async def make(side: str) -> str:
+            request = ticket_service_pb2.CancelTicketRequest(ticket_id=await self.ticket(side))
+            stub = ticket_service_pb2_grpc.TicketServiceStub(self.tickets)
+            answer = await stub.CancelTicket(request, metadata=self.shop.metadata(SHOP))
+            # Its ticket is given back now.
+            del self.made["purchase", side]
+            return answer.cancellation.cancellation_id
+
+        return await self._once("cancellation", side, make)
+
+    async def shown(self, side: str) -> Shown:
+        """A ticket as the scan service knows it."""
+
+        async def make(side: str) -> Shown:
+            return self.copy.ticket(self.copy.event(organizer_id=ORGANIZERS[side]))
+
+        return await self._once("shown", side, make)
+
+    async def gate(self, side: str) -> scan_pb2.Gate:
+        event_id = new_id() if side == MISSING else str((await self.shown(side)).event_id)
+        return scan_pb2.Gate(event_id=event_id, location="North")
+
+    async def shown_code(self, side: str) -> str:
+        return "TKT-0123456789ABCDEF" if side == MISSING else (await self.shown(side)).code
+
+    async def scan(self, side: str) -> str:
+        """A scan that Sam has made; a denied one, so that it can be made again and again."""
+        if side == MISSING:
+            return new_id()
+
+        async def make(side: str) -> str:
+            scan_id = new_id()
+            attempt = scan_service_pb2.ScanAttempt(scan_id=scan_id, code=await self.shown_code(side))
+            request = scan_service_pb2.ScanTicketRequest(gate=await self.gate(side), attempt=attempt)
+            await ScanServiceStub(self.scans).ScanTicket(request, metadata=self.issuer.metadata("scanner", "sam"))
+            return scan_id
+
+        return await self._once("scan", side, make)
+
+    async def device(self, side: str) -> str:
+        if side == MISSING:
+            return new_id()
+        return (await self._once("device", side, self._new_device)).device.device_id
+
+    async def enrollment_code(self, side: str) -> str:
+        if side == MISSING:
+            return "AAAA-BBBB-CCCC-DDDD"
+        return (await self._once("enrollment", side, self._new_device)).enrollment_code
+
+    async def _new_device(self, side: str) -> device_service_pb2.CreateDeviceResponse:
+        by = self.issuer.metadata("organizer", ORGANIZERS[side])
+        return await self.devices.CreateDevice(device_service_pb2.CreateDeviceRequest(name="Door"), metadata=by)
+
+    async def enrolled(self, side: str) -> tuple[str, str]:
+        """Enroll a device; return its id and its token."""
+        created = await self._new_device(side)
+        request = device_service_pb2.EnrollDeviceRequest(enrollment_code=created.enrollment_code)
+        return created.device.device_id, (await self.devices.EnrollDevice(request)).access_token
+
+    async def order(self, side: str) -> purchase_service_pb2.PurchaseTicketsRequest:
+        """Ask for a ticket that somebody else has paid for, as organizers and backends do."""
+        return purchase_service_pb2.PurchaseTicketsRequest(
+            request_id=new_id(),
+            event_id=await self.event(side),
+            items=items((event_pb2.TICKET_TYPE_STANDARD, 1)),
+            external_payment_id=new_id(),
+            expected_total=money(2_500),
+        )
+
+    async def ask(self, rpc: MethodDescriptor, request: Message, metadata: Metadata) -> Answer:
+        """Make one call of whatever kind."""
+        request_id = uuid.uuid4().hex
+        channel = self.scans if ".scans." in rpc.full_name else self.tickets
+        try:
+            response = await _call(channel, rpc, request, (*metadata, ("x-request-id", request_id)))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return Answer("UNIMPLEMENTED")
+            return Answer(reason_of(error), error.details() or "", tuple(self.statements[request_id]))
+        if rpc.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS:
+            self.made.clear()
+        if not rpc.name.startswith("List"):
+            return Answer("ok")
+        return Answer("some" if response else "none")
+
+
+async def _call(channel: grpc.aio.Channel, rpc: MethodDescriptor, request: Message, metadata: Metadata) -> bytes:
+    """Call by path, as bytes: one RPC is much like the next, and no stub has to be found for it."""
+    path, sent = f"/{rpc.containing_service.full_name}/{rpc.name}", request.SerializeToString()
+    if rpc.server_streaming:
+        if rpc.client_streaming:
+            call: Any = channel.stream_stream(path)(iter([sent]), metadata=metadata, timeout=20)
+        else:
+            call = channel.unary_stream(path)(sent, metadata=metadata, timeout=20)
+        first = await call.read()
+        call.cancel()
+        return bytes(first)
+    answer: bytes = await channel.unary_unary(path)(sent, metadata=metadata, timeout=20)
+    return answer

@@ -1,0 +1,261 @@
+"""Who is answered what: every RPC, asked by every role about its own, somebody else's and nobody's things, and with
+every credential that is none. The answers are written down here by hand, not read from the policy tables.
+"""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import jwt
+import pytest
+from conftest import CODE_SECRET, PEER_METADATA, PEER_SECRET, Issuer
+from contract.matrix_requests import REQUESTS
+from contract.matrix_world import FOREIGN, MISSING, OWN, SHOP, Answer, Metadata, World
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from gates import Copy, settings_of
+from google.protobuf.descriptor import MethodDescriptor
+from shop import Shop
+from sqlalchemy.engine import URL
+
+from chassis.settings import Environment
+from scan_service.app import App as ScanApp
+from ticket_service.app import App as TicketApp
+from ticket_service.settings import read_settings
+from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_service_pb2
+from ticketing.tickets.v1 import (
+    event_service_pb2,
+    purchase_service_pb2,
+    ticket_feed_service_pb2,
+    ticket_service_pb2,
+)
+
+SIDES = (OWN, FOREIGN, MISSING)
+ROLES = ("user", "organizer", "scanner", "service", "device", "peer")
+SERVICES = (
+    *(event_service_pb2, purchase_service_pb2, ticket_service_pb2, ticket_feed_service_pb2),
+    *(scan_service_pb2, revocation_service_pb2, device_service_pb2),
+)
+RPCS: dict[str, MethodDescriptor] = {
+    f"{service.name}/{method.name}": method
+    for module in SERVICES
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+
+# One word for all three things, or one each for the own, the foreign and the missing one. `no`: FORBIDDEN; `who`:
+# UNAUTHENTICATED, as every device is at the ticket service; `-`: the reason in the second column.
+EXPECTED = """
+EventService/CreateEvent           |                        | no        | ok            | no         | no        | who       | no
+EventService/GetEvent              | EVENT_NOT_FOUND        | ok ok -   | ok ok -       | ok ok -    | ok ok -   | who       | no
+EventService/GetEvent draft        | EVENT_NOT_FOUND        | -         | ok - -        | -          | -         | who       | no
+EventService/ListEvents            |                        | some      | some          | some       | some      | who       | no
+EventService/ListEvents draft      |                        | no        | some          | no         | no        | who       | no
+EventService/UpdateEvent           | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
+EventService/PublishEvent          | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
+EventService/CancelEvent           | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
+EventService/GetEventSales         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
+PurchaseService/PurchaseTickets    | EVENT_NOT_FOUND        | ok ok -   | ok - -        | no         | ok ok -   | who       | no
+PurchaseService/PurchaseTickets paid | EVENT_NOT_FOUND      | no        | ok - -        | no         | ok ok -   | who       | no
+PurchaseService/ConfirmPurchase    | PURCHASE_NOT_FOUND     | no        | ok - -        | no         | ok ok -   | who       | no
+PurchaseService/ReleasePurchase    | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no
+PurchaseService/GetPurchase        | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no
+PurchaseService/ListPurchases      |                        | some none none | some none none | no   | some some none | who  | no
+TicketService/GetTicket            | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
+TicketService/GetTicket code       | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
+TicketService/ListTickets          |                        | some none none | some none none | no   | some some none | who  | no
+TicketService/RenderTicket         | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
+TicketService/CancelTicket         | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
+TicketService/GetCancellation      | CANCELLATION_NOT_FOUND | ok - -    | ok - -        | no         | ok ok -   | who       | no
+TicketService/ListCancellations    |                        | some none none | some none none | no   | some some none | who  | no
+TicketService/RetryRefund          |                        | no        | UNIMPLEMENTED | no         | no        | who       | no
+TicketService/ConfirmRefund        | CANCELLATION_NOT_FOUND | no        | ok - -        | no         | ok ok -   | who       | no
+TicketService/ReissueTicket        | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
+TicketService/TransferTicket       | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
+TicketService/SetTicketBlocked     | TICKET_NOT_FOUND       | no        | ok - -        | no         | no        | who       | no
+TicketFeedService/WatchTickets     |                        | no        | no            | no         | no        | who       | ok
+TicketFeedService/GetSigningKeys   |                        | no        | no            | no         | no        | who       | ok
+TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok
+ScanService/ScanTicket             | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
+ScanService/StreamScans            | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
+ScanService/ValidateTicket         | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
+ScanService/ValidateTicket anywhere |                       | no        | ok            | ok         | ok        | ok        | no
+ScanService/AnnulScan              | SCAN_NOT_FOUND         | no        | ok - -        | ok ok -    | ok ok -   | denied - - | no
+ScanService/ListScans              | EVENT_NOT_FOUND        | no        | some - -      | some some - | some some - | no     | no
+ScanService/GetAttendance          | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
+ScanService/WatchAttendance        | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
+ScanService/ListIncidents          | EVENT_NOT_FOUND        | no        | none - -      | none none - | none none - | no     | no
+ScanService/WatchAdmissions        | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
+RevocationService/RevokeTickets    |                        | no        | no            | no         | no        | no        | ok
+RevocationService/RevokeEvent      |                        | no        | no            | no         | no        | no        | ok
+DeviceService/CreateDevice         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | no        | no
+DeviceService/EnrollDevice         | ENROLLMENT_CODE_INVALID | ok ok -  | ok ok -       | ok ok -    | ok ok -   | ok ok -   | ok ok -
+DeviceService/ListDevices          |                        | no        | some          | no         | no        | no        | no
+DeviceService/RevokeDevice         | DEVICE_NOT_FOUND       | no        | ok - -        | no         | no        | no        | no
+"""
+WORDS = {"no": "FORBIDDEN", "who": "UNAUTHENTICATED", "denied": "SCAN_NOT_ANNULLABLE"}
+
+
+@pytest.fixture
+async def world(tickets_url: URL, scans_url: URL, tmp_path: Path, issuer: Issuer) -> AsyncIterator[World]:
+    copy = Copy(scans_url)
+    scans = ScanApp(settings_of(tmp_path, issuer), scans_url)
+    scans_port = await scans.start()
+    environment = Environment(
+        {
+            "TICKETS_PORT": "0",
+            "TICKETING_DATA_DIR": str(tmp_path),
+            "TICKETING_JWKS_FILE": str(issuer.jwks_file),
+            "TICKETING_PEER_SECRET": PEER_SECRET,
+            "TICKETING_CODE_SECRET": CODE_SECRET,
+            "TICKETS_SCANS_ADDRESS": f"127.0.0.1:{scans_port}",
+            "TICKETS_SWEEP_SECONDS": "3600",
+        }
+    )
+    settings = read_settings(environment)
+    environment.check()
+    tickets = TicketApp(settings, tickets_url)
+    tickets_port = await tickets.start()
+    async with (
+        grpc.aio.insecure_channel(f"127.0.0.1:{tickets_port}") as ticket_channel,
+        grpc.aio.insecure_channel(f"127.0.0.1:{scans_port}") as scan_channel,
+    ):
+        world = World(ticket_channel, scan_channel, issuer, copy, Shop(ticket_channel, issuer))
+        yield world
+        world.close()
+    await tickets.stop()
+    await scans.stop()
+    copy.engine.dispose()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    absent: str
+    cells: dict[str, tuple[str, str, str]]
+
+    @property
+    def rpc(self) -> MethodDescriptor:
+        return RPCS[self.name.partition(" ")[0]]
+
+
+def rows() -> list[Row]:
+    found = []
+    for line in EXPECTED.strip().splitlines():
+        name, absent, *cells = (cell.strip() for cell in line.split("|"))
+        words = [[{"-": absent, **WORDS}.get(word, word) for word in cell.split()] for cell in cells]
+        triples = [tuple(three * 3 if len(three) == 1 else three) for three in words]
+        found.append(Row(name, absent, dict(zip(ROLES, triples, strict=True))))  # type: ignore[arg-type]  # of three
+    return found
+
+
+def test_every_rpc_has_its_place_in_the_matrix() -> None:
+    placed = [row.name.partition(" ")[0] for row in rows()]
+    assert set(placed) == set(RPCS)
+    assert {row.name for row in rows()} == set(REQUESTS)
+
+
+async def metadata_of(world: World, role: str) -> Metadata:
+    if role == "peer":
+        return PEER_METADATA
+    if role == "device":
+        return (("authorization", f"Bearer {world.device_token}"),)
+    subject = {"user": "alice", "organizer": "olga", "scanner": "sam", "service": SHOP[1]}[role]
+    return world.issuer.metadata(role, subject)
+
+
+def without_ids(message: str) -> str:
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|TKT-[0-9A-F]{16}", "…", message)
+
+
+async def test_every_role_is_answered_as_it_should_be_about_every_thing(world: World) -> None:
+    _, world.device_token = await world.enrolled(OWN)
+    wrong = []
+    for row in rows():
+        for role, expected in row.cells.items():
+            metadata = await metadata_of(world, role)
+            answers: dict[str, Answer] = {}
+            for side, word in zip(SIDES, expected, strict=True):
+                request = await REQUESTS[row.name](world, side)
+                answers[side] = answer = await world.ask(row.rpc, request, metadata)
+                if answer.word != word:
+                    wrong.append(f"{row.name} by {role} about {side}: {answer.word} {answer.message!r}, not {word}")
+            foreign, missing = answers[FOREIGN], answers[MISSING]
+            if foreign.word == missing.word == row.absent:
+                # Nor may the words or the way through the database tell which of the two it was.
+                if without_ids(foreign.message) != without_ids(missing.message):
+                    wrong.append(f"{row.name} by {role}: {foreign.message!r} or {missing.message!r}")
+                if foreign.statements != missing.statements:
+                    wrong.append(f"{row.name} by {role}: foreign and missing are looked up in different ways")
+    assert "\n".join(wrong) == ""
+
+
+def forged(issuer: Issuer, device_tokens: tuple[str, str]) -> dict[str, str | None]:
+    """Give the credentials that are none, by name; an organizer's, whose rights reach furthest."""
+    public = issuer.private_key.public_key()
+    raw = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    claims = {
+        "iss": "ticketing",
+        "aud": "ticketing",
+        "sub": "olga",
+        "roles": ["organizer", "service", "scanner", "user", "peer"],
+        "exp": datetime.now(UTC) + timedelta(hours=1),
+    }
+    header = {"kid": "test"}
+    stranger = Ed25519PrivateKey.generate()
+    return {
+        "none": None,
+        "empty": "",
+        "garbage": "a.b.c",
+        "expired": issuer.token("organizer", "olga", exp=datetime.now(UTC) - timedelta(minutes=5)),
+        "foreign issuer": issuer.token("organizer", "olga", iss="https://elsewhere.example"),
+        "wrong audience": issuer.token("organizer", "olga", aud="shop"),
+        "alg none": jwt.encode(claims, None, algorithm="none", headers=header),
+        "key confusion, raw": jwt.encode(claims, raw, algorithm="HS256", headers=header),
+        "key confusion, PEM": _hmac(claims, pem),
+        "stranger's key": jwt.encode(claims, stranger, algorithm="EdDSA", headers=header),
+        "unknown key": jwt.encode(claims, issuer.private_key, algorithm="EdDSA", headers={"kid": "other"}),
+        "says to be the peer": issuer.token("peer", "peer"),
+        "says to be a device": issuer.token("device", "device"),
+        "not the peer's secret": PEER_SECRET + "0",
+        "revoked device": device_tokens[0],
+        "unknown device": device_tokens[1],
+    }
+
+
+def _hmac(claims: dict[str, Any], secret: bytes) -> str:
+    """Sign as PyJWT refuses to: by HMAC with a public key as the secret."""
+    algorithm = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
+    payload = {**claims, "exp": int(claims["exp"].timestamp())}
+    parts = [
+        jwt.utils.base64url_encode(json.dumps(part).encode())
+        for part in ({"alg": "HS256", "typ": "JWT", "kid": "test"}, payload)
+    ]
+    signature = jwt.utils.base64url_encode(algorithm.sign(b".".join(parts), secret))
+    return b".".join([*parts, signature]).decode()
+
+
+async def test_no_credential_that_is_none_is_taken_for_one(world: World) -> None:
+    device_id, revoked = await world.enrolled(OWN)
+    await world.devices.RevokeDevice(
+        device_service_pb2.RevokeDeviceRequest(device_id=device_id), metadata=world.issuer.metadata("organizer", "olga")
+    )
+    wrong = []
+    for name, credential in forged(world.issuer, (revoked, "device_" + "A" * 43)).items():
+        metadata = () if credential is None else (("authorization", f"Bearer {credential}"),)
+        for rpc, method in RPCS.items():
+            # The one that needs no credential: its code is its proof.
+            expected = "ENROLLMENT_CODE_INVALID" if rpc == "DeviceService/EnrollDevice" else "UNAUTHENTICATED"
+            request = await REQUESTS[rpc](world, MISSING)
+            answer = await world.ask(method, request, metadata)
+            if answer.word != expected:
+                wrong.append(f"{rpc} with {name}: {answer.word}, not {expected}")
+    assert "\n".join(wrong) == ""
