@@ -18,6 +18,7 @@ from chassis.authentication import Authenticator, Expected, KeySet, read_key_set
 from chassis.calls import CallInterceptor, Limit, OwnTokens, Policy
 from chassis.clock import Clock
 from chassis.database import database_url
+from chassis.file_limit import raise_file_limit
 from chassis.logs import configure_logs
 from chassis.migrations import migrate
 from chassis.postgres import EmbeddedPostgresError, Lease
@@ -143,6 +144,7 @@ def main(parts: Parts, read: Callable[[Environment], S], make: Callable[[S, URL]
     try:
         environment.check()
         configure_logs(settings.service.log_level, parts.name)
+        raise_file_limit()
         with _reachable_database(settings.service, parts) as url:
             if command in parts.commands:
                 return parts.commands[command](url)

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -104,6 +105,29 @@ def test_a_second_signal_ends_a_drain_that_takes_too_long(variables: dict[str, s
         process.terminate()
         process.communicate(timeout=30)
     assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process can be set on Linux alone")
+def test_a_service_goes_on_when_more_have_connected_than_it_may_have_files(
+    variables: dict[str, str], toy_url: URL
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    process = start(with_url(variables, toy_url))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    port = serving(process)
+    address = f"127.0.0.1:{port}"
+    # It has begun with what it was given, and asked for more.
+    assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] > 512
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (64, 64))
+    crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+    assert not is_serving(address, seconds=0.5)
+    for one in crowd:
+        one.close()
+    assert is_serving(address, seconds=10)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
 
 
 def test_without_a_url_the_embedded_postgresql_serves_and_ends_with_the_service(variables: dict[str, str]) -> None:
