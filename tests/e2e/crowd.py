@@ -3,6 +3,7 @@
 import asyncio
 import random
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,13 +19,9 @@ TRIES = 500
 RETRY_SECONDS = 0.3
 TICKETS_IN_A_PURCHASE = 20
 
-# A lost connection is found out at once, and tried again at once: these networks are cut on purpose.
-CHANNEL_OPTIONS = (
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 200),
-    ("grpc.use_local_subchannel_pool", 1),
-)
+# Every try is a channel of its own. Its back-off is not shortened: that would be how long connecting may take, and two
+# hundred devices that come back at once take longer.
+CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,8 @@ class Device:
     event_id: str
     random: random.Random
     answers: dict[str, scan_pb2.Scan] = field(default_factory=dict)
-    # How often a connection was lost with an answer outstanding.
-    lost: int = 0
+    # How often a connection was lost with an answer outstanding, by what was seen of it.
+    lost: Counter[str] = field(default_factory=Counter)
 
     async def admit(self, people: Sequence[Person]) -> AsyncIterator[scan_pb2.Scan]:
         """Scan everybody's ticket; yield each final answer."""
@@ -66,12 +63,14 @@ class Device:
                     waiting.pop(0)
                     self.answers[scan.scan_id] = scan
                     yield scan
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
-                self.lost += 1
+            except grpc.aio.AioRpcError as error:
+                self.lost[f"{error.code().name} {error.details()}"] += 1
+            except (asyncio.InvalidStateError, TimeoutError) as error:
+                self.lost[repr(error)] += 1
             if not waiting:
                 return
             await asyncio.sleep(self.random.uniform(0, RETRY_SECONDS))
-        raise AssertionError(f"{self.name} has no answer after {TRIES} tries")
+        raise AssertionError(f"{self.name} has no answer after {TRIES} tries: {self.lost}")
 
     async def _connected(self, waiting: Sequence[Person]) -> AsyncIterator[scan_pb2.Scan]:
         """Scan over one connection, for as long as it holds."""

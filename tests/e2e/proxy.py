@@ -11,9 +11,11 @@ class Proxy:
     def __init__(self, target: tuple[str, int], port: int = 0) -> None:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", port))
-        self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        # Let go of as they end: a crowd that reconnects all evening would use up the process's files.
+        self._open: dict[threading.Thread, tuple[socket.socket, socket.socket]] = {}
+        self._lock = threading.Lock()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def address(self) -> str:
@@ -22,21 +24,23 @@ class Proxy:
 
     def cut_connections(self) -> None:
         """End every connection that is open; new ones are taken."""
-        for connection in self._open:
+        with self._lock:
+            ends = [end for pair in self._open.values() for end in pair]
+        for end in ends:
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                end.shutdown(socket.SHUT_RDWR)
 
     def cut(self) -> None:
         """End every connection and take no more."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join()
+        self._accepting.join()
         self._listener.close()
+        with self._lock:
+            carriers = list(self._open)
         self.cut_connections()
-        for thread in self._threads[1:]:
-            thread.join()
-        for connection in self._open:
-            connection.close()
+        for carrier in carriers:
+            carrier.join()
 
     def _accept(self) -> None:
         while True:
@@ -50,11 +54,19 @@ class Proxy:
                 # Nobody there just now: the caller is refused, and may come back.
                 near.close()
                 continue
-            self._open += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                thread = threading.Thread(target=self._pass_on, args=(source, sink), daemon=True)
-                self._threads.append(thread)
-                thread.start()
+            carrier = threading.Thread(target=self._carry, args=(near, far), daemon=True)
+            with self._lock:
+                self._open[carrier] = (near, far)
+            carrier.start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        with near, far:
+            back = threading.Thread(target=self._pass_on, args=(far, near), daemon=True)
+            back.start()
+            self._pass_on(near, far)
+            back.join()
+        with self._lock:
+            del self._open[threading.current_thread()]
 
     @staticmethod
     def _pass_on(source: socket.socket, sink: socket.socket) -> None:
