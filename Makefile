@@ -4,8 +4,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := chassis ticket_service scan_service gate dev tests
-.PHONY: help setup proto fmt check test up token migrate demo clean
+SOURCES := chassis ticket_service scan_service gate dev benchmarks tests
+.PHONY: help setup proto fmt check test bench up token migrate demo clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ test: $(VENV)/development ## run all tests and measure their coverage
 	$(BIN)/coverage run -m pytest -n 3 --dist worksteal $(TESTS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+bench: $(VENV)/development ## measure, and write benchmarks/results.md
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks
 
 up: $(VENV)/runtime ## run both services in the foreground, with an embedded PostgreSQL
 	@exec $(BIN)/python -m dev.up

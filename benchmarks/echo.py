@@ -1,0 +1,71 @@
+"""The bare transport to compare with: the services' server class and options, their messages, and nothing behind them.
+
+`python -m benchmarks.echo PORT SCAN PURCHASE`: the last two are files with an answer of each service, serialized, so
+that what the echo says is of the same size.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from chassis.server import OPTIONS
+from ticketing.scans.v1 import scan_service_pb2 as scans
+from ticketing.tickets.v1 import purchase_service_pb2 as purchases
+
+
+def handlers(
+    scan: scans.StreamScansResponse, purchase: purchases.PurchaseTicketsResponse
+) -> list[grpc.GenericRpcHandler]:
+    """Make the two RPCs that are compared: each takes what identifies its answer from the request, and nothing else."""
+
+    async def stream_scans(
+        requests: AsyncIterator[scans.StreamScansRequest], context: object
+    ) -> AsyncIterator[scans.StreamScansResponse]:
+        del context
+        async for request in requests:
+            answer = scans.StreamScansResponse()
+            answer.CopyFrom(scan)
+            answer.result.scan_id = request.scan.scan_id
+            yield answer
+
+    async def purchase_tickets(
+        request: purchases.PurchaseTicketsRequest, context: object
+    ) -> purchases.PurchaseTicketsResponse:
+        del context
+        answer = purchases.PurchaseTicketsResponse()
+        answer.CopyFrom(purchase)
+        answer.purchase.event_id = request.event_id
+        return answer
+
+    streamed = grpc.stream_stream_rpc_method_handler(
+        stream_scans,
+        request_deserializer=scans.StreamScansRequest.FromString,
+        response_serializer=scans.StreamScansResponse.SerializeToString,
+    )
+    unary = grpc.unary_unary_rpc_method_handler(
+        purchase_tickets,
+        request_deserializer=purchases.PurchaseTicketsRequest.FromString,
+        response_serializer=purchases.PurchaseTicketsResponse.SerializeToString,
+    )
+    return [
+        grpc.method_handlers_generic_handler("ticketing.scans.v1.ScanService", {"StreamScans": streamed}),
+        grpc.method_handlers_generic_handler("ticketing.tickets.v1.PurchaseService", {"PurchaseTickets": unary}),
+    ]
+
+
+async def serve(port: int, scan: bytes, purchase: bytes) -> None:
+    """Serve until killed."""
+    server = grpc.aio.server(options=OPTIONS)
+    answers = scans.StreamScansResponse.FromString(scan), purchases.PurchaseTicketsResponse.FromString(purchase)
+    server.add_generic_rpc_handlers(handlers(*answers))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2]).read_bytes(), Path(sys.argv[3]).read_bytes()))

@@ -1,0 +1,35 @@
+"""Scans on gates' streams: one-time tickets with signed tokens, one unanswered scan a device."""
+
+import uuid
+from collections.abc import Sequence
+
+from benchmarks.http2 import Measured, Plan
+from benchmarks.stand import Stand
+from ticketing.scans.v1 import scan_pb2, scan_service_pb2
+from ticketing.tickets.v1 import event_pb2, ticket_pb2
+
+PATH = "/ticketing.scans.v1.ScanService/StreamScans"
+
+
+def scan_plan(
+    its: Stand, event: event_pb2.Event, tickets: Sequence[ticket_pb2.Ticket], devices: int, seconds: float
+) -> Plan:
+    """Scan each of `tickets` once, at the first scan service."""
+    gate = scan_pb2.Gate(event_id=event.event_id, location="North 3")
+    attempts = (scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=ticket.token) for ticket in tickets)
+    return Plan(
+        addresses=[its.address("SCANS")],
+        path=PATH,
+        metadata=its.metadata("scanner", "door"),
+        connections=devices,
+        first=scan_service_pb2.StreamScansRequest(open=gate).SerializeToString(),
+        messages=[scan_service_pb2.StreamScansRequest(scan=attempt).SerializeToString() for attempt in attempts],
+        warm_up=min(2 * devices, len(tickets) // 4),
+        seconds=seconds,
+    )
+
+
+def admitted(measured: Measured) -> int:
+    """Count whom the service let in."""
+    answers = map(scan_service_pb2.StreamScansResponse.FromString, measured.answers)
+    return sum(answer.result.verdict == scan_pb2.VERDICT_ADMITTED for answer in answers)

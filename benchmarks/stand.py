@@ -1,0 +1,205 @@
+"""What is measured: services as processes, on ports and in a folder of their own, and tickets to show them."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+import psycopg2
+
+from chassis.database import database_url
+from chassis.postgres import Lease
+from chassis.probe import is_serving
+from dev import up
+from dev.clients import Caller, free_ports
+from dev.demo import at
+from dev.keys import DevelopmentKeys, development_keys
+from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2, ticket_pb2
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+TICKETS_IN_A_PURCHASE = 20
+SELLERS = 8
+# The copy of the tickets is whole once its rows are there; looked at so often.
+LOOK_SECONDS = 0.05
+
+
+class NotReadyError(Exception):
+    """Something did not start, or did not come, in its time."""
+
+
+@dataclass
+class Stand:
+    """Services that were started, and are stopped with it."""
+
+    directory: Path
+    variables: Mapping[str, str]
+    keys: DevelopmentKeys
+    stack: ExitStack
+    channels: dict[str, grpc.Channel] = field(default_factory=dict)
+    # The last of each kind.
+    services: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, module: str, port: int, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a service; it answers when this returns."""
+        prefix = "TICKETS" if module == "ticket_service" else "SCANS"
+        settings = {**self.variables, f"{prefix}_PORT": str(port), **variables}
+        process = self._start([sys.executable, "-m", "dev.child", module], settings)
+        self.services[module] = process
+        deadline = time.monotonic() + START_SECONDS
+        while not is_serving(f"127.0.0.1:{port}", seconds=0.5):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise NotReadyError(f"{module} does not serve")
+        return process
+
+    def stop(self, module: str) -> None:
+        """Stop the service of this kind that was started last."""
+        stop(self.services[module])
+
+    def start_echo(self, scan: bytes, purchase: bytes) -> tuple[str, int]:
+        """Start the bare transport; say where."""
+        port = free_ports(1)[0]
+        paths = [self.directory / "scan.answer", self.directory / "purchase.answer"]
+        for path, answer in zip(paths, (scan, purchase), strict=True):
+            path.write_bytes(answer)
+        self._start([sys.executable, "-m", "benchmarks.echo", str(port), *map(str, paths)], dict(os.environ))
+        grpc.channel_ready_future(self.channel(f"127.0.0.1:{port}")).result(START_SECONDS)
+        return "127.0.0.1", port
+
+    def _start(self, command: Sequence[str], variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(command, env=variables, start_new_session=True)
+        self.stack.callback(stop, process)
+        return process
+
+    def channel(self, address: str) -> grpc.Channel:
+        """Return the channel to `address`."""
+        if address not in self.channels:
+            self.channels[address] = self.stack.enter_context(grpc.insecure_channel(address))
+        return self.channels[address]
+
+    def address(self, prefix: str) -> tuple[str, int]:
+        """Where the first service with this prefix listens."""
+        return "127.0.0.1", int(self.variables[f"{prefix}_PORT"])
+
+    def metadata(self, role: str, subject: str) -> list[tuple[str, str]]:
+        """Return what a caller shows of itself."""
+        return [("authorization", f"Bearer {self.keys.token(role, subject)}")]
+
+    def caller(self, role: str, subject: str) -> Caller:
+        """Return someone who calls the first two services."""
+        tickets, scans = (self.channel("{}:{}".format(*self.address(prefix))) for prefix in ("TICKETS", "SCANS"))
+        return Caller(tickets, scans, self.keys.token(role, subject))
+
+    def query(self, database: str, statement: str) -> Sequence[tuple[Any, ...]]:
+        """Ask a database itself."""
+        with psycopg2.connect(self.database_url(database)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def database_url(self, database: str) -> str:
+        """Where a database is, with its password."""
+        return self.variables[f"BENCHMARK_{database.upper()}_URL"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was started here, and wait until it has ended."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def stand() -> Iterator[Stand]:
+    """Run both services on an embedded, durable PostgreSQL."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ticketing-bench-")))
+        # Held here as well, so that the database stays while services come and go.
+        server = stack.enter_context(Lease(directory))
+        ports = dict(zip(("TICKETS_PORT", "SCANS_PORT"), map(str, free_ports(2)), strict=True))
+        urls = {
+            f"BENCHMARK_{name.upper()}_URL": database_url(server.url(name))
+            .set(drivername="postgresql")
+            .render_as_string(hide_password=False)
+            for name in ("tickets", "scans")
+        }
+        quiet = {"TICKETING_LOG_LEVEL": "WARNING", "TICKETS_METRICS_PORT": "0", "SCANS_METRICS_PORT": "0"}
+        own = {"TICKETING_DATA_DIR": str(directory), **quiet, **ports, **urls}
+        its = Stand(directory, up.environment({**os.environ, **own}), development_keys(directory), stack)
+        for module, port in (("ticket_service", "TICKETS_PORT"), ("scan_service", "SCANS_PORT")):
+            its.start(module, int(ports[port]))
+        yield its
+
+
+def publish(its: Stand, **fields: object) -> event_pb2.Event:
+    """Publish an event whose doors are open, free of charge unless `fields` says otherwise."""
+    organizer, now = its.caller("organizer", "alice"), datetime.now(UTC)
+    event = event_pb2.Event(
+        name="Concert",
+        event_type=event_pb2.EVENT_TYPE_OTHER,
+        doors_open_time=at(now - timedelta(minutes=1)),
+        start_time=at(now + timedelta(hours=1)),
+        end_time=at(now + timedelta(hours=12)),
+        ticket_price=money_pb2.Money(currency_code="EUR", minor_units=0),
+    )
+    event.MergeFrom(event_pb2.Event(**fields))  # type: ignore[arg-type]  # fields of Event
+    create = event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=event)
+    created = organizer.ask(organizer.events.CreateEvent, create).event
+    published = event_service_pb2.PublishEventRequest(event_id=created.event_id)
+    return organizer.ask(organizer.events.PublishEvent, published).event
+
+
+def purchase_request(event: event_pb2.Event, quantity: int = 1) -> purchase_service_pb2.PurchaseTicketsRequest:
+    """Ask for free tickets."""
+    return purchase_service_pb2.PurchaseTicketsRequest(
+        request_id=str(uuid.uuid4()),
+        event_id=event.event_id,
+        items=[purchase_pb2.PurchaseItem(ticket_type=event_pb2.TICKET_TYPE_STANDARD, quantity=quantity)],
+        user_id="bob",
+    )
+
+
+def sell(its: Stand, event: event_pb2.Event, count: int) -> list[ticket_pb2.Ticket]:
+    """Sell tickets, and wait until the scan service has them all."""
+    shop = its.caller("service", "shop")
+
+    def buy(quantity: int) -> Sequence[ticket_pb2.Ticket]:
+        return shop.ask(shop.purchases.PurchaseTickets, purchase_request(event, quantity)).purchase.tickets
+
+    quantities = [min(TICKETS_IN_A_PURCHASE, count - sold) for sold in range(0, count, TICKETS_IN_A_PURCHASE)]
+    with ThreadPoolExecutor(SELLERS) as sellers:
+        tickets = [ticket for bought in sellers.map(buy, quantities) for ticket in bought]
+    wait_for_copy(its, event.event_id, count)
+    return tickets
+
+
+def wait_for_copy(its: Stand, event_id: str, count: int) -> None:
+    """Wait until the scan service's database has `count` tickets of an event.
+
+    Raises:
+        NotReadyError: it has not in START_SECONDS.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    statement = f"SELECT count(*) FROM tickets WHERE event_id = '{uuid.UUID(event_id)}' AND known"  # noqa: S608 - a UUID
+    while its.query("scans", statement) != [(count,)]:
+        if time.monotonic() > deadline:
+            raise NotReadyError(f"the scan service has not copied {count} tickets in {START_SECONDS:.0f} s")
+        time.sleep(LOOK_SECONDS)
