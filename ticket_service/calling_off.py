@@ -25,7 +25,9 @@ from ticket_service.domain.calling_off import CallingOff
 from ticket_service.domain.cancellations import Cancellation
 from ticket_service.domain.event_changes import called_off
 from ticket_service.domain.events import Event
+from ticket_service.domain.notifications import event_called_off
 from ticket_service.store import calling_off as store
+from ticket_service.store import outbox
 from ticket_service.store.cancellations import insert_cancellations
 from ticket_service.store.events import event_currency, update_event
 
@@ -161,6 +163,7 @@ def _stop_sales(
     update_event(connection, event)
     calling_off = domain.begun(event_id, reason, now)
     store.insert(connection, calling_off)
+    outbox.write(connection, [event_called_off(event, reason)], now)
     return event, calling_off
 
 

@@ -22,11 +22,13 @@ from chassis.database import Database
 from chassis.failures import Failure
 from chassis.ids import new_id
 from ticket_service.domain import cancellations as domain
+from ticket_service.domain import notifications
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import no_answer_of_scans
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.store import cancellations as store
+from ticket_service.store import outbox
 from ticket_service.store import tickets as ticket_store
 from ticket_service.store.events import lock_event
 from ticket_service.store.reissues import find_pending as find_pending_reissue
@@ -133,7 +135,10 @@ class Cancellations:
 
         def work(connection: Connection) -> None:
             cancellation = _found(store.lock_cancellation(connection, conditions), cancellation_id)
-            store.update_cancellations(connection, [domain.refunded(cancellation, refund_id, now)])
+            refunded = domain.refunded(cancellation, refund_id, now)
+            if refunded is not cancellation:
+                store.update_cancellations(connection, [refunded])
+                outbox.write(connection, [notifications.refunded(refunded)], now)
 
         await self._database.run(work)
 
@@ -192,7 +197,9 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
     pending = store.lock_pending(connection, event_id, list(outcomes))
     if event is None or not pending:
         return
-    store.update_cancellations(connection, [domain.settled(one, outcomes[one.cancellation_id], now) for one in pending])
+    settled = [domain.settled(one, outcomes[one.cancellation_id], now) for one in pending]
+    store.update_cancellations(connection, settled)
+    outbox.write(connection, [told for one in settled for told in notifications.cancelled(one)], now)
     revoked = [one for one in pending if outcomes[one.cancellation_id].revoked]
     if revoked:
         store.give_back(connection, event_id, revoked, event.revision, now)

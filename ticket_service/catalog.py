@@ -17,9 +17,11 @@ from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.event_changes import changed, check_changeable, published
 from ticket_service.domain.event_sales import EventSales
 from ticket_service.domain.events import Event, EventStatus, EventType
+from ticket_service.domain.notifications import event_changed
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_not_found, request_id_reused
 from ticket_service.store import events as store
+from ticket_service.store import outbox
 from ticket_service.store.event_sales import count_cancellations, sales_lines
 from ticket_service.store.holds import count_owed_back
 from ticket_service.store.requests import RequestKey, claim
@@ -121,6 +123,7 @@ class Catalog:
             result = changed(event, wanted, sold, now)
             if result is not event:
                 store.update_event(connection, result)
+                outbox.write(connection, event_changed(event, result), now)
             return result
 
         event = await self._database.run(work)

@@ -17,13 +17,16 @@ from chassis.authentication import Caller
 from chassis.database import Database
 from chassis.failures import Failure
 from ticket_service.domain import holds as domain
+from ticket_service.domain import notifications
 from ticket_service.domain.holds import Paid, Payment
+from ticket_service.domain.notifications import Notification
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_not_found, illegal_transition
 from ticket_service.domain.sales import Shelf, Terms
 from ticket_service.issuing import Issuing
 from ticket_service.store import holds as store
+from ticket_service.store import outbox
 from ticket_service.store.events import lock_event
 from ticket_service.store.purchases import Condition, find_purchases, payable_by, visible_to
 
@@ -103,6 +106,8 @@ class Holds:
             if not open_payments:
                 raise illegal_transition(purchase.status, PurchaseStatus.REFUNDED)
             store.store_refund(connection, open_payments[0], refund_id)
+            told = notifications.payment_given_back(purchase, refund_id)
+            outbox.write(connection, [told], self._terms().now)
             if len(open_payments) == 1 and purchase.status is PurchaseStatus.REFUNDING:
                 store.update_purchase(connection, domain.refunded(purchase))
 
@@ -131,6 +136,7 @@ class Holds:
             held = [purchase for purchase in found if purchase.status is PurchaseStatus.HELD]
             for purchase in domain.expired(held, shelf, self._terms().now):
                 store.update_purchase(connection, purchase)
+                outbox.write(connection, [notifications.hold_expired(purchase)], self._terms().now)
             store.update_counters(connection, shelf)
 
         await self._database.run(work)
@@ -140,6 +146,7 @@ class Holds:
         store.update_purchase(connection, result.purchase)
         digests = {ticket.ticket_id: self._issuing.digests(self._issuing.secrets(ticket)) for ticket in result.tickets}
         store.insert_tickets(connection, result.tickets, digests)
+        outbox.write(connection, [_news(result, payment)], terms.now)
         store.update_counters(connection, shelf)
 
 
@@ -151,6 +158,12 @@ def _locked(connection: Connection, purchase_id: UUID, condition: Condition) -> 
     shelf = _shelf(connection, found[0].event_id)
     [purchase] = store.lock_purchases(connection, found[0].event_id, [purchase_id])
     return purchase, shelf
+
+
+def _news(result: Paid, payment: Payment) -> Notification:
+    if result.refund_due:
+        return notifications.payment_owed_back(result.purchase, payment.payment_id)
+    return notifications.purchase_completed(result.purchase, result.tickets)
 
 
 def _shelf(connection: Connection, event_id: UUID) -> Shelf:

@@ -21,12 +21,14 @@ from chassis.database import Database
 from chassis.failures import Failure, overloaded
 from chassis.ids import new_id
 from ticket_service.cancellations import Scans, retry_seconds
+from ticket_service.domain import notifications
 from ticket_service.domain import reissues as domain
 from ticket_service.domain.refusals import request_id_reused
 from ticket_service.domain.reissues import Reissue, ReissueRequest, ReissueStatus
 from ticket_service.domain.revocations import Outcome
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.issuing import Issuing
+from ticket_service.store import outbox
 from ticket_service.store import reissues as store
 from ticket_service.store import tickets as ticket_store
 from ticket_service.store.events import lock_event, owned_by, take_revision
@@ -174,6 +176,7 @@ def settle(connection: Connection, reissue: Reissue, outcome: Outcome, issuing: 
     if reissue.status is ReissueStatus.DONE:
         ticket = domain.reissued(sold.ticket, reissue, event.revision + 1, now)
         ticket_store.update_ticket(connection, ticket, issuing.digests(issuing.secrets(ticket)))
+        outbox.write(connection, [notifications.reissued(reissue, sold.ticket.user_id)], now)
         take_revision(connection, event.event_id, ticket.revision)
     else:
         # It had no effect, so the same request may be tried again, once its check-in is annulled.

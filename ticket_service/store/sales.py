@@ -11,9 +11,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from chassis.arrays import array
+from chassis.ids import new_id
 from chassis.loop_connection import LoopConnection
 from ticket_service.domain.events import Offer
-from ticket_service.domain.purchases import Provider
+from ticket_service.domain.notifications import Kind, purchase_completed
+from ticket_service.domain.purchases import Provider, PurchaseStatus
 from ticket_service.domain.sales import Book, Order, Replayed, Shelf, Sold
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
@@ -41,18 +43,18 @@ SELECT NULL, NULL, NULL, NULL, NULL, {", ".join(_OFFER_COLUMNS)} FROM offers WHE
 ORDER BY n, position
 """  # noqa: S608 - names of our own columns
 
-_WRITE: Final = """(
+_WRITE: Final = f"""(
     timestamptz,
     uuid[], uuid[], text[], text[], text[], bigint[], text[], text[], text[], text[], text[], uuid[], bytea[],
-    text[], timestamptz[], timestamptz[],
+    text[], timestamptz[], timestamptz[], uuid[], text[],
     uuid[], uuid[], uuid[], text[], text[], bigint[], timestamptz[], timestamptz[], bigint[], bytea[], bytea[],
     uuid[], text[], integer[],
     uuid[], integer[], bigint[]
 ) AS
 WITH sale AS MATERIALIZED (
-    SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS sale (
+    SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) AS sale (
         event_id, purchase_id, user_id, items, currency, total, provider, payment_id, metadata, email, caller,
-        request_id, fingerprint, status, complete_time, hold_expire_time
+        request_id, fingerprint, status, complete_time, hold_expire_time, notification_id, told
     )
 ), bought AS (
     INSERT INTO purchases (
@@ -71,6 +73,10 @@ WITH sale AS MATERIALIZED (
 ), paid AS (
     INSERT INTO payments (provider, payment_id, event_id, purchase_id, currency, amount, create_time)
     SELECT provider, payment_id, event_id, purchase_id, currency, total, $1 FROM sale WHERE payment_id IS NOT NULL
+), told AS (
+    INSERT INTO outbox (event_id, notification_id, kind, purchase_id, user_id, data, create_time)
+    SELECT event_id, notification_id, '{Kind.PURCHASE_COMPLETED}', purchase_id, user_id, told::jsonb, $1
+    FROM sale WHERE notification_id IS NOT NULL
 ), issued AS (
     INSERT INTO tickets (
         event_id, ticket_id, purchase_id, user_id, ticket_type, status, price, valid_from_time, valid_until_time,
@@ -78,21 +84,21 @@ WITH sale AS MATERIALIZED (
     )
     SELECT event_id, ticket_id, purchase_id, user_id, ticket_type, 'ACTIVE', price, valid_from_time,
            valid_until_time, 0, 1, revision, code_digest, token_digest, $1, $1
-    FROM unnest($18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) AS ticket (
+    FROM unnest($20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30) AS ticket (
         event_id, ticket_id, purchase_id, user_id, ticket_type, price, valid_from_time, valid_until_time, revision,
         code_digest, token_digest
     )
 ), counted AS (
     UPDATE offers SET reserved = after.reserved
-    FROM unnest($29, $30, $31) AS after (event_id, ticket_type, reserved)
+    FROM unnest($31, $32, $33) AS after (event_id, ticket_type, reserved)
     WHERE offers.event_id = after.event_id AND offers.ticket_type = after.ticket_type
 )
 UPDATE events SET reserved = after.reserved, revision = after.revision
-FROM unnest($32, $33, $34) AS after (event_id, reserved, revision)
+FROM unnest($34, $35, $36) AS after (event_id, reserved, revision)
 WHERE events.event_id = after.event_id
-"""
+"""  # noqa: S608 - a name of our own
 
-_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 16, 11, 3, 3
+_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 18, 11, 3, 3
 _PARAMETERS: Final = 1 + _SALE_COLUMNS + _TICKET_COLUMNS + _OFFER_COUNTERS + _EVENT_COUNTERS
 _EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)}); COMMIT"
 
@@ -156,6 +162,7 @@ def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[str]:
 
 def _sale_row(sale: Sold) -> tuple[Any, ...]:
     order, purchase = sale.order, sale.purchase
+    is_completed = purchase.status is PurchaseStatus.COMPLETED
     return (
         purchase.event_id.hex,
         purchase.purchase_id.hex,
@@ -173,6 +180,8 @@ def _sale_row(sale: Sold) -> tuple[Any, ...]:
         purchase.status,
         purchase.complete_time,
         purchase.hold_expire_time,
+        new_id().hex if is_completed else None,
+        json.dumps(purchase_completed(purchase, sale.tickets).data) if is_completed else None,
     )
 
 

@@ -1,0 +1,119 @@
+"""Statements of the outbox: what happened is written with it, and leaves for the receivers a moment later.
+
+A sale writes one row, however many receivers there are: who they are is the relay's affair. `dispatch` turns the rows into
+one delivery for each receiver that wants them.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from chassis.ids import new_id
+from ticket_service.domain.notifications import Kind, Notification
+
+# The ticket says from which purchase it is and whose. Where the service itself refunds, nobody else is asked to.
+_WRITE: Final = sa.text(f"""
+    INSERT INTO outbox (event_id, notification_id, kind, purchase_id, ticket_id, user_id, data, create_time)
+    SELECT told.event_id, told.notification_id, told.kind, coalesce(told.purchase_id, tickets.purchase_id),
+           told.ticket_id, coalesce(told.user_id, tickets.user_id), told.data, :now
+    FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS told (
+        n integer, event_id uuid, notification_id uuid, kind text, purchase_id uuid, ticket_id uuid, user_id text,
+        data jsonb
+    )
+    LEFT JOIN tickets ON tickets.event_id = told.event_id AND tickets.ticket_id = told.ticket_id
+    LEFT JOIN purchases ON purchases.event_id = told.event_id
+        AND purchases.purchase_id = coalesce(told.purchase_id, tickets.purchase_id)
+    WHERE told.kind <> '{Kind.REFUND_REQUESTED}' OR purchases.provider = 'external'
+    ORDER BY told.n
+""")  # noqa: S608 - a name of our own
+
+# By event, each from its first row on: what is left behind of a ticket is later than what is taken.
+_DISPATCH: Final = sa.text("""
+    WITH route AS (
+        SELECT * FROM unnest(CAST(:receivers AS text[]), CAST(:kinds AS text[]), CAST(:by_purchase AS boolean[]))
+            AS route (receiver, kind, by_purchase)
+    ), taken AS (
+        DELETE FROM outbox WHERE (event_id, position) IN (
+            SELECT event_id, position FROM outbox ORDER BY event_id, position LIMIT :most
+        )
+        RETURNING *
+    ), addressed AS (
+        SELECT receiver, purchase_id AS its_purchase, taken.*
+        FROM taken JOIN route USING (kind) WHERE NOT (by_purchase AND purchase_id IS NULL)
+        UNION ALL
+        SELECT receiver, buyers.purchase_id, taken.*
+        FROM taken JOIN route USING (kind)
+        CROSS JOIN LATERAL (
+            SELECT DISTINCT tickets.purchase_id FROM tickets
+            WHERE tickets.event_id = taken.event_id AND tickets.create_time <= taken.create_time
+              AND (tickets.status IN ('ACTIVE', 'BLOCKED') OR tickets.update_time >= taken.create_time)
+        ) AS buyers
+        WHERE by_purchase AND taken.purchase_id IS NULL
+    ), addressed_rows AS (
+        INSERT INTO deliveries (
+            event_id, position, notification_id, kind, purchase_id, ticket_id, user_id, data, create_time,
+            receiver, stream, due_time, attempts, failure
+        )
+        SELECT event_id, position, notification_id, kind, its_purchase, ticket_id, user_id, data, create_time,
+               receiver, coalesce(its_purchase, ticket_id, event_id), :now, 0, ''
+        FROM addressed
+    )
+    SELECT count(*) FROM taken
+""")
+
+# Any number; it must only be the same in all relays.
+_LOCK: Final = 7_205_759_403_792_795
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What one receiver is told."""
+
+    receiver: str
+    kinds: Sequence[Kind]
+    # What is about a whole event is told once for each purchase of it, and not once.
+    by_purchase: bool = False
+
+
+def write(connection: Connection, told: Iterable[Notification], now: datetime) -> None:
+    """Store notifications, in order, with what they tell of; the ticket, or the event, is locked by us."""
+    rows = [
+        {
+            "n": n,
+            "event_id": str(one.event_id),
+            "notification_id": str(new_id()),
+            "kind": one.kind,
+            "purchase_id": None if one.purchase_id is None else str(one.purchase_id),
+            "ticket_id": None if one.ticket_id is None else str(one.ticket_id),
+            "user_id": one.user_id,
+            "data": dict(one.data),
+        }
+        for n, one in enumerate(told)
+    ]
+    if rows:
+        connection.execute(_WRITE, {"told": json.dumps(rows), "now": now})
+
+
+def dispatch(connection: Connection, routes: Sequence[Route], now: datetime, most: int) -> int:
+    """Turn up to `most` rows of the outbox into deliveries; return how many there were.
+
+    One relay at a time, so that no later row of a ticket becomes a delivery before an earlier one has: 0 where another
+    is just at it.
+    """
+    if not connection.execute(sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar_one():
+        return 0
+    pairs = [(route, kind) for route in routes for kind in route.kinds]
+    parameters = {
+        "receivers": [route.receiver for route, _ in pairs],
+        "kinds": [kind.value for _, kind in pairs],
+        "by_purchase": [route.by_purchase for route, _ in pairs],
+        "now": now,
+        "most": most,
+    }
+    taken: int = connection.execute(_DISPATCH, parameters).scalar_one()
+    return taken
