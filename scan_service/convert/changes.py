@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
+from chassis.times import timestamp
 from scan_service.convert.enums import ADMISSION_POLICIES, DENIAL_REASONS, EVENT_STATUSES, TICKET_TYPES
 from scan_service.convert.scans import previous_message
-from scan_service.convert.times import timestamp
 from scan_service.domain.admission import BY_STATUS
 from scan_service.domain.changes import Changes, Rules
 from scan_service.domain.tickets import Ticket

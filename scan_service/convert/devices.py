@@ -8,8 +8,8 @@ from uuid import UUID
 from chassis.failures import invalid
 from chassis.paging import page_position, page_token
 from chassis.parsing import Fields
+from chassis.times import timestamp
 from scan_service.convert.enums import TICKET_TYPES
-from scan_service.convert.times import timestamp
 from scan_service.domain.devices import Device
 from scan_service.domain.scans import Gate
 from ticketing.scans.v1 import device_service_pb2 as pb

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from chassis.times import timestamp
 from scan_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
-from scan_service.convert.times import timestamp
 from scan_service.domain.feed import CheckIn, Conflict, Page
 from scan_service.domain.tickets import AdmissionPolicy, Event, EventStatus, Ticket, TicketStatus
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
@@ -56,8 +56,8 @@ def key_rows(message: pb.GetSigningKeysResponse) -> list[dict[str, Any]]:
 def check_in_message(check_in: CheckIn) -> pb.CheckIn:
     """Write what check-in of a ticket stands."""
     return pb.CheckIn(
-        event_id=str(check_in.event_id),
-        ticket_id=str(check_in.ticket_id),
+        event_id=check_in.event_id,
+        ticket_id=check_in.ticket_id,
         check_in_time=timestamp(check_in.check_in_time),
         sequence=check_in.sequence,
     )

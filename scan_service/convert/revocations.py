@@ -5,8 +5,8 @@ from typing import Final
 from uuid import UUID
 
 from chassis.parsing import Fields
+from chassis.times import timestamp
 from scan_service.convert.enums import TICKET_STATUSES, read_enum
-from scan_service.convert.times import timestamp
 from scan_service.domain.revocations import Outcome, Revocation
 from scan_service.domain.tickets import TicketStatus
 from scan_service.domain.tokens import MAX_ISSUE

@@ -11,8 +11,8 @@ from google.protobuf.json_format import ParseDict
 from chassis.authentication import Caller, Role
 from chassis.failures import Failure
 from chassis.parsing import EPOCH, NIL, Fields
+from chassis.times import timestamp
 from scan_service.convert.enums import DENIAL_REASONS, SCAN_TYPES, TICKET_TYPES, VERDICTS, read_enum
-from scan_service.convert.times import timestamp
 from scan_service.domain.codes import Codes, read_code
 from scan_service.domain.reasons import Reason
 from scan_service.domain.scans import MAX_CODE, Attempt, Gate, Offline, Scan, ScanType, Verdict

@@ -8,8 +8,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from chassis.failures import Failure
 from chassis.statuses import REASON_PREFIX
+from chassis.times import timestamp
 from scan_service.convert.scans import scan_message
-from scan_service.convert.times import timestamp
 from scan_service.domain.scans import Scan
 from scan_service.store.gates import Opening
 from ticketing.scans.v1 import error_reason_pb2

@@ -36,8 +36,8 @@ class Position:
 class CheckIn:
     """What check-in of a ticket stands, as the ticket service is told."""
 
-    event_id: UUID
-    ticket_id: UUID
+    event_id: str
+    ticket_id: str
     # None: none stands any more.
     check_in_time: datetime | None
     # Grows with each change.

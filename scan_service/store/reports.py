@@ -26,7 +26,9 @@ _MARK: Final = sa.text("""
 
 def unreported(connection: Connection, most: int) -> Sequence[CheckIn]:
     """Return check-ins that the ticket service has not confirmed."""
-    columns = (tickets.c.event_id, tickets.c.ticket_id, tickets.c.check_in_time, tickets.c.sequence)
+    # Ids as the text that they are told as: PostgreSQL writes a UUID in a tenth of the time that Python takes.
+    ids = (sa.cast(column, sa.Text) for column in (tickets.c.event_id, tickets.c.ticket_id))
+    columns = (*ids, tickets.c.check_in_time, tickets.c.sequence)
     query = sa.select(*columns).where(tickets.c.sequence > tickets.c.reported_sequence).limit(most)
     return [CheckIn(*row) for row in connection.execute(query)]
 

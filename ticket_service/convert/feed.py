@@ -4,8 +4,8 @@ from typing import Final
 from uuid import UUID
 
 from chassis.parsing import Fields
+from chassis.times import timestamp
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
-from ticket_service.convert.times import timestamp
 from ticket_service.domain.check_ins import CheckIn, Conflict
 from ticket_service.domain.feed import GateEvent, GateTicket, Page
 from ticket_service.store.keys import PublicKey

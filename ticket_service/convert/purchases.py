@@ -9,9 +9,9 @@ from uuid import UUID
 from chassis.authentication import Caller, Role
 from chassis.failures import FORBIDDEN, Failure
 from chassis.parsing import Fields
+from chassis.times import timestamp
 from ticket_service.convert.enums import TICKET_TYPES, read_enum
 from ticket_service.convert.money import money_message, read_price
-from ticket_service.convert.times import timestamp
 from ticket_service.domain.events import MAX_PRICE, TicketType
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
@@ -32,8 +32,11 @@ MAX_METADATA_BYTES: Final = 4 * 1024
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
-def purchase_message(purchase: Purchase, tickets: Sequence[ticket_pb2.Ticket]) -> purchase_pb2.Purchase:
-    """Build the message of a purchase."""
+def purchase_message(
+    caller: Caller, purchase: Purchase, tickets: Sequence[ticket_pb2.Ticket]
+) -> purchase_pb2.Purchase:
+    """Build the message of a purchase for `caller`; only the buyer, and who acts for them, may finish its payment."""
+    may_pay = caller.subject == purchase.user_id or caller.is_any(Role.SERVICE)
     return purchase_pb2.Purchase(
         purchase_id=str(purchase.purchase_id),
         event_id=str(purchase.event_id),
@@ -48,7 +51,12 @@ def purchase_message(purchase: Purchase, tickets: Sequence[ticket_pb2.Ticket]) -
         ],
         total=money_message(purchase.currency, purchase.total),
         status=PURCHASE_STATUSES[purchase.status],
-        payment=purchase_pb2.Payment(provider=purchase.provider, payment_id=purchase.payment_id or ""),
+        payment=purchase_pb2.Payment(
+            provider=purchase.provider,
+            payment_id=purchase.payment_id or "",
+            client_secret=purchase.client_secret if may_pay else None,
+            decline_code=purchase.decline_code,
+        ),
         hold_expire_time=timestamp(purchase.hold_expire_time) if purchase.status is PurchaseStatus.HELD else None,
         tickets=tickets,
         create_time=timestamp(purchase.create_time),
@@ -66,7 +74,7 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
     request_id = fields.uuid("request_id", request.request_id)
     event_id = fields.uuid("event_id", request.event_id)
     quantities = _quantities(fields, request.items)
-    payment_id = _payment_id(fields, request)
+    payment_id, payment_method = _payment(fields, request)
     user_id = fields.text("user_id", request.user_id, most=255) or caller.subject
     expected_total = None
     if request.HasField("expected_total"):
@@ -86,7 +94,7 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
     return Order(
         caller=caller.subject,
         request_id=request_id,
-        fingerprint=_fingerprint(event_id, quantities, payment_id, user_id),
+        fingerprint=_fingerprint(event_id, quantities, (payment_id, payment_method), user_id),
         event_id=event_id,
         quantities=quantities,
         user_id=user_id,
@@ -96,18 +104,23 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
         metadata=metadata,
         organizer_id=caller.subject if caller.is_any(Role.ORGANIZER) else None,
         own_events_only=not caller.is_any(Role.SERVICE) and (acts_for_others or not caller.is_any(Role.USER)),
+        payment_method=payment_method,
     )
 
 
-def read_confirmation(request: purchase_service_pb2.ConfirmPurchaseRequest, caller: Caller) -> tuple[UUID, Payment]:
-    """Read which purchase was paid, and by what.
+def read_confirmation(
+    request: purchase_service_pb2.ConfirmPurchaseRequest, caller: Caller
+) -> tuple[UUID, Payment | None]:
+    """Read which purchase was paid, and by what; None: its provider is to be asked.
 
     Raises:
         Failure: INVALID_ARGUMENT; FORBIDDEN for who may not bring a payment.
     """
     fields = Fields()
     purchase_id = fields.uuid("purchase_id", request.purchase_id)
-    # Nothing but external payments can be outstanding yet, so there is no provider to ask.
+    if not request.external_payment_id and not request.HasField("paid"):
+        fields.check()
+        return purchase_id, None
     payment_id = fields.text("external_payment_id", request.external_payment_id, least=1, most=MAX_PAYMENT_ID)
     paid = read_price(fields, "paid", request.paid, MAX_TOTAL)
     fields.check()
@@ -142,11 +155,15 @@ def _quantities(fields: Fields, items: Sequence[purchase_pb2.PurchaseItem]) -> t
     return tuple(quantities.items())
 
 
-def _payment_id(fields: Fields, request: purchase_service_pb2.PurchaseTicketsRequest) -> str | None:
-    """Read what is paid already."""
-    if request.WhichOneof("payment") != "external_payment_id":
-        return None
-    return fields.text("external_payment_id", request.external_payment_id, least=1, most=MAX_PAYMENT_ID)
+def _payment(
+    fields: Fields, request: purchase_service_pb2.PurchaseTicketsRequest
+) -> tuple[str | None, str | None]:
+    """Read by which payment it is paid already, or what is to be charged."""
+    if request.WhichOneof("payment") == "external_payment_id":
+        return fields.text("external_payment_id", request.external_payment_id, least=1, most=MAX_PAYMENT_ID), None
+    if request.WhichOneof("payment") == "payment_method_id":
+        return None, fields.text("payment_method_id", request.payment_method_id, least=1, most=MAX_PAYMENT_ID)
+    return None, None
 
 
 def read_email(fields: Fields, email: str) -> str:
@@ -158,9 +175,15 @@ def read_email(fields: Fields, email: str) -> str:
 
 
 def _fingerprint(
-    event_id: UUID, quantities: Sequence[tuple[TicketType, int]], payment_id: str | None, user_id: str
+    event_id: UUID,
+    quantities: Sequence[tuple[TicketType, int]],
+    payment: tuple[str | None, str | None],
+    user_id: str,
 ) -> bytes:
+    payment_id, payment_method = payment
     items = [f"{kind} {quantity}" for kind, quantity in sorted(quantities)]
     # No part holds a NUL, so no two contents read the same; a missing payment is not an empty one.
-    parts = ["PurchaseTickets", event_id.hex, user_id, *items, *([] if payment_id is None else ["paid", payment_id])]
+    parts = ["PurchaseTickets", event_id.hex, user_id, *items]
+    parts += [] if payment_id is None else ["paid", payment_id]
+    parts += [] if payment_method is None else ["charge", payment_method]
     return hashlib.sha256("\0".join(parts).encode()).digest()

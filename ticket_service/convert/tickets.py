@@ -8,10 +8,10 @@ from google.protobuf.struct_pb2 import Struct
 
 from chassis.authentication import Caller
 from chassis.clock import Clock
+from chassis.times import timestamp
 from ticket_service.convert.enums import TICKET_STATUSES, TICKET_TYPES
 from ticket_service.convert.events import event_message
 from ticket_service.convert.money import money_message
-from ticket_service.convert.times import timestamp
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.secrets import Secrets, secrets_of
 from ticket_service.domain.tickets import SoldTicket

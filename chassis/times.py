@@ -1,4 +1,4 @@
-"""Times, to the microsecond, UTC."""
+"""Times as messages, to the microsecond, UTC."""
 
 from datetime import datetime, timedelta
 
