@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import clients, feed
+from benchmarks import clients, feed, growth
 from benchmarks.database import CLIENTS, sales_a_second
 from benchmarks.http2 import Generator, Measured, Plan
 from benchmarks.purchases import purchase_plan
@@ -114,6 +114,15 @@ class Bench:
         yield Row("uploaded offline scans, one stream", rates, wanted, "a second", "wanted", "at least 1")
         yield Row("live scans' p99 beside them, ms", beside, idle, "ms", "without them", "at most 2")
 
+    def rates(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Measure scans and purchases a second."""
+        scans, purchases = list[float](), list[float]()
+        for _ in range(self.rounds):
+            scans.append(Generator(self.scans(200, self.seconds)).run().rate)
+            plan = purchase_plan(self.its, [publish(self.its)], CALLERS, self.seconds)
+            purchases.append(Generator(plan).run().rate)
+        return scans, purchases
+
     def curve(self, run: Callable[[Plan], Plan]) -> Iterator[Point]:
         """Measure what devices get, from few to many."""
         for devices in CURVE:
@@ -141,6 +150,15 @@ def measure(bench: Bench) -> Iterator[Row]:
     yield bench.compare_latency(16, statistics.median(few.ours) / 2)
     yield from bench.compare_purchases()
     yield from bench.compare_uploads()
+
+
+def compare_growth(bench: Bench) -> Iterator[Row]:
+    """Compare what the services carry with much stored already with what they carried before."""
+    small = bench.rates()
+    growth.fill(bench.its, [publish(bench.its) for _ in range(HOT_EVENTS)])
+    for name, before, after in zip(("scans, 200 devices", "purchases, hot event"), small, bench.rates(), strict=True):
+        stored = f"{growth.TICKETS:,} tickets and {growth.SCANS:,} scans stored"
+        yield Row(f"{name}, {stored}", after, before, "a second", "nearly empty", "at least 0.9")
 
 
 def feed_lines(its: Stand) -> Iterator[str]:
@@ -181,6 +199,7 @@ def main() -> int:
     options.add_argument("--rounds", type=int, default=5, help="of each comparison (default: %(default)s)")
     options.add_argument("--seconds", type=float, default=3, help="that a measurement takes (default: %(default)s)")
     options.add_argument("--output", type=Path, default=HERE, help="folder of the results (default: %(default)s)")
+    options.add_argument("--growth", action="store_true", help="also with millions of tickets and scans stored")
     given = options.parse_args()
     with stand() as its:
         event = publish(its)
@@ -195,6 +214,9 @@ def main() -> int:
             rows.append(row)
         curves = {"scan service": list(bench.curve(lambda plan: plan)), "bare echo": list(bench.curve(bench.bare))}
         lines = list(feed_lines(its))
+        for row in compare_growth(bench) if given.growth else ():
+            print(" | ".join(row.cells()), flush=True)
+            rows.append(row)
     plot(curves, given.output / "scans.svg")
     how = f"PostgreSQL durable, TLS off, authentication on; medians of {given.rounds} rounds, least and most in brackets, "
     text = (
