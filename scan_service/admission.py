@@ -9,77 +9,38 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from chassis.clock import Clock
 from chassis.failures import Failure
 from chassis.loop_connection import LoopConnection
 from scan_service.domain.admission import Decision, Presented, decide
-from scan_service.domain.codes import Codes
 from scan_service.domain.incidents import Link, forgery
 from scan_service.domain.reasons import Reason
 from scan_service.domain.scans import Attempt, DenialReason, Scan, Verdict, recorded_text
 from scan_service.domain.tickets import Admission, Entry, Event, Ticket
-from scan_service.domain.tokens import Token
-from scan_service.keys import Keys
-from scan_service.recognition import Recognition
+from scan_service.holding import Answers, Holding
 from scan_service.store import admission as store
 from scan_service.store import incidents
 
 MICROSECOND: Final = timedelta(microseconds=1)
 
 
-class Admissions:
-    """Answers batches of attempts.
-
-    Args:
-        connection: with store.STATEMENTS prepared.
-        keys: verify tokens.
-        codes: look up typed codes.
-        clock: the present time, read while the tickets are locked.
-    """
-
-    def __init__(self, connection: LoopConnection, keys: Keys, codes: Codes, clock: Clock) -> None:
-        self._connection = connection
-        self._keys = keys
-        self._codes = codes
-        self._clock = clock
-
-    async def process(self, attempts: Sequence[Attempt]) -> Sequence[Scan | Failure]:
-        """Decide and record `attempts` in their order; an attempt seen before gets its first answer."""
-        tokens = [attempt.credential for attempt in attempts if isinstance(attempt.credential, Token)]
-        await self._keys.look_for(token.key_id for token in tokens)
-        wanted = store.Wanted(
-            events=sorted({attempt.gate.event_id for attempt in attempts}),
-            tickets=sorted({(token.event_id, token.ticket_id) for token in tokens}),
-            code_digests={attempt.credential for attempt in attempts if isinstance(attempt.credential, bytes)},
-            scans={attempt.scan_id for attempt in attempts},
-        )
-
-        async def run(connection: LoopConnection) -> Sequence[Scan | Failure]:
-            batch = await self._hold(connection, wanted)
-            if unknown := batch.recognition.unknown(attempts):
-                await connection.trip(*store.create(unknown))
-                batch = await self._hold(connection, wanted)
-            answers = [batch.answer(attempt) for attempt in attempts]
-            if batch.forgeries:
-                await connection.trip(*incidents.note(batch.forgeries, batch.now))
-            await connection.trip(*store.write(batch.now, batch.recorded, batch.changed))
-            return answers
-
-        return await self._connection.transact(run)
-
-    async def _hold(self, connection: LoopConnection, wanted: store.Wanted) -> "Batch":
-        held = store.held(await connection.trip(*wanted.hold()))
-        return Batch(held, self._keys, self._codes, self._clock())
+async def answer(connection: LoopConnection, attempts: Sequence[Attempt], holding: Holding) -> Answers:
+    """Decide and record `attempts` in their order; an attempt seen before gets its first answer."""
+    batch = Batch(holding)
+    answers = [batch.answer(attempt) for attempt in attempts]
+    if batch.forgeries:
+        await connection.trip(*incidents.note(batch.forgeries, batch.now))
+    await connection.trip(*store.write(batch.now, batch.recorded, batch.changed))
+    return answers
 
 
 class Batch:
     """The decisions over what one transaction holds; each is made against the state after the one before."""
 
-    def __init__(self, held: store.Held, keys: Keys, codes: Codes, now: datetime) -> None:
-        self._held = held
-        self.recognition = Recognition(held, keys, codes, now)
+    def __init__(self, holding: Holding) -> None:
+        self._held = holding.held
+        self._recognition = holding.recognition
         self._times = dict[store.TicketKey, datetime]()
-        self.now = now
+        self.now = holding.now
         self.recorded = list[Scan]()
         self.forgeries = list[Link]()
         self.changed = dict[store.TicketKey, Admission]()
@@ -98,13 +59,13 @@ class Batch:
         scan = self._decided(attempt, event, fingerprint)
         self._held.scans[scan.scan_id] = scan
         self.recorded.append(scan)
-        if scan.denial_reason is DenialReason.INVALID_SIGNATURE:
+        if scan.denial_reason is DenialReason.INVALID_SIGNATURE and not self._recognition.may_be_genuine(attempt):
             self.forgeries.append(forgery(scan, attempt.credential))
         return scan
 
     def _decided(self, attempt: Attempt, event: Event, fingerprint: bytes) -> Scan:
         """Decide, and keep what changes."""
-        shown = self.recognition.presented(attempt)
+        shown = self._recognition.presented(attempt)
         time = self.now
         if isinstance(shown, Presented):
             time = self._next_time((shown.ticket.event_id, shown.ticket.ticket_id))
@@ -114,7 +75,7 @@ class Batch:
                 self._keep(shown.ticket, decision.admission)
             ticket: Ticket | None = shown.ticket
             ticket_type = shown.ticket_type
-            code = self.recognition.code(shown)
+            code = self._recognition.code(shown)
         else:
             decision, ticket, ticket_type = Decision(shown), None, None
             code = recorded_text(attempt.text)

@@ -14,8 +14,8 @@ from chassis.loop_connection import LoopConnection
 from chassis.peer import Peer
 from chassis.server import Server
 from chassis.service import call_interceptor
+from scan_service import admission, uploads
 from scan_service.adapters.tickets import TicketService
-from scan_service.admission import Admissions
 from scan_service.admissions_watch import AdmissionsWatch
 from scan_service.annulments import Annulments
 from scan_service.attendance import Attendances
@@ -24,6 +24,7 @@ from scan_service.devices import Devices
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
 from scan_service.errors import CATALOGUE
+from scan_service.holding import Holder
 from scan_service.incidents import Incidents
 from scan_service.key_copy import KeyCopy
 from scan_service.keys import Keys
@@ -42,7 +43,6 @@ from scan_service.store.admission import STATEMENTS
 from scan_service.store.incidents import STATEMENTS as INCIDENT_STATEMENTS
 from scan_service.store.uploads import STATEMENTS as UPLOAD_STATEMENTS
 from scan_service.stream import Rules, Streams
-from scan_service.uploads import Uploads
 from scan_service.validation import Validation
 from scan_service.watching import Watching
 from ticketing.scans.v1.device_service_pb2_grpc import add_DeviceServiceServicer_to_server
@@ -130,9 +130,11 @@ class App:
     def _batcher(self, keys: Keys, codes: Codes) -> Batcher[Attempt, Scan]:
         connection = LoopConnection(self._url, NAME, {**STATEMENTS, **INCIDENT_STATEMENTS})
         self._running.callback(connection.close)
-        process = Admissions(connection, keys, codes, self._clock).process
+        holder = Holder(connection, keys, codes, self._clock)
         waiting = self._settings.max_waiting_scans
-        batcher: Batcher[Attempt, Scan] = Batcher("scans", process, most=MAX_BATCH, most_waiting=waiting)
+        batcher: Batcher[Attempt, Scan] = Batcher(
+            "scans", partial(holder.transact, work=admission.answer), most=MAX_BATCH, most_waiting=waiting
+        )
         self._running.push_async_callback(batcher.close)
         return batcher
 
@@ -140,9 +142,11 @@ class App:
         """Make the lane of offline scans: a connection of its own, and small batches, which hold few tickets and shortly."""
         connection = LoopConnection(self._url, f"{NAME} uploads", UPLOAD_STATEMENTS)
         self._running.callback(connection.close)
-        process = Uploads(connection, keys, codes, self._clock).process
+        holder = Holder(connection, keys, codes, self._clock)
         waiting = self._settings.max_waiting_scans
-        batcher: Batcher[Attempt, Scan] = Batcher("uploads", process, most=MAX_UPLOAD_BATCH, most_waiting=waiting)
+        batcher: Batcher[Attempt, Scan] = Batcher(
+            "uploads", partial(holder.transact, work=uploads.record), most=MAX_UPLOAD_BATCH, most_waiting=waiting
+        )
         self._running.push_async_callback(batcher.close)
         return batcher
 
@@ -153,7 +157,7 @@ class App:
         connection = LoopConnection(self._url, f"{NAME} lead", {})
         self._running.callback(connection.close)
         tickets = TicketService(peer)
-        key_copy = KeyCopy(database, tickets, keys)
+        key_copy = KeyCopy(database, tickets, keys, self._clock)
         replica, reports = Replica(database, tickets, key_copy, self._clock), Reports(database, tickets, self._clock)
         duties = (
             partial(keep_on, "copy of the tickets", replica.follow),

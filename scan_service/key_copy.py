@@ -4,6 +4,7 @@ import asyncio
 import logging
 from typing import Final
 
+from chassis.clock import Clock
 from chassis.database import Database
 from chassis.failures import Failure
 from scan_service.adapters.tickets import TicketService
@@ -23,12 +24,14 @@ class KeyCopy:
         database: holds the copy.
         tickets: the ticket service.
         keys: what this process knows.
+        clock: the present time.
     """
 
-    def __init__(self, database: Database, tickets: TicketService, keys: Keys) -> None:
+    def __init__(self, database: Database, tickets: TicketService, keys: Keys, clock: Clock) -> None:
         self._database = database
         self._tickets = tickets
         self._keys = keys
+        self._clock = clock
 
     async def fetch(self) -> None:
         """Ask the ticket service.
@@ -36,9 +39,10 @@ class KeyCopy:
         Raises:
             Failure: DEPENDENCY_UNAVAILABLE where it or the database does not answer.
         """
+        begin = self._clock()
         rows = await self._tickets.signing_keys()
         await self._database.run(lambda connection: save_keys(connection, rows))
-        await self._keys.load()
+        await self._keys.load(fetched=begin)
 
     async def refresh(self) -> None:
         """Bring the keys up to date, then wait until it is time again or a key is missing.

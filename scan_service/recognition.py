@@ -1,7 +1,8 @@
 """What was shown at a gate: a ticket that a batch holds, one that a genuine token proves, or none."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from scan_service.domain.admission import Presented
 from scan_service.domain.codes import Codes
@@ -10,6 +11,9 @@ from scan_service.domain.tickets import Ticket, TicketStatus
 from scan_service.domain.tokens import Damaged, Token, is_genuine
 from scan_service.keys import Keys
 from scan_service.store.admission import Held, TicketKey
+
+# Of what was shown just now a key may be missing that is younger: then it is called forged.
+KEYS_ARE_FRESH: Final = timedelta(minutes=2)
 
 
 class Recognition:
@@ -58,6 +62,15 @@ class Recognition:
             return DenialReason.TICKET_NOT_FOUND
         ticket = self._held.tickets[key]
         return Presented(ticket, ticket.issue, ticket.ticket_type)
+
+    def may_be_genuine(self, attempt: Attempt) -> bool:
+        """Tell whether a token that was not recognised names a key that has not come from the ticket service yet."""
+        token = attempt.credential
+        if not isinstance(token, Token):
+            return False
+        shown = self._now if attempt.offline is None else attempt.offline.scan_time
+        # Keys are fetched once a minute; a device whose clock is ahead waits for no other.
+        return self._keys.may_lack(token.key_id, min(shown, self._now - KEYS_ARE_FRESH))
 
     def code(self, shown: Presented) -> str:
         """Return the code of what was shown, for the record."""

@@ -7,85 +7,43 @@ all that it was ever let through by, under the same locks as a live scan.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from uuid import UUID
 
-from chassis.clock import Clock
-from chassis.failures import Failure
+from chassis.failures import Failure, dependency_unavailable
 from chassis.loop_connection import LoopConnection
 from scan_service.domain.admission import Presented
-from scan_service.domain.codes import Codes
 from scan_service.domain.incidents import IncidentKind, Link, conflicts, doubt_about, forgery
 from scan_service.domain.offline import settled
 from scan_service.domain.reasons import Reason
-from scan_service.domain.scans import Attempt, Offline, Scan, Verdict, recorded_text
+from scan_service.domain.scans import Attempt, DenialReason, Offline, Scan, Verdict, recorded_text
 from scan_service.domain.standing import standing
 from scan_service.domain.tickets import Admission, Event
-from scan_service.domain.tokens import Token
-from scan_service.keys import Keys
-from scan_service.recognition import Recognition
-from scan_service.store import admission as held_store
+from scan_service.holding import Answers, Holding
 from scan_service.store import incidents, uploads
 from scan_service.store.admission import TicketKey
 
 
-class Uploads:
-    """Records batches of offline scans.
-
-    Args:
-        connection: with store.uploads.STATEMENTS prepared.
-        keys: verify tokens.
-        codes: look up typed codes.
-        clock: the present time, read while the tickets are locked.
-    """
-
-    def __init__(self, connection: LoopConnection, keys: Keys, codes: Codes, clock: Clock) -> None:
-        self._connection = connection
-        self._keys = keys
-        self._codes = codes
-        self._clock = clock
-
-    async def process(self, attempts: Sequence[Attempt]) -> Sequence[Scan | Failure]:
-        """Record `attempts`, each with `offline`; one that was recorded before is settled with its record."""
-        tokens = [attempt.credential for attempt in attempts if isinstance(attempt.credential, Token)]
-        await self._keys.look_for(token.key_id for token in tokens)
-        wanted = held_store.Wanted(
-            events=sorted({attempt.gate.event_id for attempt in attempts}),
-            tickets=sorted({(token.event_id, token.ticket_id) for token in tokens}),
-            code_digests={attempt.credential for attempt in attempts if isinstance(attempt.credential, bytes)},
-            scans={attempt.scan_id for attempt in attempts},
-        )
-
-        async def run(connection: LoopConnection) -> Sequence[Scan | Failure]:
-            batch = await self._hold(connection, wanted)
-            if unknown := batch.recognition.unknown(attempts):
-                await connection.trip(*held_store.create(unknown))
-                batch = await self._hold(connection, wanted)
-            answers = [batch.record(attempt) for attempt in attempts]
-            before = uploads.admitted(await connection.trip(*uploads.read_admitted(batch.touched)))
-            scans, links = batch.outcome(before)
-            await connection.trip(*uploads.write(batch.new.values(), batch.replaced.values(), batch.standing))
-            await connection.trip(*incidents.renew(scans, links, batch.now))
-            await connection.trip("COMMIT")
-            # The last word on each: an upload may hold one scan twice.
-            return [answer if isinstance(answer, Failure) else batch.scan(answer) for answer in answers]
-
-        return await self._connection.transact(run)
-
-    async def _hold(self, connection: LoopConnection, wanted: held_store.Wanted) -> "Batch":
-        held = held_store.held(await connection.trip(*wanted.hold()))
-        now = self._clock()
-        return Batch(held, Recognition(held, self._keys, self._codes, now), now)
+async def record(connection: LoopConnection, attempts: Sequence[Attempt], holding: Holding) -> Answers:
+    """Record `attempts`, each with `offline`; one that was recorded before is settled with its record."""
+    batch = Batch(holding)
+    answers = [batch.record(attempt) for attempt in attempts]
+    before = uploads.admitted(await connection.trip(*uploads.read_admitted(batch.touched)))
+    scans, links = batch.outcome(before)
+    await connection.trip(*uploads.write(batch.new.values(), batch.replaced.values(), batch.standing))
+    await connection.trip(*incidents.renew(scans, links, batch.now))
+    await connection.trip("COMMIT")
+    # The last word on each: an upload may hold one scan twice.
+    return [answer if isinstance(answer, Failure) else batch.scan(answer) for answer in answers]
 
 
 class Batch:
     """What a batch of offline scans makes of what one transaction holds."""
 
-    def __init__(self, held: held_store.Held, recognition: Recognition, now: datetime) -> None:
-        self._held = held
+    def __init__(self, holding: Holding) -> None:
+        self._held = holding.held
+        self._recognition = holding.recognition
         self._forgeries = list[Link]()
-        self.recognition = recognition
-        self.now = now
+        self.now = holding.now
         self.new = dict[UUID, Scan]()
         self.replaced = dict[UUID, Scan]()
         self.standing = dict[TicketKey, Admission]()
@@ -104,7 +62,11 @@ class Batch:
         recorded = self._held.scans.get(attempt.scan_id)
         if recorded is not None and not _is_same(recorded, attempt):
             return Failure(Reason.SCAN_ID_REUSED, "this scan_id was used for a different scan", scan_id=attempt.scan_id)
-        scan = self._shown(attempt, event)
+        shown = self._recognition.presented(attempt)
+        if shown is DenialReason.INVALID_SIGNATURE and self._recognition.may_be_genuine(attempt):
+            # Judged once and for all, so not before the keys have come; the device keeps it, and nobody stands there.
+            return dependency_unavailable("ticket service")
+        scan = self._shown(attempt, shown, event)
         if recorded is None:
             self.new[scan.scan_id] = scan
         else:
@@ -140,17 +102,16 @@ class Batch:
                     self.standing[key] = admission
         return list(scans.values()), links
 
-    def _shown(self, attempt: Attempt, event: Event) -> Scan:
+    def _shown(self, attempt: Attempt, shown: Presented | DenialReason, event: Event) -> Scan:
         """Make the record of what the device showed."""
         decision = _decision(attempt)
-        shown = self.recognition.presented(attempt)
         doubt = doubt_about(event, attempt, shown, decision.scan_time)
         known = isinstance(shown, Presented)
         scan = Scan(
             scan_id=attempt.scan_id,
             gate_event_id=attempt.gate.event_id,
             fingerprint=attempt.fingerprint(),
-            code=self.recognition.code(shown) if isinstance(shown, Presented) else recorded_text(attempt.text),
+            code=self._recognition.code(shown) if isinstance(shown, Presented) else recorded_text(attempt.text),
             scan_type=attempt.scan_type,
             verdict=decision.verdict,
             denial_reason=decision.denial_reason,

@@ -13,7 +13,9 @@ from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
 from scan_service.domain.tickets import AdmissionPolicy, Event, EventStatus
 from scan_service.domain.tokens import Token
+from scan_service.holding import Holding
 from scan_service.keys import Keys
+from scan_service.recognition import Recognition
 from scan_service.store.admission import Held
 from scan_service.store.records import read_event, read_ticket
 
@@ -65,7 +67,9 @@ class Validation:
                 held = Held()
         if event is not None:
             held.events[event.event_id] = event
-        answer = Batch(held, self._keys, self._codes, self._clock()).answer(attempt)
+        now = self._clock()
+        holding = Holding(held, Recognition(held, self._keys, self._codes, now), now)
+        answer = Batch(holding).answer(attempt)
         if isinstance(answer, Failure):
             raise answer
         return answer

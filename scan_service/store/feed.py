@@ -44,10 +44,11 @@ _SAVE_TICKETS: Final = sa.text("""
 """)
 
 
-def read_position(connection: Connection) -> Position:
-    """Return where to go on."""
+def read_position(connection: Connection, ended_after: datetime) -> Position:
+    """Return where to go on, without the events that ended before `ended_after`."""
     epoch: str = connection.execute(sa.select(feed.c.epoch)).scalar_one()
-    rows = connection.execute(sa.select(feed_cursors)).all()
+    over = sa.exists().where(events.c.event_id == feed_cursors.c.event_id, events.c.valid_until_time < ended_after)
+    rows = connection.execute(sa.select(feed_cursors).where(~over)).all()
     return Position(epoch, {str(row.event_id): row.revision for row in rows})
 
 

@@ -39,6 +39,8 @@ from scan_service.domain.tickets import (
     TicketType,
 )
 from scan_service.domain.tokens import PublicKey, read_token
+from scan_service.holding import Holding
+from scan_service.recognition import Recognition
 from scan_service.store.admission import Held
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -90,6 +92,13 @@ TICKETS = st.tuples(
 )
 EVENTS = st.tuples(st.sampled_from(EventStatus), st.sampled_from(AdmissionPolicy))
 HISTORIES = st.lists(st.one_of(SCANS, SCANS, SCANS, TICKETS, EVENTS), max_size=25)
+
+
+class FetchedKeys(dict[int, PublicKey]):
+    """All there are."""
+
+    def may_lack(self, key_id, since) -> bool:
+        return False
 
 
 @dataclass
@@ -152,10 +161,10 @@ class World:
             attempt=pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=text, scan_type=SCAN_TYPES[scan_type]),
         )
         attempt = AttemptReader(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(asked)
-        batch = Batch(self.held, KEYS, CODES, self.now)
-        for ticket in batch.recognition.unknown([attempt]):
+        recognition = Recognition(self.held, FetchedKeys(KEYS), CODES, self.now)
+        for ticket in recognition.unknown([attempt]):
             self.held.tickets[EVENT_ID, ticket.ticket_id] = ticket
-        return batch.answer(attempt)
+        return Batch(Holding(self.held, recognition, self.now)).answer(attempt)
 
     def _device(self, text, scan_type, gate):
         link = Link(ScanServiceStub(self.channel), (), gate_message(gate))

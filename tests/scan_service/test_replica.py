@@ -81,6 +81,25 @@ async def test_the_copy_goes_on_where_it_stood_after_the_stream_ends(copy, paire
     assert (dict(tickets[0].watched[-1].after_revisions), tickets[0].watched[-1].epoch) == ({str(event_id): 7}, "a")
 
 
+async def test_events_that_are_long_over_are_not_asked_for_any_more(copy, paired, tickets):
+    """Of all events there ever were, one message could not hold the names."""
+    over, on = uuid.uuid4(), uuid.uuid4()
+    await tickets[0].pages.put(page(over, valid_until_time=time(NOW - 8 * DAY), valid_from_time=time(NOW - 9 * DAY)))
+    await tickets[0].pages.put(page(on, valid_until_time=time(NOW - 6 * DAY), valid_from_time=time(NOW - 7 * DAY)))
+    await until(lambda: len(copy.rows("feed_cursors")) == 2)
+    await tickets[0].pages.put(None)
+    await until(lambda: len(tickets[0].watched) > 1)
+    assert dict(tickets[0].watched[-1].after_revisions) == {str(on): 1}
+    # Moved into the future, it is told from its beginning and followed again.
+    moved = page(over, revision=2)
+    moved.event.revision = 2
+    await tickets[0].pages.put(moved)
+    await until(lambda: {row["event_id"]: row["revision"] for row in copy.rows("feed_cursors")}[over] == 2)
+    await tickets[0].pages.put(None)
+    await until(lambda: len(tickets[0].watched) > 2)
+    assert dict(tickets[0].watched[-1].after_revisions) == {str(on): 1, str(over): 2}
+
+
 async def test_an_older_state_never_replaces_a_newer_one(copy, paired, tickets):
     event_id = uuid.uuid4()
     shown = copy.unknown(event_id)

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
-from gates import Device, reason_of, until
+from gates import Device, reason_of, token_of, until
 from nacl.signing import SigningKey
 
 from scan_service.store.tables import tickets as tickets_table
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
 
 ADMITTED, DENIED = scan_pb2.VERDICT_ADMITTED, scan_pb2.VERDICT_DENIED
 IN, OUT, ACCESS = scan_pb2.SCAN_TYPE_CHECK_IN, scan_pb2.SCAN_TYPE_CHECK_OUT, scan_pb2.SCAN_TYPE_ACCESS
@@ -182,6 +183,35 @@ async def test_wrong_unknown_and_forged_tokens_are_told_apart(copy, service, dev
         pb.AnnulScanRequest(scan_id=elsewhere.scan_id), metadata=service.issuer.metadata("service")
     )
     assert (await incidents(service, device.event_id))["INVALID_ADMISSION"] == [[nothing.scan_id]]
+
+
+def signed_with(copy, event_id, key_id: int) -> str:
+    return token_of(copy.key, event_id, uuid.uuid4(), key_id=key_id)
+
+
+async def test_a_token_is_not_called_forged_before_the_keys_have_come(copy, service, device):
+    """The ticket service is away: it may have made a key since it was last heard of."""
+    token = signed_with(copy, device.event_id, 2)
+    assert (await device.scan(token)).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
+    [rejected] = (await upload(device, decided(token))).rejected
+    assert rejected.reason == error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    assert await incidents(service, device.event_id) == {}
+
+
+async def test_an_upload_signed_with_a_new_key_is_recorded_once_the_key_is_fetched(copy, paired, tickets):
+    device, event_id = Device(paired), copy.event()
+    await device.open(event_id)
+    await until(lambda: tickets[0].keys_asked == 2)
+    key = feed_pb.SigningKey(key_id=2, public_key=bytes(copy.key.verify_key))
+    key.activate_time.FromDatetime(BEGIN)
+    tickets[0].keys = [key]
+    paired.clock.skip(10 * MINUTE)
+    good, forged = (decided(signed_with(copy, event_id, key_id), 65) for key_id in (2, 3))
+    while not (uploaded := await upload(device, good, forged)).results:
+        assert [r.reason for r in uploaded.rejected] == [error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE] * 2
+        paired.clock.skip(timedelta(seconds=2))
+    assert [scan.verdict for scan in uploaded.results] == [ADMITTED] * 2
+    assert await incidents(paired, event_id) == {"FORGED_TOKEN": [[forged.scan_id]]}
 
 
 async def test_a_forged_token_shown_at_a_gate_is_an_incident(copy, service, device):
