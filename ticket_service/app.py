@@ -12,19 +12,23 @@ from chassis.loop_connection import LoopConnection
 from chassis.peer import Peer
 from chassis.server import Register, Server
 from chassis.service import call_interceptor
+from ticket_service.adapters.no_provider import External, Free
 from ticket_service.adapters.scans import RemoteScans
 from ticket_service.calling_off import CallingsOff
 from ticket_service.cancellations import Cancellations
 from ticket_service.catalog import Catalog
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.domain.codes import Codes
+from ticket_service.domain.purchases import Provider
 from ticket_service.errors import CATALOGUE
 from ticket_service.feed import Feed
 from ticket_service.holds import Holds
 from ticket_service.issuing import Issuing
 from ticket_service.keys import SigningKeys
+from ticket_service.payments import PaymentProvider, Payments, Providers
 from ticket_service.policy import POLICY
 from ticket_service.purchases import Purchases
+from ticket_service.refunds import Refunds
 from ticket_service.reissues import Reissues
 from ticket_service.sales import Sales, SaleTerms
 from ticket_service.servicers.events import EventServicer
@@ -80,13 +84,18 @@ class App:
         issuing = Issuing(messages.codes, messages.keys)
         reissues = Reissues(database, scans, issuing, self._clock, feed.wake)
         self._sweep(reissues)
+        providers = self._providers()
+        refunds = Refunds(database, providers, self._clock)
+        self._sweep(refunds)
         terms = SaleTerms(issuing, self._settings.max_per_purchase, timedelta(seconds=self._settings.hold_seconds))
         holds = Holds(database, issuing, lambda: terms.at(self._clock()), feed.wake)
         self._sweep(holds)
+        payments = Payments(database, holds, providers, self._clock)
+        self._sweep(payments)
         services = {
             **self._event_service(database, feed, scans, cancellations),
-            **self._purchase_service(database, feed, messages, terms, holds),
-            **self._ticket_service(database, messages, TicketChanges(cancellations, reissues, holds)),
+            **self._purchase_service(database, feed, messages, terms, payments),
+            **self._ticket_service(database, messages, TicketChanges(cancellations, reissues, holds, refunds)),
             **self._feed_service(database, feed),
         }
         server = Server(
@@ -101,6 +110,18 @@ class App:
     async def stop(self) -> None:
         """Drain, then let go of everything."""
         await self._opened.aclose()
+
+    def _providers(self) -> Providers:
+        providers: dict[Provider, PaymentProvider] = {Provider.FREE: Free(), Provider.EXTERNAL: External()}
+        if self._settings.stripe_key is not None:
+            from ticket_service.adapters.stripe_payments import (  # noqa: PLC0415 - half a second, for who needs it
+                StripePayments,
+            )
+
+            stripe = StripePayments(self._settings.stripe_key, self._settings.stripe_api_base)
+            self._opened.push_async_callback(stripe.close)
+            providers[Provider.STRIPE] = stripe
+        return providers
 
     def _sweep(self, work: Unfinished) -> None:
         sweeper = Sweeper(work, self._settings.sweep_seconds)
@@ -118,19 +139,19 @@ class App:
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
 
     def _purchase_service(
-        self, database: Database, feed: Feed, messages: TicketMessages, terms: SaleTerms, holds: Holds
+        self, database: Database, feed: Feed, messages: TicketMessages, terms: SaleTerms, payments: Payments
     ) -> dict[str, Register]:
         connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS)
         sales = Sales(connection, terms, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
-        servicer = PurchaseServicer(sales, holds, Purchases(database), messages)
+        servicer = PurchaseServicer(sales, payments, Purchases(database), messages)
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server
         return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
 
     def _ticket_service(
         self, database: Database, messages: TicketMessages, changes: TicketChanges
     ) -> dict[str, Register]:
-        servicer = TicketServicer(Tickets(database, self._clock), changes, messages)  # type: ignore[abstract]  # RetryRefund is not built yet
+        servicer = TicketServicer(Tickets(database, self._clock), changes, messages)
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}
 

@@ -24,11 +24,12 @@ from chassis.ids import new_id
 from ticket_service.domain import cancellations as domain
 from ticket_service.domain import notifications
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
+from ticket_service.domain.notifications import Kind
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refusals import no_answer_of_scans
+from ticket_service.domain.refusals import illegal_transition, no_answer_of_scans
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.store import cancellations as store
-from ticket_service.store import outbox
+from ticket_service.store import ledger, outbox, refund_orders
 from ticket_service.store import tickets as ticket_store
 from ticket_service.store.events import lock_event
 from ticket_service.store.reissues import find_pending as find_pending_reissue
@@ -135,9 +136,13 @@ class Cancellations:
 
         def work(connection: Connection) -> None:
             cancellation = _found(store.lock_cancellation(connection, conditions), cancellation_id)
+            if refund_orders.find(connection, cancellation.event_id, cancellation_id) is not None:
+                # A provider of ours is never told by hand what it gave back.
+                raise illegal_transition(cancellation.status, CancellationStatus.DONE)
             refunded = domain.refunded(cancellation, refund_id, now)
             if refunded is not cancellation:
                 store.update_cancellations(connection, [refunded])
+                ledger.enter_refund_of(connection, refunded.event_id, cancellation_id, now)
                 outbox.write(connection, [notifications.refunded(refunded)], now)
 
         await self._database.run(work)
@@ -199,7 +204,16 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
         return
     settled = [domain.settled(one, outcomes[one.cancellation_id], now) for one in pending]
     store.update_cancellations(connection, settled)
-    outbox.write(connection, [told for one in settled for told in notifications.cancelled(one)], now)
+    due = [one.cancellation_id for one in settled if one.status is CancellationStatus.REFUNDING]
+    ordered = refund_orders.order_refunds(connection, event_id, due, now) if due else set()
+    told = [
+        news
+        for one in settled
+        for news in notifications.cancelled(one)
+        # What a provider of ours gives back is asked of nobody else.
+        if not (news.kind is Kind.REFUND_REQUESTED and one.cancellation_id in ordered)
+    ]
+    outbox.write(connection, told, now)
     revoked = [one for one in pending if outcomes[one.cancellation_id].revoked]
     if revoked:
         store.give_back(connection, event_id, revoked, event.revision, now)

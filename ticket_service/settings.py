@@ -1,6 +1,6 @@
 """What the ticket service can be told by its environment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from chassis.service import SECRET_CHARACTERS, ServiceSettings, read_service_settings
@@ -27,6 +27,9 @@ class Settings:
     max_per_purchase: int
     # How long places are kept until they are paid.
     hold_seconds: float
+    # Stripe's secret key; None: there are no card payments. Not in a log, whatever is logged of the settings.
+    stripe_key: str | None = field(repr=False)
+    stripe_api_base: str
 
 
 def read_settings(environment: Environment) -> Settings:
@@ -39,5 +42,7 @@ def read_settings(environment: Environment) -> Settings:
         signing_key_file=environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json")),
         sweep_seconds=environment.seconds("TICKETS_SWEEP_SECONDS", 1, least=0.01, most=3600),
         hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, least=1, most=86_400),
+        stripe_key=environment.optional("TICKETS_STRIPE_KEY"),
+        stripe_api_base=environment.text("TICKETS_STRIPE_API_BASE", "https://api.stripe.com"),
         max_per_purchase=environment.number("TICKETS_MAX_PER_PURCHASE", 20, least=1, most=1000),
     )

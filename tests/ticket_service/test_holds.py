@@ -219,9 +219,15 @@ async def test_a_buyer_confirms_no_payment_and_sees_no_others_purchase(shop, eve
 
 
 async def test_bad_requests_name_every_field_at_fault(shop):
-    wrong = pb.ConfirmPurchaseRequest(purchase_id="x")
+    wrong = pb.ConfirmPurchaseRequest(purchase_id="x", external_payment_id="pay-1")
     refused = await refusal(shop.purchases.ConfirmPurchase(wrong, metadata=shop.metadata(Shop.BACKEND)))
-    assert refused.fields == {"purchase_id", "external_payment_id", "paid.currency_code"}
+    assert refused.fields == {"purchase_id", "paid.currency_code"}
+    wrong = pb.ConfirmPurchaseRequest(purchase_id="x", paid=money(1))
+    refused = await refusal(shop.purchases.ConfirmPurchase(wrong, metadata=shop.metadata(Shop.BACKEND)))
+    assert refused.fields == {"purchase_id", "external_payment_id"}
+    wrong = pb.ConfirmPurchaseRequest(purchase_id="x")
+    refused = await refusal(shop.purchases.ConfirmPurchase(wrong, metadata=shop.metadata()))
+    assert refused.fields == {"purchase_id"}
     refused = await refusal(shop.purchases.ReleasePurchase(pb.ReleasePurchaseRequest(), metadata=shop.metadata()))
     assert refused.fields == {"purchase_id"}
 

@@ -32,9 +32,7 @@ MAX_METADATA_BYTES: Final = 4 * 1024
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
-def purchase_message(
-    caller: Caller, purchase: Purchase, tickets: Sequence[ticket_pb2.Ticket]
-) -> purchase_pb2.Purchase:
+def purchase_message(caller: Caller, purchase: Purchase, tickets: Sequence[ticket_pb2.Ticket]) -> purchase_pb2.Purchase:
     """Build the message of a purchase for `caller`; only the buyer, and who acts for them, may finish its payment."""
     may_pay = caller.subject == purchase.user_id or caller.is_any(Role.SERVICE)
     return purchase_pb2.Purchase(
@@ -54,8 +52,8 @@ def purchase_message(
         payment=purchase_pb2.Payment(
             provider=purchase.provider,
             payment_id=purchase.payment_id or "",
-            client_secret=purchase.client_secret if may_pay else None,
-            decline_code=purchase.decline_code,
+            client_secret=(purchase.client_secret or "") if may_pay else "",
+            decline_code=purchase.decline_code or "",
         ),
         hold_expire_time=timestamp(purchase.hold_expire_time) if purchase.status is PurchaseStatus.HELD else None,
         tickets=tickets,
@@ -155,9 +153,7 @@ def _quantities(fields: Fields, items: Sequence[purchase_pb2.PurchaseItem]) -> t
     return tuple(quantities.items())
 
 
-def _payment(
-    fields: Fields, request: purchase_service_pb2.PurchaseTicketsRequest
-) -> tuple[str | None, str | None]:
+def _payment(fields: Fields, request: purchase_service_pb2.PurchaseTicketsRequest) -> tuple[str | None, str | None]:
     """Read by which payment it is paid already, or what is to be charged."""
     if request.WhichOneof("payment") == "external_payment_id":
         return fields.text("external_payment_id", request.external_payment_id, least=1, most=MAX_PAYMENT_ID), None

@@ -106,7 +106,9 @@ def read_cancel(request: ticket_service_pb2.CancelTicketRequest) -> tuple[UUID, 
     return ticket_id, reason
 
 
-def read_cancellation_id(request: ticket_service_pb2.GetCancellationRequest) -> UUID:
+def read_cancellation_id(
+    request: ticket_service_pb2.GetCancellationRequest | ticket_service_pb2.RetryRefundRequest,
+) -> UUID:
     """Read which cancellation is asked for."""
     fields = Fields()
     cancellation_id = fields.uuid("cancellation_id", request.cancellation_id)

@@ -133,6 +133,25 @@ def refunded(cancellation: Cancellation, refund_id: str, now: datetime) -> Cance
     return replace(cancellation, status=CancellationStatus.DONE, refund_id=refund_id, complete_time=now)
 
 
+def refund_refused(cancellation: Cancellation, failure: str) -> Cancellation:
+    """Return a REFUNDING cancellation as it is once the provider refuses its refund for good."""
+    return replace(cancellation, status=CancellationStatus.REFUND_FAILED, failure=failure)
+
+
+def refund_asked_anew(cancellation: Cancellation) -> Cancellation:
+    """Return the cancellation as it is once its refund is asked for again; one whose refund is under way stays as it is.
+
+    Raises:
+        Failure: ILLEGAL_TRANSITION where no refund is due.
+    """
+    if cancellation.status is CancellationStatus.REFUND_FAILED:
+        return replace(cancellation, status=CancellationStatus.REFUNDING, failure=None)
+    is_due = cancellation.status in {CancellationStatus.REFUNDING, CancellationStatus.DONE}
+    if is_due and cancellation.refund_amount > 0:
+        return cancellation
+    raise illegal_transition(cancellation.status, CancellationStatus.REFUNDING)
+
+
 def checked_in(ticket_id: UUID, check_in_time: datetime | None) -> Failure:
     """Say that a gate was first."""
     # Absent where the scan service did not say when.

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from chassis.failures import Failure
 from ticket_service.domain.events import EventStatus
-from ticket_service.domain.purchases import Purchase, PurchaseStatus
+from ticket_service.domain.payments import LOOK_AGAIN, ChargeState, Progress
+from ticket_service.domain.purchases import Provider, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import illegal_transition
 from ticket_service.domain.sales import Shelf, Terms, check_places, price_changed, tickets_of
@@ -19,11 +20,12 @@ ENDED = frozenset({PurchaseStatus.EXPIRED, PurchaseStatus.RELEASED, PurchaseStat
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """What the caller's own payment system has taken."""
+    """What was taken: by the caller's own payment system, unless a provider of ours is named."""
 
     payment_id: str
     # Currency and minor units.
     paid: tuple[str, int]
+    provider: Provider = Provider.EXTERNAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,10 @@ def paid(purchase: Purchase, payment: Payment, shelf: Shelf, terms: Terms) -> Pa
     if shelf.event.status_at(terms.now) is not EventStatus.PUBLISHED or not (is_held or _has_places(purchase, shelf)):
         if is_held:
             shelf.free(purchase.items)
-        return Paid(_left(purchase, PurchaseStatus.REFUNDING, payment.payment_id, terms.now), refund_due=True)
+        return Paid(_left(purchase, PurchaseStatus.REFUNDING, terms.now, payment), refund_due=True)
     if not is_held:
         shelf.take(purchase.items)
-    completed = _left(purchase, PurchaseStatus.COMPLETED, payment.payment_id, terms.now)
+    completed = _left(purchase, PurchaseStatus.COMPLETED, terms.now, payment)
     return Paid(completed, tickets_of(shelf, completed, terms))
 
 
@@ -70,14 +72,26 @@ def released(purchase: Purchase, shelf: Shelf, now: datetime) -> Purchase:
     if purchase.status is not PurchaseStatus.HELD:
         raise illegal_transition(purchase.status, PurchaseStatus.RELEASED)
     shelf.free(purchase.items)
-    return _left(purchase, PurchaseStatus.RELEASED, None, now)
+    return _left(purchase, PurchaseStatus.RELEASED, now)
 
 
 def expired(held: Sequence[Purchase], shelf: Shelf, now: datetime) -> list[Purchase]:
     """Return HELD purchases as they are once nobody paid in time."""
     for purchase in held:
         shelf.free(purchase.items)
-    return [_left(purchase, PurchaseStatus.EXPIRED, None, now) for purchase in held]
+    return [_left(purchase, PurchaseStatus.EXPIRED, now) for purchase in held]
+
+
+def progressed(purchase: Purchase, progress: Progress, shelf: Shelf, now: datetime) -> Purchase:
+    """Return a HELD purchase as it is once a provider of ours told that its payment is under way, or withdrawn."""
+    expires = purchase.hold_expire_time or now
+    if progress.state is ChargeState.WITHDRAWN:
+        shelf.free(purchase.items)
+        if progress.decline_code is not None:
+            return _left(replace(purchase, decline_code=progress.decline_code), PurchaseStatus.DECLINED, now)
+        return _left(purchase, PurchaseStatus.RELEASED if now < expires else PurchaseStatus.EXPIRED, now)
+    due = purchase.due_time if progress.state is ChargeState.CREATED else min(expires, now + LOOK_AGAIN)
+    return replace(purchase, payment_id=progress.payment_id, client_secret=progress.client_secret, due_time=due)
 
 
 def refunded(purchase: Purchase) -> Purchase:
@@ -99,5 +113,14 @@ def _has_places(purchase: Purchase, shelf: Shelf) -> bool:
     return True
 
 
-def _left(purchase: Purchase, status: PurchaseStatus, payment_id: str | None, now: datetime) -> Purchase:
-    return replace(purchase, status=status, payment_id=payment_id, complete_time=now, due_time=None)
+def _left(purchase: Purchase, status: PurchaseStatus, now: datetime, payment: Payment | None = None) -> Purchase:
+    return replace(
+        purchase,
+        status=status,
+        provider=payment.provider if payment else purchase.provider,
+        payment_id=payment.payment_id if payment else purchase.payment_id,
+        complete_time=now,
+        due_time=None,
+        payment_method=None,
+        client_secret=None,
+    )

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from chassis.failures import Failure
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
+from ticket_service.domain.payments import HEAD_START
 from ticket_service.domain.purchases import Item, Provider, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_ended, event_not_found, request_id_reused
@@ -41,6 +42,8 @@ class Order:
     organizer_id: str | None
     # The order stands on the organizer's rights, which end at their own events.
     own_events_only: bool
+    # What a provider of ours is to charge, such as Stripe's "pm_...".
+    payment_method: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,7 @@ def _check_payment(order: Order, book: Book) -> None:
 def _sell(shelf: Shelf, order: Order, items: tuple[Item, ...], book: Book, terms: Terms) -> Sold:
     event, total = shelf.event, sum(item.quantity * item.unit_price for item in items)
     is_held = total > 0 and order.payment_id is None
+    is_ours = is_held and order.payment_method is not None
     expires = terms.now + terms.hold if is_held else None
     purchase = Purchase(
         purchase_id=terms.new_id(),
@@ -224,13 +228,14 @@ def _sell(shelf: Shelf, order: Order, items: tuple[Item, ...], book: Book, terms
         currency=event.currency,
         total=total,
         status=PurchaseStatus.HELD if is_held else PurchaseStatus.COMPLETED,
-        provider=Provider.EXTERNAL if total else Provider.FREE,
+        provider=Provider.STRIPE if is_ours else Provider.EXTERNAL if total else Provider.FREE,
         payment_id=order.payment_id if total else None,
         metadata=order.metadata,
         create_time=terms.now,
         complete_time=None if is_held else terms.now,
         hold_expire_time=expires,
-        due_time=expires,
+        due_time=min(expires, terms.now + HEAD_START) if expires is not None and is_ours else expires,
+        payment_method=order.payment_method if is_ours else None,
     )
     tickets = () if is_held else tickets_of(shelf, purchase, terms)
     shelf.take(items)

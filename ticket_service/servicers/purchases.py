@@ -12,8 +12,9 @@ from chassis.parsing import Fields
 from ticket_service.convert.purchases import purchase_message, read_confirmation, read_order, read_release
 from ticket_service.convert.ticket_requests import read_before
 from ticket_service.convert.tickets import TicketMessages, ticket_message
+from ticket_service.domain.purchases import Provider
 from ticket_service.domain.tickets import SoldTicket
-from ticket_service.holds import Holds
+from ticket_service.payments import Payments
 from ticket_service.purchases import PurchaseQuery, Purchases
 from ticket_service.sales import Issued, Sales
 from ticketing.tickets.v1 import purchase_pb2, purchase_service_pb2, purchase_service_pb2_grpc
@@ -26,27 +27,32 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
 
     Args:
         sales: sells.
-        holds: what waits for its payment.
+        payments: charges, and takes note of payments.
         purchases: what was sold.
         messages: shows tickets.
     """
 
-    def __init__(self, sales: Sales, holds: Holds, purchases: Purchases, messages: TicketMessages) -> None:
+    def __init__(self, sales: Sales, payments: Payments, purchases: Purchases, messages: TicketMessages) -> None:
         self._sales = sales
-        self._holds = holds
+        self._payments = payments
         self._purchases = purchases
         self._messages = messages
 
     async def PurchaseTickets(  # noqa: N802 - the contract's name
         self, request: purchase_service_pb2.PurchaseTicketsRequest, _context: Context
     ) -> purchase_service_pb2.PurchaseTicketsResponse:
-        """Buy tickets; what is neither free nor paid for already is kept for a while."""
+        """Buy tickets; what is neither free nor paid for already is charged, or kept for a while."""
         caller = current_caller()
-        if request.WhichOneof("payment") == "payment_method_id":
-            raise NotImplementedError("payment providers")
-        outcome = await self._sales.buy(read_order(request, caller))
+        order = read_order(request, caller)
+        if order.payment_method is not None and not self._payments.takes(Provider.STRIPE):
+            raise NotImplementedError("no payment provider is configured")
+        outcome = await self._sales.buy(order)
         if isinstance(outcome, Issued):
-            return purchase_service_pb2.PurchaseTicketsResponse(purchase=_new_purchase_message(outcome))
+            if outcome.sale.purchase.payment_method is None:
+                return purchase_service_pb2.PurchaseTicketsResponse(purchase=_new_purchase_message(caller, outcome))
+            await self._payments.begin(outcome.sale.purchase)
+            purchase = await self._read(caller, outcome.sale.purchase.purchase_id)
+            return purchase_service_pb2.PurchaseTicketsResponse(purchase=purchase)
         purchase = await self._read(caller, outcome.purchase_id)
         return purchase_service_pb2.PurchaseTicketsResponse(purchase=purchase)
 
@@ -56,7 +62,7 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         """Take note of a payment."""
         caller = current_caller()
         purchase_id, payment = read_confirmation(request, caller)
-        await self._holds.confirm(caller, purchase_id, payment)
+        await self._payments.confirm(caller, purchase_id, payment)
         return purchase_service_pb2.ConfirmPurchaseResponse(purchase=await self._read(caller, purchase_id))
 
     async def ReleasePurchase(  # noqa: N802 - the contract's name
@@ -65,7 +71,7 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         """Give places back that were kept."""
         caller = current_caller()
         purchase_id = read_release(request)
-        await self._holds.release(caller, purchase_id)
+        await self._payments.release(caller, purchase_id)
         return purchase_service_pb2.ReleasePurchaseResponse(purchase=await self._read(caller, purchase_id))
 
     async def GetPurchase(  # noqa: N802 - the contract's name
@@ -93,7 +99,7 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         before = read_before(page_position(request.page_token, bound_to, parts=1))
         found = await self._purchases.list(caller, query, before, size + 1)
         response = purchase_service_pb2.ListPurchasesResponse(
-            purchases=[purchase_message(purchase, ()) for purchase in found[:size]]
+            purchases=[purchase_message(caller, purchase, ()) for purchase in found[:size]]
         )
         if len(found) > size:
             response.next_page_token = page_token([str(found[size - 1].purchase_id)], bound_to)
@@ -101,10 +107,10 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
 
     async def _read(self, caller: Caller, purchase_id: UUID) -> purchase_pb2.Purchase:
         purchase, tickets = await self._purchases.get(caller, purchase_id)
-        return purchase_message(purchase, [self._messages.basic(caller, sold) for sold in tickets])
+        return purchase_message(caller, purchase, [self._messages.basic(caller, sold) for sold in tickets])
 
 
-def _new_purchase_message(issued: Issued) -> purchase_pb2.Purchase:
+def _new_purchase_message(caller: Caller, issued: Issued) -> purchase_pb2.Purchase:
     """Build the message from memory: it is the buyer, or who acts for them, that is told."""
     purchase, event = issued.sale.purchase, issued.sale.event
     tickets = [
@@ -116,4 +122,4 @@ def _new_purchase_message(issued: Issued) -> purchase_pb2.Purchase:
         )
         for ticket, secrets in zip(issued.sale.tickets, issued.secrets, strict=True)
     ]
-    return purchase_message(purchase, tickets)
+    return purchase_message(caller, purchase, tickets)

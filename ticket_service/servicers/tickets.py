@@ -26,6 +26,7 @@ from ticket_service.domain.reasons import Reason
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.holds import Holds
+from ticket_service.refunds import Refunds
 from ticket_service.reissues import Reissues
 from ticket_service.tickets import Tickets
 from ticketing.tickets.v1 import ticket_pb2
@@ -50,6 +51,7 @@ class TicketChanges:
     cancellations: Cancellations
     reissues: Reissues
     holds: Holds
+    refunds: Refunds
 
 
 class TicketServicer(TicketServiceServicer):
@@ -66,6 +68,7 @@ class TicketServicer(TicketServiceServicer):
         self._cancellations = changes.cancellations
         self._reissues = changes.reissues
         self._holds = changes.holds
+        self._refunds = changes.refunds
         self._messages = messages
 
     async def GetTicket(  # noqa: N802 - the contract's name
@@ -143,6 +146,14 @@ class TicketServicer(TicketServiceServicer):
         if len(found) > size:
             response.next_page_token = _token(found[size - 1].cancellation_id, bound_to)
         return response
+
+    async def RetryRefund(  # noqa: N802 - as above
+        self, request: pb.RetryRefundRequest, _context: Context
+    ) -> pb.RetryRefundResponse:
+        """Ask a provider anew for a refund that it refused."""
+        cancellation_id = requests.read_cancellation_id(request)
+        cancellation = await self._refunds.retry(current_caller(), cancellation_id)
+        return pb.RetryRefundResponse(cancellation=cancellation_message(cancellation))
 
     async def ConfirmRefund(  # noqa: N802 - as above
         self, request: pb.ConfirmRefundRequest, _context: Context

@@ -27,7 +27,7 @@ _CANCELLATIONS: Final = (
 # The table's columns; the issue is the ticket's.
 _STORED: Final = tuple(field.name for field in fields(Cancellation) if field.name != "issue")
 # What changes after a cancellation was asked for.
-_CHANGING: Final = ("status", "refund_id", "check_in_time", "complete_time", "due_time", "attempts")
+_CHANGING: Final = ("status", "refund_id", "failure", "check_in_time", "complete_time", "due_time", "attempts")
 
 _GIVE_BACK: Final = sa.text("""
     UPDATE tickets
@@ -42,6 +42,11 @@ _GIVE_BACK: Final = sa.text("""
 def confirmable_by(caller: Caller) -> Condition:
     """Say whose refunds the caller may confirm: not a holder's as such, for nobody confirms a refund to themselves."""
     return sa.true() if caller.is_any(Role.SERVICE) else events.c.organizer_id == caller.subject
+
+
+def is_of_organizer(subject: str) -> Condition:
+    """Say whose events' cancellations they are."""
+    return events.c.organizer_id == subject
 
 
 def find_cancellations(

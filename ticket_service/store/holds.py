@@ -1,7 +1,7 @@
 """Statements on purchases that wait for their payment, and on payments that are owed back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -19,7 +19,16 @@ from ticket_service.store.tables import events, offers, payments, purchases, tic
 
 Condition = sa.ColumnElement[bool]
 
-_CHANGING: Final = ("status", "payment_id", "complete_time", "due_time")
+_CHANGING: Final = (
+    "status",
+    "provider",
+    "payment_id",
+    "complete_time",
+    "due_time",
+    "payment_method",
+    "client_secret",
+    "decline_code",
+)
 
 
 def has_id(purchase_id: UUID) -> Condition:
@@ -38,22 +47,23 @@ def lock_purchases(connection: Connection, event_id: UUID, purchase_ids: Sequenc
     return [purchase_of(row) for row in connection.execute(query)]
 
 
-def take_due(connection: Connection, now: datetime, until: datetime, most: int) -> list[tuple[UUID, UUID]]:
-    """Claim HELD purchases that are due and that nobody else is looking at; nobody else is to until then.
+def take_due(connection: Connection, provider: Provider, now: datetime, until: datetime, most: int) -> list[Purchase]:
+    """Claim HELD purchases of one provider that are due and that nobody else is looking at; nobody else is to until then.
 
     Returns:
-        Their events and ids. They are not locked any more once the transaction ends: events are locked first.
+        As they were. They are not locked any more once the transaction ends: events are locked first.
     """
     due = (
-        sa.select(purchases.c.event_id, purchases.c.purchase_id)
-        .where(purchases.c.due_time <= now)
+        sa.select(purchases)
+        .where(purchases.c.due_time <= now, purchases.c.provider == provider)
         .order_by(purchases.c.due_time)
         .limit(most)
         .with_for_update(key_share=True, skip_locked=True)
     )
-    found = [(row.event_id, row.purchase_id) for row in connection.execute(due)]
+    found = [purchase_of(row) for row in connection.execute(due)]
     if found:
-        its = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id).in_(found)
+        ids = [(purchase.event_id, purchase.purchase_id) for purchase in found]
+        its = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id).in_(ids)
         connection.execute(sa.update(purchases).where(its).values(due_time=until))
     return found
 
@@ -93,21 +103,21 @@ def insert_tickets(connection: Connection, new: Sequence[Ticket], digests: Mappi
     connection.execute(sa.insert(tickets), rows)
 
 
-def paid_purchase(connection: Connection, payment_id: str) -> UUID | None:
-    """Return the purchase that an external payment is known to be for."""
+def paid_purchase(connection: Connection, payment: Payment) -> UUID | None:
+    """Return the purchase that a payment is known to be for."""
     query = sa.select(payments.c.purchase_id).where(
-        payments.c.provider == Provider.EXTERNAL, payments.c.payment_id == payment_id
+        payments.c.provider == payment.provider, payments.c.payment_id == payment.payment_id
     )
     found: UUID | None = connection.execute(query).scalar_one_or_none()
     return found
 
 
 def insert_payment(connection: Connection, payment: Payment, result: Paid, now: datetime) -> None:
-    """Store an external payment."""
+    """Store a payment."""
     currency, amount = payment.paid
     connection.execute(
         sa.insert(payments).values(
-            provider=Provider.EXTERNAL,
+            provider=payment.provider,
             payment_id=payment.payment_id,
             event_id=result.purchase.event_id,
             purchase_id=result.purchase.purchase_id,
@@ -119,20 +129,31 @@ def insert_payment(connection: Connection, payment: Payment, result: Paid, now: 
     )
 
 
-def owed_back(connection: Connection, purchase: Purchase) -> list[tuple[str, str | None]]:
-    """Return the payments of a purchase that are owed back, oldest first, each with the refund made of it."""
+@dataclass(frozen=True, slots=True)
+class OwedBack:
+    """A payment that is owed back, and the refund made of it."""
+
+    payment: Payment
+    refund_id: str | None
+
+
+def owed_back(connection: Connection, purchase: Purchase) -> list[OwedBack]:
+    """Return the payments of a purchase that are owed back, oldest first."""
     query = (
-        sa.select(payments.c.payment_id, payments.c.refund_id)
+        sa.select(payments)
         .where(payments.c.event_id == purchase.event_id, payments.c.purchase_id == purchase.purchase_id)
         .where(payments.c.refund_due)
         .order_by(payments.c.create_time, payments.c.payment_id)
     )
-    return [(row.payment_id, row.refund_id) for row in connection.execute(query)]
+    return [
+        OwedBack(Payment(row.payment_id, (row.currency, row.amount), Provider(row.provider)), row.refund_id)
+        for row in connection.execute(query)
+    ]
 
 
-def store_refund(connection: Connection, payment_id: str, refund_id: str) -> None:
-    """Store that an external payment was given back."""
-    its = (payments.c.provider == Provider.EXTERNAL, payments.c.payment_id == payment_id)
+def store_refund(connection: Connection, payment: Payment, refund_id: str) -> None:
+    """Store that a payment was given back."""
+    its = (payments.c.provider == payment.provider, payments.c.payment_id == payment.payment_id)
     connection.execute(sa.update(payments).where(*its).values(refund_id=refund_id))
 
 

@@ -14,6 +14,7 @@ from chassis.arrays import array
 from chassis.ids import new_id
 from chassis.loop_connection import LoopConnection
 from ticket_service.domain.events import Offer
+from ticket_service.domain.ledger import EntryKind
 from ticket_service.domain.notifications import Kind, purchase_completed
 from ticket_service.domain.purchases import Provider, PurchaseStatus
 from ticket_service.domain.sales import Book, Order, Replayed, Shelf, Sold
@@ -46,23 +47,26 @@ ORDER BY n, position
 _WRITE: Final = f"""(
     timestamptz,
     uuid[], uuid[], text[], text[], text[], bigint[], text[], text[], text[], text[], text[], uuid[], bytea[],
-    text[], timestamptz[], timestamptz[], uuid[], text[],
+    text[], timestamptz[], timestamptz[], timestamptz[], text[], uuid[], text[],
     uuid[], uuid[], uuid[], text[], text[], bigint[], timestamptz[], timestamptz[], bigint[], bytea[], bytea[],
     uuid[], text[], integer[],
     uuid[], integer[], bigint[]
 ) AS
 WITH sale AS MATERIALIZED (
-    SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) AS sale (
+    SELECT * FROM unnest(
+        $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
+    ) AS sale (
         event_id, purchase_id, user_id, items, currency, total, provider, payment_id, metadata, email, caller,
-        request_id, fingerprint, status, complete_time, hold_expire_time, notification_id, told
+        request_id, fingerprint, status, complete_time, hold_expire_time, due_time, payment_method, notification_id,
+        told
     )
 ), bought AS (
     INSERT INTO purchases (
         event_id, purchase_id, user_id, items, currency, total, status, provider, payment_id, metadata, create_time,
-        complete_time, hold_expire_time, due_time
+        complete_time, hold_expire_time, due_time, payment_method
     )
     SELECT event_id, purchase_id, user_id, items::jsonb, currency, total, status, provider, payment_id,
-           metadata::jsonb, $1, complete_time, hold_expire_time, hold_expire_time
+           metadata::jsonb, $1, complete_time, hold_expire_time, due_time, payment_method
     FROM sale
 ), mailed AS (
     INSERT INTO contacts (event_id, purchase_id, email)
@@ -73,6 +77,10 @@ WITH sale AS MATERIALIZED (
 ), paid AS (
     INSERT INTO payments (provider, payment_id, event_id, purchase_id, currency, amount, create_time)
     SELECT provider, payment_id, event_id, purchase_id, currency, total, $1 FROM sale WHERE payment_id IS NOT NULL
+), entered AS (
+    INSERT INTO ledger (event_id, purchase_id, provider, kind, payment_id, currency, amount, note, create_time)
+    SELECT event_id, purchase_id, provider, '{EntryKind.CHARGED}', payment_id, currency, total, '', $1
+    FROM sale WHERE payment_id IS NOT NULL
 ), told AS (
     INSERT INTO outbox (event_id, notification_id, kind, purchase_id, user_id, data, create_time)
     SELECT event_id, notification_id, '{Kind.PURCHASE_COMPLETED}', purchase_id, user_id, told::jsonb, $1
@@ -84,21 +92,21 @@ WITH sale AS MATERIALIZED (
     )
     SELECT event_id, ticket_id, purchase_id, user_id, ticket_type, 'ACTIVE', price, valid_from_time,
            valid_until_time, 0, 1, revision, code_digest, token_digest, $1, $1
-    FROM unnest($20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30) AS ticket (
+    FROM unnest($22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32) AS ticket (
         event_id, ticket_id, purchase_id, user_id, ticket_type, price, valid_from_time, valid_until_time, revision,
         code_digest, token_digest
     )
 ), counted AS (
     UPDATE offers SET reserved = after.reserved
-    FROM unnest($31, $32, $33) AS after (event_id, ticket_type, reserved)
+    FROM unnest($33, $34, $35) AS after (event_id, ticket_type, reserved)
     WHERE offers.event_id = after.event_id AND offers.ticket_type = after.ticket_type
 )
 UPDATE events SET reserved = after.reserved, revision = after.revision
-FROM unnest($34, $35, $36) AS after (event_id, reserved, revision)
+FROM unnest($36, $37, $38) AS after (event_id, reserved, revision)
 WHERE events.event_id = after.event_id
 """  # noqa: S608 - a name of our own
 
-_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 18, 11, 3, 3
+_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 20, 11, 3, 3
 _PARAMETERS: Final = 1 + _SALE_COLUMNS + _TICKET_COLUMNS + _OFFER_COUNTERS + _EVENT_COUNTERS
 _EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)}); COMMIT"
 
@@ -180,6 +188,8 @@ def _sale_row(sale: Sold) -> tuple[Any, ...]:
         purchase.status,
         purchase.complete_time,
         purchase.hold_expire_time,
+        purchase.due_time,
+        purchase.payment_method,
         new_id().hex if is_completed else None,
         json.dumps(purchase_completed(purchase, sale.tickets).data) if is_completed else None,
     )

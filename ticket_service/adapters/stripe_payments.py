@@ -1,0 +1,230 @@
+"""Card payments by Stripe: a PaymentIntent is created unconfirmed, stored by us, and only then confirmed.
+
+Every step begins by asking how far the intent is, so an answer that was lost is never guessed. Imported only where a key is
+set. Blocking calls, in a few threads of their own: a Stripe that hangs holds up nobody but those who pay with it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import requests
+import stripe
+
+from chassis.failures import Failure, dependency_unavailable, overloaded
+from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
+from ticket_service.domain.refund_orders import RefundOrder
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Said with every call, so that an upgrade of the library or the account changes nothing by itself.
+API_VERSION: Final = "2024-06-20"
+CALL_SECONDS: Final = 2.0
+THREADS: Final = 8
+# Steps that may wait for a thread; the next one is OVERLOADED.
+MOST_WAITING: Final = 256
+# Refunds of one payment that are looked through for ours: as many tickets may be in one purchase, and more.
+MOST_REFUNDS: Final = 10_000
+
+# Worth another try with the same key, and no verdict on what was asked.
+_TRANSIENT: Final = (stripe.APIConnectionError, stripe.APIError, stripe.RateLimitError, stripe.IdempotencyError)
+_STATES: Final = {
+    "requires_payment_method": ChargeState.DECLINED,
+    "requires_confirmation": ChargeState.CREATED,
+    "requires_action": ChargeState.WAITING,
+    "processing": ChargeState.WAITING,
+    "succeeded": ChargeState.PAID,
+    "canceled": ChargeState.WITHDRAWN,
+}
+_ENDED: Final = frozenset({ChargeState.PAID, ChargeState.WITHDRAWN})
+
+
+class StripePayments:
+    """Takes money and gives it back.
+
+    Args:
+        key: the account's secret key.
+        api_base: where the API is.
+    """
+
+    def __init__(self, key: str, api_base: str) -> None:
+        # The library's own log has payment methods and client secrets in it.
+        logging.getLogger("stripe").setLevel(logging.WARNING)
+        # One for all threads, so that it can be closed.
+        self._session = requests.Session()
+        client = stripe.StripeClient(
+            key,
+            stripe_version=API_VERSION,
+            base_addresses={"api": api_base},
+            http_client=stripe.RequestsClient(timeout=CALL_SECONDS, session=self._session),
+            # Who waits for us tries again, and the sweeper does.
+            max_network_retries=0,
+        )
+        self._intents = client.v1.payment_intents
+        self._refunds = client.v1.refunds
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stripe")
+        self._under_way = 0
+
+    async def advance(self, charge: Charge) -> Progress:
+        """Create what is not known yet; confirm what is stored, unless that was done.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: it is not known how far it is; ask again.
+        """
+        if charge.payment_id is None:
+            return await self._run(lambda: self._create(charge))
+        payment_id = charge.payment_id
+        progress = await self._run(lambda: self._retrieve(payment_id))
+        if progress.state is not ChargeState.CREATED:
+            return progress
+        return await self._run(lambda: self._confirm(charge, payment_id))
+
+    async def withdraw(self, charge: Charge) -> Progress:
+        """Make sure that nothing is taken any more, or tell that it was.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: it is not known whether it was; ask again.
+        """
+        if charge.payment_id is None:
+            # An intent whose id we lost is never confirmed, and nobody else knows its client secret.
+            return Progress(ChargeState.WITHDRAWN)
+        payment_id = charge.payment_id
+        progress = await self._run(lambda: self._retrieve(payment_id))
+        if progress.state in _ENDED:
+            return progress
+        return await self._run(lambda: self._cancel(progress, payment_id))
+
+    async def refund(self, order: RefundOrder) -> RefundProgress:
+        """Give money back; what an earlier try may have done is looked up first, for keys are forgotten after a day.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: it is not known whether it was given back; ask again.
+        """
+        if order.attempts > 1:
+            found = await self._run(lambda: self._find_refund(order))
+            if found is not None:
+                return found
+        return await self._run(lambda: self._refund(order))
+
+    async def close(self) -> None:
+        """Let what has begun end, then close every connection."""
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        self._session.close()
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        if self._under_way >= THREADS + MOST_WAITING:
+            raise overloaded("payments")
+        self._under_way += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except _TRANSIENT as error:
+            log.warning("Stripe did not answer", extra={"error": type(error).__name__, "status": error.http_status})
+            raise _unanswered() from error
+        except stripe.StripeError as error:
+            # What we ask every time, refused: the key or the account is wrong, and a person has to see to it.
+            log.exception("Stripe refuses us", extra={"code": error.code, "status": error.http_status})
+            raise _unanswered() from error
+        finally:
+            self._under_way -= 1
+
+    def _create(self, charge: Charge) -> Progress:
+        params: stripe.params.PaymentIntentCreateParams = {
+            "amount": charge.amount,
+            "currency": charge.currency.lower(),
+            "payment_method": charge.payment_method or "",
+            "payment_method_types": ["card"],  # type: ignore[typeddict-unknown-key]  # of the version we speak
+            "metadata": {"purchase_id": str(charge.purchase_id), "event_id": str(charge.event_id)},
+        }
+        try:
+            intent = self._intents.create(params, {"idempotency_key": f"create-{charge.purchase_id}"})
+        except (stripe.InvalidRequestError, stripe.CardError) as error:
+            # No such payment method, too small an amount: nothing was created, and nothing will be.
+            return Progress(ChargeState.DECLINED, decline_code=error.code or "invalid_request")
+        return _progress(intent)
+
+    def _retrieve(self, payment_id: str) -> Progress:
+        return _progress(self._intents.retrieve(payment_id))
+
+    def _confirm(self, charge: Charge, payment_id: str) -> Progress:
+        try:
+            key = f"confirm-{charge.purchase_id}"
+            return _progress(self._intents.confirm(payment_id, options={"idempotency_key": key}))
+        except (stripe.InvalidRequestError, stripe.CardError) as error:
+            progress = self._retrieve(payment_id)
+            if progress.state is not ChargeState.CREATED:
+                return progress
+            return Progress(ChargeState.DECLINED, payment_id, decline_code=error.code or "invalid_request")
+
+    def _cancel(self, before: Progress, payment_id: str) -> Progress:
+        try:
+            # Under a key for each state: what Stripe answers while a bank is at work must not be its answer for a day.
+            key = f"cancel-{payment_id}-{before.state}"
+            return _progress(self._intents.cancel(payment_id, options={"idempotency_key": key}))
+        except stripe.InvalidRequestError:
+            # It has moved on meanwhile.
+            return self._retrieve(payment_id)
+
+    def _find_refund(self, order: RefundOrder) -> RefundProgress | None:
+        ours: list[tuple[RefundProgress, bool]] = []
+        listed = self._refunds.list({"payment_intent": order.payment_id, "limit": 100}).auto_paging_iter()
+        for _, refund in zip(range(MOST_REFUNDS), listed, strict=False):
+            metadata = _metadata(refund)
+            if metadata.get("order_id") == str(order.order_id):
+                ours.append((_refund_progress(refund), metadata.get("round") == str(order.round)))
+        for wanted in (RefundState.MADE, RefundState.WAITING):
+            for progress, _ in ours:
+                if progress.state is wanted:
+                    return progress
+        # One that failed in an earlier round is what was asked anew for.
+        return next((progress for progress, of_this_round in ours if of_this_round), None)
+
+    def _refund(self, order: RefundOrder) -> RefundProgress:
+        params: stripe.params.RefundCreateParams = {
+            "payment_intent": order.payment_id,
+            "amount": order.amount,
+            "metadata": {
+                "order_id": str(order.order_id),
+                "round": str(order.round),
+                "purchase_id": str(order.purchase_id),
+            },
+        }
+        try:
+            refund = self._refunds.create(params, {"idempotency_key": f"refund-{order.order_id}-{order.round}"})
+        except (stripe.InvalidRequestError, stripe.CardError) as error:
+            return RefundProgress(RefundState.REFUSED, failure=_words(error))
+        return _refund_progress(refund)
+
+
+def _progress(intent: stripe.PaymentIntent) -> Progress:
+    error = intent.last_payment_error
+    # A card's own reason where there is one; not every error has both.
+    code = (getattr(error, "decline_code", None) or getattr(error, "code", None)) if error else None
+    state = _STATES.get(intent.status, ChargeState.WAITING)
+    if state is ChargeState.DECLINED:
+        code = code or "no_payment_method"
+    secret = None if state in _ENDED else intent.client_secret
+    return Progress(state, intent.id, secret, code)
+
+
+def _refund_progress(refund: stripe.Refund) -> RefundProgress:
+    if refund.status == "succeeded":
+        return RefundProgress(RefundState.MADE, refund.id)
+    if refund.status in {"failed", "canceled"}:
+        reason = getattr(refund, "failure_reason", None) or refund.status
+        return RefundProgress(RefundState.REFUSED, refund.id, str(reason))
+    return RefundProgress(RefundState.WAITING, refund.id)
+
+
+def _metadata(refund: stripe.Refund) -> dict[str, str]:
+    return refund.metadata.to_dict() if refund.metadata else {}
+
+
+def _words(error: stripe.StripeError) -> str:
+    return error.user_message or error.code or "refused"
+
+
+def _unanswered() -> Failure:
+    return dependency_unavailable("payment provider")

@@ -1,0 +1,34 @@
+"""Statements on the ledger."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from ticket_service.domain.ledger import Entry
+from ticket_service.store.tables import ledger
+
+# By the payment that was kept for the ticket's purchase.
+_ENTER_REFUND_OF: Final = sa.text("""
+    INSERT INTO ledger
+        (event_id, purchase_id, order_id, provider, kind, payment_id, refund_id, currency, amount, note, create_time)
+    SELECT event_id, payments.purchase_id, cancellation_id, payments.provider, 'REFUNDED', payments.payment_id,
+           cancellations.refund_id, cancellations.currency, refund_amount, '', :now
+    FROM cancellations JOIN tickets USING (event_id, ticket_id)
+    JOIN payments USING (event_id, purchase_id)
+    WHERE event_id = :event_id AND cancellation_id = :cancellation_id AND NOT refund_due
+""")
+
+
+def enter(connection: Connection, entry: Entry, now: datetime) -> None:
+    """Enter what happened, in the transaction that stores what it led to."""
+    connection.execute(sa.insert(ledger).values(**asdict(entry), create_time=now))
+
+
+def enter_refund_of(connection: Connection, event_id: UUID, cancellation_id: UUID, now: datetime) -> None:
+    """Enter that the caller's own payment system made the refund of a cancellation."""
+    parameters = {"event_id": event_id, "cancellation_id": cancellation_id, "now": now}
+    connection.execute(_ENTER_REFUND_OF, parameters)
