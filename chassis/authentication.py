@@ -1,32 +1,28 @@
-"""Who calls: bearer tokens (RFC 6750), JWTs verified against a JWK set, or the secret the two services share.
+"""Who calls: bearer tokens (RFC 6750), JWTs verified against a JWK set; the other service, by a secret or its certificate.
 
 Verified tokens are remembered until they expire: verifying one costs about 0.2 ms, a third of what a small call costs.
 """
 
 import hashlib
 import hmac
-import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from uuid import UUID
 
 import jwt
 
 from chassis.clock import Clock
 from chassis.failures import unauthenticated
+from chassis.jwks import KeySet
 
-ALGORITHMS = ("EdDSA", "ES256", "RS256")
 LEEWAY = timedelta(seconds=30)
 MAX_REMEMBERED = 10_000
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_SUBJECT_CHARACTERS = 255
 MAX_EMAIL_CHARACTERS = 254
-# A token by an unknown key makes us look whether the file has changed, at most so often.
-RELOAD_INTERVAL = timedelta(seconds=5)
 
 
 class Role(StrEnum):
@@ -62,43 +58,7 @@ class Caller:
         return not self.roles.isdisjoint(roles)
 
 
-class KeySet:
-    """A JWK set (RFC 7517) in a file, read again when a token names a key it does not hold."""
-
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
-        self._clock = clock
-        self._keys = read_key_set(path)
-        self._loaded = clock()
-
-    def key(self, key_id: str) -> jwt.PyJWK | None:
-        """Return the key of that id, if there is one."""
-        if key_id not in self._keys and self._clock() - self._loaded >= RELOAD_INTERVAL:
-            self._loaded = self._clock()
-            try:
-                self._keys = read_key_set(self._path)
-            except (OSError, ValueError):
-                # Half-written or gone: the keys we have stay good, and the next unknown key looks again.
-                return None
-        return self._keys.get(key_id)
-
-
-def read_key_set(path: Path) -> dict[str, jwt.PyJWK]:
-    """Read the keys of a JWK set that can verify tokens here, by their ids.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is no JWK set, or holds no key of use.
-    """
-    try:
-        document = json.loads(path.read_bytes())
-        keys = jwt.PyJWKSet.from_dict(document).keys
-    except (jwt.PyJWTError, AttributeError, TypeError) as error:
-        raise ValueError(f"is no JWK set: {error}") from error
-    usable = {key.key_id: key for key in keys if key.key_id and key.algorithm_name in ALGORITHMS}
-    if not usable:
-        raise ValueError(f"holds no key with an id for {', '.join(ALGORITHMS)}")
-    return usable
+PEER = Caller("peer", frozenset({Role.PEER}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +67,18 @@ class Expected:
 
     issuer: str
     audience: str
+    # A path with dots leads into claims that are objects, such as `realm_access.roles`.
     roles_claim: str = "roles"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerProof:
+    """What makes a caller the other service; no JWT can claim that role."""
+
+    # Presented as a bearer token; empty: none is taken.
+    secret: str = ""
+    # A name in its certificate (SAN), presented without a token; empty: none is taken.
+    name: str = ""
 
 
 class Authenticator:
@@ -116,30 +87,43 @@ class Authenticator:
     Args:
         keys: verify the JWTs.
         expected: issuer, audience and the claim that names the roles.
-        peer_secret: whoever presents it is the other service; no JWT can claim that role.
+        proof: what makes the other service.
         clock: the present time.
     """
 
-    def __init__(self, keys: KeySet, expected: Expected, peer_secret: str, clock: Clock) -> None:
+    def __init__(self, keys: KeySet, expected: Expected, proof: PeerProof, clock: Clock) -> None:
         self._keys = keys
         self._expected = expected
-        self._peer_digest = _digest(peer_secret)
+        self._peer_digest = _digest(proof.secret) if proof.secret else None
+        self._peer_name = proof.name
         self._clock = clock
         self._remembered: OrderedDict[bytes, Caller] = OrderedDict()
+        self._version = keys.version
 
-    def authenticate(self, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
+    async def authenticate(
+        self, metadata: Collection[tuple[str, str | bytes]], certified: Callable[[], Collection[str]] = tuple
+    ) -> Caller:
         """Return who calls.
 
+        Args:
+            metadata: of the call.
+            certified: gives the names in the caller's verified certificate; asked for only where they matter.
+
         Raises:
-            Failure: UNAUTHENTICATED, with the cause.
+            Failure: UNAUTHENTICATED, with the cause; DEPENDENCY_UNAVAILABLE where there are no keys yet.
         """
+        if self._peer_name and not authorizations(metadata) and self._peer_name in certified():
+            return PEER
         token = bearer_token(metadata)
         digest = _digest(token)
-        if hmac.compare_digest(digest, self._peer_digest):
-            return Caller("peer", frozenset({Role.PEER}))
+        if self._peer_digest is not None and hmac.compare_digest(digest, self._peer_digest):
+            return PEER
+        self._keys.refresh()
+        self._forget_others()
         caller = self._remembered.get(digest)
         if caller is None:
-            caller = self._verify(token)
+            caller = await self._verify(token)
+            self._forget_others()
             self._remembered[digest] = caller
             if len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
@@ -149,9 +133,15 @@ class Authenticator:
             raise unauthenticated("the token has expired")
         return caller
 
-    def _verify(self, token: str) -> Caller:
+    def _forget_others(self) -> None:
+        """Forget what other keys have verified: one that was taken out takes its tokens with it."""
+        if self._version != self._keys.version:
+            self._remembered.clear()
+            self._version = self._keys.version
+
+    async def _verify(self, token: str) -> Caller:
         try:
-            key = self._key(token)
+            key = await self._key(token)
             claims = jwt.decode(
                 token,
                 key.key,
@@ -175,10 +165,10 @@ class Authenticator:
             raise unauthenticated("the token does not verify") from error
         return self._caller(claims)
 
-    def _key(self, token: str) -> jwt.PyJWK:
+    async def _key(self, token: str) -> jwt.PyJWK:
         header = jwt.get_unverified_header(token)
         key_id = header.get("kid")
-        key = self._keys.key(key_id) if isinstance(key_id, str) else None
+        key = await self._keys.key(key_id) if isinstance(key_id, str) else None
         if key is None:
             raise unauthenticated("the token is signed by an unknown key")
         if header.get("alg") != key.algorithm_name:
@@ -195,7 +185,7 @@ class Authenticator:
             raise unauthenticated("the token's subject is empty, too long or no text")
         return Caller(
             subject=subject,
-            roles=_roles(claims.get(self._expected.roles_claim)),
+            roles=_roles(_claim(claims, self._expected.roles_claim)),
             email=email if isinstance(email, str) and len(email) <= MAX_EMAIL_CHARACTERS and "\0" not in email else "",
             expire_time=_time(expires),
         )
@@ -208,6 +198,14 @@ def _time(seconds: object) -> datetime:
         return datetime.fromtimestamp(seconds, tz=UTC)
     except (OverflowError, ValueError, OSError) as error:
         raise unauthenticated("the token has no expiry that can be read") from error
+
+
+def _claim(claims: Mapping[str, object], name: str) -> object:
+    """Find a claim by its name, or else by the path that the name may be (names with dots are usual: URLs)."""
+    found: object = claims
+    for part in [name] if name in claims else name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def _roles(claim: object) -> frozenset[Role]:
@@ -224,7 +222,7 @@ def bearer_token(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     Raises:
         Failure: UNAUTHENTICATED where there is none that can be read.
     """
-    values = [value for key, value in metadata if key == "authorization"]
+    values = authorizations(metadata)
     if not values:
         raise unauthenticated("no access token")
     value = values[0]
@@ -234,6 +232,11 @@ def bearer_token(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     if scheme.lower() != "bearer" or not token.strip() or len(token) > MAX_TOKEN_CHARACTERS:
         raise unauthenticated("the authorization is not a bearer token")
     return token.strip()
+
+
+def authorizations(metadata: Iterable[tuple[str, str | bytes]]) -> list[str | bytes]:
+    """Return what a call brings as its authorization: one value, if it is as it should be."""
+    return [value for key, value in metadata if key == "authorization"]
 
 
 def _digest(token: str) -> bytes:

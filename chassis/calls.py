@@ -22,11 +22,12 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Gauge, Histogram
 
-from chassis.authentication import Authenticator, Caller, Role, bearer_token
+from chassis.authentication import Authenticator, Caller, Role, authorizations, bearer_token
 from chassis.failures import FORBIDDEN, OVERLOADED, Failure, invalid, overloaded
 from chassis.ids import new_id
 from chassis.logs import REQUEST_ID
 from chassis.statuses import Catalogue, internal_status
+from chassis.tls import certified_names
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _awaited(self, behaviour: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             async with _Answer(method, context, self._catalogue):
-                await self._admit(method, metadata)
+                await self._admit(method, metadata, context)
                 _check_form(request)
                 with self._limit.place():
                     return await behaviour(request, context)
@@ -139,7 +140,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _iterated(self, behaviour: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             async with _Answer(method, context, self._catalogue):
-                await self._admit(method, metadata)
+                await self._admit(method, metadata, context)
                 _check_form(request)
                 # Closed here and not by the garbage collector, so that a stream's own `finally` runs at once.
                 async with aclosing(behaviour(request, context)) as responses:
@@ -148,18 +149,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    async def _admit(self, method: str, metadata: Any) -> None:
+    async def _admit(self, method: str, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         REQUEST_ID.set(_request_id(metadata))
         roles = self._policy.get(method)
         if roles is not None and not roles:
             return
-        caller = await self._own_tokens(bearer_token(metadata)) if self._own_tokens is not None else None
-        if caller is None:
-            caller = self._authenticator.authenticate(metadata)
+        caller = await self._caller(metadata, context)
         if roles is None or not caller.is_any(*roles):
             role = ",".join(sorted(caller.roles))
             raise Failure(FORBIDDEN, f"{method} is not for the role {role}", method=method, role=role)
         _CALLER.set(caller)
+
+    async def _caller(self, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
+        if self._own_tokens is not None and authorizations(metadata):
+            caller = await self._own_tokens(bearer_token(metadata))
+            if caller is not None:
+                return caller
+        return await self._authenticator.authenticate(metadata, lambda: certified_names(context.auth_context()))
 
 
 class _Answer:

@@ -1,5 +1,6 @@
 """The way to the other service: one channel, a deadline on every call, our credential and the request id with it."""
 
+import logging
 from typing import Final
 
 import grpc.aio
@@ -7,6 +8,9 @@ import grpc.aio
 from chassis.calls import REQUEST_ID_KEY
 from chassis.ids import new_id
 from chassis.logs import REQUEST_ID
+from chassis.tls import PLAIN, Tls
+
+log = logging.getLogger(__name__)
 
 # Long enough for a commit at the other side, short enough for a caller who waits for us.
 CALL_SECONDS: Final = 2.0
@@ -29,17 +33,40 @@ class Peer:
 
     Args:
         address: its `host:port`.
-        secret: what makes us its peer.
+        secret: what makes us its peer; empty: our certificate does.
+        tls: how it is called; a certificate that is renewed is shown from the next call on.
     """
 
-    def __init__(self, address: str, secret: str) -> None:
-        self.channel = grpc.aio.insecure_channel(address, options=OPTIONS)
-        self._authorization = ("authorization", f"Bearer {secret}")
+    def __init__(self, address: str, secret: str, tls: Tls = PLAIN) -> None:
+        self._address = address
+        self._tls = tls
+        self._authorization = (("authorization", f"Bearer {secret}"),) if secret else ()
+        self._state = tls.state()
+        # Those before the last are kept to the end: to close one would cancel the stream that still runs on it.
+        self._channels = [self._open()]
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The way there, by the certificates as they now are."""
+        try:
+            if (state := self._tls.state()) != self._state:
+                self._channels.append(self._open())
+                self._state = state
+        except (OSError, ValueError) as error:
+            log.warning("the new certificates cannot be used; the old ones stay", extra={"error": str(error)})
+        return self._channels[-1]
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Return the metadata of one call: who we are, and which request it is for."""
-        return (self._authorization, (REQUEST_ID_KEY, REQUEST_ID.get() or str(new_id())))
+        return (*self._authorization, (REQUEST_ID_KEY, REQUEST_ID.get() or str(new_id())))
 
     async def close(self) -> None:
-        """Close the channel."""
-        await self.channel.close()
+        """Close every channel."""
+        for channel in self._channels:
+            await channel.close()
+
+    def _open(self) -> grpc.aio.Channel:
+        credentials = self._tls.channel_credentials()
+        if credentials is None:
+            return grpc.aio.insecure_channel(self._address, options=OPTIONS)
+        return grpc.aio.secure_channel(self._address, credentials, options=OPTIONS)

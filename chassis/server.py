@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from chassis.calls import CallInterceptor
+from chassis.tls import PLAIN, Tls
 
 REFLECTION_V1: Final = "grpc.reflection.v1.ServerReflection"
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
@@ -44,6 +45,7 @@ class Listen:
     host: str
     port: int
     drain_seconds: float
+    tls: Tls = PLAIN
 
 
 class Server:
@@ -69,11 +71,15 @@ class Server:
         """Listen and answer; return the port.
 
         Raises:
-            OSError: the address is taken or not ours.
+            OSError: the address is taken or not ours, or a certificate is gone.
         """
         address = f"{self._listen.host}:{self._listen.port}"
+        credentials = self._listen.tls.server_credentials()
         try:
-            port = self._server.add_insecure_port(address)
+            if credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: {error}") from error
         await self._server.start()

@@ -8,28 +8,35 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
+from types import MappingProxyType
 from typing import Protocol, TypeVar
+from wsgiref.simple_server import WSGIServer
 
 import sqlalchemy.exc
 from prometheus_client import start_http_server
 from sqlalchemy.engine import URL
 
-from chassis.authentication import Authenticator, Expected, KeySet, read_key_set
+from chassis.authentication import Authenticator, Expected, PeerProof
 from chassis.calls import CallInterceptor, Limit, OwnTokens, Policy
 from chassis.clock import Clock
 from chassis.database import database_url
 from chassis.file_limit import raise_file_limit
+from chassis.jwks import File, KeySet, Web, parsed
 from chassis.logs import configure_logs
 from chassis.migrations import migrate
+from chassis.peer import Peer
 from chassis.postgres import EmbeddedPostgresError, Lease
 from chassis.server import Listen, stop_signal
 from chassis.settings import Environment, SettingsError
 from chassis.statuses import Catalogue
+from chassis.tls import Tls, is_loopback, read_tls
 
 log = logging.getLogger(__name__)
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SECRET_CHARACTERS = 32
+_PLAIN_TEXT = "others can reach it, and that without TLS; set TICKETING_TLS_* or TICKETING_ALLOW_PLAINTEXT=yes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +48,19 @@ class ServiceSettings:
     data_dir: Path
     # None: the embedded PostgreSQL in data_dir.
     database_url: URL | None
-    jwks_file: Path
+    jwks: File | Web
     issuer: str
     audience: str
     roles_claim: str
-    peer_secret: str
+    peer_proof: PeerProof
+    # Plain text may leave this machine.
+    allow_plaintext: bool
     max_calls: int
     log_level: str
+
+    def peer(self, address: str) -> Peer:
+        """Make the way to the other service."""
+        return Peer(address, self.peer_proof.secret, self.listen.tls)
 
 
 def read_service_settings(environment: Environment, prefix: str, port: int, metrics_port: int) -> ServiceSettings:
@@ -59,29 +72,67 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
             url = database_url(text)
         except ValueError as error:
             environment.fault(url_name, str(error))
-    jwks_file = environment.path("TICKETING_JWKS_FILE")
-    if environment.optional("TICKETING_JWKS_FILE"):
-        try:
-            read_key_set(jwks_file)
-        except (OSError, ValueError) as error:
-            environment.fault("TICKETING_JWKS_FILE", f"{jwks_file} {error}")
+    tls = read_tls(environment)
+    allow_plaintext = environment.flag("TICKETING_ALLOW_PLAINTEXT")
+    host = environment.text("TICKETING_HOST", "127.0.0.1")
+    if tls.identity is None and not allow_plaintext and not is_loopback(host):
+        environment.fault("TICKETING_HOST", f"is {host}: {_PLAIN_TEXT}")
     return ServiceSettings(
         listen=Listen(
-            host=environment.text("TICKETING_HOST", "127.0.0.1"),
+            host=host,
             port=environment.port(f"{prefix}_PORT", port),
             drain_seconds=environment.seconds("TICKETING_DRAIN_SECONDS", 10, least=0, most=300),
+            tls=tls,
         ),
         metrics_port=environment.port(f"{prefix}_METRICS_PORT", metrics_port),
         data_dir=environment.path("TICKETING_DATA_DIR", ".data"),
         database_url=url,
-        jwks_file=jwks_file,
+        jwks=_read_jwks(environment),
         issuer=environment.text("TICKETING_ISSUER", "ticketing"),
         audience=environment.text("TICKETING_AUDIENCE", "ticketing"),
         roles_claim=environment.text("TICKETING_ROLES_CLAIM", "roles"),
-        peer_secret=environment.text("TICKETING_PEER_SECRET", least=SECRET_CHARACTERS),
+        peer_proof=_read_peer_proof(environment, tls),
+        allow_plaintext=allow_plaintext,
         max_calls=environment.number("TICKETING_MAX_CALLS", 512, least=1, most=100_000),
         log_level=environment.choice("TICKETING_LOG_LEVEL", "INFO", LOG_LEVELS),
     )
+
+
+def read_peer_address(environment: Environment, name: str, default: str, settings: ServiceSettings) -> str:
+    """Read the `host:port` of the other service."""
+    address = environment.text(name, default)
+    plain = settings.listen.tls.server_ca is None and not settings.allow_plaintext
+    if plain and not is_loopback(address.rpartition(":")[0]):
+        environment.fault(name, f"is {address}: {_PLAIN_TEXT}")
+    return address
+
+
+def _read_jwks(environment: Environment) -> File | Web:
+    """Read where the JWK set is; a file has to be good by now, a URL may answer later."""
+    if url := environment.optional("TICKETING_JWKS_URL"):
+        if environment.optional("TICKETING_JWKS_FILE"):
+            environment.fault("TICKETING_JWKS_URL", "and TICKETING_JWKS_FILE cannot both be set")
+        try:
+            return Web(url)
+        except ValueError as error:
+            environment.fault("TICKETING_JWKS_URL", str(error))
+    file = File(environment.path("TICKETING_JWKS_FILE"))
+    if environment.optional("TICKETING_JWKS_FILE"):
+        try:
+            parsed(file.read())
+        except (OSError, ValueError) as error:
+            environment.fault("TICKETING_JWKS_FILE", f"{file.path} {error}")
+    return file
+
+
+def _read_peer_proof(environment: Environment, tls: Tls) -> PeerProof:
+    """Read what makes the other service: a secret, a name in its certificate, or either."""
+    name = environment.optional("TICKETING_PEER_NAME") or ""
+    if name and tls.client_ca is None:
+        environment.fault("TICKETING_PEER_NAME", "is of no use without TICKETING_TLS_CLIENT_CA")
+    if name and environment.optional("TICKETING_PEER_SECRET") is None:
+        return PeerProof(name=name)
+    return PeerProof(environment.text("TICKETING_PEER_SECRET", least=SECRET_CHARACTERS), name)
 
 
 def call_interceptor(
@@ -93,7 +144,7 @@ def call_interceptor(
 ) -> CallInterceptor:
     """Make what stands around every call of a service."""
     expected = Expected(settings.issuer, settings.audience, settings.roles_claim)
-    authenticator = Authenticator(KeySet(settings.jwks_file, clock), expected, settings.peer_secret, clock)
+    authenticator = Authenticator(KeySet(settings.jwks.read, clock), expected, settings.peer_proof, clock)
     return CallInterceptor(authenticator, policy, catalogue, Limit(settings.max_calls), own_tokens)
 
 
@@ -101,7 +152,7 @@ class App(Protocol):
     """A service that can be started and stopped."""
 
     async def start(self) -> int:
-        """Serve; return the port."""
+        """Serve; return the port, or 0 where it listens nowhere."""
 
     async def stop(self) -> None:
         """Drain, then let go of everything."""
@@ -129,13 +180,24 @@ class Parts:
     commands: Mapping[str, Callable[[URL], int]] = field(default_factory=dict)
 
 
-def main(parts: Parts, read: Callable[[Environment], S], make: Callable[[S, URL], App]) -> int:
+Make = Callable[[S, URL], App]
+
+
+def main(
+    parts: Parts, read: Callable[[Environment], S], make: Make[S], others: Mapping[str, Make[S]] = MappingProxyType({})
+) -> int:
     """Run a service until it is told to stop, or with one argument do that: `migrate`, or a command of its own.
+
+    Args:
+        parts: of the service.
+        read: reads its settings.
+        make: puts it together.
+        others: by argument: what runs in its place, with the same settings.
 
     Returns:
         The exit status: 0 or the command's; 1 where it cannot serve; 2 where it was started wrongly.
     """
-    arguments = ["migrate", *parts.commands]
+    arguments = ["migrate", *parts.commands, *others]
     command = " ".join(sys.argv[1:])
     if command and command not in arguments:
         return _complain(parts, f"takes no argument but `{'` or `'.join(arguments)}`, not {command}", 2)
@@ -149,8 +211,8 @@ def main(parts: Parts, read: Callable[[Environment], S], make: Callable[[S, URL]
             if command in parts.commands:
                 return parts.commands[command](url)
             migrate(url, parts.migrations)
-            if not command:
-                asyncio.run(_serve(lambda: make(settings, url), settings.service))
+            if command != "migrate":
+                asyncio.run(_serve(lambda: others.get(command, make)(settings, url), settings.service))
     except KeyboardInterrupt:
         # Ctrl-C while still starting; once it serves, the event loop takes the signal.
         return 130
@@ -176,13 +238,28 @@ def _reachable_database(settings: ServiceSettings, parts: Parts) -> Iterator[URL
         yield database_url(server.url(parts.database))
 
 
+def _start_metrics(settings: ServiceSettings) -> tuple[WSGIServer, Thread]:
+    """Serve metrics, by the same certificates as calls; those that are renewed are taken up at the next start."""
+    tls = settings.listen.tls
+    if tls.identity is None:
+        return start_http_server(settings.metrics_port, settings.listen.host)
+    return start_http_server(
+        settings.metrics_port,
+        settings.listen.host,
+        certfile=str(tls.identity.certificate),
+        keyfile=str(tls.identity.key),
+        client_cafile=None if tls.client_ca is None else str(tls.client_ca),
+        client_auth_required=tls.client_ca is not None,
+    )
+
+
 async def _serve(make: Callable[[], App], settings: ServiceSettings) -> None:
     # Inside the loop: what grpc.aio makes belongs to the loop that runs at that moment.
     app = make()
     # Before anyone can know that we serve: whoever then tells us to stop is heard.
     told_to_stop = stop_signal()
     try:
-        metrics, thread = start_http_server(settings.metrics_port, settings.listen.host)
+        metrics, thread = _start_metrics(settings)
     except OSError as error:
         raise OSError(f"no metrics on {settings.listen.host}:{settings.metrics_port}: {error.strerror}") from error
     try:

@@ -67,6 +67,15 @@ class Environment:
         """Read a path."""
         return Path(self.text(name, default)).expanduser()
 
+    def optional_path(self, name: str) -> Path | None:
+        """Read a path that may be absent."""
+        text = self.optional(name)
+        return None if text is None else Path(text).expanduser()
+
+    def flag(self, name: str) -> bool:
+        """Read `yes` or `no`; no by default."""
+        return self.choice(name, "no", ("yes", "no")) == "yes"
+
     def _parsed(self, name: str, default: N, bounds: tuple[N, N], parse: Callable[[str], N]) -> N:
         value = self._variables.get(name, "").strip()
         if not value:

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 
 from chassis.probe import is_serving
+from chassis.settings import Environment
+from chassis.tls import Tls, read_tls
 from dev.keys import development_keys
 
 START_SECONDS = 60.0
@@ -81,7 +83,7 @@ def _note(_number: int, _frame: FrameType | None) -> None:
     """Handle a signal by letting its number be written to the wake-up socket."""
 
 
-def wait_until_healthy(services: list[Service], signals: Signals) -> bool:
+def wait_until_healthy(services: list[Service], signals: Signals, tls: Tls) -> bool:
     """Wait until every service answers that it serves; False where we are asked to stop before.
 
     Raises:
@@ -89,7 +91,7 @@ def wait_until_healthy(services: list[Service], signals: Signals) -> bool:
     """
     deadline = time.monotonic() + START_SECONDS
     for service in services:
-        while not is_serving(service.address, seconds=0.5):
+        while not is_serving(service.address, seconds=0.5, tls=tls):
             if signals.asked_to_stop(0):
                 return False
             if service.process.poll() is not None:
@@ -99,13 +101,13 @@ def wait_until_healthy(services: list[Service], signals: Signals) -> bool:
     return True
 
 
-def run(services: list[Service], signals: Signals) -> None:
+def run(services: list[Service], signals: Signals, tls: Tls) -> None:
     """Serve until asked to stop.
 
     Raises:
         StoppedError: one of the services ended; the other is of no use alone.
     """
-    if not wait_until_healthy(services, signals):
+    if not wait_until_healthy(services, signals, tls):
         return
     tickets, scans = services
     print(f"ticket service {tickets.address}  scan service {scans.address}  (Ctrl-C stops both)", flush=True)
@@ -136,7 +138,7 @@ def main() -> int:
         for module, port in (("ticket_service", "TICKETS_PORT"), ("scan_service", "SCANS_PORT"))
     ]
     try:
-        run(services, signals)
+        run(services, signals, read_tls(Environment(variables)))
     except StoppedError as error:
         print(f"up: {error}", file=sys.stderr)
         return 1

@@ -14,6 +14,7 @@ from uuid import UUID
 import grpc
 
 from chassis.clock import system_clock
+from chassis.tls import Identity, Tls, is_loopback
 from gate.connection import Connection
 from gate.copy import Copy
 from gate.device import Device, Show
@@ -50,6 +51,7 @@ class Enrollment:
     server: str
     data: Path
     code: str
+    tls: Tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Setup:
     as_json: bool
     data: Path
     token: str | None
+    tls: Tls
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         if asked.command == "enroll":
-            return enroll(Enrollment(asked.server, asked.data, asked.code))
+            return enroll(Enrollment(asked.server, asked.data, asked.code, _tls(asked)))
         return run(_setup(asked))
     except (CommandError, InputError, StoreError, sqlite3.Error) as error:
         # Among them a full disk: what cannot be written down is not shown.
@@ -83,7 +86,7 @@ def enroll(asked: Enrollment) -> int:
     with ExitStack() as stack:
         # First, so that the code is not used up where the token cannot be kept.
         store = _store(asked.data, stack)
-        channel = stack.enter_context(grpc.insecure_channel(asked.server, options=OPTIONS))
+        channel = _channel(asked.server, asked.tls, stack)
         request = EnrollDeviceRequest(enrollment_code=asked.code)
         try:
             enrolled = DeviceServiceStub(channel).EnrollDevice(request, timeout=ENROLL_SECONDS)
@@ -100,7 +103,7 @@ def run(setup: Setup) -> int:
     """Scan until the input ends or Ctrl-C."""
     with ExitStack() as stack:
         store = _store(setup.data, stack)
-        channel = stack.enter_context(grpc.insecure_channel(setup.server, options=OPTIONS))
+        channel = _channel(setup.server, setup.tls, stack)
         link = Link(ScanServiceStub(channel), _credential(setup, store), gate_message(setup.gate))
         connection = Connection(link, store, system_clock)
         device = Device(setup.gate, setup.scan_type, store, connection, system_clock)
@@ -121,6 +124,23 @@ def run(setup: Setup) -> int:
         except KeyboardInterrupt:
             return 130
     return 0
+
+
+def _tls(asked: argparse.Namespace) -> Tls:
+    """Read how the service is reached; what a device sends lets whoever overhears it scan."""
+    if (asked.certificate is None) != (asked.key is None):
+        raise CommandError("--certificate and --key belong together")
+    if asked.ca is None and not asked.plaintext and not is_loopback(asked.server.rpartition(":")[0]):
+        raise CommandError(f"--server {asked.server}: others can overhear it without TLS; give --ca, or --plaintext")
+    identity = None if asked.certificate is None else Identity(asked.certificate, asked.key)
+    return Tls(identity, server_ca=asked.ca)
+
+
+def _channel(server: str, tls: Tls, stack: ExitStack) -> grpc.Channel:
+    try:
+        return stack.enter_context(tls.channel(server, OPTIONS))
+    except (OSError, ValueError) as error:
+        raise CommandError(f"the certificates cannot be used: {error}") from error
 
 
 def _store(data: Path, stack: ExitStack) -> Store:
@@ -167,6 +187,12 @@ def _parser() -> argparse.ArgumentParser:
     enroll_parser.add_argument("code", help="the one-time code, as the organizer was given it")
     for command in (run_parser, enroll_parser):
         command.add_argument("--server", default="127.0.0.1:50052", help="the scan service's host:port")
+        command.add_argument("--ca", type=Path, help="authorities (PEM) that verify the service; TLS")
+        command.add_argument("--certificate", type=Path, help="certificate (PEM) where the service asks for one")
+        command.add_argument("--key", type=Path, help="its private key (PEM)")
+        command.add_argument(
+            "--plaintext", action="store_true", help="let the credential leave this machine without TLS"
+        )
         command.add_argument("--data", type=Path, default=_default_data(), help="the device's folder")
     return parser
 
@@ -194,6 +220,7 @@ def _setup(asked: argparse.Namespace) -> Setup:
         as_json=asked.json,
         data=asked.data,
         token=token,
+        tls=_tls(asked),
     )
 
 

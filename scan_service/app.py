@@ -11,7 +11,6 @@ from chassis.batcher import Batcher
 from chassis.clock import Clock, system_clock
 from chassis.database import Database
 from chassis.loop_connection import LoopConnection
-from chassis.peer import Peer
 from chassis.server import Server
 from chassis.service import call_interceptor
 from scan_service import admission, uploads
@@ -152,7 +151,7 @@ class App:
 
     def _follow(self, database: Database, keys: Keys) -> None:
         """Follow the ticket service in the background, whether it is there or not."""
-        peer = Peer(self._settings.tickets_address, self._settings.service.peer_secret)
+        peer = self._settings.service.peer(self._settings.tickets_address)
         self._running.push_async_callback(peer.close)
         connection = LoopConnection(self._url, f"{NAME} lead", {})
         self._running.callback(connection.close)

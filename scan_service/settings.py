@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from chassis.service import SECRET_CHARACTERS, ServiceSettings, read_service_settings
+from chassis.service import SECRET_CHARACTERS, ServiceSettings, read_peer_address, read_service_settings
 from chassis.settings import Environment
 
 
@@ -24,10 +24,11 @@ class Settings:
 
 def read_settings(environment: Environment) -> Settings:
     """Read them; `environment.check()` tells what is wrong."""
+    service = read_service_settings(environment, "SCANS", 50052, 9465)
     return Settings(
-        service=read_service_settings(environment, "SCANS", 50052, 9465),
+        service=service,
         code_secret=environment.text("TICKETING_CODE_SECRET", least=SECRET_CHARACTERS),
-        tickets_address=environment.text("SCANS_TICKETS_ADDRESS", "127.0.0.1:50051"),
+        tickets_address=read_peer_address(environment, "SCANS_TICKETS_ADDRESS", "127.0.0.1:50051", service),
         max_outstanding_scans=environment.number("SCANS_MAX_OUTSTANDING", 64, least=1, most=10_000),
         max_outstanding_uploads=environment.number("SCANS_MAX_UPLOADS", 1_000, least=500, most=100_000),
         max_waiting_scans=environment.number("SCANS_MAX_WAITING", 10_000, least=1, most=1_000_000),

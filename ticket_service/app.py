@@ -9,7 +9,6 @@ from sqlalchemy.engine import URL
 from chassis.clock import Clock, system_clock
 from chassis.database import Database
 from chassis.loop_connection import LoopConnection
-from chassis.peer import Peer
 from chassis.server import Register, Server
 from chassis.service import call_interceptor
 from ticket_service.adapters.no_provider import External, Free
@@ -76,7 +75,7 @@ class App:
         self._opened.push_async_callback(feed.stop)
         keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
         messages = TicketMessages(Codes(self._settings.code_secret), keys, self._clock)
-        peer = Peer(self._settings.scans_address, self._settings.service.peer_secret)
+        peer = self._settings.service.peer(self._settings.scans_address)
         self._opened.push_async_callback(peer.close)
         scans = RemoteScans(peer)
         cancellations = Cancellations(database, scans, self._clock, feed.wake)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chassis.service import SECRET_CHARACTERS, ServiceSettings, read_service_settings
+from chassis.service import SECRET_CHARACTERS, ServiceSettings, read_peer_address, read_service_settings
 from chassis.settings import Environment
 
 PORT = 50051
@@ -38,7 +38,7 @@ def read_settings(environment: Environment) -> Settings:
     return Settings(
         service=service,
         code_secret=environment.text("TICKETING_CODE_SECRET", least=SECRET_CHARACTERS),
-        scans_address=environment.text("TICKETS_SCANS_ADDRESS", "127.0.0.1:50052"),
+        scans_address=read_peer_address(environment, "TICKETS_SCANS_ADDRESS", "127.0.0.1:50052", service),
         signing_key_file=environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json")),
         sweep_seconds=environment.seconds("TICKETS_SWEEP_SECONDS", 1, least=0.01, most=3600),
         hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, least=1, most=86_400),

@@ -24,25 +24,28 @@ class TicketService:
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
-        self._stub = TicketFeedServiceStub(peer.channel)
 
     async def signing_keys(self) -> list[dict[str, Any]]:
         """Return the public keys as rows of signing_keys."""
         request = pb.GetSigningKeysRequest()
-        call = self._stub.GetSigningKeys(request, timeout=CALL_SECONDS, metadata=self._peer.metadata())
+        call = TicketFeedServiceStub(self._peer.channel).GetSigningKeys(
+            request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
+        )
         return key_rows(await _answer(call))
 
     async def report(self, check_ins: Sequence[CheckIn]) -> list[Conflict]:
         """Report check-ins; return those that cannot be."""
         request = pb.ReportCheckInsRequest(check_ins=[check_in_message(check_in) for check_in in check_ins])
-        call = self._stub.ReportCheckIns(request, timeout=CALL_SECONDS, metadata=self._peer.metadata())
+        call = TicketFeedServiceStub(self._peer.channel).ReportCheckIns(
+            request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
+        )
         return [conflict_of(conflict) for conflict in (await _answer(call)).conflicts]
 
     async def watch(self, position: Position) -> AsyncGenerator[Page | None, None]:
         """Yield what changed after `position`, page by page, and None whenever the feed is silent; end with it."""
         request = pb.WatchTicketsRequest(after_revisions=position.revisions, epoch=position.epoch)
         # Without a deadline: it is to last. The channel's pings notice a peer that is gone.
-        call = self._stub.WatchTickets(request, metadata=self._peer.metadata())
+        call = TicketFeedServiceStub(self._peer.channel).WatchTickets(request, metadata=self._peer.metadata())
         reading: asyncio.Future[object] | None = None
         try:
             while True:

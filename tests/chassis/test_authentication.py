@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import json
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from chassis import authentication
-from chassis.authentication import LEEWAY, RELOAD_INTERVAL, Authenticator, Expected, KeySet, Role
+from chassis.authentication import LEEWAY, Authenticator, Expected, PeerProof, Role
 from chassis.failures import UNAUTHENTICATED, Failure
+from chassis.jwks import REFRESH_INTERVAL, File, KeySet
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+PROOF = PeerProof(secret="the-peers-secret", name="peer.example")
 ED, EC, RSA = (
     Ed25519PrivateKey.generate(),
     ec.generate_private_key(ec.SECP256R1()),
@@ -48,14 +51,14 @@ class Setting:
     now: list[datetime]
 
     def caller(self, token: str) -> authentication.Caller:
-        return self.authenticator.authenticate([("authorization", f"Bearer {token}")])
+        return asyncio.run(self.authenticator.authenticate([("authorization", f"Bearer {token}")]))
 
     def cause(self, token: str) -> str:
         return self.cause_of([("authorization", f"Bearer {token}")])
 
     def cause_of(self, metadata: list[tuple[str, str | bytes]]) -> str:
         with pytest.raises(Failure) as caught:
-            self.authenticator.authenticate(metadata)
+            asyncio.run(self.authenticator.authenticate(metadata))
         assert caught.value.reason == UNAUTHENTICATED
         return caught.value.metadata["cause"]
 
@@ -67,7 +70,7 @@ def setting(tmp_path: Path) -> Setting:
     now = [NOW]
     clock = lambda: now[0]  # noqa: E731 - a clock that the test turns
     expected = Expected(issuer="us", audience="ticketing")
-    return Setting(Authenticator(KeySet(jwks, clock), expected, "the-peers-secret", clock), jwks, now)
+    return Setting(Authenticator(KeySet(File(jwks).read, clock), expected, PROOF, clock), jwks, now)
 
 
 def token(key: object = ED, key_id: str | None = "ed", alg: str = "EdDSA", **claims: object) -> str:
@@ -181,18 +184,51 @@ def test_memory_for_tokens_is_bounded(setting: Setting, monkeypatch: pytest.Monk
     assert setting.caller(first) is not caller
 
 
-def test_a_new_key_is_found_in_the_file_but_not_looked_for_at_every_call(setting: Setting) -> None:
-    new = Ed25519PrivateKey.generate()
-    by_new = token(new, "new")
-    setting.jwks.write_text(jwk_set(new=new))
-    assert "unknown key" in setting.cause(by_new)
-    setting.now[0] += RELOAD_INTERVAL
-    assert setting.caller(by_new).subject == "alice"
-    assert "unknown key" in setting.cause(token(sub="old key, now gone"))
+def test_a_certificate_with_the_peers_name_makes_the_peer_where_no_token_says_otherwise(setting: Setting) -> None:
+    async def who(metadata: list[tuple[str, str]], *names: str) -> Role:
+        return next(iter((await setting.authenticator.authenticate(metadata, lambda: names)).roles))
+
+    assert asyncio.run(who([], "other.example", "peer.example")) is Role.PEER
+    by_alice = [("authorization", f"Bearer {token()}")]
+    assert asyncio.run(who(by_alice, "peer.example")) is Role.USER
+    with pytest.raises(Failure) as caught:
+        asyncio.run(who([], "other.example"))
+    assert caught.value.metadata["cause"] == "no access token"
 
 
-def test_a_broken_key_file_leaves_the_keys_that_are_known(setting: Setting) -> None:
-    setting.jwks.write_text("{")
-    setting.now[0] += RELOAD_INTERVAL
-    assert "unknown key" in setting.cause(token(key_id="new"))
-    assert setting.caller(token()).subject == "alice"
+def test_without_a_secret_or_a_name_nobody_is_the_peer(setting: Setting) -> None:
+    keys = KeySet(File(setting.jwks).read, lambda: NOW)
+    nobody = Authenticator(keys, Expected("us", "ticketing"), PeerProof(), lambda: NOW)
+    for metadata in ([], [("authorization", "Bearer the-peers-secret")]):
+        with pytest.raises(Failure) as caught:
+            asyncio.run(nobody.authenticate(metadata, lambda: ["", "peer.example"]))
+        assert caught.value.reason == UNAUTHENTICATED
+
+
+@pytest.mark.parametrize(
+    ("claim", "claims"),
+    [
+        ("realm_access.roles", {"realm_access": {"roles": ["scanner"]}}),
+        ("https://example.org/roles", {"https://example.org/roles": ["scanner"]}),
+    ],
+)
+def test_roles_are_where_the_issuer_puts_them(setting: Setting, claim: str, claims: dict[str, object]) -> None:
+    keys = KeySet(File(setting.jwks).read, lambda: NOW)
+    reader = Authenticator(keys, Expected("us", "ticketing", claim), PROOF, lambda: NOW)
+    said = token(**{"roles": None, **claims})
+    caller = asyncio.run(reader.authenticate([("authorization", f"Bearer {said}")]))
+    assert caller.roles == {Role.SCANNER}
+    with pytest.raises(Failure, match="no role"):
+        asyncio.run(reader.authenticate([("authorization", f"Bearer {token(realm_access='scanner')}")]))
+
+
+async def test_a_key_that_was_taken_out_takes_its_tokens_with_it(setting: Setting) -> None:
+    metadata = [("authorization", f"Bearer {token()}")]
+    await setting.authenticator.authenticate(metadata)
+    setting.jwks.write_text(jwk_set(ec=EC))
+    setting.now[0] += REFRESH_INTERVAL
+    # Looks, in the background.
+    await setting.authenticator.authenticate(metadata)
+    await asyncio.wait([task for task in asyncio.all_tasks() if task.get_name() == "key set"])
+    with pytest.raises(Failure, match="unknown key"):
+        await setting.authenticator.authenticate(metadata)

@@ -14,10 +14,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
-from chassis.authentication import Authenticator, Caller, Expected, KeySet, Role
+from chassis.authentication import Authenticator, Caller, Expected, PeerProof, Role
 from chassis.calls import MALFORMED, PUBLIC, CallInterceptor, Limit, current_caller
 from chassis.clock import system_clock
 from chassis.failures import Failure
+from chassis.jwks import File, KeySet
 from chassis.logs import REQUEST_ID
 from chassis.server import MAX_METADATA_BYTES, MAX_REQUEST_BYTES, Listen, Server
 from chassis.statuses import Catalogue, Entry
@@ -150,8 +151,8 @@ async def own_tokens(token: str) -> Caller | None:
 
 
 def new_server(echo: Echo, issuer: Issuer, port: int = 0) -> Server:
-    keys = KeySet(issuer.jwks_file, system_clock)
-    authenticator = Authenticator(keys, Expected("ticketing", "ticketing"), "p" * 32, system_clock)
+    keys = KeySet(File(issuer.jwks_file).read, system_clock)
+    authenticator = Authenticator(keys, Expected("ticketing", "ticketing"), PeerProof("p" * 32), system_clock)
     interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, Limit(2), own_tokens)
     return Server(Listen("127.0.0.1", port, drain_seconds=5), interceptor, {SERVICE: echo.register})
 

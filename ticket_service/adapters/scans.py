@@ -27,7 +27,6 @@ class RemoteScans:
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
-        self._stub = RevocationServiceStub(peer.channel)
 
     async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> list[Outcome]:
         """Take the admission rights of the tickets back; one outcome for each, in order.
@@ -37,7 +36,9 @@ class RemoteScans:
         """
         request = revoke_request(event_id, revocations)
         try:
-            response = await self._stub.RevokeTickets(request, timeout=CALL_SECONDS, metadata=self._peer.metadata())
+            response = await RevocationServiceStub(self._peer.channel).RevokeTickets(
+                request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
+            )
             return read_outcomes(response, revocations)
         except grpc.aio.AioRpcError as error:
             raise _unanswered(error, event_id) from error
@@ -53,7 +54,9 @@ class RemoteScans:
         """
         request = RevokeEventRequest(event_id=str(event_id))
         try:
-            await self._stub.RevokeEvent(request, timeout=CALL_SECONDS, metadata=self._peer.metadata())
+            await RevocationServiceStub(self._peer.channel).RevokeEvent(
+                request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
+            )
         except grpc.aio.AioRpcError as error:
             raise _unanswered(error, event_id) from error
 

@@ -1,0 +1,200 @@
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
+
+from chassis import jwks
+from chassis.failures import DEPENDENCY_UNAVAILABLE, Failure
+from chassis.jwks import LOOK_INTERVAL, MAX_BYTES, REFRESH_INTERVAL, File, KeySet, Web, parsed
+
+
+def key_set(*key_ids: str) -> bytes:
+    key = OKPAlgorithm.to_jwk(Ed25519PrivateKey.generate().public_key(), as_dict=True)
+    return json.dumps({"keys": [{**key, "kid": key_id, "alg": "EdDSA"} for key_id in key_ids]}).encode()
+
+
+class Source:
+    """A source that counts who asks, and fails or waits as it is told."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.asked = 0
+        self.away = False
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def read(self) -> bytes:
+        self.asked += 1
+        self.may_answer.wait(10)
+        if self.away:
+            raise OSError("nobody there")
+        return self.content
+
+
+class Setting:
+    def __init__(self, content: bytes) -> None:
+        self.source = Source(content)
+        self.now = datetime(2026, 5, 1, tzinfo=UTC)
+        self.keys = KeySet(self.source.read, lambda: self.now)
+
+    async def has(self, key_id: str) -> bool:
+        return await self.keys.key(key_id) is not None
+
+    async def refreshed(self) -> None:
+        """Look in the background, as calls do, and wait until that is done."""
+        self.keys.refresh()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "key set"))
+
+
+async def test_keys_are_read_once_and_kept() -> None:
+    setting = Setting(key_set("a"))
+    assert await setting.has("a")
+    assert await setting.has("a")
+    assert setting.source.asked == 1
+
+
+async def test_an_unknown_key_makes_us_look_but_not_at_every_call() -> None:
+    setting = Setting(key_set("a"))
+    assert await setting.has("a")
+    setting.source.content = key_set("b")
+    assert not await setting.has("b")
+    setting.now += LOOK_INTERVAL
+    assert await setting.has("b")
+    assert not await setting.has("a")
+    assert setting.source.asked == 2
+
+
+async def test_many_who_come_with_an_unknown_key_share_one_look() -> None:
+    setting = Setting(key_set("a"))
+    assert await asyncio.gather(*(setting.has("a") for _ in range(20))) == [True] * 20
+    assert setting.source.asked == 1
+
+
+async def test_keys_stay_while_the_source_is_away_or_broken() -> None:
+    setting = Setting(key_set("a"))
+    assert await setting.has("a")
+    setting.source.away = True
+    setting.now += REFRESH_INTERVAL
+    await setting.refreshed()
+    setting.source.away, setting.source.content = False, b"{"
+    setting.now += REFRESH_INTERVAL
+    await setting.refreshed()
+    assert setting.source.asked == 3
+    assert await setting.has("a")
+    assert setting.keys.version == 1
+
+
+async def test_known_keys_are_looked_at_again_in_the_background() -> None:
+    setting = Setting(key_set("a"))
+    assert await setting.has("a")
+    setting.source.content = key_set("b")
+    setting.source.may_answer.clear()
+    setting.now += REFRESH_INTERVAL
+    setting.keys.refresh()
+    # Nobody with a known key waits for it.
+    assert await setting.has("a")
+    setting.source.may_answer.set()
+    await setting.refreshed()
+    assert not await setting.has("a")
+
+
+async def test_a_source_that_hangs_holds_nobody_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.05)
+    setting = Setting(key_set("a"))
+    setting.source.may_answer.clear()
+    with pytest.raises(Failure):
+        await setting.has("a")
+    setting.source.may_answer.set()
+    await setting.refreshed()
+    assert await setting.has("a")
+
+
+async def test_without_any_keys_yet_callers_are_told_to_try_again() -> None:
+    """Not that their tokens are bad: a gate would give up for good."""
+    setting = Setting(key_set("a"))
+    setting.source.away = True
+    with pytest.raises(Failure) as caught:
+        await setting.has("a")
+    assert caught.value.reason == DEPENDENCY_UNAVAILABLE
+    setting.source.away = False
+    setting.now += LOOK_INTERVAL
+    assert await setting.has("a")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"keys": 1}', b'{"keys": []}', b"\xff", b"[" * 100_000])
+def test_what_is_no_key_set_is_none(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parsed(content)
+
+
+def test_secrets_and_nameless_keys_verify_nothing() -> None:
+    """A secret in the set would let whoever knows it sign; HMAC is the way of key confusion."""
+    secret = {"kty": "oct", "kid": "hmac", "alg": "HS256", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}
+    nameless = {key: value for key, value in json.loads(key_set("a"))["keys"][0].items() if key != "kid"}
+    good = json.loads(key_set("a"))["keys"][0]
+    assert parsed(json.dumps({"keys": [secret, nameless, good]}).encode()).keys() == {"a"}
+
+
+def test_a_file_is_read_to_a_bound(tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_bytes(b"x" * (MAX_BYTES + 1))
+    with pytest.raises(ValueError, match="larger"):
+        File(path).read()
+
+
+@pytest.mark.parametrize("url", ["http://example.org/jwks", "file:///etc/passwd", "ftp://example.org", "https://", "x"])
+def test_only_https_and_this_machine_are_asked(url: str) -> None:
+    with pytest.raises(ValueError, match="https"):
+        Web(url)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers by path."""
+
+    def do_GET(self) -> None:
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/keys")
+            self.end_headers()
+            return
+        content = key_set("a") if self.path == "/keys" else b"x" * (MAX_BYTES + 1)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_url_is_read_to_a_bound_and_without_redirects(address: str) -> None:
+    assert parsed(Web(f"{address}/keys").read()).keys() == {"a"}
+    with pytest.raises(ValueError, match="larger"):
+        Web(f"{address}/large").read()
+    with pytest.raises(OSError, match="302") as refused:
+        Web(f"{address}/moved").read()
+    refused.value.close()  # type: ignore[attr-defined]  # urllib's error is a response too
+
+
+def test_a_slow_url_is_given_up(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 100.0])
+    monkeypatch.setattr(jwks.time, "monotonic", lambda: next(times))
+    with pytest.raises(TimeoutError, match="slow"):
+        Web(f"{address}/keys").read()
