@@ -133,6 +133,12 @@ class Authenticator:
             raise unauthenticated("the token has expired")
         return caller
 
+    def seconds_left(self, caller: Caller) -> float | None:
+        """Return for how long the caller's credential is still good; None: for good."""
+        if caller.expire_time is None:
+            return None
+        return max(0.0, (caller.expire_time + LEEWAY - self._clock()).total_seconds())
+
     def _forget_others(self) -> None:
         """Forget what other keys have verified: one that was taken out takes its tokens with it."""
         if self._version != self._keys.version:

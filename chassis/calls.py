@@ -11,20 +11,20 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from chassis.authentication import Authenticator, Caller, Role, authorizations, bearer_token
-from chassis.failures import FORBIDDEN, OVERLOADED, Failure, invalid, overloaded
+from chassis.failures import FORBIDDEN, OVERLOADED, Failure, invalid, unauthenticated
 from chassis.ids import new_id
+from chassis.limits import Throttle
 from chassis.logs import REQUEST_ID
 from chassis.statuses import Catalogue, internal_status
 from chassis.tls import certified_names
@@ -36,7 +36,6 @@ _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:/+=@-]{1,64}")
 
 CALLS = Counter("grpc_server_calls_total", "Calls answered.", ["method", "code"])
 SECONDS = Histogram("grpc_server_seconds", "Time from a call's arrival to its answer, or a stream's end.", ["method"])
-UNDER_WAY = Gauge("grpc_server_calls_under_way", "Unary calls being worked on.")
 
 # In place of a message whose bytes are not of its type: invalid UTF-8, truncated, garbage.
 MALFORMED: Final = object()
@@ -62,27 +61,6 @@ def current_caller() -> Caller:
     return _CALLER.get()
 
 
-@dataclass(slots=True)
-class Limit:
-    """How many unary calls may be worked on at once; the next one is refused, not queued."""
-
-    most: int
-    under_way: int = 0
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one place, or raise OVERLOADED."""
-        if self.under_way >= self.most:
-            raise overloaded("calls")
-        self.under_way += 1
-        UNDER_WAY.set(self.under_way)
-        try:
-            yield
-        finally:
-            self.under_way -= 1
-            UNDER_WAY.set(self.under_way)
-
-
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every handler; streaming ones are to be async generators.
 
@@ -91,7 +69,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         policy: the roles of every method by its full name; one that it does not name is denied. PUBLIC needs no
             credential.
         catalogue: the service's reasons.
-        limit: on unary calls; streams have limits of their own, by message.
+        throttle: limits calls and streams; within a stream, messages have limits of their own.
         own_tokens: reads tokens that the service itself gave out; None for one that is not of that form.
     """
 
@@ -100,13 +78,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         authenticator: Authenticator,
         policy: Policy,
         catalogue: Catalogue,
-        limit: Limit,
+        throttle: Throttle,
         own_tokens: OwnTokens | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._policy = policy
         self._catalogue = catalogue
-        self._limit = limit
+        self._throttle = throttle
         self._own_tokens = own_tokens
 
     async def intercept_service(
@@ -130,9 +108,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _awaited(self, behaviour: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             async with _Answer(method, context, self._catalogue):
-                await self._admit(method, metadata, context)
+                caller = await self._admit(method, metadata, context)
                 _check_form(request)
-                with self._limit.place():
+                with self._throttle.call(caller, context.peer()):
                     return await behaviour(request, context)
 
         return call
@@ -140,25 +118,40 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _iterated(self, behaviour: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             async with _Answer(method, context, self._catalogue):
-                await self._admit(method, metadata, context)
+                caller = await self._admit(method, metadata, context)
                 _check_form(request)
                 # Closed here and not by the garbage collector, so that a stream's own `finally` runs at once.
-                async with aclosing(behaviour(request, context)) as responses:
-                    async for response in responses:
-                        yield response
+                with self._throttle.stream(caller, context.peer()):
+                    async with self._while_authentic(caller), aclosing(behaviour(request, context)) as responses:
+                        async for response in responses:
+                            yield response
 
         return call
 
-    async def _admit(self, method: str, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def _admit(self, method: str, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Caller | None:
+        """Return who may make the call; None where everybody may."""
         REQUEST_ID.set(_request_id(metadata))
         roles = self._policy.get(method)
         if roles is not None and not roles:
-            return
+            return None
         caller = await self._caller(metadata, context)
         if roles is None or not caller.is_any(*roles):
             role = ",".join(sorted(caller.roles))
             raise Failure(FORBIDDEN, f"{method} is not for the role {role}", method=method, role=role)
         _CALLER.set(caller)
+        return caller
+
+    @asynccontextmanager
+    async def _while_authentic(self, caller: Caller | None) -> AsyncIterator[None]:
+        """End what goes on for longer than the caller's credential, also while nobody says anything."""
+        until = asyncio.timeout(None if caller is None else self._authenticator.seconds_left(caller))
+        try:
+            async with until:
+                yield
+        except TimeoutError as error:
+            if until.expired():
+                raise unauthenticated("the token has expired") from error
+            raise
 
     async def _caller(self, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
         if self._own_tokens is not None and authorizations(metadata):

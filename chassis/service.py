@@ -18,11 +18,12 @@ from prometheus_client import start_http_server
 from sqlalchemy.engine import URL
 
 from chassis.authentication import Authenticator, Expected, PeerProof
-from chassis.calls import CallInterceptor, Limit, OwnTokens, Policy
+from chassis.calls import CallInterceptor, OwnTokens, Policy
 from chassis.clock import Clock
 from chassis.database import database_url
 from chassis.file_limit import raise_file_limit
 from chassis.jwks import File, KeySet, Web, parsed
+from chassis.limits import Limits, Throttle
 from chassis.logs import configure_logs
 from chassis.migrations import migrate
 from chassis.peer import Peer
@@ -55,7 +56,7 @@ class ServiceSettings:
     peer_proof: PeerProof
     # Plain text may leave this machine.
     allow_plaintext: bool
-    max_calls: int
+    limits: Limits
     log_level: str
 
     def peer(self, address: str) -> Peer:
@@ -93,7 +94,7 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
         roles_claim=environment.text("TICKETING_ROLES_CLAIM", "roles"),
         peer_proof=_read_peer_proof(environment, tls),
         allow_plaintext=allow_plaintext,
-        max_calls=environment.number("TICKETING_MAX_CALLS", 512, least=1, most=100_000),
+        limits=_read_limits(environment),
         log_level=environment.choice("TICKETING_LOG_LEVEL", "INFO", LOG_LEVELS),
     )
 
@@ -105,6 +106,18 @@ def read_peer_address(environment: Environment, name: str, default: str, setting
     if plain and not is_loopback(address.rpartition(":")[0]):
         environment.fault(name, f"is {address}: {_PLAIN_TEXT}")
     return address
+
+
+def _read_limits(environment: Environment) -> Limits:
+    usual = Limits()
+    return Limits(
+        calls=environment.number("TICKETING_MAX_CALLS", usual.calls, least=1, most=100_000),
+        calls_per_second=environment.number(
+            "TICKETING_MAX_CALLS_PER_SECOND", usual.calls_per_second, least=1, most=1_000_000
+        ),
+        streams=environment.number("TICKETING_MAX_STREAMS", usual.streams, least=1, most=100_000),
+        device_streams=environment.number("TICKETING_MAX_DEVICE_STREAMS", usual.device_streams, least=2, most=100_000),
+    )
 
 
 def _read_jwks(environment: Environment) -> File | Web:
@@ -145,7 +158,7 @@ def call_interceptor(
     """Make what stands around every call of a service."""
     expected = Expected(settings.issuer, settings.audience, settings.roles_claim)
     authenticator = Authenticator(KeySet(settings.jwks.read, clock), expected, settings.peer_proof, clock)
-    return CallInterceptor(authenticator, policy, catalogue, Limit(settings.max_calls), own_tokens)
+    return CallInterceptor(authenticator, policy, catalogue, Throttle(settings.limits), own_tokens)
 
 
 class App(Protocol):

@@ -2,6 +2,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -14,11 +15,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
-from chassis.authentication import Authenticator, Caller, Expected, PeerProof, Role
-from chassis.calls import MALFORMED, PUBLIC, CallInterceptor, Limit, current_caller
+from chassis.authentication import LEEWAY, Authenticator, Caller, Expected, PeerProof, Role
+from chassis.calls import MALFORMED, PUBLIC, CallInterceptor, current_caller
 from chassis.clock import system_clock
 from chassis.failures import Failure
 from chassis.jwks import File, KeySet
+from chassis.limits import Limits, Throttle
 from chassis.logs import REQUEST_ID
 from chassis.server import MAX_METADATA_BYTES, MAX_REQUEST_BYTES, Listen, Server
 from chassis.statuses import Catalogue, Entry
@@ -153,7 +155,7 @@ async def own_tokens(token: str) -> Caller | None:
 def new_server(echo: Echo, issuer: Issuer, port: int = 0) -> Server:
     keys = KeySet(File(issuer.jwks_file).read, system_clock)
     authenticator = Authenticator(keys, Expected("ticketing", "ticketing"), PeerProof("p" * 32), system_clock)
-    interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, Limit(2), own_tokens)
+    interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, Throttle(Limits(calls=2)), own_tokens)
     return Server(Listen("127.0.0.1", port, drain_seconds=5), interceptor, {SERVICE: echo.register})
 
 
@@ -350,3 +352,16 @@ async def test_every_call_leaves_a_line_in_the_log(client: Client, caplog: pytes
         "SOLD_OUT",
     )
     assert json.dumps(ended[0]["milliseconds"])
+
+
+async def test_a_stream_ends_with_its_token_also_while_nobody_says_anything(
+    server: int, issuer: Issuer, echo: Echo
+) -> None:
+    ends_soon = datetime.now(UTC).timestamp() - LEEWAY.total_seconds() + 0.3
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server}") as channel:
+        call = Client(channel, issuer.metadata("user", "alice", exp=ends_soon)).count(2)
+        assert [(await call.read()).value for _ in range(2)] == [0, 1]
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await call.read()
+    assert reason(ended.value) == "UNAUTHENTICATED"
+    assert echo.ended.is_set()

@@ -24,9 +24,10 @@ from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health, health_pb2_grpc
 
 from chassis.authentication import Authenticator, Expected, PeerProof, Role
-from chassis.calls import CallInterceptor, Limit, current_caller
+from chassis.calls import CallInterceptor, current_caller
 from chassis.clock import system_clock
 from chassis.jwks import File, KeySet
+from chassis.limits import Limits, Throttle
 from chassis.peer import Peer
 from chassis.probe import is_serving
 from chassis.server import Listen, Server
@@ -77,7 +78,7 @@ async def serving(issuer: Issuer, tls: Tls, proof: PeerProof) -> AsyncIterator[s
 
     keys = KeySet(File(issuer.jwks_file).read, system_clock)
     authenticator = Authenticator(keys, Expected("ticketing", "ticketing"), proof, system_clock)
-    interceptor = CallInterceptor(authenticator, {METHOD: frozenset(Role)}, CATALOGUE, Limit(9))
+    interceptor = CallInterceptor(authenticator, {METHOD: frozenset(Role)}, CATALOGUE, Throttle(Limits()))
     server = Server(Listen("127.0.0.1", 0, 1, tls), interceptor, {"tests.Who": register})
     port = await server.start()
     yield f"localhost:{port}"
