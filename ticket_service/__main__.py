@@ -1,6 +1,7 @@
 """Runs the ticket service: `python -m ticket_service`.
 
-With `migrate` it only brings its database up to date, with `audit` only proves that what is stored there adds up.
+With `migrate` it only brings its database up to date, with `audit` only proves that what is stored there adds up, with `relay`
+it only delivers notifications; `outbox`, `dead-letters list` and `dead-letters replay` tell and mend what was not delivered.
 """
 
 import sys
@@ -10,9 +11,17 @@ from typing import Final
 from chassis.service import Parts, main
 from ticket_service.app import App
 from ticket_service.audit import audit
+from ticket_service.backlog import list_dead_letters, replay_dead_letters, show_backlog
+from ticket_service.relaying import Relaying
 from ticket_service.settings import read_settings
 
 MIGRATIONS: Final = Path(__file__).parent / "store" / "migrations"
+COMMANDS: Final = {
+    "audit": audit,
+    "outbox": show_backlog,
+    "dead-letters list": list_dead_letters,
+    "dead-letters replay": replay_dead_letters,
+}
 
 if __name__ == "__main__":
-    sys.exit(main(Parts("ticket_service", "tickets", MIGRATIONS, {"audit": audit}), read_settings, App))
+    sys.exit(main(Parts("ticket_service", "tickets", MIGRATIONS, COMMANDS), read_settings, App, {"relay": Relaying}))

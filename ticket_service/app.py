@@ -24,11 +24,13 @@ from ticket_service.feed import Feed
 from ticket_service.holds import Holds
 from ticket_service.issuing import Issuing
 from ticket_service.keys import SigningKeys
+from ticket_service.notification_settings import BUILT_IN
 from ticket_service.payments import PaymentProvider, Payments, Providers
 from ticket_service.policy import POLICY
 from ticket_service.purchases import Purchases
 from ticket_service.refunds import Refunds
 from ticket_service.reissues import Reissues
+from ticket_service.relaying import Relaying
 from ticket_service.sales import Sales, SaleTerms
 from ticket_service.servicers.events import EventServicer
 from ticket_service.servicers.feed import FeedServicer
@@ -102,6 +104,7 @@ class App:
             call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock),
             services,
         )
+        await self._relay()
         port = await server.start()
         self._opened.push_async_callback(server.drain, feed.drain)
         return port
@@ -121,6 +124,12 @@ class App:
             self._opened.push_async_callback(stripe.close)
             providers[Provider.STRIPE] = stripe
         return providers
+
+    async def _relay(self) -> None:
+        if self._settings.notifications.relay == BUILT_IN:
+            relaying = Relaying(self._settings, self._url, self._clock)
+            self._opened.push_async_callback(relaying.stop)
+            await relaying.start()
 
     def _sweep(self, work: Unfinished) -> None:
         sweeper = Sweeper(work, self._settings.sweep_seconds)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from chassis.service import SECRET_CHARACTERS, ServiceSettings, read_peer_address, read_service_settings
 from chassis.settings import Environment
+from ticket_service.notification_settings import NotificationSettings, read_notification_settings
 
 PORT = 50051
 METRICS_PORT = 9464
@@ -19,6 +20,7 @@ class Settings:
     code_secret: str
     # host:port of the scan service.
     scans_address: str
+    notifications: NotificationSettings
     # Holds the private key that signs tokens; made at the first start.
     signing_key_file: Path
     # How often cancellations that a crash left between are looked for.
@@ -39,6 +41,7 @@ def read_settings(environment: Environment) -> Settings:
         service=service,
         code_secret=environment.text("TICKETING_CODE_SECRET", least=SECRET_CHARACTERS),
         scans_address=read_peer_address(environment, "TICKETS_SCANS_ADDRESS", "127.0.0.1:50052", service),
+        notifications=read_notification_settings(environment),
         signing_key_file=environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json")),
         sweep_seconds=environment.seconds("TICKETS_SWEEP_SECONDS", 1, least=0.01, most=3600),
         hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, least=1, most=86_400),

@@ -70,6 +70,19 @@ class Delivery:
     attempts: int
 
 
+class UndeliveredError(Exception):
+    """A receiver did not take a notification.
+
+    Args:
+        why: for operators; it is stored, so no address stands in it.
+        for_good: trying again is no use.
+    """
+
+    def __init__(self, why: str, *, for_good: bool = False) -> None:
+        super().__init__(why)
+        self.for_good = for_good
+
+
 def purchase_completed(purchase: Purchase, tickets: Sequence[Ticket]) -> Notification:
     """Tell that tickets were issued."""
     data = {"ticket_ids": [str(ticket.ticket_id) for ticket in tickets], **_money(purchase.currency, purchase.total)}

@@ -1,0 +1,58 @@
+"""A real NATS server with JetStream, for tests that may stop it and start it again."""
+
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import nats
+
+from dev.clients import free_ports
+
+PROGRAM = Path(sys.executable).with_name("nats-server")
+START_SECONDS = 15
+
+
+class NatsServer:
+    """A server that keeps its streams in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._port = free_ports(1)[0]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"nats://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start it, and wait until it listens: its client would sleep two seconds after a refusal."""
+        options = ["-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(self._directory)]
+        self._process = subprocess.Popen([PROGRAM, *options], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
+                return
+            assert self._process.poll() is None, "nats-server has ended"
+            assert time.monotonic() < deadline, "nats-server does not listen"
+
+    def stop(self) -> None:
+        """Kill it; what it has acknowledged stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    async def messages(self, stream: str = "ticketing") -> list[Any]:
+        """Read everything that a stream holds, in its order."""
+        client = await nats.connect(self.url)
+        try:
+            js = client.jetstream()
+            count = (await js.stream_info(stream)).state.messages
+            return [await js.get_msg(stream, seq=n) for n in range(1, count + 1)]
+        finally:
+            await client.close()

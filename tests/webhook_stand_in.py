@@ -1,0 +1,99 @@
+"""Receivers of notifications for tests: a real HTTP server, as somebody who integrates a webhook would write it."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from standardwebhooks import Webhook
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw=="
+
+
+@dataclass(frozen=True)
+class Post:
+    """What was posted."""
+
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The CloudEvent, whose signature must verify."""
+        event: dict[str, Any] = Webhook(SECRET).verify(self.body, self.headers)
+        assert json.loads(self.body) == event
+        return event
+
+
+@dataclass
+class Hook:
+    """Takes posts; `answers` says with which status, None to hang."""
+
+    answers: Callable[[Post], int | None] = lambda post: 204
+    posts: list[Post] = field(default_factory=list)
+    taken: list[Post] = field(default_factory=list)
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
+    url: str = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection's posts."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                post = await self._read(reader)
+                self.posts.append(post)
+                status = self.answers(post)
+                if status is None:
+                    # Until the other side gives up.
+                    await reader.read()
+                    break
+                if 200 <= status < 300:
+                    self.taken.append(post)
+                writer.write(f"HTTP/1.1 {status} Told\r\ncontent-length: 0\r\n\r\n".encode())
+                await writer.drain()
+                self._came.set()
+        writer.close()
+
+    @staticmethod
+    async def _read(reader: asyncio.StreamReader) -> Post:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+        return Post(headers, await reader.readexactly(int(headers["content-length"])))
+
+    async def until(self, enough: Callable[[], bool]) -> None:
+        """Wait until what came is enough."""
+        async with asyncio.timeout(20):
+            while not enough():
+                self._came.clear()
+                await self._came.wait()
+
+    def kinds(self) -> list[str]:
+        """The kinds of what was taken, in order."""
+        return [post.event["type"] for post in self.taken]
+
+
+@contextlib.asynccontextmanager
+async def listening(hook: Hook, port: int = 0) -> AsyncIterator[Hook]:
+    """Let it listen."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await hook.serve(reader, writer)
+        except asyncio.CancelledError:
+            # The end of the test; the stream's own callback would call it an error.
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    hook.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+    try:
+        yield hook
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,64 @@
+"""The relay put together, within the ticket service or as a process of its own: `python -m ticket_service relay`."""
+
+from contextlib import AsyncExitStack
+from typing import Final
+
+from sqlalchemy.engine import URL
+
+from chassis.clock import Clock, system_clock
+from chassis.database import Database
+from ticket_service.adapters.log_receiver import LogReceiver
+from ticket_service.adapters.webhook import Webhook
+from ticket_service.notification_settings import NotificationSettings
+from ticket_service.relay import Receiver, Relay, Terms
+from ticket_service.settings import Settings
+
+# Of its own, so that no call waits for one: most of the time a relay waits for receivers, not for the database.
+THREADS: Final = 3
+
+
+class Relaying:
+    """One relay and what it needs.
+
+    Args:
+        settings: the ticket service's.
+        url: its database, migrated.
+        clock: the present time.
+    """
+
+    def __init__(self, settings: Settings, url: URL, clock: Clock = system_clock) -> None:
+        self._settings = settings
+        self._url = url
+        self._clock = clock
+        # What has been opened, closed in reverse order.
+        self._opened = AsyncExitStack()
+
+    async def start(self) -> int:
+        """Deliver; return 0, for it listens nowhere.
+
+        Raises:
+            SettingsError: the signing key file, or a template of mails, cannot be used.
+        """
+        database = Database(self._url, "ticket_service relay", THREADS)
+        self._opened.push_async_callback(database.close)
+        told = self._settings.notifications
+        terms = Terms(told.deadline_seconds, told.retry_seconds, told.attempts, self._settings.sweep_seconds)
+        relay = Relay(database, self._receivers(told), terms, self._clock)
+        self._opened.push_async_callback(relay.stop)
+        relay.start()
+        return 0
+
+    async def stop(self) -> None:
+        """Let go of everything; what is under way is delivered again by another relay."""
+        await self._opened.aclose()
+
+    def _receivers(self, told: NotificationSettings) -> list[Receiver]:
+        receivers: list[Receiver] = []
+        if told.webhook_url is not None:
+            receivers.append(Webhook(told.webhook_url, told.webhook_secret, self._clock))
+        if told.nats_url is not None:
+            # Imported only where it is used.
+            from ticket_service.adapters.nats import JetStream  # noqa: PLC0415
+
+            receivers.append(JetStream(told.nats_url, told.nats_stream))
+        return receivers or [LogReceiver()]

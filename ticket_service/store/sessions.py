@@ -1,0 +1,17 @@
+"""A transaction for commands that are run by hand."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection
+
+from chassis.database import connect_arguments
+
+
+@contextmanager
+def session(url: URL) -> Iterator[Connection]:
+    """Give a transaction that is committed at the end."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=connect_arguments("ticket_service command"))
+    with engine.begin() as connection:
+        yield connection
