@@ -60,9 +60,9 @@ class Buckets:
         return timedelta(seconds=max(0.0, 1 - left) / self._per_second)
 
     def take(self, key: Hashable) -> None:
-        """Take one; what is not there stays owed to nobody."""
+        """Take one; what is not there is owed, up to as much as a bucket holds."""
         now = self._clock()
-        self._left[key] = (max(0.0, self._now(key, now) - 1), now)
+        self._left[key] = (max(-self._burst, self._now(key, now) - 1), now)
         self._left.move_to_end(key)
         if len(self._left) > MAX_REMEMBERED:
             self._left.popitem(last=False)

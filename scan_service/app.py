@@ -23,6 +23,7 @@ from scan_service.devices import Devices
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
 from scan_service.errors import CATALOGUE
+from scan_service.guessing import Guessing
 from scan_service.holding import Holder
 from scan_service.incidents import Incidents
 from scan_service.key_copy import KeyCopy
@@ -79,13 +80,14 @@ class App:
         await keys.load()
         codes = Codes(self._settings.code_secret)
         self._follow(database, keys)
-        batcher, uploads = self._batcher(keys, codes), self._uploads(keys, codes)
+        guessing = Guessing(self._settings.max_failed_codes, database, self._clock)
+        batcher, uploads = self._batcher(keys, codes, guessing), self._uploads(keys, codes)
         annulments = Annulments(database, self._clock)
         most = Credits(self._settings.max_outstanding_scans, self._settings.max_outstanding_uploads)
         rules = Rules(database, batcher, uploads, annulments, codes, self._clock, most)
         streams = Streams(rules)
         revocations = RevocationsServicer(Revocations(database, codes, self._clock))
-        validation = Validation(database, keys, codes, self._clock)
+        validation = Validation(database, keys, codes, self._clock, guessing)
         watching = Watching(self._clock)
         use_cases = UseCases(
             batcher=batcher,
@@ -126,13 +128,14 @@ class App:
         """Drain, then let go of everything."""
         await self._running.aclose()
 
-    def _batcher(self, keys: Keys, codes: Codes) -> Batcher[Attempt, Scan]:
+    def _batcher(self, keys: Keys, codes: Codes, guessing: Guessing) -> Batcher[Attempt, Scan]:
         connection = LoopConnection(self._url, NAME, {**STATEMENTS, **INCIDENT_STATEMENTS})
         self._running.callback(connection.close)
         holder = Holder(connection, keys, codes, self._clock)
         waiting = self._settings.max_waiting_scans
+        decide = partial(holder.transact, work=admission.answer)
         batcher: Batcher[Attempt, Scan] = Batcher(
-            "scans", partial(holder.transact, work=admission.answer), most=MAX_BATCH, most_waiting=waiting
+            "scans", partial(guessing.process, decide=decide), most=MAX_BATCH, most_waiting=waiting
         )
         self._running.push_async_callback(batcher.close)
         return batcher

@@ -20,6 +20,8 @@ class Settings:
     max_outstanding_uploads: int
     # Scans of all callers that may wait for a batch, live and offline ones each.
     max_waiting_scans: int
+    # Typed codes that do not exist, of one device in a minute.
+    max_failed_codes: int
 
 
 def read_settings(environment: Environment) -> Settings:
@@ -32,4 +34,5 @@ def read_settings(environment: Environment) -> Settings:
         max_outstanding_scans=environment.number("SCANS_MAX_OUTSTANDING", 64, least=1, most=10_000),
         max_outstanding_uploads=environment.number("SCANS_MAX_UPLOADS", 1_000, least=500, most=100_000),
         max_waiting_scans=environment.number("SCANS_MAX_WAITING", 10_000, least=1, most=1_000_000),
+        max_failed_codes=environment.number("SCANS_MAX_FAILED_CODES", 60, least=1, most=100_000),
     )

@@ -13,6 +13,7 @@ from scan_service.domain.codes import Codes
 from scan_service.domain.scans import Attempt, Scan
 from scan_service.domain.tickets import AdmissionPolicy, Event, EventStatus
 from scan_service.domain.tokens import Token
+from scan_service.guessing import Guessing
 from scan_service.holding import Holding
 from scan_service.keys import Keys
 from scan_service.recognition import Recognition
@@ -28,23 +29,28 @@ class Validation:
         keys: verify tokens.
         codes: look up typed codes.
         clock: the present time.
+        guessing: holds up who tries codes, here as at a gate.
     """
 
-    def __init__(self, database: Database, keys: Keys, codes: Codes, clock: Clock) -> None:
+    def __init__(self, database: Database, keys: Keys, codes: Codes, clock: Clock, guessing: Guessing) -> None:
         self._database = database
         self._keys = keys
         self._codes = codes
         self._clock = clock
+        self._guessing = guessing
 
     async def validate(self, attempt: Attempt, *, anywhere: bool) -> Scan:
         """Decide `attempt`; with `anywhere` at a gate of the ticket's own event.
 
         Raises:
-            Failure: EVENT_NOT_FOUND for a gate's event that is not here, or not the caller's.
+            Failure: EVENT_NOT_FOUND for a gate's event that is not here, or not the caller's; OVERLOADED.
         """
+        self._guessing.check(attempt)
         if isinstance(attempt.credential, Token):
             await self._keys.look_for([attempt.credential.key_id])
-        return await self._database.run(lambda connection: self._decide(connection, attempt, anywhere=anywhere))
+        scan = await self._database.run(lambda connection: self._decide(connection, attempt, anywhere=anywhere))
+        self._guessing.note(attempt, scan)
+        return scan
 
     def _decide(self, connection: Connection, attempt: Attempt, *, anywhere: bool) -> Scan:
         held = Held()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from scan_service.domain.admission import Presented, decide
 from scan_service.domain.scans import Attempt, DenialReason, Scan, ScanType
@@ -49,7 +49,7 @@ class Link:
 
     event_id: UUID
     kind: IncidentKind
-    # The ticket; what a forged token claims to be; or NOBODY.
+    # The ticket; what a forged token claims to be; a name for the device that guesses; or NOBODY.
     subject: UUID
     # Once known.
     ticket_id: UUID | None
@@ -99,6 +99,12 @@ def forgery(scan: Scan, credential: object) -> Link:
     """Link a scan of a token that nobody signed; all that are damaged beyond reading are one incident."""
     claimed = credential.ticket_id if isinstance(credential, Token) else NOBODY
     return Link(scan.gate_event_id, IncidentKind.FORGED_TOKEN, claimed, None, scan.scan_id)
+
+
+def guess(scan: Scan) -> Link:
+    """Link a scan of a code that does not exist, by a device that has tried too many; one incident for each device."""
+    device = uuid5(NAMESPACE_OID, f"{scan.device_id}\0{scan.scanner_user_id}")
+    return Link(scan.gate_event_id, IncidentKind.CODE_GUESSING, device, None, scan.scan_id)
 
 
 def conflicts(policy: AdmissionPolicy | None, scans: Iterable[Scan]) -> Iterator[Link]:

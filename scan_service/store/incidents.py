@@ -32,11 +32,11 @@ _NOTE_SCANS: Final = """
     FROM jsonb_to_recordset({links}) AS new(event_id uuid, kind text, subject uuid, scan_id uuid)
     ORDER BY event_id, kind, subject, scan_id
     ON CONFLICT DO NOTHING"""
-# A forgery stays one, whatever else comes in.
+# A forgery and a guess stay what they are, whatever else comes in.
 _FORGET_SCANS: Final = """
     DELETE FROM incident_scans s
     USING jsonb_to_recordset({scans}) AS old(event_id uuid, scan_id uuid)
-    WHERE s.event_id = old.event_id AND s.scan_id = old.scan_id AND s.kind <> 'FORGED_TOKEN'"""
+    WHERE s.event_id = old.event_id AND s.scan_id = old.scan_id AND s.kind NOT IN ('FORGED_TOKEN', 'CODE_GUESSING')"""
 
 STATEMENTS: Final[Mapping[str, str]] = {
     "note_incidents": f"(jsonb) AS {_NOTE_INCIDENTS.format(links='$1')}",
@@ -61,6 +61,11 @@ def renew(touched: Iterable[Scan], links: Iterable[Link], now: datetime) -> tupl
 def renew_here(connection: Connection, touched: Iterable[Scan], links: Iterable[Link], now: datetime) -> None:
     """Do what `renew` does, in a thread's transaction."""
     connection.execute(sa.text(_FORGET_SCANS.format(scans="CAST(:scans AS jsonb)")), {"scans": _keys(touched)})
+    note_here(connection, links, now)
+
+
+def note_here(connection: Connection, links: Iterable[Link], now: datetime) -> None:
+    """Do what `note` does, in a thread's transaction."""
     rows = _rows(links, now)
     for statement in (_NOTE_INCIDENTS, _NOTE_SCANS):
         connection.execute(sa.text(statement.format(links="CAST(:links AS jsonb)")), {"links": rows})

@@ -63,6 +63,7 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
         ("SCANS_MAX_OUTSTANDING", lambda tickets, scans: scans.max_outstanding_scans),
         ("SCANS_MAX_UPLOADS", lambda tickets, scans: scans.max_outstanding_uploads),
         ("SCANS_MAX_WAITING", lambda tickets, scans: scans.max_waiting_scans),
+        ("SCANS_MAX_FAILED_CODES", lambda tickets, scans: scans.max_failed_codes),
     ],
 )
 def test_a_default_is_the_one_that_is_documented(variable: str, setting: object) -> None:
