@@ -39,6 +39,14 @@ def test_what_does_not_look_like_a_token_is_none(text):
     assert read_token(text) is None
 
 
+# What int() would forgive, other alphabets' letters and digits, and what cannot be encoded at all.
+@pytest.mark.parametrize(
+    "character", ["0", "1", "8", "_", " ", "+", "-", "a", "=", "!", "٣", "\uff21", "é", "\udcff", "\0"]
+)
+def test_a_character_that_base_32_does_not_have_makes_it_none(character):
+    assert read_token(TEXT[:50] + character + TEXT[51:]) is None
+
+
 @pytest.mark.parametrize("position", range(2, len(TEXT)))
 def test_no_other_text_of_a_tokens_form_is_genuine(position):
     for letter in {"A", "7", ALPHABET[ALPHABET.index(TEXT[position]) ^ 1]} - {TEXT[position]}:
