@@ -1,7 +1,8 @@
 """Runs the ticket service: `python -m ticket_service`.
 
 With `migrate` it only brings its database up to date, with `audit` only proves that what is stored there adds up, with `relay`
-it only delivers notifications; `outbox`, `dead-letters list` and `dead-letters replay` tell and mend what was not delivered.
+it only delivers notifications; `outbox`, `dead-letters list` and `dead-letters replay` tell and mend what was not delivered;
+`rotate-keys` and `retire-keys` change the keys that sign tokens.
 """
 
 import sys
@@ -13,11 +14,14 @@ from ticket_service.app import App
 from ticket_service.audit import audit
 from ticket_service.backlog import list_dead_letters, replay_dead_letters, show_backlog
 from ticket_service.relaying import Relaying
+from ticket_service.rotation import retire_keys, rotate_keys
 from ticket_service.settings import read_settings
 
 MIGRATIONS: Final = Path(__file__).parent / "store" / "migrations"
 COMMANDS: Final = {
     "audit": audit,
+    "rotate-keys": rotate_keys,
+    "retire-keys": retire_keys,
     "outbox": show_backlog,
     "dead-letters list": list_dead_letters,
     "dead-letters replay": replay_dead_letters,

@@ -23,7 +23,7 @@ from ticket_service.errors import CATALOGUE
 from ticket_service.feed import Feed
 from ticket_service.holds import Holds
 from ticket_service.issuing import Issuing
-from ticket_service.keys import SigningKeys
+from ticket_service.keys import LOOK_SECONDS, SigningKeys
 from ticket_service.notification_settings import BUILT_IN
 from ticket_service.payments import PaymentProvider, Payments, Providers
 from ticket_service.policy import POLICY
@@ -76,6 +76,9 @@ class App:
         feed.start()
         self._opened.push_async_callback(feed.stop)
         keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
+        looking = Sweeper(keys, LOOK_SECONDS)
+        looking.start()
+        self._opened.push_async_callback(looking.stop)
         messages = TicketMessages(Codes(self._settings.code_secret), keys, self._clock)
         peer = self._settings.service.peer(self._settings.scans_address)
         self._opened.push_async_callback(peer.close)

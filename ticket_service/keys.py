@@ -1,6 +1,7 @@
 """The keys that sign tokens: private in a file of this host, public in the database under an id of their own.
 
-A key that comes to sign beside one that does is published ten minutes ahead, so that every gate knows it by then.
+A key that comes to sign beside one that does is published ten minutes ahead, so that every gate knows it by then. The file
+is looked at again and again, so a key that is added or retired needs no restart.
 """
 
 import asyncio
@@ -21,19 +22,25 @@ from ticket_service.store import keys as store
 from ticket_service.store.keys import PublicKey
 
 PUBLISHED_AHEAD: Final = timedelta(minutes=10)
+# Well within the ten minutes, so that all processes change keys at once.
+LOOK_SECONDS: Final = 30.0
 
 
 class SigningKeys:
-    """The keys this process can sign with, as they were when it started.
+    """The keys this process can sign with.
 
     Args:
-        signers: each with the time from which it signs; at least one.
+        database: holds their public side.
+        key_file: holds their private side.
         clock: the present time.
     """
 
-    def __init__(self, signers: Sequence[tuple[datetime, Signer]], clock: Clock) -> None:
-        self._signers = sorted(signers, key=lambda entry: (entry[0], entry[1].key_id))
+    def __init__(self, database: Database, key_file: Path, clock: Clock) -> None:
+        self._database = database
+        self._key_file = key_file
         self._clock = clock
+        # Each with the time from which it signs.
+        self._signers: Sequence[tuple[datetime, Signer]] = ()
 
     @classmethod
     async def open(cls, database: Database, key_file: Path, clock: Clock) -> "SigningKeys":
@@ -42,16 +49,23 @@ class SigningKeys:
         Raises:
             SettingsError: the file cannot be used, or every key in it is retired.
         """
-        private = await asyncio.to_thread(private_keys, key_file)
-        published = await database.run(lambda connection: publish(connection, private, clock()))
+        keys = cls(database, key_file, clock)
+        await keys.sweep()
+        return keys
+
+    async def sweep(self) -> bool:
+        """Look again, as `open` does; what cannot be used changes nothing."""
+        private = await asyncio.to_thread(private_keys, self._key_file)
+        published = await self._database.run(lambda connection: publish(connection, private, self._clock()))
         signers = [
             (public.activate_time, Signer(public.key_id, key))
             for key, public in zip(private, published, strict=True)
             if public.retire_time is None
         ]
         if not signers:
-            raise SettingsError(f"every key in the signing key file {key_file} is retired")
-        return cls(signers, clock)
+            raise SettingsError(f"every key in the signing key file {self._key_file} is retired")
+        self._signers = sorted(signers, key=lambda entry: (entry[0], entry[1].key_id))
+        return False
 
     def signer(self) -> Signer:
         """Return the newest key that is active."""

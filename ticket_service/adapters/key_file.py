@@ -6,15 +6,21 @@
 import base64
 import fcntl
 import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from nacl.bindings import crypto_sign_SEEDBYTES
 from nacl.signing import SigningKey
 
 from chassis.settings import SettingsError
+
+log = logging.getLogger(__name__)
+OWNER_ALONE: Final = 0o600
+OTHERS: Final = 0o077
 
 
 def private_keys(path: Path) -> list[SigningKey]:
@@ -23,14 +29,49 @@ def private_keys(path: Path) -> list[SigningKey]:
     Raises:
         SettingsError: the file cannot be used; the message names it.
     """
+    with _opened(path):
+        return _read(path)
+
+
+def add_key(path: Path) -> None:
+    """Make one more key; whoever shares the file finds it there at their next look.
+
+    Raises:
+        SettingsError: as private_keys.
+    """
+    with _opened(path):
+        _write(path, [*_read(path), SigningKey.generate()])
+
+
+def drop_keys(path: Path, public_keys: Collection[bytes]) -> None:
+    """Forget the private keys of these public ones.
+
+    Raises:
+        SettingsError: as private_keys.
+    """
+    with _opened(path):
+        _write(path, [key for key in _read(path) if bytes(key.verify_key) not in public_keys])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[None]:
+    """Hold the file, made if it was not there, its owner's alone."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(path):
             if not path.exists():
-                _make(path)
-            content = path.read_bytes()
+                _write(path, [SigningKey.generate()])
+            if path.stat().st_mode & OTHERS:
+                # Given by an operator, perhaps copied from a backup.
+                path.chmod(OWNER_ALONE)
+                log.warning("others could read the signing key file", extra={"path": str(path)})
+            yield
     except OSError as error:
         raise SettingsError(f"the signing key file {path} cannot be used: {error.strerror}") from error
+
+
+def _read(path: Path) -> list[SigningKey]:
+    content = path.read_bytes()
     try:
         return _parsed(content)
     except (ValueError, KeyError, TypeError) as error:
@@ -51,15 +92,15 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _make(path: Path) -> None:
+def _write(path: Path, keys: Sequence[SigningKey]) -> None:
     """Write the file so that it is there whole or not at all, also after a power cut."""
-    seed = base64.b64encode(bytes(SigningKey.generate())).decode()
+    seeds = [base64.b64encode(bytes(key)).decode() for key in keys]
     unfinished = path.with_name(path.name + ".new")
     # Left by a process that died between the two steps; we hold the lock, so nobody is writing it.
     unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ALONE)
     with os.fdopen(descriptor, "w") as file:
-        json.dump({"seeds": [seed]}, file)
+        json.dump({"seeds": seeds}, file)
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)

@@ -1,5 +1,6 @@
 """Statements on the public signing keys."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,6 +41,11 @@ def add(connection: Connection, key: PublicKey) -> None:
             retire_time=key.retire_time,
         )
     )
+
+
+def retire(connection: Connection, key_ids: Collection[int], now: datetime) -> None:
+    """Let tokens by these keys be denied from now on."""
+    connection.execute(signing_keys.update().where(signing_keys.c.key_id.in_(key_ids)).values(retire_time=now))
 
 
 def _key(row: Row[tuple[int, bytes, datetime, datetime | None]]) -> PublicKey:
