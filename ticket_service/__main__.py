@@ -5,11 +5,15 @@ it only delivers notifications; `outbox`, `dead-letters list` and `dead-letters 
 `rotate-keys` and `retire-keys` change the keys that sign tokens.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy.engine import URL
+
 from chassis.service import Parts, main
+from chassis.settings import Environment
 from ticket_service.app import App
 from ticket_service.audit import audit
 from ticket_service.backlog import list_dead_letters, replay_dead_letters, show_backlog
@@ -18,8 +22,21 @@ from ticket_service.rotation import retire_keys, rotate_keys
 from ticket_service.settings import read_settings
 
 MIGRATIONS: Final = Path(__file__).parent / "store" / "migrations"
+
+
+def _audit(url: URL) -> int:
+    """Audit; with the books of Stripe, where it is configured."""
+    settings = read_settings(Environment(os.environ))
+    key = settings.stripe_key
+    if key is None:
+        return audit(url)
+    from ticket_service.adapters.stripe_records import read_records  # noqa: PLC0415 - as where it is charged
+
+    return audit(url, stripe=lambda: read_records(key, settings.stripe_api_base))
+
+
 COMMANDS: Final = {
-    "audit": audit,
+    "audit": _audit,
     "rotate-keys": rotate_keys,
     "retire-keys": retire_keys,
     "outbox": show_backlog,

@@ -42,6 +42,19 @@ _STATES: Final = {
 _ENDED: Final = frozenset({ChargeState.PAID, ChargeState.WITHDRAWN})
 
 
+def new_client(key: str, api_base: str, session: requests.Session, *, retries: int) -> stripe.StripeClient:
+    """Make a client of the version we speak, with a deadline for every call."""
+    # The library's own log has payment methods and client secrets in it.
+    logging.getLogger("stripe").setLevel(logging.WARNING)
+    return stripe.StripeClient(
+        key,
+        stripe_version=API_VERSION,
+        base_addresses={"api": api_base},
+        http_client=stripe.RequestsClient(timeout=CALL_SECONDS, session=session),
+        max_network_retries=retries,
+    )
+
+
 class StripePayments:
     """Takes money and gives it back.
 
@@ -51,18 +64,10 @@ class StripePayments:
     """
 
     def __init__(self, key: str, api_base: str) -> None:
-        # The library's own log has payment methods and client secrets in it.
-        logging.getLogger("stripe").setLevel(logging.WARNING)
         # One for all threads, so that it can be closed.
         self._session = requests.Session()
-        client = stripe.StripeClient(
-            key,
-            stripe_version=API_VERSION,
-            base_addresses={"api": api_base},
-            http_client=stripe.RequestsClient(timeout=CALL_SECONDS, session=self._session),
-            # Who waits for us tries again, and the sweeper does.
-            max_network_retries=0,
-        )
+        # Who waits for us tries again, and the sweeper does.
+        client = new_client(key, api_base, self._session, retries=0)
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stripe")

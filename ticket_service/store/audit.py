@@ -21,6 +21,8 @@ COUNTED: Final = (
     "purchases",
     "tickets",
     "payments",
+    "refund_orders",
+    "ledger",
     "cancellations",
     "reissues",
     "callings_off",
@@ -128,6 +130,78 @@ CHECKS: Final[Mapping[str, str]] = {
     "nobody is both refunded and admitted": """
         SELECT format('ticket %s: %s, checked in at %s', ticket_id, status, check_in_time)
         FROM tickets WHERE status IN ('CANCELLED', 'REFUNDED') AND check_in_time IS NOT NULL
+    """,
+    "every payment is entered in the ledger, as it is": """
+        SELECT format('payment %s: %s taken, %s entered', payment_id, amount, total)
+        FROM payments FULL JOIN (
+            SELECT provider, payment_id, event_id, purchase_id, sum(amount) AS total FROM ledger WHERE kind = 'CHARGED'
+            GROUP BY provider, payment_id, event_id, purchase_id
+        ) AS entered USING (provider, payment_id, event_id, purchase_id)
+        WHERE amount IS DISTINCT FROM total
+    """,
+    "every refund that was made is entered in the ledger, as it is": """
+        SELECT format('refund %s: %s made, %s entered', refund_id, made.total, entered.total)
+        FROM (
+            SELECT event_id, refund_id, sum(amount) AS total FROM (
+                SELECT event_id, refund_id, refund_amount AS amount FROM cancellations
+                WHERE status = 'DONE' AND refund_amount > 0
+                UNION ALL SELECT event_id, refund_id, amount FROM payments WHERE refund_id IS NOT NULL
+            ) AS one GROUP BY event_id, refund_id
+        ) AS made FULL JOIN (
+            SELECT event_id, refund_id, sum(amount) AS total FROM ledger WHERE kind = 'REFUNDED'
+            GROUP BY event_id, refund_id
+        ) AS entered USING (event_id, refund_id)
+        WHERE made.total IS DISTINCT FROM entered.total
+    """,
+    "of no payment was more given back than was taken": """
+        SELECT format('payment %s: %s of %s', payment_id, refunded, charged)
+        FROM (
+            SELECT provider, payment_id, coalesce(sum(amount) FILTER (WHERE kind = 'CHARGED'), 0) AS charged,
+                   coalesce(sum(amount) FILTER (WHERE kind = 'REFUNDED'), 0) AS refunded
+            FROM ledger GROUP BY provider, payment_id
+        ) AS moved
+        WHERE refunded > charged
+    """,
+    "a charge that was tried came to an end, unless its purchase is still held": """
+        SELECT format('payment %s of purchase %s: %s', tried.payment_id, tried.purchase_id, status)
+        FROM ledger AS tried LEFT JOIN purchases USING (event_id, purchase_id)
+        WHERE kind = 'CHARGE_TRIED' AND (status IS DISTINCT FROM 'HELD') <> EXISTS (
+            SELECT FROM ledger AS ended
+            WHERE ended.event_id = tried.event_id AND ended.purchase_id = tried.purchase_id
+              AND ended.payment_id = tried.payment_id AND kind IN ('CHARGED', 'DECLINED', 'WITHDRAWN')
+        )
+    """,
+    "what a provider of ours owes back is ordered, of the same amount and as far as the order": """
+        SELECT format('purchase %s: %s owed, %s ordered (%s, %s)', purchase_id, owed.amount, orders.amount,
+                      owed.status, orders.status)
+        FROM (
+            SELECT event_id, cancellation_id AS order_key, payments.purchase_id, refund_amount AS amount,
+                   CASE cancellations.status WHEN 'REFUNDING' THEN 'PENDING' WHEN 'DONE' THEN 'DONE' ELSE 'FAILED' END
+                   AS status
+            FROM settled AS cancellations JOIN tickets USING (event_id, ticket_id)
+            JOIN payments USING (event_id, purchase_id)
+            WHERE refund_amount > 0 AND NOT refund_due AND payments.provider <> 'external'
+            UNION ALL
+            SELECT event_id, md5(payment_id)::uuid, purchase_id, amount,
+                   CASE WHEN refund_id IS NULL THEN 'PENDING' ELSE 'DONE' END
+            FROM payments WHERE refund_due AND provider <> 'external'
+        ) AS owed FULL JOIN (
+            SELECT event_id, coalesce(cancellation_id, md5(payment_id)::uuid) AS order_key, amount, status
+            FROM refund_orders
+        ) AS orders USING (event_id, order_key)
+        WHERE owed.amount IS DISTINCT FROM orders.amount OR owed.status IS DISTINCT FROM orders.status
+    """,
+    "an order to refund was tried and ended as the ledger says": """
+        SELECT format('order %s: %s, %s tried, %s made, %s refused', order_id, status, coalesce(tried, 0),
+                      coalesce(made, 0), coalesce(refused, 0))
+        FROM refund_orders LEFT JOIN (
+            SELECT event_id, order_id, count(*) FILTER (WHERE kind = 'REFUND_TRIED') AS tried,
+                   count(*) FILTER (WHERE kind = 'REFUNDED') AS made,
+                   count(*) FILTER (WHERE kind = 'REFUND_REFUSED') AS refused
+            FROM ledger GROUP BY event_id, order_id
+        ) AS entered USING (event_id, order_id)
+        WHERE attempts <> coalesce(tried, 0) OR coalesce(made, 0) <> CASE status WHEN 'DONE' THEN 1 ELSE 0 END
+           OR coalesce(refused, 0) <> round - CASE status WHEN 'FAILED' THEN 0 ELSE 1 END
     """,
     "a ticket's revision is one that its event has reached": """
         SELECT format('ticket %s: %s after %s', ticket_id, tickets.revision, events.revision)

@@ -50,7 +50,7 @@ def find(connection: Connection, event_id: UUID, order_id: UUID) -> RefundOrder 
         .with_for_update(key_share=True)
     )
     row = connection.execute(query).one_or_none()
-    return None if row is None else _order(row)
+    return None if row is None else order_of(row)
 
 
 def take_due(connection: Connection, now: datetime, most: int) -> list[RefundOrder]:
@@ -62,7 +62,7 @@ def take_due(connection: Connection, now: datetime, most: int) -> list[RefundOrd
         .limit(most)
         .with_for_update(key_share=True, skip_locked=True)
     )
-    return [_order(row) for row in connection.execute(query)]
+    return [order_of(row) for row in connection.execute(query)]
 
 
 def update(connection: Connection, order: RefundOrder) -> None:
@@ -71,6 +71,7 @@ def update(connection: Connection, order: RefundOrder) -> None:
     connection.execute(sa.update(refund_orders).where(*its).values(asdict(order)))
 
 
-def _order(row: Row[Any]) -> RefundOrder:
+def order_of(row: Row[Any]) -> RefundOrder:
+    """Read an order from a row of its table."""
     values = row._asdict() | {"provider": Provider(row.provider), "status": RefundOrderStatus(row.status)}
     return RefundOrder(**values)
