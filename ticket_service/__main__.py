@@ -2,11 +2,12 @@
 
 With `migrate` it only brings its database up to date, with `audit` only proves that what is stored there adds up, with `relay`
 it only delivers notifications; `outbox`, `dead-letters list` and `dead-letters replay` tell and mend what was not delivered;
-`rotate-keys` and `retire-keys` change the keys that sign tokens.
+`erase` forgets mail addresses; `rotate-keys` and `retire-keys` change the keys that sign tokens.
 """
 
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from sqlalchemy.engine import URL
 
 from chassis.service import Parts, main
 from chassis.settings import Environment
+from ticket_service.addresses import erase_addresses
 from ticket_service.app import App
 from ticket_service.audit import audit
 from ticket_service.backlog import list_dead_letters, replay_dead_letters, show_backlog
@@ -35,13 +37,14 @@ def _audit(url: URL) -> int:
     return audit(url, stripe=lambda: read_records(key, settings.stripe_api_base))
 
 
-COMMANDS: Final = {
+COMMANDS: Final[Mapping[str, Callable[[URL], int]]] = {
     "audit": _audit,
     "rotate-keys": rotate_keys,
     "retire-keys": retire_keys,
     "outbox": show_backlog,
     "dead-letters list": list_dead_letters,
     "dead-letters replay": replay_dead_letters,
+    "erase": erase_addresses,
 }
 
 if __name__ == "__main__":

@@ -7,8 +7,12 @@ from sqlalchemy.engine import URL
 
 from chassis.clock import Clock, system_clock
 from chassis.database import Database
+from chassis.settings import SettingsError
 from ticket_service.adapters.log_receiver import LogReceiver
 from ticket_service.adapters.webhook import Webhook
+from ticket_service.domain.codes import Codes
+from ticket_service.issuing import Issuing
+from ticket_service.keys import SigningKeys
 from ticket_service.notification_settings import NotificationSettings
 from ticket_service.relay import Receiver, Relay, Terms
 from ticket_service.settings import Settings
@@ -43,7 +47,7 @@ class Relaying:
         self._opened.push_async_callback(database.close)
         told = self._settings.notifications
         terms = Terms(told.deadline_seconds, told.retry_seconds, told.attempts, self._settings.sweep_seconds)
-        relay = Relay(database, self._receivers(told), terms, self._clock)
+        relay = Relay(database, await self._receivers(database, told), terms, self._clock)
         self._opened.push_async_callback(relay.stop)
         relay.start()
         return 0
@@ -52,7 +56,7 @@ class Relaying:
         """Let go of everything; what is under way is delivered again by another relay."""
         await self._opened.aclose()
 
-    def _receivers(self, told: NotificationSettings) -> list[Receiver]:
+    async def _receivers(self, database: Database, told: NotificationSettings) -> list[Receiver]:
         receivers: list[Receiver] = []
         if told.webhook_url is not None:
             receivers.append(Webhook(told.webhook_url, told.webhook_secret, self._clock))
@@ -61,4 +65,21 @@ class Relaying:
             from ticket_service.adapters.nats import JetStream  # noqa: PLC0415
 
             receivers.append(JetStream(told.nats_url, told.nats_stream))
+        if told.smtp_url is not None:
+            receivers.append(await self._mails(database, told, told.smtp_url))
         return receivers or [LogReceiver()]
+
+    async def _mails(self, database: Database, told: NotificationSettings, smtp_url: str) -> Receiver:
+        # As above; drawing pages is a second of imports.
+        from ticket_service.adapters.mail_message import MailWriter  # noqa: PLC0415
+        from ticket_service.adapters.mail_texts import read_texts  # noqa: PLC0415
+        from ticket_service.adapters.smtp import Smtp  # noqa: PLC0415
+        from ticket_service.mails import Mails  # noqa: PLC0415
+
+        texts = read_texts(told.mail_templates)
+        if told.mail_language not in texts:
+            raise SettingsError(f"TICKETS_MAIL_LANGUAGE is {told.mail_language!r}; there is {', '.join(sorted(texts))}")
+        keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
+        writer = MailWriter(texts, told.mail_language, told.mail_from)
+        issuing = Issuing(Codes(self._settings.code_secret), keys)
+        return Mails(database, writer, Smtp(smtp_url, told.deadline_seconds), issuing, self._clock)

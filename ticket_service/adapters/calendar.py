@@ -22,10 +22,17 @@ RULED_YEARS: Final = range(1971, 2500)
 RULES_AROUND: Final = timedelta(days=366)
 
 
-def ics(sold: SoldTicket, secrets: Secrets, now: datetime) -> bytes:
-    """Write the entry, or what takes it out of a calendar where the event is called off or the ticket given back."""
+def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_gone: bool = False) -> bytes:
+    """Write the entry, or what takes it out of a calendar where the event is called off or the ticket given back.
+
+    Args:
+        sold: the ticket.
+        secrets: its code is in the entry.
+        now: when it is written.
+        is_gone: the ticket has become somebody else's: it goes out of the calendar of whose it was.
+    """
     event = sold.event
-    is_off = event.status is EventStatus.CANCELLED or sold.ticket.status in GIVEN_BACK
+    is_off = is_gone or event.status is EventStatus.CANCELLED or sold.ticket.status in GIVEN_BACK
     starts, ends = admitted_hours(sold)
     zone = zone_of(event.time_zone, starts, ends)
     entry = Entry()

@@ -1,0 +1,66 @@
+"""A real SMTP server for tests, that keeps what it is sent."""
+
+import asyncio
+import email
+import email.policy
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from typing import Any
+
+from aiosmtpd.smtp import SMTP, Envelope
+
+
+@dataclass
+class Mailbox:
+    """Takes mails; `refuses` says with which answer one is not taken."""
+
+    refuses: Callable[[str], str | None] = lambda address: None
+    mails: list[EmailMessage] = field(default_factory=list)
+    tried: int = 0
+    url: str = ""
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle_RCPT(  # noqa: N802 - the library's name
+        self, server: object, session: object, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take a recipient, or not."""
+        self.tried += 1
+        self._came.set()
+        if answer := self.refuses(address):
+            return answer
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: object, session: object, envelope: Envelope) -> str:  # noqa: N802 - as above
+        """Keep a mail."""
+        assert isinstance(envelope.content, bytes)
+        message: Any = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.mails.append(message)
+        self._came.set()
+        return "250 OK"
+
+    async def until(self, enough: Callable[[], bool]) -> None:
+        """Wait until what came is enough."""
+        async with asyncio.timeout(20):
+            while not enough():
+                self._came.clear()
+                await self._came.wait()
+
+    async def next(self) -> EmailMessage:
+        """Wait for a mail, and take it."""
+        await self.until(lambda: bool(self.mails))
+        return self.mails.pop(0)
+
+
+@asynccontextmanager
+async def serving_mail(mailbox: Mailbox, port: int = 0) -> AsyncIterator[Mailbox]:
+    """Let it listen."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(mailbox, enable_SMTPUTF8=True), "127.0.0.1", port)
+    mailbox.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield mailbox
+    finally:
+        server.close()

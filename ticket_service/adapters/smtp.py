@@ -1,0 +1,60 @@
+"""Sending mails by SMTP; STARTTLS where the server offers it."""
+
+from email.message import EmailMessage
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+
+from ticket_service.domain.notifications import UndeliveredError
+
+TLS_SCHEME: Final = "smtps"
+# What a server says of a mail that it will never take.
+PERMANENT: Final = range(500, 600)
+
+
+class Smtp:
+    """Sends mails through one server.
+
+    Args:
+        url: `smtp://user:password@host:587`, or `smtps://` for TLS from the first byte.
+        seconds: for each step; the relay's deadline is over all of them.
+    """
+
+    def __init__(self, url: str, seconds: float) -> None:
+        parts = urlsplit(url)
+        self._use_tls = parts.scheme == TLS_SCHEME
+        self._host = parts.hostname
+        self._port = parts.port or (465 if self._use_tls else 587)
+        self._user = None if parts.username is None else unquote(parts.username)
+        self._password = None if parts.password is None else unquote(parts.password)
+        self._seconds = seconds
+
+    async def send(self, message: EmailMessage) -> None:
+        """Send one mail.
+
+        Raises:
+            UndeliveredError: the server did not take it. No address is in what it says: that is stored.
+        """
+        try:
+            await aiosmtplib.send(
+                message,
+                hostname=self._host,
+                port=self._port,
+                username=self._user,
+                password=self._password,
+                use_tls=self._use_tls,
+                timeout=self._seconds,
+            )
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            raise _undelivered("the recipient", [refused.code for refused in error.recipients]) from error
+        except aiosmtplib.SMTPDataError as error:
+            raise _undelivered("the mail", [error.code]) from error
+        except aiosmtplib.SMTPException as error:
+            code = f" {error.code}" if isinstance(error, aiosmtplib.SMTPResponseException) else ""
+            raise UndeliveredError(f"SMTP: {type(error).__name__}{code}") from error
+
+
+def _undelivered(what: str, codes: list[int]) -> UndeliveredError:
+    said = ", ".join(map(str, codes))
+    return UndeliveredError(f"SMTP: {what} was refused with {said}", for_good=all(code in PERMANENT for code in codes))
