@@ -24,13 +24,16 @@ from chassis.ids import new_id
 from ticket_service.domain import cancellations as domain
 from ticket_service.domain import notifications
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
+from ticket_service.domain.events import EventStatus
 from ticket_service.domain.notifications import Kind
 from ticket_service.domain.reasons import Reason
+from ticket_service.domain.refunds import FULL_PERCENT
 from ticket_service.domain.refusals import illegal_transition, no_answer_of_scans
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.store import cancellations as store
 from ticket_service.store import ledger, outbox, refund_orders
 from ticket_service.store import tickets as ticket_store
+from ticket_service.store.calling_off import refund_pending_in_full
 from ticket_service.store.events import lock_event
 from ticket_service.store.reissues import find_pending as find_pending_reissue
 from ticket_service.store.tables import cancellations as table
@@ -202,6 +205,10 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
     pending = store.lock_pending(connection, event_id, list(outcomes))
     if event is None or not pending:
         return
+    if event.status is EventStatus.CANCELLED and any(one.refund_percent < FULL_PERCENT for one in pending):
+        # Asked for before the event was called off, and settled before their turn: they get what they would have got then.
+        refund_pending_in_full(connection, event_id, [one.ticket_id for one in pending])
+        pending = store.lock_pending(connection, event_id, list(outcomes))
     settled = [domain.settled(one, outcomes[one.cancellation_id], now) for one in pending]
     store.update_cancellations(connection, settled)
     due = [one.cancellation_id for one in settled if one.status is CancellationStatus.REFUNDING]

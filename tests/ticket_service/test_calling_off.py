@@ -221,6 +221,20 @@ async def test_a_cancellation_under_way_settles_once_and_with_everything_back(
     assert (await row(database, events, event_id=event.event_id)).reserved == 0
 
 
+async def test_a_cancellation_under_way_gets_everything_back_also_where_it_settles_before_its_turn(
+    calling, giving_back, database, clock, scans
+):
+    event, [ticket_id] = await sold(database, clock, starts_in=timedelta(days=5))
+    scans.fails_with = grpc.StatusCode.UNAVAILABLE
+    own = await giving_back.cancel(ALICE, ticket_id, "ill")
+    scans.fails_with = None
+    await calling.call_off(OLGA, event.event_id, "storm")
+    clock.advance(HEAD_START)
+    await giving_back.sweep()
+    settled = await giving_back.get(ALICE, own.cancellation_id)
+    assert (settled.status, settled.refund_amount, settled.refund_percent) == ("REFUNDING", 2_500, 100)
+
+
 async def test_whoever_gives_back_before_their_turn_gets_everything_too(calling, giving_back, database, clock):
     event, [ticket_id] = await sold(database, clock, starts_in=timedelta(hours=1))
     await calling.call_off(OLGA, event.event_id, "")

@@ -8,6 +8,7 @@ from typing import Final
 from ticket_service.domain.events import DEFAULT_REFUND_TIERS, RefundTier
 
 _DAY: Final = timedelta(days=1)
+FULL_PERCENT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def refund(price: int, tiers: Sequence[RefundTier], start_time: datetime, now: d
 
 def in_full(price: int) -> Refund:
     """Return what is granted where the event itself is called off."""
-    return Refund(price, 100)
+    return Refund(price, FULL_PERCENT)
 
 
 def share(price: int, percent: int) -> int:
