@@ -52,6 +52,10 @@ class ServiceProcess:
         """Return what it has logged."""
         return "".join(self._log)
 
+    def is_dead(self) -> bool:
+        """Tell whether it has ended."""
+        return self._process.poll() is not None
+
     def end(self, number: int = signal.SIGTERM) -> int:
         """End it by a signal and return its exit status."""
         if self._process.poll() is None:

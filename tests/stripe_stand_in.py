@@ -46,7 +46,7 @@ class StripeStandIn:
     refuses_refunds: str = ""
     # What a refund is answered with.
     refund_status: str = "succeeded"
-    # Called with an operation before it is done, and again before it is answered.
+    # Called with an operation before it is done, and again before it is answered; a ConnectionError loses it there.
     on_arrival: Callable[[str], None] = lambda _operation: None
     on_done: Callable[[str], None] = lambda _operation: None
 
@@ -129,12 +129,16 @@ class StripeStandIn:
             self.calls.append(operation)
             self._changed.notify_all()
             self.keys.append(handler.headers.get("Idempotency-Key"))
-        self.on_arrival(operation)
-        if operation in self.hangs:
-            self._ended.wait()
+        try:
+            self.on_arrival(operation)
+            if operation in self.hangs:
+                self._ended.wait()
+                return
+            status, answer = self._done(handler, operation, body)
+            self.on_done(operation)
+        except ConnectionError:
+            handler.close_connection = True
             return
-        status, answer = self._done(handler, operation, body)
-        self.on_done(operation)
         if self.loses[operation] > 0:
             self.loses[operation] -= 1
             handler.close_connection = True

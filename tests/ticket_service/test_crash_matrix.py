@@ -1,0 +1,310 @@
+"""A real process is killed at every call to Stripe and to the scan service, before and after it is done there.
+
+After the restart nobody asks again: everything settles by itself, with one charge and one refund, counted at Stripe. A few
+points are tried by default, others each time; TICKETING_CRASH_POINTS=0 tries them all, TICKETING_CRASH_SEED the same again.
+"""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+import pytest
+import sqlalchemy as sa
+from conftest import Issuer, execute
+from scans_stand_in import ScansStandIn
+from shop import Shop, money, new_id
+from sqlalchemy.engine import URL
+from stripe_stand_in import CARD, DECLINED, KEY, SECURE, StripeStandIn
+from ticket_process import TicketProcess
+
+from ticket_service.adapters.stripe_records import read_records
+from ticket_service.audit import audit
+from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2, ticket_pb2
+from ticketing.tickets.v1 import purchase_service_pb2 as purchasing
+from ticketing.tickets.v1 import ticket_service_pb2 as pb
+from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
+
+PRICE = 2_500
+POINTS = int(os.environ.get("TICKETING_CRASH_POINTS", "4"))
+SEED = int(os.environ.get("TICKETING_CRASH_SEED", random.randrange(1_000_000)))
+# What sweepers look for: a test has no time to wait until it is due.
+DUE = ("purchases", "cancellations", "reissues", "callings_off", "refund_orders")
+
+
+class KillingScans(ScansStandIn):
+    """A scan service whose calls are points too."""
+
+    def __init__(self, on_arrival: Callable[[str], None], on_done: Callable[[str], None]) -> None:
+        super().__init__()
+        self._on_arrival = on_arrival
+        self._on_done = on_done
+
+    async def RevokeTickets(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
+        self._on_arrival("RevokeTickets")
+        answer = await super().RevokeTickets(request, context)
+        self._on_done("RevokeTickets")
+        return answer
+
+    async def RevokeEvent(self, request: Any, context: Any) -> Any:  # noqa: N802 - as above
+        self._on_arrival("RevokeEvent")
+        answer = await super().RevokeEvent(request, context)
+        self._on_done("RevokeEvent")
+        return answer
+
+
+@dataclass
+class World:
+    """A ticket service that is killed at a point, and all that it calls."""
+
+    variables: dict[str, str]
+    issuer: Issuer
+    url: URL
+    stripe: StripeStandIn
+    process: TicketProcess | None = None
+    channel: grpc.aio.Channel | None = None
+    # Calls of the journey so far, and at which of them it is killed, before or after it is done.
+    calls: list[str] = field(default_factory=list)
+    point: tuple[int, str] | None = None
+
+    async def start(self) -> None:
+        """Start the service, or start it again."""
+        self.process = await asyncio.to_thread(TicketProcess, self.variables)
+        if self.channel is not None:
+            await self.channel.close()
+        self.channel = grpc.aio.insecure_channel(self.process.address)
+        self.shop = Shop(self.channel, self.issuer)
+        self.tickets = TicketServiceStub(self.channel)
+
+    async def stop(self) -> None:
+        """End what is left."""
+        if self.channel is not None:
+            await self.channel.close()
+        if self.process is not None:
+            await asyncio.to_thread(self.process.end, signal.SIGKILL)
+
+    def arrives(self, operation: str) -> None:
+        """Count a call, and kill who made it where that is the point."""
+        self.calls.append(operation)
+        self._kill("before")
+
+    def done(self, _operation: str) -> None:
+        """Kill who made the call where that is the point."""
+        self._kill("after")
+
+    def _kill(self, moment: str) -> None:
+        if self.point == (len(self.calls), moment) and self.process is not None:
+            self.point = None
+            self.process.end(signal.SIGKILL)
+            raise ConnectionError("its caller is dead")
+
+    async def try_to(self, call: Awaitable[Any]) -> Any:
+        """Make a call whose caller may never be answered."""
+        try:
+            return await call
+        except grpc.aio.AioRpcError:
+            return None
+
+    async def settles(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        """Wait until all is as it should be, as often restarted as it was killed."""
+        async with asyncio.timeout(30):
+            while True:
+                if self.process is not None and self.process.is_dead():
+                    await self.start()
+                for table in DUE:
+                    update = f"UPDATE {table} SET due_time = now() WHERE due_time > now()"
+                    await asyncio.to_thread(execute, self.url, update)
+                try:
+                    if await condition():
+                        return
+                except grpc.aio.AioRpcError:
+                    # It was killed just now.
+                    await asyncio.to_thread(self.process.end, signal.SIGKILL)
+
+    async def event(self) -> event_pb2.Event:
+        return await self.shop.on_sale(ticket_price=money(PRICE), max_participants=10)
+
+    async def purchase(self, event: event_pb2.Event) -> purchase_pb2.Purchase | None:
+        """Read the only purchase of an event, with its tickets."""
+        request = purchasing.ListPurchasesRequest(event_id=event.event_id)
+        listed = await self.shop.purchases.ListPurchases(request, metadata=self.shop.metadata())
+        if not listed.purchases:
+            return None
+        get = purchasing.GetPurchaseRequest(purchase_id=listed.purchases[0].purchase_id)
+        return (await self.shop.purchases.GetPurchase(get, metadata=self.shop.metadata())).purchase
+
+    async def left(self, event: event_pb2.Event) -> int:
+        return (await self.shop.get(event.event_id)).available_tickets
+
+
+Journey = Callable[[World], Awaitable[None]]
+
+
+async def paid_purchase(world: World) -> None:
+    event = await world.event()
+    world.calls.clear()
+    await world.try_to(world.shop.buy(event.event_id, payment_method_id=CARD))
+
+    async def is_settled() -> bool:
+        found = await world.purchase(event)
+        return found is not None and found.status == purchase_pb2.PURCHASE_STATUS_COMPLETED and len(found.tickets) == 1
+
+    await world.settles(is_settled)
+    bought = await world.purchase(event)
+    assert bought is not None
+    assert (world.stripe.charged()[bought.purchase_id], await world.left(event)) == (PRICE, 9)
+
+
+async def declined_purchase(world: World) -> None:
+    event = await world.event()
+    world.calls.clear()
+    await world.try_to(world.shop.buy(event.event_id, payment_method_id=DECLINED))
+
+    async def is_settled() -> bool:
+        found = await world.purchase(event)
+        return found is not None and found.status == purchase_pb2.PURCHASE_STATUS_DECLINED
+
+    await world.settles(is_settled)
+    assert await world.left(event) == 10
+    found = await world.purchase(event)
+    assert found is not None
+    assert (found.purchase_id in world.stripe.charged(), found.payment.decline_code) == (False, "insufficient_funds")
+
+
+async def secure_purchase(world: World) -> None:
+    event = await world.event()
+    held = await world.shop.buy(event.event_id, payment_method_id=SECURE)
+    world.stripe.finish(held.payment.payment_id)
+    world.calls.clear()
+    request = purchasing.ConfirmPurchaseRequest(purchase_id=held.purchase_id)
+    await world.try_to(world.shop.purchases.ConfirmPurchase(request, metadata=world.shop.metadata()))
+
+    async def is_settled() -> bool:
+        found = await world.purchase(event)
+        return found is not None and found.status == purchase_pb2.PURCHASE_STATUS_COMPLETED
+
+    await world.settles(is_settled)
+    assert world.stripe.charged()[held.purchase_id] == PRICE
+
+
+async def cancellation(world: World) -> None:
+    event = await world.event()
+    bought = await world.shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
+    world.calls.clear()
+    request = pb.CancelTicketRequest(ticket_id=bought.tickets[0].ticket_id)
+    await world.try_to(world.tickets.CancelTicket(request, metadata=world.shop.metadata()))
+
+    async def is_settled() -> bool:
+        listing = pb.ListCancellationsRequest(event_id=event.event_id)
+        listed = await world.tickets.ListCancellations(listing, metadata=world.shop.metadata())
+        return [one.status for one in listed.cancellations] == [ticket_pb2.CANCELLATION_STATUS_DONE]
+
+    await world.settles(is_settled)
+    assert world.stripe.given_back()[bought.purchase_id] == PRICE
+    assert await world.left(event) == 9
+
+
+async def transfer(world: World) -> None:
+    event = await world.event()
+    bought = await world.shop.buy(event.event_id, payment_method_id=CARD)
+    world.calls.clear()
+    request = pb.TransferTicketRequest(ticket_id=bought.tickets[0].ticket_id, user_id="carol", request_id=new_id())
+    await world.try_to(world.tickets.TransferTicket(request, metadata=world.shop.metadata()))
+
+    async def is_settled() -> bool:
+        get = pb.ListTicketsRequest(event_id=event.event_id)
+        listed = await world.tickets.ListTickets(get, metadata=world.shop.metadata(("user", "carol")))
+        return [(one.issue, bool(one.token)) for one in listed.tickets] == [(2, True)]
+
+    await world.settles(is_settled)
+    assert world.stripe.charged()[bought.purchase_id] == PRICE
+    assert bought.purchase_id not in world.stripe.given_back()
+
+
+async def calling_off(world: World) -> None:
+    event = await world.event()
+    bought = [await world.shop.buy(event.event_id, quantity=2, payment_method_id=CARD) for _ in range(2)]
+    late = await world.shop.buy(event.event_id, ("user", "bob"), payment_method_id=SECURE)
+    world.calls.clear()
+    request = event_service_pb2.CancelEventRequest(event_id=event.event_id)
+    await world.try_to(world.shop.events.CancelEvent(request, metadata=world.shop.metadata(Shop.OLGA)))
+    # Paid after the event was called off.
+    world.stripe.finish(late.payment.payment_id)
+
+    async def is_settled() -> bool:
+        given_back = world.stripe.given_back()
+        wanted = {**{one.purchase_id: 2 * PRICE for one in bought}, late.purchase_id: PRICE}
+        if {one: given_back.get(one) for one in wanted} != wanted:
+            return False
+        get = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
+        sales = await world.shop.events.GetEventSales(get, metadata=world.shop.metadata(Shop.OLGA))
+        return sales.refunds_pending == 0
+
+    await world.settles(is_settled)
+
+
+JOURNEYS: list[Journey] = [
+    paid_purchase,
+    declined_purchase,
+    secure_purchase,
+    cancellation,
+    transfer,
+    calling_off,
+]
+
+
+@pytest.fixture
+def stripe() -> Iterator[StripeStandIn]:
+    with StripeStandIn() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+async def world(environment_of, issuer: Issuer, tickets_url: URL, stripe: StripeStandIn) -> AsyncIterator[World]:
+    variables = environment_of(
+        TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
+        TICKETS_SWEEP_SECONDS="0.05",
+        TICKETS_STRIPE_KEY=KEY,
+        TICKETS_STRIPE_API_BASE=stripe.api_base,
+    )
+    world = World(variables, issuer, tickets_url, stripe)
+    scans = KillingScans(world.arrives, world.done)
+    variables["TICKETS_SCANS_ADDRESS"] = f"127.0.0.1:{await scans.start()}"
+    stripe.on_arrival, stripe.on_done = world.arrives, world.done
+    await world.start()
+    yield world
+    await world.stop()
+    await scans.stop()
+
+
+@pytest.mark.timeout(900)
+async def test_wherever_it_is_killed_everything_settles_by_itself_with_one_charge_and_one_refund(world, tickets_url):
+    points: list[tuple[Journey, tuple[int, str], str]] = []
+    for journey in JOURNEYS:
+        await journey(world)
+        for number, call in enumerate(world.calls, 1):
+            points += [(journey, (number, moment), call) for moment in ("before", "after")]
+    print(f"TICKETING_CRASH_SEED={SEED}, {POINTS or len(points)} of {len(points)} points")
+    for journey, point, call in random.Random(SEED).sample(points, POINTS) if POINTS else points:
+        print(f"  {journey.__name__}: killed {point[1]} call {point[0]} ({call})")
+        world.point = point
+        await journey(world)
+        assert world.point is None, "it was never killed"
+
+    def prove() -> tuple[int, list[str]]:
+        lines: list[str] = []
+        return audit(tickets_url, lines.append, lambda: read_records(KEY, world.stripe.api_base)), lines
+
+    status, lines = await asyncio.to_thread(prove)
+    assert status == 0, "\n".join(lines)
+    keys = [refund["metadata"]["order_id"] for refund in world.stripe.refunds]
+    assert len(keys) == len(set(keys))
+    engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        assert (
+            connection.execute(sa.text("SELECT count(*) FROM refund_orders WHERE status <> 'DONE'")).scalar_one() == 0
+        )
