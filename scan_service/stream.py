@@ -31,6 +31,7 @@ from scan_service.convert.stream import (
 from scan_service.domain.codes import Codes
 from scan_service.domain.reasons import Reason
 from scan_service.domain.scans import Attempt, Gate, Scan
+from scan_service.scan_lane import ScanLane
 from scan_service.store.devices import note_gate
 from scan_service.store.gates import read_opening
 from scan_service.upload_lane import UploadLane
@@ -134,6 +135,7 @@ class Stream:
         self.device_id = caller.subject if caller.is_any(Role.DEVICE) else ""
         self._ended: Failure | None = None
         self._reader = AttemptReader(caller, rules.codes)
+        self._scans = ScanLane(rules.batcher)
         self._uploads = UploadLane(rules.uploads, self._reader, rules.most.uploads, self._put)
         self._gate: Gate | None = None
         self._outgoing = deque[Outgoing]()
@@ -252,7 +254,7 @@ class Stream:
         attempt = self._reader.read(fields, message, gate, "scan.")
         try:
             fields.check()
-            answer = self._rules.batcher.enqueue(attempt)
+            answer = self._scans.take(attempt)
         except Failure as failure:
             self._put(rejected_message(message.scan_id, failure))
             return
