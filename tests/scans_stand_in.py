@@ -33,7 +33,7 @@ class ScansStandIn(RevocationServiceServicer):
 
     async def start(self, port: int = 0) -> int:
         """Listen; return the port."""
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)])
         add_RevocationServiceServicer_to_server(self, self._server)
         port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         await self._server.start()
@@ -68,7 +68,8 @@ class ScansStandIn(RevocationServiceServicer):
 
     def _settle(self, revocation: pb.Revocation) -> pb.RevocationOutcome:
         if revocation.revocation_id not in self.settled:
-            time = self.admitted.get(revocation.ticket_id)
+            # A reissue is done also where somebody is inside.
+            time = None if revocation.even_if_checked_in else self.admitted.get(revocation.ticket_id)
             outcome = pb.RevocationOutcome(ticket_id=revocation.ticket_id, revoked=time is None)
             if time is not None:
                 outcome.check_in_time.FromDatetime(time)

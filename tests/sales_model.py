@@ -1,0 +1,368 @@
+"""What the ticket service promises about one event, said as plainly as it can be: the other side of a comparison.
+
+Nothing in here comes from the service. Places are counted anew whenever they are asked for; nothing is stored twice.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+HOLD = timedelta(minutes=10)
+OPEN = ("ACTIVE", "BLOCKED")
+ENDED = ("EXPIRED", "RELEASED")
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error of the model
+    """The service says no."""
+
+    def __init__(self, reason: str, **facts: object) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.facts = {name.rstrip("_"): str(value) for name, value in facts.items()}
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One ticket; a cancellation is "" where there is none that was not rejected."""
+
+    kind: str
+    price: int
+    holder: str
+    status: str = "ACTIVE"
+    issue: int = 1
+    # The check-in that a gate has made, and the one that the ticket service was told of.
+    admitted: datetime | None = None
+    reported: datetime | None = None
+    cancellation: Literal["", "PENDING", "REFUNDING", "DONE"] = ""
+    granted: int = 0
+    percent: int = 0
+    refund_id: str = ""
+    # A reissue that the scan service has not answered: its request and its new holder, if it has one.
+    reissue: tuple[str, str | None] | None = None
+    id: str = ""
+
+
+@dataclass(eq=False)
+class Purchase:
+    """One purchase."""
+
+    buyer: str
+    items: Mapping[str, int]
+    total: int
+    status: str
+    expires: datetime | None = None
+    payment: str = ""
+    tickets: list[Ticket] = field(default_factory=list)
+    id: str = ""
+
+
+@dataclass
+class Payment:
+    """Money that was taken."""
+
+    purchase: Purchase
+    is_owed: bool = False
+    refund_id: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the price list."""
+
+    price: int
+    capacity: int | None = None
+    most: int = 20
+    sales_end: datetime | None = None
+
+
+@dataclass
+class SalesModel:
+    """One event and all that was bought of it."""
+
+    start: datetime
+    end: datetime
+    most: int | None
+    lines: Mapping[str, Line]
+    tiers: Sequence[tuple[int, int]]
+    is_single_entry: bool
+    purchases: list[Purchase] = field(default_factory=list)
+    # By payment id; of payments for a purchase that was free there is nothing to keep.
+    payments: dict[str, Payment] = field(default_factory=dict)
+    # By request id: what was asked for, and what it led to.
+    requests: dict[str, tuple[object, Purchase | Ticket]] = field(default_factory=dict)
+    is_called_off: bool = False
+    are_gates_closed: bool = False
+    are_all_given_back: bool = False
+    # The scan service does not answer.
+    is_cut_off: bool = False
+
+    @property
+    def tickets(self) -> list[Ticket]:
+        """Every ticket, in the order of their making."""
+        return [ticket for purchase in self.purchases for ticket in purchase.tickets]
+
+    def status(self, now: datetime) -> str:
+        """Where the event is."""
+        if self.is_called_off:
+            return "CANCELLED"
+        return "COMPLETED" if now >= self.end else "PUBLISHED"
+
+    def status_of(self, ticket: Ticket, now: datetime) -> str:
+        """Where a ticket is."""
+        if ticket.status != "ACTIVE":
+            return ticket.status
+        if ticket.reported is not None and self.is_single_entry:
+            return "USED"
+        return "EXPIRED" if now > self.end else "ACTIVE"
+
+    def reserved(self, kind: str | None = None) -> int:
+        """How many places are held or sold, of one type or of all."""
+        held = Counter[str]()
+        for purchase in self.purchases:
+            if purchase.status == "HELD":
+                held.update(purchase.items)
+        held.update(ticket.kind for ticket in self.tickets if ticket.status in OPEN)
+        return held.total() if kind is None else held[kind]
+
+    def sales(self, now: datetime) -> dict[tuple[str, str], tuple[int, int, int]]:
+        """Sum up tickets, prices and refunds by type and status."""
+        sums: dict[tuple[str, str], tuple[int, int, int]] = {}
+        for ticket in self.tickets:
+            key = (ticket.kind, self.status_of(ticket, now))
+            count, paid, refunded = sums.get(key, (0, 0, 0))
+            back = ticket.granted if ticket.cancellation in {"REFUNDING", "DONE"} else 0
+            sums[key] = (count + 1, paid + ticket.price, refunded + back)
+        return sums
+
+    def refunds_pending(self) -> int:
+        """How many refunds somebody still has to make."""
+        return sum(ticket.cancellation == "REFUNDING" for ticket in self.tickets) + sum(
+            payment.is_owed and not payment.refund_id for payment in self.payments.values()
+        )
+
+    def buy(  # noqa: PLR0913, PLR0917 - all that a request says
+        self, request: str, buyer: str, items: Mapping[str, int], payment: str, expected: int | None, now: datetime
+    ) -> Purchase:
+        """Buy; reasons for a refusal are looked for in this order."""
+        asked = (buyer, dict(items), payment)
+        if request in self.requests:
+            before, bought = self.requests[request]
+            if before != asked or not isinstance(bought, Purchase):
+                raise Refused("REQUEST_ID_REUSED", request_id=request)
+            return bought
+        self._check_on_sale(items, now)
+        total = sum(quantity * self.lines[kind].price for kind, quantity in items.items())
+        if expected is not None and expected != total:
+            raise Refused("PRICE_CHANGED", expected=expected, actual=total)
+        self._check_places(items)
+        if payment in self.payments:
+            raise Refused("PAYMENT_ALREADY_USED", purchase_id=self.payments[payment].purchase.id)
+        purchase = Purchase(buyer, dict(items), total, "HELD", expires=now + HOLD)
+        if not total:
+            self._complete(purchase, "")
+        elif payment:
+            self.payments[payment] = Payment(purchase)
+            self._complete(purchase, payment)
+        self.purchases.append(purchase)
+        self.requests[request] = (asked, purchase)
+        return purchase
+
+    def confirm(self, purchase: Purchase, payment: str, paid: int, now: datetime) -> None:
+        """Take note of a payment."""
+        if payment in self.payments:
+            if self.payments[payment].purchase is not purchase:
+                raise Refused("PAYMENT_ALREADY_USED", purchase_id=self.payments[payment].purchase.id)
+            return
+        if paid != purchase.total:
+            raise Refused("PRICE_CHANGED", expected=paid, actual=purchase.total)
+        self.payments[payment] = Payment(purchase, is_owed=True)
+        if purchase.status in {"COMPLETED", "REFUNDING"}:
+            return
+        if purchase.status == "REFUNDED":
+            purchase.status = "REFUNDING"
+            return
+        if self.status(now) == "PUBLISHED" and (purchase.status == "HELD" or self._has_places(purchase.items)):
+            self.payments[payment].is_owed = False
+            self._complete(purchase, payment)
+        else:
+            purchase.status, purchase.payment = "REFUNDING", payment
+
+    def release(self, purchase: Purchase) -> None:
+        """Give a purchase up."""
+        if purchase.status in ENDED:
+            return
+        if purchase.status != "HELD":
+            raise Refused("ILLEGAL_TRANSITION", from_=purchase.status, to="RELEASED")
+        purchase.status = "RELEASED"
+
+    def refund_payment(self, purchase: Purchase, refund_id: str) -> None:
+        """Take note that a payment was given back."""
+        owed = [payment for payment in self.payments.values() if payment.purchase is purchase and payment.is_owed]
+        if any(payment.refund_id == refund_id for payment in owed):
+            return
+        outstanding = [payment for payment in owed if not payment.refund_id]
+        if not outstanding:
+            raise Refused("ILLEGAL_TRANSITION", from_=purchase.status, to="REFUNDED")
+        outstanding[0].refund_id = refund_id
+        if len(outstanding) == 1 and purchase.status == "REFUNDING":
+            purchase.status = "REFUNDED"
+
+    def cancel(self, ticket: Ticket, now: datetime) -> None:
+        """Give a ticket back; while the scan service is cut off, it is only asked for."""
+        if not ticket.cancellation:
+            if ticket.reissue is not None:
+                raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
+            if ticket.reported is not None:
+                raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.reported.isoformat())
+            if self.status_of(ticket, now) != "ACTIVE":
+                raise Refused("TICKET_NOT_CANCELLABLE", status=self.status_of(ticket, now))
+            ticket.percent = 100 if self.is_called_off else self.refund_percent(now)
+            # Half a cent and more is a cent more.
+            ticket.granted = int(ticket.price * ticket.percent / 100 + 0.5)
+            ticket.cancellation = "PENDING"
+        if ticket.cancellation == "PENDING" and not self.is_cut_off:
+            self._settle(ticket)
+            if not ticket.cancellation:
+                assert ticket.admitted is not None
+                raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.admitted.isoformat())
+
+    def refund_percent(self, now: datetime) -> int:
+        """Return what the policy grants now."""
+        best = (-1, 0)
+        for days, percent in self.tiers:
+            if now + timedelta(days=days) <= self.start:
+                best = max(best, (days, percent))
+        return best[1]
+
+    def refund_cancellation(self, ticket: Ticket, refund_id: str) -> None:
+        """Take note that the refund of a cancellation was made."""
+        if ticket.cancellation == "DONE" and ticket.refund_id == refund_id:
+            return
+        if ticket.cancellation != "REFUNDING":
+            raise Refused("ILLEGAL_TRANSITION", from_=ticket.cancellation, to="DONE")
+        ticket.cancellation, ticket.refund_id = "DONE", refund_id
+
+    def reissue(self, request: str, ticket: Ticket, holder: str | None, now: datetime) -> None:
+        """Give a ticket a new issue, and perhaps another holder."""
+        asked = (ticket.id, holder)
+        if request not in self.requests:
+            # One after the other; whatever becomes of the one before.
+            if ticket.reissue is not None and self._finish_reissue(ticket) == "CUT OFF":
+                raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
+            self._check_reissue(ticket, holder, now)
+            self.requests[request] = (asked, ticket)
+            ticket.reissue = (request, holder)
+        elif self.requests[request][0] != asked:
+            raise Refused("REQUEST_ID_REUSED", request_id=request)
+        if ticket.reissue is not None and ticket.reissue[0] == request:
+            end = self._finish_reissue(ticket)
+            if end == "CUT OFF":
+                raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
+            if end == "GIVEN BACK":
+                raise Refused("TICKET_NOT_ACTIVE", status=ticket.status)
+            if end == "CHECKED IN":
+                assert ticket.admitted is not None
+                raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.admitted.isoformat())
+
+    def block(self, ticket: Ticket, *, blocked: bool) -> None:
+        """Withhold a ticket, or let it go."""
+        if ticket.status not in OPEN:
+            raise Refused("TICKET_NOT_ACTIVE", status=ticket.status)
+        ticket.status = "BLOCKED" if blocked else "ACTIVE"
+
+    def call_off(self, now: datetime) -> bool:
+        """Call the event off; tell whether the gates are closed."""
+        if not self.is_called_off and self.status(now) == "COMPLETED":
+            raise Refused("ILLEGAL_TRANSITION", from_="COMPLETED", to="CANCELLED")
+        self.is_called_off = True
+        self.are_gates_closed |= not self.is_cut_off
+        return self.are_gates_closed
+
+    def sweep(self, now: datetime) -> None:
+        """Do all that is left to be done."""
+        if not self.is_cut_off:
+            for ticket in self.tickets:
+                if ticket.cancellation == "PENDING":
+                    self._settle(ticket)
+                if ticket.reissue is not None:
+                    self._finish_reissue(ticket)
+        for purchase in self.purchases:
+            if purchase.status == "HELD" and purchase.expires is not None and purchase.expires <= now:
+                purchase.status = "EXPIRED"
+        self.are_gates_closed |= self.is_called_off and not self.is_cut_off
+        if self.are_gates_closed and not self.are_all_given_back:
+            self.are_all_given_back = True
+            self._give_all_back()
+
+    def _give_all_back(self) -> None:
+        """Give back what nobody is inside with, as far as the ticket service knows."""
+        for ticket in self.tickets:
+            if ticket.status in OPEN and ticket.reported is None:
+                ticket.cancellation, ticket.granted, ticket.percent = "PENDING", ticket.price, 100
+                if not self.is_cut_off:
+                    self._settle(ticket)
+
+    def _complete(self, purchase: Purchase, payment: str) -> None:
+        purchase.status, purchase.payment = "COMPLETED", payment
+        for kind, quantity in purchase.items.items():
+            purchase.tickets += [Ticket(kind, self.lines[kind].price, purchase.buyer) for _ in range(quantity)]
+
+    def _check_on_sale(self, items: Mapping[str, int], now: datetime) -> None:
+        if self.status(now) == "COMPLETED":
+            raise Refused("EVENT_ENDED")
+        if self.status(now) != "PUBLISHED":
+            raise Refused("NOT_ON_SALE", status="CANCELLED")
+        for kind, quantity in items.items():
+            line = self.lines.get(kind)
+            if line is None or (line.sales_end is not None and now >= line.sales_end):
+                raise Refused("NOT_ON_SALE", ticket_type=kind)
+            if quantity > line.most:
+                raise Refused("PURCHASE_LIMIT", ticket_type=kind, min=1, max=line.most)
+
+    def _check_places(self, items: Mapping[str, int]) -> None:
+        for kind, quantity in items.items():
+            capacity = self.lines[kind].capacity
+            if capacity is not None and quantity > capacity - self.reserved(kind):
+                left = capacity - self.reserved(kind)
+                raise Refused("SOLD_OUT", ticket_type=kind, requested=quantity, available=left)
+        if self.most is not None and sum(items.values()) > self.most - self.reserved():
+            raise Refused("SOLD_OUT", requested=sum(items.values()), available=self.most - self.reserved())
+
+    def _has_places(self, items: Mapping[str, int]) -> bool:
+        try:
+            self._check_places(items)
+        except Refused:
+            return False
+        return True
+
+    def _settle(self, ticket: Ticket) -> None:
+        """End a PENDING cancellation: whoever was first at the scan service has it."""
+        if ticket.admitted is not None:
+            ticket.cancellation = ""
+            return
+        if self.is_called_off:
+            ticket.granted, ticket.percent = ticket.price, 100
+        ticket.cancellation = "REFUNDING" if ticket.granted else "DONE"
+        ticket.status = "REFUNDED" if ticket.granted else "CANCELLED"
+
+    def _check_reissue(self, ticket: Ticket, holder: str | None, now: datetime) -> None:
+        if ticket.cancellation == "PENDING":
+            raise Refused("CANCELLATION_PENDING")
+        if self.status_of(ticket, now) not in {"ACTIVE", "USED"}:
+            raise Refused("TICKET_NOT_ACTIVE", status=self.status_of(ticket, now))
+        if holder is not None and ticket.reported is not None:
+            raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.reported.isoformat())
+
+    def _finish_reissue(self, ticket: Ticket) -> Literal["CUT OFF", "GIVEN BACK", "CHECKED IN", "DONE"]:
+        """End a reissue, if the scan service answers; one that came to nothing is forgotten."""
+        assert ticket.reissue is not None
+        if self.is_cut_off:
+            return "CUT OFF"
+        (request, holder), ticket.reissue = ticket.reissue, None
+        if ticket.status in OPEN and (holder is None or ticket.admitted is None):
+            ticket.issue, ticket.holder = ticket.issue + 1, holder or ticket.holder
+            return "DONE"
+        del self.requests[request]
+        return "CHECKED IN" if ticket.status in OPEN else "GIVEN BACK"
