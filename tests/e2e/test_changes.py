@@ -1,11 +1,13 @@
 """What changes about a ticket or an event holds at the gates when the caller is told."""
 
+import signal
 import uuid
 from contextlib import closing
 
 from e2e.pair import Pair, buy, eventually, new_gate, on_sale
 
-from ticketing.scans.v1 import scan_pb2
+from dev.clients import Caller
+from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import event_service_pb2, ticket_pb2, ticket_service_pb2
 
 
@@ -43,10 +45,41 @@ def test_gates_deny_before_calling_off_returns_and_everybody_outside_is_refunded
         cancel = event_service_pb2.CancelEventRequest(event_id=event.event_id, reason="storm")
         assert organizer.ask(organizer.events.CancelEvent, cancel).gates_closed
         assert gate.scan(outside.token).verdict == scan_pb2.VERDICT_DENIED
+    eventually(
+        lambda: sales(organizer, event.event_id),
+        {ticket_pb2.TICKET_STATUS_USED: (1, 0), ticket_pb2.TICKET_STATUS_REFUNDED: (3, 7_500)},
+    )
 
-    def sales() -> dict[int, tuple[int, int]]:
-        request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
-        lines = organizer.ask(organizer.events.GetEventSales, request).lines
-        return {line.status: (line.tickets, line.refunded.minor_units) for line in lines}
 
-    eventually(sales, {ticket_pb2.TICKET_STATUS_USED: (1, 0), ticket_pb2.TICKET_STATUS_REFUNDED: (3, 7_500)})
+def test_gates_deny_as_soon_as_they_are_back_where_an_event_was_called_off_without_them(pair: Pair) -> None:
+    organizer = pair.caller("organizer", "alice")
+    event = on_sale(organizer)
+    inside, outside = buy(pair.caller("service", "shop"), event, quantity=2).tickets
+    with closing(new_gate(pair, event.event_id)) as gate:
+        assert gate.scan(inside.token).verdict == scan_pb2.VERDICT_ADMITTED
+    pair.stop("scan_service", signal.SIGKILL)
+    cancel = event_service_pb2.CancelEventRequest(event_id=event.event_id, reason="storm")
+    assert not organizer.ask(organizer.events.CancelEvent, cancel).gates_closed
+    pair.start("scan_service")
+    door = pair.caller("scanner", "door")
+
+    def verdict() -> int:
+        # Only asks: an admission would stand.
+        request = scan_service_pb2.ValidateTicketRequest(
+            gate=scan_pb2.Gate(event_id=event.event_id, location="North"), code=outside.token
+        )
+        return door.ask(door.scans.ValidateTicket, request).scan.verdict
+
+    eventually(verdict, scan_pb2.VERDICT_DENIED)
+    eventually(lambda: organizer.ask(organizer.events.CancelEvent, cancel).gates_closed, wanted=True)
+    eventually(
+        lambda: sales(organizer, event.event_id),
+        {ticket_pb2.TICKET_STATUS_USED: (1, 0), ticket_pb2.TICKET_STATUS_REFUNDED: (1, 2_500)},
+    )
+
+
+def sales(organizer: Caller, event_id: str) -> dict[int, tuple[int, int]]:
+    """Sum up tickets and refunds by status."""
+    request = event_service_pb2.GetEventSalesRequest(event_id=event_id)
+    lines = organizer.ask(organizer.events.GetEventSales, request).lines
+    return {line.status: (line.tickets, line.refunded.minor_units) for line in lines}

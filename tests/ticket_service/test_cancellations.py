@@ -24,7 +24,7 @@ from chassis.peer import Peer
 from ticket_service.adapters.scans import RemoteScans
 from ticket_service.cancellations import SHORTEST_RETRY_SECONDS, SWEEP_MOST, CancellationQuery, Cancellations, settle
 from ticket_service.domain.cancellations import HEAD_START, CancellationStatus
-from ticket_service.domain.events import Event, Offer, TicketType
+from ticket_service.domain.events import Event, Offer, RefundTier, TicketType
 from ticket_service.domain.revocations import Outcome
 from ticket_service.store.tables import cancellations, events, offers, tickets
 from ticketing.tickets.v1 import (
@@ -96,6 +96,29 @@ async def test_a_ticket_without_a_refund_is_cancelled_and_done(giving_back, data
     assert cancellation.complete_time == clock.now
     assert (await row(database, tickets, ticket_id=ticket_id)).status == "CANCELLED"
     assert scans.calls[0].revocations[0].status == ticket_pb2.TICKET_STATUS_CANCELLED
+
+
+async def test_what_is_granted_changes_to_the_second_and_never_exceeds_what_was_paid(giving_back, database, clock):
+    week, three_days, second = timedelta(days=7), timedelta(days=3), timedelta(seconds=1)
+    own = {"refund_tiers": (RefundTier(0, 50),)}
+    for before_start, changes, granted in [
+        (week, {}, (333, 100)),
+        (week - second, {}, (167, 50)),
+        (three_days, {}, (167, 50)),
+        (three_days - second, {}, (0, 0)),
+        (timedelta(0), own, (167, 50)),
+        # It has begun, and goes on.
+        (-second, own, (0, 0)),
+        (week, {"ticket_price": 0}, (0, 100)),
+    ]:
+        _, ticket_ids = await sold(database, clock, 2, starts_in=before_start, **{"ticket_price": 333, **changes})
+        for ticket_id in ticket_ids:
+            cancellation = await giving_back.cancel(ALICE, ticket_id, "")
+            assert (cancellation.refund_amount, cancellation.refund_percent) == granted
+            is_owed = cancellation.refund_amount > 0
+            assert cancellation.status is (CancellationStatus.REFUNDING if is_owed else CancellationStatus.DONE)
+            status = (await row(database, tickets, ticket_id=ticket_id)).status
+            assert status == ("REFUNDED" if is_owed else "CANCELLED")
 
 
 async def test_the_place_of_an_offer_is_free_too(giving_back, database, clock):

@@ -1,6 +1,8 @@
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ticket_rows import NOW
 
 from ticket_service.domain.events import MAX_PRICE, RefundTier
@@ -52,3 +54,11 @@ def test_the_earliest_tier_applies_even_where_a_later_one_gives_more():
 )
 def test_a_share_is_exact_with_half_a_minor_unit_rounded_up(price, percent, amount):
     assert share(price, percent) == amount
+
+
+@given(st.lists(st.integers(0, MAX_PRICE), min_size=1), st.integers(0, 100))
+def test_all_shares_of_a_purchase_together_are_never_more_than_was_paid(prices, percent):
+    shares = [share(price, percent) for price in prices]
+    assert sum(shares) <= sum(prices)
+    # Half up: by half a minor unit above the exact share at the most, and by less than that below.
+    assert all(-50 < 100 * part - price * percent <= 50 for part, price in zip(shares, prices, strict=True))
