@@ -122,7 +122,9 @@ REQUESTS: dict[str, Ask] = {
         w.cancellation(s), lambda i: tickets_pb.GetCancellationRequest(cancellation_id=i)
     ),
     "TicketService/ListCancellations": list_cancellations,
-    "TicketService/RetryRefund": lambda w, s: now(tickets_pb.RetryRefundRequest(cancellation_id=new_id())),
+    "TicketService/RetryRefund": lambda w, s: then(
+        w.cancellation(s), lambda i: tickets_pb.RetryRefundRequest(cancellation_id=i)
+    ),
     "TicketService/ConfirmRefund": lambda w, s: then(
         w.cancellation(s), lambda i: tickets_pb.ConfirmRefundRequest(cancellation_id=i, refund_id="refund-1")
     ),

@@ -1,0 +1,178 @@
+"""Every RPC with bytes that are no message, and with messages that nobody would send.
+
+Nothing may end as INTERNAL or UNKNOWN, neither service may fall or grow, and no log line may hold a secret. `FUZZ_INPUTS`
+says how many inputs are sent (100,000 in a long run), `FUZZ_SEED` which.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import resource
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from conftest import CODE_SECRET, PEER_METADATA, PEER_SECRET
+from contract.fuzzing import Fuzzer
+from contract.matrix_requests import REQUESTS
+from contract.matrix_world import FOREIGN, OWN, RPCS, Metadata, World
+from gates import reason_of
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+
+from chassis.authentication import Role
+from chassis.logs import JsonFormatter
+from scan_service.policy import POLICY as SCANS
+from ticket_service.policy import POLICY as TICKETS
+from ticketing.scans.v1 import scan_service_pb2 as scans_pb
+
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "1000"))
+SEED = int(os.environ.get("FUZZ_SEED", "0")) or random.randrange(1, 2**32)
+POLICY = {**TICKETS, **SCANS}
+# At once.
+CALLERS = 16
+# Streams that only tell go on until then.
+WATCH_SECONDS = 0.2
+# What the second half of a run may add; a leak of a kilobyte a call would add fifty in a long one.
+MAX_GROWTH_BYTES = 24 * 2**20
+PAGE_BYTES = resource.getpagesize()
+
+
+class Listener(logging.Handler):
+    """Reads every line as it would be written, and notes those that hold a secret or tell of a fault of ours."""
+
+    def __init__(self, secrets: list[str]) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(JsonFormatter({}))
+        self.secrets = secrets
+        self.lines = 0
+        self.bad: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        self.lines += 1
+        if record.levelno >= logging.ERROR or any(secret in line for secret in self.secrets):
+            self.bad.append(line)
+
+
+def memory() -> int:
+    """How much of this process is in memory; both services are in it, and whoever calls them."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+async def known(world: World) -> list[str]:
+    """Give what is there to be named."""
+    found = []
+    for side in (OWN, FOREIGN):
+        purchase = await world.purchase(side)
+        ticket, shown = purchase.tickets[0], await world.shown(side)
+        found += [purchase.purchase_id, purchase.event_id, ticket.ticket_id, ticket.code, ticket.token]
+        found += [await world.hold(side), await world.draft(side), await world.device(side), await world.scan(side)]
+        found += [str(shown.event_id), str(shown.ticket_id), shown.code, shown.token]
+    return [*found, "alice", "bob", "olga", "oskar", "name,offers", "refund_policy"]
+
+
+class Callers:
+    """Everybody, and nobody."""
+
+    def __init__(self, world: World, device_token: str) -> None:
+        subjects = {"user": "alice", "organizer": "olga", "scanner": "sam", "service": "shop"}
+        self.by_role = {Role(role): world.issuer.metadata(role, subject) for role, subject in subjects.items()}
+        self.by_role[Role.PEER] = PEER_METADATA
+        self.by_role[Role.DEVICE] = (("authorization", f"Bearer {device_token}"),)
+        self.everybody = [*self.by_role.values(), ()]
+
+    def any_for(self, rpc: MethodDescriptor, chance: random.Random) -> Metadata:
+        """Give one who may call it, mostly: whoever may not gets no further than the door."""
+        roles = POLICY[f"/{rpc.containing_service.full_name}/{rpc.name}"]
+        if not roles or chance.random() < 0.1:
+            return chance.choice(self.everybody)
+        return self.by_role[chance.choice(sorted(roles))]
+
+
+async def send(world: World, rpc: MethodDescriptor, payloads: list[bytes], metadata: Metadata) -> str:
+    """Make one call; return its end."""
+    channel = world.scans if ".scans." in rpc.full_name else world.tickets
+    path = f"/{rpc.containing_service.full_name}/{rpc.name}"
+    try:
+        if not rpc.server_streaming:
+            await channel.unary_unary(path)(payloads[0], metadata=metadata, timeout=30)
+        elif rpc.client_streaming:
+            await _drained(channel.stream_stream(path)(iter(payloads), metadata=metadata, timeout=30))
+        else:
+            await _drained(channel.unary_stream(path)(payloads[0], metadata=metadata, timeout=WATCH_SECONDS))
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.UNAVAILABLE and reason_of(error) == "DEPENDENCY_UNAVAILABLE":
+            return "DEPENDENCY_UNAVAILABLE"
+        if (error.details() or "").startswith("Internal error from Core"):
+            # Of grpc.aio itself: the service had ended the stream while we were still writing to it.
+            return "CUT"
+        return error.code().name
+    return "OK"
+
+
+async def _drained(call: Any) -> None:
+    async for _ in call:
+        pass
+
+
+@pytest.mark.timeout(60 + INPUTS // 50)
+async def test_nothing_that_can_be_sent_breaks_a_service_or_makes_it_tell_a_secret(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    print(f"FUZZ_SEED={SEED} FUZZ_INPUTS={INPUTS}")
+    _, device_token = await world.enrolled(OWN)
+    texts, callers = await known(world), Callers(world, device_token)
+    gate = scans_pb.StreamScansRequest(open=await world.gate(OWN)).SerializeToString()
+    good = defaultdict[str, list[Message]](list)
+    for name, request in REQUESTS.items():
+        good[name.partition(" ")[0].partition("/")[2]] += [await request(world, side) for side in (OWN, FOREIGN)]
+    good["StreamScans"] += [scans_pb.StreamScansRequest(scan=request.attempt) for request in good["ScanTicket"]]
+    secrets = [PEER_SECRET, CODE_SECRET, device_token]
+    secrets += [text for text in texts if text.startswith(("T1", "TKT-"))]
+    secrets += [value.removeprefix("Bearer ") for metadata in callers.everybody for _, value in metadata]
+    fuzzer, ends, left = Fuzzer(random.Random(SEED), texts), Counter[tuple[str, str]](), [INPUTS]
+    rpcs = list(RPCS.values())
+
+    async def work() -> None:
+        while left[0] > 0:
+            left[0] -= 1
+            rpc = fuzzer.chance.choice(rpcs)
+            payloads = [fuzzer.payload(rpc.input_type, good[rpc.name])]
+            if rpc.client_streaming:
+                opened = [gate] if fuzzer.chance.random() < 0.8 else []
+                more = fuzzer.chance.randint(0, 5)
+                payloads = [*opened, *(fuzzer.payload(rpc.input_type, good[rpc.name]) for _ in range(more))]
+            ends[rpc.name, await send(world, rpc, payloads, callers.any_for(rpc, fuzzer.chance))] += 1
+
+    root, listener = logging.getLogger(), Listener(secrets)
+    root.addHandler(listener)
+    caplog.set_level(logging.DEBUG)
+    # What is kept for a report would count as growth.
+    caplog.handler.setLevel(logging.CRITICAL)
+    try:
+        await asyncio.gather(*(work() for _ in range(CALLERS)), halfway(left, sizes := []))
+    finally:
+        root.removeHandler(listener)
+    sizes.append(memory())
+    print(f"{sum(ends.values())} calls, {listener.lines} log lines, grown by {(sizes[1] - sizes[0]) / 2**20:.1f} MiB")
+    print(Counter(end for (_, end), count in ends.items() for _ in range(count)))
+    assert {key: count for key, count in ends.items() if key[1] in {"INTERNAL", "UNKNOWN", "UNAVAILABLE"}} == {}
+    assert listener.bad == []
+    assert listener.lines
+    assert sizes[1] - sizes[0] < MAX_GROWTH_BYTES
+    # Both go on.
+    for rpc in ("EventService/ListEvents", "DeviceService/ListDevices"):
+        assert (await world.ask(RPCS[rpc], Empty(), world.issuer.metadata("organizer", "olga"))).word == "some"
+
+
+async def halfway(left: list[int], sizes: list[int]) -> None:
+    """Note the size once half of the inputs are sent: caches are full by then."""
+    while left[0] > INPUTS // 2:  # noqa: ASYNC110 - nobody tells when
+        await asyncio.sleep(0.02)
+    sizes.append(memory())
