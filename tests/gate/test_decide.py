@@ -3,13 +3,14 @@
 import os
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
+from admission_cases import ADMITTED, DENIED, ELSEWHERE, EVENT, HERE, HOUR, NOON, TICKET
 from conftest import CODE_SECRET
 from gates import token_of
 from hypothesis import given, settings
@@ -21,11 +22,12 @@ from gate.connection import Connection
 from gate.decide import UNKNOWN_KEY, Known, Question, decide_alone
 from gate.device import Device
 from gate.link import Link
-from gate.messages import SCAN_TYPES, TICKET_TYPES, Rules, gate_message, previous_message, timestamp
+from gate.messages import SCAN_TYPES, Rules, gate_message
 from gate.store import Store
 from scan_service.admission import Batch
-from scan_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES
+from scan_service.convert.changes import changes_messages
 from scan_service.convert.scans import AttemptReader
+from scan_service.domain import changes as told
 from scan_service.domain.codes import Codes
 from scan_service.domain.scans import DenialReason, Gate, ScanType
 from scan_service.domain.tickets import (
@@ -42,29 +44,20 @@ from scan_service.domain.tokens import PublicKey, read_token
 from scan_service.holding import Holding
 from scan_service.recognition import Recognition
 from scan_service.store.admission import Held
-from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
-from ticketing.tickets.v1 import ticket_feed_service_pb2
 
-NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
 KEY, RETIRED, FUTURE, FORGED = (SigningKey(bytes([number]) * 32) for number in range(4))
 KEYS = {
     1: PublicKey(KEY.verify_key, NOON - 9 * HOUR, None),
     2: PublicKey(RETIRED.verify_key, NOON - 9 * HOUR, NOON - 8 * HOUR),
     3: PublicKey(FUTURE.verify_key, NOON + 99 * HOUR, None),
 }
-EVENT_ID, ELSEWHERE = uuid.UUID(int=1), uuid.UUID(int=2)
+EVENT_ID = HERE
 TICKET_IDS = [uuid.UUID(int=number) for number in range(10, 14)]
 CODES = Codes(CODE_SECRET)
 ALLOWED = [frozenset(), frozenset({TicketType.VIP})]
-_STATUS_REASONS = {
-    TicketStatus.ACTIVE: 0,
-    TicketStatus.CANCELLED: scan_pb2.DENIAL_REASON_CANCELLED,
-    TicketStatus.REFUNDED: scan_pb2.DENIAL_REASON_REFUNDED,
-    TicketStatus.BLOCKED: scan_pb2.DENIAL_REASON_BLOCKED,
-}
+EPOCH = uuid.UUID(int=3)
 
 
 def texts() -> Sequence[str]:
@@ -111,51 +104,37 @@ class World:
     held: Held = field(default_factory=Held)
 
     def __post_init__(self) -> None:
-        self.held.events[EVENT_ID] = Event(
-            EVENT_ID,
-            "orga",
-            "Concert",
-            EventStatus.PUBLISHED,
-            AdmissionPolicy.RE_ENTRY,
-            NOON - HOUR,
-            NOON + HOUR,
-            closed=False,
-        )
+        self.put_event(replace(EVENT, policy=AdmissionPolicy.RE_ENTRY))
         for ticket_id in TICKET_IDS[:3]:
-            self._put(
-                Ticket(EVENT_ID, ticket_id, TicketType.STANDARD, TicketStatus.ACTIVE, None, None, 1, b"", None), NOON
-            )
-        self.tell_rules()
+            self.put(Ticket(EVENT_ID, ticket_id, TicketType.STANDARD, TicketStatus.ACTIVE, None, None, 1, b"", None))
 
     def change(self, ticket_id, status, issue, begin, end) -> None:
         ticket = self.held.tickets[EVENT_ID, ticket_id]
-        self._put(
+        self.put(
             replace(
                 ticket,
                 status=status,
                 issue=issue,
                 valid_from_time=None if begin is None else NOON + timedelta(minutes=begin),
                 valid_until_time=None if end is None else NOON + timedelta(minutes=end),
-            ),
-            self.now,
+            )
         )
 
     def change_event(self, status, policy) -> None:
-        self.held.events[EVENT_ID] = replace(self.held.events[EVENT_ID], status=status, policy=policy)
-        self.tell_rules()
+        self.put_event(replace(self.held.events[EVENT_ID], status=status, policy=policy))
 
     def scan(self, text, scan_type, allowed, minutes, tell) -> tuple[object, object]:
         """Scan at both; return both answers."""
         self.now = NOON + timedelta(minutes=minutes)
         gate = Gate(EVENT_ID, "North", allowed)
-        answer = self._service(text, scan_type, gate)
-        device = self._device(text, scan_type, gate)
+        answer = self.at_the_service(text, scan_type, gate)
+        device = self.at_the_device(text, scan_type, gate)
         if tell and (EVENT_ID, answer.ticket_id) in self.held.tickets:
             # Only now: before, the device would hear of its own scan as of another gate's.
-            self._put(self.held.tickets[EVENT_ID, answer.ticket_id], self.now)
+            self.put(self.held.tickets[EVENT_ID, answer.ticket_id])
         return (answer.verdict, answer.denial_reason), device
 
-    def _service(self, text, scan_type, gate):
+    def at_the_service(self, text, scan_type, gate):
         asked = pb.ScanTicketRequest(
             gate=gate_message(gate),
             attempt=pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=text, scan_type=SCAN_TYPES[scan_type]),
@@ -166,46 +145,71 @@ class World:
             self.held.tickets[EVENT_ID, ticket.ticket_id] = ticket
         return Batch(Holding(self.held, recognition, self.now)).answer(attempt)
 
-    def _device(self, text, scan_type, gate):
+    def at_the_device(self, text, scan_type, gate):
         link = Link(ScanServiceStub(self.channel), (), gate_message(gate))
         connection = Connection(link, self.store, lambda: self.now, answer_seconds=0)
         answer = Device(gate, scan_type, self.store, connection, lambda: self.now).scan(text, lambda _: None)
         return "ADMITTED" if answer.admitted else "DENIED", answer.reason
 
-    def _put(self, ticket: Ticket, now: datetime) -> None:
+    def put(self, ticket: Ticket) -> None:
         self.held.tickets[EVENT_ID, ticket.ticket_id] = ticket
-        entry = ticket.admission.entry
-        told = pb.TicketAdmission(
-            ticket_id=ticket.ticket_id.bytes,
-            ticket_type=TICKET_TYPES[ticket.ticket_type],
-            denial_reason=_STATUS_REASONS[ticket.status],
-            valid_from_time=ticket.valid_from_time and timestamp(ticket.valid_from_time),
-            valid_until_time=ticket.valid_until_time and timestamp(ticket.valid_until_time),
-            issue=ticket.issue,
-            check_in=entry and previous_message(entry),
-            inside=ticket.admission.inside,
-        )
-        self.store.apply(EVENT_ID, [pb.WatchAdmissionsResponse(tickets=[told])], now)
+        self._tell(ticket)
 
-    def tell_rules(self) -> None:
-        event = self.held.events[EVENT_ID]
-        rules = pb.GateRules(
-            event_name=event.name,
-            status=EVENT_STATUSES[event.status],
-            admission_policy=ADMISSION_POLICIES[event.policy],
-            valid_from_time=timestamp(event.valid_from_time),
-            valid_until_time=timestamp(event.valid_until_time),
-            signing_keys=[
-                ticket_feed_service_pb2.SigningKey(
-                    key_id=key_id,
-                    public_key=bytes(key.key),
-                    activate_time=timestamp(key.activate_time),
-                    retire_time=key.retire_time and timestamp(key.retire_time),
-                )
-                for key_id, key in KEYS.items()
-            ],
-        )
-        self.store.apply(EVENT_ID, [pb.WatchAdmissionsResponse(rules=rules)], self.now)
+    def put_event(self, event: Event) -> None:
+        self.held.events[EVENT_ID] = event
+        self._tell()
+
+    def _tell(self, *tickets: Ticket) -> None:
+        """Tell the device what the service would."""
+        rules = told.Rules(self.held.events[EVENT_ID], KEYS)
+        changes = told.Changes(rules, [(ticket, 1) for ticket in tickets], told.Cursor(EPOCH, 1), restart=False)
+        self.store.apply(EVENT_ID, changes_messages(changes, None if tickets else rules, ""), self.now)
+
+
+@pytest.fixture
+def world(tmp_path) -> Iterator[World]:
+    store = Store(tmp_path / "gate.sqlite")
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        yield World(store, channel)
+    store.close()
+
+
+CASES = DENIED | {name: (changes, None) for name, changes in ADMITTED.items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_device_alone_and_the_service_decide_the_cases_of_the_table_alike(world, case):
+    changes, reason = CASES[case]
+    world.put_event(replace(EVENT, **changes.get("event", {})))
+    ticket = replace(TICKET, **changes.get("ticket", {}), admission=changes.get("admission", Admission()))
+    if ticket.event_id == HERE:
+        world.put(ticket)
+    world.now = changes.get("time", NOON)
+    text = token_of(KEY, ticket.event_id, ticket.ticket_id, issue=changes.get("issue", 2))
+    asked = (
+        text,
+        changes.get("scan_type", ScanType.CHECK_IN),
+        Gate(HERE, "South", changes.get("allowed", frozenset())),
+    )
+    expected = ("DENIED" if reason else "ADMITTED", reason)
+    answer = world.at_the_service(*asked)
+    assert (answer.verdict, answer.denial_reason) == expected
+    assert world.at_the_device(*asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (token_of(FORGED, HERE, TICKET_IDS[0]), DenialReason.INVALID_SIGNATURE),
+        (token_of(KEY, HERE, TICKET_IDS[0])[:-1] + "7", DenialReason.INVALID_SIGNATURE),
+        ("TKT-0123456789ABCDEF", DenialReason.TICKET_NOT_FOUND),
+        ("4006381333931", DenialReason.TICKET_NOT_FOUND),
+    ],
+)
+def test_what_is_no_ticket_is_none_for_both(world, text, reason):
+    asked = (text, ScanType.CHECK_IN, Gate(HERE, "South"))
+    assert world.at_the_service(*asked).denial_reason == reason
+    assert world.at_the_device(*asked) == ("DENIED", reason)
 
 
 @settings(max_examples=int(os.environ.get("TICKETING_ROUNDS", "60")), deadline=None)
