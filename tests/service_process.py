@@ -48,6 +48,10 @@ class ServiceProcess:
         """Where it listens."""
         return f"127.0.0.1:{self._port}"
 
+    def has_ended(self) -> bool:
+        """Tell whether somebody has ended it."""
+        return self._process.poll() is not None
+
     def log(self) -> str:
         """Return what it has logged."""
         return "".join(self._log)
