@@ -2,15 +2,18 @@
 
 import asyncio
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
-from conftest import Issuer
+from conftest import PEER_METADATA, Issuer
+from e2e.proxy import Proxy
 from gate_stand_in import ScanServiceStandIn, StandInServer
-from gates import Copy, settings_of
+from gates import Copy, MovableClock, settings_of
 from sqlalchemy.engine import URL
 
 from chassis.clock import system_clock
@@ -22,7 +25,12 @@ from gate.messages import gate_message
 from gate.store import Store
 from scan_service.app import App
 from scan_service.domain.scans import Gate, ScanType
+from ticketing.scans.v1 import revocation_service_pb2 as revocations_pb
+from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
+from ticketing.tickets.v1 import ticket_pb2
 
 
 @pytest.fixture
@@ -33,18 +41,81 @@ def copy(scans_url: URL) -> Iterator[Copy]:
 
 
 @pytest.fixture
-def scan_service(copy: Copy, tmp_path: Path, issuer: Issuer) -> Iterator[str]:
+def venue_clock() -> MovableClock:
+    """The right time."""
+    return MovableClock()
+
+
+@pytest.fixture
+def scan_service(copy: Copy, tmp_path: Path, issuer: Issuer, venue_clock: MovableClock) -> Iterator[str]:
     """Run the scan service; gives its address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    app = App(settings_of(tmp_path, issuer), copy.url)
+    app = App(settings_of(tmp_path, issuer), copy.url, venue_clock)
     port = asyncio.run_coroutine_threadsafe(app.start(), loop).result(20)
     yield f"127.0.0.1:{port}"
     asyncio.run_coroutine_threadsafe(app.stop(), loop).result(20)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+class Wifi:
+    """The venue's network, which can be pulled and plugged in again."""
+
+    def __init__(self, address: str) -> None:
+        host, port = address.split(":")
+        self._target = (host, int(port))
+        self._proxy = Proxy(self._target)
+        self.address = self._proxy.address
+
+    def pull(self) -> None:
+        self._proxy.cut()
+
+    def plug_in(self) -> None:
+        self._proxy = Proxy(self._target, int(self.address.split(":")[1]))
+
+
+class Office:
+    """What the organizer sees, and what the ticket service does."""
+
+    def __init__(self, channel: grpc.Channel, metadata) -> None:
+        self._scans, self._revocations = ScanServiceStub(channel), RevocationServiceStub(channel)
+        self._metadata = metadata
+
+    def incidents(self, event_id: uuid.UUID) -> list[tuple[int, str, int]]:
+        asked = pb.ListIncidentsRequest(event_id=str(event_id))
+        answer = self._scans.ListIncidents(asked, metadata=self._metadata, timeout=10)
+        return sorted((one.kind, one.ticket_id, len(one.scans)) for one in answer.incidents)
+
+    def scans(self, event_id: uuid.UUID) -> list[scan_pb2.Scan]:
+        asked = pb.ListScansRequest(event_id=str(event_id), page_size=1_000)
+        return list(self._scans.ListScans(asked, metadata=self._metadata, timeout=10).scans)
+
+    def refund(self, shown) -> None:
+        revocation = revocations_pb.Revocation(
+            revocation_id=str(uuid.uuid4()),
+            ticket_id=str(shown.ticket_id),
+            status=ticket_pb2.TICKET_STATUS_REFUNDED,
+            issue=1,
+        )
+        asked = revocations_pb.RevokeTicketsRequest(event_id=str(shown.event_id), revocations=[revocation])
+        self._revocations.RevokeTickets(asked, metadata=PEER_METADATA, timeout=10)
+
+
+@pytest.fixture
+def wifi(scan_service: str) -> Iterator[Wifi]:
+    made = Wifi(scan_service)
+    yield made
+    made.pull()
+
+
+@pytest.fixture
+def office(scan_service: str, issuer) -> Iterator[Office]:
+    with grpc.insecure_channel(scan_service) as channel:
+        # Also after a night.
+        yield Office(channel, issuer.metadata("organizer", "orga", exp=datetime.now(UTC) + timedelta(hours=9)))
 
 
 class Handheld:

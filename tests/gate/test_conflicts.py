@@ -2,78 +2,12 @@
 
 import os
 import uuid
-from collections.abc import Iterator
 
-import grpc
-import pytest
-from conftest import PEER_METADATA
-from e2e.proxy import Proxy
 from gate_stand_in import eventually
 from gates import token_of
 
 from scan_service.domain.scans import DenialReason
-from ticketing.scans.v1 import revocation_service_pb2 as revocations_pb
 from ticketing.scans.v1 import scan_pb2
-from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
-from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
-from ticketing.tickets.v1 import ticket_pb2
-
-
-class Wifi:
-    """The venue's network, which can be pulled and plugged in again."""
-
-    def __init__(self, address: str) -> None:
-        host, port = address.split(":")
-        self._target = (host, int(port))
-        self._proxy = Proxy(self._target)
-        self.address = self._proxy.address
-
-    def pull(self) -> None:
-        self._proxy.cut()
-
-    def plug_in(self) -> None:
-        self._proxy = Proxy(self._target, int(self.address.split(":")[1]))
-
-
-@pytest.fixture
-def wifi(scan_service: str) -> Iterator[Wifi]:
-    made = Wifi(scan_service)
-    yield made
-    made.pull()
-
-
-@pytest.fixture
-def office(scan_service: str, issuer) -> Iterator["Office"]:
-    with grpc.insecure_channel(scan_service) as channel:
-        yield Office(channel, issuer.metadata("organizer", "orga"))
-
-
-class Office:
-    """What the organizer sees, and what the ticket service does."""
-
-    def __init__(self, channel: grpc.Channel, metadata) -> None:
-        self._scans, self._revocations = ScanServiceStub(channel), RevocationServiceStub(channel)
-        self._metadata = metadata
-
-    def incidents(self, event_id: uuid.UUID) -> list[tuple[int, str, int]]:
-        asked = pb.ListIncidentsRequest(event_id=str(event_id))
-        answer = self._scans.ListIncidents(asked, metadata=self._metadata, timeout=10)
-        return sorted((one.kind, one.ticket_id, len(one.scans)) for one in answer.incidents)
-
-    def scans(self, event_id: uuid.UUID) -> list[scan_pb2.Scan]:
-        asked = pb.ListScansRequest(event_id=str(event_id), page_size=1_000)
-        return list(self._scans.ListScans(asked, metadata=self._metadata, timeout=10).scans)
-
-    def refund(self, shown) -> None:
-        revocation = revocations_pb.Revocation(
-            revocation_id=str(uuid.uuid4()),
-            ticket_id=str(shown.ticket_id),
-            status=ticket_pb2.TICKET_STATUS_REFUNDED,
-            issue=1,
-        )
-        asked = revocations_pb.RevokeTicketsRequest(event_id=str(shown.event_id), revocations=[revocation])
-        self._revocations.RevokeTickets(asked, metadata=PEER_METADATA, timeout=10)
 
 
 def test_what_happened_while_the_network_was_pulled_is_found_out_once(copy, wifi, office, new_handheld):

@@ -1,0 +1,167 @@
+"""A night at the doors, with the real service: no network for an hour, wrong clocks, a delivery that is cut and repeated."""
+
+import os
+import random
+import sys
+import threading
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from gate_process import Process
+from gate_stand_in import eventually
+from gates import token_of
+
+from scan_service.domain.scans import DenialReason
+from ticketing.scans.v1 import scan_pb2
+
+MINUTE = timedelta(minutes=1)
+ROUNDS = int(os.environ.get("TICKETING_ROUNDS", "2"))
+SEED = int(os.environ.get("TICKETING_SEED", "1"))
+PEOPLE = 40
+
+
+class Door:
+    """A device at a door, and when by the right time it showed what."""
+
+    def __init__(self, device, venue_clock) -> None:
+        self.device = device
+        self.shown = {}
+        self._clock = venue_clock
+
+    def scan(self, text: str):
+        answer = self.device.scan(text)
+        self.shown[answer.scan_id] = (answer.green, self.device.gate.location, self._clock())
+        return answer
+
+    def lose_replies_to_uploads(self, *, lost: bool) -> None:
+        if lost:
+            self.device.connection._uploaded = lambda *_: None  # noqa: SLF001 - the reply is lost after it was sent
+        else:
+            del self.device.connection._uploaded  # noqa: SLF001 - as it was
+
+
+@pytest.fixture
+def doors(copy, wifi, venue_clock, new_handheld, issuer):
+    """Two devices, one of whose clocks is ten minutes fast and the other's as much slow."""
+
+    def make(event_id) -> list[Door]:
+        made = []
+        for name, wrong in (("north", 10 * MINUTE), ("south", -10 * MINUTE)):
+            metadata = issuer.metadata("scanner", name, exp=datetime.now(UTC) + timedelta(hours=9))
+            device = new_handheld(
+                wifi.address, event_id, name, metadata=metadata, clock=lambda wrong=wrong: venue_clock() + wrong
+            )
+            made.append(Door(device.connect().follow(), venue_clock))
+        known = len(copy.rows("tickets"))
+        for door in made:
+            eventually(lambda door=door: door.device.store.ticket_count(event_id) == known)
+        return made
+
+    return make
+
+
+def test_an_hour_alone_with_wrong_clocks_is_delivered_as_it_was_shown_and_conflicts_are_found_once(  # noqa: PLR0913, PLR0917 - fixtures
+    copy, wifi, office, venue_clock, doors, monkeypatch
+):
+    monkeypatch.setattr("gate.connection.UPLOAD_SCANS", 5)
+    event_id, chance = copy.event(), random.Random(SEED)
+    plain, shared, refunded = ([copy.ticket(event_id) for _ in range(count)] for count in (20, 4, 3))
+    in_half_an_hour = venue_clock() + 30 * MINUTE
+    early, late = (copy.ticket(event_id, valid_until_time=in_half_an_hour) for _ in range(2))
+    forged = token_of(type(copy.key).generate(), event_id, uuid.uuid4())
+    north, south = doors(event_id)
+
+    wifi.pull()
+    for door in (north, south):
+        eventually(lambda door=door: door.device.state == "OFFLINE")
+    for ticket in refunded:
+        office.refund(ticket)
+    # At which minute, at which door, what is shown, and why it is denied.
+    night = [(chance.uniform(0, 60), chance.choice((north, south)), ticket.token, None) for ticket in plain + refunded]
+    night += [(minute + 0.1, door, text, DenialReason.ALREADY_CHECKED_IN) for minute, door, text, _ in night[:5]]
+    night += [(chance.uniform(0, 60), door, ticket.token, None) for ticket in shared for door in (north, south)]
+    # By the clocks of these gates the one ticket would be over already, and the other not yet.
+    night += [(25, north, early.token, None), (35, south, late.token, DenialReason.EXPIRED)]
+    night += [(50, north, forged, DenialReason.INVALID_SIGNATURE)]
+    begin = venue_clock()
+    for minute, door, text, reason in sorted(night, key=lambda step: step[0]):
+        venue_clock.skip(begin + minute * MINUTE - venue_clock())
+        assert door.scan(text).reason is reason
+
+    # Recorded, but the reply is lost; cut in the middle; and all of it again.
+    for door in (north, south):
+        door.lose_replies_to_uploads(lost=True)
+    wifi.plug_in()
+    eventually(lambda: len(office.scans(event_id)) >= 10)
+    wifi.pull()
+    for door in (north, south):
+        assert door.device.store.queue_length() == len(door.shown)
+        door.lose_replies_to_uploads(lost=False)
+    wifi.plug_in()
+    eventually(lambda: north.device.store.queue_length() < len(north.shown))
+    wifi.pull()
+    wifi.plug_in()
+    for door in (north, south):
+        eventually(lambda door=door: door.device.store.queue_length() == 0)
+
+    shown = north.shown | south.shown
+    recorded = {scan.scan_id: scan for scan in office.scans(event_id)}
+    assert {
+        scan_id: (scan.verdict == scan_pb2.VERDICT_ADMITTED, scan.location) for scan_id, scan in recorded.items()
+    } == {scan_id: (green, location) for scan_id, (green, location, _) in shown.items()}
+    for scan_id, (_, _, time) in shown.items():
+        assert abs(recorded[scan_id].scan_time.ToDatetime(tzinfo=UTC) - time) < MINUTE
+    assert office.incidents(event_id) == sorted(
+        [
+            *((scan_pb2.INCIDENT_KIND_DOUBLE_ADMISSION, str(ticket.ticket_id), 2) for ticket in shared),
+            *((scan_pb2.INCIDENT_KIND_REVOKED_ADMISSION, str(ticket.ticket_id), 1) for ticket in refunded),
+            (scan_pb2.INCIDENT_KIND_FORGED_TOKEN, "", 1),
+        ]
+    )
+
+
+@pytest.mark.timeout(60 + 20 * ROUNDS)
+def test_a_device_killed_while_its_network_comes_and_goes_lets_everybody_in_once(  # noqa: PLR0913, PLR0917 - fixtures
+    copy, wifi, office, scan_service, issuer, tmp_path, new_handheld
+):
+    event_id = copy.event()
+    # Two threads draw.
+    chance, moments = random.Random(SEED), random.Random(SEED)
+    tokens = [copy.ticket(event_id).token for _ in range(PEOPLE * ROUNDS)]
+    prepared = new_handheld(scan_service, event_id, "gate").connect().follow()
+    eventually(lambda: prepared.store.ticket_count(event_id) == len(tokens))
+    prepared.close()
+    (tmp_path / "token").write_text(issuer.token("scanner", "gate"))
+    command = [sys.executable, "-m", "gate", "run", "--json", "--data", str(tmp_path), "--location", "gate"]
+    command += ["--server", wifi.address, "--event", str(event_id), "--token-file", str(tmp_path / "token")]
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.wait(chance.uniform(0.05, 0.3)):
+            wifi.pull()
+            ended.wait(chance.uniform(0.05, 0.3))
+            wifi.plug_in()
+
+    network = threading.Thread(target=come_and_go)
+    network.start()
+    waiting, admitted = list(tokens), {}
+    try:
+        for _ in range(ROUNDS):
+            for answer in Process(command).kill_while_scanning(waiting[:PEOPLE], moments.uniform(0, 0.3)):
+                assert answer["open"], answer
+                admitted[waiting.pop(0)] = answer["scan_id"]
+    finally:
+        ended.set()
+        network.join()
+    again = new_handheld(scan_service, event_id, "gate").connect()
+    # Whoever stood there when it was killed is still waiting.
+    for token in waiting[:PEOPLE]:
+        answer = again.scan(token)
+        assert answer.green
+        admitted[token] = answer.scan_id
+    eventually(lambda: again.store.queue_length() == 0)
+    let_in = [scan for scan in office.scans(event_id) if scan.verdict == scan_pb2.VERDICT_ADMITTED]
+    assert len({scan.ticket_id for scan in let_in}) == len(let_in) == len(admitted)
+    assert {scan.scan_id for scan in let_in} == set(admitted.values())
+    assert office.incidents(event_id) == []
