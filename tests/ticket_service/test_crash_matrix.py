@@ -111,7 +111,7 @@ class World:
 
     async def settles(self, condition: Callable[[], Awaitable[bool]]) -> None:
         """Wait until all is as it should be, as often restarted as it was killed."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while True:
                 if self.process is not None and self.process.is_dead():
                     await self.start()

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import grpc
 import pytest
+from conftest import Issuer
 from shop import Shop, money, new_id, refusal
 from sqlalchemy.engine import URL
 from stripe_stand_in import CARD, DECLINED, KEY, SECURE, UNKNOWN, StripeStandIn
@@ -13,6 +14,7 @@ from stripe_stand_in import CARD, DECLINED, KEY, SECURE, UNKNOWN, StripeStandIn
 from ticket_service.app import App
 from ticket_service.audit import audit
 from ticket_service.domain.payments import HEAD_START, LOOK_AGAIN
+from ticket_service.holds import CLAIM, CLAIM_SPREAD_SECONDS
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2
 from ticketing.tickets.v1 import purchase_service_pb2 as pb
 
@@ -211,6 +213,34 @@ async def test_places_are_freed_only_once_the_payment_is_withdrawn(shop, event, 
     assert (await release(shop, held)).status == RELEASED
     assert stripe.intents[held.payment.payment_id]["status"] == "canceled"
     assert await left(shop, event) == 3
+
+
+async def test_a_hold_that_is_over_keeps_its_places_until_the_payment_is_withdrawn(shop, event, stripe, clock):
+    held = await shop.buy(event.event_id, payment_method_id=SECURE)
+    stripe.fails["cancel"] = 500
+    clock.advance(timedelta(minutes=10))
+    await stripe.until(lambda: "cancel" in stripe.calls)
+    assert ((await read(shop, held)).status, await left(shop, event)) == (HELD, 2)
+    stripe.fails.clear()
+    clock.advance(CLAIM + timedelta(seconds=CLAIM_SPREAD_SECONDS))
+    await has_status(shop, held, EXPIRED)
+    assert await left(shop, event) == 3
+
+
+@pytest.fixture
+async def shop_without_stripe(make_settings, tickets_url: URL, clock, issuer: Issuer):
+    """Run a second service on the same database, whose key was taken away."""
+    app = App(make_settings(), tickets_url, clock)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{await app.start()}") as channel:
+        yield Shop(channel, issuer, clock())
+    await app.stop()
+
+
+async def test_what_was_held_by_a_provider_that_is_gone_stays_as_it_is(shop, event, shop_without_stripe):
+    held = await shop.buy(event.event_id, payment_method_id=SECURE)
+    assert (await refusal(confirm(shop_without_stripe, held))).metadata == {"dependency": "payment provider"}
+    assert (await refusal(release(shop_without_stripe, held))).metadata == {"dependency": "payment provider"}
+    assert (await read(shop, held)).status == HELD
 
 
 async def test_what_a_bank_is_at_work_on_is_not_given_up(shop, event, stripe):

@@ -6,14 +6,18 @@ from datetime import timedelta
 
 import grpc
 import pytest
+import sqlalchemy as sa
 from scans_stand_in import ScansStandIn
 from shop import Shop, money, refusal
 from sqlalchemy.engine import URL
 from stripe_stand_in import CARD, KEY, StripeStandIn
 
+from chassis.database import Database
 from ticket_service.app import App
 from ticket_service.audit import audit
-from ticket_service.refunds import LONGEST_RETRY_SECONDS
+from ticket_service.domain.notifications import Kind
+from ticket_service.refunds import LONGEST_RETRY_SECONDS, Refunds
+from ticket_service.store.tables import outbox
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
@@ -35,6 +39,8 @@ async def service(make_settings, tickets_url: URL, clock, stripe: StripeStandIn,
     settings = make_settings(
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
         TICKETS_SWEEP_SECONDS="0.02",
+        # What is written stays to be looked at.
+        TICKETS_RELAY="off",
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
     )
@@ -89,7 +95,7 @@ async def has_status(
     return found
 
 
-async def test_tickets_of_one_purchase_are_refunded_each_by_itself_and_once(shop, event, tickets, stripe):
+async def test_tickets_of_one_purchase_are_refunded_each_by_itself_and_once(shop, event, tickets, stripe, database):
     bought = await shop.buy(event.event_id, quantity=3, payment_method_id=CARD)
     asked = [await cancel(tickets, shop, ticket.ticket_id) for ticket in bought.tickets[:2]]
     assert {one.status for one in asked} <= {REFUNDING, DONE}
@@ -99,6 +105,10 @@ async def test_tickets_of_one_purchase_are_refunded_each_by_itself_and_once(shop
     keys = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call == "refund"]
     assert keys == [f"refund-{one.cancellation_id}-1" for one in asked]
     assert stripe.refunds[0]["metadata"]["order_id"] == asked[0].cancellation_id
+    told = await database.run(lambda c: list(c.execute(sa.select(outbox.c.kind).order_by(outbox.c.position)).scalars()))
+    # Nobody else is asked to give it back as well.
+    assert Kind.REFUND_REQUESTED not in told
+    assert told.count(Kind.REFUND_MADE) == 2
 
 
 async def test_a_refund_whose_answer_was_lost_is_looked_up_before_it_is_tried_again(
@@ -229,6 +239,22 @@ async def test_a_payment_that_came_too_late_is_owed_until_stripe_takes_it_back(s
         while await pending():
             clock.advance(timedelta(hours=1))
     assert stripe.given_back() == {held.purchase_id: PRICE}
+
+
+@pytest.fixture
+def refunds_without_stripe(database: Database, clock) -> Refunds:
+    return Refunds(database, {}, clock)
+
+
+async def test_a_refund_by_a_provider_that_is_gone_waits_for_it(shop, tickets, stripe, clock, refunds_without_stripe):
+    event = await shop.on_sale(ticket_price=money(PRICE))
+    bought = await shop.buy(event.event_id, payment_method_id=CARD)
+    stripe.fails["refund"] = 500
+    asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
+    await stripe.until(lambda: "refund" in stripe.calls)
+    clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
+    assert not await refunds_without_stripe.sweep()
+    assert (await read(tickets, shop, asked)).status == REFUNDING
 
 
 async def test_what_is_called_off_is_refunded_by_stripe(shop, event, tickets, stripe):
