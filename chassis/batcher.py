@@ -34,14 +34,24 @@ class Batcher(Generic[Request, Answer]):
         process: answers a batch, in order; a Failure among the answers is raised to that caller alone. What it raises
             as a Failure goes to every caller; after any other exception each request is tried alone, so that a
             poisoned one fails by itself.
-        most: requests in one batch.
+        most: what one batch may weigh, unless it is one request alone.
         most_waiting: requests that may wait; the next one is OVERLOADED.
+        weigh: says how much work a request is, 1 or more.
     """
 
-    def __init__(self, name: str, process: Process[Request, Answer], *, most: int, most_waiting: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        process: Process[Request, Answer],
+        *,
+        most: int,
+        most_waiting: int,
+        weigh: Callable[[Request], int] = lambda _: 1,
+    ) -> None:
         self._name = name
         self._process = process
         self._most = most
+        self._weigh = weigh
         self._most_waiting = most_waiting
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -80,16 +90,26 @@ class Batcher(Generic[Request, Answer]):
     async def _work(self) -> None:
         try:
             while self._waiting:
-                # A caller that gave up has a future that is done; a batch that waited for one hung.
-                batch: list[tuple[Request, asyncio.Future[Answer]]] = []
-                while self._waiting and len(batch) < self._most:
-                    entry = self._waiting.popleft()
-                    if not entry[1].done():
-                        batch.append(entry)
-                if batch:
+                if batch := self._next():
                     await self._run(batch)
         finally:
             self._worker = None
+
+    def _next(self) -> list[tuple[Request, asyncio.Future[Answer]]]:
+        """Take the next batch."""
+        batch: list[tuple[Request, asyncio.Future[Answer]]] = []
+        room = self._most
+        while self._waiting:
+            request, answer = self._waiting[0]
+            weight = self._weigh(request)
+            if batch and weight > room:
+                break
+            self._waiting.popleft()
+            # A caller that gave up has a future that is done; a batch that waited for one hung.
+            if not answer.done():
+                batch.append((request, answer))
+                room -= weight
+        return batch
 
     async def _run(self, batch: list[tuple[Request, asyncio.Future[Answer]]]) -> None:
         self._size.observe(len(batch))

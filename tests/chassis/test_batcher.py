@@ -47,6 +47,19 @@ async def test_what_arrives_during_a_batch_makes_the_next_one() -> None:
     assert recorder.batches == [[1], [2, 3, 4], [5]]
 
 
+async def test_a_batch_is_bounded_by_what_its_requests_weigh_and_one_too_heavy_goes_alone() -> None:
+    recorder = Recorder()
+    batcher = Batcher("test", recorder.process, most=10, most_waiting=100, weigh=lambda n: n)
+    recorder.gate.clear()
+    first = asyncio.create_task(batcher.submit(1))
+    await recorder.begun.wait()
+    others = [asyncio.create_task(batcher.submit(n)) for n in (4, 6, 1, 50, 2)]
+    await asyncio.sleep(0)
+    recorder.gate.set()
+    assert await asyncio.gather(first, *others) == [2, 8, 12, 2, 100, 4]
+    assert recorder.batches == [[1], [4, 6], [1], [50], [2]]
+
+
 async def test_a_refusal_is_the_callers_own() -> None:
     batcher = Batcher("test", Recorder().process, most=10, most_waiting=100)
     answers = await asyncio.gather(*(batcher.submit(n) for n in (6, 7, 8)), return_exceptions=True)
