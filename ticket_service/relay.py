@@ -148,17 +148,23 @@ class Lane:
         self._receiver = receiver
         self._terms = terms
         self._clock = clock
+        self._is_down = False
 
     async def sweep(self) -> bool:
-        """Deliver what is due; tell whether there may be more. Where nothing was taken it rests: it may be down."""
+        """Deliver what is due; tell whether there may be more.
+
+        A receiver that took nothing may be down: it is left alone for a while, and then tried with one.
+        """
         now = self._clock()
         until = now + timedelta(seconds=self._terms.deadline_seconds) + CLAIM_MARGIN
-        name, most = self._receiver.name, self._receiver.at_once
+        name, most = self._receiver.name, 1 if self._is_down else self._receiver.at_once
         taken = await self._database.run(lambda connection: store.take_due(connection, name, now, until, most))
         failures = await asyncio.gather(*(self._try(delivery) for delivery in taken))
         told = list(zip(taken, failures, strict=True))
         await self._database.run(lambda connection: self._settle(connection, told))
-        return any(failure is None for failure in failures)
+        has_taken = any(failure is None for failure in failures)
+        self._is_down = bool(taken) and not has_taken
+        return has_taken
 
     async def _try(self, delivery: Delivery) -> UndeliveredError | None:
         """Deliver, or say why not."""
@@ -188,8 +194,12 @@ class Lane:
                 log.error("a notification is given up", extra={**_facts(delivery), "why": why})
                 store.give_up(connection, delivery, now, why)
             else:
-                log.warning("a notification is tried again later", extra={**_facts(delivery), "why": why})
                 store.put_off(connection, delivery, now + self._wait(delivery), why)
+        failed = [(delivery, failure) for delivery, failure in told if failure is not None]
+        if failed:
+            # One line for all: a receiver that is down would fill the log.
+            facts = {**_facts(failed[0][0]), "why": str(failed[0][1])[:MAX_FAILURE], "failed": len(failed)}
+            log.warning("notifications were not taken", extra=facts)
 
     def _wait(self, delivery: Delivery) -> timedelta:
         first = self._terms.retry_seconds

@@ -2,7 +2,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -202,6 +202,15 @@ async def test_relays_share_the_work_and_keep_the_order(database, tickets_url: U
         by_stream[delivery.stream].append(delivery.notification.data["n"])
     assert all(numbers == sorted(numbers) for numbers in by_stream.values())
     assert len(by_stream) == 20
+
+
+async def test_what_is_told_twice_under_one_id_is_delivered_once_while_it_waits(database):
+    told = replace(news(1, ONE, EVENT), notification_id=new_id())
+    await tell(database, told, told)
+    listener = Listener()
+    async with relaying(database, listener):
+        await drained(database)
+    assert [one.notification_id for one in listener.taken] == [told.notification_id]
 
 
 async def test_what_a_relay_left_when_it_died_is_delivered_once_its_claim_is_over(database):

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
-from ticket_service.domain.check_ins import CheckIn
+from ticket_service.domain.check_ins import CheckIn, Conflict
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.purchases import Purchase
 from ticket_service.domain.reissues import Reissue
@@ -51,6 +51,8 @@ class Notification:
     ticket_id: UUID | None = None
     user_id: str | None = None
     data: Mapping[str, object] = field(default_factory=dict)
+    # Where the same may be told twice, what makes it one; else each is given an id of its own.
+    notification_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,26 @@ def checked_in(applied: Sequence[CheckIn]) -> list[Notification]:
         )
         for report in applied
         if report.check_in_time is not None
+    ]
+
+
+def incidents(conflicts: Sequence[Conflict]) -> list[Notification]:
+    """Tell of check-ins that cannot be; one that is reported again is the same notification."""
+    return [
+        Notification(
+            conflict.check_in.event_id,
+            Kind.INCIDENT,
+            ticket_id=conflict.check_in.ticket_id,
+            data={
+                # None: nobody sold it.
+                "ticket_status": conflict.status,
+                "check_in_time": conflict.check_in.check_in_time.isoformat()
+                if conflict.check_in.check_in_time
+                else None,
+            },
+            notification_id=uuid5(conflict.check_in.ticket_id, f"incident {conflict.check_in.sequence}"),
+        )
+        for conflict in conflicts
     ]
 
 

@@ -62,6 +62,8 @@ _DISPATCH: Final = sa.text("""
         SELECT event_id, position, notification_id, kind, its_purchase, ticket_id, user_id, data, create_time,
                receiver, coalesce(its_purchase, ticket_id, event_id), :now, 0, ''
         FROM addressed
+        -- Told twice under one id, the first not delivered yet.
+        ON CONFLICT DO NOTHING
     )
     SELECT count(*) FROM taken
 """)
@@ -86,7 +88,7 @@ def write(connection: Connection, told: Iterable[Notification], now: datetime) -
         {
             "n": n,
             "event_id": str(one.event_id),
-            "notification_id": str(new_id()),
+            "notification_id": str(one.notification_id or new_id()),
             "kind": one.kind,
             "purchase_id": None if one.purchase_id is None else str(one.purchase_id),
             "ticket_id": None if one.ticket_id is None else str(one.ticket_id),
