@@ -40,7 +40,7 @@ def read_query(request: pb.ListScansRequest, caller: Caller) -> ScanQuery:
         ticket_id=ticket_id,
         device_id=request.device_id,
         verdict=verdict,
-        code=read_code(request.code) or recorded_text(request.code),
+        code=recorded_text(read_code(request.code) or request.code),
         size=page_size(request.page_size, most=MAX_PAGE),
         after=_position(request),
     )

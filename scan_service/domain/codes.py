@@ -11,7 +11,10 @@ from uuid import UUID
 
 CODE_PREFIX: Final = "TKT-"
 DIGEST_BYTES: Final = 16
+# What is shown of a code that is written down: enough to find it, and 40 bits short of opening a gate.
+SHOWN_DIGITS: Final = 6
 _FORM: Final = re.compile(r"TKT-[0-9A-F]{16}")
+_ANYWHERE: Final = re.compile(_FORM.pattern, re.IGNORECASE)
 
 
 class Codes:
@@ -34,3 +37,8 @@ def read_code(text: str) -> str | None:
     """Read a code as people type it, in either case and with blanks around it; None where it is none."""
     code = text.strip().upper()
     return code if _FORM.fullmatch(code) else None
+
+
+def covered(text: str) -> str:
+    """Cover most of every code in a text."""
+    return _ANYWHERE.sub(lambda code: code[0][: len(CODE_PREFIX) + SHOWN_DIGITS].upper() + "…", text)

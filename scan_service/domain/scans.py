@@ -7,12 +7,14 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
+from scan_service.domain.codes import covered
 from scan_service.domain.tickets import Entry, TicketType
 from scan_service.domain.tokens import Damaged, Token
 
 MAX_CODE: Final = 4_096
 # Of what was read, where it is no code of a ticket.
-MAX_RECORDED: Final = 200
+# A token is told by less, and more than half of its signature is missing.
+MAX_RECORDED: Final = 40
 FINGERPRINT_BYTES: Final = 16
 
 
@@ -145,8 +147,11 @@ class ScanQuery:
 
 
 def recorded_text(text: str) -> str:
-    """Return what was read so that it can be stored and shown: cut, and escaped where it could not."""
-    text = text[:MAX_RECORDED]
+    """Return what was read so that it can be stored and shown: cut, codes covered, and escaped where it could not.
+
+    It may be genuine and only not known here yet; no record of scans is to open a gate.
+    """
+    text = covered(text)[:MAX_RECORDED]
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -86,7 +86,9 @@ class World:
         sa.event.listen(sa.Engine, "before_cursor_execute", self._note)
 
     def close(self) -> None:
-        sa.event.remove(sa.Engine, "before_cursor_execute", self._note)
+        """Note no more statements."""
+        if sa.event.contains(sa.Engine, "before_cursor_execute", self._note):
+            sa.event.remove(sa.Engine, "before_cursor_execute", self._note)
 
     def _note(self, _connection: object, _cursor: object, statement: str, *_more: object) -> None:
         # A device is looked up once a second, whatever it asks.

@@ -10,6 +10,8 @@ import os
 import random
 import resource
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,20 @@ class Listener(logging.Handler):
         self.lines += 1
         if record.levelno >= logging.ERROR or any(secret in line for secret in self.secrets):
             self.bad.append(line)
+
+
+@contextmanager
+def only(listener: logging.Handler) -> Iterator[None]:
+    """Hand every log line to `listener` alone."""
+    root = logging.getLogger()
+    usual, level = root.handlers, root.level
+    root.handlers = [listener]
+    root.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        root.handlers = usual
+        root.setLevel(level)
 
 
 def memory() -> int:
@@ -122,9 +138,7 @@ async def _drained(call: Any) -> None:
 
 
 @pytest.mark.timeout(60 + INPUTS // 50)
-async def test_nothing_that_can_be_sent_breaks_a_service_or_makes_it_tell_a_secret(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_nothing_that_can_be_sent_breaks_a_service_or_makes_it_tell_a_secret(world: World) -> None:
     print(f"FUZZ_SEED={SEED} FUZZ_INPUTS={INPUTS}")
     _, device_token = await world.enrolled(OWN)
     texts, callers = await known(world), Callers(world, device_token)
@@ -150,15 +164,11 @@ async def test_nothing_that_can_be_sent_breaks_a_service_or_makes_it_tell_a_secr
                 payloads = [*opened, *(fuzzer.payload(rpc.input_type, good[rpc.name]) for _ in range(more))]
             ends[rpc.name, await send(world, rpc, payloads, callers.any_for(rpc, fuzzer.chance))] += 1
 
-    root, listener = logging.getLogger(), Listener(secrets)
-    root.addHandler(listener)
-    caplog.set_level(logging.DEBUG)
-    # What is kept for a report would count as growth.
-    caplog.handler.setLevel(logging.CRITICAL)
-    try:
+    # What is noted for other tests, and kept for a report, would count as growth.
+    world.close()
+    listener = Listener(secrets)
+    with only(listener):
         await asyncio.gather(*(work() for _ in range(CALLERS)), halfway(left, sizes := []))
-    finally:
-        root.removeHandler(listener)
     sizes.append(memory())
     print(f"{sum(ends.values())} calls, {listener.lines} log lines, grown by {(sizes[1] - sizes[0]) / 2**20:.1f} MiB")
     print(Counter(end for (_, end), count in ends.items() for _ in range(count)))

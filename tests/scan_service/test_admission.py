@@ -18,7 +18,11 @@ async def test_a_token_is_admitted_and_recorded(copy, service):
     ticket = copy.ticket(event_id)
     scan = await service.scan(event_id, ticket.token)
     assert scan.verdict == ADMITTED
-    assert (scan.ticket_id, scan.event_id, scan.code) == (str(ticket.ticket_id), str(event_id), ticket.code)
+    assert (scan.ticket_id, scan.event_id, scan.code) == (
+        str(ticket.ticket_id),
+        str(event_id),
+        f"{ticket.code[:10]}…",
+    )
     [row] = copy.rows("scans")
     assert (str(row["scan_id"]), row["verdict"], row["scanner_user_id"]) == (scan.scan_id, "ADMITTED", "sam")
 
