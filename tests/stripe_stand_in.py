@@ -41,7 +41,7 @@ class StripeStandIn:
     # So many more calls of an operation are done and not answered, or answered with this status and not done.
     loses: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     fails: dict[str, int] = field(default_factory=dict)
-    # Calls of these wait until the end of the test.
+    # Calls of these wait until they are let go, or the test ends.
     hangs: set[str] = field(default_factory=set)
     refuses_refunds: str = ""
     # What a refund is answered with.
@@ -88,6 +88,11 @@ class StripeStandIn:
 
         assert await asyncio.to_thread(wait)
 
+    def let_go(self) -> None:
+        """Do what was asked for by calls that hang."""
+        self.hangs.clear()
+        self._ended.set()
+
     def forget_keys(self) -> None:
         """Do what Stripe does after a day."""
         with self._lock:
@@ -133,7 +138,6 @@ class StripeStandIn:
             self.on_arrival(operation)
             if operation in self.hangs:
                 self._ended.wait()
-                return
             status, answer = self._done(handler, operation, body)
             self.on_done(operation)
         except ConnectionError:

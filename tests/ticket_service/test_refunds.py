@@ -13,6 +13,8 @@ from sqlalchemy.engine import URL
 from stripe_stand_in import CARD, KEY, StripeStandIn
 
 from chassis.database import Database
+from ticket_service.adapters import scans as adapters_scans
+from ticket_service.adapters import stripe_payments
 from ticket_service.app import App
 from ticket_service.audit import audit
 from ticket_service.domain.notifications import Kind
@@ -31,6 +33,13 @@ PRICE = 2_500
 def stripe() -> Iterator[StripeStandIn]:
     with StripeStandIn() as stand_in:
         yield stand_in
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer: here the machine may be busier than Stripe and the scan service."""
+    monkeypatch.setattr(stripe_payments, "CALL_SECONDS", 20.0)
+    monkeypatch.setattr(adapters_scans, "CALL_SECONDS", 20.0)
 
 
 @pytest.fixture
