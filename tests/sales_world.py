@@ -1,6 +1,7 @@
 """A ticket service over a real socket and a real database, asked beside its model and compared with it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC
@@ -48,6 +49,7 @@ class World:
     def __init__(self, clock: Any) -> None:
         self.clock, self.began = clock, clock.now
         self.scans = ScansStandIn()
+        self.answers = Counter[str]()
         # It turns only while something is run in it.
         self._loop = asyncio.new_event_loop()
         self._opened = AsyncExitStack()

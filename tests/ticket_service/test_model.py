@@ -97,6 +97,7 @@ class Selling(RuleBasedStateMachine):
         """
         told = self.world.run(answer_of(call))
         refused = refusal_by(say)
+        self.world.answers["refused" if refused else "done"] += 1
         if refused is not None:
             assert isinstance(told, Refusal), f"the model refuses: {refused.reason}"
             assert told.reason == refused.reason
@@ -404,7 +405,7 @@ def world(make_settings: Any, tickets_url: URL, clock: Any, issuer: Issuer) -> I
     world.close()
 
 
-@pytest.mark.timeout(120 + 6 * ROUNDS)
+@pytest.mark.timeout(600 + 6 * ROUNDS)
 def test_the_service_says_what_a_simple_model_of_it_says(world: World, tickets_url: URL) -> None:
     run_state_machine_as_test(
         lambda: Selling(world),
@@ -419,5 +420,6 @@ def test_the_service_says_what_a_simple_model_of_it_says(world: World, tickets_u
             phases=[Phase.generate, Phase.shrink],
         ),
     )
+    print(f"{ROUNDS} histories, {dict(world.answers)}")
     told: list[str] = []
     assert audit(tickets_url, told.append) == CLEAN, told
