@@ -23,11 +23,12 @@ class ServiceProcess:
     Args:
         module: what is run.
         variables: its settings.
+        arguments: of its command line.
     """
 
-    def __init__(self, module: str, variables: Mapping[str, str]) -> None:
+    def __init__(self, module: str, variables: Mapping[str, str], *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos'}", **variables},
             stderr=subprocess.PIPE,

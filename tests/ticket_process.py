@@ -8,5 +8,5 @@ from service_process import ServiceProcess
 class TicketProcess(ServiceProcess):
     """Starts a ticket service with these settings."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        super().__init__("ticket_service", variables)
+    def __init__(self, variables: Mapping[str, str], *arguments: str) -> None:
+        super().__init__("ticket_service", variables, *arguments)
