@@ -93,7 +93,7 @@ async def recovered(url: URL) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.timeout(300 if FULL else 60)
+@pytest.mark.timeout(900 if FULL else 120)
 async def test_a_flash_sale_sells_every_place_once_and_forgets_nothing_it_has_told(
     new_variables: Pair, fleet: Fleet, tickets_url: URL
 ) -> None:
