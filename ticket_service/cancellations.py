@@ -25,7 +25,6 @@ from ticket_service.domain import cancellations as domain
 from ticket_service.domain import notifications
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.events import EventStatus
-from ticket_service.domain.notifications import Kind
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refunds import FULL_PERCENT
 from ticket_service.domain.refusals import illegal_transition, no_answer_of_scans
@@ -212,15 +211,9 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
     settled = [domain.settled(one, outcomes[one.cancellation_id], now) for one in pending]
     store.update_cancellations(connection, settled)
     due = [one.cancellation_id for one in settled if one.status is CancellationStatus.REFUNDING]
-    ordered = refund_orders.order_refunds(connection, event_id, due, now) if due else set()
-    told = [
-        news
-        for one in settled
-        for news in notifications.cancelled(one)
-        # What a provider of ours gives back is asked of nobody else.
-        if not (news.kind is Kind.REFUND_REQUESTED and one.cancellation_id in ordered)
-    ]
-    outbox.write(connection, told, now)
+    if due:
+        refund_orders.order_refunds(connection, event_id, due, now)
+    outbox.write(connection, [told for one in settled for told in notifications.cancelled(one)], now)
     revoked = [one for one in pending if outcomes[one.cancellation_id].revoked]
     if revoked:
         store.give_back(connection, event_id, revoked, event.revision, now)

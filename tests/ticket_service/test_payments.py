@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import grpc
 import pytest
+import sqlalchemy as sa
 from conftest import Issuer
 from shop import Shop, money, new_id, refusal
 from sqlalchemy.engine import URL
@@ -14,8 +15,10 @@ from stripe_stand_in import CARD, DECLINED, KEY, SECURE, UNKNOWN, StripeStandIn
 from ticket_service.adapters import stripe_payments
 from ticket_service.app import App
 from ticket_service.audit import audit
+from ticket_service.domain.notifications import Kind
 from ticket_service.domain.payments import HEAD_START, LOOK_AGAIN
 from ticket_service.holds import CLAIM, CLAIM_SPREAD_SECONDS
+from ticket_service.store.tables import outbox
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2
 from ticketing.tickets.v1 import purchase_service_pb2 as pb
 
@@ -46,7 +49,11 @@ def patience(call_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 async def service(make_settings, tickets_url: URL, clock, stripe: StripeStandIn):
     """Run a ticket service that takes cards, and whose sweeper hardly rests."""
     settings = make_settings(
-        TICKETS_SWEEP_SECONDS="0.02", TICKETS_STRIPE_KEY=KEY, TICKETS_STRIPE_API_BASE=stripe.api_base
+        TICKETS_SWEEP_SECONDS="0.02",
+        TICKETS_STRIPE_KEY=KEY,
+        TICKETS_STRIPE_API_BASE=stripe.api_base,
+        # What is written stays to be looked at.
+        TICKETS_RELAY="off",
     )
     app = App(settings, tickets_url, clock)
     try:
@@ -349,7 +356,7 @@ async def test_who_pays_elsewhere_is_not_charged_too(shop, event, stripe):
     assert (stripe.charged(), await left(shop, event)) == ({}, 2)
 
 
-async def test_a_second_payment_elsewhere_is_owed_back_and_the_tickets_stay(shop, event, stripe):
+async def test_a_second_payment_elsewhere_is_owed_back_and_the_tickets_stay(shop, event, stripe, database):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.finish(held.payment.payment_id)
     done = await confirm_external(shop, held, "pay-1")
@@ -357,6 +364,10 @@ async def test_a_second_payment_elsewhere_is_owed_back_and_the_tickets_stay(shop
     request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
     sales = await shop.events.GetEventSales(request, metadata=shop.metadata(Shop.OLGA))
     assert sales.refunds_pending == 1
+    kinds = sa.select(outbox.c.kind).where(outbox.c.purchase_id == held.purchase_id).order_by(outbox.c.position)
+    told = await database.run(lambda connection: list(connection.execute(kinds).scalars()))
+    # Who took it is asked to give it back, although the purchase was paid by Stripe.
+    assert told == [Kind.PURCHASE_COMPLETED, Kind.REFUND_REQUESTED]
 
 
 async def test_a_purchase_that_nobody_charges_is_as_it_is_when_its_provider_is_asked(shop, event, stripe):

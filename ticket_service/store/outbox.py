@@ -16,7 +16,8 @@ from sqlalchemy.engine import Connection
 from chassis.ids import new_id
 from ticket_service.domain.notifications import Kind, Notification
 
-# The ticket says from which purchase it is and whose. Where the service itself refunds, nobody else is asked to.
+# The ticket says from which purchase it is and whose. Where the service itself refunds a ticket, nobody else is asked to; of a
+# payment that came too late or twice it is said only where somebody else took it, whoever was paid for the purchase.
 _WRITE: Final = sa.text(f"""
     INSERT INTO outbox (event_id, notification_id, kind, purchase_id, ticket_id, user_id, data, create_time)
     SELECT told.event_id, told.notification_id, told.kind, coalesce(told.purchase_id, tickets.purchase_id),
@@ -28,7 +29,7 @@ _WRITE: Final = sa.text(f"""
     LEFT JOIN tickets ON tickets.event_id = told.event_id AND tickets.ticket_id = told.ticket_id
     LEFT JOIN purchases ON purchases.event_id = told.event_id
         AND purchases.purchase_id = coalesce(told.purchase_id, tickets.purchase_id)
-    WHERE told.kind <> '{Kind.REFUND_REQUESTED}' OR purchases.provider = 'external'
+    WHERE told.kind <> '{Kind.REFUND_REQUESTED}' OR told.ticket_id IS NULL OR purchases.provider = 'external'
     ORDER BY told.n
 """)  # noqa: S608 - a name of our own
 

@@ -24,17 +24,13 @@ _ORDER: Final = sa.text("""
     JOIN payments USING (event_id, purchase_id)
     WHERE event_id = :event_id AND cancellation_id = ANY (CAST(:cancellation_ids AS uuid[]))
       AND cancellations.status = 'REFUNDING' AND NOT refund_due AND payments.provider <> 'external'
-    RETURNING cancellation_id
 """)
 
 
-def order_refunds(
-    connection: Connection, event_id: UUID, cancellation_ids: Collection[UUID], now: datetime
-) -> set[UUID]:
-    """Order what is due for cancellations that are REFUNDING; return those that a provider of ours is to pay."""
+def order_refunds(connection: Connection, event_id: UUID, cancellation_ids: Collection[UUID], now: datetime) -> None:
+    """Order what a provider of ours owes for cancellations that are REFUNDING."""
     ids = [str(cancellation_id) for cancellation_id in cancellation_ids]
-    ordered = connection.execute(_ORDER, {"event_id": event_id, "cancellation_ids": ids, "now": now})
-    return set(ordered.scalars())
+    connection.execute(_ORDER, {"event_id": event_id, "cancellation_ids": ids, "now": now})
 
 
 def insert(connection: Connection, order: RefundOrder) -> None:
