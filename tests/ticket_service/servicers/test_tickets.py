@@ -328,10 +328,9 @@ async def test_a_ticket_that_was_given_back_is_taken_out_of_calendars(stub, issu
     assert b"METHOD:CANCEL" in (await stub.RenderTicket(request, metadata=issuer.metadata())).content
 
 
-async def test_what_is_not_built_yet_says_so(stub, issuer):
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.RetryRefund(pb.RetryRefundRequest(), metadata=issuer.metadata("organizer", "olga"))
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+async def test_a_refund_to_try_again_has_an_id(stub, issuer):
+    call = stub.RetryRefund(pb.RetryRefundRequest(cancellation_id="x"), metadata=issuer.metadata("organizer", "olga"))
+    assert (await refusal(call))[0] == "INVALID_ARGUMENT"
 
 
 async def test_a_reissued_ticket_is_found_by_its_new_code_alone(stub, issuer, ticket_id):
