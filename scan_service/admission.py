@@ -74,10 +74,10 @@ class Batch:
             if decision.admission is not None:
                 self._keep(shown.ticket, decision.admission)
             ticket: Ticket | None = shown.ticket
-            ticket_type = shown.ticket_type
+            ticket_type, issue = shown.ticket_type, shown.issue
             code = self._recognition.code(shown)
         else:
-            decision, ticket, ticket_type = Decision(shown), None, None
+            decision, ticket, ticket_type, issue = Decision(shown), None, None, None
             code = recorded_text(attempt.text)
         return Scan(
             scan_id=attempt.scan_id,
@@ -90,6 +90,7 @@ class Batch:
             ticket_id=None if ticket is None else ticket.ticket_id,
             event_id=None if ticket is None else ticket.event_id,
             ticket_type=ticket_type,
+            issue=issue,
             scan_time=time,
             record_time=self.now,
             location=attempt.gate.location,

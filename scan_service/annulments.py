@@ -8,9 +8,10 @@ from chassis.clock import Clock
 from chassis.database import Database
 from chassis.failures import Failure
 from scan_service.domain.annulment import Annulment, obstacle
+from scan_service.domain.codes import Codes
 from scan_service.domain.incidents import conflicts
 from scan_service.domain.reasons import Reason
-from scan_service.domain.scans import Scan
+from scan_service.domain.scans import Scan, revealed
 from scan_service.domain.standing import standing
 from scan_service.store import annulments as store
 from scan_service.store.incidents import renew_here
@@ -21,11 +22,13 @@ class Annulments:
 
     Args:
         database: the scans database.
+        codes: derive those of the tickets.
         clock: the present time, read while the ticket is locked.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, codes: Codes, clock: Clock) -> None:
         self._database = database
+        self._codes = codes
         self._clock = clock
 
     async def annul(self, annulment: Annulment) -> Scan:
@@ -34,7 +37,8 @@ class Annulments:
         Raises:
             Failure: SCAN_NOT_FOUND, also for one at somebody else's event; SCAN_NOT_ANNULLABLE.
         """
-        return await self._database.run(lambda connection: self._annul(connection, annulment))
+        annulled = await self._database.run(lambda connection: self._annul(connection, annulment))
+        return revealed(annulled, self._codes)
 
     def _annul(self, connection: Connection, annulment: Annulment) -> Scan:
         visible = store.visible_to(annulment.organizer_id, annulment.bound_to)

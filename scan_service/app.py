@@ -82,7 +82,7 @@ class App:
         self._follow(database, keys)
         guessing = Guessing(self._settings.max_failed_codes, database, self._clock)
         batcher, uploads = self._batcher(keys, codes, guessing), self._uploads(keys, codes)
-        annulments = Annulments(database, self._clock)
+        annulments = Annulments(database, codes, self._clock)
         most = Credits(self._settings.max_outstanding_scans, self._settings.max_outstanding_uploads)
         rules = Rules(database, batcher, uploads, annulments, codes, self._clock, most)
         streams = Streams(rules)
@@ -95,8 +95,8 @@ class App:
             streams=streams,
             validation=validation,
             annulments=annulments,
-            records=Records(database),
-            incidents=Incidents(database),
+            records=Records(database, codes),
+            incidents=Incidents(database, codes),
             attendances=Attendances(database, self._clock, watching),
             admissions_watch=AdmissionsWatch(database, watching),
         )

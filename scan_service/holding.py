@@ -12,7 +12,7 @@ from chassis.clock import Clock
 from chassis.failures import Failure
 from chassis.loop_connection import LoopConnection
 from scan_service.domain.codes import Codes
-from scan_service.domain.scans import Attempt, Scan
+from scan_service.domain.scans import Attempt, Scan, revealed
 from scan_service.domain.tokens import Token
 from scan_service.keys import Keys
 from scan_service.recognition import Recognition
@@ -75,5 +75,7 @@ class Holder:
 
     async def _hold(self, connection: LoopConnection, wanted: store.Wanted) -> Holding:
         held = store.held(await connection.trip(*wanted.hold()))
+        for scan_id, scan in held.scans.items():
+            held.scans[scan_id] = revealed(scan, self._codes)
         now = self._clock()
         return Holding(held, Recognition(held, self._keys, self._codes, now), now)

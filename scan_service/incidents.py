@@ -1,22 +1,31 @@
 """Incidents, read by those who look after an event."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
 from chassis.database import Database
 from chassis.failures import Failure
+from scan_service.domain.codes import Codes
 from scan_service.domain.incidents import Incident, IncidentQuery
 from scan_service.domain.reasons import Reason
+from scan_service.domain.scans import revealed
 from scan_service.store.incidents import read_incidents
 from scan_service.store.records import may_read
 
 
 class Incidents:
-    """Lists incidents."""
+    """Lists incidents.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: the scans database.
+        codes: derive those of the tickets.
+    """
+
+    def __init__(self, database: Database, codes: Codes) -> None:
         self._database = database
+        self._codes = codes
 
     async def list_incidents(self, query: IncidentQuery) -> Sequence[Incident]:
         """Return up to one incident more than `query.size`, newest first.
@@ -30,4 +39,7 @@ class Incidents:
                 raise Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=query.event_id)
             return read_incidents(connection, query)
 
-        return await self._database.run(work)
+        return [
+            replace(incident, scans=tuple(revealed(scan, self._codes) for scan in incident.scans))
+            for incident in await self._database.run(work)
+        ]

@@ -6,16 +6,23 @@ from sqlalchemy.engine import Connection
 
 from chassis.database import Database
 from chassis.failures import Failure
+from scan_service.domain.codes import Codes
 from scan_service.domain.reasons import Reason
-from scan_service.domain.scans import Scan, ScanQuery
+from scan_service.domain.scans import Scan, ScanQuery, revealed
 from scan_service.store import records as store
 
 
 class Records:
-    """Lists scans."""
+    """Lists scans.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: the scans database.
+        codes: derive those of the tickets.
+    """
+
+    def __init__(self, database: Database, codes: Codes) -> None:
         self._database = database
+        self._codes = codes
 
     async def list_scans(self, query: ScanQuery) -> Sequence[Scan]:
         """Return up to one scan more than `query.size`, newest first.
@@ -29,4 +36,4 @@ class Records:
                 raise Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=query.event_id)
             return store.read_scans(connection, query)
 
-        return await self._database.run(work)
+        return [revealed(scan, self._codes) for scan in await self._database.run(work)]

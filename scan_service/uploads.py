@@ -118,6 +118,7 @@ class Batch:
             ticket_id=shown.ticket.ticket_id if isinstance(shown, Presented) else None,
             event_id=shown.ticket.event_id if isinstance(shown, Presented) else None,
             ticket_type=shown.ticket_type if isinstance(shown, Presented) else None,
+            issue=shown.issue if isinstance(shown, Presented) else None,
             scan_time=decision.scan_time,
             record_time=self.now,
             location=attempt.gate.location,

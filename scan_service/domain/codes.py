@@ -14,7 +14,9 @@ DIGEST_BYTES: Final = 16
 # What is shown of a code that is written down: enough to find it, and 40 bits short of opening a gate.
 SHOWN_DIGITS: Final = 6
 _FORM: Final = re.compile(r"TKT-[0-9A-F]{16}")
-_ANYWHERE: Final = re.compile(_FORM.pattern, re.IGNORECASE)
+# Of a token a third of its signature at most.
+SHOWN_OF_A_TOKEN: Final = 40
+_ANYWHERE: Final = re.compile(rf"{_FORM.pattern}|T1[A-Z2-7]{{{SHOWN_OF_A_TOKEN},}}", re.IGNORECASE)
 
 
 class Codes:
@@ -40,5 +42,11 @@ def read_code(text: str) -> str | None:
 
 
 def covered(text: str) -> str:
-    """Cover most of every code in a text."""
-    return _ANYWHERE.sub(lambda code: code[0][: len(CODE_PREFIX) + SHOWN_DIGITS].upper() + "…", text)
+    """Cover most of every code and token in a text."""
+    return _ANYWHERE.sub(_begin, text)
+
+
+def _begin(found: re.Match[str]) -> str:
+    text = found[0].upper()
+    shown = len(CODE_PREFIX) + SHOWN_DIGITS if text.startswith(CODE_PREFIX) else SHOWN_OF_A_TOKEN
+    return text[:shown] + "…"

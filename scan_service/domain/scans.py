@@ -1,20 +1,19 @@
 """Scans: what a device asks at a gate, and what is recorded of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from scan_service.domain.codes import covered
+from scan_service.domain.codes import Codes, covered
 from scan_service.domain.tickets import Entry, TicketType
 from scan_service.domain.tokens import Damaged, Token
 
 MAX_CODE: Final = 4_096
 # Of what was read, where it is no code of a ticket.
-# A token is told by less, and more than half of its signature is missing.
-MAX_RECORDED: Final = 40
+MAX_RECORDED: Final = 200
 FINGERPRINT_BYTES: Final = 16
 
 
@@ -109,6 +108,7 @@ class Scan:
     gate_event_id: UUID
     # Of everything that makes it this scan and no other.
     fingerprint: bytes
+    # The ticket's once known, else what was read; covered while it is stored.
     code: str
     scan_type: ScanType
     verdict: Verdict
@@ -128,6 +128,8 @@ class Scan:
     annul_time: datetime | None = None
     # The kind of incident that the rules make of it; None: they have nothing against it.
     doubt: str | None = None
+    # Of the ticket that was shown, once known: its code is derived of it again.
+    issue: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +148,19 @@ class ScanQuery:
     after: tuple[datetime, UUID] | None
 
 
+def revealed(scan: Scan, codes: Codes) -> Scan:
+    """Return a scan that was stored, with the whole code of its ticket."""
+    if scan.ticket_id is None or scan.issue is None:
+        return scan
+    return replace(scan, code=codes.code(scan.ticket_id, scan.issue))
+
+
 def recorded_text(text: str) -> str:
     """Return what was read so that it can be stored and shown: cut, codes covered, and escaped where it could not.
 
     It may be genuine and only not known here yet; no record of scans is to open a gate.
     """
-    text = covered(text)[:MAX_RECORDED]
+    text = covered(text[:MAX_CODE])[:MAX_RECORDED]
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chassis.arrays import array, ids
+from scan_service.domain.codes import covered
 from scan_service.domain.scans import Scan
 from scan_service.domain.tickets import Admission, Entry, Event, Ticket
 from scan_service.store.rows import TICKET_COLUMNS, event_of, scan_of, ticket_of
@@ -52,7 +53,8 @@ STATEMENTS: Final[Mapping[str, str]] = {
     "write": """(timestamptz,
                  uuid[], uuid[], text[], text[], text[], text[], text[], uuid[], uuid[], text[],
                  text[], text[], text[], uuid[], timestamptz[], text[], jsonb[],
-                 uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[], timestamptz[]) AS
+                 uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[], timestamptz[],
+                 integer[]) AS
         WITH changed AS (
             UPDATE tickets t
             SET check_in_time = new.check_in_time, entry_scan_id = new.entry_scan_id, entry_time = new.entry_time,
@@ -64,21 +66,21 @@ STATEMENTS: Final[Mapping[str, str]] = {
         )
         INSERT INTO scans (event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id,
                            ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id,
-                           previous_time, previous_location, metadata, scan_time, record_time, offline)
+                           previous_time, previous_location, metadata, scan_time, record_time, offline, issue)
         SELECT event_id, scan_id, decode(fingerprint, 'hex'), code, scan_type, verdict, denial_reason, ticket_id,
                ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
-               previous_location, metadata, scan_time, $1, false
-        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $27)
+               previous_location, metadata, scan_time, $1, false, issue
+        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $27, $28)
             AS new(event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id, ticket_event_id,
                    ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
-                   previous_location, metadata, scan_time)
+                   previous_location, metadata, scan_time, issue)
         ORDER BY scan_id""",
 }
 
 _HOLD: Final = "BEGIN; EXECUTE lock_events(%s); EXECUTE lock_tickets(%s, %s, %s); EXECUTE read(%s, %s, %s, %s, %s)"
 # Created in a transaction of its own: inserted among rows already locked, they would break the order of locks.
 _CREATE: Final = "ROLLBACK; BEGIN; EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
-_WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 27)}); COMMIT"
+_WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 28)}); COMMIT"
 
 TicketKey = tuple[UUID, UUID]
 
@@ -148,7 +150,7 @@ def write(now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admi
         ids(scan.gate_event_id for scan in scans),
         ids(scan.scan_id for scan in scans),
         array(scan.fingerprint.hex() for scan in scans),
-        array(scan.code for scan in scans),
+        array(covered(scan.code) for scan in scans),
         array(scan.scan_type for scan in scans),
         array(scan.verdict for scan in scans),
         array(scan.denial_reason for scan in scans),
@@ -167,6 +169,7 @@ def write(now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admi
         array(admission.inside for admission in changed.values()),
         array(admission.sequence for admission in changed.values()),
         array(scan.scan_time for scan in scans),
+        array(scan.issue for scan in scans),
     )
 
 

@@ -94,6 +94,7 @@ def scan_of(row: Mapping[str, Any]) -> Scan:
         ticket_id=_uuid(row["ticket_id"]),
         event_id=_uuid(row["ticket_event_id"]),
         ticket_type=row["ticket_type"] and TicketType(row["ticket_type"]),
+        issue=row["issue"],
         scan_time=datetime.fromisoformat(row["scan_time"]),
         record_time=datetime.fromisoformat(row["record_time"]),
         location=row["location"],

@@ -151,6 +151,8 @@ scans = sa.Table(
     sa.Column("metadata", JSONB, nullable=False),
     # The kind of incident that the rules make of it.
     sa.Column("doubt", sa.Text),
+    # Of what was shown, once known: its code is derived of it again, and stands here covered.
+    sa.Column("issue", sa.Integer),
     sa.CheckConstraint("scan_type IN ('CHECK_IN', 'CHECK_OUT', 'ACCESS')", "scan_type"),
     sa.CheckConstraint("verdict IN ('ADMITTED', 'DENIED')", "verdict"),
     sa.CheckConstraint("(verdict = 'DENIED') = (denial_reason IS NOT NULL)", "denial_reason"),

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from chassis.arrays import ids
+from scan_service.domain.codes import covered
 from scan_service.domain.scans import Scan
 from scan_service.domain.tickets import Admission
 from scan_service.store import admission, incidents
@@ -12,8 +13,8 @@ from scan_service.store.admission import TicketKey
 from scan_service.store.rows import scan_of
 
 _REPLACED: Final = (
-    "code, verdict, denial_reason, ticket_id, ticket_event_id, ticket_type, scan_time, record_time, location, device_id,"
-    " scanner_user_id, offline, annul_time, previous_scan_id, previous_time, previous_location, metadata, doubt"
+    "code, verdict, denial_reason, ticket_id, ticket_event_id, ticket_type, issue, scan_time, record_time, location,"
+    " device_id, scanner_user_id, offline, annul_time, previous_scan_id, previous_time, previous_location, metadata, doubt"
 )
 
 STATEMENTS: Final[Mapping[str, str]] = {
@@ -70,13 +71,14 @@ def _scan_row(scan: Scan) -> dict[str, object]:
         "event_id": scan.gate_event_id,
         "scan_id": scan.scan_id,
         "fingerprint": f"\\x{scan.fingerprint.hex()}",
-        "code": scan.code,
+        "code": covered(scan.code),
         "scan_type": scan.scan_type,
         "verdict": scan.verdict,
         "denial_reason": scan.denial_reason,
         "ticket_id": scan.ticket_id,
         "ticket_event_id": scan.event_id,
         "ticket_type": scan.ticket_type,
+        "issue": scan.issue,
         "scan_time": scan.scan_time,
         "record_time": scan.record_time,
         "location": scan.location,

@@ -244,9 +244,9 @@ class Scan(_message.Message):
     scan_id: _builtins.str
     """UUID chosen by the device; the same one again returns the first answer."""
     code: _builtins.str
-    """The first digits of the ticket's code once known; until then what was
-    read, cut at 40 characters, with codes covered and what cannot be stored
-    or shown escaped. No record of scans opens a gate.
+    """The ticket's code once known; until then what was read, cut at 200
+    characters, with what looks like a code or a token covered and what cannot
+    be stored or shown escaped.
     """
     scan_type: Global___ScanType.ValueType
     """Check-in, check-out or access."""

@@ -1,5 +1,6 @@
-"""Cover the codes and cut the tokens that scans were recorded with: a dump of the record is not to open a gate."""
+"""Store codes covered, and the issue of which they are derived again: a dump of the record is not to open a gate."""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
@@ -7,8 +8,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Rewrite what was recorded before."""
-    op.execute(
-        "UPDATE scans SET code = left(regexp_replace(code, '(TKT-[0-9A-F]{6})[0-9A-F]{10}', '\\1…', 'gi'), 40)"
-        " WHERE length(code) > 40 OR code ~* 'TKT-[0-9A-F]{16}'"
-    )
+    """Cover what was recorded before; those scans go on showing the first digits alone."""
+    op.add_column("scans", sa.Column("issue", sa.Integer))
+    op.execute("UPDATE scans SET code = regexp_replace(code, '(TKT-[0-9A-F]{6})[0-9A-F]{10}', '\\1…', 'gi')")
+    op.execute("UPDATE scans SET code = regexp_replace(code, '(T1[A-Z2-7]{38})[A-Z2-7]+', '\\1…', 'gi')")
