@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 from chassis.clock import Clock
 from chassis.database import Database
 from ticket_service.domain.check_ins import CheckIn, Conflict, judge, latest
-from ticket_service.domain.notifications import checked_in, incidents
+from ticket_service.domain.notifications import checked_in
 from ticket_service.store import check_ins as store
 from ticket_service.store import outbox
 
@@ -20,7 +20,7 @@ async def report(database: Database, clock: Clock, reports: Sequence[CheckIn]) -
     def work(connection: Connection) -> list[Conflict]:
         applied, conflicts = judge(news, store.lock(connection, news))
         store.apply(connection, applied, now)
-        outbox.write(connection, [*checked_in(applied), *incidents(conflicts)], now)
+        outbox.write(connection, checked_in(applied), now)
         return conflicts
 
     return await database.run(work)

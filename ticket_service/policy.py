@@ -38,4 +38,5 @@ POLICY: Final[Policy] = {
     "/ticketing.tickets.v1.TicketFeedService/WatchTickets": _PEERS,
     "/ticketing.tickets.v1.TicketFeedService/GetSigningKeys": _PEERS,
     "/ticketing.tickets.v1.TicketFeedService/ReportCheckIns": _PEERS,
+    "/ticketing.tickets.v1.TicketFeedService/ReportIncidents": _PEERS,
 }

@@ -140,6 +140,7 @@ REQUESTS: dict[str, Ask] = {
     ),
     "TicketFeedService/GetSigningKeys": lambda w, s: now(ticket_feed_service_pb2.GetSigningKeysRequest()),
     "TicketFeedService/ReportCheckIns": lambda w, s: now(ticket_feed_service_pb2.ReportCheckInsRequest()),
+    "TicketFeedService/ReportIncidents": lambda w, s: now(ticket_feed_service_pb2.ReportIncidentsRequest()),
     "ScanService/ScanTicket": scan,
     "ScanService/StreamScans": lambda w, s: then(w.gate(s), lambda g: scans_pb.StreamScansRequest(open=g)),
     "ScanService/ValidateTicket": lambda w, s: then(

@@ -53,6 +53,7 @@ TicketService/SetTicketBlocked     | TICKET_NOT_FOUND       | no        | ok - -
 TicketFeedService/WatchTickets     |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/GetSigningKeys   |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok
+TicketFeedService/ReportIncidents  |                        | no        | no            | no         | no        | who       | ok
 ScanService/ScanTicket             | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
 ScanService/StreamScans            | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
 ScanService/ValidateTicket         | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no

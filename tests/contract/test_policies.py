@@ -42,6 +42,7 @@ def test_the_services_talk_to_each_other_alone_where_they_do() -> None:
         "/ticketing.tickets.v1.TicketFeedService/WatchTickets",
         "/ticketing.tickets.v1.TicketFeedService/GetSigningKeys",
         "/ticketing.tickets.v1.TicketFeedService/ReportCheckIns",
+        "/ticketing.tickets.v1.TicketFeedService/ReportIncidents",
         "/ticketing.scans.v1.RevocationService/RevokeTickets",
         "/ticketing.scans.v1.RevocationService/RevokeEvent",
     }

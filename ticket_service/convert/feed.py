@@ -8,11 +8,16 @@ from chassis.times import timestamp
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
 from ticket_service.domain.check_ins import CheckIn, Conflict
 from ticket_service.domain.feed import GateEvent, GateTicket, Page
+from ticket_service.domain.incidents import Incident
 from ticket_service.store.keys import PublicKey
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 from ticketing.tickets.v1 import ticket_pb2
 
 MAX_CHECK_INS: Final = 1_000
+MAX_INCIDENTS: Final = 1_000
+MAX_KIND: Final = 50
+MAX_LOCATION: Final = 100
+MAX_SCANS: Final = 2**31 - 1
 MAX_REVISION: Final = 2**63 - 1
 
 
@@ -113,4 +118,27 @@ def check_ins_response(conflicts: list[Conflict]) -> pb.ReportCheckInsResponse:
             )
             for conflict in conflicts
         ]
+    )
+
+
+def read_incidents(request: pb.ReportIncidentsRequest) -> list[Incident]:
+    """Read which incidents there are."""
+    fields = Fields()
+    if len(request.incidents) > MAX_INCIDENTS:
+        fields.violate("incidents", f"holds more than {MAX_INCIDENTS}")
+        fields.check()
+    incidents = [_read_incident(fields, f"incidents[{i}]", message) for i, message in enumerate(request.incidents)]
+    fields.check()
+    return incidents
+
+
+def _read_incident(fields: Fields, at: str, message: pb.ReportedIncident) -> Incident:
+    return Incident(
+        event_id=fields.uuid(f"{at}.event_id", message.event_id),
+        incident_id=fields.uuid(f"{at}.incident_id", message.incident_id),
+        kind=fields.text(f"{at}.kind", message.kind, least=1, most=MAX_KIND),
+        ticket_id=fields.optional_uuid(f"{at}.ticket_id", message.ticket_id),
+        create_time=fields.time(f"{at}.create_time", message.create_time),
+        scan_count=fields.number(f"{at}.scan_count", message.scan_count, least=1, most=MAX_SCANS),
+        location=fields.text(f"{at}.location", message.location, most=MAX_LOCATION),
     )

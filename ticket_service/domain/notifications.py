@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
-from ticket_service.domain.check_ins import CheckIn, Conflict
+from ticket_service.domain.check_ins import CheckIn
 from ticket_service.domain.events import Event, EventStatus
+from ticket_service.domain.incidents import Incident
 from ticket_service.domain.purchases import Purchase
 from ticket_service.domain.reissues import Reissue
 from ticket_service.domain.tickets import Ticket
@@ -51,7 +52,7 @@ class Notification:
     ticket_id: UUID | None = None
     user_id: str | None = None
     data: Mapping[str, object] = field(default_factory=dict)
-    # Where the same may be told twice, what makes it one; else each is given an id of its own.
+    # Of what has an id already that receivers may know it by; else each is given one.
     notification_id: UUID | None = None
 
 
@@ -167,24 +168,21 @@ def checked_in(applied: Sequence[CheckIn]) -> list[Notification]:
     ]
 
 
-def incidents(conflicts: Sequence[Conflict]) -> list[Notification]:
-    """Tell of check-ins that cannot be; one that is reported again is the same notification."""
-    return [
-        Notification(
-            conflict.check_in.event_id,
-            Kind.INCIDENT,
-            ticket_id=conflict.check_in.ticket_id,
-            data={
-                # None: nobody sold it.
-                "ticket_status": conflict.status,
-                "check_in_time": conflict.check_in.check_in_time.isoformat()
-                if conflict.check_in.check_in_time
-                else None,
-            },
-            notification_id=uuid5(conflict.check_in.ticket_id, f"incident {conflict.check_in.sequence}"),
-        )
-        for conflict in conflicts
-    ]
+def incident(report: Incident) -> Notification:
+    """Tell of an incident; its own id is the notification's, so that one which is told again is known."""
+    return Notification(
+        report.event_id,
+        Kind.INCIDENT,
+        ticket_id=report.ticket_id,
+        data={
+            "incident_id": str(report.incident_id),
+            "kind": report.kind,
+            "create_time": report.create_time.isoformat(),
+            "scan_count": report.scan_count,
+            "location": report.location,
+        },
+        notification_id=report.incident_id,
+    )
 
 
 def _of_purchase(kind: Kind, purchase: Purchase, data: Mapping[str, object]) -> Notification:

@@ -6,7 +6,7 @@ from typing import Any
 
 from chassis.clock import Clock
 from chassis.database import Database
-from ticket_service import check_ins
+from ticket_service import check_ins, incidents
 from ticket_service.convert import feed as convert
 from ticket_service.feed import Feed
 from ticket_service.store import keys
@@ -49,3 +49,10 @@ class FeedServicer(TicketFeedServiceServicer):
         """Take reports of check-ins."""
         reports = convert.read_check_ins(request)
         return convert.check_ins_response(await check_ins.report(self._database, self._clock, reports))
+
+    async def ReportIncidents(  # noqa: N802 - as above
+        self, request: pb.ReportIncidentsRequest, _context: Any
+    ) -> pb.ReportIncidentsResponse:
+        """Take reports of incidents."""
+        await incidents.report(self._database, self._clock, convert.read_incidents(request))
+        return pb.ReportIncidentsResponse()

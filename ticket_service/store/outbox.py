@@ -34,7 +34,7 @@ _WRITE: Final = sa.text(f"""
 """)  # noqa: S608 - a name of our own
 
 # By event, each from its first row on: what is left behind of a ticket is later than what is taken.
-_DISPATCH: Final = sa.text("""
+_DISPATCH: Final = sa.text(f"""
     WITH route AS (
         SELECT * FROM unnest(CAST(:receivers AS text[]), CAST(:kinds AS text[]), CAST(:by_purchase AS boolean[]))
             AS route (receiver, kind, by_purchase)
@@ -61,13 +61,15 @@ _DISPATCH: Final = sa.text("""
             receiver, stream, due_time, attempts, failure
         )
         SELECT event_id, position, notification_id, kind, its_purchase, ticket_id, user_id, data, create_time,
-               receiver, coalesce(its_purchase, ticket_id, event_id), :now, 0, ''
+               -- An incident of no ticket that was sold changes nothing, and stands in no order with what does.
+               receiver, coalesce(its_purchase, CASE kind WHEN '{Kind.INCIDENT}' THEN notification_id ELSE event_id END),
+               :now, 0, ''
         FROM addressed
         -- Told twice under one id, the first not delivered yet.
         ON CONFLICT DO NOTHING
     )
     SELECT count(*) FROM taken
-""")
+""")  # noqa: S608 - a name of our own
 
 # Any number; it must only be the same in all relays.
 _LOCK: Final = 7_205_759_403_792_795

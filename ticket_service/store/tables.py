@@ -366,7 +366,7 @@ def _notification(*position: sa.Identity) -> list[sa.Column[Any]]:
         # By which receivers know it again.
         sa.Column("notification_id", UUID, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
-        # NULL: it is about the whole event, or about a ticket that nobody sold.
+        # NULL: it is about the whole event, or an incident of no ticket that was sold.
         sa.Column("purchase_id", UUID),
         sa.Column("ticket_id", UUID),
         # Whom it concerns.
@@ -398,6 +398,15 @@ deliveries = sa.Table(
     sa.CheckConstraint("(due_time IS NULL) = (dead_time IS NOT NULL)", "dead_time"),
     sa.Index("deliveries_due_ix", "receiver", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
     sa.Index("deliveries_dead_ix", "receiver", "dead_time", postgresql_where=sa.text("dead_time IS NOT NULL")),
+)
+
+# Incidents that a notification was written for, so that a repeated report writes none.
+told_incidents = sa.Table(
+    "told_incidents",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("incident_id", UUID, primary_key=True),
+    sa.Column("create_time", TIME, nullable=False),
 )
 
 # Public keys alone; in the database, so that two hosts cannot give out the same key_id.

@@ -1,23 +1,22 @@
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from ticket_rows import NOW, make_event
 
 from chassis.ids import new_id
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
-from ticket_service.domain.check_ins import CheckIn, Conflict
+from ticket_service.domain.check_ins import CheckIn
 from ticket_service.domain.events import EventStatus
+from ticket_service.domain.incidents import Incident
 from ticket_service.domain.notifications import (
     Kind,
     cancelled,
     checked_in,
     event_changed,
-    incidents,
+    incident,
     refund_failed,
     refunded,
 )
-from ticket_service.domain.tickets import TicketStatus
 
 CANCELLATION = Cancellation(
     new_id(), new_id(), new_id(), 1, CancellationStatus.PENDING, "EUR", 500, 50, "ill", create_time=NOW
@@ -62,11 +61,14 @@ def test_who_came_in_is_told_and_not_who_did_not():
     assert told.data == {"check_in_time": NOW.isoformat()}
 
 
-def test_a_check_in_that_cannot_be_is_one_incident_however_often_it_is_reported():
-    report = CheckIn(new_id(), new_id(), NOW, 4)
-    conflicts = [Conflict(report, TicketStatus.REFUNDED)]
-    [first], [again] = incidents(conflicts), incidents(conflicts)
-    assert first == again
-    assert first.data == {"ticket_status": "REFUNDED", "check_in_time": NOW.isoformat()}
-    later = Conflict(replace(report, sequence=5, check_in_time=NOW + timedelta(hours=1)), None)
-    assert incidents([later])[0].notification_id != first.notification_id
+def test_an_incident_is_told_under_its_own_id():
+    report = Incident(new_id(), new_id(), "DOUBLE_ADMISSION", new_id(), NOW, 2, "North 3")
+    told = incident(report)
+    assert (told.kind, told.notification_id, told.ticket_id) == (Kind.INCIDENT, report.incident_id, report.ticket_id)
+    assert told.data == {
+        "incident_id": str(report.incident_id),
+        "kind": "DOUBLE_ADMISSION",
+        "create_time": NOW.isoformat(),
+        "scan_count": 2,
+        "location": "North 3",
+    }

@@ -17,7 +17,9 @@ from chassis.database import Database
 from chassis.ids import new_id
 from ticket_service.app import App
 from ticket_service.domain.events import Event, Offer, TicketType
-from ticket_service.store.tables import events, tickets
+from ticket_service.domain.notifications import Kind
+from ticket_service.store.outbox import Route, dispatch
+from ticket_service.store.tables import deliveries, events, outbox, tickets
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
@@ -41,6 +43,11 @@ async def sold(database: Database, clock: Clock, count: int = 1, **wanted: objec
 async def row(database: Database, ticket_id: UUID) -> sa.Row:
     query = sa.select(tickets).where(tickets.c.ticket_id == ticket_id)
     return await database.run(lambda connection: connection.execute(query).one())
+
+
+async def outbox_rows(database: Database) -> list[sa.Row]:
+    query = sa.select(outbox).order_by(outbox.c.position)
+    return await database.run(lambda connection: list(connection.execute(query)))
 
 
 async def fields_at_fault(call: object) -> list[str]:
@@ -119,6 +126,7 @@ async def test_the_feed_is_for_the_other_service_alone(stub, issuer, role):
         stub.WatchTickets(pb.WatchTicketsRequest(), metadata=issuer.metadata(role)).read(),
         stub.GetSigningKeys(pb.GetSigningKeysRequest(), metadata=issuer.metadata(role)),
         stub.ReportCheckIns(pb.ReportCheckInsRequest(), metadata=issuer.metadata(role)),
+        stub.ReportIncidents(pb.ReportIncidentsRequest(), metadata=issuer.metadata(role)),
     ]:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
@@ -187,6 +195,8 @@ async def test_check_ins_that_cannot_be_are_told_each_time(stub, database, clock
         }
     assert (await row(database, fine)).check_in_time == clock()
     assert (await row(database, given_back)).check_in_time is None
+    # The scan service makes an incident of each, and reports those: here they would be told twice.
+    assert [(told.kind, told.ticket_id) for told in await outbox_rows(database)] == [("ticket.checked_in", fine)]
 
 
 async def test_reported_tickets_are_locked_in_the_order_of_their_ids(stub, database, clock):
@@ -232,3 +242,108 @@ async def test_bad_reports_name_every_field_at_fault(stub):
     many = [pb.CheckIn()] * 1_001
     call = stub.ReportCheckIns(pb.ReportCheckInsRequest(check_ins=many), metadata=PEER_METADATA)
     assert await fields_at_fault(call) == ["check_ins"]
+
+
+def incident(event_id: UUID, time: object, **values: object) -> pb.ReportedIncident:
+    usual = {"incident_id": str(new_id()), "kind": "DOUBLE_ADMISSION", "scan_count": 2, "location": "North 3"}
+    message = pb.ReportedIncident(event_id=str(event_id), **(usual | values))
+    message.create_time.FromDatetime(time)
+    return message
+
+
+async def test_each_incident_is_one_notification_however_often_it_is_reported(stub, database, clock):
+    event, [ticket_id] = await sold(database, clock)
+    double = incident(event.event_id, clock(), ticket_id=str(ticket_id))
+    forged = incident(event.event_id, clock(), kind="FORGED_TOKEN")
+    for reports in ([double], [double, double, forged], [forged, double]):
+        await stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=reports), metadata=PEER_METADATA)
+    first, second = await outbox_rows(database)
+    owner = await row(database, ticket_id)
+    assert (first.kind, first.ticket_id, first.purchase_id, first.user_id) == (
+        "incident",
+        ticket_id,
+        owner.purchase_id,
+        owner.user_id,
+    )
+    assert [str(told.notification_id) for told in (first, second)] == [double.incident_id, forged.incident_id]
+    assert first.data == {
+        "incident_id": double.incident_id,
+        "kind": "DOUBLE_ADMISSION",
+        "create_time": clock().isoformat(),
+        "scan_count": 2,
+        "location": "North 3",
+    }
+    assert (second.data["kind"], second.ticket_id, second.purchase_id) == ("FORGED_TOKEN", None, None)
+
+
+async def test_an_incident_that_was_delivered_is_not_told_again(stub, database, clock):
+    event, [ticket_id] = await sold(database, clock)
+    request = pb.ReportIncidentsRequest(incidents=[incident(event.event_id, clock(), ticket_id=str(ticket_id))])
+    for _ in range(2):
+        await stub.ReportIncidents(request, metadata=PEER_METADATA)
+        await database.run(lambda connection: connection.execute(sa.delete(outbox)))
+    await stub.ReportIncidents(request, metadata=PEER_METADATA)
+    assert await outbox_rows(database) == []
+
+
+async def test_an_incident_of_no_sold_ticket_holds_nothing_of_the_event_up(stub, database, clock):
+    event, [ticket_id] = await sold(database, clock)
+    reports = [
+        incident(event.event_id, clock(), ticket_id=str(ticket_id)),
+        incident(event.event_id, clock(), kind="UNKNOWN_ADMISSION", ticket_id=str(new_id())),
+        incident(event.event_id, clock(), kind="CODE_GUESSING"),
+    ]
+    await stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=reports), metadata=PEER_METADATA)
+    await database.run(lambda connection: dispatch(connection, [Route("hook", list(Kind))], clock(), 500))
+    query = sa.select(deliveries.c.stream, deliveries.c.purchase_id).order_by(deliveries.c.position)
+    told = await database.run(lambda connection: connection.execute(query).all())
+    assert told[0].stream == told[0].purchase_id == (await row(database, ticket_id)).purchase_id
+    assert [str(one.stream) for one in told[1:]] == [report.incident_id for report in reports[1:]]
+
+
+async def test_an_incident_of_an_unknown_event_is_dropped_with_a_line_in_the_log(stub, database, clock, caplog):
+    event, _ = await sold(database, clock)
+    here, elsewhere = incident(event.event_id, clock()), incident(new_id(), clock())
+    await stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=[elsewhere, here]), metadata=PEER_METADATA)
+    assert [str(told.notification_id) for told in await outbox_rows(database)] == [here.incident_id]
+    [line] = [record for record in caplog.records if record.name == "ticket_service.incidents"]
+    assert (str(line.event_id), str(line.incident_id)) == (elsewhere.event_id, elsewhere.incident_id)
+
+
+async def test_an_incident_waits_for_what_is_being_told_of_its_ticket(stub, database, clock):
+    """Else it would have the lower place and might be told after what has the higher one."""
+    event, [ticket_id] = await sold(database, clock)
+    lock = sa.select(tickets.c.ticket_id).where(tickets.c.ticket_id == ticket_id).with_for_update()
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    is_locked, may_go_on = threading.Event(), threading.Event()
+
+    def hold(connection: Connection) -> None:
+        connection.execute(lock)
+        is_locked.set()
+        may_go_on.wait(20)
+
+    holding = asyncio.ensure_future(database.run(hold))
+    await asyncio.to_thread(is_locked.wait, 20)
+    request = pb.ReportIncidentsRequest(incidents=[incident(event.event_id, clock(), ticket_id=str(ticket_id))])
+    reporting = asyncio.ensure_future(stub.ReportIncidents(request, metadata=PEER_METADATA))
+    async with asyncio.timeout(10):
+        while not await database.run(lambda connection: connection.execute(waiting).scalar_one()):  # noqa: ASYNC110 - what waits is in PostgreSQL
+            await asyncio.sleep(0.01)
+    assert await outbox_rows(database) == []
+    may_go_on.set()
+    await holding
+    await reporting
+    assert len(await outbox_rows(database)) == 1
+
+
+async def test_bad_reports_of_incidents_name_every_field_at_fault(stub, clock):
+    bad = pb.ReportedIncident(event_id="x", incident_id="", kind="", ticket_id="y", location="\0" * 2)
+    bad.create_time.seconds = 2**60
+    call = stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=[bad]), metadata=PEER_METADATA)
+    assert await fields_at_fault(call) == [
+        f"incidents[0].{field}"
+        for field in ("event_id", "incident_id", "kind", "ticket_id", "create_time", "scan_count", "location")
+    ]
+    many = [incident(new_id(), clock())] * 1_001
+    call = stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=many), metadata=PEER_METADATA)
+    assert await fields_at_fault(call) == ["incidents"]

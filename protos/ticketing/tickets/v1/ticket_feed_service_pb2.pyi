@@ -417,3 +417,95 @@ class CheckInConflict(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckInConflict: _TypeAlias = CheckInConflict  # noqa: Y015
+
+@_typing.final
+class ReportIncidentsRequest(_message.Message):
+    """Request of ReportIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportedIncident]:
+        """At most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        incidents: _abc.Iterable[Global___ReportedIncident] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incidents", b"incidents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportIncidentsRequest: _TypeAlias = ReportIncidentsRequest  # noqa: Y015
+
+@_typing.final
+class ReportedIncident(_message.Message):
+    """An incident at the gates of an event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    INCIDENT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SCAN_COUNT_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """The event."""
+    incident_id: _builtins.str
+    """Given by the scan service, as ListIncidents shows it."""
+    kind: _builtins.str
+    """A value of ticketing.scans.v1.IncidentKind without its prefix:
+    "DOUBLE_ADMISSION". Text, so that a new kind is passed on by a service
+    that does not know it; at most 50 characters.
+    """
+    ticket_id: _builtins.str
+    """The ticket. Empty: none is known."""
+    scan_count: _builtins.int
+    """How many scans were involved by then."""
+    location: _builtins.str
+    """Where the latest of them was made; at most 100 characters."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was noticed."""
+
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        incident_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        ticket_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        scan_count: _builtins.int = ...,
+        location: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "event_id", b"event_id", "incident_id", b"incident_id", "kind", b"kind", "location", b"location", "scan_count", b"scan_count", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportedIncident: _TypeAlias = ReportedIncident  # noqa: Y015
+
+@_typing.final
+class ReportIncidentsResponse(_message.Message):
+    """Response of ReportIncidents: all of them have been taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportIncidentsResponse: _TypeAlias = ReportIncidentsResponse  # noqa: Y015

@@ -50,6 +50,11 @@ class TicketFeedServiceStub:
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportCheckInsRequest.SerializeToString,
                 response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportCheckInsResponse.FromString,
                 _registered_method=True)
+        self.ReportIncidents = channel.unary_unary(
+                '/ticketing.tickets.v1.TicketFeedService/ReportIncidents',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsResponse.FromString,
+                _registered_method=True)
 
 
 class TicketFeedServiceServicer:
@@ -82,6 +87,15 @@ class TicketFeedServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportIncidents(self, request, context):
+        """Reports incidents, each as it was first seen, so that whoever takes
+        notifications hears of it. A repeated report changes nothing; one of an
+        event that this service does not know is dropped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TicketFeedServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -99,6 +113,11 @@ def add_TicketFeedServiceServicer_to_server(servicer, server):
                     servicer.ReportCheckIns,
                     request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportCheckInsRequest.FromString,
                     response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportCheckInsResponse.SerializeToString,
+            ),
+            'ReportIncidents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportIncidents,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -183,6 +202,33 @@ class TicketFeedService:
             '/ticketing.tickets.v1.TicketFeedService/ReportCheckIns',
             ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportCheckInsRequest.SerializeToString,
             ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportCheckInsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportIncidents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.TicketFeedService/ReportIncidents',
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

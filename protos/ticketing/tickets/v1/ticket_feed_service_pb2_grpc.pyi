@@ -46,6 +46,11 @@ class TicketFeedServiceStub:
     ACTIVE again, and shows check_in_time. Takes no revision. Repeated and
     overtaken reports change nothing.
     """
+    ReportIncidents: _grpc.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ReportIncidentsRequest, _ticket_feed_service_pb2.ReportIncidentsResponse]
+    """Reports incidents, each as it was first seen, so that whoever takes
+    notifications hears of it. A repeated report changes nothing; one of an
+    event that this service does not know is dropped.
+    """
 
 @_typing.type_check_only
 class TicketFeedServiceAsyncStub(TicketFeedServiceStub):
@@ -64,6 +69,11 @@ class TicketFeedServiceAsyncStub(TicketFeedServiceStub):
     """Reports what check-in of a ticket stands, so that it becomes USED, or
     ACTIVE again, and shows check_in_time. Takes no revision. Repeated and
     overtaken reports change nothing.
+    """
+    ReportIncidents: _aio.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ReportIncidentsRequest, _ticket_feed_service_pb2.ReportIncidentsResponse]  # type: ignore[assignment]
+    """Reports incidents, each as it was first seen, so that whoever takes
+    notifications hears of it. A repeated report changes nothing; one of an
+    event that this service does not know is dropped.
     """
 
 class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -98,6 +108,17 @@ class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reports what check-in of a ticket stands, so that it becomes USED, or
         ACTIVE again, and shows check_in_time. Takes no revision. Repeated and
         overtaken reports change nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportIncidents(
+        self,
+        request: _ticket_feed_service_pb2.ReportIncidentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ticket_feed_service_pb2.ReportIncidentsResponse, _abc.Awaitable[_ticket_feed_service_pb2.ReportIncidentsResponse]]:
+        """Reports incidents, each as it was first seen, so that whoever takes
+        notifications hears of it. A repeated report changes nothing; one of an
+        event that this service does not know is dropped.
         """
 
 def add_TicketFeedServiceServicer_to_server(servicer: TicketFeedServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
