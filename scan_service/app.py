@@ -164,6 +164,7 @@ class App:
         duties = (
             partial(keep_on, "copy of the tickets", replica.follow),
             partial(keep_on, "reports of check-ins", reports.report),
+            partial(keep_on, "reports of incidents", reports.report_incidents),
         )
         for work in (keep_on("copy of the keys", key_copy.refresh), lead(connection, duties)):
             self._running.push_async_callback(_end, asyncio.create_task(work))

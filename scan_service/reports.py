@@ -1,4 +1,4 @@
-"""Check-ins told to the ticket service afterwards, until it confirms them; no scan waits for that."""
+"""Check-ins and incidents told to the ticket service afterwards, until it confirms them; no scan waits for that."""
 
 import asyncio
 import logging
@@ -16,18 +16,19 @@ from scan_service.domain.incidents import IncidentKind, conflicts
 from scan_service.domain.scans import ScanType
 from scan_service.store.annulments import hold_standing, save_doubts
 from scan_service.store.incidents import renew_here
-from scan_service.store.reports import mark_reported, unreported
+from scan_service.store.reports import mark_incidents_reported, mark_reported, unreported, unreported_incidents
 
 log = logging.getLogger(__name__)
 
-# The contract's bound on one call.
+# The contract's bounds on one call.
 MAX_CHECK_INS: Final = 1_000
+MAX_INCIDENTS: Final = 1_000
 # Between two looks where there was nothing to report.
 PAUSE_SECONDS: Final = 0.25
 
 
 class Reports:
-    """Reports check-ins.
+    """Reports check-ins and incidents.
 
     Args:
         database: knows what has not been reported.
@@ -57,6 +58,21 @@ class Reports:
             )
             await self._database.run(partial(self._note, conflict))
         await self._database.run(lambda connection: mark_reported(connection, check_ins))
+
+    async def report_incidents(self) -> None:
+        """Report one batch, or wait a moment where there is none.
+
+        A duty of its own, so that an incident that is refused holds up no check-in.
+
+        Raises:
+            Failure: as `report` does.
+        """
+        incidents = await self._database.run(lambda connection: unreported_incidents(connection, MAX_INCIDENTS))
+        if not incidents:
+            await asyncio.sleep(PAUSE_SECONDS)
+            return
+        await self._tickets.report_incidents(incidents)
+        await self._database.run(lambda connection: mark_incidents_reported(connection, incidents))
 
     def _note(self, conflict: Conflict, connection: Connection) -> None:
         """Make an incident of the check-ins that stand; told again, it is the same one."""

@@ -1,4 +1,4 @@
-"""The ticket service, as this service calls it: its feed, its keys, and where check-ins are reported."""
+"""The ticket service, as this service calls it: its feed, its keys, and where check-ins and incidents are reported."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Sequence
@@ -8,8 +8,8 @@ import grpc.aio
 
 from chassis.failures import dependency_unavailable
 from chassis.peer import CALL_SECONDS, Peer
-from scan_service.convert.feed import check_in_message, conflict_of, key_rows, page_of
-from scan_service.domain.feed import CheckIn, Conflict, Page, Position
+from scan_service.convert.feed import check_in_message, conflict_of, incident_message, key_rows, page_of
+from scan_service.domain.feed import CheckIn, Conflict, IncidentReport, Page, Position
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
 
@@ -40,6 +40,14 @@ class TicketService:
             request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
         )
         return [conflict_of(conflict) for conflict in (await _answer(call)).conflicts]
+
+    async def report_incidents(self, incidents: Sequence[IncidentReport]) -> None:
+        """Report incidents; those that were reported before do no harm."""
+        request = pb.ReportIncidentsRequest(incidents=[incident_message(incident) for incident in incidents])
+        call = TicketFeedServiceStub(self._peer.channel).ReportIncidents(
+            request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
+        )
+        await _answer(call)
 
     async def watch(self, position: Position) -> AsyncGenerator[Page | None, None]:
         """Yield what changed after `position`, page by page, and None whenever the feed is silent; end with it."""

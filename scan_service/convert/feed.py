@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis.times import timestamp
 from scan_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
-from scan_service.domain.feed import CheckIn, Conflict, Page
+from scan_service.domain.feed import CheckIn, Conflict, IncidentReport, Page
 from scan_service.domain.tickets import AdmissionPolicy, Event, EventStatus, Ticket, TicketStatus
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 
@@ -60,6 +60,19 @@ def check_in_message(check_in: CheckIn) -> pb.CheckIn:
         ticket_id=check_in.ticket_id,
         check_in_time=timestamp(check_in.check_in_time),
         sequence=check_in.sequence,
+    )
+
+
+def incident_message(incident: IncidentReport) -> pb.ReportedIncident:
+    """Write an incident that was noticed."""
+    return pb.ReportedIncident(
+        event_id=incident.event_id,
+        incident_id=incident.incident_id,
+        kind=incident.kind,
+        ticket_id=incident.ticket_id or "",
+        create_time=timestamp(incident.create_time),
+        scan_count=incident.scan_count,
+        location=incident.location,
     )
 
 

@@ -45,6 +45,21 @@ class CheckIn:
 
 
 @dataclass(frozen=True, slots=True)
+class IncidentReport:
+    """An incident, as the ticket service is told."""
+
+    event_id: str
+    incident_id: str
+    kind: str
+    # None: none is known.
+    ticket_id: str | None
+    create_time: datetime
+    # How many scans are involved, and where the latest of them was made.
+    scan_count: int
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
 class Conflict:
     """A check-in that cannot be, as the ticket service sees it."""
 

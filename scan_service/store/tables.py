@@ -179,12 +179,15 @@ incidents = sa.Table(
     # Once known.
     sa.Column("ticket_id", UUID),
     sa.Column("create_time", TIME, nullable=False),
+    # Whether the ticket service has confirmed that it was told.
+    sa.Column("reported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint(
         "kind IN ('DOUBLE_ADMISSION', 'REVOKED_ADMISSION', 'FORGED_TOKEN', 'UNKNOWN_ADMISSION', 'INVALID_ADMISSION',"
         " 'CODE_GUESSING')",
         "kind",
     ),
     sa.UniqueConstraint("event_id", "incident_id"),
+    sa.Index("incidents_unreported_ix", "event_id", "incident_id", postgresql_where=sa.text("NOT reported")),
 )
 
 # Which scans belong to an incident.

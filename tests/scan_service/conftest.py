@@ -52,6 +52,14 @@ class TicketService(TicketFeedServiceServicer):
         self.reported: list[feed_pb.CheckIn] = []
         self.conflicts: list[feed_pb.CheckInConflict] = []
         self.metadata: dict[str, str] = {}
+        # Every report, also where it is not taken.
+        self.reports: list[feed_pb.ReportIncidentsRequest] = []
+        self.takes_incidents = True
+        self.metadata_of_incidents: dict[str, str] = {}
+
+    @property
+    def incidents(self) -> list[feed_pb.ReportedIncident]:
+        return [incident for report in self.reports for incident in report.incidents]
 
     async def GetSigningKeys(self, request, context):  # noqa: N802
         self.keys_asked += 1
@@ -66,6 +74,13 @@ class TicketService(TicketFeedServiceServicer):
     async def ReportCheckIns(self, request, context):  # noqa: N802
         self.reported.extend(request.check_ins)
         return feed_pb.ReportCheckInsResponse(conflicts=self.conflicts)
+
+    async def ReportIncidents(self, request, context):  # noqa: N802
+        self.metadata_of_incidents = dict(context.invocation_metadata())
+        self.reports.append(request)
+        if not self.takes_incidents:
+            await context.abort(grpc.StatusCode.UNAVAILABLE)
+        return feed_pb.ReportIncidentsResponse()
 
 
 @pytest.fixture
