@@ -1,0 +1,81 @@
+"""What goes wrong at gates that were on their own reaches whoever listens, once, also when the ticket service was away."""
+
+import asyncio
+import signal
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from e2e.pair import NewPair, Pair, buy, eventually, new_gate, on_sale
+from sqlalchemy.engine import URL
+from webhook_stand_in import SECRET, Hook, listening
+
+from dev.demo import at
+from ticketing.scans.v1 import scan_pb2, scan_service_pb2
+from ticketing.tickets.v1 import ticket_pb2
+
+
+def deliver(pair: Pair, event_id: str, code: str, location: str) -> None:
+    """Let a device deliver that it let somebody in alone."""
+    decision = scan_service_pb2.OfflineDecision(verdict=scan_pb2.VERDICT_ADMITTED, scan_time=at(datetime.now(UTC)))
+    scan = scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=code, offline=decision)
+    said = [
+        scan_service_pb2.StreamScansRequest(open=scan_pb2.Gate(event_id=event_id, location=location)),
+        scan_service_pb2.StreamScansRequest(upload=scan_service_pb2.Upload(scans=[scan])),
+    ]
+    _, answer = pair.caller("scanner", location).stream(iter(said))
+    assert answer.uploaded.results[0].offline
+
+
+def noticed(pair: Pair, event_id: str) -> list[int]:
+    """Ask the scan service for the kinds of incidents."""
+    organizer = pair.caller("organizer", "alice")
+    request = scan_service_pb2.ListIncidentsRequest(event_id=event_id)
+    return [incident.kind for incident in organizer.ask(organizer.scans.ListIncidents, request).incidents]
+
+
+def evening(pair: Pair) -> ticket_pb2.Ticket:
+    """Sell a ticket that two devices let in while the ticket service is away."""
+    pair.start("ticket_service")
+    pair.start("scan_service")
+    event = on_sale(pair.caller("organizer", "alice"))
+    ticket = buy(pair.caller("service", "shop"), event).tickets[0]
+    new_gate(pair, event.event_id).close()
+    pair.stop("ticket_service", signal.SIGKILL)
+    for location in ("North", "South"):
+        deliver(pair, event.event_id, ticket.token, location)
+    eventually(lambda: noticed(pair, event.event_id), [scan_pb2.INCIDENT_KIND_DOUBLE_ADMISSION])
+    pair.start("ticket_service")
+    return ticket
+
+
+def forge(pair: Pair, event_id: str) -> None:
+    """Show a token that nobody signed."""
+    gate = new_gate(pair, event_id)
+    assert gate.scan("T1" + "A" * 170).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
+    gate.close()
+
+
+async def test_a_double_admission_is_told_once_after_the_ticket_service_was_away(
+    new_pair: NewPair, tickets_url: URL, scans_url: URL
+) -> None:
+    async with listening(Hook()) as hook:
+        pair = new_pair(tickets_url, scans_url, TICKETS_WEBHOOK_URL=hook.url, TICKETS_WEBHOOK_SECRET=SECRET)
+
+        def incidents() -> dict[str, dict[str, Any]]:
+            events = [post.event for post in hook.taken]
+            return {one["data"]["kind"]: one for one in events if one["type"] == "ticketing.incident"}
+
+        ticket = await asyncio.to_thread(evening, pair)
+        await hook.until(lambda: "DOUBLE_ADMISSION" in incidents())
+        # A third device is late, and it is the same incident; what is noticed after it is told after it.
+        await asyncio.to_thread(deliver, pair, ticket.event_id, ticket.token, "West")
+        await asyncio.to_thread(forge, pair, ticket.event_id)
+        await hook.until(lambda: "FORGED_TOKEN" in incidents())
+        assert hook.kinds().count("ticketing.incident") == 2
+        double, forged = incidents()["DOUBLE_ADMISSION"], incidents()["FORGED_TOKEN"]
+        assert (double["data"]["event_id"], double["data"]["ticket_id"]) == (ticket.event_id, ticket.ticket_id)
+        assert (double["data"]["scan_count"], double["data"]["location"]) == (2, "South")
+        assert double["id"] == double["data"]["incident_id"]
+        assert double["partitionkey"] == double["data"]["purchase_id"]
+        assert "ticket_id" not in forged["data"]
