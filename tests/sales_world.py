@@ -52,6 +52,8 @@ class World:
         self.answers = Counter[str]()
         # It turns only while something is run in it.
         self._loop = asyncio.new_event_loop()
+        # Calls are made outside of it, and gRPC asks which one is meant.
+        asyncio.set_event_loop(self._loop)
         self._opened = AsyncExitStack()
 
     async def open(self, new_app: Callable[[str], StillApp], issuer: Issuer) -> None:
@@ -73,6 +75,7 @@ class World:
     def close(self) -> None:
         """End everything."""
         self.run(self._opened.aclose())
+        asyncio.set_event_loop(None)
         self._loop.close()
 
     async def sweep(self) -> None:

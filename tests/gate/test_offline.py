@@ -258,10 +258,11 @@ def test_a_service_that_takes_the_call_and_says_nothing_is_as_good_as_none(stand
 def test_a_stream_on_which_a_scan_was_never_answered_is_given_up(copied, stand_in, monkeypatch):
     monkeypatch.setattr("gate.connection.SILENT_SECONDS", 0.1)
     handheld, tokens = copied
+    # Nothing comes on this stream any more, also no word that what was decided alone is taken.
     stand_in.lose |= {"result", "uploaded"}
     handheld.scan(tokens[0])
-    stand_in.lose.clear()
     eventually(lambda: stand_in.open_streams > 1)
+    stand_in.lose.clear()
     eventually(lambda: handheld.state == "ONLINE")
 
 

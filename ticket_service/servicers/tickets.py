@@ -15,7 +15,6 @@ from chassis.failures import Failure
 from chassis.paging import page_position, page_token
 from ticket_service.adapters import rendering
 from ticket_service.adapters.calendar import ics
-from ticket_service.adapters.page import pdf
 from ticket_service.cancellations import Cancellations
 from ticket_service.convert import ticket_requests as requests
 from ticket_service.convert.cancellations import cancellation_message
@@ -36,10 +35,19 @@ from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceServicer
 Context = grpc.aio.ServicerContext[Any, Any]
 
 Draw = Callable[[SoldTicket, Secrets, datetime], bytes]
+
+
+def _pdf(sold: SoldTicket, secrets: Secrets, now: datetime) -> bytes:
+    # With the first page, in its thread: the fonts' library takes half a second, which every start would wait for.
+    from ticket_service.adapters.page import pdf  # noqa: PLC0415
+
+    return pdf(sold, secrets, now)
+
+
 _DRAWN: Final[Mapping[Format, tuple[str, str, Draw]]] = {
     Format.PNG: ("image/png", "png", lambda _sold, secrets, _now: rendering.png(secrets.token)),
     Format.SVG: ("image/svg+xml", "svg", lambda _sold, secrets, _now: rendering.svg(secrets.token)),
-    Format.PDF: ("application/pdf", "pdf", pdf),
+    Format.PDF: ("application/pdf", "pdf", _pdf),
     Format.ICS: ("text/calendar", "ics", ics),
 }
 
