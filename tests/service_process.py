@@ -13,7 +13,7 @@ from typing import Self
 import pytest
 from conftest import ROOT
 
-START_SECONDS = 30
+START_SECONDS = 60
 STOP_SECONDS = 15
 
 
