@@ -1,7 +1,8 @@
 """What one device that floods does to the others' answers: `python -m benchmarks.flood`, a minute.
 
 It sends scans without reading answers until its stream is ended, opens another, and so on; twenty devices scan meanwhile
-at a steady rate. Rounds without it and with it take turns, so that both meet the same machine.
+at a steady rate. Rounds without it, with it, and with the same flood at another server take turns: the last tells what is
+due to the machine, which the flooding program is on as well.
 """
 
 import argparse
@@ -10,12 +11,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.sharedctypes import Synchronized
 
 import grpc
 
-from benchmarks.http2 import Generator, Plan
+from benchmarks.http2 import Generator, Measured, Plan
 from benchmarks.report import Row, percentile, table
 from benchmarks.scans import PATH, scan_plan
 from benchmarks.stand import Stand, publish, sell, stand
@@ -30,7 +31,7 @@ FLOOD_SECONDS = 1.0
 def flood(
     address: str, metadata: Sequence[tuple[str, str]], messages: Sequence[bytes], ended: "Synchronized[int]"
 ) -> None:
-    """Open streams and flood them, for ever; count those that were ended for it."""
+    """Open streams and flood them, for ever; count those that have ended."""
     with grpc.insecure_channel(address) as channel:
         call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(PATH)
         while True:
@@ -48,31 +49,48 @@ def flood(
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                     raise
-                with ended:
-                    ended.value += 1
+            with ended:
+                ended.value += 1
 
 
-def measure(its: Stand, plan: Plan, other: Plan, rounds: int) -> Iterator[tuple[list[float], list[float], int]]:
-    """Yield the others' answer times of each round without a flood and with one, and how many streams it cost."""
-    context = multiprocessing.get_context("spawn")
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The others' answer times in one round, in seconds."""
+
+    quiet: Sequence[float]
+    flooded: Sequence[float]
+    # While another server was.
+    elsewhere: Sequence[float]
+    # Streams that the service has ended.
+    ended: int
+
+
+def measure(its: Stand, plan: Plan, other: Plan, rounds: int, echo: tuple[str, int]) -> Iterator[Seen]:
+    """Yield what was seen in each round."""
     each = int(plan.seconds * SCANS_A_SECOND) + plan.warm_up
-    for number in range(rounds):
-        first, second = (
-            replace(plan, messages=plan.messages[n * each : (n + 1) * each]) for n in (2 * number, 2 * number + 1)
-        )
-        quiet = Generator(first).run()
-        ended = context.Value("i", 0)
-        given = ("{}:{}".format(*its.address("SCANS")), other.metadata, [other.first, *other.messages], ended)
-        flooding = context.Process(target=flood, args=given)
-        flooding.start()
-        while not ended.value:
-            flooding.join(0.1)
-            if not flooding.is_alive():
-                raise RuntimeError("the flooding device has failed")
-        loud = Generator(second).run()
-        flooding.terminate()
-        flooding.join()
-        yield list(quiet.latencies), list(loud.latencies), ended.value
+    parts = (replace(plan, messages=plan.messages[n : n + each]) for n in range(0, 3 * rounds * each, each))
+    for _ in range(rounds):
+        quiet = Generator(next(parts)).run()
+        flooded, ended = beside(its.address("SCANS"), other, next(parts))
+        elsewhere, _ = beside(echo, other, next(parts))
+        yield Seen(quiet.latencies, flooded.latencies, elsewhere.latencies, ended)
+
+
+def beside(address: tuple[str, int], other: Plan, plan: Plan) -> tuple[Measured, int]:
+    """Carry out `plan` while a device floods a server; tell how many of its streams have ended too."""
+    context = multiprocessing.get_context("spawn")
+    ended = context.Value("i", 0)
+    given = ("{}:{}".format(*address), other.metadata, [other.first, *other.messages], ended)
+    flooding = context.Process(target=flood, args=given)
+    flooding.start()
+    while not ended.value:
+        flooding.join(0.1)
+        if not flooding.is_alive():
+            raise RuntimeError("the flooding device has failed")
+    measured = Generator(plan).run()
+    flooding.terminate()
+    flooding.join()
+    return measured, ended.value
 
 
 def main() -> int:
@@ -83,27 +101,26 @@ def main() -> int:
     given = options.parse_args()
     with stand() as its:
         event = publish(its)
-        count = int(2 * given.rounds * (given.seconds * SCANS_A_SECOND + 2 * DEVICES))
+        count = int(3 * given.rounds * (given.seconds * SCANS_A_SECOND + 2 * DEVICES))
         plan = scan_plan(its, event, sell(its, event, count + 1), DEVICES, given.seconds)
         plan = replace(plan, rate=SCANS_A_SECOND, warm_up=2 * DEVICES)
         (victim,) = sell(its, publish(its), 1)
         # The flood is at the same event, so that it meets the others at the same row.
         other = scan_plan(its, event, [victim] * FLOOD, 1, 0)
-        seen = list(measure(its, plan, other, given.rounds))
-        percents = (50, 99)
-        rows = [
-            Row(
-                f"p{percent} of {DEVICES} other devices, ms",
-                [1000 * percentile(loud, percent) for _, loud, _ in seen],
-                [1000 * percentile(quiet, percent) for quiet, _, _ in seen],
-                "ms",
-                "without the flood",
-                "as before",
-            )
-            for percent in percents
-        ]
+        one = Generator(replace(plan, messages=plan.messages[-1:], warm_up=0, connections=1)).run()
+        echo = its.start_echo(one.answers[0], b"")
+        seen = list(measure(its, plan, other, given.rounds, echo))
+    rows = []
+    for percent in (50, 99):
+        quiet, flooded, elsewhere = (
+            [1000 * percentile(times, percent) for times in column]
+            for column in zip(*((one.quiet, one.flooded, one.elsewhere) for one in seen), strict=True)
+        )
+        name = f"p{percent} of {DEVICES} other devices, ms"
+        rows.append(Row(name, flooded, quiet, "ms", "without the flood", "as before"))
+        rows.append(Row(name, flooded, elsewhere, "ms", "flood at another server", "as before"))
     print(table(rows))
-    print(f"streams of the flooding device that were ended for it: {[ended for _, _, ended in seen]}")
+    print(f"streams of the flooding device that were ended for it: {[one.ended for one in seen]}")
     print(f"load of the machine: {os.getloadavg()}")
     return 0
 
