@@ -33,7 +33,7 @@ from scan_service.policy import POLICY as SCANS
 from ticket_service.policy import POLICY as TICKETS
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 
-INPUTS = int(os.environ.get("FUZZ_INPUTS", "500"))
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "1000"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 POLICY = {**TICKETS, **SCANS}
 # At once.

@@ -38,7 +38,7 @@ from ticketing.tickets.v1 import (
     ticket_service_pb2,
 )
 
-ROUNDS: Final = int(os.environ.get("TICKETING_ROUNDS", "6"))
+ROUNDS: Final = int(os.environ.get("TICKETING_ROUNDS", "10"))
 STEPS: Final = 40
 # What a reissue or cancellation is left alone for, at the most, before it is tried again.
 A_WHILE: Final = timedelta(minutes=1)
