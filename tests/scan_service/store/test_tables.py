@@ -1,15 +1,22 @@
-"""The migrations build what `tables` says."""
+"""The migrations build what `tables` says, and keep or cover what was there before them."""
 
+import base64
 import uuid
+from collections.abc import Sequence
 
+import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from conftest import ROOT, NewDatabase
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Connection
 
-from chassis.migrations import migrate
+from chassis.migrations import locked, migrate
 from scan_service.store.tables import metadata
+
+SCRIPTS = ROOT / "scan_service" / "store" / "migrations"
 
 CONSTRAINTS = (
     "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
@@ -49,9 +56,68 @@ def test_incidents_of_the_time_before_they_were_reported_are_left_alone(new_data
         connection.execute(sa.text("ALTER TABLE incidents DROP COLUMN reported"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0005'"))
         connection.execute(insert, {"id": uuid.uuid4()})
-    migrate(url, ROOT / "scan_service" / "store" / "migrations")
+    migrate(url, SCRIPTS)
     with engine.begin() as connection:
         connection.execute(insert, {"id": uuid.uuid4()})
         reported = connection.execute(sa.text("SELECT reported FROM incidents ORDER BY create_time")).scalars().all()
     engine.dispose()
     assert reported == [True, False]
+
+
+# As long as a real one: a payload of 45 bytes and its signature.
+TOKEN = "T1" + base64.b32encode(bytes(range(109))).decode().rstrip("=")
+
+SCAN = sa.text(
+    "INSERT INTO scans (event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, scan_time, record_time,"
+    " location, device_id, scanner_user_id, offline, metadata) VALUES (:id, :id, '\\x01', :code, 'CHECK_IN', 'DENIED',"
+    " 'TICKET_NOT_FOUND', now(), now(), 'North', 'device', 'someone', false, '{\"lane\": 3}')"
+)
+
+
+@pytest.fixture
+def at_0004(new_database: NewDatabase) -> URL:
+    """Give a database as it was when scans were recorded with what opens a gate."""
+
+    def build(connection: Connection) -> None:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+        config = Config()
+        config.set_main_option("script_location", str(SCRIPTS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+
+    url = new_database("scan")
+    locked(url, build)
+    return url
+
+
+def upgraded(url: URL, codes: Sequence[str]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Record a scan of each of `codes`, upgrade, and give the rows before and after."""
+    engine = sa.create_engine(url)
+    every = sa.text("SELECT * FROM scans ORDER BY scan_id")
+    with engine.begin() as connection:
+        connection.execute(SCAN, [{"id": uuid.UUID(int=number), "code": code} for number, code in enumerate(codes)])
+        before = [dict(row) for row in connection.execute(every).mappings()]
+    migrate(url, SCRIPTS)
+    with engine.begin() as connection:
+        after = [dict(row) for row in connection.execute(every).mappings()]
+    engine.dispose()
+    return before, after
+
+
+def test_codes_and_tokens_of_the_time_before_they_were_covered_are_covered(at_0004: URL):
+    left = {
+        "TKT-0123456789ABCDEF": "TKT-012345…",
+        " tkt-0123456789abcdef": " tkt-012345…",
+        "TKT-0123456789ABCDEF TKT-FEDCBA9876543210": "TKT-012345… TKT-FEDCBA…",
+        TOKEN: f"{TOKEN[:40]}…",
+        TOKEN.lower(): f"{TOKEN[:40].lower()}…",
+        f"https://t.example/{TOKEN}?TKT-0123456789ABCDEF": f"https://t.example/{TOKEN[:40]}…?TKT-012345…",
+    }
+    before, after = upgraded(at_0004, list(left))
+    assert after == [{**row, "code": code, "issue": None} for row, code in zip(before, left.values(), strict=True)]
+
+
+def test_scans_of_the_time_before_that_showed_no_code_are_left_as_they_were(at_0004: URL):
+    before, after = upgraded(at_0004, ["", "4006381333931", "TKT-01234", "T1SHORT", "TKT-012345…"])
+    assert after == [{**row, "issue": None} for row in before]
