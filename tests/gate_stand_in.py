@@ -12,6 +12,7 @@ import grpc
 from gates import token_of
 from nacl.signing import SigningKey
 
+from chassis.tls import PLAIN, Tls
 from gate.messages import DENIAL_REASONS, TICKET_TYPES, previous_message, rules_of, ticket_of, time_of, timestamp
 from scan_service.domain.admission import Presented, decide
 from scan_service.domain.scans import Gate, ScanType
@@ -225,9 +226,10 @@ def _after(row, admission):
 class StandInServer:
     """The stand-in on a port, which can go away and come back."""
 
-    def __init__(self, service: ScanServiceStandIn) -> None:
+    def __init__(self, service: ScanServiceStandIn, tls: Tls = PLAIN) -> None:
         self.service = service
         self.port = 0
+        self._tls = tls
         self._server: grpc.Server | None = None
         self.start()
 
@@ -238,7 +240,12 @@ class StandInServer:
     def start(self) -> None:
         self._server = grpc.server(ThreadPoolExecutor(12), options=[("grpc.so_reuseport", 0)])
         add_ScanServiceServicer_to_server(self.service, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"127.0.0.1:{self.port}"
+        credentials = self._tls.server_credentials()
+        if credentials is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, credentials)
         self._server.start()
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-import trustme
+from certificates import Folder
 from conftest import Issuer
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
@@ -33,31 +33,10 @@ from chassis.probe import is_serving
 from chassis.server import Listen, Server
 from chassis.settings import Environment, SettingsError
 from chassis.statuses import Catalogue, Entry
-from chassis.tls import Identity, Tls, is_loopback, read_tls
+from chassis.tls import Tls, is_loopback, read_tls
 
 METHOD = "/tests.Who/Ask"
 CATALOGUE = Catalogue("tests.who", {"UNAUTHENTICATED": Entry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"}))})
-
-
-class Folder:
-    """Certificates as an operator lays them out."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.authority = trustme.CA()
-        self.ca = path / "ca.pem"
-        self.authority.cert_pem.write_to_path(str(self.ca))
-
-    def identity(self, *names: str, of: str = "server") -> Identity:
-        """Issue a certificate, over the one that was there."""
-        issued = self.authority.issue_cert(*names)
-        identity = Identity(self.path / f"{of}.pem", self.path / f"{of}.key")
-        # The key first, as a tool may: for a moment the two do not belong together.
-        issued.private_key_pem.write_to_path(str(identity.key))
-        with identity.certificate.open("wb") as file:
-            for blob in issued.cert_chain_pems:
-                file.write(blob.bytes())
-        return identity
 
 
 @pytest.fixture

@@ -1,0 +1,111 @@
+"""The command line's options for TLS, against a service that speaks it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from certificates import Folder
+from gate_stand_in import ScanServiceStandIn, StandInServer
+
+from chassis.tls import Identity, Tls
+from gate.command import main
+
+Options = list[str]
+Run = Callable[[StandInServer, Options], str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """Give another authority."""
+    return Folder(tmp_path_factory.mktemp("stranger"))
+
+
+@contextmanager
+def serving(tls: Tls) -> Iterator[StandInServer]:
+    server = StandInServer(ScanServiceStandIn(), tls)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def scan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Scan one good ticket; gives the line that the device shows."""
+
+    def run(server: StandInServer, options: Options) -> str:
+        (tmp_path / "token").write_text("secret")
+        (tmp_path / "codes").write_text(server.service.ticket())
+        command = ["run", "--server", server.address, "--data", str(tmp_path / "device"), "--location", "North 3"]
+        command += ["--event", str(server.service.event_id), "--token-file", str(tmp_path / "token")]
+        assert main([*command, "--input", f"file:{tmp_path}/codes", *options]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def shown(identity: Identity) -> Options:
+    return ["--certificate", str(identity.certificate), "--key", str(identity.key)]
+
+
+def test_a_device_scans_where_its_authority_vouches_for_the_service(folder: Folder, scan: Run) -> None:
+    with serving(Tls(folder.identity("127.0.0.1"))) as server:
+        assert scan(server, ["--ca", str(folder.ca)]).endswith(" ADMITTED STANDARD\n")
+        assert len(server.service.asked) == 1
+
+
+def test_a_service_that_another_authority_vouches_for_is_told_nothing(
+    folder: Folder, stranger: Folder, scan: Run
+) -> None:
+    with serving(Tls(stranger.identity("127.0.0.1"))) as server:
+        assert scan(server, ["--ca", str(folder.ca)]).endswith(" (decided offline)\n")
+        assert server.service.asked == server.service.uploads == []
+
+
+def test_a_service_by_another_name_is_told_nothing(folder: Folder, scan: Run) -> None:
+    with serving(Tls(folder.identity("scans.example"))) as server:
+        assert scan(server, ["--ca", str(folder.ca)]).endswith(" (decided offline)\n")
+        assert server.service.asked == server.service.uploads == []
+
+
+def test_enrolling_says_that_it_was_the_certificate(
+    folder: Folder, stranger: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(Tls(stranger.identity("127.0.0.1"))) as server:
+        command = ["enroll", "--server", server.address, "--data", str(tmp_path / "device"), "--ca", str(folder.ca)]
+        assert main([*command, "CODE"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("gate: not enrolled: ")
+    assert "CERTIFICATE_VERIFY_FAILED" in said
+
+
+def test_where_a_certificate_is_asked_for_the_device_shows_its_own(folder: Folder, stranger: Folder, scan: Run) -> None:
+    ca = ["--ca", str(folder.ca)]
+    with serving(Tls(folder.identity("127.0.0.1"), client_ca=folder.ca)) as server:
+        assert scan(server, ca).endswith(" (decided offline)\n")
+        assert scan(server, [*ca, *shown(stranger.identity("gate"))]).endswith(" (decided offline)\n")
+        assert server.service.asked == server.service.uploads == []
+        assert scan(server, [*ca, *shown(folder.identity("gate", of="gate"))]).endswith(" ADMITTED STANDARD\n")
+
+
+def test_options_that_cannot_be_used_are_said_plainly(
+    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, other = folder.identity("gate"), folder.identity("gate", of="other")
+    ca = ["--ca", str(folder.ca)]
+    wrong = [
+        (["--ca", str(tmp_path / "none.pem")], "the certificates cannot be used: "),
+        ([*ca, "--certificate", str(ours.certificate)], "--certificate and --key belong together"),
+        (
+            [*ca, *shown(Identity(ours.certificate, other.key))],
+            "the certificates cannot be used: the key is not that of",
+        ),
+        (["--server", "scans.example:50052"], "--server scans.example:50052: others can overhear it without TLS"),
+    ]
+    for options, said in wrong:
+        assert main(["enroll", "--data", str(tmp_path / "device"), *options, "CODE"]) == 1
+        assert f"gate: {said}" in capsys.readouterr().err
