@@ -3,14 +3,18 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
 import grpc
 import psycopg2
 import pytest
+from certificates import Folder
 from conftest import PEER_SECRET, ROOT, Issuer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy.engine import URL
@@ -19,6 +23,7 @@ from chassis.database import database_url
 from chassis.migrations import migrate
 from chassis.postgres import Lease
 from chassis.probe import is_serving
+from chassis.tls import Identity
 
 TOY = ROOT / "tests" / "chassis" / "toy"
 
@@ -59,13 +64,13 @@ def start(variables: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def serving(process: subprocess.Popen[str]) -> int:
-    """Wait until the toy serves; return its port."""
+def serving(process: subprocess.Popen[str], which: str = "port") -> int:
+    """Wait until the toy serves; return its port, or its "metrics_port"."""
     assert process.stderr is not None
     for line in process.stderr:
         parsed = json.loads(line)
         if parsed["message"] == "serving":
-            port: int = parsed["port"]
+            port: int = parsed[which]
             return port
     raise AssertionError("the toy ended before it served")
 
@@ -81,6 +86,16 @@ def with_url(variables: dict[str, str], url: URL) -> dict[str, str]:
     return {**variables, "TOY_DATABASE_URL": url.render_as_string(hide_password=False).replace("+psycopg2", "")}
 
 
+def metrics(port: int, tls: ssl.SSLContext | None) -> str:
+    """Ask as Prometheus does."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    if tls is not None:
+        connection = HTTPSConnection("127.0.0.1", port, timeout=20, context=tls)
+    with closing(connection):
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_serves_until_it_is_told_to_stop(
     variables: dict[str, str], toy_url: URL, number: signal.Signals
@@ -92,6 +107,47 @@ def test_a_service_serves_until_it_is_told_to_stop(
     process.communicate(timeout=30)
     assert process.returncode == 0
     assert not is_serving(f"127.0.0.1:{port}", seconds=0.2)
+
+
+def test_metrics_are_told_by_the_services_certificate_to_whoever_verifies_it(
+    variables: dict[str, str], toy_url: URL, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    identity = folder.identity("127.0.0.1")
+    files = {"TICKETING_TLS_CERTIFICATE": str(identity.certificate), "TICKETING_TLS_KEY": str(identity.key)}
+    process = start({**with_url(variables, toy_url), **files})
+    port = serving(process, "metrics_port")
+    assert "process_cpu_seconds_total" in metrics(port, ssl.create_default_context(cafile=folder.ca))
+    with pytest.raises((ConnectionError, HTTPException)):
+        metrics(port, None)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_metrics_are_told_to_whoever_shows_a_certificate_where_callers_have_to(
+    variables: dict[str, str], toy_url: URL, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder, stranger = Folder(tmp_path), Folder(tmp_path_factory.mktemp("stranger"))
+    identity = folder.identity("127.0.0.1")
+    files = {"CERTIFICATE": str(identity.certificate), "KEY": str(identity.key), "CLIENT_CA": str(folder.ca)}
+    process = start({**with_url(variables, toy_url), **{f"TICKETING_TLS_{name}": file for name, file in files.items()}})
+    port = serving(process, "metrics_port")
+
+    def showing(shown: Identity | None) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=folder.ca)
+        if shown is not None:
+            context.load_cert_chain(shown.certificate, shown.key)
+        return context
+
+    for nobody in (None, stranger.identity("prometheus")):
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            metrics(port, showing(nobody))
+    known = folder.identity("prometheus", of="prometheus")
+    assert "process_cpu_seconds_total" in metrics(port, showing(known))
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
 
 
 def test_a_second_signal_ends_a_drain_that_takes_too_long(variables: dict[str, str], toy_url: URL) -> None:
