@@ -1,4 +1,4 @@
-"""docs/operations.md against the code: what can be set is listed there, and nothing else is."""
+"""What can be set, in the code, in docs/operations.md and in docker-compose.yml: the same."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from chassis.service import ServiceSettings
 from chassis.settings import Environment
 from scan_service.settings import read_settings as read_scan_settings
+from ticket_service.notification_settings import read_notification_settings
 from ticket_service.settings import read_settings as read_ticket_settings
 
 ROOT = Path(__file__).parents[2]
@@ -76,3 +77,21 @@ def test_settings_that_both_services_share_are_read_alike() -> None:
     own = {"listen", "metrics_port"}
     for name in ServiceSettings.__dataclass_fields__.keys() - own:
         assert getattr(tickets, name) == getattr(scans, name)
+
+
+def passed_on() -> set[str]:
+    """Every variable that the containers are given as it is, or empty."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    return {name for name, of in re.findall(r"^ +([A-Z_]+): \$\{([A-Z_]+):-\}$", text, re.MULTILINE) if name == of}
+
+
+def test_containers_are_told_of_payments_and_notifications_all_that_is_no_file() -> None:
+    environment = Listening()
+    read_notification_settings(Environment(environment))
+    payments = {name for name in asked() if "STRIPE" in name}
+    assert passed_on() == payments | environment.asked - {"TICKETS_MAIL_TEMPLATES"}
+
+
+def test_what_containers_are_told_empty_is_as_good_as_unset() -> None:
+    empty, unset = Environment(dict.fromkeys(passed_on(), "")), Environment({})
+    assert read_ticket_settings(empty) == read_ticket_settings(unset)
