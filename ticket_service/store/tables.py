@@ -400,7 +400,8 @@ deliveries = sa.Table(
     sa.Index("deliveries_dead_ix", "receiver", "dead_time", postgresql_where=sa.text("dead_time IS NOT NULL")),
 )
 
-# Incidents that a notification was written for, so that a repeated report writes none.
+# Incidents that a notification was written for, so that a repeated report writes none. Never pruned: no event is deleted
+# either, each has few incidents, and a scan service that was restored may report one again, however old it is.
 told_incidents = sa.Table(
     "told_incidents",
     metadata,
