@@ -1,4 +1,4 @@
-"""Who calls: bearer tokens (RFC 6750), JWTs verified against a JWK set; the other service, by a secret or its certificate.
+"""Who calls: bearer tokens (RFC 6750), JWTs verified by a JWK set; the other service, by a secret or its certificate.
 
 Verified tokens are remembered until they expire: verifying one costs about 0.2 ms, a third of what a small call costs.
 """

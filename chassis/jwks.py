@@ -1,7 +1,7 @@
 """The keys that verify access tokens: a JWK set (RFC 7517) from a file or a URL, kept while its source is away.
 
-Read again every few minutes, so that keys that were taken out end, and when a token names a key that is not there, at most
-every few seconds. Nobody who comes with a known key waits for the source.
+Read again every few minutes, so that keys that were taken out end, and when a token names a key that is not there, at
+most every few seconds. Nobody who comes with a known key waits for the source.
 """
 
 import asyncio

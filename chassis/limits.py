@@ -38,8 +38,8 @@ class Limits:
 class Buckets:
     """A token bucket for each key: full at first, refilled steadily.
 
-    Those that were not used for longest are forgotten first; by then they are full, unless there are more busy ones than
-    are remembered.
+    Those that were not used for longest are forgotten first; by then they are full, unless there are more busy ones
+    than are remembered.
 
     Args:
         per_second: how fast each is refilled.

@@ -1,7 +1,7 @@
 """What a device keeps, in one SQLite file: its copy of the event, its own admissions, and what it has still to deliver.
 
-Every transaction is on disk before its method returns (`synchronous=FULL`), so what was shown to a person is known after
-a power cut. One process owns the file; a second one is told that it is locked.
+Every transaction is on disk before its method returns (`synchronous=FULL`), so what was shown to a person is known
+after a power cut. One process owns the file; a second one is told that it is locked.
 """
 
 import sqlite3

@@ -141,7 +141,7 @@ class App:
         return batcher
 
     def _uploads(self, keys: Keys, codes: Codes) -> Batcher[Attempt, Scan]:
-        """Make the lane of offline scans: a connection of its own, and small batches, which hold few tickets and shortly."""
+        """Make the lane of offline scans: its own connection, and small batches, which hold few tickets and shortly."""
         connection = LoopConnection(self._url, f"{NAME} uploads", UPLOAD_STATEMENTS)
         self._running.callback(connection.close)
         holder = Holder(connection, keys, codes, self._clock)

@@ -1,4 +1,4 @@
-"""Which devices are there, as it is noted for their organizers; and the end of those that were revoked, within a second."""
+"""Which devices are there, as is noted for their organizers; and the end of those that were revoked, in a second."""
 
 import asyncio
 from datetime import datetime, timedelta

@@ -11,8 +11,8 @@ from scan_service.domain.feed import Page
 from scan_service.key_copy import KeyCopy
 from scan_service.store.feed import mark_whole, read_position, save_page
 
-# The feed tells of events that are over only if they are named, and whoever named all there ever were would ask for more
-# than one message holds. One that is moved into the future is told anew.
+# The feed tells of events that are over only if they are named, and whoever named all there ever were would ask for
+# more than one message holds. One that is moved into the future is told anew.
 FOLLOWED_AFTER_END: Final = timedelta(days=7)
 
 

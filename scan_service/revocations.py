@@ -1,7 +1,7 @@
 """Taking admission rights back, so that what was answered here holds at every gate from then on.
 
-A revocation and a scan lock the same row of the ticket; whoever has it first is the one that the other finds. The event's
-row is left alone: it says nothing about one ticket.
+A revocation and a scan lock the same row of the ticket; whoever has it first is the one that the other finds. The
+event's row is left alone: it says nothing about one ticket.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """What devices decided alone, recorded as it was shown, and every conflict of it noted.
 
-The end state is a function of what was uploaded, not of its order: a ticket's admission and its incidents are made anew from
-all that it was ever let through by, under the same locks as a live scan.
+The end state is a function of what was uploaded, not of its order: a ticket's admission and its incidents are made anew
+from all that it was ever let through by, under the same locks as a live scan.
 """
 
 from collections import defaultdict

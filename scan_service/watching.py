@@ -1,4 +1,4 @@
-"""The end of streams that only tell: all of them wake at the same moments, and end when their caller or this service does."""
+"""The end of streams that only tell: all of them wake at the same moments, and end with their caller or service."""
 
 import asyncio
 

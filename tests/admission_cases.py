@@ -1,4 +1,4 @@
-"""The cases of admission as a table: what is, what is shown, what the gate says; at the service and at a device alone."""
+"""The cases of admission as a table: what is, what is shown, what the gate says; at the service and a device alone."""
 
 import uuid
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A scan service in memory, faithful to the contract as devices see it, whose answers can be lost or delayed at will."""
+"""A scan service in memory, faithful to the contract as devices see it, whose answers can be lost or delayed."""
 
 import queue
 import threading

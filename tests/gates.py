@@ -1,4 +1,4 @@
-"""What tests of the scan service show at gates, and what its database may hold. No fixtures: see scan_service/conftest.py."""
+"""What tests of the scan service show at gates, and what its database may hold. Fixtures are in conftest.py."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Stripe as far as the ticket service calls it, behind a real socket: with idempotency keys, and with every way to fail.
+"""Stripe as far as the ticket service calls it, behind a real socket: with idempotency keys and every way to fail.
 
 What was charged and given back is counted here, by our ids, not in the service's tables.
 """

@@ -1,8 +1,8 @@
 """Runs the ticket service: `python -m ticket_service`.
 
-With `migrate` it only brings its database up to date, with `audit` only proves that what is stored there adds up, with `relay`
-it only delivers notifications; `outbox`, `dead-letters list` and `dead-letters replay` tell and mend what was not delivered;
-`erase` forgets mail addresses; `rotate-keys` and `retire-keys` change the keys that sign tokens.
+With `migrate` it only brings its database up to date, with `audit` only proves that what is stored there adds up, with
+`relay` it only delivers notifications; `outbox`, `dead-letters list` and `dead-letters replay` tell and mend what was
+not delivered; `erase` forgets mail addresses; `rotate-keys` and `retire-keys` change the keys that sign tokens.
 """
 
 import os

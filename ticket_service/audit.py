@@ -1,7 +1,7 @@
 """Proving on a live database that the promises hold: `python -m ticket_service audit`.
 
-It reads one snapshot and changes nothing, so it may run beside the service at any time. What a provider of ours lists is read
-before, and compared with it.
+It reads one snapshot and changes nothing, so it may run beside the service at any time. What a provider of ours lists
+is read before, and compared with it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,8 +1,8 @@
 """Calling events off: (1) sales stop, (2) the scan service closes the gates, (3) tickets are given back in batches.
 
-Every step may be done again. The first stores a row that says how far the event is; the second is repeated until the scan
-service confirms it; in the third each batch takes the next tickets by a cursor in that row, so that a crash loses nothing
-and several processes share one event: what a batch leaves PENDING, the sweeper of cancellations settles.
+Every step may be done again. The first stores a row that says how far the event is; the second is repeated until the
+scan service confirms it; in the third each batch takes the next tickets by a cursor in that row, so that a crash loses
+nothing and several processes share one event: what a batch leaves PENDING, the sweeper of cancellations settles.
 """
 
 import logging

@@ -205,7 +205,7 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
     if event is None or not pending:
         return
     if event.status is EventStatus.CANCELLED and any(one.refund_percent < FULL_PERCENT for one in pending):
-        # Asked for before the event was called off, and settled before their turn: they get what they would have got then.
+        # Asked for before the event was called off, and settled before their turn: they get what they would have then.
         refund_pending_in_full(connection, event_id, [one.ticket_id for one in pending])
         pending = store.lock_pending(connection, event_id, list(outcomes))
     settled = [domain.settled(one, outcomes[one.cancellation_id], now) for one in pending]

@@ -1,7 +1,7 @@
 """Purchases that wait for their payment: paid, given up, or expired by the sweeper; and payments that are owed back.
 
-Everything here locks the event first, as sales do, so that a place is either held or on sale. A payment is stored with what
-it led to in one transaction: whoever paid has tickets, or is owed the money, and never both or neither.
+Everything here locks the event first, as sales do, so that a place is either held or on sale. A payment is stored with
+what it led to in one transaction: whoever paid has tickets, or is owed the money, and never both or neither.
 """
 
 import logging

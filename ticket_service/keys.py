@@ -1,7 +1,7 @@
 """The keys that sign tokens: private in a file of this host, public in the database under an id of their own.
 
-A key that comes to sign beside one that does is published ten minutes ahead, so that every gate knows it by then. The file
-is looked at again and again, so a key that is added or retired needs no restart.
+A key that comes to sign beside one that does is published ten minutes ahead, so that every gate knows it by then. The
+file is looked at again and again, so a key that is added or retired needs no restart.
 """
 
 import asyncio

@@ -105,5 +105,6 @@ def _tickets(connection: Connection, told: Notification, purchase_id: UUID) -> l
     sold = find_tickets(connection, its)[::-1]
     if told.kind is Kind.PURCHASE_COMPLETED:
         return sold
-    # Who gave a ticket back needs to know no more of the event; of one that is off, those given back just now were told by this.
+    # Who gave a ticket back needs to know no more of the event; of one that is off, those given back just now were told
+    # by this.
     return [one for one in sold if told.kind is Kind.EVENT_CALLED_OFF or one.ticket.status not in GIVEN_BACK]

@@ -1,6 +1,7 @@
 """Payments by a provider: (1) keep the places, (2) create the charge and store its id, (3) confirm it, (4) settle.
 
-The first is the sale's; the last completes the purchase, or frees its places once nothing can be taken any more. Every step may be done again, by who asks again or by the sweeper after a crash: each begins by asking the provider about the
+The first is the sale's; the last completes the purchase, or frees its places once nothing can be taken any more. Every
+step may be done again, by who asks again or by the sweeper after a crash: each begins by asking the provider about the
 stored id. No provider is called inside a transaction.
 """
 

@@ -1,7 +1,7 @@
-"""Refunds by a provider of ours: ordered with what they are owed for, then made by the sweeper until confirmed or refused.
+"""Refunds by a provider of ours: ordered with what they are owed for, made by the sweeper until confirmed or refused.
 
-An order is tried by one process at a time, and what an earlier try may have done is looked up at the provider before the
-next: so a refund is made once, whatever crashed in between.
+An order is tried by one process at a time, and what an earlier try may have done is looked up at the provider before
+the next: so a refund is made once, whatever crashed in between.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""New issues of tickets, for the same holder or another: (1) record, (2) older issues open no gate any more, (3) commit.
+"""New issues of tickets, for the same holder or another: (1) record, (2) older issues open no gate, (3) commit.
 
-As with cancellations every step may be done again, by the caller who asks again or by the sweeper. What a caller is told
-is true at every gate: the new issue is committed only once the old one is dead.
+As with cancellations every step may be done again, by the caller who asks again or by the sweeper. What a caller is
+told is true at every gate: the new issue is committed only once the old one is dead.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Delivers notifications: what is written to the outbox goes to every receiver, at least once, in order per ticket.
 
-Several relays share the work. Rows are claimed for longer than a delivery may take, and no lock is held meanwhile, so that a
-receiver that hangs keeps nobody but itself waiting; what a relay leaves when it dies is tried again once its claim is over.
+Several relays share the work. Rows are claimed for longer than a delivery may take, and no lock is held meanwhile, so
+that a receiver that hangs keeps nobody but itself waiting; what a relay leaves when it dies is tried again once its
+claim is over.
 """
 
 import asyncio
@@ -178,7 +179,7 @@ class Lane:
         except Failure as failure:
             return UndeliveredError(failure.message)
         except Exception as error:
-            # A notification that we cannot even send must not keep all others from being sent: it ends as a dead letter.
+            # A notification that we cannot even send must not keep all others from being sent: it becomes dead.
             log.exception("a delivery failed", extra=_facts(delivery))
             return UndeliveredError(type(error).__name__)
         return None

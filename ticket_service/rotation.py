@@ -1,7 +1,7 @@
 """Changing the keys that sign tokens, while services run: `rotate-keys`, and when it is time for it, `retire-keys`.
 
-A new key is published ten minutes before it signs. The old one goes on verifying, for tickets are printed: it is retired by
-a command of its own, after a leak or when nobody holds its tokens any more.
+A new key is published ten minutes before it signs. The old one goes on verifying, for tickets are printed: it is
+retired by a command of its own, after a leak or when nobody holds its tokens any more.
 """
 
 import asyncio

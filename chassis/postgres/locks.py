@@ -1,7 +1,7 @@
 """File locks (flock): the kernel drops them when the last descriptor is closed, by `kill -9` too.
 
-Programs that a process starts do not inherit Python's descriptors, so neither do they inherit the locks; a forked copy of
-the process without an exec does.
+Programs that a process starts do not inherit Python's descriptors, so neither do they inherit the locks; a forked copy
+of the process without an exec does.
 """
 
 import fcntl

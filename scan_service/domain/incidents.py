@@ -1,7 +1,7 @@
 """Incidents: what somebody should look into, as a function of what is recorded.
 
-They are made anew from a ticket's scans whenever one of them comes in late or is taken back. So the same scans come to the
-same incidents, in whatever order and however often they were uploaded.
+They are made anew from a ticket's scans whenever one of them comes in late or is taken back. So the same scans come to
+the same incidents, in whatever order and however often they were uploaded.
 """
 
 from collections.abc import Iterable, Iterator

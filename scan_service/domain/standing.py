@@ -1,7 +1,7 @@
 """How a ticket's admission stands: a fold over what its gates let through, in the order in which it was at the doors.
 
-A scan that is annulled, or that comes in hours later from a device that was offline, changes the past. So the state is made
-anew from all of them; a live scan, which is always the last one, comes to the same by taking one step.
+A scan that is annulled, or that comes in hours later from a device that was offline, changes the past. So the state is
+made anew from all of them; a live scan, which is always the last one, comes to the same by taking one step.
 """
 
 from collections.abc import Iterable, Sequence

@@ -29,7 +29,7 @@ from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """What the servicer calls: batches of live and of offline scans, gates that stay connected, scans in the subjunctive, scans taken back, the record."""
+    """What the servicer calls."""
 
     batcher: Batcher[Attempt, Scan]
     uploads: Batcher[Attempt, Scan]

@@ -26,7 +26,7 @@ class Held:
 
 
 def visible_to(organizer_id: str | None, bound_to: Collection[UUID]) -> Sequence[sa.ColumnElement[bool]]:
-    """Say whose scans are there: those at an organizer's events, and of these at `bound_to` alone where it names any."""
+    """Say whose scans are there: those at an organizer's events, of these at `bound_to` alone where it names any."""
     conditions = [] if organizer_id is None else [events.c.organizer_id == organizer_id]
     return [*conditions, events.c.event_id.in_(bound_to)] if bound_to else conditions
 

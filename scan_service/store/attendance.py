@@ -1,4 +1,4 @@
-"""The statements that count: all in one snapshot, from the records themselves, so that they agree with them and each other.
+"""The statements that count: all in one snapshot, from the records themselves, so that all agree with each other.
 
 No counters are kept: a row that every scan of an event adds to would make its gates wait for each other.
 """

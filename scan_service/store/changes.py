@@ -1,8 +1,8 @@
 """The statements that find what has changed since a device was last told, without skipping a change.
 
-Every change of what gates are told writes down its transaction's id. A reader looks, in one snapshot, for rows whose id is
-not older than its horizon, and takes as its next horizon the oldest transaction that was under way then: whatever is older
-has ended, so the snapshot shows it; whatever is not is looked for again. Nobody waits for anybody.
+Every change of what gates are told writes down its transaction's id. A reader looks, in one snapshot, for rows whose id
+is not older than its horizon, and takes as its next horizon the oldest transaction that was under way then: whatever is
+older has ended, so the snapshot shows it; whatever is not is looked for again. Nobody waits for anybody.
 """
 
 from typing import Final

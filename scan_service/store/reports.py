@@ -23,7 +23,8 @@ _MARK: Final = sa.text("""
     FROM held WHERE t.event_id = held.event_id AND t.ticket_id = held.ticket_id
 """)
 
-# By what lies in the index of what is not reported. An incident without scans does not stand: whatever comes in may end it.
+# By what lies in the index of what is not reported. An incident without scans does not stand: whatever comes in may end
+# it.
 _UNREPORTED_INCIDENTS: Final = sa.text("""
     SELECT i.event_id::text, i.incident_id::text, i.kind, i.ticket_id::text, i.create_time, its.scan_count, its.location
     FROM incidents i CROSS JOIN LATERAL (

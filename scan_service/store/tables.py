@@ -1,7 +1,7 @@
 """The tables of the scans database; the migrations build them, and a test compares the two.
 
-No foreign keys from tables that grow, and `event_id` first in every key, as in the tickets database. A ticket's copy and
-its admission share one row: gate, cancellation and feed compete for that row and for nothing else.
+No foreign keys from tables that grow, and `event_id` first in every key, as in the tickets database. A ticket's copy
+and its admission share one row: gate, cancellation and feed compete for that row and for nothing else.
 """
 
 import sqlalchemy as sa
@@ -60,7 +60,8 @@ feed = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
     # When the copy was last known to hold everything.
     sa.Column("whole_time", TIME),
-    # Of the transactions that `tickets.changed_by` names; a database that was restored from a backup is given a new one.
+    # Of the transactions that `tickets.changed_by` names; a database that was restored from a backup is given a new
+    # one.
     sa.Column("changes_epoch", UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
     sa.CheckConstraint("one", "one"),
 )

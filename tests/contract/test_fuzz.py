@@ -1,7 +1,7 @@
 """Every RPC with bytes that are no message, and with messages that nobody would send.
 
-Nothing may end as INTERNAL or UNKNOWN, neither service may fall or grow, and no log line may hold a secret. `FUZZ_INPUTS`
-says how many inputs are sent (100,000 in a long run), `FUZZ_SEED` which.
+Nothing may end as INTERNAL or UNKNOWN, neither service may fall or grow, and no log line may hold a secret.
+`FUZZ_INPUTS` says how many inputs are sent (100,000 in a long run), `FUZZ_SEED` which.
 """
 
 import asyncio

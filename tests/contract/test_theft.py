@@ -1,6 +1,7 @@
 """What thieves get who take a dump of a database, or what a device was told: nothing that admits, signs or calls.
 
-They know the formats, and all that the dumps hold; what they lack is what stands outside: the two secrets, the signing key.
+They know the formats, and all that the dumps hold; what they lack is what stands outside: the two secrets, the signing
+key.
 """
 
 import asyncio

@@ -196,8 +196,8 @@ def test_a_device_that_floods_is_stopped_and_the_others_go_on(pair: Pair) -> Non
             attempt = scan_service_pb2.ScanAttempt(scan_id=Person(ticket).scan_id, code=ticket.token)
             yield scan_service_pb2.StreamScansRequest(scan=attempt)
 
-    # Not one answer is read until the stream has been ended for it. How many scans left the device by then says nothing:
-    # its transport takes all of them where the network is quick.
+    # Not one answer is read until the stream has been ended for it. How many scans left the device by then says
+    # nothing: its transport takes all of them where the network is quick.
     stream = pair.caller("scanner", "flood").stream(flood())
     with closing(new_gate(pair, event.event_id)) as other:
         assert other.scan(other_ticket.token).verdict == scan_pb2.VERDICT_ADMITTED

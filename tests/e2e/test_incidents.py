@@ -1,4 +1,4 @@
-"""What goes wrong at gates that were on their own reaches whoever listens, once, also when the ticket service was away."""
+"""What goes wrong at gates on their own reaches whoever listens, once, also when the ticket service was away."""
 
 import asyncio
 import signal

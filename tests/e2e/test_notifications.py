@@ -141,7 +141,7 @@ async def journey(world: World, email: str) -> event_pb2.Event:
 
 
 async def drained(world: World, url: URL) -> None:
-    """Wait until everybody was told; at times the service dies meanwhile, when somebody has been told but it does not know."""
+    """Wait until all were told; at times the service dies meanwhile, when somebody was told but it does not know."""
     if world.chance.random() < 0.5:
         world.dies_at_post = len(world.hook.posts) + 1
     for _ in range(600):

@@ -66,7 +66,7 @@ def test_last_nights_queue_is_uploaded_from_another_gate_and_stays_where_it_was(
 
 
 def test_a_network_that_comes_and_goes_in_the_middle_of_scans_loses_nobody(copy, wifi, office, new_handheld):
-    """Pulled at any moment: everybody has one answer, the record says what was shown, and one device makes no conflict."""
+    """Pulled at any moment: everybody has one answer, the record says what was shown, one device makes no conflict."""
     people = int(os.environ.get("TICKETING_ROUNDS", "40"))
     event_id = copy.event()
     tickets = [copy.ticket(event_id) for _ in range(people)]

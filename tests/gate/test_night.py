@@ -1,4 +1,4 @@
-"""A night at the doors, with the real service: no network for an hour, wrong clocks, a delivery that is cut and repeated."""
+"""A night at the doors, with the real service: an hour without network, wrong clocks, a delivery cut and repeated."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""A device that is killed at any moment: who was let in is known, and nobody is turned away for a scan never answered."""
+"""A device killed at any moment: who was let in is known, and nobody is turned away for a scan never answered."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""What can be done to a token, shown at a gate that would admit the whole one: each is denied, with the right reason."""
+"""What can be done to a token, at a gate that would admit the whole one: each is denied, with the right reason."""
 
 import base64
 import uuid

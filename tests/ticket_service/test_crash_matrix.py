@@ -1,7 +1,7 @@
 """A real process is killed at every call to Stripe and to the scan service, before and after it is done there.
 
-After the restart nobody asks again: everything settles by itself, with one charge and one refund, counted at Stripe. A few
-points are tried by default; TICKETING_CRASH_POINTS=0 tries them all, another TICKETING_CRASH_SEED others.
+After the restart nobody asks again: everything settles by itself, with one charge and one refund, counted at Stripe. A
+few points are tried by default; TICKETING_CRASH_POINTS=0 tries them all, another TICKETING_CRASH_SEED others.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The ticket service against a model of it: whatever Hypothesis thinks of, both give the same answer.
 
-TICKETING_ROUNDS is the number of histories; each has an event of its own, and as many steps as make it interesting. What
-fails is shrunk to its shortest form and printed as a program.
+TICKETING_ROUNDS is the number of histories; each has an event of its own, and as many steps as make it interesting.
+What fails is shrunk to its shortest form and printed as a program.
 """
 
 import os

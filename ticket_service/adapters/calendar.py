@@ -1,7 +1,7 @@
 """A ticket as an entry for calendars (RFC 5545), in the event's own time zone.
 
-The UID is the ticket's for ever and SEQUENCE the event's version, so a calendar that is given a newer entry replaces the
-older one; METHOD CANCEL takes it out.
+The UID is the ticket's for ever and SEQUENCE the event's version, so a calendar that is given a newer entry replaces
+the older one; METHOD CANCEL takes it out.
 """
 
 from datetime import UTC, datetime, timedelta, tzinfo

@@ -1,8 +1,8 @@
 """A ticket as a page to print: A4, the QR code drawn in lines so that it is sharp at any size.
 
-Names come in any script. Noto Sans has Latin, Greek and Cyrillic; the font with the Chinese, Japanese and Korean signs is
-ten times as dear to load (half a second), so it is only taken where one is needed and where it is installed (the extra
-`cjk`). What neither has is drawn as a box.
+Names come in any script. Noto Sans has Latin, Greek and Cyrillic; the font with the Chinese, Japanese and Korean signs
+is ten times as dear to load (half a second), so it is only taken where one is needed and where it is installed (the
+extra `cjk`). What neither has is drawn as a box.
 """
 
 import importlib.resources

@@ -1,8 +1,8 @@
 """QR codes as pictures.
 
-Tokens are letters and digits, so alphanumeric mode holds 172 of them in version 7 at error correction M. With version and
-mask fixed a code takes 2 ms, where trying all masks takes 14; every mask was decoded when tried, for the payload is as good
-as random.
+Tokens are letters and digits, so alphanumeric mode holds 172 of them in version 7 at error correction M. With version
+and mask fixed a code takes 2 ms, where trying all masks takes 14; every mask was decoded when tried, for the payload is
+as good as random.
 """
 
 import base64

@@ -1,7 +1,8 @@
 """Card payments by Stripe: a PaymentIntent is created unconfirmed, stored by us, and only then confirmed.
 
-Every step begins by asking how far the intent is, so an answer that was lost is never guessed. Imported only where a key is
-set. Blocking calls, in a few threads of their own: a Stripe that hangs holds up nobody but those who pay with it.
+Every step begins by asking how far the intent is, so an answer that was lost is never guessed. Imported only where a
+key is set. Blocking calls, in a few threads of their own: a Stripe that hangs holds up nobody but those who pay with
+it.
 """
 
 import asyncio

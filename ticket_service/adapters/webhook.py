@@ -1,7 +1,7 @@
 """Notifications to a webhook, signed as Standard Webhooks says: over id, time and body, so that none can be altered.
 
-The id is the notification's, so a delivery that is repeated, by us or by somebody who recorded it, is recognisable; the time
-is the attempt's, so receivers may refuse what is old.
+The id is the notification's, so a delivery that is repeated, by us or by somebody who recorded it, is recognisable; the
+time is the attempt's, so receivers may refuse what is old.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Calling an event off, after its sales have stopped: first its gates are closed, then its tickets are given back. Pure."""
+"""Calling an event off, after its sales have stopped: first its gates close, then its tickets are given back. Pure."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace

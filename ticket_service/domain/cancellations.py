@@ -1,7 +1,7 @@
 """Giving tickets back: who may, what it brings, and how a cancellation goes on. Pure.
 
-PENDING until the scan service has confirmed that no gate will admit the ticket, then REFUNDING or DONE; REJECTED where a
-gate was first. What is refunded is fixed when it is asked for.
+PENDING until the scan service has confirmed that no gate will admit the ticket, then REFUNDING or DONE; REJECTED where
+a gate was first. What is refunded is fixed when it is asked for.
 """
 
 from dataclasses import dataclass, replace
@@ -139,7 +139,7 @@ def refund_refused(cancellation: Cancellation, failure: str) -> Cancellation:
 
 
 def refund_asked_anew(cancellation: Cancellation) -> Cancellation:
-    """Return the cancellation as it is once its refund is asked for again; one whose refund is under way stays as it is.
+    """Return the cancellation as it is once its refund is asked for again; one whose refund is under way stays.
 
     Raises:
         Failure: ILLEGAL_TRANSITION where no refund is due.

@@ -1,4 +1,4 @@
-"""What organizers may do to an event: publish it, change it, call it off. Pure: an event in, the event it becomes out."""
+"""What organizers may do to an event: publish it, change it, call it off. Pure: an event in, what it becomes out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """Comparing what a provider itself lists with what stands here. Pure.
 
-Rows that one transaction wrote agree by construction; only somebody else's books prove anything. The provider's are read
-first: so whatever stands in them was asked for by a purchase or an order that is here already.
+Rows that one transaction wrote agree by construction; only somebody else's books prove anything. The provider's are
+read first: so whatever stands in them was asked for by a purchase or an order that is here already.
 """
 
 from collections import Counter

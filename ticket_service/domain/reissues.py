@@ -1,7 +1,7 @@
 """Giving a ticket a new issue, for the same holder or for another: who may, and how it goes on. Pure.
 
-PENDING until the scan service has confirmed that codes and tokens of older issues open no gate, then DONE; REJECTED where
-a gate was first or the ticket was given back meanwhile.
+PENDING until the scan service has confirmed that codes and tokens of older issues open no gate, then DONE; REJECTED
+where a gate was first or the ticket was given back meanwhile.
 """
 
 from dataclasses import dataclass, replace

@@ -68,9 +68,10 @@ def test_incidents_of_the_time_before_they_were_reported_are_left_alone(new_data
 TOKEN = "T1" + base64.b32encode(bytes(range(109))).decode().rstrip("=")
 
 SCAN = sa.text(
-    "INSERT INTO scans (event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, scan_time, record_time,"
-    " location, device_id, scanner_user_id, offline, metadata) VALUES (:id, :id, '\\x01', :code, 'CHECK_IN', 'DENIED',"
-    " 'TICKET_NOT_FOUND', now(), now(), 'North', 'device', 'someone', false, '{\"lane\": 3}')"
+    "INSERT INTO scans (event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason,"
+    " scan_time, record_time, location, device_id, scanner_user_id, offline, metadata)"
+    " VALUES (:id, :id, '\\x01', :code, 'CHECK_IN', 'DENIED', 'TICKET_NOT_FOUND',"
+    " now(), now(), 'North', 'device', 'someone', false, '{\"lane\": 3}')"
 )
 
 
