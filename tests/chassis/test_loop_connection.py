@@ -221,3 +221,20 @@ async def test_prepared_statements_are_planned_for_look_ups_by_key(connection: L
         return {name: (await connection.trip(f"SHOW {name}"))[0][0] for name in module.PLANNER}
 
     assert await connection.transact(shown) == module.PLANNER
+
+
+async def test_plans_follow_what_the_tables_become(
+    connection: LoopConnection, url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def expected_rows() -> int:
+        lines = await connection.transact(lambda connection: connection.trip("EXPLAIN EXECUTE values"))
+        # As each step of the plan says, in the form of "rows=2".
+        words = " ".join(line for (line,) in lines).split()
+        return max(int(word.removeprefix("rows=")) for word in words if word.startswith("rows="))
+
+    monkeypatch.setattr(module, "PLAN_SECONDS", 3_600)
+    few = await expected_rows()
+    execute(url, "INSERT INTO counters SELECT 'c' || n, 0 FROM generate_series(1, 50000) n")
+    assert await expected_rows() == few
+    monkeypatch.setattr(connection, "_plans_until", 0.0)
+    assert await expected_rows() > few
