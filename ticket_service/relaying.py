@@ -8,14 +8,15 @@ from sqlalchemy.engine import URL
 from chassis.clock import Clock, system_clock
 from chassis.database import Database
 from chassis.settings import SettingsError
-from ticket_service.adapters.log_receiver import LogReceiver
 from ticket_service.adapters.webhook import Webhook
 from ticket_service.domain.codes import Codes
 from ticket_service.issuing import Issuing
 from ticket_service.keys import SigningKeys
+from ticket_service.log_relay import LogRelay
 from ticket_service.notification_settings import NotificationSettings
 from ticket_service.relay import Receiver, Relay, Terms
 from ticket_service.settings import Settings
+from ticket_service.sweeper import Sweeper
 
 # Of its own, so that no call waits for one: most of the time a relay waits for receivers, not for the database.
 THREADS: Final = 3
@@ -47,7 +48,12 @@ class Relaying:
         self._opened.push_async_callback(database.close)
         told = self._settings.notifications
         terms = Terms(told.deadline_seconds, told.retry_seconds, told.attempts, self._settings.sweep_seconds)
-        relay = Relay(database, await self._receivers(database, told), terms, self._clock)
+        receivers = await self._receivers(database, told)
+        relay: Relay | Sweeper
+        if receivers:
+            relay = Relay(database, receivers, terms, self._clock)
+        else:
+            relay = Sweeper(LogRelay(database), self._settings.sweep_seconds)
         self._opened.push_async_callback(relay.stop)
         relay.start()
         return 0
@@ -67,7 +73,7 @@ class Relaying:
             receivers.append(JetStream(told.nats_url, told.nats_stream))
         if told.smtp_url is not None:
             receivers.append(await self._mails(database, told, told.smtp_url))
-        return receivers or [LogReceiver()]
+        return receivers
 
     async def _mails(self, database: Database, told: NotificationSettings, smtp_url: str) -> Receiver:
         # As above; drawing pages is a second of imports.

@@ -9,6 +9,7 @@ from webhook_stand_in import SECRET, Hook, listening
 
 from chassis.settings import SettingsError
 from ticket_service.relaying import Relaying
+from ticket_service.store.deliveries import undispatched
 
 
 async def test_a_relay_may_be_a_process_of_its_own(shop, environment_of, tickets_url):
@@ -59,6 +60,21 @@ async def test_where_nobody_is_set_what_happens_is_a_line_in_the_log(shop, make_
     finally:
         await relaying.stop()
     assert [record.notification["subject"] for record in told] == [bought.purchase_id]
+
+
+async def test_what_the_log_is_not_to_hold_does_not_pile_up(shop, make_settings, tickets_url, database, caplog):
+    caplog.set_level("WARNING", "ticket_service")
+    await shop.buy((await shop.on_sale()).event_id)
+    assert await database.run(undispatched) == 1
+    relaying = Relaying(make_settings(TICKETS_SWEEP_SECONDS="0.02"), tickets_url)
+    await relaying.start()
+    try:
+        async with asyncio.timeout(20):
+            while await database.run(undispatched):  # noqa: ASYNC110 - nor has a table
+                await asyncio.sleep(0.01)
+    finally:
+        await relaying.stop()
+    assert not [record for record in caplog.records if hasattr(record, "notification")]
 
 
 async def test_an_operator_may_look_at_the_backlog_by_hand(environment_of, tickets_url):

@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from chassis.ids import new_id
-from ticket_service.domain.notifications import Kind, Notification
+from ticket_service.domain.notifications import Delivery, Kind, Notification
 
 # The ticket says from which purchase it is and whose. Where the service itself refunds a ticket, nobody else is asked to; of a
 # payment that came too late or twice it is said only where somebody else took it, whoever was paid for the purchase.
@@ -34,15 +34,27 @@ _WRITE: Final = sa.text(f"""
 """)  # noqa: S608 - a name of our own
 
 # By event, each from its first row on: what is left behind of a ticket is later than what is taken.
+_DELETE: Final = """
+    DELETE FROM outbox WHERE (event_id, position) IN (
+        SELECT event_id, position FROM outbox ORDER BY event_id, position LIMIT :most
+    )
+"""
+_DROP: Final = sa.text(_DELETE)
+_TAKEN: Final = f"{_DELETE} RETURNING *"
+# What stands in one order. An incident of no ticket that was sold changes nothing, and stands in no order with what does.
+_STREAM: Final = f"""
+    coalesce({{purchase}}, CASE kind WHEN '{Kind.INCIDENT}' THEN notification_id ELSE event_id END)
+"""
+_TAKE: Final = sa.text(f"""
+    WITH taken AS ({_TAKEN})
+    SELECT *, {_STREAM.format(purchase="purchase_id")} AS stream FROM taken ORDER BY event_id, position
+""")  # noqa: S608 - put together of constants
 _DISPATCH: Final = sa.text(f"""
     WITH route AS (
         SELECT * FROM unnest(CAST(:receivers AS text[]), CAST(:kinds AS text[]), CAST(:by_purchase AS boolean[]))
             AS route (receiver, kind, by_purchase)
     ), taken AS (
-        DELETE FROM outbox WHERE (event_id, position) IN (
-            SELECT event_id, position FROM outbox ORDER BY event_id, position LIMIT :most
-        )
-        RETURNING *
+        {_TAKEN}
     ), addressed AS (
         SELECT receiver, purchase_id AS its_purchase, taken.*
         FROM taken JOIN route USING (kind) WHERE NOT (by_purchase AND purchase_id IS NULL)
@@ -61,9 +73,7 @@ _DISPATCH: Final = sa.text(f"""
             receiver, stream, due_time, attempts, failure
         )
         SELECT event_id, position, notification_id, kind, its_purchase, ticket_id, user_id, data, create_time,
-               -- An incident of no ticket that was sold changes nothing, and stands in no order with what does.
-               receiver, coalesce(its_purchase, CASE kind WHEN '{Kind.INCIDENT}' THEN notification_id ELSE event_id END),
-               :now, 0, ''
+               receiver, {_STREAM.format(purchase="its_purchase")}, :now, 0, ''
         FROM addressed
         -- Told twice under one id, the first not delivered yet.
         ON CONFLICT DO NOTHING
@@ -110,7 +120,7 @@ def dispatch(connection: Connection, routes: Sequence[Route], now: datetime, mos
     One relay at a time, so that no later row of a ticket becomes a delivery before an earlier one has: 0 where another
     is just at it.
     """
-    if not connection.execute(sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar_one():
+    if not _is_alone(connection):
         return 0
     pairs = [(route, kind) for route in routes for kind in route.kinds]
     parameters = {
@@ -122,3 +132,26 @@ def dispatch(connection: Connection, routes: Sequence[Route], now: datetime, mos
     }
     taken: int = connection.execute(_DISPATCH, parameters).scalar_one()
     return taken
+
+
+def take(connection: Connection, receiver: str, most: int) -> list[Delivery]:
+    """Take up to `most` rows out of the outbox, in their order, to be told to `receiver` within this transaction."""
+    if not _is_alone(connection):
+        return []
+    return [_delivery(row, receiver) for row in connection.execute(_TAKE, {"most": most})]
+
+
+def drop(connection: Connection, most: int) -> int:
+    """Delete up to `most` rows that nobody is told of; return how many there were."""
+    return connection.execute(_DROP, {"most": most}).rowcount if _is_alone(connection) else 0
+
+
+def _is_alone(connection: Connection) -> bool:
+    """Take the lock of whoever takes rows out; False where another relay has it."""
+    alone: bool = connection.execute(sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar_one()
+    return alone
+
+
+def _delivery(row: Row[Any], receiver: str) -> Delivery:
+    notification = Notification(row.event_id, Kind(row.kind), row.purchase_id, row.ticket_id, row.user_id, row.data)
+    return Delivery(notification, row.notification_id, receiver, row.stream, row.position, row.create_time, 1)
