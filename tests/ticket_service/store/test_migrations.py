@@ -31,3 +31,13 @@ def test_a_new_database_has_one_epoch(tickets_url: URL):
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         assert len(connection.execute(sa.select(feed)).all()) == 1
+
+
+def test_a_check_in_changes_a_ticket_in_place(tickets_url: URL):
+    # Alembic does not compare this either.
+    engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        options = sa.text("SELECT reloptions FROM pg_class WHERE oid = 'tickets'::regclass")
+        assert connection.execute(options).scalar_one() == ["fillfactor=80"]
+        indexed = {name for index in sa.inspect(connection).get_indexes("tickets") for name in index["column_names"]}
+    assert not indexed & {"check_in_time", "check_in_sequence", "update_time"}
