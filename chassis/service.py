@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 from wsgiref.simple_server import WSGIServer
 
 import sqlalchemy.exc
@@ -34,6 +35,9 @@ from chassis.statuses import Catalogue
 from chassis.tls import Tls, is_loopback, read_tls
 
 log = logging.getLogger(__name__)
+
+# Objects that may be made, net, before the collector looks at them; Python's own 700 is a dozen calls.
+COLLECTED_AFTER: Final = 20_000
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SECRET_CHARACTERS = 32
@@ -266,6 +270,16 @@ def _start_metrics(settings: ServiceSettings) -> tuple[WSGIServer, Thread]:
     )
 
 
+def _leave_to_the_collector_what_comes() -> None:
+    """Spare Python's cycle collector what was made up to here, which stays: it stopped everything for 40 ms at a time.
+
+    And let it look less often: what a call leaves behind has hardly a cycle, and looking took a tenth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECTED_AFTER)
+
+
 async def _serve(make: Callable[[], App], settings: ServiceSettings) -> None:
     # Inside the loop: what grpc.aio makes belongs to the loop that runs at that moment.
     app = make()
@@ -277,6 +291,7 @@ async def _serve(make: Callable[[], App], settings: ServiceSettings) -> None:
         raise OSError(f"no metrics on {settings.listen.host}:{settings.metrics_port}: {error.strerror}") from error
     try:
         port = await app.start()
+        _leave_to_the_collector_what_comes()
         log.info("serving", extra={"port": port, "metrics_port": metrics.server_port})
         await told_to_stop.wait()
         log.info("stopping")

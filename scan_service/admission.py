@@ -68,11 +68,12 @@ class Batch:
         shown = self._recognition.presented(attempt)
         time = self.now
         if isinstance(shown, Presented):
+            shown = self._as_it_stands(shown)
             time = self._next_time((shown.ticket.event_id, shown.ticket.ticket_id))
             entry = Entry(attempt.scan_id, time, attempt.gate.location)
             decision = decide(event, attempt.gate, shown, attempt.scan_type, entry)
             if decision.admission is not None:
-                self._keep(shown.ticket, decision.admission)
+                self.changed[shown.ticket.event_id, shown.ticket.ticket_id] = decision.admission
             ticket: Ticket | None = shown.ticket
             ticket_type, issue = shown.ticket_type, shown.issue
             code = self._recognition.code(shown)
@@ -106,7 +107,9 @@ class Batch:
         time = self._times[key] = self.now if last is None else last + MICROSECOND
         return time
 
-    def _keep(self, ticket: Ticket, admission: Admission) -> None:
-        key = (ticket.event_id, ticket.ticket_id)
-        self.changed[key] = admission
-        self._held.tickets[key] = replace(ticket, admission=admission)
+    def _as_it_stands(self, shown: Presented) -> Presented:
+        """Return what was shown with what this batch has made of it so far."""
+        admission = self.changed.get((shown.ticket.event_id, shown.ticket.ticket_id))
+        if admission is None:
+            return shown
+        return replace(shown, ticket=replace(shown.ticket, admission=admission))

@@ -56,6 +56,8 @@ class Guessing:
 
     async def process(self, attempts: Sequence[Attempt], decide: Process) -> Answers:
         """Decide a batch of live scans without those that are held up, and note the incidents."""
+        if not any(isinstance(attempt.credential, bytes) for attempt in attempts):
+            return await decide(attempts)
         held_up = dict[int, Failure]()
         for place, attempt in enumerate(attempts):
             try:

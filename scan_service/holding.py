@@ -58,8 +58,8 @@ class Holder:
         tokens = [attempt.credential for attempt in attempts if isinstance(attempt.credential, Token)]
         await self._keys.look_for(token.key_id for token in tokens)
         wanted = store.Wanted(
-            events=sorted({attempt.gate.event_id for attempt in attempts}),
-            tickets=sorted({(token.event_id, token.ticket_id) for token in tokens}),
+            events={attempt.gate.event_id for attempt in attempts},
+            tickets=[(token.event_id, token.ticket_id) for token in tokens],
             code_digests={attempt.credential for attempt in attempts if isinstance(attempt.credential, bytes)},
             scans={attempt.scan_id for attempt in attempts},
         )

@@ -78,8 +78,9 @@ class Recognition:
 
     def _is_genuine(self, token: Token, known_digest: bytes | None, attempt: Attempt) -> bool:
         """Look now and, where a device decided alone, as of then: its key may have been retired since."""
-        times = [self._now] if attempt.offline is None else [self._now, attempt.offline.scan_time]
-        return any(self._is_genuine_at(time, token, known_digest) for time in times)
+        if self._is_genuine_at(self._now, token, known_digest):
+            return True
+        return attempt.offline is not None and self._is_genuine_at(attempt.offline.scan_time, token, known_digest)
 
     def _is_genuine_at(self, time: datetime, token: Token, known_digest: bytes | None) -> bool:
         genuine = self._genuine.get((token.digest, time))

@@ -6,6 +6,7 @@ here, where they cost nothing, and count as unanswered.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -21,10 +22,12 @@ class ScanLane:
 
     Args:
         batcher: decides and records.
+        tell: called when an answer is there.
     """
 
-    def __init__(self, batcher: Batcher[Attempt, Scan]) -> None:
+    def __init__(self, batcher: Batcher[Attempt, Scan], tell: Callable[[], None]) -> None:
         self._batcher = batcher
+        self._tell = tell
         self._deciding = 0
         self._waiting = deque[tuple[Attempt, asyncio.Future[Scan]]]()
 
@@ -56,6 +59,8 @@ class ScanLane:
                 self._enqueue(attempt).add_done_callback(partial(_pass_on, answer))
             except Failure as failure:
                 answer.set_exception(failure)
+        # An answer that is passed on is there before whoever is told looks.
+        self._tell()
 
 
 def _pass_on(answer: "asyncio.Future[Scan]", decided: "asyncio.Future[Scan]") -> None:

@@ -135,7 +135,7 @@ class Stream:
         self.device_id = caller.subject if caller.is_any(Role.DEVICE) else ""
         self._ended: Failure | None = None
         self._reader = AttemptReader(caller, rules.codes)
-        self._scans = ScanLane(rules.batcher)
+        self._scans = ScanLane(rules.batcher, self._tell)
         self._uploads = UploadLane(rules.uploads, self._reader, rules.most.uploads, self._put)
         self._gate: Gate | None = None
         self._outgoing = deque[Outgoing]()
@@ -145,13 +145,16 @@ class Stream:
         # Set when there is something to look at: an answer, or that there will be none any more.
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._read(messages), name="stream reader")
-        self._reading.add_done_callback(lambda _: self._news.set())
+        self._reading.add_done_callback(lambda _: self._tell())
 
     async def next(self) -> pb.StreamScansResponse | None:
         """Return the next message to the device; None at the end."""
-        while self._ended is not None or not self._outgoing:
+        while self._ended is not None or not self._outgoing or not _is_ready(self._outgoing[0]):
             if self._ended is not None:
                 raise self._ended
+            if self._outgoing:
+                await self._wait()
+                continue
             if self._draining and not self._reading.done():
                 self._reading.cancel()
                 await asyncio.wait([self._reading])
@@ -165,14 +168,16 @@ class Stream:
                 # How reading ended is how the stream ends, once everything before is answered.
                 return None if self._reading.cancelled() else self._reading.result()
             await self._wait()
-        response = await self._message(self._outgoing[0])
         # Before it is sent: the device may answer it with its next scan before we are told that it was.
-        self._outgoing.popleft()
-        return response
+        return self._message(self._outgoing.popleft())
 
     def end(self, failure: Failure) -> None:
         """End the stream at once."""
         self._ended = failure
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake who writes: once for an answer that is there, not for one that is only asked for."""
         self._news.set()
 
     async def _wait(self) -> None:
@@ -182,7 +187,7 @@ class Stream:
     def drain(self) -> None:
         """End the stream once what was taken is answered."""
         self._draining = True
-        self._news.set()
+        self._tell()
 
     async def close(self) -> None:
         """Leave nothing behind; a scan whose batch has begun is recorded all the same."""
@@ -196,16 +201,15 @@ class Stream:
             # Looked at, so that nobody warns of an exception that nobody looked at.
             self._reading.exception()
 
-    async def _message(self, outgoing: Outgoing) -> pb.StreamScansResponse:
+    def _message(self, outgoing: Outgoing) -> pb.StreamScansResponse:
         if not isinstance(outgoing, Pending):
             return outgoing
+        if outgoing.message is result_message:
+            self._outstanding -= 1
         try:
-            return outgoing.message(await outgoing.answer)
+            return outgoing.message(outgoing.answer.result())
         except Failure as failure:
             return rejected_message(outgoing.scan_id, failure)
-        finally:
-            if outgoing.message is result_message:
-                self._outstanding -= 1
 
     async def _read(self, messages: AsyncIterator[object]) -> None:
         async for message in messages:
@@ -271,11 +275,13 @@ class Stream:
             self._put(rejected_message(message.scan_id, failure))
             return
         answer = asyncio.create_task(self._rules.annulments.annul(annulment), name="annulment")
+        answer.add_done_callback(lambda _: self._tell())
         self._put(Pending(message.scan_id, answer, annulled_message))
 
     def _put(self, outgoing: Outgoing) -> None:
         self._outgoing.append(outgoing)
-        self._news.set()
+        if not isinstance(outgoing, Pending):
+            self._tell()
 
 
 def _refusal(message: object) -> pb.StreamScansResponse:
@@ -285,6 +291,10 @@ def _refusal(message: object) -> pb.StreamScansResponse:
             "", invalid("", "the message is not of this type: truncated, garbage, or invalid UTF-8")
         )
     return rejected_message("", invalid("message", "is required"))
+
+
+def _is_ready(outgoing: Outgoing) -> bool:
+    return not isinstance(outgoing, Pending) or outgoing.answer.done()
 
 
 def _forget(answer: "asyncio.Future[Scan]") -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from chassis.arrays import array, ids
+from chassis.arrays import array, ids, times
 from scan_service.domain.codes import covered
 from scan_service.domain.scans import Scan
 from scan_service.domain.tickets import Admission, Entry, Event, Ticket
@@ -99,8 +99,8 @@ class Wanted:
         """Return the trip that begins the transaction, locks and reads."""
         events = ids(self.events)
         tickets = (
-            ids(event_id for event_id, _ in self.tickets),
-            ids(ticket_id for _, ticket_id in self.tickets),
+            ids([event_id for event_id, _ in self.tickets]),
+            ids([ticket_id for _, ticket_id in self.tickets]),
             array(f"\\x{digest.hex()}" for digest in self.code_digests),
         )
         return _HOLD, (events, *tickets, *tickets, events, ids(self.scans))
@@ -147,36 +147,36 @@ def write(now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admi
     """Return the trip that records `scans`, changes tickets and commits."""
     return _WRITE, (
         now.isoformat(),
-        ids(scan.gate_event_id for scan in scans),
-        ids(scan.scan_id for scan in scans),
-        array(scan.fingerprint.hex() for scan in scans),
-        array(covered(scan.code) for scan in scans),
-        array(scan.scan_type for scan in scans),
-        array(scan.verdict for scan in scans),
-        array(scan.denial_reason for scan in scans),
-        ids(scan.ticket_id for scan in scans),
-        ids(scan.event_id for scan in scans),
-        array(scan.ticket_type for scan in scans),
-        array(scan.location for scan in scans),
-        array(scan.device_id for scan in scans),
-        array(scan.scanner_user_id for scan in scans),
+        ids([scan.gate_event_id for scan in scans]),
+        ids([scan.scan_id for scan in scans]),
+        array([scan.fingerprint.hex() for scan in scans]),
+        array([covered(scan.code) for scan in scans]),
+        array([scan.scan_type for scan in scans]),
+        array([scan.verdict for scan in scans]),
+        array([scan.denial_reason for scan in scans]),
+        ids([scan.ticket_id for scan in scans]),
+        ids([scan.event_id for scan in scans]),
+        array([scan.ticket_type for scan in scans]),
+        array([scan.location for scan in scans]),
+        array([scan.device_id for scan in scans]),
+        array([scan.scanner_user_id for scan in scans]),
         *_entries([scan.previous for scan in scans]),
-        array(json.dumps(scan.metadata) if scan.metadata else "{}" for scan in scans),
-        ids(event_id for event_id, _ in changed),
-        ids(ticket_id for _, ticket_id in changed),
-        array(admission.check_in_time for admission in changed.values()),
+        array([json.dumps(scan.metadata) if scan.metadata else "{}" for scan in scans]),
+        ids([event_id for event_id, _ in changed]),
+        ids([ticket_id for _, ticket_id in changed]),
+        times([admission.check_in_time for admission in changed.values()]),
         *_entries([admission.entry for admission in changed.values()]),
-        array(admission.inside for admission in changed.values()),
-        array(admission.sequence for admission in changed.values()),
-        array(scan.scan_time for scan in scans),
-        array(scan.issue for scan in scans),
+        array([admission.inside for admission in changed.values()]),
+        array([admission.sequence for admission in changed.values()]),
+        times([scan.scan_time for scan in scans]),
+        array([scan.issue for scan in scans]),
     )
 
 
 def _entries(entries: Sequence[Entry | None]) -> tuple[str, str, str]:
     """Write entries as three columns."""
     return (
-        ids(None if entry is None else entry.scan_id for entry in entries),
-        array(None if entry is None else entry.time for entry in entries),
-        array(None if entry is None else entry.location for entry in entries),
+        ids([None if entry is None else entry.scan_id for entry in entries]),
+        times([None if entry is None else entry.time for entry in entries]),
+        array([None if entry is None else entry.location for entry in entries]),
     )

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from uuid import UUID
 
 import psycopg2
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, spelled small by its library
 from sqlalchemy.engine import URL
 
-from chassis.arrays import array, ids
+from chassis.arrays import array, ids, times
 
 # What PostgreSQL can hold: no NUL, no lone surrogate.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -34,6 +35,12 @@ def read_back(connection: Connection, literal: str, kind: str) -> list[object]:
 @given(st.lists(st.none() | TEXTS | st.sampled_from(["NULL", "{}", '"', "\\", 'a","b', ""]), max_size=8))
 def test_texts_arrive_as_they_were(connection: Connection, values: list[str | None]) -> None:
     assert read_back(connection, array(values), "text") == values
+
+
+@STORED
+@given(st.lists(st.none() | st.datetimes(timezones=st.just(UTC)), max_size=4).map(lambda some: [*some, *some]))
+def test_times_arrive_as_they_were(connection: Connection, values: list[datetime | None]) -> None:
+    assert read_back(connection, times(values), "timestamptz") == values
 
 
 @STORED

@@ -25,7 +25,7 @@ class Decisions:
 
 async def test_a_flood_takes_few_places_beside_another_device():
     decisions = Decisions()
-    flooding, other = ScanLane(decisions.batcher), ScanLane(decisions.batcher)
+    flooding, other = ScanLane(decisions.batcher, lambda: None), ScanLane(decisions.batcher, lambda: None)
     answers = [flooding.take(number) for number in range(50)]
     answers.append(other.take("other"))
     decisions.may.set()
@@ -37,7 +37,7 @@ async def test_a_flood_takes_few_places_beside_another_device():
 
 async def test_scans_that_nobody_waits_for_any_more_are_not_decided():
     decisions = Decisions()
-    lane = ScanLane(decisions.batcher)
+    lane = ScanLane(decisions.batcher, lambda: None)
     answers = [lane.take(number) for number in range(MOST_AT_ONCE + 4)]
     await asyncio.sleep(0)
     for answer in (answers[0], answers[MOST_AT_ONCE], answers[MOST_AT_ONCE + 1]):
@@ -50,7 +50,7 @@ async def test_scans_that_nobody_waits_for_any_more_are_not_decided():
 
 async def test_one_given_up_while_it_is_decided_leaves_no_exception_behind():
     decisions = Decisions()
-    lane = ScanLane(decisions.batcher)
+    lane = ScanLane(decisions.batcher, lambda: None)
     answers = [lane.take(number) for number in [*range(MOST_AT_ONCE), "bad"]]
     decisions.may.set()
     await asyncio.gather(*answers[:-1])
@@ -61,7 +61,7 @@ async def test_one_given_up_while_it_is_decided_leaves_no_exception_behind():
 
 async def test_what_goes_wrong_with_a_scan_that_waited_is_told_to_it_alone():
     decisions = Decisions()
-    lane = ScanLane(decisions.batcher)
+    lane = ScanLane(decisions.batcher, lambda: None)
     answers = [lane.take(number) for number in [*range(MOST_AT_ONCE), "bad", "good"]]
     decisions.may.set()
     with pytest.raises(Failure, match="bad"):
@@ -71,7 +71,7 @@ async def test_what_goes_wrong_with_a_scan_that_waited_is_told_to_it_alone():
 
 async def test_a_scan_for_which_the_service_has_no_place_is_told_so_whether_it_waited_or_not():
     decisions = Decisions(most_waiting=MOST_AT_ONCE)
-    lane, others = ScanLane(decisions.batcher), ScanLane(decisions.batcher)
+    lane, others = ScanLane(decisions.batcher, lambda: None), ScanLane(decisions.batcher, lambda: None)
     answers = [lane.take(number) for number in range(MOST_AT_ONCE + 1)]
     with pytest.raises(Failure, match="too much at once"):
         others.take("x")
