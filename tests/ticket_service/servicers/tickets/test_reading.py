@@ -1,91 +1,24 @@
+"""GetTicket, ListTickets and RenderTicket: who sees a ticket, and as what."""
+
 import base64
 import io
-from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import grpc
 import pytest
-import sqlalchemy as sa
 import zxingcpp
 from conftest import CODE_SECRET, Issuer
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from PIL import Image
-from scans_stand_in import ScansStandIn
-from sqlalchemy.engine import URL, Connection
-from ticket_rows import sell, store_event
+from ticket_calls import change, fields_at_fault, refusal, sold
+from ticket_rows import sell
 
-from chassis.clock import Clock
-from chassis.database import Database
 from chassis.ids import new_id
-from ticket_service.app import App
 from ticket_service.domain.codes import Codes
-from ticket_service.domain.events import AdmissionPolicy, Event, Offer, TicketType
-from ticket_service.store.tables import purchases, tickets
+from ticket_service.domain.events import AdmissionPolicy, Offer, TicketType
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
-from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
 CODES = Codes(CODE_SECRET)
-
-
-@pytest.fixture
-async def service(make_settings, tickets_url: URL, clock: Clock, scans: ScansStandIn) -> AsyncIterator[str]:
-    """Run a ticket service beside a stand-in for the scan service."""
-    port = await scans.start()
-    settings = make_settings(TICKETS_SCANS_ADDRESS=f"127.0.0.1:{port}", TICKETS_SWEEP_SECONDS="0.05")
-    app = App(settings, tickets_url, clock)
-    try:
-        yield f"127.0.0.1:{await app.start()}"
-    finally:
-        await app.stop()
-
-
-@pytest.fixture
-def stub(channel: grpc.aio.Channel) -> TicketServiceStub:
-    return TicketServiceStub(channel)
-
-
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
-    user_id = wanted.pop("user_id", "alice")
-    ticket_type = wanted.pop("ticket_type", TicketType.STANDARD)
-
-    def work(connection: Connection) -> tuple[Event, list[UUID]]:
-        event = store_event(connection, now=clock(), **wanted)
-        return event, sell(connection, event, count, user_id=user_id, ticket_type=ticket_type)
-
-    return await database.run(work)
-
-
-@pytest.fixture
-async def ticket_id(database: Database, clock: Clock) -> UUID:
-    """Sell one ticket to alice."""
-    _, [ticket_id] = await sold(database, clock)
-    return ticket_id
-
-
-async def change(database: Database, ticket_id: UUID, **values: object) -> None:
-    statement = sa.update(tickets).where(tickets.c.ticket_id == ticket_id).values(**values)
-    await database.run(lambda connection: connection.execute(statement))
-
-
-async def refusal(call: Awaitable[object]) -> tuple[str, dict[str, str]]:
-    """Return reason and metadata of a call that fails."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    info = error_details_pb2.ErrorInfo()
-    rpc_status.from_call(caught.value).details[0].Unpack(info)
-    return info.reason.removeprefix("ERROR_REASON_"), dict(info.metadata)
-
-
-async def fields_at_fault(call: Awaitable[object]) -> list[str]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    bad = error_details_pb2.BadRequest()
-    rpc_status.from_call(caught.value).details[1].Unpack(bad)
-    return [violation.field for violation in bad.field_violations]
 
 
 def read_code(picture: bytes) -> str:
@@ -326,184 +259,6 @@ async def test_a_ticket_that_was_given_back_is_taken_out_of_calendars(stub, issu
     await change(database, ticket_id, status="REFUNDED")
     request = pb.RenderTicketRequest(ticket_id=str(ticket_id), format=pb.TICKET_FORMAT_ICS)
     assert b"METHOD:CANCEL" in (await stub.RenderTicket(request, metadata=issuer.metadata())).content
-
-
-async def test_a_refund_to_try_again_has_an_id(stub, issuer):
-    call = stub.RetryRefund(pb.RetryRefundRequest(cancellation_id="x"), metadata=issuer.metadata("organizer", "olga"))
-    assert (await refusal(call))[0] == "INVALID_ARGUMENT"
-
-
-async def test_a_reissued_ticket_is_found_by_its_new_code_alone(stub, issuer, ticket_id):
-    user = issuer.metadata()
-    before = (await stub.GetTicket(pb.GetTicketRequest(ticket_id=str(ticket_id)), metadata=user)).ticket
-    request = pb.ReissueTicketRequest(ticket_id=str(ticket_id), request_id=str(new_id()))
-    after = (await stub.ReissueTicket(request, metadata=user)).ticket
-    assert (after.issue, after.code) == (2, CODES.code(ticket_id, 2))
-    assert after.token not in {"", before.token}
-    assert await refusal(stub.GetTicket(pb.GetTicketRequest(code=before.code), metadata=user)) == (
-        "TICKET_NOT_FOUND",
-        {"code": before.code},
-    )
-    found = (await stub.GetTicket(pb.GetTicketRequest(code=after.code), metadata=user)).ticket
-    assert found == after
-
-
-async def test_the_old_holder_sees_nothing_that_opens_a_gate_after_a_transfer(stub, issuer, ticket_id):
-    request = pb.TransferTicketRequest(
-        ticket_id=str(ticket_id), user_id="bob", email="bob@example.org", request_id=str(new_id())
-    )
-    for _ in range(2):
-        told = (await stub.TransferTicket(request, metadata=issuer.metadata())).ticket
-        assert (told.user_id, told.issue) == ("bob", 2)
-        assert (told.code, told.token, told.qr_code_url) == ("", "", "")
-    get = pb.GetTicketRequest(ticket_id=str(ticket_id), view=ticket_pb2.TICKET_VIEW_FULL)
-    assert (await refusal(stub.GetTicket(get, metadata=issuer.metadata())))[0] == "TICKET_NOT_FOUND"
-    his = (await stub.GetTicket(get, metadata=issuer.metadata(subject="bob"))).ticket
-    assert his.token
-    assert his.qr_code_url
-    assert not his.payment_id
-
-
-async def test_a_withheld_ticket_says_so(stub, issuer, ticket_id):
-    organizer = issuer.metadata("organizer", "olga")
-    for blocked, status in [(True, ticket_pb2.TICKET_STATUS_BLOCKED), (False, ticket_pb2.TICKET_STATUS_ACTIVE)]:
-        request = pb.SetTicketBlockedRequest(ticket_id=str(ticket_id), blocked=blocked)
-        assert (await stub.SetTicketBlocked(request, metadata=organizer)).ticket.status == status
-
-
-async def test_bad_requests_for_changes_name_every_field_at_fault(stub, issuer):
-    user, organizer = issuer.metadata(), issuer.metadata("organizer", "olga")
-    for call, fields in [
-        (stub.ReissueTicket(pb.ReissueTicketRequest(), metadata=user), ["request_id", "ticket_id"]),
-        (
-            stub.TransferTicket(pb.TransferTicketRequest(email="nobody"), metadata=user),
-            ["request_id", "ticket_id", "user_id", "email"],
-        ),
-        (stub.SetTicketBlocked(pb.SetTicketBlockedRequest(ticket_id="x"), metadata=organizer), ["ticket_id"]),
-    ]:
-        assert await fields_at_fault(call) == fields
-
-
-async def test_giving_a_ticket_back_tells_the_refund_and_the_ticket_as_it_now_is(stub, issuer, database, clock, scans):
-    _, [ticket_id] = await sold(database, clock, starts_in=timedelta(days=5))
-    request = pb.CancelTicketRequest(ticket_id=str(ticket_id), reason="ill")
-    response = await stub.CancelTicket(request, metadata=issuer.metadata())
-    cancellation = response.cancellation
-    assert cancellation.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING
-    assert (cancellation.refund_amount.currency_code, cancellation.refund_amount.minor_units) == ("EUR", 1_250)
-    assert (cancellation.refund_percent, cancellation.reason) == (50, "ill")
-    assert cancellation.create_time.ToDatetime(tzinfo=UTC) == clock()
-    assert not cancellation.HasField("complete_time")
-    assert response.ticket.status == ticket_pb2.TICKET_STATUS_REFUNDED
-    assert response.ticket.cancellation_id == cancellation.cancellation_id
-    again = await stub.CancelTicket(request, metadata=issuer.metadata())
-    assert again == response
-    assert len(scans.calls) == 1
-
-
-async def test_a_ticket_that_is_used_is_not_given_back(stub, issuer, database, clock, scans):
-    _, [ticket_id] = await sold(database, clock)
-    await change(database, ticket_id, check_in_time=clock())
-    call = stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
-    assert await refusal(call) == (
-        "TICKET_CHECKED_IN",
-        {"ticket_id": str(ticket_id), "check_in_time": clock().isoformat()},
-    )
-    assert scans.calls == []
-
-
-async def test_a_blocked_ticket_is_not_given_back(stub, issuer, ticket_id, database):
-    await change(database, ticket_id, status="BLOCKED")
-    call = stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
-    assert await refusal(call) == (
-        "TICKET_NOT_CANCELLABLE",
-        {"ticket_id": str(ticket_id), "status": "BLOCKED"},
-    )
-
-
-async def test_a_pending_cancellation_is_completed_by_the_services_own_sweeper(stub, issuer, database, clock, scans):
-    _, [ticket_id] = await sold(database, clock)
-    scans.fails_with = grpc.StatusCode.UNAVAILABLE
-    request = pb.CancelTicketRequest(ticket_id=str(ticket_id))
-    response = await stub.CancelTicket(request, metadata=issuer.metadata())
-    assert response.cancellation.status == ticket_pb2.CANCELLATION_STATUS_PENDING
-    assert response.ticket.status == ticket_pb2.TICKET_STATUS_ACTIVE
-    assert response.ticket.cancellation_id == response.cancellation.cancellation_id
-    scans.fails_with = None
-    scans.called.clear()
-    clock.advance(timedelta(minutes=1))
-    await scans.called.wait()
-    # The caller who asks meanwhile, or after it, is told the same.
-    response = await stub.CancelTicket(request, metadata=issuer.metadata())
-    assert response.cancellation.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING
-
-
-async def test_a_cancellation_is_read_and_listed_by_those_who_see_its_ticket(stub, issuer, database, clock):
-    event, ticket_ids = await sold(database, clock, 3)
-    made = [
-        (
-            await stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
-        ).cancellation
-        for ticket_id in ticket_ids
-    ]
-    ids = [cancellation.cancellation_id for cancellation in made]
-    get = pb.GetCancellationRequest(cancellation_id=ids[0])
-    assert (await stub.GetCancellation(get, metadata=issuer.metadata())).cancellation == made[0]
-    assert await refusal(stub.GetCancellation(get, metadata=issuer.metadata(subject="bob"))) == (
-        "CANCELLATION_NOT_FOUND",
-        {"cancellation_id": ids[0]},
-    )
-
-    async def listed(role: str, subject: str, **request: object) -> list[str]:
-        metadata = issuer.metadata(role, subject)
-        response = await stub.ListCancellations(pb.ListCancellationsRequest(**request), metadata=metadata)
-        return [cancellation.cancellation_id for cancellation in response.cancellations]
-
-    for role, subject in [("user", "alice"), ("organizer", "olga"), ("service", "shop")]:
-        assert await listed(role, subject) == ids[::-1]
-    assert await listed("user", "bob") == []
-    assert await listed("organizer", "oscar", event_id=str(event.event_id)) == []
-    assert await listed("service", "shop", user_id="bob") == []
-    assert await listed("service", "shop", event_id=str(new_id())) == []
-    assert await listed("user", "alice", status=ticket_pb2.CANCELLATION_STATUS_DONE) == []
-    assert await listed("user", "alice", status=ticket_pb2.CANCELLATION_STATUS_REFUNDING) == ids[::-1]
-    request = pb.ListCancellationsRequest(page_size=2)
-    first = await stub.ListCancellations(request, metadata=issuer.metadata())
-    assert [cancellation.cancellation_id for cancellation in first.cancellations] == [ids[2], ids[1]]
-    request.page_token = first.next_page_token
-    rest = await stub.ListCancellations(request, metadata=issuer.metadata())
-    assert [cancellation.cancellation_id for cancellation in rest.cancellations] == [ids[0]]
-    assert rest.next_page_token == ""
-
-
-async def test_a_refund_is_confirmed_by_the_backend_that_made_it(stub, issuer, ticket_id, clock):
-    cancel = pb.CancelTicketRequest(ticket_id=str(ticket_id))
-    cancellation = (await stub.CancelTicket(cancel, metadata=issuer.metadata())).cancellation
-    confirm = pb.ConfirmRefundRequest(cancellation_id=cancellation.cancellation_id, refund_id="refund-1")
-    service = issuer.metadata("service", "shop")
-    for _ in range(2):
-        await stub.ConfirmRefund(confirm, metadata=service)
-    get = pb.GetCancellationRequest(cancellation_id=cancellation.cancellation_id)
-    done = (await stub.GetCancellation(get, metadata=issuer.metadata())).cancellation
-    assert (done.status, done.refund_id) == (ticket_pb2.CANCELLATION_STATUS_DONE, "refund-1")
-    assert done.complete_time.ToDatetime(tzinfo=UTC) == clock()
-    confirm.refund_id = "refund-2"
-    assert await refusal(stub.ConfirmRefund(confirm, metadata=service)) == (
-        "ILLEGAL_TRANSITION",
-        {"from": "DONE", "to": "DONE"},
-    )
-    assert (await refusal(stub.ConfirmRefund(confirm, metadata=issuer.metadata())))[0] == "FORBIDDEN"
-
-
-async def test_a_purchase_has_no_refund_to_confirm(stub, issuer, database, clock):
-    await sold(database, clock)
-    query = sa.select(purchases.c.purchase_id)
-    purchase_id = await database.run(lambda connection: connection.execute(query).scalar_one())
-    request = pb.ConfirmRefundRequest(purchase_id=str(purchase_id), refund_id="refund-1")
-    assert await refusal(stub.ConfirmRefund(request, metadata=issuer.metadata("service", "shop"))) == (
-        "ILLEGAL_TRANSITION",
-        {"from": "COMPLETED", "to": "REFUNDED"},
-    )
 
 
 async def test_a_gate_may_not_read_tickets(stub, issuer: Issuer):

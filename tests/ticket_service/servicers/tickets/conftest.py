@@ -1,0 +1,37 @@
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import grpc
+import pytest
+from scans_stand_in import ScansStandIn
+from sqlalchemy.engine import URL
+from ticket_calls import sold
+
+from chassis.clock import Clock
+from chassis.database import Database
+from ticket_service.app import App
+from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
+
+
+@pytest.fixture
+async def service(make_settings, tickets_url: URL, clock: Clock, scans: ScansStandIn) -> AsyncIterator[str]:
+    """Run a ticket service beside a stand-in for the scan service."""
+    port = await scans.start()
+    settings = make_settings(TICKETS_SCANS_ADDRESS=f"127.0.0.1:{port}", TICKETS_SWEEP_SECONDS="0.05")
+    app = App(settings, tickets_url, clock)
+    try:
+        yield f"127.0.0.1:{await app.start()}"
+    finally:
+        await app.stop()
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> TicketServiceStub:
+    return TicketServiceStub(channel)
+
+
+@pytest.fixture
+async def ticket_id(database: Database, clock: Clock) -> UUID:
+    """Sell one ticket to alice."""
+    _, [ticket_id] = await sold(database, clock)
+    return ticket_id

@@ -1,0 +1,139 @@
+"""CancelTicket, and what becomes of its refund."""
+
+from datetime import UTC, timedelta
+
+import grpc
+import sqlalchemy as sa
+from ticket_calls import change, refusal, sold
+
+from chassis.ids import new_id
+from ticket_service.store.tables import purchases
+from ticketing.tickets.v1 import ticket_pb2
+from ticketing.tickets.v1 import ticket_service_pb2 as pb
+
+
+async def test_giving_a_ticket_back_tells_the_refund_and_the_ticket_as_it_now_is(stub, issuer, database, clock, scans):
+    _, [ticket_id] = await sold(database, clock, starts_in=timedelta(days=5))
+    request = pb.CancelTicketRequest(ticket_id=str(ticket_id), reason="ill")
+    response = await stub.CancelTicket(request, metadata=issuer.metadata())
+    cancellation = response.cancellation
+    assert cancellation.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING
+    assert (cancellation.refund_amount.currency_code, cancellation.refund_amount.minor_units) == ("EUR", 1_250)
+    assert (cancellation.refund_percent, cancellation.reason) == (50, "ill")
+    assert cancellation.create_time.ToDatetime(tzinfo=UTC) == clock()
+    assert not cancellation.HasField("complete_time")
+    assert response.ticket.status == ticket_pb2.TICKET_STATUS_REFUNDED
+    assert response.ticket.cancellation_id == cancellation.cancellation_id
+    again = await stub.CancelTicket(request, metadata=issuer.metadata())
+    assert again == response
+    assert len(scans.calls) == 1
+
+
+async def test_a_ticket_that_is_used_is_not_given_back(stub, issuer, database, clock, scans):
+    _, [ticket_id] = await sold(database, clock)
+    await change(database, ticket_id, check_in_time=clock())
+    call = stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
+    assert await refusal(call) == (
+        "TICKET_CHECKED_IN",
+        {"ticket_id": str(ticket_id), "check_in_time": clock().isoformat()},
+    )
+    assert scans.calls == []
+
+
+async def test_a_blocked_ticket_is_not_given_back(stub, issuer, ticket_id, database):
+    await change(database, ticket_id, status="BLOCKED")
+    call = stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
+    assert await refusal(call) == (
+        "TICKET_NOT_CANCELLABLE",
+        {"ticket_id": str(ticket_id), "status": "BLOCKED"},
+    )
+
+
+async def test_a_pending_cancellation_is_completed_by_the_services_own_sweeper(stub, issuer, database, clock, scans):
+    _, [ticket_id] = await sold(database, clock)
+    scans.fails_with = grpc.StatusCode.UNAVAILABLE
+    request = pb.CancelTicketRequest(ticket_id=str(ticket_id))
+    response = await stub.CancelTicket(request, metadata=issuer.metadata())
+    assert response.cancellation.status == ticket_pb2.CANCELLATION_STATUS_PENDING
+    assert response.ticket.status == ticket_pb2.TICKET_STATUS_ACTIVE
+    assert response.ticket.cancellation_id == response.cancellation.cancellation_id
+    scans.fails_with = None
+    scans.called.clear()
+    clock.advance(timedelta(minutes=1))
+    await scans.called.wait()
+    # The caller who asks meanwhile, or after it, is told the same.
+    response = await stub.CancelTicket(request, metadata=issuer.metadata())
+    assert response.cancellation.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING
+
+
+async def test_a_cancellation_is_read_and_listed_by_those_who_see_its_ticket(stub, issuer, database, clock):
+    event, ticket_ids = await sold(database, clock, 3)
+    made = [
+        (
+            await stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
+        ).cancellation
+        for ticket_id in ticket_ids
+    ]
+    ids = [cancellation.cancellation_id for cancellation in made]
+    get = pb.GetCancellationRequest(cancellation_id=ids[0])
+    assert (await stub.GetCancellation(get, metadata=issuer.metadata())).cancellation == made[0]
+    assert await refusal(stub.GetCancellation(get, metadata=issuer.metadata(subject="bob"))) == (
+        "CANCELLATION_NOT_FOUND",
+        {"cancellation_id": ids[0]},
+    )
+
+    async def listed(role: str, subject: str, **request: object) -> list[str]:
+        metadata = issuer.metadata(role, subject)
+        response = await stub.ListCancellations(pb.ListCancellationsRequest(**request), metadata=metadata)
+        return [cancellation.cancellation_id for cancellation in response.cancellations]
+
+    for role, subject in [("user", "alice"), ("organizer", "olga"), ("service", "shop")]:
+        assert await listed(role, subject) == ids[::-1]
+    assert await listed("user", "bob") == []
+    assert await listed("organizer", "oscar", event_id=str(event.event_id)) == []
+    assert await listed("service", "shop", user_id="bob") == []
+    assert await listed("service", "shop", event_id=str(new_id())) == []
+    assert await listed("user", "alice", status=ticket_pb2.CANCELLATION_STATUS_DONE) == []
+    assert await listed("user", "alice", status=ticket_pb2.CANCELLATION_STATUS_REFUNDING) == ids[::-1]
+    request = pb.ListCancellationsRequest(page_size=2)
+    first = await stub.ListCancellations(request, metadata=issuer.metadata())
+    assert [cancellation.cancellation_id for cancellation in first.cancellations] == [ids[2], ids[1]]
+    request.page_token = first.next_page_token
+    rest = await stub.ListCancellations(request, metadata=issuer.metadata())
+    assert [cancellation.cancellation_id for cancellation in rest.cancellations] == [ids[0]]
+    assert rest.next_page_token == ""
+
+
+async def test_a_refund_is_confirmed_by_the_backend_that_made_it(stub, issuer, ticket_id, clock):
+    cancel = pb.CancelTicketRequest(ticket_id=str(ticket_id))
+    cancellation = (await stub.CancelTicket(cancel, metadata=issuer.metadata())).cancellation
+    confirm = pb.ConfirmRefundRequest(cancellation_id=cancellation.cancellation_id, refund_id="refund-1")
+    service = issuer.metadata("service", "shop")
+    for _ in range(2):
+        await stub.ConfirmRefund(confirm, metadata=service)
+    get = pb.GetCancellationRequest(cancellation_id=cancellation.cancellation_id)
+    done = (await stub.GetCancellation(get, metadata=issuer.metadata())).cancellation
+    assert (done.status, done.refund_id) == (ticket_pb2.CANCELLATION_STATUS_DONE, "refund-1")
+    assert done.complete_time.ToDatetime(tzinfo=UTC) == clock()
+    confirm.refund_id = "refund-2"
+    assert await refusal(stub.ConfirmRefund(confirm, metadata=service)) == (
+        "ILLEGAL_TRANSITION",
+        {"from": "DONE", "to": "DONE"},
+    )
+    assert (await refusal(stub.ConfirmRefund(confirm, metadata=issuer.metadata())))[0] == "FORBIDDEN"
+
+
+async def test_a_purchase_has_no_refund_to_confirm(stub, issuer, database, clock):
+    await sold(database, clock)
+    query = sa.select(purchases.c.purchase_id)
+    purchase_id = await database.run(lambda connection: connection.execute(query).scalar_one())
+    request = pb.ConfirmRefundRequest(purchase_id=str(purchase_id), refund_id="refund-1")
+    assert await refusal(stub.ConfirmRefund(request, metadata=issuer.metadata("service", "shop"))) == (
+        "ILLEGAL_TRANSITION",
+        {"from": "COMPLETED", "to": "REFUNDED"},
+    )
+
+
+async def test_a_refund_to_try_again_has_an_id(stub, issuer):
+    call = stub.RetryRefund(pb.RetryRefundRequest(cancellation_id="x"), metadata=issuer.metadata("organizer", "olga"))
+    assert (await refusal(call))[0] == "INVALID_ARGUMENT"

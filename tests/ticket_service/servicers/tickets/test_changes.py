@@ -1,0 +1,62 @@
+"""ReissueTicket, TransferTicket and SetTicketBlocked."""
+
+from conftest import CODE_SECRET
+from ticket_calls import fields_at_fault, refusal
+
+from chassis.ids import new_id
+from ticket_service.domain.codes import Codes
+from ticketing.tickets.v1 import ticket_pb2
+from ticketing.tickets.v1 import ticket_service_pb2 as pb
+
+CODES = Codes(CODE_SECRET)
+
+
+async def test_a_reissued_ticket_is_found_by_its_new_code_alone(stub, issuer, ticket_id):
+    user = issuer.metadata()
+    before = (await stub.GetTicket(pb.GetTicketRequest(ticket_id=str(ticket_id)), metadata=user)).ticket
+    request = pb.ReissueTicketRequest(ticket_id=str(ticket_id), request_id=str(new_id()))
+    after = (await stub.ReissueTicket(request, metadata=user)).ticket
+    assert (after.issue, after.code) == (2, CODES.code(ticket_id, 2))
+    assert after.token not in {"", before.token}
+    assert await refusal(stub.GetTicket(pb.GetTicketRequest(code=before.code), metadata=user)) == (
+        "TICKET_NOT_FOUND",
+        {"code": before.code},
+    )
+    found = (await stub.GetTicket(pb.GetTicketRequest(code=after.code), metadata=user)).ticket
+    assert found == after
+
+
+async def test_the_old_holder_sees_nothing_that_opens_a_gate_after_a_transfer(stub, issuer, ticket_id):
+    request = pb.TransferTicketRequest(
+        ticket_id=str(ticket_id), user_id="bob", email="bob@example.org", request_id=str(new_id())
+    )
+    for _ in range(2):
+        told = (await stub.TransferTicket(request, metadata=issuer.metadata())).ticket
+        assert (told.user_id, told.issue) == ("bob", 2)
+        assert (told.code, told.token, told.qr_code_url) == ("", "", "")
+    get = pb.GetTicketRequest(ticket_id=str(ticket_id), view=ticket_pb2.TICKET_VIEW_FULL)
+    assert (await refusal(stub.GetTicket(get, metadata=issuer.metadata())))[0] == "TICKET_NOT_FOUND"
+    his = (await stub.GetTicket(get, metadata=issuer.metadata(subject="bob"))).ticket
+    assert his.token
+    assert his.qr_code_url
+    assert not his.payment_id
+
+
+async def test_a_withheld_ticket_says_so(stub, issuer, ticket_id):
+    organizer = issuer.metadata("organizer", "olga")
+    for blocked, status in [(True, ticket_pb2.TICKET_STATUS_BLOCKED), (False, ticket_pb2.TICKET_STATUS_ACTIVE)]:
+        request = pb.SetTicketBlockedRequest(ticket_id=str(ticket_id), blocked=blocked)
+        assert (await stub.SetTicketBlocked(request, metadata=organizer)).ticket.status == status
+
+
+async def test_bad_requests_for_changes_name_every_field_at_fault(stub, issuer):
+    user, organizer = issuer.metadata(), issuer.metadata("organizer", "olga")
+    for call, fields in [
+        (stub.ReissueTicket(pb.ReissueTicketRequest(), metadata=user), ["request_id", "ticket_id"]),
+        (
+            stub.TransferTicket(pb.TransferTicketRequest(email="nobody"), metadata=user),
+            ["request_id", "ticket_id", "user_id", "email"],
+        ),
+        (stub.SetTicketBlocked(pb.SetTicketBlockedRequest(ticket_id="x"), metadata=organizer), ["ticket_id"]),
+    ]:
+        assert await fields_at_fault(call) == fields
