@@ -1,40 +1,18 @@
-"""What devices decided alone: recorded as shown, in any order and any number of times with the same end state."""
+"""What devices decided alone: recorded as shown, and incidents of what should not have been."""
 
 import asyncio
-import os
-import random
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 import grpc
 import pytest
 from gates import Device, reason_of, token_of, until
 from nacl.signing import SigningKey
+from uploads import ACCESS, ADMITTED, BEGIN, DENIED, MINUTE, OUT, decided
 
-from scan_service.store.tables import tickets as tickets_table
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
-
-ADMITTED, DENIED = scan_pb2.VERDICT_ADMITTED, scan_pb2.VERDICT_DENIED
-IN, OUT, ACCESS = scan_pb2.SCAN_TYPE_CHECK_IN, scan_pb2.SCAN_TYPE_CHECK_OUT, scan_pb2.SCAN_TYPE_ACCESS
-BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
-MINUTE = timedelta(minutes=1)
-ROUNDS = int(os.environ.get("TICKETING_ROUNDS", "6"))
-
-
-def decided(  # noqa: PLR0913 - a decision's fields
-    code, minute=0, *, verdict=ADMITTED, scan_id=None, kind=IN, annulled=False, **decision
-):
-    """Make a scan that a device decided `minute` minutes after BEGIN."""
-    attempt = pb.ScanAttempt(scan_id=scan_id or str(uuid.uuid4()), code=code, scan_type=kind)
-    if verdict == DENIED:
-        decision.setdefault("denial_reason", scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN)
-    attempt.offline.CopyFrom(pb.OfflineDecision(verdict=verdict, **decision))
-    attempt.offline.scan_time.FromDatetime(BEGIN + minute * MINUTE)
-    if annulled:
-        attempt.offline.annul_time.FromDatetime(BEGIN + minute * MINUTE + MINUTE / 2)
-    return attempt
 
 
 async def upload(device: Device, *scans) -> pb.Uploaded:
@@ -361,74 +339,3 @@ async def test_only_incidents_of_the_callers_own_events_are_listed_page_by_page(
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await listed(service, device.event_id, page_token=bad)
         assert reason_of(refusal.value) == "INVALID_ARGUMENT"
-
-
-def night(copy, chance: random.Random, event_id) -> list[pb.ScanAttempt]:
-    """What several devices decided alone in one night: good and bad, each once."""
-    statuses = ("ACTIVE", "ACTIVE", "ACTIVE", "REFUNDED", "BLOCKED")
-    shown = [copy.ticket(event_id, status=chance.choice(statuses)).token for _ in range(4)]
-    shown += [copy.unknown(event_id).token, shown[0][:-2], "nothing"]
-    return [
-        decided(
-            chance.choice(shown),
-            chance.randrange(30),
-            verdict=chance.choice((ADMITTED, ADMITTED, ADMITTED, DENIED)),
-            kind=chance.choice((IN, IN, OUT, ACCESS)),
-            annulled=chance.random() < 0.2,
-        )
-        for _ in range(25)
-    ]
-
-
-def forget(copy) -> None:
-    with copy.engine.begin() as connection:
-        connection.exec_driver_sql("TRUNCATE scans, incidents, incident_scans")
-        connection.execute(tickets_table.delete().where(tickets_table.c.known.is_(False)))
-        connection.exec_driver_sql(
-            "UPDATE tickets SET check_in_time = NULL, entry_scan_id = NULL, entry_time = NULL, entry_location = NULL,"
-            " inside = false, sequence = 0, reported_sequence = 0"
-        )
-
-
-def state(copy) -> tuple[object, ...]:
-    """Everything that an order could make a difference to; sequences and times of recording are allowed to differ."""
-
-    def rows(table: str, *without: str) -> list[str]:
-        return sorted(str({k: v for k, v in row.items() if k not in without}) for row in copy.rows(table))
-
-    with_scans = {(r["kind"], r["subject"]) for r in copy.rows("incident_scans")}
-    assert with_scans <= {(r["kind"], r["subject"]) for r in copy.rows("incidents")}
-    return (
-        rows("tickets", "sequence", "reported_sequence", "changed_by"),
-        rows("scans", "record_time"),
-        rows("incident_scans"),
-    )
-
-
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("policy", ["SINGLE_ENTRY", "RE_ENTRY", "UNLIMITED"])
-async def test_the_end_state_is_the_same_whatever_the_order_repetition_and_splitting(copy, service, policy):
-    chance = random.Random(f"uploads {policy}")
-    event_id = copy.event(admission_policy=policy)
-    for _ in range(ROUNDS):
-        scans = night(copy, chance, event_id)
-        expected = None
-        for repeat in range(4):
-            forget(copy)
-            sent = scans if repeat == 0 else [*scans, *chance.choices(scans, k=15)]
-            if repeat:
-                chance.shuffle(sent)
-            # Cut into messages, over two devices at once.
-            devices = [Device(service), Device(service)]
-            for device in devices:
-                await device.open(event_id)
-            while sent:
-                device, size = chance.choice(devices), chance.randrange(1, 12)
-                await device.send(upload=pb.Upload(scans=sent[:size]))
-                sent = sent[size:]
-            for device in devices:
-                await device.call.done_writing()
-                while (message := await device.receive()) is not grpc.aio.EOF:
-                    assert not message.uploaded.rejected
-            expected = expected or state(copy)
-            assert state(copy) == expected
