@@ -9,13 +9,15 @@ from typing import Final
 from chassis.batcher import Batcher
 from chassis.failures import Failure, invalid, overloaded
 from chassis.parsing import Fields
-from scan_service.convert.scans import AttemptReader
-from scan_service.convert.stream import rejected_message, rejection, uploaded_message
+from scan_service.convert.scans import AttemptReader, scan_message
+from scan_service.convert.stream import rejected_message, rejection
 from scan_service.domain.scans import Attempt, Gate, Scan
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 # The contract's bound on one message.
 MAX_SCANS: Final = 500
+# Read, or written, before the loop is given back to those who wait at a gate.
+SLICE: Final = 32
 
 Put = Callable[[pb.StreamScansResponse], None]
 
@@ -44,7 +46,10 @@ class UploadLane:
         self._reader = reader
         self._most = most
         self._put = put
-        self._waiting = deque[list[Entry]]()
+        # Uploads, and the gate at which the stream was when they came.
+        self._waiting = deque[tuple[pb.Upload, Gate]]()
+        # Of the first of them, as far as it has been read.
+        self._entries = list[Entry]()
         self._outstanding = 0
         self._answering: asyncio.Task[None] | None = None
 
@@ -65,11 +70,7 @@ class UploadLane:
         if self._outstanding + len(message.scans) > self._most:
             raise overloaded("offline scans unanswered on one stream")
         self._outstanding += len(message.scans)
-        entries = [
-            Entry(scan.scan_id, self._enqueue(scan, gate, f"upload.scans[{index}]."))
-            for index, scan in enumerate(message.scans)
-        ]
-        self._waiting.append(entries)
+        self._waiting.append((message, gate))
         if self._answering is None:
             self._answering = asyncio.create_task(self._answer(), name="upload lane")
 
@@ -78,10 +79,39 @@ class UploadLane:
         if self._answering is not None:
             self._answering.cancel()
             await asyncio.wait([self._answering])
-        for entry in (entry for entries in self._waiting for entry in entries):
+        for entry in self._entries:
             if isinstance(entry.answer, asyncio.Future) and not entry.answer.cancel():
                 # Looked at, so that nobody warns of an exception that nobody looked at.
                 _ = entry.answer.cancelled() or entry.answer.exception()
+
+    async def _answer(self) -> None:
+        while self._waiting:
+            message, gate = self._waiting[0]
+            await self._read(message, gate)
+            uploaded = await self._uploaded()
+            self._entries.clear()
+            self._waiting.popleft()
+            self._outstanding -= len(message.scans)
+            self._put(pb.StreamScansResponse(uploaded=uploaded))
+        self._answering = None
+
+    async def _read(self, message: pb.Upload, gate: Gate) -> None:
+        for index, scan in enumerate(message.scans):
+            if index % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            self._entries.append(Entry(scan.scan_id, self._enqueue(scan, gate, f"upload.scans[{index}].")))
+
+    async def _uploaded(self) -> pb.Uploaded:
+        uploaded = pb.Uploaded()
+        for index, entry in enumerate(self._entries):
+            if index % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            outcome = await _outcome(entry)
+            if isinstance(outcome, Failure):
+                uploaded.rejected.append(rejection(entry.scan_id, outcome))
+            else:
+                uploaded.results.append(scan_message(outcome))
+        return uploaded
 
     def _enqueue(self, message: pb.ScanAttempt, gate: Gate, path: str) -> "asyncio.Future[Scan] | Failure":
         fields = Fields()
@@ -92,21 +122,6 @@ class UploadLane:
             return self._batcher.enqueue(attempt)
         except Failure as failure:
             return failure
-
-    async def _answer(self) -> None:
-        while self._waiting:
-            entries = self._waiting[0]
-            scans, rejections = list[Scan](), list[pb.Rejection]()
-            for entry in entries:
-                outcome = await _outcome(entry)
-                if isinstance(outcome, Failure):
-                    rejections.append(rejection(entry.scan_id, outcome))
-                else:
-                    scans.append(outcome)
-            self._waiting.popleft()
-            self._outstanding -= len(entries)
-            self._put(uploaded_message(scans, rejections))
-        self._answering = None
 
 
 async def _outcome(entry: Entry) -> Scan | Failure:

@@ -1,6 +1,5 @@
 """The messages of a gate's stream."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -57,12 +56,6 @@ def rejection(scan_id: str, failure: Failure) -> pb.Rejection:
 def rejected_message(scan_id: str, failure: Failure) -> pb.StreamScansResponse:
     """Say that a message is not taken, and why."""
     return pb.StreamScansResponse(rejected=rejection(scan_id, failure))
-
-
-def uploaded_message(scans: Iterable[Scan], rejected: Iterable[pb.Rejection]) -> pb.StreamScansResponse:
-    """Answer an upload."""
-    uploaded = pb.Uploaded(results=[scan_message(scan) for scan in scans], rejected=rejected)
-    return pb.StreamScansResponse(uploaded=uploaded)
 
 
 def reconnect_message(within: timedelta) -> pb.StreamScansResponse:
