@@ -260,7 +260,7 @@ def _start_metrics(settings: ServiceSettings) -> tuple[WSGIServer, Thread]:
     tls = settings.listen.tls
     if tls.identity is None:
         return start_http_server(settings.metrics_port, settings.listen.host)
-    return start_http_server(
+    server, thread = start_http_server(
         settings.metrics_port,
         settings.listen.host,
         certfile=str(tls.identity.certificate),
@@ -268,6 +268,9 @@ def _start_metrics(settings: ServiceSettings) -> tuple[WSGIServer, Thread]:
         client_cafile=None if tls.client_ca is None else str(tls.client_ca),
         client_auth_required=tls.client_ca is not None,
     )
+    # Each in its own thread: else one that connects and says nothing keeps everybody out, and the service from stopping.
+    server.socket.do_handshake_on_connect = False
+    return server, thread
 
 
 def _leave_to_the_collector_what_comes() -> None:

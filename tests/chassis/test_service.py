@@ -117,7 +117,9 @@ def test_metrics_are_told_by_the_services_certificate_to_whoever_verifies_it(
     files = {"TICKETING_TLS_CERTIFICATE": str(identity.certificate), "TICKETING_TLS_KEY": str(identity.key)}
     process = start({**with_url(variables, toy_url), **files})
     port = serving(process, "metrics_port")
-    assert "process_cpu_seconds_total" in metrics(port, ssl.create_default_context(cafile=folder.ca))
+    # Who connects and says nothing keeps nobody else waiting.
+    with socket.create_connection(("127.0.0.1", port)):
+        assert "process_cpu_seconds_total" in metrics(port, ssl.create_default_context(cafile=folder.ca))
     with pytest.raises((ConnectionError, HTTPException)):
         metrics(port, None)
     process.terminate()
