@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.1
 # At least so long between two looks, however often a busy process wakes us.
-REST_SECONDS: Final = 0.02
+REST_SECONDS: Final = 0.05
 # Events that ended longer ago hardly change any more: they are looked at only in every so many polls.
 LIVE_AFTER_END: Final = timedelta(days=1)
 POLLS_PER_FULL_POLL: Final = 100
