@@ -174,6 +174,7 @@ def purchase_request(event: event_pb2.Event, quantity: int = 1) -> purchase_serv
         event_id=event.event_id,
         items=[purchase_pb2.PurchaseItem(ticket_type=event_pb2.TICKET_TYPE_STANDARD, quantity=quantity)],
         user_id="bob",
+        email="bob@example.com",
     )
 
 

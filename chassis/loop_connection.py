@@ -36,11 +36,11 @@ PLANNER: Final = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    # Compiling takes longer than any of these statements, and a plan that had to scan would look dear enough for it.
+    # Compiling takes longer than any of these statements, and a plan that had to read a whole table would look dear enough for it.
     "jit": "off",
 }
 # A plan lasts for so long. One that was made while a table was nearly empty took whichever index came first, and was kept
-# until the next ANALYZE: 200 scans a second instead of 2,000. Making all of them anew takes some 5 ms.
+# until the next ANALYZE: a tenth of the work in a second. Making all of them anew takes some 5 ms.
 PLAN_SECONDS: Final = 1.0
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # the stubs leave it untyped
