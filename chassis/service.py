@@ -269,7 +269,7 @@ def _start_metrics(settings: ServiceSettings) -> tuple[WSGIServer, Thread]:
         client_auth_required=tls.client_ca is not None,
     )
     # Each in its own thread: else one that connects and says nothing keeps everybody out, and the service from stopping.
-    server.socket.do_handshake_on_connect = False
+    server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]  # of the SSLSocket that it is here
     return server, thread
 
 
