@@ -162,16 +162,24 @@ def compare_growth(bench: Bench) -> Iterator[Row]:
 
 
 def feed_lines(its: Stand) -> Iterator[str]:
-    """Measure how soon a new scan service has every ticket, and how late a sale reaches one."""
+    """Measure how late a sale reaches the scan service."""
     its.query("scans", feed.CLOCK)
     hot = publish(its)
     Generator(purchase_plan(its, [hot], CALLERS, 5)).run()
     lags = feed.lags(its, hot.event_id)
     yield f"- lag of {len(lags):,} sales under full load: p50 {_ms(lags, 50)}, p99 {_ms(lags, 99)} ms (target: 250)"
-    event = publish(its)
-    sell(its, event, FEED_TICKETS)
-    seconds = feed.copy_seconds(its, event.event_id, FEED_TICKETS)
-    yield f"- {FEED_TICKETS:,} tickets copied anew in {seconds:.1f} s (target: 5), the rest of the database with them"
+
+
+def copy_line(rounds: int) -> str:
+    """Measure how soon a new scan service has every ticket there is."""
+    with stand() as its:
+        event = publish(its)
+        sell(its, event, FEED_TICKETS)
+        seconds = [feed.copy_seconds(its, event.event_id, FEED_TICKETS) for _ in range(rounds)]
+    return (
+        f"- {FEED_TICKETS:,} tickets copied anew in {statistics.median(seconds):.1f} s"
+        f" ({min(seconds):.1f}-{max(seconds):.1f}; target: 5)"
+    )
 
 
 def _ms(seconds: Sequence[float], percent: float) -> str:
@@ -201,6 +209,7 @@ def main() -> int:
     options.add_argument("--output", type=Path, default=HERE, help="folder of the results (default: %(default)s)")
     options.add_argument("--growth", action="store_true", help="also with millions of tickets and scans stored")
     given = options.parse_args()
+    copied = copy_line(given.rounds)
     with stand() as its:
         event = publish(its)
         scan = Generator(scan_plan(its, event, sell(its, event, 8), 1, given.seconds)).run()
@@ -213,7 +222,7 @@ def main() -> int:
             print(" | ".join(row.cells()), flush=True)
             rows.append(row)
         curves = {"scan service": list(bench.curve(lambda plan: plan)), "bare echo": list(bench.curve(bench.bare))}
-        lines = list(feed_lines(its))
+        lines = [*feed_lines(its), copied]
         for row in compare_growth(bench) if given.growth else ():
             print(" | ".join(row.cells()), flush=True)
             rows.append(row)
