@@ -7,13 +7,13 @@ most every few seconds. Nobody who comes with a known key waits for the source.
 import asyncio
 import json
 import logging
-import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
+from time import monotonic
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -138,12 +138,12 @@ class Web:
 
     def read(self) -> bytes:
         """Fetch it."""
-        deadline = time.monotonic() + FETCH_SECONDS
+        deadline = monotonic() + FETCH_SECONDS
         content = b""
         with urllib.request.build_opener(_NoRedirects).open(self.url, timeout=FETCH_SECONDS) as response:
             while chunk := response.read1(_CHUNK):
                 content = _bounded(content + chunk)
-                if time.monotonic() > deadline:
+                if monotonic() > deadline:
                     raise TimeoutError("the source is too slow")
         return content
 
