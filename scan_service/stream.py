@@ -133,10 +133,10 @@ class Stream:
         self._caller = caller
         # Empty where no gate device of ours calls.
         self.device_id = caller.subject if caller.is_any(Role.DEVICE) else ""
-        self._ended: Failure | None = None
+        self._ended: BaseException | None = None
         self._reader = AttemptReader(caller, rules.codes)
         self._scans = ScanLane(rules.batcher, self._tell)
-        self._uploads = UploadLane(rules.uploads, self._reader, rules.most.uploads, self._put)
+        self._uploads = UploadLane(rules.uploads, self._reader, rules.most.uploads, self._put, self.end)
         self._gate: Gate | None = None
         self._outgoing = deque[Outgoing]()
         self._outstanding = 0
@@ -171,7 +171,7 @@ class Stream:
         # Before it is sent: the device may answer it with its next scan before we are told that it was.
         return self._message(self._outgoing.popleft())
 
-    def end(self, failure: Failure) -> None:
+    def end(self, failure: BaseException) -> None:
         """End the stream at once."""
         self._ended = failure
         self._tell()

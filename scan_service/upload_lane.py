@@ -39,13 +39,22 @@ class UploadLane:
         reader: reads their scans.
         most: scans that may be unanswered.
         put: sends an answer.
+        end: ends the stream, where answering failed unforeseen: the device uploads again on the next.
     """
 
-    def __init__(self, batcher: Batcher[Attempt, Scan], reader: AttemptReader, most: int, put: Put) -> None:
+    def __init__(
+        self,
+        batcher: Batcher[Attempt, Scan],
+        reader: AttemptReader,
+        most: int,
+        put: Put,
+        end: Callable[[BaseException], None],
+    ) -> None:
         self._batcher = batcher
         self._reader = reader
         self._most = most
         self._put = put
+        self._end = end
         # Uploads, and the gate at which the stream was when they came.
         self._waiting = deque[tuple[pb.Upload, Gate]]()
         # Of the first of them, as far as it has been read.
@@ -73,6 +82,7 @@ class UploadLane:
         self._waiting.append((message, gate))
         if self._answering is None:
             self._answering = asyncio.create_task(self._answer(), name="upload lane")
+            self._answering.add_done_callback(self._look)
 
     async def close(self) -> None:
         """Leave nothing behind; what has begun to be recorded is recorded all the same."""
@@ -83,6 +93,10 @@ class UploadLane:
             if isinstance(entry.answer, asyncio.Future) and not entry.answer.cancel():
                 # Looked at, so that nobody warns of an exception that nobody looked at.
                 _ = entry.answer.cancelled() or entry.answer.exception()
+
+    def _look(self, answering: "asyncio.Task[None]") -> None:
+        if not answering.cancelled() and (error := answering.exception()) is not None:
+            self._end(error)
 
     async def _answer(self) -> None:
         while self._waiting:

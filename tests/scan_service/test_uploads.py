@@ -54,6 +54,26 @@ async def test_what_was_shown_is_recorded_as_it_was_and_replays_are_harmless(cop
     assert await incidents(service, device.event_id) == {}
 
 
+@pytest.mark.parametrize(
+    "fault", ["scan_service.upload_lane.AttemptReader.read_offline", "scan_service.uploads.Batch.record"]
+)
+async def test_a_fault_of_ours_ends_the_stream_and_the_device_uploads_again(copy, service, device, monkeypatch, fault):
+    ticket = copy.ticket(device.event_id)
+    scan = decided(ticket.token)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(fault, fail)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await upload(device, scan)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    again = Device(service)
+    await again.open(device.event_id)
+    assert (await upload(again, scan)).results[0].scan_id == scan.scan_id
+
+
 async def test_times_are_put_right_by_what_the_devices_clock_was_off(copy, device):
     ticket = copy.ticket(device.event_id)
     scan = decided(ticket.token, annulled=True)
