@@ -1,7 +1,8 @@
 """Gathers requests while the batch before them is being committed.
 
 No timer: an idle batcher answers the first request at once, and under load a batch grows to whatever arrived during one
-commit. Lingering for a fuller batch gained nothing when tried.
+commit. Lingering for a fuller batch gained nothing when tried; nor did a second connection, on which the next batch began
+while the one before was being committed.
 """
 
 import asyncio

@@ -50,39 +50,42 @@ STATEMENTS: Final[Mapping[str, str]] = {
         SELECT to_jsonb(e), NULL, {_NO_COLUMNS} FROM events e WHERE e.event_id = ANY ($4)
         UNION ALL
         SELECT NULL, to_jsonb(s), {_NO_COLUMNS} FROM scans s WHERE s.scan_id = ANY ($5)""",  # noqa: S608 - put together of constants
-    "write": """(timestamptz,
+    # Times of annulment and doubts come with uploads alone: an array that is too short is NULL from its end on.
+    "write": """(timestamptz, boolean,
                  uuid[], uuid[], text[], text[], text[], text[], text[], uuid[], uuid[], text[],
-                 text[], text[], text[], uuid[], timestamptz[], text[], jsonb[],
-                 uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[], timestamptz[],
-                 integer[]) AS
+                 text[], text[], text[], uuid[], timestamptz[], text[], jsonb[], timestamptz[], integer[],
+                 timestamptz[], text[],
+                 uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[]) AS
         WITH changed AS (
             UPDATE tickets t
             SET check_in_time = new.check_in_time, entry_scan_id = new.entry_scan_id, entry_time = new.entry_time,
                 entry_location = new.entry_location, inside = new.inside, sequence = new.sequence,
                 changed_by = (pg_current_xact_id()::text)::bigint
-            FROM unnest($19, $20, $21, $22, $23, $24, $25, $26)
+            FROM unnest($24, $25, $26, $27, $28, $29, $30, $31)
                 AS new(event_id, ticket_id, check_in_time, entry_scan_id, entry_time, entry_location, inside, sequence)
             WHERE t.event_id = new.event_id AND t.ticket_id = new.ticket_id
         )
         INSERT INTO scans (event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id,
                            ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id,
-                           previous_time, previous_location, metadata, scan_time, record_time, offline, issue)
+                           previous_time, previous_location, metadata, scan_time, issue, annul_time, doubt,
+                           record_time, offline)
         SELECT event_id, scan_id, decode(fingerprint, 'hex'), code, scan_type, verdict, denial_reason, ticket_id,
                ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
-               previous_location, metadata, scan_time, $1, false, issue
-        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $27, $28)
+               previous_location, metadata, scan_time, issue, annul_time, doubt, $1, $2
+        FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
             AS new(event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id, ticket_event_id,
                    ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
-                   previous_location, metadata, scan_time, issue)
+                   previous_location, metadata, scan_time, issue, annul_time, doubt)
         ORDER BY scan_id""",
 }
 
 _HOLD: Final = "BEGIN; EXECUTE lock_events(%s); EXECUTE lock_tickets(%s, %s, %s); EXECUTE read(%s, %s, %s, %s, %s)"
 # Created in a transaction of its own: inserted among rows already locked, they would break the order of locks.
 _CREATE: Final = "ROLLBACK; BEGIN; EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
-_WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 28)}); COMMIT"
+WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 31)})"
 
 TicketKey = tuple[UUID, UUID]
+Written = tuple[str | bool, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +146,18 @@ def create(tickets: Sequence[Ticket]) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def write(now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admission]) -> tuple[str, tuple[str, ...]]:
-    """Return the trip that records `scans`, changes tickets and commits."""
-    return _WRITE, (
+def write(now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admission]) -> tuple[str, Written]:
+    """Return the trip that records live scans, changes tickets and commits."""
+    return f"{WRITE}; COMMIT", written(now, scans, changed)
+
+
+def written(
+    now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admission], *, offline: bool = False
+) -> Written:
+    """Return the arguments of WRITE."""
+    return (
         now.isoformat(),
+        offline,
         ids([scan.gate_event_id for scan in scans]),
         ids([scan.scan_id for scan in scans]),
         array([scan.fingerprint.hex() for scan in scans]),
@@ -162,14 +173,16 @@ def write(now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admi
         array([scan.scanner_user_id for scan in scans]),
         *_entries([scan.previous for scan in scans]),
         array([json.dumps(scan.metadata) if scan.metadata else "{}" for scan in scans]),
+        times([scan.scan_time for scan in scans]),
+        array([scan.issue for scan in scans]),
+        times([scan.annul_time for scan in scans] if offline else []),
+        array([scan.doubt for scan in scans] if offline else []),
         ids([event_id for event_id, _ in changed]),
         ids([ticket_id for _, ticket_id in changed]),
         times([admission.check_in_time for admission in changed.values()]),
         *_entries([admission.entry for admission in changed.values()]),
         array([admission.inside for admission in changed.values()]),
         array([admission.sequence for admission in changed.values()]),
-        times([scan.scan_time for scan in scans]),
-        array([scan.issue for scan in scans]),
     )
 
 

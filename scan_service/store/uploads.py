@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from chassis.arrays import ids
@@ -23,24 +24,11 @@ STATEMENTS: Final[Mapping[str, str]] = {
     "read_admitted": """(uuid[], uuid[]) AS
         SELECT to_jsonb(s) FROM unnest($1, $2) AS named(event_id, ticket_id)
         JOIN scans s USING (event_id, ticket_id) WHERE s.verdict = 'ADMITTED'""",
-    "record": """(jsonb) AS
-        INSERT INTO scans SELECT * FROM jsonb_populate_recordset(NULL::scans, $1) ORDER BY scan_id""",
     "replace": f"""(jsonb) AS
         UPDATE scans s SET ({_REPLACED}) = (SELECT {", ".join(f"new.{name}" for name in _REPLACED.split(", "))})
         FROM jsonb_populate_recordset(NULL::scans, $1) AS new
         WHERE s.event_id = new.event_id AND s.scan_id = new.scan_id""",  # noqa: S608 - put together of constants
-    "stand": """(jsonb) AS
-        UPDATE tickets t
-        SET check_in_time = new.check_in_time, entry_scan_id = new.entry_scan_id, entry_time = new.entry_time,
-            entry_location = new.entry_location, inside = new.inside, sequence = new.sequence,
-            changed_by = (pg_current_xact_id()::text)::bigint
-        FROM jsonb_to_recordset($1) AS new(
-            event_id uuid, ticket_id uuid, check_in_time timestamptz, entry_scan_id uuid, entry_time timestamptz,
-            entry_location text, inside boolean, sequence bigint)
-        WHERE t.event_id = new.event_id AND t.ticket_id = new.ticket_id""",
 }
-
-_WRITE: Final = "EXECUTE record(%s); EXECUTE replace(%s); EXECUTE stand(%s)"
 
 
 def read_admitted(keys: Iterable[TicketKey]) -> tuple[str, tuple[str, str]]:
@@ -55,14 +43,14 @@ def admitted(rows: Iterable[tuple[Any, ...]]) -> Sequence[Scan]:
 
 
 def write(
-    new: Iterable[Scan], replaced: Iterable[Scan], standing: Mapping[TicketKey, Admission]
-) -> tuple[str, tuple[str, ...]]:
+    now: datetime, new: Sequence[Scan], replaced: Sequence[Scan], standing: Mapping[TicketKey, Admission]
+) -> tuple[str, Sequence[object]]:
     """Return the trip that records scans and how tickets stand since; the transaction is still open."""
-    return _WRITE, (
-        json.dumps([_scan_row(scan) for scan in new]),
-        json.dumps([_scan_row(scan) for scan in replaced]),
-        json.dumps([_admission_row(key, admission) for key, admission in standing.items()]),
-    )
+    statements, arguments = admission.WRITE, admission.written(now, new, standing, offline=True)
+    if not replaced:
+        return statements, arguments
+    rows = json.dumps([_scan_row(scan) for scan in replaced])
+    return f"{statements}; EXECUTE replace(%s)", (*arguments, rows)
 
 
 def _scan_row(scan: Scan) -> dict[str, object]:
@@ -91,19 +79,6 @@ def _scan_row(scan: Scan) -> dict[str, object]:
         "doubt": scan.doubt,
     }
     return _texts(row) | {"offline": scan.offline, "metadata": scan.metadata}
-
-
-def _admission_row(key: TicketKey, admission: Admission) -> dict[str, object]:
-    entry = admission.entry
-    row = {
-        "event_id": key[0],
-        "ticket_id": key[1],
-        "check_in_time": admission.check_in_time,
-        "entry_scan_id": None if entry is None else entry.scan_id,
-        "entry_time": None if entry is None else entry.time,
-        "entry_location": None if entry is None else entry.location,
-    }
-    return _texts(row) | {"inside": admission.inside, "sequence": admission.sequence}
 
 
 def _texts(row: Mapping[str, object]) -> dict[str, object]:
