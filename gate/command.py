@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 import grpc
+from cryptography import x509
 
 from chassis.clock import system_clock
 from chassis.tls import Identity, Tls, is_loopback
@@ -19,7 +20,7 @@ from gate.connection import Connection
 from gate.copy import Copy
 from gate.device import Device, Show
 from gate.inputs import InputError, opened
-from gate.link import OPTIONS, Link, Metadata, Status
+from gate.link import OPTIONS, Link, Metadata, Status, said
 from gate.messages import gate_message
 from gate.plain import Lines
 from gate.reading import lines
@@ -91,7 +92,7 @@ def enroll(asked: Enrollment) -> int:
         try:
             enrolled = DeviceServiceStub(channel).EnrollDevice(request, timeout=ENROLL_SECONDS)
         except grpc.RpcError as error:
-            raise CommandError(f"not enrolled: {error.details()}") from error
+            raise CommandError(f"not enrolled: {said(error)}") from error
         with store.transaction():
             store.keep_setting("token", enrolled.access_token)
             store.keep_setting("refused", "")
@@ -138,6 +139,8 @@ def _tls(asked: argparse.Namespace) -> Tls:
 
 def _channel(server: str, tls: Tls, stack: ExitStack) -> grpc.Channel:
     try:
+        if tls.server_ca is not None:
+            x509.load_pem_x509_certificates(tls.server_ca.read_bytes())
         return stack.enter_context(tls.channel(server, OPTIONS))
     except (OSError, ValueError) as error:
         raise CommandError(f"the certificates cannot be used: {error}") from error

@@ -16,7 +16,7 @@ import grpc
 
 from chassis.backoff import backoff_seconds
 from chassis.clock import Clock
-from gate.link import AWAY, REFUSALS, Link, State, Status
+from gate.link import AWAY, REFUSALS, Link, State, Status, said
 from gate.messages import time_of
 from gate.store import Store
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
@@ -180,9 +180,7 @@ class Connection:
                 self._receive(stream, response)
         except grpc.RpcError as error:
             code = error.code()
-            gone = code is grpc.StatusCode.UNAVAILABLE
-            # What gRPC says of that names addresses and sockets.
-            problem = "no connection to the service" if gone else f"{code.name}: {error.details()}"
+            problem = said(error) if code is grpc.StatusCode.UNAVAILABLE else f"{code.name}: {said(error)}"
         finally:
             with self._changed:
                 stream.ended = True

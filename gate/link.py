@@ -45,6 +45,13 @@ class State(StrEnum):
     REFUSED = "REFUSED"
 
 
+# What gRPC says, among addresses and sockets, where the way to the service is shut, and what people are told of it.
+_CERTIFICATES: Final = {
+    "CERTIFICATE_VERIFY_FAILED": "the service's certificate is not by an authority of --ca",
+    "Hostname Verification": "the service's certificate is for another name than --server",
+    "WRONG_VERSION_NUMBER": "the service does not speak TLS there",
+}
+
 # Nothing is to be waited for.
 AWAY: Final = frozenset({State.OFFLINE, State.REFUSED})
 
@@ -57,3 +64,11 @@ class Status:
     event_name: str = ""
     # Why it is not open, for people.
     problem: str = ""
+
+
+def said(error: grpc.RpcError) -> str:
+    """Say for people why a call failed; a service that only hangs up may want TLS, or a certificate."""
+    details = error.details() or ""
+    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+        return details
+    return next((told for sign, told in _CERTIFICATES.items() if sign in details), "no connection to the service")

@@ -1,15 +1,22 @@
 """The command line's options for TLS, against a service that speaks it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from certificates import Folder
 from gate_stand_in import ScanServiceStandIn, StandInServer
 
+from chassis.clock import system_clock
 from chassis.tls import Identity, Tls
 from gate.command import main
+from gate.connection import Connection
+from gate.link import OPTIONS, Link
+from gate.messages import gate_message
+from gate.store import Store
+from scan_service.domain.scans import Gate
+from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
 Options = list[str]
 Run = Callable[[StandInServer, Options], str]
@@ -72,15 +79,32 @@ def test_a_service_by_another_name_is_told_nothing(folder: Folder, scan: Run) ->
         assert server.service.asked == server.service.uploads == []
 
 
-def test_enrolling_says_that_it_was_the_certificate(
+def test_enrolling_says_what_is_wrong_with_the_certificate(
     folder: Folder, stranger: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with serving(Tls(stranger.identity("127.0.0.1"))) as server:
-        command = ["enroll", "--server", server.address, "--data", str(tmp_path / "device"), "--ca", str(folder.ca)]
-        assert main([*command, "CODE"]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("gate: not enrolled: ")
-    assert "CERTIFICATE_VERIFY_FAILED" in said
+    # Looked up as they are served: each takes the place of the one before.
+    served: list[tuple[Callable[[], Tls], str]] = [
+        (lambda: Tls(stranger.identity("127.0.0.1")), "the service's certificate is not by an authority of --ca"),
+        (lambda: Tls(folder.identity("scans.example")), "the service's certificate is for another name than --server"),
+        (Tls, "the service does not speak TLS there"),
+    ]
+    for tls, said in served:
+        with serving(tls()) as server:
+            command = ["enroll", "--server", server.address, "--data", str(tmp_path / "device"), "--ca", str(folder.ca)]
+            assert main([*command, "CODE"]) == 1
+        assert capsys.readouterr().err == f"gate: not enrolled: {said}\n"
+
+
+def test_the_display_says_so_too(folder: Folder, stranger: Folder, tmp_path: Path) -> None:
+    with serving(Tls(stranger.identity("127.0.0.1"))) as server, closing(Store(tmp_path / "gate.sqlite")) as store:
+        channel = Tls(server_ca=folder.ca).channel(server.address, OPTIONS)
+        link = Link(ScanServiceStub(channel), (), gate_message(Gate(server.service.event_id, "North 3")))
+        connection = Connection(link, store, system_clock)
+        connection.start()
+        connection.settle(10)
+        connection.stop()
+        channel.close()
+    assert connection.status.problem == "the service's certificate is not by an authority of --ca"
 
 
 def test_where_a_certificate_is_asked_for_the_device_shows_its_own(folder: Folder, stranger: Folder, scan: Run) -> None:
@@ -99,6 +123,7 @@ def test_options_that_cannot_be_used_are_said_plainly(
     ca = ["--ca", str(folder.ca)]
     wrong = [
         (["--ca", str(tmp_path / "none.pem")], "the certificates cannot be used: "),
+        (["--ca", str(ours.key)], "the certificates cannot be used: "),
         ([*ca, "--certificate", str(ours.certificate)], "--certificate and --key belong together"),
         (
             [*ca, *shown(Identity(ours.certificate, other.key))],
