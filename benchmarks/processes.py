@@ -5,6 +5,7 @@ Two minutes, on Linux.
 
 import argparse
 import os
+import statistics
 import sys
 import time
 from collections import defaultdict
@@ -77,8 +78,9 @@ def compare(its: Stand, name: str, plan: Callable[[], Plan], second: tuple[str, 
         two.append(measure(its, replace(both, addresses=[*both.addresses, second])))
     row = Row(f"{name}, two processes", [s.rate for s in two], [s.rate for s in one], "a second", "one", "")
     yield table([row])
-    yield f"One process: microseconds of a core for each of {name}, of {2e6 / one[-1].rate:,.0f} that two cores have:\n"
-    costs = {who: sorted(1e6 * s.by.get(who, 0) for s in one)[rounds // 2] for who in one[-1].by}
+    cores, rate = os.cpu_count() or 1, statistics.median(s.rate for s in one)
+    yield f"One process: microseconds for each of {name}, of {1e6 * cores / rate:,.0f} that {cores} cores have:\n"
+    costs = {who: 1e6 * statistics.median(s.by.get(who, 0) for s in one) for who in one[-1].by}
     for who, cost in sorted(costs.items(), key=lambda entry: -entry[1]):
         yield f"- {who}: {cost:.0f}"
     yield ""
