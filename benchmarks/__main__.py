@@ -22,7 +22,7 @@ from benchmarks.purchases import purchase_plan
 from benchmarks.report import Point, Row, percentile, plot, table
 from benchmarks.scans import admitted, scan_plan
 from benchmarks.stand import Stand, publish, purchase_request, sell, stand
-from benchmarks.uploads import upload
+from benchmarks.uploads import apart, carried_out, upload
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 
 HERE = Path(__file__).parent
@@ -106,7 +106,8 @@ class Bench:
                 replace(scan_plan(self.its, event, part, 20, self.seconds), rate=float(LIVE_SCANS_A_SECOND))
                 for part in (others[:half], others[half:])
             )
-            idle.append(1000 * percentile(Generator(alone).run().latencies, 99))
+            with apart() as generators:
+                idle.append(1000 * percentile(generators.submit(carried_out, alone).result().latencies, 99))
             came = upload(self.its, event, uploaded, live)
             rates.append(came.scans_a_second)
             beside.append(1000 * percentile(came.live.latencies, 99))
