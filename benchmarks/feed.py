@@ -1,7 +1,7 @@
 """The feed: how soon a new scan service has the tickets, and how late it hears of each while many are sold."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from benchmarks.stand import Stand, wait_for_copy
@@ -22,11 +22,15 @@ def copy_seconds(its: Stand, event_id: str, count: int) -> float:
     return time.perf_counter() - begin
 
 
-def lags(its: Stand, event_id: str) -> Sequence[float]:
+def lags(its: Stand, event_ids: Iterable[str]) -> Sequence[float]:
     """Return the seconds between each ticket's sale and its row in the scan service's database, ascending.
 
-    From the moment when its batch was decided; so it includes the sale's own commit.
+    From the moment when its batch was decided; so it includes the sale's own commit. Waits for the latest of them.
     """
-    made: dict[object, datetime] = dict(its.query("tickets", TIMES.format("create_time", event_id)))
-    copied = its.query("scans", TIMES.format("copy_time", event_id))
-    return sorted((copy_time - made[ticket_id]).total_seconds() for ticket_id, copy_time in copied)
+    found = list[float]()
+    for event_id in event_ids:
+        made: dict[object, datetime] = dict(its.query("tickets", TIMES.format("create_time", event_id)))
+        wait_for_copy(its, event_id, len(made))
+        copied = its.query("scans", TIMES.format("copy_time", event_id))
+        found += [(copy_time - made[ticket_id]).total_seconds() for ticket_id, copy_time in copied]
+    return sorted(found)

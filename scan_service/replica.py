@@ -1,5 +1,8 @@
 """The copy of events and tickets, kept by following the ticket service's feed, so that no scan ever waits for it."""
 
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Final
@@ -9,11 +12,16 @@ from chassis.database import Database
 from scan_service.adapters.tickets import TicketService
 from scan_service.domain.feed import Page
 from scan_service.key_copy import KeyCopy
-from scan_service.store.feed import mark_whole, read_position, save_page
+from scan_service.store.feed import mark_whole, read_position, save_pages
 
 # The feed tells of events that are over only if they are named, and whoever named all there ever were would ask for
 # more than one message holds. One that is moved into the future is told anew.
 FOLLOWED_AFTER_END: Final = timedelta(days=7)
+# Pages that wait while those before them are saved: each is of one event, so a hundred events on sale make a hundred a
+# moment. Saved one by one they came seconds late.
+MOST_PAGES: Final = 32
+# Saved in one transaction, unless one page alone holds more.
+MOST_TICKETS: Final = 1_000
 
 
 class Replica:
@@ -41,16 +49,61 @@ class Replica:
         await self._keys.fetch()
         ended_after = self._clock() - FOLLOWED_AFTER_END
         position = await self._database.run(lambda connection: read_position(connection, ended_after))
-        async with aclosing(self._tickets.watch(position)) as pages:
-            async for page in pages:
-                if page is None:
+        async with aclosing(self._tickets.watch(position)) as pages, aclosing(_come_meanwhile(pages)) as groups:
+            async for group in groups:
+                for together in _transactions([page for page in group if page is not None]):
+                    await self._save(together)
+                if group[-1] is None:
                     await self._note_whole()
-                else:
-                    await self._save(page)
 
-    async def _save(self, page: Page) -> None:
-        await self._database.run(lambda connection: save_page(connection, page))
+    async def _save(self, pages: Sequence[Page]) -> None:
+        await self._database.run(lambda connection: save_pages(connection, pages))
 
     async def _note_whole(self) -> None:
         now = self._clock()
         await self._database.run(lambda connection: mark_whole(connection, now))
+
+
+async def _come_meanwhile(pages: AsyncIterator[Page | None]) -> AsyncGenerator[list[Page | None], None]:
+    """Yield what has come since the last time, at least one; a bounded number of them waits."""
+    come = deque[Page | None]()
+    room, news = asyncio.Semaphore(MOST_PAGES), asyncio.Event()
+
+    async def read() -> None:
+        async for page in pages:
+            await room.acquire()
+            come.append(page)
+            news.set()
+
+    reading = asyncio.create_task(read(), name="feed reader")
+    reading.add_done_callback(lambda _: news.set())
+    try:
+        while come or not reading.done():
+            if not come:
+                news.clear()
+                await news.wait()
+                continue
+            group = list(come)
+            come.clear()
+            for _ in group:
+                room.release()
+            yield group
+        # How reading ended is how following ends, once what was read is saved.
+        reading.result()
+    finally:
+        reading.cancel()
+        # What it failed of is not told a second time.
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+def _transactions(pages: Sequence[Page]) -> Iterator[Sequence[Page]]:
+    """Divide pages, in their order: one epoch each, and not so many tickets that scans wait for their rows."""
+    together = list[Page]()
+    for page in pages:
+        tickets = sum(len(other.tickets) for other in (*together, page))
+        if together and (page.epoch != together[0].epoch or tickets > MOST_TICKETS):
+            yield together
+            together = []
+        together.append(page)
+    if together:
+        yield together

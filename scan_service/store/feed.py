@@ -17,13 +17,14 @@ from scan_service.store.tables import events, feed, feed_cursors
 _SAVE_TICKETS: Final = sa.text("""
     INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, valid_from_time, valid_until_time, issue,
                          code_digest, token_digest, generation, revision, inside, sequence, reported_sequence)
-    SELECT CAST(:event_id AS uuid), ticket_id, true, ticket_type, status, valid_from_time, valid_until_time, issue,
+    SELECT event_id, ticket_id, true, ticket_type, status, valid_from_time, valid_until_time, issue,
            code_digest, token_digest, :generation, revision, false, 0, 0
-    FROM unnest(CAST(:ticket_ids AS uuid[]), CAST(:types AS text[]), CAST(:statuses AS text[]),
-                CAST(:begins AS timestamptz[]), CAST(:ends AS timestamptz[]), CAST(:issues AS integer[]),
-                CAST(:code_digests AS bytea[]), CAST(:token_digests AS bytea[]), CAST(:revisions AS bigint[]))
-        AS new(ticket_id, ticket_type, status, valid_from_time, valid_until_time, issue, code_digest, token_digest,
-               revision)
+    FROM unnest(CAST(:event_ids AS uuid[]), CAST(:ticket_ids AS uuid[]), CAST(:types AS text[]),
+                CAST(:statuses AS text[]), CAST(:begins AS timestamptz[]), CAST(:ends AS timestamptz[]),
+                CAST(:issues AS integer[]), CAST(:code_digests AS bytea[]), CAST(:token_digests AS bytea[]),
+                CAST(:revisions AS bigint[]))
+        AS new(event_id, ticket_id, ticket_type, status, valid_from_time, valid_until_time, issue, code_digest,
+               token_digest, revision)
     ORDER BY ticket_id
     ON CONFLICT (event_id, ticket_id) DO UPDATE SET
         known = true,
@@ -43,6 +44,14 @@ _SAVE_TICKETS: Final = sa.text("""
     WHERE (tickets.generation, tickets.revision) < (EXCLUDED.generation, EXCLUDED.revision)
 """)
 
+_SAVE_CURSORS: Final = sa.text("""
+    INSERT INTO feed_cursors (event_id, revision)
+    SELECT event_id, revision FROM unnest(CAST(:event_ids AS uuid[]), CAST(:revisions AS bigint[]))
+        AS new(event_id, revision)
+    ORDER BY event_id
+    ON CONFLICT (event_id) DO UPDATE SET revision = greatest(feed_cursors.revision, EXCLUDED.revision)
+""")
+
 
 def read_position(connection: Connection, ended_after: datetime) -> Position:
     """Return where to go on, without the events that ended before `ended_after`."""
@@ -52,25 +61,24 @@ def read_position(connection: Connection, ended_after: datetime) -> Position:
     return Position(epoch, {str(row.event_id): row.revision for row in rows})
 
 
-def save_page(connection: Connection, page: Page) -> None:
-    """Take over a batch of changes."""
+def save_pages(connection: Connection, pages: Sequence[Page]) -> None:
+    """Take over changes of one epoch, in the order in which they came."""
     # Locked for the case that two processes follow for a moment, when the connection of one that did was cut.
     known = connection.execute(sa.select(feed.c.epoch, feed.c.generation).with_for_update()).one()
     generation = known.generation
-    if page.epoch != known.epoch:
+    if pages[0].epoch != known.epoch:
         generation += 1
-        connection.execute(feed.update().values(epoch=page.epoch, generation=generation, whole_time=None))
+        connection.execute(feed.update().values(epoch=pages[0].epoch, generation=generation, whole_time=None))
         connection.execute(feed_cursors.delete())
-    _save_event(connection, page.event, generation, page.event_revision)
-    if page.tickets:
-        _save_tickets(connection, page.event, generation, page.tickets)
-    cursor = insert(feed_cursors).values(event_id=page.event.event_id, revision=page.revision)
-    connection.execute(
-        cursor.on_conflict_do_update(
-            index_elements=[feed_cursors.c.event_id],
-            set_={"revision": sa.func.greatest(feed_cursors.c.revision, cursor.excluded.revision)},
-        )
-    )
+    _save_events(connection, pages, generation)
+    # Once each: the later page has the ticket as it is now.
+    tickets = {
+        (ticket.event_id, ticket.ticket_id): (ticket, revision) for page in pages for ticket, revision in page.tickets
+    }
+    if tickets:
+        _save_tickets(connection, generation, list(tickets.values()))
+    cursors = {page.event.event_id: page.revision for page in pages}
+    connection.execute(_SAVE_CURSORS, {"event_ids": array(cursors), "revisions": array(cursors.values())})
 
 
 def mark_whole(connection: Connection, now: datetime) -> None:
@@ -78,11 +86,21 @@ def mark_whole(connection: Connection, now: datetime) -> None:
     connection.execute(feed.update().values(whole_time=now))
 
 
-def _save_event(connection: Connection, event: Event, generation: int, revision: int) -> None:
-    newer = sa.tuple_(events.c.generation, events.c.revision) >= sa.tuple_(sa.literal(generation), sa.literal(revision))
+def _save_events(connection: Connection, pages: Sequence[Page], generation: int) -> None:
+    query = sa.select(events.c.event_id, events.c.generation, events.c.revision).where(
+        events.c.event_id.in_({page.event.event_id for page in pages})
+    )
     # Looked at first: the upsert would wait for all scans under way even where it changes nothing.
-    if connection.execute(sa.select(events.c.event_id).where(events.c.event_id == event.event_id, newer)).first():
-        return
+    known = {row.event_id: (row.generation, row.revision) for row in connection.execute(query)}
+    # In the order that scans lock them in.
+    for page in sorted(pages, key=lambda page: page.event.event_id):
+        version = (generation, page.event_revision)
+        if known.get(page.event.event_id, (-1, -1)) < version:
+            _save_event(connection, page.event, *version)
+            known[page.event.event_id] = version
+
+
+def _save_event(connection: Connection, event: Event, generation: int, revision: int) -> None:
     values = {
         "organizer_id": event.organizer_id,
         "name": event.name,
@@ -101,13 +119,13 @@ def _save_event(connection: Connection, event: Event, generation: int, revision:
     )
 
 
-def _save_tickets(connection: Connection, event: Event, generation: int, changed: Sequence[tuple[Ticket, int]]) -> None:
+def _save_tickets(connection: Connection, generation: int, changed: Sequence[tuple[Ticket, int]]) -> None:
     tickets = [ticket for ticket, _ in changed]
     connection.execute(
         _SAVE_TICKETS,
         {
-            "event_id": event.event_id,
             "generation": generation,
+            "event_ids": array(ticket.event_id for ticket in tickets),
             "ticket_ids": array(ticket.ticket_id for ticket in tickets),
             "types": array(ticket.ticket_type for ticket in tickets),
             "statuses": array(ticket.status for ticket in tickets),

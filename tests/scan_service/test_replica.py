@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from conftest import connected
 from gates import CODES, DAY, NOW, Device, token_of, until
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -69,6 +70,37 @@ async def test_what_the_feed_tells_is_admitted_by_its_typed_code(copy, paired, t
     assert scan.verdict == scan_pb2.VERDICT_ADMITTED
     assert tickets[0].metadata["authorization"].startswith("Bearer ")
     assert tickets[0].metadata["x-request-id"]
+
+
+async def test_what_comes_while_one_page_is_saved_is_saved_together(copy, paired, tickets):
+    """A hundred events on sale tell a hundred pages at once; one by one the copy was seconds behind."""
+    event_ids = [uuid.uuid4() for _ in range(20)]
+    with connected(copy.url) as cursor:
+        # Nothing is saved as long as somebody else holds this.
+        cursor.execute("SELECT FROM feed FOR UPDATE")
+        for event_id in event_ids:
+            await tickets[0].pages.put(page(event_id, gate_ticket(copy.unknown(event_id))))
+        await until(tickets[0].pages.empty)
+    await until(lambda: len(copy.rows("tickets")) == len(event_ids))
+    transactions = {row["changed_by"] for row in copy.rows("tickets")}
+    assert len(transactions) < len(event_ids) / 2
+    assert {row["event_id"] for row in copy.rows("feed_cursors")} == set(event_ids)
+
+
+async def test_of_pages_that_come_together_the_later_one_and_the_later_epoch_count(copy, paired, tickets):
+    event_id, other = uuid.uuid4(), uuid.uuid4()
+    shown = copy.unknown(event_id)
+    with connected(copy.url) as cursor:
+        cursor.execute("SELECT FROM feed FOR UPDATE")
+        await tickets[0].pages.put(page(other, revision=3))
+        await tickets[0].pages.put(page(event_id, gate_ticket(shown), revision=8))
+        await tickets[0].pages.put(page(event_id, gate_ticket(shown, revision=9, status=BLOCKED), revision=9))
+        await tickets[0].pages.put(page(event_id, gate_ticket(shown, revision=2), revision=2, epoch="b"))
+        await until(tickets[0].pages.empty)
+    await until(lambda: row_of(copy, "feed").get("epoch") == "b" and copy.rows("feed_cursors"))
+    assert (row_of(copy)["status"], row_of(copy)["revision"], row_of(copy)["generation"]) == ("ACTIVE", 2, 2)
+    # Of the new epoch nothing else is known.
+    assert [(row["event_id"], row["revision"]) for row in copy.rows("feed_cursors")] == [(event_id, 2)]
 
 
 async def test_the_copy_goes_on_where_it_stood_after_the_stream_ends(copy, paired, tickets):
@@ -162,11 +194,9 @@ async def test_a_key_that_nobody_knew_is_fetched_in_the_background(copy, paired,
     event_id = copy.event()
     shown = copy.unknown(event_id)
     shown = replace(shown, token=token_of(copy.key, event_id, shown.ticket_id, key_id=2))
-    # What is fetched at the start, and once the feed is open, is on its way without the key.
-    await until(lambda: tickets[0].keys_asked == 2)
-    tickets[0].keys = [pb.SigningKey(key_id=2, public_key=bytes(copy.key.verify_key), activate_time=time(NOW - DAY))]
     first = await paired.scan(event_id, shown.token)
     assert first.denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
+    tickets[0].keys = [pb.SigningKey(key_id=2, public_key=bytes(copy.key.verify_key), activate_time=time(NOW - DAY))]
     # Shown again and again, as people do; keys are looked for once a second at most.
     while (await paired.scan(event_id, shown.token)).verdict != scan_pb2.VERDICT_ADMITTED:
         paired.clock.skip(timedelta(seconds=2))
