@@ -1,16 +1,16 @@
-"""The bare transport to compare with: the services' server class and options, their messages, and nothing behind them.
+"""The bare transport to compare with: the services' server class, options and event loop, their messages, nothing behind.
 
 `python -m benchmarks.echo PORT SCAN PURCHASE`: the last two are files with an answer of each service, serialized, so
 that what the echo says is of the same size.
 """
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import grpc.aio
+import uvloop
 
 from chassis.server import OPTIONS
 from ticketing.scans.v1 import scan_service_pb2 as scans
@@ -68,4 +68,4 @@ async def serve(port: int, scan: bytes, purchase: bytes) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2]).read_bytes(), Path(sys.argv[3]).read_bytes()))
+    uvloop.run(serve(int(sys.argv[1]), Path(sys.argv[2]).read_bytes(), Path(sys.argv[3]).read_bytes()))

@@ -1,8 +1,9 @@
 """Gathers requests while the batch before them is being committed.
 
-No timer: an idle batcher answers the first request at once, and under load a batch grows to whatever arrived during one
-commit. Lingering for a fuller batch gained nothing when tried; nor did a second connection, on which the next batch began
-while the one before was being committed.
+An idle batcher answers the first request at once, and under load a batch grows to whatever arrived during one commit.
+Who is answered asks again a moment later, just too late for the batch that follows: where a batch costs much and a request
+comes as a call of its own, the next batch is worth a short wait. For scans lingering gained nothing when tried; nor did a
+second connection, on which the next batch began while the one before was being committed.
 """
 
 import asyncio
@@ -38,9 +39,10 @@ class Batcher(Generic[Request, Answer]):
         most: what one batch may weigh, unless it is one request alone.
         most_waiting: requests that may wait; the next one is OVERLOADED.
         weigh: says how much work a request is, 1 or more.
+        gather_seconds: how long a batch that follows another waits for more.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a name, what to do, and keywords
         self,
         name: str,
         process: Process[Request, Answer],
@@ -48,12 +50,14 @@ class Batcher(Generic[Request, Answer]):
         most: int,
         most_waiting: int,
         weigh: Callable[[Request], int] = lambda _: 1,
+        gather_seconds: float = 0.0,
     ) -> None:
         self._name = name
         self._process = process
         self._most = most
         self._weigh = weigh
         self._most_waiting = most_waiting
+        self._gather_seconds = gather_seconds
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._size = BATCH_SIZE.labels(name)
@@ -93,6 +97,8 @@ class Batcher(Generic[Request, Answer]):
             while self._waiting:
                 if batch := self._next():
                     await self._run(batch)
+                if self._gather_seconds and 0 < len(self._waiting) < self._most:
+                    await asyncio.sleep(self._gather_seconds)
         finally:
             self._worker = None
 

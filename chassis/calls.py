@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, Final
 
 import grpc
@@ -36,6 +37,8 @@ _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:/+=@-]{1,64}")
 
 CALLS = Counter("grpc_server_calls_total", "Calls answered.", ["method", "code"])
 SECONDS = Histogram("grpc_server_seconds", "Time from a call's arrival to its answer, or a stream's end.", ["method"])
+# Only methods that are there reach them.
+_counter, _timer = cache(CALLS.labels), cache(SECONDS.labels)
 
 # In place of a message whose bytes are not of its type: invalid UTF-8, truncated, garbage.
 MALFORMED: Final = object()
@@ -197,8 +200,8 @@ class _Answer:
 
     def _ended(self, code: str, reason: str = "") -> None:
         seconds = time.perf_counter() - self._begin
-        CALLS.labels(self._method, code).inc()
-        SECONDS.labels(self._method).observe(seconds)
+        _counter(self._method, code).inc()
+        _timer(self._method).observe(seconds)
         level = logging.DEBUG if code == "OK" else logging.WARNING if reason == OVERLOADED else logging.INFO
         if log.isEnabledFor(level):
             facts = {"method": self._method, "code": code, "milliseconds": round(seconds * 1000, 3)}

@@ -80,6 +80,7 @@ class Throttle:
         self._calls = 0
         self._rate = Buckets(limits.calls_per_second, BURST_SECONDS * limits.calls_per_second)
         self._streams = Counter[Hashable]()
+        UNDER_WAY.set_function(lambda: self._calls)
 
     @contextmanager
     def call(self, caller: Caller | None, address: str) -> Iterator[None]:
@@ -99,12 +100,10 @@ class Throttle:
         if self._calls >= self._limits.calls:
             raise overloaded("calls")
         self._calls += 1
-        UNDER_WAY.set(self._calls)
         try:
             yield
         finally:
             self._calls -= 1
-            UNDER_WAY.set(self._calls)
 
     @contextmanager
     def stream(self, caller: Caller | None, address: str) -> Iterator[None]:

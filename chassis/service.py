@@ -1,6 +1,5 @@
 """What is the same in the life of every service: its settings, its database, its metrics, its start and its end."""
 
-import asyncio
 import contextlib
 import gc
 import logging
@@ -15,6 +14,7 @@ from typing import Final, Protocol, TypeVar
 from wsgiref.simple_server import WSGIServer
 
 import sqlalchemy.exc
+import uvloop
 from prometheus_client import start_http_server
 from sqlalchemy.engine import URL
 
@@ -229,7 +229,8 @@ def main(
                 return parts.commands[command](url)
             migrate(url, parts.migrations)
             if command != "migrate":
-                asyncio.run(_serve(lambda: others.get(command, make)(settings, url), settings.service))
+                # asyncio's own loop takes a fifth of a small call; for streams the two are alike.
+                uvloop.run(_serve(lambda: others.get(command, make)(settings, url), settings.service))
     except KeyboardInterrupt:
         # Ctrl-C while still starting; once it serves, the event loop takes the signal.
         return 130

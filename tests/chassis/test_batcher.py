@@ -47,6 +47,23 @@ async def test_what_arrives_during_a_batch_makes_the_next_one() -> None:
     assert recorder.batches == [[1], [2, 3, 4], [5]]
 
 
+async def test_a_batch_that_follows_another_waits_for_those_who_were_just_answered() -> None:
+    recorder = Recorder()
+    batcher = Batcher("test", recorder.process, most=10, most_waiting=100, gather_seconds=0.001)
+    recorder.gate.clear()
+
+    async def ask_twice() -> list[int]:
+        return [await batcher.submit(1), await batcher.submit(3)]
+
+    twice = asyncio.create_task(ask_twice())
+    await recorder.begun.wait()
+    once = asyncio.create_task(batcher.submit(2))
+    await asyncio.sleep(0)
+    recorder.gate.set()
+    assert await asyncio.gather(twice, once) == [[2, 6], 4]
+    assert recorder.batches == [[1], [2, 3]]
+
+
 async def test_a_batch_is_bounded_by_what_its_requests_weigh_and_one_too_heavy_goes_alone() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, most=10, most_waiting=100, weigh=lambda n: n)
