@@ -2,7 +2,7 @@
 
 An idle batcher answers the first request at once, and under load a batch grows to whatever arrived during one commit.
 Who is answered asks again a moment later, just too late for the batch that follows: where a batch costs much and a request
-comes as a call of its own, the next batch is worth a short wait. For scans lingering gained nothing when tried; nor did a
+comes as a call of its own, the next batch is worth a short wait. For messages of streams it gained nothing when tried; nor did a
 second connection, on which the next batch began while the one before was being committed.
 """
 

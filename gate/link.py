@@ -16,8 +16,10 @@ OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # No pause, whatever its name says: how long an attempt may take, its TLS handshake included. With 200 a slow network, or
+    # a busy machine, was given up before it had answered.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
 )
 

@@ -1,0 +1,46 @@
+"""Who connects waits for a slow network: a device on a crowded Wi-Fi, a service whose peer is busy."""
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from certificates import Folder
+
+import chassis.peer
+import gate.link
+from chassis.tls import Tls
+
+# A handshake over a bad mobile network.
+SLOW_SECONDS = 1.0
+
+
+@pytest.mark.parametrize("options", [gate.link.OPTIONS, chassis.peer.OPTIONS], ids=["device", "peer"])
+def test_a_handshake_that_takes_a_second_is_waited_for(folder: Folder, options) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        given_up = pool.submit(was_given_up, listener)
+        channel = Tls(server_ca=folder.ca).channel(f"127.0.0.1:{listener.getsockname()[1]}", options)
+        try:
+            grpc.channel_ready_future(channel)
+            assert not given_up.result()
+        finally:
+            channel.close()
+
+
+@pytest.fixture
+def folder(tmp_path) -> Folder:
+    return Folder(tmp_path)
+
+
+def was_given_up(listener: socket.socket) -> bool:
+    """Take a connection, say nothing, and tell whether its other end left."""
+    listener.settimeout(20)
+    connection, _ = listener.accept()
+    with connection:
+        connection.settimeout(SLOW_SECONDS)
+        try:
+            while connection.recv(65_536):
+                pass
+        except TimeoutError:
+            return False
+    return True
