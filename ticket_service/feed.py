@@ -31,8 +31,10 @@ REST_SECONDS: Final = 0.05
 LIVE_AFTER_END: Final = timedelta(days=1)
 POLLS_PER_FULL_POLL: Final = 100
 PAGE_TICKETS: Final = 1_000
-# Events read in one transaction: an idle database answers for all of them in one go, and memory stays small.
-GROUP_EVENTS: Final = 16
+# Read in one transaction, so that memory stays small: events, and tickets, unless one event alone has more. With a hundred
+# events on sale, sixteen at a time made seven transactions of each moment's few sales.
+GROUP_EVENTS: Final = 256
+GROUP_TICKETS: Final = 8_000
 # Before the first revision, so that an event without tickets is sent too.
 BEGINNING: Final = -1
 
@@ -43,12 +45,12 @@ class _Watcher:
     def __init__(self, cursors: Mapping[UUID, int]) -> None:
         self.cursors = dict(cursors)
         self.news = asyncio.Event()
-        # Bounded by the number of events; that of the changes does not matter.
-        self._behind: set[UUID] = set()
+        # To which revision, as far as it is known; bounded by the number of events, that of the changes does not matter.
+        self._behind: dict[UUID, int] = {}
 
     def note(self, heads: Mapping[UUID, int]) -> None:
         """Take note of events' revisions."""
-        self._behind.update(event_id for event_id, head in heads.items() if head > self.cursor(event_id))
+        self._behind.update({event_id: head for event_id, head in heads.items() if head > self.cursor(event_id)})
         if self._behind:
             self.news.set()
 
@@ -57,9 +59,17 @@ class _Watcher:
 
     def take(self) -> dict[UUID, int]:
         """Return the next events to read, each with its cursor; older events first."""
-        taken = sorted(self._behind)[:GROUP_EVENTS]
-        self._behind.difference_update(taken)
-        return {event_id: self.cursor(event_id) for event_id in taken}
+        taken: dict[UUID, int] = {}
+        room = GROUP_TICKETS
+        for event_id in sorted(self._behind):
+            cursor = self.cursor(event_id)
+            # A revision is of one ticket, or of the event.
+            room -= min(self._behind[event_id] - cursor, PAGE_TICKETS)
+            if taken and (room < 0 or len(taken) == GROUP_EVENTS):
+                break
+            taken[event_id] = cursor
+            del self._behind[event_id]
+        return taken
 
     def advance(self, page: Page) -> bool:
         """Move the cursor past `page`; tell whether it held anything new."""
@@ -67,7 +77,7 @@ class _Watcher:
         is_new = page.revision > self.cursor(event_id)
         self.cursors[event_id] = page.revision
         if page.is_cut:
-            self._behind.add(event_id)
+            self._behind[event_id] = page.revision + PAGE_TICKETS
         return is_new
 
 
@@ -127,8 +137,8 @@ class Feed:
                     for page in await self._read(behind):
                         if watcher.advance(page):
                             yield own_epoch, page
-                    if self._is_draining:
-                        return
+                        if self._is_draining:
+                            return
                 await watcher.news.wait()
                 watcher.news.clear()
         finally:

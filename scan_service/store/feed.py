@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
-from chassis.arrays import array
+from chassis.arrays import array, ids, times
 from scan_service.domain.feed import Page, Position
 from scan_service.domain.tickets import Event, Ticket
 from scan_service.store.tables import events, feed, feed_cursors
@@ -78,7 +78,7 @@ def save_pages(connection: Connection, pages: Sequence[Page]) -> None:
     if tickets:
         _save_tickets(connection, generation, list(tickets.values()))
     cursors = {page.event.event_id: page.revision for page in pages}
-    connection.execute(_SAVE_CURSORS, {"event_ids": array(cursors), "revisions": array(cursors.values())})
+    connection.execute(_SAVE_CURSORS, {"event_ids": ids(cursors), "revisions": array(cursors.values())})
 
 
 def mark_whole(connection: Connection, now: datetime) -> None:
@@ -125,12 +125,12 @@ def _save_tickets(connection: Connection, generation: int, changed: Sequence[tup
         _SAVE_TICKETS,
         {
             "generation": generation,
-            "event_ids": array(ticket.event_id for ticket in tickets),
-            "ticket_ids": array(ticket.ticket_id for ticket in tickets),
+            "event_ids": ids(ticket.event_id for ticket in tickets),
+            "ticket_ids": ids(ticket.ticket_id for ticket in tickets),
             "types": array(ticket.ticket_type for ticket in tickets),
             "statuses": array(ticket.status for ticket in tickets),
-            "begins": array(ticket.valid_from_time for ticket in tickets),
-            "ends": array(ticket.valid_until_time for ticket in tickets),
+            "begins": times([ticket.valid_from_time for ticket in tickets]),
+            "ends": times([ticket.valid_until_time for ticket in tickets]),
             "issues": array(ticket.issue for ticket in tickets),
             "code_digests": array(f"\\x{ticket.code_digest.hex()}" for ticket in tickets),
             "token_digests": array(

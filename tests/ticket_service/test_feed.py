@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -54,7 +55,7 @@ async def test_a_watcher_gets_every_event_and_ticket_at_once_with_the_epoch(the_
             its_epoch, page = await anext(pages)
         assert its_epoch == epoch
         assert page.event.event_id == event.event_id
-        assert [ticket.ticket_id for ticket in page.tickets] == ticket_ids
+        assert [UUID(ticket.ticket_id) for ticket in page.tickets] == ticket_ids
         assert [ticket.revision for ticket in page.tickets] == [2, 3, 4]
         assert page.revision == 4
 
@@ -74,7 +75,7 @@ async def test_a_watcher_goes_on_from_its_cursor(the_feed, database, clock, epoc
     ticket_ids = await database.run(lambda connection: sell(connection, event, 5))
     async with aclosing(the_feed.watch({event.event_id: 4}, epoch)) as pages:
         [page] = await take(pages, 1)
-    assert [ticket.ticket_id for ticket in page.tickets] == ticket_ids[3:]
+    assert [UUID(ticket.ticket_id) for ticket in page.tickets] == ticket_ids[3:]
     assert page.revision == 6
 
 
@@ -92,11 +93,11 @@ async def test_news_come_without_waking_and_only_what_is_new(the_feed, database,
         await take(pages, 1)
         first = await database.run(lambda connection: sell(connection, event, 1))
         [page] = await take(pages, 1)
-        assert [ticket.ticket_id for ticket in page.tickets] == first
+        assert [UUID(ticket.ticket_id) for ticket in page.tickets] == first
         second = await database.run(lambda connection: sell(connection, event, 1))
         the_feed.wake()
         [page] = await take(pages, 1)
-        assert [ticket.ticket_id for ticket in page.tickets] == second
+        assert [UUID(ticket.ticket_id) for ticket in page.tickets] == second
 
 
 async def test_a_change_of_the_event_alone_is_news(the_feed, database, clock):
@@ -126,7 +127,7 @@ async def test_a_page_that_is_cut_says_so_far_and_the_next_goes_on(the_feed, dat
         got = await take(pages, 3)
     assert [len(page.tickets) for page in got] == [1_000, 1_000, 500]
     assert [page.revision for page in got] == [1_001, 2_001, 2_501]
-    assert [ticket.ticket_id for page in got for ticket in page.tickets] == ticket_ids
+    assert [UUID(ticket.ticket_id) for page in got for ticket in page.tickets] == ticket_ids
 
 
 async def test_a_page_of_exactly_the_most_is_followed_by_no_empty_one(the_feed, database, clock):
@@ -136,7 +137,7 @@ async def test_a_page_of_exactly_the_most_is_followed_by_no_empty_one(the_feed, 
         await take(pages, 1)
         ticket_ids = await database.run(lambda connection: sell(connection, event, 1))
         [page] = await take(pages, 1)
-    assert [ticket.ticket_id for ticket in page.tickets] == ticket_ids
+    assert [UUID(ticket.ticket_id) for ticket in page.tickets] == ticket_ids
 
 
 async def test_events_that_ended_over_a_day_ago_are_left_out_unless_they_are_named_and_changed(
@@ -210,6 +211,28 @@ async def test_many_events_are_all_sent_once(the_feed, database, clock):
     async with aclosing(the_feed.watch({}, "")) as pages:
         got = await take(pages, 40)
     assert {page.event.event_id for page in got} == made
+
+
+# How many of five events are read at once, by how many tickets may be.
+TOGETHER = {8_000: 5, 10: 1}
+
+
+@pytest.mark.parametrize("most", TOGETHER)
+async def test_events_with_few_news_are_read_together(the_feed, database, clock, monkeypatch, most):
+    monkeypatch.setattr("ticket_service.feed.GROUP_TICKETS", most)
+    for _ in range(5):
+        event = await new_event(database, clock)
+        await database.run(partial(sell, event=event, count=5))
+    read, groups = the_feed._read, []  # noqa: SLF001 - how much is read at once is its own affair
+
+    async def note_and_read(behind):
+        groups.append(len(behind))
+        return await read(behind)
+
+    monkeypatch.setattr(the_feed, "_read", note_and_read)
+    async with aclosing(the_feed.watch({}, "")) as pages:
+        await take(pages, 5)
+    assert max(groups) == TOGETHER[most]
 
 
 async def test_draining_ends_every_stream(the_feed, database, clock):
@@ -297,7 +320,7 @@ async def test_nothing_committed_is_skipped_from_any_cursor_under_concurrent_lon
         """Go on from the cursors for some pages, as a reader that loses its connection again and again."""
         async with aclosing(the_feed.watch(cursors, epoch)) as pages:
             for page in await take(pages, count):
-                seen.update({ticket.ticket_id: ticket.revision for ticket in page.tickets})
+                seen.update({UUID(ticket.ticket_id): ticket.revision for ticket in page.tickets})
                 cursors[page.event.event_id] = page.revision
 
     with ThreadPoolExecutor(4) as threads:

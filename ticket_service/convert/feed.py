@@ -59,7 +59,7 @@ def _gate_event(event: GateEvent) -> pb.GateEvent:
 
 def _gate_ticket(ticket: GateTicket) -> pb.GateTicket:
     return pb.GateTicket(
-        ticket_id=str(ticket.ticket_id),
+        ticket_id=ticket.ticket_id,
         code_digest=ticket.code_digest,
         ticket_type=TICKET_TYPES[ticket.ticket_type],
         status=TICKET_STATUSES[ticket.status],

@@ -19,7 +19,7 @@ _TICKETS: Final = sa.text("""
     SELECT ticket.*
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:afters AS bigint[])) AS cursor (event_id, after)
     CROSS JOIN LATERAL (
-        SELECT event_id, ticket_id, ticket_type, status, valid_from_time, valid_until_time,
+        SELECT event_id, CAST(ticket_id AS text), ticket_type, status, valid_from_time, valid_until_time,
                code_digest, token_digest, issue, revision
         FROM tickets
         WHERE tickets.event_id = cursor.event_id AND tickets.revision > cursor.after
@@ -58,8 +58,8 @@ def pages(connection: Connection, afters: Mapping[UUID, int], most: int) -> list
     """
     found: dict[UUID, list[GateTicket]] = defaultdict(list)
     parameters = {"event_ids": [str(event_id) for event_id in afters], "afters": list(afters.values()), "most": most}
-    for row in connection.execute(_TICKETS, parameters):
-        found[row.event_id].append(_gate_ticket(row))
+    for event_id, *ticket in connection.execute(_TICKETS, parameters):
+        found[event_id].append(_gate_ticket(*ticket))
     condition = events.c.event_id == sa.any_(sa.bindparam("ids", list(afters), sa.ARRAY(sa.UUID)))
     rows = connection.execute(sa.select(events).where(condition).order_by(events.c.event_id))
     return [_page(row, found[row.event_id], most) for row in rows]
@@ -80,15 +80,25 @@ def _page(row: Row[Any], tickets: list[GateTicket], most: int) -> Page:
     return Page(event, tuple(tickets), revision, is_cut=revision < row.revision)
 
 
-def _gate_ticket(row: Row[Any]) -> GateTicket:
+def _gate_ticket(  # noqa: PLR0913, PLR0917 - a row's columns, in their order
+    ticket_id: str,
+    ticket_type: str,
+    status: str,
+    valid_from_time: datetime | None,
+    valid_until_time: datetime | None,
+    code_digest: memoryview,
+    token_digest: memoryview | None,
+    issue: int,
+    revision: int,
+) -> GateTicket:
     return GateTicket(
-        ticket_id=row.ticket_id,
-        ticket_type=TicketType(row.ticket_type),
-        status=TicketStatus(row.status),
-        valid_from_time=row.valid_from_time,
-        valid_until_time=row.valid_until_time,
-        code_digest=bytes(row.code_digest),
-        token_digest=None if row.token_digest is None else bytes(row.token_digest),
-        issue=row.issue,
-        revision=row.revision,
+        ticket_id=ticket_id,
+        ticket_type=TicketType(ticket_type),
+        status=TicketStatus(status),
+        valid_from_time=valid_from_time,
+        valid_until_time=valid_until_time,
+        code_digest=bytes(code_digest),
+        token_digest=None if token_digest is None else bytes(token_digest),
+        issue=issue,
+        revision=revision,
     )
