@@ -13,6 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from chassis.arrays import array, ids
 from chassis.ids import new_id
 from ticket_service.domain.notifications import Delivery, Kind, Notification
 
@@ -21,15 +22,17 @@ from ticket_service.domain.notifications import Delivery, Kind, Notification
 _WRITE: Final = sa.text(f"""
     INSERT INTO outbox (event_id, notification_id, kind, purchase_id, ticket_id, user_id, data, create_time)
     SELECT told.event_id, told.notification_id, told.kind, coalesce(told.purchase_id, tickets.purchase_id),
-           told.ticket_id, coalesce(told.user_id, tickets.user_id), told.data, :now
-    FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS told (
-        n integer, event_id uuid, notification_id uuid, kind text, purchase_id uuid, ticket_id uuid, user_id text,
-        data jsonb
-    )
+           told.ticket_id, coalesce(told.user_id, tickets.user_id), CAST(told.data AS jsonb), :now
+    FROM unnest(
+        CAST(:event_ids AS uuid[]), CAST(:notification_ids AS uuid[]), CAST(:kinds AS text[]),
+        CAST(:purchase_ids AS uuid[]), CAST(:ticket_ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:data AS text[])
+    ) WITH ORDINALITY AS told (event_id, notification_id, kind, purchase_id, ticket_id, user_id, data, n)
     LEFT JOIN tickets ON tickets.event_id = told.event_id AND tickets.ticket_id = told.ticket_id
-    LEFT JOIN purchases ON purchases.event_id = told.event_id
-        AND purchases.purchase_id = coalesce(told.purchase_id, tickets.purchase_id)
-    WHERE told.kind <> '{Kind.REFUND_REQUESTED}' OR told.ticket_id IS NULL OR purchases.provider = 'external'
+    WHERE told.kind <> '{Kind.REFUND_REQUESTED}' OR told.ticket_id IS NULL OR EXISTS (
+        SELECT FROM purchases
+        WHERE purchases.event_id = told.event_id AND purchases.provider = 'external'
+          AND purchases.purchase_id = coalesce(told.purchase_id, tickets.purchase_id)
+    )
     ORDER BY told.n
 """)  # noqa: S608 - a name of our own
 
@@ -97,21 +100,18 @@ class Route:
 
 def write(connection: Connection, told: Iterable[Notification], now: datetime) -> None:
     """Store notifications, in order, with what they tell of; the ticket, or the event, is locked by us."""
-    rows = [
-        {
-            "n": n,
-            "event_id": str(one.event_id),
-            "notification_id": str(one.notification_id or new_id()),
-            "kind": one.kind,
-            "purchase_id": None if one.purchase_id is None else str(one.purchase_id),
-            "ticket_id": None if one.ticket_id is None else str(one.ticket_id),
-            "user_id": one.user_id,
-            "data": dict(one.data),
+    all_told = list(told)
+    if all_told:
+        columns = {
+            "event_ids": ids(one.event_id for one in all_told),
+            "notification_ids": ids(one.notification_id or new_id() for one in all_told),
+            "kinds": array([one.kind for one in all_told]),
+            "purchase_ids": ids(one.purchase_id for one in all_told),
+            "ticket_ids": ids(one.ticket_id for one in all_told),
+            "user_ids": array([one.user_id for one in all_told]),
+            "data": array([json.dumps(dict(one.data)) for one in all_told]),
         }
-        for n, one in enumerate(told)
-    ]
-    if rows:
-        connection.execute(_WRITE, {"told": json.dumps(rows), "now": now})
+        connection.execute(_WRITE, {**columns, "now": now})
 
 
 def dispatch(connection: Connection, routes: Sequence[Route], now: datetime, most: int) -> int:
