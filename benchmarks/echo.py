@@ -1,4 +1,4 @@
-"""The bare transport to compare with: the services' server class, options and event loop, their messages, nothing behind.
+"""The bare transport to compare with: the services' servers, options and event loop, their messages, nothing behind.
 
 `python -m benchmarks.echo PORT SCAN PURCHASE`: the last two are files with an answer of each service, serialized, so
 that what the echo says is of the same size.
@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import uvloop
 
-from chassis.server import OPTIONS
+from chassis.server import OPTIONS, SERVERS
 from ticketing.scans.v1 import scan_service_pb2 as scans
 from ticketing.tickets.v1 import purchase_service_pb2 as purchases
 
@@ -59,12 +59,13 @@ def handlers(
 
 async def serve(port: int, scan: bytes, purchase: bytes) -> None:
     """Serve until killed."""
-    server = grpc.aio.server(options=OPTIONS)
     answers = scans.StreamScansResponse.FromString(scan), purchases.PurchaseTicketsResponse.FromString(purchase)
-    server.add_generic_rpc_handlers(handlers(*answers))
-    server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    await server.wait_for_termination()
+    servers = [grpc.aio.server(options=OPTIONS) for _ in range(SERVERS)]
+    for server in servers:
+        server.add_generic_rpc_handlers(handlers(*answers))
+        server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+    await servers[-1].wait_for_termination()
 
 
 if __name__ == "__main__":

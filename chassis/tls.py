@@ -59,20 +59,16 @@ class Tls:
     # Verifies whom we call; absent: they are called in plain text.
     server_ca: Path | None = None
 
-    def server_credentials(self) -> grpc.ServerCredentials | None:
-        """Return what a port listens with; None: plain text.
+    def server_credentials(self, servers: int = 1) -> Sequence[grpc.ServerCredentials | None]:
+        """Return what each of the servers of one port listens with; None: plain text.
 
         Raises:
             OSError, ValueError: as Identity.read.
         """
         if self.identity is None:
-            return None
+            return [None] * servers
         certificates = _ServerCertificates(self.identity, self.client_ca)
-        return grpc.dynamic_ssl_server_credentials(
-            certificates.configuration,
-            certificates.changed,  # type: ignore[arg-type]  # None, for no change, is missing in the stubs
-            require_client_authentication=self.client_ca is not None,
-        )
+        return [certificates.credentials() for _ in range(servers)]
 
     def channel_credentials(self) -> grpc.ChannelCredentials | None:
         """Return what others are called with; None: plain text.
@@ -111,27 +107,44 @@ PLAIN: Final = Tls()
 
 
 class _ServerCertificates:
-    """Looks at the files at every handshake, and takes up what is whole and new."""
+    """Looks at the files at every handshake, and takes up what is whole and new, for all servers of a port."""
 
     def __init__(self, identity: Identity, client_ca: Path | None) -> None:
         self._tls = Tls(identity, client_ca)
         self._identity = identity
         self._state = self._tls.state()
-        self.configuration = self._read()
+        self._configuration = self._read()
 
-    def changed(self) -> "grpc.ServerCertificateConfiguration | None":
-        """Return the new certificates where there are some; the old ones serve until the new ones are whole."""
+    def credentials(self) -> grpc.ServerCredentials:
+        """Return what one server listens with."""
+        shown = self._configuration
+
+        def changed() -> "grpc.ServerCertificateConfiguration | None":
+            nonlocal shown
+            self._look()
+            if shown is self._configuration:
+                return None
+            shown = self._configuration
+            return shown
+
+        return grpc.dynamic_ssl_server_credentials(
+            shown,
+            changed,  # type: ignore[arg-type]  # None, for no change, is missing in the stubs
+            require_client_authentication=self._tls.client_ca is not None,
+        )
+
+    def _look(self) -> None:
+        """Take up new certificates; the old ones serve until the new ones are whole."""
         try:
             state = self._tls.state()
             if state == self._state:
-                return None
+                return
             configuration = self._read()
         except (OSError, ValueError) as error:
             log.warning("the new certificates cannot be used; the old ones stay", extra={"error": str(error)})
-            return None
-        self._state = state
+            return
+        self._state, self._configuration = state, configuration
         log.info("certificates renewed")
-        return configuration
 
     def _read(self) -> "grpc.ServerCertificateConfiguration":
         roots = None if self._tls.client_ca is None else self._tls.client_ca.read_bytes()

@@ -241,7 +241,7 @@ class StandInServer:
         self._server = grpc.server(ThreadPoolExecutor(12), options=[("grpc.so_reuseport", 0)])
         add_ScanServiceServicer_to_server(self.service, self._server)
         address = f"127.0.0.1:{self.port}"
-        credentials = self._tls.server_credentials()
+        [credentials] = self._tls.server_credentials()
         if credentials is None:
             self.port = self._server.add_insecure_port(address)
         else:
