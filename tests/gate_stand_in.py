@@ -6,7 +6,6 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from time import monotonic, sleep
 
 import grpc
 from gates import token_of
@@ -250,11 +249,3 @@ class StandInServer:
 
     def stop(self) -> None:
         self._server.stop(0).wait()
-
-
-def eventually(condition, seconds: float = 20) -> None:
-    """Wait until `condition` holds, which another thread brings about."""
-    deadline = monotonic() + seconds
-    while not condition():
-        assert monotonic() < deadline, "still not"
-        sleep(0.01)

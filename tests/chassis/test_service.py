@@ -18,6 +18,7 @@ from certificates import Folder
 from conftest import PEER_SECRET, ROOT, Issuer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy.engine import URL
+from waiting import eventually
 
 from chassis.database import database_url
 from chassis.migrations import migrate
@@ -179,6 +180,8 @@ def test_a_service_goes_on_when_more_have_connected_than_it_may_have_files(
     assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] > 512
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (64, 64))
     crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+    # Several accept at once; one that has taken all of its own might take one more while others still take theirs.
+    eventually(lambda: all(Path(f"/proc/{process.pid}/fd/{number}").is_symlink() for number in range(64)))
     assert not is_serving(address, seconds=0.5)
     for one in crowd:
         one.close()

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from conftest import ROOT
-from gate_stand_in import eventually
+from waiting import eventually
 
 from gate.command import main
 from gate.store import Store

@@ -3,8 +3,8 @@
 import os
 import uuid
 
-from gate_stand_in import eventually
 from gates import token_of
+from waiting import eventually
 
 from scan_service.domain.scans import DenialReason
 from ticketing.scans.v1 import scan_pb2

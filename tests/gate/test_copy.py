@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from gate_stand_in import eventually
+from waiting import eventually
 
 from gate.messages import previous_message
 from gate.store import IN_FLIGHT, Own, Store, StoreError

@@ -2,7 +2,7 @@
 
 import grpc
 import pytest
-from gate_stand_in import eventually
+from waiting import eventually
 
 from gate.command import main
 from gate.device import REFUSED_NOTE

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from gate_process import Process
-from gate_stand_in import eventually
 from gates import token_of
+from waiting import eventually
 
 from scan_service.domain.scans import DenialReason
 from ticketing.scans.v1 import scan_pb2

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import grpc
 import pytest
-from gate_stand_in import eventually
+from waiting import eventually
 
 from chassis.clock import system_clock
 from gate.decide import NEEDS_CONNECTION, NO_COPY

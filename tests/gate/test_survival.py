@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from gate_process import Process
-from gate_stand_in import eventually
+from waiting import eventually
 
 from gate.store import Store
 from scan_service.domain.tokens import read_token

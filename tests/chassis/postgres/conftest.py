@@ -2,8 +2,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extensions
 import pytest
+from waiting import eventually
 
 import chassis
 from chassis.postgres import Lease, locks
@@ -60,11 +59,7 @@ class Site:
     @staticmethod
     def eventually(condition: Callable[[], object]) -> None:
         """Wait until the condition holds; fail if that takes too long."""
-        never = threading.Event()
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
-            never.wait(0.02)
+        eventually(condition, WAIT_SECONDS)
 
     @staticmethod
     @contextmanager
