@@ -17,11 +17,13 @@ from scan_service.store.feed import mark_whole, read_position, save_pages
 # The feed tells of events that are over only if they are named, and whoever named all there ever were would ask for
 # more than one message holds. One that is moved into the future is told anew.
 FOLLOWED_AFTER_END: Final = timedelta(days=7)
-# Pages that wait while those before them are saved: each is of one event, so a hundred events on sale make a hundred a
-# moment. Saved one by one they came seconds late.
-MOST_PAGES: Final = 32
+# Messages that wait while those before them are saved.
+MOST_MESSAGES: Final = 32
 # Saved in one transaction, unless one page alone holds more.
 MOST_TICKETS: Final = 1_000
+
+# The pages of one message, or that the feed is silent.
+Told = Sequence[Page] | None
 
 
 class Replica:
@@ -49,9 +51,9 @@ class Replica:
         await self._keys.fetch()
         ended_after = self._clock() - FOLLOWED_AFTER_END
         position = await self._database.run(lambda connection: read_position(connection, ended_after))
-        async with aclosing(self._tickets.watch(position)) as pages, aclosing(_come_meanwhile(pages)) as groups:
+        async with aclosing(self._tickets.watch(position)) as told, aclosing(_come_meanwhile(told)) as groups:
             async for group in groups:
-                for together in _transactions([page for page in group if page is not None]):
+                for together in _transactions([page for pages in group if pages is not None for page in pages]):
                     await self._save(together)
                 if group[-1] is None:
                     await self._note_whole()
@@ -64,15 +66,15 @@ class Replica:
         await self._database.run(lambda connection: mark_whole(connection, now))
 
 
-async def _come_meanwhile(pages: AsyncIterator[Page | None]) -> AsyncGenerator[list[Page | None], None]:
+async def _come_meanwhile(messages: AsyncIterator[Told]) -> AsyncGenerator[list[Told], None]:
     """Yield what has come since the last time, at least one; a bounded number of them waits."""
-    come = deque[Page | None]()
-    room, news = asyncio.Semaphore(MOST_PAGES), asyncio.Event()
+    come = deque[Told]()
+    room, news = asyncio.Semaphore(MOST_MESSAGES), asyncio.Event()
 
     async def read() -> None:
-        async for page in pages:
+        async for message in messages:
             await room.acquire()
-            come.append(page)
+            come.append(message)
             news.set()
 
     reading = asyncio.create_task(read(), name="feed reader")
@@ -98,12 +100,12 @@ async def _come_meanwhile(pages: AsyncIterator[Page | None]) -> AsyncGenerator[l
 
 def _transactions(pages: Sequence[Page]) -> Iterator[Sequence[Page]]:
     """Divide pages, in their order: one epoch each, and not so many tickets that scans wait for their rows."""
-    together = list[Page]()
+    together, tickets = list[Page](), 0
     for page in pages:
-        tickets = sum(len(other.tickets) for other in (*together, page))
+        tickets += len(page.tickets)
         if together and (page.epoch != together[0].epoch or tickets > MOST_TICKETS):
             yield together
-            together = []
+            together, tickets = [], len(page.tickets)
         together.append(page)
     if together:
         yield together

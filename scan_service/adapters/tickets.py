@@ -8,13 +8,15 @@ import grpc.aio
 
 from chassis.failures import dependency_unavailable
 from chassis.peer import CALL_SECONDS, Peer
-from scan_service.convert.feed import check_in_message, conflict_of, incident_message, key_rows, page_of
+from scan_service.convert.feed import check_in_message, conflict_of, incident_message, key_rows, pages_of
 from scan_service.domain.feed import CheckIn, Conflict, IncidentReport, Page, Position
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
 
 # A feed that has been silent for so long has told everything: it tells news at once.
 SILENCE_SECONDS: Final = 1.0
+# Whose changes come in one message: as many as the ticket service reads together.
+MAX_EVENTS: Final = 256
 
 T = TypeVar("T")
 
@@ -49,9 +51,11 @@ class TicketService:
         )
         await _answer(call)
 
-    async def watch(self, position: Position) -> AsyncGenerator[Page | None, None]:
-        """Yield what changed after `position`, page by page, and None whenever the feed is silent; end with it."""
-        request = pb.WatchTicketsRequest(after_revisions=position.revisions, epoch=position.epoch)
+    async def watch(self, position: Position) -> AsyncGenerator[Sequence[Page] | None, None]:
+        """Yield what changed after `position`, some pages at a time, and None whenever the feed is silent; end with it."""
+        request = pb.WatchTicketsRequest(
+            after_revisions=position.revisions, epoch=position.epoch, max_events=MAX_EVENTS
+        )
         # Without a deadline: it is to last. The channel's pings notice a peer that is gone.
         call = TicketFeedServiceStub(self._peer.channel).WatchTickets(request, metadata=self._peer.metadata())
         reading: asyncio.Future[object] | None = None
@@ -66,7 +70,7 @@ class TicketService:
                 message, reading = reading.result(), None
                 if not isinstance(message, pb.WatchTicketsResponse):
                     return
-                yield page_of(message)
+                yield pages_of(message)
         finally:
             call.cancel()
             if reading is not None:

@@ -1,5 +1,6 @@
 """The feed's messages. The peer is ours, so they are read as they are; what a newer one adds is read as what denies."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -18,8 +19,12 @@ _TICKET_TYPES: Final = {number: kind for kind, number in TICKET_TYPES.items()}
 _TICKET_STATUSES: Final = {number: status for status, number in TICKET_STATUSES.items()}
 
 
-def page_of(message: pb.WatchTicketsResponse) -> Page:
-    """Read a batch of changes."""
+def pages_of(message: pb.WatchTicketsResponse) -> Sequence[Page]:
+    """Read a batch of changes, of one event or of several."""
+    return [_page(changes, message.epoch) for changes in (message, *message.others)]
+
+
+def _page(message: pb.WatchTicketsResponse, epoch: str) -> Page:
     event = message.event
     event_id = UUID(event.event_id)
     return Page(
@@ -36,7 +41,7 @@ def page_of(message: pb.WatchTicketsResponse) -> Page:
         event_revision=event.revision,
         tickets=[(_ticket_of(event_id, ticket), ticket.revision) for ticket in message.tickets],
         revision=message.revision,
-        epoch=message.epoch,
+        epoch=epoch,
     )
 
 

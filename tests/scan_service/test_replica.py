@@ -87,6 +87,21 @@ async def test_what_comes_while_one_page_is_saved_is_saved_together(copy, paired
     assert {row["event_id"] for row in copy.rows("feed_cursors")} == set(event_ids)
 
 
+async def test_a_message_that_tells_of_several_events_is_taken_whole(copy, paired, tickets):
+    event_ids = [uuid.uuid4() for _ in range(3)]
+    first, *others = [page(event_id, gate_ticket(copy.unknown(event_id)), revision=4) for event_id in event_ids]
+    for other in others:
+        # Told once, by the message.
+        other.ClearField("epoch")
+    first.others.extend(others)
+    await tickets[0].pages.put(first)
+    await until(lambda: copy.rows("feed_cursors"))
+    assert {row["event_id"] for row in copy.rows("tickets")} == set(event_ids)
+    assert {(row["event_id"], row["revision"]) for row in copy.rows("feed_cursors")} == {(key, 4) for key in event_ids}
+    assert row_of(copy, "feed")["epoch"] == "a"
+    assert tickets[0].watched[0].max_events > 1
+
+
 async def test_of_pages_that_come_together_the_later_one_and_the_later_epoch_count(copy, paired, tickets):
     event_id, other = uuid.uuid4(), uuid.uuid4()
     shown = copy.unknown(event_id)

@@ -1,6 +1,6 @@
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
@@ -22,7 +22,7 @@ from ticket_service.feed import Feed
 from ticket_service.store import feed as store
 from ticket_service.store.tables import events, feed, tickets
 
-Pages = AsyncGenerator[tuple[str, Page], None]
+Pages = AsyncGenerator[tuple[str, Sequence[Page]], None]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def epoch(database: Database) -> str:
 
 async def take(pages: Pages, count: int) -> list[Page]:
     async with asyncio.timeout(20):
-        return [(await anext(pages))[1] for _ in range(count)]
+        return [page for _ in range(count) for page in (await anext(pages))[1]]
 
 
 async def new_event(database: Database, clock: Clock, **wanted: object) -> Event:
@@ -52,7 +52,7 @@ async def test_a_watcher_gets_every_event_and_ticket_at_once_with_the_epoch(the_
     ticket_ids = await database.run(lambda connection: sell(connection, event, 3))
     async with aclosing(the_feed.watch({}, "")) as pages:
         async with asyncio.timeout(20):
-            its_epoch, page = await anext(pages)
+            its_epoch, [page] = await anext(pages)
         assert its_epoch == epoch
         assert page.event.event_id == event.event_id
         assert [UUID(ticket.ticket_id) for ticket in page.tickets] == ticket_ids
@@ -116,7 +116,7 @@ async def test_an_event_published_later_is_sent(the_feed, database, clock):
         coming = asyncio.ensure_future(anext(pages))
         event = await new_event(database, clock)
         async with asyncio.timeout(20):
-            _, page = await coming
+            _, [page] = await coming
     assert page.event.event_id == event.event_id
 
 
@@ -166,7 +166,7 @@ async def test_a_late_change_of_a_named_event_that_ended_long_ago_comes_too(
         coming = asyncio.ensure_future(anext(pages))
         await database.run(lambda connection: sell(connection, event, 1))
         async with asyncio.timeout(20):
-            _, page = await coming
+            _, [page] = await coming
     assert page.revision == 2
 
 
@@ -233,6 +233,29 @@ async def test_events_with_few_news_are_read_together(the_feed, database, clock,
     async with aclosing(the_feed.watch({}, "")) as pages:
         await take(pages, 5)
     assert max(groups) == TOGETHER[most]
+
+
+# How many of five events come at once, by how many may.
+AT_ONCE = {1: [1, 1, 1, 1, 1], 3: [3, 2], 1_000: [5]}
+
+
+@pytest.mark.parametrize("most", AT_ONCE)
+async def test_several_events_come_at_once_where_the_watcher_takes_so_many(the_feed, database, clock, most):
+    made = {(await new_event(database, clock)).event_id for _ in range(5)}
+    async with aclosing(the_feed.watch({}, "", most)) as changes, asyncio.timeout(20):
+        got = [(await anext(changes))[1] for _ in AT_ONCE[most]]
+    assert [len(pages) for pages in got] == AT_ONCE[most]
+    assert {page.event.event_id for pages in got for page in pages} == made
+
+
+async def test_what_comes_at_once_is_bounded_by_its_tickets(the_feed, database, clock):
+    counts = (600, 300, 200)
+    for count in counts:
+        event = await new_event(database, clock)
+        await database.run(partial(sell, event=event, count=count))
+    async with aclosing(the_feed.watch({}, "", 1_000)) as changes, asyncio.timeout(20):
+        got = [(await anext(changes))[1] for _ in range(2)]
+    assert [[len(page.tickets) for page in pages] for pages in got] == [[600, 300], [200]]
 
 
 async def test_draining_ends_every_stream(the_feed, database, clock):

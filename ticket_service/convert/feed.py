@@ -1,5 +1,6 @@
 """The feed's requests and responses."""
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -19,10 +20,11 @@ MAX_KIND: Final = 50
 MAX_LOCATION: Final = 100
 MAX_SCANS: Final = 2**31 - 1
 MAX_REVISION: Final = 2**63 - 1
+MAX_EVENTS: Final = 1_000
 
 
-def read_watch(request: pb.WatchTicketsRequest) -> dict[UUID, int]:
-    """Return the cursors: the last revision seen of each event."""
+def read_watch(request: pb.WatchTicketsRequest) -> tuple[dict[UUID, int], int]:
+    """Return the cursors, which are the last revision seen of each event, and how many events a response may tell of."""
     fields = Fields()
     cursors = {
         fields.uuid("after_revisions", event_id): fields.number(
@@ -30,17 +32,24 @@ def read_watch(request: pb.WatchTicketsRequest) -> dict[UUID, int]:
         )
         for event_id, revision in request.after_revisions.items()
     }
+    most_events = fields.number("max_events", request.max_events, least=0, most=MAX_EVENTS)
     fields.check()
-    return cursors
+    return cursors, max(most_events, 1)
 
 
-def watch_response(epoch: str, page: Page) -> pb.WatchTicketsResponse:
-    """Build the message of a page."""
+def watch_response(epoch: str, pages: Sequence[Page]) -> pb.WatchTicketsResponse:
+    """Build the message of pages, at least one."""
+    message, *others = [_changes(page) for page in pages]
+    message.epoch = epoch
+    message.others.extend(others)
+    return message
+
+
+def _changes(page: Page) -> pb.WatchTicketsResponse:
     return pb.WatchTicketsResponse(
         event=_gate_event(page.event),
         tickets=[_gate_ticket(ticket) for ticket in page.tickets],
         revision=page.revision,
-        epoch=epoch,
     )
 
 

@@ -32,10 +32,10 @@ class FeedServicer(TicketFeedServiceServicer):
         self, request: pb.WatchTicketsRequest, _context: Any
     ) -> AsyncIterator[pb.WatchTicketsResponse]:
         """Stream changes until the caller leaves or this process drains."""
-        cursors = convert.read_watch(request)
-        async with aclosing(self._feed.watch(cursors, request.epoch)) as pages:
-            async for epoch, page in pages:
-                yield convert.watch_response(epoch, page)
+        cursors, most_events = convert.read_watch(request)
+        async with aclosing(self._feed.watch(cursors, request.epoch, most_events)) as changes:
+            async for epoch, pages in changes:
+                yield convert.watch_response(epoch, pages)
 
     async def GetSigningKeys(  # noqa: N802 - as above
         self, _request: pb.GetSigningKeysRequest, _context: Any

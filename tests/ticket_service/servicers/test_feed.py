@@ -111,6 +111,28 @@ async def test_a_stream_goes_on_from_its_cursor_and_a_used_ticket_is_sent_as_act
     assert ticket.ticket_id == str(third)
 
 
+async def test_whoever_takes_several_events_in_a_message_gets_them(stub, database, clock):
+    sales = [await sold(database, clock, count) for count in (1, 2, 1)]
+    stream = stub.WatchTickets(pb.WatchTicketsRequest(max_events=2), metadata=PEER_METADATA)
+    first, second = await stream.read(), await stream.read()
+    stream.cancel()
+    [other] = first.others
+    told = [first, other, second]
+    assert not second.others
+    assert [message.event.event_id for message in told] == [str(event.event_id) for event, _ in sales]
+    assert [[ticket.ticket_id for ticket in message.tickets] for message in told] == [
+        [str(ticket_id) for ticket_id in ticket_ids] for _, ticket_ids in sales
+    ]
+    assert [message.revision for message in told] == [2, 3, 2]
+    assert [bool(message.epoch) for message in told] == [True, False, True]
+
+
+@pytest.mark.parametrize("most", [-1, 1_001])
+async def test_more_events_in_a_message_than_there_may_be_are_refused(stub, most):
+    stream = stub.WatchTickets(pb.WatchTicketsRequest(max_events=most), metadata=PEER_METADATA)
+    assert await fields_at_fault(stream) == ["max_events"]
+
+
 async def test_a_cursor_that_cannot_be_is_refused(stub):
     for cursors, fields in [
         ({"x": 1}, ["after_revisions"]),

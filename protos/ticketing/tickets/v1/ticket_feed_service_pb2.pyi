@@ -49,9 +49,14 @@ class WatchTicketsRequest(_message.Message):
 
     AFTER_REVISIONS_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    MAX_EVENTS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.str
     """The epoch that the revisions are of. Another one (a database restored
     from a backup) sends every event from its beginning.
+    """
+    max_events: _builtins.int
+    """Most events that one response may tell of, at most 1,000. 0 is read as 1:
+    then a response has no `others`.
     """
     @_builtins.property
     def after_revisions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
@@ -64,10 +69,11 @@ class WatchTicketsRequest(_message.Message):
         *,
         after_revisions: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         epoch: _builtins.str = ...,
+        max_events: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_revisions", b"after_revisions", "epoch", b"epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_revisions", b"after_revisions", "epoch", b"epoch", "max_events", b"max_events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -75,7 +81,7 @@ Global___WatchTicketsRequest: _TypeAlias = WatchTicketsRequest  # noqa: Y015
 
 @_typing.final
 class WatchTicketsResponse(_message.Message):
-    """Response of WatchTickets: a batch of one event's changes."""
+    """Response of WatchTickets: a batch of changes of one event, and of others."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -83,6 +89,7 @@ class WatchTicketsResponse(_message.Message):
     TICKETS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """All changes up to here have been sent."""
     epoch: _builtins.str
@@ -95,6 +102,10 @@ class WatchTicketsResponse(_message.Message):
     def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___GateTicket]:
         """Changed tickets, by revision."""
 
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchTicketsResponse]:
+        """The same of further events, all but the epoch, which is this one."""
+
     def __init__(
         self,
         *,
@@ -102,10 +113,11 @@ class WatchTicketsResponse(_message.Message):
         tickets: _abc.Iterable[Global___GateTicket] | None = ...,
         revision: _builtins.int = ...,
         epoch: _builtins.str = ...,
+        others: _abc.Iterable[Global___WatchTicketsResponse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "event", b"event", "revision", b"revision", "tickets", b"tickets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "event", b"event", "others", b"others", "revision", b"revision", "tickets", b"tickets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
