@@ -1,5 +1,9 @@
 """What is stored already: tickets and scans of other events, put into both databases by SQL, as if sold and scanned."""
 
+from contextlib import closing
+
+import psycopg2
+
 from benchmarks.stand import Stand
 from ticketing.tickets.v1 import event_pb2
 
@@ -53,5 +57,17 @@ def fill(its: Stand, events: list[event_pb2.Event]) -> None:
         at = {"event_id": event.event_id, "first": index * each + 1, "last": (index + 1) * each, "count": each}
         its.query("scans", "; ".join(_COPY).format(**at))
         its.query("tickets", "; ".join(_SELL).format(**at))
+
+
+def settle(its: Stand) -> None:
+    """Do now what PostgreSQL would do in its own time, so that what is stored is measured and not that it was put in just now.
+
+    Right after the fill scans were 0.81 of before, with vacuum and the checkpoint beside them; once these are through, 0.91
+    to 0.95.
+    """
     for database in ("tickets", "scans"):
-        its.query(database, "ANALYZE")
+        with closing(psycopg2.connect(its.database_url(database))) as connection, connection.cursor() as cursor:
+            # Neither goes into a transaction.
+            connection.autocommit = True
+            cursor.execute("VACUUM ANALYZE")
+            cursor.execute("CHECKPOINT")
