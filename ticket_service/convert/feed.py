@@ -1,5 +1,6 @@
 """The feed's requests and responses."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
@@ -17,6 +18,7 @@ from ticketing.tickets.v1 import ticket_pb2
 MAX_CHECK_INS: Final = 1_000
 MAX_INCIDENTS: Final = 1_000
 MAX_KIND: Final = 50
+_NAME: Final = re.compile(r"[A-Z]+(_[A-Z]+)*")
 MAX_LOCATION: Final = 100
 MAX_SCANS: Final = 2**31 - 1
 MAX_REVISION: Final = 2**63 - 1
@@ -145,9 +147,17 @@ def _read_incident(fields: Fields, at: str, message: pb.ReportedIncident) -> Inc
     return Incident(
         event_id=fields.uuid(f"{at}.event_id", message.event_id),
         incident_id=fields.uuid(f"{at}.incident_id", message.incident_id),
-        kind=fields.text(f"{at}.kind", message.kind, least=1, most=MAX_KIND),
+        kind=_kind(fields, f"{at}.kind", message.kind),
         ticket_id=fields.optional_uuid(f"{at}.ticket_id", message.ticket_id),
         create_time=fields.time(f"{at}.create_time", message.create_time),
         scan_count=fields.number(f"{at}.scan_count", message.scan_count, least=1, most=MAX_SCANS),
         location=fields.text(f"{at}.location", message.location, most=MAX_LOCATION),
     )
+
+
+def _kind(fields: Fields, at: str, value: str) -> str:
+    """Read the name of a kind. It goes into logs, so it may not be just any text: a ticket's code, for example."""
+    kind = fields.text(at, value, least=1, most=MAX_KIND)
+    if not fields.at_fault(at) and not _NAME.fullmatch(kind):
+        fields.violate(at, "is not a name of capitals and underscores")
+    return kind

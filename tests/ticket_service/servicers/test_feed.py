@@ -358,6 +358,14 @@ async def test_an_incident_waits_for_what_is_being_told_of_its_ticket(stub, data
     assert len(await outbox_rows(database)) == 1
 
 
+@pytest.mark.parametrize("kind", ["TKT-212F882CF65701B2", "TKT212F882CF65701B2", "Double_Admission", "_", "A" * 51])
+async def test_what_is_no_name_is_no_kind_and_in_no_log(stub, clock, caplog, kind):
+    report = incident(new_id(), clock(), kind=kind)
+    call = stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=[report]), metadata=PEER_METADATA)
+    assert await fields_at_fault(call) == ["incidents[0].kind"]
+    assert kind not in caplog.text + str([record.__dict__ for record in caplog.records])
+
+
 async def test_bad_reports_of_incidents_name_every_field_at_fault(stub, clock):
     bad = pb.ReportedIncident(event_id="x", incident_id="", kind="", ticket_id="y", location="\0" * 2)
     bad.create_time.seconds = 2**60

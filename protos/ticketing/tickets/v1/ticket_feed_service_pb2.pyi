@@ -474,7 +474,7 @@ class ReportedIncident(_message.Message):
     kind: _builtins.str
     """A value of ticketing.scans.v1.IncidentKind without its prefix:
     "DOUBLE_ADMISSION". Text, so that a new kind is passed on by a service
-    that does not know it; at most 50 characters.
+    that does not know it; at most 50 capitals and underscores.
     """
     ticket_id: _builtins.str
     """The ticket. Empty: none is known."""
