@@ -15,7 +15,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from chassis.calls import CallInterceptor
-from chassis.thread_priority import put_network_last
 from chassis.tls import PLAIN, Tls
 
 REFLECTION_V1: Final = "grpc.reflection.v1.ServerReflection"
@@ -113,7 +112,6 @@ class Server:
             port = _add_port(server, f"{self._listen.host}:{port}", credentials)
         for server in self._servers:
             await server.start()
-        put_network_last()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         return port
 

@@ -32,6 +32,7 @@ from chassis.postgres import EmbeddedPostgresError, Lease
 from chassis.server import Listen, stop_signal
 from chassis.settings import Environment, SettingsError
 from chassis.statuses import Catalogue
+from chassis.thread_priority import put_network_last
 from chassis.tls import Tls, is_loopback, read_tls
 
 log = logging.getLogger(__name__)
@@ -295,6 +296,7 @@ async def _serve(make: Callable[[], App], settings: ServiceSettings) -> None:
         raise OSError(f"no metrics on {settings.listen.host}:{settings.metrics_port}: {error.strerror}") from error
     try:
         port = await app.start()
+        put_network_last()
         _leave_to_the_collector_what_comes()
         log.info("serving", extra={"port": port, "metrics_port": metrics.server_port})
         await told_to_stop.wait()
