@@ -20,7 +20,7 @@ def put_network_last() -> None:
     rates nor p99 of what callers ask for changed. Where threads have no priority of their own, as on macOS, nothing happens.
     """
     for task in Path("/proc/self/task").glob("*"):
-        # A thread may end meanwhile.
-        with suppress(FileNotFoundError, ProcessLookupError):
+        # A thread may end meanwhile; and a sandbox that forbids it is no reason not to serve.
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
             if (task / "comm").read_text().strip() in NETWORK_THREADS:
                 os.setpriority(os.PRIO_PROCESS, int(task.name), LAST)

@@ -173,10 +173,12 @@ async def test_a_device_that_leaves_while_its_scan_is_being_taken_back_leaves_no
         connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
         await device.send(passage=pb.Passage(scan_id=scan.scan_id))
         await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        [annulling] = [task for task in asyncio.all_tasks() if task.get_name() == "annulment"]
         device.call.cancel()
     await until(lambda: copy.rows("scans")[0]["annul_time"])
     # Others see the commit before the task that made it hears of it.
-    await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "annulment"])
+    await asyncio.wait({annulling}, timeout=20)
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "annulment"]
 
 
 async def test_of_annulment_revocation_and_scan_at_once_every_outcome_fits_the_record(copy, service):
