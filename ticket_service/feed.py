@@ -78,6 +78,9 @@ class _Watcher:
         self.cursors[event_id] = page.revision
         if page.is_cut:
             self._behind[event_id] = page.revision + PAGE_TICKETS
+        elif self._behind.get(event_id, BEGINNING) <= page.revision:
+            # Noted while it was being read already: it would be read once more for nothing.
+            self._behind.pop(event_id, None)
         return is_new
 
 

@@ -235,6 +235,26 @@ async def test_events_with_few_news_are_read_together(the_feed, database, clock,
     assert max(groups) == TOGETHER[most]
 
 
+async def test_what_is_noted_while_it_is_read_is_not_read_again(the_feed, database, clock, monkeypatch):
+    made = [(await new_event(database, clock)).event_id for _ in range(2)]
+    monkeypatch.setattr("ticket_service.feed.GROUP_EVENTS", 1)
+    read, groups = the_feed._read, []  # noqa: SLF001 - how often is read is its own affair
+
+    async def read_while_polled(behind):
+        groups.append(list(behind))
+        pages = await read(behind)
+        the_feed._heads.clear()  # noqa: SLF001 - as if the poller looked for the first time
+        await the_feed._poll(is_full=True)  # noqa: SLF001 - just now
+        return pages
+
+    monkeypatch.setattr(the_feed, "_read", read_while_polled)
+    async with aclosing(the_feed.watch({}, "")) as pages:
+        await take(pages, 2)
+        newer = await new_event(database, clock)
+        await take(pages, 1)
+    assert groups == [[event_id] for event_id in (*sorted(made), newer.event_id)]
+
+
 # How many of five events come at once, by how many may.
 AT_ONCE = {1: [1, 1, 1, 1, 1], 3: [3, 2], 1_000: [5]}
 
