@@ -144,7 +144,7 @@ class App:
         """Make the lane of offline scans: its own connection, and small batches, which hold few tickets and shortly."""
         connection = LoopConnection(self._url, f"{NAME} uploads", UPLOAD_STATEMENTS)
         self._running.callback(connection.close)
-        holder = Holder(connection, keys, codes, self._clock)
+        holder = Holder(connection, keys, codes, self._clock, lock_first=True)
         waiting = self._settings.max_waiting_scans
         batcher: Batcher[Attempt, Scan] = Batcher(
             "uploads", partial(holder.transact, work=uploads.record), most=MAX_UPLOAD_BATCH, most_waiting=waiting

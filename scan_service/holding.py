@@ -41,13 +41,17 @@ class Holder:
         keys: verify tokens.
         codes: look up typed codes.
         clock: the present time, read while the tickets are locked.
+        lock_first: whether what was recorded is read once all tickets are locked, for work that changes it.
     """
 
-    def __init__(self, connection: LoopConnection, keys: Keys, codes: Codes, clock: Clock) -> None:
+    def __init__(
+        self, connection: LoopConnection, keys: Keys, codes: Codes, clock: Clock, *, lock_first: bool = False
+    ) -> None:
         self._connection = connection
         self._keys = keys
         self._codes = codes
         self._clock = clock
+        self._lock_first = lock_first
 
     async def transact(self, attempts: Sequence[Attempt], work: Work) -> Answers:
         """Hold what `attempts` are about, with rows for tickets that only their tokens prove, and do `work` on it.
@@ -74,7 +78,7 @@ class Holder:
         return await self._connection.transact(run)
 
     async def _hold(self, connection: LoopConnection, wanted: store.Wanted) -> Holding:
-        held = store.held(await connection.trip(*wanted.hold()))
+        held = store.held(await connection.trip(*wanted.hold(lock_first=self._lock_first)))
         for scan_id, scan in held.scans.items():
             held.scans[scan_id] = revealed(scan, self._codes)
         now = self._clock()

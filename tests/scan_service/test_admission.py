@@ -5,9 +5,9 @@ import uuid
 
 import grpc
 import pytest
-from gates import reason_of
+from gates import reason_of, until
 
-from scan_service.store.tables import events
+from scan_service.store.tables import events, scans
 from ticketing.scans.v1 import scan_pb2
 
 ADMITTED, DENIED = scan_pb2.VERDICT_ADMITTED, scan_pb2.VERDICT_DENIED
@@ -42,6 +42,25 @@ async def test_the_same_scan_id_gets_the_first_answer(copy, service):
     first = await service.scan(event_id, ticket.token, scan_id=scan_id)
     assert await service.scan(event_id, ticket.token, scan_id=scan_id) == first
     assert len(copy.rows("scans")) == 1
+
+
+async def test_a_scan_that_another_process_records_meanwhile_is_answered_as_it_was_there(copy, service):
+    event_id = copy.event()
+    ticket, other = copy.ticket(event_id), copy.ticket(event_id)
+    first = await service.scan(event_id, ticket.token)
+    assert first.verdict == ADMITTED
+    [row] = copy.rows("scans")
+    copy.value("DELETE FROM scans RETURNING true")
+    with copy.engine.begin() as connection:
+        # As if it were being recorded now.
+        connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
+        connection.execute(scans.insert().values(**row))
+        calls = [service.scan(event_id, ticket.token, scan_id=first.scan_id), service.scan(event_id, other.token)]
+        answers = [asyncio.create_task(call) for call in calls]
+        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+    assert await answers[0] == first
+    assert (await answers[1]).verdict == ADMITTED
+    assert len(copy.rows("scans")) == 2
 
 
 async def test_a_scan_id_used_for_another_scan_is_refused(copy, service):

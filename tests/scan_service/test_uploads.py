@@ -245,6 +245,21 @@ async def test_the_same_answer_under_the_same_scan_id_keeps_the_record(copy, ser
     assert copy.rows("tickets")[0]["check_in_time"] is None
 
 
+async def test_what_is_taken_back_elsewhere_while_an_upload_waits_stays_so(copy, device):
+    ticket = copy.ticket(device.event_id)
+    scan_id = (await upload(device, decided(ticket.token, 5))).results[0].scan_id
+    with copy.engine.begin() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
+        await device.send(upload=pb.Upload(scans=[decided(ticket.token, 3, scan_id=scan_id)]))
+        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        connection.exec_driver_sql("UPDATE scans SET annul_time = now()")
+    [result] = (await device.receive()).uploaded.results
+    assert result.scan_time.ToDatetime(tzinfo=UTC) == BEGIN + 3 * MINUTE
+    assert result.HasField("annul_time")
+    assert copy.rows("scans")[0]["annul_time"] is not None
+    assert copy.rows("tickets")[0]["check_in_time"] is None
+
+
 async def test_another_person_may_be_signed_in_by_the_time_of_the_upload(copy, service, device, issuer):
     ticket = copy.ticket(device.event_id)
     recorded = await device.scan(ticket.token)
