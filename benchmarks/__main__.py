@@ -9,6 +9,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -187,6 +188,26 @@ def copy_line(rounds: int) -> str:
     )
 
 
+def import_line(rounds: int) -> str:
+    """Measure how long the services take to import, beyond what Python itself takes to start."""
+    taken: dict[str, list[float]] = {"ticket_service": [], "scan_service": []}
+    for _ in range(rounds):
+        start = _run_seconds("")
+        for service, seconds in taken.items():
+            seconds.append(_run_seconds(f"import {service}.app, {service}.__main__") - start)
+    told = (
+        f"{service} {statistics.median(seconds):.2f} s ({min(seconds):.2f}-{max(seconds):.2f})"
+        for service, seconds in taken.items()
+    )
+    return f"- imports: {', '.join(told)} (target: 1)"
+
+
+def _run_seconds(code: str) -> float:
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - begin
+
+
 def _ms(seconds: Sequence[float], percent: float) -> str:
     return f"{1000 * percentile(seconds, percent):.0f}"
 
@@ -214,7 +235,7 @@ def main() -> int:
     options.add_argument("--output", type=Path, default=HERE, help="folder of the results (default: %(default)s)")
     options.add_argument("--growth", action="store_true", help="also with millions of tickets and scans stored")
     given = options.parse_args()
-    copied = copy_line(given.rounds)
+    before = [import_line(given.rounds), copy_line(given.rounds)]
     with stand() as its:
         event = publish(its)
         scan = Generator(scan_plan(its, event, sell(its, event, 8), 1, given.seconds)).run()
@@ -227,7 +248,7 @@ def main() -> int:
             print(" | ".join(row.cells()), flush=True)
             rows.append(row)
         curves = {"scan service": list(bench.curve(lambda plan: plan)), "bare echo": list(bench.curve(bench.bare))}
-        lines = [*feed_lines(its), copied]
+        lines = [*feed_lines(its), *before]
         for row in compare_growth(bench) if given.growth else ():
             print(" | ".join(row.cells()), flush=True)
             rows.append(row)

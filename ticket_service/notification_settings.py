@@ -6,7 +6,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from chassis.settings import Environment
-from ticket_service.adapters.webhook import signing_key
 
 # In the service's own process.
 BUILT_IN: Final = "built-in"
@@ -70,6 +69,9 @@ def _url(environment: Environment, name: str, *schemes: str) -> str | None:
 
 
 def _check_secret(environment: Environment, secret: str) -> None:
+    # Imported only where there is one.
+    from ticket_service.adapters.webhook import signing_key  # noqa: PLC0415
+
     try:
         signing_key(secret)
     except ValueError as error:

@@ -8,7 +8,6 @@ from sqlalchemy.engine import URL
 from chassis.clock import Clock, system_clock
 from chassis.database import Database
 from chassis.settings import SettingsError
-from ticket_service.adapters.webhook import Webhook
 from ticket_service.domain.codes import Codes
 from ticket_service.issuing import Issuing
 from ticket_service.keys import SigningKeys
@@ -64,10 +63,12 @@ class Relaying:
 
     async def _receivers(self, database: Database, told: NotificationSettings) -> list[Receiver]:
         receivers: list[Receiver] = []
+        # Each imported only where it is used.
         if told.webhook_url is not None:
+            from ticket_service.adapters.webhook import Webhook  # noqa: PLC0415
+
             receivers.append(Webhook(told.webhook_url, told.webhook_secret, self._clock))
         if told.nats_url is not None:
-            # Imported only where it is used.
             from ticket_service.adapters.nats import JetStream  # noqa: PLC0415
 
             receivers.append(JetStream(told.nats_url, told.nats_stream))

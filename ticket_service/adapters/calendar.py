@@ -8,9 +8,6 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from icalendar import Calendar
-from icalendar import Event as Entry
-
 from ticket_service.domain.check_ins import GIVEN_BACK
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.secrets import Secrets
@@ -31,6 +28,10 @@ def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_gone: bool = Fa
         now: when it is written.
         is_gone: the ticket has become somebody else's: it goes out of the calendar of whose it was.
     """
+    # With the first entry, or every start would wait for it.
+    from icalendar import Calendar  # noqa: PLC0415
+    from icalendar import Event as Entry  # noqa: PLC0415
+
     event = sold.event
     is_off = is_gone or event.status is EventStatus.CANCELLED or sold.ticket.status in GIVEN_BACK
     starts, ends = admitted_hours(sold)

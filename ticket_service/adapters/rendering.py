@@ -10,9 +10,6 @@ import struct
 import zlib
 from typing import Final
 
-import qrcode
-from qrcode.constants import ERROR_CORRECT_M
-
 VERSION: Final = 7
 MASK: Final = 3
 # In modules; scanners need them.
@@ -68,6 +65,10 @@ def svg(text: str) -> bytes:
 
 def qr_modules(text: str) -> Modules:
     """Return the rows of the code, quiet zone included; True is dark."""
+    # With the first code: it brings an imaging library along, which every start would wait for.
+    import qrcode  # noqa: PLC0415
+    from qrcode.constants import ERROR_CORRECT_M  # noqa: PLC0415
+
     code = qrcode.QRCode(version=VERSION, error_correction=ERROR_CORRECT_M, border=QUIET_ZONE, mask_pattern=MASK)
     # Unsplit: the whole text in the tightest mode that holds it, which for a token is the alphanumeric one.
     code.add_data(text, optimize=0)
