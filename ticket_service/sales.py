@@ -3,21 +3,26 @@
 The hot path. It stays in the event loop, and a hot event costs one row lock a batch instead of one a sale.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from psycopg2.errors import LockNotAvailable
+
 from chassis.batcher import Batcher
 from chassis.clock import Clock
 from chassis.failures import Failure
 from chassis.ids import new_id
 from chassis.loop_connection import LoopConnection
-from ticket_service.domain.sales import Order, Replayed, Sold, Terms, answer
+from ticket_service.domain.sales import Book, Order, Replayed, Sold, Terms, answer
 from ticket_service.domain.secrets import Digests, Secrets
 from ticket_service.issuing import Issuing
 from ticket_service.store.sales import close_book, open_book
+
+log = logging.getLogger(__name__)
 
 # Tickets in one transaction, whose tokens are signed in the loop, 30 µs each; and orders that may wait for the next: about
 # a second's worth.
@@ -71,6 +76,9 @@ class Sales:
         self._terms = terms
         self._clock = clock
         self._on_change = on_change
+        # Events that somebody locked for longer than PostgreSQL lets us wait. Until they are free again nobody waits for
+        # them, so that no other event's sales do.
+        self._held_up = frozenset[UUID]()
         self._batcher: Batcher[Order, Outcome] = Batcher(
             "purchases",
             self._process,
@@ -94,12 +102,21 @@ class Sales:
         self._connection.close()
 
     async def _process(self, orders: Sequence[Order]) -> Sequence[Outcome | Failure]:
-        outcomes = await self._connection.transact(lambda connection: self._sell(connection, orders))
+        wait = self._held_up.isdisjoint(order.event_id for order in orders)
+        try:
+            outcomes = await self._connection.transact(lambda connection: self._sell(connection, orders, wait=wait))
+        except Failure as failure:
+            if not wait or not isinstance(failure.__cause__, LockNotAvailable):
+                raise
+            outcomes = await self._connection.transact(lambda connection: self._sell(connection, orders, wait=False))
         self._on_change()
         return outcomes
 
-    async def _sell(self, connection: LoopConnection, orders: Sequence[Order]) -> list[Outcome | Failure]:
-        book = await open_book(connection, orders)
+    async def _sell(
+        self, connection: LoopConnection, orders: Sequence[Order], *, wait: bool
+    ) -> list[Outcome | Failure]:
+        book = await open_book(connection, orders, wait=wait)
+        self._note_held_up(book, orders)
         # Only now: who waited for the lock is judged by the hour at which they got it.
         terms = self._terms.at(self._clock())
         answers = [answer(order, book, terms) for order in orders]
@@ -111,6 +128,14 @@ class Sales:
                 digests[ticket.ticket_id] = self._terms.issuing.digests(secrets)
         await close_book(connection, book, [outcome.sale for outcome in issued], digests, terms.now)
         return outcomes
+
+    def _note_held_up(self, book: Book, orders: Sequence[Order]) -> None:
+        if found := book.held_up - self._held_up:
+            log.warning(
+                "events are locked by somebody; what is ordered of them is refused",
+                extra={"event_ids": sorted(map(str, found))},
+            )
+        self._held_up = self._held_up - {order.event_id for order in orders} | book.held_up
 
     def _issued(self, sale: Sold) -> Issued:
         return Issued(sale, tuple(self._terms.issuing.secrets(ticket) for ticket in sale.tickets))

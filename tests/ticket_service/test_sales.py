@@ -13,6 +13,7 @@ from shop import Refusal, Shop, money, new_id, refusal
 from sqlalchemy.engine import URL
 from ticket_process import TicketProcess
 
+from chassis.database import SESSION_MILLISECONDS
 from ticket_service.store.tables import events, purchases, tickets
 from ticketing.tickets.v1 import purchase_pb2
 
@@ -149,6 +150,31 @@ async def test_what_was_acknowledged_outlives_a_killed_process(start: Start, ope
     assert counted.reserved == len(query(tickets_url, sa.select(tickets.c.ticket_id)))
     again = open_shop(start())
     assert (await again.buy(event.event_id)).tickets
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for a lock for as long as a service does."""
+    monkeypatch.setitem(SESSION_MILLISECONDS, "lock_timeout", 200)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_event_that_somebody_holds_keeps_no_other_from_being_sold(shop, tickets_url, caplog):
+    held, other = await shop.on_sale(), await shop.on_sale()
+    engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.select(events.c.name).where(events.c.event_id == held.event_id).with_for_update())
+        for _ in range(2):
+            buying = (try_to_buy(shop, event.event_id, f"user-{n}") for n in range(10) for event in (held, other))
+            answers = await asyncio.gather(*buying)
+            assert [answer.reason for answer in answers[::2]] == ["OVERLOADED"] * 10
+            assert all(answer.tickets for answer in answers[1::2])
+        assert (await refusal(shop.buy(new_id(), ("user", "uma")))).reason == "EVENT_NOT_FOUND"
+    # It was waited for once, and then known.
+    assert [record.name for record in caplog.records].count("chassis.loop_connection") == 1
+    assert caplog.text.count("are locked by somebody") == 1
+    answers = await asyncio.gather(*(shop.buy(event.event_id) for _ in range(5) for event in (held, other)))
+    assert all(answer.tickets for answer in answers)
 
 
 async def test_sales_go_on_after_their_connection_was_cut(shop, tickets_url):

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from chassis.failures import Failure
+from chassis.failures import Failure, overloaded
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
 from ticket_service.domain.payments import HEAD_START
 from ticket_service.domain.purchases import Item, Provider, Purchase, PurchaseStatus
@@ -103,6 +103,8 @@ class Book:
     requests: dict[tuple[str, UUID], Replayed]
     # By payment_id: the purchase that it pays.
     payments: dict[str, UUID]
+    # Events that somebody else has locked and that are not waited for.
+    held_up: frozenset[UUID] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,8 @@ def answer(order: Order, book: Book, terms: Terms) -> Answer:
     if first is not None:
         return first if first.fingerprint == order.fingerprint else request_id_reused(order.request_id)
     try:
+        if order.event_id in book.held_up:
+            raise overloaded("changes to the event")
         shelf = _on_sale(book.shelves.get(order.event_id), order, terms.now)
         items = tuple([_item(shelf.event, kind, quantity, terms) for kind, quantity in order.quantities])
         _check_price(shelf.event, order, sum([item.quantity * item.unit_price for item in items]))

@@ -31,6 +31,7 @@ _OFFER_TYPES: Final = {column.name: column.type.compile() for column in offers.c
 _LOCK: Final = f"""(uuid[]) AS
 SELECT {", ".join(_EVENT_COLUMNS)} FROM events WHERE event_id = ANY ($1) ORDER BY event_id FOR NO KEY UPDATE
 """  # noqa: S608 - names of our own columns
+_EXIST: Final = "(uuid[]) AS SELECT event_id FROM events WHERE event_id = ANY ($1)"
 
 # One row for each order with what is on record of its request_id and payment, then one for each offer.
 _READ: Final = f"""(text[], uuid[], text[], uuid[]) AS
@@ -110,13 +111,27 @@ _SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 20, 11, 3, 3
 _PARAMETERS: Final = 1 + _SALE_COLUMNS + _TICKET_COLUMNS + _OFFER_COUNTERS + _EVENT_COUNTERS
 _EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)}); COMMIT"
 
-STATEMENTS: Final = {"lock_events": _LOCK, "read_sales": _READ, "write_sales": _WRITE}
+STATEMENTS: Final = {
+    "lock_events": _LOCK,
+    "lock_free_events": f"{_LOCK} SKIP LOCKED",
+    "existing_events": _EXIST,
+    "read_sales": _READ,
+    "write_sales": _WRITE,
+}
 
 
-async def open_book(connection: LoopConnection, orders: Sequence[Order]) -> Book:
-    """Lock the events of these orders and read what answering them takes."""
+async def open_book(connection: LoopConnection, orders: Sequence[Order], *, wait: bool) -> Book:
+    """Lock the events of these orders and read what answering them takes.
+
+    Args:
+        connection: prepared with STATEMENTS.
+        orders: what is asked for.
+        wait: wait for events that somebody else has locked; otherwise the book says that they are held up.
+    """
     event_ids = array({order.event_id.hex for order in orders})
-    locked = await connection.trip("BEGIN; EXECUTE lock_events(%s)", [event_ids])
+    lock = "lock_events" if wait else "lock_free_events"
+    locked = await connection.trip(f"BEGIN; EXECUTE {lock}(%s)", [event_ids])
+    existing = [] if wait else await connection.trip("EXECUTE existing_events(%s)", [event_ids])
     on_record = await connection.trip(
         "EXECUTE read_sales(%s, %s, %s, %s)",
         [
@@ -143,7 +158,7 @@ async def open_book(connection: LoopConnection, orders: Sequence[Order]) -> Book
     for row in locked:
         stored = dict(zip(_EVENT_COLUMNS, row, strict=True))
         shelves[stored["event_id"]] = Shelf(event_of(stored, price_lists.get(stored["event_id"], ())))
-    return Book(shelves, requests, payments)
+    return Book(shelves, requests, payments, frozenset(event_id for (event_id,) in existing) - shelves.keys())
 
 
 async def close_book(
