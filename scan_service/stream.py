@@ -158,6 +158,8 @@ class Stream:
             if self._draining and not self._reading.done():
                 self._reading.cancel()
                 await asyncio.wait([self._reading])
+                # What was answered meanwhile goes first.
+                continue
             if not self._uploads.is_idle:
                 await self._wait()
                 continue

@@ -327,6 +327,34 @@ async def test_draining_answers_uploads_before_it_asks_to_connect_again(copy, se
     await stopping
 
 
+async def test_an_upload_that_is_answered_while_reading_ends_is_told_before_to_connect_again(
+    copy, service, device, monkeypatch
+):
+    ticket = copy.ticket(device.event_id)
+    wait = asyncio.wait
+
+    async def wait_until_it_is_answered(awaited, **values):
+        result = await wait(awaited, **values)
+        if transaction.is_active and "stream reader" in {
+            task.get_name() for task in awaited if hasattr(task, "get_name")
+        }:
+            transaction.commit()
+            await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "upload lane"])
+        return result
+
+    with copy.engine.connect() as connection:
+        transaction = connection.begin()
+        connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
+        await device.send(upload=pb.Upload(scans=[decided(ticket.token)]))
+        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        monkeypatch.setattr(asyncio, "wait", wait_until_it_is_answered)
+        stopping = asyncio.create_task(service.app.stop())
+        assert len((await device.receive()).uploaded.results) == 1
+    assert (await device.receive()).HasField("reconnect")
+    assert await device.receive() is grpc.aio.EOF
+    await stopping
+
+
 async def test_a_device_that_leaves_during_an_upload_has_it_recorded_all_the_same(copy, service, device):
     ticket = copy.ticket(device.event_id)
     with copy.engine.begin() as connection:
