@@ -169,14 +169,15 @@ async def test_of_a_cancellation_and_a_scan_at_once_exactly_one_wins(pair: Pair)
 
         async def race(ticket: ticket_pb2.Ticket) -> None:
             nonlocal lead
-            offset = lead + seeds.uniform(-0.01, 0.01)
             async with places:
+                # Only now, by what the races before it have shown.
+                offset = lead + seeds.uniform(-0.01, 0.01)
                 refunded, admitted = await asyncio.gather(
                     cancel(ticket, max(0.0, -offset)), scan(ticket, max(0.0, offset))
                 )
             assert refunded != admitted, f"{ticket.ticket_id}: refunded {refunded}, admitted {admitted}"
             outcomes["refunded" if refunded else "admitted"] += 1
-            lead += -0.001 if refunded else 0.001
+            lead += -0.003 if refunded else 0.003
 
         for ticket_group in (tickets[n : n + 50] for n in range(0, RACES, 50)):
             await asyncio.gather(*(race(ticket) for ticket in ticket_group))
