@@ -160,19 +160,22 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 async def test_an_event_that_somebody_holds_keeps_no_other_from_being_sold(shop, tickets_url, caplog):
-    held, other = await shop.on_sale(), await shop.on_sale()
+    held, other, draft = await shop.on_sale(), await shop.on_sale(), await shop.create()
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     with engine.begin() as connection:
-        connection.execute(sa.select(events.c.name).where(events.c.event_id == held.event_id).with_for_update())
+        somebodys = events.c.event_id.in_([held.event_id, draft.event_id])
+        connection.execute(sa.select(events.c.name).where(somebodys).with_for_update())
         for _ in range(2):
             buying = (try_to_buy(shop, event.event_id, f"user-{n}") for n in range(10) for event in (held, other))
             answers = await asyncio.gather(*buying)
             assert [answer.reason for answer in answers[::2]] == ["OVERLOADED"] * 10
             assert all(answer.tickets for answer in answers[1::2])
-        assert (await refusal(shop.buy(new_id(), ("user", "uma")))).reason == "EVENT_NOT_FOUND"
-    # It was waited for once, and then known.
-    assert [record.name for record in caplog.records].count("chassis.loop_connection") == 1
-    assert caplog.text.count("are locked by somebody") == 1
+        # It was waited for once, and then known.
+        assert [record.name for record in caplog.records].count("chassis.loop_connection") == 1
+        assert caplog.text.count("are locked by somebody") == 1
+        # An event that is not theirs to see is not there for a buyer, held or not.
+        for event_id in (draft.event_id, new_id()):
+            assert (await refusal(shop.buy(event_id, ("user", "uma")))).reason == "EVENT_NOT_FOUND"
     answers = await asyncio.gather(*(shop.buy(event.event_id) for _ in range(5) for event in (held, other)))
     assert all(answer.tickets for answer in answers)
 

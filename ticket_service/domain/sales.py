@@ -103,7 +103,7 @@ class Book:
     requests: dict[tuple[str, UUID], Replayed]
     # By payment_id: the purchase that it pays.
     payments: dict[str, UUID]
-    # Events that somebody else has locked and that are not waited for.
+    # Events that somebody else has locked and that are not waited for: nothing is sold of them.
     held_up: frozenset[UUID] = frozenset()
 
 
@@ -124,9 +124,9 @@ def answer(order: Order, book: Book, terms: Terms) -> Answer:
     if first is not None:
         return first if first.fingerprint == order.fingerprint else request_id_reused(order.request_id)
     try:
+        shelf = _on_sale(book.shelves.get(order.event_id), order, terms.now)
         if order.event_id in book.held_up:
             raise overloaded("changes to the event")
-        shelf = _on_sale(book.shelves.get(order.event_id), order, terms.now)
         items = tuple([_item(shelf.event, kind, quantity, terms) for kind, quantity in order.quantities])
         _check_price(shelf.event, order, sum([item.quantity * item.unit_price for item in items]))
         check_places(shelf, items)

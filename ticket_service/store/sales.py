@@ -31,7 +31,7 @@ _OFFER_TYPES: Final = {column.name: column.type.compile() for column in offers.c
 _LOCK: Final = f"""(uuid[]) AS
 SELECT {", ".join(_EVENT_COLUMNS)} FROM events WHERE event_id = ANY ($1) ORDER BY event_id FOR NO KEY UPDATE
 """  # noqa: S608 - names of our own columns
-_EXIST: Final = "(uuid[]) AS SELECT event_id FROM events WHERE event_id = ANY ($1)"
+_READ_EVENTS: Final = f"(uuid[]) AS SELECT {', '.join(_EVENT_COLUMNS)} FROM events WHERE event_id = ANY ($1)"  # noqa: S608 - as above
 
 # One row for each order with what is on record of its request_id and payment, then one for each offer.
 _READ: Final = f"""(text[], uuid[], text[], uuid[]) AS
@@ -114,7 +114,7 @@ _EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)})
 STATEMENTS: Final = {
     "lock_events": _LOCK,
     "lock_free_events": f"{_LOCK} SKIP LOCKED",
-    "existing_events": _EXIST,
+    "read_events": _READ_EVENTS,
     "read_sales": _READ,
     "write_sales": _WRITE,
 }
@@ -126,12 +126,13 @@ async def open_book(connection: LoopConnection, orders: Sequence[Order], *, wait
     Args:
         connection: prepared with STATEMENTS.
         orders: what is asked for.
-        wait: wait for events that somebody else has locked; otherwise the book says that they are held up.
+        wait: wait for events that somebody else has locked; otherwise they are read as they are, and the book says that
+            they are held up.
     """
     event_ids = array({order.event_id.hex for order in orders})
     lock = "lock_events" if wait else "lock_free_events"
     locked = await connection.trip(f"BEGIN; EXECUTE {lock}(%s)", [event_ids])
-    existing = [] if wait else await connection.trip("EXECUTE existing_events(%s)", [event_ids])
+    rows = locked if wait else await connection.trip("EXECUTE read_events(%s)", [event_ids])
     on_record = await connection.trip(
         "EXECUTE read_sales(%s, %s, %s, %s)",
         [
@@ -155,10 +156,11 @@ async def open_book(connection: LoopConnection, orders: Sequence[Order], *, wait
         if paid_by is not None and order.payment_id is not None:
             payments[order.payment_id] = paid_by
     shelves = {}
-    for row in locked:
+    for row in rows:
         stored = dict(zip(_EVENT_COLUMNS, row, strict=True))
         shelves[stored["event_id"]] = Shelf(event_of(stored, price_lists.get(stored["event_id"], ())))
-    return Book(shelves, requests, payments, frozenset(event_id for (event_id,) in existing) - shelves.keys())
+    own = {row[_EVENT_COLUMNS.index("event_id")] for row in locked}
+    return Book(shelves, requests, payments, frozenset(shelves.keys() - own))
 
 
 async def close_book(
