@@ -3,7 +3,7 @@ FROM python:3.11-slim AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md ./
 COPY protos protos
-COPY chassis chassis
+COPY ticketing ticketing
 COPY ticket_service ticket_service
 COPY scan_service scan_service
 RUN python -m venv /opt/ticketing \

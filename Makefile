@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := chassis ticket_service scan_service gate dev benchmarks tests
+SOURCES := ticketing ticket_service scan_service dev benchmarks tests
 .PHONY: help setup proto fmt check test coverage bench up token migrate demo clean
 
 help: ## list the commands

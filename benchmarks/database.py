@@ -4,7 +4,7 @@ import re
 import subprocess
 
 from benchmarks.stand import Stand
-from chassis.postgres.binaries import find
+from ticketing.chassis.postgres.binaries import find
 
 CLIENTS = 32
 THREADS = 2

@@ -12,8 +12,8 @@ import grpc
 import grpc.aio
 import uvloop
 
-from chassis.server import OPTIONS, SERVERS
-from chassis.thread_priority import put_network_last
+from ticketing.chassis.server import OPTIONS, SERVERS
+from ticketing.chassis.thread_priority import put_network_last
 from ticketing.scans.v1 import scan_service_pb2 as scans
 from ticketing.tickets.v1 import purchase_service_pb2 as purchases
 

@@ -15,7 +15,7 @@ from benchmarks.http2 import Connection, LoadError, Plan
 from benchmarks.report import percentile
 from benchmarks.scans import scan_plan
 from benchmarks.stand import Stand, publish, sell, stand
-from chassis.file_limit import raise_file_limit
+from ticketing.chassis.file_limit import raise_file_limit
 
 STREAMS = 2_000
 SCANS = 500

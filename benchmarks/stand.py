@@ -17,13 +17,13 @@ from typing import Any, Self
 import grpc
 import psycopg2
 
-from chassis.database import database_url
-from chassis.postgres import Lease
-from chassis.probe import is_serving
 from dev import up
 from dev.clients import Caller, free_ports
 from dev.demo import at
 from dev.keys import DevelopmentKeys, development_keys
+from ticketing.chassis.database import database_url
+from ticketing.chassis.postgres import Lease
+from ticketing.chassis.probe import is_serving
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2, ticket_pb2
 
 START_SECONDS = 60.0

@@ -4,8 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from chassis.authentication import CLAIMABLE
 from dev.keys import development_keys
+from ticketing.chassis.authentication import CLAIMABLE
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from chassis.probe import is_serving
-from chassis.settings import Environment
-from chassis.tls import Tls, read_tls
 from dev.keys import development_keys
+from ticketing.chassis.probe import is_serving
+from ticketing.chassis.settings import Environment
+from ticketing.chassis.tls import Tls, read_tls
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from chassis.service import Parts, main
 from scan_service.app import NAME, App
 from scan_service.settings import read_settings
+from ticketing.chassis.service import Parts, main
 
 MIGRATIONS = Path(__file__).parent / "store" / "migrations"
 

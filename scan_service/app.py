@@ -7,34 +7,15 @@ from typing import Final, NoReturn
 
 from sqlalchemy.engine import URL
 
-from chassis.batcher import Batcher
-from chassis.clock import Clock, system_clock
-from chassis.database import Database
-from chassis.loop_connection import LoopConnection
-from chassis.server import Server
-from chassis.service import call_interceptor
-from scan_service import admission, uploads
 from scan_service.adapters.tickets import TicketService
-from scan_service.admissions_watch import AdmissionsWatch
-from scan_service.annulments import Annulments
-from scan_service.attendance import Attendances
-from scan_service.convert.stream import Credits
-from scan_service.devices import Devices
-from scan_service.domain.codes import Codes
-from scan_service.domain.scans import Attempt, Scan
 from scan_service.errors import CATALOGUE
-from scan_service.guessing import Guessing
-from scan_service.holding import Holder
-from scan_service.incidents import Incidents
-from scan_service.key_copy import KeyCopy
-from scan_service.keys import Keys
-from scan_service.leadership import keep_on, lead
+from scan_service.gate_stream.messages import Credits
+from scan_service.gate_stream.presence import Presence
+from scan_service.gate_stream.stream import Rules, Streams
 from scan_service.policy import POLICY
-from scan_service.presence import Presence
-from scan_service.records import Records
-from scan_service.replica import Replica
-from scan_service.reports import Reports
-from scan_service.revocations import Revocations
+from scan_service.replication.key_replica import KeyCopy
+from scan_service.replication.replica import Replica
+from scan_service.replication.reports import Reports
 from scan_service.servicers.devices import DevicesServicer
 from scan_service.servicers.revocations import RevocationsServicer
 from scan_service.servicers.scans import ScansServicer, UseCases
@@ -42,9 +23,28 @@ from scan_service.settings import Settings
 from scan_service.store.admission import STATEMENTS
 from scan_service.store.incidents import STATEMENTS as INCIDENT_STATEMENTS
 from scan_service.store.uploads import STATEMENTS as UPLOAD_STATEMENTS
-from scan_service.stream import Rules, Streams
-from scan_service.validation import Validation
-from scan_service.watching import Watching
+from scan_service.use_cases import admission, uploads
+from scan_service.use_cases.admissions_watch import AdmissionsWatch
+from scan_service.use_cases.annulments import Annulments
+from scan_service.use_cases.attendance import Attendances
+from scan_service.use_cases.batch_locker import Holder
+from scan_service.use_cases.devices import Devices
+from scan_service.use_cases.guessing import Guessing
+from scan_service.use_cases.incidents import Incidents
+from scan_service.use_cases.keys import Keys
+from scan_service.use_cases.revocations import Revocations
+from scan_service.use_cases.scans import Records
+from scan_service.use_cases.validation import Validation
+from scan_service.use_cases.watching import Watching
+from ticketing.admission.codes import Codes
+from ticketing.admission.scans import Attempt, Scan
+from ticketing.chassis.batcher import Batcher
+from ticketing.chassis.clock import Clock, system_clock
+from ticketing.chassis.database import Database
+from ticketing.chassis.leadership import keep_on, lead
+from ticketing.chassis.loop_connection import LoopConnection
+from ticketing.chassis.server import Server
+from ticketing.chassis.service import call_interceptor
 from ticketing.scans.v1.device_service_pb2_grpc import add_DeviceServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import (
     add_RevocationServiceServicer_to_server,

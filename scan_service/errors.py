@@ -5,8 +5,8 @@ from typing import Final
 
 from grpc import StatusCode
 
-from chassis.statuses import Catalogue, Entry
 from scan_service.domain.reasons import Reason
+from ticketing.chassis.statuses import Catalogue, Entry
 
 DOMAIN: Final = "scans.ticketing"
 

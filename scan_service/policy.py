@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from chassis.authentication import Role
-from chassis.calls import PUBLIC, Policy
+from ticketing.chassis.authentication import Role
+from ticketing.chassis.interceptor import PUBLIC, Policy
 
 # A scanner is a person or a program at a gate; a service acts for one.
 _READERS: Final = frozenset({Role.SCANNER, Role.ORGANIZER, Role.SERVICE})

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from chassis.service import SECRET_CHARACTERS, ServiceSettings, read_peer_address, read_service_settings
-from chassis.settings import Environment
+from ticketing.chassis.service import SECRET_CHARACTERS, ServiceSettings, read_peer_address, read_service_settings
+from ticketing.chassis.settings import Environment
 
 
 @dataclass(frozen=True, slots=True)

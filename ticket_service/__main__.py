@@ -13,15 +13,15 @@ from typing import Final
 
 from sqlalchemy.engine import URL
 
-from chassis.service import Parts, main
-from chassis.settings import Environment
-from ticket_service.addresses import erase_addresses
 from ticket_service.app import App
-from ticket_service.audit import audit
-from ticket_service.backlog import list_dead_letters, replay_dead_letters, show_backlog
-from ticket_service.relaying import Relaying
-from ticket_service.rotation import retire_keys, rotate_keys
+from ticket_service.commands.audit import audit
+from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_letters, show_backlog
+from ticket_service.commands.erase_addresses import erase_addresses
+from ticket_service.commands.rotate_keys import retire_keys, rotate_keys
+from ticket_service.delivery.app import Relaying
 from ticket_service.settings import read_settings
+from ticketing.chassis.service import Parts, main
+from ticketing.chassis.settings import Environment
 
 MIGRATIONS: Final = Path(__file__).parent / "store" / "migrations"
 

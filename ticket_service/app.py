@@ -6,40 +6,40 @@ from functools import partial
 
 from sqlalchemy.engine import URL
 
-from chassis.clock import Clock, system_clock
-from chassis.database import Database
-from chassis.loop_connection import LoopConnection
-from chassis.server import Register, Server
-from chassis.service import call_interceptor
 from ticket_service.adapters.no_provider import External, Free
 from ticket_service.adapters.scans import RemoteScans
-from ticket_service.calling_off import CallingsOff
-from ticket_service.cancellations import Cancellations
-from ticket_service.catalog import Catalog
 from ticket_service.convert.tickets import TicketMessages
+from ticket_service.delivery.app import Relaying
+from ticket_service.delivery.settings import BUILT_IN
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.purchases import Provider
 from ticket_service.errors import CATALOGUE
-from ticket_service.feed import Feed
-from ticket_service.holds import Holds
-from ticket_service.issuing import Issuing
-from ticket_service.keys import LOOK_SECONDS, SigningKeys
-from ticket_service.notification_settings import BUILT_IN
-from ticket_service.payments import PaymentProvider, Payments, Providers
 from ticket_service.policy import POLICY
-from ticket_service.purchases import Purchases
-from ticket_service.refunds import Refunds
-from ticket_service.reissues import Reissues
-from ticket_service.relaying import Relaying
-from ticket_service.sales import Sales, SaleTerms
 from ticket_service.servicers.events import EventServicer
 from ticket_service.servicers.feed import FeedServicer
 from ticket_service.servicers.purchases import PurchaseServicer
 from ticket_service.servicers.tickets import TicketChanges, TicketServicer
 from ticket_service.settings import Settings
 from ticket_service.store.sales import STATEMENTS
-from ticket_service.sweeper import Sweeper, Unfinished
-from ticket_service.tickets import Tickets
+from ticket_service.use_cases.cancellations import Cancellations
+from ticket_service.use_cases.event_cancellation import CallingsOff
+from ticket_service.use_cases.events import Catalog
+from ticket_service.use_cases.feed import Feed
+from ticket_service.use_cases.holds import Holds
+from ticket_service.use_cases.issuing import Issuing
+from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
+from ticket_service.use_cases.payments import PaymentProvider, Payments, Providers
+from ticket_service.use_cases.purchases import Purchases
+from ticket_service.use_cases.refunds import Refunds
+from ticket_service.use_cases.reissues import Reissues
+from ticket_service.use_cases.sales import Sales, SaleTerms
+from ticket_service.use_cases.tickets import Tickets
+from ticketing.chassis.clock import Clock, system_clock
+from ticketing.chassis.database import Database
+from ticketing.chassis.loop_connection import LoopConnection
+from ticketing.chassis.server import Register, Server
+from ticketing.chassis.service import call_interceptor
+from ticketing.chassis.sweeper import Sweeper, Unfinished
 from ticketing.tickets.v1 import (
     event_service_pb2_grpc,
     purchase_service_pb2_grpc,

@@ -5,8 +5,8 @@ from typing import Final
 
 from grpc import StatusCode
 
-from chassis.statuses import Catalogue, Entry
 from ticket_service.domain.reasons import Reason
+from ticketing.chassis.statuses import Catalogue, Entry
 
 DOMAIN: Final = "tickets.ticketing"
 

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from chassis.authentication import Role
-from chassis.calls import Policy
+from ticketing.chassis.authentication import Role
+from ticketing.chassis.interceptor import Policy
 
 _READERS: Final = frozenset({Role.USER, Role.ORGANIZER, Role.SCANNER, Role.SERVICE})
 _BUYERS: Final = frozenset({Role.USER, Role.ORGANIZER, Role.SERVICE})

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chassis.service import SECRET_CHARACTERS, ServiceSettings, read_peer_address, read_service_settings
-from chassis.settings import Environment
-from ticket_service.notification_settings import NotificationSettings, read_notification_settings
+from ticket_service.delivery.settings import NotificationSettings, read_notification_settings
+from ticketing.chassis.service import SECRET_CHARACTERS, ServiceSettings, read_peer_address, read_service_settings
+from ticketing.chassis.settings import Environment
 
 PORT = 50051
 METRICS_PORT = 9464

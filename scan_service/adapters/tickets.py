@@ -6,10 +6,10 @@ from typing import Any, Final, TypeVar
 
 import grpc.aio
 
-from chassis.failures import dependency_unavailable
-from chassis.peer import CALL_SECONDS, Peer
 from scan_service.convert.feed import check_in_message, conflict_of, incident_message, key_rows, pages_of
 from scan_service.domain.feed import CheckIn, Conflict, IncidentReport, Page, Position
+from ticketing.chassis.failures import dependency_unavailable
+from ticketing.chassis.peer_client import CALL_SECONDS, Peer
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
 

@@ -1,9 +1,9 @@
 """The messages that take a scan back."""
 
-from chassis.authentication import Caller, Role
-from chassis.parsing import Fields
 from scan_service.convert.scans import own_events_only
 from scan_service.domain.annulment import Annulment
+from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.parsing import Fields
 
 
 def read_annulment(caller: Caller, scan_id: str, path: str = "") -> Annulment:

@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from chassis.authentication import Caller
-from chassis.parsing import Fields
-from chassis.times import timestamp
 from scan_service.convert.enums import DENIAL_REASONS
 from scan_service.convert.scans import check_bounds
 from scan_service.domain.attendance import Attendance
+from ticketing.chassis.authentication import Caller
+from ticketing.chassis.parsing import Fields
+from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
-from chassis.times import timestamp
 from scan_service.convert.enums import ADMISSION_POLICIES, DENIAL_REASONS, EVENT_STATUSES, TICKET_TYPES
 from scan_service.convert.scans import previous_message
-from scan_service.domain.admission import BY_STATUS
 from scan_service.domain.changes import Changes, Rules
-from scan_service.domain.tickets import Ticket
+from ticketing.admission.decision import BY_STATUS
+from ticketing.admission.tickets import Ticket
+from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import event_pb2, ticket_feed_service_pb2
 

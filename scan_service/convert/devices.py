@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from chassis.failures import invalid
-from chassis.paging import page_position, page_token
-from chassis.parsing import Fields
-from chassis.times import timestamp
 from scan_service.convert.enums import TICKET_TYPES
 from scan_service.domain.devices import Device
-from scan_service.domain.scans import Gate
+from ticketing.admission.scans import Gate
+from ticketing.chassis.failures import invalid
+from ticketing.chassis.paging import page_position, page_token
+from ticketing.chassis.parsing import Fields
+from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import device_service_pb2 as pb
 from ticketing.scans.v1 import scan_pb2
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from chassis.parsing import Fields
 from scan_service.domain.incidents import IncidentKind
-from scan_service.domain.scans import DenialReason, ScanType, Verdict
-from scan_service.domain.tickets import AdmissionPolicy, EventStatus, TicketStatus, TicketType
+from ticketing.admission.scans import DenialReason, ScanType, Verdict
+from ticketing.admission.tickets import AdmissionPolicy, EventStatus, TicketStatus, TicketType
+from ticketing.chassis.parsing import Fields
 from ticketing.scans.v1 import scan_pb2
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 

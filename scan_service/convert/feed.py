@@ -7,10 +7,10 @@ from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis.times import timestamp
 from scan_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
 from scan_service.domain.feed import CheckIn, Conflict, IncidentReport, Page
-from scan_service.domain.tickets import AdmissionPolicy, Event, EventStatus, Ticket, TicketStatus
+from ticketing.admission.tickets import AdmissionPolicy, Event, EventStatus, Ticket, TicketStatus
+from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 
 _EVENT_STATUSES: Final = {number: status for status, number in EVENT_STATUSES.items()}

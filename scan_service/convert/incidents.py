@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from chassis.authentication import Caller
-from chassis.failures import invalid
-from chassis.paging import page_position, page_size, page_token
-from chassis.parsing import Fields
-from chassis.times import timestamp
 from scan_service.convert.enums import INCIDENT_KINDS
 from scan_service.convert.scans import own_events_only, scan_message
 from scan_service.domain.incidents import Incident, IncidentQuery
+from ticketing.chassis.authentication import Caller
+from ticketing.chassis.failures import invalid
+from ticketing.chassis.paging import page_position, page_size, page_token
+from ticketing.chassis.parsing import Fields
+from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 

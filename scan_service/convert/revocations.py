@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from chassis.parsing import Fields
-from chassis.times import timestamp
 from scan_service.convert.enums import TICKET_STATUSES, read_enum
 from scan_service.domain.revocations import Outcome, Revocation
-from scan_service.domain.tickets import TicketStatus
-from scan_service.domain.tokens import MAX_ISSUE
+from ticketing.admission.tickets import TicketStatus
+from ticketing.admission.tokens import MAX_ISSUE
+from ticketing.chassis.parsing import Fields
+from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import revocation_service_pb2 as pb
 
 MAX_REVOCATIONS: Final = 1_000

@@ -8,16 +8,16 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import ParseDict
 
-from chassis.authentication import Caller, Role
-from chassis.failures import Failure
-from chassis.parsing import EPOCH, NIL, Fields
-from chassis.times import timestamp
 from scan_service.convert.enums import DENIAL_REASONS, SCAN_TYPES, TICKET_TYPES, VERDICTS, read_enum
-from scan_service.domain.codes import Codes, read_code
 from scan_service.domain.reasons import Reason
-from scan_service.domain.scans import MAX_CODE, Attempt, Gate, Offline, Scan, ScanType, Verdict
-from scan_service.domain.tickets import Entry
-from scan_service.domain.tokens import Damaged, Token, read_token
+from ticketing.admission.codes import Codes, read_code
+from ticketing.admission.scans import MAX_CODE, Attempt, Gate, Offline, Scan, ScanType, Verdict
+from ticketing.admission.tickets import Entry
+from ticketing.admission.tokens import Damaged, Token, read_token
+from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.failures import Failure
+from ticketing.chassis.parsing import EPOCH, NIL, Fields
+from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 
 MAX_LOCATION: Final = 100

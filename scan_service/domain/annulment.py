@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from scan_service.domain.scans import Scan, Verdict
-from scan_service.domain.standing import passed
+from scan_service.domain.admission_state import passed
+from ticketing.admission.scans import Scan, Verdict
 
 WINDOW: Final = timedelta(minutes=15)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scan_service.domain.scans import DenialReason
+from ticketing.admission.scans import DenialReason
 
 
 @dataclass(frozen=True, slots=True)

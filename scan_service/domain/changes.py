@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from scan_service.domain.tickets import Event, Ticket
-from scan_service.domain.tokens import PublicKey
+from ticketing.admission.tickets import Event, Ticket
+from ticketing.admission.tokens import PublicKey
 
 
 @dataclass(frozen=True, slots=True)

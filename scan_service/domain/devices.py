@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from scan_service.domain.scans import Gate
+from ticketing.admission.scans import Gate
 
 # By which a device's token is told from a JWT without a look at the database.
 TOKEN_PREFIX: Final = "device_"  # noqa: S105 - a form, no secret

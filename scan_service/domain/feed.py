@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from scan_service.domain.tickets import Event, Ticket, TicketStatus
+from ticketing.admission.tickets import Event, Ticket, TicketStatus
 
 
 @dataclass(frozen=True, slots=True)

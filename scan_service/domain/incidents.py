@@ -11,11 +11,11 @@ from enum import StrEnum
 from typing import Final
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from scan_service.domain.admission import Presented, decide
-from scan_service.domain.scans import Attempt, DenialReason, Scan, ScanType
-from scan_service.domain.standing import passed
-from scan_service.domain.tickets import Admission, AdmissionPolicy, Entry, Event, EventStatus
-from scan_service.domain.tokens import Token
+from scan_service.domain.admission_state import passed
+from ticketing.admission.decision import Presented, decide
+from ticketing.admission.scans import Attempt, DenialReason, Scan, ScanType
+from ticketing.admission.tickets import Admission, AdmissionPolicy, Entry, Event, EventStatus
+from ticketing.admission.tokens import Token
 
 # In place of a ticket where none is known to have been shown.
 NOBODY: Final = UUID(int=0)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
-from scan_service.domain.scans import Scan, Verdict
+from ticketing.admission.scans import Scan, Verdict
 
 
 def settled(recorded: Scan, shown: Scan) -> Scan:

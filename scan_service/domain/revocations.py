@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from scan_service.domain.codes import Codes
-from scan_service.domain.tickets import FINAL, Ticket, TicketStatus
+from ticketing.admission.codes import Codes
+from ticketing.admission.tickets import FINAL, Ticket, TicketStatus
 
 
 @dataclass(frozen=True, slots=True)

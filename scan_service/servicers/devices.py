@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from chassis.calls import current_caller
-from chassis.clock import Clock
-from chassis.paging import page_size
 from scan_service.convert import devices as convert
-from scan_service.devices import Devices
+from scan_service.use_cases.devices import Devices
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.interceptor import current_caller
+from ticketing.chassis.paging import page_size
 from ticketing.scans.v1 import device_service_pb2 as pb
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceServicer
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from scan_service.convert import revocations as convert
-from scan_service.revocations import Revocations
+from scan_service.use_cases.revocations import Revocations
 from ticketing.scans.v1 import revocation_service_pb2 as pb
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceServicer
 

@@ -5,24 +5,24 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from chassis.batcher import Batcher
-from chassis.calls import current_caller
-from scan_service.admissions_watch import AdmissionsWatch
-from scan_service.annulments import Annulments
-from scan_service.attendance import Attendances
 from scan_service.convert.annulments import read_annulment
 from scan_service.convert.attendance import attendance_message, read_event_id
 from scan_service.convert.changes import changes_messages
 from scan_service.convert.incidents import incidents_response, read_incidents_query
-from scan_service.convert.records import list_response, read_query
+from scan_service.convert.scan_list import list_response, read_query
 from scan_service.convert.scans import AttemptReader, own_events_only, scan_message, validation_message
 from scan_service.domain.changes import read_cursor
-from scan_service.domain.codes import Codes
-from scan_service.domain.scans import Attempt, Scan
-from scan_service.incidents import Incidents
-from scan_service.records import Records
-from scan_service.stream import Streams
-from scan_service.validation import Validation
+from scan_service.gate_stream.stream import Streams
+from scan_service.use_cases.admissions_watch import AdmissionsWatch
+from scan_service.use_cases.annulments import Annulments
+from scan_service.use_cases.attendance import Attendances
+from scan_service.use_cases.incidents import Incidents
+from scan_service.use_cases.scans import Records
+from scan_service.use_cases.validation import Validation
+from ticketing.admission.codes import Codes
+from ticketing.admission.scans import Attempt, Scan
+from ticketing.chassis.batcher import Batcher
+from ticketing.chassis.interceptor import current_caller
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer
 

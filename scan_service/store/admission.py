@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from chassis.arrays import array, ids, times
-from scan_service.domain.codes import covered
-from scan_service.domain.scans import Scan
-from scan_service.domain.tickets import Admission, Entry, Event, Ticket
 from scan_service.store.rows import TICKET_COLUMNS, event_of, scan_of, ticket_of
+from ticketing.admission.codes import covered
+from ticketing.admission.scans import Scan
+from ticketing.admission.tickets import Admission, Entry, Event, Ticket
+from ticketing.chassis.arrays import array, ids, times
 
 _COLUMNS: Final = ", ".join(f"t.{column}" for column in TICKET_COLUMNS)
 _NO_COLUMNS: Final = ", ".join(["NULL"] * len(TICKET_COLUMNS))

@@ -7,10 +7,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.scans import Scan, Verdict
-from scan_service.domain.tickets import Event, Ticket
 from scan_service.store.rows import TICKET_COLUMNS, event_of, scan_of, ticket_of
 from scan_service.store.tables import events, scans, tickets
+from ticketing.admission.scans import Scan, Verdict
+from ticketing.admission.tickets import Event, Ticket
 
 
 @dataclass(frozen=True, slots=True)

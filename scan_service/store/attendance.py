@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.attendance import Counts, Location
-from scan_service.domain.scans import DenialReason
 from scan_service.store.tables import scans, tickets
+from ticketing.admission.scans import DenialReason
 
 MINUTE: Final = timedelta(minutes=1)
 

@@ -13,8 +13,8 @@ from sqlalchemy.engine import Connection
 
 from scan_service.domain.changes import Changes, Cursor, Rules
 from scan_service.store.keys import read_keys
-from scan_service.store.records import read_event
 from scan_service.store.rows import TICKET_COLUMNS, ticket_of
+from scan_service.store.scan_list import read_event
 from scan_service.store.tables import feed, tickets
 
 # Both in one statement: each names a snapshot, which under REPEATABLE READ is the transaction's.

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.devices import Device
-from scan_service.domain.scans import Gate
-from scan_service.domain.tickets import TicketType
 from scan_service.store.tables import devices, events
+from ticketing.admission.scans import Gate
+from ticketing.admission.tickets import TicketType
 
 
 def foreign_event(connection: Connection, event_ids: Collection[UUID], organizer_id: str) -> UUID | None:

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
-from chassis.arrays import array, ids, times
 from scan_service.domain.feed import Page, Position
-from scan_service.domain.tickets import Event, Ticket
 from scan_service.store.tables import events, feed, feed_cursors
+from ticketing.admission.tickets import Event, Ticket
+from ticketing.chassis.arrays import array, ids, times
 
 # Rows in the order of their ids, as every batch locks them.
 _SAVE_TICKETS: Final = sa.text("""

@@ -9,11 +9,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from chassis.ids import new_id
 from scan_service.domain.incidents import Incident, IncidentKind, IncidentQuery, Link
-from scan_service.domain.scans import Scan
 from scan_service.store.rows import scan_of
 from scan_service.store.tables import incident_scans, incidents, scans
+from ticketing.admission.scans import Scan
+from ticketing.chassis.ids import new_id
 
 # Of one incident; the rest is in the record of scans.
 MAX_SCANS: Final = 50

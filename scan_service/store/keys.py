@@ -8,8 +8,8 @@ from nacl.signing import VerifyKey
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.tokens import PublicKey
 from scan_service.store.tables import signing_keys
+from ticketing.admission.tokens import PublicKey
 
 
 def read_keys(connection: Connection) -> Mapping[int, PublicKey]:

@@ -6,9 +6,9 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from chassis.arrays import array
 from scan_service.domain.feed import CheckIn, IncidentReport
 from scan_service.store.tables import tickets
+from ticketing.chassis.arrays import array
 
 # Locked in the order of their ids first, as every batch does.
 _MARK: Final = sa.text("""

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
-from chassis.arrays import array
 from scan_service.domain.revocations import Outcome, Revocation
-from scan_service.domain.tickets import EventStatus, Ticket
 from scan_service.store.rows import TICKET_COLUMNS, ticket_of
 from scan_service.store.tables import events, revocations, tickets
+from ticketing.admission.tickets import EventStatus, Ticket
+from ticketing.chassis.arrays import array
 
 # Creates what is unknown and locks what is known, in one go and in the order of ids; the update changes nothing.
 _HOLD: Final = sa.text(f"""

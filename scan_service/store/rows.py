@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from scan_service.domain.scans import DenialReason, Scan, ScanType, Verdict
-from scan_service.domain.tickets import (
+from ticketing.admission.scans import DenialReason, Scan, ScanType, Verdict
+from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
     Entry,

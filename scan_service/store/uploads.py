@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from chassis.arrays import ids
-from scan_service.domain.codes import covered
-from scan_service.domain.scans import Scan
-from scan_service.domain.tickets import Admission
 from scan_service.store import admission, incidents
 from scan_service.store.admission import TicketKey
 from scan_service.store.rows import scan_of
+from ticketing.admission.codes import covered
+from ticketing.admission.scans import Scan
+from ticketing.admission.tickets import Admission
+from ticketing.chassis.arrays import ids
 
 _REPLACED: Final = (
     "code, verdict, denial_reason, ticket_id, ticket_event_id, ticket_type, issue, scan_time, record_time, location,"

@@ -1,9 +1,9 @@
 import pytest
-from conftest import execute
 from sqlalchemy.engine import URL
 
-from chassis.database import database_url
-from chassis.postgres import Lease
+from tests.environment.databases import execute
+from ticketing.chassis.database import database_url
+from ticketing.chassis.postgres import Lease
 
 
 @pytest.fixture(scope="session")

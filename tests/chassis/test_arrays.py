@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, spelled small by its library
 from sqlalchemy.engine import URL
 
-from chassis.arrays import array, ids, times
+from ticketing.chassis.arrays import array, ids, times
 
 # What PostgreSQL can hold: no NUL, no lone surrogate.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))

@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from chassis import authentication
-from chassis.authentication import LEEWAY, Authenticator, Expected, PeerProof, Role
-from chassis.failures import UNAUTHENTICATED, Failure
-from chassis.jwks import REFRESH_INTERVAL, File, KeySet
+from ticketing.chassis import authentication
+from ticketing.chassis.authentication import LEEWAY, Authenticator, Expected, PeerProof, Role
+from ticketing.chassis.failures import UNAUTHENTICATED, Failure
+from ticketing.chassis.jwks import REFRESH_INTERVAL, File, KeySet
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PROOF = PeerProof(secret="the-peers-secret", name="peer.example")

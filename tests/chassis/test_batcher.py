@@ -3,8 +3,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from chassis.batcher import Batcher
-from chassis.failures import OVERLOADED, Failure
+from ticketing.chassis.batcher import Batcher
+from ticketing.chassis.failures import OVERLOADED, Failure
 
 
 class Recorder:

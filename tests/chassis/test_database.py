@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
-from conftest import execute
 from sqlalchemy.engine import URL, Connection
 
-from chassis import database as module
-from chassis.database import ATTEMPTS, Database, database_url
-from chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
-from chassis.logs import REQUEST_ID
+from tests.environment.databases import execute
+from ticketing.chassis import database as module
+from ticketing.chassis.database import ATTEMPTS, Database, database_url
+from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
+from ticketing.chassis.logs import REQUEST_ID
 
 
 @pytest.fixture

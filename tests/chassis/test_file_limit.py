@@ -3,9 +3,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
 
-from chassis.file_limit import WANTED_FILES
+from tests.environment import ROOT
+from ticketing.chassis.file_limit import WANTED_FILES
 
 LIMITS = "resource.getrlimit(resource.RLIMIT_NOFILE)"
 
@@ -14,7 +14,7 @@ def raised(soft: int, hard: int) -> int:
     """Return the soft limit of a process that began with these and raised it."""
     program = (
         f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}));"
-        f" from chassis.file_limit import raise_file_limit; raise_file_limit(); print({LIMITS}[0])"
+        f" from ticketing.chassis.file_limit import raise_file_limit; raise_file_limit(); print({LIMITS}[0])"
     )
     return int(subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True))
 

@@ -10,9 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 
-from chassis import jwks
-from chassis.failures import DEPENDENCY_UNAVAILABLE, Failure
-from chassis.jwks import LOOK_INTERVAL, MAX_BYTES, REFRESH_INTERVAL, File, KeySet, Web, parsed
+from ticketing.chassis import jwks
+from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, Failure
+from ticketing.chassis.jwks import LOOK_INTERVAL, MAX_BYTES, REFRESH_INTERVAL, File, KeySet, Web, parsed
 
 
 def key_set(*key_ids: str) -> bytes:

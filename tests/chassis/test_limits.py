@@ -1,9 +1,9 @@
 import pytest
 
-from chassis import limits
-from chassis.authentication import PEER, Caller, Role
-from chassis.failures import OVERLOADED, Failure
-from chassis.limits import Buckets, Limits, Throttle
+from ticketing.chassis import limits
+from ticketing.chassis.authentication import PEER, Caller, Role
+from ticketing.chassis.failures import OVERLOADED, Failure
+from ticketing.chassis.limits import Buckets, Limits, Throttle
 
 ALICE, BOB = Caller("alice", frozenset({Role.USER})), Caller("bob", frozenset({Role.USER}))
 SHOP = Caller("shop", frozenset({Role.SERVICE}))

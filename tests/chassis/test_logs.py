@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from chassis.logs import REQUEST_ID, JsonFormatter, configure_logs
+from ticketing.chassis.logs import REQUEST_ID, JsonFormatter, configure_logs
 
 
 def line(record: logging.LogRecord) -> dict[str, object]:

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 import psycopg2
 import psycopg2.errors
 import pytest
-from conftest import execute
 from sqlalchemy.engine import URL
 
-from chassis import loop_connection as module
-from chassis.database import ATTEMPTS, database_url
-from chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
-from chassis.loop_connection import LoopConnection
+from tests.environment.databases import execute
+from ticketing.chassis import loop_connection as module
+from ticketing.chassis.database import ATTEMPTS, database_url
+from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
+from ticketing.chassis.loop_connection import LoopConnection
 
 STATEMENTS = {
     "increment": "(text) AS UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value",

@@ -1,7 +1,7 @@
 import pytest
 
-from chassis.failures import INVALID_ARGUMENT, Failure
-from chassis.paging import MAX_TOKEN_CHARACTERS, page_position, page_size, page_token
+from ticketing.chassis.failures import INVALID_ARGUMENT, Failure
+from ticketing.chassis.paging import MAX_TOKEN_CHARACTERS, page_position, page_size, page_token
 
 FILTER = ("alice", "PUBLISHED", None)
 

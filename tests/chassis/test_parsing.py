@@ -2,8 +2,8 @@ import pytest
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis.failures import INVALID_ARGUMENT, MAX_VIOLATIONS, Failure, invalid
-from chassis.parsing import MAX_SECONDS, MAX_STRUCT_DEPTH, MIN_SECONDS, Fields
+from ticketing.chassis.failures import INVALID_ARGUMENT, MAX_VIOLATIONS, Failure, invalid
+from ticketing.chassis.parsing import MAX_SECONDS, MAX_STRUCT_DEPTH, MIN_SECONDS, Fields
 from ticketing.tickets.v1.event_pb2 import EventType
 
 CANONICAL = "0197a2b0-1111-7000-8000-0123456789ab"

@@ -14,17 +14,18 @@ from pathlib import Path
 import grpc
 import psycopg2
 import pytest
-from certificates import Folder
-from conftest import PEER_SECRET, ROOT, Issuer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy.engine import URL
-from waiting import eventually
 
-from chassis.database import database_url
-from chassis.migrations import migrate
-from chassis.postgres import Lease
-from chassis.probe import is_serving
-from chassis.tls import Identity
+from tests.environment import ROOT
+from tests.environment.access import PEER_SECRET, Issuer
+from tests.environment.certificates import Folder
+from tests.environment.waiting import eventually
+from ticketing.chassis.database import database_url
+from ticketing.chassis.migrations import migrate
+from ticketing.chassis.postgres import Lease
+from ticketing.chassis.probe import is_serving
+from ticketing.chassis.tls import Identity
 
 TOY = ROOT / "tests" / "chassis" / "toy"
 
@@ -284,7 +285,7 @@ def test_an_argument_that_means_nothing_is_refused(variables: dict[str, str]) ->
 def test_the_probe_says_so_by_its_exit_status(variables: dict[str, str], toy_url: URL) -> None:
     process = start(with_url(variables, toy_url))
     port = serving(process)
-    probe = [sys.executable, "-m", "chassis.probe", f"127.0.0.1:{port}"]
+    probe = [sys.executable, "-m", "ticketing.chassis.probe", f"127.0.0.1:{port}"]
     assert subprocess.run(probe, cwd=ROOT, check=False).returncode == 0
     process.terminate()
     process.communicate(timeout=30)

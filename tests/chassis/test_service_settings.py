@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import trustme
-from conftest import PEER_SECRET, Issuer
 
-from chassis.authentication import PeerProof
-from chassis.jwks import Web
-from chassis.service import ServiceSettings, read_peer_address, read_service_settings
-from chassis.settings import Environment, SettingsError
+from tests.environment.access import PEER_SECRET, Issuer
+from ticketing.chassis.authentication import PeerProof
+from ticketing.chassis.jwks import Web
+from ticketing.chassis.service import ServiceSettings, read_peer_address, read_service_settings
+from ticketing.chassis.settings import Environment, SettingsError
 
 
 @pytest.fixture

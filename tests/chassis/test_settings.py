@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.settings import Environment, SettingsError
+from ticketing.chassis.settings import Environment, SettingsError
 
 
 def test_settings_have_defaults() -> None:

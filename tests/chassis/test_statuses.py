@@ -4,8 +4,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from chassis.failures import Failure, invalid
-from chassis.statuses import Catalogue, Entry, internal_status
+from ticketing.chassis.failures import Failure, invalid
+from ticketing.chassis.statuses import Catalogue, Entry, internal_status
 
 CATALOGUE = Catalogue(
     "tests.chassis",

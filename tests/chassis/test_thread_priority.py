@@ -3,14 +3,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from tests.environment import ROOT
 
 # Prints the name and the priority of every thread of a process that has just begun to serve.
 PROGRAM = """
 import asyncio, os
 from pathlib import Path
 import grpc.aio
-from chassis.thread_priority import put_network_last
+from ticketing.chassis.thread_priority import put_network_last
 
 async def serve():
     server = grpc.aio.server()

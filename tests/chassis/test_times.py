@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis.times import timestamp
+from ticketing.chassis.times import timestamp
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,6 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from certificates import Folder
-from conftest import Issuer
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -23,17 +21,19 @@ from cryptography.hazmat.primitives.serialization import (
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health, health_pb2_grpc
 
-from chassis.authentication import Authenticator, Expected, PeerProof, Role
-from chassis.calls import CallInterceptor, current_caller
-from chassis.clock import system_clock
-from chassis.jwks import File, KeySet
-from chassis.limits import Limits, Throttle
-from chassis.peer import Peer
-from chassis.probe import is_serving
-from chassis.server import Listen, Server
-from chassis.settings import Environment, SettingsError
-from chassis.statuses import Catalogue, Entry
-from chassis.tls import Tls, is_loopback, read_tls
+from tests.environment.access import Issuer
+from tests.environment.certificates import Folder
+from ticketing.chassis.authentication import Authenticator, Expected, PeerProof, Role
+from ticketing.chassis.clock import system_clock
+from ticketing.chassis.interceptor import CallInterceptor, current_caller
+from ticketing.chassis.jwks import File, KeySet
+from ticketing.chassis.limits import Limits, Throttle
+from ticketing.chassis.peer_client import Peer
+from ticketing.chassis.probe import is_serving
+from ticketing.chassis.server import Listen, Server
+from ticketing.chassis.settings import Environment, SettingsError
+from ticketing.chassis.statuses import Catalogue, Entry
+from ticketing.chassis.tls import Tls, is_loopback, read_tls
 
 METHOD = "/tests.Who/Ask"
 CATALOGUE = Catalogue("tests.who", {"UNAUTHENTICATED": Entry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"}))})

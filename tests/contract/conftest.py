@@ -5,16 +5,16 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
-from conftest import CODE_SECRET, PEER_SECRET, Issuer
-from contract.matrix_world import World
-from gates import Copy, settings_of
-from shop import Shop
 from sqlalchemy.engine import URL
 
-from chassis.settings import Environment
 from scan_service.app import App as ScanApp
+from tests.contract.matrix_world import World
+from tests.environment.access import CODE_SECRET, PEER_SECRET, Issuer
+from tests.scanning.gates import Copy, settings_of
+from tests.selling.shop import Shop
 from ticket_service.app import App as TicketApp
 from ticket_service.settings import read_settings
+from ticketing.chassis.settings import Environment
 
 
 @pytest.fixture

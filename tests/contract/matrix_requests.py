@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from contract.matrix_world import OWN, World
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
-from shop import event, money, new_id
 
+from tests.contract.matrix_world import OWN, World
+from tests.selling.shop import event, money, new_id
 from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_service_pb2
 from ticketing.tickets.v1 import (
     event_pb2,

@@ -11,14 +11,14 @@ from typing import Any
 
 import grpc.aio
 import sqlalchemy as sa
-from conftest import Issuer
-from gates import Copy, Shown, reason_of
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
-from shop import Shop, items, money, new_id
 
-from chassis.logs import REQUEST_ID
+from tests.environment.access import Issuer
+from tests.scanning.gates import Copy, Shown, reason_of
+from tests.selling.shop import Shop, items, money, new_id
+from ticketing.chassis.logs import REQUEST_ID
 from ticketing.scans.v1 import (
     device_service_pb2,
     device_service_pb2_grpc,

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
-from scan_service.domain.codes import Codes as ScanCodes
-from scan_service.domain.codes import read_code
-from scan_service.domain.tokens import DAMAGED, Token, read_token
 from ticket_service.domain.codes import Codes as TicketCodes
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.tokens import Signer, token_digest
+from ticketing.admission.codes import Codes as ScanCodes
+from ticketing.admission.codes import read_code
+from ticketing.admission.tokens import DAMAGED, Token, read_token
 
 SECRET = "a-secret-that-both-services-share-0123"
 ISSUES = st.integers(min_value=1, max_value=2**31 - 1)

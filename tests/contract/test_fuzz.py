@@ -18,19 +18,19 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from conftest import CODE_SECRET, PEER_METADATA, PEER_SECRET
-from contract.fuzzing import Fuzzer
-from contract.matrix_requests import REQUESTS
-from contract.matrix_world import FOREIGN, OWN, RPCS, Metadata, World
-from gates import reason_of
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from chassis.authentication import Role
-from chassis.logs import JsonFormatter
 from scan_service.policy import POLICY as SCANS
+from tests.contract.fuzzing import Fuzzer
+from tests.contract.matrix_requests import REQUESTS
+from tests.contract.matrix_world import FOREIGN, OWN, RPCS, Metadata, World
+from tests.environment.access import CODE_SECRET, PEER_METADATA, PEER_SECRET
+from tests.scanning.gates import reason_of
 from ticket_service.policy import POLICY as TICKETS
+from ticketing.chassis.authentication import Role
+from ticketing.chassis.logs import JsonFormatter
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "1000"))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from chassis.service import ServiceSettings
-from chassis.settings import Environment
 from scan_service.settings import read_settings as read_scan_settings
-from ticket_service.notification_settings import read_notification_settings
+from ticket_service.delivery.settings import read_notification_settings
 from ticket_service.settings import read_settings as read_ticket_settings
+from ticketing.chassis.service import ServiceSettings
+from ticketing.chassis.settings import Environment
 
 ROOT = Path(__file__).parents[2]
 

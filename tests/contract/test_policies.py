@@ -3,10 +3,10 @@
 import pytest
 from google.protobuf.descriptor import FileDescriptor
 
-from chassis.authentication import Role
-from chassis.calls import PUBLIC, Policy
 from scan_service.policy import POLICY as SCANS
 from ticket_service.policy import POLICY as TICKETS
+from ticketing.chassis.authentication import Role
+from ticketing.chassis.interceptor import PUBLIC, Policy
 from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_service_pb2
 from ticketing.tickets.v1 import event_service_pb2, purchase_service_pb2, ticket_feed_service_pb2, ticket_service_pb2
 

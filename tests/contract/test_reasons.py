@@ -8,12 +8,12 @@ from types import ModuleType
 
 import pytest
 
-from chassis import failures
-from chassis.statuses import REASON_PREFIX, Entry
 from scan_service.domain.reasons import Reason as ScanReason
 from scan_service.errors import CATALOGUE as SCANS
 from ticket_service.domain.reasons import Reason as TicketReason
 from ticket_service.errors import CATALOGUE as TICKETS
+from ticketing.chassis import failures
+from ticketing.chassis.statuses import REASON_PREFIX, Entry
 from ticketing.scans.v1 import error_reason_pb2 as scans_pb2
 from ticketing.tickets.v1 import error_reason_pb2 as tickets_pb2
 

@@ -3,7 +3,7 @@
 import ast
 import re
 
-from conftest import ROOT
+from tests.environment import ROOT
 
 PAGE = ROOT / "docs" / "security.md"
 

@@ -5,17 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from certificates import Folder
 
-import chassis.peer
-import gate.link
-from chassis.tls import Tls
+import ticketing.chassis.peer_client
+import ticketing.gate.link
+from tests.environment.certificates import Folder
+from ticketing.chassis.tls import Tls
 
 # A handshake over a bad mobile network.
 SLOW_SECONDS = 1.0
 
 
-@pytest.mark.parametrize("options", [gate.link.OPTIONS, chassis.peer.OPTIONS], ids=["device", "peer"])
+@pytest.mark.parametrize(
+    "options", [ticketing.gate.link.OPTIONS, ticketing.chassis.peer_client.OPTIONS], ids=["device", "peer"]
+)
 def test_a_handshake_that_takes_a_second_is_waited_for(folder: Folder, options) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         given_up = pool.submit(was_given_up, listener)

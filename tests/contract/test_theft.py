@@ -11,14 +11,14 @@ import subprocess
 import uuid
 from collections.abc import Iterable
 
-from contract.matrix_world import OWN, RPCS, World
-from gates import NOW, Device, Service, Shown, token_of
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from nacl.signing import SigningKey
 from sqlalchemy.engine import URL
 
-from chassis.postgres.binaries import find
+from tests.contract.matrix_world import OWN, RPCS, World
+from tests.scanning.gates import NOW, Device, Service, Shown, token_of
+from ticketing.chassis.postgres.binaries import find
 from ticketing.scans.v1 import device_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 

@@ -5,11 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import CODE_SECRET, PEER_SECRET, Issuer, NewDatabase
-from e2e.pair import NewPair, Pair
 from sqlalchemy.engine import URL
 
 from dev.clients import free_ports
+from tests.e2e.pair import NewPair, Pair
+from tests.environment.access import CODE_SECRET, PEER_SECRET, Issuer
+from tests.environment.databases import NewDatabase
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
-from e2e.pair import Pair, buy, on_sale
 
+from tests.e2e.pair import Pair, buy, on_sale
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2, scan_service_pb2_grpc
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 

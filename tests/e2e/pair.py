@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import grpc
-from conftest import Issuer
-from service_process import ServiceProcess
 
 from dev.clients import Caller, Gate
 from dev.demo import at
+from tests.environment.access import Issuer
+from tests.processes.service import ServiceProcess
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2
 
 

@@ -4,9 +4,8 @@ import signal
 import uuid
 from contextlib import closing
 
-from e2e.pair import Pair, buy, eventually, new_gate, on_sale
-
 from dev.clients import Caller
+from tests.e2e.pair import Pair, buy, eventually, new_gate, on_sale
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import event_service_pb2, ticket_pb2, ticket_service_pb2
 

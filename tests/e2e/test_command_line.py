@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.pair import Pair, new_gate
+
+from tests.e2e.pair import Pair, new_gate
 
 BIN = Path(sys.executable).parent
 TICKETS = [

@@ -10,13 +10,13 @@ import grpc
 import psutil
 import pytest
 import zxingcpp
-from conftest import ROOT
 from PIL import Image
 
-from chassis.probe import is_serving
 from dev.clients import Services, free_ports
 from dev.demo import PICTURE, Story, tell
 from dev.keys import development_keys
+from tests.environment import ROOT
+from ticketing.chassis.probe import is_serving
 
 
 def variables(data_dir: Path) -> dict[str, str]:

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 import grpc.aio
 import psycopg2
 import pytest
-from conftest import connected
-from e2e.crowd import CHANNEL_OPTIONS
-from e2e.pair import NewPair, Pair, on_sale
-from e2e.rush import COMPLETED, HOLD_SECONDS, Fate, Rush
 from sqlalchemy.engine import URL
-from ticket_process import TicketProcess
 
 from dev.clients import free_ports
-from ticket_service.audit import CLEAN, audit
+from tests.e2e.crowd import CHANNEL_OPTIONS
+from tests.e2e.pair import NewPair, Pair, on_sale
+from tests.e2e.rush import COMPLETED, HOLD_SECONDS, Fate, Rush
+from tests.environment.databases import connected
+from tests.processes.ticket_service import TicketProcess
+from ticket_service.commands.audit import CLEAN, audit
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2, ticket_service_pb2
 from ticketing.tickets.v1.purchase_service_pb2_grpc import PurchaseServiceStub
 

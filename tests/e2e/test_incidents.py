@@ -6,11 +6,11 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from e2e.pair import NewPair, Pair, buy, eventually, new_gate, on_sale
 from sqlalchemy.engine import URL
-from webhook_stand_in import SECRET, Hook, listening
 
 from dev.demo import at
+from tests.e2e.pair import NewPair, Pair, buy, eventually, new_gate, on_sale
+from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import ticket_pb2
 

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import connected
-from e2e.pair import NewPair, Pair, eventually, new_gate, on_sale, purchase_request
-from nats_server import NatsServer
-from smtp_server import Mailbox, serving_mail
 from sqlalchemy.engine import URL
-from webhook_stand_in import SECRET, Hook, Post, listening
 
 from dev.clients import free_ports
+from tests.e2e.pair import NewPair, Pair, eventually, new_gate, on_sale, purchase_request
+from tests.environment.databases import connected
+from tests.stand_ins.nats import NatsServer
+from tests.stand_ins.smtp import Mailbox, serving_mail
+from tests.stand_ins.webhook import SECRET, Hook, Post, listening
 from ticketing.scans.v1 import scan_pb2
 from ticketing.tickets.v1 import event_pb2, ticket_pb2, ticket_service_pb2
 

@@ -6,13 +6,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from e2e.pair import NewPair, Pair, buy, eventually, new_gate, on_sale
-from e2e.proxy import Proxy
 from sqlalchemy.engine import URL
 
-from chassis.database import database_url
-from chassis.postgres import Lease
 from dev.clients import Caller
+from tests.e2e.pair import NewPair, Pair, buy, eventually, new_gate, on_sale
+from tests.e2e.proxy import Proxy
+from ticketing.chassis.database import database_url
+from ticketing.chassis.postgres import Lease
 from ticketing.scans.v1 import scan_pb2
 from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2
 

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import grpc
 import pytest
-from conftest import PEER_METADATA, Issuer
-from e2e.proxy import Proxy
-from gate_stand_in import ScanServiceStandIn, StandInServer
-from gates import Copy, MovableClock, settings_of
 from sqlalchemy.engine import URL
 
-from chassis.clock import system_clock
-from gate import copy as gate_copy
-from gate.connection import Connection
-from gate.device import Device
-from gate.link import OPTIONS, Link, Metadata
-from gate.messages import gate_message
-from gate.store import Store
 from scan_service.app import App
-from scan_service.domain.scans import Gate, ScanType
+from tests.e2e.proxy import Proxy
+from tests.environment.access import PEER_METADATA, Issuer
+from tests.scanning.gates import Copy, MovableClock, settings_of
+from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
+from ticketing.admission.scans import Gate, ScanType
+from ticketing.chassis.clock import system_clock
+from ticketing.gate import copy as gate_copy
+from ticketing.gate.connection import Connection
+from ticketing.gate.device import Device
+from ticketing.gate.link import OPTIONS, Link, Metadata
+from ticketing.gate.messages import gate_message
+from ticketing.gate.store import Store
 from ticketing.scans.v1 import revocation_service_pb2 as revocations_pb
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb

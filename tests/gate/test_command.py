@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from conftest import ROOT
-from waiting import eventually
 
-from gate.command import main
-from gate.store import Store
+from tests.environment import ROOT
+from tests.environment.waiting import eventually
+from ticketing.gate.command import main
+from ticketing.gate.store import Store
 from ticketing.scans.v1 import device_service_pb2, scan_pb2
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
 
@@ -144,7 +144,16 @@ def test_ctrl_c_on_a_terminal_leaves_it_as_it_was(server, stand_in, tmp_path):
     """A whole process on a terminal of its own: the screen, the keyboard and the end."""
     token_file = tmp_path / "token"
     token_file.write_text("secret")
-    command = [sys.executable, "-m", "gate", "run", "--server", server.address, "--data", str(tmp_path / "device")]
+    command = [
+        sys.executable,
+        "-m",
+        "ticketing.gate",
+        "run",
+        "--server",
+        server.address,
+        "--data",
+        str(tmp_path / "device"),
+    ]
     command += ["--event", str(stand_in.event_id), "--location", "North 3", "--token-file", str(token_file)]
     person, terminal = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/protos", "TERM": "xterm", "LINES": "24", "COLUMNS": "90"}

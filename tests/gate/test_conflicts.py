@@ -3,10 +3,9 @@
 import os
 import uuid
 
-from gates import token_of
-from waiting import eventually
-
-from scan_service.domain.scans import DenialReason
+from tests.environment.waiting import eventually
+from tests.scanning.gates import token_of
+from ticketing.admission.scans import DenialReason
 from ticketing.scans.v1 import scan_pb2
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from waiting import eventually
 
-from gate.messages import previous_message
-from gate.store import IN_FLIGHT, Own, Store, StoreError
-from scan_service.domain.tickets import Admission, Entry
+from tests.environment.waiting import eventually
+from ticketing.admission.tickets import Admission, Entry
+from ticketing.gate.messages import previous_message
+from ticketing.gate.store import IN_FLIGHT, Own, Store, StoreError
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 

@@ -10,27 +10,23 @@ from pathlib import Path
 
 import grpc
 import pytest
-from admission_cases import ADMITTED, DENIED, ELSEWHERE, EVENT, HERE, HOUR, NOON, TICKET
-from conftest import CODE_SECRET
-from gates import token_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
-from chassis.authentication import Caller, Role
-from gate.connection import Connection
-from gate.decide import UNKNOWN_KEY, Known, Question, decide_alone
-from gate.device import Device
-from gate.link import Link
-from gate.messages import SCAN_TYPES, Rules, gate_message
-from gate.store import Store
-from scan_service.admission import Batch
 from scan_service.convert.changes import changes_messages
 from scan_service.convert.scans import AttemptReader
 from scan_service.domain import changes as told
-from scan_service.domain.codes import Codes
-from scan_service.domain.scans import DenialReason, Gate, ScanType
-from scan_service.domain.tickets import (
+from scan_service.store.admission import Held
+from scan_service.use_cases.admission import Batch
+from scan_service.use_cases.batch_locker import Holding
+from scan_service.use_cases.ticket_lookup import Recognition
+from tests.environment.access import CODE_SECRET
+from tests.scanning.cases import ADMITTED, DENIED, ELSEWHERE, EVENT, HERE, HOUR, NOON, TICKET
+from tests.scanning.gates import token_of
+from ticketing.admission.codes import Codes
+from ticketing.admission.scans import DenialReason, Gate, ScanType
+from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
     Entry,
@@ -40,10 +36,14 @@ from scan_service.domain.tickets import (
     TicketStatus,
     TicketType,
 )
-from scan_service.domain.tokens import PublicKey, read_token
-from scan_service.holding import Holding
-from scan_service.recognition import Recognition
-from scan_service.store.admission import Held
+from ticketing.admission.tokens import PublicKey, read_token
+from ticketing.chassis.authentication import Caller, Role
+from ticketing.gate.connection import Connection
+from ticketing.gate.decide import UNKNOWN_KEY, Known, Question, decide_alone
+from ticketing.gate.device import Device
+from ticketing.gate.link import Link
+from ticketing.gate.messages import SCAN_TYPES, Rules, gate_message
+from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 

@@ -1,6 +1,6 @@
 """A device at the gate, against the real scan service."""
 
-from scan_service.domain.scans import DenialReason
+from ticketing.admission.scans import DenialReason
 
 
 def test_a_ticket_is_admitted_once(copy, scan_service, new_handheld):

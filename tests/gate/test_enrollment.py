@@ -2,11 +2,11 @@
 
 import grpc
 import pytest
-from waiting import eventually
 
-from gate.command import main
-from gate.device import REFUSED_NOTE
-from gate.store import Store
+from tests.environment.waiting import eventually
+from ticketing.gate.command import main
+from ticketing.gate.device import REFUSED_NOTE
+from ticketing.gate.store import Store
 from ticketing.scans.v1 import device_service_pb2 as pb
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 

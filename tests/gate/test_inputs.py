@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from gate import inputs
-from gate.inputs import InputError, SerialScanner, opened
-from gate.reading import lines
+from ticketing.gate import inputs
+from ticketing.gate.inputs import InputError, SerialScanner, opened
+from ticketing.gate.reading import lines
 
 
 def test_a_file_is_read_to_its_end(tmp_path):

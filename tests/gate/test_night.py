@@ -8,11 +8,11 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from gate_process import Process
-from gates import token_of
-from waiting import eventually
 
-from scan_service.domain.scans import DenialReason
+from tests.environment.waiting import eventually
+from tests.processes.gate import Process
+from tests.scanning.gates import token_of
+from ticketing.admission.scans import DenialReason
 from ticketing.scans.v1 import scan_pb2
 
 MINUTE = timedelta(minutes=1)
@@ -64,7 +64,7 @@ def doors(copy, wifi, venue_clock, new_handheld, issuer):
 def test_an_hour_alone_with_wrong_clocks_is_delivered_as_it_was_shown_and_conflicts_are_found_once(  # noqa: PLR0913, PLR0917 - fixtures
     copy, wifi, office, venue_clock, doors, monkeypatch
 ):
-    monkeypatch.setattr("gate.connection.UPLOAD_SCANS", 5)
+    monkeypatch.setattr("ticketing.gate.connection.UPLOAD_SCANS", 5)
     event_id, chance = copy.event(), random.Random(SEED)
     plain, shared, refunded = ([copy.ticket(event_id) for _ in range(count)] for count in (20, 4, 3))
     in_half_an_hour = venue_clock() + 30 * MINUTE
@@ -133,7 +133,7 @@ def test_a_device_killed_while_its_network_comes_and_goes_lets_everybody_in_once
     eventually(lambda: prepared.store.ticket_count(event_id) == len(tokens))
     prepared.close()
     (tmp_path / "token").write_text(issuer.token("scanner", "gate"))
-    command = [sys.executable, "-m", "gate", "run", "--json", "--data", str(tmp_path), "--location", "gate"]
+    command = [sys.executable, "-m", "ticketing.gate", "run", "--json", "--data", str(tmp_path), "--location", "gate"]
     command += ["--server", wifi.address, "--event", str(event_id), "--token-file", str(tmp_path / "token")]
     ended = threading.Event()
 

@@ -6,13 +6,13 @@ from uuid import UUID
 
 import grpc
 import pytest
-from waiting import eventually
 
-from chassis.clock import system_clock
-from gate.decide import NEEDS_CONNECTION, NO_COPY
-from gate.device import REFUSED_NOTE
-from scan_service.domain.scans import DenialReason, ScanType
-from scan_service.domain.tokens import read_token
+from tests.environment.waiting import eventually
+from ticketing.admission.scans import DenialReason, ScanType
+from ticketing.admission.tokens import read_token
+from ticketing.chassis.clock import system_clock
+from ticketing.gate.decide import NEEDS_CONNECTION, NO_COPY
+from ticketing.gate.device import REFUSED_NOTE
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -225,7 +225,7 @@ def test_what_an_upload_is_refused_stays_and_holds_up_nothing(copied, server, st
 
 
 def test_an_upload_that_is_refused_as_a_whole_waits_and_comes_again(copied, server, stand_in, monkeypatch):
-    monkeypatch.setattr("gate.connection.UPLOAD_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("ticketing.gate.connection.UPLOAD_PAUSE_SECONDS", 0.05)
     handheld, tokens = copied
     server.stop()
     handheld.scan(tokens[0])
@@ -247,7 +247,7 @@ def test_a_service_that_is_about_to_go_is_left_for_another(handheld, stand_in):
 
 
 def test_a_service_that_takes_the_call_and_says_nothing_is_as_good_as_none(stand_in, server, new_handheld, monkeypatch):
-    monkeypatch.setattr("gate.connection.OPEN_SECONDS", 0.1)
+    monkeypatch.setattr("ticketing.gate.connection.OPEN_SECONDS", 0.1)
     stand_in.lose.add("opened")
     handheld = new_handheld(server.address, stand_in.event_id).connect()
     assert handheld.state == "OFFLINE"
@@ -256,7 +256,7 @@ def test_a_service_that_takes_the_call_and_says_nothing_is_as_good_as_none(stand
 
 
 def test_a_stream_on_which_a_scan_was_never_answered_is_given_up(copied, stand_in, monkeypatch):
-    monkeypatch.setattr("gate.connection.SILENT_SECONDS", 0.1)
+    monkeypatch.setattr("ticketing.gate.connection.SILENT_SECONDS", 0.1)
     handheld, tokens = copied
     # Nothing comes on this stream any more, also no word that what was decided alone is taken.
     stand_in.lose |= {"result", "uploaded"}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate.reading import lines, scanned_text
+from ticketing.gate.reading import lines, scanned_text
 
 TOKEN = "T1" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 5 + "ABCDEFGHIJ"
 

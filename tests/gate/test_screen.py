@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from gate.link import State, Status
-from gate.messages import Answer
-from gate.plain import Lines, line
-from gate.screen import SHOWN_SECONDS, Screen, Standing
-from scan_service.domain.scans import DenialReason, ScanType
-from scan_service.domain.tickets import Entry, TicketType
+from ticketing.admission.scans import DenialReason, ScanType
+from ticketing.admission.tickets import Entry, TicketType
+from ticketing.gate.link import State, Status
+from ticketing.gate.messages import Answer
+from ticketing.gate.plain import Lines, line
+from ticketing.gate.screen import SHOWN_SECONDS, Screen, Standing
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 ONLINE = Status(State.ONLINE, "Concert")

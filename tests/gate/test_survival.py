@@ -5,11 +5,11 @@ import random
 import sys
 
 import pytest
-from gate_process import Process
-from waiting import eventually
 
-from gate.store import Store
-from scan_service.domain.tokens import read_token
+from tests.environment.waiting import eventually
+from tests.processes.gate import Process
+from ticketing.admission.tokens import read_token
+from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_pb2
 
 ROUNDS = int(os.environ.get("TICKETING_ROUNDS", "3"))
@@ -26,7 +26,7 @@ def test_a_device_killed_at_any_moment_lets_everybody_in_once(connected, server,
     if not connected:
         server.stop()
     (tmp_path / "token").write_text("secret")
-    command = [sys.executable, "-m", "gate", "run", "--json", "--data", str(tmp_path), "--location", "North"]
+    command = [sys.executable, "-m", "ticketing.gate", "run", "--json", "--data", str(tmp_path), "--location", "North"]
     command += ["--server", server.address, "--event", str(stand_in.event_id), "--token-file", str(tmp_path / "token")]
     chance = random.Random(7)
     waiting, admitted = list(tokens), {}

@@ -5,17 +5,17 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from certificates import Folder
-from gate_stand_in import ScanServiceStandIn, StandInServer
 
-from chassis.clock import system_clock
-from chassis.tls import Identity, Tls
-from gate.command import main
-from gate.connection import Connection
-from gate.link import OPTIONS, Link
-from gate.messages import gate_message
-from gate.store import Store
-from scan_service.domain.scans import Gate
+from tests.environment.certificates import Folder
+from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
+from ticketing.admission.scans import Gate
+from ticketing.chassis.clock import system_clock
+from ticketing.chassis.tls import Identity, Tls
+from ticketing.gate.command import main
+from ticketing.gate.connection import Connection
+from ticketing.gate.link import OPTIONS, Link
+from ticketing.gate.messages import gate_message
+from ticketing.gate.store import Store
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
 Options = list[str]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
-from conftest import Issuer
-from gates import Copy, MovableClock, Service, settings_of
 from sqlalchemy.engine import URL
 
 from scan_service.app import App
 from scan_service.settings import Settings
+from tests.environment.access import Issuer
+from tests.scanning.gates import Copy, MovableClock, Service, settings_of
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import (
     TicketFeedServiceServicer,

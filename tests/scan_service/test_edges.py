@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from gates import Device, MovableClock, Service, reason_of, settings_of, token_of, until, violations_of
 from nacl.signing import SigningKey
 
-from chassis.settings import Environment, SettingsError
 from scan_service.app import App
 from scan_service.settings import read_settings
 from scan_service.store.tables import signing_keys
+from tests.scanning.gates import Device, MovableClock, Service, reason_of, settings_of, token_of, until, violations_of
+from ticketing.chassis.settings import Environment, SettingsError
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
-from conftest import CODE_SECRET, PEER_METADATA, PEER_SECRET, ROOT, Issuer
-from gates import Copy
 from sqlalchemy.engine import URL
 
+from tests.environment import ROOT
+from tests.environment.access import CODE_SECRET, PEER_METADATA, PEER_SECRET, Issuer
+from tests.scanning.gates import Copy
 from ticketing.scans.v1 import revocation_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub

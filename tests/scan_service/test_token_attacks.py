@@ -4,10 +4,10 @@ import base64
 import uuid
 
 import pytest
-from gates import DAY, NOW, Copy, Device, Service, token_of
 from nacl.signing import SigningKey
 
 from scan_service.store.tables import signing_keys
+from tests.scanning.gates import DAY, NOW, Copy, Device, Service, token_of
 from ticketing.scans.v1 import scan_pb2
 
 FORGED = scan_pb2.DENIAL_REASON_INVALID_SIGNATURE

@@ -5,10 +5,10 @@ import random
 
 import grpc
 import pytest
-from gates import Device
-from uploads import ACCESS, ADMITTED, DENIED, IN, OUT, decided
 
 from scan_service.store.tables import tickets as tickets_table
+from tests.scanning.gates import Device
+from tests.scanning.uploads import ACCESS, ADMITTED, DENIED, IN, OUT, decided
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 ROUNDS = int(os.environ.get("TICKETING_ROUNDS", "6"))

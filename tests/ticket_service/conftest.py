@@ -8,15 +8,15 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
-from conftest import CODE_SECRET, PEER_SECRET, Issuer
-from scans_stand_in import ScansStandIn
-from shop import Shop
 from sqlalchemy.engine import URL
 
-from chassis.database import Database
-from chassis.settings import Environment
+from tests.environment.access import CODE_SECRET, PEER_SECRET, Issuer
+from tests.selling.shop import Shop
+from tests.stand_ins.revocations import ScansStandIn
 from ticket_service.app import App
 from ticket_service.settings import Settings, read_settings
+from ticketing.chassis.database import Database
+from ticketing.chassis.settings import Environment
 
 
 @dataclass

@@ -5,17 +5,17 @@ import sys
 import grpc.aio
 import pytest
 import sqlalchemy as sa
-from conftest import ROOT
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from shop import Shop
-from ticket_process import TicketProcess
 
-from chassis.database import database_url
-from chassis.postgres import Lease
-from chassis.settings import SettingsError
+from tests.environment import ROOT
+from tests.processes.ticket_service import TicketProcess
+from tests.selling.shop import Shop
 from ticket_service.app import App
 from ticket_service.policy import POLICY
 from ticket_service.store.tables import events, metadata
+from ticketing.chassis.database import database_url
+from ticketing.chassis.postgres import Lease
+from ticketing.chassis.settings import SettingsError
 
 
 def run(variables: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,15 +15,16 @@ from typing import Any
 import grpc.aio
 import pytest
 import sqlalchemy as sa
-from conftest import Issuer, execute
-from scans_stand_in import ScansStandIn
-from shop import Shop, money, new_id
 from sqlalchemy.engine import URL
-from stripe_stand_in import CARD, DECLINED, KEY, SECURE, StripeStandIn
-from ticket_process import TicketProcess
 
+from tests.environment.access import Issuer
+from tests.environment.databases import execute
+from tests.processes.ticket_service import TicketProcess
+from tests.selling.shop import Shop, money, new_id
+from tests.stand_ins.revocations import ScansStandIn
+from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, StripeStandIn
 from ticket_service.adapters.stripe_records import read_records
-from ticket_service.audit import audit
+from ticket_service.commands.audit import audit
 from ticketing.scans.v1.revocation_service_pb2 import RevokeEventResponse, RevokeTicketsResponse
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2, ticket_pb2
 from ticketing.tickets.v1 import purchase_service_pb2 as purchasing

@@ -12,7 +12,6 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 import pytest
-from conftest import PEER_METADATA, Issuer
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -22,12 +21,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sales_model import Line, Purchase, SalesModel, Ticket
-from sales_world import StillApp, World, answer_of, offer, refusal_by
-from shop import Refusal, at, money, new_id
 from sqlalchemy.engine import URL
 
-from ticket_service.audit import CLEAN, audit
+from tests.environment.access import PEER_METADATA, Issuer
+from tests.selling.comparison import StillApp, World, answer_of, offer, refusal_by
+from tests.selling.model import Line, Purchase, SalesModel, Ticket
+from tests.selling.shop import Refusal, at, money, new_id
+from ticket_service.commands.audit import CLEAN, audit
 from ticketing.tickets.v1 import (
     event_pb2,
     event_service_pb2,

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from chassis.settings import SettingsError
+from ticketing.chassis.settings import SettingsError
 
 
 def test_what_is_not_set_has_its_default(make_settings, tmp_path):

@@ -16,7 +16,7 @@ from typing import Final
 from nacl.bindings import crypto_sign_SEEDBYTES
 from nacl.signing import SigningKey
 
-from chassis.settings import SettingsError
+from ticketing.chassis.settings import SettingsError
 
 log = logging.getLogger(__name__)
 OWNER_ALONE: Final = 0o600

@@ -7,11 +7,11 @@ from uuid import UUID
 import grpc
 import grpc.aio
 
-from chassis.failures import Failure
-from chassis.peer import CALL_SECONDS, Peer
 from ticket_service.convert.revocations import read_outcomes, revoke_request
 from ticket_service.domain.refusals import no_answer_of_scans
 from ticket_service.domain.revocations import Outcome, Revocation
+from ticketing.chassis.failures import Failure
+from ticketing.chassis.peer_client import CALL_SECONDS, Peer
 from ticketing.scans.v1.revocation_service_pb2 import RevokeEventRequest
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
 

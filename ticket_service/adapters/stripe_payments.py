@@ -14,9 +14,9 @@ from typing import Final, TypeVar
 import requests
 import stripe
 
-from chassis.failures import Failure, dependency_unavailable, overloaded
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
 from ticket_service.domain.refund_orders import RefundOrder
+from ticketing.chassis.failures import Failure, dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

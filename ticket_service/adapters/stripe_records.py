@@ -6,9 +6,9 @@ from typing import Final
 import requests
 import stripe
 
-from chassis.failures import dependency_unavailable
 from ticket_service.adapters.stripe_payments import new_client
 from ticket_service.domain.reconciliation import GivenBackThere, TakenThere, Theirs
+from ticketing.chassis.failures import dependency_unavailable
 
 PAGE: Final = 100
 # Backed off with jitter by the library; here nobody waits for the next sweep.

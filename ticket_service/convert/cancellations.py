@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from chassis.times import timestamp
 from ticket_service.convert.money import money_message
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
+from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import ticket_pb2
 
 CANCELLATION_STATUSES: Final = {

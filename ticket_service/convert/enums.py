@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from chassis.parsing import Fields
 from ticket_service.domain.events import AdmissionPolicy, EventStatus, EventType, TicketType
 from ticket_service.domain.tickets import TicketStatus
+from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 
 E = TypeVar("E")

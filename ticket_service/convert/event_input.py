@@ -9,10 +9,10 @@ from zoneinfo import available_timezones
 
 from google.protobuf.message import Message
 
-from chassis.parsing import Fields
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_TYPES, TICKET_TYPES, read_enum
 from ticket_service.convert.money import read_price
 from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, Offer, RefundTier
+from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import event_pb2
 
 MAX_INT32: Final = 2**31 - 1

@@ -5,12 +5,12 @@ from datetime import datetime
 
 from google.protobuf import json_format
 
-from chassis.parsing import Fields
-from chassis.times import timestamp
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, EVENT_TYPES, TICKET_STATUSES, TICKET_TYPES
 from ticket_service.convert.money import money_message
 from ticket_service.domain.event_sales import EventSales
 from ticket_service.domain.events import Event, Offer
+from ticketing.chassis.parsing import Fields
+from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import event_pb2, event_service_pb2
 
 OUTPUT_ONLY = (

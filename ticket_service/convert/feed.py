@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from chassis.parsing import Fields
-from chassis.times import timestamp
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
 from ticket_service.domain.check_ins import CheckIn, Conflict
 from ticket_service.domain.feed import GateEvent, GateTicket, Page
 from ticket_service.domain.incidents import Incident
 from ticket_service.store.keys import PublicKey
+from ticketing.chassis.parsing import Fields
+from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 from ticketing.tickets.v1 import ticket_pb2
 

@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
-from chassis.parsing import Fields
 from ticket_service.domain.events import MAX_PRICE
+from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import money_pb2
 
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")

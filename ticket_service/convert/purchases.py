@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from chassis.authentication import Caller, Role
-from chassis.failures import FORBIDDEN, Failure
-from chassis.parsing import Fields
-from chassis.times import timestamp
 from ticket_service.convert.enums import TICKET_TYPES, read_enum
 from ticket_service.convert.money import money_message, read_price
 from ticket_service.domain.events import MAX_PRICE, TicketType
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
 from ticket_service.domain.sales import Order
+from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.failures import FORBIDDEN, Failure
+from ticketing.chassis.parsing import Fields
+from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import purchase_pb2, purchase_service_pb2, ticket_pb2
 
 PURCHASE_STATUSES: Final = {

@@ -5,16 +5,16 @@ from enum import Enum
 from typing import Final
 from uuid import UUID
 
-from chassis.authentication import Caller
-from chassis.failures import invalid
-from chassis.paging import page_size
-from chassis.parsing import Fields
-from ticket_service.cancellations import CancellationQuery
 from ticket_service.convert.cancellations import CANCELLATION_STATUSES
 from ticket_service.convert.enums import TICKET_STATUSES, read_enum
 from ticket_service.convert.purchases import read_email
 from ticket_service.domain.reissues import ReissueRequest
-from ticket_service.tickets import TicketQuery
+from ticket_service.use_cases.cancellations import CancellationQuery
+from ticket_service.use_cases.tickets import TicketQuery
+from ticketing.chassis.authentication import Caller
+from ticketing.chassis.failures import invalid
+from ticketing.chassis.paging import page_size
+from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2
 
 MAX_CODE: Final = 64

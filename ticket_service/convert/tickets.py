@@ -6,16 +6,16 @@ from datetime import datetime
 
 from google.protobuf.struct_pb2 import Struct
 
-from chassis.authentication import Caller
-from chassis.clock import Clock
-from chassis.times import timestamp
 from ticket_service.convert.enums import TICKET_STATUSES, TICKET_TYPES
 from ticket_service.convert.events import event_message
 from ticket_service.convert.money import money_message
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.secrets import Secrets, secrets_of
 from ticket_service.domain.tickets import SoldTicket
-from ticket_service.keys import SigningKeys
+from ticket_service.use_cases.keys import SigningKeys
+from ticketing.chassis.authentication import Caller
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import ticket_pb2
 
 

@@ -10,13 +10,13 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from chassis.failures import Failure
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refunds import in_full, refund
+from ticket_service.domain.refund_policy import in_full, refund
 from ticket_service.domain.refusals import illegal_transition
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
+from ticketing.chassis.failures import Failure
 
 # What a caller who waits needs for both services; only then does the sweeper take over.
 HEAD_START: Final = timedelta(seconds=5)

@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from chassis.failures import Failure
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_ended, illegal_transition
+from ticketing.chassis.failures import Failure
 
 # Gates judge by these; a change of one takes a revision.
 KNOWN_TO_GATES: Final = ("name", "status", "admission_policy", "start_time", "end_time", "doors_open_time")

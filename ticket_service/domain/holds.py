@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from chassis.failures import Failure
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.payments import LOOK_AGAIN, ChargeState, Progress
 from ticket_service.domain.purchases import Provider, Purchase, PurchaseStatus
@@ -13,6 +12,7 @@ from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import illegal_transition
 from ticket_service.domain.sales import Shelf, Terms, check_places, price_changed, tickets_of
 from ticket_service.domain.tickets import Ticket
+from ticketing.chassis.failures import Failure
 
 # Who pays for one of these gets places only if there are still some.
 ENDED = frozenset({PurchaseStatus.EXPIRED, PurchaseStatus.RELEASED, PurchaseStatus.DECLINED})

@@ -3,9 +3,9 @@
 from typing import Any
 from uuid import UUID
 
-from chassis.failures import Failure, dependency_unavailable
 from ticket_service.domain.events import Event
 from ticket_service.domain.reasons import Reason
+from ticketing.chassis.failures import Failure, dependency_unavailable
 
 
 def event_not_found(event_id: UUID) -> Failure:

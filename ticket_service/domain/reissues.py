@@ -9,12 +9,12 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from chassis.failures import Failure
 from ticket_service.domain.cancellations import HEAD_START, checked_in
 from ticket_service.domain.check_ins import GIVEN_BACK
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
+from ticketing.chassis.failures import Failure
 
 
 class ReissueStatus(StrEnum):

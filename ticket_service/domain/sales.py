@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from chassis.failures import Failure, overloaded
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
 from ticket_service.domain.payments import HEAD_START
 from ticket_service.domain.purchases import Item, Provider, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_ended, event_not_found, request_id_reused
 from ticket_service.domain.tickets import Ticket, TicketStatus
+from ticketing.chassis.failures import Failure, overloaded
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from chassis.authentication import Caller, Role
 from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
+from ticketing.chassis.authentication import Caller, Role
 
 
 class TicketStatus(StrEnum):

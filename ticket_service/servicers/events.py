@@ -6,19 +6,19 @@ from uuid import UUID
 
 import grpc.aio
 
-from chassis.authentication import Role
-from chassis.calls import current_caller
-from chassis.clock import Clock
-from chassis.failures import FORBIDDEN, Failure, invalid
-from chassis.ids import new_id
-from chassis.paging import page_position, page_size, page_token
-from chassis.parsing import Fields
-from ticket_service.calling_off import CallingsOff
-from ticket_service.catalog import Catalog, EventChange, EventQuery
 from ticket_service.convert.enums import EVENT_STATUSES, EVENT_TYPES, read_enum
 from ticket_service.convert.event_input import Draft, read_event
 from ticket_service.convert.events import event_message, merged, read_paths, sales_message, without_output_only
 from ticket_service.domain.events import Event, EventStatus
+from ticket_service.use_cases.event_cancellation import CallingsOff
+from ticket_service.use_cases.events import Catalog, EventChange, EventQuery
+from ticketing.chassis.authentication import Role
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.failures import FORBIDDEN, Failure, invalid
+from ticketing.chassis.ids import new_id
+from ticketing.chassis.interceptor import current_caller
+from ticketing.chassis.paging import page_position, page_size, page_token
+from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from chassis.clock import Clock
-from chassis.database import Database
-from ticket_service import check_ins, incidents
 from ticket_service.convert import feed as convert
-from ticket_service.feed import Feed
 from ticket_service.store import keys
+from ticket_service.use_cases import check_ins, incidents
+from ticket_service.use_cases.feed import Feed
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.database import Database
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceServicer
 

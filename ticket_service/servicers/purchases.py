@@ -5,18 +5,18 @@ from uuid import UUID
 
 import grpc.aio
 
-from chassis.authentication import Caller
-from chassis.calls import current_caller
-from chassis.paging import page_position, page_size, page_token
-from chassis.parsing import Fields
 from ticket_service.convert.purchases import purchase_message, read_confirmation, read_order, read_release
 from ticket_service.convert.ticket_requests import read_before
 from ticket_service.convert.tickets import TicketMessages, ticket_message
 from ticket_service.domain.purchases import Provider
 from ticket_service.domain.tickets import SoldTicket
-from ticket_service.payments import Payments
-from ticket_service.purchases import PurchaseQuery, Purchases
-from ticket_service.sales import Issued, Sales
+from ticket_service.use_cases.payments import Payments
+from ticket_service.use_cases.purchases import PurchaseQuery, Purchases
+from ticket_service.use_cases.sales import Issued, Sales
+from ticketing.chassis.authentication import Caller
+from ticketing.chassis.interceptor import current_caller
+from ticketing.chassis.paging import page_position, page_size, page_token
+from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import purchase_pb2, purchase_service_pb2, purchase_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]

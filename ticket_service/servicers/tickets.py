@@ -9,13 +9,8 @@ from uuid import UUID
 
 import grpc.aio
 
-from chassis.authentication import Caller
-from chassis.calls import current_caller
-from chassis.failures import Failure
-from chassis.paging import page_position, page_token
 from ticket_service.adapters import rendering
 from ticket_service.adapters.calendar import ics
-from ticket_service.cancellations import Cancellations
 from ticket_service.convert import ticket_requests as requests
 from ticket_service.convert.cancellations import cancellation_message
 from ticket_service.convert.ticket_requests import Format, View
@@ -24,10 +19,15 @@ from ticket_service.domain.check_ins import GIVEN_BACK
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket
-from ticket_service.holds import Holds
-from ticket_service.refunds import Refunds
-from ticket_service.reissues import Reissues
-from ticket_service.tickets import Tickets
+from ticket_service.use_cases.cancellations import Cancellations
+from ticket_service.use_cases.holds import Holds
+from ticket_service.use_cases.refunds import Refunds
+from ticket_service.use_cases.reissues import Reissues
+from ticket_service.use_cases.tickets import Tickets
+from ticketing.chassis.authentication import Caller
+from ticketing.chassis.failures import Failure
+from ticketing.chassis.interceptor import current_caller
+from ticketing.chassis.paging import page_position, page_token
 from ticketing.tickets.v1 import ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceServicer

@@ -11,7 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 
-from chassis.database import CONNECT_SECONDS
+from ticketing.chassis.database import CONNECT_SECONDS
 
 # Rows of one check that are shown.
 SHOWN: Final = 10

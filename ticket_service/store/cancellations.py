@@ -9,10 +9,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from chassis.authentication import Caller, Role
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.events import TicketType
 from ticket_service.store.tables import cancellations, events, offers, tickets
+from ticketing.chassis.authentication import Caller, Role
 
 Condition = sa.ColumnElement[bool]
 

@@ -8,9 +8,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from chassis.arrays import array, ids, times
 from ticket_service.domain.check_ins import CheckIn, Known
 from ticket_service.domain.tickets import TicketStatus
+from ticketing.chassis.arrays import array, ids, times
 
 # Each with its place among the reports: Python takes longer to read two ids than PostgreSQL to find the row.
 _LOCK: Final = sa.text("""

@@ -13,9 +13,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from chassis.arrays import array, ids
-from chassis.ids import new_id
 from ticket_service.domain.notifications import Delivery, Kind, Notification
+from ticketing.chassis.arrays import array, ids
+from ticketing.chassis.ids import new_id
 
 # The ticket says from which purchase it is and whose. Where the service itself refunds a ticket, nobody else is asked to; of a
 # payment that came too late or twice it is said only where somebody else took it, whoever was paid for the purchase.

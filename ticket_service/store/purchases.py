@@ -6,10 +6,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from chassis.authentication import Caller, Role
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.purchases import Item, Provider, Purchase, PurchaseStatus
 from ticket_service.store.tables import events, purchases
+from ticketing.chassis.authentication import Caller, Role
 
 Condition = sa.ColumnElement[bool]
 

@@ -10,9 +10,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from chassis.arrays import array
-from chassis.ids import new_id
-from chassis.loop_connection import LoopConnection
 from ticket_service.domain.events import Offer
 from ticket_service.domain.ledger import EntryKind
 from ticket_service.domain.notifications import Kind, purchase_completed
@@ -22,6 +19,9 @@ from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
 from ticket_service.store.events import event_of, offer_of
 from ticket_service.store.tables import events, offers
+from ticketing.chassis.arrays import array
+from ticketing.chassis.ids import new_id
+from ticketing.chassis.loop_connection import LoopConnection
 
 _EVENT_COLUMNS: Final = tuple(column.name for column in events.columns)
 _OFFER_COLUMNS: Final = tuple(column.name for column in offers.columns)

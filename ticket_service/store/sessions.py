@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 
-from chassis.database import connect_arguments
+from ticketing.chassis.database import connect_arguments
 
 
 @contextmanager

@@ -8,12 +8,12 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from chassis.authentication import Caller, Role
 from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
 from ticket_service.store.events import list_events
 from ticket_service.store.tables import cancellations, events, purchases, tickets
+from ticketing.chassis.authentication import Caller, Role
 
 Condition = sa.ColumnElement[bool]
 

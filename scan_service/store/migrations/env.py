@@ -1,4 +1,4 @@
-"""Where Alembic meets the scans database; `chassis.migrations` opens the transaction and hands it over."""
+"""Where Alembic meets the scans database; `ticketing.chassis.migrations` opens the transaction and hands it over."""
 
 from alembic import context
 

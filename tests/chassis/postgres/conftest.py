@@ -10,13 +10,13 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extensions
 import pytest
-from waiting import eventually
 
-import chassis
-from chassis.postgres import Lease, locks
-from chassis.postgres.binaries import Binaries
-from chassis.postgres.launcher import Identity, Launcher
-from chassis.postgres.layout import Layout
+import ticketing.chassis
+from tests.environment.waiting import eventually
+from ticketing.chassis.postgres import Lease, locks
+from ticketing.chassis.postgres.binaries import Binaries
+from ticketing.chassis.postgres.launcher import Identity, Launcher
+from ticketing.chassis.postgres.layout import Layout
 
 WAIT_SECONDS = 40
 NOBODY = 65534
@@ -134,7 +134,7 @@ def keepers_of(layout: Layout) -> list[int]:
                 arguments = (entry / "cmdline").read_bytes().split(b"\0")
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if b"chassis.postgres.keeper" in arguments and os.fsencode(layout.root) in arguments:
+            if b"ticketing.chassis.postgres.keeper" in arguments and os.fsencode(layout.root) in arguments:
                 found.append(int(entry.name))
     return found
 
@@ -207,12 +207,14 @@ def as_nobody(open_site: Site) -> tuple[str | Path, ...]:
         pytest.skip("only root can act for another user")
     reach = open_site.data_dir.with_name("python")
     reach.mkdir()
-    path = os.pathsep.join(["PYTHONPATH=" + str(Path(chassis.__file__).parents[1]), *filter(None, sys.path)])
+    path = os.pathsep.join(["PYTHONPATH=" + str(Path(ticketing.chassis.__file__).parents[1]), *filter(None, sys.path)])
     # Another user cannot write the figures of coverage where ours are.
     python = ("env", "-u", "COVERAGE_PROCESS_CONFIG", "-u", "COVERAGE_PROCESS_START", path)
     near = (*AS_NOBODY, *python, sys.executable)
     moved = (*MOUNTED, sys.base_prefix, reach, *AS_NOBODY, *python, reach / "bin" / Path(sys.executable).resolve().name)
     for command in (near, moved):
-        if not subprocess.run([*command, "-c", "import chassis"], capture_output=True, check=False).returncode:
+        if not subprocess.run(
+            [*command, "-c", "import ticketing.chassis"], capture_output=True, check=False
+        ).returncode:
             return command
     return pytest.skip("nobody cannot run this Python")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from chassis.postgres import EmbeddedPostgresError, Lease
+from ticketing.chassis.postgres import EmbeddedPostgresError, Lease
 
 
 def main(data_dir: str, database: str, *options: str) -> int:

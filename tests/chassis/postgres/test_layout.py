@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from chassis.postgres.errors import EmbeddedPostgresError
-from chassis.postgres.layout import Layout, prepare
+from ticketing.chassis.postgres.errors import EmbeddedPostgresError
+from ticketing.chassis.postgres.layout import Layout, prepare
 
 
 def test_the_recorded_port_is_read_back_and_no_port_is_none(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from chassis.postgres import EmbeddedPostgresError, Lease, lease, locks
+from ticketing.chassis.postgres import EmbeddedPostgresError, Lease, lease, locks
 
 
 def test_a_new_directory_gets_a_server_with_the_database(empty_site):

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from chassis.postgres import locks
-from chassis.postgres.locks import Mode
+from ticketing.chassis.postgres import locks
+from ticketing.chassis.postgres.locks import Mode
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.postgres import EmbeddedPostgresError, server
+from ticketing.chassis.postgres import EmbeddedPostgresError, server
 
 
 def test_a_recorded_port_that_somebody_else_has_is_given_up(site):

@@ -1,4 +1,4 @@
-"""The smallest service: one table, no RPC but health; what `chassis.service` is tested with."""
+"""The smallest service: one table, no RPC but health; what `ticketing.chassis.service` is tested with."""
 
 import os
 import sys
@@ -8,10 +8,10 @@ from pathlib import Path
 import psycopg2
 from sqlalchemy.engine import URL
 
-from chassis.clock import system_clock
-from chassis.server import Server
-from chassis.service import Parts, ServiceSettings, call_interceptor, main, read_service_settings
-from chassis.statuses import Catalogue
+from ticketing.chassis.clock import system_clock
+from ticketing.chassis.server import Server
+from ticketing.chassis.service import Parts, ServiceSettings, call_interceptor, main, read_service_settings
+from ticketing.chassis.statuses import Catalogue
 
 
 @dataclass(frozen=True, slots=True)

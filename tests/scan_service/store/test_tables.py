@@ -10,11 +10,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from conftest import ROOT, NewDatabase
 from sqlalchemy.engine import URL, Connection
 
-from chassis.migrations import locked, migrate
 from scan_service.store.tables import metadata
+from tests.environment import ROOT
+from tests.environment.databases import NewDatabase
+from ticketing.chassis.migrations import locked, migrate
 
 SCRIPTS = ROOT / "scan_service" / "store" / "migrations"
 

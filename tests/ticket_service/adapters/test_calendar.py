@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from icalendar import Calendar
-from ticket_rows import NOW, make_event, make_sold
 
+from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.adapters.calendar import ics
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.secrets import Secrets

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from chassis.settings import SettingsError
 from ticket_service.adapters.key_file import private_keys
+from ticketing.chassis.settings import SettingsError
 
 
 def seeds(path: Path) -> list[bytes]:

@@ -4,14 +4,14 @@ import pypdfium2
 import pytest
 import zxingcpp
 from nacl.signing import SigningKey
-from ticket_rows import NOW, make_event, make_sold
 
-from chassis.ids import new_id
+from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.adapters import page
 from ticket_service.adapters.page import pdf
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tokens import Signer
+from ticketing.chassis.ids import new_id
 
 SECRETS = Secrets(
     "TKT-0123456789ABCDEF", Signer(1, SigningKey.generate()).token(new_id(), new_id(), TicketType.STANDARD, 1)

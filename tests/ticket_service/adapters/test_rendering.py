@@ -6,10 +6,10 @@ import zxingcpp
 from nacl.signing import SigningKey
 from PIL import Image
 
-from chassis.ids import new_id
 from ticket_service.adapters.rendering import PIXELS_PER_MODULE, QUIET_ZONE, png, png_data_url, qr_modules, svg
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.tokens import Signer
+from ticketing.chassis.ids import new_id
 
 VERSION_7_MODULES = 45
 

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 import pytest
 import requests
 
-from chassis.failures import Failure
 from dev.clients import free_ports
 from ticket_service.adapters.stripe_payments import MOST_WAITING, THREADS, StripePayments
 from ticket_service.adapters.stripe_records import read_records
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundState
 from ticket_service.domain.purchases import Provider
 from ticket_service.domain.refund_orders import RefundOrder
+from ticketing.chassis.failures import Failure
 
 KEY = "sk_test_12345"
 # Numbers of Stripe's for tests: good, declined when it is charged, sent to its bank first.

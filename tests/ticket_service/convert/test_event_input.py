@@ -2,12 +2,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.protobuf.struct_pb2 import Struct
-from shop import STANDARD, VIP, at, event, money
 
-from chassis.failures import Failure
-from chassis.ids import new_id
-from chassis.parsing import Fields
+from tests.selling.shop import STANDARD, VIP, at, event, money
 from ticket_service.convert.event_input import Draft, read_event
+from ticketing.chassis.failures import Failure
+from ticketing.chassis.ids import new_id
+from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import event_pb2
 
 NOW = datetime(2030, 6, 1, tzinfo=UTC)

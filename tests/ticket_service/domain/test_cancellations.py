@@ -1,10 +1,8 @@
 from datetime import timedelta
 
 import pytest
-from ticket_rows import NOW, make_event, make_sold
 
-from chassis.failures import Failure
-from chassis.ids import new_id
+from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.domain.cancellations import (
     HEAD_START,
     Cancellation,
@@ -17,6 +15,8 @@ from ticket_service.domain.cancellations import (
 )
 from ticket_service.domain.events import AdmissionPolicy
 from ticket_service.domain.tickets import TicketStatus
+from ticketing.chassis.failures import Failure
+from ticketing.chassis.ids import new_id
 
 
 def pending(price: int = 2_500) -> Cancellation:

@@ -1,10 +1,9 @@
 from dataclasses import replace
 
-from ticket_rows import NOW
-
-from chassis.ids import new_id
+from tests.selling.rows import NOW
 from ticket_service.domain.check_ins import CheckIn, Conflict, Known, judge, latest
 from ticket_service.domain.tickets import TicketStatus
+from ticketing.chassis.ids import new_id
 
 REPORT = CheckIn(new_id(), new_id(), NOW, 3)
 KEY = (REPORT.event_id, REPORT.ticket_id)

@@ -1,7 +1,7 @@
 import re
 
-from chassis.ids import new_id
 from ticket_service.domain.codes import DIGEST_BYTES, Codes
+from ticketing.chassis.ids import new_id
 
 CODES = Codes("a-secret-of-thirty-two-characters")
 

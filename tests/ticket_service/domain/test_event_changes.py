@@ -2,11 +2,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from ticket_rows import NOW, make_event
 
-from chassis.failures import Failure
+from tests.selling.rows import NOW, make_event
 from ticket_service.domain.event_changes import called_off, changed, check_changeable, published
 from ticket_service.domain.events import AdmissionPolicy, EventStatus, Offer, TicketType
+from ticketing.chassis.failures import Failure
 
 LATER = NOW + timedelta(hours=1)
 STANDARD = Offer(TicketType.STANDARD, 1_000, reserved=2)

@@ -1,9 +1,8 @@
 from dataclasses import replace
 
 import pytest
-from ticket_rows import NOW, make_event
 
-from chassis.ids import new_id
+from tests.selling.rows import NOW, make_event
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.check_ins import CheckIn
 from ticket_service.domain.events import EventStatus
@@ -17,6 +16,7 @@ from ticket_service.domain.notifications import (
     refund_failed,
     refunded,
 )
+from ticketing.chassis.ids import new_id
 
 CANCELLATION = Cancellation(
     new_id(), new_id(), new_id(), 1, CancellationStatus.PENDING, "EUR", 500, 50, "ill", create_time=NOW

@@ -4,13 +4,13 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ticket_rows import NOW, make_event
 
-from chassis.failures import Failure
-from chassis.ids import new_id
+from tests.selling.rows import NOW, make_event
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
 from ticket_service.domain.purchases import Provider, PurchaseStatus
 from ticket_service.domain.sales import Answer, Book, Order, Replayed, Shelf, Sold, Terms, answer
+from ticketing.chassis.failures import Failure
+from ticketing.chassis.ids import new_id
 
 TERMS = Terms(max_per_purchase=20, new_id=new_id, now=NOW, hold=timedelta(minutes=10))
 FREE = make_event(ticket_price=0)

@@ -4,9 +4,9 @@ import re
 
 from nacl.signing import SigningKey
 
-from chassis.ids import new_id
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.tokens import Signer, token_digest
+from ticketing.chassis.ids import new_id
 from ticketing.tickets.v1 import event_pb2, ticket_token_pb2
 
 KEY = SigningKey(b"k" * 32)

@@ -6,20 +6,20 @@ from uuid import UUID
 import grpc
 import pytest
 import sqlalchemy as sa
-from conftest import PEER_METADATA
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from sqlalchemy.engine import Connection
-from ticket_rows import sell, store_event
 
-from chassis.clock import Clock
-from chassis.database import Database
-from chassis.ids import new_id
+from tests.environment.access import PEER_METADATA
+from tests.selling.rows import sell, store_event
 from ticket_service.app import App
 from ticket_service.domain.events import Event, Offer, TicketType
 from ticket_service.domain.notifications import Kind
 from ticket_service.store.outbox import Route, dispatch
 from ticket_service.store.tables import deliveries, events, outbox, tickets
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.database import Database
+from ticketing.chassis.ids import new_id
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
@@ -328,7 +328,7 @@ async def test_an_incident_of_an_unknown_event_is_dropped_with_a_line_in_the_log
     here, elsewhere = incident(event.event_id, clock()), incident(new_id(), clock())
     await stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=[elsewhere, here]), metadata=PEER_METADATA)
     assert [str(told.notification_id) for told in await outbox_rows(database)] == [here.incident_id]
-    [line] = [record for record in caplog.records if record.name == "ticket_service.incidents"]
+    [line] = [record for record in caplog.records if record.name == "ticket_service.use_cases.incidents"]
     assert (str(line.event_id), str(line.incident_id)) == (elsewhere.event_id, elsewhere.incident_id)
 
 

@@ -6,8 +6,8 @@ import grpc
 import pytest
 import sqlalchemy as sa
 from google.protobuf.struct_pb2 import Struct
-from shop import GROUP, STANDARD, VIP, Shop, at, items, money, new_id, refusal
 
+from tests.selling.shop import GROUP, STANDARD, VIP, Shop, at, items, money, new_id, refusal
 from ticket_service.store.tables import contacts
 from ticketing.tickets.v1 import event_pb2, purchase_pb2, purchase_service_pb2
 

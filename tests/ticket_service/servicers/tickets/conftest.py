@@ -3,13 +3,13 @@ from uuid import UUID
 
 import grpc
 import pytest
-from scans_stand_in import ScansStandIn
 from sqlalchemy.engine import URL
-from ticket_calls import sold
 
-from chassis.clock import Clock
-from chassis.database import Database
+from tests.selling.calls import sold
+from tests.stand_ins.revocations import ScansStandIn
 from ticket_service.app import App
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.database import Database
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
 

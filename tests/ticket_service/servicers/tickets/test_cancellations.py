@@ -4,10 +4,10 @@ from datetime import UTC, timedelta
 
 import grpc
 import sqlalchemy as sa
-from ticket_calls import change, refusal, sold
 
-from chassis.ids import new_id
+from tests.selling.calls import change, refusal, sold
 from ticket_service.store.tables import purchases
+from ticketing.chassis.ids import new_id
 from ticketing.tickets.v1 import ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 

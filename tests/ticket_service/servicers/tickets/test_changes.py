@@ -1,10 +1,9 @@
 """ReissueTicket, TransferTicket and SetTicketBlocked."""
 
-from conftest import CODE_SECRET
-from ticket_calls import fields_at_fault, refusal
-
-from chassis.ids import new_id
+from tests.environment.access import CODE_SECRET
+from tests.selling.calls import fields_at_fault, refusal
 from ticket_service.domain.codes import Codes
+from ticketing.chassis.ids import new_id
 from ticketing.tickets.v1 import ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 

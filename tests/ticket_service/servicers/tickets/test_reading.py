@@ -7,14 +7,14 @@ from uuid import UUID
 
 import pytest
 import zxingcpp
-from conftest import CODE_SECRET, Issuer
 from PIL import Image
-from ticket_calls import change, fields_at_fault, refusal, sold
-from ticket_rows import sell
 
-from chassis.ids import new_id
+from tests.environment.access import CODE_SECRET, Issuer
+from tests.selling.calls import change, fields_at_fault, refusal, sold
+from tests.selling.rows import sell
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.events import AdmissionPolicy, Offer, TicketType
+from ticketing.chassis.ids import new_id
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 

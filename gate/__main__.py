@@ -1,8 +1,0 @@
-"""`python -m gate enroll` makes this machine a gate device; `python -m gate run` scans."""
-
-import sys
-
-from gate.command import main
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,69 @@
+"""The messages of ListScans."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from scan_service.convert.enums import VERDICTS, read_enum
+from scan_service.convert.scans import own_events_only, scan_message
+from ticketing.admission.codes import read_code
+from ticketing.admission.scans import MAX_CODE, Scan, ScanQuery, Verdict, recorded_text
+from ticketing.chassis.authentication import Caller
+from ticketing.chassis.failures import invalid
+from ticketing.chassis.paging import page_position, page_size, page_token
+from ticketing.chassis.parsing import Fields
+from ticketing.scans.v1 import scan_service_pb2 as pb
+
+MAX_PAGE: Final = 1_000
+MAX_DEVICE_ID: Final = 100
+
+
+def read_query(request: pb.ListScansRequest, caller: Caller) -> ScanQuery:
+    """Read which scans to list.
+
+    Raises:
+        Failure: INVALID_ARGUMENT, naming every field at fault.
+    """
+    fields = Fields()
+    fields.text("device_id", request.device_id, most=MAX_DEVICE_ID)
+    fields.text("code", request.code, most=MAX_CODE)
+    event_id = fields.uuid("event_id", request.event_id)
+    ticket_id = fields.optional_uuid("ticket_id", request.ticket_id)
+    verdict: Verdict | None = None
+    if request.verdict:
+        verdict = read_enum(fields, "verdict", request.verdict, VERDICTS)
+    fields.check()
+    return ScanQuery(
+        event_id=event_id,
+        organizer_id=own_events_only(caller),
+        ticket_id=ticket_id,
+        device_id=request.device_id,
+        verdict=verdict,
+        code=recorded_text(read_code(request.code) or request.code),
+        size=page_size(request.page_size, most=MAX_PAGE),
+        after=_position(request),
+    )
+
+
+def list_response(request: pb.ListScansRequest, query: ScanQuery, scans: Sequence[Scan]) -> pb.ListScansResponse:
+    """Write a page; one scan more than its size says that there is another."""
+    page, more = scans[: query.size], scans[query.size :]
+    token = ""
+    if more:
+        token = page_token((page[-1].record_time.isoformat(), str(page[-1].scan_id)), _filter(request))
+    return pb.ListScansResponse(scans=[scan_message(scan) for scan in page], next_page_token=token)
+
+
+def _position(request: pb.ListScansRequest) -> tuple[datetime, UUID] | None:
+    position = page_position(request.page_token, _filter(request), parts=2)
+    if position is None:
+        return None
+    try:
+        return datetime.fromisoformat(position[0]), UUID(position[1])
+    except ValueError as error:
+        raise invalid("page_token", "is not a token of this list with this filter") from error
+
+
+def _filter(request: pb.ListScansRequest) -> tuple[object, ...]:
+    return (request.event_id, request.ticket_id, request.device_id, request.verdict, request.code)

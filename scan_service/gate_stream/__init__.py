@@ -1,0 +1,1 @@
+"""The stream of one gate device: reading, live lane, upload lane, messages, presence."""

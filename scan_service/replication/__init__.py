@@ -1,0 +1,1 @@
+"""Replication: following the feed of tickets, reporting check-ins and incidents."""

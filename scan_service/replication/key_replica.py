@@ -1,0 +1,64 @@
+"""The copy of the ticket service's public keys; every process keeps it, for any of them may meet a new key first."""
+
+import asyncio
+import logging
+from typing import Final
+
+from scan_service.adapters.tickets import TicketService
+from scan_service.store.keys import save_keys
+from scan_service.use_cases.keys import Keys
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.database import Database
+from ticketing.chassis.failures import Failure
+
+log = logging.getLogger(__name__)
+
+# A new key signs nothing in its first ten minutes.
+INTERVAL_SECONDS: Final = 60.0
+
+
+class KeyCopy:
+    """Copies the keys.
+
+    Args:
+        database: holds the copy.
+        tickets: the ticket service.
+        keys: what this process knows.
+        clock: the present time.
+    """
+
+    def __init__(self, database: Database, tickets: TicketService, keys: Keys, clock: Clock) -> None:
+        self._database = database
+        self._tickets = tickets
+        self._keys = keys
+        self._clock = clock
+
+    async def fetch(self) -> None:
+        """Ask the ticket service.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE where it or the database does not answer.
+        """
+        begin = self._clock()
+        rows = await self._tickets.signing_keys()
+        await self._database.run(lambda connection: save_keys(connection, rows))
+        await self._keys.load(fetched=begin)
+
+    async def refresh(self) -> None:
+        """Bring the keys up to date, then wait until it is time again or a key is missing.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE where the database does not answer.
+        """
+        self._keys.wanted.clear()
+        try:
+            await self.fetch()
+        except Failure as failure:
+            log.debug("no keys were fetched", extra={"cause": failure.message})
+            # Another process may have learned of one, or that one is retired.
+            await self._keys.load()
+        try:
+            async with asyncio.timeout(INTERVAL_SECONDS):
+                await self._keys.wanted.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,112 @@
+"""Reading tokens: one ticket, one text, and whatever else looks like it is called forged."""
+
+import base64
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from nacl.signing import SigningKey
+
+from tests.scanning.gates import token_of
+from ticketing.admission.tickets import TicketType
+from ticketing.admission.tokens import DAMAGED, PublicKey, Token, is_genuine, read_token
+from ticketing.tickets.v1 import ticket_token_pb2
+
+# The same in every process, so that tests have the same names.
+KEY = SigningKey(b"k" * 32)
+EVENT, TICKET = uuid.UUID(int=2**100 + 1), uuid.UUID(int=2**101 + 1)
+TEXT = token_of(KEY, EVENT, TICKET, issue=3)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PUBLIC = PublicKey(KEY.verify_key, NOW, None)
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
+def spelled(payload: bytes, signature: bytes | None = None) -> str:
+    signature = signature or KEY.sign(b"ticketing.tickets.v1.TicketToken\0" + payload).signature
+    return "T1" + base64.b32encode(signature + payload).decode().rstrip("=")
+
+
+def test_a_token_says_what_was_signed():
+    token = read_token(TEXT)
+    assert isinstance(token, Token)
+    assert (token.key_id, token.event_id, token.ticket_id) == (1, EVENT, TICKET)
+    assert (token.ticket_type, token.issue) == (TicketType.STANDARD, 3)
+    assert is_genuine(token, None, PUBLIC, NOW)
+
+
+@pytest.mark.parametrize("text", ["", "T1", "nothing", TEXT.lower(), TEXT + " ", TEXT[:-30], TEXT * 2, "T2" + TEXT[2:]])
+def test_what_does_not_look_like_a_token_is_none(text):
+    assert read_token(text) is None
+
+
+# What int() would forgive, other alphabets' letters and digits, and what cannot be encoded at all.
+@pytest.mark.parametrize(
+    "character", ["0", "1", "8", "_", " ", "+", "-", "a", "=", "!", "٣", "\uff21", "é", "\udcff", "\0"]
+)
+def test_a_character_that_base_32_does_not_have_makes_it_none(character):
+    assert read_token(TEXT[:50] + character + TEXT[51:]) is None
+
+
+@pytest.mark.parametrize("position", range(2, len(TEXT)))
+def test_no_other_text_of_a_tokens_form_is_genuine(position):
+    for letter in {"A", "7", ALPHABET[ALPHABET.index(TEXT[position]) ^ 1]} - {TEXT[position]}:
+        other = read_token(TEXT[:position] + letter + TEXT[position + 1 :])
+        assert other is DAMAGED or not is_genuine(other, None, PUBLIC, NOW)
+
+
+def payload(**values) -> bytes:
+    usual = {"key_id": 1, "event_id": EVENT.bytes, "ticket_id": TICKET.bytes, "ticket_type": 1, "issue": 3}
+    return ticket_token_pb2.TicketToken(**(usual | values)).SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        payload(ticket_type=0),
+        payload(ticket_type=9),
+        payload(event_id=EVENT.bytes + b"x"),
+        payload(ticket_id=TICKET.bytes[:-1]),
+        payload(issue=0),
+        payload(issue=2**31),
+        # The same fields in another order, and one field twice.
+        payload()[2:] + payload()[:2],
+        payload() + b"\x28\x03",
+        # No message at all.
+        b"\xff" * 42,
+    ],
+)
+def test_a_payload_that_no_ticket_has_is_damaged(data):
+    assert read_token(spelled(data)) is DAMAGED
+
+
+def test_another_spelling_of_the_same_bytes_is_damaged():
+    body = payload()
+    # 105 bytes leave no spare bits; one more leaves some, of which the last character must have none set.
+    text = spelled(body)
+    assert (len(text) - 2) * 5 % 8 != 0
+    assert read_token(text[:-1] + ALPHABET[ALPHABET.index(text[-1]) | 1]) is DAMAGED
+    assert read_token(TEXT + "A" * (8 - (len(TEXT) - 2) % 8 + 1)) is DAMAGED
+
+
+def test_a_signature_made_for_something_else_is_none_for_a_ticket():
+    other = read_token(spelled(payload(), KEY.sign(payload()).signature))
+    assert not is_genuine(other, None, PUBLIC, NOW)
+
+
+def test_the_digest_of_the_feed_is_as_good_as_the_signature_unless_the_key_is_retired():
+    token = read_token(TEXT)
+    other = PublicKey(SigningKey.generate().verify_key, NOW, None)
+    assert not is_genuine(token, None, other, NOW)
+    assert is_genuine(token, token.digest, other, NOW)
+    assert is_genuine(token, token.digest, None, NOW)
+    retired = PublicKey(KEY.verify_key, NOW, NOW)
+    assert not is_genuine(token, token.digest, retired, NOW)
+    assert is_genuine(token, None, retired, NOW - timedelta(microseconds=1)) is False
+
+
+def test_a_key_verifies_from_its_activation_until_it_is_retired():
+    token, second = read_token(TEXT), timedelta(seconds=1)
+    key = PublicKey(KEY.verify_key, NOW, NOW + 2 * second)
+    seen = [is_genuine(token, None, key, NOW + n * second) for n in (-1, 0, 1, 2)]
+    assert seen == [False, True, True, False]
+    assert not is_genuine(token, None, None, NOW)

@@ -1,0 +1,370 @@
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_status import rpc_status
+
+from tests.environment.access import Issuer
+from ticketing.chassis.authentication import LEEWAY, Authenticator, Caller, Expected, PeerProof, Role
+from ticketing.chassis.clock import system_clock
+from ticketing.chassis.failures import Failure
+from ticketing.chassis.interceptor import MALFORMED, PUBLIC, CallInterceptor, current_caller
+from ticketing.chassis.jwks import File, KeySet
+from ticketing.chassis.limits import Limits, Throttle
+from ticketing.chassis.logs import REQUEST_ID
+from ticketing.chassis.server import MAX_METADATA_BYTES, MAX_REQUEST_BYTES, Listen, Server
+from ticketing.chassis.statuses import Catalogue, Entry
+
+SERVICE = "tests.Echo"
+CATALOGUE = Catalogue(
+    "tests.echo",
+    {
+        "INVALID_ARGUMENT": Entry(grpc.StatusCode.INVALID_ARGUMENT),
+        "UNAUTHENTICATED": Entry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"})),
+        "FORBIDDEN": Entry(grpc.StatusCode.PERMISSION_DENIED, frozenset({"method", "role"})),
+        "OVERLOADED": Entry(grpc.StatusCode.RESOURCE_EXHAUSTED),
+        "SOLD_OUT": Entry(grpc.StatusCode.FAILED_PRECONDITION),
+    },
+)
+POLICY = {
+    f"/{SERVICE}/Say": frozenset({Role.USER}),
+    f"/{SERVICE}/Count": frozenset({Role.USER}),
+    f"/{SERVICE}/Chat": frozenset({Role.USER}),
+    f"/{SERVICE}/Open": PUBLIC,
+    f"/{SERVICE}/Later": frozenset({Role.USER}),
+}
+
+
+class Echo:
+    """Does what it is told to, so that the wrapping can be watched."""
+
+    def __init__(self) -> None:
+        self.hold = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.arrived: asyncio.Queue[None] = asyncio.Queue()
+
+    async def say(self, request: StringValue, context: Any) -> StringValue:
+        if request.value == "refuse":
+            raise Failure("SOLD_OUT", "none left")
+        if request.value == "break":
+            raise ZeroDivisionError("a secret of ours")
+        if request.value == "wait":
+            self.arrived.put_nowait(None)
+            self.begun.set()
+            try:
+                await self.hold.wait()
+            finally:
+                self.ended.set()
+        if request.value == "who":
+            caller = current_caller()
+            return StringValue(value=f"{caller.subject} {REQUEST_ID.get()}")
+        return request
+
+    async def open(self, request: StringValue, context: Any) -> StringValue:
+        return request
+
+    def later(self, request: StringValue, context: Any) -> StringValue:
+        raise NotImplementedError("Method not implemented!")
+
+    async def count(self, request: Int32Value, context: Any) -> AsyncIterator[Int32Value]:
+        try:
+            for n in range(request.value):
+                yield Int32Value(value=n)
+            if request.value == 3:
+                raise Failure("SOLD_OUT", "no more numbers")
+            if request.value == 4:
+                raise ZeroDivisionError("a secret of ours")
+            self.begun.set()
+            await self.hold.wait()
+        finally:
+            self.ended.set()
+
+    async def chat(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[StringValue]:
+        async for request in requests:
+            yield StringValue(value="?" if request is MALFORMED else f"{current_caller().subject}: {request.value}")
+
+    def register(self, server: grpc.aio.Server) -> None:
+        text = {"request_deserializer": StringValue.FromString, "response_serializer": StringValue.SerializeToString}
+        number = {"request_deserializer": Int32Value.FromString, "response_serializer": Int32Value.SerializeToString}
+        handlers = {
+            "Say": grpc.unary_unary_rpc_method_handler(self.say, **text),
+            "Open": grpc.unary_unary_rpc_method_handler(self.open, **text),
+            "Later": grpc.unary_unary_rpc_method_handler(self.later, **text),
+            "Unplaced": grpc.unary_unary_rpc_method_handler(self.say, **text),
+            "Count": grpc.unary_stream_rpc_method_handler(self.count, **number),
+            "Chat": grpc.stream_stream_rpc_method_handler(self.chat, **text),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+
+class Client:
+    """Calls the echo over a real socket."""
+
+    def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
+        self.channel = channel
+        self.metadata = metadata
+
+    async def call(self, text: str | bytes, method: str = "Say", **options: Any) -> str:
+        serialize = None if isinstance(text, bytes) else StringValue.SerializeToString
+        call = self.channel.unary_unary(f"/{SERVICE}/{method}", serialize, StringValue.FromString)
+        request = text if isinstance(text, bytes) else StringValue(value=text)
+        answer = await call(request, metadata=options.pop("metadata", self.metadata), timeout=10, **options)
+        value: str = answer.value
+        return value
+
+    def count(self, to: int) -> grpc.aio.UnaryStreamCall[Any, Any]:
+        call = self.channel.unary_stream(f"/{SERVICE}/Count", Int32Value.SerializeToString, Int32Value.FromString)
+        return call(Int32Value(value=to), metadata=self.metadata, timeout=10)
+
+    async def fails(self, *args: Any, **options: Any) -> grpc.aio.AioRpcError:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.call(*args, **options)
+        return caught.value
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
+    status = rpc_status.from_call(error)
+    info = error_details_pb2.ErrorInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    value: str = info.reason
+    return value.removeprefix("ERROR_REASON_")
+
+
+@pytest.fixture
+async def echo() -> Echo:
+    return Echo()
+
+
+async def own_tokens(token: str) -> Caller | None:
+    """Know one token of the service's own, and leave all others to the authenticator."""
+    return Caller("a device", frozenset({Role.USER})) if token == "own" else None
+
+
+def new_server(echo: Echo, issuer: Issuer, port: int = 0) -> Server:
+    keys = KeySet(File(issuer.jwks_file).read, system_clock)
+    authenticator = Authenticator(keys, Expected("ticketing", "ticketing"), PeerProof("p" * 32), system_clock)
+    interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, Throttle(Limits(calls=2)), own_tokens)
+    return Server(Listen("127.0.0.1", port, drain_seconds=5), interceptor, {SERVICE: echo.register})
+
+
+@pytest.fixture
+async def server(echo: Echo, issuer: Issuer) -> AsyncIterator[int]:
+    server = new_server(echo, issuer)
+    yield await server.start()
+    await server.drain(echo.hold.set)
+
+
+@pytest.fixture
+async def client(server: int, issuer: Issuer) -> AsyncIterator[Client]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server}") as channel:
+        yield Client(channel, issuer.metadata("user", "alice"))
+
+
+async def test_a_call_knows_its_caller_and_its_request(client: Client) -> None:
+    metadata = (*client.metadata, ("x-request-id", "shop-42"))
+    assert await client.call("who", metadata=metadata) == "alice shop-42"
+
+
+@pytest.mark.parametrize("request_id", ["", "x" * 65, "two words", 'a"b'])
+async def test_a_request_id_that_could_spoil_a_log_is_replaced(client: Client, request_id: str) -> None:
+    metadata = (*client.metadata, ("x-request-id", request_id))
+    assert request_id not in (await client.call("who", metadata=metadata)).split()[1:]
+
+
+async def test_who_has_no_token_is_not_let_in(client: Client) -> None:
+    error = await client.fails("x", metadata=())
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert reason(error) == "UNAUTHENTICATED"
+
+
+async def test_a_token_that_the_service_gave_out_itself_is_read_by_it(client: Client) -> None:
+    assert (await client.call("who", metadata=(("authorization", "Bearer own"),))).startswith("a device ")
+
+
+async def test_a_role_is_let_into_what_the_policy_names(client: Client, issuer: Issuer) -> None:
+    error = await client.fails("x", metadata=issuer.metadata("scanner"))
+    assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert reason(error) == "FORBIDDEN"
+
+
+async def test_what_the_policy_does_not_name_is_denied_to_everyone(client: Client) -> None:
+    assert (await client.fails("x", "Unplaced")).code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_public_method_needs_no_token(client: Client) -> None:
+    assert await client.call("hello", "Open", metadata=()) == "hello"
+
+
+async def test_a_refusal_is_told_with_its_reason(client: Client) -> None:
+    error = await client.fails("refuse")
+    assert (error.code(), reason(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "SOLD_OUT")
+
+
+async def test_an_unforeseen_exception_tells_nothing_but_an_id_in_the_log(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = await client.fails("break")
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in str(error.details())
+    logged = [record for record in caplog.records if record.exc_info]
+    assert str(error.details()).endswith(logged[0].__dict__["error_id"])
+
+
+async def test_what_is_not_built_yet_says_so(client: Client) -> None:
+    assert (await client.fails("x", "Later")).code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_method_that_does_not_exist_is_unimplemented(client: Client) -> None:
+    assert (await client.fails("x", "Nonsense")).code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("raw", [b"\x0a\x02\xff\xfe", b"\x0a\xff", b"garbage"])
+async def test_bytes_that_are_no_message_are_an_invalid_argument(client: Client, raw: bytes) -> None:
+    error = await client.fails(raw)
+    assert (error.code(), reason(error)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+
+
+async def test_a_request_past_the_size_limit_is_refused(client: Client) -> None:
+    assert (await client.fails("x" * (MAX_REQUEST_BYTES + 1))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_metadata_past_its_limit_is_refused(client: Client) -> None:
+    metadata = (*client.metadata, ("x-large", "x" * 3 * MAX_METADATA_BYTES))
+    assert (await client.fails("x", metadata=metadata)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_too_many_calls_at_once_are_refused_and_the_others_served(client: Client, echo: Echo) -> None:
+    held = [asyncio.create_task(client.call("wait")) for _ in range(2)]
+    for _ in held:
+        await echo.arrived.get()
+    error = await client.fails("x")
+    assert reason(error) == "OVERLOADED"
+    status = rpc_status.from_call(error)
+    assert status is not None
+    assert status.details[1].Is(error_details_pb2.RetryInfo.DESCRIPTOR)
+    echo.hold.set()
+    assert await asyncio.gather(*held) == ["wait", "wait"]
+    assert await client.call("again") == "again"
+
+
+async def test_a_caller_that_leaves_ends_its_call(client: Client, echo: Echo) -> None:
+    task = asyncio.create_task(client.call("wait"))
+    await echo.begun.wait()
+    task.cancel()
+    await asyncio.wait_for(echo.ended.wait(), 10)
+    assert await client.call("x") == "x"
+
+
+async def test_a_stream_that_is_refused_half_way_tells_why(client: Client) -> None:
+    call = client.count(3)
+    assert [(await call.read()).value for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert reason(caught.value) == "SOLD_OUT"
+
+
+async def test_a_stream_that_breaks_tells_nothing(client: Client) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        _ = [message async for message in client.count(4)]
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in str(caught.value.details())
+
+
+async def test_a_stream_that_its_caller_leaves_is_ended_here_too(client: Client, echo: Echo) -> None:
+    call = client.count(1)
+    await echo.begun.wait()
+    call.cancel()
+    await asyncio.wait_for(echo.ended.wait(), 10)
+
+
+async def test_a_bad_message_on_a_stream_reaches_its_handler_and_the_stream_goes_on(client: Client) -> None:
+    call = client.channel.stream_stream(f"/{SERVICE}/Chat", None, StringValue.FromString)(
+        metadata=client.metadata, timeout=10
+    )
+    answers = []
+    for raw in (b"\x0a\x01a", b"\x0a\x02\xff\xfe", b"\x0a\x01b"):
+        await call.write(raw)
+        answers.append((await call.read()).value)
+    await call.done_writing()
+    assert answers == ["alice: a", "?", "alice: b"]
+
+
+async def test_health_and_reflection_need_no_token(client: Client) -> None:
+    health = health_pb2_grpc.HealthStub(client.channel)
+    for service in ("", SERVICE):
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    for version in ("v1", "v1alpha"):
+        reflect = client.channel.stream_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+            reflection_pb2.ServerReflectionRequest.SerializeToString,
+            reflection_pb2.ServerReflectionResponse.FromString,
+        )(timeout=10)
+        await reflect.write(reflection_pb2.ServerReflectionRequest(list_services="*"))
+        names = [service.name for service in (await reflect.read()).list_services_response.service]
+        await reflect.done_writing()
+        assert {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} <= set(names)
+
+
+async def test_health_can_be_watched_until_the_server_drains(echo: Echo, issuer: Issuer) -> None:
+    server = new_server(echo, issuer)
+    port = await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        client = Client(channel, issuer.metadata())
+        waiting = asyncio.create_task(client.call("wait"))
+        await echo.begun.wait()
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=10)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        drain = asyncio.create_task(server.drain(lambda: None))
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+        # gRPC cancels what is sent before the client has heard of the end.
+        async with asyncio.timeout(10):
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        assert (await client.fails("x")).code() is grpc.StatusCode.UNAVAILABLE
+        echo.hold.set()
+        assert await waiting == "wait"
+        await drain
+
+
+async def test_a_port_that_is_taken_is_told_plainly(server: int, echo: Echo, issuer: Issuer) -> None:
+    second = new_server(echo, issuer, server)
+    with pytest.raises(OSError, match=f"127.0.0.1:{server}"):
+        await second.start()
+
+
+async def test_every_call_leaves_a_line_in_the_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "ticketing.chassis.interceptor"):
+        await client.fails("refuse")
+    ended = [record.__dict__ for record in caplog.records if record.getMessage() == "call ended"]
+    assert (ended[0]["method"], ended[0]["code"], ended[0]["reason"]) == (
+        f"/{SERVICE}/Say",
+        "FAILED_PRECONDITION",
+        "SOLD_OUT",
+    )
+    assert json.dumps(ended[0]["milliseconds"])
+
+
+async def test_a_stream_ends_with_its_token_also_while_nobody_says_anything(
+    server: int, issuer: Issuer, echo: Echo
+) -> None:
+    ends_soon = datetime.now(UTC).timestamp() - LEEWAY.total_seconds() + 0.3
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server}") as channel:
+        call = Client(channel, issuer.metadata("user", "alice", exp=ends_soon)).count(2)
+        assert [(await call.read()).value for _ in range(2)] == [0, 1]
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await call.read()
+    assert reason(ended.value) == "UNAUTHENTICATED"
+    assert echo.ended.is_set()

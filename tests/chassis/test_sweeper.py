@@ -1,0 +1,70 @@
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from ticketing.chassis.failures import Failure, overloaded
+from ticketing.chassis.sweeper import Sweeper
+
+
+class Work:
+    """Answers as told, then that nothing is left."""
+
+    def __init__(self, *answers: bool | Exception) -> None:
+        self._answers: Iterator[bool | Exception] = iter(answers)
+        self.sweeps = 0
+        self.swept = asyncio.Event()
+
+    async def sweep(self) -> bool:
+        self.sweeps += 1
+        self.swept.set()
+        answer = next(self._answers, False)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def wait(self, sweeps: int) -> None:
+        async with asyncio.timeout(20):
+            while self.sweeps < sweeps:
+                self.swept.clear()
+                await self.swept.wait()
+
+
+async def test_it_goes_on_at_once_while_there_is_more():
+    work = Work(True, True)  # noqa: FBT003 - what the sweeps answer
+    sweeper = Sweeper(work, interval_seconds=3_600)
+    sweeper.start()
+    await work.wait(3)
+    await sweeper.stop()
+    assert work.sweeps == 3
+
+
+async def test_it_sweeps_again_after_the_interval():
+    work = Work()
+    sweeper = Sweeper(work, interval_seconds=0.001)
+    sweeper.start()
+    await work.wait(3)
+    await sweeper.stop()
+
+
+async def test_it_sweeps_at_once_when_woken():
+    work = Work()
+    sweeper = Sweeper(work, interval_seconds=3_600)
+    sweeper.start()
+    await work.wait(1)
+    sweeper.wake()
+    await work.wait(2)
+    await sweeper.stop()
+
+
+@pytest.mark.parametrize("error", [overloaded("database work"), Failure("X", "y"), RuntimeError("a fault of ours")])
+async def test_a_sweep_that_fails_does_not_end_all_sweeping(error):
+    work = Work(error)
+    sweeper = Sweeper(work, interval_seconds=0.001)
+    sweeper.start()
+    await work.wait(2)
+    await sweeper.stop()
+
+
+async def test_one_that_was_never_started_can_be_stopped():
+    await Sweeper(Work(), interval_seconds=1).stop()

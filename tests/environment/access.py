@@ -1,0 +1,49 @@
+"""Access tokens and shared secrets for tests."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
+
+PEER_SECRET = "peer-secret-of-the-tests-0123456789"
+CODE_SECRET = "code-secret-of-the-tests-0123456789"
+PEER_METADATA = (("authorization", f"Bearer {PEER_SECRET}"),)
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """Issues access tokens and publishes the key that verifies them."""
+
+    private_key: Ed25519PrivateKey
+    jwks_file: Path
+
+    def token(self, role: str = "user", subject: str = "alice", **claims: object) -> str:
+        """Make an access token; `claims` replace or add to the usual ones."""
+        now = datetime.now(UTC)
+        usual = {
+            "iss": "ticketing",
+            "aud": "ticketing",
+            "sub": subject,
+            "roles": [role],
+            "exp": now + timedelta(hours=1),
+        }
+        return jwt.encode({**usual, **claims}, self.private_key, algorithm="EdDSA", headers={"kid": "test"})
+
+    def metadata(self, role: str = "user", subject: str = "alice", **claims: object) -> tuple[tuple[str, str], ...]:
+        """Make the metadata of a call."""
+        return (("authorization", f"Bearer {self.token(role, subject, **claims)}"),)
+
+
+@pytest.fixture(scope="session")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    """Give the issuer of access tokens."""
+    private_key = Ed25519PrivateKey.generate()
+    jwk = OKPAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
+    path = tmp_path_factory.mktemp("keys") / "jwks.json"
+    path.write_text(json.dumps({"keys": [{**jwk, "kid": "test", "alg": "EdDSA", "use": "sig"}]}))
+    return Issuer(private_key, path)

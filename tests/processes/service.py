@@ -1,0 +1,89 @@
+"""A service as a process of its own, for tests that end it or run several on one database."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from tests.environment import ROOT
+
+START_SECONDS = 60
+STOP_SECONDS = 15
+
+
+class ServiceProcess:
+    """Starts a service, and waits until its log says where it serves.
+
+    Args:
+        module: what is run.
+        variables: its settings.
+        arguments: of its command line.
+    """
+
+    def __init__(self, module: str, variables: Mapping[str, str], *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos'}", **variables},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._log: list[str] = []
+        self._port: int | None = None
+        self._served = threading.Event()
+        # Read to its end, or a full pipe would hold the service up.
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        if not self._served.wait(START_SECONDS) or self._port is None:
+            self.end(signal.SIGKILL)
+            pytest.fail(f"{module} does not serve:\n{self.log()}")
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self._port}"
+
+    def has_ended(self) -> bool:
+        """Tell whether somebody has ended it."""
+        return self._process.poll() is not None
+
+    def log(self) -> str:
+        """Return what it has logged."""
+        return "".join(self._log)
+
+    def is_dead(self) -> bool:
+        """Tell whether it has ended."""
+        return self._process.poll() is not None
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """End it by a signal and return its exit status."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        status = self._process.wait(STOP_SECONDS)
+        self._reader.join()
+        return status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(signal.SIGKILL)
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as lines:
+            for line in lines:
+                self._log.append(line)
+                if line.startswith("{") and (entry := json.loads(line))["message"] == "serving":
+                    self._port = entry["port"]
+                    self._served.set()
+        self._served.set()

@@ -1,0 +1,236 @@
+"""Gate devices: registered, enrolled once, bound to events, cut off."""
+
+import asyncio
+import uuid
+from datetime import UTC, timedelta
+
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from tests.scanning.gates import Device, Service, reason_of, until, violations_of
+from ticketing.scans.v1 import device_service_pb2 as devices_pb
+from ticketing.scans.v1 import error_reason_pb2, scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
+
+ADMITTED = scan_pb2.VERDICT_ADMITTED
+
+
+@pytest.fixture
+def orga(issuer):
+    return issuer.metadata("organizer", "orga")
+
+
+async def create(service: Service, orga, *event_ids, name="Handheld 12") -> devices_pb.CreateDeviceResponse:
+    request = devices_pb.CreateDeviceRequest(name=name, event_ids=[str(event_id) for event_id in event_ids])
+    return await service.devices.CreateDevice(request, metadata=orga)
+
+
+async def enroll(service: Service, code: str) -> devices_pb.EnrollDeviceResponse:
+    return await service.devices.EnrollDevice(devices_pb.EnrollDeviceRequest(enrollment_code=code))
+
+
+async def enrolled(service: Service, orga, *event_ids):
+    """A new device: its id, and the metadata of its calls."""
+    response = await enroll(service, (await create(service, orga, *event_ids)).enrollment_code)
+    return response.device.device_id, (("authorization", f"Bearer {response.access_token}"),)
+
+
+async def revoke(service: Service, orga, device_id: str) -> devices_pb.Device:
+    request = devices_pb.RevokeDeviceRequest(device_id=device_id)
+    return (await service.devices.RevokeDevice(request, metadata=orga)).device
+
+
+async def listed(service: Service, orga, **values) -> devices_pb.ListDevicesResponse:
+    return await service.devices.ListDevices(devices_pb.ListDevicesRequest(**values), metadata=orga)
+
+
+async def refusal_of(call) -> tuple[str, dict[str, str]]:
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await call
+    info = error_details_pb2.ErrorInfo()
+    next(detail for detail in rpc_status.from_call(refusal.value).details if detail.Unpack(info))
+    return reason_of(refusal.value), dict(info.metadata)
+
+
+async def test_a_device_trades_its_code_for_a_token_and_scans(copy, service, orga):
+    ticket = copy.ticket(copy.event())
+    created = await create(service, orga, ticket.event_id)
+    assert (created.device.name, created.device.organizer_id) == ("Handheld 12", "orga")
+    assert list(created.device.event_ids) == [str(ticket.event_id)]
+    assert not created.device.HasField("enroll_time")
+    # As a person types it.
+    response = await enroll(service, f" {created.enrollment_code.lower().replace('-', ' ')}\n")
+    assert response.device.HasField("enroll_time")
+    metadata = (("authorization", f"Bearer {response.access_token}"),)
+    scan = await service.scan(ticket.event_id, ticket.token, metadata=metadata)
+    assert (scan.verdict, scan.device_id, scan.scanner_user_id) == (ADMITTED, created.device.device_id, "")
+
+
+async def test_neither_code_nor_token_is_stored(copy, service, orga):
+    created = await create(service, orga)
+    token = (await enroll(service, created.enrollment_code)).access_token
+    [row] = copy.rows("devices")
+    for secret in (created.enrollment_code, created.enrollment_code.replace("-", ""), token, token[7:]):
+        assert secret not in str(row)
+        assert secret.encode() not in bytes(row["code_digest"]) + bytes(row["token_digest"])
+
+
+async def test_a_code_is_good_once_and_for_an_hour(copy, service, orga):
+    used, revoked, old = [await create(service, orga) for _ in range(3)]
+    outcomes = await asyncio.gather(*(enroll(service, used.enrollment_code) for _ in range(8)), return_exceptions=True)
+    assert sum(isinstance(outcome, devices_pb.EnrollDeviceResponse) for outcome in outcomes) == 1
+    await revoke(service, orga, revoked.device.device_id)
+    service.clock.skip(timedelta(minutes=60, seconds=1))
+    for code in (used.enrollment_code, revoked.enrollment_code, old.enrollment_code, "never one"):
+        assert (await refusal_of(enroll(service, code)))[0] == "ENROLLMENT_CODE_INVALID"
+
+
+async def test_a_device_bound_to_events_can_do_nothing_at_others(copy, service, orga):
+    own, other = copy.event(), copy.event()
+    _, metadata = await enrolled(service, orga, own)
+    scans = service.scans
+    calls = [
+        service.scan(other, "x", metadata=metadata),
+        scans.ValidateTicket(pb.ValidateTicketRequest(gate={"event_id": str(other)}), metadata=metadata),
+        scans.GetAttendance(pb.GetAttendanceRequest(event_id=str(other)), metadata=metadata),
+        scans.WatchAttendance(pb.WatchAttendanceRequest(event_id=str(other)), metadata=metadata).read(),
+        scans.WatchAdmissions(pb.WatchAdmissionsRequest(event_id=str(other)), metadata=metadata).read(),
+    ]
+    for call in calls:
+        assert await refusal_of(call) == ("FORBIDDEN", {"event_id": str(other)})
+    device = Device(service, metadata)
+    await device.open(own)
+    attempt = pb.ScanAttempt(scan_id=str(uuid.uuid4()), code="x", offline={"verdict": ADMITTED})
+    attempt.offline.gate.event_id = str(other)
+    attempt.offline.scan_time.CopyFrom(Timestamp(seconds=1))
+    await device.send(upload=pb.Upload(scans=[attempt]))
+    [rejected] = (await device.receive()).uploaded.rejected
+    assert rejected.reason == error_reason_pb2.ERROR_REASON_FORBIDDEN
+    await device.send(open=scan_pb2.Gate(event_id=str(other)))
+    assert (await refusal_of(device.receive()))[0] == "FORBIDDEN"
+    ticket = copy.ticket(other)
+    scan = await service.scan(other, ticket.token)
+    annulment = scans.AnnulScan(pb.AnnulScanRequest(scan_id=scan.scan_id), metadata=metadata)
+    assert (await refusal_of(annulment))[0] == "SCAN_NOT_FOUND"
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await scans.ValidateTicket(pb.ValidateTicketRequest(code="x"), metadata=metadata)
+    assert set(violations_of(refusal.value)) == {"gate.event_id"}
+    assert (await scans.ValidateTicket(pb.ValidateTicketRequest(gate={"event_id": str(own)}), metadata=metadata)).scan
+
+
+async def test_a_device_scans_for_all_of_its_organizers_events_and_for_no_others(copy, service, orga):
+    _, metadata = await enrolled(service, orga)
+    own = copy.ticket(copy.event())
+    assert (await service.scan(own.event_id, own.token, metadata=metadata)).verdict == ADMITTED
+    assert (await service.scans.ValidateTicket(pb.ValidateTicketRequest(code="x"), metadata=metadata)).scan
+    foreign = copy.event(organizer_id="other")
+    assert (await refusal_of(service.scan(foreign, "x", metadata=metadata)))[0] == "EVENT_NOT_FOUND"
+    listing = service.scans.ListScans(pb.ListScansRequest(event_id=str(own.event_id)), metadata=metadata)
+    assert (await refusal_of(listing))[0] == "FORBIDDEN"
+
+
+async def test_a_device_takes_back_its_own_scans_only(copy, service, orga):
+    (_, first), (_, second) = [await enrolled(service, orga) for _ in range(2)]
+    ticket = copy.ticket(copy.event())
+    scan = await service.scan(ticket.event_id, ticket.token, metadata=first)
+    request = pb.AnnulScanRequest(scan_id=scan.scan_id)
+    assert (await refusal_of(service.scans.AnnulScan(request, metadata=second)))[0] == "SCAN_NOT_ANNULLABLE"
+    assert (await service.scans.AnnulScan(request, metadata=first)).scan.HasField("annul_time")
+
+
+async def test_another_device_cannot_speak_for_a_scan(copy, service, orga):
+    (_, first), (_, second) = [await enrolled(service, orga) for _ in range(2)]
+    event_id = copy.event()
+    scan = await service.scan(event_id, "x", metadata=first)
+    assert await service.scan(event_id, "x", metadata=first, scan_id=scan.scan_id) == scan
+    again = service.scan(event_id, "x", metadata=second, scan_id=scan.scan_id)
+    assert (await refusal_of(again))[0] == "SCAN_ID_REUSED"
+
+
+async def test_a_revoked_device_is_cut_off(copy, service, orga):
+    event_id = copy.event()
+    device_id, metadata = await enrolled(service, orga)
+    device = Device(service, metadata)
+    await device.open(event_id)
+    watch = service.scans.WatchAdmissions(pb.WatchAdmissionsRequest(event_id=str(event_id)), metadata=metadata)
+    await watch.read()
+    (_, others), person = await enrolled(service, orga), Device(service)
+    other = Device(service, others)
+    for bystander in (other, person):
+        await bystander.open(event_id)
+    first = await revoke(service, orga, device_id)
+    assert first.HasField("revoke_time")
+    assert (await refusal_of(device.receive()))[0] == "UNAUTHENTICATED"
+    async with asyncio.timeout(20):
+        assert (await refusal_of(watch.read()))[0] == "UNAUTHENTICATED"
+    service.clock.skip(timedelta(seconds=1))
+    assert (await refusal_of(service.scan(event_id, "x", metadata=metadata)))[0] == "UNAUTHENTICATED"
+    assert (await revoke(service, orga, device_id)).revoke_time == first.revoke_time
+    for bystander in (other, person):
+        assert (await bystander.scan("x")).verdict == scan_pb2.VERDICT_DENIED
+
+
+async def test_a_token_that_was_never_given_is_refused(copy, service):
+    metadata = (("authorization", "Bearer device_x"),)
+    for _ in range(2):
+        assert await refusal_of(service.scan(copy.event(), "x", metadata=metadata)) == (
+            "UNAUTHENTICATED",
+            {"cause": "the device is not known"},
+        )
+
+
+async def test_an_organizer_sees_and_revokes_only_their_own_page_by_page(copy, service, orga, issuer):
+    made = [(await create(service, orga, name=f"Device {number}")).device for number in range(5)]
+    stranger = issuer.metadata("organizer", "other")
+    assert not (await listed(service, stranger)).devices
+    assert (await refusal_of(revoke(service, stranger, made[0].device_id)))[0] == "DEVICE_NOT_FOUND"
+    assert (await refusal_of(revoke(service, orga, str(uuid.uuid4()))))[0] == "DEVICE_NOT_FOUND"
+    pages, token = [], ""
+    while True:
+        page = await listed(service, orga, page_size=2, page_token=token)
+        pages.append(list(page.devices))
+        token = page.next_page_token
+        if not token:
+            break
+    assert pages == [made[:2], made[2:4], made[4:]]
+    foreign_token = (await listed(service, orga, page_size=2)).next_page_token
+    for bad in ("x", foreign_token):
+        assert (await refusal_of(listed(service, stranger, page_token=bad)))[0] == "INVALID_ARGUMENT"
+
+
+async def test_it_is_told_which_devices_are_connected_and_where(copy, service, orga):
+    event_id = copy.event()
+    device_id, metadata = await enrolled(service, orga)
+    device = Device(service, metadata)
+    await device.send(open=scan_pb2.Gate(event_id=str(event_id), location="South", allowed_ticket_types=[2]))
+    await device.receive()
+    [shown] = (await listed(service, orga)).devices
+    assert (shown.device_id, shown.connected, shown.gate.location) == (device_id, True, "South")
+    assert list(shown.gate.allowed_ticket_types) == [2]
+    # Noted again as long as the stream is open.
+    service.clock.skip(timedelta(seconds=30))
+    opened = shown.last_seen_time.ToDatetime(tzinfo=UTC)
+    await until(lambda: copy.rows("devices")[0]["last_seen_time"] > opened)
+    assert (await listed(service, orga)).devices[0].connected
+    await device.call.done_writing()
+    async with asyncio.timeout(20):
+        while (await listed(service, orga)).devices[0].connected:  # noqa: ASYNC110 - nobody tells when
+            await asyncio.sleep(0.05)
+
+
+async def test_every_fault_is_named(copy, service, orga):
+    foreign = copy.event(organizer_id="other")
+    refusal = await refusal_of(create(service, orga, foreign))
+    assert refusal == ("EVENT_NOT_FOUND", {"event_id": str(foreign)})
+    for call, fields in (
+        (create(service, orga, "x", "y", name=""), {"name", "event_ids[0]", "event_ids[1]"}),
+        (create(service, orga, *[foreign] * 101), {"event_ids"}),
+        (enroll(service, ""), {"enrollment_code"}),
+        (revoke(service, orga, "x"), {"device_id"}),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await call
+        assert set(violations_of(refusal.value)) == fields

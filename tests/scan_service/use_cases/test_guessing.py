@@ -1,0 +1,118 @@
+"""Who types codes that do not exist: slowed, and noted."""
+
+import uuid
+
+import grpc
+import pytest
+
+from scan_service.use_cases.guessing import Guessing
+from tests.scanning.gates import App, Copy, Device, MovableClock, Service, reason_of, settings_of
+from ticketing.admission.scans import Attempt, DenialReason, Gate, Scan
+from ticketing.chassis.database import Database
+from ticketing.chassis.failures import OVERLOADED, Failure
+from ticketing.scans.v1 import error_reason_pb2, scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
+
+
+@pytest.fixture
+async def wary(copy: Copy, tmp_path, issuer):
+    """A service that bears three codes that do not exist, and takes 20 s to forget one."""
+    clock = MovableClock()
+    app = App(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="3"), copy.url, clock)
+    port = await app.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Service(app, channel, issuer, clock)
+    await app.stop()
+
+
+def made_up() -> str:
+    return f"TKT-{uuid.uuid4().hex[:16].upper()}"
+
+
+async def incidents_of(service, event_id):
+    request = pb.ListIncidentsRequest(event_id=str(event_id))
+    return (await service.scans.ListIncidents(request, metadata=service.scanner)).incidents
+
+
+async def test_a_device_that_tries_codes_is_held_up_and_becomes_an_incident(copy, wary):
+    event_id = copy.event()
+    ticket, other = copy.ticket(event_id), copy.ticket(event_id)
+    device = Device(wary)
+    await device.open(event_id)
+    for _ in range(2):
+        scan = await device.scan(made_up())
+        assert scan.denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
+    assert await incidents_of(wary, event_id) == []
+    last = await device.scan(made_up())
+    await device.ask(made_up())
+    await device.ask(ticket.code)
+    for _ in range(2):
+        # Also a code that exists: whether one does is what is not to be told.
+        assert (await device.receive()).rejected.reason == error_reason_pb2.ERROR_REASON_OVERLOADED
+    # The door itself goes on.
+    assert (await device.scan(other.token)).verdict == scan_pb2.VERDICT_ADMITTED
+    [incident] = await incidents_of(wary, event_id)
+    assert incident.kind == scan_pb2.INCIDENT_KIND_CODE_GUESSING
+    assert [scan.scan_id for scan in incident.scans] == [last.scan_id]
+    # Nobody else is held up.
+    stranger = wary.issuer.metadata("scanner", "sue")
+    assert (await wary.scan(event_id, ticket.code, metadata=stranger)).verdict == scan_pb2.VERDICT_ADMITTED
+    device.call.cancel()
+
+
+async def test_guesses_without_a_gate_are_held_up_too(copy, wary):
+    event_id = copy.event()
+    gate = scan_pb2.Gate(event_id=str(event_id))
+    for _ in range(3):
+        await wary.scans.ValidateTicket(pb.ValidateTicketRequest(gate=gate, code=made_up()), metadata=wary.scanner)
+    with pytest.raises(grpc.aio.AioRpcError) as held_up:
+        await wary.scan(event_id, made_up())
+    assert reason_of(held_up.value) == "OVERLOADED"
+
+
+async def test_codes_that_exist_and_texts_that_are_no_codes_are_not_guesses(copy, wary):
+    event_id = copy.event()
+    tickets = [copy.ticket(event_id) for _ in range(4)]
+    for text in ("https://example.org", "x", "T1ABC", *(ticket.code for ticket in tickets)):
+        await wary.scan(event_id, text)
+    assert (await wary.scan(event_id, tickets[0].code)).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
+
+
+async def test_what_was_decided_stands_where_the_incident_cannot_be_noted(scans_url):
+    """The database that takes the incidents is away."""
+    away = Database(scans_url.set(database="nowhere"), "test")
+    guessing = Guessing(1, away, MovableClock())
+    attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", "CHECK_IN", "sam", None, {})
+
+    async def decide(attempts):
+        return [_denied(attempt) for attempt in attempts]
+
+    [answer] = await guessing.process([attempt], decide)
+    assert answer.denial_reason is DenialReason.TICKET_NOT_FOUND
+    [answer] = await guessing.process([attempt], decide)
+    assert isinstance(answer, Failure)
+    assert answer.reason == OVERLOADED
+    await away.close()
+
+
+def _denied(attempt: Attempt) -> Scan:
+    now = MovableClock()()
+    return Scan(
+        scan_id=attempt.scan_id,
+        gate_event_id=attempt.gate.event_id,
+        fingerprint=b"",
+        code="",
+        scan_type=attempt.scan_type,
+        verdict="DENIED",
+        denial_reason=DenialReason.TICKET_NOT_FOUND,
+        ticket_id=None,
+        event_id=None,
+        ticket_type=None,
+        scan_time=now,
+        record_time=now,
+        location="",
+        device_id="",
+        scanner_user_id="sam",
+        metadata={},
+        previous=None,
+    )

@@ -1,0 +1,405 @@
+"""What devices decided alone: recorded as shown, and incidents of what should not have been."""
+
+import asyncio
+import uuid
+from datetime import UTC, timedelta
+
+import grpc
+import pytest
+from nacl.signing import SigningKey
+
+from tests.scanning.gates import Device, reason_of, token_of, until
+from tests.scanning.uploads import ACCESS, ADMITTED, BEGIN, DENIED, MINUTE, OUT, decided
+from ticketing.scans.v1 import error_reason_pb2, scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
+
+
+async def upload(device: Device, *scans) -> pb.Uploaded:
+    await device.send(upload=pb.Upload(scans=scans))
+    return (await device.receive()).uploaded
+
+
+async def listed(service, event_id, **values) -> pb.ListIncidentsResponse:
+    request = pb.ListIncidentsRequest(event_id=str(event_id), **values)
+    return await service.scans.ListIncidents(request, metadata=service.scanner)
+
+
+async def incidents(service, event_id) -> dict[str, list[list[str]]]:
+    """Every incident's scans, by kind."""
+    found: dict[str, list[list[str]]] = {}
+    for incident in (await listed(service, event_id)).incidents:
+        name = scan_pb2.IncidentKind.Name(incident.kind).removeprefix("INCIDENT_KIND_")
+        found.setdefault(name, []).append([scan.scan_id for scan in incident.scans])
+    return found
+
+
+@pytest.fixture
+async def device(copy, service):
+    made = Device(service)
+    made.event_id = copy.event()
+    await made.open(made.event_id)
+    return made
+
+
+async def test_what_was_shown_is_recorded_as_it_was_and_replays_are_harmless(copy, service, device):
+    ticket = copy.ticket(device.event_id)
+    scan = decided(ticket.token, gate=scan_pb2.Gate(event_id=str(device.event_id), location="Backdoor"))
+    uploaded = await upload(device, scan)
+    [result] = uploaded.results
+    assert (result.offline, result.verdict, result.location) == (True, ADMITTED, "Backdoor")
+    assert result.scan_time.ToDatetime(tzinfo=UTC) == BEGIN
+    assert await upload(device, scan, scan) == pb.Uploaded(results=[result, result])
+    assert (await device.scan(ticket.token)).previous.scan_id == scan.scan_id
+    assert await incidents(service, device.event_id) == {}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["scan_service.gate_stream.upload_lane.AttemptReader.read_offline", "scan_service.use_cases.uploads.Batch.record"],
+)
+async def test_a_fault_of_ours_ends_the_stream_and_the_device_uploads_again(copy, service, device, monkeypatch, fault):
+    ticket = copy.ticket(device.event_id)
+    scan = decided(ticket.token)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(fault, fail)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await upload(device, scan)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    again = Device(service)
+    await again.open(device.event_id)
+    assert (await upload(again, scan)).results[0].scan_id == scan.scan_id
+
+
+async def test_times_are_put_right_by_what_the_devices_clock_was_off(copy, device):
+    ticket = copy.ticket(device.event_id)
+    scan = decided(ticket.token, annulled=True)
+    scan.offline.clock_offset.FromTimedelta(-10 * MINUTE)
+    [result] = (await upload(device, scan)).results
+    assert result.scan_time.ToDatetime(tzinfo=UTC) == BEGIN - 10 * MINUTE
+    assert result.annul_time.ToDatetime(tzinfo=UTC) == BEGIN - 9.5 * MINUTE
+    assert copy.rows("tickets")[0]["check_in_time"] is None
+
+
+async def test_two_devices_that_let_the_same_ticket_in_are_one_incident(copy, service, device):
+    ticket = copy.ticket(device.event_id)
+    live = await device.scan(ticket.token)
+    scans = [decided(ticket.token, minute) for minute in (1, 2)]
+    for scan in (*scans, *scans):
+        await upload(device, scan)
+    expected = [scans[0].scan_id, scans[1].scan_id, live.scan_id]
+    assert await incidents(service, device.event_id) == {"DOUBLE_ADMISSION": [expected]}
+    [incident] = (await listed(service, device.event_id)).incidents
+    assert incident.ticket_id == str(ticket.ticket_id)
+    # The one who came first by the clocks of the doors is the one who is in.
+    assert copy.rows("tickets")[0]["check_in_time"] == BEGIN + MINUTE
+
+
+async def test_a_double_admission_that_is_explained_later_is_none(copy, service, device):
+    with copy.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE events SET admission_policy = 'RE_ENTRY'")
+    ticket = copy.ticket(device.event_id)
+    await upload(device, decided(ticket.token, 1), decided(ticket.token, 3))
+    assert list(await incidents(service, device.event_id)) == ["DOUBLE_ADMISSION"]
+    await upload(device, decided(ticket.token, 2, kind=OUT))
+    assert await incidents(service, device.event_id) == {}
+
+
+async def test_annulling_one_of_two_admissions_ends_the_incident(copy, service, device):
+    ticket = copy.ticket(device.event_id)
+    live = await device.scan(ticket.token)
+    await upload(device, decided(ticket.token))
+    assert list(await incidents(service, device.event_id)) == ["DOUBLE_ADMISSION"]
+    await service.scans.AnnulScan(pb.AnnulScanRequest(scan_id=live.scan_id), metadata=service.scanner)
+    assert await incidents(service, device.event_id) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ({"status": "CANCELLED"}, "REVOKED_ADMISSION"),
+        ({"status": "REFUNDED"}, "REVOKED_ADMISSION"),
+        ({"status": "BLOCKED"}, "REVOKED_ADMISSION"),
+        ({"issue": 2}, "REVOKED_ADMISSION"),
+        ({"valid_until_time": BEGIN - MINUTE}, "INVALID_ADMISSION"),
+        ({"valid_from_time": BEGIN + MINUTE}, "INVALID_ADMISSION"),
+    ],
+)
+async def test_what_the_rules_deny_is_an_incident_once(copy, service, device, values, kind):
+    scan = decided(copy.ticket(device.event_id, **values).token)
+    for _ in range(2):
+        assert (await upload(device, scan)).results[0].verdict == ADMITTED
+    assert await incidents(service, device.event_id) == {kind: [[scan.scan_id]]}
+
+
+async def test_who_leaves_or_goes_on_without_being_inside_is_an_incident(copy, service, device):
+    ticket = copy.ticket(device.event_id)
+    leaving, going_on = decided(ticket.token, 2, kind=OUT), decided(ticket.token, 3, kind=ACCESS)
+    await upload(device, going_on, leaving)
+    expected = {"INVALID_ADMISSION": [[leaving.scan_id, going_on.scan_id]]}
+    assert await incidents(service, device.event_id) == expected
+    await upload(device, decided(ticket.token, 1))
+    assert await incidents(service, device.event_id) == {"INVALID_ADMISSION": [[going_on.scan_id]]}
+
+
+async def test_last_nights_queue_after_the_event_is_over_is_no_incident(copy, service, device):
+    scan = decided(copy.ticket(device.event_id).token)
+    with copy.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE events SET status = 'COMPLETED'")
+    await upload(device, scan)
+    assert await incidents(service, device.event_id) == {}
+
+
+async def test_an_admission_to_an_event_that_was_called_off_is_an_incident(copy, service, device):
+    scan = decided(copy.ticket(device.event_id).token)
+    with copy.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE events SET closed = true")
+    await upload(device, scan)
+    assert await incidents(service, device.event_id) == {"REVOKED_ADMISSION": [[scan.scan_id]]}
+
+
+async def test_wrong_unknown_and_forged_tokens_are_told_apart(copy, service, device):
+    elsewhere = decided(copy.ticket(copy.event()).token, 1)
+    nothing = decided("nothing", 2)
+    genuine = decided(copy.unknown(device.event_id).token, 3)
+    victim = copy.ticket(device.event_id)
+    copy.key = SigningKey.generate()
+    forged = decided(copy.unknown(device.event_id, victim.ticket_id).token, 4)
+    seen_through = decided(copy.unknown(device.event_id).token, 5, verdict=DENIED)
+    damaged = decided(victim.token[:-2], 6)
+    uploaded = await upload(device, elsewhere, nothing, genuine, forged, seen_through, damaged)
+    assert len(uploaded.results) == 6
+    found = await incidents(service, device.event_id)
+    assert sorted(found.pop("FORGED_TOKEN")) == sorted([[s.scan_id] for s in (forged, seen_through, damaged)])
+    assert sorted(found.pop("INVALID_ADMISSION")) == sorted([[elsewhere.scan_id], [nothing.scan_id]])
+    assert found == {}
+    assert copy.value(f"SELECT check_in_time FROM tickets WHERE ticket_id = '{victim.ticket_id}'") is None
+    await service.scans.AnnulScan(
+        pb.AnnulScanRequest(scan_id=elsewhere.scan_id), metadata=service.issuer.metadata("service")
+    )
+    assert (await incidents(service, device.event_id))["INVALID_ADMISSION"] == [[nothing.scan_id]]
+
+
+def signed_with(copy, event_id, key_id: int) -> str:
+    return token_of(copy.key, event_id, uuid.uuid4(), key_id=key_id)
+
+
+async def test_a_token_is_not_called_forged_before_the_keys_have_come(copy, service, device):
+    """The ticket service is away: it may have made a key since it was last heard of."""
+    token = signed_with(copy, device.event_id, 2)
+    assert (await device.scan(token)).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
+    [rejected] = (await upload(device, decided(token))).rejected
+    assert rejected.reason == error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    assert await incidents(service, device.event_id) == {}
+
+
+async def test_an_upload_signed_with_a_new_key_is_recorded_once_the_key_is_fetched(copy, paired, tickets):
+    device, event_id = Device(paired), copy.event()
+    await device.open(event_id)
+    await until(lambda: tickets[0].keys_asked == 2)
+    key = feed_pb.SigningKey(key_id=2, public_key=bytes(copy.key.verify_key))
+    key.activate_time.FromDatetime(BEGIN)
+    tickets[0].keys = [key]
+    paired.clock.skip(10 * MINUTE)
+    good, forged = (decided(signed_with(copy, event_id, key_id), 65) for key_id in (2, 3))
+    while (uploaded := await upload(device, good, forged)).rejected:
+        reasons = {rejected.reason for rejected in uploaded.rejected}
+        assert reasons == {error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
+        paired.clock.skip(timedelta(seconds=2))
+    assert [scan.verdict for scan in uploaded.results] == [ADMITTED] * 2
+    assert await incidents(paired, event_id) == {"FORGED_TOKEN": [[forged.scan_id]]}
+
+
+async def test_a_forged_token_shown_at_a_gate_is_an_incident(copy, service, device):
+    copy.key = SigningKey.generate()
+    token = copy.unknown(device.event_id).token
+    scans = [await device.scan(token) for _ in range(2)]
+    assert await incidents(service, device.event_id) == {"FORGED_TOKEN": [[scan.scan_id for scan in scans]]}
+
+
+async def test_the_answer_that_was_shown_replaces_the_one_that_was_lost(copy, service, device):
+    first, second = copy.ticket(device.event_id), copy.ticket(device.event_id)
+    recorded = await device.scan(first.token)
+    # The reply was lost; the device decided to deny.
+    [result] = (await upload(device, decided(first.token, scan_id=recorded.scan_id, verdict=DENIED))).results
+    assert (result.verdict, result.offline) == (DENIED, True)
+    assert (await device.scan(first.token)).verdict == ADMITTED
+    await device.scan(second.token)
+    denied = await device.scan(second.token)
+    shown = decided(second.token, 3, scan_id=denied.scan_id)
+    assert (await upload(device, shown)).results[0].verdict == ADMITTED
+    assert list(await incidents(service, device.event_id)) == ["DOUBLE_ADMISSION"]
+
+
+async def test_the_same_answer_under_the_same_scan_id_keeps_the_record(copy, service, device):
+    ticket = copy.ticket(device.event_id)
+    recorded = await device.scan(ticket.token)
+    [result] = (await upload(device, decided(ticket.token, scan_id=recorded.scan_id))).results
+    assert result == recorded
+    await upload(device, decided(ticket.token, scan_id=recorded.scan_id, annulled=True))
+    [result] = (await upload(device, decided(ticket.token, scan_id=recorded.scan_id))).results
+    assert result.HasField("annul_time")
+    assert copy.rows("tickets")[0]["check_in_time"] is None
+
+
+async def test_what_is_taken_back_elsewhere_while_an_upload_waits_stays_so(copy, device):
+    ticket = copy.ticket(device.event_id)
+    scan_id = (await upload(device, decided(ticket.token, 5))).results[0].scan_id
+    with copy.engine.begin() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
+        await device.send(upload=pb.Upload(scans=[decided(ticket.token, 3, scan_id=scan_id)]))
+        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        connection.exec_driver_sql("UPDATE scans SET annul_time = now()")
+    [result] = (await device.receive()).uploaded.results
+    assert result.scan_time.ToDatetime(tzinfo=UTC) == BEGIN + 3 * MINUTE
+    assert result.HasField("annul_time")
+    assert copy.rows("scans")[0]["annul_time"] is not None
+    assert copy.rows("tickets")[0]["check_in_time"] is None
+
+
+async def test_another_person_may_be_signed_in_by_the_time_of_the_upload(copy, service, device, issuer):
+    ticket = copy.ticket(device.event_id)
+    recorded = await device.scan(ticket.token)
+    other = Device(service, issuer.metadata("scanner", "other"))
+    await other.open(device.event_id)
+    shown = decided(ticket.token, scan_id=recorded.scan_id, verdict=DENIED)
+    assert (await upload(other, shown)).results[0].verdict == DENIED
+
+
+async def test_scans_that_cannot_be_taken_are_rejected_among_the_others(copy, service, device):
+    ticket = copy.ticket(device.event_id)
+    good = decided(ticket.token)
+    reused = decided("other", scan_id=good.scan_id)
+    nowhere = decided(ticket.token, gate=scan_pb2.Gate(event_id=str(uuid.uuid4())))
+    live = pb.ScanAttempt(scan_id=str(uuid.uuid4()), code="x")
+    odd = decided(ticket.token, denial_reason=scan_pb2.DENIAL_REASON_BLOCKED)
+    late = decided(ticket.token)
+    late.offline.clock_offset.seconds = 10**9
+    beyond = decided(ticket.token)
+    beyond.offline.scan_time.seconds = 253_402_300_799
+    beyond.offline.clock_offset.seconds = 3600
+    uploaded = await upload(device, good, reused, nowhere, live, odd, late, beyond)
+    assert [scan.scan_id for scan in uploaded.results] == [good.scan_id]
+    invalid = error_reason_pb2.ERROR_REASON_INVALID_ARGUMENT
+    assert [(r.scan_id, r.reason) for r in uploaded.rejected] == [
+        (reused.scan_id, error_reason_pb2.ERROR_REASON_SCAN_ID_REUSED),
+        (nowhere.scan_id, error_reason_pb2.ERROR_REASON_EVENT_NOT_FOUND),
+        *((attempt.scan_id, invalid) for attempt in (live, odd, late, beyond)),
+    ]
+    assert await upload(device) == pb.Uploaded()
+
+
+async def test_an_offline_scan_without_a_stream(copy, service):
+    event_id = copy.event()
+    scan = decided(copy.ticket(event_id).token)
+    result = await service.scan(event_id, scan.code, scan_id=scan.scan_id, offline=scan.offline)
+    assert (result.offline, result.verdict) == (True, ADMITTED)
+
+
+async def test_uploads_that_wait_hold_up_no_live_scan(copy, service, device):
+    slow, quick = copy.ticket(device.event_id), copy.ticket(device.event_id)
+    with copy.engine.begin() as connection:
+        connection.exec_driver_sql(f"SELECT 1 FROM tickets WHERE ticket_id = '{slow.ticket_id}' FOR UPDATE")
+        await device.send(upload=pb.Upload(scans=[decided(slow.token)]))
+        await device.send(upload=pb.Upload(scans=[pb.ScanAttempt()]))
+        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        assert (await device.scan(quick.token)).verdict == ADMITTED
+        await device.call.done_writing()
+    # In their order, the second of which nothing had to be done for.
+    assert len((await device.receive()).uploaded.results) == 1
+    assert len((await device.receive()).uploaded.rejected) == 1
+    assert await device.receive() is grpc.aio.EOF
+
+
+async def test_draining_answers_uploads_before_it_asks_to_connect_again(copy, service, device):
+    ticket = copy.ticket(device.event_id)
+    with copy.engine.begin() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
+        await device.send(upload=pb.Upload(scans=[decided(ticket.token)]))
+        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        stopping = asyncio.create_task(service.app.stop())
+    assert len((await device.receive()).uploaded.results) == 1
+    assert (await device.receive()).HasField("reconnect")
+    assert await device.receive() is grpc.aio.EOF
+    await stopping
+
+
+async def test_an_upload_that_is_answered_while_reading_ends_is_told_before_to_connect_again(
+    copy, service, device, monkeypatch
+):
+    ticket = copy.ticket(device.event_id)
+    wait = asyncio.wait
+
+    async def wait_until_it_is_answered(awaited, **values):
+        result = await wait(awaited, **values)
+        if transaction.is_active and "stream reader" in {
+            task.get_name() for task in awaited if hasattr(task, "get_name")
+        }:
+            transaction.commit()
+            await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "upload lane"])
+        return result
+
+    with copy.engine.connect() as connection:
+        transaction = connection.begin()
+        connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
+        await device.send(upload=pb.Upload(scans=[decided(ticket.token)]))
+        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        monkeypatch.setattr(asyncio, "wait", wait_until_it_is_answered)
+        stopping = asyncio.create_task(service.app.stop())
+        assert len((await device.receive()).uploaded.results) == 1
+    assert (await device.receive()).HasField("reconnect")
+    assert await device.receive() is grpc.aio.EOF
+    await stopping
+
+
+async def test_a_device_that_leaves_during_an_upload_has_it_recorded_all_the_same(copy, service, device):
+    ticket = copy.ticket(device.event_id)
+    with copy.engine.begin() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
+        await device.send(upload=pb.Upload(scans=[decided(ticket.token)]))
+        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        device.call.cancel()
+    await until(lambda: copy.rows("scans"))
+    await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "upload lane"])
+
+
+async def test_more_offline_scans_unanswered_than_allowed_end_the_stream(copy, service, device):
+    assert (await device.open(device.event_id)).max_outstanding_uploads == 1000
+    with copy.engine.begin() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
+        for _ in range(2):
+            await device.send(upload=pb.Upload(scans=[decided("nothing") for _ in range(400)]))
+        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await device.send(upload=pb.Upload(scans=[decided("nothing") for _ in range(400)]))
+    for _ in range(2):
+        assert len((await device.receive()).uploaded.results) == 400
+    with pytest.raises(grpc.aio.AioRpcError) as end:
+        await device.receive()
+    assert reason_of(end.value) == "OVERLOADED"
+
+
+async def test_only_incidents_of_the_callers_own_events_are_listed_page_by_page(copy, service, device, issuer):
+    scans = [decided(copy.ticket(device.event_id, status="BLOCKED").token) for _ in range(5)]
+    for scan in scans:
+        await upload(device, scan)
+    pages, token = [], ""
+    while True:
+        page = await listed(service, device.event_id, page_size=2, page_token=token)
+        pages.append([incident.scans[0].scan_id for incident in page.incidents])
+        token = page.next_page_token
+        if not token:
+            break
+    newest_first = [scan.scan_id for scan in scans][::-1]
+    assert pages == [newest_first[:2], newest_first[2:4], newest_first[4:]]
+    request = pb.ListIncidentsRequest(event_id=str(device.event_id))
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await service.scans.ListIncidents(request, metadata=issuer.metadata("organizer", "other"))
+    assert reason_of(refusal.value) == "EVENT_NOT_FOUND"
+    for bad in ("x", pages and token + "x"):
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await listed(service, device.event_id, page_token=bad)
+        assert reason_of(refusal.value) == "INVALID_ARGUMENT"

@@ -1,0 +1,1 @@
+"""Gates, scans and uploads for tests of the scan service and the gate device."""

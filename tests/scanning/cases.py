@@ -1,0 +1,112 @@
+"""The cases of admission as a table: what is, what is shown, what the gate says; at the service and a device alone."""
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from ticketing.admission.scans import DenialReason, ScanType
+from ticketing.admission.tickets import (
+    Admission,
+    AdmissionPolicy,
+    Entry,
+    Event,
+    EventStatus,
+    Ticket,
+    TicketStatus,
+    TicketType,
+)
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+MICROSECOND = timedelta(microseconds=1)
+HERE, ELSEWHERE = uuid.UUID(int=1), uuid.UUID(int=2)
+EVENT = Event(
+    event_id=HERE,
+    organizer_id="orga",
+    name="Concert",
+    status=EventStatus.PUBLISHED,
+    policy=AdmissionPolicy.SINGLE_ENTRY,
+    valid_from_time=NOON - HOUR,
+    valid_until_time=NOON + HOUR,
+    closed=False,
+)
+TICKET = Ticket(
+    event_id=HERE,
+    ticket_id=uuid.UUID(int=3),
+    ticket_type=TicketType.STANDARD,
+    status=TicketStatus.ACTIVE,
+    valid_from_time=None,
+    valid_until_time=None,
+    issue=2,
+    code_digest=b"",
+    token_digest=None,
+)
+FIRST = Entry(uuid.UUID(int=4), NOON - HOUR / 2, "North")
+INSIDE = Admission(FIRST.time, FIRST, inside=True, sequence=1)
+OUTSIDE = replace(INSIDE, inside=False)
+VIP_ONLY = frozenset({TicketType.VIP})
+
+# Every case is the plain one, which is admitted, but for what it names.
+DENIED = {
+    "a ticket for another event": ({"ticket": {"event_id": ELSEWHERE}}, DenialReason.WRONG_EVENT),
+    "an event that was called off": ({"event": {"status": EventStatus.CANCELLED}}, DenialReason.EVENT_CANCELLED),
+    "an event closed by the ticket service": ({"event": {"closed": True}}, DenialReason.EVENT_CANCELLED),
+    "an event in draft": ({"event": {"status": EventStatus.DRAFT}}, DenialReason.EVENT_NOT_OPEN),
+    "an event that is over": ({"event": {"status": EventStatus.COMPLETED}}, DenialReason.EVENT_NOT_OPEN),
+    "an older issue": ({"issue": 1}, DenialReason.SUPERSEDED),
+    "a refunded ticket": ({"ticket": {"status": TicketStatus.REFUNDED}}, DenialReason.REFUNDED),
+    "a cancelled ticket": ({"ticket": {"status": TicketStatus.CANCELLED}}, DenialReason.CANCELLED),
+    "a blocked ticket": ({"ticket": {"status": TicketStatus.BLOCKED}}, DenialReason.BLOCKED),
+    "a type this gate does not take": ({"allowed": VIP_ONLY}, DenialReason.TICKET_TYPE_NOT_ALLOWED),
+    "a moment before the doors open": ({"time": NOON - HOUR - MICROSECOND}, DenialReason.NOT_YET_VALID),
+    "a moment after the end": ({"time": NOON + HOUR + MICROSECOND}, DenialReason.EXPIRED),
+    "a day ticket on the day before": (
+        {"ticket": {"valid_from_time": NOON + MICROSECOND, "valid_until_time": NOON + HOUR}},
+        DenialReason.NOT_YET_VALID,
+    ),
+    "a day ticket on the day after": (
+        {"ticket": {"valid_from_time": NOON - HOUR, "valid_until_time": NOON - MICROSECOND}},
+        DenialReason.EXPIRED,
+    ),
+    "a second entry": ({"admission": INSIDE}, DenialReason.ALREADY_CHECKED_IN),
+    "a second entry after leaving": ({"admission": OUTSIDE}, DenialReason.ALREADY_CHECKED_IN),
+    "re-entry of somebody inside": (
+        {"event": {"policy": AdmissionPolicy.RE_ENTRY}, "admission": INSIDE},
+        DenialReason.ALREADY_CHECKED_IN,
+    ),
+    "leaving without having come": ({"scan_type": ScanType.CHECK_OUT}, DenialReason.NOT_CHECKED_IN),
+    "leaving twice": ({"scan_type": ScanType.CHECK_OUT, "admission": OUTSIDE}, DenialReason.NOT_CHECKED_IN),
+    "an area without having come": ({"scan_type": ScanType.ACCESS}, DenialReason.NOT_CHECKED_IN),
+    "an area after leaving": ({"scan_type": ScanType.ACCESS, "admission": OUTSIDE}, DenialReason.NOT_CHECKED_IN),
+    "an area with a blocked ticket": (
+        {"scan_type": ScanType.ACCESS, "admission": INSIDE, "ticket": {"status": TicketStatus.BLOCKED}},
+        DenialReason.BLOCKED,
+    ),
+}
+
+ADMITTED = {
+    "the plain case": {},
+    "the moment the doors open": {"time": NOON - HOUR},
+    "the last moment": {"time": NOON + HOUR},
+    "a day ticket outside the event's hours": {
+        "time": NOON + 2 * HOUR,
+        "ticket": {"valid_from_time": NOON, "valid_until_time": NOON + 3 * HOUR},
+    },
+    "an issue newer than the copy": {"issue": 3},
+    "a type this gate takes": {"allowed": frozenset({TicketType.STANDARD})},
+    "re-entry after leaving": {"event": {"policy": AdmissionPolicy.RE_ENTRY}, "admission": OUTSIDE},
+    "unlimited entry of somebody inside": {"event": {"policy": AdmissionPolicy.UNLIMITED}, "admission": INSIDE},
+    "leaving": {"scan_type": ScanType.CHECK_OUT, "admission": INSIDE},
+    "leaving after the event was called off, with a ticket blocked meanwhile": {
+        "scan_type": ScanType.CHECK_OUT,
+        "admission": INSIDE,
+        "event": {"closed": True},
+        "ticket": {"status": TicketStatus.BLOCKED},
+        "time": NOON + 9 * HOUR,
+    },
+    "an area by somebody inside": {"scan_type": ScanType.ACCESS, "admission": INSIDE},
+    "an area of an event that counts nobody": {
+        "scan_type": ScanType.ACCESS,
+        "event": {"policy": AdmissionPolicy.UNLIMITED},
+    },
+}

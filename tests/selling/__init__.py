@@ -1,0 +1,1 @@
+"""Events, purchases and tickets for tests of the ticket service."""

@@ -1,0 +1,51 @@
+"""Tickets that are sold, and what calls about them fail with."""
+
+from collections.abc import Awaitable
+from uuid import UUID
+
+import grpc
+import pytest
+import sqlalchemy as sa
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from sqlalchemy.engine import Connection
+
+from tests.selling.rows import sell, store_event
+from ticket_service.domain.events import Event, TicketType
+from ticket_service.store.tables import tickets
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.database import Database
+
+
+async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
+    user_id = wanted.pop("user_id", "alice")
+    ticket_type = wanted.pop("ticket_type", TicketType.STANDARD)
+
+    def work(connection: Connection) -> tuple[Event, list[UUID]]:
+        event = store_event(connection, now=clock(), **wanted)
+        return event, sell(connection, event, count, user_id=user_id, ticket_type=ticket_type)
+
+    return await database.run(work)
+
+
+async def change(database: Database, ticket_id: UUID, **values: object) -> None:
+    statement = sa.update(tickets).where(tickets.c.ticket_id == ticket_id).values(**values)
+    await database.run(lambda connection: connection.execute(statement))
+
+
+async def refusal(call: Awaitable[object]) -> tuple[str, dict[str, str]]:
+    """Return reason and metadata of a call that fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    info = error_details_pb2.ErrorInfo()
+    rpc_status.from_call(caught.value).details[0].Unpack(info)
+    return info.reason.removeprefix("ERROR_REASON_"), dict(info.metadata)
+
+
+async def fields_at_fault(call: Awaitable[object]) -> list[str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    bad = error_details_pb2.BadRequest()
+    rpc_status.from_call(caught.value).details[1].Unpack(bad)
+    return [violation.field for violation in bad.field_violations]

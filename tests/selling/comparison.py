@@ -1,0 +1,186 @@
+"""A ticket service over a real socket and a real database, asked beside its model and compared with it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from datetime import UTC
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from tests.environment.access import Issuer
+from tests.selling.model import Line, Purchase, Refused, SalesModel, Ticket
+from tests.selling.shop import Shop, at, money, refusal
+from tests.stand_ins.revocations import ScansStandIn
+from ticket_service.app import App
+from ticket_service.use_cases.cancellations import Cancellations
+from ticket_service.use_cases.event_cancellation import CallingsOff
+from ticket_service.use_cases.holds import Holds
+from ticket_service.use_cases.reissues import Reissues
+from ticketing.chassis.sweeper import Unfinished
+from ticketing.tickets.v1 import (
+    event_pb2,
+    event_service_pb2,
+    purchase_pb2,
+    purchase_service_pb2,
+    ticket_pb2,
+    ticket_service_pb2,
+)
+from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
+from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
+
+
+class StillApp(App):
+    """A ticket service whose sweepers rest until they are told to sweep."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.unfinished: list[Unfinished] = []
+
+    def _sweep(self, work: Unfinished) -> None:
+        self.unfinished.append(work)
+
+
+class World:
+    """The ticket service with all that it needs, over a real socket and a real database."""
+
+    def __init__(self, clock: Any) -> None:
+        self.clock, self.began = clock, clock.now
+        self.scans = ScansStandIn()
+        self.answers = Counter[str]()
+        # It turns only while something is run in it.
+        self._loop = asyncio.new_event_loop()
+        # Calls are made outside of it, and gRPC asks which one is meant.
+        asyncio.set_event_loop(self._loop)
+        self._opened = AsyncExitStack()
+
+    async def open(self, new_app: Callable[[str], StillApp], issuer: Issuer) -> None:
+        """Start everything; `new_app` makes a service that finds the scan service at an address."""
+        self._opened.push_async_callback(self.scans.stop)
+        self.app = new_app(f"127.0.0.1:{await self.scans.start()}")
+        self._opened.push_async_callback(self.app.stop)
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{await self.app.start()}")
+        await self._opened.enter_async_context(channel)
+        self.shop = Shop(channel, issuer, self.began)
+        self.tickets = TicketServiceStub(channel)
+        self.feed = TicketFeedServiceStub(channel)
+        self.backend, self.organizer = self.shop.metadata(Shop.BACKEND), self.shop.metadata(Shop.OLGA)
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run to the end."""
+        return self._loop.run_until_complete(work)
+
+    def close(self) -> None:
+        """End everything."""
+        self.run(self._opened.aclose())
+        asyncio.set_event_loop(None)
+        self._loop.close()
+
+    async def sweep(self) -> None:
+        """Do all that is left to be done, in one order."""
+        for kind in (Cancellations, Reissues, Holds, CallingsOff):
+            [work] = [work for work in self.app.unfinished if isinstance(work, kind)]
+            while await work.sweep():
+                pass
+
+    async def look(self, event_id: str, model: SalesModel) -> None:
+        """Compare what the event says of its places and its money."""
+        now = self.clock.now
+        event = await self.shop.get(event_id, Shop.OLGA)
+        assert event_pb2.EventStatus.Name(event.status) == f"EVENT_STATUS_{model.status(now)}"
+        assert event.current_participants == model.reserved()
+        if model.most is not None:
+            assert event.available_tickets == model.most - model.reserved()
+        reserved = {event_pb2.TicketType.Name(offer.ticket_type): offer.reserved for offer in event.offers}
+        assert reserved == {f"TICKET_TYPE_{kind}": model.reserved(kind) for kind in model.lines}
+        request = event_service_pb2.GetEventSalesRequest(event_id=event_id)
+        sales = await self.shop.events.GetEventSales(request, metadata=self.organizer)
+        assert (sales.refunds_pending, sales.refunds_failed) == (model.refunds_pending(), 0)
+        assert {
+            (name_of(line.ticket_type), ticket_status(line.status)): (
+                line.tickets,
+                line.paid.minor_units,
+                line.refunded.minor_units,
+            )
+            for line in sales.lines
+        } == model.sales(now)
+
+    async def read(self, purchase: Purchase, model: SalesModel) -> None:
+        """Compare a purchase with its tickets."""
+        request = purchase_service_pb2.GetPurchaseRequest(purchase_id=purchase.id)
+        told = await self.shop.purchases.GetPurchase(request, metadata=self.backend)
+        self.compare_purchase(told.purchase, purchase, model)
+
+    async def read_ticket(self, ticket: Ticket) -> ticket_pb2.Ticket:
+        """Return a ticket."""
+        request = ticket_service_pb2.GetTicketRequest(ticket_id=ticket.id)
+        found: ticket_pb2.Ticket = (await self.tickets.GetTicket(request, metadata=self.backend)).ticket
+        return found
+
+    def compare_purchase(self, told: purchase_pb2.Purchase, purchase: Purchase, model: SalesModel) -> None:
+        """Compare a purchase that was told; a new one has its ids from there."""
+        purchase.id = purchase.id or told.purchase_id
+        assert told.purchase_id == purchase.id
+        assert purchase_pb2.PurchaseStatus.Name(told.status) == f"PURCHASE_STATUS_{purchase.status}"
+        assert (told.user_id, told.total.minor_units) == (purchase.buyer, purchase.total)
+        assert told.payment.payment_id == purchase.payment
+        assert told.HasField("hold_expire_time") == (purchase.status == "HELD")
+        if purchase.status == "HELD":
+            assert told.hold_expire_time.ToDatetime(UTC) == purchase.expires
+        assert len(told.tickets) == len(purchase.tickets)
+        for ticket, one in zip(purchase.tickets, told.tickets, strict=True):
+            ticket.id = ticket.id or one.ticket_id
+            self.compare_ticket(one, ticket, model)
+
+    def compare_ticket(self, told: ticket_pb2.Ticket, ticket: Ticket, model: SalesModel) -> None:
+        """Compare a ticket that was told."""
+        assert told.ticket_id == ticket.id
+        assert ticket_status(told.status) == model.status_of(ticket, self.clock.now)
+        assert (name_of(told.ticket_type), told.price_paid.minor_units) == (ticket.kind, ticket.price)
+        assert (told.user_id, told.issue) == (ticket.holder, ticket.issue)
+        assert bool(told.cancellation_id) == bool(ticket.cancellation)
+        check_in_time = told.check_in_time.ToDatetime(UTC) if told.HasField("check_in_time") else None
+        assert check_in_time == ticket.reported
+
+
+async def answer_of(call: Any) -> Any:
+    """Return the answer to a call, or how it was refused."""
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        return await refusal(_raised(error))
+
+
+def refusal_by(say: Callable[[], Any]) -> Refused | None:
+    """Return how the model refuses, if it does."""
+    try:
+        say()
+    except Refused as refused:
+        return refused
+    return None
+
+
+async def _raised(error: grpc.aio.AioRpcError) -> None:
+    raise error
+
+
+def offer(kind: str, line: Line) -> event_pb2.TicketOffer:
+    """Build the message of a line of the price list."""
+    message = event_pb2.TicketOffer(
+        ticket_type=f"TICKET_TYPE_{kind}", price=money(line.price), capacity=line.capacity, max_per_purchase=line.most
+    )
+    if line.sales_end is not None:
+        message.sales_end_time.CopyFrom(at(line.sales_end))
+    return message
+
+
+def name_of(kind: "event_pb2.TicketType.ValueType") -> str:
+    """Return the name of a type without its prefix."""
+    return event_pb2.TicketType.Name(kind).removeprefix("TICKET_TYPE_")
+
+
+def ticket_status(status: "ticket_pb2.TicketStatus.ValueType") -> str:
+    """Return the name of a status without its prefix."""
+    return ticket_pb2.TicketStatus.Name(status).removeprefix("TICKET_STATUS_")

@@ -1,0 +1,16 @@
+"""Notifications for tests of those who are told."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from ticket_service.domain.notifications import Delivery, Kind, Notification
+from ticketing.chassis.ids import new_id
+
+NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
+
+
+def delivery(kind: Kind = Kind.TICKET_REISSUED, **changes: object) -> Delivery:
+    """Make a delivery of a ticket's notification; `changes` are fields of the notification."""
+    told = Notification(new_id(), kind, new_id(), new_id(), "alice", {"issue": 2})
+    told = replace(told, **changes)
+    return Delivery(told, new_id(), "receiver", told.purchase_id or told.event_id, 7, NOW, 1)

@@ -1,0 +1,163 @@
+"""Rows of the tickets database, stored as the service stores them, for tests that begin where a sale has ended."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tests.environment.access import CODE_SECRET
+from ticket_service.domain.codes import Codes
+from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, EventType, TicketType
+from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
+from ticket_service.store.events import insert_event
+from ticket_service.store.tables import events, offers, purchases, tickets
+from ticketing.chassis.ids import new_id
+
+NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
+
+
+def make_event(now: datetime = NOW, starts_in: timedelta = timedelta(days=10), **changes: object) -> Event:
+    """Make a published event of four hours; `changes` are its fields."""
+    event = Event(
+        event_id=new_id(),
+        organizer_id="olga",
+        name="Concert",
+        description="Loud",
+        event_type=EventType.OTHER,
+        status=EventStatus.PUBLISHED,
+        start_time=now + starts_in,
+        end_time=now + starts_in + timedelta(hours=4),
+        doors_open_time=now + starts_in - timedelta(hours=1),
+        time_zone="UTC",
+        location="Hall",
+        is_online=False,
+        max_participants=None,
+        reserved=0,
+        currency="EUR",
+        ticket_price=2_500,
+        offers=(),
+        refund_tiers=(),
+        admission_policy=AdmissionPolicy.SINGLE_ENTRY,
+        image_url="",
+        metadata={},
+        create_time=now,
+        update_time=now,
+        revision=1,
+        changed_revision=1,
+        version=2,
+    )
+    return replace(event, **changes)
+
+
+def make_sold(event: Event, **changes: object) -> SoldTicket:
+    """Make a ticket of `event`; `changes` are fields of the ticket."""
+    ticket = Ticket(
+        **{
+            "ticket_id": new_id(),
+            "event_id": event.event_id,
+            "purchase_id": new_id(),
+            "user_id": "alice",
+            "ticket_type": TicketType.STANDARD,
+            "status": TicketStatus.ACTIVE,
+            "price": event.ticket_price,
+            "valid_from_time": None,
+            "valid_until_time": None,
+            "check_in_time": None,
+            "issue": 1,
+            "revision": 2,
+            "create_time": NOW,
+            "update_time": NOW,
+            **changes,
+        }
+    )
+    return SoldTicket(ticket, event, buyer_id="alice", payment_id="pay-1", metadata={})
+
+
+def store_event(connection: Connection, **wanted: object) -> Event:
+    """Store an event made with `make_event`."""
+    event = make_event(**wanted)
+    insert_event(connection, event)
+    return event
+
+
+def sell(
+    connection: Connection,
+    event: Event,
+    count: int = 1,
+    *,
+    user_id: str = "alice",
+    ticket_type: TicketType = TicketType.STANDARD,
+) -> list[UUID]:
+    """Sell tickets in one purchase; return their ids. Takes the event's lock until the transaction ends."""
+    locked = sa.select(events).where(events.c.event_id == event.event_id).with_for_update(key_share=True)
+    revision = connection.execute(locked).one().revision
+    offer = event.offer(ticket_type)
+    price = offer.price if offer else event.ticket_price
+    purchase_id = new_id()
+    connection.execute(
+        sa.insert(purchases).values(
+            event_id=event.event_id,
+            purchase_id=purchase_id,
+            user_id=user_id,
+            items=[[ticket_type, count, price]],
+            currency=event.currency,
+            total=price * count,
+            status="COMPLETED",
+            provider="external" if price else "free",
+            payment_id=f"pay-{purchase_id}" if price else None,
+            metadata={"seat": "any"},
+            create_time=event.create_time,
+            complete_time=event.create_time,
+        )
+    )
+    ticket_ids = [new_id() for _ in range(count)]
+    _insert_tickets(connection, event, ticket_ids, revision, (purchase_id, user_id, ticket_type, price))
+    connection.execute(
+        sa.update(events)
+        .where(events.c.event_id == event.event_id)
+        .values(revision=revision + count, reserved=events.c.reserved + count)
+    )
+    connection.execute(
+        sa.update(offers)
+        .where(offers.c.event_id == event.event_id, offers.c.ticket_type == ticket_type)
+        .values(reserved=offers.c.reserved + count)
+    )
+    return ticket_ids
+
+
+def _insert_tickets(
+    connection: Connection,
+    event: Event,
+    ticket_ids: Sequence[UUID],
+    revision: int,
+    sold: tuple[UUID, str, TicketType, int],
+) -> None:
+    purchase_id, user_id, ticket_type, price = sold
+    codes = Codes(CODE_SECRET)
+    offer = event.offer(ticket_type)
+    rows = [
+        {
+            "event_id": event.event_id,
+            "ticket_id": ticket_id,
+            "purchase_id": purchase_id,
+            "user_id": user_id,
+            "ticket_type": ticket_type,
+            "status": "ACTIVE",
+            "price": price,
+            "valid_from_time": offer.valid_from_time if offer else None,
+            "valid_until_time": offer.valid_until_time if offer else None,
+            "check_in_time": None,
+            "check_in_sequence": 0,
+            "issue": 1,
+            "revision": revision + place,
+            "code_digest": codes.digest(codes.code(ticket_id, 1)),
+            "token_digest": None,
+            "create_time": event.create_time,
+            "update_time": event.create_time,
+        }
+        for place, ticket_id in enumerate(ticket_ids, start=1)
+    ]
+    connection.execute(sa.insert(tickets), rows)

@@ -1,0 +1,141 @@
+"""What tests do with a ticket service as organizers, buyers and backends, and what they are told."""
+
+import uuid
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import grpc.aio
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from tests.environment.access import Issuer
+from ticketing.tickets.v1 import (
+    event_pb2,
+    event_service_pb2,
+    event_service_pb2_grpc,
+    money_pb2,
+    purchase_pb2,
+    purchase_service_pb2,
+    purchase_service_pb2_grpc,
+)
+
+STANDARD = event_pb2.TICKET_TYPE_STANDARD
+VIP = event_pb2.TICKET_TYPE_VIP
+GROUP = event_pb2.TICKET_TYPE_GROUP
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a caller is told instead of an answer."""
+
+    code: grpc.StatusCode
+    reason: str
+    metadata: Mapping[str, str]
+    fields: frozenset[str]
+
+
+async def refusal(call: Awaitable[object]) -> Refusal:
+    """Make a call that is refused; return how."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    info, faults = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    status = rpc_status.from_call(caught.value)
+    for detail in status.details if status else ():
+        for known in (info, faults):
+            if detail.Is(known.DESCRIPTOR):
+                detail.Unpack(known)
+    return Refusal(
+        caught.value.code(),
+        info.reason.removeprefix("ERROR_REASON_"),
+        dict(info.metadata),
+        frozenset(violation.field for violation in faults.field_violations),
+    )
+
+
+def at(time: datetime) -> Timestamp:
+    """Build the message of a time."""
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def money(minor_units: int, currency: str = "EUR") -> money_pb2.Money:
+    """Build the message of an amount."""
+    return money_pb2.Money(currency_code=currency, minor_units=minor_units)
+
+
+def event(now: datetime, **changes: object) -> event_pb2.Event:
+    """Build an event that is in ten days and lasts four hours; `changes` are its fields."""
+    usual = {
+        "name": "Concert",
+        "event_type": event_pb2.EVENT_TYPE_OTHER,
+        "start_time": at(now + timedelta(days=10)),
+        "end_time": at(now + timedelta(days=10, hours=4)),
+        "ticket_price": money(0),
+    }
+    return event_pb2.Event(**{**usual, **changes})
+
+
+def items(*quantities: tuple[int, int]) -> list[purchase_pb2.PurchaseItem]:
+    """Build the items of a purchase from pairs of type and quantity."""
+    return [purchase_pb2.PurchaseItem(ticket_type=kind, quantity=quantity) for kind, quantity in quantities]
+
+
+class Shop:
+    """Calls a ticket service; `by` is a role and a subject."""
+
+    OLGA = ("organizer", "olga")
+    ALICE = ("user", "alice")
+    BACKEND = ("service", "shop")
+
+    def __init__(self, channel: grpc.aio.Channel, issuer: Issuer, now: datetime | None = None) -> None:
+        self.events = event_service_pb2_grpc.EventServiceStub(channel)
+        self.purchases = purchase_service_pb2_grpc.PurchaseServiceStub(channel)
+        self.now = now or datetime.now(UTC)
+        self._issuer = issuer
+
+    def metadata(self, by: tuple[str, str] = ALICE, **claims: object) -> tuple[tuple[str, str], ...]:
+        """Make the metadata of a call; the token outlives every hour that a test may set."""
+        return self._issuer.metadata(*by, **{"exp": self.now + timedelta(days=3650), **claims})
+
+    async def create(self, by: tuple[str, str] = OLGA, **changes: object) -> event_pb2.Event:
+        """Create a draft."""
+        request = event_service_pb2.CreateEventRequest(request_id=new_id(), event=event(self.now, **changes))
+        return (await self.events.CreateEvent(request, metadata=self.metadata(by))).event
+
+    async def publish(self, event_id: str, by: tuple[str, str] = OLGA) -> event_pb2.Event:
+        """Publish a draft."""
+        request = event_service_pb2.PublishEventRequest(event_id=event_id)
+        return (await self.events.PublishEvent(request, metadata=self.metadata(by))).event
+
+    async def on_sale(self, by: tuple[str, str] = OLGA, **changes: object) -> event_pb2.Event:
+        """Create an event and publish it."""
+        draft = await self.create(by, **changes)
+        return await self.publish(draft.event_id, by)
+
+    async def get(self, event_id: str, by: tuple[str, str] = ALICE) -> event_pb2.Event:
+        """Read an event."""
+        request = event_service_pb2.GetEventRequest(event_id=event_id)
+        return (await self.events.GetEvent(request, metadata=self.metadata(by))).event
+
+    async def update(self, changed: event_pb2.Event, *paths: str, by: tuple[str, str] = OLGA) -> event_pb2.Event:
+        """Change an event."""
+        request = event_service_pb2.UpdateEventRequest(event=changed)
+        request.update_mask.paths.extend(paths)
+        return (await self.events.UpdateEvent(request, metadata=self.metadata(by))).event
+
+    async def buy(
+        self, event_id: str, by: tuple[str, str] = ALICE, *, quantity: int = 1, **changes: object
+    ) -> purchase_pb2.Purchase:
+        """Buy standard tickets; `changes` are fields of the request."""
+        usual = {"request_id": new_id(), "event_id": event_id, "items": items((STANDARD, quantity))}
+        request = purchase_service_pb2.PurchaseTicketsRequest(**{**usual, **changes})
+        return (await self.purchases.PurchaseTickets(request, metadata=self.metadata(by))).purchase
+
+
+def new_id() -> str:
+    """Make an id as a caller would."""
+    return str(uuid.uuid4())

@@ -1,0 +1,259 @@
+"""A scan service in memory, faithful to the contract as devices see it, whose answers can be lost or delayed."""
+
+import queue
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import grpc
+from nacl.signing import SigningKey
+
+from tests.scanning.gates import token_of
+from ticketing.admission.decision import Presented, decide
+from ticketing.admission.scans import Gate, ScanType
+from ticketing.admission.tickets import Entry
+from ticketing.admission.tokens import Token, is_genuine, read_token
+from ticketing.chassis.tls import PLAIN, Tls
+from ticketing.gate.messages import (
+    DENIAL_REASONS,
+    TICKET_TYPES,
+    previous_message,
+    rules_of,
+    ticket_of,
+    time_of,
+    timestamp,
+)
+from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer, add_ScanServiceServicer_to_server
+from ticketing.tickets.v1 import event_pb2, ticket_feed_service_pb2
+
+DAY = timedelta(days=1)
+KINDS = {1: ScanType.CHECK_IN, 2: ScanType.CHECK_OUT, 3: ScanType.ACCESS}
+
+
+class ScanServiceStandIn(ScanServiceServicer):
+    """Holds one event. `lose` names the kinds of answers that never arrive; `refusal` ends streams."""
+
+    def __init__(self) -> None:
+        now = datetime.now(UTC)
+        self.key = SigningKey.generate()
+        self.event_id = uuid.uuid4()
+        self.rules = pb.GateRules(
+            event_name="Concert",
+            status=event_pb2.EVENT_STATUS_PUBLISHED,
+            admission_policy=event_pb2.ADMISSION_POLICY_SINGLE_ENTRY,
+            signing_keys=[
+                ticket_feed_service_pb2.SigningKey(
+                    key_id=1, public_key=bytes(self.key.verify_key), activate_time=timestamp(now - DAY)
+                )
+            ],
+            valid_from_time=timestamp(now - DAY),
+            valid_until_time=timestamp(now + DAY),
+        )
+        self.lose: set[str] = set()
+        self.refusal: grpc.StatusCode | None = None
+        self.rejecting: dict[str, int] = {}
+        self.ahead = timedelta()
+        self.credits = 50
+        self.records: dict[str, scan_pb2.Scan] = {}
+        self.uploads: list[pb.Upload] = []
+        self.asked: list[str] = []
+        self.passages: list[pb.Passage] = []
+        self.open_streams = 0
+        self._tickets: dict[bytes, tuple[int, pb.TicketAdmission]] = {}
+        self._version = 1
+        self._changed = threading.Condition()
+        self._ends: list[queue.SimpleQueue] = []
+
+    # What tests put in.
+
+    def ticket(self, *, copied: bool = True, **values) -> str:
+        """Sell a ticket; return its token."""
+        ticket_id = uuid.uuid4()
+        if copied:
+            self.put(pb.TicketAdmission(ticket_id=ticket_id.bytes, ticket_type=1, issue=1, **values))
+        return token_of(self.key, self.event_id, ticket_id)
+
+    def put(self, admission: pb.TicketAdmission) -> None:
+        with self._changed:
+            self._version += 1
+            self._tickets[admission.ticket_id] = (self._version, admission)
+            self._changed.notify_all()
+
+    def state(self, token: str) -> pb.TicketAdmission:
+        return self._tickets[read_token(token).ticket_id.bytes][1]
+
+    def end_streams(self, message: object = None) -> None:
+        """End every stream, or send it a message."""
+        for outgoing in self._ends:
+            outgoing.put(message)
+
+    # What devices see.
+
+    def StreamScans(self, request_iterator, context):  # noqa: N802
+        if self.refusal is not None:
+            context.abort(self.refusal, "revoked")
+        outgoing: queue.SimpleQueue = queue.SimpleQueue()
+        reader = threading.Thread(target=self._read, args=(request_iterator, outgoing))
+        self._ends.append(outgoing)
+        self.open_streams += 1
+        reader.start()
+        while (response := outgoing.get()) is not None:
+            if isinstance(response, grpc.StatusCode):
+                context.abort(response, "ended")
+            if response.WhichOneof("message") not in self.lose:
+                yield response
+        self._ends.remove(outgoing)
+
+    def _read(self, requests, outgoing) -> None:
+        gate = None
+        try:
+            for request in requests:
+                kind = request.WhichOneof("message")
+                if kind == "open":
+                    gate = request.open
+                    opened = pb.GateOpened(
+                        event_name=self.rules.event_name,
+                        server_time=timestamp(self.now()),
+                        max_outstanding_scans=8,
+                        max_outstanding_uploads=self.credits,
+                    )
+                    outgoing.put(pb.StreamScansResponse(opened=opened))
+                elif kind == "scan":
+                    # As of now: who sees that it was asked may let answers arrive again at once.
+                    is_lost = "result" in self.lose
+                    self.asked.append(request.scan.scan_id)
+                    answer = self._answer(request.scan, gate)
+                    if not is_lost:
+                        outgoing.put(answer)
+                elif kind == "passage":
+                    self.passages.append(request.passage)
+                    scan = self.records[request.passage.scan_id]
+                    scan.annul_time.CopyFrom(timestamp(self.now()))
+                    outgoing.put(pb.StreamScansResponse(annulled=scan))
+                elif kind == "upload":
+                    self.uploads.append(request.upload)
+                    outgoing.put(self._uploaded(request.upload))
+        except grpc.RpcError:
+            pass
+        outgoing.put(None)
+
+    def _answer(self, attempt, gate):
+        if (reason := self.rejecting.get("scan")) is not None:
+            return pb.StreamScansResponse(rejected=pb.Rejection(scan_id=attempt.scan_id, reason=reason))
+        return pb.StreamScansResponse(result=self._decided(attempt, gate))
+
+    def _decided(self, attempt, gate):
+        with self._changed:
+            if attempt.scan_id in self.records:
+                return self.records[attempt.scan_id]
+            scan = scan_pb2.Scan(scan_id=attempt.scan_id, code=attempt.code, scan_type=attempt.scan_type or 1)
+            scan.scan_time.CopyFrom(timestamp(self.now()))
+            scan.location = gate.location
+            self.records[attempt.scan_id] = scan
+            token, rules = read_token(attempt.code), rules_of(self.event_id, self.rules)
+            if not isinstance(token, Token) or not is_genuine(token, None, rules.keys.get(token.key_id), self.now()):
+                scan.verdict, scan.denial_reason = scan_pb2.VERDICT_DENIED, 1
+                return scan
+            scan.ticket_id, scan.event_id = str(token.ticket_id), str(token.event_id)
+            known = pb.TicketAdmission(ticket_id=token.ticket_id.bytes, ticket_type=1, issue=token.issue)
+            row = self._tickets.get(token.ticket_id.bytes, (0, known))[1]
+            ticket = replace(ticket_of(self.event_id, row), event_id=token.event_id)
+            entry = Entry(uuid.UUID(attempt.scan_id), self.now(), gate.location)
+            shown = Presented(ticket, token.issue, token.ticket_type)
+            decision = decide(rules.event, Gate(self.event_id, gate.location), shown, KINDS[scan.scan_type], entry)
+            scan.ticket_type = TICKET_TYPES[token.ticket_type]
+            scan.verdict = scan_pb2.VERDICT_DENIED if decision.reason else scan_pb2.VERDICT_ADMITTED
+            if decision.reason:
+                scan.denial_reason = DENIAL_REASONS[decision.reason]
+            if decision.previous:
+                scan.previous.CopyFrom(previous_message(decision.previous))
+            if decision.admission:
+                self.put(_after(row, decision.admission))
+            return scan
+
+    def _uploaded(self, upload):
+        assert 0 < len(upload.scans) <= self.credits
+        if (reason := self.rejecting.get("upload")) is not None:
+            return pb.StreamScansResponse(rejected=pb.Rejection(reason=reason))
+        uploaded = pb.Uploaded()
+        for attempt in upload.scans:
+            assert attempt.HasField("offline")
+            reason = self.rejecting.get(attempt.code)
+            if reason is not None:
+                uploaded.rejected.add(scan_id=attempt.scan_id, reason=reason)
+                continue
+            offline = attempt.offline
+            corrected = time_of(offline.scan_time) + offline.clock_offset.ToTimedelta()
+            scan = scan_pb2.Scan(
+                scan_id=attempt.scan_id,
+                code=attempt.code,
+                scan_type=attempt.scan_type,
+                verdict=offline.verdict,
+                denial_reason=offline.denial_reason,
+                scan_time=timestamp(corrected),
+                location=offline.gate.location,
+                offline=True,
+            )
+            if offline.HasField("annul_time"):
+                scan.annul_time.CopyFrom(offline.annul_time)
+            self.records[scan.scan_id] = scan
+            uploaded.results.append(scan)
+        return pb.StreamScansResponse(uploaded=uploaded)
+
+    def WatchAdmissions(self, request, context):  # noqa: N802
+        if self.refusal is not None:
+            context.abort(self.refusal, "revoked")
+        seen = int(request.after_cursor or 0)
+        yield pb.WatchAdmissionsResponse(rules=self.rules, cursor=str(seen), restart=not request.after_cursor)
+        while context.is_active():
+            with self._changed:
+                self._changed.wait_for(lambda: self._version > seen, 0.1)  # noqa: B023 - called at once
+                news = [admission for version, admission in self._tickets.values() if version > seen]
+                seen = self._version
+            if news and "admissions" not in self.lose:
+                yield pb.WatchAdmissionsResponse(tickets=news, cursor=str(seen))
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+def _after(row, admission):
+    changed = pb.TicketAdmission()
+    changed.CopyFrom(row)
+    changed.inside = admission.inside
+    if admission.entry is not None:
+        changed.check_in.CopyFrom(previous_message(admission.entry))
+    return changed
+
+
+class StandInServer:
+    """The stand-in on a port, which can go away and come back."""
+
+    def __init__(self, service: ScanServiceStandIn, tls: Tls = PLAIN) -> None:
+        self.service = service
+        self.port = 0
+        self._tls = tls
+        self._server: grpc.Server | None = None
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self._server = grpc.server(ThreadPoolExecutor(12), options=[("grpc.so_reuseport", 0)])
+        add_ScanServiceServicer_to_server(self.service, self._server)
+        address = f"127.0.0.1:{self.port}"
+        [credentials] = self._tls.server_credentials()
+        if credentials is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, credentials)
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(0).wait()

@@ -1,0 +1,106 @@
+"""Changing the keys that sign, while services run."""
+
+import json
+import logging
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.processes.ticket_service import TicketProcess
+from ticket_service.adapters.key_file import private_keys
+from ticket_service.commands.rotate_keys import retire, retire_keys, rotate, rotate_keys
+from ticket_service.store.keys import all_keys
+from ticket_service.use_cases.keys import PUBLISHED_AHEAD, SigningKeys
+from ticketing.chassis.settings import SettingsError
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "keys" / "signing.json"
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+async def test_a_service_that_runs_signs_with_the_new_key_ten_minutes_later(database, clock, path, told):
+    running = await SigningKeys.open(database, path, clock)
+    assert await rotate(database, path, clock, told.append) == 0
+    assert "key 2 signs from" in told[0]
+    await running.sweep()
+    assert running.signer().key_id == 1
+    published = (await database.run(all_keys))[1]
+    assert published.activate_time == clock.now + PUBLISHED_AHEAD
+    clock.advance(PUBLISHED_AHEAD)
+    assert running.signer().key_id == 2
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_the_old_key_is_retired_by_a_command_of_its_own_and_not_before_the_new_one_signs(
+    database, clock, path, told
+):
+    running = await SigningKeys.open(database, path, clock)
+    old = private_keys(path)[0]
+    await rotate(database, path, clock, told.append)
+    assert await retire(database, path, clock, told.append) == 1
+    assert told[-1] == "key 1 still signs; wait for the new one"
+    assert [key.retire_time for key in await database.run(all_keys)] == [None, None]
+    clock.advance(PUBLISHED_AHEAD)
+    assert await retire(database, path, clock, told.append) == 0
+    assert told[-1].startswith("retired: 1;")
+    assert [key.retire_time for key in await database.run(all_keys)] == [clock.now, None]
+    # A key that leaked is not to lie about.
+    assert old not in private_keys(path)
+    await running.sweep()
+    assert running.signer().key_id == 2
+    assert await retire(database, path, clock, told.append) == 0
+    assert told[-1].startswith("retired: none;")
+
+
+async def test_other_hosts_keep_their_keys(database, clock, path, tmp_path, told):
+    other = tmp_path / "other" / "signing.json"
+    await SigningKeys.open(database, other, clock)
+    await rotate(database, path, clock, told.append)
+    clock.advance(PUBLISHED_AHEAD + timedelta(seconds=1))
+    await retire(database, path, clock, told.append)
+    assert (await SigningKeys.open(database, other, clock)).signer().key_id == 1
+
+
+async def test_a_file_that_breaks_while_the_service_runs_leaves_it_the_keys_it_has(database, clock, path):
+    running = await SigningKeys.open(database, path, clock)
+    seed = json.loads(path.read_text())["seeds"][0]
+    path.write_text(f'{{"seeds": ["{seed}"')
+    with pytest.raises(SettingsError) as broken:
+        await running.sweep()
+    assert seed not in str(broken.value) + repr(broken.value.__cause__)
+    assert running.signer().key_id == 1
+
+
+async def test_a_key_file_that_others_could_read_is_made_its_owners_alone(database, clock, path, caplog):
+    await SigningKeys.open(database, path, clock)
+    path.chmod(0o644)
+    with caplog.at_level(logging.WARNING):
+        await SigningKeys.open(database, path, clock)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "others could read" in caplog.text
+
+
+def test_the_commands_work_beside_a_service_that_runs_and_say_no_secret(
+    environment_of, tickets_url, monkeypatch, capsys
+):
+    variables = environment_of(TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with TicketProcess(variables) as process:
+        assert rotate_keys(tickets_url) == 0
+        assert retire_keys(tickets_url) == 1
+        assert process.end() == 0
+    path = Path(variables["TICKETING_DATA_DIR"]) / "keys" / "signing.json"
+    seeds = json.loads(path.read_text())["seeds"]
+    assert len(seeds) == 2
+    said = capsys.readouterr().out + process.log()
+    assert "key 2 signs from" in said
+    assert not any(seed.rstrip("=") in said for seed in seeds)

@@ -1,0 +1,92 @@
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.environment import ROOT
+from tests.processes.ticket_service import TicketProcess
+from tests.stand_ins.webhook import SECRET, Hook, listening
+from ticket_service.delivery.app import Relaying
+from ticket_service.delivery.store import undispatched
+from ticketing.chassis.settings import SettingsError
+
+
+async def test_a_relay_may_be_a_process_of_its_own(shop, environment_of, tickets_url):
+    async with listening(Hook()) as hook:
+        variables = environment_of(
+            TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
+            TICKETS_WEBHOOK_URL=hook.url,
+            TICKETS_WEBHOOK_SECRET=SECRET,
+            TICKETS_SWEEP_SECONDS="0.05",
+        )
+        # The service that sells has none.
+        event = await shop.on_sale()
+        bought = await shop.buy(event.event_id, quantity=2)
+        with await asyncio.to_thread(TicketProcess, variables, "relay") as process:
+            await hook.until(lambda: len(hook.taken) == 1)
+            assert await asyncio.to_thread(process.end) == 0
+    [post] = hook.taken
+    assert post.event["type"] == "ticketing.purchase.completed"
+    assert post.event["data"]["ticket_ids"] == [ticket.ticket_id for ticket in bought.tickets]
+
+
+async def test_what_is_wrong_with_the_words_of_mails_stops_the_start(make_settings, tickets_url, tmp_path: Path):
+    async def start(**settings: str) -> None:
+        mail = {"TICKETS_SMTP_URL": "smtp://localhost", "TICKETS_MAIL_FROM": "tickets@example.com"}
+        relaying = Relaying(make_settings(**mail, **settings), tickets_url)
+        try:
+            await relaying.start()
+        finally:
+            await relaying.stop()
+
+    with pytest.raises(SettingsError, match="TICKETS_MAIL_LANGUAGE is 'eo'; there is de, en"):
+        await start(TICKETS_MAIL_LANGUAGE="eo")
+    (tmp_path / "mail.html").write_text("{% if %}")
+    with pytest.raises(SettingsError, match="a template of mails cannot be used"):
+        await start(TICKETS_MAIL_TEMPLATES=str(tmp_path))
+
+
+async def test_where_nobody_is_set_what_happens_is_a_line_in_the_log(shop, make_settings, tickets_url, caplog):
+    caplog.set_level("INFO", "ticket_service")
+    event = await shop.on_sale()
+    bought = await shop.buy(event.event_id)
+    relaying = Relaying(make_settings(TICKETS_SWEEP_SECONDS="0.02"), tickets_url)
+    await relaying.start()
+    try:
+        async with asyncio.timeout(20):
+            while not (told := [record for record in caplog.records if hasattr(record, "notification")]):  # noqa: ASYNC110 - a log has no event
+                await asyncio.sleep(0.01)
+    finally:
+        await relaying.stop()
+    assert [record.notification["subject"] for record in told] == [bought.purchase_id]
+
+
+async def test_what_the_log_is_not_to_hold_does_not_pile_up(shop, make_settings, tickets_url, database, caplog):
+    caplog.set_level("WARNING", "ticket_service")
+    await shop.buy((await shop.on_sale()).event_id)
+    assert await database.run(undispatched) == 1
+    relaying = Relaying(make_settings(TICKETS_SWEEP_SECONDS="0.02"), tickets_url)
+    await relaying.start()
+    try:
+        async with asyncio.timeout(20):
+            while await database.run(undispatched):  # noqa: ASYNC110 - nor has a table
+                await asyncio.sleep(0.01)
+    finally:
+        await relaying.stop()
+    assert not [record for record in caplog.records if hasattr(record, "notification")]
+
+
+async def test_an_operator_may_look_at_the_backlog_by_hand(environment_of, tickets_url):
+    variables = environment_of(TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ticket_service",
+        "outbox",
+        cwd=ROOT,
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}", **variables},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    told, _ = await process.communicate()
+    assert (process.returncode, told.decode().strip()) == (0, "0 not taken up by a relay")

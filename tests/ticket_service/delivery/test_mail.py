@@ -1,0 +1,223 @@
+"""What people get by mail, from a real service through a real SMTP server."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from io import BytesIO
+
+import icalendar
+import pytest
+import sqlalchemy as sa
+import zxingcpp
+from PIL import Image
+from sqlalchemy.engine import URL
+
+from tests.selling.shop import Shop, at, money, new_id
+from tests.stand_ins.smtp import Mailbox, serving_mail
+from ticket_service.app import App
+from ticket_service.commands.dead_letters import list_dead_letters
+from ticket_service.commands.erase_addresses import erase_addresses
+from ticket_service.store.tables import contacts, reissues
+from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_service_pb2, ticket_service_pb2
+from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    """Run an SMTP server."""
+    async with serving_mail(Mailbox()) as mailbox:
+        yield mailbox
+
+
+@pytest.fixture
+async def service(make_settings, tickets_url: URL, clock, mailbox, scans) -> AsyncIterator[str]:
+    """Run a ticket service that mails."""
+    settings = make_settings(
+        TICKETS_RELAY="built-in",
+        TICKETS_SMTP_URL=mailbox.url,
+        TICKETS_MAIL_FROM="Concert Hall <tickets@example.com>",
+        TICKETS_SWEEP_SECONDS="0.02",
+        TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
+    )
+    app = App(settings, tickets_url, clock)
+    try:
+        yield f"127.0.0.1:{await app.start()}"
+    finally:
+        await app.stop()
+
+
+def attachments(mail: EmailMessage, media_type: str) -> list[bytes]:
+    return [part.get_payload(decode=True) for part in mail.walk() if part.get_content_type() == media_type]
+
+
+def entries(mail: EmailMessage) -> list[tuple[str, icalendar.Event]]:
+    """The calendar entries that are attached, each with its method."""
+    found = []
+    for content in attachments(mail, "text/calendar"):
+        calendar = icalendar.Calendar.from_ical(content)
+        found += [(str(calendar["method"]), entry) for entry in calendar.walk("VEVENT")]
+    return found
+
+
+def text(mail: EmailMessage, kind: str = "plain") -> str:
+    body = mail.get_body((kind,))
+    assert body is not None
+    return body.get_content()
+
+
+async def buy(shop: Shop, event: event_pb2.Event, **changes: object):
+    return await shop.buy(event.event_id, **{"email": "alice@example.com", **changes})
+
+
+async def test_a_purchase_is_one_mail_with_everything_that_its_tickets_need(shop, mailbox):
+    event = await shop.on_sale(name="Gäste & <Freunde>", location="Hall", time_zone="Europe/Berlin")
+    bought = await buy(shop, event, quantity=2)
+    mail = await mailbox.next()
+    assert (mail["to"], mail["from"]) == ("alice@example.com", "Concert Hall <tickets@example.com>")
+    assert mail["subject"] == "Your tickets for Gäste & <Freunde>"
+    pictures = [zxingcpp.read_barcode(Image.open(BytesIO(one))).text for one in attachments(mail, "image/png")]
+    assert pictures == [ticket.token for ticket in bought.tickets]
+    assert [page[:5] for page in attachments(mail, "application/pdf")] == [b"%PDF-"] * 2
+    assert [(method, str(entry["uid"])) for method, entry in entries(mail)] == [
+        ("PUBLISH", f"{ticket.ticket_id}@ticketing") for ticket in bought.tickets
+    ]
+    html = text(mail, "html")
+    assert "Gäste &amp; &lt;Freunde&gt;" in html
+    for part in mail.walk():
+        if part.get_content_type() == "image/png":
+            assert f'src="cid:{part["content-id"].strip("<>")}"' in html
+    assert all(ticket.code in text(mail) for ticket in bought.tickets)
+    assert "(Europe/Berlin)" in text(mail)
+    assert mailbox.mails == []
+
+
+async def test_who_gives_no_address_is_mailed_at_that_of_their_access_token(shop, mailbox):
+    event = await shop.on_sale()
+    request = purchase_service_pb2.PurchaseTicketsRequest(
+        request_id=new_id(), event_id=event.event_id, items=[{"ticket_type": 1, "quantity": 1}]
+    )
+    await shop.purchases.PurchaseTickets(request, metadata=shop.metadata(email="claim@example.com"))
+    assert (await mailbox.next())["to"] == "claim@example.com"
+
+
+async def test_a_purchase_is_mailed_in_the_language_that_its_shop_names(shop, mailbox):
+    event = await shop.on_sale()
+    await buy(shop, event, metadata={"language": "de"})
+    mail = await mailbox.next()
+    assert mail["subject"] == "Ihre Tickets für Concert"
+    assert 'lang="de"' in text(mail, "html")
+    await buy(shop, event, metadata={"language": "eo"})
+    assert (await mailbox.next())["subject"] == "Your tickets for Concert"
+
+
+async def test_an_event_that_moves_over_a_clock_change_moves_in_the_calendar(shop, mailbox):
+    start = datetime(2027, 3, 27, 19, 0, tzinfo=UTC)
+    event = await shop.on_sale(start_time=at(start), end_time=at(start + timedelta(hours=3)), time_zone="Europe/Berlin")
+    await buy(shop, event, quantity=2)
+    before = [entry for _, entry in entries(await mailbox.next())]
+    # A day later the clocks have changed: the same hour on the wall is another in UTC.
+    event.start_time.FromDatetime(start + timedelta(hours=23))
+    event.end_time.FromDatetime(start + timedelta(hours=26))
+    await shop.update(event, "start_time", "end_time")
+    mail = await mailbox.next()
+    assert mail["subject"] == "Changed: Concert"
+    assert "Sunday, 28 March 2027, 20:00" in text(mail)
+    after = [entry for _, entry in entries(mail)]
+    assert [entry["uid"] for entry in after] == [entry["uid"] for entry in before]
+    assert all(new["sequence"] > old["sequence"] for new, old in zip(after, before, strict=True))
+    assert after[0]["dtstart"].dt.isoformat() == "2027-03-28T20:00:00+02:00"
+    assert before[0]["dtstart"].dt.isoformat() == "2027-03-27T20:00:00+01:00"
+    # What holders are not concerned by is not mailed.
+    event = await shop.get(event.event_id)
+    event.description = "Louder"
+    await shop.update(event, "description")
+    assert mailbox.mails == []
+
+
+async def test_who_gives_a_ticket_back_is_told_what_they_get_and_when_they_got_it(shop, mailbox, channel):
+    event = await shop.on_sale(ticket_price=money(2_000))
+    bought = await shop.buy(
+        event.event_id, Shop.BACKEND, external_payment_id="pay-1", expected_total=money(4_000), quantity=2,
+        user_id="alice", email="alice@example.com",
+    )  # fmt: skip
+    await mailbox.next()
+    tickets = TicketServiceStub(channel)
+    request = ticket_service_pb2.CancelTicketRequest(ticket_id=bought.tickets[0].ticket_id)
+    given_back = (await tickets.CancelTicket(request, metadata=shop.metadata())).cancellation
+    mail = await mailbox.next()
+    assert mail["subject"] == "Your ticket for Concert is cancelled"
+    assert "20.00 EUR" in text(mail)
+    assert [method for method, _ in entries(mail)] == ["CANCEL"]
+    assert bought.tickets[0].code not in mail.as_string()
+    confirm = ticket_service_pb2.ConfirmRefundRequest(cancellation_id=given_back.cancellation_id, refund_id="r-1")
+    await tickets.ConfirmRefund(confirm, metadata=shop.metadata(Shop.BACKEND))
+    assert (await mailbox.next())["subject"] == "Your refund for Concert"
+
+
+async def test_a_ticket_passed_on_reaches_its_new_holder_and_leaves_the_calendar_of_the_old(shop, mailbox, channel):
+    event = await shop.on_sale()
+    ticket = (await buy(shop, event)).tickets[0]
+    await mailbox.next()
+    request = ticket_service_pb2.TransferTicketRequest(
+        ticket_id=ticket.ticket_id, user_id="bob", email="bob@example.com", request_id=new_id()
+    )
+    await TicketServiceStub(channel).TransferTicket(request, metadata=shop.metadata())
+    mails = {mail["to"]: mail for mail in (await mailbox.next(), await mailbox.next())}
+    assert mails["bob@example.com"]["subject"] == "A ticket for Concert is yours now"
+    assert mails["alice@example.com"]["subject"] == "Your ticket for Concert was passed on"
+    assert [method for method, _ in entries(mails["alice@example.com"])] == ["CANCEL"]
+    [new_code] = [
+        name for part in mails["bob@example.com"].walk() if (name := part.get_filename() or "").endswith("pdf")
+    ]
+    assert new_code.removesuffix(".pdf") not in mails["alice@example.com"].as_string()
+    assert mails["bob@example.com"]["message-id"] != mails["alice@example.com"]["message-id"]
+
+
+async def test_of_an_event_that_is_called_off_each_buyer_is_told_once(shop, mailbox):
+    event = await shop.on_sale()
+    await buy(shop, event, quantity=3)
+    await mailbox.next()
+    request = event_service_pb2.CancelEventRequest(event_id=event.event_id, reason="storm")
+    await shop.events.CancelEvent(request, metadata=shop.metadata(Shop.OLGA))
+    mail = await mailbox.next()
+    assert mail["subject"] == "Called off: Concert"
+    assert "(storm)" in text(mail)
+    assert [method for method, _ in entries(mail)] == ["CANCEL"] * 3
+
+
+async def test_who_is_too_late_to_pay_is_told(shop, mailbox, clock):
+    event = await shop.on_sale(ticket_price=money(2_000))
+    await buy(shop, event)
+    clock.advance(timedelta(minutes=11))
+    assert (await mailbox.next())["subject"] == "Your reservation for Concert has expired"
+
+
+async def test_an_address_that_was_erased_is_nowhere_and_gets_no_mail(shop, mailbox, channel, database, tickets_url):
+    event = await shop.on_sale()
+    ticket = (await buy(shop, event)).tickets[0]
+    await mailbox.next()
+    told: list[str] = []
+    assert erase_addresses(tickets_url, ["Alice@example.com\n", "\n"], told.append) == 0
+    assert told == ["1 addresses forgotten"]
+    request = ticket_service_pb2.ReissueTicketRequest(ticket_id=ticket.ticket_id, request_id=new_id())
+    await TicketServiceStub(channel).ReissueTicket(request, metadata=shop.metadata())
+    await buy(shop, event, email="bob@example.com")
+    assert (await mailbox.next())["to"] == "bob@example.com"
+    for table in (contacts, reissues):
+        rows = await database.run(lambda c, t=table: c.execute(sa.select(t)).all())
+        assert "alice@example.com" not in str(rows).lower()
+
+
+async def test_a_recipient_that_the_server_will_never_take_is_a_dead_letter_without_the_address(
+    shop, mailbox, tickets_url
+):
+    mailbox.refuses = lambda address: f"550 <{address}> unknown" if "alice" in address else None
+    event = await shop.on_sale()
+    await buy(shop, event)
+    await mailbox.until(lambda: mailbox.tried == 1)
+    await buy(shop, event, email="bob@example.com")
+    await mailbox.next()
+    told: list[str] = []
+    list_dead_letters(tickets_url, told.append)
+    assert told[0].endswith("after 1 tries: SMTP: the recipient was refused with 550")
+    assert mailbox.tried == 2

@@ -1,0 +1,62 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.selling.notifications import delivery
+from tests.stand_ins.nats import NatsServer
+from ticket_service.delivery.nats import JetStream
+from ticket_service.domain.notifications import Kind, UndeliveredError
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    """Run a NATS server."""
+    server = NatsServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def receiver(server: NatsServer) -> AsyncIterator[JetStream]:
+    """Publish to it."""
+    receiver = JetStream(server.url, "ticketing")
+    yield receiver
+    await receiver.close()
+
+
+async def test_what_comes_twice_is_kept_once(server, receiver):
+    first, second = delivery(), delivery(Kind.REFUND_MADE)
+    # At once, so that the stream is made once too.
+    await asyncio.gather(receiver.deliver(first), receiver.deliver(second))
+    await receiver.deliver(first)
+    kept = await server.messages()
+    assert {json.loads(one.data)["id"] for one in kept} == {str(first.notification_id), str(second.notification_id)}
+    assert len(kept) == 2
+    assert {one.subject for one in kept} == {"ticketing.ticket.reissued", "ticketing.refund.made"}
+    assert kept[0].headers["content-type"] == "application/cloudevents+json"
+
+
+async def test_a_server_that_goes_away_and_comes_back_is_found_again(server, receiver):
+    first, second = delivery(), delivery()
+    await receiver.deliver(first)
+    server.stop()
+    # The first may still be on the connection that has just been lost, and wait for an answer.
+    with pytest.raises((UndeliveredError, TimeoutError)):
+        async with asyncio.timeout(0.2):
+            await receiver.deliver(second)
+    with pytest.raises(UndeliveredError):
+        await receiver.deliver(second)
+    server.start()
+    await receiver.deliver(second)
+    assert [json.loads(one.data)["id"] for one in await server.messages()] == [
+        str(first.notification_id),
+        str(second.notification_id),
+    ]
+
+
+async def test_what_was_never_used_can_be_closed():
+    await JetStream("nats://127.0.0.1:1", "ticketing").close()

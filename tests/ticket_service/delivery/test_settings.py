@@ -1,0 +1,38 @@
+import pytest
+
+from ticket_service.delivery.settings import read_notification_settings
+from ticketing.chassis.settings import Environment, SettingsError
+
+
+@pytest.mark.parametrize(
+    ("variables", "fault"),
+    [
+        ({"TICKETS_NATS_URL": "http://nats"}, r"TICKETS_NATS_URL is no URL that begins with nats:// or tls://"),
+        ({"TICKETS_SMTP_URL": "smtp:///"}, r"TICKETS_SMTP_URL is no URL"),
+        ({"TICKETS_SMTP_URL": "smtp://mail"}, r"TICKETS_MAIL_FROM is required"),
+        ({"TICKETS_WEBHOOK_URL": "https://shop/"}, r"TICKETS_WEBHOOK_SECRET is no signing secret"),
+        (
+            {"TICKETS_WEBHOOK_URL": "https://shop/", "TICKETS_WEBHOOK_SECRET": "whsec_?"},
+            r"TICKETS_WEBHOOK_SECRET is no signing secret",
+        ),
+        ({"TICKETS_RELAY": "yes"}, r"TICKETS_RELAY is 'yes'; it can be built-in, off"),
+    ],
+)
+def test_a_wrong_setting_is_named(variables, fault):
+    environment = Environment(variables)
+    read_notification_settings(environment)
+    with pytest.raises(SettingsError, match=fault):
+        environment.check()
+
+
+def test_no_secret_is_in_what_is_printed_of_the_settings():
+    secret = "whsec_c2VjcmV0"
+    variables = {
+        "TICKETS_WEBHOOK_SECRET": secret,
+        "TICKETS_SMTP_URL": "smtp://me:hush@mail",
+        "TICKETS_MAIL_FROM": "a@b",
+    }
+    read = read_notification_settings(Environment(variables))
+    assert read.webhook_secret == secret
+    assert "hush" not in repr(read)
+    assert secret not in repr(read)

@@ -1,0 +1,260 @@
+import asyncio
+from datetime import UTC, timedelta
+
+import grpc
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from tests.selling.shop import STANDARD, VIP, Shop, items, money, new_id, refusal
+from ticket_service.app import App
+from ticket_service.store.tables import payments, purchases
+from ticketing.chassis.database import Database
+from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2, ticket_service_pb2
+from ticketing.tickets.v1 import purchase_service_pb2 as pb
+from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
+
+HELD, COMPLETED = purchase_pb2.PURCHASE_STATUS_HELD, purchase_pb2.PURCHASE_STATUS_COMPLETED
+EXPIRED, RELEASED = purchase_pb2.PURCHASE_STATUS_EXPIRED, purchase_pb2.PURCHASE_STATUS_RELEASED
+REFUNDING, REFUNDED = purchase_pb2.PURCHASE_STATUS_REFUNDING, purchase_pb2.PURCHASE_STATUS_REFUNDED
+PRICE = 2_500
+
+
+@pytest.fixture
+async def service(make_settings, tickets_url: URL, clock):
+    """Run a ticket service whose sweeper hardly rests."""
+    app = App(make_settings(TICKETS_SWEEP_SECONDS="0.02", TICKETS_HOLD_SECONDS="600"), tickets_url, clock)
+    try:
+        yield f"127.0.0.1:{await app.start()}"
+    finally:
+        await app.stop()
+
+
+@pytest.fixture
+async def event(shop: Shop) -> event_pb2.Event:
+    """Put three places on sale, two of them by an offer."""
+    offers = [
+        event_pb2.TicketOffer(ticket_type=STANDARD, price=money(PRICE), capacity=2),
+        event_pb2.TicketOffer(ticket_type=VIP, price=money(9_000)),
+    ]
+    return await shop.on_sale(ticket_price=money(PRICE), max_participants=3, offers=offers)
+
+
+async def confirm(
+    shop: Shop, purchase: purchase_pb2.Purchase, payment_id: str, by: tuple[str, str] = Shop.BACKEND, paid: int = 0
+) -> purchase_pb2.Purchase:
+    request = pb.ConfirmPurchaseRequest(
+        purchase_id=purchase.purchase_id,
+        external_payment_id=payment_id,
+        paid=money(paid or purchase.total.minor_units),
+    )
+    return (await shop.purchases.ConfirmPurchase(request, metadata=shop.metadata(by))).purchase
+
+
+async def release(
+    shop: Shop, purchase: purchase_pb2.Purchase, by: tuple[str, str] = Shop.ALICE
+) -> purchase_pb2.Purchase:
+    request = pb.ReleasePurchaseRequest(purchase_id=purchase.purchase_id)
+    return (await shop.purchases.ReleasePurchase(request, metadata=shop.metadata(by))).purchase
+
+
+async def read(shop: Shop, purchase: purchase_pb2.Purchase) -> purchase_pb2.Purchase:
+    request = pb.GetPurchaseRequest(purchase_id=purchase.purchase_id)
+    return (await shop.purchases.GetPurchase(request, metadata=shop.metadata())).purchase
+
+
+async def expire(shop: Shop, clock, purchase: purchase_pb2.Purchase) -> None:
+    clock.advance(timedelta(seconds=600))
+    async with asyncio.timeout(20):
+        while (await read(shop, purchase)).status == HELD:
+            pass
+
+
+async def left(shop: Shop, event: event_pb2.Event) -> int:
+    return (await shop.get(event.event_id)).available_tickets
+
+
+async def test_what_is_not_paid_yet_is_held_for_ten_minutes(shop, event, clock):
+    held = await shop.buy(event.event_id, quantity=2)
+    assert (held.status, held.total.minor_units, list(held.tickets)) == (HELD, 2 * PRICE, [])
+    assert held.hold_expire_time.ToDatetime(tzinfo=UTC) == clock.now + timedelta(minutes=10)
+    assert not held.HasField("complete_time")
+    assert await left(shop, event) == 1
+    assert (await refusal(shop.buy(event.event_id))).reason == "SOLD_OUT"
+    stored = await shop.get(event.event_id)
+    assert [offer.reserved for offer in stored.offers] == [2, 0]
+
+
+async def test_a_hold_asked_for_again_is_the_same(shop, event):
+    request_id = new_id()
+    held = await shop.buy(event.event_id, request_id=request_id)
+    assert await shop.buy(event.event_id, request_id=request_id) == held
+    assert await left(shop, event) == 2
+
+
+async def test_a_payment_completes_it_once_and_its_tickets_can_be_read(shop, event):
+    held = await shop.buy(event.event_id, quantity=2)
+    done = await confirm(shop, held, "pay-1")
+    assert (done.status, len(done.tickets), done.payment.payment_id) == (COMPLETED, 2, "pay-1")
+    assert not done.HasField("hold_expire_time")
+    assert await confirm(shop, held, "pay-1") == done
+    assert await left(shop, event) == 1
+    mine = await read(shop, held)
+    assert all(ticket.token and ticket.code for ticket in mine.tickets)
+    assert len({ticket.ticket_id for ticket in mine.tickets}) == 2
+
+
+async def test_many_who_confirm_at_once_make_the_tickets_once(shop, event):
+    held = await shop.buy(event.event_id, quantity=2)
+    told = await asyncio.gather(*(confirm(shop, held, "pay-1") for _ in range(6)))
+    assert len({one.SerializeToString(deterministic=True) for one in told}) == 1
+
+
+async def test_places_nobody_paid_for_go_back_on_sale(shop, event, clock):
+    held = await shop.buy(event.event_id, quantity=2)
+    await expire(shop, clock, held)
+    expired = await read(shop, held)
+    assert (expired.status, expired.complete_time.ToDatetime(tzinfo=UTC)) == (EXPIRED, clock.now)
+    assert await left(shop, event) == 3
+    assert [offer.reserved for offer in (await shop.get(event.event_id)).offers] == [0, 0]
+
+
+async def test_a_payment_that_comes_late_is_honoured_while_places_are_left(shop, event, clock):
+    held = await shop.buy(event.event_id, quantity=2)
+    await expire(shop, clock, held)
+    done = await confirm(shop, held, "pay-1")
+    assert (done.status, len(done.tickets)) == (COMPLETED, 2)
+    assert await left(shop, event) == 1
+
+
+async def owed(database: Database) -> list[tuple[str, bool, str | None]]:
+    query = sa.select(payments.c.payment_id, payments.c.refund_due, payments.c.refund_id).order_by(
+        payments.c.payment_id
+    )
+    return [tuple(row) for row in await database.run(lambda connection: connection.execute(query).all())]
+
+
+async def confirm_refund(channel, shop: Shop, purchase: purchase_pb2.Purchase, refund_id: str) -> None:
+    request = ticket_service_pb2.ConfirmRefundRequest(purchase_id=purchase.purchase_id, refund_id=refund_id)
+    await TicketServiceStub(channel).ConfirmRefund(request, metadata=shop.metadata(Shop.BACKEND))
+
+
+async def test_a_payment_that_comes_too_late_is_given_back(shop, event, clock, channel, database):
+    held = await shop.buy(event.event_id, quantity=2)
+    await expire(shop, clock, held)
+    await confirm(shop, await shop.buy(event.event_id, ("user", "bob")), "pay-bob")
+    late = await confirm(shop, held, "pay-1")
+    assert (late.status, list(late.tickets)) == (REFUNDING, [])
+    assert await left(shop, event) == 2
+    request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
+    sales = await shop.events.GetEventSales(request, metadata=shop.metadata(Shop.OLGA))
+    assert sales.refunds_pending == 1
+    # Said twice, as retries do.
+    for _ in range(2):
+        await confirm_refund(channel, shop, held, "refund-1")
+    assert (await read(shop, held)).status == REFUNDED
+    assert await owed(database) == [("pay-1", True, "refund-1"), ("pay-bob", False, None)]
+    refused = await refusal(confirm_refund(channel, shop, held, "refund-2"))
+    assert (refused.reason, refused.metadata) == ("ILLEGAL_TRANSITION", {"from": "REFUNDED", "to": "REFUNDED"})
+    # Yet another payment is owed back again.
+    assert (await confirm(shop, held, "pay-2")).status == REFUNDING
+
+
+async def test_a_second_payment_for_a_paid_purchase_is_given_back_and_the_tickets_stay(shop, event, channel, database):
+    held = await shop.buy(event.event_id)
+    done = await confirm(shop, held, "pay-1")
+    assert await confirm(shop, held, "pay-2") == done
+    assert await owed(database) == [("pay-1", False, None), ("pay-2", True, None)]
+    await confirm_refund(channel, shop, held, "refund-2")
+    assert await owed(database) == [("pay-1", False, None), ("pay-2", True, "refund-2")]
+    assert (await read(shop, held)).status == COMPLETED
+
+
+@pytest.mark.parametrize("is_called_off", [True, False], ids=["called off", "over"])
+async def test_a_payment_for_an_event_that_is_called_off_or_over_is_given_back(shop, event, clock, is_called_off):
+    held = await shop.buy(event.event_id)
+    if is_called_off:
+        cancel = event_service_pb2.CancelEventRequest(event_id=event.event_id)
+        await shop.events.CancelEvent(cancel, metadata=shop.metadata(Shop.OLGA))
+    else:
+        clock.advance(timedelta(days=11))
+    late = await confirm(shop, held, "pay-1")
+    assert (late.status, list(late.tickets)) == (REFUNDING, [])
+    assert await left(shop, event) == 3
+
+
+async def test_a_purchase_given_up_frees_its_places_at_once(shop, event):
+    held = await shop.buy(event.event_id, quantity=2)
+    given_up = await release(shop, held)
+    assert given_up.status == RELEASED
+    assert await left(shop, event) == 3
+    assert await release(shop, held) == given_up
+    assert await left(shop, event) == 3
+
+
+async def test_what_is_paid_is_not_given_up(shop, event):
+    held = await shop.buy(event.event_id)
+    await confirm(shop, held, "pay-1")
+    refused = await refusal(release(shop, held))
+    assert (refused.reason, refused.metadata) == ("ILLEGAL_TRANSITION", {"from": "COMPLETED", "to": "RELEASED"})
+
+
+async def test_a_payment_pays_one_purchase_and_exactly_its_price(shop, event):
+    first, second = await shop.buy(event.event_id), await shop.buy(event.event_id)
+    refused = await refusal(confirm(shop, first, "pay-1", paid=PRICE - 1))
+    assert (refused.reason, refused.metadata["actual"]) == ("PRICE_CHANGED", str(PRICE))
+    await confirm(shop, first, "pay-1")
+    refused = await refusal(confirm(shop, second, "pay-1"))
+    assert refused.reason == "PAYMENT_ALREADY_USED"
+    assert refused.metadata == {"payment_id": "pay-1", "purchase_id": first.purchase_id}
+    assert (await read(shop, second)).status == HELD
+
+
+async def test_a_buyer_confirms_no_payment_and_sees_no_others_purchase(shop, event):
+    held = await shop.buy(event.event_id)
+    assert (await refusal(confirm(shop, held, "pay-1", Shop.ALICE))).code is grpc.StatusCode.PERMISSION_DENIED
+    assert (await refusal(confirm(shop, held, "pay-1", ("organizer", "oscar")))).reason == "PURCHASE_NOT_FOUND"
+    assert (await refusal(release(shop, held, ("user", "bob")))).reason == "PURCHASE_NOT_FOUND"
+    assert (await confirm(shop, held, "pay-1", Shop.OLGA)).status == COMPLETED
+
+
+async def test_bad_requests_name_every_field_at_fault(shop):
+    wrong = pb.ConfirmPurchaseRequest(purchase_id="x", external_payment_id="pay-1")
+    refused = await refusal(shop.purchases.ConfirmPurchase(wrong, metadata=shop.metadata(Shop.BACKEND)))
+    assert refused.fields == {"purchase_id", "paid.currency_code"}
+    wrong = pb.ConfirmPurchaseRequest(purchase_id="x", paid=money(1))
+    refused = await refusal(shop.purchases.ConfirmPurchase(wrong, metadata=shop.metadata(Shop.BACKEND)))
+    assert refused.fields == {"purchase_id", "external_payment_id"}
+    wrong = pb.ConfirmPurchaseRequest(purchase_id="x")
+    refused = await refusal(shop.purchases.ConfirmPurchase(wrong, metadata=shop.metadata()))
+    assert refused.fields == {"purchase_id"}
+    refused = await refusal(shop.purchases.ReleasePurchase(pb.ReleasePurchaseRequest(), metadata=shop.metadata()))
+    assert refused.fields == {"purchase_id"}
+
+
+async def test_an_offer_made_while_places_are_held_counts_them(shop, clock):
+    plain = await shop.on_sale(ticket_price=money(PRICE))
+    held = await shop.buy(plain.event_id, quantity=2)
+    plain.offers.append(event_pb2.TicketOffer(ticket_type=STANDARD, price=money(PRICE), capacity=2))
+    changed = await shop.update(plain, "offers")
+    assert [offer.reserved for offer in changed.offers] == [2]
+    await expire(shop, clock, held)
+    assert [offer.reserved for offer in (await shop.get(plain.event_id)).offers] == [0]
+
+
+async def test_holds_payments_and_expiry_at_once_sell_no_place_twice(shop, clock, database):
+    event = await shop.on_sale(ticket_price=money(PRICE), max_participants=10)
+    held = await asyncio.gather(*(shop.buy(event.event_id, ("user", f"user-{n}")) for n in range(10)))
+    clock.advance(timedelta(seconds=600))
+    ends = await asyncio.gather(
+        *(confirm(shop, one, f"pay-{n}") for n, one in enumerate(held[:5])),
+        *(release(shop, one, ("user", f"user-{n}")) for n, one in enumerate(held[5:8], 5)),
+    )
+    assert {end.status for end in ends[:5]} == {COMPLETED}
+    assert {end.status for end in ends[5:]} <= {RELEASED, EXPIRED}
+    async with asyncio.timeout(20):
+        while await left(shop, event) != 5:
+            pass
+    waiting = sa.select(sa.func.count()).where(purchases.c.status == "HELD")
+    assert await database.run(lambda connection: connection.execute(waiting).scalar_one()) == 0
+    assert (await shop.buy(event.event_id, items=items((STANDARD, 5)))).status == HELD

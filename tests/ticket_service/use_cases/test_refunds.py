@@ -1,0 +1,274 @@
+"""What becomes of a refund by Stripe: it is made once, or somebody can see that it was not."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+
+import grpc
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from tests.selling.shop import Shop, money, refusal
+from tests.stand_ins.revocations import ScansStandIn
+from tests.stand_ins.stripe import CARD, KEY, StripeStandIn
+from ticket_service.adapters import scans as adapters_scans
+from ticket_service.adapters import stripe_payments
+from ticket_service.app import App
+from ticket_service.commands.audit import audit
+from ticket_service.domain.notifications import Kind
+from ticket_service.store.tables import outbox
+from ticket_service.use_cases.refunds import LONGEST_RETRY_SECONDS, Refunds
+from ticketing.chassis.database import Database
+from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2
+from ticketing.tickets.v1 import ticket_service_pb2 as pb
+from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
+
+REFUNDING, DONE = ticket_pb2.CANCELLATION_STATUS_REFUNDING, ticket_pb2.CANCELLATION_STATUS_DONE
+FAILED = ticket_pb2.CANCELLATION_STATUS_REFUND_FAILED
+PRICE = 2_500
+
+
+@pytest.fixture
+def stripe() -> Iterator[StripeStandIn]:
+    with StripeStandIn() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer: here the machine may be busier than Stripe and the scan service."""
+    monkeypatch.setattr(stripe_payments, "CALL_SECONDS", 20.0)
+    monkeypatch.setattr(adapters_scans, "CALL_SECONDS", 20.0)
+
+
+@pytest.fixture
+async def service(make_settings, tickets_url: URL, clock, stripe: StripeStandIn, scans: ScansStandIn):
+    """Run a ticket service that takes cards, and whose sweeper hardly rests."""
+    settings = make_settings(
+        TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
+        TICKETS_SWEEP_SECONDS="0.02",
+        # What is written stays to be looked at.
+        TICKETS_RELAY="off",
+        TICKETS_STRIPE_KEY=KEY,
+        TICKETS_STRIPE_API_BASE=stripe.api_base,
+    )
+    app = App(settings, tickets_url, clock)
+    try:
+        yield f"127.0.0.1:{await app.start()}"
+    finally:
+        await app.stop()
+
+
+@pytest.fixture
+async def event(shop: Shop) -> event_pb2.Event:
+    return await shop.on_sale(ticket_price=money(PRICE))
+
+
+@pytest.fixture
+def tickets(channel: grpc.aio.Channel) -> TicketServiceStub:
+    return TicketServiceStub(channel)
+
+
+@pytest.fixture(autouse=True)
+async def adds_up(tickets_url: URL) -> object:
+    """Whatever a test did, the audit finds nothing."""
+    yield
+    lines: list[str] = []
+    assert await asyncio.to_thread(audit, tickets_url, lines.append) == 0, "\n".join(lines)
+
+
+async def cancel(tickets: TicketServiceStub, shop: Shop, ticket_id: str) -> ticket_pb2.Cancellation:
+    request = pb.CancelTicketRequest(ticket_id=ticket_id)
+    return (await tickets.CancelTicket(request, metadata=shop.metadata())).cancellation
+
+
+async def read(tickets: TicketServiceStub, shop: Shop, one: ticket_pb2.Cancellation) -> ticket_pb2.Cancellation:
+    request = pb.GetCancellationRequest(cancellation_id=one.cancellation_id)
+    return (await tickets.GetCancellation(request, metadata=shop.metadata())).cancellation
+
+
+async def retry(
+    tickets: TicketServiceStub, shop: Shop, one: ticket_pb2.Cancellation, by: tuple[str, str] = Shop.OLGA
+) -> ticket_pb2.Cancellation:
+    request = pb.RetryRefundRequest(cancellation_id=one.cancellation_id)
+    return (await tickets.RetryRefund(request, metadata=shop.metadata(by))).cancellation
+
+
+async def has_status(
+    tickets: TicketServiceStub, shop: Shop, one: ticket_pb2.Cancellation, status: int
+) -> ticket_pb2.Cancellation:
+    async with asyncio.timeout(20):
+        while (found := await read(tickets, shop, one)).status != status:
+            pass
+    return found
+
+
+async def test_tickets_of_one_purchase_are_refunded_each_by_itself_and_once(shop, event, tickets, stripe, database):
+    bought = await shop.buy(event.event_id, quantity=3, payment_method_id=CARD)
+    asked = [await cancel(tickets, shop, ticket.ticket_id) for ticket in bought.tickets[:2]]
+    assert {one.status for one in asked} <= {REFUNDING, DONE}
+    done = [await has_status(tickets, shop, one, DONE) for one in asked]
+    assert [one.refund_id for one in done] == [refund["id"] for refund in stripe.refunds]
+    assert stripe.given_back() == {bought.purchase_id: 2 * PRICE}
+    keys = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call == "refund"]
+    assert keys == [f"refund-{one.cancellation_id}-1" for one in asked]
+    assert stripe.refunds[0]["metadata"]["order_id"] == asked[0].cancellation_id
+    told = await database.run(lambda c: list(c.execute(sa.select(outbox.c.kind).order_by(outbox.c.position)).scalars()))
+    # Nobody else is asked to give it back as well.
+    assert Kind.REFUND_REQUESTED not in told
+    assert told.count(Kind.REFUND_MADE) == 2
+
+
+async def test_a_refund_whose_answer_was_lost_is_looked_up_before_it_is_tried_again(
+    shop, event, tickets, stripe, clock
+):
+    bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
+    stripe.loses["refund"] = 1
+    asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
+    await stripe.until(lambda: len(stripe.refunds) == 1)
+    # Or the same key would be enough.
+    stripe.forget_keys()
+    clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
+    done = await has_status(tickets, shop, asked, DONE)
+    assert [refund["id"] for refund in stripe.refunds] == [done.refund_id]
+
+
+async def test_a_refund_goes_on_until_stripe_answers(shop, event, tickets, stripe, clock):
+    bought = await shop.buy(event.event_id, payment_method_id=CARD)
+    stripe.fails["refund"] = 500
+    asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
+    await stripe.until(lambda: "refund" in stripe.calls)
+    assert (await read(tickets, shop, asked)).status == REFUNDING
+    stripe.fails.clear()
+    clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
+    await has_status(tickets, shop, asked, DONE)
+    assert stripe.given_back() == {bought.purchase_id: PRICE}
+
+
+async def test_a_refund_that_a_bank_is_at_work_on_is_looked_at_again_and_not_made_twice(
+    shop, event, tickets, stripe, clock
+):
+    bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
+    stripe.refund_status = "pending"
+    asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
+    await stripe.until(lambda: len(stripe.refunds) == 1)
+    assert (await read(tickets, shop, asked)).status == REFUNDING
+    stripe.refunds[0]["status"] = "succeeded"
+    clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
+    await has_status(tickets, shop, asked, DONE)
+    assert len(stripe.refunds) == 1
+
+
+async def test_a_refund_that_is_refused_is_seen_by_the_organizer_who_has_it_tried_again(
+    shop, event, tickets, stripe, clock
+):
+    bought = await shop.buy(event.event_id, payment_method_id=CARD)
+    stripe.refuses_refunds = "the card is closed"
+    asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
+    failed = await has_status(tickets, shop, asked, FAILED)
+    assert (failed.failure, failed.refund_id, failed.refund_amount) == ("the card is closed", "", money(PRICE))
+    sales = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
+    told = await shop.events.GetEventSales(sales, metadata=shop.metadata(Shop.OLGA))
+    assert (told.refunds_pending, told.refunds_failed) == (0, 1)
+    listing = pb.ListCancellationsRequest(status=FAILED)
+    listed = await tickets.ListCancellations(listing, metadata=shop.metadata(Shop.OLGA))
+    assert [one.cancellation_id for one in listed.cancellations] == [asked.cancellation_id]
+    # It waits for somebody: time alone changes nothing.
+    clock.advance(timedelta(days=1))
+    assert stripe.calls.count("refund") == 1
+
+    stripe.refuses_refunds = ""
+    again = await retry(tickets, shop, asked)
+    assert (again.status, again.failure) == (REFUNDING, "")
+    done = await has_status(tickets, shop, asked, DONE)
+    assert done.refund_id == stripe.refunds[0]["id"]
+    assert await retry(tickets, shop, asked) == done
+    assert stripe.given_back() == {bought.purchase_id: PRICE}
+
+
+async def test_a_refund_that_a_bank_sent_back_fails_and_is_made_anew_when_asked_for(
+    shop, event, tickets, stripe, clock
+):
+    bought = await shop.buy(event.event_id, payment_method_id=CARD)
+    stripe.refund_status = "pending"
+    asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
+    await stripe.until(lambda: len(stripe.refunds) == 1)
+    stripe.refunds[0]["status"] = "failed"
+    stripe.refunds[0]["failure_reason"] = "lost_or_stolen_card"
+    clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
+    assert (await has_status(tickets, shop, asked, FAILED)).failure == "lost_or_stolen_card"
+    stripe.refund_status = "succeeded"
+    await retry(tickets, shop, asked)
+    await has_status(tickets, shop, asked, DONE)
+    assert stripe.given_back() == {bought.purchase_id: PRICE}
+
+
+async def test_only_the_organizer_of_the_event_has_a_refund_tried_again_and_only_one_that_is_due(
+    shop, tickets, stripe, clock
+):
+    event = await shop.on_sale(ticket_price=money(PRICE))
+    bought = await shop.buy(event.event_id, payment_method_id=CARD)
+    clock.advance(timedelta(days=9))
+    for_nothing = await cancel(tickets, shop, bought.tickets[0].ticket_id)
+    assert for_nothing.status == DONE
+    refused = await refusal(retry(tickets, shop, for_nothing))
+    assert (refused.reason, refused.metadata) == ("ILLEGAL_TRANSITION", {"from": "DONE", "to": "REFUNDING"})
+    assert (await refusal(retry(tickets, shop, for_nothing, ("organizer", "oscar")))).reason == "CANCELLATION_NOT_FOUND"
+    assert (await refusal(retry(tickets, shop, for_nothing, Shop.ALICE))).code is grpc.StatusCode.PERMISSION_DENIED
+    assert stripe.given_back() == {}
+
+
+async def test_nobody_says_by_hand_that_stripe_has_refunded(shop, event, tickets, stripe):
+    bought = await shop.buy(event.event_id, payment_method_id=CARD)
+    stripe.fails["refund"] = 500
+    asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
+    request = pb.ConfirmRefundRequest(cancellation_id=asked.cancellation_id, refund_id="by hand")
+    refused = await refusal(tickets.ConfirmRefund(request, metadata=shop.metadata(Shop.BACKEND)))
+    assert refused.reason == "ILLEGAL_TRANSITION"
+
+
+async def test_a_payment_that_came_too_late_is_owed_until_stripe_takes_it_back(shop, event, tickets, stripe, clock):
+    held = await shop.buy(event.event_id, payment_method_id="pm_3d_secure")
+    off = event_service_pb2.CancelEventRequest(event_id=event.event_id)
+    await shop.events.CancelEvent(off, metadata=shop.metadata(Shop.OLGA))
+    stripe.refuses_refunds = "the balance is too low"
+    stripe.finish(held.payment.payment_id)
+    clock.advance(timedelta(minutes=1))
+    await stripe.until(lambda: "refund" in stripe.calls)
+    request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
+
+    async def pending() -> int:
+        return (await shop.events.GetEventSales(request, metadata=shop.metadata(Shop.OLGA))).refunds_pending
+
+    assert await pending() == 1
+    stripe.refuses_refunds = ""
+    async with asyncio.timeout(20):
+        # Nobody has to ask for it: it is asked for again by itself, every hour.
+        while await pending():
+            clock.advance(timedelta(hours=1))
+    assert stripe.given_back() == {held.purchase_id: PRICE}
+
+
+@pytest.fixture
+def refunds_without_stripe(database: Database, clock) -> Refunds:
+    return Refunds(database, {}, clock)
+
+
+async def test_a_refund_by_a_provider_that_is_gone_waits_for_it(shop, tickets, stripe, clock, refunds_without_stripe):
+    event = await shop.on_sale(ticket_price=money(PRICE))
+    bought = await shop.buy(event.event_id, payment_method_id=CARD)
+    stripe.fails["refund"] = 500
+    asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
+    await stripe.until(lambda: "refund" in stripe.calls)
+    clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
+    assert not await refunds_without_stripe.sweep()
+    assert (await read(tickets, shop, asked)).status == REFUNDING
+
+
+async def test_what_is_called_off_is_refunded_by_stripe(shop, event, tickets, stripe):
+    bought = [await shop.buy(event.event_id, quantity=2, payment_method_id=CARD) for _ in range(3)]
+    off = event_service_pb2.CancelEventRequest(event_id=event.event_id)
+    await shop.events.CancelEvent(off, metadata=shop.metadata(Shop.OLGA))
+    await stripe.until(lambda: len(stripe.refunds) == 6)
+    assert stripe.given_back() == {one.purchase_id: 2 * PRICE for one in bought} == stripe.charged()

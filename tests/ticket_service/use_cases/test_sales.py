@@ -1,0 +1,191 @@
+"""What sales promise when many buy at once, several processes sell, and one of them is killed."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+
+import grpc.aio
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from tests.environment.access import Issuer
+from tests.processes.ticket_service import TicketProcess
+from tests.selling.shop import Refusal, Shop, money, new_id, refusal
+from ticket_service.store.tables import events, purchases, tickets
+from ticketing.chassis.database import SESSION_MILLISECONDS
+from ticketing.tickets.v1 import purchase_pb2
+
+BUYERS = 64
+PLACES = 50
+
+
+def query(url: URL, statement: sa.Select) -> list:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return list(connection.execute(statement))
+
+
+async def try_to_buy(shop: Shop, event_id: str, user: str) -> purchase_pb2.Purchase | Refusal:
+    try:
+        return await shop.buy(event_id, ("user", user))
+    except grpc.aio.AioRpcError as error:
+        return await refusal(_raised(error))
+
+
+async def _raised(error: grpc.aio.AioRpcError) -> None:
+    raise error
+
+
+def assert_exactly_the_places_are_sold(answers: list, url: URL) -> None:
+    sold = [answer for answer in answers if isinstance(answer, purchase_pb2.Purchase)]
+    refused = [answer for answer in answers if isinstance(answer, Refusal)]
+    assert len(sold) == PLACES
+    assert [answer.reason for answer in refused] == ["SOLD_OUT"] * (BUYERS - PLACES)
+    rows = query(url, sa.select(tickets.c.ticket_id, tickets.c.revision))
+    assert {str(row.ticket_id) for row in rows} == {t.ticket_id for p in sold for t in p.tickets}
+    (event,) = query(url, sa.select(events.c.reserved, events.c.revision))
+    assert event.reserved == PLACES
+    # Every ticket has a revision of its own, and none was skipped: 1 and 2 are the event's.
+    assert sorted(row.revision for row in rows) == list(range(3, event.revision + 1))
+
+
+async def test_of_64_buyers_for_50_places_14_are_told_that_it_is_sold_out(shop, tickets_url):
+    event = await shop.on_sale(max_participants=PLACES)
+    answers = await asyncio.gather(*(try_to_buy(shop, event.event_id, f"user-{n}") for n in range(BUYERS)))
+    assert_exactly_the_places_are_sold(answers, tickets_url)
+
+
+Start = Callable[[], TicketProcess]
+
+
+@pytest.fixture
+def start(environment_of: Callable[..., dict[str, str]], tickets_url: URL) -> Iterator[Start]:
+    """Start services on one database; whatever of them is left is ended."""
+    variables = environment_of(TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False))
+    with ExitStack() as running:
+        yield lambda: running.enter_context(TicketProcess(variables))
+
+
+Open = Callable[[TicketProcess], Shop]
+
+
+@pytest.fixture
+async def open_shop(issuer: Issuer) -> AsyncIterator[Open]:
+    """Open shops at processes."""
+    channels: list[grpc.aio.Channel] = []
+
+    def open_(process: TicketProcess) -> Shop:
+        channels.append(grpc.aio.insecure_channel(process.address))
+        return Shop(channels[-1], issuer)
+
+    yield open_
+    for channel in channels:
+        await channel.close()
+
+
+async def test_two_processes_sell_no_place_twice(start: Start, open_shop: Open, tickets_url):
+    shops = [open_shop(start()), open_shop(start())]
+    event = await shops[0].on_sale(max_participants=PLACES)
+    buying = (try_to_buy(shops[n % 2], event.event_id, f"user-{n}") for n in range(BUYERS))
+    assert_exactly_the_places_are_sold(await asyncio.gather(*buying), tickets_url)
+
+
+async def test_a_request_sent_to_two_processes_at_once_buys_once(start: Start, open_shop: Open, tickets_url):
+    shops = [open_shop(start()), open_shop(start())]
+    all_events = [await shops[0].on_sale(ticket_price=money(100)) for _ in range(8)]
+
+    async def both(number: int) -> set[str]:
+        request = {"request_id": new_id(), "external_payment_id": f"payment-{number}", "expected_total": money(100)}
+        event_id = all_events[number % 8].event_id
+        answers = await asyncio.gather(*(shop.buy(event_id, Shop.BACKEND, **request) for shop in shops))
+        return {answer.purchase_id for answer in answers}
+
+    bought = await asyncio.gather(*(both(number) for number in range(40)))
+    assert all(len(answers) == 1 for answers in bought)
+    assert len(query(tickets_url, sa.select(purchases.c.purchase_id))) == 40
+
+
+async def test_one_payment_for_two_events_at_two_processes_pays_one(start: Start, open_shop: Open):
+    shops = [open_shop(start()), open_shop(start())]
+    all_events = [await shop.on_sale(ticket_price=money(100)) for shop in shops]
+
+    async def pay(number: int, payment: int) -> str:
+        paid = {"external_payment_id": f"payment-{payment}", "expected_total": money(100)}
+        try:
+            await shops[number].buy(all_events[number].event_id, Shop.BACKEND, **paid)
+        except grpc.aio.AioRpcError as error:
+            return (await refusal(_raised(error))).reason
+        return "paid"
+
+    pairs = [asyncio.gather(pay(0, payment), pay(1, payment)) for payment in range(20)]
+    for answers in await asyncio.gather(*pairs):
+        assert sorted(answers) == ["PAYMENT_ALREADY_USED", "paid"]
+
+
+async def test_what_was_acknowledged_outlives_a_killed_process(start: Start, open_shop: Open, tickets_url):
+    process = start()
+    shop = open_shop(process)
+    event = await shop.on_sale()
+    acknowledged: list[str] = []
+    enough = asyncio.Event()
+
+    async def buy_on(user: str) -> None:
+        while True:
+            try:
+                acknowledged.append((await shop.buy(event.event_id, ("user", user))).purchase_id)
+            except grpc.aio.AioRpcError:
+                return
+            if len(acknowledged) >= 40:
+                enough.set()
+
+    buying = [asyncio.create_task(buy_on(f"user-{n}")) for n in range(8)]
+    await enough.wait()
+    process.end(signal.SIGKILL)
+    await asyncio.gather(*buying)
+    stored = {str(row.purchase_id) for row in query(tickets_url, sa.select(purchases.c.purchase_id))}
+    assert set(acknowledged) <= stored
+    (counted,) = query(tickets_url, sa.select(events.c.reserved))
+    assert counted.reserved == len(query(tickets_url, sa.select(tickets.c.ticket_id)))
+    again = open_shop(start())
+    assert (await again.buy(event.event_id)).tickets
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for a lock for as long as a service does."""
+    monkeypatch.setitem(SESSION_MILLISECONDS, "lock_timeout", 200)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_event_that_somebody_holds_keeps_no_other_from_being_sold(shop, tickets_url, caplog):
+    held, other, draft = await shop.on_sale(), await shop.on_sale(), await shop.create()
+    engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        somebodys = events.c.event_id.in_([held.event_id, draft.event_id])
+        connection.execute(sa.select(events.c.name).where(somebodys).with_for_update())
+        for _ in range(2):
+            buying = (try_to_buy(shop, event.event_id, f"user-{n}") for n in range(10) for event in (held, other))
+            answers = await asyncio.gather(*buying)
+            assert [answer.reason for answer in answers[::2]] == ["OVERLOADED"] * 10
+            assert all(answer.tickets for answer in answers[1::2])
+        # It was waited for once, and then known.
+        assert [record.name for record in caplog.records].count("ticketing.chassis.loop_connection") == 1
+        assert caplog.text.count("are locked by somebody") == 1
+        # An event that is not theirs to see is not there for a buyer, held or not.
+        for event_id in (draft.event_id, new_id()):
+            assert (await refusal(shop.buy(event_id, ("user", "uma")))).reason == "EVENT_NOT_FOUND"
+    answers = await asyncio.gather(*(shop.buy(event.event_id) for _ in range(5) for event in (held, other)))
+    assert all(answer.tickets for answer in answers)
+
+
+async def test_sales_go_on_after_their_connection_was_cut(shop, tickets_url):
+    event = await shop.on_sale()
+    await shop.buy(event.event_id)
+    cut = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '% sales'")
+    engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        assert connection.execute(cut).all() == [(True,)]
+    answers = await asyncio.gather(*(shop.buy(event.event_id) for _ in range(10)))
+    assert len({answer.purchase_id for answer in answers}) == 10

@@ -1,0 +1,119 @@
+"""Writing a mail: a plain part, an HTML part with its QR codes in it, and pages and calendar entries attached."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+
+from ticket_service.adapters.calendar import admitted_hours, ics
+from ticket_service.adapters.page import pdf
+from ticket_service.adapters.rendering import png
+from ticket_service.delivery.emails import Attached, Letter, is_good
+from ticket_service.delivery.mail_texts import MailTexts
+from ticket_service.domain.notifications import UndeliveredError
+from ticket_service.domain.secrets import Secrets
+from ticket_service.domain.tickets import SoldTicket
+
+
+class MailWriter:
+    """Writes mails.
+
+    Args:
+        texts: by language.
+        language: for who asked for none that there is.
+        sender: as it stands in a list of mails, such as `Concert Hall <tickets@example.com>`.
+    """
+
+    def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str) -> None:
+        self._texts = texts
+        self._language = language
+        self._sender = sender
+        self._domain = parseaddr(sender)[1].rpartition("@")[2]
+
+    def write(self, letter: Letter, secrets: Sequence[Secrets], message_id: str, now: datetime) -> EmailMessage:
+        """Write one mail.
+
+        Args:
+            letter: what is told, and to whom.
+            secrets: of its tickets, in their order.
+            message_id: the same whenever it is written again.
+            now: when it is written.
+
+        Raises:
+            UndeliveredError: no mail can be addressed so.
+        """
+        texts = self._texts.get(letter.language, self._texts[self._language])
+        message = EmailMessage(policy=SMTP)
+        facts = _facts(letter, secrets, texts)
+        facts["subject"] = " ".join(texts.fill(letter.text, "subject", facts).split())
+        facts["lead"] = texts.fill(letter.text, "lead", facts)
+        try:
+            message["To"] = Address(addr_spec=letter.address)
+        except (ValueError, IndexError) as error:
+            # Somebody stored it before addresses were looked at, or it is of a kind that we cannot write to.
+            raise UndeliveredError("the address cannot be written to", for_good=True) from error
+        message["From"] = self._sender
+        message["Subject"] = str(facts["subject"])
+        message["Date"] = format_datetime(now)
+        away = ".away" if letter.text.endswith(".away") else ""
+        message["Message-ID"] = f"<{message_id}{away}@{self._domain}>"
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(texts.render("mail.txt", facts))
+        message.add_alternative(texts.render("mail.html", facts), subtype="html")
+        html = message.get_body(("html",))
+        for sold, its in zip(letter.tickets, secrets, strict=True):
+            if letter.attached is Attached.TICKET and is_good(sold):
+                if html is not None:
+                    # Beside the HTML: a picture in a data URL mail programs do not show.
+                    name = f"{its.code}.png"
+                    html.add_related(png(its.token), "image", "png", cid=f"<{_content_id(sold)}>", filename=name)
+                _attach_ticket(message, sold, its, now)
+            elif letter.attached is not Attached.NOTHING:
+                _attach_farewell(message, sold, its, now)
+        return message
+
+
+def _facts(letter: Letter, secrets: Sequence[Secrets], texts: MailTexts) -> dict[str, object]:
+    event, data = letter.event, letter.notification.data
+    starts, ends = admitted_hours(letter.tickets[0]) if letter.tickets else (event.start_time, event.end_time)
+    currency, minor_units = data.get("currency_code"), data.get("minor_units")
+    is_money = isinstance(currency, str) and isinstance(minor_units, int) and minor_units > 0
+    return {
+        "event": event.name,
+        "when": texts.day_and_hour(starts, ends, event.time_zone),
+        "where": event.location or (texts.words["labels"]["online"] if event.is_online else ""),
+        "amount": texts.amount(str(currency), int(str(minor_units))) if is_money else "",
+        "reason": data.get("reason", ""),
+        "order": str(letter.notification.purchase_id),
+        "tickets": [
+            {
+                "type": texts.words["ticket_types"][sold.ticket.ticket_type],
+                "code": its.code if letter.attached is Attached.TICKET and is_good(sold) else "",
+                "picture": _content_id(sold) if letter.attached is Attached.TICKET and is_good(sold) else "",
+                "is_good": is_good(sold),
+            }
+            for sold, its in zip(letter.tickets, secrets, strict=True)
+        ],
+    }
+
+
+def _attach_ticket(message: EmailMessage, sold: SoldTicket, secrets: Secrets, now: datetime) -> None:
+    page = pdf(sold, secrets, now)
+    message.add_attachment(page, maintype="application", subtype="pdf", filename=f"{secrets.code}.pdf")
+    _attach_entry(message, ics(sold, secrets, now), "PUBLISH", secrets.code)
+
+
+def _attach_farewell(message: EmailMessage, sold: SoldTicket, secrets: Secrets, now: datetime) -> None:
+    # Named by the ticket: its code may be another holder's by now.
+    _attach_entry(message, ics(sold, secrets, now, is_gone=True), "CANCEL", str(sold.ticket.ticket_id))
+
+
+def _attach_entry(message: EmailMessage, entry: bytes, method: str, name: str) -> None:
+    parameters = {"method": method, "charset": "utf-8"}
+    message.add_attachment(entry, maintype="text", subtype="calendar", filename=f"{name}.ics", params=parameters)
+
+
+def _content_id(sold: SoldTicket) -> str:
+    return f"{sold.ticket.ticket_id}@ticketing"

@@ -1,0 +1,96 @@
+"""Statements on events that are called off."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from ticket_service.domain.cancellations import CancellationStatus
+from ticket_service.domain.event_cancellation import CallingOff, OpenTicket
+from ticket_service.store.events import HOLDING_A_PLACE
+from ticket_service.store.tables import callings_off, cancellations, tickets
+from ticketing.chassis.parsing import NIL
+
+_COLUMNS: Final = tuple(field.name for field in fields(CallingOff))
+
+
+def find(connection: Connection, event_id: UUID) -> CallingOff | None:
+    """Read how far the calling off of an event is; None: it was never called off."""
+    row = connection.execute(sa.select(callings_off).where(callings_off.c.event_id == event_id)).one_or_none()
+    return None if row is None else _calling_off(row)
+
+
+def insert(connection: Connection, calling_off: CallingOff) -> None:
+    """Store a new one; its event is locked by us."""
+    connection.execute(sa.insert(callings_off), [_row(calling_off)])
+
+
+def update(connection: Connection, calling_off: CallingOff) -> None:
+    """Store one over what there is of it; it is locked by us."""
+    statement = sa.update(callings_off).where(callings_off.c.event_id == calling_off.event_id)
+    connection.execute(statement.values(_row(calling_off)))
+
+
+def lock(connection: Connection, event_id: UUID) -> CallingOff | None:
+    """Read one and keep others from changing it until the transaction ends."""
+    query = sa.select(callings_off).where(callings_off.c.event_id == event_id).with_for_update(key_share=True)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _calling_off(row)
+
+
+def take_due(connection: Connection, now: datetime) -> CallingOff | None:
+    """Lock the one that has been due for longest and that nobody else is looking at."""
+    query = (
+        sa.select(callings_off)
+        .where(callings_off.c.due_time <= now)
+        .order_by(callings_off.c.due_time)
+        .limit(1)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _calling_off(row)
+
+
+def lock_open_tickets(connection: Connection, event_id: UUID, after: UUID | None, most: int) -> list[OpenTicket]:
+    """Lock the next tickets that take up a place, in the order of their ids."""
+    query = (
+        sa.select(tickets.c.ticket_id, tickets.c.issue, tickets.c.price, tickets.c.check_in_time)
+        .where(
+            tickets.c.event_id == event_id,
+            tickets.c.ticket_id > (after or NIL),
+            tickets.c.status.in_(HOLDING_A_PLACE),
+        )
+        .order_by(tickets.c.ticket_id)
+        .limit(most)
+        .with_for_update(key_share=True)
+    )
+    return [OpenTicket(**row._asdict()) for row in connection.execute(query)]
+
+
+def refund_pending_in_full(connection: Connection, event_id: UUID, ticket_ids: Sequence[UUID]) -> set[UUID]:
+    """Grant everything to cancellations that are still PENDING; return whose tickets they are of."""
+    statement = (
+        sa.update(cancellations)
+        .where(
+            cancellations.c.event_id == event_id,
+            cancellations.c.ticket_id.in_(ticket_ids),
+            cancellations.c.status == CancellationStatus.PENDING,
+            tickets.c.event_id == cancellations.c.event_id,
+            tickets.c.ticket_id == cancellations.c.ticket_id,
+        )
+        .values(refund_amount=tickets.c.price, refund_percent=100)
+        .returning(cancellations.c.ticket_id)
+    )
+    return set(connection.execute(statement).scalars())
+
+
+def _row(calling_off: CallingOff) -> dict[str, object]:
+    return {name: getattr(calling_off, name) for name in _COLUMNS}
+
+
+def _calling_off(row: Row[Any]) -> CallingOff:
+    return CallingOff(**row._asdict())

@@ -1,0 +1,190 @@
+"""New issues of tickets, for the same holder or another: (1) record, (2) older issues open no gate, (3) commit.
+
+As with cancellations every step may be done again, by the caller who asks again or by the sweeper. What a caller is
+told is true at every gate: the new issue is committed only once the old one is dead.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.engine import Connection
+
+from ticket_service.domain import notifications
+from ticket_service.domain import reissues as domain
+from ticket_service.domain.refusals import request_id_reused
+from ticket_service.domain.reissues import Reissue, ReissueRequest, ReissueStatus
+from ticket_service.domain.revocations import Outcome
+from ticket_service.domain.tickets import SoldTicket
+from ticket_service.store import outbox
+from ticket_service.store import reissues as store
+from ticket_service.store import tickets as ticket_store
+from ticket_service.store.events import lock_event, owned_by, take_revision
+from ticket_service.store.requests import RequestKey, claim, find_first, forget
+from ticket_service.use_cases.cancellations import Scans, retry_seconds
+from ticket_service.use_cases.issuing import Issuing
+from ticket_service.use_cases.tickets import ticket_not_found
+from ticketing.chassis.authentication import Caller
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.database import Database
+from ticketing.chassis.failures import Failure, overloaded
+from ticketing.chassis.ids import new_id
+
+log = logging.getLogger(__name__)
+
+# In one sweep.
+SWEEP_MOST: Final = 20
+# Reissues of others that a caller waits for before their own.
+TRIES: Final = 4
+
+
+class Reissues:
+    """The reissues.
+
+    Args:
+        database: where they are.
+        scans: makes older issues stop working.
+        issuing: makes new ones.
+        clock: the present time.
+        on_change: called after a commit that gates need to know of.
+    """
+
+    def __init__(
+        self, database: Database, scans: Scans, issuing: Issuing, clock: Clock, on_change: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._scans = scans
+        self._issuing = issuing
+        self._clock = clock
+        self._on_change = on_change
+
+    async def reissue(self, caller: Caller, request: ReissueRequest) -> SoldTicket:
+        """Give a ticket that `caller` may see a new issue; asked again with the same request_id, only tell of it.
+
+        Returns:
+            The ticket as it now is; the caller may no longer be its holder.
+
+        Raises:
+            Failure: TICKET_NOT_FOUND, TICKET_NOT_ACTIVE, TICKET_CHECKED_IN, CANCELLATION_PENDING, REQUEST_ID_REUSED;
+                DEPENDENCY_UNAVAILABLE where the scan service did not answer: ask again, or the sweeper goes on.
+        """
+        for _ in range(TRIES):
+            found = await self._database.run(lambda connection: self._request(connection, caller, request))
+            if found.status is ReissueStatus.PENDING:
+                found = await self._go_on(found)
+            # Somebody else's that was under way; it is settled now.
+            if (found.caller, found.request_id) != (request.caller, request.request_id):
+                continue
+            sold = await self._database.run(lambda c: ticket_store.find_ticket(c, request.ticket_id))
+            if found.status is ReissueStatus.REJECTED:
+                raise domain.rejection(found, sold.ticket)
+            return sold
+        raise overloaded("changes of one ticket")
+
+    async def set_blocked(self, caller: Caller, ticket_id: UUID, *, blocked: bool) -> SoldTicket:
+        """Withhold a ticket of an event of `caller`, or let it go again.
+
+        Raises:
+            Failure: TICKET_NOT_FOUND or TICKET_NOT_ACTIVE.
+        """
+        now = self._clock()
+        own = owned_by(caller.subject)
+
+        def work(connection: Connection) -> SoldTicket:
+            found = ticket_store.find_tickets(connection, [ticket_store.has_id(ticket_id), own])
+            event = lock_event(connection, found[0].ticket.event_id) if found else None
+            sold = ticket_store.lock_ticket(connection, ticket_id, own)
+            if event is None or sold is None:
+                raise ticket_not_found(ticket_id)
+            ticket = domain.withheld(sold.ticket, event.revision + 1, now, blocked=blocked)
+            if ticket is not sold.ticket:
+                ticket_store.update_ticket(connection, ticket)
+                take_revision(connection, event.event_id, ticket.revision)
+            return replace(sold, ticket=ticket)
+
+        sold = await self._database.run(work)
+        self._on_change()
+        return sold
+
+    async def sweep(self) -> bool:
+        """Go on with what a crash or an outage left; tell whether there may be more to do at once."""
+        due = await self._database.run(self._take)
+        await asyncio.gather(*(self._try_on(reissue) for reissue in due))
+        return len(due) == SWEEP_MOST
+
+    def _request(self, connection: Connection, caller: Caller, request: ReissueRequest) -> Reissue:
+        """Do step 1, once; return what is to be settled first where that is another one."""
+        key = RequestKey(request.caller, request.request_id, _fingerprint(request))
+        # Before the ticket is looked at: after a transfer the old holder may ask again, but not see it any more.
+        first = find_first(connection, key)
+        if first is None:
+            sold = ticket_store.lock_ticket(connection, request.ticket_id, ticket_store.visible_to(caller))
+            if sold is None:
+                raise ticket_not_found(request.ticket_id)
+            pending = store.find_pending(connection, sold.ticket.event_id, request.ticket_id)
+            if pending is not None:
+                return pending
+            now = self._clock()
+            reissue = domain.requested(sold, request, new_id(), now)
+            first = claim(connection, key, reissue.event_id, reissue.reissue_id, now)
+            if first is None:
+                store.insert_reissue(connection, reissue)
+                return reissue
+        if first.fingerprint != key.fingerprint:
+            raise request_id_reused(request.request_id)
+        return store.find_reissue(connection, first.event_id, first.result_id)
+
+    def _take(self, connection: Connection) -> Sequence[Reissue]:
+        """Claim what is due: nobody else's until this try must have failed."""
+        now = self._clock()
+        due = store.take_due(connection, now, SWEEP_MOST)
+        for reissue in due:
+            wait = timedelta(seconds=retry_seconds(reissue.attempts))
+            store.update_reissue(connection, replace(reissue, attempts=reissue.attempts + 1, due_time=now + wait))
+        return due
+
+    async def _try_on(self, reissue: Reissue) -> None:
+        try:
+            await self._go_on(reissue)
+        except Failure as failure:
+            facts = {"event_id": reissue.event_id, "ticket_id": reissue.ticket_id, "attempts": reissue.attempts}
+            log.warning("a reissue is tried again later", extra={**facts, "reason": failure.reason})
+
+    async def _go_on(self, reissue: Reissue) -> Reissue:
+        """Do steps 2 and 3; return it settled."""
+        [outcome] = await self._scans.revoke(reissue.event_id, [reissue.revocation])
+        now = self._clock()
+        settled = await self._database.run(lambda c: settle(c, reissue, outcome, self._issuing, now))
+        self._on_change()
+        return settled
+
+
+def settle(connection: Connection, reissue: Reissue, outcome: Outcome, issuing: Issuing, now: datetime) -> Reissue:
+    """Do step 3, if it is still PENDING."""
+    event = lock_event(connection, reissue.event_id)
+    sold = ticket_store.lock_ticket(connection, reissue.ticket_id)
+    reissue = store.lock_reissue(connection, reissue.event_id, reissue.reissue_id)
+    if reissue.status is not ReissueStatus.PENDING or event is None or sold is None:
+        return reissue
+    reissue = domain.settled(reissue, sold.ticket, outcome, now)
+    store.update_reissue(connection, reissue)
+    if reissue.status is ReissueStatus.DONE:
+        ticket = domain.reissued(sold.ticket, reissue, event.revision + 1, now)
+        ticket_store.update_ticket(connection, ticket, issuing.digests(issuing.secrets(ticket)))
+        outbox.write(connection, [notifications.reissued(reissue, sold.ticket.user_id)], now)
+        take_revision(connection, event.event_id, ticket.revision)
+    else:
+        # It had no effect, so the same request may be tried again, once its check-in is annulled.
+        forget(connection, reissue.caller, reissue.request_id)
+    return reissue
+
+
+def _fingerprint(request: ReissueRequest) -> bytes:
+    # No user id holds a NUL.
+    what = "ReissueTicket\0" if request.user_id is None else f"TransferTicket\0{request.user_id}\0"
+    return hashlib.sha256(what.encode() + request.ticket_id.bytes).digest()

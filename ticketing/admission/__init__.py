@@ -1,0 +1,1 @@
+"""The rules of admission, which the scan service and the gate device apply alike. Pure."""

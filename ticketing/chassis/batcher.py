@@ -1,0 +1,145 @@
+"""Gathers requests while the batch before them is being committed.
+
+An idle batcher answers the first request at once, and under load a batch grows to whatever arrived during one commit.
+Who is answered asks again a moment later, just too late for the batch that follows: where a batch costs much and a request
+comes as a call of its own, the next batch is worth a short wait. For messages of streams it gained nothing when tried; nor did a
+second connection, on which the next batch began while the one before was being committed.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from prometheus_client import Gauge, Histogram
+
+from ticketing.chassis.failures import Failure, overloaded
+
+log = logging.getLogger(__name__)
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+BATCH_SIZE = Histogram(
+    "batch_size", "Requests in a batch.", ["batcher"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+)
+WAITING = Gauge("batch_waiting", "Requests waiting for a batch.", ["batcher"])
+
+Process = Callable[[Sequence[Request]], Awaitable[Sequence[Answer | Failure]]]
+
+
+class Batcher(Generic[Request, Answer]):
+    """Runs `process` on one batch at a time.
+
+    Args:
+        name: for metrics and logs.
+        process: answers a batch, in order; a Failure among the answers is raised to that caller alone. What it raises
+            as a Failure goes to every caller; after any other exception each request is tried alone, so that a
+            poisoned one fails by itself.
+        most: what one batch may weigh, unless it is one request alone.
+        most_waiting: requests that may wait; the next one is OVERLOADED.
+        weigh: says how much work a request is, 1 or more.
+        gather_seconds: how long a batch that follows another waits for more.
+    """
+
+    def __init__(  # noqa: PLR0913 - a name, what to do, and keywords
+        self,
+        name: str,
+        process: Process[Request, Answer],
+        *,
+        most: int,
+        most_waiting: int,
+        weigh: Callable[[Request], int] = lambda _: 1,
+        gather_seconds: float = 0.0,
+    ) -> None:
+        self._name = name
+        self._process = process
+        self._most = most
+        self._weigh = weigh
+        self._most_waiting = most_waiting
+        self._gather_seconds = gather_seconds
+        self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._size = BATCH_SIZE.labels(name)
+        WAITING.labels(name).set_function(self._waiting.__len__)
+
+    async def submit(self, request: Request) -> Answer:
+        """Return the answer to `request` once its batch is through.
+
+        A caller that is cancelled meanwhile is skipped if its batch has not begun; one that has begun is finished.
+
+        Raises:
+            Failure: OVERLOADED where too many wait, or what `process` answered.
+        """
+        return await self.enqueue(request)
+
+    def enqueue(self, request: Request) -> "asyncio.Future[Answer]":
+        """Return the answer to come, as `submit` does, for a caller that goes on asking meanwhile.
+
+        Raises:
+            Failure: OVERLOADED where too many wait.
+        """
+        if len(self._waiting) >= self._most_waiting:
+            raise overloaded(self._name)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, answer))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(), name=f"batcher {self._name}")
+        return answer
+
+    async def close(self) -> None:
+        """Finish what waits."""
+        while self._worker is not None:
+            await self._worker
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                if batch := self._next():
+                    await self._run(batch)
+                if self._gather_seconds and 0 < len(self._waiting) < self._most:
+                    await asyncio.sleep(self._gather_seconds)
+        finally:
+            self._worker = None
+
+    def _next(self) -> list[tuple[Request, asyncio.Future[Answer]]]:
+        """Take the next batch."""
+        batch: list[tuple[Request, asyncio.Future[Answer]]] = []
+        room = self._most
+        while self._waiting:
+            request, answer = self._waiting[0]
+            weight = self._weigh(request)
+            if batch and weight > room:
+                break
+            self._waiting.popleft()
+            # A caller that gave up has a future that is done; a batch that waited for one hung.
+            if not answer.done():
+                batch.append((request, answer))
+                room -= weight
+        return batch
+
+    async def _run(self, batch: list[tuple[Request, asyncio.Future[Answer]]]) -> None:
+        self._size.observe(len(batch))
+        try:
+            answers = await self._process([request for request, _ in batch])
+        except Failure as failure:
+            answers = [failure] * len(batch)
+        except Exception as error:
+            if len(batch) > 1:
+                log.exception("a batch failed; its requests are tried one by one", extra={"batcher": self._name})
+                for entry in batch:
+                    await self._run([entry])
+                return
+            _answer(batch[0][1], error)
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            _answer(future, answer)
+
+
+def _answer(future: "asyncio.Future[Answer]", answer: Answer | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

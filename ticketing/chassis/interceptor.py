@@ -1,0 +1,233 @@
+"""What happens around every call: request id, authentication, policy, limits, errors, log and metrics, in one place.
+
+An interceptor that wraps a streaming handler without iterating it lets errors escape as UNKNOWN; hence the two shapes
+of wrapper below, one that awaits and one that iterates.
+"""
+
+# grpcio's types are generic to the type checker alone.
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from prometheus_client import Counter, Histogram
+
+from ticketing.chassis.authentication import Authenticator, Caller, Role, authorizations, bearer_token
+from ticketing.chassis.failures import FORBIDDEN, OVERLOADED, Failure, invalid, unauthenticated
+from ticketing.chassis.ids import new_id
+from ticketing.chassis.limits import Throttle
+from ticketing.chassis.logs import REQUEST_ID
+from ticketing.chassis.statuses import Catalogue, internal_status
+from ticketing.chassis.tls import certified_names
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID_KEY: Final = "x-request-id"
+_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:/+=@-]{1,64}")
+
+CALLS = Counter("grpc_server_calls_total", "Calls answered.", ["method", "code"])
+SECONDS = Histogram("grpc_server_seconds", "Time from a call's arrival to its answer, or a stream's end.", ["method"])
+# Only methods that are there reach them.
+_counter, _timer = cache(CALLS.labels), cache(SECONDS.labels)
+
+# In place of a message whose bytes are not of its type: invalid UTF-8, truncated, garbage.
+MALFORMED: Final = object()
+
+# Answered by grpcio's own servicers, under any load and to anyone: load balancers ask for health, ops tools for the
+# schema, which is no secret.
+INFRASTRUCTURE: Final = ("/grpc.health.v1.", "/grpc.reflection.v1.", "/grpc.reflection.v1alpha.")
+
+# The roles of a method that needs no credential.
+PUBLIC: Final = frozenset[Role]()
+Policy = Mapping[str, frozenset[Role]]
+OwnTokens = Callable[[str], Awaitable[Caller | None]]
+
+_CALLER: ContextVar[Caller] = ContextVar("caller")
+
+
+def current_caller() -> Caller:
+    """Return who made the call that is being worked on.
+
+    Raises:
+        LookupError: outside a call, or in a public one.
+    """
+    return _CALLER.get()
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler; streaming ones are to be async generators.
+
+    Args:
+        authenticator: says who calls.
+        policy: the roles of every method by its full name; one that it does not name is denied. PUBLIC needs no
+            credential.
+        catalogue: the service's reasons.
+        throttle: limits calls and streams; within a stream, messages have limits of their own.
+        own_tokens: reads tokens that the service itself gave out; None for one that is not of that form.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        policy: Policy,
+        catalogue: Catalogue,
+        throttle: Throttle,
+        own_tokens: OwnTokens | None = None,
+    ) -> None:
+        self._authenticator = authenticator
+        self._policy = policy
+        self._catalogue = catalogue
+        self._throttle = throttle
+        self._own_tokens = own_tokens
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return the handler of the call, wrapped."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(INFRASTRUCTURE):
+            return handler
+        metadata = handler_call_details.invocation_metadata or ()
+        codec = _codec(handler)
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(self._awaited(handler.unary_unary, method, metadata), *codec)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(self._iterated(handler.unary_stream, method, metadata), *codec)
+        return grpc.stream_stream_rpc_method_handler(self._iterated(handler.stream_stream, method, metadata), *codec)
+
+    def _awaited(self, behaviour: Any, method: str, metadata: Any) -> Any:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async with _Answer(method, context, self._catalogue):
+                caller = await self._admit(method, metadata, context)
+                _check_form(request)
+                with self._throttle.call(caller, context.peer()):
+                    return await behaviour(request, context)
+
+        return call
+
+    def _iterated(self, behaviour: Any, method: str, metadata: Any) -> Any:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            async with _Answer(method, context, self._catalogue):
+                caller = await self._admit(method, metadata, context)
+                _check_form(request)
+                # Closed here and not by the garbage collector, so that a stream's own `finally` runs at once.
+                with self._throttle.stream(caller, context.peer()):
+                    async with self._while_authentic(caller), aclosing(behaviour(request, context)) as responses:
+                        async for response in responses:
+                            yield response
+
+        return call
+
+    async def _admit(self, method: str, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Caller | None:
+        """Return who may make the call; None where everybody may."""
+        REQUEST_ID.set(_request_id(metadata))
+        roles = self._policy.get(method)
+        if roles is not None and not roles:
+            return None
+        caller = await self._caller(metadata, context)
+        if roles is None or not caller.is_any(*roles):
+            role = ",".join(sorted(caller.roles))
+            raise Failure(FORBIDDEN, f"{method} is not for the role {role}", method=method, role=role)
+        _CALLER.set(caller)
+        return caller
+
+    @asynccontextmanager
+    async def _while_authentic(self, caller: Caller | None) -> AsyncIterator[None]:
+        """End what goes on for longer than the caller's credential, also while nobody says anything."""
+        until = asyncio.timeout(None if caller is None else self._authenticator.seconds_left(caller))
+        try:
+            async with until:
+                yield
+        except TimeoutError as error:
+            if until.expired():
+                raise unauthenticated("the token has expired") from error
+            raise
+
+    async def _caller(self, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
+        if self._own_tokens is not None and authorizations(metadata):
+            caller = await self._own_tokens(bearer_token(metadata))
+            if caller is not None:
+                return caller
+        return await self._authenticator.authenticate(metadata, lambda: certified_names(context.auth_context()))
+
+
+class _Answer:
+    """Turns what a handler raises into a status, and counts and logs how the call ended."""
+
+    def __init__(self, method: str, context: grpc.aio.ServicerContext[Any, Any], catalogue: Catalogue) -> None:
+        self._method = method
+        self._context = context
+        self._catalogue = catalogue
+        self._begin = time.perf_counter()
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._ended("OK")
+        elif isinstance(error, Failure):
+            status = self._catalogue.status(error)
+            self._ended(status.code.name, reason=error.reason)
+            await self._context.abort_with_status(status)
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+            # The caller left or its deadline passed. Swallowed, it would leak the handler's task.
+            self._ended("CANCELLED")
+        elif isinstance(error, grpc.aio.AbortError):
+            self._ended("ABORTED_BY_HANDLER")
+        elif isinstance(error, NotImplementedError):
+            # What protoc generates for an RPC that is not built yet; it has set the status itself.
+            self._ended("UNIMPLEMENTED")
+            await self._context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{self._method} is not built yet")
+        else:
+            error_id = str(new_id())
+            log.error("unforeseen exception", exc_info=error, extra={"error_id": error_id, "method": self._method})
+            self._ended("INTERNAL")
+            await self._context.abort_with_status(internal_status(error_id))
+
+    def _ended(self, code: str, reason: str = "") -> None:
+        seconds = time.perf_counter() - self._begin
+        _counter(self._method, code).inc()
+        _timer(self._method).observe(seconds)
+        level = logging.DEBUG if code == "OK" else logging.WARNING if reason == OVERLOADED else logging.INFO
+        if log.isEnabledFor(level):
+            facts = {"method": self._method, "code": code, "milliseconds": round(seconds * 1000, 3)}
+            log.log(level, "call ended", extra={**facts, "reason": reason} if reason else facts)
+
+
+def _codec(handler: grpc.RpcMethodHandler[Any, Any]) -> tuple[Any, Any]:
+    """Decode so that a bad message reaches the wrapper: gRPC itself would answer INTERNAL without details."""
+    decode = handler.request_deserializer
+
+    def decode_or_mark(data: bytes) -> Any:
+        try:
+            return decode(data) if decode else data
+        except DecodeError:
+            return MALFORMED
+
+    return decode_or_mark, handler.response_serializer
+
+
+def _check_form(request: Any) -> None:
+    if request is MALFORMED:
+        raise invalid("", "the message is not of this type: truncated, garbage, or invalid UTF-8")
+
+
+def _request_id(metadata: Any) -> str:
+    for key, value in metadata:
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
+            return value
+    return str(new_id())

@@ -1,0 +1,60 @@
+"""Keyset pages: a token holds where the last page ended and which filter it was of.
+
+A token is opaque, not secret: it carries only what the caller has been shown.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Sequence
+
+from ticketing.chassis.failures import invalid
+
+DEFAULT_PAGE_SIZE = 25
+DIGEST_BYTES = 8
+MAX_TOKEN_CHARACTERS = 512
+
+
+def page_size(asked: int, *, most: int = 100) -> int:
+    """Read a page size (AIP-158): 0 is the default, too large is the largest.
+
+    Raises:
+        Failure: INVALID_ARGUMENT for a negative one.
+    """
+    if asked < 0:
+        raise invalid("page_size", "is negative")
+    return min(asked or DEFAULT_PAGE_SIZE, most)
+
+
+def page_token(position: Sequence[str], query: Sequence[object]) -> str:
+    """Make the token of the page after `position` for the filter `query`."""
+    packed = _digest(query) + json.dumps(list(position)).encode()
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def page_position(token: str, query: Sequence[object], *, parts: int) -> list[str] | None:
+    """Read where to go on; None for the first page.
+
+    Raises:
+        Failure: INVALID_ARGUMENT for a token that was not made for this filter.
+    """
+    if not token:
+        return None
+    fault = invalid("page_token", "is not a token of this list with this filter")
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        raise fault
+    try:
+        packed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        position = json.loads(packed[DIGEST_BYTES:])
+    except (binascii.Error, ValueError) as error:
+        raise fault from error
+    if packed[:DIGEST_BYTES] != _digest(query):
+        raise fault
+    if not isinstance(position, list) or len(position) != parts or not all(isinstance(p, str) for p in position):
+        raise fault
+    return position
+
+
+def _digest(query: Sequence[object]) -> bytes:
+    return hashlib.sha256(json.dumps([str(part) for part in query]).encode()).digest()[:DIGEST_BYTES]

@@ -1,0 +1,78 @@
+"""From a Failure to a gRPC status with details (AIP-193, google.rpc.ErrorInfo)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from ticketing.chassis.failures import Failure
+
+REASON_PREFIX = "ERROR_REASON_"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a reason promises: its status code and the metadata keys it may carry."""
+
+    code: grpc.StatusCode
+    metadata_keys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """A service's reasons and the domain they are of."""
+
+    domain: str
+    entries: Mapping[str, Entry]
+
+    def status(self, failure: Failure) -> grpc.Status:
+        """Build the status that tells `failure`.
+
+        Raises:
+            LookupError: the reason, or a metadata key of it, is not in the catalogue.
+        """
+        entry = self.entries[failure.reason]
+        if unknown := failure.metadata.keys() - entry.metadata_keys:
+            raise LookupError(f"{failure.reason} has no metadata {sorted(unknown)} in the contract")
+        status = status_pb2.Status(
+            code=code_pb2.Code.Value(entry.code.name),
+            message=failure.message,
+            details=[_packed(detail) for detail in self._details(failure)],
+        )
+        result: grpc.Status = rpc_status.to_status(status)
+        return result
+
+    def _details(self, failure: Failure) -> list[Message]:
+        details: list[Message] = [
+            error_details_pb2.ErrorInfo(
+                reason=REASON_PREFIX + failure.reason, domain=self.domain, metadata=failure.metadata
+            )
+        ]
+        if failure.violations:
+            violations = [
+                error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+                for v in failure.violations
+            ]
+            details.append(error_details_pb2.BadRequest(field_violations=violations))
+        if failure.retry_after is not None:
+            retry = error_details_pb2.RetryInfo()
+            retry.retry_delay.FromTimedelta(failure.retry_after)
+            details.append(retry)
+        return details
+
+
+def _packed(detail: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed
+
+
+def internal_status(error_id: str) -> grpc.Status:
+    """Build the status of an unforeseen exception: an id that stands in the log, and nothing else."""
+    status = status_pb2.Status(code=code_pb2.INTERNAL, message=f"internal error {error_id}")
+    result: grpc.Status = rpc_status.to_status(status)
+    return result

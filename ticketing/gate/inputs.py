@@ -1,0 +1,105 @@
+"""Where codes come from: standard input, a serial scanner, or a file."""
+
+import os
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import sleep
+from typing import Final, Self
+
+from ticketing.gate.reading import Read
+
+SERIAL: Final = "serial:"
+FILE: Final = "file:"
+_UNPLUGGED_SECONDS: Final = 1.0
+
+
+class InputError(Exception):
+    """There is no such input; the message says which."""
+
+
+@contextmanager
+def opened(name: str) -> Iterator[Read]:
+    """Open an input: `stdin`, `serial:/dev/…` or `file:PATH`.
+
+    Raises:
+        InputError: it is none of these, or cannot be opened.
+    """
+    if name == "stdin":
+        with _silent_keyboard(sys.stdin.fileno()):
+            yield lambda most: os.read(sys.stdin.fileno(), most)
+    elif name.startswith(SERIAL):
+        with SerialScanner(name.removeprefix(SERIAL)) as scanner:
+            yield scanner.read
+    elif name.startswith(FILE):
+        try:
+            file = Path(name.removeprefix(FILE)).open("rb", buffering=0)  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise InputError(f"--input {name}: {error.strerror}") from error
+        with file:
+            yield file.read
+    else:
+        raise InputError(f"--input {name}: is none of stdin, serial:/dev/…, file:PATH")
+
+
+class SerialScanner:
+    """A scanner on a serial line, which may be unplugged and plugged in again.
+
+    Args:
+        path: of the device, such as /dev/ttyACM0.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._open()
+        except OSError as error:
+            raise InputError(f"--input {SERIAL}{self._path}: {error.strerror}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def read(self, most: int) -> bytes:
+        """Read what was scanned; while the scanner is unplugged, wait for it."""
+        while True:
+            # Unplugged: nothing to read, or an error; which one depends on the driver.
+            with suppress(OSError):
+                if self._file is None:
+                    self._file = self._open()
+                if data := os.read(self._file, most):
+                    return data
+            self._close()
+            sleep(_UNPLUGGED_SECONDS)
+
+    def _open(self) -> int:
+        file = os.open(self._path, os.O_RDONLY | os.O_NOCTTY)
+        if os.isatty(file):
+            # Nothing that was scanned already is dropped.
+            tty.setraw(file, termios.TCSANOW)
+        return file
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+@contextmanager
+def _silent_keyboard(file: int) -> Iterator[None]:
+    """Show nothing of what a scanner types, where it types on a terminal, and take lines of any length."""
+    if not os.isatty(file):
+        yield
+        return
+    before = termios.tcgetattr(file)
+    tty.setcbreak(file)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(file, termios.TCSADRAIN, before)
