@@ -28,7 +28,7 @@ from ticketing.tickets.v1 import event_pb2, ticket_pb2
 
 HERE = Path(__file__).parent
 # More than any machine here admits in a second: tickets that are not scanned in time are left over.
-MOST_SCANS_A_SECOND = 6_000
+MAX_SCANS_PER_SECOND = 6_000
 CALLERS = 64
 HOT_EVENTS = 100
 CURVE = (1, 4, 16, 64, 200)
@@ -53,7 +53,7 @@ class Bench:
 
     def scans(self, devices: int, seconds: float) -> Plan:
         """Plan scans of tickets that nobody has shown yet."""
-        event, tickets = self.tickets(int(MOST_SCANS_A_SECOND * seconds))
+        event, tickets = self.tickets(int(MAX_SCANS_PER_SECOND * seconds))
         return scan_plan(self.its, event, tickets, devices, seconds)
 
     def bare(self, plan: Plan) -> Plan:

@@ -22,7 +22,7 @@ from dev.clients import free_ports
 
 DEVICES, CALLERS = 200, 64
 # More than any machine here admits in a second.
-MOST_SCANS_A_SECOND = 5_000
+MAX_SCANS_PER_SECOND = 5_000
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -103,7 +103,7 @@ def main() -> int:
 
         def scans() -> Plan:
             event = publish(its)
-            tickets = sell(its, event, int(MOST_SCANS_A_SECOND * given.seconds))
+            tickets = sell(its, event, int(MAX_SCANS_PER_SECOND * given.seconds))
             return scan_plan(its, event, tickets, DEVICES, given.seconds)
 
         def purchases() -> Plan:

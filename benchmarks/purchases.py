@@ -9,12 +9,12 @@ from ticketing.tickets.v1 import event_pb2
 
 PATH = "/ticketing.tickets.v1.PurchaseService/PurchaseTickets"
 # More than any machine here sells in a second.
-MOST_A_SECOND = 6_000
+MAX_PER_SECOND = 6_000
 
 
 def purchase_plan(its: Stand, events: Sequence[event_pb2.Event], callers: int, seconds: float) -> Plan:
     """Buy from each of `events` in turn."""
-    count = int(MOST_A_SECOND * seconds)
+    count = int(MAX_PER_SECOND * seconds)
     messages = [
         purchase_request(event).SerializeToString() for event in itertools.islice(itertools.cycle(events), count)
     ]

@@ -51,7 +51,7 @@ def percentile(figures: Sequence[float], percent: float) -> float:
 
 def table(rows: Sequence[Row]) -> str:
     """Write the comparisons as a Markdown table."""
-    lines = [["what", "ours: median (least-most)", "compared with", "ratio", "target"], ["---"] * 5]
+    lines = [["what", "ours: median (minimum-maximum)", "compared with", "ratio", "target"], ["---"] * 5]
     lines += [row.cells() for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 

@@ -13,7 +13,7 @@ from scan_service.gate_stream.messages import Credits
 from scan_service.gate_stream.presence import Presence
 from scan_service.gate_stream.stream import Rules, Streams
 from scan_service.policy import POLICY
-from scan_service.replication.key_replica import KeyCopy
+from scan_service.replication.key_replica import KeyReplica
 from scan_service.replication.replica import Replica
 from scan_service.replication.reports import Reports
 from scan_service.servicers.devices import DevicesServicer
@@ -27,7 +27,7 @@ from scan_service.use_cases import admission, uploads
 from scan_service.use_cases.admissions_watch import AdmissionsWatch
 from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.attendance import Attendances
-from scan_service.use_cases.batch_locker import Holder
+from scan_service.use_cases.batch_locker import BatchLocker
 from scan_service.use_cases.devices import Devices
 from scan_service.use_cases.guessing import Guessing
 from scan_service.use_cases.incidents import Incidents
@@ -83,8 +83,8 @@ class App:
         guessing = Guessing(self._settings.max_failed_codes, database, self._clock)
         batcher, uploads = self._batcher(keys, codes, guessing), self._uploads(keys, codes)
         annulments = Annulments(database, codes, self._clock)
-        most = Credits(self._settings.max_outstanding_scans, self._settings.max_outstanding_uploads)
-        rules = Rules(database, batcher, uploads, annulments, codes, self._clock, most)
+        allowed = Credits(self._settings.max_outstanding_scans, self._settings.max_outstanding_uploads)
+        rules = Rules(database, batcher, uploads, annulments, codes, self._clock, allowed)
         streams = Streams(rules)
         revocations = RevocationsServicer(Revocations(database, codes, self._clock))
         validation = Validation(database, keys, codes, self._clock, guessing)
@@ -131,11 +131,11 @@ class App:
     def _batcher(self, keys: Keys, codes: Codes, guessing: Guessing) -> Batcher[Attempt, Scan]:
         connection = LoopConnection(self._url, NAME, {**STATEMENTS, **INCIDENT_STATEMENTS})
         self._running.callback(connection.close)
-        holder = Holder(connection, keys, codes, self._clock)
+        holder = BatchLocker(connection, keys, codes, self._clock)
         waiting = self._settings.max_waiting_scans
         decide = partial(holder.transact, work=admission.answer)
         batcher: Batcher[Attempt, Scan] = Batcher(
-            "scans", partial(guessing.process, decide=decide), most=MAX_BATCH, most_waiting=waiting
+            "scans", partial(guessing.process, decide=decide), max_batch=MAX_BATCH, max_waiting=waiting
         )
         self._running.push_async_callback(batcher.close)
         return batcher
@@ -144,10 +144,10 @@ class App:
         """Make the lane of offline scans: its own connection, and small batches, which hold few tickets and shortly."""
         connection = LoopConnection(self._url, f"{NAME} uploads", UPLOAD_STATEMENTS)
         self._running.callback(connection.close)
-        holder = Holder(connection, keys, codes, self._clock, lock_first=True)
+        holder = BatchLocker(connection, keys, codes, self._clock, lock_first=True)
         waiting = self._settings.max_waiting_scans
         batcher: Batcher[Attempt, Scan] = Batcher(
-            "uploads", partial(holder.transact, work=uploads.record), most=MAX_UPLOAD_BATCH, most_waiting=waiting
+            "uploads", partial(holder.transact, work=uploads.record), max_batch=MAX_UPLOAD_BATCH, max_waiting=waiting
         )
         self._running.push_async_callback(batcher.close)
         return batcher
@@ -159,14 +159,14 @@ class App:
         connection = LoopConnection(self._url, f"{NAME} lead", {})
         self._running.callback(connection.close)
         tickets = TicketService(peer)
-        key_copy = KeyCopy(database, tickets, keys, self._clock)
-        replica, reports = Replica(database, tickets, key_copy, self._clock), Reports(database, tickets, self._clock)
+        key_replica = KeyReplica(database, tickets, keys, self._clock)
+        replica, reports = Replica(database, tickets, key_replica, self._clock), Reports(database, tickets, self._clock)
         duties = (
             partial(keep_on, "copy of the tickets", replica.follow),
             partial(keep_on, "reports of check-ins", reports.report),
             partial(keep_on, "reports of incidents", reports.report_incidents),
         )
-        for work in (keep_on("copy of the keys", key_copy.refresh), lead(connection, duties)):
+        for work in (keep_on("copy of the keys", key_replica.refresh), lead(connection, duties)):
             self._running.push_async_callback(_end, asyncio.create_task(work))
 
 

@@ -29,10 +29,10 @@ def read_settings(environment: Environment) -> Settings:
     service = read_service_settings(environment, "SCANS", 50052, 9465)
     return Settings(
         service=service,
-        code_secret=environment.text("TICKETING_CODE_SECRET", least=SECRET_CHARACTERS),
+        code_secret=environment.text("TICKETING_CODE_SECRET", min_length=SECRET_CHARACTERS),
         tickets_address=read_peer_address(environment, "SCANS_TICKETS_ADDRESS", "127.0.0.1:50051", service),
-        max_outstanding_scans=environment.number("SCANS_MAX_OUTSTANDING", 64, least=1, most=10_000),
-        max_outstanding_uploads=environment.number("SCANS_MAX_UPLOADS", 1_000, least=500, most=100_000),
-        max_waiting_scans=environment.number("SCANS_MAX_WAITING", 10_000, least=1, most=1_000_000),
-        max_failed_codes=environment.number("SCANS_MAX_FAILED_CODES", 60, least=1, most=100_000),
+        max_outstanding_scans=environment.number("SCANS_MAX_OUTSTANDING", 64, minimum=1, maximum=10_000),
+        max_outstanding_uploads=environment.number("SCANS_MAX_UPLOADS", 1_000, minimum=500, maximum=100_000),
+        max_waiting_scans=environment.number("SCANS_MAX_WAITING", 10_000, minimum=1, maximum=1_000_000),
+        max_failed_codes=environment.number("SCANS_MAX_FAILED_CODES", 60, minimum=1, maximum=100_000),
     )

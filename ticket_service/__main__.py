@@ -18,7 +18,7 @@ from ticket_service.commands.audit import audit
 from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_letters, show_backlog
 from ticket_service.commands.erase_addresses import erase_addresses
 from ticket_service.commands.rotate_keys import retire_keys, rotate_keys
-from ticket_service.delivery.app import Relaying
+from ticket_service.delivery.app import DeliveryApp
 from ticket_service.settings import read_settings
 from ticketing.chassis.service import Parts, main
 from ticketing.chassis.settings import Environment
@@ -48,4 +48,4 @@ COMMANDS: Final[Mapping[str, Callable[[URL], int]]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main(Parts("ticket_service", "tickets", MIGRATIONS, COMMANDS), read_settings, App, {"relay": Relaying}))
+    sys.exit(main(Parts("ticket_service", "tickets", MIGRATIONS, COMMANDS), read_settings, App, {"relay": DeliveryApp}))

@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 from ticket_service.adapters.no_provider import External, Free
 from ticket_service.adapters.scans import RemoteScans
 from ticket_service.convert.tickets import TicketMessages
-from ticket_service.delivery.app import Relaying
+from ticket_service.delivery.app import DeliveryApp
 from ticket_service.delivery.settings import BUILT_IN
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.purchases import Provider
@@ -22,7 +22,7 @@ from ticket_service.servicers.tickets import TicketChanges, TicketServicer
 from ticket_service.settings import Settings
 from ticket_service.store.sales import STATEMENTS
 from ticket_service.use_cases.cancellations import Cancellations
-from ticket_service.use_cases.event_cancellation import CallingsOff
+from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Catalog
 from ticket_service.use_cases.feed import Feed
 from ticket_service.use_cases.holds import Holds
@@ -130,7 +130,7 @@ class App:
 
     async def _relay(self) -> None:
         if self._settings.notifications.relay == BUILT_IN:
-            relaying = Relaying(self._settings, self._url, self._clock)
+            relaying = DeliveryApp(self._settings, self._url, self._clock)
             self._opened.push_async_callback(relaying.stop)
             await relaying.start()
 
@@ -142,10 +142,10 @@ class App:
     def _event_service(
         self, database: Database, feed: Feed, scans: RemoteScans, cancellations: Cancellations
     ) -> dict[str, Register]:
-        callings_off = CallingsOff(database, scans, cancellations, self._clock, feed.wake)
-        self._sweep(callings_off)
+        event_cancellations = EventCancellations(database, scans, cancellations, self._clock, feed.wake)
+        self._sweep(event_cancellations)
         catalog = Catalog(database, self._clock, feed.wake)
-        servicer = EventServicer(catalog, callings_off, self._clock, self._settings.max_per_purchase)
+        servicer = EventServicer(catalog, event_cancellations, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
 

@@ -39,13 +39,13 @@ def read_settings(environment: Environment) -> Settings:
     service = read_service_settings(environment, "TICKETS", PORT, METRICS_PORT)
     return Settings(
         service=service,
-        code_secret=environment.text("TICKETING_CODE_SECRET", least=SECRET_CHARACTERS),
+        code_secret=environment.text("TICKETING_CODE_SECRET", min_length=SECRET_CHARACTERS),
         scans_address=read_peer_address(environment, "TICKETS_SCANS_ADDRESS", "127.0.0.1:50052", service),
         notifications=read_notification_settings(environment),
         signing_key_file=environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json")),
-        sweep_seconds=environment.seconds("TICKETS_SWEEP_SECONDS", 1, least=0.01, most=3600),
-        hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, least=1, most=86_400),
+        sweep_seconds=environment.seconds("TICKETS_SWEEP_SECONDS", 1, minimum=0.01, maximum=3600),
+        hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, minimum=1, maximum=86_400),
         stripe_key=environment.optional("TICKETS_STRIPE_KEY"),
         stripe_api_base=environment.text("TICKETS_STRIPE_API_BASE", "https://api.stripe.com"),
-        max_per_purchase=environment.number("TICKETS_MAX_PER_PURCHASE", 20, least=1, most=1000),
+        max_per_purchase=environment.number("TICKETS_MAX_PER_PURCHASE", 20, minimum=1, maximum=1000),
     )

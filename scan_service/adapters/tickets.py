@@ -9,7 +9,7 @@ import grpc.aio
 from scan_service.convert.feed import check_in_message, conflict_of, incident_message, key_rows, pages_of
 from scan_service.domain.feed import CheckIn, Conflict, IncidentReport, Page, Position
 from ticketing.chassis.failures import dependency_unavailable
-from ticketing.chassis.peer_client import CALL_SECONDS, Peer
+from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class TicketService:
     """Calls the ticket service; where it does not answer, everything here raises DEPENDENCY_UNAVAILABLE."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: PeerClient) -> None:
         self._peer = peer
 
     async def signing_keys(self) -> list[dict[str, Any]]:

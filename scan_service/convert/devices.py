@@ -27,7 +27,7 @@ def read_create(request: pb.CreateDeviceRequest) -> tuple[str, frozenset[UUID]]:
         Failure: INVALID_ARGUMENT, naming every field at fault.
     """
     fields = Fields()
-    name = fields.text("name", request.name, least=1, most=MAX_NAME)
+    name = fields.text("name", request.name, min_length=1, max_length=MAX_NAME)
     if len(request.event_ids) > MAX_EVENTS:
         fields.violate("event_ids", f"holds more than {MAX_EVENTS}")
         fields.check()
@@ -43,7 +43,7 @@ def read_enroll(request: pb.EnrollDeviceRequest) -> str:
         Failure: INVALID_ARGUMENT.
     """
     fields = Fields()
-    code = fields.text("enrollment_code", request.enrollment_code, least=1, most=MAX_ENROLLMENT_CODE)
+    code = fields.text("enrollment_code", request.enrollment_code, min_length=1, max_length=MAX_ENROLLMENT_CODE)
     fields.check()
     return code
 

@@ -39,7 +39,7 @@ def _revocation(fields: Fields, message: pb.Revocation, path: str) -> Revocation
         revocation_id=fields.uuid(f"{path}revocation_id", message.revocation_id),
         ticket_id=fields.uuid(f"{path}ticket_id", message.ticket_id),
         status=read_enum(fields, f"{path}status", message.status, _STATUSES),
-        issue=fields.number(f"{path}issue", message.issue, least=1, most=MAX_ISSUE),
+        issue=fields.number(f"{path}issue", message.issue, minimum=1, maximum=MAX_ISSUE),
         even_if_checked_in=message.even_if_checked_in,
     )
 

@@ -26,8 +26,8 @@ def read_query(request: pb.ListScansRequest, caller: Caller) -> ScanQuery:
         Failure: INVALID_ARGUMENT, naming every field at fault.
     """
     fields = Fields()
-    fields.text("device_id", request.device_id, most=MAX_DEVICE_ID)
-    fields.text("code", request.code, most=MAX_CODE)
+    fields.text("device_id", request.device_id, max_length=MAX_DEVICE_ID)
+    fields.text("code", request.code, max_length=MAX_CODE)
     event_id = fields.uuid("event_id", request.event_id)
     ticket_id = fields.optional_uuid("ticket_id", request.ticket_id)
     verdict: Verdict | None = None
@@ -41,7 +41,7 @@ def read_query(request: pb.ListScansRequest, caller: Caller) -> ScanQuery:
         device_id=request.device_id,
         verdict=verdict,
         code=recorded_text(read_code(request.code) or request.code),
-        size=page_size(request.page_size, most=MAX_PAGE),
+        size=page_size(request.page_size, max_size=MAX_PAGE),
         after=_position(request),
     )
 

@@ -49,7 +49,7 @@ def read_gate(fields: Fields, message: scan_pb2.Gate, path: str = "") -> Gate:
     """Read a gate; every fault is noted in `fields`."""
     return Gate(
         event_id=fields.uuid(f"{path}event_id", message.event_id),
-        location=fields.text(f"{path}location", message.location, most=MAX_LOCATION),
+        location=fields.text(f"{path}location", message.location, max_length=MAX_LOCATION),
         allowed_types=frozenset(
             read_enum(fields, f"{path}allowed_ticket_types[{index}]", number, TICKET_TYPES)
             for index, number in enumerate(message.allowed_ticket_types)
@@ -126,7 +126,7 @@ class AttemptReader:
             fields.violate(f"{path}code", f"is longer than {MAX_CODE} characters")
         metadata: dict[str, object] = {}
         if message.HasField("metadata"):
-            metadata = fields.struct(f"{path}metadata", message.metadata, most_bytes=MAX_METADATA_BYTES)
+            metadata = fields.struct(f"{path}metadata", message.metadata, max_bytes=MAX_METADATA_BYTES)
         return Attempt(
             scan_id=fields.uuid(f"{path}scan_id", message.scan_id),
             gate=gate,

@@ -16,7 +16,7 @@ def passed(scans: Iterable[Scan]) -> Sequence[Scan]:
     return sorted(through, key=lambda scan: (scan.scan_time, scan.scan_id))
 
 
-def standing(scans: Iterable[Scan], before: Admission) -> Admission:
+def admission_state(scans: Iterable[Scan], before: Admission) -> Admission:
     """Fold all of a ticket's scans.
 
     Args:

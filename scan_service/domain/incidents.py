@@ -81,7 +81,9 @@ class IncidentQuery:
     before: UUID | None
 
 
-def doubt_about(event: Event, attempt: Attempt, shown: Presented | DenialReason, time: datetime) -> IncidentKind | None:
+def violation_of(
+    event: Event, attempt: Attempt, shown: Presented | DenialReason, time: datetime
+) -> IncidentKind | None:
     """Say what the rules have against letting in what was shown at `time`, wherever the person was."""
     if isinstance(shown, DenialReason):
         return _KINDS.get(shown, IncidentKind.INVALID_ADMISSION)
@@ -116,8 +118,8 @@ def conflicts(policy: AdmissionPolicy | None, scans: Iterable[Scan]) -> Iterator
     """
     through = passed(scans)
     for scan in through:
-        if scan.doubt is not None and scan.doubt != IncidentKind.FORGED_TOKEN:
-            yield _link(scan, IncidentKind(scan.doubt))
+        if scan.violation is not None and scan.violation != IncidentKind.FORGED_TOKEN:
+            yield _link(scan, IncidentKind(scan.violation))
     if policy in {AdmissionPolicy.SINGLE_ENTRY, AdmissionPolicy.RE_ENTRY}:
         # With re-entry, leaving makes room for the next check-in.
         yield from _doubles(through, parted_by_leaving=policy is AdmissionPolicy.RE_ENTRY)

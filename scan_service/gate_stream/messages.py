@@ -23,15 +23,15 @@ class Credits:
     uploads: int
 
 
-def opened_message(opening: Opening, now: datetime, most: Credits) -> pb.StreamScansResponse:
+def opened_message(opening: Opening, now: datetime, allowed: Credits) -> pb.StreamScansResponse:
     """Say that the gate is open; no replica_lag where the copy has never been whole."""
     lag = None if opening.whole_time is None else _duration(max(timedelta(), now - opening.whole_time))
     return pb.StreamScansResponse(
         opened=pb.GateOpened(
             event_name=opening.event_name,
             server_time=timestamp(now),
-            max_outstanding_scans=most.scans,
-            max_outstanding_uploads=most.uploads,
+            max_outstanding_scans=allowed.scans,
+            max_outstanding_uploads=allowed.uploads,
             replica_lag=lag,
         )
     )

@@ -14,7 +14,7 @@ from ticketing.admission.scans import Attempt, Scan
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.failures import Failure
 
-MOST_AT_ONCE: Final = 8
+MAX_AT_ONCE: Final = 8
 
 
 class ScanLane:
@@ -37,7 +37,7 @@ class ScanLane:
         Raises:
             Failure: OVERLOADED where too many scans of all devices wait; the answer may have it as well.
         """
-        if self._deciding < MOST_AT_ONCE:
+        if self._deciding < MAX_AT_ONCE:
             return self._enqueue(attempt)
         answer: asyncio.Future[Scan] = asyncio.get_running_loop().create_future()
         self._waiting.append((attempt, answer))
@@ -51,7 +51,7 @@ class ScanLane:
 
     def _go_on(self, _: "asyncio.Future[Scan]") -> None:
         self._deciding -= 1
-        while self._waiting and self._deciding < MOST_AT_ONCE:
+        while self._waiting and self._deciding < MAX_AT_ONCE:
             attempt, answer = self._waiting.popleft()
             if answer.done():
                 continue

@@ -67,7 +67,7 @@ class Rules:
         annulments: take back.
         codes: look up typed codes.
         clock: the present time.
-        most: what one stream may have unanswered.
+        credits: what one stream may have unanswered.
     """
 
     database: Database
@@ -76,7 +76,7 @@ class Rules:
     annulments: Annulments
     codes: Codes
     clock: Clock
-    most: Credits
+    credits: Credits
 
 
 class Streams:
@@ -136,7 +136,7 @@ class Stream:
         self._ended: BaseException | None = None
         self._reader = AttemptReader(caller, rules.codes)
         self._scans = ScanLane(rules.batcher, self._tell)
-        self._uploads = UploadLane(rules.uploads, self._reader, rules.most.uploads, self._put, self.end)
+        self._uploads = UploadLane(rules.uploads, self._reader, rules.credits.uploads, self._put, self.end)
         self._gate: Gate | None = None
         self._outgoing = deque[Outgoing]()
         self._outstanding = 0
@@ -220,7 +220,7 @@ class Stream:
                 return
             if (until := self._caller.expire_time) is not None and self._rules.clock() >= until + LEEWAY:
                 raise unauthenticated("the token has expired")
-            if len(self._outgoing) > 2 * self._rules.most.scans:
+            if len(self._outgoing) > 2 * self._rules.credits.scans:
                 raise overloaded("messages unanswered on one stream")
             kind = message.WhichOneof("message") if isinstance(message, pb.StreamScansRequest) else None
             if isinstance(message, pb.StreamScansRequest) and kind == "open":
@@ -251,10 +251,10 @@ class Stream:
                 lambda connection: note_gate(connection, self.device_id, gate, now, now + CONNECTED)
             )
         self._gate = gate
-        self._put(opened_message(opening, self._rules.clock(), self._rules.most))
+        self._put(opened_message(opening, self._rules.clock(), self._rules.credits))
 
     def _take(self, message: pb.ScanAttempt, gate: Gate) -> None:
-        if self._outstanding >= self._rules.most.scans:
+        if self._outstanding >= self._rules.credits.scans:
             raise overloaded("scans unanswered on one stream")
         fields = Fields()
         attempt = self._reader.read(fields, message, gate, "scan.")

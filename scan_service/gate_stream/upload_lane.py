@@ -37,7 +37,7 @@ class UploadLane:
     Args:
         batcher: records them.
         reader: reads their scans.
-        most: scans that may be unanswered.
+        max_unanswered: scans that may be unanswered.
         put: sends an answer.
         end: ends the stream, where answering failed unforeseen: the device uploads again on the next.
     """
@@ -46,13 +46,13 @@ class UploadLane:
         self,
         batcher: Batcher[Attempt, Scan],
         reader: AttemptReader,
-        most: int,
+        max_unanswered: int,
         put: Put,
         end: Callable[[BaseException], None],
     ) -> None:
         self._batcher = batcher
         self._reader = reader
-        self._most = most
+        self._max_unanswered = max_unanswered
         self._put = put
         self._end = end
         # Uploads, and the gate at which the stream was when they came.
@@ -76,7 +76,7 @@ class UploadLane:
         if len(message.scans) > MAX_SCANS:
             self._put(rejected_message("", invalid("upload.scans", f"holds more than {MAX_SCANS}")))
             return
-        if self._outstanding + len(message.scans) > self._most:
+        if self._outstanding + len(message.scans) > self._max_unanswered:
             raise overloaded("offline scans unanswered on one stream")
         self._outstanding += len(message.scans)
         self._waiting.append((message, gate))

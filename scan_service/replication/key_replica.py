@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 INTERVAL_SECONDS: Final = 60.0
 
 
-class KeyCopy:
+class KeyReplica:
     """Copies the keys.
 
     Args:

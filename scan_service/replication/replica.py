@@ -9,7 +9,7 @@ from typing import Final
 
 from scan_service.adapters.tickets import TicketService
 from scan_service.domain.feed import Page
-from scan_service.replication.key_replica import KeyCopy
+from scan_service.replication.key_replica import KeyReplica
 from scan_service.store.feed import mark_whole, read_position, save_pages
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -18,9 +18,9 @@ from ticketing.chassis.database import Database
 # more than one message holds. One that is moved into the future is told anew.
 FOLLOWED_AFTER_END: Final = timedelta(days=7)
 # Messages that wait while those before them are saved.
-MOST_MESSAGES: Final = 32
+MAX_MESSAGES: Final = 32
 # Saved in one transaction, unless one page alone holds more.
-MOST_TICKETS: Final = 1_000
+MAX_TICKETS: Final = 1_000
 
 # The pages of one message, or that the feed is silent.
 Told = Sequence[Page] | None
@@ -36,7 +36,7 @@ class Replica:
         clock: the present time.
     """
 
-    def __init__(self, database: Database, tickets: TicketService, keys: KeyCopy, clock: Clock) -> None:
+    def __init__(self, database: Database, tickets: TicketService, keys: KeyReplica, clock: Clock) -> None:
         self._database = database
         self._tickets = tickets
         self._keys = keys
@@ -69,7 +69,7 @@ class Replica:
 async def _come_meanwhile(messages: AsyncIterator[Told]) -> AsyncGenerator[list[Told], None]:
     """Yield what has come since the last time, at least one; a bounded number of them waits."""
     come = deque[Told]()
-    room, news = asyncio.Semaphore(MOST_MESSAGES), asyncio.Event()
+    room, news = asyncio.Semaphore(MAX_MESSAGES), asyncio.Event()
 
     async def read() -> None:
         async for message in messages:
@@ -103,7 +103,7 @@ def _transactions(pages: Sequence[Page]) -> Iterator[Sequence[Page]]:
     together, tickets = list[Page](), 0
     for page in pages:
         tickets += len(page.tickets)
-        if together and (page.epoch != together[0].epoch or tickets > MOST_TICKETS):
+        if together and (page.epoch != together[0].epoch or tickets > MAX_TICKETS):
             yield together
             together, tickets = [], len(page.tickets)
         together.append(page)

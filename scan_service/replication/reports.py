@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from scan_service.adapters.tickets import TicketService
 from scan_service.domain.feed import CheckIn, Conflict
 from scan_service.domain.incidents import IncidentKind, conflicts
-from scan_service.store.annulments import hold_standing, save_doubts
+from scan_service.store.annulments import lock_admission, save_violations
 from scan_service.store.incidents import renew_here
 from scan_service.store.reports import mark_incidents_reported, mark_reported, unreported, unreported_incidents
 from ticketing.admission.scans import ScanType
@@ -80,14 +80,14 @@ class Reports:
 
     def _note(self, conflict: Conflict, connection: Connection) -> None:
         """Make an incident of the check-ins that stand; told again, it is the same one."""
-        held = hold_standing(connection, conflict.event_id, conflict.ticket_id)
+        held = lock_admission(connection, conflict.event_id, conflict.ticket_id)
         if held is None:
             # Taken back since.
             return
         kind = IncidentKind.UNKNOWN_ADMISSION if conflict.status is None else IncidentKind.REVOKED_ADMISSION
         scans = [
-            replace(scan, doubt=scan.doubt or kind) if scan.scan_type is ScanType.CHECK_IN else scan
+            replace(scan, violation=scan.violation or kind) if scan.scan_type is ScanType.CHECK_IN else scan
             for scan in held.scans
         ]
-        save_doubts(connection, scans)
+        save_violations(connection, scans)
         renew_here(connection, scans, conflicts(held.event.policy, scans), self._clock())

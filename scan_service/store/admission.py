@@ -122,7 +122,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LockedRows:
     """What a batch holds locked, and the scans that were recorded before."""
 
     events: dict[UUID, Event] = field(default_factory=dict)
@@ -131,9 +131,9 @@ class Held:
     scans: dict[UUID, Scan] = field(default_factory=dict)
 
 
-def held(rows: Iterable[tuple[Any, ...]]) -> Held:
+def held(rows: Iterable[tuple[Any, ...]]) -> LockedRows:
     """Read what the `hold` trip brought."""
-    result = Held()
+    result = LockedRows()
     for event, scan, *columns in rows:
         if event is not None:
             result.events[UUID(event["event_id"])] = event_of(event)
@@ -188,7 +188,7 @@ def written(
         times([scan.scan_time for scan in scans]),
         array([scan.issue for scan in scans]),
         times([scan.annul_time for scan in scans] if offline else []),
-        array([scan.doubt for scan in scans] if offline else []),
+        array([scan.violation for scan in scans] if offline else []),
         ids([event_id for event_id, _ in changed]),
         ids([ticket_id for _, ticket_id in changed]),
         times([admission.check_in_time for admission in changed.values()]),

@@ -14,7 +14,7 @@ from ticketing.admission.tickets import Event, Ticket
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LockedRows:
     """What an annulment holds locked."""
 
     event: Event
@@ -31,7 +31,7 @@ def visible_to(organizer_id: str | None, bound_to: Collection[UUID]) -> Sequence
     return [*conditions, events.c.event_id.in_(bound_to)] if bound_to else conditions
 
 
-def hold(connection: Connection, scan_id: UUID, visible: Sequence[sa.ColumnElement[bool]] = ()) -> Held | None:
+def hold(connection: Connection, scan_id: UUID, visible: Sequence[sa.ColumnElement[bool]] = ()) -> LockedRows | None:
     """Lock a scan, its event and its ticket, in the order of every batch; None where no such scan is visible."""
     found = connection.execute(
         sa.select(scans.c.event_id, scans.c.ticket_id)
@@ -52,21 +52,21 @@ def hold(connection: Connection, scan_id: UUID, visible: Sequence[sa.ColumnEleme
     # Read once the ticket is held: what was first found may have been annulled meanwhile.
     scan = _scan(connection, found.event_id, scan_id)
     # Also of a ticket for another event, which has no row at this one: a device may have let it in alone.
-    return Held(event, scan, ticket, [scan] if found.ticket_id is None else _admitted(connection, scan))
+    return LockedRows(event, scan, ticket, [scan] if found.ticket_id is None else _admitted(connection, scan))
 
 
-def hold_standing(connection: Connection, event_id: UUID, ticket_id: UUID) -> Held | None:
+def lock_admission(connection: Connection, event_id: UUID, ticket_id: UUID) -> LockedRows | None:
     """Lock as `hold` does the latest check-in of a ticket; None where none stands."""
     key = (tickets.c.event_id == event_id, tickets.c.ticket_id == ticket_id)
     scan_id = connection.execute(sa.select(tickets.c.entry_scan_id).where(*key)).scalar()
     return None if scan_id is None else hold(connection, scan_id)
 
 
-def save_doubts(connection: Connection, doubted: Sequence[Scan]) -> None:
-    """Note what is to be thought of scans."""
-    for scan in doubted:
+def save_violations(connection: Connection, violating: Sequence[Scan]) -> None:
+    """Store the violation of each of these scans."""
+    for scan in violating:
         key = (scans.c.event_id == scan.gate_event_id, scans.c.scan_id == scan.scan_id)
-        connection.execute(scans.update().where(*key).values(doubt=scan.doubt))
+        connection.execute(scans.update().where(*key).values(doubt=scan.violation))
 
 
 def save(connection: Connection, scan: Scan) -> None:

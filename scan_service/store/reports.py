@@ -34,7 +34,7 @@ _UNREPORTED_INCIDENTS: Final = sa.text("""
     ) AS its
     WHERE NOT i.reported AND its.scan_count > 0
     ORDER BY i.event_id, i.incident_id
-    LIMIT :most
+    LIMIT :limit
 """)
 _MARK_INCIDENTS: Final = sa.text("""
     UPDATE incidents i SET reported = true
@@ -43,12 +43,12 @@ _MARK_INCIDENTS: Final = sa.text("""
 """)
 
 
-def unreported(connection: Connection, most: int) -> Sequence[CheckIn]:
+def unreported(connection: Connection, limit: int) -> Sequence[CheckIn]:
     """Return check-ins that the ticket service has not confirmed."""
     # Ids as the text that they are told as: PostgreSQL writes a UUID in a tenth of the time that Python takes.
     ids = (sa.cast(column, sa.Text) for column in (tickets.c.event_id, tickets.c.ticket_id))
     columns = (*ids, tickets.c.check_in_time, tickets.c.sequence)
-    query = sa.select(*columns).where(tickets.c.sequence > tickets.c.reported_sequence).limit(most)
+    query = sa.select(*columns).where(tickets.c.sequence > tickets.c.reported_sequence).limit(limit)
     return [CheckIn(*row) for row in connection.execute(query)]
 
 
@@ -64,9 +64,9 @@ def mark_reported(connection: Connection, check_ins: Sequence[CheckIn]) -> None:
     )
 
 
-def unreported_incidents(connection: Connection, most: int) -> Sequence[IncidentReport]:
+def unreported_incidents(connection: Connection, limit: int) -> Sequence[IncidentReport]:
     """Return incidents that stand and that the ticket service has not confirmed."""
-    return [IncidentReport(*row) for row in connection.execute(_UNREPORTED_INCIDENTS, {"most": most})]
+    return [IncidentReport(*row) for row in connection.execute(_UNREPORTED_INCIDENTS, {"limit": limit})]
 
 
 def mark_incidents_reported(connection: Connection, incidents: Sequence[IncidentReport]) -> None:

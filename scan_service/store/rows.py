@@ -104,7 +104,7 @@ def scan_of(row: Mapping[str, Any]) -> Scan:
         device_id=row["device_id"],
         offline=row["offline"],
         annul_time=_time(row["annul_time"]),
-        doubt=row["doubt"],
+        violation=row["doubt"],
     )
 
 

@@ -43,10 +43,10 @@ def admitted(rows: Iterable[tuple[Any, ...]]) -> Sequence[Scan]:
 
 
 def write(
-    now: datetime, new: Sequence[Scan], replaced: Sequence[Scan], standing: Mapping[TicketKey, Admission]
+    now: datetime, new: Sequence[Scan], replaced: Sequence[Scan], admission_state: Mapping[TicketKey, Admission]
 ) -> tuple[str, Sequence[object]]:
     """Return the trip that records scans and how tickets stand since; the transaction is still open."""
-    statements, arguments = admission.WRITE, admission.written(now, new, standing, offline=True)
+    statements, arguments = admission.WRITE, admission.written(now, new, admission_state, offline=True)
     if not replaced:
         return statements, arguments
     rows = json.dumps([_scan_row(scan) for scan in replaced])
@@ -76,7 +76,7 @@ def _scan_row(scan: Scan) -> dict[str, object]:
         "previous_scan_id": None if previous is None else previous.scan_id,
         "previous_time": None if previous is None else previous.time,
         "previous_location": None if previous is None else previous.location,
-        "doubt": scan.doubt,
+        "doubt": scan.violation,
     }
     return _texts(row) | {"offline": scan.offline, "metadata": scan.metadata}
 

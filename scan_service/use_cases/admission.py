@@ -13,7 +13,7 @@ from scan_service.domain.incidents import Link, forgery
 from scan_service.domain.reasons import Reason
 from scan_service.store import admission as store
 from scan_service.store import incidents
-from scan_service.use_cases.batch_locker import Answers, Holding
+from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import Decision, Presented, decide
 from ticketing.admission.scans import Attempt, DenialReason, Scan, Verdict, recorded_text
 from ticketing.admission.tickets import Admission, Entry, Event, Ticket
@@ -23,22 +23,22 @@ from ticketing.chassis.loop_connection import LoopConnection
 MICROSECOND: Final = timedelta(microseconds=1)
 
 
-async def answer(connection: LoopConnection, attempts: Sequence[Attempt], holding: Holding) -> Answers:
+async def answer(connection: LoopConnection, attempts: Sequence[Attempt], holding: LockedBatch) -> Answers:
     """Decide and record `attempts` in their order; an attempt seen before gets its first answer."""
     batch = Batch(holding)
     answers = [batch.answer(attempt) for attempt in attempts]
     if batch.forgeries:
-        await connection.trip(*incidents.note(batch.forgeries, batch.now))
-    await connection.trip(*store.write(batch.now, batch.recorded, batch.changed))
+        await connection.round_trip(*incidents.note(batch.forgeries, batch.now))
+    await connection.round_trip(*store.write(batch.now, batch.recorded, batch.changed))
     return answers
 
 
 class Batch:
     """The decisions over what one transaction holds; each is made against the state after the one before."""
 
-    def __init__(self, holding: Holding) -> None:
+    def __init__(self, holding: LockedBatch) -> None:
         self._held = holding.held
-        self._recognition = holding.recognition
+        self._ticket_lookup = holding.ticket_lookup
         self._times = dict[store.TicketKey, datetime]()
         self.now = holding.now
         self.recorded = list[Scan]()
@@ -59,13 +59,13 @@ class Batch:
         scan = self._decided(attempt, event, fingerprint)
         self._held.scans[scan.scan_id] = scan
         self.recorded.append(scan)
-        if scan.denial_reason is DenialReason.INVALID_SIGNATURE and not self._recognition.may_be_genuine(attempt):
+        if scan.denial_reason is DenialReason.INVALID_SIGNATURE and not self._ticket_lookup.may_be_genuine(attempt):
             self.forgeries.append(forgery(scan, attempt.credential))
         return scan
 
     def _decided(self, attempt: Attempt, event: Event, fingerprint: bytes) -> Scan:
         """Decide, and keep what changes."""
-        shown = self._recognition.presented(attempt)
+        shown = self._ticket_lookup.presented(attempt)
         time = self.now
         if isinstance(shown, Presented):
             shown = self._as_it_stands(shown)
@@ -76,7 +76,7 @@ class Batch:
                 self.changed[shown.ticket.event_id, shown.ticket.ticket_id] = decision.admission
             ticket: Ticket | None = shown.ticket
             ticket_type, issue = shown.ticket_type, shown.issue
-            code = self._recognition.code(shown)
+            code = self._ticket_lookup.code(shown)
         else:
             decision, ticket, ticket_type, issue = Decision(shown), None, None, None
             code = recorded_text(attempt.text)

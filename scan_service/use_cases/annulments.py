@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.admission_state import standing
+from scan_service.domain.admission_state import admission_state
 from scan_service.domain.annulment import Annulment, obstacle
 from scan_service.domain.incidents import conflicts
 from scan_service.domain.reasons import Reason
@@ -59,7 +59,7 @@ class Annulments:
         policy = None
         if held.ticket is not None:
             policy = held.event.policy
-            admission = standing(scans, held.ticket.admission)
+            admission = admission_state(scans, held.ticket.admission)
             store.save_admission(connection, replace(held.ticket, admission=admission))
         renew_here(connection, scans, conflicts(policy, scans), now)
         return annulled

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from scan_service.store import admission as store
 from scan_service.use_cases.keys import Keys
-from scan_service.use_cases.ticket_lookup import Recognition
+from scan_service.use_cases.ticket_lookup import TicketLookup
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Scan, revealed
 from ticketing.admission.tokens import Token
@@ -20,20 +20,20 @@ from ticketing.chassis.loop_connection import LoopConnection
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class LockedBatch:
     """What a batch holds, and the time since when it does."""
 
-    held: store.Held
-    recognition: Recognition
+    held: store.LockedRows
+    ticket_lookup: TicketLookup
     now: datetime
 
 
 Answers: TypeAlias = Sequence[Scan | Failure]
 # Answers attempts over what is held, and commits.
-Work: TypeAlias = Callable[[LoopConnection, Sequence[Attempt], Holding], Awaitable[Answers]]
+Work: TypeAlias = Callable[[LoopConnection, Sequence[Attempt], LockedBatch], Awaitable[Answers]]
 
 
-class Holder:
+class BatchLocker:
     """Holds what batches of attempts are about.
 
     Args:
@@ -70,16 +70,16 @@ class Holder:
 
         async def run(connection: LoopConnection) -> Answers:
             holding = await self._hold(connection, wanted)
-            if unknown := holding.recognition.unknown(attempts):
-                await connection.trip(*store.create(unknown))
+            if unknown := holding.ticket_lookup.unknown(attempts):
+                await connection.round_trip(*store.create(unknown))
                 holding = await self._hold(connection, wanted)
             return await work(connection, attempts, holding)
 
         return await self._connection.transact(run)
 
-    async def _hold(self, connection: LoopConnection, wanted: store.Wanted) -> Holding:
-        held = store.held(await connection.trip(*wanted.hold(lock_first=self._lock_first)))
+    async def _hold(self, connection: LoopConnection, wanted: store.Wanted) -> LockedBatch:
+        held = store.held(await connection.round_trip(*wanted.hold(lock_first=self._lock_first)))
         for scan_id, scan in held.scans.items():
             held.scans[scan_id] = revealed(scan, self._codes)
         now = self._clock()
-        return Holding(held, Recognition(held, self._keys, self._codes, now), now)
+        return LockedBatch(held, TicketLookup(held, self._keys, self._codes, now), now)

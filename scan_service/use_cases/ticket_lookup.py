@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from scan_service.store.admission import Held, TicketKey
+from scan_service.store.admission import LockedRows, TicketKey
 from scan_service.use_cases.keys import Keys
 from ticketing.admission.codes import Codes
 from ticketing.admission.decision import Presented
@@ -16,7 +16,7 @@ from ticketing.admission.tokens import Damaged, Token, is_genuine
 KEYS_ARE_FRESH: Final = timedelta(minutes=2)
 
 
-class Recognition:
+class TicketLookup:
     """Recognises tickets over what one transaction holds.
 
     Args:
@@ -26,7 +26,7 @@ class Recognition:
         now: the present time.
     """
 
-    def __init__(self, held: Held, keys: Keys, codes: Codes, now: datetime) -> None:
+    def __init__(self, held: LockedRows, keys: Keys, codes: Codes, now: datetime) -> None:
         self._held = held
         self._keys = keys
         self._codes = codes

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-from scan_service.domain.admission_state import standing
-from scan_service.domain.incidents import IncidentKind, Link, conflicts, doubt_about, forgery
+from scan_service.domain.admission_state import admission_state
+from scan_service.domain.incidents import IncidentKind, Link, conflicts, forgery, violation_of
 from scan_service.domain.offline import settled
 from scan_service.domain.reasons import Reason
 from scan_service.store import incidents, uploads
 from scan_service.store.admission import TicketKey
-from scan_service.use_cases.batch_locker import Answers, Holding
+from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import Presented
 from ticketing.admission.scans import Attempt, DenialReason, Offline, Scan, Verdict, recorded_text
 from ticketing.admission.tickets import Admission, Event
@@ -28,7 +28,7 @@ from ticketing.chassis.loop_connection import LoopConnection
 SLICE: Final = 16
 
 
-async def record(connection: LoopConnection, attempts: Sequence[Attempt], holding: Holding) -> Answers:
+async def record(connection: LoopConnection, attempts: Sequence[Attempt], holding: LockedBatch) -> Answers:
     """Record `attempts`, each with `offline`; one that was recorded before is settled with its record."""
     batch = Batch(holding)
     answers = list[UUID | Failure]()
@@ -36,14 +36,16 @@ async def record(connection: LoopConnection, attempts: Sequence[Attempt], holdin
         if len(answers) % SLICE == SLICE - 1:
             await asyncio.sleep(0)
         answers.append(batch.record(attempt))
-    before = uploads.admitted(await connection.trip(*uploads.read_admitted(batch.touched)))
+    before = uploads.admitted(await connection.round_trip(*uploads.read_admitted(batch.touched)))
     known, links = batch.outcome(before)
-    statements, arguments = uploads.write(batch.now, [*batch.new.values()], [*batch.replaced.values()], batch.standing)
+    statements, arguments = uploads.write(
+        batch.now, [*batch.new.values()], [*batch.replaced.values()], batch.admission_state
+    )
     if known or links:
         # For scans of an uneventful night, three statements less.
         renew, renewed = incidents.renew(known, links, batch.now)
         statements, arguments = f"{statements}; {renew}", (*arguments, *renewed)
-    await connection.trip(f"{statements}; COMMIT", arguments)
+    await connection.round_trip(f"{statements}; COMMIT", arguments)
     # The last word on each: an upload may hold one scan twice.
     return [answer if isinstance(answer, Failure) else batch.scan(answer) for answer in answers]
 
@@ -51,14 +53,14 @@ async def record(connection: LoopConnection, attempts: Sequence[Attempt], holdin
 class Batch:
     """What a batch of offline scans makes of what one transaction holds."""
 
-    def __init__(self, holding: Holding) -> None:
+    def __init__(self, holding: LockedBatch) -> None:
         self._held = holding.held
-        self._recognition = holding.recognition
+        self._ticket_lookup = holding.ticket_lookup
         self._forgeries = list[Link]()
         self.now = holding.now
         self.new = dict[UUID, Scan]()
         self.replaced = dict[UUID, Scan]()
-        self.standing = dict[TicketKey, Admission]()
+        self.admission_state = dict[TicketKey, Admission]()
         # Tickets whose past has changed, by the gate's event.
         self.touched = set[TicketKey]()
 
@@ -74,8 +76,8 @@ class Batch:
         recorded = self._held.scans.get(attempt.scan_id)
         if recorded is not None and not _is_same(recorded, attempt):
             return Failure(Reason.SCAN_ID_REUSED, "this scan_id was used for a different scan", scan_id=attempt.scan_id)
-        shown = self._recognition.presented(attempt)
-        if shown is DenialReason.INVALID_SIGNATURE and self._recognition.may_be_genuine(attempt):
+        shown = self._ticket_lookup.presented(attempt)
+        if shown is DenialReason.INVALID_SIGNATURE and self._ticket_lookup.may_be_genuine(attempt):
             # Judged once and for all, so not before the keys have come; the device keeps it, and nobody stands there.
             return dependency_unavailable("ticket service")
         scan = self._shown(attempt, shown, event)
@@ -109,21 +111,21 @@ class Batch:
             ticket = None if key is None else self._held.tickets.get(key)
             links += conflicts(None if ticket is None else self._held.events[ticket.event_id].policy, its_scans)
             if key is not None and ticket is not None:
-                admission = standing(its_scans, ticket.admission)
+                admission = admission_state(its_scans, ticket.admission)
                 if admission != ticket.admission:
-                    self.standing[key] = admission
+                    self.admission_state[key] = admission
         return [scan for scan in scans.values() if scan.scan_id not in self.new], links
 
     def _shown(self, attempt: Attempt, shown: Presented | DenialReason, event: Event) -> Scan:
         """Make the record of what the device showed."""
         decision = _decision(attempt)
-        doubt = doubt_about(event, attempt, shown, decision.scan_time)
+        violation = violation_of(event, attempt, shown, decision.scan_time)
         known = isinstance(shown, Presented)
         scan = Scan(
             scan_id=attempt.scan_id,
             gate_event_id=attempt.gate.event_id,
             fingerprint=attempt.fingerprint(),
-            code=self._recognition.code(shown) if isinstance(shown, Presented) else recorded_text(attempt.text),
+            code=self._ticket_lookup.code(shown) if isinstance(shown, Presented) else recorded_text(attempt.text),
             scan_type=attempt.scan_type,
             verdict=decision.verdict,
             denial_reason=decision.denial_reason,
@@ -139,9 +141,9 @@ class Batch:
             metadata=attempt.metadata,
             offline=True,
             annul_time=decision.annul_time if decision.verdict is Verdict.ADMITTED else None,
-            doubt=doubt,
+            violation=violation,
         )
-        if not known and doubt is IncidentKind.FORGED_TOKEN:
+        if not known and violation is IncidentKind.FORGED_TOKEN:
             self._forgeries.append(forgery(scan, attempt.credential))
         return scan
 

@@ -5,13 +5,13 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from scan_service.store.admission import Held
+from scan_service.store.admission import LockedRows
 from scan_service.store.scan_list import read_event, read_ticket
 from scan_service.use_cases.admission import Batch
-from scan_service.use_cases.batch_locker import Holding
+from scan_service.use_cases.batch_locker import LockedBatch
 from scan_service.use_cases.guessing import Guessing
 from scan_service.use_cases.keys import Keys
-from scan_service.use_cases.ticket_lookup import Recognition
+from scan_service.use_cases.ticket_lookup import TicketLookup
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Scan
 from ticketing.admission.tickets import AdmissionPolicy, Event, EventStatus
@@ -53,7 +53,7 @@ class Validation:
         return scan
 
     def _decide(self, connection: Connection, attempt: Attempt, *, anywhere: bool) -> Scan:
-        held = Held()
+        held = LockedRows()
         ticket = None
         if isinstance(attempt.credential, Token | bytes):
             ticket = read_ticket(connection, attempt.credential)
@@ -70,11 +70,11 @@ class Validation:
             event = _nowhere(attempt)
             if attempt.organizer_id is not None:
                 # Somebody else's ticket is answered as one that is not there.
-                held = Held()
+                held = LockedRows()
         if event is not None:
             held.events[event.event_id] = event
         now = self._clock()
-        holding = Holding(held, Recognition(held, self._keys, self._codes, now), now)
+        holding = LockedBatch(held, TicketLookup(held, self._keys, self._codes, now), now)
         answer = Batch(holding).answer(attempt)
         if isinstance(answer, Failure):
             raise answer

@@ -29,14 +29,14 @@ class Recorder:
 
 async def test_an_idle_batcher_answers_at_once() -> None:
     recorder = Recorder()
-    batcher = Batcher("test", recorder.process, most=10, most_waiting=100)
+    batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
     assert await batcher.submit(1) == 2
     assert recorder.batches == [[1]]
 
 
 async def test_what_arrives_during_a_batch_makes_the_next_one() -> None:
     recorder = Recorder()
-    batcher = Batcher("test", recorder.process, most=3, most_waiting=100)
+    batcher = Batcher("test", recorder.process, max_batch=3, max_waiting=100)
     recorder.gate.clear()
     first = asyncio.create_task(batcher.submit(1))
     await recorder.begun.wait()
@@ -49,7 +49,7 @@ async def test_what_arrives_during_a_batch_makes_the_next_one() -> None:
 
 async def test_a_batch_that_follows_another_waits_for_those_who_were_just_answered() -> None:
     recorder = Recorder()
-    batcher = Batcher("test", recorder.process, most=10, most_waiting=100, gather_seconds=0.001)
+    batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100, gather_seconds=0.001)
     recorder.gate.clear()
 
     async def ask_twice() -> list[int]:
@@ -66,7 +66,7 @@ async def test_a_batch_that_follows_another_waits_for_those_who_were_just_answer
 
 async def test_a_batch_is_bounded_by_what_its_requests_weigh_and_one_too_heavy_goes_alone() -> None:
     recorder = Recorder()
-    batcher = Batcher("test", recorder.process, most=10, most_waiting=100, weigh=lambda n: n)
+    batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100, weigh=lambda n: n)
     recorder.gate.clear()
     first = asyncio.create_task(batcher.submit(1))
     await recorder.begun.wait()
@@ -78,7 +78,7 @@ async def test_a_batch_is_bounded_by_what_its_requests_weigh_and_one_too_heavy_g
 
 
 async def test_a_refusal_is_the_callers_own() -> None:
-    batcher = Batcher("test", Recorder().process, most=10, most_waiting=100)
+    batcher = Batcher("test", Recorder().process, max_batch=10, max_waiting=100)
     answers = await asyncio.gather(*(batcher.submit(n) for n in (6, 7, 8)), return_exceptions=True)
     assert answers[0] == 12
     assert isinstance(answers[1], Failure)
@@ -87,7 +87,7 @@ async def test_a_refusal_is_the_callers_own() -> None:
 
 async def test_a_poisoned_request_fails_by_itself() -> None:
     recorder = Recorder()
-    batcher = Batcher("test", recorder.process, most=10, most_waiting=100)
+    batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
     answers = await asyncio.gather(*(batcher.submit(n) for n in (12, 13, 14)), return_exceptions=True)
     assert (answers[0], answers[2]) == (24, 28)
     assert isinstance(answers[1], ValueError)
@@ -96,7 +96,7 @@ async def test_a_poisoned_request_fails_by_itself() -> None:
 
 async def test_an_outage_is_told_to_all_without_trying_each() -> None:
     recorder = Recorder()
-    batcher = Batcher("test", recorder.process, most=10, most_waiting=100)
+    batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
     answers = await asyncio.gather(*(batcher.submit(n) for n in (1, 99)), return_exceptions=True)
     assert all(isinstance(answer, Failure) for answer in answers)
     assert len(recorder.batches) == 1
@@ -104,7 +104,7 @@ async def test_an_outage_is_told_to_all_without_trying_each() -> None:
 
 async def test_a_caller_that_gave_up_is_skipped_and_nobody_hangs() -> None:
     recorder = Recorder()
-    batcher = Batcher("test", recorder.process, most=10, most_waiting=100)
+    batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
     recorder.gate.clear()
     first = asyncio.create_task(batcher.submit(1))
     await recorder.begun.wait()
@@ -119,7 +119,7 @@ async def test_a_caller_that_gave_up_is_skipped_and_nobody_hangs() -> None:
 
 async def test_a_batch_that_has_begun_is_finished_although_its_caller_left() -> None:
     recorder = Recorder()
-    batcher = Batcher("test", recorder.process, most=10, most_waiting=100)
+    batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
     recorder.gate.clear()
     caller = asyncio.create_task(batcher.submit(1))
     await recorder.begun.wait()
@@ -133,7 +133,7 @@ async def test_a_batch_that_has_begun_is_finished_although_its_caller_left() -> 
 
 async def test_too_many_waiting_are_refused_and_the_others_served() -> None:
     recorder = Recorder()
-    batcher = Batcher("test", recorder.process, most=1, most_waiting=2)
+    batcher = Batcher("test", recorder.process, max_batch=1, max_waiting=2)
     recorder.gate.clear()
     first = asyncio.create_task(batcher.submit(1))
     await recorder.begun.wait()
@@ -149,7 +149,7 @@ async def test_too_many_waiting_are_refused_and_the_others_served() -> None:
 
 async def test_closing_finishes_what_waits() -> None:
     recorder = Recorder()
-    batcher = Batcher("test", recorder.process, most=1, most_waiting=10)
+    batcher = Batcher("test", recorder.process, max_batch=1, max_waiting=10)
     answers = [asyncio.create_task(batcher.submit(n)) for n in (1, 2, 3)]
     await asyncio.sleep(0)
     await batcher.close()

@@ -29,14 +29,14 @@ async def connection(url: URL) -> AsyncIterator[LoopConnection]:
 
 
 async def increment(connection: LoopConnection, name: str = "a") -> int:
-    rows = await connection.trip(INCREMENT, (name,))
-    await connection.trip("COMMIT")
+    rows = await connection.round_trip(INCREMENT, (name,))
+    await connection.round_trip("COMMIT")
     value: int = rows[0][0]
     return value
 
 
 async def values(connection: LoopConnection) -> list[int]:
-    return [value for (value,) in await connection.trip("EXECUTE values")]
+    return [value for (value,) in await connection.round_trip("EXECUTE values")]
 
 
 def cut_off(url: URL) -> None:
@@ -53,7 +53,7 @@ async def test_work_is_committed_when_its_answer_is_there(connection: LoopConnec
 
 async def test_statements_of_one_trip_run_until_the_first_that_fails(connection: LoopConnection) -> None:
     async def work(connection: LoopConnection) -> None:
-        await connection.trip("BEGIN; EXECUTE increment('a'); SELECT 1/0; EXECUTE increment('b'); COMMIT")
+        await connection.round_trip("BEGIN; EXECUTE increment('a'); SELECT 1/0; EXECUTE increment('b'); COMMIT")
 
     with pytest.raises(psycopg2.errors.DivisionByZero):
         await connection.transact(work)
@@ -64,7 +64,7 @@ async def test_more_than_the_socket_takes_at_once_arrives_whole(connection: Loop
     long = "é" * 5_000_000
 
     async def work(connection: LoopConnection) -> str:
-        rows = await connection.trip("SELECT %s", (long,))
+        rows = await connection.round_trip("SELECT %s", (long,))
         text: str = rows[0][0]
         return text
 
@@ -73,7 +73,7 @@ async def test_more_than_the_socket_takes_at_once_arrives_whole(connection: Loop
 
 async def test_a_refusal_inside_the_work_rolls_back(connection: LoopConnection) -> None:
     async def work(connection: LoopConnection) -> None:
-        await connection.trip(INCREMENT, ("a",))
+        await connection.round_trip(INCREMENT, ("a",))
         raise Failure("SOLD_OUT", "none left")
 
     with pytest.raises(Failure, match="none left"):
@@ -89,7 +89,7 @@ async def test_a_key_taken_meanwhile_is_seen_by_the_second_run(connection: LoopC
         if len(runs) > 1:
             return "seen"
         execute(url, "INSERT INTO counters VALUES ('c', 0)")
-        await connection.trip("BEGIN; EXECUTE add('c'); COMMIT")
+        await connection.round_trip("BEGIN; EXECUTE add('c'); COMMIT")
         return "taken"
 
     assert await connection.transact(take) == "seen"
@@ -97,7 +97,7 @@ async def test_a_key_taken_meanwhile_is_seen_by_the_second_run(connection: LoopC
 
 async def test_an_integrity_error_that_is_no_race_is_raised(connection: LoopConnection) -> None:
     async def work(connection: LoopConnection) -> None:
-        await connection.trip("BEGIN; INSERT INTO counters VALUES ('x', NULL); COMMIT")
+        await connection.round_trip("BEGIN; INSERT INTO counters VALUES ('x', NULL); COMMIT")
 
     with pytest.raises(psycopg2.errors.NotNullViolation):
         await connection.transact(work)
@@ -112,7 +112,7 @@ async def test_who_loses_every_race_is_told_to_come_again(
 
     async def lose(connection: LoopConnection) -> None:
         runs.append(1)
-        await connection.trip("BEGIN; DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40P01'; END $$")
+        await connection.round_trip("BEGIN; DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40P01'; END $$")
 
     with pytest.raises(Failure) as caught:
         await connection.transact(lose)
@@ -131,10 +131,10 @@ async def test_a_connection_lost_in_the_middle_runs_the_work_again_once(connecti
 
     async def lose_first(connection: LoopConnection) -> int:
         runs.append(1)
-        rows = await connection.trip(INCREMENT, ("a",))
+        rows = await connection.round_trip(INCREMENT, ("a",))
         if len(runs) == 1:
             cut_off(url)
-        await connection.trip("COMMIT")
+        await connection.round_trip("COMMIT")
         value: int = rows[0][0]
         return value
 
@@ -144,9 +144,9 @@ async def test_a_connection_lost_in_the_middle_runs_the_work_again_once(connecti
 
 async def test_a_connection_lost_twice_is_unavailable(connection: LoopConnection, url: URL) -> None:
     async def lose(connection: LoopConnection) -> None:
-        await connection.trip(INCREMENT, ("a",))
+        await connection.round_trip(INCREMENT, ("a",))
         cut_off(url)
-        await connection.trip("COMMIT")
+        await connection.round_trip("COMMIT")
 
     with pytest.raises(Failure) as caught:
         await connection.transact(lose)
@@ -178,7 +178,7 @@ async def test_a_trip_without_an_answer_is_given_up(
     monkeypatch.setattr(module, "TRIP_SECONDS", 0.05)
 
     async def wait(connection: LoopConnection) -> None:
-        await connection.trip("SELECT pg_sleep(60)")
+        await connection.round_trip("SELECT pg_sleep(60)")
 
     with pytest.raises(Failure) as caught:
         await connection.transact(wait)
@@ -187,7 +187,7 @@ async def test_a_trip_without_an_answer_is_given_up(
 
 async def test_a_statement_that_takes_too_long_is_no_answer_either(connection: LoopConnection) -> None:
     async def wait(connection: LoopConnection) -> None:
-        await connection.trip("BEGIN; SET LOCAL statement_timeout = 20; SELECT pg_sleep(60)")
+        await connection.round_trip("BEGIN; SET LOCAL statement_timeout = 20; SELECT pg_sleep(60)")
 
     with pytest.raises(Failure) as caught:
         await connection.transact(wait)
@@ -199,7 +199,7 @@ async def test_cancelled_work_leaves_no_transaction_open(connection: LoopConnect
     begun = asyncio.Event()
 
     async def hang(connection: LoopConnection) -> None:
-        await connection.trip(INCREMENT, ("a",))
+        await connection.round_trip(INCREMENT, ("a",))
         begun.set()
         await asyncio.Event().wait()
 
@@ -213,12 +213,12 @@ async def test_cancelled_work_leaves_no_transaction_open(connection: LoopConnect
 
 async def test_a_trip_needs_a_connection(connection: LoopConnection) -> None:
     with pytest.raises(psycopg2.InterfaceError, match="closed"):
-        await connection.trip("SELECT 1")
+        await connection.round_trip("SELECT 1")
 
 
 async def test_prepared_statements_are_planned_for_look_ups_by_key(connection: LoopConnection) -> None:
     async def shown(connection: LoopConnection) -> dict[str, str]:
-        return {name: (await connection.trip(f"SHOW {name}"))[0][0] for name in module.PLANNER}
+        return {name: (await connection.round_trip(f"SHOW {name}"))[0][0] for name in module.PLANNER}
 
     assert await connection.transact(shown) == module.PLANNER
 
@@ -227,7 +227,7 @@ async def test_plans_follow_what_the_tables_become(
     connection: LoopConnection, url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def expected_rows() -> int:
-        lines = await connection.transact(lambda connection: connection.trip("EXPLAIN EXECUTE values"))
+        lines = await connection.transact(lambda connection: connection.round_trip("EXPLAIN EXECUTE values"))
         # As each step of the plan says, in the form of "rows=2".
         words = " ".join(line for (line,) in lines).split()
         return max(int(word.removeprefix("rows=")) for word in words if word.startswith("rows="))

@@ -19,8 +19,8 @@ def faults(fields: Fields) -> dict[str, str]:
 def test_every_field_at_fault_is_named_at_once() -> None:
     fields = Fields()
     fields.uuid("event_id", "nonsense")
-    fields.text("name", "", least=1, most=10)
-    fields.number("quantity", 0, least=1, most=10)
+    fields.text("name", "", min_length=1, max_length=10)
+    fields.number("quantity", 0, minimum=1, maximum=10)
     assert faults(fields) == {
         "event_id": "is not a UUID",
         "name": "is required",
@@ -33,8 +33,8 @@ def test_a_request_without_fault_passes_and_keeps_its_values() -> None:
     assert str(fields.uuid("id", CANONICAL)) == CANONICAL
     assert str(fields.uuid("id", CANONICAL.upper())) == CANONICAL
     assert fields.optional_uuid("id", "") is None
-    assert fields.text("name", "Ärger 🎫", least=1, most=7) == "Ärger 🎫"
-    assert fields.number("n", 10, least=1, most=10) == 10
+    assert fields.text("name", "Ärger 🎫", min_length=1, max_length=7) == "Ärger 🎫"
+    assert fields.number("n", 10, minimum=1, maximum=10) == 10
     assert fields.enum("kind", 2, EventType) == 2
     assert fields.enum("kind", 0, EventType, optional=True) == 0
     fields.check()
@@ -75,7 +75,7 @@ def test_a_missing_uuid_is_required() -> None:
 )
 def test_texts_are_bounded_and_hold_no_nul(value: str, fault: str) -> None:
     fields = Fields()
-    fields.text("name", value, least=2, most=10)
+    fields.text("name", value, min_length=2, max_length=10)
     assert faults(fields) == {"name": fault}
 
 
@@ -131,8 +131,8 @@ def nested(depth: int) -> Struct:
 def test_json_is_kept_as_it_is() -> None:
     fields = Fields()
     value = {"seat": "A 1", "steps": [1.5, True, None, {"deep": "✓"}]}
-    assert fields.struct("metadata", struct(**value), most_bytes=200) == value
-    assert fields.struct("metadata", nested(MAX_STRUCT_DEPTH), most_bytes=2000)
+    assert fields.struct("metadata", struct(**value), max_bytes=200) == value
+    assert fields.struct("metadata", nested(MAX_STRUCT_DEPTH), max_bytes=2000)
     fields.check()
 
 
@@ -157,7 +157,7 @@ def kindless() -> Struct:
 def test_json_that_postgresql_cannot_hold_is_refused(value: Struct, fault: str) -> None:
     fields = Fields()
     most = 2000 if "nests" in fault else 200
-    assert fields.struct("metadata", value, most_bytes=most) == {}
+    assert fields.struct("metadata", value, max_bytes=most) == {}
     assert faults(fields) == {"metadata": fault}
 
 

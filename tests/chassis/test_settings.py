@@ -11,7 +11,7 @@ def test_settings_have_defaults() -> None:
     assert environment.text("BLANK", "default") == "default"
     assert environment.optional("BLANK") is None
     assert environment.port("PORT", 50051) == 50051
-    assert environment.seconds("SECONDS", 1.5, least=0, most=10) == 1.5
+    assert environment.seconds("SECONDS", 1.5, minimum=0, maximum=10) == 1.5
     assert environment.path("DIR", "~/x") == Path.home() / "x"
     assert environment.choice("LEVEL", "INFO", ["INFO", "DEBUG"]) == "INFO"
     environment.check()
@@ -22,7 +22,7 @@ def test_settings_are_read() -> None:
     assert environment.text("NAME") == "x"
     assert environment.optional("NAME") == "x"
     assert environment.port("PORT", 50051) == 0
-    assert environment.seconds("SECONDS", 1.5, least=0, most=10) == 2.5
+    assert environment.seconds("SECONDS", 1.5, minimum=0, maximum=10) == 2.5
     assert environment.choice("LEVEL", "INFO", ["INFO", "DEBUG"]) == "DEBUG"
     environment.check()
 
@@ -34,10 +34,10 @@ def test_all_that_is_wrong_is_named_in_one_message() -> None:
     environment.text("REQUIRED")
     environment.port("PORT", 1)
     environment.port("METRICS", 1)
-    environment.seconds("SECONDS", 1, least=0, most=10)
-    environment.text("SECRET", least=32)
+    environment.seconds("SECONDS", 1, minimum=0, maximum=10)
+    environment.text("SECRET", min_length=32)
     environment.choice("LEVEL", "INFO", ["INFO", "DEBUG"])
-    environment.number("N", 1, least=0, most=5)
+    environment.number("N", 1, minimum=0, maximum=5)
     with pytest.raises(SettingsError) as caught:
         environment.check()
     assert str(caught.value).splitlines()[1:] == [
@@ -53,7 +53,7 @@ def test_all_that_is_wrong_is_named_in_one_message() -> None:
 
 def test_a_secret_never_stands_in_the_message() -> None:
     environment = Environment({"SECRET": "hunter2"})
-    environment.text("SECRET", least=32)
+    environment.text("SECRET", min_length=32)
     with pytest.raises(SettingsError) as caught:
         environment.check()
     assert "hunter2" not in str(caught.value)

@@ -28,7 +28,7 @@ from ticketing.chassis.clock import system_clock
 from ticketing.chassis.interceptor import CallInterceptor, current_caller
 from ticketing.chassis.jwks import File, KeySet
 from ticketing.chassis.limits import Limits, Throttle
-from ticketing.chassis.peer_client import Peer
+from ticketing.chassis.peer_client import PeerClient
 from ticketing.chassis.probe import is_serving
 from ticketing.chassis.server import Listen, Server
 from ticketing.chassis.settings import Environment, SettingsError
@@ -64,22 +64,22 @@ async def serving(issuer: Issuer, tls: Tls, proof: PeerProof) -> AsyncIterator[s
     await server.drain(lambda: None)
 
 
-async def asked(peer: Peer, metadata: tuple[tuple[str, str], ...] = ()) -> str:
+async def asked(peer: PeerClient, metadata: tuple[tuple[str, str], ...] = ()) -> str:
     call = peer.channel.unary_unary(METHOD, StringValue.SerializeToString, StringValue.FromString)
     answer = await call(StringValue(), metadata=(*peer.metadata(), *metadata), timeout=5)
     value: str = answer.value
     return value
 
 
-async def refused(peer: Peer, metadata: tuple[tuple[str, str], ...] = ()) -> grpc.StatusCode:
+async def refused(peer: PeerClient, metadata: tuple[tuple[str, str], ...] = ()) -> grpc.StatusCode:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await asked(peer, metadata)
     return caught.value.code()
 
 
 @asynccontextmanager
-async def calling(address: str, secret: str, tls: Tls) -> AsyncIterator[Peer]:
-    peer = Peer(address, secret, tls)
+async def calling(address: str, secret: str, tls: Tls) -> AsyncIterator[PeerClient]:
+    peer = PeerClient(address, secret, tls)
     yield peer
     await peer.close()
 

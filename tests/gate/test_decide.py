@@ -17,10 +17,10 @@ from nacl.signing import SigningKey
 from scan_service.convert.changes import changes_messages
 from scan_service.convert.scans import AttemptReader
 from scan_service.domain import changes as told
-from scan_service.store.admission import Held
+from scan_service.store.admission import LockedRows
 from scan_service.use_cases.admission import Batch
-from scan_service.use_cases.batch_locker import Holding
-from scan_service.use_cases.ticket_lookup import Recognition
+from scan_service.use_cases.batch_locker import LockedBatch
+from scan_service.use_cases.ticket_lookup import TicketLookup
 from tests.environment.access import CODE_SECRET
 from tests.scanning.cases import ADMITTED, DENIED, ELSEWHERE, EVENT, HERE, HOUR, NOON, TICKET
 from tests.scanning.gates import token_of
@@ -113,7 +113,7 @@ class World:
     store: Store
     channel: grpc.Channel
     now: datetime = NOON
-    held: Held = field(default_factory=Held)
+    held: LockedRows = field(default_factory=LockedRows)
 
     def __post_init__(self) -> None:
         self.put_event(replace(EVENT, policy=AdmissionPolicy.RE_ENTRY))
@@ -152,10 +152,10 @@ class World:
             attempt=pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=text, scan_type=SCAN_TYPES[scan_type]),
         )
         attempt = AttemptReader(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(asked)
-        recognition = Recognition(self.held, FetchedKeys(KEYS), CODES, self.now)
-        for ticket in recognition.unknown([attempt]):
+        ticket_lookup = TicketLookup(self.held, FetchedKeys(KEYS), CODES, self.now)
+        for ticket in ticket_lookup.unknown([attempt]):
             self.held.tickets[EVENT_ID, ticket.ticket_id] = ticket
-        batch = Batch(Holding(self.held, recognition, self.now))
+        batch = Batch(LockedBatch(self.held, ticket_lookup, self.now))
         answer = batch.answer(attempt)
         for key, admission in batch.changed.items():
             self.held.tickets[key] = replace(self.held.tickets[key], admission=admission)

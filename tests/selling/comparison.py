@@ -16,7 +16,7 @@ from tests.selling.shop import Shop, at, money, refusal
 from tests.stand_ins.revocations import ScansStandIn
 from ticket_service.app import App
 from ticket_service.use_cases.cancellations import Cancellations
-from ticket_service.use_cases.event_cancellation import CallingsOff
+from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.reissues import Reissues
 from ticketing.chassis.sweeper import Unfinished
@@ -80,7 +80,7 @@ class World:
 
     async def sweep(self) -> None:
         """Do all that is left to be done, in one order."""
-        for kind in (Cancellations, Reissues, Holds, CallingsOff):
+        for kind in (Cancellations, Reissues, Holds, EventCancellations):
             [work] = [work for work in self.app.unfinished if isinstance(work, kind)]
             while await work.sweep():
                 pass

@@ -92,7 +92,7 @@ class SalesModel:
     payments: dict[str, Payment] = field(default_factory=dict)
     # By request id: what was asked for, and what it led to.
     requests: dict[str, tuple[object, Purchase | Ticket]] = field(default_factory=dict)
-    is_called_off: bool = False
+    is_cancelled: bool = False
     are_gates_closed: bool = False
     are_all_given_back: bool = False
     # The scan service does not answer.
@@ -105,7 +105,7 @@ class SalesModel:
 
     def status(self, now: datetime) -> str:
         """Where the event is."""
-        if self.is_called_off:
+        if self.is_cancelled:
             return "CANCELLED"
         return "COMPLETED" if now >= self.end else "PUBLISHED"
 
@@ -218,7 +218,7 @@ class SalesModel:
                 raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.reported.isoformat())
             if self.status_of(ticket, now) != "ACTIVE":
                 raise Refused("TICKET_NOT_CANCELLABLE", status=self.status_of(ticket, now))
-            ticket.percent = 100 if self.is_called_off else self.refund_percent(now)
+            ticket.percent = 100 if self.is_cancelled else self.refund_percent(now)
             # Half a cent and more is a cent more.
             ticket.granted = int(ticket.price * ticket.percent / 100 + 0.5)
             ticket.cancellation = "PENDING"
@@ -274,9 +274,9 @@ class SalesModel:
 
     def call_off(self, now: datetime) -> bool:
         """Call the event off; tell whether the gates are closed."""
-        if not self.is_called_off and self.status(now) == "COMPLETED":
+        if not self.is_cancelled and self.status(now) == "COMPLETED":
             raise Refused("ILLEGAL_TRANSITION", from_="COMPLETED", to="CANCELLED")
-        self.is_called_off = True
+        self.is_cancelled = True
         self.are_gates_closed |= not self.is_cut_off
         return self.are_gates_closed
 
@@ -291,7 +291,7 @@ class SalesModel:
         for purchase in self.purchases:
             if purchase.status == "HELD" and purchase.expires is not None and purchase.expires <= now:
                 purchase.status = "EXPIRED"
-        self.are_gates_closed |= self.is_called_off and not self.is_cut_off
+        self.are_gates_closed |= self.is_cancelled and not self.is_cut_off
         if self.are_gates_closed and not self.are_all_given_back:
             self.are_all_given_back = True
             self._give_all_back()
@@ -342,7 +342,7 @@ class SalesModel:
         if ticket.admitted is not None:
             ticket.cancellation = ""
             return
-        if self.is_called_off:
+        if self.is_cancelled:
             ticket.granted, ticket.percent = ticket.price, 100
         ticket.cancellation = "REFUNDING" if ticket.granted else "DONE"
         ticket.status = "REFUNDED" if ticket.granted else "CANCELLED"

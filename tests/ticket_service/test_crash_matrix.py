@@ -239,7 +239,7 @@ async def transfer(world: World) -> None:
     assert bought.purchase_id not in world.stripe.given_back()
 
 
-async def calling_off(world: World) -> None:
+async def event_cancellation(world: World) -> None:
     event = await world.event()
     bought = [await world.shop.buy(event.event_id, quantity=2, payment_method_id=CARD) for _ in range(2)]
     late = await world.shop.buy(event.event_id, ("user", "bob"), payment_method_id=SECURE)
@@ -267,7 +267,7 @@ JOURNEYS: list[Journey] = [
     secure_purchase,
     cancellation,
     transfer,
-    calling_off,
+    event_cancellation,
 ]
 
 

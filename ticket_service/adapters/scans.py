@@ -11,7 +11,7 @@ from ticket_service.convert.revocations import read_outcomes, revoke_request
 from ticket_service.domain.refusals import no_answer_of_scans
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticketing.chassis.failures import Failure
-from ticketing.chassis.peer_client import CALL_SECONDS, Peer
+from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
 from ticketing.scans.v1.revocation_service_pb2 import RevokeEventRequest
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
 
@@ -25,7 +25,7 @@ class RemoteScans:
         peer: the way to it.
     """
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: PeerClient) -> None:
         self._peer = peer
 
     async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> list[Outcome]:

@@ -26,9 +26,9 @@ API_VERSION: Final = "2024-06-20"
 CALL_SECONDS: Final = 2.0
 THREADS: Final = 8
 # Steps that may wait for a thread; the next one is OVERLOADED.
-MOST_WAITING: Final = 256
+MAX_WAITING: Final = 256
 # Refunds of one payment that are looked through for ours: as many tickets may be in one purchase, and more.
-MOST_REFUNDS: Final = 10_000
+MAX_REFUNDS: Final = 10_000
 
 # Worth another try with the same key, and no verdict on what was asked.
 _TRANSIENT: Final = (stripe.APIConnectionError, stripe.APIError, stripe.RateLimitError, stripe.IdempotencyError)
@@ -121,7 +121,7 @@ class StripePayments:
         self._session.close()
 
     async def _run(self, call: Callable[[], T]) -> T:
-        if self._under_way >= THREADS + MOST_WAITING:
+        if self._under_way >= THREADS + MAX_WAITING:
             raise overloaded("payments")
         self._under_way += 1
         try:
@@ -176,7 +176,7 @@ class StripePayments:
     def _find_refund(self, order: RefundOrder) -> RefundProgress | None:
         ours: list[tuple[RefundProgress, bool]] = []
         listed = self._refunds.list({"payment_intent": order.payment_id, "limit": 100}).auto_paging_iter()
-        for _, refund in zip(range(MOST_REFUNDS), listed, strict=False):
+        for _, refund in zip(range(MAX_REFUNDS), listed, strict=False):
             metadata = _metadata(refund)
             if metadata.get("order_id") == str(order.order_id):
                 ours.append((_refund_progress(refund), metadata.get("round") == str(order.round)))

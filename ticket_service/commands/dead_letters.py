@@ -22,12 +22,12 @@ def show_backlog(url: URL, tell: Callable[[str], None] = print) -> int:
 def list_dead_letters(url: URL, tell: Callable[[str], None] = print) -> int:
     """Tell what was given up, and why: `python -m ticket_service dead-letters list`."""
     with session(url) as connection:
-        letters = store.dead_letters(connection)
-    for letter in letters:
-        told = letter.delivery
-        facts = (letter.dead_time.isoformat(), told.receiver, told.notification.kind, told.notification_id)
-        tell(f"{' '.join(map(str, facts))} after {told.attempts} tries: {letter.failure}")
-    tell(f"{len(letters)} dead letters")
+        emails = store.dead_letters(connection)
+    for email in emails:
+        told = email.delivery
+        facts = (email.dead_time.isoformat(), told.receiver, told.notification.kind, told.notification_id)
+        tell(f"{' '.join(map(str, facts))} after {told.attempts} tries: {email.failure}")
+    tell(f"{len(emails)} dead letters")
     return 0
 
 

@@ -48,15 +48,15 @@ def read_event(fields: Fields, message: event_pb2.Event, draft: Draft) -> Event:
     return Event(
         event_id=draft.event_id,
         organizer_id=draft.organizer_id,
-        name=fields.text("event.name", message.name, least=1, most=200),
-        description=fields.text("event.description", message.description, most=10_000),
+        name=fields.text("event.name", message.name, min_length=1, max_length=200),
+        description=fields.text("event.description", message.description, max_length=10_000),
         event_type=read_enum(fields, "event.event_type", message.event_type, EVENT_TYPES),
         status=EventStatus.DRAFT,
         start_time=start,
         end_time=end,
         doors_open_time=doors,
         time_zone=_time_zone(fields, message.time_zone),
-        location=fields.text("event.location", message.location, most=255),
+        location=fields.text("event.location", message.location, max_length=255),
         is_online=message.is_online,
         max_participants=_count(fields, message, "max_participants", "event."),
         reserved=0,
@@ -72,7 +72,7 @@ def read_event(fields: Fields, message: event_pb2.Event, draft: Draft) -> Event:
             unspecified=AdmissionPolicy.SINGLE_ENTRY,
         ),
         image_url=_image_url(fields, message.image_url),
-        metadata=fields.struct("event.metadata", message.metadata, most_bytes=MAX_METADATA_BYTES),
+        metadata=fields.struct("event.metadata", message.metadata, max_bytes=MAX_METADATA_BYTES),
         create_time=draft.now,
         update_time=draft.now,
         revision=1,
@@ -95,7 +95,7 @@ def _optional(fields: Fields, message: Message, name: str, prefix: str) -> datet
 def _count(fields: Fields, message: Message, name: str, prefix: str) -> int | None:
     if not message.HasField(name):
         return None
-    return fields.number(prefix + name, getattr(message, name), least=0, most=MAX_INT32)
+    return fields.number(prefix + name, getattr(message, name), minimum=0, maximum=MAX_INT32)
 
 
 def _ordered(fields: Fields, compared: tuple[str, ...], description: str, *, in_order: bool) -> None:
@@ -111,7 +111,7 @@ def _time_zone(fields: Fields, name: str) -> str:
 
 
 def _image_url(fields: Fields, url: str) -> str:
-    fields.text("event.image_url", url, most=500)
+    fields.text("event.image_url", url, max_length=500)
     try:
         parts = urlsplit(url)
         is_https = parts.scheme == "https" and bool(parts.hostname)
@@ -131,8 +131,8 @@ def _tiers(fields: Fields, policy: event_pb2.RefundPolicy) -> tuple[RefundTier, 
     tiers = []
     for index, tier in enumerate(policy.tiers):
         days_before = f"{where}[{index}].days_before"
-        fields.number(days_before, tier.days_before, least=0, most=MAX_DAYS_BEFORE)
-        fields.number(f"{where}[{index}].percent", tier.percent, least=0, most=100)
+        fields.number(days_before, tier.days_before, minimum=0, maximum=MAX_DAYS_BEFORE)
+        fields.number(f"{where}[{index}].percent", tier.percent, minimum=0, maximum=100)
         if tier.days_before in seen:
             fields.violate(days_before, "is there twice")
         seen.add(tier.days_before)
@@ -163,10 +163,10 @@ def _offer(fields: Fields, offer: event_pb2.TicketOffer, where: str, limit: int)
         _, price = read_price(fields, f"{where}price", offer.price)
     else:
         fields.violate(f"{where}price", "is required")
-    least = fields.number(f"{where}min_per_purchase", offer.min_per_purchase, least=0, most=limit) or 1
-    most = fields.number(f"{where}max_per_purchase", offer.max_per_purchase, least=0, most=limit) or None
+    minimum = fields.number(f"{where}min_per_purchase", offer.min_per_purchase, minimum=0, maximum=limit) or 1
+    maximum = fields.number(f"{where}max_per_purchase", offer.max_per_purchase, minimum=0, maximum=limit) or None
     compared = (f"{where}max_per_purchase", f"{where}min_per_purchase")
-    _ordered(fields, compared, "is less than min_per_purchase", in_order=most is None or least <= most)
+    _ordered(fields, compared, "is less than min_per_purchase", in_order=maximum is None or minimum <= maximum)
     sales_start, sales_end = _window(fields, offer, where, ("sales_start_time", "sales_end_time"))
     valid_from, valid_until = _window(fields, offer, where, ("valid_from_time", "valid_until_time"))
     return Offer(
@@ -175,8 +175,8 @@ def _offer(fields: Fields, offer: event_pb2.TicketOffer, where: str, limit: int)
         capacity=_count(fields, offer, "capacity", where),
         sales_start_time=sales_start,
         sales_end_time=sales_end,
-        min_per_purchase=least,
-        max_per_purchase=most,
+        min_per_purchase=minimum,
+        max_per_purchase=maximum,
         valid_from_time=valid_from,
         valid_until_time=valid_until,
     )

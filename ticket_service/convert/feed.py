@@ -30,13 +30,13 @@ def read_watch(request: pb.WatchTicketsRequest) -> tuple[dict[UUID, int], int]:
     fields = Fields()
     cursors = {
         fields.uuid("after_revisions", event_id): fields.number(
-            f'after_revisions["{event_id}"]', revision, least=0, most=MAX_REVISION
+            f'after_revisions["{event_id}"]', revision, minimum=0, maximum=MAX_REVISION
         )
         for event_id, revision in request.after_revisions.items()
     }
-    most_events = fields.number("max_events", request.max_events, least=0, most=MAX_EVENTS)
+    max_events = fields.number("max_events", request.max_events, minimum=0, maximum=MAX_EVENTS)
     fields.check()
-    return cursors, max(most_events, 1)
+    return cursors, max(max_events, 1)
 
 
 def watch_response(epoch: str, pages: Sequence[Page]) -> pb.WatchTicketsResponse:
@@ -110,7 +110,7 @@ def read_check_ins(request: pb.ReportCheckInsRequest) -> list[CheckIn]:
             check_in_time=fields.time(f"check_ins[{i}].check_in_time", message.check_in_time)
             if message.HasField("check_in_time")
             else None,
-            sequence=fields.number(f"check_ins[{i}].sequence", message.sequence, least=1, most=MAX_REVISION),
+            sequence=fields.number(f"check_ins[{i}].sequence", message.sequence, minimum=1, maximum=MAX_REVISION),
         )
         for i, message in enumerate(request.check_ins)
     ]
@@ -150,14 +150,14 @@ def _read_incident(fields: Fields, at: str, message: pb.ReportedIncident) -> Inc
         kind=_kind(fields, f"{at}.kind", message.kind),
         ticket_id=fields.optional_uuid(f"{at}.ticket_id", message.ticket_id),
         create_time=fields.time(f"{at}.create_time", message.create_time),
-        scan_count=fields.number(f"{at}.scan_count", message.scan_count, least=1, most=MAX_SCANS),
-        location=fields.text(f"{at}.location", message.location, most=MAX_LOCATION),
+        scan_count=fields.number(f"{at}.scan_count", message.scan_count, minimum=1, maximum=MAX_SCANS),
+        location=fields.text(f"{at}.location", message.location, max_length=MAX_LOCATION),
     )
 
 
 def _kind(fields: Fields, at: str, value: str) -> str:
     """Read the name of a kind. It goes into logs, so it may not be just any text: a ticket's code, for example."""
-    kind = fields.text(at, value, least=1, most=MAX_KIND)
+    kind = fields.text(at, value, min_length=1, max_length=MAX_KIND)
     if not fields.at_fault(at) and not _NAME.fullmatch(kind):
         fields.violate(at, "is not a name of capitals and underscores")
     return kind

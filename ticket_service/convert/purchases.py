@@ -73,7 +73,7 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
     event_id = fields.uuid("event_id", request.event_id)
     quantities = _quantities(fields, request.items)
     payment_id, payment_method = _payment(fields, request)
-    user_id = fields.text("user_id", request.user_id, most=255) or caller.subject
+    user_id = fields.text("user_id", request.user_id, max_length=255) or caller.subject
     expected_total = None
     if request.HasField("expected_total"):
         expected_total = read_price(fields, "expected_total", request.expected_total, MAX_TOTAL)
@@ -82,7 +82,7 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
     email = read_email(fields, request.email)
     metadata = {}
     if request.HasField("metadata"):
-        metadata = fields.struct("metadata", request.metadata, most_bytes=MAX_METADATA_BYTES)
+        metadata = fields.struct("metadata", request.metadata, max_bytes=MAX_METADATA_BYTES)
     fields.check()
     acts_for_others = payment_id is not None or bool(request.user_id)
     if acts_for_others and not caller.is_any(Role.SERVICE, Role.ORGANIZER):
@@ -119,7 +119,9 @@ def read_confirmation(
     if not request.external_payment_id and not request.HasField("paid"):
         fields.check()
         return purchase_id, None
-    payment_id = fields.text("external_payment_id", request.external_payment_id, least=1, most=MAX_PAYMENT_ID)
+    payment_id = fields.text(
+        "external_payment_id", request.external_payment_id, min_length=1, max_length=MAX_PAYMENT_ID
+    )
     paid = read_price(fields, "paid", request.paid, MAX_TOTAL)
     fields.check()
     if not caller.is_any(Role.SERVICE, Role.ORGANIZER):
@@ -149,22 +151,26 @@ def _quantities(fields: Fields, items: Sequence[purchase_pb2.PurchaseItem]) -> t
         kind = read_enum(fields, field, item.ticket_type, TICKET_TYPES)
         if kind in quantities and not fields.at_fault(field):
             fields.violate(field, "is there twice")
-        quantities[kind] = fields.number(f"items[{index}].quantity", item.quantity, least=1, most=MAX_QUANTITY)
+        quantities[kind] = fields.number(f"items[{index}].quantity", item.quantity, minimum=1, maximum=MAX_QUANTITY)
     return tuple(quantities.items())
 
 
 def _payment(fields: Fields, request: purchase_service_pb2.PurchaseTicketsRequest) -> tuple[str | None, str | None]:
     """Read by which payment it is paid already, or what is to be charged."""
     if request.WhichOneof("payment") == "external_payment_id":
-        return fields.text("external_payment_id", request.external_payment_id, least=1, most=MAX_PAYMENT_ID), None
+        return fields.text(
+            "external_payment_id", request.external_payment_id, min_length=1, max_length=MAX_PAYMENT_ID
+        ), None
     if request.WhichOneof("payment") == "payment_method_id":
-        return None, fields.text("payment_method_id", request.payment_method_id, least=1, most=MAX_PAYMENT_ID)
+        return None, fields.text(
+            "payment_method_id", request.payment_method_id, min_length=1, max_length=MAX_PAYMENT_ID
+        )
     return None, None
 
 
 def read_email(fields: Fields, email: str) -> str:
     """Read an e-mail address that may be absent."""
-    fields.text("email", email, most=254)
+    fields.text("email", email, max_length=254)
     if email and not _EMAIL.fullmatch(email):
         fields.violate("email", "is not an e-mail address")
     return email

@@ -68,7 +68,7 @@ def read_get(request: ticket_service_pb2.GetTicketRequest) -> ReadTicket:
     ticket_id, code = None, ""
     if request.WhichOneof("ticket") == "code":
         # As people type it.
-        code = fields.text("code", request.code.strip().upper(), most=MAX_CODE, least=1)
+        code = fields.text("code", request.code.strip().upper(), max_length=MAX_CODE, min_length=1)
     else:
         ticket_id = fields.uuid("ticket_id", request.ticket_id)
     fields.check()
@@ -81,7 +81,7 @@ def read_list(request: ticket_service_pb2.ListTicketsRequest) -> tuple[TicketQue
     query = TicketQuery(
         status=read_enum(fields, "status", request.status, TICKET_STATUSES) if request.status else None,
         event_id=fields.optional_uuid("event_id", request.event_id),
-        user_id=fields.text("user_id", request.user_id, most=MAX_USER_ID),
+        user_id=fields.text("user_id", request.user_id, max_length=MAX_USER_ID),
     )
     view = read_enum(fields, "view", request.view, _VIEWS, View.BASIC)
     fields.check()
@@ -101,7 +101,7 @@ def read_cancel(request: ticket_service_pb2.CancelTicketRequest) -> tuple[UUID, 
     """Read which ticket is given back, and why."""
     fields = Fields()
     ticket_id = fields.uuid("ticket_id", request.ticket_id)
-    reason = fields.text("reason", request.reason, most=MAX_REASON)
+    reason = fields.text("reason", request.reason, max_length=MAX_REASON)
     fields.check()
     return ticket_id, reason
 
@@ -122,7 +122,7 @@ def read_list_cancellations(request: ticket_service_pb2.ListCancellationsRequest
     query = CancellationQuery(
         status=read_enum(fields, "status", request.status, CANCELLATION_STATUSES) if request.status else None,
         event_id=fields.optional_uuid("event_id", request.event_id),
-        user_id=fields.text("user_id", request.user_id, most=MAX_USER_ID),
+        user_id=fields.text("user_id", request.user_id, max_length=MAX_USER_ID),
     )
     fields.check()
     return query, page_size(request.page_size)
@@ -136,7 +136,7 @@ def read_confirm_refund(request: ticket_service_pb2.ConfirmRefundRequest) -> Rea
         purchase_id = fields.uuid("purchase_id", request.purchase_id)
     else:
         cancellation_id = fields.uuid("cancellation_id", request.cancellation_id)
-    refund_id = fields.text("refund_id", request.refund_id, most=MAX_REFUND_ID, least=1)
+    refund_id = fields.text("refund_id", request.refund_id, max_length=MAX_REFUND_ID, min_length=1)
     fields.check()
     return ReadRefund(cancellation_id, purchase_id, refund_id)
 
@@ -160,7 +160,7 @@ def read_transfer(request: ticket_service_pb2.TransferTicketRequest, caller: Cal
         caller.subject,
         fields.uuid("request_id", request.request_id),
         fields.uuid("ticket_id", request.ticket_id),
-        fields.text("user_id", request.user_id, least=1, most=MAX_USER_ID),
+        fields.text("user_id", request.user_id, min_length=1, max_length=MAX_USER_ID),
         read_email(fields, request.email),
     )
     fields.check()

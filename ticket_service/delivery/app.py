@@ -21,7 +21,7 @@ from ticketing.chassis.sweeper import Sweeper
 THREADS: Final = 3
 
 
-class Relaying:
+class DeliveryApp:
     """One relay and what it needs.
 
     Args:

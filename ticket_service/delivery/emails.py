@@ -21,7 +21,7 @@ MAILED: Final = (
     Kind.REFUND_MADE,
     Kind.REFUND_FAILED,
     Kind.EVENT_CHANGED,
-    Kind.EVENT_CALLED_OFF,
+    Kind.EVENT_CANCELLED,
 )
 
 
@@ -36,7 +36,7 @@ class Attached(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Email:
     """One mail to be written."""
 
     address: str
@@ -66,7 +66,7 @@ class Mailing:
     language: str = ""
 
 
-def letters(mailing: Mailing) -> list[Letter]:
+def emails(mailing: Mailing) -> list[Email]:
     """Return the mails to write; none where nobody can be, or needs to be, told."""
     kind = mailing.notification.kind
     if kind is Kind.TICKET_CANCELLED and mailing.event.status is EventStatus.CANCELLED:
@@ -81,9 +81,9 @@ def letters(mailing: Mailing) -> list[Letter]:
     for sold in mailing.tickets:
         by_address.setdefault(mailing.holders.get(sold.ticket.ticket_id, ""), []).append(sold)
     found = [
-        letter
+        email
         for address, tickets in by_address.items()
-        for letter in _written(mailing, address, kind, _attached(kind), tickets)
+        for email in _written(mailing, address, kind, _attached(kind), tickets)
     ]
     if kind is Kind.TICKET_TRANSFERRED:
         found += _written(mailing, mailing.previous_holder, f"{kind}.away", Attached.FAREWELL, mailing.tickets)
@@ -99,7 +99,7 @@ def _attached(kind: Kind) -> Attached:
     match kind:
         case Kind.PURCHASE_COMPLETED | Kind.TICKET_REISSUED | Kind.TICKET_TRANSFERRED | Kind.EVENT_CHANGED:
             return Attached.TICKET
-        case Kind.TICKET_CANCELLED | Kind.EVENT_CALLED_OFF:
+        case Kind.TICKET_CANCELLED | Kind.EVENT_CANCELLED:
             return Attached.FAREWELL
         case _:
             return Attached.NOTHING
@@ -107,7 +107,7 @@ def _attached(kind: Kind) -> Attached:
 
 def _written(
     mailing: Mailing, address: str, text: str, attached: Attached, tickets: Sequence[SoldTicket]
-) -> list[Letter]:
+) -> list[Email]:
     if not address:
         return []
-    return [Letter(address, text, attached, mailing.event, tuple(tickets), mailing.notification, mailing.language)]
+    return [Email(address, text, attached, mailing.event, tuple(tickets), mailing.notification, mailing.language)]

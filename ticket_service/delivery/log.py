@@ -15,7 +15,7 @@ from ticketing.chassis.database import Database
 
 log = logging.getLogger(__name__)
 # Rows of the outbox in one transaction.
-MOST: Final = 1_000
+MAX_BATCH: Final = 1_000
 
 
 class LogRelay:
@@ -30,14 +30,14 @@ class LogRelay:
 
     async def sweep(self) -> bool:
         """Log what there is; tell whether there may be more."""
-        return await self._database.run(_log_some) == MOST
+        return await self._database.run(_log_some) == MAX_BATCH
 
 
 def _log_some(connection: Connection) -> int:
     """Log before the commit: a line may come twice, and never not at all."""
     if not log.isEnabledFor(logging.INFO):
-        return drop(connection, MOST)
-    taken = take(connection, "log", MOST)
+        return drop(connection, MAX_BATCH)
+    taken = take(connection, "log", MAX_BATCH)
     for delivery in taken:
         log.info("notification", extra={"notification": cloud_event(delivery)})
     return len(taken)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from ticket_service.delivery.emails import MAILED, Mailing, letters
+from ticket_service.delivery.emails import MAILED, Mailing, emails
 from ticket_service.delivery.mail_message import MailWriter
 from ticket_service.delivery.smtp import Smtp
 from ticket_service.domain.check_ins import GIVEN_BACK
@@ -53,11 +53,11 @@ class Mails:
             UndeliveredError: not everybody was told.
         """
         mailing = await self._database.run(lambda connection: read(connection, delivery.notification))
-        for letter in letters(mailing):
-            secrets = [self._issuing.secrets(sold.ticket) for sold in letter.tickets]
+        for email in emails(mailing):
+            secrets = [self._issuing.secrets(sold.ticket) for sold in email.tickets]
             # Drawing takes a processor for longer than the event loop may wait.
             message = await asyncio.to_thread(
-                self._writer.write, letter, secrets, f"{delivery.notification_id}.{delivery.stream}", self._clock()
+                self._writer.write, email, secrets, f"{delivery.notification_id}.{delivery.stream}", self._clock()
             )
             await self._smtp.send(message)
 
@@ -107,4 +107,4 @@ def _tickets(connection: Connection, told: Notification, purchase_id: UUID) -> l
         return sold
     # Who gave a ticket back needs to know no more of the event; of one that is off, those given back just now were told
     # by this.
-    return [one for one in sold if told.kind is Kind.EVENT_CALLED_OFF or one.ticket.status not in GIVEN_BACK]
+    return [one for one in sold if told.kind is Kind.EVENT_CANCELLED or one.ticket.status not in GIVEN_BACK]

@@ -10,7 +10,7 @@ from email.utils import format_datetime, parseaddr
 from ticket_service.adapters.calendar import admitted_hours, ics
 from ticket_service.adapters.page import pdf
 from ticket_service.adapters.rendering import png
-from ticket_service.delivery.emails import Attached, Letter, is_good
+from ticket_service.delivery.emails import Attached, Email, is_good
 from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.domain.notifications import UndeliveredError
 from ticket_service.domain.secrets import Secrets
@@ -32,11 +32,11 @@ class MailWriter:
         self._sender = sender
         self._domain = parseaddr(sender)[1].rpartition("@")[2]
 
-    def write(self, letter: Letter, secrets: Sequence[Secrets], message_id: str, now: datetime) -> EmailMessage:
+    def write(self, email: Email, secrets: Sequence[Secrets], message_id: str, now: datetime) -> EmailMessage:
         """Write one mail.
 
         Args:
-            letter: what is told, and to whom.
+            email: what is told, and to whom.
             secrets: of its tickets, in their order.
             message_id: the same whenever it is written again.
             now: when it is written.
@@ -44,40 +44,40 @@ class MailWriter:
         Raises:
             UndeliveredError: no mail can be addressed so.
         """
-        texts = self._texts.get(letter.language, self._texts[self._language])
+        texts = self._texts.get(email.language, self._texts[self._language])
         message = EmailMessage(policy=SMTP)
-        facts = _facts(letter, secrets, texts)
-        facts["subject"] = " ".join(texts.fill(letter.text, "subject", facts).split())
-        facts["lead"] = texts.fill(letter.text, "lead", facts)
+        facts = _facts(email, secrets, texts)
+        facts["subject"] = " ".join(texts.fill(email.text, "subject", facts).split())
+        facts["lead"] = texts.fill(email.text, "lead", facts)
         try:
-            message["To"] = Address(addr_spec=letter.address)
+            message["To"] = Address(addr_spec=email.address)
         except (ValueError, IndexError) as error:
             # Somebody stored it before addresses were looked at, or it is of a kind that we cannot write to.
             raise UndeliveredError("the address cannot be written to", for_good=True) from error
         message["From"] = self._sender
         message["Subject"] = str(facts["subject"])
         message["Date"] = format_datetime(now)
-        away = ".away" if letter.text.endswith(".away") else ""
+        away = ".away" if email.text.endswith(".away") else ""
         message["Message-ID"] = f"<{message_id}{away}@{self._domain}>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(texts.render("mail.txt", facts))
         message.add_alternative(texts.render("mail.html", facts), subtype="html")
         html = message.get_body(("html",))
-        for sold, its in zip(letter.tickets, secrets, strict=True):
-            if letter.attached is Attached.TICKET and is_good(sold):
+        for sold, its in zip(email.tickets, secrets, strict=True):
+            if email.attached is Attached.TICKET and is_good(sold):
                 if html is not None:
                     # Beside the HTML: a picture in a data URL mail programs do not show.
                     name = f"{its.code}.png"
                     html.add_related(png(its.token), "image", "png", cid=f"<{_content_id(sold)}>", filename=name)
                 _attach_ticket(message, sold, its, now)
-            elif letter.attached is not Attached.NOTHING:
+            elif email.attached is not Attached.NOTHING:
                 _attach_farewell(message, sold, its, now)
         return message
 
 
-def _facts(letter: Letter, secrets: Sequence[Secrets], texts: MailTexts) -> dict[str, object]:
-    event, data = letter.event, letter.notification.data
-    starts, ends = admitted_hours(letter.tickets[0]) if letter.tickets else (event.start_time, event.end_time)
+def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts) -> dict[str, object]:
+    event, data = email.event, email.notification.data
+    starts, ends = admitted_hours(email.tickets[0]) if email.tickets else (event.start_time, event.end_time)
     currency, minor_units = data.get("currency_code"), data.get("minor_units")
     is_money = isinstance(currency, str) and isinstance(minor_units, int) and minor_units > 0
     return {
@@ -86,15 +86,15 @@ def _facts(letter: Letter, secrets: Sequence[Secrets], texts: MailTexts) -> dict
         "where": event.location or (texts.words["labels"]["online"] if event.is_online else ""),
         "amount": texts.amount(str(currency), int(str(minor_units))) if is_money else "",
         "reason": data.get("reason", ""),
-        "order": str(letter.notification.purchase_id),
+        "order": str(email.notification.purchase_id),
         "tickets": [
             {
                 "type": texts.words["ticket_types"][sold.ticket.ticket_type],
-                "code": its.code if letter.attached is Attached.TICKET and is_good(sold) else "",
-                "picture": _content_id(sold) if letter.attached is Attached.TICKET and is_good(sold) else "",
+                "code": its.code if email.attached is Attached.TICKET and is_good(sold) else "",
+                "picture": _content_id(sold) if email.attached is Attached.TICKET and is_good(sold) else "",
                 "is_good": is_good(sold),
             }
-            for sold, its in zip(letter.tickets, secrets, strict=True)
+            for sold, its in zip(email.tickets, secrets, strict=True)
         ],
     }
 

@@ -28,7 +28,7 @@ from ticketing.chassis.sweeper import Sweeper, Unfinished
 log = logging.getLogger(__name__)
 
 # Rows of the outbox in one transaction.
-DISPATCH_MOST: Final = 500
+MAX_DISPATCH: Final = 500
 # How long a claim goes on after the deadline of its deliveries, for them to be stored.
 CLAIM_MARGIN: Final = timedelta(seconds=2)
 LONGEST_RETRY_SECONDS: Final = 300.0
@@ -134,11 +134,11 @@ class Dispatch:
 
     async def sweep(self) -> bool:
         """Take what there is; tell whether there may be more."""
-        taken = await self._database.run(lambda c: dispatch(c, self._routes, self._clock(), DISPATCH_MOST))
+        taken = await self._database.run(lambda c: dispatch(c, self._routes, self._clock(), MAX_DISPATCH))
         if taken:
             for lane in self._lanes:
                 lane.wake()
-        return taken == DISPATCH_MOST
+        return taken == MAX_DISPATCH
 
 
 class Lane:
@@ -158,8 +158,8 @@ class Lane:
         """
         now = self._clock()
         until = now + timedelta(seconds=self._terms.deadline_seconds) + CLAIM_MARGIN
-        name, most = self._receiver.name, 1 if self._is_down else self._receiver.at_once
-        taken = await self._database.run(lambda connection: store.take_due(connection, name, now, until, most))
+        name, limit = self._receiver.name, 1 if self._is_down else self._receiver.at_once
+        taken = await self._database.run(lambda connection: store.take_due(connection, name, now, until, limit))
         failures = await asyncio.gather(*(self._try(delivery) for delivery in taken))
         told = list(zip(taken, failures, strict=True))
         await self._database.run(lambda connection: self._settle(connection, told))

@@ -55,9 +55,9 @@ def read_notification_settings(environment: Environment) -> NotificationSettings
         mail_from=mail_from,
         mail_language=environment.text("TICKETS_MAIL_LANGUAGE", "en"),
         mail_templates=None if templates is None else Path(templates).expanduser(),
-        deadline_seconds=environment.seconds("TICKETS_DELIVERY_SECONDS", 10, least=0.1, most=300),
-        retry_seconds=environment.seconds("TICKETS_DELIVERY_RETRY_SECONDS", 1, least=0.01, most=300),
-        attempts=environment.number("TICKETS_DELIVERY_ATTEMPTS", 100, least=1, most=100_000),
+        deadline_seconds=environment.seconds("TICKETS_DELIVERY_SECONDS", 10, minimum=0.1, maximum=300),
+        retry_seconds=environment.seconds("TICKETS_DELIVERY_RETRY_SECONDS", 1, minimum=0.01, maximum=300),
+        attempts=environment.number("TICKETS_DELIVERY_ATTEMPTS", 100, minimum=1, maximum=100_000),
     )
 
 

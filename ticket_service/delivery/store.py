@@ -23,7 +23,7 @@ _TAKE: Final = sa.text("""
                 AND earlier.stream = first.stream AND earlier.position < first.position AND earlier.dead_time IS NULL
           )
         ORDER BY due_time, position
-        LIMIT :most
+        LIMIT :limit
         FOR UPDATE SKIP LOCKED
     )
     UPDATE deliveries SET due_time = :until, attempts = attempts + 1
@@ -54,9 +54,9 @@ class DeadLetter:
     failure: str
 
 
-def take_due(connection: Connection, receiver: str, now: datetime, until: datetime, most: int) -> list[Delivery]:
+def take_due(connection: Connection, receiver: str, now: datetime, until: datetime, limit: int) -> list[Delivery]:
     """Claim deliveries that are due, of each stream the first; nobody else is to try them until then."""
-    parameters = {"receiver": receiver, "now": now, "until": until, "most": most}
+    parameters = {"receiver": receiver, "now": now, "until": until, "limit": limit}
     return [_delivery(row) for row in connection.execute(_TAKE, parameters)]
 
 

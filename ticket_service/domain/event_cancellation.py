@@ -10,7 +10,7 @@ from ticket_service.domain.refund_policy import in_full
 
 
 @dataclass(frozen=True, slots=True)
-class CallingOff:
+class EventCancellation:
     """How far the calling off of one event is."""
 
     event_id: UUID
@@ -36,27 +36,29 @@ class OpenTicket:
     check_in_time: datetime | None
 
 
-def begun(event_id: UUID, reason: str, now: datetime) -> CallingOff:
+def begun(event_id: UUID, reason: str, now: datetime) -> EventCancellation:
     """Return the calling off of an event; the caller who waits tries to close the gates before the sweeper does."""
-    return CallingOff(event_id, reason, create_time=now, due_time=now + HEAD_START)
+    return EventCancellation(event_id, reason, create_time=now, due_time=now + HEAD_START)
 
 
-def gates_closed(calling_off: CallingOff, now: datetime) -> CallingOff:
+def gates_closed(event_cancellation: EventCancellation, now: datetime) -> EventCancellation:
     """Return it once no gate admits any more: the tickets are due at once."""
-    return replace(calling_off, gates_closed_time=now, due_time=now, attempts=0)
+    return replace(event_cancellation, gates_closed_time=now, due_time=now, attempts=0)
 
 
-def put_off(calling_off: CallingOff, now: datetime, seconds: float) -> CallingOff:
+def put_off(event_cancellation: EventCancellation, now: datetime, seconds: float) -> EventCancellation:
     """Return it after a try that is to be the only one for so long."""
-    return replace(calling_off, attempts=calling_off.attempts + 1, due_time=now + timedelta(seconds=seconds))
+    return replace(
+        event_cancellation, attempts=event_cancellation.attempts + 1, due_time=now + timedelta(seconds=seconds)
+    )
 
 
-def gone_on(calling_off: CallingOff, batch: Sequence[OpenTicket], now: datetime) -> CallingOff:
+def gone_on(event_cancellation: EventCancellation, batch: Sequence[OpenTicket], now: datetime) -> EventCancellation:
     """Return it once the next tickets have their cancellations; without any it is complete."""
     if not batch:
-        return replace(calling_off, complete_time=now, due_time=None)
+        return replace(event_cancellation, complete_time=now, due_time=None)
     # Due at once: another process may take the next batch while this one is settled.
-    return replace(calling_off, after_ticket_id=batch[-1].ticket_id, due_time=now)
+    return replace(event_cancellation, after_ticket_id=batch[-1].ticket_id, due_time=now)
 
 
 def without_cancellation(batch: Sequence[OpenTicket], being_cancelled: Collection[UUID]) -> list[OpenTicket]:
@@ -71,20 +73,20 @@ def without_cancellation(batch: Sequence[OpenTicket], being_cancelled: Collectio
 
 
 def cancellation_of(
-    calling_off: CallingOff, ticket: OpenTicket, cancellation_id: UUID, currency: str, now: datetime
+    event_cancellation: EventCancellation, ticket: OpenTicket, cancellation_id: UUID, currency: str, now: datetime
 ) -> Cancellation:
     """Return a cancellation that grants everything."""
     granted = in_full(ticket.price)
     return Cancellation(
         cancellation_id=cancellation_id,
-        event_id=calling_off.event_id,
+        event_id=event_cancellation.event_id,
         ticket_id=ticket.ticket_id,
         issue=ticket.issue,
         status=CancellationStatus.PENDING,
         currency=currency,
         refund_amount=granted.amount,
         refund_percent=granted.percent,
-        reason=calling_off.reason,
+        reason=event_cancellation.reason,
         create_time=now,
         due_time=now + HEAD_START,
     )

@@ -28,7 +28,7 @@ def published(event: Event, now: datetime) -> Event:
     raise illegal_transition(status, EventStatus.PUBLISHED)
 
 
-def called_off(event: Event, now: datetime) -> Event:
+def cancelled(event: Event, now: datetime) -> Event:
     """Return the event as it is once called off; one that is called off already stays as it is.
 
     Raises:

@@ -10,7 +10,7 @@ from ticket_service.domain.payments import LOOK_AGAIN, ChargeState, Progress
 from ticket_service.domain.purchases import Provider, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import illegal_transition
-from ticket_service.domain.sales import Shelf, Terms, check_places, price_changed, tickets_of
+from ticket_service.domain.sales import Inventory, Terms, check_places, price_changed, tickets_of
 from ticket_service.domain.tickets import Ticket
 from ticketing.chassis.failures import Failure
 
@@ -38,7 +38,7 @@ class Paid:
     refund_due: bool = False
 
 
-def paid(purchase: Purchase, payment: Payment, shelf: Shelf, terms: Terms) -> Paid:
+def paid(purchase: Purchase, payment: Payment, inventory: Inventory, terms: Terms) -> Paid:
     """Return what a payment leads to that was not known before; `shelf` counts the places it takes or frees.
 
     Raises:
@@ -51,17 +51,19 @@ def paid(purchase: Purchase, payment: Payment, shelf: Shelf, terms: Terms) -> Pa
     if purchase.status is PurchaseStatus.REFUNDED:
         return Paid(replace(purchase, status=PurchaseStatus.REFUNDING), refund_due=True)
     is_held = purchase.status is PurchaseStatus.HELD
-    if shelf.event.status_at(terms.now) is not EventStatus.PUBLISHED or not (is_held or _has_places(purchase, shelf)):
+    if inventory.event.status_at(terms.now) is not EventStatus.PUBLISHED or not (
+        is_held or _has_places(purchase, inventory)
+    ):
         if is_held:
-            shelf.free(purchase.items)
+            inventory.free(purchase.items)
         return Paid(_left(purchase, PurchaseStatus.REFUNDING, terms.now, payment), refund_due=True)
     if not is_held:
-        shelf.take(purchase.items)
+        inventory.take(purchase.items)
     completed = _left(purchase, PurchaseStatus.COMPLETED, terms.now, payment)
-    return Paid(completed, tickets_of(shelf, completed, terms))
+    return Paid(completed, tickets_of(inventory, completed, terms))
 
 
-def released(purchase: Purchase, shelf: Shelf, now: datetime) -> Purchase:
+def released(purchase: Purchase, inventory: Inventory, now: datetime) -> Purchase:
     """Return a purchase as it is once given up; one whose places went back already stays as it is.
 
     Raises:
@@ -71,22 +73,22 @@ def released(purchase: Purchase, shelf: Shelf, now: datetime) -> Purchase:
         return purchase
     if purchase.status is not PurchaseStatus.HELD:
         raise illegal_transition(purchase.status, PurchaseStatus.RELEASED)
-    shelf.free(purchase.items)
+    inventory.free(purchase.items)
     return _left(purchase, PurchaseStatus.RELEASED, now)
 
 
-def expired(held: Sequence[Purchase], shelf: Shelf, now: datetime) -> list[Purchase]:
+def expired(held: Sequence[Purchase], inventory: Inventory, now: datetime) -> list[Purchase]:
     """Return HELD purchases as they are once nobody paid in time."""
     for purchase in held:
-        shelf.free(purchase.items)
+        inventory.free(purchase.items)
     return [_left(purchase, PurchaseStatus.EXPIRED, now) for purchase in held]
 
 
-def progressed(purchase: Purchase, progress: Progress, shelf: Shelf, now: datetime) -> Purchase:
+def progressed(purchase: Purchase, progress: Progress, inventory: Inventory, now: datetime) -> Purchase:
     """Return a HELD purchase as it is once a provider of ours told that its payment is under way, or withdrawn."""
     expires = purchase.hold_expire_time or now
     if progress.state is ChargeState.WITHDRAWN:
-        shelf.free(purchase.items)
+        inventory.free(purchase.items)
         if progress.decline_code is not None:
             return _left(replace(purchase, decline_code=progress.decline_code), PurchaseStatus.DECLINED, now)
         return _left(purchase, PurchaseStatus.RELEASED if now < expires else PurchaseStatus.EXPIRED, now)
@@ -105,9 +107,9 @@ def used_elsewhere(payment_id: str, purchase_id: UUID) -> Failure:
     return Failure(Reason.PAYMENT_ALREADY_USED, message, payment_id=payment_id, purchase_id=purchase_id)
 
 
-def _has_places(purchase: Purchase, shelf: Shelf) -> bool:
+def _has_places(purchase: Purchase, inventory: Inventory) -> bool:
     try:
-        check_places(shelf, purchase.items)
+        check_places(inventory, purchase.items)
     except Failure:
         return False
     return True

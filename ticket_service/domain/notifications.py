@@ -37,7 +37,7 @@ class Kind(StrEnum):
     REFUND_MADE = "refund.made"
     REFUND_FAILED = "refund.failed"
     EVENT_CHANGED = "event.changed"
-    EVENT_CALLED_OFF = "event.called_off"
+    EVENT_CANCELLED = "event.called_off"
     INCIDENT = "incident"
 
 
@@ -148,10 +148,10 @@ def event_changed(before: Event, after: Event) -> list[Notification]:
     return [Notification(after.event_id, Kind.EVENT_CHANGED, data={"changed": changed, "version": after.version})]
 
 
-def event_called_off(event: Event, reason: str) -> Notification:
+def event_cancelled(event: Event, reason: str) -> Notification:
     """Tell that an event does not take place."""
     data = {"reason": reason, "version": event.version}
-    return Notification(event.event_id, Kind.EVENT_CALLED_OFF, data=data)
+    return Notification(event.event_id, Kind.EVENT_CANCELLED, data=data)
 
 
 def checked_in(applied: Sequence[CheckIn]) -> list[Notification]:

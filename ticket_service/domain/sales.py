@@ -29,7 +29,7 @@ class Order:
     # Of all that makes this request this one and no other.
     fingerprint: bytes
     event_id: UUID
-    # How many of which type; a type at most once.
+    # How many of which type; a type at maximum once.
     quantities: tuple[tuple[TicketType, int], ...]
     user_id: str
     email: str
@@ -68,7 +68,7 @@ class Replayed:
 Answer = Sold | Replayed | Failure
 
 
-class Shelf:
+class Inventory:
     """An event on sale: what is taken of it, as it will be once the batch is written."""
 
     __slots__ = ("event", "offers_reserved", "reserved", "revision")
@@ -95,10 +95,10 @@ class Shelf:
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class SalesBatch:
     """What is known while a batch is answered; every sale changes it."""
 
-    shelves: dict[UUID, Shelf]
+    inventories: dict[UUID, Inventory]
     # By caller and request_id: what those requests led to.
     requests: dict[tuple[str, UUID], Replayed]
     # By payment_id: the purchase that it pays.
@@ -118,28 +118,28 @@ class Terms:
     hold: timedelta
 
 
-def answer(order: Order, book: Book, terms: Terms) -> Answer:
+def answer(order: Order, book: SalesBatch, terms: Terms) -> Answer:
     """Answer one order, and enter it in the book if it is a sale."""
     first = book.requests.get((order.caller, order.request_id))
     if first is not None:
         return first if first.fingerprint == order.fingerprint else request_id_reused(order.request_id)
     try:
-        shelf = _on_sale(book.shelves.get(order.event_id), order, terms.now)
+        inventory = _on_sale(book.inventories.get(order.event_id), order, terms.now)
         if order.event_id in book.held_up:
             raise overloaded("changes to the event")
-        items = tuple([_item(shelf.event, kind, quantity, terms) for kind, quantity in order.quantities])
-        _check_price(shelf.event, order, sum([item.quantity * item.unit_price for item in items]))
-        check_places(shelf, items)
+        items = tuple([_item(inventory.event, kind, quantity, terms) for kind, quantity in order.quantities])
+        _check_price(inventory.event, order, sum([item.quantity * item.unit_price for item in items]))
+        check_places(inventory, items)
         _check_payment(order, book)
     except Failure as failure:
         return failure
-    return _sell(shelf, order, items, book, terms)
+    return _sell(inventory, order, items, book, terms)
 
 
-def _on_sale(shelf: Shelf | None, order: Order, now: datetime) -> Shelf:
-    if shelf is None or (order.own_events_only and shelf.event.organizer_id != order.organizer_id):
+def _on_sale(inventory: Inventory | None, order: Order, now: datetime) -> Inventory:
+    if inventory is None or (order.own_events_only and inventory.event.organizer_id != order.organizer_id):
         raise event_not_found(order.event_id)
-    event = shelf.event
+    event = inventory.event
     status = event.status_at(now)
     if status is EventStatus.DRAFT and event.organizer_id != order.organizer_id:
         raise event_not_found(order.event_id)
@@ -147,7 +147,7 @@ def _on_sale(shelf: Shelf | None, order: Order, now: datetime) -> Shelf:
         raise event_ended(event)
     if status is not EventStatus.PUBLISHED:
         raise Failure(Reason.NOT_ON_SALE, f"the event is {status}, not on sale", event_id=event.event_id, status=status)
-    return shelf
+    return inventory
 
 
 def _item(event: Event, kind: TicketType, quantity: int, terms: Terms) -> Item:
@@ -160,14 +160,14 @@ def _item(event: Event, kind: TicketType, quantity: int, terms: Terms) -> Item:
         raise _type_not_on_sale(event, kind)
     if offer.sales_end_time is not None and terms.now >= offer.sales_end_time:
         raise _type_not_on_sale(event, kind)
-    most = min(offer.max_per_purchase or terms.max_per_purchase, terms.max_per_purchase)
-    if not offer.min_per_purchase <= quantity <= most:
+    maximum = min(offer.max_per_purchase or terms.max_per_purchase, terms.max_per_purchase)
+    if not offer.min_per_purchase <= quantity <= maximum:
         raise Failure(
             Reason.PURCHASE_LIMIT,
-            f"{offer.min_per_purchase} to {most} {kind} tickets can be bought at once",
+            f"{offer.min_per_purchase} to {maximum} {kind} tickets can be bought at once",
             ticket_type=kind,
             min=offer.min_per_purchase,
-            max=most,
+            max=maximum,
         )
     return Item(kind, quantity, offer.price)
 
@@ -189,26 +189,26 @@ def price_changed(currency: str, total: int, expected: tuple[str, int]) -> Failu
     )
 
 
-def check_places(shelf: Shelf, items: Sequence[Item]) -> None:
+def check_places(inventory: Inventory, items: Sequence[Item]) -> None:
     """Refuse more than are left.
 
     Raises:
         Failure: SOLD_OUT.
     """
-    event = shelf.event
+    event = inventory.event
     for item in items:
         offer = event.offer(item.ticket_type)
         if offer is not None and offer.capacity is not None:
-            left = offer.capacity - shelf.offers_reserved[item.ticket_type]
+            left = offer.capacity - inventory.offers_reserved[item.ticket_type]
             if item.quantity > left:
                 raise _sold_out(event, item.quantity, left, item.ticket_type)
     if event.max_participants is not None:
-        wanted, left = sum(item.quantity for item in items), event.max_participants - shelf.reserved
+        wanted, left = sum(item.quantity for item in items), event.max_participants - inventory.reserved
         if wanted > left:
             raise _sold_out(event, wanted, left)
 
 
-def _check_payment(order: Order, book: Book) -> None:
+def _check_payment(order: Order, book: SalesBatch) -> None:
     paid = book.payments.get(order.payment_id) if order.payment_id is not None else None
     if paid is not None:
         raise Failure(
@@ -219,8 +219,8 @@ def _check_payment(order: Order, book: Book) -> None:
         )
 
 
-def _sell(shelf: Shelf, order: Order, items: tuple[Item, ...], book: Book, terms: Terms) -> Sold:
-    event, total = shelf.event, sum(item.quantity * item.unit_price for item in items)
+def _sell(inventory: Inventory, order: Order, items: tuple[Item, ...], book: SalesBatch, terms: Terms) -> Sold:
+    event, total = inventory.event, sum(item.quantity * item.unit_price for item in items)
     is_held = total > 0 and order.payment_id is None
     is_ours = is_held and order.payment_method is not None
     expires = terms.now + terms.hold if is_held else None
@@ -241,22 +241,22 @@ def _sell(shelf: Shelf, order: Order, items: tuple[Item, ...], book: Book, terms
         due_time=min(expires, terms.now + HEAD_START) if expires is not None and is_ours else expires,
         payment_method=order.payment_method if is_ours else None,
     )
-    tickets = () if is_held else tickets_of(shelf, purchase, terms)
-    shelf.take(items)
+    tickets = () if is_held else tickets_of(inventory, purchase, terms)
+    inventory.take(items)
     book.requests[order.caller, order.request_id] = Replayed(event.event_id, purchase.purchase_id, order.fingerprint)
     if purchase.payment_id is not None:
         book.payments[purchase.payment_id] = purchase.purchase_id
     return Sold(order, purchase, tickets, event)
 
 
-def tickets_of(shelf: Shelf, purchase: Purchase, terms: Terms) -> tuple[Ticket, ...]:
+def tickets_of(inventory: Inventory, purchase: Purchase, terms: Terms) -> tuple[Ticket, ...]:
     """Make the tickets of a purchase; each takes the event's next revision."""
-    return tuple([_ticket(shelf, purchase, item, terms) for item in purchase.items for _ in range(item.quantity)])
+    return tuple([_ticket(inventory, purchase, item, terms) for item in purchase.items for _ in range(item.quantity)])
 
 
-def _ticket(shelf: Shelf, purchase: Purchase, item: Item, terms: Terms) -> Ticket:
-    offer = shelf.event.offer(item.ticket_type)
-    shelf.revision += 1
+def _ticket(inventory: Inventory, purchase: Purchase, item: Item, terms: Terms) -> Ticket:
+    offer = inventory.event.offer(item.ticket_type)
+    inventory.revision += 1
     return Ticket(
         ticket_id=terms.new_id(),
         event_id=purchase.event_id,
@@ -269,7 +269,7 @@ def _ticket(shelf: Shelf, purchase: Purchase, item: Item, terms: Terms) -> Ticke
         valid_until_time=offer.valid_until_time if offer else None,
         check_in_time=None,
         issue=1,
-        revision=shelf.revision,
+        revision=inventory.revision,
         create_time=terms.now,
         update_time=terms.now,
     )

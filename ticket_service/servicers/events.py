@@ -10,7 +10,7 @@ from ticket_service.convert.enums import EVENT_STATUSES, EVENT_TYPES, read_enum
 from ticket_service.convert.event_input import Draft, read_event
 from ticket_service.convert.events import event_message, merged, read_paths, sales_message, without_output_only
 from ticket_service.domain.events import Event, EventStatus
-from ticket_service.use_cases.event_cancellation import CallingsOff
+from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Catalog, EventChange, EventQuery
 from ticketing.chassis.authentication import Role
 from ticketing.chassis.clock import Clock
@@ -36,9 +36,11 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         max_per_purchase: the most tickets of one type in one purchase that an offer may allow.
     """
 
-    def __init__(self, catalog: Catalog, callings_off: CallingsOff, clock: Clock, max_per_purchase: int) -> None:
+    def __init__(
+        self, catalog: Catalog, event_cancellations: EventCancellations, clock: Clock, max_per_purchase: int
+    ) -> None:
         self._catalog = catalog
-        self._callings_off = callings_off
+        self._event_cancellations = event_cancellations
         self._clock = clock
         self._max_per_purchase = max_per_purchase
 
@@ -106,9 +108,9 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         """Call an event off."""
         fields = Fields()
         event_id = fields.uuid("event_id", request.event_id)
-        reason = fields.text("reason", request.reason, most=MAX_REASON)
+        reason = fields.text("reason", request.reason, max_length=MAX_REASON)
         fields.check()
-        event, gates_closed = await self._callings_off.call_off(current_caller(), event_id, reason)
+        event, gates_closed = await self._event_cancellations.call_off(current_caller(), event_id, reason)
         return event_service_pb2.CancelEventResponse(event=self._message(event), gates_closed=gates_closed)
 
     async def GetEventSales(  # noqa: N802 - the contract's name

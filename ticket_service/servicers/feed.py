@@ -32,8 +32,8 @@ class FeedServicer(TicketFeedServiceServicer):
         self, request: pb.WatchTicketsRequest, _context: Any
     ) -> AsyncIterator[pb.WatchTicketsResponse]:
         """Stream changes until the caller leaves or this process drains."""
-        cursors, most_events = convert.read_watch(request)
-        async with aclosing(self._feed.watch(cursors, request.epoch, most_events)) as changes:
+        cursors, max_events = convert.read_watch(request)
+        async with aclosing(self._feed.watch(cursors, request.epoch, max_events)) as changes:
             async for epoch, pages in changes:
                 yield convert.watch_response(epoch, pages)
 

@@ -91,7 +91,7 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         fields = Fields()
         query = PurchaseQuery(
             event_id=fields.optional_uuid("event_id", request.event_id),
-            user_id=fields.text("user_id", request.user_id, most=255),
+            user_id=fields.text("user_id", request.user_id, max_length=255),
         )
         fields.check()
         bound_to = [caller.subject, query]

@@ -78,12 +78,12 @@ def lock_pending(connection: Connection, event_id: UUID, cancellation_ids: Seque
     return [_cancellation(row) for row in connection.execute(query)]
 
 
-def take_due(connection: Connection, now: datetime, most: int) -> list[Cancellation]:
+def take_due(connection: Connection, now: datetime, limit: int) -> list[Cancellation]:
     """Lock those that are due and that nobody else is looking at."""
     query = (
         _CANCELLATIONS.where(cancellations.c.due_time <= now)
         .order_by(cancellations.c.due_time)
-        .limit(most)
+        .limit(limit)
         .with_for_update(key_share=True, skip_locked=True, of=cancellations)
     )
     return [_cancellation(row) for row in connection.execute(query)]

@@ -10,52 +10,56 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.cancellations import CancellationStatus
-from ticket_service.domain.event_cancellation import CallingOff, OpenTicket
+from ticket_service.domain.event_cancellation import EventCancellation, OpenTicket
 from ticket_service.store.events import HOLDING_A_PLACE
-from ticket_service.store.tables import callings_off, cancellations, tickets
+from ticket_service.store.tables import cancellations, event_cancellations, tickets
 from ticketing.chassis.parsing import NIL
 
-_COLUMNS: Final = tuple(field.name for field in fields(CallingOff))
+_COLUMNS: Final = tuple(field.name for field in fields(EventCancellation))
 
 
-def find(connection: Connection, event_id: UUID) -> CallingOff | None:
+def find(connection: Connection, event_id: UUID) -> EventCancellation | None:
     """Read how far the calling off of an event is; None: it was never called off."""
-    row = connection.execute(sa.select(callings_off).where(callings_off.c.event_id == event_id)).one_or_none()
-    return None if row is None else _calling_off(row)
+    row = connection.execute(
+        sa.select(event_cancellations).where(event_cancellations.c.event_id == event_id)
+    ).one_or_none()
+    return None if row is None else _event_cancellation(row)
 
 
-def insert(connection: Connection, calling_off: CallingOff) -> None:
+def insert(connection: Connection, event_cancellation: EventCancellation) -> None:
     """Store a new one; its event is locked by us."""
-    connection.execute(sa.insert(callings_off), [_row(calling_off)])
+    connection.execute(sa.insert(event_cancellations), [_row(event_cancellation)])
 
 
-def update(connection: Connection, calling_off: CallingOff) -> None:
+def update(connection: Connection, event_cancellation: EventCancellation) -> None:
     """Store one over what there is of it; it is locked by us."""
-    statement = sa.update(callings_off).where(callings_off.c.event_id == calling_off.event_id)
-    connection.execute(statement.values(_row(calling_off)))
+    statement = sa.update(event_cancellations).where(event_cancellations.c.event_id == event_cancellation.event_id)
+    connection.execute(statement.values(_row(event_cancellation)))
 
 
-def lock(connection: Connection, event_id: UUID) -> CallingOff | None:
+def lock(connection: Connection, event_id: UUID) -> EventCancellation | None:
     """Read one and keep others from changing it until the transaction ends."""
-    query = sa.select(callings_off).where(callings_off.c.event_id == event_id).with_for_update(key_share=True)
+    query = (
+        sa.select(event_cancellations).where(event_cancellations.c.event_id == event_id).with_for_update(key_share=True)
+    )
     row = connection.execute(query).one_or_none()
-    return None if row is None else _calling_off(row)
+    return None if row is None else _event_cancellation(row)
 
 
-def take_due(connection: Connection, now: datetime) -> CallingOff | None:
+def take_due(connection: Connection, now: datetime) -> EventCancellation | None:
     """Lock the one that has been due for longest and that nobody else is looking at."""
     query = (
-        sa.select(callings_off)
-        .where(callings_off.c.due_time <= now)
-        .order_by(callings_off.c.due_time)
+        sa.select(event_cancellations)
+        .where(event_cancellations.c.due_time <= now)
+        .order_by(event_cancellations.c.due_time)
         .limit(1)
         .with_for_update(key_share=True, skip_locked=True)
     )
     row = connection.execute(query).one_or_none()
-    return None if row is None else _calling_off(row)
+    return None if row is None else _event_cancellation(row)
 
 
-def lock_open_tickets(connection: Connection, event_id: UUID, after: UUID | None, most: int) -> list[OpenTicket]:
+def lock_open_tickets(connection: Connection, event_id: UUID, after: UUID | None, limit: int) -> list[OpenTicket]:
     """Lock the next tickets that take up a place, in the order of their ids."""
     query = (
         sa.select(tickets.c.ticket_id, tickets.c.issue, tickets.c.price, tickets.c.check_in_time)
@@ -65,7 +69,7 @@ def lock_open_tickets(connection: Connection, event_id: UUID, after: UUID | None
             tickets.c.status.in_(HOLDING_A_PLACE),
         )
         .order_by(tickets.c.ticket_id)
-        .limit(most)
+        .limit(limit)
         .with_for_update(key_share=True)
     )
     return [OpenTicket(**row._asdict()) for row in connection.execute(query)]
@@ -88,9 +92,9 @@ def refund_pending_in_full(connection: Connection, event_id: UUID, ticket_ids: S
     return set(connection.execute(statement).scalars())
 
 
-def _row(calling_off: CallingOff) -> dict[str, object]:
-    return {name: getattr(calling_off, name) for name in _COLUMNS}
+def _row(event_cancellation: EventCancellation) -> dict[str, object]:
+    return {name: getattr(event_cancellation, name) for name in _COLUMNS}
 
 
-def _calling_off(row: Row[Any]) -> CallingOff:
-    return CallingOff(**row._asdict())
+def _event_cancellation(row: Row[Any]) -> EventCancellation:
+    return EventCancellation(**row._asdict())

@@ -24,7 +24,7 @@ _TICKETS: Final = sa.text("""
         FROM tickets
         WHERE tickets.event_id = cursor.event_id AND tickets.revision > cursor.after
         ORDER BY tickets.revision
-        LIMIT :most
+        LIMIT :limit
     ) AS ticket
     ORDER BY ticket.event_id, ticket.revision
 """)
@@ -50,23 +50,23 @@ def _heads(connection: Connection, condition: sa.ColumnElement[bool]) -> dict[UU
     return {row.event_id: row.revision for row in rows}
 
 
-def pages(connection: Connection, afters: Mapping[UUID, int], most: int) -> list[Page]:
+def pages(connection: Connection, afters: Mapping[UUID, int], limit: int) -> list[Page]:
     """Return what changed of each event after its revision, at most `most` tickets of each.
 
     The transaction is to be REPEATABLE READ: the tickets and the event's revision must be of one moment, else a ticket
     that commits between the two reads would be skipped for good.
     """
     found: dict[UUID, list[GateTicket]] = defaultdict(list)
-    parameters = {"event_ids": [str(event_id) for event_id in afters], "afters": list(afters.values()), "most": most}
+    parameters = {"event_ids": [str(event_id) for event_id in afters], "afters": list(afters.values()), "limit": limit}
     for event_id, *ticket in connection.execute(_TICKETS, parameters):
         found[event_id].append(_gate_ticket(*ticket))
     condition = events.c.event_id == sa.any_(sa.bindparam("ids", list(afters), sa.ARRAY(sa.UUID)))
     rows = connection.execute(sa.select(events).where(condition).order_by(events.c.event_id))
-    return [_page(row, found[row.event_id], most) for row in rows]
+    return [_page(row, found[row.event_id], limit) for row in rows]
 
 
-def _page(row: Row[Any], tickets: list[GateTicket], most: int) -> Page:
-    revision = tickets[-1].revision if len(tickets) == most else row.revision
+def _page(row: Row[Any], tickets: list[GateTicket], limit: int) -> Page:
+    revision = tickets[-1].revision if len(tickets) == limit else row.revision
     event = GateEvent(
         event_id=row.event_id,
         name=row.name,

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain.holds import Paid, Payment
 from ticket_service.domain.purchases import Provider, Purchase
-from ticket_service.domain.sales import Shelf
+from ticket_service.domain.sales import Inventory
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
 from ticket_service.store.purchases import purchase_of
@@ -47,7 +47,7 @@ def lock_purchases(connection: Connection, event_id: UUID, purchase_ids: Sequenc
     return [purchase_of(row) for row in connection.execute(query)]
 
 
-def take_due(connection: Connection, provider: Provider, now: datetime, until: datetime, most: int) -> list[Purchase]:
+def take_due(connection: Connection, provider: Provider, now: datetime, until: datetime, limit: int) -> list[Purchase]:
     """Claim HELD purchases of one provider that are due and that nobody else is looking at; nobody else is to until then.
 
     Returns:
@@ -57,7 +57,7 @@ def take_due(connection: Connection, provider: Provider, now: datetime, until: d
         sa.select(purchases)
         .where(purchases.c.due_time <= now, purchases.c.provider == provider)
         .order_by(purchases.c.due_time)
-        .limit(most)
+        .limit(limit)
         .with_for_update(key_share=True, skip_locked=True)
     )
     found = [purchase_of(row) for row in connection.execute(due)]
@@ -74,13 +74,13 @@ def update_purchase(connection: Connection, purchase: Purchase) -> None:
     connection.execute(sa.update(purchases).where(*its).values({name: getattr(purchase, name) for name in _CHANGING}))
 
 
-def update_counters(connection: Connection, shelf: Shelf) -> None:
+def update_counters(connection: Connection, inventory: Inventory) -> None:
     """Store what is reserved of an event; it is locked by us."""
-    event = shelf.event
-    counters = {"reserved": shelf.reserved, "revision": shelf.revision}
+    event = inventory.event
+    counters = {"reserved": inventory.reserved, "revision": inventory.revision}
     connection.execute(sa.update(events).where(events.c.event_id == event.event_id).values(counters))
     for offer in event.offers:
-        reserved = shelf.offers_reserved[offer.ticket_type]
+        reserved = inventory.offers_reserved[offer.ticket_type]
         if reserved != offer.reserved:
             its = (offers.c.event_id == event.event_id, offers.c.ticket_type == offer.ticket_type)
             connection.execute(sa.update(offers).where(*its).values(reserved=reserved))

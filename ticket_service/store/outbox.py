@@ -39,7 +39,7 @@ _WRITE: Final = sa.text(f"""
 # By event, each from its first row on: what is left behind of a ticket is later than what is taken.
 _DELETE: Final = """
     DELETE FROM outbox WHERE (event_id, position) IN (
-        SELECT event_id, position FROM outbox ORDER BY event_id, position LIMIT :most
+        SELECT event_id, position FROM outbox ORDER BY event_id, position LIMIT :limit
     )
 """
 _DROP: Final = sa.text(_DELETE)
@@ -114,7 +114,7 @@ def write(connection: Connection, told: Iterable[Notification], now: datetime) -
         connection.execute(_WRITE, {**columns, "now": now})
 
 
-def dispatch(connection: Connection, routes: Sequence[Route], now: datetime, most: int) -> int:
+def dispatch(connection: Connection, routes: Sequence[Route], now: datetime, limit: int) -> int:
     """Turn up to `most` rows of the outbox into deliveries; return how many there were.
 
     One relay at a time, so that no later row of a ticket becomes a delivery before an earlier one has: 0 where another
@@ -128,22 +128,22 @@ def dispatch(connection: Connection, routes: Sequence[Route], now: datetime, mos
         "kinds": [kind.value for _, kind in pairs],
         "by_purchase": [route.by_purchase for route, _ in pairs],
         "now": now,
-        "most": most,
+        "limit": limit,
     }
     taken: int = connection.execute(_DISPATCH, parameters).scalar_one()
     return taken
 
 
-def take(connection: Connection, receiver: str, most: int) -> list[Delivery]:
+def take(connection: Connection, receiver: str, limit: int) -> list[Delivery]:
     """Take up to `most` rows out of the outbox, in their order, to be told to `receiver` within this transaction."""
     if not _is_alone(connection):
         return []
-    return [_delivery(row, receiver) for row in connection.execute(_TAKE, {"most": most})]
+    return [_delivery(row, receiver) for row in connection.execute(_TAKE, {"limit": limit})]
 
 
-def drop(connection: Connection, most: int) -> int:
+def drop(connection: Connection, limit: int) -> int:
     """Delete up to `most` rows that nobody is told of; return how many there were."""
-    return connection.execute(_DROP, {"most": most}).rowcount if _is_alone(connection) else 0
+    return connection.execute(_DROP, {"limit": limit}).rowcount if _is_alone(connection) else 0
 
 
 def _is_alone(connection: Connection) -> bool:

@@ -49,13 +49,13 @@ def find(connection: Connection, event_id: UUID, order_id: UUID) -> RefundOrder 
     return None if row is None else order_of(row)
 
 
-def take_due(connection: Connection, now: datetime, most: int) -> list[RefundOrder]:
+def take_due(connection: Connection, now: datetime, limit: int) -> list[RefundOrder]:
     """Lock those that are due and that nobody else is looking at."""
     query = (
         sa.select(refund_orders)
         .where(refund_orders.c.due_time <= now)
         .order_by(refund_orders.c.due_time)
-        .limit(most)
+        .limit(limit)
         .with_for_update(key_share=True, skip_locked=True)
     )
     return [order_of(row) for row in connection.execute(query)]

@@ -38,13 +38,13 @@ def find_pending(connection: Connection, event_id: UUID, ticket_id: UUID) -> Rei
     return None if row is None else _reissue(row)
 
 
-def take_due(connection: Connection, now: datetime, most: int) -> Sequence[Reissue]:
+def take_due(connection: Connection, now: datetime, limit: int) -> Sequence[Reissue]:
     """Lock those that are due and that nobody else is looking at."""
     query = (
         sa.select(reissues)
         .where(reissues.c.due_time <= now)
         .order_by(reissues.c.due_time)
-        .limit(most)
+        .limit(limit)
         .with_for_update(key_share=True, skip_locked=True)
     )
     return [_reissue(row) for row in connection.execute(query)]

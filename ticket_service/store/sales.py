@@ -14,7 +14,7 @@ from ticket_service.domain.events import Offer
 from ticket_service.domain.ledger import EntryKind
 from ticket_service.domain.notifications import Kind, purchase_completed
 from ticket_service.domain.purchases import Provider, PurchaseStatus
-from ticket_service.domain.sales import Book, Order, Replayed, Shelf, Sold
+from ticket_service.domain.sales import Inventory, Order, Replayed, SalesBatch, Sold
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
 from ticket_service.store.events import event_of, offer_of
@@ -120,7 +120,7 @@ STATEMENTS: Final = {
 }
 
 
-async def open_book(connection: LoopConnection, orders: Sequence[Order], *, wait: bool) -> Book:
+async def load_batch(connection: LoopConnection, orders: Sequence[Order], *, wait: bool) -> SalesBatch:
     """Lock the events of these orders and read what answering them takes.
 
     Args:
@@ -131,9 +131,9 @@ async def open_book(connection: LoopConnection, orders: Sequence[Order], *, wait
     """
     event_ids = array({order.event_id.hex for order in orders})
     lock = "lock_events" if wait else "lock_free_events"
-    locked = await connection.trip(f"BEGIN; EXECUTE {lock}(%s)", [event_ids])
-    rows = locked if wait else await connection.trip("EXECUTE read_events(%s)", [event_ids])
-    on_record = await connection.trip(
+    locked = await connection.round_trip(f"BEGIN; EXECUTE {lock}(%s)", [event_ids])
+    rows = locked if wait else await connection.round_trip("EXECUTE read_events(%s)", [event_ids])
+    on_record = await connection.round_trip(
         "EXECUTE read_sales(%s, %s, %s, %s)",
         [
             array(order.caller for order in orders),
@@ -155,30 +155,34 @@ async def open_book(connection: LoopConnection, orders: Sequence[Order], *, wait
             requests[order.caller, order.request_id] = Replayed(first_event, result_id, bytes(fingerprint))
         if paid_by is not None and order.payment_id is not None:
             payments[order.payment_id] = paid_by
-    shelves = {}
+    inventories = {}
     for row in rows:
         stored = dict(zip(_EVENT_COLUMNS, row, strict=True))
-        shelves[stored["event_id"]] = Shelf(event_of(stored, price_lists.get(stored["event_id"], ())))
+        inventories[stored["event_id"]] = Inventory(event_of(stored, price_lists.get(stored["event_id"], ())))
     own = {row[_EVENT_COLUMNS.index("event_id")] for row in locked}
-    return Book(shelves, requests, payments, frozenset(shelves.keys() - own))
+    return SalesBatch(inventories, requests, payments, frozenset(inventories.keys() - own))
 
 
-async def close_book(
-    connection: LoopConnection, book: Book, sales: Collection[Sold], digests: Mapping[UUID, Digests], now: datetime
+async def commit_batch(
+    connection: LoopConnection,
+    book: SalesBatch,
+    sales: Collection[Sold],
+    digests: Mapping[UUID, Digests],
+    now: datetime,
 ) -> None:
     """Write these sales and commit; without any, only let go of the events."""
     if not sales:
-        await connection.trip("ROLLBACK")
+        await connection.round_trip("ROLLBACK")
         return
-    changed = [shelf for shelf in book.shelves.values() if shelf.reserved != shelf.event.reserved]
+    changed = [inventory for inventory in book.inventories.values() if inventory.reserved != inventory.event.reserved]
     columns = [
         now,
         *_columns([_sale_row(sale) for sale in sales], _SALE_COLUMNS),
         *_columns([_ticket_row(ticket, digests) for sale in sales for ticket in sale.tickets], _TICKET_COLUMNS),
-        *_columns([line for shelf in changed for line in _offer_rows(shelf)], _OFFER_COUNTERS),
-        *_columns([_event_row(shelf) for shelf in changed], _EVENT_COUNTERS),
+        *_columns([line for inventory in changed for line in _offer_rows(inventory)], _OFFER_COUNTERS),
+        *_columns([_event_row(inventory) for inventory in changed], _EVENT_COUNTERS),
     ]
-    await connection.trip(_EXECUTE_WRITE, columns)
+    await connection.round_trip(_EXECUTE_WRITE, columns)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[str]:
@@ -229,12 +233,12 @@ def _ticket_row(ticket: Ticket, digests: Mapping[UUID, Digests]) -> tuple[Any, .
     )
 
 
-def _offer_rows(shelf: Shelf) -> list[tuple[Any, ...]]:
-    return [(shelf.event.event_id.hex, kind, reserved) for kind, reserved in shelf.offers_reserved.items()]
+def _offer_rows(inventory: Inventory) -> list[tuple[Any, ...]]:
+    return [(inventory.event.event_id.hex, kind, reserved) for kind, reserved in inventory.offers_reserved.items()]
 
 
-def _event_row(shelf: Shelf) -> tuple[Any, ...]:
-    return shelf.event.event_id.hex, shelf.reserved, shelf.revision
+def _event_row(inventory: Inventory) -> tuple[Any, ...]:
+    return inventory.event.event_id.hex, inventory.reserved, inventory.revision
 
 
 def _bytea(value: bytes) -> str:

@@ -210,7 +210,7 @@ cancellations = sa.Table(
 )
 
 # Events that are called off, and how far each is.
-callings_off = sa.Table(
+event_cancellations = sa.Table(
     "callings_off",
     metadata,
     sa.Column("event_id", UUID, primary_key=True),

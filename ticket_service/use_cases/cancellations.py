@@ -41,7 +41,7 @@ from ticketing.chassis.ids import new_id
 log = logging.getLogger(__name__)
 
 # In one sweep; the event's row is locked while those of one event are settled.
-SWEEP_MOST: Final = 100
+MAX_SWEEP: Final = 100
 # Longer than a call to the scan service and a commit take, so that no two processes try at once.
 SHORTEST_RETRY_SECONDS: Final = 3.0
 LONGEST_RETRY_SECONDS: Final = 30.0
@@ -157,7 +157,7 @@ class Cancellations:
             by_event[cancellation.event_id].append(cancellation)
         # Side by side, so that an event that fails holds no other up.
         await asyncio.gather(*(self._try_on(event_id, pending) for event_id, pending in by_event.items()))
-        return len(due) == SWEEP_MOST
+        return len(due) == MAX_SWEEP
 
     async def go_on(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
         """Do steps 2 and 3 for PENDING cancellations of one event, at most 1,000.
@@ -187,7 +187,7 @@ class Cancellations:
     def _take(self, connection: Connection) -> Sequence[Cancellation]:
         """Claim what is due: nobody else's until this try must have failed."""
         now = self._clock()
-        due = store.take_due(connection, now, SWEEP_MOST)
+        due = store.take_due(connection, now, MAX_SWEEP)
         store.update_cancellations(connection, [_tried(cancellation, now) for cancellation in due])
         return due
 

@@ -15,10 +15,10 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain import event_cancellation as domain
 from ticket_service.domain.cancellations import Cancellation
-from ticket_service.domain.event_cancellation import CallingOff
-from ticket_service.domain.event_changes import called_off
+from ticket_service.domain.event_cancellation import EventCancellation
+from ticket_service.domain.event_changes import cancelled
 from ticket_service.domain.events import Event
-from ticket_service.domain.notifications import event_called_off
+from ticket_service.domain.notifications import event_cancelled
 from ticket_service.store import event_cancellation as store
 from ticket_service.store import outbox
 from ticket_service.store.cancellations import insert_cancellations
@@ -48,7 +48,7 @@ class Gates(Protocol):
         """
 
 
-class CallingsOff:
+class EventCancellations:
     """Calls events off.
 
     Args:
@@ -83,15 +83,15 @@ class CallingsOff:
             Failure: EVENT_NOT_FOUND or ILLEGAL_TRANSITION.
         """
         now = self._clock()
-        event, calling_off = await self._database.run(lambda c: _stop_sales(c, caller, event_id, reason, now))
+        event, event_cancellation = await self._database.run(lambda c: _stop_sales(c, caller, event_id, reason, now))
         self._on_change()
-        if calling_off.gates_closed_time is not None:
+        if event_cancellation.gates_closed_time is not None:
             return event, True
         try:
             await self._close_gates(event_id)
         except Failure as failure:
             # What was asked for is recorded, so this is an answer and no error.
-            log.warning("closing gates is left to the sweeper", extra=_facts(calling_off, failure))
+            log.warning("closing gates is left to the sweeper", extra=_facts(event_cancellation, failure))
             return event, False
         return event, True
 
@@ -100,15 +100,15 @@ class CallingsOff:
         taken = await self._database.run(self._take)
         if taken is None:
             return False
-        calling_off, batch = taken
+        event_cancellation, batch = taken
         try:
-            if calling_off.gates_closed_time is None:
-                await self._close_gates(calling_off.event_id)
+            if event_cancellation.gates_closed_time is None:
+                await self._close_gates(event_cancellation.event_id)
             elif batch:
-                await self._cancellations.go_on(calling_off.event_id, batch)
+                await self._cancellations.go_on(event_cancellation.event_id, batch)
         except Failure as failure:
-            log.warning("calling off is tried again later", extra=_facts(calling_off, failure))
-            await self._database.run(lambda connection: self._put_off(connection, calling_off.event_id))
+            log.warning("calling off is tried again later", extra=_facts(event_cancellation, failure))
+            await self._database.run(lambda connection: self._put_off(connection, event_cancellation.event_id))
         return True
 
     async def _close_gates(self, event_id: UUID) -> None:
@@ -116,60 +116,60 @@ class CallingsOff:
         await self._gates.close_gates(event_id)
 
         def note(connection: Connection) -> None:
-            calling_off = store.lock(connection, event_id)
-            if calling_off is not None and calling_off.gates_closed_time is None:
-                store.update(connection, domain.gates_closed(calling_off, self._clock()))
+            event_cancellation = store.lock(connection, event_id)
+            if event_cancellation is not None and event_cancellation.gates_closed_time is None:
+                store.update(connection, domain.gates_closed(event_cancellation, self._clock()))
 
         await self._database.run(note)
         self._on_change()
 
-    def _take(self, connection: Connection) -> tuple[CallingOff, Sequence[Cancellation]] | None:
+    def _take(self, connection: Connection) -> tuple[EventCancellation, Sequence[Cancellation]] | None:
         """Claim the next piece of work: the closing of gates, or cancellations stored just now."""
         now = self._clock()
-        calling_off = store.take_due(connection, now)
-        if calling_off is None:
+        event_cancellation = store.take_due(connection, now)
+        if event_cancellation is None:
             return None
-        if calling_off.gates_closed_time is None:
-            store.update(connection, _tried(calling_off, now))
-            return calling_off, ()
-        event_id = calling_off.event_id
-        batch = store.lock_open_tickets(connection, event_id, calling_off.after_ticket_id, BATCH_TICKETS)
+        if event_cancellation.gates_closed_time is None:
+            store.update(connection, _tried(event_cancellation, now))
+            return event_cancellation, ()
+        event_id = event_cancellation.event_id
+        batch = store.lock_open_tickets(connection, event_id, event_cancellation.after_ticket_id, BATCH_TICKETS)
         own = store.refund_pending_in_full(connection, event_id, [ticket.ticket_id for ticket in batch])
         currency = event_currency(connection, event_id)
         new = [
-            domain.cancellation_of(calling_off, ticket, new_id(), currency, now)
+            domain.cancellation_of(event_cancellation, ticket, new_id(), currency, now)
             for ticket in domain.without_cancellation(batch, own)
         ]
         insert_cancellations(connection, new)
-        store.update(connection, domain.gone_on(calling_off, batch, now))
-        return calling_off, new
+        store.update(connection, domain.gone_on(event_cancellation, batch, now))
+        return event_cancellation, new
 
     def _put_off(self, connection: Connection, event_id: UUID) -> None:
-        calling_off = store.lock(connection, event_id)
+        event_cancellation = store.lock(connection, event_id)
         # Complete, if another process had the last batch meanwhile.
-        if calling_off is not None and calling_off.due_time is not None:
-            store.update(connection, _tried(calling_off, self._clock()))
+        if event_cancellation is not None and event_cancellation.due_time is not None:
+            store.update(connection, _tried(event_cancellation, self._clock()))
 
 
 def _stop_sales(
     connection: Connection, caller: Caller, event_id: UUID, reason: str, now: datetime
-) -> tuple[Event, CallingOff]:
+) -> tuple[Event, EventCancellation]:
     """Do step 1, once."""
     event = locked_own_event(connection, caller, event_id)
-    calling_off = store.find(connection, event_id)
-    if calling_off is not None:
-        return event, calling_off
-    event = called_off(event, now)
+    event_cancellation = store.find(connection, event_id)
+    if event_cancellation is not None:
+        return event, event_cancellation
+    event = cancelled(event, now)
     update_event(connection, event)
-    calling_off = domain.begun(event_id, reason, now)
-    store.insert(connection, calling_off)
-    outbox.write(connection, [event_called_off(event, reason)], now)
-    return event, calling_off
+    event_cancellation = domain.begun(event_id, reason, now)
+    store.insert(connection, event_cancellation)
+    outbox.write(connection, [event_cancelled(event, reason)], now)
+    return event, event_cancellation
 
 
-def _tried(calling_off: CallingOff, now: datetime) -> CallingOff:
-    return domain.put_off(calling_off, now, retry_seconds(calling_off.attempts))
+def _tried(event_cancellation: EventCancellation, now: datetime) -> EventCancellation:
+    return domain.put_off(event_cancellation, now, retry_seconds(event_cancellation.attempts))
 
 
-def _facts(calling_off: CallingOff, failure: Failure) -> dict[str, object]:
-    return {"event_id": calling_off.event_id, "reason": failure.reason, "attempts": calling_off.attempts}
+def _facts(event_cancellation: EventCancellation, failure: Failure) -> dict[str, object]:
+    return {"event_id": event_cancellation.event_id, "reason": failure.reason, "attempts": event_cancellation.attempts}

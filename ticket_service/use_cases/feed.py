@@ -123,14 +123,14 @@ class Feed:
             await asyncio.gather(self._poller, return_exceptions=True)
 
     async def watch(
-        self, afters: Mapping[UUID, int], epoch: str, most_events: int = 1
+        self, afters: Mapping[UUID, int], epoch: str, max_events: int = 1
     ) -> AsyncGenerator[tuple[str, Sequence[Page]], None]:
         """Yield the epoch and pages of changes, again and again, as they come; end when drained.
 
         Args:
             afters: the last revision seen of each event.
             epoch: what those revisions are of; with another one they mean nothing, and every event starts anew.
-            most_events: how many events' pages may come at once.
+            max_events: how many events' pages may come at once.
         """
         own_epoch = await self._database.run(store.epoch)
         watcher = _Watcher(afters if epoch == own_epoch else dict.fromkeys(afters, BEGINNING))
@@ -140,7 +140,7 @@ class Feed:
             watcher.note(await self._look(named=list(afters)))
             while not self._is_draining:
                 while behind := watcher.take():
-                    for pages in _together(await self._read(behind), most_events):
+                    for pages in _together(await self._read(behind), max_events):
                         if news := [page for page in pages if watcher.advance(page)]:
                             yield own_epoch, news
                         if self._is_draining:
@@ -198,7 +198,7 @@ class Feed:
             watcher.note(changed)
 
 
-def _together(pages: Sequence[Page], most_events: int) -> Iterator[Sequence[Page]]:
+def _together(pages: Sequence[Page], max_events: int) -> Iterator[Sequence[Page]]:
     """Divide pages, in their order, into what is sent at once.
 
     While a process sells, its loop comes round once in some milliseconds, and each message waits for that: a hundred
@@ -207,7 +207,7 @@ def _together(pages: Sequence[Page], most_events: int) -> Iterator[Sequence[Page
     together, tickets = list[Page](), 0
     for page in pages:
         tickets += len(page.tickets)
-        if together and (len(together) == most_events or tickets > PAGE_TICKETS):
+        if together and (len(together) == max_events or tickets > PAGE_TICKETS):
             yield together
             together, tickets = [], len(page.tickets)
         together.append(page)

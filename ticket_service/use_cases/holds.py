@@ -23,7 +23,7 @@ from ticket_service.domain.purchases import Provider, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refund_orders import order_of_payment
 from ticket_service.domain.refusals import event_not_found, illegal_transition
-from ticket_service.domain.sales import Shelf, Terms
+from ticket_service.domain.sales import Inventory, Terms
 from ticket_service.store import holds as store
 from ticket_service.store import ledger, outbox, refund_orders
 from ticket_service.store.events import lock_event
@@ -38,7 +38,7 @@ from ticketing.chassis.ids import new_id
 log = logging.getLogger(__name__)
 
 # In one sweep; the event's row is locked while those of one event expire.
-SWEEP_MOST: Final = 100
+MAX_SWEEP: Final = 100
 # Longer than a sweep takes, so that no two processes look at the same hold at once.
 CLAIM: Final = timedelta(seconds=10)
 CLAIM_SPREAD_SECONDS: Final = 2.0
@@ -70,14 +70,14 @@ class Holds:
         """
 
         def work(connection: Connection) -> None:
-            purchase, shelf = _locked(connection, purchase_id, payable_by(caller))
+            purchase, inventory = _locked(connection, purchase_id, payable_by(caller))
             known = store.paid_purchase(connection, payment)
             if known is not None:
                 if known != purchase_id:
                     raise domain.used_elsewhere(payment.payment_id, known)
                 return
             terms = self._terms()
-            self._store(connection, domain.paid(purchase, payment, shelf, terms), payment, shelf, terms)
+            self._store(connection, domain.paid(purchase, payment, inventory, terms), payment, inventory, terms)
 
         await self._database.run(work)
         self._on_change()
@@ -90,9 +90,9 @@ class Holds:
         """
 
         def work(connection: Connection) -> Purchase:
-            shelf = _shelf(connection, purchase.event_id)
+            inventory = _inventory(connection, purchase.event_id)
             [found] = store.lock_purchases(connection, purchase.event_id, [purchase.purchase_id])
-            return self._note(connection, found, progress, shelf)
+            return self._note(connection, found, progress, inventory)
 
         noted = await self._database.run(work)
         self._on_change()
@@ -106,9 +106,9 @@ class Holds:
         """
 
         def work(connection: Connection) -> None:
-            purchase, shelf = _locked(connection, purchase_id, visible_to(caller))
-            store.update_purchase(connection, domain.released(purchase, shelf, self._terms().now))
-            store.update_counters(connection, shelf)
+            purchase, inventory = _locked(connection, purchase_id, visible_to(caller))
+            store.update_purchase(connection, domain.released(purchase, inventory, self._terms().now))
+            store.update_counters(connection, inventory)
 
         await self._database.run(work)
 
@@ -134,16 +134,16 @@ class Holds:
 
         await self._database.run(work)
 
-    async def take_due(self, provider: Provider, most: int) -> list[Purchase]:
+    async def take_due(self, provider: Provider, limit: int) -> list[Purchase]:
         """Claim HELD purchases that are due and paid by `provider`."""
         now = self._terms().now
         # Apart, so that those that became due together do not stay so.
         until = now + CLAIM + timedelta(seconds=backoff_seconds(0, first=CLAIM_SPREAD_SECONDS, longest=60))
-        return await self._database.run(lambda c: store.take_due(c, provider, now, until, most))
+        return await self._database.run(lambda c: store.take_due(c, provider, now, until, limit))
 
     async def sweep(self) -> bool:
         """Expire holds that the caller's own system was not paid for; tell whether there may be more to do at once."""
-        due = await self.take_due(Provider.EXTERNAL, SWEEP_MOST)
+        due = await self.take_due(Provider.EXTERNAL, MAX_SWEEP)
         by_event: dict[UUID, list[UUID]] = defaultdict(list)
         for purchase in due:
             by_event[purchase.event_id].append(purchase.purchase_id)
@@ -153,42 +153,44 @@ class Holds:
             except Failure as failure:
                 # Of a hot event whose row was not to be had; they come up again when the claim is over.
                 log.warning("holds expire later", extra={"event_id": event_id, "reason": failure.reason})
-        return len(due) == SWEEP_MOST
+        return len(due) == MAX_SWEEP
 
     async def _expire(self, event_id: UUID, purchase_ids: list[UUID]) -> None:
         def work(connection: Connection) -> None:
-            shelf = _shelf(connection, event_id)
+            inventory = _inventory(connection, event_id)
             # Those that were paid or given up before we had the event are not HELD any more.
             found = store.lock_purchases(connection, event_id, purchase_ids)
             held = [purchase for purchase in found if purchase.status is PurchaseStatus.HELD]
-            for purchase in domain.expired(held, shelf, self._terms().now):
+            for purchase in domain.expired(held, inventory, self._terms().now):
                 store.update_purchase(connection, purchase)
                 outbox.write(connection, [notifications.hold_expired(purchase)], self._terms().now)
-            store.update_counters(connection, shelf)
+            store.update_counters(connection, inventory)
 
         await self._database.run(work)
 
-    def _note(self, connection: Connection, purchase: Purchase, progress: Progress, shelf: Shelf) -> Purchase:
+    def _note(self, connection: Connection, purchase: Purchase, progress: Progress, inventory: Inventory) -> Purchase:
         terms = self._terms()
         if progress.state is ChargeState.PAID:
             payment = Payment(progress.payment_id or "", (purchase.currency, purchase.total), purchase.provider)
             if store.paid_purchase(connection, payment) is not None:
                 return purchase
-            result = domain.paid(purchase, payment, shelf, terms)
-            self._store(connection, result, payment, shelf, terms)
+            result = domain.paid(purchase, payment, inventory, terms)
+            self._store(connection, result, payment, inventory, terms)
             return result.purchase
         if purchase.status is not PurchaseStatus.HELD:
             return purchase
-        noted = domain.progressed(purchase, progress, shelf, terms.now)
+        noted = domain.progressed(purchase, progress, inventory, terms.now)
         store.update_purchase(connection, noted)
-        store.update_counters(connection, shelf)
+        store.update_counters(connection, inventory)
         for entry in charge_entries(purchase, noted):
             ledger.enter(connection, entry, terms.now)
         if noted.status is PurchaseStatus.EXPIRED:
             outbox.write(connection, [notifications.hold_expired(noted)], terms.now)
         return noted
 
-    def _store(self, connection: Connection, result: Paid, payment: Payment, shelf: Shelf, terms: Terms) -> None:
+    def _store(
+        self, connection: Connection, result: Paid, payment: Payment, inventory: Inventory, terms: Terms
+    ) -> None:
         store.insert_payment(connection, payment, result, terms.now)
         ledger.enter(connection, payment_entry(result.purchase, payment), terms.now)
         is_ours = payment.provider is not Provider.EXTERNAL
@@ -199,7 +201,7 @@ class Holds:
         store.insert_tickets(connection, result.tickets, digests)
         if not (result.refund_due and is_ours):
             outbox.write(connection, [_news(result, payment)], terms.now)
-        store.update_counters(connection, shelf)
+        store.update_counters(connection, inventory)
 
 
 def give_back(connection: Connection, purchase: Purchase, payment: Payment, refund_id: str, now: datetime) -> None:
@@ -211,14 +213,14 @@ def give_back(connection: Connection, purchase: Purchase, payment: Payment, refu
         store.update_purchase(connection, domain.refunded(purchase))
 
 
-def _locked(connection: Connection, purchase_id: UUID, condition: Condition) -> tuple[Purchase, Shelf]:
+def _locked(connection: Connection, purchase_id: UUID, condition: Condition) -> tuple[Purchase, Inventory]:
     """Lock a purchase's event, then the purchase."""
     found = find_purchases(connection, [store.has_id(purchase_id), condition])
     if not found:
         raise Failure(Reason.PURCHASE_NOT_FOUND, "there is no such purchase", purchase_id=purchase_id)
-    shelf = _shelf(connection, found[0].event_id)
+    inventory = _inventory(connection, found[0].event_id)
     [purchase] = store.lock_purchases(connection, found[0].event_id, [purchase_id])
-    return purchase, shelf
+    return purchase, inventory
 
 
 def _news(result: Paid, payment: Payment) -> Notification:
@@ -227,8 +229,8 @@ def _news(result: Paid, payment: Payment) -> Notification:
     return notifications.purchase_completed(result.purchase, result.tickets)
 
 
-def _shelf(connection: Connection, event_id: UUID) -> Shelf:
+def _inventory(connection: Connection, event_id: UUID) -> Inventory:
     event = lock_event(connection, event_id)
     if event is None:
         raise event_not_found(event_id)
-    return Shelf(event)
+    return Inventory(event)

@@ -34,7 +34,7 @@ TRY_AGAIN_SECONDS: Final = 0.2
 # Create, confirm, and once more for a step that another process took meanwhile.
 STEPS: Final = 3
 # In one sweep: so many that even at a provider which hangs it is over before others may look at them.
-SWEEP_MOST: Final = 16
+MAX_SWEEP: Final = 16
 
 
 class PaymentProvider(Protocol):
@@ -130,9 +130,9 @@ class Payments:
         """Go on with what a crash or an outage left, and expire holds; tell whether there may be more to do at once."""
         if not self.takes(Provider.STRIPE):
             return False
-        due = await self._holds.take_due(Provider.STRIPE, SWEEP_MOST)
+        due = await self._holds.take_due(Provider.STRIPE, MAX_SWEEP)
         await asyncio.gather(*(self._try_on(purchase) for purchase in due))
-        return len(due) == SWEEP_MOST
+        return len(due) == MAX_SWEEP
 
     async def _try_on(self, purchase: Purchase) -> None:
         is_over = purchase.hold_expire_time is not None and self._clock() >= purchase.hold_expire_time

@@ -40,7 +40,7 @@ from ticketing.chassis.failures import Failure
 log = logging.getLogger(__name__)
 
 # In one sweep: so many that even at a provider which hangs it is over before others may look at them.
-SWEEP_MOST: Final = 32
+MAX_SWEEP: Final = 32
 # Longer than a sweep takes, so that no two processes try at once.
 SHORTEST_RETRY_SECONDS: Final = 20.0
 LONGEST_RETRY_SECONDS: Final = 900.0
@@ -89,13 +89,13 @@ class Refunds:
         """Try what is due; tell whether there may be more to do at once."""
         due = await self._database.run(self._take)
         await asyncio.gather(*(self._try(order) for order in due))
-        return len(due) == SWEEP_MOST
+        return len(due) == MAX_SWEEP
 
     def _take(self, connection: Connection) -> Sequence[RefundOrder]:
         """Claim what is due: nobody else's until this try must have failed."""
         now = self._clock()
         taken = []
-        for order in store.take_due(connection, now, SWEEP_MOST):
+        for order in store.take_due(connection, now, MAX_SWEEP):
             spread = backoff_seconds(order.attempts, first=1, longest=LONGEST_RETRY_SECONDS - SHORTEST_RETRY_SECONDS)
             tried = domain.tried(order, now, timedelta(seconds=SHORTEST_RETRY_SECONDS + spread))
             store.update(connection, tried)

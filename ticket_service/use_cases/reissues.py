@@ -38,7 +38,7 @@ from ticketing.chassis.ids import new_id
 log = logging.getLogger(__name__)
 
 # In one sweep.
-SWEEP_MOST: Final = 20
+MAX_SWEEP: Final = 20
 # Reissues of others that a caller waits for before their own.
 TRIES: Final = 4
 
@@ -115,7 +115,7 @@ class Reissues:
         """Go on with what a crash or an outage left; tell whether there may be more to do at once."""
         due = await self._database.run(self._take)
         await asyncio.gather(*(self._try_on(reissue) for reissue in due))
-        return len(due) == SWEEP_MOST
+        return len(due) == MAX_SWEEP
 
     def _request(self, connection: Connection, caller: Caller, request: ReissueRequest) -> Reissue:
         """Do step 1, once; return what is to be settled first where that is another one."""
@@ -142,7 +142,7 @@ class Reissues:
     def _take(self, connection: Connection) -> Sequence[Reissue]:
         """Claim what is due: nobody else's until this try must have failed."""
         now = self._clock()
-        due = store.take_due(connection, now, SWEEP_MOST)
+        due = store.take_due(connection, now, MAX_SWEEP)
         for reissue in due:
             wait = timedelta(seconds=retry_seconds(reissue.attempts))
             store.update_reissue(connection, replace(reissue, attempts=reissue.attempts + 1, due_time=now + wait))

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from psycopg2.errors import LockNotAvailable
 
-from ticket_service.domain.sales import Book, Order, Replayed, Sold, Terms, answer
+from ticket_service.domain.sales import Order, Replayed, SalesBatch, Sold, Terms, answer
 from ticket_service.domain.secrets import Digests, Secrets
-from ticket_service.store.sales import close_book, open_book
+from ticket_service.store.sales import commit_batch, load_batch
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.clock import Clock
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 # Tickets in one transaction, whose tokens are signed in the loop, 30 µs each; and orders that may wait for the next: about
 # a second's worth.
-MOST_IN_A_BATCH: Final = 512
-MOST_WAITING: Final = 2_048
+MAX_BATCH: Final = 512
+MAX_WAITING: Final = 2_048
 # 64 callers bought 3 to 4 at once without it and 10 with it, a fifth more in a second: each call is accepted by itself, which
 # takes longer than a batch of a few.
 GATHER_SECONDS: Final = 0.005
@@ -82,8 +82,8 @@ class Sales:
         self._batcher: Batcher[Order, Outcome] = Batcher(
             "purchases",
             self._process,
-            most=MOST_IN_A_BATCH,
-            most_waiting=MOST_WAITING,
+            max_batch=MAX_BATCH,
+            max_waiting=MAX_WAITING,
             weigh=_tickets,
             gather_seconds=GATHER_SECONDS,
         )
@@ -115,7 +115,7 @@ class Sales:
     async def _sell(
         self, connection: LoopConnection, orders: Sequence[Order], *, wait: bool
     ) -> list[Outcome | Failure]:
-        book = await open_book(connection, orders, wait=wait)
+        book = await load_batch(connection, orders, wait=wait)
         self._note_held_up(book, orders)
         # Only now: who waited for the lock is judged by the hour at which they got it.
         terms = self._terms.at(self._clock())
@@ -126,10 +126,10 @@ class Sales:
         for outcome in issued:
             for ticket, secrets in zip(outcome.sale.tickets, outcome.secrets, strict=True):
                 digests[ticket.ticket_id] = self._terms.issuing.digests(secrets)
-        await close_book(connection, book, [outcome.sale for outcome in issued], digests, terms.now)
+        await commit_batch(connection, book, [outcome.sale for outcome in issued], digests, terms.now)
         return outcomes
 
-    def _note_held_up(self, book: Book, orders: Sequence[Order]) -> None:
+    def _note_held_up(self, book: SalesBatch, orders: Sequence[Order]) -> None:
         if found := book.held_up - self._held_up:
             log.warning(
                 "events are locked by somebody; what is ordered of them is refused",

@@ -133,7 +133,7 @@ class Scan:
     offline: bool = False
     annul_time: datetime | None = None
     # The kind of incident that the rules make of it; None: they have nothing against it.
-    doubt: str | None = None
+    violation: str | None = None
     # Of the ticket that was shown, once known: its code is derived of it again.
     issue: int | None = None
 

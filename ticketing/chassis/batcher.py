@@ -36,7 +36,7 @@ class Batcher(Generic[Request, Answer]):
         process: answers a batch, in order; a Failure among the answers is raised to that caller alone. What it raises
             as a Failure goes to every caller; after any other exception each request is tried alone, so that a
             poisoned one fails by itself.
-        most: what one batch may weigh, unless it is one request alone.
+        max_batch: what one batch may weigh, unless it is one request alone.
         most_waiting: requests that may wait; the next one is OVERLOADED.
         weigh: says how much work a request is, 1 or more.
         gather_seconds: how long a batch that follows another waits for more.
@@ -47,16 +47,16 @@ class Batcher(Generic[Request, Answer]):
         name: str,
         process: Process[Request, Answer],
         *,
-        most: int,
-        most_waiting: int,
+        max_batch: int,
+        max_waiting: int,
         weigh: Callable[[Request], int] = lambda _: 1,
         gather_seconds: float = 0.0,
     ) -> None:
         self._name = name
         self._process = process
-        self._most = most
+        self._max_batch = max_batch
         self._weigh = weigh
-        self._most_waiting = most_waiting
+        self._max_waiting = max_waiting
         self._gather_seconds = gather_seconds
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -79,7 +79,7 @@ class Batcher(Generic[Request, Answer]):
         Raises:
             Failure: OVERLOADED where too many wait.
         """
-        if len(self._waiting) >= self._most_waiting:
+        if len(self._waiting) >= self._max_waiting:
             raise overloaded(self._name)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
@@ -97,7 +97,7 @@ class Batcher(Generic[Request, Answer]):
             while self._waiting:
                 if batch := self._next():
                     await self._run(batch)
-                if self._gather_seconds and 0 < len(self._waiting) < self._most:
+                if self._gather_seconds and 0 < len(self._waiting) < self._max_batch:
                     await asyncio.sleep(self._gather_seconds)
         finally:
             self._worker = None
@@ -105,7 +105,7 @@ class Batcher(Generic[Request, Answer]):
     def _next(self) -> list[tuple[Request, asyncio.Future[Answer]]]:
         """Take the next batch."""
         batch: list[tuple[Request, asyncio.Future[Answer]]] = []
-        room = self._most
+        room = self._max_batch
         while self._waiting:
             request, answer = self._waiting[0]
             weight = self._weigh(request)

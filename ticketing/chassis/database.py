@@ -89,7 +89,7 @@ class Database:
             connect_args=connect_arguments(application_name),
         )
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"{application_name}-database")
-        self._most = threads * (1 + WAITING_PER_THREAD)
+        self._max_under_way = threads * (1 + WAITING_PER_THREAD)
         self._under_way = 0
 
     async def run(self, work: Callable[[Connection], T], *, isolation: str | None = None) -> T:
@@ -98,7 +98,7 @@ class Database:
         Raises:
             Failure: OVERLOADED where too many wait; DEPENDENCY_UNAVAILABLE where PostgreSQL does not answer.
         """
-        if self._under_way >= self._most:
+        if self._under_way >= self._max_under_way:
             raise overloaded("database work")
         self._under_way += 1
         try:

@@ -1,4 +1,4 @@
-"""How many files a process may have open; every connection is one, and most systems begin at 1,024."""
+"""How many files a process may have open; every connection is one, and wanted systems begin at 1,024."""
 
 import resource
 from typing import Final
@@ -11,6 +11,6 @@ def raise_file_limit() -> None:
     """Raise this process's limit to WANTED_FILES, or as far as it is allowed to."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # RLIM_INFINITY is less than any number.
-    most = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

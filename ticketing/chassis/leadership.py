@@ -61,7 +61,7 @@ async def _run(duty: Duty) -> None:
 
 async def _has_lock(connection: LoopConnection) -> bool:
     """Take the lock, or see that we still have it: a session that has it gets it again, a new one has to ask."""
-    rows = await connection.transact(lambda session: session.trip(f"SELECT pg_try_advisory_lock({LOCK})"))
+    rows = await connection.transact(lambda session: session.round_trip(f"SELECT pg_try_advisory_lock({LOCK})"))
     held: bool = rows[0][0]
     return held
 

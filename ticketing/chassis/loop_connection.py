@@ -106,7 +106,7 @@ class LoopConnection:
             await asyncio.sleep(backoff_seconds(attempt, first=BACKOFF_SECONDS, longest=1))
         raise overloaded("changes to the same rows")
 
-    async def trip(self, statements: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    async def round_trip(self, statements: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Send `statements` in one go and return the rows of the last one."""
         connection = self._connection
         if connection is None:
@@ -141,13 +141,13 @@ class LoopConnection:
         self._descriptor = connection.fileno()
         asyncio.get_running_loop().add_reader(self._descriptor, self._poll)
         if self._prepare:
-            await self.trip(self._prepare)
+            await self.round_trip(self._prepare)
 
     async def _plan(self) -> None:
         """Let PostgreSQL plan anew, by what the tables have become."""
         now = asyncio.get_running_loop().time()
         if self._prepare and now >= self._plans_until:
-            await self.trip("DISCARD PLANS")
+            await self.round_trip("DISCARD PLANS")
             self._plans_until = now + PLAN_SECONDS
 
     @staticmethod
@@ -211,7 +211,7 @@ class LoopConnection:
         if self._connection is None:
             return
         try:
-            await self.trip("ROLLBACK")
+            await self.round_trip("ROLLBACK")
         except (psycopg2.Error, TimeoutError):
             self.close()
 

@@ -16,7 +16,7 @@ DIGEST_BYTES = 8
 MAX_TOKEN_CHARACTERS = 512
 
 
-def page_size(asked: int, *, most: int = 100) -> int:
+def page_size(asked: int, *, max_size: int = 100) -> int:
     """Read a page size (AIP-158): 0 is the default, too large is the largest.
 
     Raises:
@@ -24,7 +24,7 @@ def page_size(asked: int, *, most: int = 100) -> int:
     """
     if asked < 0:
         raise invalid("page_size", "is negative")
-    return min(asked or DEFAULT_PAGE_SIZE, most)
+    return min(asked or DEFAULT_PAGE_SIZE, max_size)
 
 
 def page_token(position: Sequence[str], query: Sequence[object]) -> str:

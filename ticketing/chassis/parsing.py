@@ -66,21 +66,21 @@ class Fields:
             return NIL
         return UUID(value)
 
-    def text(self, field: str, value: str, *, most: int, least: int = 0) -> str:
+    def text(self, field: str, value: str, *, max_length: int, min_length: int = 0) -> str:
         """Read a text of `least` to `most` characters; PostgreSQL cannot store NUL."""
-        if len(value) < least:
-            self.violate(field, "is required" if not value else f"is shorter than {least} characters")
-        if len(value) > most:
-            self.violate(field, f"is longer than {most} characters")
+        if len(value) < min_length:
+            self.violate(field, "is required" if not value else f"is shorter than {min_length} characters")
+        if len(value) > max_length:
+            self.violate(field, f"is longer than {max_length} characters")
         if "\0" in value:
             self.violate(field, "holds a NUL character")
         return value
 
-    def number(self, field: str, value: int, *, least: int, most: int) -> int:
+    def number(self, field: str, value: int, *, minimum: int, maximum: int) -> int:
         """Read a whole number within bounds."""
-        if not least <= value <= most:
-            self.violate(field, f"is not within {least} and {most}")
-            return least
+        if not minimum <= value <= maximum:
+            self.violate(field, f"is not within {minimum} and {maximum}")
+            return minimum
         return value
 
     def enum(self, field: str, value: int, kind: EnumTypeWrapper, *, optional: bool = False) -> int:
@@ -99,19 +99,19 @@ class Fields:
             return EPOCH
         return value.ToDatetime(tzinfo=UTC)
 
-    def struct(self, field: str, value: Struct, *, most_bytes: int) -> dict[str, object]:
+    def struct(self, field: str, value: Struct, *, max_bytes: int) -> dict[str, object]:
         """Read free-form JSON, bounded in bytes and depth, of what PostgreSQL's jsonb can hold."""
         # Before anything walks it: ByteSize is native, and a JSON text is never shorter than half of it.
-        if value.ByteSize() > 4 * most_bytes:
-            self.violate(field, f"is larger than {most_bytes} bytes as JSON")
+        if value.ByteSize() > 4 * max_bytes:
+            self.violate(field, f"is larger than {max_bytes} bytes as JSON")
             return {}
         fault = _struct_fault(value.fields.values(), value.fields.keys(), MAX_STRUCT_DEPTH)
         if fault:
             self.violate(field, fault)
             return {}
         parsed: dict[str, object] = MessageToDict(value)
-        if _json_size(parsed) > most_bytes:
-            self.violate(field, f"is larger than {most_bytes} bytes as JSON")
+        if _json_size(parsed) > max_bytes:
+            self.violate(field, f"is larger than {max_bytes} bytes as JSON")
             return {}
         return parsed
 

@@ -30,7 +30,7 @@ OPTIONS: Final = (
 )
 
 
-class Peer:
+class PeerClient:
     """The other service.
 
     Args:

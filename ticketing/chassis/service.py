@@ -27,7 +27,7 @@ from ticketing.chassis.jwks import File, KeySet, Web, parsed
 from ticketing.chassis.limits import Limits, Throttle
 from ticketing.chassis.logs import configure_logs
 from ticketing.chassis.migrations import migrate
-from ticketing.chassis.peer_client import Peer
+from ticketing.chassis.peer_client import PeerClient
 from ticketing.chassis.postgres import EmbeddedPostgresError, Lease
 from ticketing.chassis.server import Listen, stop_signal
 from ticketing.chassis.settings import Environment, SettingsError
@@ -64,9 +64,9 @@ class ServiceSettings:
     limits: Limits
     log_level: str
 
-    def peer(self, address: str) -> Peer:
+    def peer(self, address: str) -> PeerClient:
         """Make the way to the other service."""
-        return Peer(address, self.peer_proof.secret, self.listen.tls)
+        return PeerClient(address, self.peer_proof.secret, self.listen.tls)
 
 
 def read_service_settings(environment: Environment, prefix: str, port: int, metrics_port: int) -> ServiceSettings:
@@ -87,7 +87,7 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
         listen=Listen(
             host=host,
             port=environment.port(f"{prefix}_PORT", port),
-            drain_seconds=environment.seconds("TICKETING_DRAIN_SECONDS", 10, least=0, most=300),
+            drain_seconds=environment.seconds("TICKETING_DRAIN_SECONDS", 10, minimum=0, maximum=300),
             tls=tls,
         ),
         metrics_port=environment.port(f"{prefix}_METRICS_PORT", metrics_port),
@@ -116,12 +116,14 @@ def read_peer_address(environment: Environment, name: str, default: str, setting
 def _read_limits(environment: Environment) -> Limits:
     usual = Limits()
     return Limits(
-        calls=environment.number("TICKETING_MAX_CALLS", usual.calls, least=1, most=100_000),
+        calls=environment.number("TICKETING_MAX_CALLS", usual.calls, minimum=1, maximum=100_000),
         calls_per_second=environment.number(
-            "TICKETING_MAX_CALLS_PER_SECOND", usual.calls_per_second, least=1, most=1_000_000
+            "TICKETING_MAX_CALLS_PER_SECOND", usual.calls_per_second, minimum=1, maximum=1_000_000
         ),
-        streams=environment.number("TICKETING_MAX_STREAMS", usual.streams, least=1, most=100_000),
-        device_streams=environment.number("TICKETING_MAX_DEVICE_STREAMS", usual.device_streams, least=2, most=100_000),
+        streams=environment.number("TICKETING_MAX_STREAMS", usual.streams, minimum=1, maximum=100_000),
+        device_streams=environment.number(
+            "TICKETING_MAX_DEVICE_STREAMS", usual.device_streams, minimum=2, maximum=100_000
+        ),
     )
 
 
@@ -150,7 +152,7 @@ def _read_peer_proof(environment: Environment, tls: Tls) -> PeerProof:
         environment.fault("TICKETING_PEER_NAME", "is of no use without TICKETING_TLS_CLIENT_CA")
     if name and environment.optional("TICKETING_PEER_SECRET") is None:
         return PeerProof(name=name)
-    return PeerProof(environment.text("TICKETING_PEER_SECRET", least=SECRET_CHARACTERS), name)
+    return PeerProof(environment.text("TICKETING_PEER_SECRET", min_length=SECRET_CHARACTERS), name)
 
 
 def call_interceptor(

@@ -28,15 +28,15 @@ class Environment:
         """Note that setting `name` is wrong."""
         self._faults.append(f"{name} {what}")
 
-    def text(self, name: str, default: str | None = None, *, least: int = 0) -> str:
-        """Read a text of at least `least` characters; required where there is no default."""
+    def text(self, name: str, default: str | None = None, *, min_length: int = 0) -> str:
+        """Read a text of at least `min_length` characters; required where there is no default."""
         value = self._variables.get(name, "").strip()
         if not value:
             if default is None:
                 self.fault(name, "is required and not set")
             return default or ""
-        if len(value) < least:
-            self.fault(name, f"is shorter than {least} characters")
+        if len(value) < min_length:
+            self.fault(name, f"is shorter than {min_length} characters")
         return value
 
     def optional(self, name: str) -> str | None:
@@ -53,15 +53,15 @@ class Environment:
 
     def port(self, name: str, default: int) -> int:
         """Read a TCP port; 0 lets the system choose."""
-        return self.number(name, default, least=0, most=MAX_PORT)
+        return self.number(name, default, minimum=0, maximum=MAX_PORT)
 
-    def number(self, name: str, default: int, *, least: int, most: int) -> int:
+    def number(self, name: str, default: int, *, minimum: int, maximum: int) -> int:
         """Read a whole number within bounds."""
-        return self._parsed(name, default, (least, most), int)
+        return self._parsed(name, default, (minimum, maximum), int)
 
-    def seconds(self, name: str, default: float, *, least: float, most: float) -> float:
+    def seconds(self, name: str, default: float, *, minimum: float, maximum: float) -> float:
         """Read a duration in seconds within bounds."""
-        return self._parsed(name, default, (least, most), float)
+        return self._parsed(name, default, (minimum, maximum), float)
 
     def path(self, name: str, default: str | None = None) -> Path:
         """Read a path."""

@@ -55,8 +55,8 @@ class Stream:
     ended: bool = False
     # Asked here and not answered; a device may have so many.
     unanswered: set[str] = field(default_factory=set)
-    most_unanswered: int = 0
-    most_uploads: int = 0
+    max_unanswered: int = 0
+    max_uploads: int = 0
     # When a question was given up, without any word since.
     silent_since: float | None = None
     uploading: tuple[pb.ScanAttempt, ...] = ()
@@ -138,7 +138,7 @@ class Connection:
     def _exchange(self, key: _Key, request: pb.StreamScansRequest) -> scan_pb2.Scan | None:
         with self._changed:
             stream = self._stream
-            if self.status.state in AWAY or len(stream.unanswered) >= stream.most_unanswered > 0:
+            if self.status.state in AWAY or len(stream.unanswered) >= stream.max_unanswered > 0:
                 return None
             self._waiting[key] = request
             if self.status.state is State.ONLINE:
@@ -214,12 +214,12 @@ class Connection:
             yield request
 
     def _upload(self, stream: Stream) -> pb.StreamScansRequest | None:
-        most = min(UPLOAD_SCANS, stream.most_uploads)
-        if stream.uploading or most < 1 or monotonic() < stream.next_upload:
+        limit = min(UPLOAD_SCANS, stream.max_uploads)
+        if stream.uploading or limit < 1 or monotonic() < stream.next_upload:
             return None
         with self._changed:
             # gRPC's thread outlives the stream by a moment; the store may not.
-            attempts = () if stream.ended else tuple(self._store.queued(most, UPLOAD_BYTES, stream.refused))
+            attempts = () if stream.ended else tuple(self._store.queued(limit, UPLOAD_BYTES, stream.refused))
         if not attempts:
             return None
         stream.uploading, stream.upload_begun = attempts, monotonic()
@@ -255,7 +255,7 @@ class Connection:
         self._store.keep_setting("clock_offset", str(offset / timedelta(microseconds=1)))
         self._store.keep_setting("refused", "")
         stream.opened = True
-        stream.most_unanswered, stream.most_uploads = opened.max_outstanding_scans, opened.max_outstanding_uploads
+        stream.max_unanswered, stream.max_uploads = opened.max_outstanding_scans, opened.max_outstanding_uploads
         self.status = Status(State.ONLINE, opened.event_name)
         for key, request in self._waiting.items():
             self._send(key, request)

@@ -30,7 +30,7 @@ def opened(name: str) -> Iterator[Read]:
     """
     if name == "stdin":
         with _silent_keyboard(sys.stdin.fileno()):
-            yield lambda most: os.read(sys.stdin.fileno(), most)
+            yield lambda size: os.read(sys.stdin.fileno(), size)
     elif name.startswith(SERIAL):
         with SerialScanner(name.removeprefix(SERIAL)) as scanner:
             yield scanner.read
@@ -66,14 +66,14 @@ class SerialScanner:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def read(self, most: int) -> bytes:
+    def read(self, size: int) -> bytes:
         """Read what was scanned; while the scanner is unplugged, wait for it."""
         while True:
             # Unplugged: nothing to read, or an error; which one depends on the driver.
             with suppress(OSError):
                 if self._file is None:
                     self._file = self._open()
-                if data := os.read(self._file, most):
+                if data := os.read(self._file, size):
                     return data
             self._close()
             sleep(_UNPLUGGED_SECONDS)

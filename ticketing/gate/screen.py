@@ -153,4 +153,4 @@ def _verdict(answer: Answer | None, state: State) -> RenderableType:
 
 
 def _large(word: str) -> str:
-    return "\n".join("  ".join(_LETTERS[letter][row] for letter in word) for row in range(5))
+    return "\n".join("  ".join(_LETTERS[email][row] for email in word) for row in range(5))

@@ -259,14 +259,14 @@ class Store:
             row = (attempt.scan_id, attempt.SerializeToString())
             self._run("INSERT INTO decisions (scan_id, attempt) VALUES (?, ?)", *row)
 
-    def queued(self, most: int, most_bytes: int, without: Collection[str] = ()) -> Sequence[pb.ScanAttempt]:
+    def queued(self, limit: int, max_bytes: int, without: Collection[str] = ()) -> Sequence[pb.ScanAttempt]:
         """Return the oldest decisions that are not delivered, at least one if there is any."""
         result: list[pb.ScanAttempt] = []
         size = 0
         with self._lock:
             for scan_id, attempt in self._database.execute("SELECT scan_id, attempt FROM decisions ORDER BY sequence"):
                 size += len(attempt)
-                if len(result) == most or (result and size > most_bytes):
+                if len(result) == limit or (result and size > max_bytes):
                     break
                 if scan_id not in without:
                     result.append(pb.ScanAttempt.FromString(attempt))

@@ -23,7 +23,7 @@ NOBODY = 65534
 
 
 @dataclass
-class Holder:
+class BatchLocker:
     """A running holder.py."""
 
     process: subprocess.Popen[str]
@@ -80,7 +80,7 @@ class Site:
     def lease(self) -> Lease:
         return Lease(self.data_dir, fsync_initdb=False)
 
-    def hold(self, *options: str, database: str = "things", new_session: bool = False) -> Holder:
+    def hold(self, *options: str, database: str = "things", new_session: bool = False) -> BatchLocker:
         """Start a holder."""
         process = subprocess.Popen(
             [*self.command, Path(__file__).with_name("holder.py"), self.data_dir, database, *options],
@@ -91,7 +91,7 @@ class Site:
             start_new_session=new_session,
         )
         self.stack.callback(self._clear, process)
-        return Holder(process)
+        return BatchLocker(process)
 
     @staticmethod
     def _clear(process: subprocess.Popen[str]) -> None:

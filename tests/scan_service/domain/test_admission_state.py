@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scan_service.domain.admission_state import passed, standing
+from scan_service.domain.admission_state import admission_state, passed
 from ticketing.admission.decision import Presented, decide
 from ticketing.admission.scans import DenialReason, Gate, Scan, ScanType, Verdict
 from ticketing.admission.tickets import (
@@ -55,17 +55,17 @@ def entry(number: int) -> Entry:
 
 def test_nobody_came_where_nothing_was_let_through():
     denied = scan(1, verdict=Verdict.DENIED, denial_reason=DenialReason.BLOCKED)
-    assert standing([denied, scan(2, annul_time=NOON), scan(3, ACCESS)], Admission()) == Admission()
+    assert admission_state([denied, scan(2, annul_time=NOON), scan(3, ACCESS)], Admission()) == Admission()
 
 
 def test_the_first_check_in_stands_and_the_latest_is_told():
     scans = [scan(3), scan(1), scan(2, OUT)]
-    assert standing(scans, Admission()) == Admission(entry(1).time, entry(3), inside=True, sequence=1)
+    assert admission_state(scans, Admission()) == Admission(entry(1).time, entry(3), inside=True, sequence=1)
 
 
 def test_whoever_left_last_is_not_inside():
-    assert standing([scan(1), scan(2, OUT)], Admission()).inside is False
-    assert standing([scan(2), scan(1, OUT)], Admission()).inside is True
+    assert admission_state([scan(1), scan(2, OUT)], Admission()).inside is False
+    assert admission_state([scan(2), scan(1, OUT)], Admission()).inside is True
 
 
 def test_equal_times_stand_in_the_order_of_their_ids():
@@ -74,11 +74,11 @@ def test_equal_times_stand_in_the_order_of_their_ids():
 
 
 def test_the_sequence_grows_exactly_when_the_check_in_changes():
-    before = standing([scan(1)], Admission(sequence=7))
+    before = admission_state([scan(1)], Admission(sequence=7))
     assert before.sequence == 8
-    assert standing([scan(1), scan(2)], before).sequence == 8
-    assert standing([scan(1, annul_time=NOON), scan(2)], before).sequence == 9
-    assert standing([scan(1, annul_time=NOON)], before) == Admission(sequence=9)
+    assert admission_state([scan(1), scan(2)], before).sequence == 8
+    assert admission_state([scan(1, annul_time=NOON), scan(2)], before).sequence == 9
+    assert admission_state([scan(1, annul_time=NOON)], before) == Admission(sequence=9)
 
 
 @given(st.sampled_from(AdmissionPolicy), st.lists(st.sampled_from(ScanType), max_size=12), st.randoms())
@@ -92,4 +92,4 @@ def test_live_decisions_step_by_step_come_to_the_same(policy, kinds, chance):
         if decision.reason is None:
             scans.append(scan(number, kind))
     chance.shuffle(scans)
-    assert standing(scans, ticket.admission) == ticket.admission
+    assert admission_state(scans, ticket.admission) == ticket.admission

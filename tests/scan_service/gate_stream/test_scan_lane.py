@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from scan_service.gate_stream.scan_lane import MOST_AT_ONCE, ScanLane
+from scan_service.gate_stream.scan_lane import MAX_AT_ONCE, ScanLane
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.failures import Failure
 
@@ -12,10 +12,10 @@ from ticketing.chassis.failures import Failure
 class Decisions:
     """Batches as they were decided, once they may be; a scan is its number, and its answer is that."""
 
-    def __init__(self, most_waiting: int = 1_000) -> None:
+    def __init__(self, max_waiting: int = 1_000) -> None:
         self.batches: list[list[object]] = []
         self.may = asyncio.Event()
-        self.batcher = Batcher("lane", self._decide, most=256, most_waiting=most_waiting)
+        self.batcher = Batcher("lane", self._decide, max_batch=256, max_waiting=max_waiting)
 
     async def _decide(self, scans):
         self.batches.append(list(scans))
@@ -30,28 +30,28 @@ async def test_a_flood_takes_few_places_beside_another_device():
     answers.append(other.take("other"))
     decisions.may.set()
     assert await asyncio.gather(*answers) == [*range(50), "other"]
-    assert decisions.batches[0] == [*range(MOST_AT_ONCE), "other"]
+    assert decisions.batches[0] == [*range(MAX_AT_ONCE), "other"]
     assert [scan for batch in decisions.batches for scan in batch if scan != "other"] == [*range(50)]
-    assert max(map(len, decisions.batches[1:])) == MOST_AT_ONCE
+    assert max(map(len, decisions.batches[1:])) == MAX_AT_ONCE
 
 
 async def test_scans_that_nobody_waits_for_any_more_are_not_decided():
     decisions = Decisions()
     lane = ScanLane(decisions.batcher, lambda: None)
-    answers = [lane.take(number) for number in range(MOST_AT_ONCE + 4)]
+    answers = [lane.take(number) for number in range(MAX_AT_ONCE + 4)]
     await asyncio.sleep(0)
-    for answer in (answers[0], answers[MOST_AT_ONCE], answers[MOST_AT_ONCE + 1]):
+    for answer in (answers[0], answers[MAX_AT_ONCE], answers[MAX_AT_ONCE + 1]):
         answer.cancel()
     decisions.may.set()
     await asyncio.gather(answers[-2], answers[-1])
     decided = [scan for batch in decisions.batches for scan in batch]
-    assert decided == [*range(MOST_AT_ONCE), MOST_AT_ONCE + 2, MOST_AT_ONCE + 3]
+    assert decided == [*range(MAX_AT_ONCE), MAX_AT_ONCE + 2, MAX_AT_ONCE + 3]
 
 
 async def test_one_given_up_while_it_is_decided_leaves_no_exception_behind():
     decisions = Decisions()
     lane = ScanLane(decisions.batcher, lambda: None)
-    answers = [lane.take(number) for number in [*range(MOST_AT_ONCE), "bad"]]
+    answers = [lane.take(number) for number in [*range(MAX_AT_ONCE), "bad"]]
     decisions.may.set()
     await asyncio.gather(*answers[:-1])
     answers[-1].cancel()
@@ -62,7 +62,7 @@ async def test_one_given_up_while_it_is_decided_leaves_no_exception_behind():
 async def test_what_goes_wrong_with_a_scan_that_waited_is_told_to_it_alone():
     decisions = Decisions()
     lane = ScanLane(decisions.batcher, lambda: None)
-    answers = [lane.take(number) for number in [*range(MOST_AT_ONCE), "bad", "good"]]
+    answers = [lane.take(number) for number in [*range(MAX_AT_ONCE), "bad", "good"]]
     decisions.may.set()
     with pytest.raises(Failure, match="bad"):
         await answers[-2]
@@ -70,13 +70,13 @@ async def test_what_goes_wrong_with_a_scan_that_waited_is_told_to_it_alone():
 
 
 async def test_a_scan_for_which_the_service_has_no_place_is_told_so_whether_it_waited_or_not():
-    decisions = Decisions(most_waiting=MOST_AT_ONCE)
+    decisions = Decisions(max_waiting=MAX_AT_ONCE)
     lane, others = ScanLane(decisions.batcher, lambda: None), ScanLane(decisions.batcher, lambda: None)
-    answers = [lane.take(number) for number in range(MOST_AT_ONCE + 1)]
+    answers = [lane.take(number) for number in range(MAX_AT_ONCE + 1)]
     with pytest.raises(Failure, match="too much at once"):
         others.take("x")
     await asyncio.sleep(0)
-    waiting = [others.take(number) for number in range(MOST_AT_ONCE)]
+    waiting = [others.take(number) for number in range(MAX_AT_ONCE)]
     # The turn of the last one comes while the others have all places.
     answers[0].cancel()
     with pytest.raises(Failure, match="too much at once"):

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from dev.clients import free_ports
-from ticket_service.adapters.stripe_payments import MOST_WAITING, THREADS, StripePayments
+from ticket_service.adapters.stripe_payments import MAX_WAITING, THREADS, StripePayments
 from ticket_service.adapters.stripe_records import read_records
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundState
 from ticket_service.domain.purchases import Provider
@@ -151,7 +151,7 @@ async def test_what_is_withdrawn_is_never_paid(stripe):
 
 
 async def test_more_than_may_wait_is_refused_at_once(stripe, monkeypatch):
-    monkeypatch.setattr(stripe, "_under_way", THREADS + MOST_WAITING)
+    monkeypatch.setattr(stripe, "_under_way", THREADS + MAX_WAITING)
     with pytest.raises(Failure) as refused:
         await stripe.advance(charge())
     assert refused.value.reason == "OVERLOADED"

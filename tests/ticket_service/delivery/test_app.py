@@ -7,7 +7,7 @@ import pytest
 from tests.environment import ROOT
 from tests.processes.ticket_service import TicketProcess
 from tests.stand_ins.webhook import SECRET, Hook, listening
-from ticket_service.delivery.app import Relaying
+from ticket_service.delivery.app import DeliveryApp
 from ticket_service.delivery.store import undispatched
 from ticketing.chassis.settings import SettingsError
 
@@ -34,7 +34,7 @@ async def test_a_relay_may_be_a_process_of_its_own(shop, environment_of, tickets
 async def test_what_is_wrong_with_the_words_of_mails_stops_the_start(make_settings, tickets_url, tmp_path: Path):
     async def start(**settings: str) -> None:
         mail = {"TICKETS_SMTP_URL": "smtp://localhost", "TICKETS_MAIL_FROM": "tickets@example.com"}
-        relaying = Relaying(make_settings(**mail, **settings), tickets_url)
+        relaying = DeliveryApp(make_settings(**mail, **settings), tickets_url)
         try:
             await relaying.start()
         finally:
@@ -51,7 +51,7 @@ async def test_where_nobody_is_set_what_happens_is_a_line_in_the_log(shop, make_
     caplog.set_level("INFO", "ticket_service")
     event = await shop.on_sale()
     bought = await shop.buy(event.event_id)
-    relaying = Relaying(make_settings(TICKETS_SWEEP_SECONDS="0.02"), tickets_url)
+    relaying = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02"), tickets_url)
     await relaying.start()
     try:
         async with asyncio.timeout(20):
@@ -66,7 +66,7 @@ async def test_what_the_log_is_not_to_hold_does_not_pile_up(shop, make_settings,
     caplog.set_level("WARNING", "ticket_service")
     await shop.buy((await shop.on_sale()).event_id)
     assert await database.run(undispatched) == 1
-    relaying = Relaying(make_settings(TICKETS_SWEEP_SECONDS="0.02"), tickets_url)
+    relaying = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02"), tickets_url)
     await relaying.start()
     try:
         async with asyncio.timeout(20):

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from tests.selling.rows import NOW, make_event
-from ticket_service.domain.event_changes import called_off, changed, check_changeable, published
+from ticket_service.domain.event_changes import cancelled, changed, check_changeable, published
 from ticket_service.domain.events import AdmissionPolicy, EventStatus, Offer, TicketType
 from ticketing.chassis.failures import Failure
 
@@ -120,6 +120,6 @@ def test_the_currency_is_fixed_once_anything_was_sold_even_if_it_was_given_back(
 
 def test_calling_off_takes_a_version_and_a_revision_once():
     event = make_event()
-    off = called_off(event, NOW)
+    off = cancelled(event, NOW)
     assert (off.status, off.version, off.revision, off.changed_revision) == (EventStatus.CANCELLED, 3, 2, 2)
-    assert called_off(off, NOW + timedelta(days=1)) is off
+    assert cancelled(off, NOW + timedelta(days=1)) is off

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.selling.rows import NOW, make_event
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
 from ticket_service.domain.purchases import Provider, PurchaseStatus
-from ticket_service.domain.sales import Answer, Book, Order, Replayed, Shelf, Sold, Terms, answer
+from ticket_service.domain.sales import Answer, Inventory, Order, Replayed, SalesBatch, Sold, Terms, answer
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
 
@@ -34,8 +34,8 @@ def order(event: Event = FREE, **changes: object) -> Order:
     return replace(usual, **changes)
 
 
-def book(*events: Event) -> Book:
-    return Book({event.event_id: Shelf(event) for event in events}, {}, {})
+def book(*events: Event) -> SalesBatch:
+    return SalesBatch({event.event_id: Inventory(event) for event in events}, {}, {})
 
 
 def reason(found: Answer) -> str:
@@ -53,7 +53,7 @@ def test_an_order_is_judged_by_what_those_before_it_left():
     assert isinstance(first, Sold)
     assert reason(second) == "SOLD_OUT"
     assert isinstance(third, Sold)
-    assert batch.shelves[event.event_id].reserved == 3
+    assert batch.inventories[event.event_id].reserved == 3
 
 
 def test_each_ticket_takes_the_next_revision_of_its_event():
@@ -61,7 +61,7 @@ def test_each_ticket_takes_the_next_revision_of_its_event():
     batch = book(event)
     sales = [answer(order(event, quantities=((TicketType.VIP, 2),)), batch, TERMS) for _ in range(2)]
     assert [ticket.revision for sale in sales for ticket in sale.tickets] == [8, 9, 10, 11]
-    assert batch.shelves[event.event_id].revision == 11
+    assert batch.inventories[event.event_id].revision == 11
 
 
 def test_the_same_request_twice_in_a_batch_is_one_sale():
@@ -71,7 +71,7 @@ def test_the_same_request_twice_in_a_batch_is_one_sale():
     assert again == Replayed(FREE.event_id, sale.purchase.purchase_id, twice.fingerprint)
     assert reason(answer(replace(twice, fingerprint=b"another"), batch, TERMS)) == "REQUEST_ID_REUSED"
     assert isinstance(answer(replace(twice, caller="bob"), batch, TERMS), Sold)
-    assert batch.shelves[FREE.event_id].reserved == 2
+    assert batch.inventories[FREE.event_id].reserved == 2
 
 
 def test_a_refused_request_may_come_again_in_the_same_batch():
@@ -98,8 +98,8 @@ def test_what_is_not_paid_yet_takes_its_places_but_has_no_tickets():
     sale = answer(order(event), batch, TERMS)
     assert (sale.purchase.status, sale.tickets) == (PurchaseStatus.HELD, ())
     assert sale.purchase.hold_expire_time == NOW + TERMS.hold
-    shelf = batch.shelves[event.event_id]
-    assert (shelf.reserved, shelf.revision) == (1, event.revision)
+    inventory = batch.inventories[event.event_id]
+    assert (inventory.reserved, inventory.revision) == (1, event.revision)
 
 
 VIP_ONLY = Offer(TicketType.VIP, 0, capacity=0)
@@ -139,7 +139,7 @@ def test_whatever_is_ordered_no_more_is_sold_than_there_is(places, vip_places, w
     answers = [answer(order(event, quantities=(item,)), batch, TERMS) for item in wanted]
     tickets = [ticket for found in answers if isinstance(found, Sold) for ticket in found.tickets]
     vips = sum(ticket.ticket_type is TicketType.VIP for ticket in tickets)
-    shelf = batch.shelves[event.event_id]
-    assert len(tickets) == shelf.reserved <= places
-    assert vips == shelf.offers_reserved[TicketType.VIP] <= vip_places
-    assert len({ticket.revision for ticket in tickets}) == len(tickets) == shelf.revision - event.revision
+    inventory = batch.inventories[event.event_id]
+    assert len(tickets) == inventory.reserved <= places
+    assert vips == inventory.offers_reserved[TicketType.VIP] <= vip_places
+    assert len({ticket.revision for ticket in tickets}) == len(tickets) == inventory.revision - event.revision

@@ -20,8 +20,8 @@ from ticket_service.domain.events import Event, Offer, RefundTier, TicketType
 from ticket_service.domain.revocations import Outcome
 from ticket_service.store.tables import cancellations, events, offers, tickets
 from ticket_service.use_cases.cancellations import (
+    MAX_SWEEP,
     SHORTEST_RETRY_SECONDS,
-    SWEEP_MOST,
     CancellationQuery,
     Cancellations,
     settle,
@@ -32,7 +32,7 @@ from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.logs import REQUEST_ID
-from ticketing.chassis.peer_client import Peer
+from ticketing.chassis.peer_client import PeerClient
 from ticketing.tickets.v1 import (
     ticket_feed_service_pb2,
     ticket_feed_service_pb2_grpc,
@@ -59,7 +59,7 @@ async def giving_back(
     database: Database, clock: Clock, scans: ScansStandIn, scans_port: int, changes: list[None]
 ) -> AsyncIterator[Cancellations]:
     await scans.start(scans_port)
-    peer = Peer(f"127.0.0.1:{scans_port}", PEER_SECRET)
+    peer = PeerClient(f"127.0.0.1:{scans_port}", PEER_SECRET)
     yield Cancellations(database, RemoteScans(peer), clock, lambda: changes.append(None))
     await peer.close()
 
@@ -341,7 +341,7 @@ async def test_tries_come_further_apart_up_to_half_a_minute(giving_back, databas
 
 
 async def test_a_sweep_is_bounded_and_says_that_there_is_more(giving_back, database, clock, scans):
-    _, ticket_ids = await sold(database, clock, SWEEP_MOST + 1)
+    _, ticket_ids = await sold(database, clock, MAX_SWEEP + 1)
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
     await giving_back.cancel(ALICE, ticket_ids[0], "")
     rows = [
@@ -356,7 +356,7 @@ async def test_a_sweep_is_bounded_and_says_that_there_is_more(giving_back, datab
     assert await giving_back.sweep() is False
     assert await giving_back.sweep() is False
     query = CancellationQuery(CancellationStatus.REFUNDING, event_id=None, user_id="")
-    assert len(await giving_back.list(ALICE, query, None, 2 * SWEEP_MOST)) == SWEEP_MOST + 1
+    assert len(await giving_back.list(ALICE, query, None, 2 * MAX_SWEEP)) == MAX_SWEEP + 1
 
 
 async def test_a_refund_is_confirmed_by_a_service_or_the_organizer_but_not_by_its_receiver(

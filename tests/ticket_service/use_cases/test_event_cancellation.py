@@ -19,17 +19,16 @@ from ticket_service.adapters.scans import RemoteScans
 from ticket_service.domain.cancellations import HEAD_START
 from ticket_service.domain.check_ins import CheckIn
 from ticket_service.domain.events import Event, EventStatus
-from ticket_service.store.tables import callings_off, cancellations, events, tickets
-from ticket_service.use_cases import check_ins
-from ticket_service.use_cases import event_cancellation as calling_off
+from ticket_service.store.tables import cancellations, event_cancellations, events, tickets
+from ticket_service.use_cases import check_ins, event_cancellation
 from ticket_service.use_cases.cancellations import Cancellations
-from ticket_service.use_cases.event_cancellation import CallingsOff
+from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Catalog
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
-from ticketing.chassis.peer_client import Peer
+from ticketing.chassis.peer_client import PeerClient
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 
 # 50,000 for the figures in the report of a release; a few batches to see that it works.
@@ -43,7 +42,7 @@ OSCAR = Caller("oscar", frozenset({Role.ORGANIZER}))
 @pytest.fixture
 async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[RemoteScans]:
     await scans.start(scans_port)
-    peer = Peer(f"127.0.0.1:{scans_port}", PEER_SECRET)
+    peer = PeerClient(f"127.0.0.1:{scans_port}", PEER_SECRET)
     yield RemoteScans(peer)
     await peer.close()
 
@@ -54,19 +53,19 @@ def giving_back(database: Database, remote: RemoteScans, clock: Clock) -> Cancel
 
 
 @pytest.fixture
-def calling(database: Database, remote: RemoteScans, giving_back: Cancellations, clock: Clock) -> CallingsOff:
-    return CallingsOff(database, remote, giving_back, clock, lambda: None)
+def calling(database: Database, remote: RemoteScans, giving_back: Cancellations, clock: Clock) -> EventCancellations:
+    return EventCancellations(database, remote, giving_back, clock, lambda: None)
 
 
 @pytest.fixture
 def new_process(database: Database, remote: RemoteScans, giving_back: Cancellations, clock: Clock):
     """Make callings off as another process would have them."""
-    return lambda: CallingsOff(database, remote, giving_back, clock, lambda: None)
+    return lambda: EventCancellations(database, remote, giving_back, clock, lambda: None)
 
 
 @pytest.fixture
 def batches_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calling_off, "BATCH_TICKETS", 2)
+    monkeypatch.setattr(event_cancellation, "BATCH_TICKETS", 2)
 
 
 async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
@@ -112,7 +111,7 @@ async def test_sales_stop_gates_close_and_every_ticket_is_refunded_in_full(calli
     assert stored.reserved == 0
     query = sa.select(cancellations.c.refund_amount, cancellations.c.refund_percent, cancellations.c.reason)
     assert set(await database.run(lambda connection: connection.execute(query).all())) == {(2_500, 100, "storm")}
-    finished = await row(database, callings_off, event_id=event.event_id)
+    finished = await row(database, event_cancellations, event_id=event.event_id)
     assert (finished.complete_time, finished.due_time) == (clock.now, None)
 
 
@@ -135,7 +134,7 @@ async def test_while_the_scan_service_is_away_gates_are_open_and_nothing_is_refu
     clock.advance(HEAD_START)
     await to_the_end(calling.sweep)
     assert await statuses(database, tickets, event.event_id) == {"ACTIVE": 2}
-    assert (await row(database, callings_off, event_id=event.event_id)).attempts > 0
+    assert (await row(database, event_cancellations, event_id=event.event_id)).attempts > 0
     await scans.start(scans_port)
     async with asyncio.timeout(30):
         while await statuses(database, tickets, event.event_id) != {"REFUNDED": 2}:
@@ -153,7 +152,7 @@ async def test_asked_again_it_is_the_same_and_goes_on_with_the_gates(calling, da
     assert await calling.call_off(OLGA, event.event_id, "another word") == (first, True)
     assert await calling.call_off(OLGA, event.event_id, "storm") == (first, True)
     assert len(scans.closed) == 1
-    assert (await row(database, callings_off, event_id=event.event_id)).reason == "storm"
+    assert (await row(database, event_cancellations, event_id=event.event_id)).reason == "storm"
 
 
 async def test_a_draft_can_be_called_off(calling, database, clock):
@@ -161,7 +160,7 @@ async def test_a_draft_can_be_called_off(calling, database, clock):
     told, gates_closed = await calling.call_off(OLGA, event.event_id, "")
     assert (told.status, gates_closed) == (EventStatus.CANCELLED, True)
     await to_the_end(calling.sweep)
-    assert (await row(database, callings_off, event_id=event.event_id)).complete_time == clock.now
+    assert (await row(database, event_cancellations, event_id=event.event_id)).complete_time == clock.now
 
 
 async def test_what_is_over_is_not_called_off(calling, database, clock, scans):
@@ -292,7 +291,7 @@ async def test_an_outage_in_the_last_batch_leaves_it_to_the_sweeper_of_cancellat
     await to_the_end(other.sweep)
     await scans.stop()
     assert await dying
-    assert (await row(database, callings_off, event_id=event.event_id)).complete_time is not None
+    assert (await row(database, event_cancellations, event_id=event.event_id)).complete_time is not None
     assert await statuses(database, cancellations, event.event_id) == {"PENDING": 1}
 
 

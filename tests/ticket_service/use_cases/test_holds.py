@@ -170,10 +170,10 @@ async def test_a_second_payment_for_a_paid_purchase_is_given_back_and_the_ticket
     assert (await read(shop, held)).status == COMPLETED
 
 
-@pytest.mark.parametrize("is_called_off", [True, False], ids=["called off", "over"])
-async def test_a_payment_for_an_event_that_is_called_off_or_over_is_given_back(shop, event, clock, is_called_off):
+@pytest.mark.parametrize("is_cancelled", [True, False], ids=["called off", "over"])
+async def test_a_payment_for_an_event_that_is_called_off_or_over_is_given_back(shop, event, clock, is_cancelled):
     held = await shop.buy(event.event_id)
-    if is_called_off:
+    if is_cancelled:
         cancel = event_service_pb2.CancelEventRequest(event_id=event.event_id)
         await shop.events.CancelEvent(cancel, metadata=shop.metadata(Shop.OLGA))
     else:

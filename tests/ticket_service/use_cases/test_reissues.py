@@ -20,7 +20,7 @@ from ticket_service.domain.revocations import Outcome
 from ticket_service.store import reissues as store
 from ticket_service.store.tables import cancellations, events, idempotency_keys, reissues, tickets
 from ticket_service.use_cases.cancellations import Cancellations
-from ticket_service.use_cases.event_cancellation import CallingsOff
+from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import SigningKeys
 from ticket_service.use_cases.reissues import Reissues, settle
@@ -29,7 +29,7 @@ from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
-from ticketing.chassis.peer_client import Peer
+from ticketing.chassis.peer_client import PeerClient
 from ticketing.tickets.v1 import ticket_pb2
 
 ALICE = Caller("alice", frozenset({Role.USER}))
@@ -42,7 +42,7 @@ CODES = Codes(CODE_SECRET)
 @pytest.fixture
 async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[RemoteScans]:
     await scans.start(scans_port)
-    peer = Peer(f"127.0.0.1:{scans_port}", PEER_SECRET)
+    peer = PeerClient(f"127.0.0.1:{scans_port}", PEER_SECRET)
     yield RemoteScans(peer)
     await peer.close()
 
@@ -270,7 +270,7 @@ async def test_a_ticket_given_back_by_a_calling_off_meanwhile_stays_so(  # noqa:
     waiting = asyncio.ensure_future(changing.reissue(ALICE, transfer(ticket_id)))
     await scans.called.wait()
     event_id = (await row(database, tickets, ticket_id=ticket_id)).event_id
-    off = CallingsOff(database, remote, giving_back, clock, lambda: None)
+    off = EventCancellations(database, remote, giving_back, clock, lambda: None)
     await off.call_off(OLGA, event_id, "")
     settling = asyncio.ensure_future(off.sweep())
     async with asyncio.timeout(20):
