@@ -6,13 +6,13 @@ from functools import partial
 
 from sqlalchemy.engine import URL
 
-from ticket_service.adapters.no_provider import External, Free
+from ticket_service.adapters.external import ExternalPayments
+from ticket_service.adapters.payment_provider import PaymentProvider, Providers
 from ticket_service.adapters.scans import RemoteScans
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.delivery.app import DeliveryApp
-from ticket_service.delivery.settings import BUILT_IN
 from ticket_service.domain.codes import Codes
-from ticket_service.domain.purchases import Provider
+from ticket_service.domain.purchases import EXTERNAL
 from ticket_service.errors import CATALOGUE
 from ticket_service.policy import POLICY
 from ticket_service.servicers.events import EventServicer
@@ -28,7 +28,7 @@ from ticket_service.use_cases.feed import Feed
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
-from ticket_service.use_cases.payments import PaymentProvider, Payments, Providers
+from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
@@ -117,22 +117,17 @@ class App:
         await self._opened.aclose()
 
     def _providers(self) -> Providers:
-        providers: dict[Provider, PaymentProvider] = {Provider.FREE: Free(), Provider.EXTERNAL: External()}
-        if self._settings.stripe_key is not None:
-            from ticket_service.adapters.stripe_payments import (  # noqa: PLC0415 - half a second, for who needs it
-                StripePayments,
-            )
-
-            stripe = StripePayments(self._settings.stripe_key, self._settings.stripe_api_base)
-            self._opened.push_async_callback(stripe.close)
-            providers[Provider.STRIPE] = stripe
+        providers: dict[str, PaymentProvider] = {EXTERNAL: ExternalPayments()}
+        for name, settings in self._settings.providers.items():
+            providers[name] = settings.connect()
+            self._opened.push_async_callback(providers[name].close)
         return providers
 
     async def _relay(self) -> None:
-        if self._settings.notifications.relay == BUILT_IN:
-            relaying = DeliveryApp(self._settings, self._url, self._clock)
-            self._opened.push_async_callback(relaying.stop)
-            await relaying.start()
+        if self._settings.delivery.is_built_in:
+            delivery = DeliveryApp(self._settings.delivery, self._url, self._clock)
+            self._opened.push_async_callback(delivery.stop)
+            await delivery.start()
 
     def _sweep(self, work: Unfinished) -> None:
         sweeper = Sweeper(work, self._settings.sweep_seconds)

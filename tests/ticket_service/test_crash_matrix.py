@@ -23,7 +23,7 @@ from tests.processes.ticket_service import TicketProcess
 from tests.selling.shop import Shop, money, new_id
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, StripeStandIn
-from ticket_service.adapters.stripe_records import read_records
+from ticket_service.adapters.stripe.records import read_records
 from ticket_service.commands.audit import audit
 from ticketing.scans.v1.revocation_service_pb2 import RevokeEventResponse, RevokeTicketsResponse
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2, ticket_pb2
@@ -311,7 +311,7 @@ async def test_wherever_it_is_killed_everything_settles_by_itself_with_one_charg
 
     def prove() -> tuple[int, list[str]]:
         lines: list[str] = []
-        return audit(tickets_url, lines.append, lambda: read_records(KEY, world.stripe.api_base)), lines
+        return audit(tickets_url, lines.append, {"stripe": lambda: read_records(KEY, world.stripe.api_base)}), lines
 
     status, lines = await asyncio.to_thread(prove)
     assert status == 0, "\n".join(lines)

@@ -11,10 +11,9 @@ import pytest
 import requests
 
 from dev.clients import free_ports
-from ticket_service.adapters.stripe_payments import MAX_WAITING, THREADS, StripePayments
-from ticket_service.adapters.stripe_records import read_records
+from ticket_service.adapters.stripe.payments import MAX_WAITING, THREADS, StripePayments
+from ticket_service.adapters.stripe.records import read_records
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundState
-from ticket_service.domain.purchases import Provider
 from ticket_service.domain.refund_orders import RefundOrder
 from ticketing.chassis.failures import Failure
 
@@ -88,7 +87,7 @@ def order(one: Charge, amount: int, **changes: object) -> RefundOrder:
         order_id=uuid.uuid4(),
         purchase_id=one.purchase_id,
         cancellation_id=None,
-        provider=Provider.STRIPE,
+        provider="stripe",
         payment_id=one.payment_id or "",
         currency="EUR",
         amount=amount,

@@ -16,7 +16,7 @@ from tests.environment import ROOT
 from tests.selling.shop import STANDARD, Shop, money, new_id
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, StripeStandIn
-from ticket_service.adapters.stripe_records import read_records
+from ticket_service.adapters.stripe.records import read_records
 from ticket_service.app import App
 from ticket_service.commands.audit import audit
 from ticket_service.domain import reconciliation
@@ -249,7 +249,7 @@ async def test_what_stripe_lists_is_what_stands_here_and_each_difference_is_foun
 
     def differences() -> tuple[int, set[str]]:
         lines.clear()
-        status = audit(tickets_url, lines.append, lambda: read_records(KEY, stripe.api_base))
+        status = audit(tickets_url, lines.append, {"stripe": lambda: read_records(KEY, stripe.api_base)})
         return status, {line.removeprefix("    BROKEN ") for line in lines if line.startswith("    BROKEN ")}
 
     there, here, back_there, back_here, twice = reconciliation.CHECKS
@@ -292,7 +292,7 @@ async def test_a_refund_that_stripe_made_although_it_was_refused_is_found(ticket
         refused["metadata"] = {"purchase_id": "x", "order_id": str(connection.execute(query).scalar_one())}
     stripe.refunds.append(refused)
     lines: list[str] = []
-    await asyncio.to_thread(audit, tickets_url, lines.append, lambda: read_records(KEY, stripe.api_base))
+    await asyncio.to_thread(audit, tickets_url, lines.append, {"stripe": lambda: read_records(KEY, stripe.api_base)})
     assert [line for line in lines if line.endswith("refused here")]
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.selling.rows import NOW, make_event
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
-from ticket_service.domain.purchases import Provider, PurchaseStatus
+from ticket_service.domain.purchases import EXTERNAL, PurchaseStatus
 from ticket_service.domain.sales import Answer, Inventory, Order, Replayed, SalesBatch, Sold, Terms, answer
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
@@ -86,7 +86,7 @@ def test_one_payment_in_a_batch_pays_one_purchase():
     batch = book(event)
     paid = {"payment_id": "p", "expected_total": ("EUR", 100)}
     sale = answer(order(event, **paid), batch, TERMS)
-    assert (sale.purchase.provider, sale.purchase.payment_id) == (Provider.EXTERNAL, "p")
+    assert (sale.purchase.provider, sale.purchase.payment_id) == (EXTERNAL, "p")
     second = answer(order(event, **paid), batch, TERMS)
     assert reason(second) == "PAYMENT_ALREADY_USED"
     assert second.metadata["purchase_id"] == str(sale.purchase.purchase_id)

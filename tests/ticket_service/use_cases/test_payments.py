@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 from tests.environment.access import Issuer
 from tests.selling.shop import Shop, money, new_id, refusal
 from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, UNKNOWN, StripeStandIn
-from ticket_service.adapters import stripe_payments
+from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.app import App
 from ticket_service.commands.audit import audit
 from ticket_service.domain.notifications import Kind

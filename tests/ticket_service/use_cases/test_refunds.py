@@ -13,7 +13,7 @@ from tests.selling.shop import Shop, money, refusal
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, KEY, StripeStandIn
 from ticket_service.adapters import scans as adapters_scans
-from ticket_service.adapters import stripe_payments
+from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.app import App
 from ticket_service.commands.audit import audit
 from ticket_service.domain.notifications import Kind

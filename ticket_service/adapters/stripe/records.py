@@ -6,7 +6,7 @@ from typing import Final
 import requests
 import stripe
 
-from ticket_service.adapters.stripe_payments import new_client
+from ticket_service.adapters.stripe.payments import new_client
 from ticket_service.domain.reconciliation import GivenBackThere, TakenThere, Theirs
 from ticketing.chassis.failures import dependency_unavailable
 
