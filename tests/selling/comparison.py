@@ -33,7 +33,7 @@ from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
 
 class StillApp(App):
-    """A ticket service whose sweepers rest until they are told to sweep."""
+    """A ticket service whose sweepers rest until they are answer to sweep."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -110,8 +110,8 @@ class World:
     async def read(self, purchase: Purchase, model: SalesModel) -> None:
         """Compare a purchase with its tickets."""
         request = purchase_service_pb2.GetPurchaseRequest(purchase_id=purchase.id)
-        told = await self.shop.purchases.GetPurchase(request, metadata=self.backend)
-        self.compare_purchase(told.purchase, purchase, model)
+        answer = await self.shop.purchases.GetPurchase(request, metadata=self.backend)
+        self.compare_purchase(answer.purchase, purchase, model)
 
     async def read_ticket(self, ticket: Ticket) -> ticket_pb2.Ticket:
         """Return a ticket."""
@@ -119,29 +119,29 @@ class World:
         found: ticket_pb2.Ticket = (await self.tickets.GetTicket(request, metadata=self.backend)).ticket
         return found
 
-    def compare_purchase(self, told: purchase_pb2.Purchase, purchase: Purchase, model: SalesModel) -> None:
-        """Compare a purchase that was told; a new one has its ids from there."""
-        purchase.id = purchase.id or told.purchase_id
-        assert told.purchase_id == purchase.id
-        assert purchase_pb2.PurchaseStatus.Name(told.status) == f"PURCHASE_STATUS_{purchase.status}"
-        assert (told.user_id, told.total.minor_units) == (purchase.buyer, purchase.total)
-        assert told.payment.payment_id == purchase.payment
-        assert told.HasField("hold_expire_time") == (purchase.status == "HELD")
+    def compare_purchase(self, answer: purchase_pb2.Purchase, purchase: Purchase, model: SalesModel) -> None:
+        """Compare a purchase that was answer; a new one has its ids from there."""
+        purchase.id = purchase.id or answer.purchase_id
+        assert answer.purchase_id == purchase.id
+        assert purchase_pb2.PurchaseStatus.Name(answer.status) == f"PURCHASE_STATUS_{purchase.status}"
+        assert (answer.user_id, answer.total.minor_units) == (purchase.buyer, purchase.total)
+        assert answer.payment.payment_id == purchase.payment
+        assert answer.HasField("hold_expire_time") == (purchase.status == "HELD")
         if purchase.status == "HELD":
-            assert told.hold_expire_time.ToDatetime(UTC) == purchase.expires
-        assert len(told.tickets) == len(purchase.tickets)
-        for ticket, one in zip(purchase.tickets, told.tickets, strict=True):
+            assert answer.hold_expire_time.ToDatetime(UTC) == purchase.expires
+        assert len(answer.tickets) == len(purchase.tickets)
+        for ticket, one in zip(purchase.tickets, answer.tickets, strict=True):
             ticket.id = ticket.id or one.ticket_id
             self.compare_ticket(one, ticket, model)
 
-    def compare_ticket(self, told: ticket_pb2.Ticket, ticket: Ticket, model: SalesModel) -> None:
-        """Compare a ticket that was told."""
-        assert told.ticket_id == ticket.id
-        assert ticket_status(told.status) == model.status_of(ticket, self.clock.now)
-        assert (name_of(told.ticket_type), told.price_paid.minor_units) == (ticket.kind, ticket.price)
-        assert (told.user_id, told.issue) == (ticket.holder, ticket.issue)
-        assert bool(told.cancellation_id) == bool(ticket.cancellation)
-        check_in_time = told.check_in_time.ToDatetime(UTC) if told.HasField("check_in_time") else None
+    def compare_ticket(self, answer: ticket_pb2.Ticket, ticket: Ticket, model: SalesModel) -> None:
+        """Compare a ticket that was answer."""
+        assert answer.ticket_id == ticket.id
+        assert ticket_status(answer.status) == model.status_of(ticket, self.clock.now)
+        assert (name_of(answer.ticket_type), answer.price_paid.minor_units) == (ticket.kind, ticket.price)
+        assert (answer.user_id, answer.issue) == (ticket.holder, ticket.issue)
+        assert bool(answer.cancellation_id) == bool(ticket.cancellation)
+        check_in_time = answer.check_in_time.ToDatetime(UTC) if answer.HasField("check_in_time") else None
         assert check_in_time == ticket.reported
 
 

@@ -32,7 +32,7 @@ class Ticket:
     holder: str
     status: str = "ACTIVE"
     issue: int = 1
-    # The check-in that a gate has made, and the one that the ticket service was told of.
+    # The check-in that a gate has made, and the one that the ticket service was answer of.
     admitted: datetime | None = None
     reported: datetime | None = None
     cancellation: Literal["", "PENDING", "REFUNDING", "DONE"] = ""

@@ -1,4 +1,4 @@
-"""What tests do with a ticket service as organizers, buyers and backends, and what they are told."""
+"""What tests do with a ticket service as organizers, buyers and backends, and what they are answer."""
 
 import uuid
 from collections.abc import Awaitable, Mapping
@@ -29,7 +29,7 @@ GROUP = event_pb2.TICKET_TYPE_GROUP
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a caller is told instead of an answer."""
+    """What a caller is answer instead of an answer."""
 
     code: grpc.StatusCode
     reason: str

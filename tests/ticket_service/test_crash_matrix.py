@@ -296,7 +296,7 @@ async def world(environment_of, issuer: Issuer, tickets_url: URL, stripe: Stripe
 
 
 @pytest.mark.timeout(900)
-async def test_wherever_it_is_killed_everything_settles_by_itself_with_one_charge_and_one_refund(world, tickets_url):
+async def test_after_a_kill_at_any_call_everything_settles_once(world, tickets_url):
     points: list[tuple[Journey, tuple[int, str], str]] = []
     for journey in JOURNEYS:
         await journey(world)

@@ -95,17 +95,17 @@ class Selling(RuleBasedStateMachine):
         Returns:
             The response, or None.
         """
-        told = self.world.run(answer_of(call))
+        answer = self.world.run(answer_of(call))
         refused = refusal_by(say)
         self.world.answers["refused" if refused else "done"] += 1
         if refused is not None:
-            assert isinstance(told, Refusal), f"the model refuses: {refused.reason}"
-            assert told.reason == refused.reason
-            assert refused.facts.items() <= told.metadata.items()
+            assert isinstance(answer, Refusal), f"the model refuses: {refused.reason}"
+            assert answer.reason == refused.reason
+            assert refused.facts.items() <= answer.metadata.items()
         else:
-            assert not isinstance(told, Refusal), told
+            assert not isinstance(answer, Refusal), answer
         self.world.run(self.world.look(self.event_id, self.model))
-        return None if refused else told
+        return None if refused else answer
 
     @initialize(
         prices=st.sampled_from(PRICE_LISTS),
@@ -188,8 +188,8 @@ class Selling(RuleBasedStateMachine):
         purchase = self._purchase_at(which)
         request = purchase_service_pb2.ReleasePurchaseRequest(purchase_id=purchase.id)
         call = self.world.shop.purchases.ReleasePurchase(request, metadata=self.world.backend)
-        if told := self.ask(call, lambda: self.model.release(purchase)):
-            self.world.compare_purchase(told.purchase, purchase, self.model)
+        if answer := self.ask(call, lambda: self.model.release(purchase)):
+            self.world.compare_purchase(answer.purchase, purchase, self.model)
 
     @precondition(lambda self: self.model.payments)
     @rule(which=pick, refund=st.integers(0, 2))
@@ -206,11 +206,11 @@ class Selling(RuleBasedStateMachine):
         ticket = self._ticket_at(which)
         request = ticket_service_pb2.CancelTicketRequest(ticket_id=ticket.id)
         call = self.world.tickets.CancelTicket(request, metadata=self.world.backend)
-        if told := self.ask(call, lambda: self.model.cancel(ticket, self.now)):
-            its = told.cancellation
+        if answer := self.ask(call, lambda: self.model.cancel(ticket, self.now)):
+            its = answer.cancellation
             assert ticket_pb2.CancellationStatus.Name(its.status) == f"CANCELLATION_STATUS_{ticket.cancellation}"
             assert (its.refund_amount.minor_units, its.refund_percent) == (ticket.granted, ticket.percent)
-            self.world.compare_ticket(told.ticket, ticket, self.model)
+            self.world.compare_ticket(answer.ticket, ticket, self.model)
 
     @precondition(lambda self: any(ticket.cancellation for ticket in self.model.tickets))
     @rule(which=pick, refund=st.integers(0, 1))
@@ -247,8 +247,8 @@ class Selling(RuleBasedStateMachine):
         ticket = self._ticket_at(which)
         request = ticket_service_pb2.SetTicketBlockedRequest(ticket_id=ticket.id, blocked=blocked)
         call = self.world.tickets.SetTicketBlocked(request, metadata=self.world.organizer)
-        if told := self.ask(call, lambda: self.model.block(ticket, blocked=blocked)):
-            self.world.compare_ticket(told.ticket, ticket, self.model)
+        if answer := self.ask(call, lambda: self.model.block(ticket, blocked=blocked)):
+            self.world.compare_ticket(answer.ticket, ticket, self.model)
 
     @precondition(lambda self: self._who_can_enter())
     @rule(which=pick)
@@ -282,8 +282,8 @@ class Selling(RuleBasedStateMachine):
         request = event_service_pb2.CancelEventRequest(event_id=self.event_id)
         call = self.world.shop.events.CancelEvent(request, metadata=self.world.organizer)
         are_closed: list[bool] = []
-        if told := self.ask(call, lambda: are_closed.append(self.model.call_off(self.now))):
-            assert [told.gates_closed] == are_closed
+        if answer := self.ask(call, lambda: are_closed.append(self.model.call_off(self.now))):
+            assert [answer.gates_closed] == are_closed
 
     @rule(is_cut_off=st.booleans())
     def cut_the_scan_service_off_or_not(self, *, is_cut_off: bool) -> None:
@@ -354,19 +354,19 @@ class Selling(RuleBasedStateMachine):
             request.external_payment_id = payment
         call = self.world.shop.purchases.PurchaseTickets(request, metadata=self.world.backend)
         bought: list[Purchase] = []
-        told = self.ask(
+        answer = self.ask(
             call, lambda: bought.append(self.model.buy(request_id, buyer, basket, payment, total, self.now))
         )
-        if told:
-            self.world.compare_purchase(told.purchase, bought[0], self.model)
+        if answer:
+            self.world.compare_purchase(answer.purchase, bought[0], self.model)
 
     def _confirm(self, purchase: Purchase, payment: str, paid: int) -> None:
         request = purchase_service_pb2.ConfirmPurchaseRequest(
             purchase_id=purchase.id, external_payment_id=payment, paid=money(paid)
         )
         call = self.world.shop.purchases.ConfirmPurchase(request, metadata=self.world.backend)
-        if told := self.ask(call, lambda: self.model.confirm(purchase, payment, paid, self.now)):
-            self.world.compare_purchase(told.purchase, purchase, self.model)
+        if answer := self.ask(call, lambda: self.model.confirm(purchase, payment, paid, self.now)):
+            self.world.compare_purchase(answer.purchase, purchase, self.model)
 
     def _change(self, request_id: str, ticket: Ticket, holder: str | None) -> None:
         if holder is None:
@@ -377,8 +377,8 @@ class Selling(RuleBasedStateMachine):
                 ticket_id=ticket.id, request_id=request_id, user_id=holder
             )
             call = self.world.tickets.TransferTicket(transfer, metadata=self.world.backend)
-        if told := self.ask(call, lambda: self.model.reissue(request_id, ticket, holder, self.now)):
-            self.world.compare_ticket(told.ticket, ticket, self.model)
+        if answer := self.ask(call, lambda: self.model.reissue(request_id, ticket, holder, self.now)):
+            self.world.compare_ticket(answer.ticket, ticket, self.model)
 
     def _report(self, ticket: Ticket, time: datetime | None) -> None:
         self.sequence += 1
@@ -389,8 +389,8 @@ class Selling(RuleBasedStateMachine):
             check_in_time=at(time) if time else None,
         )
         request = ticket_feed_service_pb2.ReportCheckInsRequest(check_ins=[check_in])
-        told = self.world.run(self.world.feed.ReportCheckIns(request, metadata=PEER_METADATA))
-        assert not told.conflicts, "nobody is both admitted and refunded"
+        answer = self.world.run(self.world.feed.ReportCheckIns(request, metadata=PEER_METADATA))
+        assert not answer.conflicts, "nobody is both admitted and refunded"
         ticket.reported = time
 
 
@@ -406,7 +406,7 @@ def world(make_settings: Any, tickets_url: URL, clock: Any, issuer: Issuer) -> I
 
 
 @pytest.mark.timeout(600 + 6 * ROUNDS)
-def test_the_service_says_what_a_simple_model_of_it_says(world: World, tickets_url: URL) -> None:
+def test_the_service_answers_as_a_simple_model_of_it(world: World, tickets_url: URL) -> None:
     run_state_machine_as_test(
         lambda: Selling(world),
         settings=settings(
@@ -421,5 +421,5 @@ def test_the_service_says_what_a_simple_model_of_it_says(world: World, tickets_u
         ),
     )
     print(f"{ROUNDS} histories, {dict(world.answers)}")
-    told: list[str] = []
-    assert audit(tickets_url, told.append) == CLEAN, told
+    answer: list[str] = []
+    assert audit(tickets_url, answer.append) == CLEAN, answer

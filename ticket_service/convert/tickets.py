@@ -12,7 +12,7 @@ from ticket_service.convert.money import money_message
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.secrets import Secrets, secrets_of
 from ticket_service.domain.tickets import SoldTicket
-from ticket_service.use_cases.keys import SigningKeys
+from ticket_service.domain.tokens import SignerSource
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.times import timestamp
@@ -68,7 +68,7 @@ class TicketMessages:
     """
 
     codes: Codes
-    keys: SigningKeys
+    keys: SignerSource
     clock: Clock
 
     def secrets(self, sold: SoldTicket) -> Secrets:

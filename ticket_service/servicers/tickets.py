@@ -15,10 +15,9 @@ from ticket_service.convert import ticket_requests as requests
 from ticket_service.convert.cancellations import cancellation_message
 from ticket_service.convert.ticket_requests import Format, View
 from ticket_service.convert.tickets import TicketMessages
-from ticket_service.domain.check_ins import GIVEN_BACK
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.refunds import Refunds
@@ -114,7 +113,7 @@ class TicketServicer(TicketServiceServicer):
         sold = await self._tickets.get(current_caller(), ticket_id)
         status = sold.ticket.status
         # What was given back opens no gate, but must be taken out of calendars.
-        if status in GIVEN_BACK and form is not Format.ICS:
+        if status in CANCELLED_STATUSES and form is not Format.ICS:
             raise Failure(Reason.TICKET_NOT_ACTIVE, f"the ticket is {status}", ticket_id=ticket_id, status=status)
         secrets = self._messages.secrets(sold)
         media_type, suffix, draw = _DRAWN[form]

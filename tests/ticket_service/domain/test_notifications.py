@@ -9,12 +9,11 @@ from ticket_service.domain.events import EventStatus
 from ticket_service.domain.incidents import Incident
 from ticket_service.domain.notifications import (
     Kind,
-    cancelled,
+    cancellation_settled,
     checked_in,
     event_changed,
     incident,
-    refund_failed,
-    refunded,
+    refund_settled,
 )
 from ticketing.chassis.ids import new_id
 
@@ -32,40 +31,42 @@ CANCELLATION = Cancellation(
         (CancellationStatus.REFUNDING, [Kind.TICKET_CANCELLED, Kind.REFUND_REQUESTED]),
     ],
 )
-def test_what_was_given_back_is_told_with_the_refund_that_is_due(status, kinds):
-    told = cancelled(replace(CANCELLATION, status=status))
-    assert [one.kind for one in told] == kinds
-    assert all(one.data["minor_units"] == 500 for one in told)
+def test_a_cancellation_notifies_and_requests_the_refund_due(status, kinds):
+    notification = cancellation_settled(replace(CANCELLATION, status=status), is_ordered=False)
+    assert [one.kind for one in notification] == kinds
+    assert all(one.data["minor_units"] == 500 for one in notification)
 
 
-def test_a_refund_that_was_made_or_refused_says_as_what_or_why():
-    assert refunded(replace(CANCELLATION, refund_id="re-1")).data["refund_id"] == "re-1"
-    assert refund_failed(replace(CANCELLATION, failure="card closed")).data["failure"] == "card closed"
+def test_a_settled_refund_notifies_of_its_id_or_failure():
+    [made] = refund_settled(replace(CANCELLATION, status=CancellationStatus.DONE, refund_id="re-1"))
+    assert (made.kind, made.data["refund_id"]) == (Kind.REFUND_MADE, "re-1")
+    [failed] = refund_settled(replace(CANCELLATION, status=CancellationStatus.REFUND_FAILED, failure="card closed"))
+    assert (failed.kind, failed.data["failure"]) == (Kind.REFUND_FAILED, "card closed")
 
 
-def test_holders_are_told_what_concerns_them_of_a_change_and_nothing_else():
+def test_holders_are_notified_of_changes_that_concern_them_only():
     before = make_event()
     moved = replace(before, location="Garden", name="Party", description="Loud", version=3)
-    [told] = event_changed(before, moved)
-    assert told.data == {"changed": ["name", "location"], "version": 3}
-    assert told.purchase_id is None
+    [notification] = event_changed(before, moved)
+    assert notification.data == {"changed": ["name", "location"], "version": 3}
+    assert notification.purchase_id is None
     assert event_changed(before, replace(before, description="Loud")) == []
     draft = replace(before, status=EventStatus.DRAFT)
     assert event_changed(draft, replace(draft, name="Party")) == []
 
 
-def test_who_came_in_is_told_and_not_who_did_not():
+def test_a_check_in_notifies_and_an_annulled_one_does_not():
     came, gone = (CheckIn(new_id(), new_id(), time, 1) for time in (NOW, None))
-    [told] = checked_in([came, gone])
-    assert (told.kind, told.ticket_id) == (Kind.TICKET_CHECKED_IN, came.ticket_id)
-    assert told.data == {"check_in_time": NOW.isoformat()}
+    [notification] = checked_in([came, gone])
+    assert (notification.kind, notification.ticket_id) == (Kind.TICKET_CHECKED_IN, came.ticket_id)
+    assert notification.data == {"check_in_time": NOW.isoformat()}
 
 
-def test_an_incident_is_told_under_its_own_id():
+def test_an_incident_notifies_under_its_own_id():
     report = Incident(new_id(), new_id(), "DOUBLE_ADMISSION", new_id(), NOW, 2, "North 3")
-    told = incident(report)
-    assert (told.kind, told.notification_id, told.ticket_id) == (Kind.INCIDENT, report.incident_id, report.ticket_id)
-    assert told.data == {
+    notification = incident(report)
+    assert (notification.kind, notification.notification_id, notification.ticket_id) == (Kind.INCIDENT, report.incident_id, report.ticket_id)
+    assert notification.data == {
         "incident_id": str(report.incident_id),
         "kind": "DOUBLE_ADMISSION",
         "create_time": NOW.isoformat(),

@@ -104,7 +104,7 @@ async def has_status(
     return found
 
 
-async def test_tickets_of_one_purchase_are_refunded_each_by_itself_and_once(shop, event, tickets, stripe, database):
+async def test_each_ticket_of_a_purchase_is_refunded_once(shop, event, tickets, stripe, database):
     bought = await shop.buy(event.event_id, quantity=3, payment_method_id=CARD)
     asked = [await cancel(tickets, shop, ticket.ticket_id) for ticket in bought.tickets[:2]]
     assert {one.status for one in asked} <= {REFUNDING, DONE}
@@ -114,13 +114,13 @@ async def test_tickets_of_one_purchase_are_refunded_each_by_itself_and_once(shop
     keys = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call == "refund"]
     assert keys == [f"refund-{one.cancellation_id}-1" for one in asked]
     assert stripe.refunds[0]["metadata"]["order_id"] == asked[0].cancellation_id
-    told = await database.run(lambda c: list(c.execute(sa.select(outbox.c.kind).order_by(outbox.c.position)).scalars()))
+    answer = await database.run(lambda c: list(c.execute(sa.select(outbox.c.kind).order_by(outbox.c.position)).scalars()))
     # Nobody else is asked to give it back as well.
-    assert Kind.REFUND_REQUESTED not in told
-    assert told.count(Kind.REFUND_MADE) == 2
+    assert Kind.REFUND_REQUESTED not in answer
+    assert answer.count(Kind.REFUND_MADE) == 2
 
 
-async def test_a_refund_whose_answer_was_lost_is_looked_up_before_it_is_tried_again(
+async def test_a_refund_with_a_lost_answer_is_not_made_twice(
     shop, event, tickets, stripe, clock
 ):
     bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
@@ -134,7 +134,7 @@ async def test_a_refund_whose_answer_was_lost_is_looked_up_before_it_is_tried_ag
     assert [refund["id"] for refund in stripe.refunds] == [done.refund_id]
 
 
-async def test_a_refund_goes_on_until_stripe_answers(shop, event, tickets, stripe, clock):
+async def test_a_refund_is_tried_until_stripe_answers(shop, event, tickets, stripe, clock):
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.fails["refund"] = 500
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
@@ -146,7 +146,7 @@ async def test_a_refund_goes_on_until_stripe_answers(shop, event, tickets, strip
     assert stripe.given_back() == {bought.purchase_id: PRICE}
 
 
-async def test_a_refund_that_a_bank_is_at_work_on_is_looked_at_again_and_not_made_twice(
+async def test_a_pending_refund_is_checked_again_and_not_made_twice(
     shop, event, tickets, stripe, clock
 ):
     bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
@@ -160,7 +160,7 @@ async def test_a_refund_that_a_bank_is_at_work_on_is_looked_at_again_and_not_mad
     assert len(stripe.refunds) == 1
 
 
-async def test_a_refund_that_is_refused_is_seen_by_the_organizer_who_has_it_tried_again(
+async def test_the_organizer_retries_a_refused_refund(
     shop, event, tickets, stripe, clock
 ):
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
@@ -169,8 +169,8 @@ async def test_a_refund_that_is_refused_is_seen_by_the_organizer_who_has_it_trie
     failed = await has_status(tickets, shop, asked, FAILED)
     assert (failed.failure, failed.refund_id, failed.refund_amount) == ("the card is closed", "", money(PRICE))
     sales = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
-    told = await shop.events.GetEventSales(sales, metadata=shop.metadata(Shop.OLGA))
-    assert (told.refunds_pending, told.refunds_failed) == (0, 1)
+    answer = await shop.events.GetEventSales(sales, metadata=shop.metadata(Shop.OLGA))
+    assert (answer.refunds_pending, answer.refunds_failed) == (0, 1)
     listing = pb.ListCancellationsRequest(status=FAILED)
     listed = await tickets.ListCancellations(listing, metadata=shop.metadata(Shop.OLGA))
     assert [one.cancellation_id for one in listed.cancellations] == [asked.cancellation_id]
@@ -187,7 +187,7 @@ async def test_a_refund_that_is_refused_is_seen_by_the_organizer_who_has_it_trie
     assert stripe.given_back() == {bought.purchase_id: PRICE}
 
 
-async def test_a_refund_that_a_bank_sent_back_fails_and_is_made_anew_when_asked_for(
+async def test_a_refund_that_a_bank_returned_is_made_anew_on_retry(
     shop, event, tickets, stripe, clock
 ):
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
@@ -204,7 +204,7 @@ async def test_a_refund_that_a_bank_sent_back_fails_and_is_made_anew_when_asked_
     assert stripe.given_back() == {bought.purchase_id: PRICE}
 
 
-async def test_only_the_organizer_of_the_event_has_a_refund_tried_again_and_only_one_that_is_due(
+async def test_only_the_organizer_retries_and_only_a_refund_due(
     shop, tickets, stripe, clock
 ):
     event = await shop.on_sale(ticket_price=money(PRICE))
@@ -219,7 +219,7 @@ async def test_only_the_organizer_of_the_event_has_a_refund_tried_again_and_only
     assert stripe.given_back() == {}
 
 
-async def test_nobody_says_by_hand_that_stripe_has_refunded(shop, event, tickets, stripe):
+async def test_a_refund_by_stripe_is_not_confirmed_by_hand(shop, event, tickets, stripe):
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.fails["refund"] = 500
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
@@ -228,7 +228,7 @@ async def test_nobody_says_by_hand_that_stripe_has_refunded(shop, event, tickets
     assert refused.reason == "ILLEGAL_TRANSITION"
 
 
-async def test_a_payment_that_came_too_late_is_owed_until_stripe_takes_it_back(shop, event, tickets, stripe, clock):
+async def test_a_late_payment_is_pending_until_stripe_refunds_it(shop, event, tickets, stripe, clock):
     held = await shop.buy(event.event_id, payment_method_id="pm_3d_secure")
     off = event_service_pb2.CancelEventRequest(event_id=event.event_id)
     await shop.events.CancelEvent(off, metadata=shop.metadata(Shop.OLGA))
@@ -255,7 +255,7 @@ def refunds_without_stripe(database: Database, clock) -> Refunds:
     return Refunds(database, {}, clock)
 
 
-async def test_a_refund_by_a_provider_that_is_gone_waits_for_it(shop, tickets, stripe, clock, refunds_without_stripe):
+async def test_a_refund_waits_for_its_provider_to_be_configured(shop, tickets, stripe, clock, refunds_without_stripe):
     event = await shop.on_sale(ticket_price=money(PRICE))
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.fails["refund"] = 500
@@ -266,7 +266,7 @@ async def test_a_refund_by_a_provider_that_is_gone_waits_for_it(shop, tickets, s
     assert (await read(tickets, shop, asked)).status == REFUNDING
 
 
-async def test_what_is_called_off_is_refunded_by_stripe(shop, event, tickets, stripe):
+async def test_a_cancelled_event_is_refunded_by_stripe(shop, event, tickets, stripe):
     bought = [await shop.buy(event.event_id, quantity=2, payment_method_id=CARD) for _ in range(3)]
     off = event_service_pb2.CancelEventRequest(event_id=event.event_id)
     await shop.events.CancelEvent(off, metadata=shop.metadata(Shop.OLGA))
