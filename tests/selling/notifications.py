@@ -1,4 +1,4 @@
-"""Notifications for tests of those who are notification."""
+"""Deliveries for tests of receivers."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Fixtures of the ticket service: a real one in this process, behind a real socket, with a clock that tests can set."""
+"""Fixtures of the ticket service: it runs in this process behind a real socket, with a clock that tests set."""
 
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +21,7 @@ from ticketing.chassis.settings import Environment
 
 @dataclass
 class SettableClock:
-    """A clock that stands still unless it is moved."""
+    """A clock that changes only when a test advances it."""
 
     now: datetime
 
@@ -34,12 +34,12 @@ class SettableClock:
 
 @pytest.fixture
 def clock() -> SettableClock:
-    """Give the hour to the service under test; access tokens stay good, for they end with the real hour."""
+    """Return the clock of the service under test; access tokens expire by the real clock."""
     return SettableClock(datetime.now(UTC).replace(microsecond=0))
 
 
 def environment(issuer: Issuer, data_dir: Path, **more: str) -> dict[str, str]:
-    """Make the environment of a service that listens anywhere."""
+    """Return the environment variables of a service that listens on any free port."""
     return {
         "TICKETS_PORT": "0",
         "TICKETS_METRICS_PORT": "0",
@@ -48,7 +48,7 @@ def environment(issuer: Issuer, data_dir: Path, **more: str) -> dict[str, str]:
         "TICKETING_PEER_SECRET": PEER_SECRET,
         "TICKETING_CODE_SECRET": CODE_SECRET,
         "TICKETING_DRAIN_SECONDS": "5",
-        # A pool of connections less for each test that tells nobody.
+        # One connection pool less for each test without notifications.
         "TICKETS_RELAY": "off",
         **more,
     }
@@ -67,7 +67,7 @@ EnvironmentOf = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def environment_of(issuer: Issuer, tmp_path: Path) -> EnvironmentOf:
-    """Make the environment of a service; keyword arguments are more variables of it."""
+    """Return a factory of environment variables; keyword arguments add variables."""
     return lambda **more: environment(issuer, tmp_path, **more)
 
 
@@ -76,7 +76,7 @@ MakeSettings = Callable[..., Settings]
 
 @pytest.fixture
 def make_settings(environment_of: EnvironmentOf) -> MakeSettings:
-    """Make settings; keyword arguments are variables of the environment."""
+    """Return a factory of settings; keyword arguments are environment variables."""
 
     def make(**more: str) -> Settings:
         read = Environment(environment_of(**more))
@@ -89,7 +89,7 @@ def make_settings(environment_of: EnvironmentOf) -> MakeSettings:
 
 @pytest.fixture
 async def service(make_settings: MakeSettings, tickets_url: URL, clock: SettableClock) -> AsyncIterator[str]:
-    """Run a ticket service; gives its address."""
+    """Run a ticket service; return its address."""
     app = App(make_settings(), tickets_url, clock)
     try:
         yield f"127.0.0.1:{await app.start()}"
@@ -106,13 +106,13 @@ async def channel(service: str) -> AsyncIterator[grpc.aio.Channel]:
 
 @pytest.fixture
 def shop(channel: grpc.aio.Channel, issuer: Issuer, clock: SettableClock) -> Shop:
-    """Call the service as organizers, buyers and backends do."""
+    """Return a client that calls the service as organizers, buyers and backends do."""
     return Shop(channel, issuer, clock())
 
 
 @pytest.fixture
 async def scans() -> AsyncIterator[ScansStandIn]:
-    """Stand in for the scan service, once it is started."""
+    """Return a stand-in for the scan service, not started yet."""
     stand_in = ScansStandIn()
     yield stand_in
     await stand_in.stop()
@@ -120,7 +120,7 @@ async def scans() -> AsyncIterator[ScansStandIn]:
 
 @pytest.fixture
 def scans_port() -> int:
-    """Give a port that the scan service can come back to."""
+    """Return a free port on which the stand-in can be restarted."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -1,6 +1,6 @@
 """Decide how an event changes when its organizer publishes, changes or cancels it.
 
-Pure: each function takes the stored event and returns the changed one.
+The functions are pure: each takes the stored event and returns the changed one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

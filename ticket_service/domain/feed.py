@@ -47,5 +47,5 @@ class Page:
     event: GateEvent
     tickets: tuple[GateTicket, ...]
     revision: int
-    # More changes than one page holds have followed.
+    # The page is full, and more changes follow.
     is_cut: bool

@@ -1,4 +1,4 @@
-"""Decide what a payment of a held purchase leads to, early or late, and what ends a hold."""
+"""Decide the effect of a payment on its purchase, early or late, and the end of a hold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -64,7 +64,7 @@ def purchase_completed(purchase: Purchase, tickets: Sequence[Ticket]) -> list[No
 
 
 def hold_ended(purchase: Purchase) -> list[Notification]:
-    """Notify of a hold that expired; the buyer knows of one that was released or declined."""
+    """Notify of a hold that expired; a released or declined one is the answer to a request."""
     if purchase.status is not PurchaseStatus.EXPIRED:
         return []
     return [_of_purchase(Kind.HOLD_EXPIRED, purchase, _money(purchase.currency, purchase.total))]

@@ -1,7 +1,7 @@
 """Orders to refund through a payment provider of this service, and how they proceed.
 
 An order is PENDING until the provider has confirmed the refund, then DONE. It is FAILED where the provider refuses and
-somebody can retry.
+the organizer can retry.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from ticket_service.domain.holds import Payment
 from ticket_service.domain.payments import RefundProgress, RefundState
 from ticket_service.domain.purchases import Purchase
 
-# After the provider has refused a refund that nobody can retry by hand.
+# After the provider has refused a refund that no organizer can retry.
 RETRY_INTERVAL: Final = timedelta(hours=1)
 
 
@@ -84,11 +84,11 @@ def apply_progress(order: RefundOrder, progress: RefundProgress, now: datetime) 
             order, status=RefundOrderStatus.DONE, refund_id=progress.refund_id, complete_time=now, due_time=None
         )
     if order.cancellation_id is None:
-        # No organizer can retry it, so the sweeper does, until somebody has removed the cause.
+        # No organizer can retry it, so the sweeper does, until the cause is removed.
         return replace(order, failure=progress.failure, round=order.round + 1, due_time=now + RETRY_INTERVAL)
     return replace(order, status=RefundOrderStatus.FAILED, failure=progress.failure, due_time=None)
 
 
 def retry(order: RefundOrder, now: datetime) -> RefundOrder:
-    """Return a FAILED order as it is when somebody retries it."""
+    """Return a FAILED order as it is when the organizer retries it."""
     return replace(order, status=RefundOrderStatus.PENDING, round=order.round + 1, due_time=now)

@@ -1,7 +1,7 @@
 """Answer a batch of orders, each by what the orders before it left.
 
-Pure: the locked events and the recorded requests go in, answers come out. The inventories of the batch then contain
-the counters as the store writes them.
+The functions are pure: they take the locked events and the recorded requests, and return answers. The inventories of
+the batch then contain the counters for the store to write.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -117,7 +117,7 @@ class SaleContext:
     max_per_purchase: int
     new_id: Callable[[], UUID]
     now: datetime
-    # The life of a hold.
+    # The duration of a hold.
     hold: timedelta
 
 

@@ -10,14 +10,15 @@ from uuid import UUID
 from nacl.signing import SigningKey
 
 from ticket_service.domain.events import TicketType
-from ticketing.tickets.v1 import event_pb2, ticket_token_pb2
+from ticketing.tickets.v1 import ticket_token_pb2
 
 TOKEN_PREFIX: Final = "T1"  # noqa: S105 - the name of a format, not a secret
 # Signed with the payload, so that a signature made for another purpose never verifies as a ticket's.
 CONTEXT: Final = b"ticketing.tickets.v1.TicketToken\0"
 DIGEST_BYTES: Final = 16
 
-_TYPES: Final = {kind: event_pb2.TicketType.Value(f"TICKET_TYPE_{kind}") for kind in TicketType}
+_TYPE_VALUES: Final = ticket_token_pb2.TicketToken.DESCRIPTOR.fields_by_name["ticket_type"].enum_type.values_by_name
+_TYPES: Final = {kind: _TYPE_VALUES[f"TICKET_TYPE_{kind}"].number for kind in TicketType}
 
 
 @dataclass(frozen=True, slots=True)

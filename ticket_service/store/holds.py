@@ -41,7 +41,7 @@ def lock_purchases(connection: Connection, event_id: UUID, purchase_ids: Sequenc
 
 
 def claim_due(connection: Connection, provider: str, now: datetime, until: datetime, limit: int) -> list[Purchase]:
-    """Claim due HELD purchases of one provider: no other process processes them until the time given.
+    """Claim due HELD purchases of one provider: no other process handles them before `until`.
 
     Returns:
         The purchases before the claim. Their rows are unlocked when the transaction ends, because the row of their

@@ -131,7 +131,7 @@ class Cancellations:
         now = self._clock()
 
         def work(connection: Connection) -> None:
-            # Not a holder as such: nobody confirms a refund to themselves.
+            # Being the holder is not enough: a holder cannot confirm a refund to themselves.
             administered = event_administered_by(caller)
             cancellation = store.lock_cancellation(connection, cancellation_id, administered)
             if cancellation is None:

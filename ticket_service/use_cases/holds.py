@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 # In one sweep; the event's row is locked while those of one event expire.
 MAX_SWEEP: Final = 100
-# Longer than a sweep takes, so that no two processes process a hold at once.
+# Longer than a sweep takes, so that no two processes handle a hold at once.
 CLAIM: Final = timedelta(seconds=10)
 CLAIM_SPREAD_SECONDS: Final = 2.0
 
@@ -143,7 +143,7 @@ class Holds:
         await self._database.run(work)
 
     async def claim_due(self, provider: str, limit: int) -> list[Purchase]:
-        """Claim due HELD purchases of a provider; no other process processes them for a while."""
+        """Claim due HELD purchases of a provider; no other process handles them for a while."""
         now = self._context().now
         # Spread, so that purchases that became due together are due apart from then on.
         until = now + CLAIM + timedelta(seconds=backoff_seconds(0, first=CLAIM_SPREAD_SECONDS, longest=60))

@@ -188,6 +188,6 @@ def settle(connection: Connection, reissue: Reissue, outcome: Outcome, issuing: 
 
 
 def _fingerprint(request: ReissueRequest) -> bytes:
-    # No user id holds a NUL.
+    # No user id contains a NUL.
     what = "ReissueTicket\0" if request.user_id is None else f"TransferTicket\0{request.user_id}\0"
     return hashlib.sha256(what.encode() + request.ticket_id.bytes).digest()

@@ -52,7 +52,7 @@ class SaleSettings:
     issuing: Issuing
     # Tickets of one type in one purchase, where the offer has no lower bound.
     max_per_purchase: int
-    # The life of a hold.
+    # The duration of a hold.
     hold: timedelta
 
     def context(self, now: datetime) -> SaleContext:

@@ -12,11 +12,29 @@ from ticket_service.domain.notifications import (
     cancellation_settled,
     checked_in,
     event_changed,
+    hold_ended,
     incident,
+    payment_refund_due,
+    purchase_completed,
     refund_settled,
 )
+from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticketing.chassis.ids import new_id
 
+PURCHASE = Purchase(
+    purchase_id=new_id(),
+    event_id=new_id(),
+    user_id="alice",
+    items=(),
+    currency="EUR",
+    total=500,
+    status=PurchaseStatus.HELD,
+    provider=EXTERNAL,
+    payment_id=None,
+    metadata={},
+    create_time=NOW,
+    complete_time=None,
+)
 CANCELLATION = Cancellation(
     new_id(), new_id(), new_id(), 1, CancellationStatus.PENDING, "EUR", 500, 50, "ill", create_time=NOW
 )
@@ -32,9 +50,27 @@ CANCELLATION = Cancellation(
     ],
 )
 def test_a_cancellation_notifies_and_requests_the_refund_due(status, kinds):
-    notification = cancellation_settled(replace(CANCELLATION, status=status), is_ordered=False)
-    assert [one.kind for one in notification] == kinds
-    assert all(one.data["minor_units"] == 500 for one in notification)
+    notifications = cancellation_settled(replace(CANCELLATION, status=status), is_ordered=False)
+    assert [one.kind for one in notifications] == kinds
+    assert all(one.data["minor_units"] == 500 for one in notifications)
+
+
+def test_a_refund_that_this_service_ordered_is_not_requested():
+    refunding = replace(CANCELLATION, status=CancellationStatus.REFUNDING)
+    assert [one.kind for one in cancellation_settled(refunding, is_ordered=True)] == [Kind.TICKET_CANCELLED]
+
+
+@pytest.mark.parametrize(("provider", "kinds"), [(EXTERNAL, [Kind.REFUND_REQUESTED]), ("stripe", [])])
+def test_the_refund_of_a_late_payment_is_requested_if_external(provider, kinds):
+    assert [one.kind for one in payment_refund_due(PURCHASE, "pay-1", provider)] == kinds
+
+
+@pytest.mark.parametrize("status", PurchaseStatus)
+def test_a_purchase_notifies_when_it_completes_or_expires(status):
+    purchase = replace(PURCHASE, status=status)
+    kinds = [one.kind for one in (*purchase_completed(purchase, ()), *hold_ended(purchase))]
+    expected = {PurchaseStatus.COMPLETED: [Kind.PURCHASE_COMPLETED], PurchaseStatus.EXPIRED: [Kind.HOLD_EXPIRED]}
+    assert kinds == expected.get(status, [])
 
 
 def test_a_settled_refund_notifies_of_its_id_or_failure():
@@ -65,7 +101,11 @@ def test_a_check_in_notifies_and_an_annulled_one_does_not():
 def test_an_incident_notifies_under_its_own_id():
     report = Incident(new_id(), new_id(), "DOUBLE_ADMISSION", new_id(), NOW, 2, "North 3")
     notification = incident(report)
-    assert (notification.kind, notification.notification_id, notification.ticket_id) == (Kind.INCIDENT, report.incident_id, report.ticket_id)
+    assert (notification.kind, notification.notification_id, notification.ticket_id) == (
+        Kind.INCIDENT,
+        report.incident_id,
+        report.ticket_id,
+    )
     assert notification.data == {
         "incident_id": str(report.incident_id),
         "kind": "DOUBLE_ADMISSION",

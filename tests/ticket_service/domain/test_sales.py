@@ -108,7 +108,7 @@ VIP_ONLY = Offer(TicketType.VIP, 0, capacity=0)
 @pytest.mark.parametrize(
     ("event", "change", "expected"),
     [
-        # The earlier reason is answer where several hold.
+        # Where several reasons apply, the earlier one is returned.
         (replace(FREE, status=EventStatus.CANCELLED), {}, "NOT_ON_SALE"),
         (make_event(starts_in=timedelta(days=-1), offers=(VIP_ONLY,)), {}, "EVENT_ENDED"),
         (replace(FREE, offers=(VIP_ONLY,)), {"quantities": ((TicketType.STANDARD, 99),)}, "NOT_ON_SALE"),

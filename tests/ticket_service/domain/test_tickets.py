@@ -57,7 +57,7 @@ def test_a_stored_status_precedes_a_derived_one():
         ("bob", Role.USER, False, False),
         ("olga", Role.ORGANIZER, True, True),
         ("oscar", Role.ORGANIZER, False, False),
-        # The organizer's subject with another role is somebody else.
+        # The organizer's subject without the organizer's role.
         ("olga", Role.USER, False, False),
         ("shop", Role.SERVICE, True, True),
     ],

@@ -18,7 +18,7 @@ def test_migrations_create_the_tables_of_the_metadata(tickets_url: URL):
 
 
 def test_migrations_create_the_check_constraints(tickets_url: URL):
-    # Alembic does not compare these.
+    # Alembic does not compare check constraints.
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         inspector = sa.inspect(connection)
@@ -34,7 +34,7 @@ def test_a_new_database_has_one_epoch(tickets_url: URL):
 
 
 def test_a_check_in_updates_a_ticket_in_place(tickets_url: URL):
-    # Alembic does not compare this either.
+    # Alembic does not compare storage parameters.
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         options = sa.text("SELECT reloptions FROM pg_class WHERE oid = 'tickets'::regclass")

@@ -50,7 +50,7 @@ SHOP = Caller("shop", frozenset({Role.SERVICE}))
 
 @pytest.fixture
 def changes() -> list[None]:
-    """Grow whenever the feed would be woken."""
+    """Collect one item for each wake of the feed."""
     return []
 
 
@@ -77,9 +77,7 @@ async def row(database: Database, table: sa.Table, **key: UUID) -> sa.Row:
     return await database.run(lambda connection: connection.execute(query).one())
 
 
-async def test_cancelling_revokes_the_ticket_and_releases_its_place(
-    canceller, database, clock, scans, changes
-):
+async def test_cancelling_revokes_the_ticket_and_releases_its_place(canceller, database, clock, scans, changes):
     event, [ticket_id, _] = await sold(database, clock, 2, max_participants=2)
     cancellation = await canceller.cancel(ALICE, ticket_id, "ill")
     assert cancellation.status is CancellationStatus.REFUNDING
@@ -113,7 +111,7 @@ async def test_the_refund_changes_at_the_exact_second_within_the_price(canceller
         (three_days, {}, (167, 50)),
         (three_days - second, {}, (0, 0)),
         (timedelta(0), own, (167, 50)),
-        # It has begun, and goes on.
+        # The event has begun and is not over.
         (-second, own, (0, 0)),
         (week, {"ticket_price": 0}, (0, 100)),
     ]:
@@ -121,10 +119,10 @@ async def test_the_refund_changes_at_the_exact_second_within_the_price(canceller
         for ticket_id in ticket_ids:
             cancellation = await canceller.cancel(ALICE, ticket_id, "")
             assert (cancellation.refund_amount, cancellation.refund_percent) == granted
-            is_owed = cancellation.refund_amount > 0
-            assert cancellation.status is (CancellationStatus.REFUNDING if is_owed else CancellationStatus.DONE)
+            is_refunded = cancellation.refund_amount > 0
+            assert cancellation.status is (CancellationStatus.REFUNDING if is_refunded else CancellationStatus.DONE)
             status = (await row(database, tickets, ticket_id=ticket_id)).status
-            assert status == ("REFUNDED" if is_owed else "CANCELLED")
+            assert status == ("REFUNDED" if is_refunded else "CANCELLED")
 
 
 async def test_the_place_of_an_offer_is_released_too(canceller, database, clock):
@@ -193,9 +191,7 @@ async def test_the_organizer_and_services_may_cancel_for_the_holder(canceller, d
     assert (await canceller.cancel(caller, ticket_id, "")).status is CancellationStatus.REFUNDING
 
 
-async def test_without_the_scan_service_it_is_pending_until_swept(
-    canceller, database, clock, scans, scans_port
-):
+async def test_without_the_scan_service_it_is_pending_until_swept(canceller, database, clock, scans, scans_port):
     event, [ticket_id] = await sold(database, clock)
     await scans.stop()
     pending = await canceller.cancel(ALICE, ticket_id, "")
@@ -219,7 +215,7 @@ async def test_a_call_that_fails_leaves_it_pending(canceller, database, clock, s
     scans.fails_with = code
     assert (await canceller.cancel(ALICE, ticket_id, "")).status is CancellationStatus.PENDING
     scans.fails_with = None
-    # The caller who asks again goes on, without waiting for the sweeper.
+    # A repeated request continues without the sweeper.
     assert (await canceller.cancel(ALICE, ticket_id, "")).status is CancellationStatus.REFUNDING
 
 
@@ -238,11 +234,11 @@ async def test_the_sweeper_settles_a_cancellation_after_a_crash_once(canceller, 
     await asyncio.gather(dying, return_exceptions=True)
     scans.may_answer.set()
     await canceller.sweep()
-    assert len(scans.calls) == 1, "the sweeper leaves a caller its head start"
+    assert len(scans.calls) == 1, "the caller has a head start before the sweeper"
     clock.advance(HEAD_START)
     await asyncio.gather(canceller.sweep(), canceller.sweep())
     await canceller.sweep()
-    assert len(scans.calls) == 2, "one of the sweepers has it, and then nobody"
+    assert len(scans.calls) == 2, "exactly one sweeper continues it"
     stored = await row(database, events, event_id=event.event_id)
     assert (stored.reserved, stored.revision) == (0, 3)
     assert (await row(database, cancellations, ticket_id=ticket_id)).status == "REFUNDING"
@@ -258,16 +254,14 @@ async def test_settling_again_changes_nothing(canceller, database, clock):
     assert (await row(database, events, event_id=event.event_id)).revision == 3
 
 
-async def test_a_sweep_revokes_the_tickets_of_an_event_in_one_call(
-    canceller, database, clock, scans
-):
+async def test_a_sweep_revokes_the_tickets_of_an_event_in_one_call(canceller, database, clock, scans):
     event, ticket_ids = await sold(database, clock, 5)
     _, [other_id] = await sold(database, clock)
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
     for ticket_id in [*ticket_ids, other_id]:
         await canceller.cancel(ALICE, ticket_id, "")
     scans.fails_with, scans.calls = None, []
-    # A gate was first for one of them.
+    # A gate has admitted one of them before.
     scans.admitted[str(ticket_ids[0])] = clock.now
     clock.advance(HEAD_START)
     assert await canceller.sweep() is False
@@ -304,15 +298,15 @@ async def test_a_failed_revocation_does_not_delay_other_events(canceller, databa
 
 
 async def test_a_sweep_skips_rows_that_another_process_has_locked(canceller, database, clock, scans):
-    _, [theirs] = await sold(database, clock)
-    _, [ours] = await sold(database, clock)
+    _, [locked] = await sold(database, clock)
+    _, [free] = await sold(database, clock)
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
-    for ticket_id in (theirs, ours):
+    for ticket_id in (locked, free):
         await canceller.cancel(ALICE, ticket_id, "")
     scans.fails_with = None
     clock.advance(HEAD_START)
     is_locked, may_end = threading.Event(), threading.Event()
-    lock = sa.select(cancellations).where(cancellations.c.ticket_id == theirs).with_for_update()
+    lock = sa.select(cancellations).where(cancellations.c.ticket_id == locked).with_for_update()
 
     def look(connection: Connection) -> None:
         connection.execute(lock)
@@ -322,7 +316,7 @@ async def test_a_sweep_skips_rows_that_another_process_has_locked(canceller, dat
     looking = asyncio.ensure_future(database.run(look))
     await asyncio.to_thread(is_locked.wait, 20)
     await canceller.sweep()
-    assert (await row(database, cancellations, ticket_id=ours)).status == "REFUNDING"
+    assert (await row(database, cancellations, ticket_id=free)).status == "REFUNDING"
     may_end.set()
     await looking
 
@@ -359,12 +353,10 @@ async def test_a_sweep_is_bounded_and_reports_that_more_is_due(canceller, databa
     assert len(await canceller.list(ALICE, query, None, 2 * MAX_SWEEP)) == MAX_SWEEP + 1
 
 
-async def test_a_service_or_the_organizer_confirms_a_refund(
-    canceller, database, clock
-):
+async def test_a_service_or_the_organizer_confirms_a_refund(canceller, database, clock):
     _, [ticket_id] = await sold(database, clock)
     cancellation_id = (await canceller.cancel(ALICE, ticket_id, "")).cancellation_id
-    # An organizer who holds a ticket of somebody else's event is its receiver.
+    # The holder of a ticket may be the organizer of another event.
     holder = Caller("alice", frozenset({Role.ORGANIZER}))
     for caller in (OSCAR, holder):
         with pytest.raises(Failure) as caught:
@@ -376,9 +368,7 @@ async def test_a_service_or_the_organizer_confirms_a_refund(
     assert (done.status, done.refund_id, done.complete_time) == (CancellationStatus.DONE, "refund-1", clock.now)
 
 
-async def test_the_next_process_settles_after_a_kill(
-    database, tickets_url, scans, environment_of, issuer
-):
+async def test_the_next_process_settles_after_a_kill(database, tickets_url, scans, environment_of, issuer):
     _, [ticket_id] = await sold(database, system_clock)
     variables = environment_of(
         TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
@@ -396,7 +386,7 @@ async def test_the_next_process_settles_after_a_kill(
                 killed.end(signal.SIGKILL)
                 assert await waiting is grpc.StatusCode.UNAVAILABLE
     scans.may_answer.set()
-    # The head start of a caller who is gone is over.
+    # End the head start of the killed process.
     now = sa.update(cancellations).values(due_time=sa.func.now())
     await database.run(lambda connection: connection.execute(now))
     with await asyncio.to_thread(TicketProcess, variables) as next_one:

@@ -31,7 +31,7 @@ from ticketing.chassis.failures import Failure
 from ticketing.chassis.peer_client import PeerClient
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 
-# 50,000 for the figures in the report of a release; a few batches to see that it works.
+# 50,000 for the figures of a release; a few batches show that it works.
 TICKETS = int(os.environ.get("TICKETING_CALLED_OFF_TICKETS", "600"))
 
 ALICE = Caller("alice", frozenset({Role.USER}))
@@ -53,13 +53,15 @@ def canceller(database: Database, remote: RemoteScans, clock: Clock) -> Cancella
 
 
 @pytest.fixture
-def event_canceller(database: Database, remote: RemoteScans, canceller: Cancellations, clock: Clock) -> EventCancellations:
+def event_canceller(
+    database: Database, remote: RemoteScans, canceller: Cancellations, clock: Clock
+) -> EventCancellations:
     return EventCancellations(database, remote, canceller, clock, lambda: None)
 
 
 @pytest.fixture
 def new_process(database: Database, remote: RemoteScans, canceller: Cancellations, clock: Clock):
-    """Make callings off as another process would have them."""
+    """Return a factory of event cancellations, each as in a process of its own."""
     return lambda: EventCancellations(database, remote, canceller, clock, lambda: None)
 
 
@@ -123,14 +125,12 @@ async def test_free_tickets_are_cancelled_without_a_refund(event_canceller, data
     assert await statuses(database, cancellations, event.event_id) == {"DONE": 2}
 
 
-async def test_without_the_scan_service_nothing_is_refunded(
-    event_canceller, database, clock, scans, scans_port
-):
+async def test_without_the_scan_service_nothing_is_refunded(event_canceller, database, clock, scans, scans_port):
     event, _ = await sold(database, clock, 2)
     await scans.stop()
     _, gates_closed = await event_canceller.cancel(OLGA, event.event_id, "")
     assert not gates_closed
-    assert not await event_canceller.sweep(), "a caller who waits has a head start"
+    assert not await event_canceller.sweep(), "the caller has a head start before the sweeper"
     clock.advance(HEAD_START)
     await to_the_end(event_canceller.sweep)
     assert await statuses(database, tickets, event.event_id) == {"ACTIVE": 2}
@@ -271,7 +271,7 @@ async def test_an_outage_postpones_the_remaining_batches(event_canceller, cancel
     await event_canceller.cancel(OLGA, event.event_id, "")
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
     await to_the_end(event_canceller.sweep)
-    assert len(scans.calls) == 1, "the next batch waits for a while"
+    assert len(scans.calls) == 1, "the next batch waits for its retry"
     scans.fails_with = None
     clock.advance(timedelta(minutes=1))
     await to_the_end(event_canceller.sweep)
@@ -303,7 +303,7 @@ async def test_several_processes_cancel_each_ticket_of_an_event_once(
     await event_canceller.cancel(OLGA, event.event_id, "")
     processes = [event_canceller, *(new_process() for _ in range(3))]
     await asyncio.gather(*(to_the_end(process.sweep) for process in processes))
-    # Whoever found the row locked went to rest; in a process the sweeper comes again.
+    # A sweep that found the row locked has ended; the sweeper of a real process runs again.
     await to_the_end(event_canceller.sweep)
     assert await statuses(database, cancellations, event.event_id) == {"REFUNDING": 40}
     asked = Counter(revocation.ticket_id for call in scans.calls for revocation in call.revocations)
@@ -346,9 +346,7 @@ async def test_the_sales_show_the_progress(event_canceller, canceller, database,
 
 
 @pytest.mark.timeout(600)
-async def test_the_next_process_continues_after_a_kill(
-    database, tickets_url, scans, environment_of, issuer: Issuer
-):
+async def test_the_next_process_continues_after_a_kill(database, tickets_url, scans, environment_of, issuer: Issuer):
     event, _ = await sold(database, system_clock, TICKETS)
     variables = environment_of(
         TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
@@ -366,7 +364,7 @@ async def test_the_next_process_continues_after_a_kill(
             await scans.called.wait()
         killed.end(signal.SIGKILL)
     scans.may_answer.set()
-    # The head start of a process that is gone is over.
+    # End the head start of the killed process.
     now = sa.update(cancellations).values(due_time=sa.func.now())
     await database.run(lambda connection: connection.execute(now))
     with await asyncio.to_thread(TicketProcess, variables) as next_one:
@@ -374,7 +372,7 @@ async def test_the_next_process_continues_after_a_kill(
             stub = event_service_pb2_grpc.EventServiceStub(channel)
             request = event_service_pb2.GetEventSalesRequest(event_id=str(event.event_id))
             async with asyncio.timeout(500):
-                while (sales := await stub.GetEventSales(request, metadata=organizer)).refunds_pending < TICKETS:  # noqa: ASYNC110 - another process's progress is no event here
+                while (sales := await stub.GetEventSales(request, metadata=organizer)).refunds_pending < TICKETS:  # noqa: ASYNC110 - the progress of another process sets no event
                     await asyncio.sleep(0.05)
     [line] = sales.lines
     assert (line.ticket_type, line.tickets) == (event_pb2.TICKET_TYPE_STANDARD, TICKETS)

@@ -140,9 +140,7 @@ async def test_a_full_page_is_followed_by_no_empty_one(the_feed, database, clock
     assert [UUID(ticket.ticket_id) for ticket in page.tickets] == ticket_ids
 
 
-async def test_an_event_ended_long_ago_is_sent_if_named_and_changed(
-    the_feed, database, clock, epoch
-):
+async def test_an_event_ended_long_ago_is_sent_if_named_and_changed(the_feed, database, clock, epoch):
     over = timedelta(days=-2)
     unnamed, named, changed = [await new_event(database, clock, starts_in=over) for _ in range(3)]
     live = await new_event(database, clock, starts_in=timedelta(hours=-20))
@@ -157,9 +155,7 @@ async def test_an_event_ended_long_ago_is_sent_if_named_and_changed(
     assert {page.event.event_id for page in got} == {named.event_id, changed.event_id, live.event_id}
 
 
-async def test_a_late_change_of_a_named_ended_event_is_sent(
-    the_feed, database, clock, epoch, monkeypatch
-):
+async def test_a_late_change_of_a_named_ended_event_is_sent(the_feed, database, clock, epoch, monkeypatch):
     monkeypatch.setattr("ticket_service.use_cases.feed.POLLS_PER_FULL_POLL", 2)
     event = await new_event(database, clock, starts_in=timedelta(days=-2))
     async with aclosing(the_feed.watch({event.event_id: 1}, epoch)) as pages:
@@ -179,23 +175,21 @@ async def test_a_slow_watcher_does_not_delay_others(the_feed, database, clock):
             await database.run(lambda connection: sell(connection, event, 1))
             [page] = await take(quick, 1)
         assert page.revision == 4
-        # Whoever was slow gets the present state in one go.
+        # The slow watcher gets the present state in one page.
         [page] = await take(slow, 1)
         assert (len(page.tickets), page.revision) == (3, 4)
 
 
-async def test_a_commit_during_the_first_look_is_not_skipped(
-    the_feed, database, clock, epoch, monkeypatch
-):
+async def test_a_commit_during_the_first_look_is_not_skipped(the_feed, database, clock, epoch, monkeypatch):
     event = await new_event(database, clock)
-    look = the_feed._look  # noqa: SLF001 - the moment between two steps can be met no other way
+    look = the_feed._look  # noqa: SLF001 - no other way reaches the moment between two steps
     async with aclosing(the_feed.watch({}, "")) as first:
         await take(first, 1)
 
         async def look_then_sell(named: object) -> dict[UUID, int]:
             heads = await look(named)
             if isinstance(named, list):
-                # The poller has seen the sale, and answer all watchers there are, before this look is acted upon.
+                # The poller has noted the sale for all known watchers before this look returns.
                 await database.run(lambda connection: sell(connection, event, 1))
                 await take(first, 1)
             return heads
@@ -213,17 +207,17 @@ async def test_many_events_are_all_sent_once(the_feed, database, clock):
     assert {page.event.event_id for page in got} == made
 
 
-# How many of five events are read at once, by how many tickets may be.
+# The events out of five that are read at once, by the bound of tickets.
 TOGETHER = {8_000: 5, 10: 1}
 
 
-@pytest.mark.parametrize("most", TOGETHER)
-async def test_events_with_few_changes_are_read_together(the_feed, database, clock, monkeypatch, most):
-    monkeypatch.setattr("ticket_service.use_cases.feed.GROUP_TICKETS", most)
+@pytest.mark.parametrize("bound", TOGETHER)
+async def test_events_with_few_changes_are_read_together(the_feed, database, clock, monkeypatch, bound):
+    monkeypatch.setattr("ticket_service.use_cases.feed.GROUP_TICKETS", bound)
     for _ in range(5):
         event = await new_event(database, clock)
         await database.run(partial(sell, event=event, count=5))
-    read, groups = the_feed._read, []  # noqa: SLF001 - how much is read at once is its own affair
+    read, groups = the_feed._read, []  # noqa: SLF001 - not visible from outside
 
     async def note_and_read(behind):
         groups.append(len(behind))
@@ -232,19 +226,19 @@ async def test_events_with_few_changes_are_read_together(the_feed, database, clo
     monkeypatch.setattr(the_feed, "_read", note_and_read)
     async with aclosing(the_feed.watch({}, "")) as pages:
         await take(pages, 5)
-    assert max(groups) == TOGETHER[most]
+    assert max(groups) == TOGETHER[bound]
 
 
 async def test_a_change_noted_while_it_is_read_is_not_read_again(the_feed, database, clock, monkeypatch):
     made = [(await new_event(database, clock)).event_id for _ in range(2)]
     monkeypatch.setattr("ticket_service.use_cases.feed.GROUP_EVENTS", 1)
-    read, groups = the_feed._read, []  # noqa: SLF001 - how often is read is its own affair
+    read, groups = the_feed._read, []  # noqa: SLF001 - not visible from outside
 
     async def read_while_polled(behind):
         groups.append(list(behind))
         pages = await read(behind)
-        the_feed._heads.clear()  # noqa: SLF001 - as if the poller looked for the first time
-        await the_feed._poll(is_full=True)  # noqa: SLF001 - just now
+        the_feed._heads.clear()  # noqa: SLF001 - as if the poller polled for the first time
+        await the_feed._poll(is_full=True)  # noqa: SLF001 - as above
         return pages
 
     monkeypatch.setattr(the_feed, "_read", read_while_polled)
@@ -255,16 +249,16 @@ async def test_a_change_noted_while_it_is_read_is_not_read_again(the_feed, datab
     assert groups == [[event_id] for event_id in (*sorted(made), newer.event_id)]
 
 
-# How many of five events come at once, by how many may.
+# The numbers of pages sent at once for five events, by the bound.
 AT_ONCE = {1: [1, 1, 1, 1, 1], 3: [3, 2], 1_000: [5]}
 
 
-@pytest.mark.parametrize("most", AT_ONCE)
-async def test_several_events_are_sent_at_once_up_to_the_bound(the_feed, database, clock, most):
+@pytest.mark.parametrize("bound", AT_ONCE)
+async def test_several_events_are_sent_at_once_up_to_the_bound(the_feed, database, clock, bound):
     made = {(await new_event(database, clock)).event_id for _ in range(5)}
-    async with aclosing(the_feed.watch({}, "", most)) as changes, asyncio.timeout(20):
-        got = [(await anext(changes))[1] for _ in AT_ONCE[most]]
-    assert [len(pages) for pages in got] == AT_ONCE[most]
+    async with aclosing(the_feed.watch({}, "", bound)) as changes, asyncio.timeout(20):
+        got = [(await anext(changes))[1] for _ in AT_ONCE[bound]]
+    assert [len(pages) for pages in got] == AT_ONCE[bound]
     assert {page.event.event_id for pages in got for page in pages} == made
 
 
@@ -322,7 +316,7 @@ async def test_the_poller_survives_an_outage_of_the_database(database, clock, mo
 
 
 def write(database: Database, made: list[Event], seed: int) -> None:
-    """Sell and cancel, in transactions that stay open for a while after they have written."""
+    """Sell and cancel in transactions that stay open for a while after their writes."""
     chance = random.Random(seed)
 
     def work(connection: Connection) -> None:
@@ -351,16 +345,14 @@ def heads(connection: Connection) -> dict[UUID, int]:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_no_commit_is_skipped_during_long_transactions(
-    the_feed, database, clock, epoch, seed
-):
+async def test_no_commit_is_skipped_during_long_transactions(the_feed, database, clock, epoch, seed):
     made = [await new_event(database, clock) for _ in range(3)]
     chance = random.Random(seed)
     cursors: dict[UUID, int] = {}
     seen: dict[UUID, int] = {}
 
     async def read(count: int) -> None:
-        """Go on from the cursors for some pages, as a reader that loses its connection again and again."""
+        """Read some pages from the cursors on, as a reader whose connection breaks again and again."""
         async with aclosing(the_feed.watch(cursors, epoch)) as pages:
             for page in await take(pages, count):
                 seen.update({UUID(ticket.ticket_id): ticket.revision for ticket in page.tickets})

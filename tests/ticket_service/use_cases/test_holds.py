@@ -22,7 +22,7 @@ PRICE = 2_500
 
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock):
-    """Run a ticket service whose sweeper hardly rests."""
+    """Run a ticket service whose sweeper runs every 20 ms."""
     app = App(make_settings(TICKETS_SWEEP_SECONDS="0.02", TICKETS_HOLD_SECONDS="600"), tickets_url, clock)
     try:
         yield f"127.0.0.1:{await app.start()}"
@@ -149,14 +149,14 @@ async def test_a_late_payment_without_places_is_refunded(shop, event, clock, cha
     request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
     sales = await shop.events.GetEventSales(request, metadata=shop.metadata(Shop.OLGA))
     assert sales.refunds_pending == 1
-    # Said twice, as retries do.
+    # Twice, as a retry does.
     for _ in range(2):
         await confirm_refund(channel, shop, held, "refund-1")
     assert (await read(shop, held)).status == REFUNDED
     assert await owed(database) == [("pay-1", True, "refund-1"), ("pay-bob", False, None)]
     refused = await refusal(confirm_refund(channel, shop, held, "refund-2"))
     assert (refused.reason, refused.metadata) == ("ILLEGAL_TRANSITION", {"from": "REFUNDED", "to": "REFUNDED"})
-    # Yet another payment is owed back again.
+    # Another late payment is to be refunded again.
     assert (await confirm(shop, held, "pay-2")).status == REFUNDING
 
 
@@ -170,7 +170,7 @@ async def test_a_second_payment_is_refunded_and_the_tickets_stay(shop, event, ch
     assert (await read(shop, held)).status == COMPLETED
 
 
-@pytest.mark.parametrize("is_cancelled", [True, False], ids=["called off", "over"])
+@pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "ended"])
 async def test_a_payment_of_a_cancelled_or_ended_event_is_refunded(shop, event, clock, is_cancelled):
     held = await shop.buy(event.event_id)
     if is_cancelled:
@@ -185,10 +185,10 @@ async def test_a_payment_of_a_cancelled_or_ended_event_is_refunded(shop, event, 
 
 async def test_a_released_hold_releases_its_places_at_once(shop, event):
     held = await shop.buy(event.event_id, quantity=2)
-    given_up = await release(shop, held)
-    assert given_up.status == RELEASED
+    released = await release(shop, held)
+    assert released.status == RELEASED
     assert await left(shop, event) == 3
-    assert await release(shop, held) == given_up
+    assert await release(shop, held) == released
     assert await left(shop, event) == 3
 
 

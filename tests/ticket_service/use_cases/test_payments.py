@@ -1,4 +1,4 @@
-"""What becomes of a card payment, whatever Stripe answers, and when."""
+"""Card payments end correctly whatever Stripe answers, and whenever."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -24,7 +24,7 @@ from ticketing.tickets.v1 import purchase_service_pb2 as pb
 
 HELD, COMPLETED = purchase_pb2.PURCHASE_STATUS_HELD, purchase_pb2.PURCHASE_STATUS_COMPLETED
 EXPIRED, RELEASED = purchase_pb2.PURCHASE_STATUS_EXPIRED, purchase_pb2.PURCHASE_STATUS_RELEASED
-REFUNDED, GIVEN_UP = purchase_pb2.PURCHASE_STATUS_REFUNDED, purchase_pb2.PURCHASE_STATUS_DECLINED
+REFUNDED, DECLINED_STATUS = purchase_pb2.PURCHASE_STATUS_REFUNDED, purchase_pb2.PURCHASE_STATUS_DECLINED
 PRICE = 2_500
 
 
@@ -36,7 +36,7 @@ def stripe() -> Iterator[StripeStandIn]:
 
 @pytest.fixture
 def call_seconds() -> float:
-    """Give how long Stripe is waited for: here the machine may be busier than Stripe."""
+    """Return the timeout of calls to Stripe: longer than in production, because the test machine may be busy."""
     return 20.0
 
 
@@ -47,12 +47,12 @@ def patience(call_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock, stripe: StripeStandIn):
-    """Run a ticket service that takes cards, and whose sweeper hardly rests."""
+    """Run a ticket service that charges cards and whose sweeper runs every 20 ms."""
     settings = make_settings(
         TICKETS_SWEEP_SECONDS="0.02",
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
-        # What is written stays to be looked at.
+        # The outbox keeps its rows for the assertions.
         TICKETS_RELAY="off",
     )
     app = App(settings, tickets_url, clock)
@@ -93,7 +93,7 @@ async def read(shop: Shop, purchase: purchase_pb2.Purchase, by: tuple[str, str] 
 
 
 async def becomes(ask: Callable[[], Awaitable[object]], wanted: object) -> None:
-    """Ask until the answer is the one that is wanted."""
+    """Repeat a call until it returns the wanted result."""
     async with asyncio.timeout(20):
         while await ask() != wanted:
             pass
@@ -113,7 +113,7 @@ async def left(shop: Shop, event: event_pb2.Event) -> int:
 
 @pytest.fixture(autouse=True)
 async def adds_up(request: pytest.FixtureRequest, tickets_url: URL) -> object:
-    """Whatever a test did, the audit finds nothing."""
+    """Check that the audit finds no breach after the test."""
     yield
     lines: list[str] = []
     assert await asyncio.to_thread(audit, tickets_url, lines.append) == 0, "\n".join(lines)
@@ -156,17 +156,17 @@ async def test_a_retried_request_charges_nothing_more(shop, event, stripe):
 
 async def test_a_declined_card_releases_the_places_with_its_code(shop, event, stripe):
     declined = await shop.buy(event.event_id, quantity=3, payment_method_id=DECLINED)
-    assert (declined.status, declined.payment.decline_code) == (GIVEN_UP, "insufficient_funds")
+    assert (declined.status, declined.payment.decline_code) == (DECLINED_STATUS, "insufficient_funds")
     assert stripe.intents[declined.payment.payment_id]["status"] == "canceled"
     assert (stripe.charged(), await left(shop, event)) == ({}, 3)
-    assert (await confirm(shop, declined)).status == GIVEN_UP
+    assert (await confirm(shop, declined)).status == DECLINED_STATUS
 
 
 async def test_an_unknown_payment_method_is_declined(shop, event, stripe):
     declined = await shop.buy(event.event_id, payment_method_id=UNKNOWN)
-    assert (declined.status, declined.payment.decline_code) == (GIVEN_UP, "resource_missing")
+    assert (declined.status, declined.payment.decline_code) == (DECLINED_STATUS, "resource_missing")
     assert (stripe.intents, await left(shop, event)) == ({}, 3)
-    assert (await confirm(shop, declined)).status == GIVEN_UP
+    assert (await confirm(shop, declined)).status == DECLINED_STATUS
 
 
 async def test_a_free_ticket_is_not_charged(shop, stripe):
@@ -193,7 +193,7 @@ async def test_a_buyer_who_fails_at_the_bank_is_declined(shop, event, stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.finish(held.payment.payment_id, succeeds=False)
     declined = await confirm(shop, held)
-    assert declined.status == GIVEN_UP
+    assert declined.status == DECLINED_STATUS
     assert declined.payment.decline_code == "payment_intent_authentication_failure"
     assert await left(shop, event) == 3
 
@@ -248,7 +248,7 @@ async def test_an_expired_hold_keeps_its_places_until_the_withdrawal(shop, event
 
 @pytest.fixture
 async def shop_without_stripe(make_settings, tickets_url: URL, clock, issuer: Issuer):
-    """Run a second service on the same database, whose key was taken away."""
+    """Run a second service on the same database without a key for Stripe."""
     app = App(make_settings(), tickets_url, clock)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{await app.start()}") as channel:
         yield Shop(channel, issuer, clock())
@@ -307,9 +307,7 @@ async def test_a_hanging_stripe_does_not_delay_other_purchases(shop, event, stri
 
 
 @pytest.mark.parametrize("call_seconds", [0.2])
-async def test_a_hanging_stripe_is_tried_twice_before_the_answer(
-    shop, event, stripe
-):
+async def test_a_hanging_stripe_is_tried_twice_before_the_answer(shop, event, stripe):
     stripe.hangs.add("create")
     assert (await shop.buy(event.event_id, payment_method_id=CARD)).status == HELD
     assert stripe.calls == ["create", "create"]
@@ -319,7 +317,7 @@ async def test_a_late_payment_is_honoured_while_places_are_left(shop, event, str
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     clock.advance(timedelta(minutes=10))
     await has_status(shop, held, EXPIRED)
-    # What cannot be at Stripe; if it is all the same, the money is not lost.
+    # Not possible at Stripe; if it happened, the money would not be lost.
     stripe.intents[held.payment.payment_id]["status"] = "succeeded"
     done = await confirm(shop, held)
     assert (done.status, len(done.tickets)) == (COMPLETED, 1)
@@ -366,7 +364,7 @@ async def test_a_second_external_payment_is_to_be_refunded(shop, event, stripe, 
     assert sales.refunds_pending == 1
     kinds = sa.select(outbox.c.kind).where(outbox.c.purchase_id == held.purchase_id).order_by(outbox.c.position)
     answer = await database.run(lambda connection: list(connection.execute(kinds).scalars()))
-    # Who took it is asked to give it back, although the purchase was paid by Stripe.
+    # The caller's own system has to refund its payment, although Stripe paid the purchase.
     assert answer == [Kind.PURCHASE_COMPLETED, Kind.REFUND_REQUESTED]
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a refund by Stripe: it is made once, or somebody can see that it was not."""
+"""A refund by Stripe is made once, or its failure is visible."""
 
 import asyncio
 from collections.abc import Iterator
@@ -37,18 +37,18 @@ def stripe() -> Iterator[StripeStandIn]:
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait longer: here the machine may be busier than Stripe and the scan service."""
+    """Raise the timeouts, because the test machine may be busy."""
     monkeypatch.setattr(stripe_payments, "CALL_SECONDS", 20.0)
     monkeypatch.setattr(adapters_scans, "CALL_SECONDS", 20.0)
 
 
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock, stripe: StripeStandIn, scans: ScansStandIn):
-    """Run a ticket service that takes cards, and whose sweeper hardly rests."""
+    """Run a ticket service that charges cards and whose sweeper runs every 20 ms."""
     settings = make_settings(
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
         TICKETS_SWEEP_SECONDS="0.02",
-        # What is written stays to be looked at.
+        # The outbox keeps its rows for the assertions.
         TICKETS_RELAY="off",
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
@@ -72,7 +72,7 @@ def tickets(channel: grpc.aio.Channel) -> TicketServiceStub:
 
 @pytest.fixture(autouse=True)
 async def adds_up(tickets_url: URL) -> object:
-    """Whatever a test did, the audit finds nothing."""
+    """Check that the audit finds no breach after the test."""
     yield
     lines: list[str] = []
     assert await asyncio.to_thread(audit, tickets_url, lines.append) == 0, "\n".join(lines)
@@ -114,20 +114,20 @@ async def test_each_ticket_of_a_purchase_is_refunded_once(shop, event, tickets, 
     keys = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call == "refund"]
     assert keys == [f"refund-{one.cancellation_id}-1" for one in asked]
     assert stripe.refunds[0]["metadata"]["order_id"] == asked[0].cancellation_id
-    answer = await database.run(lambda c: list(c.execute(sa.select(outbox.c.kind).order_by(outbox.c.position)).scalars()))
-    # Nobody else is asked to give it back as well.
+    answer = await database.run(
+        lambda c: list(c.execute(sa.select(outbox.c.kind).order_by(outbox.c.position)).scalars())
+    )
+    # The caller's own system is not asked to refund it too.
     assert Kind.REFUND_REQUESTED not in answer
     assert answer.count(Kind.REFUND_MADE) == 2
 
 
-async def test_a_refund_with_a_lost_answer_is_not_made_twice(
-    shop, event, tickets, stripe, clock
-):
+async def test_a_refund_with_a_lost_answer_is_not_made_twice(shop, event, tickets, stripe, clock):
     bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
     stripe.loses["refund"] = 1
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
     await stripe.until(lambda: len(stripe.refunds) == 1)
-    # Or the same key would be enough.
+    # Otherwise the idempotency key alone would prevent the second refund.
     stripe.forget_keys()
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
     done = await has_status(tickets, shop, asked, DONE)
@@ -146,9 +146,7 @@ async def test_a_refund_is_tried_until_stripe_answers(shop, event, tickets, stri
     assert stripe.given_back() == {bought.purchase_id: PRICE}
 
 
-async def test_a_pending_refund_is_checked_again_and_not_made_twice(
-    shop, event, tickets, stripe, clock
-):
+async def test_a_pending_refund_is_checked_again_and_not_made_twice(shop, event, tickets, stripe, clock):
     bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
     stripe.refund_status = "pending"
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
@@ -160,9 +158,7 @@ async def test_a_pending_refund_is_checked_again_and_not_made_twice(
     assert len(stripe.refunds) == 1
 
 
-async def test_the_organizer_retries_a_refused_refund(
-    shop, event, tickets, stripe, clock
-):
+async def test_the_organizer_retries_a_refused_refund(shop, event, tickets, stripe, clock):
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.refuses_refunds = "the card is closed"
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
@@ -174,7 +170,7 @@ async def test_the_organizer_retries_a_refused_refund(
     listing = pb.ListCancellationsRequest(status=FAILED)
     listed = await tickets.ListCancellations(listing, metadata=shop.metadata(Shop.OLGA))
     assert [one.cancellation_id for one in listed.cancellations] == [asked.cancellation_id]
-    # It waits for somebody: time alone changes nothing.
+    # It waits for the organizer: time alone changes nothing.
     clock.advance(timedelta(days=1))
     assert stripe.calls.count("refund") == 1
 
@@ -187,9 +183,7 @@ async def test_the_organizer_retries_a_refused_refund(
     assert stripe.given_back() == {bought.purchase_id: PRICE}
 
 
-async def test_a_refund_that_a_bank_returned_is_made_anew_on_retry(
-    shop, event, tickets, stripe, clock
-):
+async def test_a_refund_that_a_bank_returned_is_made_anew_on_retry(shop, event, tickets, stripe, clock):
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.refund_status = "pending"
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
@@ -204,9 +198,7 @@ async def test_a_refund_that_a_bank_returned_is_made_anew_on_retry(
     assert stripe.given_back() == {bought.purchase_id: PRICE}
 
 
-async def test_only_the_organizer_retries_and_only_a_refund_due(
-    shop, tickets, stripe, clock
-):
+async def test_only_the_organizer_retries_and_only_a_refund_due(shop, tickets, stripe, clock):
     event = await shop.on_sale(ticket_price=money(PRICE))
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     clock.advance(timedelta(days=9))
@@ -244,7 +236,7 @@ async def test_a_late_payment_is_pending_until_stripe_refunds_it(shop, event, ti
     assert await pending() == 1
     stripe.refuses_refunds = ""
     async with asyncio.timeout(20):
-        # Nobody has to ask for it: it is asked for again by itself, every hour.
+        # The sweeper retries it every hour, without the organizer.
         while await pending():
             clock.advance(timedelta(hours=1))
     assert stripe.given_back() == {held.purchase_id: PRICE}

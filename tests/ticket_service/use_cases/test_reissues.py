@@ -158,9 +158,7 @@ async def test_a_checked_in_ticket_is_reissued_but_not_transferred(reissuer, dat
     assert (answer.ticket.issue, answer.ticket.check_in_time) == (2, clock.now)
 
 
-async def test_a_transfer_after_a_check_in_is_refused_and_repeatable(
-    reissuer, database, clock, scans, ticket_id
-):
+async def test_a_transfer_after_a_check_in_is_refused_and_repeatable(reissuer, database, clock, scans, ticket_id):
     scans.admitted[str(ticket_id)] = clock.now
     request = transfer(ticket_id)
     with pytest.raises(Failure) as caught:
@@ -213,7 +211,7 @@ async def test_without_the_scan_service_a_reissue_waits_for_a_repetition(
     assert (caught.value.reason, caught.value.metadata) == ("DEPENDENCY_UNAVAILABLE", {"dependency": "scan service"})
     stored = await row(database, tickets, ticket_id=ticket_id)
     assert (stored.issue, stored.user_id) == (1, "alice")
-    # Whose it is to be is open, so it is not given back meanwhile.
+    # The ticket's holder is not decided yet, so the ticket is not cancelled meanwhile.
     with pytest.raises(Failure) as caught:
         await canceller.cancel(ALICE, ticket_id, "")
     assert caught.value.reason == "DEPENDENCY_UNAVAILABLE"
@@ -221,9 +219,7 @@ async def test_without_the_scan_service_a_reissue_waits_for_a_repetition(
     assert (await reissuer.reissue(ALICE, request)).ticket.user_id == "bob"
 
 
-async def test_the_sweeper_settles_a_reissue_after_a_crash_once(
-    reissuer, database, clock, scans, ticket_id
-):
+async def test_the_sweeper_settles_a_reissue_after_a_crash_once(reissuer, database, clock, scans, ticket_id):
     scans.may_answer.clear()
     request = transfer(ticket_id)
     dying = asyncio.ensure_future(reissuer.reissue(ALICE, request))
@@ -232,11 +228,11 @@ async def test_the_sweeper_settles_a_reissue_after_a_crash_once(
     await asyncio.gather(dying, return_exceptions=True)
     scans.may_answer.set()
     await reissuer.sweep()
-    assert len(scans.calls) == 1, "the sweeper leaves a caller its head start"
+    assert len(scans.calls) == 1, "the caller has a head start before the sweeper"
     clock.advance(HEAD_START)
     await asyncio.gather(reissuer.sweep(), reissuer.sweep())
     await reissuer.sweep()
-    assert len(scans.calls) == 2, "one of the sweepers has it, and then nobody"
+    assert len(scans.calls) == 2, "exactly one sweeper continues it"
     stored = await row(database, tickets, ticket_id=ticket_id)
     assert (stored.issue, stored.user_id, stored.revision) == (2, "bob", 3)
     assert (await reissuer.reissue(ALICE, request)).ticket.issue == 2
@@ -277,7 +273,7 @@ async def test_a_ticket_cancelled_with_its_event_meanwhile_stays_so(  # noqa: PL
         while len(scans.calls) < 2:
             scans.called.clear()
             await scans.called.wait()
-    # Whoever commits first, the ticket ends refunded once.
+    # The ticket is refunded once, whichever commits first.
     scans.may_answer.set()
     answers = await asyncio.gather(waiting, settling, return_exceptions=True)
     stored = await row(database, tickets, ticket_id=ticket_id)
@@ -291,9 +287,7 @@ async def test_a_ticket_cancelled_with_its_event_meanwhile_stays_so(  # noqa: PL
         assert answers[0].ticket.issue == 2
 
 
-async def test_a_reissue_of_a_ticket_cancelled_meanwhile_is_rejected(
-    reissuer, database, clock, scans, ticket_id
-):
+async def test_a_reissue_of_a_ticket_cancelled_meanwhile_is_rejected(reissuer, database, clock, scans, ticket_id):
     scans.may_answer.clear()
     waiting = asyncio.ensure_future(reissuer.reissue(ALICE, reissue(ticket_id)))
     await scans.called.wait()

@@ -1,4 +1,4 @@
-"""What sales promise when many buy at once, several processes sell, and one of them is killed."""
+"""Sales with many concurrent buyers, with several processes, and with a killed process."""
 
 import asyncio
 import signal
@@ -47,7 +47,7 @@ def assert_exactly_the_places_are_sold(answers: list, url: URL) -> None:
     assert {str(row.ticket_id) for row in rows} == {t.ticket_id for p in sold for t in p.tickets}
     (event,) = query(url, sa.select(events.c.reserved, events.c.revision))
     assert event.reserved == PLACES
-    # Every ticket has a revision of its own, and none was skipped: 1 and 2 are the event's.
+    # Every ticket has its own revision and none is skipped; the event itself has taken 1 and 2.
     assert sorted(row.revision for row in rows) == list(range(3, event.revision + 1))
 
 
@@ -62,7 +62,7 @@ Start = Callable[[], TicketProcess]
 
 @pytest.fixture
 def start(environment_of: Callable[..., dict[str, str]], tickets_url: URL) -> Iterator[Start]:
-    """Start services on one database; whatever of them is left is ended."""
+    """Start services on one database; they are ended after the test."""
     variables = environment_of(TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False))
     with ExitStack() as running:
         yield lambda: running.enter_context(TicketProcess(variables))
@@ -73,7 +73,7 @@ Open = Callable[[TicketProcess], Shop]
 
 @pytest.fixture
 async def open_shop(issuer: Issuer) -> AsyncIterator[Open]:
-    """Open shops at processes."""
+    """Open a shop at a process."""
     channels: list[grpc.aio.Channel] = []
 
     def open_(process: TicketProcess) -> Shop:
@@ -154,29 +154,29 @@ async def test_acknowledged_sales_survive_a_killed_process(start: Start, open_sh
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait for a lock for as long as a service does."""
+    """Shorten the wait for a row lock."""
     monkeypatch.setitem(SESSION_MILLISECONDS, "lock_timeout", 200)
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_locked_event_does_not_delay_sales_of_others(shop, tickets_url, caplog):
-    held, other, draft = await shop.on_sale(), await shop.on_sale(), await shop.create()
+    locked, other, draft = await shop.on_sale(), await shop.on_sale(), await shop.create()
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     with engine.begin() as connection:
-        somebodys = events.c.event_id.in_([held.event_id, draft.event_id])
-        connection.execute(sa.select(events.c.name).where(somebodys).with_for_update())
+        of_another = events.c.event_id.in_([locked.event_id, draft.event_id])
+        connection.execute(sa.select(events.c.name).where(of_another).with_for_update())
         for _ in range(2):
-            buying = (try_to_buy(shop, event.event_id, f"user-{n}") for n in range(10) for event in (held, other))
+            buying = (try_to_buy(shop, event.event_id, f"user-{n}") for n in range(10) for event in (locked, other))
             answers = await asyncio.gather(*buying)
             assert [answer.reason for answer in answers[::2]] == ["OVERLOADED"] * 10
             assert all(answer.tickets for answer in answers[1::2])
-        # It was waited for once, and then known.
+        # Only the first batch waited for the lock.
         assert [record.name for record in caplog.records].count("ticketing.chassis.loop_connection") == 1
         assert caplog.text.count("are locked by another transaction") == 1
-        # An event that is not theirs to see is not there for a buyer, held or not.
+        # A buyer does not find an event that they may not see, locked or not.
         for event_id in (draft.event_id, new_id()):
             assert (await refusal(shop.buy(event_id, ("user", "uma")))).reason == "EVENT_NOT_FOUND"
-    answers = await asyncio.gather(*(shop.buy(event.event_id) for _ in range(5) for event in (held, other)))
+    answers = await asyncio.gather(*(shop.buy(event.event_id) for _ in range(5) for event in (locked, other)))
     assert all(answer.tickets for answer in answers)
 
 
