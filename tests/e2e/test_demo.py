@@ -13,8 +13,9 @@ import zxingcpp
 from PIL import Image
 
 from dev.clients import Services, free_ports
-from dev.demo import PICTURE, Story, tell
+from dev.demo import PICTURE, tell
 from dev.keys import development_keys
+from dev.story import Story
 from tests.environment import ROOT
 from ticketing.chassis.probe import is_serving
 
@@ -58,7 +59,9 @@ def test_the_demo_ends_well_leaves_a_code_that_scans_and_nothing_running(tmp_pat
     assert "DENIED ALREADY_CHECKED_IN, at North 3" in result.stdout
     assert "20.00 EUR back (80 %)" in result.stdout
     assert "DENIED REFUNDED" in result.stdout
-    (barcode,) = zxingcpp.read_barcodes(Image.open(tmp_path / PICTURE), formats=zxingcpp.BarcodeFormat.QRCode)
+    (barcode,) = zxingcpp.read_barcodes(
+        Image.open(tmp_path / PICTURE), formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
+    )
     assert barcode.text.startswith("T1")
     assert len(barcode.text) == 172
     assert using(tmp_path) == []
