@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ticket_service.domain.notifications import Delivery, Kind, Notification
+from ticket_service.delivery.receiver import Delivery
+from ticket_service.domain.notifications import Kind, Notification
 from ticketing.chassis.ids import new_id
 
 NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)

@@ -13,9 +13,9 @@ from tests.environment.access import PEER_METADATA
 from tests.environment.refusals import violations_of
 from tests.selling.rows import sell, store_event
 from ticket_service.app import App
+from ticket_service.delivery.store import Route, dispatch
 from ticket_service.domain.events import Event, Offer, TicketType
 from ticket_service.domain.notifications import Kind
-from ticket_service.store.outbox import Route, dispatch
 from ticket_service.store.tables import deliveries, events, outbox, tickets
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database

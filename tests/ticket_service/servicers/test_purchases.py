@@ -257,10 +257,11 @@ async def test_a_payment_for_a_free_purchase_is_no_payment(shop):
     assert (bought.payment.provider, bought.payment.payment_id) == ("free", "")
 
 
-async def test_no_card_is_charged_where_no_provider_is_configured(shop):
+async def test_unconfigured_provider_is_a_failed_precondition(shop):
     event = await shop.on_sale(ticket_price=money(100), max_participants=1)
     card = await refusal(shop.buy(event.event_id, payment_method_id="pm_1"))
-    assert card.code is grpc.StatusCode.UNIMPLEMENTED
+    assert card.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert (card.reason, card.metadata) == ("PROVIDER_NOT_CONFIGURED", {"provider": "stripe"})
     assert (await shop.get(event.event_id)).available_tickets == 1
 
 
