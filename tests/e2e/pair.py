@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any
 
 import grpc
 
@@ -54,17 +54,16 @@ class Pair:
 
 
 NewPair = Callable[..., Pair]
-Answer = TypeVar("Answer")
 
 
-def eventually(ask: Callable[[], Answer], wanted: Answer, seconds: float = 30) -> None:
+def eventually(ask: Callable[[], object], wanted: object, seconds: float = 30) -> None:
     """Ask until the answer is the one that is wanted."""
     deadline = time.monotonic() + seconds
     while (got := ask()) != wanted:
         assert time.monotonic() < deadline, f"still {got!r} after {seconds} s, not {wanted!r}"
 
 
-def on_sale(organizer: ApiClient, **fields: object) -> event_pb2.Event:
+def on_sale(organizer: ApiClient, **fields: Any) -> event_pb2.Event:
     """Publish an event whose doors are open; `fields` replace or add to the usual ones."""
     now = datetime.now(UTC)
     event = event_pb2.Event(
@@ -76,7 +75,7 @@ def on_sale(organizer: ApiClient, **fields: object) -> event_pb2.Event:
         ticket_price=money_pb2.Money(currency_code="EUR", minor_units=2500),
         refund_policy=event_pb2.RefundPolicy(tiers=[event_pb2.RefundPolicy.Tier(days_before=0, percent=100)]),
     )
-    event.MergeFrom(event_pb2.Event(**fields))  # type: ignore[arg-type]  # fields of Event
+    event.MergeFrom(event_pb2.Event(**fields))
     created = organizer.ask(
         organizer.events.CreateEvent,
         event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=event),

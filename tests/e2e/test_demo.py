@@ -59,7 +59,9 @@ def test_the_demo_ends_well_leaves_a_code_that_scans_and_nothing_running(tmp_pat
     assert "DENIED ALREADY_CHECKED_IN, at North 3" in result.stdout
     assert "refund 20.00 EUR (80 %)" in result.stdout
     assert "DENIED REFUNDED" in result.stdout
-    (barcode,) = zxingcpp.read_barcodes(Image.open(tmp_path / PICTURE), formats=zxingcpp.BarcodeFormat.QRCode)
+    (barcode,) = zxingcpp.read_barcodes(
+        Image.open(tmp_path / PICTURE), formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
+    )
     assert barcode.text.startswith("T1")
     assert len(barcode.text) == 172
     assert using(tmp_path) == []
