@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,7 +16,8 @@ from sqlalchemy.engine import URL
 from scan_service.app import App
 from tests.e2e.proxy import Proxy
 from tests.environment.access import PEER_METADATA, Issuer
-from tests.scanning.gates import Copy, MovableClock, settings_of
+from tests.environment.clock import SettableClock
+from tests.scanning.gates import Copy, settings_of
 from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.chassis.clock import system_clock
@@ -41,13 +43,13 @@ def copy(scans_url: URL) -> Iterator[Copy]:
 
 
 @pytest.fixture
-def venue_clock() -> MovableClock:
+def venue_clock() -> SettableClock:
     """The right time."""
-    return MovableClock()
+    return SettableClock()
 
 
 @pytest.fixture
-def scan_service(copy: Copy, tmp_path: Path, issuer: Issuer, venue_clock: MovableClock) -> Iterator[str]:
+def scan_service(copy: Copy, tmp_path: Path, issuer: Issuer, venue_clock: SettableClock) -> Iterator[str]:
     """Run the scan service; gives its address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -134,7 +136,7 @@ class Handheld:
         self.copy = gate_copy.Copy(self.link, gate.event_id, self.store, clock)
         kind = options.get("scan_type", ScanType.CHECK_IN)
         self.device = Device(gate, kind, self.store, self.connection, clock)
-        self.shown = []
+        self.shown: list[Any] = []
 
     def connect(self) -> "Handheld":
         self.connection.start()
@@ -178,7 +180,7 @@ def new_handheld(tmp_path: Path, issuer: Issuer) -> Iterator[NewHandheld]:
 @pytest.fixture
 def server() -> Iterator[StandInServer]:
     """Run a scan service in memory, whose answers can be lost."""
-    running = StandInServer(ScanServiceStandIn())
+    running = StandInServer(ScanServiceStandIn())  # type: ignore[abstract]  # other calls are UNIMPLEMENTED
     yield running
     running.stop()
 

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -11,10 +12,14 @@ from nacl.signing import SigningKey
 from scan_service.app import App
 from scan_service.settings import read_settings
 from scan_service.store.tables import signing_keys
-from tests.scanning.gates import Device, MovableClock, Service, reason_of, settings_of, token_of, until, violations_of
+from tests.environment.clock import SettableClock
+from tests.environment.refusals import reason_of, violations_of
+from tests.environment.waiting import until
+from tests.scanning.gates import Device, Service, settings_of, token_of
 from ticketing.chassis.settings import Environment, SettingsError
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.tickets.v1 import event_pb2
 
 NOT_FOUND = scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
 FORGED = scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
@@ -47,7 +52,7 @@ async def test_a_token_by_a_retired_key_is_denied_though_its_digest_is_known(cop
     ticket = copy.ticket(event_id)
     copy.update(signing_keys, retire_time=service.clock())
     # Read again when a token names a key that is not known.
-    service.clock.skip(timedelta(seconds=2))
+    service.clock.advance(timedelta(seconds=2))
     await service.scan(event_id, token_of(copy.key, event_id, ticket.ticket_id, key_id=9))
     assert (await service.scan(event_id, ticket.token)).denial_reason == FORGED
 
@@ -75,8 +80,11 @@ async def test_a_gate_takes_only_its_types(copy, service):
 
 
 async def test_every_fault_of_a_scan_is_named(service):
-    request = pb.ScanTicketRequest(gate=scan_pb2.Gate(event_id="x", location="y" * 101, allowed_ticket_types=[0]))
-    request.attempt.CopyFrom(pb.ScanAttempt(scan_id="z", code="x" * 2**20, scan_type=4, offline={"verdict": 9}))
+    unknown: Any = 9  # No enum has it.
+    gate = scan_pb2.Gate(event_id="x", location="y" * 101, allowed_ticket_types=[event_pb2.TICKET_TYPE_UNSPECIFIED])
+    attempt = pb.ScanAttempt(scan_id="z", code="x" * 2**20, scan_type=unknown)
+    attempt.offline.verdict = unknown
+    request = pb.ScanTicketRequest(gate=gate, attempt=attempt)
     request.attempt.metadata["a"] = float("nan")
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await service.scans.ScanTicket(request, metadata=service.scanner)
@@ -98,7 +106,7 @@ async def test_more_scans_unanswered_than_allowed_end_the_stream(copy, tmp_path,
     app = App(settings, copy.url)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        device = Device(Service(app, channel, issuer, MovableClock()))
+        device = Device(Service(app, channel, issuer, SettableClock()))
         event_id = copy.event()
         await device.open(event_id)
         # While the event's row is held, no scan is answered.
@@ -106,6 +114,7 @@ async def test_more_scans_unanswered_than_allowed_end_the_stream(copy, tmp_path,
             connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
             for _ in range(3):
                 await device.ask("nothing")
+            # Nothing shows that the service has read the messages.
             await asyncio.sleep(0.3)
         assert [(await device.receive()).HasField("result") for _ in range(2)] == [True, True]
         with pytest.raises(grpc.aio.AioRpcError) as end:
@@ -118,13 +127,14 @@ async def test_a_flood_of_messages_that_are_rejected_ends_the_stream_too(copy, t
     app = App(settings_of(tmp_path, issuer, SCANS_MAX_OUTSTANDING="1"), copy.url)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        device = Device(Service(app, channel, issuer, MovableClock()))
+        device = Device(Service(app, channel, issuer, SettableClock()))
         await device.open(copy.event())
         with copy.engine.begin() as connection:
             connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
             await device.ask("nothing")
             for _ in range(4):
                 await device.send()
+            # Nothing shows that the service has read the messages.
             await asyncio.sleep(0.3)
         assert (await device.receive()).HasField("result")
         assert [(await device.receive()).HasField("rejected") for _ in range(2)] == [True, True]
@@ -138,12 +148,13 @@ async def test_too_many_scans_at_once_are_rejected_for_the_device_to_repeat(copy
     app = App(settings_of(tmp_path, issuer, SCANS_MAX_WAITING="1"), copy.url)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        device = Device(Service(app, channel, issuer, MovableClock()))
+        device = Device(Service(app, channel, issuer, SettableClock()))
         await device.open(copy.event())
         with copy.engine.begin() as connection:
             connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
             for _ in range(6):
                 await device.ask("nothing")
+            # Nothing shows that the service has read the messages.
             await asyncio.sleep(0.3)
         answers = [await device.receive() for _ in range(6)]
         rejected = [answer.rejected for answer in answers if answer.HasField("rejected")]

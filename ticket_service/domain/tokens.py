@@ -4,7 +4,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from nacl.signing import SigningKey
@@ -17,8 +17,9 @@ TOKEN_PREFIX: Final = "T1"  # noqa: S105 - the name of a format, not a secret
 CONTEXT: Final = b"ticketing.tickets.v1.TicketToken\0"
 DIGEST_BYTES: Final = 16
 
-_TYPE_VALUES: Final = ticket_token_pb2.TicketToken.DESCRIPTOR.fields_by_name["ticket_type"].enum_type.values_by_name
-_TYPES: Final = {kind: _TYPE_VALUES[f"TICKET_TYPE_{kind}"].number for kind in TicketType}
+# From the descriptor of the payload, because the domain imports no other message of the contract.
+_TYPE_ENUM: Final[Any] = ticket_token_pb2.TicketToken.DESCRIPTOR.fields_by_name["ticket_type"].enum_type
+_TYPES: Final = {kind: _TYPE_ENUM.values_by_name[f"TICKET_TYPE_{kind}"].number for kind in TicketType}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from tests.chassis.postgres.site import take_lock
+from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import EmbeddedPostgresError, Lease, lease, locks
 
 
@@ -153,7 +155,7 @@ def test_a_killed_keeper_is_replaced_on_the_same_port(site, caplog):
     with site.lease() as server, caplog.at_level(logging.WARNING):
         url = server.url("things")
         os.kill(site.keeper_pid(), signal.SIGKILL)
-        site.eventually(lambda: "was restarted on port" in caplog.text)
+        eventually(lambda: "was restarted on port" in caplog.text)
         assert server.url("things") == url
 
 
@@ -163,9 +165,9 @@ def test_a_keeper_that_cannot_start_its_server_is_tried_again_until_it_can(site,
         version = site.layout.data / "PG_VERSION"
         aside = version.rename(site.layout.root / "aside")
         os.kill(site.keeper_pid(), signal.SIGKILL)
-        site.eventually(lambda: caplog.text.count("cannot be restarted: PostgreSQL did not start") > 1)
+        eventually(lambda: caplog.text.count("cannot be restarted: PostgreSQL did not start") > 1)
         aside.rename(version)
-        site.eventually(lambda: "was restarted on port" in caplog.text)
+        eventually(lambda: "was restarted on port" in caplog.text)
         assert server.url("things") == url
 
 
@@ -175,7 +177,7 @@ def test_a_server_that_had_to_take_another_port_is_reported(site, caplog):
         keeper = site.keeper_pid()
         site.layout.record_port(int(site.layout.port_file.read_text()) - 1)
         os.kill(keeper, signal.SIGKILL)
-        site.eventually(lambda: "lost its port" in caplog.text)
+        eventually(lambda: "lost its port" in caplog.text)
 
 
 @pytest.mark.parametrize("name", ["with space and 'quotes'", "x" * 150, "-dash"])
@@ -236,19 +238,19 @@ def test_a_data_directory_that_is_a_file_is_a_clear_error(tmp_path):
 def test_a_server_that_never_answers_is_a_clear_error(site, monkeypatch):
     monkeypatch.setattr(lease, "_SERVER_SECONDS", 0.5)
     # A keeper that does nothing, and the port of nobody.
-    keeper = locks.take(site.layout.keeper_lock, locks.Mode.EXCLUSIVE, wait_seconds=0)
+    keeper = take_lock(site.layout.keeper_lock, locks.Mode.EXCLUSIVE)
     site.layout.record_port(1)
     with pytest.raises(EmbeddedPostgresError, match=r"could not be reached for 0\.5 s: .*refused"):
         site.lease().acquire()
     os.close(keeper)
-    lock = locks.take(site.layout.lease_lock, locks.Mode.EXCLUSIVE, wait_seconds=0)
+    lock = take_lock(site.layout.lease_lock, locks.Mode.EXCLUSIVE)
     assert lock is not None, "the failed lease was not given back"
     os.close(lock)
 
 
 def test_a_server_that_never_stops_is_a_clear_error(site, monkeypatch):
     monkeypatch.setattr(lease, "_LEASE_SECONDS", 0.1)
-    stopping = locks.take(site.layout.lease_lock, locks.Mode.EXCLUSIVE, wait_seconds=0)
+    stopping = take_lock(site.layout.lease_lock, locks.Mode.EXCLUSIVE)
     with pytest.raises(EmbeddedPostgresError, match="has been stopping"):
         site.lease().acquire()
     os.close(stopping)

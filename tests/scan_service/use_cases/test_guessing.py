@@ -5,9 +5,12 @@ import uuid
 import grpc
 import pytest
 
+from scan_service.app import App
 from scan_service.use_cases.guessing import Guessing
-from tests.scanning.gates import App, Copy, Device, MovableClock, Service, reason_of, settings_of
-from ticketing.admission.scans import Attempt, DenialReason, Gate, Scan
+from tests.environment.clock import SettableClock
+from tests.environment.refusals import reason_of
+from tests.scanning.gates import Copy, Device, Service, settings_of
+from ticketing.admission.scans import Attempt, DenialReason, Gate, Scan, ScanType, Verdict
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import OVERLOADED, Failure
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
@@ -17,7 +20,7 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 @pytest.fixture
 async def wary(copy: Copy, tmp_path, issuer):
     """A service that bears three codes that do not exist, and takes 20 s to forget one."""
-    clock = MovableClock()
+    clock = SettableClock()
     app = App(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="3"), copy.url, clock)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -81,13 +84,14 @@ async def test_codes_that_exist_and_texts_that_are_no_codes_are_not_guesses(copy
 async def test_what_was_decided_stands_where_the_incident_cannot_be_noted(scans_url):
     """The database that takes the incidents is away."""
     away = Database(scans_url.set(database="nowhere"), "test")
-    guessing = Guessing(1, away, MovableClock())
-    attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", "CHECK_IN", "sam", None, {})
+    guessing = Guessing(1, away, SettableClock())
+    attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", ScanType.CHECK_IN, "sam", None, {})
 
     async def decide(attempts):
         return [_denied(attempt) for attempt in attempts]
 
     [answer] = await guessing.process([attempt], decide)
+    assert isinstance(answer, Scan)
     assert answer.denial_reason is DenialReason.TICKET_NOT_FOUND
     [answer] = await guessing.process([attempt], decide)
     assert isinstance(answer, Failure)
@@ -96,14 +100,14 @@ async def test_what_was_decided_stands_where_the_incident_cannot_be_noted(scans_
 
 
 def _denied(attempt: Attempt) -> Scan:
-    now = MovableClock()()
+    now = SettableClock()()
     return Scan(
         scan_id=attempt.scan_id,
         gate_event_id=attempt.gate.event_id,
         fingerprint=b"",
         code="",
         scan_type=attempt.scan_type,
-        verdict="DENIED",
+        verdict=Verdict.DENIED,
         denial_reason=DenialReason.TICKET_NOT_FOUND,
         ticket_id=None,
         event_id=None,

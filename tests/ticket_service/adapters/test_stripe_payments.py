@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import requests
@@ -80,7 +81,7 @@ async def confirmed(stripe: StripePayments, one: Charge) -> tuple[Charge, Progre
     return one, await stripe.advance(one)
 
 
-def order(one: Charge, amount: int, **changes: object) -> RefundOrder:
+def order(one: Charge, amount: int, **changes: Any) -> RefundOrder:
     now = datetime.now(UTC)
     usual = RefundOrder(
         event_id=one.event_id,
@@ -110,9 +111,9 @@ async def test_a_good_card_is_charged_and_refunded_in_parts(stripe, localstripe,
     assert await stripe.refund(replace(first, attempts=2)) == made
     assert (await stripe.refund(replace(second, attempts=2))).refund_id != made.refund_id
     theirs = read_records(KEY, localstripe)
-    taken = [(one.purchase_id, one.currency, one.amount) for one in theirs.taken]
+    taken = [(one.purchase_id, one.currency, one.amount) for one in theirs.charges]
     assert (str(one.purchase_id), "EUR", 2_500) in taken
-    given_back = {refund.order_id: refund.amount for refund in theirs.given_back if refund.is_made}
+    given_back = {refund.order_id: refund.amount for refund in theirs.refunds if refund.is_made}
     assert (given_back[str(first.order_id)], given_back[str(second.order_id)]) == (1_000, 1_500)
 
 

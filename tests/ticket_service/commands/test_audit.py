@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from tests.environment import ROOT
+from tests.environment.waiting import until
 from tests.selling.shop import STANDARD, Shop, money, new_id
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, StripeStandIn
@@ -63,7 +65,7 @@ async def confirm(shop: Shop, purchase: purchase_pb2.Purchase, payment_id: str) 
     await shop.purchases.ConfirmPurchase(request, metadata=shop.metadata(Shop.BACKEND))
 
 
-async def charged(shop: Shop, tickets: TicketServiceStub, stripe: StripeStandIn) -> None:
+async def charged(shop: Shop, tickets: Any, stripe: StripeStandIn) -> None:
     """Charge and refund cards, and have one of them refused each."""
     event = await shop.on_sale(ticket_price=money(PRICE))
     await shop.buy(event.event_id, payment_method_id=DECLINED)
@@ -73,9 +75,12 @@ async def charged(shop: Shop, tickets: TicketServiceStub, stripe: StripeStandIn)
         cancel = ticket_service_pb2.CancelTicketRequest(ticket_id=bought.tickets[number].ticket_id)
         told = (await tickets.CancelTicket(cancel, metadata=shop.metadata())).cancellation
         get = ticket_service_pb2.GetCancellationRequest(cancellation_id=told.cancellation_id)
-        async with asyncio.timeout(20):
-            while told.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING:
-                told = (await tickets.GetCancellation(get, metadata=shop.metadata())).cancellation
+
+        async def is_decided(get: ticket_service_pb2.GetCancellationRequest = get) -> bool:
+            answer = await tickets.GetCancellation(get, metadata=shop.metadata())
+            return answer.cancellation.status != ticket_pb2.CANCELLATION_STATUS_REFUNDING
+
+        await until(is_decided)
 
 
 @pytest.fixture

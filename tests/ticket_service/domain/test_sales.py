@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ CONTEXT = SaleContext(max_per_purchase=20, new_id=new_id, now=NOW, hold=timedelt
 FREE = make_event(ticket_price=0)
 
 
-def order(event: Event = FREE, **changes: object) -> Order:
+def order(event: Event = FREE, **changes: Any) -> Order:
     usual = Order(
         caller="alice",
         request_id=new_id(),
@@ -38,9 +39,18 @@ def batch_of(*events: Event) -> SalesBatch:
     return SalesBatch({event.event_id: Inventory(event) for event in events}, {}, {})
 
 
-def reason(found: Answer) -> str:
+def sold(found: Answer) -> Sale:
+    assert isinstance(found, Sale)
+    return found
+
+
+def failure(found: Answer) -> Failure:
     assert isinstance(found, Failure)
-    return found.reason
+    return found
+
+
+def reason(found: Answer) -> str:
+    return failure(found).reason
 
 
 def test_an_order_is_answered_by_the_places_earlier_ones_left():
@@ -59,14 +69,14 @@ def test_an_order_is_answered_by_the_places_earlier_ones_left():
 def test_each_ticket_takes_the_next_revision_of_its_event():
     event = replace(FREE, revision=7)
     batch = batch_of(event)
-    sales = [answer(order(event, quantities=((TicketType.VIP, 2),)), batch, CONTEXT) for _ in range(2)]
+    sales = [sold(answer(order(event, quantities=((TicketType.VIP, 2),)), batch, CONTEXT)) for _ in range(2)]
     assert [ticket.revision for sale in sales for ticket in sale.tickets] == [8, 9, 10, 11]
     assert batch.inventories[event.event_id].revision == 11
 
 
 def test_the_same_request_twice_in_a_batch_is_one_sale():
     batch, twice = batch_of(FREE), order()
-    sale = answer(twice, batch, CONTEXT)
+    sale = sold(answer(twice, batch, CONTEXT))
     again = answer(twice, batch, CONTEXT)
     assert again == Replayed(FREE.event_id, sale.purchase.purchase_id, twice.fingerprint)
     assert reason(answer(replace(twice, fingerprint=b"another"), batch, CONTEXT)) == "REQUEST_ID_REUSED"
@@ -84,18 +94,18 @@ def test_a_refused_request_may_be_repeated_in_the_same_batch():
 def test_one_payment_in_a_batch_pays_one_purchase():
     event = make_event(ticket_price=100)
     batch = batch_of(event)
-    paid = {"payment_id": "p", "expected_total": ("EUR", 100)}
-    sale = answer(order(event, **paid), batch, CONTEXT)
+    paid: dict[str, Any] = {"payment_id": "p", "expected_total": ("EUR", 100)}
+    sale = sold(answer(order(event, **paid), batch, CONTEXT))
     assert (sale.purchase.provider, sale.purchase.payment_id) == (EXTERNAL, "p")
-    second = answer(order(event, **paid), batch, CONTEXT)
-    assert reason(second) == "PAYMENT_ALREADY_USED"
+    second = failure(answer(order(event, **paid), batch, CONTEXT))
+    assert second.reason == "PAYMENT_ALREADY_USED"
     assert second.metadata["purchase_id"] == str(sale.purchase.purchase_id)
 
 
 def test_an_unpaid_purchase_holds_places_without_tickets():
     event = make_event(ticket_price=100)
     batch = batch_of(event)
-    sale = answer(order(event), batch, CONTEXT)
+    sale = sold(answer(order(event), batch, CONTEXT))
     assert (sale.purchase.status, sale.tickets) == (PurchaseStatus.HELD, ())
     assert sale.purchase.hold_expire_time == NOW + CONTEXT.hold
     inventory = batch.inventories[event.event_id]

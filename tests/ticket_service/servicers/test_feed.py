@@ -1,16 +1,17 @@
 import asyncio
 import threading
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import grpc
 import pytest
 import sqlalchemy as sa
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from sqlalchemy.engine import Connection
 
 from tests.environment.access import PEER_METADATA
+from tests.environment.refusals import violations_of
+from tests.environment.waiting import until
 from tests.selling.rows import sell, store_event
 from ticket_service.app import App
 from ticket_service.delivery.store import Route, dispatch
@@ -30,7 +31,7 @@ def stub(channel: grpc.aio.Channel) -> TicketFeedServiceStub:
     return TicketFeedServiceStub(channel)
 
 
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
+async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
     ticket_type = wanted.pop("ticket_type", TicketType.STANDARD)
 
     def work(connection: Connection) -> tuple[Event, list[UUID]]:
@@ -40,23 +41,21 @@ async def sold(database: Database, clock: Clock, count: int = 1, **wanted: objec
     return await database.run(work)
 
 
-async def row(database: Database, ticket_id: UUID) -> sa.Row:
+async def row(database: Database, ticket_id: UUID) -> sa.Row[Any]:
     query = sa.select(tickets).where(tickets.c.ticket_id == ticket_id)
     return await database.run(lambda connection: connection.execute(query).one())
 
 
-async def outbox_rows(database: Database) -> list[sa.Row]:
+async def outbox_rows(database: Database) -> list[sa.Row[Any]]:
     query = sa.select(outbox).order_by(outbox.c.position)
     return await database.run(lambda connection: list(connection.execute(query)))
 
 
-async def fields_at_fault(call: object) -> list[str]:
+async def fields_at_fault(call: Any) -> list[str]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call if not hasattr(call, "read") else await call.read()
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    bad = error_details_pb2.BadRequest()
-    rpc_status.from_call(caught.value).details[1].Unpack(bad)
-    return [violation.field for violation in bad.field_violations]
+    return list(violations_of(caught.value))
 
 
 async def test_gates_get_what_they_need_and_no_more(stub, database, clock):
@@ -174,7 +173,7 @@ async def test_the_public_keys_are_told(stub, clock):
     assert not key.HasField("retire_time")
 
 
-def check_in(event: Event, ticket_id: UUID, sequence: int, time: object = None) -> pb.CheckIn:
+def check_in(event: Event, ticket_id: UUID, sequence: int, time: datetime | None = None) -> pb.CheckIn:
     message = pb.CheckIn(event_id=str(event.event_id), ticket_id=str(ticket_id), sequence=sequence)
     if time is not None:
         message.check_in_time.FromDatetime(time)
@@ -242,9 +241,7 @@ async def test_reported_tickets_are_locked_in_the_order_of_their_ids(stub, datab
     reporting = asyncio.ensure_future(
         stub.ReportCheckIns(pb.ReportCheckInsRequest(check_ins=reports), metadata=PEER_METADATA)
     )
-    async with asyncio.timeout(4):
-        while not await database.run(lambda connection: connection.execute(waiting).scalar_one()):  # noqa: ASYNC110 - what waits is in PostgreSQL
-            await asyncio.sleep(0.01)
+    await until(lambda: database.run(lambda connection: connection.execute(waiting).scalar_one()))
     may_go_on.set()
     await locking
     assert not (await reporting).conflicts
@@ -266,8 +263,13 @@ async def test_bad_reports_name_every_field_at_fault(stub):
     assert await fields_at_fault(call) == ["check_ins"]
 
 
-def incident(event_id: UUID, time: object, **values: object) -> pb.ReportedIncident:
-    usual = {"incident_id": str(new_id()), "kind": "DOUBLE_ADMISSION", "scan_count": 2, "location": "North 3"}
+def incident(event_id: UUID, time: datetime, **values: Any) -> pb.ReportedIncident:
+    usual: dict[str, Any] = {
+        "incident_id": str(new_id()),
+        "kind": "DOUBLE_ADMISSION",
+        "scan_count": 2,
+        "location": "North 3",
+    }
     message = pb.ReportedIncident(event_id=str(event_id), **(usual | values))
     message.create_time.FromDatetime(time)
     return message
@@ -348,9 +350,7 @@ async def test_an_incident_waits_for_what_is_being_told_of_its_ticket(stub, data
     await asyncio.to_thread(is_locked.wait, 20)
     request = pb.ReportIncidentsRequest(incidents=[incident(event.event_id, clock(), ticket_id=str(ticket_id))])
     reporting = asyncio.ensure_future(stub.ReportIncidents(request, metadata=PEER_METADATA))
-    async with asyncio.timeout(10):
-        while not await database.run(lambda connection: connection.execute(waiting).scalar_one()):  # noqa: ASYNC110 - what waits is in PostgreSQL
-            await asyncio.sleep(0.01)
+    await until(lambda: database.run(lambda connection: connection.execute(waiting).scalar_one()))
     assert await outbox_rows(database) == []
     may_go_on.set()
     await holding

@@ -3,6 +3,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import grpc
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tests.environment.access import PEER_METADATA, PEER_SECRET
+from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.selling.rows import sell, store_event
 from tests.stand_ins.revocations import ScansStandIn
@@ -64,7 +66,7 @@ async def canceller(
     await peer.close()
 
 
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
+async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
     def work(connection: Connection) -> tuple[Event, list[UUID]]:
         event = store_event(connection, now=clock(), **wanted)
         return event, sell(connection, event, count)
@@ -72,7 +74,7 @@ async def sold(database: Database, clock: Clock, count: int = 1, **wanted: objec
     return await database.run(work)
 
 
-async def row(database: Database, table: sa.Table, **key: UUID) -> sa.Row:
+async def row(database: Database, table: sa.Table, **key: Any) -> sa.Row[Any]:
     query = sa.select(table).filter_by(**key)
     return await database.run(lambda connection: connection.execute(query).one())
 
@@ -104,7 +106,7 @@ async def test_a_ticket_without_a_refund_is_cancelled_and_done(canceller, databa
 
 async def test_the_refund_changes_at_the_exact_second_within_the_price(canceller, database, clock):
     week, three_days, second = timedelta(days=7), timedelta(days=3), timedelta(seconds=1)
-    own = {"refund_tiers": (RefundTier(0, 50),)}
+    own: dict[str, Any] = {"refund_tiers": (RefundTier(0, 50),)}
     for before_start, changes, granted in [
         (week, {}, (333, 100)),
         (week - second, {}, (167, 50)),
@@ -201,10 +203,13 @@ async def test_without_the_scan_service_it_is_pending_until_swept(canceller, dat
     await canceller.sweep()
     assert (await canceller.get(ALICE, pending.cancellation_id)).attempts == 1
     await scans.start(scans_port)
-    async with asyncio.timeout(30):
-        while (await canceller.get(ALICE, pending.cancellation_id)).status is CancellationStatus.PENDING:
-            clock.advance(timedelta(minutes=1))
-            await canceller.sweep()
+
+    async def is_settled() -> bool:
+        clock.advance(timedelta(minutes=1))
+        await canceller.sweep()
+        return (await canceller.get(ALICE, pending.cancellation_id)).status is not CancellationStatus.PENDING
+
+    await until(is_settled)
     assert (await row(database, tickets, ticket_id=ticket_id)).status == "REFUNDED"
     assert (await row(database, events, event_id=event.event_id)).reserved == 0
 

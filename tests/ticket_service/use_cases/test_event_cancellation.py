@@ -4,6 +4,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import grpc
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tests.environment.access import PEER_SECRET, Issuer
+from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.selling.rows import sell, store_event
 from tests.stand_ins.revocations import ScansStandIn
@@ -70,7 +72,7 @@ def batches_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_cancellation, "BATCH_TICKETS", 2)
 
 
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
+async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
     def work(connection: Connection) -> tuple[Event, list[UUID]]:
         event = store_event(connection, now=clock(), **wanted)
         return event, sell(connection, event, count)
@@ -78,7 +80,7 @@ async def sold(database: Database, clock: Clock, count: int = 1, **wanted: objec
     return await database.run(work)
 
 
-async def change(database: Database, ticket_id: UUID, **values: object) -> None:
+async def change(database: Database, ticket_id: UUID, **values: Any) -> None:
     statement = sa.update(tickets).where(tickets.c.ticket_id == ticket_id).values(**values)
     await database.run(lambda connection: connection.execute(statement))
 
@@ -88,7 +90,7 @@ async def statuses(database: Database, table: sa.Table, event_id: UUID) -> Count
     return Counter(await database.run(lambda connection: connection.execute(query).scalars().all()))
 
 
-async def row(database: Database, table: sa.Table, **key: object) -> sa.Row:
+async def row(database: Database, table: sa.Table, **key: Any) -> sa.Row[Any]:
     query = sa.select(table).filter_by(**key)
     return await database.run(lambda connection: connection.execute(query).one())
 
@@ -136,10 +138,13 @@ async def test_without_the_scan_service_nothing_is_refunded(event_canceller, dat
     assert await statuses(database, tickets, event.event_id) == {"ACTIVE": 2}
     assert (await row(database, event_cancellations, event_id=event.event_id)).attempts > 0
     await scans.start(scans_port)
-    async with asyncio.timeout(30):
-        while await statuses(database, tickets, event.event_id) != {"REFUNDED": 2}:
-            clock.advance(timedelta(minutes=1))
-            await event_canceller.sweep()
+
+    async def swept() -> dict[str, int]:
+        clock.advance(timedelta(minutes=1))
+        await event_canceller.sweep()
+        return await statuses(database, tickets, event.event_id)
+
+    await until(swept, {"REFUNDED": 2})
     assert scans.closed == [str(event.event_id)]
 
 
@@ -371,9 +376,12 @@ async def test_the_next_process_continues_after_a_kill(database, tickets_url, sc
         async with grpc.aio.insecure_channel(next_one.address) as channel:
             stub = event_service_pb2_grpc.EventServiceStub(channel)
             request = event_service_pb2.GetEventSalesRequest(event_id=str(event.event_id))
-            async with asyncio.timeout(500):
-                while (sales := await stub.GetEventSales(request, metadata=organizer)).refunds_pending < TICKETS:  # noqa: ASYNC110 - the progress of another process sets no event
-                    await asyncio.sleep(0.05)
+
+            async def pending() -> int:
+                return (await stub.GetEventSales(request, metadata=organizer)).refunds_pending
+
+            await until(pending, TICKETS, seconds=500)
+            sales = await stub.GetEventSales(request, metadata=organizer)
     [line] = sales.lines
     assert (line.ticket_type, line.tickets) == (event_pb2.TICKET_TYPE_STANDARD, TICKETS)
     assert (line.paid.minor_units, line.refunded.minor_units) == (2_500 * TICKETS, 2_500 * TICKETS)

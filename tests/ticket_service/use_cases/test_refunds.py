@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from tests.environment.waiting import until
 from tests.selling.shop import Shop, money, refusal
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, KEY, StripeStandIn
@@ -66,7 +68,7 @@ async def event(shop: Shop) -> event_pb2.Event:
 
 
 @pytest.fixture
-def tickets(channel: grpc.aio.Channel) -> TicketServiceStub:
+def tickets(channel: grpc.aio.Channel) -> Any:
     return TicketServiceStub(channel)
 
 
@@ -78,30 +80,29 @@ async def adds_up(tickets_url: URL) -> object:
     assert await asyncio.to_thread(audit, tickets_url, lines.append) == 0, "\n".join(lines)
 
 
-async def cancel(tickets: TicketServiceStub, shop: Shop, ticket_id: str) -> ticket_pb2.Cancellation:
+async def cancel(tickets: Any, shop: Shop, ticket_id: str) -> ticket_pb2.Cancellation:
     request = pb.CancelTicketRequest(ticket_id=ticket_id)
     return (await tickets.CancelTicket(request, metadata=shop.metadata())).cancellation
 
 
-async def read(tickets: TicketServiceStub, shop: Shop, one: ticket_pb2.Cancellation) -> ticket_pb2.Cancellation:
+async def read(tickets: Any, shop: Shop, one: ticket_pb2.Cancellation) -> ticket_pb2.Cancellation:
     request = pb.GetCancellationRequest(cancellation_id=one.cancellation_id)
     return (await tickets.GetCancellation(request, metadata=shop.metadata())).cancellation
 
 
 async def retry(
-    tickets: TicketServiceStub, shop: Shop, one: ticket_pb2.Cancellation, by: tuple[str, str] = Shop.OLGA
+    tickets: Any, shop: Shop, one: ticket_pb2.Cancellation, by: tuple[str, str] = Shop.OLGA
 ) -> ticket_pb2.Cancellation:
     request = pb.RetryRefundRequest(cancellation_id=one.cancellation_id)
     return (await tickets.RetryRefund(request, metadata=shop.metadata(by))).cancellation
 
 
-async def has_status(
-    tickets: TicketServiceStub, shop: Shop, one: ticket_pb2.Cancellation, status: int
-) -> ticket_pb2.Cancellation:
-    async with asyncio.timeout(20):
-        while (found := await read(tickets, shop, one)).status != status:
-            pass
-    return found
+async def has_status(tickets: Any, shop: Shop, one: ticket_pb2.Cancellation, status: int) -> ticket_pb2.Cancellation:
+    async def found() -> int:
+        return (await read(tickets, shop, one)).status
+
+    await until(found, status)
+    return await read(tickets, shop, one)
 
 
 async def test_each_ticket_of_a_purchase_is_refunded_once(shop, event, tickets, stripe, database):
@@ -126,7 +127,7 @@ async def test_a_refund_with_a_lost_answer_is_not_made_twice(shop, event, ticket
     bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
     stripe.loses["refund"] = 1
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
-    await stripe.until(lambda: len(stripe.refunds) == 1)
+    await until(lambda: len(stripe.refunds) == 1)
     # Otherwise the idempotency key alone would prevent the second refund.
     stripe.forget_keys()
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
@@ -138,7 +139,7 @@ async def test_a_refund_is_tried_until_stripe_answers(shop, event, tickets, stri
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.fails["refund"] = 500
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
-    await stripe.until(lambda: "refund" in stripe.calls)
+    await until(lambda: "refund" in stripe.calls)
     assert (await read(tickets, shop, asked)).status == REFUNDING
     stripe.fails.clear()
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
@@ -150,7 +151,7 @@ async def test_a_pending_refund_is_checked_again_and_not_made_twice(shop, event,
     bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
     stripe.refund_status = "pending"
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
-    await stripe.until(lambda: len(stripe.refunds) == 1)
+    await until(lambda: len(stripe.refunds) == 1)
     assert (await read(tickets, shop, asked)).status == REFUNDING
     stripe.refunds[0]["status"] = "succeeded"
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
@@ -187,7 +188,7 @@ async def test_a_refund_that_a_bank_returned_is_made_anew_on_retry(shop, event, 
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.refund_status = "pending"
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
-    await stripe.until(lambda: len(stripe.refunds) == 1)
+    await until(lambda: len(stripe.refunds) == 1)
     stripe.refunds[0]["status"] = "failed"
     stripe.refunds[0]["failure_reason"] = "lost_or_stolen_card"
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
@@ -227,7 +228,7 @@ async def test_a_late_payment_is_pending_until_stripe_refunds_it(shop, event, ti
     stripe.refuses_refunds = "the balance is too low"
     stripe.finish(held.payment.payment_id)
     clock.advance(timedelta(minutes=1))
-    await stripe.until(lambda: "refund" in stripe.calls)
+    await until(lambda: "refund" in stripe.calls)
     request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
 
     async def pending() -> int:
@@ -235,10 +236,13 @@ async def test_a_late_payment_is_pending_until_stripe_refunds_it(shop, event, ti
 
     assert await pending() == 1
     stripe.refuses_refunds = ""
-    async with asyncio.timeout(20):
-        # The sweeper retries it every hour, without the organizer.
-        while await pending():
-            clock.advance(timedelta(hours=1))
+
+    # The sweeper retries it every hour, without the organizer.
+    async def pending_in_an_hour() -> int:
+        clock.advance(timedelta(hours=1))
+        return await pending()
+
+    await until(pending_in_an_hour, 0)
     assert stripe.given_back() == {held.purchase_id: PRICE}
 
 
@@ -252,7 +256,7 @@ async def test_a_refund_waits_for_its_provider_to_be_configured(shop, tickets, s
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.fails["refund"] = 500
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
-    await stripe.until(lambda: "refund" in stripe.calls)
+    await until(lambda: "refund" in stripe.calls)
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
     assert not await refunds_without_stripe.sweep()
     assert (await read(tickets, shop, asked)).status == REFUNDING
@@ -262,5 +266,5 @@ async def test_a_cancelled_event_is_refunded_by_stripe(shop, event, tickets, str
     bought = [await shop.buy(event.event_id, quantity=2, payment_method_id=CARD) for _ in range(3)]
     off = event_service_pb2.CancelEventRequest(event_id=event.event_id)
     await shop.events.CancelEvent(off, metadata=shop.metadata(Shop.OLGA))
-    await stripe.until(lambda: len(stripe.refunds) == 6)
+    await until(lambda: len(stripe.refunds) == 6)
     assert stripe.given_back() == {one.purchase_id: 2 * PRICE for one in bought} == stripe.charged()
