@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ticket_service.convert.enums import TICKET_TYPES, read_enum
 from ticket_service.convert.money import money_message, read_price
+from ticket_service.domain.access import organizer_of
 from ticket_service.domain.events import MAX_PRICE, TicketType
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
@@ -100,7 +101,7 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
         payment_id=payment_id,
         expected_total=expected_total,
         metadata=metadata,
-        organizer_id=caller.subject if caller.is_any(Role.ORGANIZER) else None,
+        organizer_id=organizer_of(caller),
         own_events_only=not caller.is_any(Role.SERVICE) and (acts_for_others or not caller.is_any(Role.USER)),
         payment_method=payment_method,
     )
