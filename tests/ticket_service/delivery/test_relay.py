@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -58,7 +59,7 @@ class Listener:
                 self.changed.clear()
                 await self.changed.wait()
 
-    def numbers(self) -> list[object]:
+    def numbers(self) -> list[Any]:
         return [delivery.notification.data["n"] for delivery in self.taken]
 
 
@@ -201,7 +202,7 @@ async def test_relays_share_the_work_and_keep_the_order(database, tickets_url: U
         await drained(database)
     await other.close()
     assert sorted(listener.numbers()) == list(range(200))
-    by_stream: dict[UUID, list[object]] = defaultdict(list)
+    by_stream: dict[UUID, list[Any]] = defaultdict(list)
     for delivery in listener.taken:
         by_stream[delivery.stream].append(delivery.notification.data["n"])
     assert all(numbers == sorted(numbers) for numbers in by_stream.values())
