@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL
 
 from ticket_service.adapters.external import ExternalPayments
 from ticket_service.adapters.payment_provider import PaymentProvider, Providers
-from ticket_service.adapters.scans import RemoteScans
+from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.delivery.app import DeliveryApp
 from ticket_service.domain.codes import Codes
@@ -82,7 +82,7 @@ class App:
         messages = TicketMessages(Codes(self._settings.code_secret), keys, self._clock)
         peer = self._settings.service.peer(self._settings.scans_address)
         self._opened.push_async_callback(peer.close)
-        scans = RemoteScans(peer)
+        scans = ScanServiceClient(peer)
         cancellations = Cancellations(database, scans, self._clock, feed.wake)
         self._sweep(cancellations)
         issuing = Issuing(messages.codes, messages.keys)
@@ -135,7 +135,7 @@ class App:
         self._opened.push_async_callback(sweeper.stop)
 
     def _event_service(
-        self, database: Database, feed: Feed, scans: RemoteScans, cancellations: Cancellations
+        self, database: Database, feed: Feed, scans: ScanServiceClient, cancellations: Cancellations
     ) -> dict[str, Register]:
         event_cancellations = EventCancellations(database, scans, cancellations, self._clock, feed.wake)
         self._sweep(event_cancellations)
