@@ -65,7 +65,7 @@ def _opened(path: Path) -> Iterator[None]:
             if path.stat().st_mode & OTHER_USERS:
                 # An operator may have copied the file from a backup.
                 path.chmod(OWNER_ONLY)
-                log.warning("other users could read the signing key file", extra={"path": str(path)})
+                log.warning("others could read the signing key file", extra={"path": str(path)})
             yield
     except OSError as error:
         raise SettingsError(f"the signing key file {path} cannot be used: {error.strerror}") from error
