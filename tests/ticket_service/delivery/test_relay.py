@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy.engine import URL, Connection
 
+from tests.environment.waiting import until
 from tests.selling.rows import sell, store_event
 from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_letters, show_backlog
 from ticket_service.delivery import store
@@ -39,12 +40,10 @@ class FakeReceiver:
     hangs: Callable[[Delivery], bool] = lambda delivery: False
     tried: list[Delivery] = field(default_factory=list)
     taken: list[Delivery] = field(default_factory=list)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
     is_closed: bool = False
 
     async def deliver(self, delivery: Delivery) -> None:
         self.tried.append(delivery)
-        self.changed.set()
         if self.hangs(delivery):
             await asyncio.Event().wait()
         self.rejects(delivery)
@@ -52,12 +51,6 @@ class FakeReceiver:
 
     async def close(self) -> None:
         self.is_closed = True
-
-    async def until(self, enough: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not enough():
-                self.changed.clear()
-                await self.changed.wait()
 
     def numbers(self) -> list[Any]:
         return [delivery.notification.data["n"] for delivery in self.taken]
@@ -102,9 +95,7 @@ async def until_delivered(database: Database) -> None:
     def left(connection: Connection) -> int:
         return outbox_rows(connection) + sum(backlog.waiting for backlog in store.count_backlogs(connection))
 
-    async with asyncio.timeout(20):
-        while await database.run(left):  # noqa: ASYNC110 - PostgreSQL has no event for it
-            await asyncio.sleep(0.01)
+    await until(lambda: database.run(left), 0)
 
 
 def outbox_rows(connection: Connection) -> int:
@@ -154,8 +145,8 @@ async def test_hanging_receiver_delays_no_other_receiver(database):
     hanging, receiver = FakeReceiver("hanging", hangs=lambda _: True), FakeReceiver()
     await insert(database, *(notification(n, new_id(), EVENT) for n in range(100)))
     async with running_relay(database, hanging, receiver):
-        await receiver.until(lambda: len(receiver.taken) == 100)
-        await hanging.until(lambda: len(hanging.tried) == 10)
+        await until(lambda: len(receiver.taken) == 100)
+        await until(lambda: len(hanging.tried) == 10)
     assert hanging.taken == []
 
 
@@ -188,7 +179,7 @@ async def test_dead_letters_are_listed_and_replayed(database, tickets_url: URL, 
         assert lines[1:] == ["1 dead letters"]
         assert replay_dead_letters(tickets_url, lines.append) == 0
         assert lines[-1] == "1 dead letters are due again"
-        await receiver.until(lambda: len(receiver.taken) == 2)
+        await until(lambda: len(receiver.taken) == 2)
     assert receiver.numbers() == [2, 1]
     assert list_dead_letters(tickets_url, lines.append) == 0
     assert lines[-1] == "0 dead letters"
@@ -274,11 +265,9 @@ async def test_backlog_is_shown_by_command_and_metric(database, tickets_url: URL
     assert show_backlog(tickets_url, lines.append) == 0
     assert lines == ["         2 not taken up by a relay"]
     async with running_relay(database, receiver, terms=DeliveryTerms(5, 1, 1, 0.01)):
-        await receiver.until(lambda: len(receiver.tried) == 2)
+        await until(lambda: len(receiver.tried) == 2)
     assert show_backlog(tickets_url, lines.append) == 0
     assert lines[-2] == "         0 not taken up by a relay"
     assert lines[-1].startswith("         2 waiting for seen, oldest of 20")
     async with running_relay(database, receiver):
-        async with asyncio.timeout(20):
-            while REGISTRY.get_sample_value("notifications_waiting", {"receiver": "seen"}) != 2:  # noqa: ASYNC110 - a metric has no event
-                await asyncio.sleep(0.01)
+        await until(lambda: REGISTRY.get_sample_value("notifications_waiting", {"receiver": "seen"}), 2)
