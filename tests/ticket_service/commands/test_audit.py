@@ -268,7 +268,7 @@ async def test_audit_finds_each_difference_to_the_records_of_stripe(tickets_url,
         (paid, {"amount": 1}, {there}),
         (paid, {"metadata": {"purchase_id": "another"}}, {there}),
         (paid, {"status": "canceled"}, {here}),
-        # Its purchase is HELD, so we are about to hear of it.
+        # The purchase is HELD, so the sweeper settles the payment soon.
         (held, {"status": "succeeded"}, set()),
         (given_back, {"status": "failed"}, {back_here}),
         (given_back, {"amount": 1}, {back_there}),
