@@ -14,7 +14,7 @@ Write = Callable[[str], None]
 def show_backlog(url: URL, write: Write = print) -> int:
     """Write the number of undelivered notifications of each receiver: `python -m ticket_service outbox`."""
     with session(url) as connection:
-        write(f"{store.count_rows(connection):>10} not taken up by a relay")
+        write(f"{store.count_outbox_rows(connection):>10} not taken up by a relay")
         for backlog in store.count_backlogs(connection):
             oldest = f", oldest of {backlog.oldest_time.isoformat()}" if backlog.oldest_time is not None else ""
             write(f"{backlog.waiting:>10} waiting for {backlog.receiver}{oldest}; {backlog.dead} dead")

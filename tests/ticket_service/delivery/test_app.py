@@ -9,7 +9,7 @@ from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticket_service.delivery.app import DeliveryApp
-from ticket_service.delivery.store import count_rows
+from ticket_service.delivery.store import count_outbox_rows
 from ticketing.chassis.settings import SettingsError
 
 
@@ -64,11 +64,11 @@ async def test_notifications_are_logged_without_a_receiver(shop, make_settings, 
 async def test_notifications_below_the_log_level_are_deleted(shop, make_settings, tickets_url, database, caplog):
     caplog.set_level("WARNING", "ticket_service")
     await shop.buy((await shop.on_sale()).event_id)
-    assert await database.run(count_rows) == 1
+    assert await database.run(count_outbox_rows) == 1
     delivery = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02").delivery, tickets_url)
     await delivery.start()
     try:
-        await until(lambda: database.run(count_rows), 0)
+        await until(lambda: database.run(count_outbox_rows), 0)
     finally:
         await delivery.stop()
     assert not [record for record in caplog.records if hasattr(record, "notification")]

@@ -99,7 +99,7 @@ async def until_delivered(database: Database) -> None:
 
 
 def outbox_rows(connection: Connection) -> int:
-    return store.count_rows(connection)
+    return store.count_outbox_rows(connection)
 
 
 EVENT, ONE, OTHER = new_id(), new_id(), new_id()
