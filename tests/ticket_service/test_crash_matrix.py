@@ -219,7 +219,7 @@ async def cancellation(world: World) -> None:
         return [one.status for one in listed.cancellations] == [ticket_pb2.CANCELLATION_STATUS_DONE]
 
     await world.settles(is_settled)
-    assert world.stripe.given_back()[bought.purchase_id] == PRICE
+    assert world.stripe.refunded()[bought.purchase_id] == PRICE
     assert await world.left(event) == 9
 
 
@@ -237,7 +237,7 @@ async def transfer(world: World) -> None:
 
     await world.settles(is_settled)
     assert world.stripe.charged()[bought.purchase_id] == PRICE
-    assert bought.purchase_id not in world.stripe.given_back()
+    assert bought.purchase_id not in world.stripe.refunded()
 
 
 async def event_cancellation(world: World) -> None:
@@ -251,7 +251,7 @@ async def event_cancellation(world: World) -> None:
     world.stripe.finish(late.payment.payment_id)
 
     async def is_settled() -> bool:
-        given_back = world.stripe.given_back()
+        given_back = world.stripe.refunded()
         wanted = {**{one.purchase_id: 2 * PRICE for one in bought}, late.purchase_id: PRICE}
         if {one: given_back.get(one) for one in wanted} != wanted:
             return False

@@ -296,7 +296,7 @@ async def test_a_hanging_stripe_does_not_delay_other_purchases(shop, event, stri
     async with asyncio.timeout(15):
         assert (await shop.buy(event.event_id)).status == HELD
     assert not buying.done()
-    stripe.let_go()
+    stripe.release_calls()
     assert (await buying).status == COMPLETED
 
 
@@ -327,7 +327,7 @@ async def test_a_late_payment_without_places_is_refunded_by_stripe(shop, event, 
     await confirm(shop, held)
     refunded = await has_status(shop, held, REFUNDED)
     assert list(refunded.tickets) == []
-    assert stripe.given_back() == {held.purchase_id: PRICE}
+    assert stripe.refunded() == {held.purchase_id: PRICE}
 
 
 async def test_a_payment_of_a_cancelled_event_is_refunded(shop, event, stripe):
@@ -337,7 +337,7 @@ async def test_a_payment_of_a_cancelled_event_is_refunded(shop, event, stripe):
     stripe.finish(held.payment.payment_id)
     await confirm(shop, held)
     await has_status(shop, held, REFUNDED)
-    assert stripe.given_back() == stripe.charged() == {held.purchase_id: PRICE}
+    assert stripe.refunded() == stripe.charged() == {held.purchase_id: PRICE}
 
 
 async def test_an_external_payment_withdraws_the_charge(shop, event, stripe):

@@ -111,7 +111,7 @@ async def test_each_ticket_of_a_purchase_is_refunded_once(shop, event, tickets, 
     assert {one.status for one in asked} <= {REFUNDING, DONE}
     done = [await has_status(tickets, shop, one, DONE) for one in asked]
     assert [one.refund_id for one in done] == [refund["id"] for refund in stripe.refunds]
-    assert stripe.given_back() == {bought.purchase_id: 2 * PRICE}
+    assert stripe.refunded() == {bought.purchase_id: 2 * PRICE}
     keys = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call == "refund"]
     assert keys == [f"refund-{one.cancellation_id}-1" for one in asked]
     assert stripe.refunds[0]["metadata"]["order_id"] == asked[0].cancellation_id
@@ -144,7 +144,7 @@ async def test_a_refund_is_tried_until_stripe_answers(shop, event, tickets, stri
     stripe.fails.clear()
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
     await has_status(tickets, shop, asked, DONE)
-    assert stripe.given_back() == {bought.purchase_id: PRICE}
+    assert stripe.refunded() == {bought.purchase_id: PRICE}
 
 
 async def test_a_pending_refund_is_checked_again_and_not_made_twice(shop, event, tickets, stripe, clock):
@@ -181,7 +181,7 @@ async def test_the_organizer_retries_a_refused_refund(shop, event, tickets, stri
     done = await has_status(tickets, shop, asked, DONE)
     assert done.refund_id == stripe.refunds[0]["id"]
     assert await retry(tickets, shop, asked) == done
-    assert stripe.given_back() == {bought.purchase_id: PRICE}
+    assert stripe.refunded() == {bought.purchase_id: PRICE}
 
 
 async def test_a_refund_that_a_bank_returned_is_made_anew_on_retry(shop, event, tickets, stripe, clock):
@@ -196,7 +196,7 @@ async def test_a_refund_that_a_bank_returned_is_made_anew_on_retry(shop, event, 
     stripe.refund_status = "succeeded"
     await retry(tickets, shop, asked)
     await has_status(tickets, shop, asked, DONE)
-    assert stripe.given_back() == {bought.purchase_id: PRICE}
+    assert stripe.refunded() == {bought.purchase_id: PRICE}
 
 
 async def test_only_the_organizer_retries_and_only_a_refund_due(shop, tickets, stripe, clock):
@@ -209,7 +209,7 @@ async def test_only_the_organizer_retries_and_only_a_refund_due(shop, tickets, s
     assert (refused.reason, refused.metadata) == ("ILLEGAL_TRANSITION", {"from": "DONE", "to": "REFUNDING"})
     assert (await refusal(retry(tickets, shop, for_nothing, ("organizer", "oscar")))).reason == "CANCELLATION_NOT_FOUND"
     assert (await refusal(retry(tickets, shop, for_nothing, Shop.ALICE))).code is grpc.StatusCode.PERMISSION_DENIED
-    assert stripe.given_back() == {}
+    assert stripe.refunded() == {}
 
 
 async def test_a_refund_by_stripe_is_not_confirmed_by_hand(shop, event, tickets, stripe):
@@ -243,7 +243,7 @@ async def test_a_late_payment_is_pending_until_stripe_refunds_it(shop, event, ti
         return await pending()
 
     await until(pending_in_an_hour, 0)
-    assert stripe.given_back() == {held.purchase_id: PRICE}
+    assert stripe.refunded() == {held.purchase_id: PRICE}
 
 
 @pytest.fixture
@@ -267,4 +267,4 @@ async def test_a_cancelled_event_is_refunded_by_stripe(shop, event, tickets, str
     off = event_service_pb2.CancelEventRequest(event_id=event.event_id)
     await shop.events.CancelEvent(off, metadata=shop.metadata(Shop.OLGA))
     await until(lambda: len(stripe.refunds) == 6)
-    assert stripe.given_back() == {one.purchase_id: 2 * PRICE for one in bought} == stripe.charged()
+    assert stripe.refunded() == {one.purchase_id: 2 * PRICE for one in bought} == stripe.charged()
