@@ -18,7 +18,7 @@ import pytest
 from dev.clients import free_ports
 from tests.e2e.crowd import Device, Person, sell
 from tests.e2e.pair import Pair, new_gate
-from tests.e2e.proxy import Proxy
+from tests.environment.proxy import Proxy
 from tests.processes.service import ServiceProcess
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2, scan_service_pb2_grpc
 from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2, ticket_service_pb2_grpc

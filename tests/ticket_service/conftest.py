@@ -25,22 +25,6 @@ def clock() -> SettableClock:
     return SettableClock(datetime.now(UTC).replace(microsecond=0))
 
 
-def environment(issuer: Issuer, data_dir: Path, **more: str) -> dict[str, str]:
-    """Make the environment of a service that listens anywhere."""
-    return {
-        "TICKETS_PORT": "0",
-        "TICKETS_METRICS_PORT": "0",
-        "TICKETING_DATA_DIR": str(data_dir),
-        "TICKETING_JWKS_FILE": str(issuer.jwks_file),
-        "TICKETING_PEER_SECRET": PEER_SECRET,
-        "TICKETING_CODE_SECRET": CODE_SECRET,
-        "TICKETING_DRAIN_SECONDS": "5",
-        # A pool of connections less for each test that tells nobody.
-        "TICKETS_RELAY": "off",
-        **more,
-    }
-
-
 @pytest.fixture
 async def database(tickets_url: URL) -> AsyncIterator[Database]:
     """Open an empty tickets database."""
@@ -55,7 +39,22 @@ EnvironmentOf = Callable[..., dict[str, str]]
 @pytest.fixture
 def environment_of(issuer: Issuer, tmp_path: Path) -> EnvironmentOf:
     """Make the environment of a service; keyword arguments are more variables of it."""
-    return lambda **more: environment(issuer, tmp_path, **more)
+
+    def make(**more: str) -> dict[str, str]:
+        return {
+            "TICKETS_PORT": "0",
+            "TICKETS_METRICS_PORT": "0",
+            "TICKETING_DATA_DIR": str(tmp_path),
+            "TICKETING_JWKS_FILE": str(issuer.jwks_file),
+            "TICKETING_PEER_SECRET": PEER_SECRET,
+            "TICKETING_CODE_SECRET": CODE_SECRET,
+            "TICKETING_DRAIN_SECONDS": "5",
+            # Without a relay the service needs one connection pool less.
+            "TICKETS_RELAY": "off",
+            **more,
+        }
+
+    return make
 
 
 MakeSettings = Callable[..., Settings]
