@@ -1,4 +1,4 @@
-"""A gate device against the real scan service, in a loop of its own so that tests are as synchronous as the device."""
+"""Gate devices, and the scan service in an event loop of its own: the tests are as synchronous as the device."""
 
 import asyncio
 import threading
@@ -9,33 +9,27 @@ from pathlib import Path
 
 import grpc
 import pytest
-from sqlalchemy.engine import URL
 
 from scan_service.app import App
 from tests.environment.access import Issuer
 from tests.environment.clock import SettableClock
 from tests.gate.venue import Handheld, Office, Wifi
-from tests.scanning.gates import Copy, settings_of
+from tests.scanning.gates import Copy, copy, settings_of
 from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate
 
-
-@pytest.fixture
-def copy(scans_url: URL) -> Iterator[Copy]:
-    made = Copy(scans_url)
-    yield made
-    made.engine.dispose()
+__all__ = ["copy"]
 
 
 @pytest.fixture
 def venue_clock() -> SettableClock:
-    """The right time."""
+    """Make the clock of the scan service."""
     return SettableClock()
 
 
 @pytest.fixture
 def scan_service(copy: Copy, tmp_path: Path, issuer: Issuer, venue_clock: SettableClock) -> Iterator[str]:
-    """Run the scan service; gives its address."""
+    """Run the scan service; return its address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -58,7 +52,7 @@ def wifi(scan_service: str) -> Iterator[Wifi]:
 @pytest.fixture
 def office(scan_service: str, issuer) -> Iterator[Office]:
     with grpc.insecure_channel(scan_service) as channel:
-        # Also after a night.
+        # The token outlives a test that advances the clock by a night.
         yield Office(channel, issuer.metadata("organizer", "orga", exp=datetime.now(UTC) + timedelta(hours=9)))
 
 
@@ -67,7 +61,7 @@ NewHandheld = Callable[..., Handheld]
 
 @pytest.fixture
 def new_handheld(tmp_path: Path, issuer: Issuer) -> Iterator[NewHandheld]:
-    """Make devices; each has its file by its name."""
+    """Make devices; the file of each has its name."""
     with ExitStack() as stack:
 
         def make(address: str, event_id, name: str = "one", **options) -> Handheld:
@@ -80,7 +74,7 @@ def new_handheld(tmp_path: Path, issuer: Issuer) -> Iterator[NewHandheld]:
 
 @pytest.fixture
 def server() -> Iterator[StandInServer]:
-    """Run a scan service in memory, whose answers can be lost."""
+    """Run the stand-in for the scan service, whose answers a test may lose."""
     running = StandInServer(ScanServiceStandIn())  # type: ignore[abstract]  # other calls are UNIMPLEMENTED
     yield running
     running.stop()
@@ -93,5 +87,5 @@ def stand_in(server: StandInServer) -> ScanServiceStandIn:
 
 @pytest.fixture
 def handheld(server: StandInServer, new_handheld: NewHandheld) -> Handheld:
-    """Give a device of the stand-in, connected, that waits for answers but shortly."""
+    """Connect a device with a short answer timeout to the stand-in."""
     return new_handheld(server.address, server.service.event_id, answer_seconds=0.3).connect()

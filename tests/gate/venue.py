@@ -1,4 +1,4 @@
-"""What stands at the venue of an event: handhelds, the network between them and the service, and the office."""
+"""Handhelds at a venue, the network between them and the scan service, and the organizer's office."""
 
 import uuid
 from contextlib import ExitStack
@@ -26,7 +26,7 @@ from ticketing.tickets.v1 import ticket_pb2
 
 
 class Wifi:
-    """The venue's network, which can be pulled and plugged in again."""
+    """The network of a venue, which a test unplugs and plugs in."""
 
     def __init__(self, address: str) -> None:
         host, port = address.split(":")
@@ -42,7 +42,7 @@ class Wifi:
 
 
 class Office:
-    """What the organizer sees, and what the ticket service does."""
+    """The calls of the organizer and of the ticket service."""
 
     def __init__(self, channel: grpc.Channel, metadata) -> None:
         self._scans, self._revocations = ScanServiceStub(channel), RevocationServiceStub(channel)
@@ -69,7 +69,7 @@ class Office:
 
 
 class Handheld:
-    """A device with everything that belongs to it."""
+    """A gate device with its store, channel and connection."""
 
     def __init__(self, stack: ExitStack, address: str, metadata: Metadata, gate: Gate, path: Path, **options) -> None:
         clock = options.get("clock", system_clock)
@@ -105,5 +105,5 @@ class Handheld:
         return self.device.scan(text, self.shown.append)
 
     def close(self) -> None:
-        """Switch it off; its file stays."""
+        """Switch the device off; its file stays."""
         self._stack.close()

@@ -1,28 +1,22 @@
-"""A scan service on a real database and a real socket."""
+"""A scan service in this process, on a real socket and database."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc.aio
 import pytest
-from sqlalchemy.engine import URL
 
 from scan_service.app import App
 from scan_service.settings import Settings
 from tests.environment.access import Issuer
 from tests.environment.clock import SettableClock
-from tests.scanning.gates import Copy, Service, settings_of
+from tests.scanning.gates import Copy, Service, copy, settings_of
 from tests.stand_ins.tickets import TicketServiceStandIn
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import (
     add_TicketFeedServiceServicer_to_server,
 )
 
-
-@pytest.fixture
-def copy(scans_url: URL) -> Iterator[Copy]:
-    made = Copy(scans_url)
-    yield made
-    made.engine.dispose()
+__all__ = ["copy"]
 
 
 @pytest.fixture
@@ -42,7 +36,7 @@ async def service(copy: Copy, settings: Settings, issuer: Issuer) -> AsyncIterat
 
 @pytest.fixture
 async def tickets() -> AsyncIterator[tuple[TicketServiceStandIn, str]]:
-    """Run a stand-in of the ticket service; gives it and its address."""
+    """Run a stand-in for the ticket service; return it and its address."""
     stand_in = TicketServiceStandIn()
     server = grpc.aio.server()
     add_TicketFeedServiceServicer_to_server(stand_in, server)

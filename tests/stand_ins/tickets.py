@@ -1,4 +1,4 @@
-"""A stand-in for the ticket service, as the scan service sees it."""
+"""A stand-in for the ticket service, for tests of the scan service."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceS
 
 
 class TicketServiceStandIn(TicketFeedServiceServicer):
-    """Stands in for the ticket service: tells what tests put in, and notes what it is told."""
+    """Sends the feed that a test puts in, and records the reports that it receives."""
 
     def __init__(self) -> None:
         self.keys: list[feed_pb.SigningKey] = []
@@ -19,7 +19,7 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         self.reported: list[feed_pb.CheckIn] = []
         self.conflicts: list[feed_pb.CheckInConflict] = []
         self.metadata: dict[str, str] = {}
-        # Every report, also where it is not taken.
+        # Includes the reports that it refuses.
         self.reports: list[feed_pb.ReportIncidentsRequest] = []
         self.takes_incidents = True
         self.metadata_of_incidents: dict[str, str] = {}

@@ -127,7 +127,7 @@ class World:
         """Wait until all is as it should be, as often restarted as it was killed."""
         async with asyncio.timeout(90):
             while True:
-                if self.process is not None and self.process.is_dead():
+                if self.process is not None and self.process.has_ended():
                     await self.start()
                 for table in DUE:
                     update = f"UPDATE {table} SET due_time = now() WHERE due_time > now()"
