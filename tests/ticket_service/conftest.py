@@ -1,4 +1,4 @@
-"""Fixtures of the ticket service: it runs in this process behind a real socket, with a clock that tests set."""
+"""A ticket service in this process, on a real socket and database, with a settable clock."""
 
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -21,24 +21,8 @@ from ticketing.chassis.settings import Environment
 
 @pytest.fixture
 def clock() -> SettableClock:
-    """Return the clock of the service under test; access tokens expire by the real clock."""
+    """Make the clock of the service. Access tokens stay valid: they expire by the real time."""
     return SettableClock(datetime.now(UTC).replace(microsecond=0))
-
-
-def environment(issuer: Issuer, data_dir: Path, **more: str) -> dict[str, str]:
-    """Return the environment variables of a service that listens on any free port."""
-    return {
-        "TICKETS_PORT": "0",
-        "TICKETS_METRICS_PORT": "0",
-        "TICKETING_DATA_DIR": str(data_dir),
-        "TICKETING_JWKS_FILE": str(issuer.jwks_file),
-        "TICKETING_PEER_SECRET": PEER_SECRET,
-        "TICKETING_CODE_SECRET": CODE_SECRET,
-        "TICKETING_DRAIN_SECONDS": "5",
-        # One connection pool less for each test without notifications.
-        "TICKETS_RELAY": "off",
-        **more,
-    }
 
 
 @pytest.fixture
@@ -54,8 +38,23 @@ EnvironmentOf = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def environment_of(issuer: Issuer, tmp_path: Path) -> EnvironmentOf:
-    """Return a factory of environment variables; keyword arguments add variables."""
-    return lambda **more: environment(issuer, tmp_path, **more)
+    """Make the environment of a service; keyword arguments add variables."""
+
+    def make(**more: str) -> dict[str, str]:
+        return {
+            "TICKETS_PORT": "0",
+            "TICKETS_METRICS_PORT": "0",
+            "TICKETING_DATA_DIR": str(tmp_path),
+            "TICKETING_JWKS_FILE": str(issuer.jwks_file),
+            "TICKETING_PEER_SECRET": PEER_SECRET,
+            "TICKETING_CODE_SECRET": CODE_SECRET,
+            "TICKETING_DRAIN_SECONDS": "5",
+            # Without a relay the service needs one connection pool less.
+            "TICKETS_RELAY": "off",
+            **more,
+        }
+
+    return make
 
 
 MakeSettings = Callable[..., Settings]
@@ -63,7 +62,7 @@ MakeSettings = Callable[..., Settings]
 
 @pytest.fixture
 def make_settings(environment_of: EnvironmentOf) -> MakeSettings:
-    """Return a factory of settings; keyword arguments are environment variables."""
+    """Make settings; keyword arguments add variables to the environment."""
 
     def make(**more: str) -> Settings:
         read = Environment(environment_of(**more))
@@ -93,13 +92,13 @@ async def channel(service: str) -> AsyncIterator[grpc.aio.Channel]:
 
 @pytest.fixture
 def shop(channel: grpc.aio.Channel, issuer: Issuer, clock: SettableClock) -> Shop:
-    """Return a client that calls the service as organizers, buyers and backends do."""
+    """Call the service as organizers, buyers and backends do."""
     return Shop(channel, issuer, clock())
 
 
 @pytest.fixture
 async def scans() -> AsyncIterator[ScansStandIn]:
-    """Return a stand-in for the scan service, not started yet."""
+    """Make a stand-in for the scan service; the test starts it."""
     stand_in = ScansStandIn()
     yield stand_in
     await stand_in.stop()
@@ -107,7 +106,7 @@ async def scans() -> AsyncIterator[ScansStandIn]:
 
 @pytest.fixture
 def scans_port() -> int:
-    """Return a free port on which the stand-in can be restarted."""
+    """Find a port on which a test stops and restarts the scan service."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

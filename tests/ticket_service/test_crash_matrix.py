@@ -127,7 +127,7 @@ class World:
         """Wait until a condition holds; restart the service whenever it is dead."""
         async with asyncio.timeout(90):
             while True:
-                if self.process is not None and self.process.is_dead():
+                if self.process is not None and self.process.has_ended():
                     await self.start()
                 for table in DUE:
                     update = f"UPDATE {table} SET due_time = now() WHERE due_time > now()"

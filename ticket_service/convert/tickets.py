@@ -12,7 +12,7 @@ from ticket_service.convert.money import money_message
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.secrets import Secrets, secrets_of
 from ticket_service.domain.tickets import SoldTicket
-from ticket_service.domain.tokens import SignerSource
+from ticket_service.domain.tokens import Signer
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.times import timestamp
@@ -63,17 +63,17 @@ class TicketMessages:
 
     Args:
         codes: derives typed codes.
-        keys: signs tokens.
+        signer: returns the key that signs tokens now.
         clock: the present time.
     """
 
     codes: Codes
-    keys: SignerSource
+    signer: Callable[[], Signer]
     clock: Clock
 
     def secrets(self, sold: SoldTicket) -> Secrets:
         """Derive the code and sign the token of a ticket."""
-        return secrets_of(sold.ticket, self.codes, self.keys.signer())
+        return secrets_of(sold.ticket, self.codes, self.signer())
 
     def basic(self, caller: Caller, sold: SoldTicket) -> ticket_pb2.Ticket:
         """Build the BASIC view."""

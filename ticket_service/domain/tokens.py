@@ -4,7 +4,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 from nacl.signing import SigningKey
@@ -51,13 +51,6 @@ class Signer:
         ).SerializeToString(deterministic=True)
         signature = self.private_key.sign(CONTEXT + payload).signature
         return TOKEN_PREFIX + base64.b32encode(signature + payload).decode().rstrip("=")
-
-
-class SignerSource(Protocol):
-    """A source of the key that signs now."""
-
-    def signer(self) -> Signer:
-        """Return the newest key that is active."""
 
 
 def token_digest(token: str) -> bytes:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.secrets import Digests, Secrets, digests_of, secrets_of
 from ticket_service.domain.tickets import Ticket
-from ticket_service.domain.tokens import SignerSource
+from ticket_service.use_cases.keys import SigningKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Issuing:
     """The secret of codes and the keys of tokens."""
 
     codes: Codes
-    keys: SignerSource
+    keys: SigningKeys
 
     def secrets(self, ticket: Ticket) -> Secrets:
         """Derive the code and sign the token of a ticket's current issue."""
