@@ -45,19 +45,19 @@ def begin(event_id: UUID, reason: str, now: datetime) -> EventCancellation:
 
 
 def confirm_closed_gates(event_cancellation: EventCancellation, now: datetime) -> EventCancellation:
-    """Return it as it is once the gates are closed; its tickets are due at once."""
+    """Return the event cancellation after its gates are closed; its tickets are due at once."""
     return replace(event_cancellation, gates_closed_time=now, due_time=now, attempts=0)
 
 
 def claim(event_cancellation: EventCancellation, now: datetime, seconds: float) -> EventCancellation:
-    """Return it as it is before a try, with no other try due for so many seconds."""
+    """Return the event cancellation before a try, with no other try due for so many seconds."""
     return replace(
         event_cancellation, attempts=event_cancellation.attempts + 1, due_time=now + timedelta(seconds=seconds)
     )
 
 
 def advance(event_cancellation: EventCancellation, batch: Sequence[OpenTicket], now: datetime) -> EventCancellation:
-    """Return it as it is once the tickets of a batch have their cancellations; an empty batch completes it."""
+    """Return the event cancellation after a batch has its cancellations; an empty batch completes it."""
     if not batch:
         return replace(event_cancellation, complete_time=now, due_time=None)
     # Due at once: another process may process the next batch while this one is settled.
@@ -71,7 +71,7 @@ def tickets_to_cancel(batch: Sequence[OpenTicket], pending: Collection[UUID]) ->
         batch: tickets of the event.
         pending: those of them that have a PENDING cancellation already; it continues.
     """
-    # A ticket with a known check-in stays valid. Of a check-in that is not known here, the scan service decides.
+    # A ticket with a known check-in stays valid. The scan service decides about a check-in that is not known here.
     return [ticket for ticket in batch if ticket.check_in_time is None and ticket.ticket_id not in pending]
 
 

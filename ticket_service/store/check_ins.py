@@ -42,7 +42,7 @@ def lock(connection: Connection, reports: Sequence[CheckIn]) -> dict[tuple[UUID,
 
 
 def apply(connection: Connection, reports: Sequence[CheckIn], now: datetime) -> None:
-    """Store reports of locked tickets, one a ticket."""
+    """Store one report for each locked ticket."""
     if not reports:
         return
     values = {

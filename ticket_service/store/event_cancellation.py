@@ -76,7 +76,7 @@ def lock_open_tickets(connection: Connection, event_id: UUID, after: UUID | None
 
 
 def refund_pending_in_full(connection: Connection, event_id: UUID, ticket_ids: Sequence[UUID]) -> set[UUID]:
-    """Grant everything to cancellations that are still PENDING; return whose tickets they are of."""
+    """Grant a full refund to the PENDING cancellations of these tickets; return the ids of their tickets."""
     statement = (
         sa.update(cancellations)
         .where(

@@ -1,7 +1,9 @@
+import ast
 from dataclasses import replace
 
 import pytest
 
+from tests.environment import ROOT
 from tests.selling.rows import NOW, make_event
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.check_ins import CheckIn
@@ -113,3 +115,15 @@ def test_an_incident_notifies_under_its_own_id():
         "scan_count": 2,
         "location": "North 3",
     }
+
+
+def test_store_and_use_cases_choose_no_kind_of_notification():
+    """The domain decides which notifications an action causes; the store inserts them."""
+    chosen = [
+        str(path.relative_to(ROOT))
+        for layer in ("store", "use_cases")
+        for path in sorted((ROOT / "ticket_service" / layer).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Name) and node.id == "Kind"
+    ]
+    assert chosen == []
