@@ -5,7 +5,7 @@ import uuid
 import grpc
 import pytest
 
-from scan_service.use_cases.guessing import Guessing
+from scan_service.use_cases.failed_code_limit import FailedCodeLimit
 from tests.scanning.gates import App, Copy, Device, MovableClock, Service, reason_of, settings_of
 from ticketing.admission.scans import Attempt, DenialReason, Gate, Scan
 from ticketing.chassis.database import Database
@@ -81,7 +81,7 @@ async def test_codes_that_exist_and_texts_that_are_no_codes_are_not_guesses(copy
 async def test_what_was_decided_stands_where_the_incident_cannot_be_noted(scans_url):
     """The database that takes the incidents is away."""
     away = Database(scans_url.set(database="nowhere"), "test")
-    guessing = Guessing(1, away, MovableClock())
+    guessing = FailedCodeLimit(1, away, MovableClock())
     attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", "CHECK_IN", "sam", None, {})
 
     async def decide(attempts):
