@@ -20,11 +20,11 @@ ATTEMPT = Attempt(uuid.uuid4(), Gate(uuid.UUID(int=1), "North"), "code", None, S
         ("\u202eevil", "\\u202eevil"),
     ],
 )
-def test_what_was_read_is_cut_and_escaped(text, recorded):
+def test_recorded_text_is_truncated_and_escaped(text, recorded):
     assert sanitize_text(text) == recorded
 
 
-def test_what_is_recorded_opens_nothing_though_it_was_genuine():
+def test_recorded_text_contains_no_full_code_or_token():
     """It may be, and only not be known here yet."""
     assert sanitize_text("TKT-0123456789ABCDEF") == "TKT-012345…"
     assert sanitize_text(" tkt-0123456789abcdef, and TKT-FEDCBA9876543210") == " TKT-012345…, and TKT-FEDCBA…"
@@ -44,10 +44,10 @@ def test_what_is_recorded_opens_nothing_though_it_was_genuine():
         {"scanner_user_id": "sa", "text": "mcode"},
     ],
 )
-def test_a_scan_that_differs_has_another_fingerprint(other):
+def test_a_different_scan_has_another_fingerprint(other):
     assert replace(ATTEMPT, **other).fingerprint() != ATTEMPT.fingerprint()
 
 
-def test_a_device_that_moved_or_repeats_has_the_same_fingerprint():
+def test_a_repeated_scan_has_the_same_fingerprint():
     moved = replace(ATTEMPT, gate=Gate(uuid.UUID(int=1), "South"), metadata={"try": 2})
     assert moved.fingerprint() == ATTEMPT.fingerprint()

@@ -33,7 +33,7 @@ def spelled(payload: bytes, signature: bytes | None = None) -> str:
     return "T1" + base64.b32encode(signature + payload).decode().rstrip("=")
 
 
-def test_a_token_says_what_was_signed():
+def test_a_token_contains_the_signed_fields():
     token = token_in(TEXT)
     assert (token.key_id, token.event_id, token.ticket_id) == (1, EVENT, TICKET)
     assert (token.ticket_type, token.issue) == (TicketType.STANDARD, 3)
@@ -41,7 +41,7 @@ def test_a_token_says_what_was_signed():
 
 
 @pytest.mark.parametrize("text", ["", "T1", "nothing", TEXT.lower(), TEXT + " ", TEXT[:-30], TEXT * 2, "T2" + TEXT[2:]])
-def test_what_does_not_look_like_a_token_is_none(text):
+def test_a_text_without_the_form_of_a_token_is_none(text):
     assert read_token(text) is None
 
 
@@ -49,12 +49,12 @@ def test_what_does_not_look_like_a_token_is_none(text):
 @pytest.mark.parametrize(
     "character", ["0", "1", "8", "_", " ", "+", "-", "a", "=", "!", "٣", "\uff21", "é", "\udcff", "\0"]
 )
-def test_a_character_that_base_32_does_not_have_makes_it_none(character):
+def test_a_character_outside_base_32_makes_a_text_none(character):
     assert read_token(TEXT[:50] + character + TEXT[51:]) is None
 
 
 @pytest.mark.parametrize("position", range(2, len(TEXT)))
-def test_no_other_text_of_a_tokens_form_is_genuine(position):
+def test_no_other_text_in_the_form_of_a_token_is_genuine(position):
     for letter in {"A", "7", ALPHABET[ALPHABET.index(TEXT[position]) ^ 1]} - {TEXT[position]}:
         other = read_token(TEXT[:position] + letter + TEXT[position + 1 :])
         assert not isinstance(other, Token) or not is_genuine(other, None, PUBLIC, NOW)
@@ -87,11 +87,11 @@ def payload(**values) -> bytes:
         b"\xff" * 42,
     ],
 )
-def test_a_payload_that_no_ticket_has_is_damaged(data):
+def test_an_invalid_payload_is_damaged(data):
     assert read_token(spelled(data)) is DAMAGED
 
 
-def test_another_spelling_of_the_same_bytes_is_damaged():
+def test_another_encoding_of_the_same_bytes_is_damaged():
     body = payload()
     # 105 bytes leave no spare bits; one more leaves some, of which the last character must have none set.
     text = spelled(body)
@@ -100,12 +100,12 @@ def test_another_spelling_of_the_same_bytes_is_damaged():
     assert read_token(TEXT + "A" * (8 - (len(TEXT) - 2) % 8 + 1)) is DAMAGED
 
 
-def test_a_signature_made_for_something_else_is_none_for_a_ticket():
+def test_a_signature_of_another_document_does_not_verify():
     other = token_in(spelled(payload(), KEY.sign(payload()).signature))
     assert not is_genuine(other, None, PUBLIC, NOW)
 
 
-def test_the_digest_of_the_feed_is_as_good_as_the_signature_unless_the_key_is_retired():
+def test_a_known_digest_suffices_unless_the_key_is_retired():
     token = token_in(TEXT)
     other = PublicKey(SigningKey.generate().verify_key, NOW, None)
     assert not is_genuine(token, None, other, NOW)

@@ -33,7 +33,7 @@ async def test_a_scanned_code_may_be_any_text(copy, service, code):
     assert len(copy.rows("scans")) == 1
 
 
-async def test_a_damaged_and_a_forged_token_are_called_so(copy, service):
+async def test_damaged_and_forged_tokens_have_an_invalid_signature(copy, service):
     event_id = copy.event()
     ticket = copy.ticket(event_id)
     damaged = ticket.token[:20] + ("A" if ticket.token[20] != "A" else "B") + ticket.token[21:]
@@ -45,7 +45,7 @@ async def test_a_damaged_and_a_forged_token_are_called_so(copy, service):
         assert (scan.denial_reason, scan.ticket_id) == (FORGED, "")
 
 
-async def test_a_token_by_a_retired_key_is_denied_though_its_digest_is_known(copy, service):
+async def test_a_token_of_a_retired_key_is_denied_despite_its_digest(copy, service):
     event_id = copy.event()
     ticket = copy.ticket(event_id)
     copy.update(signing_keys, retire_time=service.clock())
@@ -55,13 +55,13 @@ async def test_a_token_by_a_retired_key_is_denied_though_its_digest_is_known(cop
     assert (await service.scan(event_id, ticket.token)).denial_reason == FORGED
 
 
-async def test_a_token_that_carries_no_known_digest_is_verified(copy, service):
+async def test_a_token_without_a_known_digest_is_verified(copy, service):
     event_id = copy.event()
     ticket = copy.ticket(event_id, digest=False)
     assert (await service.scan(event_id, ticket.token)).verdict == scan_pb2.VERDICT_ADMITTED
 
 
-async def test_a_ticket_for_another_event_says_which(copy, service):
+async def test_the_scan_of_a_ticket_for_another_event_names_it(copy, service):
     here, there = copy.event(), copy.event()
     for ticket in (copy.ticket(there), copy.unknown(there), copy.unknown(uuid.uuid4())):
         scan = await service.scan(here, ticket.token)
@@ -71,13 +71,13 @@ async def test_a_ticket_for_another_event_says_which(copy, service):
     assert len(copy.rows("tickets")) == 2
 
 
-async def test_a_gate_takes_only_its_types(copy, service):
+async def test_a_gate_admits_only_its_ticket_types(copy, service):
     event_id = copy.event()
     scan = await service.scan(event_id, copy.ticket(event_id).token, gate={"allowed_ticket_types": [2]})
     assert scan.denial_reason == scan_pb2.DENIAL_REASON_TICKET_TYPE_NOT_ALLOWED
 
 
-async def test_every_fault_of_a_scan_is_named(service):
+async def test_every_invalid_field_of_a_scan_is_named(service):
     unknown: Any = 9  # No enum has it.
     gate = scan_pb2.Gate(event_id="x", location="y" * 101, allowed_ticket_types=[event_pb2.TICKET_TYPE_UNSPECIFIED])
     attempt = pb.ScanAttempt(scan_id="z", code="x" * 2**20, scan_type=unknown)
@@ -99,7 +99,7 @@ async def test_every_fault_of_a_scan_is_named(service):
     }
 
 
-async def test_more_scans_unanswered_than_allowed_end_the_stream(copy, tmp_path, issuer):
+async def test_scans_beyond_the_credits_end_the_stream(copy, tmp_path, issuer):
     settings = settings_of(tmp_path, issuer, SCANS_MAX_OUTSTANDING="2")
     app = App(settings, copy.url)
     port = await app.start()
@@ -120,7 +120,7 @@ async def test_more_scans_unanswered_than_allowed_end_the_stream(copy, tmp_path,
     await app.stop()
 
 
-async def test_a_flood_of_messages_that_are_rejected_ends_the_stream_too(copy, tmp_path, issuer):
+async def test_a_flood_of_rejected_messages_ends_the_stream(copy, tmp_path, issuer):
     app = App(settings_of(tmp_path, issuer, SCANS_MAX_OUTSTANDING="1"), copy.url)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -140,7 +140,7 @@ async def test_a_flood_of_messages_that_are_rejected_ends_the_stream_too(copy, t
     await app.stop()
 
 
-async def test_too_many_scans_at_once_are_rejected_for_the_device_to_repeat(copy, tmp_path, issuer):
+async def test_too_many_waiting_scans_are_rejected(copy, tmp_path, issuer):
     app = App(settings_of(tmp_path, issuer, SCANS_MAX_WAITING="1"), copy.url)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -159,7 +159,7 @@ async def test_too_many_scans_at_once_are_rejected_for_the_device_to_repeat(copy
     await app.stop()
 
 
-async def test_connections_to_the_database_that_were_cut_cost_no_answer(copy, service):
+async def test_cut_database_connections_cost_no_answer(copy, service):
     event_id = copy.event()
     ticket = copy.ticket(event_id)
     device = Device(service)
@@ -170,7 +170,7 @@ async def test_connections_to_the_database_that_were_cut_cost_no_answer(copy, se
     assert again.previous.scan_id == first.scan_id
 
 
-async def test_a_database_that_is_away_rejects_and_the_stream_goes_on(copy, service):
+async def test_scans_without_database_are_rejected(copy, service):
     event_id = copy.event()
     ticket = copy.ticket(event_id)
     device = Device(service)
@@ -184,7 +184,7 @@ async def test_a_database_that_is_away_rejects_and_the_stream_goes_on(copy, serv
     assert (await device.scan(ticket.token, scan_id)).verdict == scan_pb2.VERDICT_ADMITTED
 
 
-async def test_another_process_takes_the_lead_when_the_first_is_gone(copy, tmp_path, issuer, tickets):
+async def test_another_process_leads_after_the_first_is_gone(copy, tmp_path, issuer, tickets):
     settings = settings_of(tmp_path, issuer, SCANS_TICKETS_ADDRESS=tickets[1])
     first, second = App(settings, copy.url), App(settings, copy.url)
     await first.start()
@@ -197,7 +197,7 @@ async def test_another_process_takes_the_lead_when_the_first_is_gone(copy, tmp_p
     await second.stop()
 
 
-def test_wrong_settings_are_all_named(tmp_path, issuer):
+def test_every_invalid_setting_is_named(tmp_path, issuer):
     environment = Environment({"TICKETING_CODE_SECRET": "short", "SCANS_MAX_OUTSTANDING": "0", "SCANS_PORT": "x"})
     read_settings(environment)
     with pytest.raises(SettingsError) as wrong:

@@ -111,7 +111,7 @@ def request(event_id, code, scan_id=None) -> pb.ScanTicketRequest:
 
 
 @pytest.mark.timeout(180)
-async def test_one_ticket_at_fifty_gates_over_two_processes_is_admitted_once(copy, processes):
+async def test_a_ticket_at_fifty_gates_of_two_processes_is_admitted_once(copy, processes):
     event_id = copy.event()
     services = [await processes.start(), await processes.start()]
     # Known by the feed, and known by nothing but its token.
@@ -144,7 +144,7 @@ async def test_one_scan_id_at_two_processes_at_once_is_one_scan(copy, processes)
 
 
 @pytest.mark.timeout(180)
-async def test_a_revocation_at_another_process_and_a_scan_never_both_win(copy, processes):
+async def test_a_scan_and_a_revocation_elsewhere_never_both_win(copy, processes):
     chance = random.Random(42)
     event_id = copy.event()
     services = [await processes.start(), await processes.start()]
@@ -170,7 +170,7 @@ async def test_a_revocation_at_another_process_and_a_scan_never_both_win(copy, p
 
 
 @pytest.mark.timeout(180)
-async def test_every_answer_survives_the_killing_of_the_process(copy, processes):
+async def test_every_answer_survives_a_kill_of_the_process(copy, processes):
     event_id = copy.event()
     service = await processes.start()
     tickets = [copy.ticket(event_id) for _ in range(40)]
@@ -202,7 +202,7 @@ async def test_every_answer_survives_the_killing_of_the_process(copy, processes)
 
 
 @pytest.mark.timeout(180)
-async def test_an_event_can_be_closed_while_two_processes_scan_without_pause(copy, processes):
+async def test_an_event_closes_while_two_processes_scan(copy, processes):
     event_id = copy.event()
     services = [await processes.start(), await processes.start()]
     closed = asyncio.Event()

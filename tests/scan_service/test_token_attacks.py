@@ -39,7 +39,7 @@ async def reasons(service: Service, event_id: uuid.UUID, texts: list[str]) -> li
 
 
 @pytest.mark.parametrize("digest", [True, False], ids=["known by its digest", "known by its signature"])
-async def test_every_single_bit_of_a_token_counts(copy: Copy, service: Service, digest: bool) -> None:  # noqa: FBT001 - a parameter
+async def test_every_flipped_bit_of_a_token_is_detected(copy: Copy, service: Service, digest: bool) -> None:  # noqa: FBT001 - a parameter
     event_id = copy.event()
     token = copy.ticket(event_id, digest=digest).token
     data = bytes_of(token)
@@ -54,7 +54,7 @@ async def test_every_single_bit_of_a_token_counts(copy: Copy, service: Service, 
     assert await reasons(service, event_id, [token]) == [scan_pb2.DENIAL_REASON_UNSPECIFIED]
 
 
-async def test_a_token_is_whole_or_none(copy: Copy, service: Service) -> None:
+async def test_a_shortened_or_lengthened_token_is_denied(copy: Copy, service: Service) -> None:
     event_id = copy.event()
     token = copy.ticket(event_id).token
     shorter = [token[:length] for length in range(len(token))] + [token[start:] for start in range(1, len(token))]
@@ -67,7 +67,7 @@ async def test_a_token_is_whole_or_none(copy: Copy, service: Service) -> None:
     assert await reasons(service, event_id, [token]) == [scan_pb2.DENIAL_REASON_UNSPECIFIED]
 
 
-async def test_a_token_of_something_else_is_denied_for_what_it_is(copy: Copy, service: Service) -> None:
+async def test_a_foreign_token_is_denied_with_its_reason(copy: Copy, service: Service) -> None:
     event_id, elsewhere = copy.event(), copy.event()
     ticket, foreign = copy.ticket(event_id), copy.ticket(elsewhere)
     stranger, retired = SigningKey.generate(), SigningKey.generate()

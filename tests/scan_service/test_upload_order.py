@@ -58,7 +58,7 @@ def state(copy) -> tuple[object, ...]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("policy", ["SINGLE_ENTRY", "RE_ENTRY", "UNLIMITED"])
-async def test_the_end_state_is_the_same_whatever_the_order_repetition_and_splitting(copy, service, policy):
+async def test_the_order_and_repetition_of_uploads_do_not_matter(copy, service, policy):
     chance = random.Random(f"uploads {policy}")
     event_id = copy.event(admission_policy=policy)
     for _ in range(ROUNDS):

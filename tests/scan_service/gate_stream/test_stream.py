@@ -50,7 +50,7 @@ async def test_half_closing_still_answers_what_was_sent(copy, service):
     assert await device.call.code() == grpc.StatusCode.OK
 
 
-async def test_a_stream_that_does_not_begin_with_open_is_ended(copy, service):
+async def test_a_stream_without_open_as_first_message_ends(copy, service):
     device = Device(service)
     await device.ask("nothing")
     with pytest.raises(grpc.aio.AioRpcError) as end:
@@ -114,7 +114,7 @@ async def test_an_organizer_opens_only_gates_of_their_own_events(copy, service, 
         ({}, ""),
     ],
 )
-async def test_a_message_at_fault_is_rejected_and_the_stream_goes_on(copy, service, message, scan_id):
+async def test_an_invalid_message_is_rejected_and_the_stream_continues(copy, service, message, scan_id):
     event_id = copy.event()
     device = Device(service)
     await device.open(event_id)
@@ -124,7 +124,7 @@ async def test_a_message_at_fault_is_rejected_and_the_stream_goes_on(copy, servi
     assert (await device.scan("nothing")).verdict == scan_pb2.VERDICT_DENIED
 
 
-async def test_a_message_of_garbage_is_rejected_and_the_stream_goes_on(copy, service):
+async def test_a_malformed_message_is_rejected_and_the_stream_continues(copy, service):
     event_id = copy.event()
     method = "/ticketing.scans.v1.ScanService/StreamScans"
     raw = service.channel.stream_stream(method, response_deserializer=pb.StreamScansResponse.FromString)
@@ -159,7 +159,7 @@ async def test_a_credential_that_expires_ends_the_stream(copy, service, issuer):
     assert reason_of(end.value) == "UNAUTHENTICATED"
 
 
-async def test_draining_asks_devices_to_connect_again_and_ends_their_streams(copy, service):
+async def test_draining_asks_devices_to_reconnect_and_ends_streams(copy, service):
     device = Device(service)
     await device.open(copy.event())
     await device.ask("nothing")
@@ -170,7 +170,7 @@ async def test_draining_asks_devices_to_connect_again_and_ends_their_streams(cop
     await stopping
 
 
-async def test_draining_answers_what_was_taken_before_it_asks_to_connect_again(copy, service):
+async def test_draining_answers_accepted_scans_before_reconnect(copy, service):
     event_id = copy.event()
     device = Device(service)
     await device.open(event_id)
@@ -190,7 +190,7 @@ async def test_draining_answers_what_was_taken_before_it_asks_to_connect_again(c
     await stopping
 
 
-async def test_a_device_that_goes_away_leaves_nothing_behind(copy, service):
+async def test_a_cancelled_stream_leaves_no_task(copy, service):
     before = asyncio.all_tasks()
     device = Device(service)
     await device.open(copy.event())

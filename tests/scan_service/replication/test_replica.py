@@ -61,7 +61,7 @@ def row_of(copy, table="tickets", index=0):
     return rows[index] if len(rows) > index else {}
 
 
-async def test_what_the_feed_tells_is_admitted_by_its_typed_code(copy, paired, tickets):
+async def test_a_ticket_of_the_feed_is_admitted_by_its_code(copy, paired, tickets):
     event_id = uuid.uuid4()
     shown = copy.unknown(event_id)
     day = {"valid_from_time": time(NOW - DAY), "valid_until_time": time(NOW + DAY)}
@@ -73,7 +73,7 @@ async def test_what_the_feed_tells_is_admitted_by_its_typed_code(copy, paired, t
     assert tickets[0].metadata["x-request-id"]
 
 
-async def test_what_comes_while_one_page_is_saved_is_saved_together(copy, paired, tickets):
+async def test_pages_that_arrive_during_a_save_are_saved_together(copy, paired, tickets):
     """A hundred events on sale tell a hundred pages at once; one by one the copy was seconds behind."""
     event_ids = [uuid.uuid4() for _ in range(20)]
     with connected(copy.url) as cursor:
@@ -88,7 +88,7 @@ async def test_what_comes_while_one_page_is_saved_is_saved_together(copy, paired
     assert {row["event_id"] for row in copy.rows("feed_cursors")} == set(event_ids)
 
 
-async def test_a_message_that_tells_of_several_events_is_taken_whole(copy, paired, tickets):
+async def test_a_message_of_several_events_is_saved_whole(copy, paired, tickets):
     event_ids = [uuid.uuid4() for _ in range(3)]
     first, *others = [page(event_id, gate_ticket(copy.unknown(event_id)), revision=4) for event_id in event_ids]
     for other in others:
@@ -103,7 +103,7 @@ async def test_a_message_that_tells_of_several_events_is_taken_whole(copy, paire
     assert tickets[0].watched[0].max_events > 1
 
 
-async def test_of_pages_that_come_together_the_later_one_and_the_later_epoch_count(copy, paired, tickets):
+async def test_the_later_of_pages_saved_together_prevails(copy, paired, tickets):
     event_id, other = uuid.uuid4(), uuid.uuid4()
     shown = copy.unknown(event_id)
     with connected(copy.url) as cursor:
@@ -119,7 +119,7 @@ async def test_of_pages_that_come_together_the_later_one_and_the_later_epoch_cou
     assert [(row["event_id"], row["revision"]) for row in copy.rows("feed_cursors")] == [(event_id, 2)]
 
 
-async def test_the_copy_goes_on_where_it_stood_after_the_stream_ends(copy, paired, tickets):
+async def test_the_replica_resumes_after_the_stream_ends(copy, paired, tickets):
     event_id = uuid.uuid4()
     await tickets[0].pages.put(page(event_id, revision=7))
     await until(lambda: row_of(copy, "feed_cursors").get("revision") == 7)
@@ -129,7 +129,7 @@ async def test_the_copy_goes_on_where_it_stood_after_the_stream_ends(copy, paire
     assert (dict(tickets[0].watched[-1].after_revisions), tickets[0].watched[-1].epoch) == ({str(event_id): 7}, "a")
 
 
-async def test_events_that_are_long_over_are_not_asked_for_any_more(copy, paired, tickets):
+async def test_events_that_ended_long_ago_are_not_followed(copy, paired, tickets):
     """Of all events there ever were, one message could not hold the names."""
     over, on = uuid.uuid4(), uuid.uuid4()
     await tickets[0].pages.put(page(over, valid_until_time=time(NOW - 8 * DAY), valid_from_time=time(NOW - 9 * DAY)))
@@ -159,7 +159,7 @@ async def test_an_older_state_never_replaces_a_newer_one(copy, paired, tickets):
     assert row_of(copy, "events")["name"] == "New name"
 
 
-async def test_a_new_epoch_begins_anew_and_forgets_no_check_in(copy, paired, tickets):
+async def test_a_new_epoch_restarts_and_keeps_check_ins(copy, paired, tickets):
     event_id = uuid.uuid4()
     shown = copy.unknown(event_id)
     await tickets[0].pages.put(page(event_id, gate_ticket(shown, 50), revision=50))
@@ -172,7 +172,7 @@ async def test_a_new_epoch_begins_anew_and_forgets_no_check_in(copy, paired, tic
     assert row_of(copy, "feed_cursors")["revision"] == 2
 
 
-async def test_the_feed_never_undoes_a_revocation_nor_a_raised_issue(copy, paired, tickets):
+async def test_the_feed_never_undoes_a_revocation(copy, paired, tickets):
     event_id, revocation = uuid.uuid4(), revocation_service_pb2.Revocation
     cancelled, reissued = copy.unknown(event_id), copy.unknown(event_id)
     await paired.revocations.RevokeTickets(
@@ -194,7 +194,7 @@ async def test_the_feed_never_undoes_a_revocation_nor_a_raised_issue(copy, paire
     assert (await paired.scan(event_id, newest)).verdict == scan_pb2.VERDICT_ADMITTED
 
 
-async def test_an_event_called_off_stays_so_whatever_the_feed_says(copy, paired, tickets):
+async def test_the_feed_never_reopens_a_closed_event(copy, paired, tickets):
     event_id = uuid.uuid4()
     shown = copy.unknown(event_id)
     await paired.revocations.RevokeEvent(
@@ -206,7 +206,7 @@ async def test_an_event_called_off_stays_so_whatever_the_feed_says(copy, paired,
     assert (await paired.scan(event_id, shown.token)).denial_reason == scan_pb2.DENIAL_REASON_EVENT_CANCELLED
 
 
-async def test_a_key_that_nobody_knew_is_fetched_in_the_background(copy, paired, tickets):
+async def test_an_unknown_key_is_fetched_in_the_background(copy, paired, tickets):
     event_id = copy.event()
     shown = copy.unknown(event_id)
     shown = replace(shown, token=token_of(copy.key, event_id, shown.ticket_id, key_id=2))
@@ -219,7 +219,7 @@ async def test_a_key_that_nobody_knew_is_fetched_in_the_background(copy, paired,
     assert {row["key_id"] for row in copy.rows("signing_keys")} == {1, 2}
 
 
-async def test_a_silent_feed_makes_the_copy_whole_and_gates_are_told(copy, paired):
+async def test_gates_show_the_replica_lag_after_a_silent_feed(copy, paired):
     event_id = copy.event()
     await until(lambda: row_of(copy, "feed")["whole_time"])
     opened = await Device(paired).open(event_id)
@@ -248,7 +248,7 @@ async def test_check_ins_are_reported_until_they_are_confirmed(copy, paired, tic
         (ticket_pb2.TICKET_STATUS_REFUNDED, scan_pb2.INCIDENT_KIND_REVOKED_ADMISSION),
     ],
 )
-async def test_a_check_in_that_cannot_be_is_an_incident_once(copy, paired, tickets, status, kind):
+async def test_a_check_in_conflict_is_one_incident(copy, paired, tickets, status, kind):
     event_id = copy.event(admission_policy="RE_ENTRY")
     shown = copy.unknown(event_id)
     tickets[0].conflicts = [
@@ -267,7 +267,7 @@ async def test_a_check_in_that_cannot_be_is_an_incident_once(copy, paired, ticke
     assert (incident.kind, [scan.scan_id for scan in incident.scans]) == (kind, [came.scan_id])
 
 
-async def test_what_a_newer_ticket_service_adds_is_read_as_what_denies(copy, paired, tickets):
+async def test_unknown_values_of_the_feed_deny(copy, paired, tickets):
     event_id = uuid.uuid4()
     shown = copy.unknown(event_id)
     await tickets[0].pages.put(page(event_id, gate_ticket(shown, status=99), status=99, admission_policy=99))

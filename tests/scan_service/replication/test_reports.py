@@ -50,7 +50,7 @@ async def listed(service, event_id):
     return (await service.scans.ListIncidents(request, metadata=service.scanner)).incidents
 
 
-async def test_an_incident_is_reported_once_with_what_is_known_of_it(copy, paired, tickets):
+async def test_an_incident_is_reported_once_with_its_facts(copy, paired, tickets):
     event_id = copy.event()
     shown = copy.ticket(event_id)
     # The later one first: it is told where the latest was made, not who was the last to deliver.
@@ -85,7 +85,7 @@ async def test_an_incident_is_reported_until_it_is_confirmed(copy, paired, ticke
     assert len({one.incident_id for one in tickets[0].incidents}) == 1
 
 
-async def test_an_incident_that_is_explained_before_it_could_be_told_is_not_told(copy, paired, tickets):
+async def test_an_incident_explained_before_its_report_is_not_reported(copy, paired, tickets):
     event_id = copy.event(admission_policy="RE_ENTRY")
     shown = copy.ticket(event_id)
     tickets[0].takes_incidents = False
@@ -101,7 +101,7 @@ async def test_an_incident_that_is_explained_before_it_could_be_told_is_not_told
     assert [row["reported"] for row in copy.rows("incidents")] == [False, False]
 
 
-async def test_incidents_that_are_refused_hold_up_no_check_in(copy, paired, tickets):
+async def test_refused_incidents_delay_no_check_in(copy, paired, tickets):
     event_id = copy.event()
     shown = copy.ticket(event_id)
     tickets[0].takes_incidents = False
@@ -111,7 +111,7 @@ async def test_incidents_that_are_refused_hold_up_no_check_in(copy, paired, tick
     await until(lambda: [row["reported_sequence"] for row in copy.rows("tickets")] == [1])
 
 
-async def test_a_check_in_that_the_ticket_service_finds_impossible_is_told_to_it_as_an_incident(copy, paired, tickets):
+async def test_a_check_in_conflict_is_reported_as_an_incident(copy, paired, tickets):
     event_id = copy.event()
     shown = copy.unknown(event_id)
     tickets[0].conflicts = [

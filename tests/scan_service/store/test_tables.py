@@ -46,7 +46,7 @@ def test_the_migrations_build_the_same_checks_as_the_metadata(new_database: NewD
     engine.dispose()
 
 
-def test_incidents_of_the_time_before_they_were_reported_are_left_alone(new_database: NewDatabase):
+def test_incidents_before_the_migration_are_not_reported(new_database: NewDatabase):
     url = new_database("scan")
     engine = sa.create_engine(url)
     insert = sa.text(
@@ -107,7 +107,7 @@ def upgraded(url: URL, codes: Sequence[str]) -> tuple[list[dict[str, object]], l
     return before, after
 
 
-def test_codes_and_tokens_of_the_time_before_they_were_covered_are_covered(at_0004: URL):
+def test_the_migration_masks_recorded_codes_and_tokens(at_0004: URL):
     left = {
         "TKT-0123456789ABCDEF": "TKT-012345…",
         " tkt-0123456789abcdef": " tkt-012345…",
@@ -120,6 +120,6 @@ def test_codes_and_tokens_of_the_time_before_they_were_covered_are_covered(at_00
     assert after == [{**row, "code": code, "issue": None} for row, code in zip(before, left.values(), strict=True)]
 
 
-def test_scans_of_the_time_before_that_showed_no_code_are_left_as_they_were(at_0004: URL):
+def test_the_migration_keeps_texts_without_codes(at_0004: URL):
     before, after = upgraded(at_0004, ["", "4006381333931", "TKT-01234", "T1SHORT", "TKT-012345…"])
     assert after == [{**row, "issue": None} for row in before]

@@ -26,7 +26,7 @@ async def test_a_token_is_admitted_and_recorded(copy, service):
     assert (row["code"], row["issue"]) == (f"{ticket.code[:10]}…", 1)
 
 
-async def test_a_second_scan_of_a_single_entry_ticket_is_denied_and_names_the_first(copy, service):
+async def test_second_scan_is_denied_with_the_first_one(copy, service):
     event_id = copy.event()
     ticket = copy.ticket(event_id)
     first = await service.scan(event_id, ticket.token)
@@ -45,7 +45,7 @@ async def test_the_same_scan_id_gets_the_first_answer(copy, service):
     assert len(copy.rows("scans")) == 1
 
 
-async def test_a_scan_that_another_process_records_meanwhile_is_answered_as_it_was_there(copy, service):
+async def test_a_scan_recorded_by_another_process_gets_its_answer(copy, service):
     event_id = copy.event()
     ticket, other = copy.ticket(event_id), copy.ticket(event_id)
     first = await service.scan(event_id, ticket.token)
@@ -73,7 +73,7 @@ async def test_a_scan_id_used_for_another_scan_is_refused(copy, service):
     assert (refusal.value.code(), reason_of(refusal.value)) == (grpc.StatusCode.ALREADY_EXISTS, "SCAN_ID_REUSED")
 
 
-async def test_a_genuine_ticket_that_the_copy_never_saw_is_admitted_once(copy, service):
+async def test_a_genuine_ticket_unknown_to_the_replica_is_admitted_once(copy, service):
     event_id = copy.event()
     ticket = copy.unknown(event_id)
     assert (await service.scan(event_id, ticket.token)).verdict == ADMITTED
@@ -96,7 +96,7 @@ async def test_an_unknown_event_is_not_found(service):
     assert (refusal.value.code(), reason_of(refusal.value)) == (grpc.StatusCode.NOT_FOUND, "EVENT_NOT_FOUND")
 
 
-async def test_an_event_called_off_admits_nobody(copy, service):
+async def test_a_closed_event_admits_nobody(copy, service):
     event_id = copy.event()
     ticket = copy.ticket(event_id)
     copy.update(events, closed=True)

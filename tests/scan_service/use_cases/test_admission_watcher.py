@@ -61,7 +61,7 @@ async def watcher(service, event_id) -> Watcher:
     return made
 
 
-async def test_it_begins_with_the_rules_and_every_ticket(copy: Copy, service, event_id):
+async def test_a_watch_begins_with_the_rules_and_every_ticket(copy: Copy, service, event_id):
     shown = [copy.ticket(event_id, status=status) for status in ("ACTIVE", "BLOCKED")]
     scan = await service.scan(event_id, shown[0].token)
     copy.ticket(copy.event())
@@ -81,14 +81,14 @@ async def test_it_begins_with_the_rules_and_every_ticket(copy: Copy, service, ev
     assert not blocked.HasField("check_in")
 
 
-async def test_nothing_in_it_opens_a_gate(copy, watcher, event_id):
+async def test_a_watch_contains_no_credential(copy, watcher, event_id):
     shown = copy.ticket(event_id)
     message = str(await watcher.follow()) + str(watcher.tickets)
     assert shown.code not in message
     assert shown.token not in message
 
 
-async def test_what_gates_do_is_told_as_it_happens(copy, service, watcher, event_id):
+async def test_scans_and_annulments_are_sent_as_they_happen(copy, service, watcher, event_id):
     await watcher.follow()
     shown = copy.ticket(event_id)
     for kind, inside in ((scan_pb2.SCAN_TYPE_CHECK_IN, True), (OUT, False)):
@@ -101,7 +101,7 @@ async def test_what_gates_do_is_told_as_it_happens(copy, service, watcher, event
     assert watcher.restarts == 1
 
 
-async def test_new_rules_are_told(copy, watcher):
+async def test_changed_rules_are_sent(copy, watcher):
     await watcher.follow()
     with copy.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET closed = true")
@@ -110,7 +110,7 @@ async def test_new_rules_are_told(copy, watcher):
     assert not message.tickets
 
 
-async def test_a_device_goes_on_where_it_stopped(copy, service, watcher, event_id):
+async def test_a_watch_resumes_at_its_cursor(copy, service, watcher, event_id):
     before, between = copy.ticket(event_id), copy.ticket(event_id)
     while len(watcher.tickets) < 2:
         await watcher.follow()
@@ -127,7 +127,7 @@ async def test_a_device_goes_on_where_it_stopped(copy, service, watcher, event_i
 @pytest.mark.parametrize(
     "cursor", ["x", "x:1", f"{uuid.UUID(int=0)}:1", f"{uuid.UUID(int=0)}:-1", ":", "\u0663", "1" * 1000]
 )
-async def test_a_cursor_that_is_not_known_begins_from_the_beginning(copy, service, event_id, cursor):
+async def test_a_malformed_cursor_restarts_the_watch(copy, service, event_id, cursor):
     copy.ticket(event_id)
     watcher = Watcher(service, event_id)
     watcher.cursor = cursor
@@ -136,7 +136,7 @@ async def test_a_cursor_that_is_not_known_begins_from_the_beginning(copy, servic
     assert (message.restart, len(message.tickets)) == (True, 1)
 
 
-async def test_a_cursor_of_another_epoch_or_from_the_future_begins_from_the_beginning(copy, service, watcher, event_id):
+async def test_a_cursor_of_another_epoch_or_the_future_restarts(copy, service, watcher, event_id):
     await watcher.follow()
     cursor = read_cursor(watcher.cursor)
     assert cursor is not None
@@ -147,7 +147,7 @@ async def test_a_cursor_of_another_epoch_or_from_the_future_begins_from_the_begi
         assert (await other.follow()).restart
 
 
-async def test_many_tickets_come_in_several_messages_and_only_the_last_is_whole(copy, service, event_id):
+async def test_only_the_last_of_several_messages_has_a_cursor(copy, service, event_id):
     with copy.engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, issue, code_digest, generation,"
@@ -185,7 +185,7 @@ async def test_a_change_that_commits_after_a_later_one_is_not_skipped(copy, serv
         await watcher.follow()
 
 
-async def test_among_writers_of_all_kinds_nothing_is_skipped(copy, service, event_id):
+async def test_no_change_is_skipped_among_concurrent_writers(copy, service, event_id):
     """Readers that go on by the cursor alone, also over long transactions and rollbacks, end with what is there."""
     chance = random.Random(20260704)
     shown = [copy.ticket(event_id) for _ in range(30)]
@@ -231,7 +231,7 @@ async def test_among_writers_of_all_kinds_nothing_is_skipped(copy, service, even
     assert len(seen) == 60
 
 
-async def test_watches_end_with_the_service_the_credential_and_at_foreign_events(copy, service, watcher, issuer):
+async def test_watches_end_with_service_and_credential(copy, service, watcher, issuer):
     await watcher.follow()
     ending = Watcher(service, watcher.event_id)
     ending.connect(issuer.metadata("scanner", exp=service.clock() + timedelta(seconds=60)))

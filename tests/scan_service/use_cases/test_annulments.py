@@ -56,7 +56,7 @@ async def test_an_annulled_check_in_frees_the_ticket_and_is_reported(copy, servi
     assert await revoke(service, ticket)
 
 
-async def test_scans_of_one_ticket_in_one_batch_stand_in_their_order(copy, service):
+async def test_scans_of_one_ticket_in_one_batch_keep_their_order(copy, service):
     """Their times differ, or the ids of equal ones would decide where the person is once it is made anew."""
     ticket = copy.ticket(copy.event(admission_policy="RE_ENTRY"))
     device = Device(service)
@@ -86,7 +86,7 @@ async def test_repeating_an_annulment_changes_nothing(copy, service):
     assert copy.rows("tickets")[0]["sequence"] == 2
 
 
-async def test_a_check_out_taken_back_leaves_the_person_inside(copy, service):
+async def test_an_annulled_check_out_leaves_the_person_inside(copy, service):
     ticket = copy.ticket(copy.event(admission_policy="RE_ENTRY"))
     await service.scan(ticket.event_id, ticket.token)
     leaving = await service.scan(ticket.event_id, ticket.token, scan_type=OUT)
@@ -96,7 +96,7 @@ async def test_a_check_out_taken_back_leaves_the_person_inside(copy, service):
     )
 
 
-async def test_a_gate_takes_back_only_its_own_latest_and_recent_scan(copy, service, issuer):
+async def test_a_gate_annuls_only_its_own_latest_recent_scan(copy, service, issuer):
     ticket = copy.ticket(copy.event(admission_policy="RE_ENTRY"))
     first = await service.scan(ticket.event_id, ticket.token)
     denied = await service.scan(ticket.event_id, ticket.token)
@@ -110,7 +110,7 @@ async def test_a_gate_takes_back_only_its_own_latest_and_recent_scan(copy, servi
 
 
 @pytest.mark.parametrize(("role", "subject"), [("organizer", "orga"), ("service", "shop")])
-async def test_whoever_looks_after_the_event_takes_back_without_those_limits(copy, service, issuer, role, subject):
+async def test_organizers_and_services_annul_without_the_limits(copy, service, issuer, role, subject):
     ticket = copy.ticket(copy.event(admission_policy="RE_ENTRY"))
     first = await service.scan(ticket.event_id, ticket.token)
     await service.scan(ticket.event_id, ticket.token, scan_type=OUT)
@@ -121,7 +121,7 @@ async def test_whoever_looks_after_the_event_takes_back_without_those_limits(cop
     assert (row["check_in_time"], row["inside"], row["sequence"]) == (None, False, 2)
 
 
-async def test_a_scan_that_is_not_here_or_at_anothers_event_is_not_found(copy, service, issuer):
+async def test_unknown_and_foreign_scans_are_not_found(copy, service, issuer):
     ticket = copy.ticket(copy.event())
     scan = await service.scan(ticket.event_id, ticket.token)
     assert (await refused(service, str(uuid.uuid4())))[0] == "SCAN_NOT_FOUND"
@@ -131,7 +131,7 @@ async def test_a_scan_that_is_not_here_or_at_anothers_event_is_not_found(copy, s
     assert set(violations_of(refusal.value)) == {"scan_id"}
 
 
-async def test_a_turnstile_that_did_not_turn_annuls_and_one_that_did_is_not_answered(copy, service):
+async def test_a_failed_passage_annuls_and_a_passage_is_not_answered(copy, service):
     ticket = copy.ticket(copy.event())
     device = Device(service)
     await device.open(ticket.event_id)
@@ -144,7 +144,7 @@ async def test_a_turnstile_that_did_not_turn_annuls_and_one_that_did_is_not_answ
     assert (await device.scan(ticket.token)).previous.scan_id == second.scan_id
 
 
-async def test_a_passage_that_annuls_nothing_is_rejected_and_the_stream_goes_on(copy, service):
+async def test_a_passage_of_no_admitted_scan_is_rejected(copy, service):
     ticket = copy.ticket(copy.event())
     device = Device(service)
     await device.open(ticket.event_id)
@@ -163,7 +163,7 @@ async def test_a_passage_that_annuls_nothing_is_rejected_and_the_stream_goes_on(
     assert await device.receive() is grpc.aio.EOF
 
 
-async def test_a_device_that_leaves_while_its_scan_is_being_taken_back_leaves_nothing_behind(copy, service):
+async def test_a_stream_cancelled_during_an_annulment_leaves_no_task(copy, service):
     ticket = copy.ticket(copy.event())
     device = Device(service)
     await device.open(ticket.event_id)
@@ -180,7 +180,7 @@ async def test_a_device_that_leaves_while_its_scan_is_being_taken_back_leaves_no
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "annulment"]
 
 
-async def test_of_annulment_revocation_and_scan_at_once_every_outcome_fits_the_record(copy, service):
+async def test_racing_annulment_revocation_and_scan_fit_the_record(copy, service):
     chance = random.Random(20260702)
     event_id = copy.event()
 

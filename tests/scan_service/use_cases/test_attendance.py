@@ -24,7 +24,7 @@ async def attendance(service: Service, event_id: uuid.UUID) -> pb.Attendance:
     return (await service.scans.GetAttendance(request, metadata=service.scanner)).attendance
 
 
-async def test_it_counts_tickets_people_denials_and_gates(copy, service):
+async def test_attendance_counts_tickets_people_denials_and_gates(copy, service):
     event_id = copy.event(admission_policy="RE_ENTRY")
     first, second, _ = (copy.ticket(event_id) for _ in range(3))
     copy.ticket(event_id, status="REFUNDED")
@@ -49,7 +49,7 @@ async def test_it_counts_tickets_people_denials_and_gates(copy, service):
     ]
 
 
-async def test_under_load_it_equals_what_the_records_say(copy, service):
+async def test_attendance_under_load_equals_the_records(copy, service):
     chance = random.Random(20260703)
     event_id = copy.event(admission_policy="RE_ENTRY")
     shown = [copy.ticket(event_id).token for _ in range(40)]
@@ -88,7 +88,7 @@ async def test_under_load_it_equals_what_the_records_say(copy, service):
     assert +Counter(counted) == expected
 
 
-async def test_a_watch_tells_at_once_and_whenever_it_has_changed(copy, service):
+async def test_a_watch_sends_counts_at_once_and_after_each_change(copy, service):
     event_id = copy.event()
     request = pb.WatchAttendanceRequest(event_id=str(event_id))
     calls = [service.scans.WatchAttendance(request, metadata=service.scanner) for _ in range(3)]
@@ -118,7 +118,7 @@ async def test_a_watch_ends_with_its_credential(copy, service, issuer):
     assert reason_of(end.value) == "UNAUTHENTICATED"
 
 
-async def test_an_event_that_is_not_here_or_not_the_callers_is_not_found(copy, service, issuer):
+async def test_unknown_and_foreign_events_are_not_found(copy, service, issuer):
     foreign = issuer.metadata("organizer", "other")
     for asked, metadata in ((uuid.uuid4(), service.scanner), (copy.event(), foreign)):
         for call in (

@@ -54,7 +54,7 @@ async def refusal_of(call) -> tuple[str, dict[str, str]]:
     return reason_of(refusal.value), dict(detail_of(refusal.value, error_details_pb2.ErrorInfo).metadata)
 
 
-async def test_a_device_trades_its_code_for_a_token_and_scans(copy, service, orga):
+async def test_a_device_enrolls_by_its_code_and_scans(copy, service, orga):
     ticket = copy.ticket(copy.event())
     created = await create(service, orga, ticket.event_id)
     assert (created.device.name, created.device.organizer_id) == ("Handheld 12", "orga")
@@ -77,7 +77,7 @@ async def test_neither_code_nor_token_is_stored(copy, service, orga):
         assert secret.encode() not in bytes(row["code_digest"]) + bytes(row["token_digest"])
 
 
-async def test_a_code_is_good_once_and_for_an_hour(copy, service, orga):
+async def test_an_enrollment_code_is_valid_once_and_for_an_hour(copy, service, orga):
     used, revoked, old = [await create(service, orga) for _ in range(3)]
     outcomes = await asyncio.gather(*(enroll(service, used.enrollment_code) for _ in range(8)), return_exceptions=True)
     assert sum(isinstance(outcome, devices_pb.EnrollDeviceResponse) for outcome in outcomes) == 1
@@ -87,7 +87,7 @@ async def test_a_code_is_good_once_and_for_an_hour(copy, service, orga):
         assert (await refusal_of(enroll(service, code)))[0] == "ENROLLMENT_CODE_INVALID"
 
 
-async def test_a_device_bound_to_events_can_do_nothing_at_others(copy, service, orga):
+async def test_a_bound_device_has_no_access_to_other_events(copy, service, orga):
     own, other = copy.event(), copy.event()
     _, metadata = await enrolled(service, orga, own)
     scans = service.scans
@@ -122,7 +122,7 @@ async def test_a_device_bound_to_events_can_do_nothing_at_others(copy, service, 
     ).scan
 
 
-async def test_a_device_scans_for_all_of_its_organizers_events_and_for_no_others(copy, service, orga):
+async def test_an_unbound_device_scans_at_its_organizers_events_only(copy, service, orga):
     _, metadata = await enrolled(service, orga)
     own = copy.ticket(copy.event())
     assert (await service.scan(own.event_id, own.token, metadata=metadata)).verdict == ADMITTED
@@ -133,7 +133,7 @@ async def test_a_device_scans_for_all_of_its_organizers_events_and_for_no_others
     assert (await refusal_of(listing))[0] == "FORBIDDEN"
 
 
-async def test_a_device_takes_back_its_own_scans_only(copy, service, orga):
+async def test_a_device_annuls_only_its_own_scans(copy, service, orga):
     (_, first), (_, second) = [await enrolled(service, orga) for _ in range(2)]
     ticket = copy.ticket(copy.event())
     scan = await service.scan(ticket.event_id, ticket.token, metadata=first)
@@ -142,7 +142,7 @@ async def test_a_device_takes_back_its_own_scans_only(copy, service, orga):
     assert (await service.scans.AnnulScan(request, metadata=first)).scan.HasField("annul_time")
 
 
-async def test_another_device_cannot_speak_for_a_scan(copy, service, orga):
+async def test_another_device_cannot_reuse_a_scan_id(copy, service, orga):
     (_, first), (_, second) = [await enrolled(service, orga) for _ in range(2)]
     event_id = copy.event()
     scan = await service.scan(event_id, "x", metadata=first)
@@ -151,7 +151,7 @@ async def test_another_device_cannot_speak_for_a_scan(copy, service, orga):
     assert (await refusal_of(again))[0] == "SCAN_ID_REUSED"
 
 
-async def test_a_revoked_device_is_cut_off(copy, service, orga):
+async def test_a_revoked_device_loses_access(copy, service, orga):
     event_id = copy.event()
     device_id, metadata = await enrolled(service, orga)
     device = Device(service, metadata)
@@ -174,7 +174,7 @@ async def test_a_revoked_device_is_cut_off(copy, service, orga):
         assert (await bystander.scan("x")).verdict == scan_pb2.VERDICT_DENIED
 
 
-async def test_a_token_that_was_never_given_is_refused(copy, service):
+async def test_an_unknown_device_token_is_refused(copy, service):
     metadata = (("authorization", "Bearer device_x"),)
     for _ in range(2):
         assert await refusal_of(service.scan(copy.event(), "x", metadata=metadata)) == (
@@ -183,7 +183,7 @@ async def test_a_token_that_was_never_given_is_refused(copy, service):
         )
 
 
-async def test_an_organizer_sees_and_revokes_only_their_own_page_by_page(copy, service, orga, issuer):
+async def test_an_organizer_lists_and_revokes_only_own_devices(copy, service, orga, issuer):
     made = [(await create(service, orga, name=f"Device {number}")).device for number in range(5)]
     stranger = issuer.metadata("organizer", "other")
     assert not (await listed(service, stranger)).devices
@@ -202,7 +202,7 @@ async def test_an_organizer_sees_and_revokes_only_their_own_page_by_page(copy, s
         assert (await refusal_of(listed(service, stranger, page_token=bad)))[0] == "INVALID_ARGUMENT"
 
 
-async def test_it_is_told_which_devices_are_connected_and_where(copy, service, orga):
+async def test_the_list_shows_connected_devices_and_their_gates(copy, service, orga):
     event_id = copy.event()
     device_id, metadata = await enrolled(service, orga)
     device = Device(service, metadata)
@@ -224,7 +224,7 @@ async def test_it_is_told_which_devices_are_connected_and_where(copy, service, o
             await asyncio.sleep(0.05)
 
 
-async def test_every_fault_is_named(copy, service, orga):
+async def test_every_invalid_field_is_named(copy, service, orga):
     foreign = copy.event(organizer_id="other")
     assert await refusal_of(create(service, orga, foreign)) == ("EVENT_NOT_FOUND", {"event_id": str(foreign)})
     for call, fields in (

@@ -36,7 +36,7 @@ async def incidents_of(service, event_id):
     return (await service.scans.ListIncidents(request, metadata=service.scanner)).incidents
 
 
-async def test_a_device_that_tries_codes_is_held_up_and_becomes_an_incident(copy, wary):
+async def test_a_device_that_guesses_codes_is_refused_and_reported(copy, wary):
     event_id = copy.event()
     ticket, other = copy.ticket(event_id), copy.ticket(event_id)
     device = Device(wary)
@@ -62,7 +62,7 @@ async def test_a_device_that_tries_codes_is_held_up_and_becomes_an_incident(copy
     device.call.cancel()
 
 
-async def test_guesses_without_a_gate_are_held_up_too(copy, wary):
+async def test_guesses_by_validation_count_too(copy, wary):
     event_id = copy.event()
     gate = scan_pb2.Gate(event_id=str(event_id))
     for _ in range(3):
@@ -72,7 +72,7 @@ async def test_guesses_without_a_gate_are_held_up_too(copy, wary):
     assert reason_of(held_up.value) == "OVERLOADED"
 
 
-async def test_codes_that_exist_and_texts_that_are_no_codes_are_not_guesses(copy, wary):
+async def test_known_codes_and_other_texts_are_not_guesses(copy, wary):
     event_id = copy.event()
     tickets = [copy.ticket(event_id) for _ in range(4)]
     for text in ("https://example.org", "x", "T1ABC", *(ticket.code for ticket in tickets)):
@@ -80,7 +80,7 @@ async def test_codes_that_exist_and_texts_that_are_no_codes_are_not_guesses(copy
     assert (await wary.scan(event_id, tickets[0].code)).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
 
 
-async def test_what_was_decided_stands_where_the_incident_cannot_be_noted(scans_url):
+async def test_decisions_stay_where_the_incident_is_not_recorded(scans_url):
     """The database that takes the incidents is away."""
     away = Database(scans_url.set(database="nowhere"), "test")
     guessing = FailedCodeLimit(1, away, MovableClock())

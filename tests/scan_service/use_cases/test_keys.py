@@ -42,7 +42,7 @@ async def test_a_key_that_another_process_has_fetched_is_read(copy, keys, clock)
     assert not keys.missing.is_set()
 
 
-async def test_whoever_looks_while_keys_are_being_read_waits_for_them(copy, keys, clock):
+async def test_a_lookup_joins_the_read_in_progress(copy, keys, clock):
     clock.skip(SECOND)
     with copy.engine.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE signing_keys")
@@ -57,7 +57,7 @@ async def test_whoever_looks_while_keys_are_being_read_waits_for_them(copy, keys
     assert not keys.missing.is_set()
 
 
-async def test_strangers_make_us_look_once_a_second(copy, keys, clock):
+async def test_unknown_keys_cause_one_query_a_second(copy, keys, clock):
     clock.skip(SECOND)
     await keys.load_missing([7])
     assert keys.missing.is_set()
@@ -69,7 +69,7 @@ async def test_strangers_make_us_look_once_a_second(copy, keys, clock):
     assert keys.get(7) is not None
 
 
-async def test_a_key_may_be_lacking_until_the_ticket_service_was_asked_since(keys, clock):
+async def test_a_key_may_be_missing_until_keys_are_fetched(keys, clock):
     assert keys.may_be_missing(2, clock() - DAY)
     await keys.load(fetched=clock())
     assert not keys.may_be_missing(2, clock() - SECOND)

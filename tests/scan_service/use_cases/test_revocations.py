@@ -48,7 +48,7 @@ async def test_a_revoked_ticket_is_denied_known_or_not(copy, service, status, re
             assert (await service.scan(event_id, code)).denial_reason == reason
 
 
-async def test_a_gate_that_was_first_wins_and_the_outcome_stays(copy, service):
+async def test_a_check_in_before_the_revocation_wins(copy, service):
     event_id = copy.event()
     ticket = copy.ticket(event_id)
     asked = revocation(ticket)
@@ -61,7 +61,7 @@ async def test_a_gate_that_was_first_wins_and_the_outcome_stays(copy, service):
     assert copy.rows("tickets")[0]["status"] == "ACTIVE"
 
 
-async def test_a_settled_revocation_keeps_its_outcome(copy, service):
+async def test_a_repeated_revocation_has_its_first_outcome(copy, service):
     event_id = copy.event()
     ticket = copy.ticket(event_id)
     asked = revocation(ticket)
@@ -93,7 +93,7 @@ async def test_a_final_status_and_a_newer_issue_stay(copy, service):
     assert (row["status"], row["issue"]) == ("CANCELLED", 3)
 
 
-async def test_a_revocation_id_of_another_ticket_is_refused_and_nothing_is_changed(copy, service):
+async def test_a_reused_revocation_id_is_refused_without_changes(copy, service):
     event_id = copy.event()
     first, second = copy.ticket(event_id), copy.ticket(event_id)
     asked = revocation(first)
@@ -104,7 +104,7 @@ async def test_a_revocation_id_of_another_ticket_is_refused_and_nothing_is_chang
     assert (await service.scan(event_id, second.token)).verdict == ADMITTED
 
 
-async def test_every_fault_is_named(service):
+async def test_every_invalid_field_is_named(service):
     bad = pb.Revocation(revocation_id="x", ticket_id="y", status=ticket_pb2.TICKET_STATUS_BLOCKED, issue=0)
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await revoke(service, "z", bad)
@@ -125,7 +125,7 @@ async def test_only_the_peer_may_revoke(copy, service, issuer):
         assert reason_of(refusal.value) == "FORBIDDEN"
 
 
-async def test_an_event_is_closed_known_or_not_and_counts_who_came(copy, service):
+async def test_closing_an_event_known_or_not_counts_check_ins(copy, service):
     event_id = copy.event()
     tickets = [copy.ticket(event_id) for _ in range(3)]
     await service.scan(event_id, tickets[0].token)
@@ -141,7 +141,7 @@ async def test_an_event_is_closed_known_or_not_and_counts_who_came(copy, service
     assert (await service.scan(unknown, ticket.token)).denial_reason == scan_pb2.DENIAL_REASON_EVENT_CANCELLED
 
 
-async def test_of_a_scan_and_a_revocation_at_once_exactly_one_wins(copy, service):
+async def test_exactly_one_of_racing_scan_and_revocation_wins(copy, service):
     chance = random.Random(20260701)
     event_id = copy.event()
 
@@ -165,7 +165,7 @@ async def test_of_a_scan_and_a_revocation_at_once_exactly_one_wins(copy, service
         assert all(await asyncio.gather(*(race() for _ in range(15))))
 
 
-async def test_closing_an_event_among_scans_counts_exactly_those_admitted(copy, service):
+async def test_closing_an_event_among_scans_counts_the_admitted(copy, service):
     event_id = copy.event()
     tickets = [copy.ticket(event_id) for _ in range(120)]
 

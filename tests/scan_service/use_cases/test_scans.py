@@ -60,7 +60,7 @@ async def test_filters_narrow_the_list(copy, service):
     assert await ids(device_id="d") == []
 
 
-async def test_an_event_that_is_not_here_or_not_the_callers_is_not_found(copy, service, issuer):
+async def test_unknown_and_foreign_events_are_not_found(copy, service, issuer):
     event_id = copy.event(organizer_id="orga")
     assert not (await listed(service, event_id, issuer.metadata("organizer", "orga"))).scans
     for asked, metadata in ((uuid.uuid4(), None), (event_id, issuer.metadata("organizer", "other"))):
@@ -69,7 +69,7 @@ async def test_an_event_that_is_not_here_or_not_the_callers_is_not_found(copy, s
         assert reason_of(refusal.value) == "EVENT_NOT_FOUND"
 
 
-async def test_every_fault_is_named(service):
+async def test_every_invalid_field_is_named(service):
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await listed(service, "x", ticket_id="y", verdict=9, device_id="\0", code="x" * 4097)
     assert set(violations_of(refusal.value)) == {"event_id", "ticket_id", "verdict", "device_id", "code"}

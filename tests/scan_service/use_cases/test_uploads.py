@@ -42,7 +42,7 @@ async def device(copy, service):
     return made
 
 
-async def test_what_was_shown_is_recorded_as_it_was_and_replays_are_harmless(copy, service, device):
+async def test_offline_decisions_are_recorded_once_as_shown(copy, service, device):
     ticket = copy.ticket(device.event_id)
     scan = decided(ticket.token, gate=scan_pb2.Gate(event_id=str(device.event_id), location="Backdoor"))
     uploaded = await upload(device, scan)
@@ -58,7 +58,7 @@ async def test_what_was_shown_is_recorded_as_it_was_and_replays_are_harmless(cop
     "fault",
     ["scan_service.gate_stream.upload_lane.AttemptReader.read_offline", "scan_service.use_cases.uploads.UploadBatch.record"],
 )
-async def test_a_fault_of_ours_ends_the_stream_and_the_device_uploads_again(copy, service, device, monkeypatch, fault):
+async def test_an_internal_error_ends_the_stream_for_a_new_upload(copy, service, device, monkeypatch, fault):
     ticket = copy.ticket(device.event_id)
     scan = decided(ticket.token)
 
@@ -75,7 +75,7 @@ async def test_a_fault_of_ours_ends_the_stream_and_the_device_uploads_again(copy
     assert (await upload(again, scan)).results[0].scan_id == scan.scan_id
 
 
-async def test_times_are_put_right_by_what_the_devices_clock_was_off(copy, device):
+async def test_scan_times_are_corrected_by_the_clock_offset(copy, device):
     ticket = copy.ticket(device.event_id)
     scan = decided(ticket.token, annulled=True)
     scan.offline.clock_offset.FromTimedelta(-10 * MINUTE)
@@ -85,7 +85,7 @@ async def test_times_are_put_right_by_what_the_devices_clock_was_off(copy, devic
     assert copy.rows("tickets")[0]["check_in_time"] is None
 
 
-async def test_two_devices_that_let_the_same_ticket_in_are_one_incident(copy, service, device):
+async def test_a_ticket_admitted_by_two_devices_is_one_incident(copy, service, device):
     ticket = copy.ticket(device.event_id)
     live = await device.scan(ticket.token)
     scans = [decided(ticket.token, minute) for minute in (1, 2)]
@@ -99,7 +99,7 @@ async def test_two_devices_that_let_the_same_ticket_in_are_one_incident(copy, se
     assert copy.rows("tickets")[0]["check_in_time"] == BEGIN + MINUTE
 
 
-async def test_a_double_admission_that_is_explained_later_is_none(copy, service, device):
+async def test_a_double_admission_explained_later_is_no_incident(copy, service, device):
     with copy.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET admission_policy = 'RE_ENTRY'")
     ticket = copy.ticket(device.event_id)
@@ -129,14 +129,14 @@ async def test_annulling_one_of_two_admissions_ends_the_incident(copy, service, 
         ({"valid_from_time": BEGIN + MINUTE}, "INVALID_ADMISSION"),
     ],
 )
-async def test_what_the_rules_deny_is_an_incident_once(copy, service, device, values, kind):
+async def test_an_admission_against_the_rules_is_one_incident(copy, service, device, values, kind):
     scan = decided(copy.ticket(device.event_id, **values).token)
     for _ in range(2):
         assert (await upload(device, scan)).results[0].verdict == ADMITTED
     assert await incidents(service, device.event_id) == {kind: [[scan.scan_id]]}
 
 
-async def test_who_leaves_or_goes_on_without_being_inside_is_an_incident(copy, service, device):
+async def test_check_out_and_access_from_outside_are_incidents(copy, service, device):
     ticket = copy.ticket(device.event_id)
     leaving, going_on = decided(ticket.token, 2, kind=OUT), decided(ticket.token, 3, kind=ACCESS)
     await upload(device, going_on, leaving)
@@ -146,7 +146,7 @@ async def test_who_leaves_or_goes_on_without_being_inside_is_an_incident(copy, s
     assert await incidents(service, device.event_id) == {"INVALID_ADMISSION": [[going_on.scan_id]]}
 
 
-async def test_last_nights_queue_after_the_event_is_over_is_no_incident(copy, service, device):
+async def test_an_upload_after_the_event_is_no_incident(copy, service, device):
     scan = decided(copy.ticket(device.event_id).token)
     with copy.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET status = 'COMPLETED'")
@@ -154,7 +154,7 @@ async def test_last_nights_queue_after_the_event_is_over_is_no_incident(copy, se
     assert await incidents(service, device.event_id) == {}
 
 
-async def test_an_admission_to_an_event_that_was_called_off_is_an_incident(copy, service, device):
+async def test_an_admission_to_a_cancelled_event_is_an_incident(copy, service, device):
     scan = decided(copy.ticket(device.event_id).token)
     with copy.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET closed = true")
@@ -162,7 +162,7 @@ async def test_an_admission_to_an_event_that_was_called_off_is_an_incident(copy,
     assert await incidents(service, device.event_id) == {"REVOKED_ADMISSION": [[scan.scan_id]]}
 
 
-async def test_wrong_unknown_and_forged_tokens_are_told_apart(copy, service, device):
+async def test_wrong_unknown_and_forged_tokens_are_distinguished(copy, service, device):
     elsewhere = decided(copy.ticket(copy.event()).token, 1)
     nothing = decided("nothing", 2)
     genuine = decided(copy.unknown(device.event_id).token, 3)
@@ -188,7 +188,7 @@ def signed_with(copy, event_id, key_id: int) -> str:
     return token_of(copy.key, event_id, uuid.uuid4(), key_id=key_id)
 
 
-async def test_a_token_is_not_called_forged_before_the_keys_have_come(copy, service, device):
+async def test_a_token_is_not_forged_before_keys_are_fetched(copy, service, device):
     """The ticket service is away: it may have made a key since it was last heard of."""
     token = signed_with(copy, device.event_id, 2)
     assert (await device.scan(token)).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
@@ -197,7 +197,7 @@ async def test_a_token_is_not_called_forged_before_the_keys_have_come(copy, serv
     assert await incidents(service, device.event_id) == {}
 
 
-async def test_an_upload_signed_with_a_new_key_is_recorded_once_the_key_is_fetched(copy, paired, tickets):
+async def test_an_upload_with_a_new_key_is_recorded_after_the_fetch(copy, paired, tickets):
     device, event_id = Device(paired), copy.event()
     await device.open(event_id)
     await until(lambda: tickets[0].keys_asked == 2)
@@ -214,14 +214,14 @@ async def test_an_upload_signed_with_a_new_key_is_recorded_once_the_key_is_fetch
     assert await incidents(paired, event_id) == {"FORGED_TOKEN": [[forged.scan_id]]}
 
 
-async def test_a_forged_token_shown_at_a_gate_is_an_incident(copy, service, device):
+async def test_a_forged_token_at_a_gate_is_an_incident(copy, service, device):
     copy.key = SigningKey.generate()
     token = copy.unknown(device.event_id).token
     scans = [await device.scan(token) for _ in range(2)]
     assert await incidents(service, device.event_id) == {"FORGED_TOKEN": [[scan.scan_id for scan in scans]]}
 
 
-async def test_the_answer_that_was_shown_replaces_the_one_that_was_lost(copy, service, device):
+async def test_the_shown_decision_replaces_the_lost_answer(copy, service, device):
     first, second = copy.ticket(device.event_id), copy.ticket(device.event_id)
     recorded = await device.scan(first.token)
     # The reply was lost; the device decided to deny.
@@ -235,7 +235,7 @@ async def test_the_answer_that_was_shown_replaces_the_one_that_was_lost(copy, se
     assert list(await incidents(service, device.event_id)) == ["DOUBLE_ADMISSION"]
 
 
-async def test_the_same_answer_under_the_same_scan_id_keeps_the_record(copy, service, device):
+async def test_the_same_decision_under_one_scan_id_keeps_the_record(copy, service, device):
     ticket = copy.ticket(device.event_id)
     recorded = await device.scan(ticket.token)
     [result] = (await upload(device, decided(ticket.token, scan_id=recorded.scan_id))).results
@@ -246,7 +246,7 @@ async def test_the_same_answer_under_the_same_scan_id_keeps_the_record(copy, ser
     assert copy.rows("tickets")[0]["check_in_time"] is None
 
 
-async def test_what_is_taken_back_elsewhere_while_an_upload_waits_stays_so(copy, device):
+async def test_an_annulment_during_an_upload_is_kept(copy, device):
     ticket = copy.ticket(device.event_id)
     scan_id = (await upload(device, decided(ticket.token, 5))).results[0].scan_id
     with copy.engine.begin() as connection:
@@ -261,7 +261,7 @@ async def test_what_is_taken_back_elsewhere_while_an_upload_waits_stays_so(copy,
     assert copy.rows("tickets")[0]["check_in_time"] is None
 
 
-async def test_another_person_may_be_signed_in_by_the_time_of_the_upload(copy, service, device, issuer):
+async def test_another_person_may_upload_the_scan(copy, service, device, issuer):
     ticket = copy.ticket(device.event_id)
     recorded = await device.scan(ticket.token)
     other = Device(service, issuer.metadata("scanner", "other"))
@@ -270,7 +270,7 @@ async def test_another_person_may_be_signed_in_by_the_time_of_the_upload(copy, s
     assert (await upload(other, shown)).results[0].verdict == DENIED
 
 
-async def test_scans_that_cannot_be_taken_are_rejected_among_the_others(copy, service, device):
+async def test_invalid_scans_of_an_upload_are_rejected_alone(copy, service, device):
     ticket = copy.ticket(device.event_id)
     good = decided(ticket.token)
     reused = decided("other", scan_id=good.scan_id)
@@ -293,14 +293,14 @@ async def test_scans_that_cannot_be_taken_are_rejected_among_the_others(copy, se
     assert await upload(device) == pb.Uploaded()
 
 
-async def test_an_offline_scan_without_a_stream(copy, service):
+async def test_an_offline_scan_is_recorded_without_a_stream(copy, service):
     event_id = copy.event()
     scan = decided(copy.ticket(event_id).token)
     result = await service.scan(event_id, scan.code, scan_id=scan.scan_id, offline=scan.offline)
     assert (result.offline, result.verdict) == (True, ADMITTED)
 
 
-async def test_uploads_that_wait_hold_up_no_live_scan(copy, service, device):
+async def test_a_waiting_upload_delays_no_live_scan(copy, service, device):
     slow, quick = copy.ticket(device.event_id), copy.ticket(device.event_id)
     with copy.engine.begin() as connection:
         connection.exec_driver_sql(f"SELECT 1 FROM tickets WHERE ticket_id = '{slow.ticket_id}' FOR UPDATE")
@@ -315,7 +315,7 @@ async def test_uploads_that_wait_hold_up_no_live_scan(copy, service, device):
     assert await device.receive() is grpc.aio.EOF
 
 
-async def test_draining_answers_uploads_before_it_asks_to_connect_again(copy, service, device):
+async def test_draining_answers_uploads_before_reconnect(copy, service, device):
     ticket = copy.ticket(device.event_id)
     with copy.engine.begin() as connection:
         connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
@@ -328,7 +328,7 @@ async def test_draining_answers_uploads_before_it_asks_to_connect_again(copy, se
     await stopping
 
 
-async def test_an_upload_that_is_answered_while_reading_ends_is_told_before_to_connect_again(
+async def test_an_upload_answered_while_reading_ends_precedes_reconnect(
     copy, service, device, monkeypatch
 ):
     ticket = copy.ticket(device.event_id)
@@ -356,7 +356,7 @@ async def test_an_upload_that_is_answered_while_reading_ends_is_told_before_to_c
     await stopping
 
 
-async def test_a_device_that_leaves_during_an_upload_has_it_recorded_all_the_same(copy, service, device):
+async def test_an_upload_of_a_cancelled_stream_is_recorded(copy, service, device):
     ticket = copy.ticket(device.event_id)
     with copy.engine.begin() as connection:
         connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
@@ -367,7 +367,7 @@ async def test_a_device_that_leaves_during_an_upload_has_it_recorded_all_the_sam
     await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "upload lane"])
 
 
-async def test_more_offline_scans_unanswered_than_allowed_end_the_stream(copy, service, device):
+async def test_offline_scans_beyond_the_credits_end_the_stream(copy, service, device):
     assert (await device.open(device.event_id)).max_outstanding_uploads == 1000
     with copy.engine.begin() as connection:
         connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
@@ -382,7 +382,7 @@ async def test_more_offline_scans_unanswered_than_allowed_end_the_stream(copy, s
     assert reason_of(end.value) == "OVERLOADED"
 
 
-async def test_only_incidents_of_the_callers_own_events_are_listed_page_by_page(copy, service, device, issuer):
+async def test_incidents_of_own_events_are_listed_page_by_page(copy, service, device, issuer):
     scans = [decided(copy.ticket(device.event_id, status="BLOCKED").token) for _ in range(5)]
     for scan in scans:
         await upload(device, scan)

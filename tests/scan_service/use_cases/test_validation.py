@@ -21,7 +21,7 @@ async def validate(service, code, event_id=None, metadata=None, **values):
     return (await service.scans.ValidateTicket(request, metadata=metadata or service.scanner)).scan
 
 
-async def test_it_says_what_a_scan_would_answer_and_records_nothing(copy, service):
+async def test_validation_answers_as_a_scan_and_records_nothing(copy, service):
     event_id = copy.event()
     ticket = copy.ticket(event_id)
     for code in (ticket.token, ticket.code):
@@ -36,14 +36,14 @@ async def test_it_says_what_a_scan_would_answer_and_records_nothing(copy, servic
     assert not copy.rows("tickets")[0]["inside"]
 
 
-async def test_without_an_event_it_takes_tickets_of_every_event(copy, service):
+async def test_validation_without_event_accepts_tickets_of_all_events(copy, service):
     event_id = copy.event()
     for ticket in (copy.ticket(event_id), copy.unknown(event_id)):
         assert (await validate(service, ticket.token)).verdict == scan_pb2.VERDICT_ADMITTED
     assert (await validate(service, "nothing")).denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
 
 
-async def test_a_genuine_token_of_an_event_that_is_not_here_is_not_let_in(copy: Copy, service):
+async def test_a_genuine_token_of_an_unknown_event_is_denied(copy: Copy, service):
     elsewhere = copy.unknown(uuid.uuid4())
     assert (await validate(service, elsewhere.token)).denial_reason == scan_pb2.DENIAL_REASON_EVENT_NOT_OPEN
     copy.key = SigningKey.generate()
@@ -51,7 +51,7 @@ async def test_a_genuine_token_of_an_event_that_is_not_here_is_not_let_in(copy: 
     assert (await validate(service, forged.token)).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
 
 
-async def test_an_event_that_is_not_here_or_not_the_callers_is_not_found(copy, service, issuer):
+async def test_unknown_and_foreign_events_are_not_found(copy, service, issuer):
     event_id = copy.event(organizer_id="orga")
     foreign = issuer.metadata("organizer", "other")
     for asked, metadata in ((uuid.uuid4(), None), (event_id, foreign)):
@@ -62,7 +62,7 @@ async def test_an_event_that_is_not_here_or_not_the_callers_is_not_found(copy, s
     assert (await validate(service, copy.ticket(event_id).token, None, own)).verdict == scan_pb2.VERDICT_ADMITTED
 
 
-async def test_every_fault_is_named(service):
+async def test_every_invalid_field_is_named(service):
     unknown: Any = 9  # No enum has it.
     gate = scan_pb2.Gate(event_id="x", location="\0", allowed_ticket_types=[event_pb2.TICKET_TYPE_STANDARD, unknown])
     request = pb.ValidateTicketRequest(gate=gate, code="x" * 4097, scan_type=unknown)
@@ -77,7 +77,7 @@ async def test_every_fault_is_named(service):
     }
 
 
-async def test_somebody_elses_ticket_is_answered_as_one_that_is_not_there(copy, service, issuer):
+async def test_a_foreign_ticket_is_answered_as_an_unknown_one(copy, service, issuer):
     """Without an event to ask about, the ticket's own would be told."""
     theirs, ours = copy.ticket(copy.event(organizer_id="other")), issuer.metadata("organizer", "orga")
     foreign, missing = [await validate(service, code, None, ours) for code in (theirs.code, "TKT-0123456789ABCDEF")]
