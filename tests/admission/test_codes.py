@@ -1,4 +1,4 @@
-"""Typed codes: as people type them."""
+"""Tests of typed codes."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""The rules of admission as a table: what is, what is shown, what the gate says."""
+"""Tests of the admission rules by a table of cases."""
 
 import uuid
 from dataclasses import replace
@@ -35,13 +35,13 @@ def decided(  # noqa: PLR0913 - what a case may name
     *, event=None, ticket=None, issue=2, allowed=frozenset(), time=NOON, scan_type=ScanType.CHECK_IN, admission=None
 ):
     shown = replace(TICKET, **(ticket or {}), admission=admission or Admission())
-    entry = CheckIn(uuid.UUID(int=9), time, "South")
+    check_in = CheckIn(uuid.UUID(int=9), time, "South")
     return decide(
         replace(EVENT, **(event or {})),
         Gate(HERE, "South", allowed),
         PresentedTicket(shown, issue, shown.ticket_type),
         scan_type,
-        entry,
+        check_in,
     )
 
 
@@ -58,7 +58,7 @@ def test_the_rules_admit(case):
 
 
 def test_the_first_applicable_reason_is_returned():
-    """Everything is wrong at once; what is told is put right, one after the other."""
+    """Everything is wrong at once; each returned reason is repaired, one after the other."""
     wrong: dict[str, Any] = {
         "ticket": {"event_id": ELSEWHERE, "status": TicketStatus.REFUNDED},
         "event": {"closed": True, "status": EventStatus.DRAFT},
@@ -84,13 +84,18 @@ def test_the_first_applicable_reason_is_returned():
 
 
 def test_a_first_check_in_is_kept_and_increments_the_sequence():
-    entry = CheckIn(uuid.UUID(int=9), NOON, "South")
-    assert decided().admission == Admission(NOON, entry, inside=True, sequence=1)
+    check_in = CheckIn(uuid.UUID(int=9), NOON, "South")
+    assert decided().admission == Admission(NOON, check_in, inside=True, sequence=1)
 
 
 def test_re_entry_keeps_the_first_and_the_latest_check_in():
     again = decided(event={"policy": AdmissionPolicy.RE_ENTRY}, admission=OUTSIDE).admission
-    assert (again.check_in_time, again.latest_check_in.time, again.inside, again.sequence) == (FIRST.time, NOON, True, 1)
+    assert (again.check_in_time, again.latest_check_in.time, again.inside, again.sequence) == (
+        FIRST.time,
+        NOON,
+        True,
+        1,
+    )
     assert decided(event={"policy": AdmissionPolicy.RE_ENTRY}, admission=again).previous == again.latest_check_in
 
 
@@ -107,6 +112,6 @@ def test_a_denied_second_check_in_names_the_previous_one():
 
 
 def test_the_cases_cover_every_reason():
-    told = {reason for _, reason in DENIED.values()}
-    # These two are found before there is a ticket to decide on.
-    assert told | {DenialReason.TICKET_NOT_FOUND, DenialReason.INVALID_SIGNATURE} == set(DenialReason)
+    reasons = {reason for _, reason in DENIED.values()}
+    # These two apply before a ticket is known.
+    assert reasons | {DenialReason.TICKET_NOT_FOUND, DenialReason.INVALID_SIGNATURE} == set(DenialReason)

@@ -1,4 +1,4 @@
-"""What is recorded of a scan."""
+"""Tests of the recorded text and of the fingerprint of a scan."""
 
 import uuid
 from dataclasses import replace
@@ -25,10 +25,10 @@ def test_recorded_text_is_truncated_and_escaped(text, recorded):
 
 
 def test_recorded_text_contains_no_full_code_or_token():
-    """It may be, and only not be known here yet."""
+    """The text may be a genuine ticket that the service does not know yet."""
     assert sanitize_text("TKT-0123456789ABCDEF") == "TKT-012345…"
     assert sanitize_text(" tkt-0123456789abcdef, and TKT-FEDCBA9876543210") == " TKT-012345…, and TKT-FEDCBA…"
-    # Of a signature of 64 bytes a third, also where blanks, another case or more text hide it.
+    # A third of the signature of 64 bytes, also with blanks, another case or more text around it.
     assert sanitize_text("T1" + "A" * 170) == "T1" + "A" * 38 + "…"
     assert sanitize_text(" t1" + "a" * 170 + "!") == " T1" + "A" * 38 + "…!"
 
@@ -40,7 +40,7 @@ def test_recorded_text_contains_no_full_code_or_token():
         {"text": "other"},
         {"scan_type": ScanType.ACCESS},
         {"scanner_user_id": "sue"},
-        # The same characters, divided another way.
+        # The same characters, divided differently.
         {"scanner_user_id": "sa", "text": "mcode"},
     ],
 )

@@ -1,4 +1,4 @@
-"""Reading tokens: one ticket, one text, and whatever else looks like it is called forged."""
+"""Tests of tokens: each ticket has one valid text, and every similar text is refused."""
 
 import base64
 import uuid
@@ -13,7 +13,7 @@ from ticketing.admission.tickets import TicketType
 from ticketing.admission.tokens import DAMAGED, PublicKey, Token, is_genuine, read_token
 from ticketing.tickets.v1 import ticket_token_pb2
 
-# The same in every process, so that tests have the same names.
+# The same key in every process, so that parametrized tests have the same names.
 KEY = SigningKey(b"k" * 32)
 EVENT, TICKET = uuid.UUID(int=2**100 + 1), uuid.UUID(int=2**101 + 1)
 TEXT = token_of(KEY, EVENT, TICKET, issue=3)
@@ -28,7 +28,7 @@ def token_in(text: str) -> Token:
     return token
 
 
-def spelled(payload: bytes, signature: bytes | None = None) -> str:
+def encoded(payload: bytes, signature: bytes | None = None) -> str:
     signature = signature or KEY.sign(b"ticketing.tickets.v1.TicketToken\0" + payload).signature
     return "T1" + base64.b32encode(signature + payload).decode().rstrip("=")
 
@@ -45,7 +45,7 @@ def test_a_text_without_the_form_of_a_token_is_none(text):
     assert read_token(text) is None
 
 
-# What int() would forgive, other alphabets' letters and digits, and what cannot be encoded at all.
+# Characters that int() would accept, letters and digits of other alphabets, and characters without an encoding.
 @pytest.mark.parametrize(
     "character", ["0", "1", "8", "_", " ", "+", "-", "a", "=", "!", "٣", "\uff21", "é", "\udcff", "\0"]
 )
@@ -83,25 +83,25 @@ def payload(**values) -> bytes:
         # The same fields in another order, and one field twice.
         payload()[2:] + payload()[:2],
         payload() + b"\x28\x03",
-        # No message at all.
+        # Not a message.
         b"\xff" * 42,
     ],
 )
 def test_an_invalid_payload_is_damaged(data):
-    assert read_token(spelled(data)) is DAMAGED
+    assert read_token(encoded(data)) is DAMAGED
 
 
 def test_another_encoding_of_the_same_bytes_is_damaged():
     body = payload()
-    # 105 bytes leave no spare bits; one more leaves some, of which the last character must have none set.
-    text = spelled(body)
+    # The payload leaves spare bits in the last character; a set spare bit is a second encoding.
+    text = encoded(body)
     assert (len(text) - 2) * 5 % 8 != 0
     assert read_token(text[:-1] + ALPHABET[ALPHABET.index(text[-1]) | 1]) is DAMAGED
     assert read_token(TEXT + "A" * (8 - (len(TEXT) - 2) % 8 + 1)) is DAMAGED
 
 
 def test_a_signature_of_another_document_does_not_verify():
-    other = token_in(spelled(payload(), KEY.sign(payload()).signature))
+    other = token_in(encoded(payload(), KEY.sign(payload()).signature))
     assert not is_genuine(other, None, PUBLIC, NOW)
 
 

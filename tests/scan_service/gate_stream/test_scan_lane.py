@@ -1,4 +1,4 @@
-"""One device's scans take few places in a batch, whatever it sends."""
+"""Tests of the scan lane: one device takes few places in a batch, however much it sends."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from ticketing.chassis.failures import Failure
 
 
 class Decisions:
-    """Batches as they were decided, once they may be; a scan is its number, and its answer is that."""
+    """A batcher that waits for `may`, then answers each scan with itself, and records its batches."""
 
     def __init__(self, max_waiting: int = 1_000) -> None:
         self.batches: list[list[object]] = []
@@ -19,7 +19,7 @@ class Decisions:
         self.batcher = Batcher("lane", self._decide, max_batch=256, max_waiting=max_waiting)
 
     def lane(self) -> Any:
-        """Make a lane; numbers and texts stand for its scans."""
+        """Make a lane; numbers and texts stand for scans."""
         return ScanLane(self.batcher, lambda: None)
 
     async def _decide(self, scans):
@@ -82,7 +82,7 @@ async def test_scans_beyond_the_queue_are_overloaded_waiting_or_not():
         others.submit("x")
     await asyncio.sleep(0)
     waiting = [others.submit(number) for number in range(MAX_AT_ONCE)]
-    # The turn of the last one comes while the others have all places.
+    # The last scan is submitted while other scans fill the queue.
     answers[0].cancel()
     with pytest.raises(Failure, match="too much at once"):
         await answers[-1]

@@ -1,4 +1,4 @@
-"""The migrations build what `tables` says, and keep or cover what was there before them."""
+"""Tests of the migrations: they create the tables, keep existing rows and mask recorded codes."""
 
 import base64
 import uuid
@@ -35,7 +35,7 @@ def test_migrating_an_empty_database_builds_exactly_the_tables(scans_url: URL):
 
 
 def test_the_migrations_build_the_same_checks_as_the_metadata(new_database: NewDatabase):
-    """Alembic compares no check constraints. On a database of its own, for it takes the tables down."""
+    """Alembic compares no check constraints. The test drops all tables, so it has its own database."""
     engine = sa.create_engine(new_database("scan"))
     with engine.begin() as connection:
         migrated = connection.execute(sa.text(CONSTRAINTS)).all()
@@ -65,7 +65,7 @@ def test_incidents_before_the_migration_are_not_reported(new_database: NewDataba
     assert reported == [True, False]
 
 
-# As long as a real one: a payload of 45 bytes and its signature.
+# As long as a real token: a payload of 45 bytes and its signature.
 TOKEN = "T1" + base64.b32encode(bytes(range(109))).decode().rstrip("=")
 
 SCAN = sa.text(
@@ -78,7 +78,7 @@ SCAN = sa.text(
 
 @pytest.fixture
 def at_0004(new_database: NewDatabase) -> URL:
-    """Give a database as it was when scans were recorded with what opens a gate."""
+    """Create a database at revision 0004, when scans were recorded with full codes."""
 
     def build(connection: Connection) -> None:
         connection.execute(sa.text("DROP SCHEMA public CASCADE"))
@@ -94,7 +94,7 @@ def at_0004(new_database: NewDatabase) -> URL:
 
 
 def upgraded(url: URL, codes: Sequence[str]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Record a scan of each of `codes`, upgrade, and give the rows before and after."""
+    """Record a scan of each of `codes`, migrate, and return the rows before and after."""
     engine = sa.create_engine(url)
     every = sa.text("SELECT * FROM scans ORDER BY scan_id")
     with engine.begin() as connection:
