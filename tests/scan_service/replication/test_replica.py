@@ -9,7 +9,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.environment.databases import connected
-from tests.scanning.gates import CODES, DAY, NOW, Device, token_of, until
+from tests.environment.waiting import until
+from tests.scanning.gates import CODES, DAY, NOW, Device, token_of
 from ticketing.scans.v1 import revocation_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
@@ -223,7 +224,7 @@ async def test_an_unknown_key_is_fetched_in_the_background(database, paired, tic
     ]
     # Scanned repeatedly, as people do; keys are read at most once a second.
     while (await paired.scan(event_id, shown.token)).verdict != scan_pb2.VERDICT_ADMITTED:
-        paired.clock.skip(timedelta(seconds=2))
+        paired.clock.advance(timedelta(seconds=2))
     assert {row["key_id"] for row in database.rows("signing_keys")} == {1, 2}
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from scan_service.app import App
 from scan_service.use_cases.failed_code_limit import FailedCodeLimit
+from tests.environment.clock import SettableClock
 from tests.environment.refusals import reason_of
-from tests.scanning.gates import Device, MovableClock, ScansDatabase, Service, settings_of
+from tests.scanning.gates import Device, ScansDatabase, Service, settings_of
 from ticketing.admission.scans import Attempt, DenialReason, Gate, Scan, ScanType, Verdict
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import OVERLOADED, Failure
@@ -19,7 +20,7 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 @pytest.fixture
 async def strict(database: ScansDatabase, tmp_path, issuer):
     """Run a service that allows three unknown codes a minute: one more every 20 s."""
-    clock = MovableClock()
+    clock = SettableClock()
     app = App(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="3"), database.url, clock)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -83,7 +84,7 @@ async def test_known_codes_and_other_texts_are_not_guesses(database, strict):
 async def test_decisions_stay_where_the_incident_is_not_recorded(scans_url):
     """The database of the incidents does not answer."""
     away = Database(scans_url.set(database="nowhere"), "test")
-    guessing = FailedCodeLimit(1, away, MovableClock())
+    guessing = FailedCodeLimit(1, away, SettableClock())
     attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", ScanType.CHECK_IN, "sam", None, {})
 
     async def decide(attempts):
@@ -99,7 +100,7 @@ async def test_decisions_stay_where_the_incident_is_not_recorded(scans_url):
 
 
 def _denied(attempt: Attempt) -> Scan:
-    now = MovableClock()()
+    now = SettableClock()()
     return Scan(
         scan_id=attempt.scan_id,
         gate_event_id=attempt.gate.event_id,

@@ -9,15 +9,17 @@ from nacl.signing import SigningKey
 
 from scan_service.store.tables import signing_keys
 from scan_service.use_cases.keys import Keys
-from tests.scanning.gates import DAY, NOW, MovableClock, until
+from tests.environment.clock import SettableClock
+from tests.environment.waiting import until
+from tests.scanning.gates import DAY, NOW
 from ticketing.chassis.database import Database
 
 SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock()
+def clock() -> SettableClock:
+    return SettableClock()
 
 
 @pytest.fixture
@@ -36,14 +38,14 @@ def new_key(key_id: int) -> dict[str, object]:
 
 async def test_a_key_that_another_process_has_fetched_is_read(database, keys, clock):
     database.insert(signing_keys, **new_key(2))
-    clock.skip(SECOND)
+    clock.advance(SECOND)
     await keys.load_missing([1, 2])
     assert keys.get(2) is not None
     assert not keys.missing.is_set()
 
 
 async def test_a_lookup_joins_the_read_in_progress(database, keys, clock):
-    clock.skip(SECOND)
+    clock.advance(SECOND)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE signing_keys")
         connection.execute(signing_keys.insert().values(**new_key(2)))
@@ -58,13 +60,13 @@ async def test_a_lookup_joins_the_read_in_progress(database, keys, clock):
 
 
 async def test_unknown_keys_cause_one_query_a_second(database, keys, clock):
-    clock.skip(SECOND)
+    clock.advance(SECOND)
     await keys.load_missing([7])
     assert keys.missing.is_set()
     database.insert(signing_keys, **new_key(7))
     await keys.load_missing([7])
     assert keys.get(7) is None
-    clock.skip(SECOND)
+    clock.advance(SECOND)
     await keys.load_missing([7])
     assert keys.get(7) is not None
 
