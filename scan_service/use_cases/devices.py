@@ -67,7 +67,7 @@ class Devices:
             now = self._clock()
             device = store.lock_by_code(connection, code_digest(code))
             if device is None or not device.may_enroll(now):
-                raise Failure(Reason.ENROLLMENT_CODE_INVALID, "the code was used before, is too old, or never was one")
+                raise Failure(Reason.ENROLLMENT_CODE_INVALID, "the code was used before, has expired, or is unknown")
             store.enroll(connection, device, token_digest(token), now)
             return replace(device, enroll_time=now, last_seen_time=now)
 
