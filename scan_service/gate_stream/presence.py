@@ -17,7 +17,7 @@ MAX_CLOCK_SKEW: Final = timedelta(minutes=1)
 
 
 class Presence:
-    """Polls for revoked devices and records connected ones.
+    """The task that polls for revoked devices and records connected ones.
 
     Args:
         gates: reads revocations and stores the presence.

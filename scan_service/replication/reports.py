@@ -28,7 +28,7 @@ PAUSE_SECONDS: Final = 0.5
 
 
 class Reports:
-    """Reports check-ins and incidents.
+    """The tasks that report check-ins and incidents.
 
     Args:
         database: the scans database.

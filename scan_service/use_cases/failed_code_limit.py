@@ -25,7 +25,7 @@ Process = Callable[[Sequence[Attempt]], Awaitable[Answers]]
 
 
 class FailedCodeLimit:
-    """Counts unknown codes by the device, or by the person, that scans them.
+    """The count of unknown codes by device or person, and the bound on it.
 
     Args:
         per_minute: the number of unknown codes that one device may scan in a minute.

@@ -17,7 +17,7 @@ KEYS_ARE_FRESH: Final = timedelta(minutes=2)
 
 
 class TicketLookup:
-    """Identifies tickets among the rows of one transaction.
+    """A lookup of tickets among the rows of one transaction.
 
     Args:
         rows: locked; changed as the batch proceeds.

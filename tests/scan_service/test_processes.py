@@ -45,7 +45,7 @@ class Process:
 
 
 class Processes:
-    """Starts scan services on one database."""
+    """The scan services of one database, each in a process of its own."""
 
     def __init__(self, url: URL, issuer: Issuer, data_dir: Path, stack: AsyncExitStack) -> None:
         self._issuer = issuer
