@@ -77,7 +77,7 @@ class TicketLookup:
         return self._codes.code(presented.ticket.ticket_id, presented.issue)
 
     def _is_genuine(self, token: Token, known_digest: bytes | None, attempt: Attempt) -> bool:
-        """Verify a token as of now and, where a device decided offline, as of the scan: the key may be retired since."""
+        """Verify a token as of now and, for an offline decision, as of the scan: the key may be retired since."""
         if self._is_genuine_at(self._now, token, known_digest):
             return True
         return attempt.offline is not None and self._is_genuine_at(attempt.offline.scan_time, token, known_digest)
