@@ -19,11 +19,11 @@ from tests.scanning.gates import Copy, MovableClock, settings_of
 from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.chassis.clock import system_clock
-from ticketing.gate import copy as gate_copy
+from ticketing.gate.client import OPTIONS, Metadata, ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.device import Device
-from ticketing.gate.link import OPTIONS, Link, Metadata
 from ticketing.gate.messages import gate_message
+from ticketing.gate.replica import DeviceReplica
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import revocation_service_pb2 as revocations_pb
 from ticketing.scans.v1 import scan_pb2
@@ -129,9 +129,9 @@ class Handheld:
         self._stack.callback(self.store.close)
         channel = self._stack.enter_context(grpc.insecure_channel(address, options=OPTIONS))
         self.stub = ScanServiceStub(channel)
-        self.link = Link(self.stub, metadata, gate_message(gate))
-        self.connection = Connection(self.link, self.store, clock, options.get("answer_seconds", 1.5))
-        self.copy = gate_copy.Copy(self.link, gate.event_id, self.store, clock)
+        self.client = ScanServiceClient(self.stub, metadata, gate_message(gate))
+        self.connection = Connection(self.client, self.store, clock, options.get("answer_seconds", 1.5))
+        self.replica = DeviceReplica(self.client, gate.event_id, self.store, clock)
         kind = options.get("scan_type", ScanType.CHECK_IN)
         self.device = Device(gate, kind, self.store, self.connection, clock)
         self.shown = []
@@ -139,12 +139,12 @@ class Handheld:
     def connect(self) -> "Handheld":
         self.connection.start()
         self._stack.callback(self.connection.stop)
-        self.connection.settle(10)
+        self.connection.wait_for_first_attempt(10)
         return self
 
     def follow(self) -> "Handheld":
-        self.copy.start()
-        self._stack.callback(self.copy.stop)
+        self.replica.start()
+        self._stack.callback(self.replica.stop)
         return self
 
     @property

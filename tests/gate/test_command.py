@@ -187,7 +187,7 @@ def test_what_cannot_be_written_down_is_not_shown(run_at, stand_in, capsys, monk
     def full(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(Store, "answered", full)
+    monkeypatch.setattr(Store, "save_answer", full)
     assert run_at(codes=stand_in.ticket()) == 1
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "ticketing-gate: database or disk is full\n")

@@ -31,14 +31,14 @@ class Door:
 
     def scan(self, text: str):
         answer = self.device.scan(text)
-        self.shown[answer.scan_id] = (answer.green, self.device.gate.location, self._clock())
+        self.shown[answer.scan_id] = (answer.may_pass, self.device.gate.location, self._clock())
         return answer
 
     def lose_replies_to_uploads(self, *, lost: bool) -> None:
         if lost:
-            self.device.connection._uploaded = lambda *_: None  # noqa: SLF001 - the reply is lost after it was sent
+            self.device.connection._handle_uploaded = lambda *_: None  # noqa: SLF001 - the reply is lost after it was sent
         else:
-            del self.device.connection._uploaded  # noqa: SLF001 - as it was
+            del self.device.connection._handle_uploaded  # noqa: SLF001 - as it was
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_device_killed_while_its_network_comes_and_goes_lets_everybody_in_once
     # Whoever stood there when it was killed is still waiting.
     for token in waiting[:PEOPLE]:
         answer = again.scan(token)
-        assert answer.green
+        assert answer.may_pass
         admitted[token] = answer.scan_id
     eventually(lambda: again.store.queue_length() == 0)
     let_in = [scan for scan in office.scans(event_id) if scan.verdict == scan_pb2.VERDICT_ADMITTED]

@@ -11,8 +11,8 @@ from tests.environment.waiting import eventually
 from ticketing.admission.scans import DenialReason, ScanType
 from ticketing.admission.tokens import read_token
 from ticketing.chassis.clock import system_clock
-from ticketing.gate.decide import NEEDS_CONNECTION, NO_COPY
-from ticketing.gate.device import REFUSED_NOTE
+from ticketing.gate.connection_status import REFUSED_NOTE
+from ticketing.gate.offline_decision import NEEDS_CONNECTION, NO_REPLICA
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -32,7 +32,7 @@ def test_a_device_cut_off_admits_each_ticket_once_and_tells_later(copied, server
     handheld, tokens = copied
     server.stop()
     answers = [handheld.scan(token) for token in [*tokens, *tokens]]
-    assert [answer.green for answer in answers] == [True] * 3 + [False] * 3
+    assert [answer.may_pass for answer in answers] == [True] * 3 + [False] * 3
     assert {answer.reason for answer in answers[3:]} == {DenialReason.ALREADY_CHECKED_IN}
     assert all(answer.offline for answer in answers)
     assert handheld.store.queue_length() == 6
@@ -94,14 +94,14 @@ def test_a_device_that_never_had_a_copy_admits_nobody(stand_in, server, new_hand
     server.stop()
     handheld = new_handheld(server.address, stand_in.event_id).connect()
     answer = handheld.scan(stand_in.ticket())
-    assert (answer.green, answer.reason, answer.note) == (False, DenialReason.EVENT_NOT_OPEN, NO_COPY)
+    assert (answer.may_pass, answer.reason, answer.note) == (False, DenialReason.EVENT_NOT_OPEN, NO_REPLICA)
 
 
 def test_a_scan_without_an_answer_is_decided_alone_under_its_id(copied, stand_in):
     handheld, tokens = copied
     stand_in.lose.add("result")
     answer = handheld.scan(tokens[0])
-    assert (answer.green, answer.offline) == (True, True)
+    assert (answer.may_pass, answer.offline) == (True, True)
     assert stand_in.asked == [answer.scan_id]
     eventually(lambda: handheld.store.queue_length() == 0)
     assert [scan.scan_id for scan in stand_in.uploads[0].scans] == [answer.scan_id]
@@ -134,7 +134,7 @@ def test_a_question_is_asked_again_on_the_next_stream_under_its_id(server, stand
     token = stand_in.ticket()
     eventually(lambda: handheld.state == "ONLINE")
     # Long enough for the stream to have been of use, so that the next one comes at once.
-    handheld.connection._stream.begun -= 5  # noqa: SLF001 - instead of waiting
+    handheld.connection._stream.start -= 5  # noqa: SLF001 - instead of waiting
 
     def cut() -> None:
         eventually(lambda: stand_in.asked)
@@ -145,14 +145,14 @@ def test_a_question_is_asked_again_on_the_next_stream_under_its_id(server, stand
     cutter.start()
     answer = handheld.scan(token)
     cutter.join()
-    assert (answer.green, answer.offline) == (True, False)
+    assert (answer.may_pass, answer.offline) == (True, False)
     assert stand_in.asked == [answer.scan_id] * 2
 
 
 def test_a_ticket_admitted_offline_is_not_admitted_online_before_that_is_delivered(copied, server, stand_in):
     handheld, tokens = copied
     server.stop()
-    assert handheld.scan(tokens[0]).green
+    assert handheld.scan(tokens[0]).may_pass
     # The service takes nothing that was decided offline yet, and knows of no check-in.
     stand_in.credits = 0
     server.start()
@@ -171,7 +171,7 @@ def test_a_wrong_clock_is_corrected_when_deciding_and_told_when_uploading(server
     server.stop()
     # By its own clock the doors are not open yet.
     answer = slow.scan(token)
-    assert answer.green
+    assert answer.may_pass
     server.start()
     eventually(lambda: slow.store.queue_length() == 0)
     (sent,) = stand_in.uploads[0].scans
@@ -187,19 +187,19 @@ def test_a_revoked_device_lets_nobody_in_and_records_nothing(copied, server, sta
     stand_in.end_streams(grpc.StatusCode.UNAUTHENTICATED)
     eventually(lambda: handheld.state == "REFUSED")
     answer = handheld.scan(tokens[0])
-    assert (answer.green, answer.note) == (False, REFUSED_NOTE)
+    assert (answer.may_pass, answer.note) == (False, REFUSED_NOTE)
     assert handheld.store.queue_length() == 0
     handheld.close()
     # Nor after it was switched off and on where no network is.
     server.stop()
     again = new_handheld(server.address, stand_in.event_id).connect()
     assert again.state == "REFUSED"
-    assert not again.scan(tokens[0]).green
+    assert not again.scan(tokens[0]).may_pass
     # Until the service takes it again.
     stand_in.refusal = None
     server.start()
     eventually(lambda: again.state == "ONLINE")
-    assert again.scan(tokens[0]).green
+    assert again.scan(tokens[0]).may_pass
 
 
 def test_uploads_are_cut_to_the_credits(copied, server, stand_in):
@@ -240,7 +240,7 @@ def test_an_upload_that_is_refused_as_a_whole_waits_and_comes_again(copied, serv
 
 
 def test_a_service_that_is_about_to_go_is_left_for_another(handheld, stand_in):
-    handheld.connection._stream.begun -= 5  # noqa: SLF001 - instead of waiting
+    handheld.connection._stream.start -= 5  # noqa: SLF001 - instead of waiting
     stand_in.end_streams(pb.StreamScansResponse(reconnect=pb.Reconnect()))
     eventually(lambda: stand_in.open_streams == 2)
     eventually(lambda: handheld.state == "ONLINE")
@@ -279,7 +279,7 @@ def test_a_device_revoked_while_somebody_waits_lets_nobody_in(copied, stand_in):
     revoking.start()
     answer = handheld.scan(tokens[0])
     revoking.join()
-    assert (answer.green, answer.note) == (False, REFUSED_NOTE)
+    assert (answer.may_pass, answer.note) == (False, REFUSED_NOTE)
     assert handheld.store.queue_length() == 0
 
 
@@ -302,7 +302,7 @@ def test_who_left_online_has_left_offline(leaving, server, stand_in, new_handhel
     token = stand_in.ticket()
     new_handheld(server.address, stand_in.event_id, "in").connect().scan(token)
     stand_in.lose.add("admissions")
-    assert leaving.scan(token).green
+    assert leaving.scan(token).may_pass
     server.stop()
     assert leaving.scan(token).reason is DenialReason.NOT_CHECKED_IN
 
@@ -314,27 +314,27 @@ def test_leaving_can_be_taken_back_as_well(leaving, server, stand_in, new_handhe
     ticket = (stand_in.event_id, read_token(token).ticket_id)
     eventually(lambda: leaving.store.ticket(*ticket).admission.inside)
     server.stop()
-    assert leaving.scan(token).green
-    assert leaving.device.take_back().annulled
-    assert leaving.scan(token).green
+    assert leaving.scan(token).may_pass
+    assert leaving.device.annul_last().annulled
+    assert leaving.scan(token).may_pass
 
 
 def test_a_person_who_did_not_pass_is_taken_back_online(copied, stand_in):
     handheld, tokens = copied
     answer = handheld.scan(tokens[0])
-    taken = handheld.device.take_back()
-    assert (taken.scan_id, taken.green, taken.annulled) == (answer.scan_id, False, True)
+    taken = handheld.device.annul_last()
+    assert (taken.scan_id, taken.may_pass, taken.annulled) == (answer.scan_id, False, True)
     assert [(passage.scan_id, passage.passed) for passage in stand_in.passages] == [(answer.scan_id, False)]
-    assert handheld.device.take_back() is None
+    assert handheld.device.annul_last() is None
 
 
 def test_a_person_who_did_not_pass_offline_can_come_again(copied, server, stand_in):
     handheld, tokens = copied
     server.stop()
     first = handheld.scan(tokens[0])
-    assert not handheld.device.take_back().green
+    assert not handheld.device.annul_last().may_pass
     second = handheld.scan(tokens[0])
-    assert second.green
+    assert second.may_pass
     server.start()
     eventually(lambda: handheld.store.queue_length() == 0)
     assert stand_in.records[first.scan_id].HasField("annul_time")
@@ -345,8 +345,8 @@ def test_a_scan_recorded_online_is_taken_back_offline_by_what_was_shown(copied, 
     handheld, tokens = copied
     answer = handheld.scan(tokens[0])
     server.stop()
-    handheld.device.take_back()
+    handheld.device.annul_last()
     (queued,) = handheld.store.queued(9, 9_999)
     assert (queued.scan_id, queued.offline.verdict) == (answer.scan_id, scan_pb2.VERDICT_ADMITTED)
     assert queued.offline.HasField("annul_time")
-    assert handheld.scan(tokens[0]).green
+    assert handheld.scan(tokens[0]).may_pass

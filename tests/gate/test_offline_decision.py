@@ -38,11 +38,11 @@ from ticketing.admission.tickets import (
 )
 from ticketing.admission.tokens import PublicKey, read_token
 from ticketing.chassis.authentication import Caller, Role
+from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
-from ticketing.gate.decide import UNKNOWN_KEY, Known, Question, decide_alone
 from ticketing.gate.device import Device
-from ticketing.gate.link import Link
-from ticketing.gate.messages import SCAN_TYPES, Rules, gate_message
+from ticketing.gate.messages import SCAN_TYPES, EventRules, gate_message
+from ticketing.gate.offline_decision import UNKNOWN_KEY, DeviceRecords, DeviceScan, decide_offline
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
@@ -162,8 +162,8 @@ class World:
         return answer
 
     def at_the_device(self, text, scan_type, gate):
-        link = Link(ScanServiceStub(self.channel), (), gate_message(gate))
-        connection = Connection(link, self.store, lambda: self.now, answer_seconds=0)
+        client = ScanServiceClient(ScanServiceStub(self.channel), (), gate_message(gate))
+        connection = Connection(client, self.store, lambda: self.now, answer_seconds=0)
         answer = Device(gate, scan_type, self.store, connection, lambda: self.now).scan(text, lambda _: None)
         return "ADMITTED" if answer.admitted else "DENIED", answer.reason
 
@@ -250,7 +250,7 @@ def test_a_device_alone_and_the_service_give_the_same_answers(history):
 
 def test_a_token_of_a_key_that_is_not_known_is_not_let_in_and_says_so():
     question = _question(token_of(KEY, EVENT_ID, TICKET_IDS[0], key_id=9))
-    ruling = decide_alone(question, Known(_rules()), NOON)
+    ruling = decide_offline(question, DeviceRecords(_rules()), NOON)
     assert (ruling.decision.reason, ruling.note) == (DenialReason.INVALID_SIGNATURE, UNKNOWN_KEY)
 
 
@@ -262,16 +262,16 @@ def test_a_scan_whose_answer_was_lost_is_not_denied_for_itself(own):
     ticket = Ticket(
         EVENT_ID, TICKET_IDS[0], TicketType.STANDARD, TicketStatus.ACTIVE, None, None, 1, b"", None, admission
     )
-    known = Known(_rules(), None, admission) if own else Known(_rules(), ticket)
-    assert decide_alone(question, known, NOON).decision.reason is None
+    known = DeviceRecords(_rules(), None, admission) if own else DeviceRecords(_rules(), ticket)
+    assert decide_offline(question, known, NOON).decision.reason is None
 
 
-def _rules() -> Rules:
+def _rules() -> EventRules:
     event = Event(
         EVENT_ID, "", "Concert", EventStatus.PUBLISHED, AdmissionPolicy.SINGLE_ENTRY, None, None, closed=False
     )
-    return Rules(event, KEYS)
+    return EventRules(event, KEYS)
 
 
-def _question(text: str) -> Question:
-    return Question(uuid.UUID(int=5), text, read_token(text), ScanType.CHECK_IN, Gate(EVENT_ID, "North"))
+def _question(text: str) -> DeviceScan:
+    return DeviceScan(uuid.UUID(int=5), text, read_token(text), ScanType.CHECK_IN, Gate(EVENT_ID, "North"))

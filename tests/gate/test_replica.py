@@ -9,7 +9,7 @@ import pytest
 from tests.environment.waiting import eventually
 from ticketing.admission.tickets import Admission, Entry
 from ticketing.gate.messages import previous_message
-from ticketing.gate.store import IN_FLIGHT, Own, Store, StoreError
+from ticketing.gate.store import IN_FLIGHT, OwnAdmission, Store, StoreError
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -18,7 +18,7 @@ SECOND = timedelta(seconds=1)
 EVENT_ID, TICKET_ID = uuid.UUID(int=1), uuid.UUID(int=2)
 OURS = Entry(uuid.UUID(int=3), NOON, "North")
 THEIRS = Entry(uuid.UUID(int=4), NOON + SECOND, "South")
-ADMITTED = Own(EVENT_ID, TICKET_ID, Admission(NOON, OURS, inside=True), str(OURS.scan_id), NOON)
+ADMITTED = OwnAdmission(EVENT_ID, TICKET_ID, Admission(NOON, OURS, inside=True), str(OURS.scan_id), NOON)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ class Case:
     """What the copy tells after a scan of ours, how much later than it was recorded, and whether ours counts on."""
 
     messages: list[pb.WatchAdmissionsResponse]
-    own: Own = ADMITTED
+    own: OwnAdmission = ADMITTED
     after: timedelta | None = SECOND
     ours_counts: bool = True
 
@@ -59,9 +59,9 @@ class Case:
 )
 def test_our_own_scan_counts_until_the_copy_is_as_new(store, case):
     settled = None if case.after is None else NOON
-    store.keep_own(case.own, settled)
+    store.save_own_admission(case.own, settled)
     store.apply(EVENT_ID, case.messages, NOON + (case.after or SECOND))
-    assert (store.own(EVENT_ID, TICKET_ID) is not None) == case.ours_counts
+    assert (store.own_admission(EVENT_ID, TICKET_ID) is not None) == case.ours_counts
 
 
 def test_a_copy_that_begins_anew_replaces_the_old_one_only_when_it_is_whole(handheld, stand_in):
@@ -73,7 +73,7 @@ def test_a_copy_that_begins_anew_replaces_the_old_one_only_when_it_is_whole(hand
     parts[-1].tickets[0].ticket_id = uuid.uuid4().bytes
     seen = []
 
-    class Link:
+    class ScanServiceClient:
         metadata = ()
 
         class stub:  # noqa: N801 - a stub's part
@@ -89,14 +89,14 @@ def test_a_copy_that_begins_anew_replaces_the_old_one_only_when_it_is_whole(hand
                 yield part
 
         def cancel(self) -> None:
-            handheld.copy._stopped.set()  # noqa: SLF001 - once is enough
+            handheld.replica._stopped.set()  # noqa: SLF001 - once is enough
 
     eventually(lambda: handheld.store.cursor(stand_in.event_id))
     before = handheld.store.cursor(stand_in.event_id)
-    handheld.copy.stop()
-    handheld.copy._link = Link  # noqa: SLF001 - a service that sends what this test wants
-    handheld.copy._stopped.clear()  # noqa: SLF001 - as said
-    handheld.copy._run()  # noqa: SLF001 - as said
+    handheld.replica.stop()
+    handheld.replica._client = ScanServiceClient  # noqa: SLF001 - a service that sends what this test wants
+    handheld.replica._stopped.clear()  # noqa: SLF001 - as said
+    handheld.replica._run()  # noqa: SLF001 - as said
     assert seen == [before]
     assert (handheld.store.cursor(stand_in.event_id), handheld.store.ticket_count(stand_in.event_id)) == ("whole", 2)
 
@@ -122,7 +122,7 @@ def test_a_file_of_another_version_is_refused(tmp_path, store):
 
 def test_a_transaction_is_whole_or_nothing(store):
     with pytest.raises(ZeroDivisionError), store.transaction():  # noqa: PT012 - the second ends what the first began
-        store.keep_setting("a", "b")
+        store.save_setting("a", "b")
         raise ZeroDivisionError
     assert store.setting("a") is None
 
@@ -134,7 +134,7 @@ def test_a_decision_changed_after_it_was_sent_stays_to_be_delivered(store):
     changed.CopyFrom(sent)
     changed.offline.annul_time.GetCurrentTime()
     store.enqueue(changed)
-    store.delivered([sent], NOON)
+    store.remove_delivered([sent], NOON)
     assert store.queued(9, 999) == [changed]
 
 
