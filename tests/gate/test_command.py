@@ -110,7 +110,7 @@ class Devices(DeviceServiceServicer):
 @pytest.fixture
 def devices_address():
     server = grpc.server(ThreadPoolExecutor(2))
-    add_DeviceServiceServicer_to_server(Devices(), server)
+    add_DeviceServiceServicer_to_server(Devices(), server)  # type: ignore[abstract]  # one of its calls is enough
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
