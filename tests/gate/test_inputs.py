@@ -1,4 +1,4 @@
-"""Where codes come from."""
+"""The inputs of codes."""
 
 import os
 import pty
@@ -13,7 +13,7 @@ from ticketing.gate.inputs import InputError, SerialScanner, open_input
 from ticketing.gate.scanner_text import scanned_lines
 
 
-def test_a_file_is_read_to_its_end(tmp_path):
+def test_file_is_read_to_its_end(tmp_path):
     path = tmp_path / "codes"
     path.write_bytes(b"one\r\ntwo")
     with open_input(f"file:{path}") as read:
@@ -21,7 +21,7 @@ def test_a_file_is_read_to_its_end(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["file:/nowhere", "serial:/nowhere", "camera"])
-def test_what_cannot_be_opened_is_said_plainly(name):
+def test_input_that_cannot_be_opened_is_named(name):
     with pytest.raises(InputError, match=name), open_input(name):
         pass
 
@@ -36,7 +36,7 @@ def test_standard_input_is_read_to_its_end(monkeypatch):
             assert list(scanned_lines(read)) == ["one"]
 
 
-def test_a_keyboard_is_silent_while_it_scans_and_as_before_afterwards(monkeypatch):
+def test_terminal_echo_is_off_while_scanning_and_restored_afterwards(monkeypatch):
     scanner, terminal = pty.openpty()
     with os.fdopen(terminal) as stdin, os.fdopen(scanner, "wb", buffering=0) as typing:
         monkeypatch.setattr(sys, "stdin", stdin)
@@ -48,8 +48,8 @@ def test_a_keyboard_is_silent_while_it_scans_and_as_before_afterwards(monkeypatc
         assert termios.tcgetattr(terminal) == before
 
 
-def test_a_serial_scanner_may_be_unplugged_and_plugged_in_again(tmp_path, monkeypatch):
-    """Two terminals, one after the other, under the same name."""
+def test_serial_scanner_is_reopened_after_it_was_unplugged(tmp_path, monkeypatch):
+    """Two pseudo terminals take the same name one after the other."""
     path = tmp_path / "scanner"
     first, first_end = pty.openpty()
     path.symlink_to(os.ttyname(first_end))
@@ -77,7 +77,7 @@ def test_a_serial_scanner_may_be_unplugged_and_plugged_in_again(tmp_path, monkey
     os.close(second)
 
 
-def test_a_scanner_that_is_a_plain_pipe_is_read_as_well(tmp_path):
+def test_serial_scanner_reads_a_plain_file(tmp_path):
     path = tmp_path / "pipe"
     path.write_bytes(b"one\n")
     with open_input(f"serial:{path}") as read:

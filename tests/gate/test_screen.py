@@ -1,4 +1,4 @@
-"""The view for people, and the lines for logs and programs."""
+"""The screen for people, and the lines for logs and programs."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from ticketing.gate.screen import SHOWN_SECONDS, DeviceStatus, Screen
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 ONLINE = ConnectionStatus(ConnectionState.ONLINE, "Concert")
-# The middle of a D, as it is drawn large.
+# One row of the large word DENIED, and one of ADMITTED.
 LARGE_D = "████   █████  █   █  ███  █████  ████"
 LARGE_ADMITTED = "███   ████   █   █  ███  █████  █████  █████  ████"
 
@@ -61,7 +61,7 @@ class Terminal:
 
 
 def since(screen: Screen) -> float:
-    return screen._history.since  # noqa: SLF001 - when the answer was shown
+    return screen._history.since  # noqa: SLF001 - the time of the last answer
 
 
 def test_admitted_is_large_and_green():
@@ -76,7 +76,7 @@ def test_admitted_is_large_and_green():
     assert "\a" not in terminal.out.getvalue()
 
 
-def test_denied_is_large_and_red_says_why_and_sounds():
+def test_denied_is_large_and_red_with_its_reason_and_the_bell():
     terminal = Terminal()
     with terminal.screen:
         terminal.screen.show(DENIED)
@@ -88,7 +88,7 @@ def test_denied_is_large_and_red_says_why_and_sounds():
     assert "\a" in terminal.out.getvalue()
 
 
-def test_what_was_taken_back_is_red_and_counts_no_more():
+def test_annulled_scan_is_red_and_leaves_the_count():
     terminal = Terminal()
     with terminal.screen:
         terminal.screen.show(an_answer())
@@ -99,14 +99,14 @@ def test_what_was_taken_back_is_red_and_counts_no_more():
     assert "0 admitted   0 denied" in text
 
 
-def test_a_green_answer_is_gone_before_the_next_person_comes():
+def test_admitted_disappears_before_the_next_person_arrives():
     terminal = Terminal()
     with terminal.screen:
         terminal.screen.show(an_answer())
     assert "\x1b[1;37;42m" not in terminal.text(since(terminal.screen) + SHOWN_SECONDS)
 
 
-def test_the_head_tells_how_the_connection_is_and_what_is_to_be_delivered():
+def test_header_shows_connection_and_queue_length():
     assert "● ONLINE" in Terminal().text()
     assert "all delivered" in Terminal().text()
     away = Terminal(ConnectionStatus(ConnectionState.OFFLINE, "Concert", "no answer in time"), queue=7).text()
@@ -115,7 +115,7 @@ def test_the_head_tells_how_the_connection_is_and_what_is_to_be_delivered():
     assert "7 to deliver" in away
 
 
-def test_a_device_that_may_not_scan_is_red_before_anybody_comes():
+def test_refused_device_is_red_before_the_first_scan():
     text = Terminal(ConnectionStatus(ConnectionState.REFUSED, "", "UNAUTHENTICATED: revoked")).text()
     assert "this device may not scan" in text
     assert "\x1b[1;37;41m" in text
@@ -125,14 +125,14 @@ def test_a_device_that_may_not_scan_is_red_before_anybody_comes():
     ("answer", "verdict", "is_open"),
     [(an_answer(), "ADMITTED", True), (DENIED, "DENIED", False), (TAKEN_BACK, "ADMITTED", False)],
 )
-def test_a_program_is_told_in_json(answer, verdict, is_open):
+def test_programs_get_json(answer, verdict, is_open):
     out = io.StringIO()
     LinePrinter(out, as_json=True).show(answer)
-    told = json.loads(out.getvalue())
-    assert (told["verdict"], told["open"]) == (verdict, is_open)
+    printed = json.loads(out.getvalue())
+    assert (printed["verdict"], printed["open"]) == (verdict, is_open)
 
 
-def test_a_log_is_told_in_lines():
+def test_logs_get_lines():
     out = io.StringIO()
     LinePrinter(out, as_json=False).show(DENIED)
     assert out.getvalue() == text_line(DENIED) + "\n"
