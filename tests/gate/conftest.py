@@ -1,4 +1,4 @@
-"""Fixtures for gate devices. The scan service runs in a loop of its own, so that tests are synchronous like the device."""
+"""Fixtures for gate devices. The scan service runs in its own loop, so tests are synchronous like the device."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Devices that lost their connection to the real service: scans are recorded as shown, and conflicts become incidents."""
+"""Devices without a connection for a while: scans are recorded as shown, and conflicts become incidents."""
 
 import os
 import uuid

@@ -1,4 +1,4 @@
-"""The device without a connection and the service give the same answers, on a table of cases and on random histories."""
+"""The device and the service decide alike, on a table of cases and on random histories."""
 
 import os
 import tempfile
@@ -63,7 +63,7 @@ EPOCH = uuid.UUID(int=3)
 
 
 def texts() -> Sequence[str]:
-    """Return genuine tokens of two issues, tokens of other events and keys, forged and damaged ones, and other texts."""
+    """Return genuine tokens of two issues, tokens of other events and keys, forged and damaged ones, other texts."""
     good = [
         token_of(KEY, EVENT_ID, ticket_id, issue=issue, kind=kind)
         for ticket_id in TICKET_IDS

@@ -35,7 +35,7 @@ def changes(entry: Entry | None = None, *, inside: bool = False, **more) -> list
 
 @dataclass
 class Case:
-    """The changes after our own scan, their delay since the service recorded it, and whether our record still counts."""
+    """The changes after our own scan, their delay since it was recorded, and whether our record still counts."""
 
     messages: list[pb.WatchAdmissionsResponse]
     own: OwnAdmission = ADMITTED

@@ -49,7 +49,7 @@ class ScanServiceClient:
 
 
 def error_text(error: grpc.RpcError) -> str:
-    """Describe for people why a call failed; a service that only closes connections may require TLS or a certificate."""
+    """Describe for people why a call failed; a service that only closes connections may require a certificate."""
     details = error.details() or ""
     if error.code() is not grpc.StatusCode.UNAVAILABLE:
         return details

@@ -1,7 +1,7 @@
 """The connection to the scan service: one stream, opened again whenever it ends.
 
-A scan waits a moment for its answer; without one, the device decides. The same stream uploads offline decisions whenever no
-scan waits to be sent. Two threads serve a stream: a thread of gRPC takes the requests, and ours receives the responses.
+A scan waits a moment for its answer; without one, the device decides. The same stream uploads offline decisions while
+no scan waits to be sent. Two threads serve a stream: gRPC's thread sends the requests, ours receives the responses.
 """
 
 import queue
@@ -176,7 +176,7 @@ class Connection:
             if self._stopped.is_set():
                 return False
             self._stream = stream
-            # No deadline: the stream lasts for hours. `is_overdue` and the keepalive end it if the service is unreachable.
+            # No deadline: the stream lasts for hours. `is_overdue` and the keepalive end it without a service.
             call = self._client.stub.StreamScans(self._requests(stream), metadata=self._client.metadata)
             self._call = call
         code, problem = None, "the service ended the stream"

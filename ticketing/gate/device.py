@@ -1,7 +1,7 @@
 """One scan at the gate, from the scanned text to the answer shown.
 
-The order survives a power cut: the device stores the request, sends it, stores the answer, shows it, and deletes it. If the
-answer of a request was never shown and the same text is scanned again, the device repeats that request under its scan_id.
+The order survives a power cut: the device stores the request, sends it, stores the answer, shows it, and deletes it.
+If the answer was never shown and the same text is scanned again, the device repeats the request under its scan_id.
 """
 
 from collections.abc import Callable
@@ -104,7 +104,7 @@ class Device:
             return None
         scan = last.scan
         if self._store.is_queued(scan.scan_id) or (annulled := self._connection.annul(scan.scan_id)) is None:
-            # The device decided the scan, or the service recorded it and is unreachable: an upload delivers the annulment.
+            # The service has no record of the scan or is unreachable: an upload delivers the annulment.
             annulled = scan_pb2.Scan()
             annulled.CopyFrom(scan)
             annulled.annul_time.CopyFrom(timestamp(self._service_time()))

@@ -1,7 +1,7 @@
 """Conversions between the messages of the contract and the types of `ticketing.admission`.
 
-The device trusts the scan service, so it does not validate messages. A value that only a newer service has is read as one
-that denies.
+The device trusts the scan service, so it does not validate messages. A value that only a newer service has is read as
+one that denies.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The device replica: rules, keys and tickets of one event, followed as they change, for decisions without a connection."""
+"""The device replica: rules, keys and tickets of one event, for decisions without a connection."""
 
 import threading
 from uuid import UUID

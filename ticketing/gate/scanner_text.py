@@ -6,8 +6,8 @@ from typing import Final
 
 from ticketing.admission.scans import MAX_CODE
 
-# A token or a typed code at the end of a line. Scanners put symbology marks or configured words in front of it, and caps
-# lock on a keyboard swaps upper and lower case.
+# A token or a typed code at the end of a line. Scanners put symbology marks or configured words in front of it, and
+# caps lock swaps upper and lower case.
 _CREDENTIAL: Final = re.compile(r"(?:T1[A-Z2-7]{100,}|TKT-[0-9A-F]{16})$", re.IGNORECASE)
 _CHUNK_BYTES: Final = 65_536
 

@@ -1,4 +1,4 @@
-"""The full-screen view for the person at the gate: one word readable from two metres, the reason, and the device's status.
+"""The full-screen view for people at the gate: one word readable from two metres, the reason, and the status.
 
 An answer disappears after a few seconds, so that nobody takes it for the answer to the next person.
 """

@@ -1,6 +1,6 @@
 """The device's SQLite file: the device replica, the device's own admissions, and the decisions to deliver.
 
-Every transaction is on disk before its method returns (`synchronous=FULL`), so a power cut loses no answer that a person saw.
+Every transaction is on disk before its method returns (`synchronous=FULL`), so a power cut loses no shown answer.
 One process owns the file; a second process gets the error that the file is locked.
 """
 
@@ -254,7 +254,7 @@ class Store:
     # Decisions to deliver.
 
     def enqueue(self, attempt: pb.ScanAttempt) -> None:
-        """Store a decision for delivery; it replaces an earlier one of the same scan and goes to the end of the queue."""
+        """Store a decision for delivery; it replaces an earlier one of the scan and goes to the end of the queue."""
         with self.transaction():
             self._run("DELETE FROM decisions WHERE scan_id = ?", attempt.scan_id)
             row = (attempt.scan_id, attempt.SerializeToString())
