@@ -1,5 +1,6 @@
 """Devices without a connection for a while: scans are recorded as shown, and conflicts become incidents."""
 
+import math
 import os
 import uuid
 
@@ -101,6 +102,8 @@ def lose_answers(device) -> None:
     """Lose every response of the service, while requests still arrive."""
     device.replica.stop()
     device.connection._receive = lambda *_: None  # noqa: SLF001 - loses answers
+    # On this stream no upload follows within 50 ms and replaces the record before a test has read it.
+    device.connection._stream.next_upload = math.inf  # noqa: SLF001 - the next stream uploads
 
 
 def receive_again(device, wifi) -> None:

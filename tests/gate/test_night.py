@@ -86,7 +86,7 @@ def test_offline_hour_with_wrong_clocks_is_recorded_as_shown(  # noqa: PLR0913, 
     night += [(50, north, forged, DenialReason.INVALID_SIGNATURE)]
     begin = venue_clock()
     for minute, door, text, reason in sorted(night, key=lambda step: step[0]):
-        venue_clock.skip(begin + minute * MINUTE - venue_clock())
+        venue_clock.advance(begin + minute * MINUTE - venue_clock())
         assert door.scan(text).reason is reason
 
     # The service records uploads whose replies are lost; the next uploads are cut; then everything is sent again.

@@ -101,7 +101,9 @@ def test_imports_are_declared_or_stand_in_the_wheel_or_below(name: str, wheels: 
     def is_missing(module: str) -> bool:
         # `from a import b` may name a module or an attribute of a module.
         candidates = {module} if module in own_modules else {module, module.rpartition(".")[0]}
-        return module.split(".")[0] not in sys.stdlib_module_names and not candidates & (first_party | provided)
+        return module.split(".", maxsplit=1)[0] not in sys.stdlib_module_names and not candidates & (
+            first_party | provided
+        )
 
     missing = {f"{file} imports {module}" for file, module in wheel.imports() if is_missing(module)}
     assert missing == set()
