@@ -19,7 +19,7 @@ from scan_service.convert.changes import changes_messages
 from scan_service.convert.scans import AttemptReader
 from scan_service.domain import changes as feed_changes
 from scan_service.store.admission import LockedRows
-from scan_service.use_cases.admission import Batch
+from scan_service.use_cases.admission import ScanBatch
 from scan_service.use_cases.batch_locker import LockedBatch
 from scan_service.use_cases.ticket_lookup import TicketLookup
 from tests.environment.access import CODE_SECRET
@@ -30,7 +30,7 @@ from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     Event,
     EventStatus,
     Ticket,
@@ -104,7 +104,7 @@ HISTORIES = st.lists(st.one_of(ANY_SCAN, PASSING, PASSING, TICKETS, EVENTS), max
 class FetchedKeys(dict[int, PublicKey]):
     """Keys that are complete."""
 
-    def may_lack(self, key_id, since) -> bool:
+    def may_be_missing(self, key_id, since) -> bool:
         return False
 
 
@@ -156,10 +156,10 @@ class World:
         attempt = AttemptReader(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(request)
         keys: Any = FetchedKeys(KEYS)
         ticket_lookup = TicketLookup(self.held, keys, CODES, self.now)
-        for ticket in ticket_lookup.unknown([attempt]):
+        for ticket in ticket_lookup.find_unknown([attempt]):
             self.held.tickets[EVENT_ID, ticket.ticket_id] = ticket
-        batch = Batch(LockedBatch(self.held, ticket_lookup, self.now))
-        answer = batch.answer(attempt)
+        batch = ScanBatch(LockedBatch(self.held, ticket_lookup, self.now))
+        answer = batch.decide(attempt)
         for key, admission in batch.changed.items():
             self.held.tickets[key] = replace(self.held.tickets[key], admission=admission)
         return answer
@@ -180,7 +180,7 @@ class World:
 
     def _send(self, *tickets: Ticket) -> None:
         """Send the device the changes that the service would send."""
-        rules = feed_changes.Rules(self.held.events[EVENT_ID], KEYS)
+        rules = feed_changes.GateRules(self.held.events[EVENT_ID], KEYS)
         changes = feed_changes.Changes(
             rules, [(ticket, 1) for ticket in tickets], feed_changes.Cursor(EPOCH, 1), restart=False
         )
@@ -263,7 +263,7 @@ def test_token_of_an_unknown_key_is_denied_with_a_note():
 def test_lost_answer_does_not_deny_the_same_scan(own):
     """The replica, or the device's own record, contains the admission of the same scan."""
     scan = _scan(token_of(KEY, EVENT_ID, TICKET_IDS[0]))
-    admission = Admission(NOON, Entry(scan.scan_id, NOON, "North"), inside=True)
+    admission = Admission(NOON, CheckIn(scan.scan_id, NOON, "North"), inside=True)
     ticket = Ticket(
         EVENT_ID, TICKET_IDS[0], TicketType.STANDARD, TicketStatus.ACTIVE, None, None, 1, b"", None, admission
     )

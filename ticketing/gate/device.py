@@ -13,8 +13,8 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 
 from ticketing.admission.codes import read_code
-from ticketing.admission.scans import Gate, ScanType, recorded_text
-from ticketing.admission.tickets import Admission, Entry
+from ticketing.admission.scans import Gate, ScanType, sanitize_text
+from ticketing.admission.tickets import Admission, CheckIn
 from ticketing.admission.tokens import Token, read_token
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.ids import new_id
@@ -139,13 +139,15 @@ class Device:
             before = self._admission_before(scan)
             self._store.save_answer(scan)
             if scan.verdict == scan_pb2.VERDICT_ADMITTED and not scan.HasField("annul_time"):
-                entry = Entry(UUID(scan.scan_id), time_of(scan.scan_time), scan.location)
+                check_in = CheckIn(UUID(scan.scan_id), time_of(scan.scan_time), scan.location)
                 if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_IN:
-                    after = Admission(check_in_time=entry.time, entry=entry, inside=True)
+                    after = Admission(check_in_time=check_in.time, latest_check_in=check_in, inside=True)
                     self._save_admission(scan, after, self._clock())
                 elif scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT:
                     previous = before or Admission()
-                    after = Admission(check_in_time=previous.check_in_time, entry=previous.entry, inside=False)
+                    after = Admission(
+                        check_in_time=previous.check_in_time, latest_check_in=previous.latest_check_in, inside=False
+                    )
                     self._save_admission(scan, after, self._clock())
         self._remember(scan, text, before)
 
@@ -156,7 +158,7 @@ class Device:
         event_id, ticket_id = UUID(scan.event_id), UUID(scan.ticket_id)
         ticket = self._store.ticket(event_id, ticket_id)
         found = self._store.own_admission(event_id, ticket_id) or (None if ticket is None else ticket.admission)
-        if found is None or (found.entry is not None and str(found.entry.scan_id) == scan.scan_id):
+        if found is None or (found.latest_check_in is not None and str(found.latest_check_in.scan_id) == scan.scan_id):
             return None
         return replace(found, inside=True) if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT else found
 
@@ -208,7 +210,7 @@ class Device:
 
     def _refuse(self, text: str, show: ShowAnswer) -> Answer:
         """Deny a scan without a record, because the service refused the device's credential."""
-        scan = scan_pb2.Scan(code=recorded_text(text), verdict=scan_pb2.VERDICT_DENIED, offline=True)
+        scan = scan_pb2.Scan(code=sanitize_text(text), verdict=scan_pb2.VERDICT_DENIED, offline=True)
         scan.scan_time.CopyFrom(timestamp(self._service_time()))
         answer = answer_of(scan, REFUSED_NOTE)
         show(answer)
@@ -226,7 +228,7 @@ def _scan_message(asked: DeviceScan, decided: DeviceDecision, now: datetime) -> 
     decision = decided.decision
     scan = scan_pb2.Scan(
         scan_id=str(asked.scan_id),
-        code=recorded_text(asked.text),
+        code=sanitize_text(asked.text),
         scan_type=SCAN_TYPES[asked.scan_type],
         verdict=scan_pb2.VERDICT_DENIED if decision.reason else scan_pb2.VERDICT_ADMITTED,
         scan_time=timestamp(now),

@@ -13,12 +13,12 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 from nacl.signing import VerifyKey
 
-from ticketing.admission.decision import Presented
+from ticketing.admission.decision import PresentedTicket
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     Event,
     EventStatus,
     Ticket,
@@ -66,7 +66,7 @@ class Answer:
     reason: DenialReason | None
     ticket_type: TicketType | None
     # The earlier check-in that caused the denial.
-    previous: Entry | None
+    previous: CheckIn | None
     # By the service's clock.
     time: datetime
     # The device decided without the service.
@@ -91,7 +91,7 @@ def answer_of(scan: scan_pb2.Scan, note: str = "") -> Answer:
         admitted=scan.verdict == scan_pb2.VERDICT_ADMITTED,
         reason=_REASONS.get(scan.denial_reason),
         ticket_type=_TICKET_TYPES.get(scan.ticket_type),
-        previous=_entry(scan.previous) if scan.HasField("previous") else None,
+        previous=_check_in(scan.previous) if scan.HasField("previous") else None,
         time=time_of(scan.scan_time),
         offline=scan.offline,
         annulled=scan.HasField("annul_time"),
@@ -151,16 +151,18 @@ def admission_of(message: pb.TicketAdmission) -> Admission:
     """Read the admission of a ticket."""
     if not message.HasField("check_in"):
         return Admission(inside=message.inside)
-    entry = _entry(message.check_in)
-    return Admission(check_in_time=entry.time, entry=entry, inside=message.inside)
+    check_in = _check_in(message.check_in)
+    return Admission(check_in_time=check_in.time, latest_check_in=check_in, inside=message.inside)
 
 
-def previous_message(entry: Entry) -> scan_pb2.PreviousScan:
+def previous_message(check_in: CheckIn) -> scan_pb2.PreviousScan:
     """Write a check-in."""
-    return scan_pb2.PreviousScan(scan_id=str(entry.scan_id), scan_time=timestamp(entry.time), location=entry.location)
+    return scan_pb2.PreviousScan(
+        scan_id=str(check_in.scan_id), scan_time=timestamp(check_in.time), location=check_in.location
+    )
 
 
-def token_ticket_message(presented: Presented) -> pb.TicketAdmission:
+def token_ticket_message(presented: PresentedTicket) -> pb.TicketAdmission:
     """Write a ticket of which the device has only the token."""
     message = pb.TicketAdmission(ticket_id=presented.ticket.ticket_id.bytes, issue=presented.issue)
     if presented.ticket_type is not None:
@@ -180,5 +182,5 @@ def timestamp(time: datetime) -> Timestamp:
     return message
 
 
-def _entry(message: scan_pb2.PreviousScan) -> Entry:
-    return Entry(UUID(message.scan_id), time_of(message.scan_time), message.location)
+def _check_in(message: scan_pb2.PreviousScan) -> CheckIn:
+    return CheckIn(UUID(message.scan_id), time_of(message.scan_time), message.location)

@@ -9,13 +9,13 @@ from typing import Final
 from uuid import UUID
 
 from ticketing.admission.codes import read_code
-from ticketing.admission.decision import Decision, Presented, decide
+from ticketing.admission.decision import Decision, PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, ScanType
-from ticketing.admission.tickets import Admission, Entry, Ticket, TicketStatus
-from ticketing.admission.tokens import Damaged, Token, is_genuine
+from ticketing.admission.tickets import Admission, CheckIn, Ticket, TicketStatus
+from ticketing.admission.tokens import DamagedToken, Token, is_genuine
 from ticketing.gate.messages import EventRules
 
-# Shown to the person at the gate.
+# ShownTicket to the person at the gate.
 NO_REPLICA: Final = "this device has not loaded the event yet: it needs the connection once"
 NEEDS_CONNECTION: Final = "typed codes need the connection: ask for the QR code"
 UNKNOWN_KEY: Final = "signed with a key that this device does not have"
@@ -27,7 +27,7 @@ class DeviceDecision:
 
     decision: Decision
     # The ticket before the scan; None if the text is no genuine token.
-    presented: Presented | None = None
+    presented: PresentedTicket | None = None
     # For the person at the gate.
     note: str = ""
 
@@ -39,7 +39,7 @@ class DeviceScan:
     scan_id: UUID
     text: str
     # The result of `read_token`.
-    credential: Token | Damaged | None
+    credential: Token | DamagedToken | None
     scan_type: ScanType
     gate: Gate
 
@@ -71,7 +71,7 @@ def decide_offline(scan: DeviceScan, records: DeviceRecords, now: datetime) -> D
     if token is None:
         note = NEEDS_CONNECTION if read_code(scan.text) else ""
         return DeviceDecision(Decision(DenialReason.TICKET_NOT_FOUND), note=note)
-    if isinstance(token, Damaged):
+    if isinstance(token, DamagedToken):
         return DeviceDecision(Decision(DenialReason.INVALID_SIGNATURE))
     key = rules.keys.get(token.key_id)
     if not is_genuine(token, None, key, now):
@@ -79,12 +79,12 @@ def decide_offline(scan: DeviceScan, records: DeviceRecords, now: datetime) -> D
     ticket = records.ticket or _ticket_of(token)
     if records.own_admission is not None:
         ticket = replace(ticket, admission=records.own_admission)
-    if ticket.admission.entry is not None and ticket.admission.entry.scan_id == scan.scan_id:
+    if ticket.admission.latest_check_in is not None and ticket.admission.latest_check_in.scan_id == scan.scan_id:
         # The service admitted this very scan and its answer was lost; the replica already contains the admission.
         ticket = replace(ticket, admission=Admission())
-    presented = Presented(ticket, token.issue, token.ticket_type)
-    entry = Entry(scan.scan_id, now, scan.gate.location)
-    return DeviceDecision(decide(rules.event, scan.gate, presented, scan.scan_type, entry), presented)
+    presented = PresentedTicket(ticket, token.issue, token.ticket_type)
+    check_in = CheckIn(scan.scan_id, now, scan.gate.location)
+    return DeviceDecision(decide(rules.event, scan.gate, presented, scan.scan_type, check_in), presented)
 
 
 def _ticket_of(token: Token) -> Ticket:

@@ -172,7 +172,7 @@ class Store:
             return
         message, change_time, settle_time = row
         own, received = admission_of(pb.TicketAdmission.FromString(message)), admission_of(ticket)
-        is_newer = received.entry is not None and _number(received.entry.time) > change_time
+        is_newer = received.latest_check_in is not None and _number(received.latest_check_in.time) > change_time
         is_settled = settle_time is not None and _number(now - IN_FLIGHT) > settle_time
         if received == own or is_newer or is_settled:
             self._run("DELETE FROM own WHERE event_id = ? AND ticket_id = ?", *key)
@@ -214,9 +214,9 @@ class Store:
 
     def save_own_admission(self, own: OwnAdmission, settle_time: datetime | None) -> None:
         """Store an admission; `settle_time` is None until the service has recorded the scan."""
-        entry = own.admission.entry
+        check_in = own.admission.latest_check_in
         message = pb.TicketAdmission(
-            check_in=None if entry is None else previous_message(entry), inside=own.admission.inside
+            check_in=None if check_in is None else previous_message(check_in), inside=own.admission.inside
         )
         with self.transaction():
             self._run(
