@@ -9,6 +9,7 @@ from ticket_service.convert.cancellations import CANCELLATION_STATUSES
 from ticket_service.convert.enums import TICKET_STATUSES, read_enum
 from ticket_service.convert.purchases import read_email
 from ticket_service.domain.reissues import ReissueRequest
+from ticket_service.domain.tickets import TicketFormat
 from ticket_service.use_cases.cancellations import CancellationQuery
 from ticket_service.use_cases.tickets import TicketQuery
 from ticketing.chassis.authentication import Caller
@@ -30,17 +31,8 @@ class View(Enum):
     FULL = ticket_pb2.TICKET_VIEW_FULL
 
 
-class Format(Enum):
-    """What is to be drawn."""
-
-    PNG = ticket_service_pb2.TICKET_FORMAT_PNG
-    SVG = ticket_service_pb2.TICKET_FORMAT_SVG
-    PDF = ticket_service_pb2.TICKET_FORMAT_PDF
-    ICS = ticket_service_pb2.TICKET_FORMAT_ICS
-
-
 _VIEWS: Final = {view: view.value for view in View}
-_FORMATS: Final = {form: form.value for form in Format}
+_FORMATS: Final = {one: ticket_service_pb2.TicketFormat.Value(f"TICKET_FORMAT_{one}") for one in TicketFormat}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +80,13 @@ def read_list(request: ticket_service_pb2.ListTicketsRequest) -> tuple[TicketQue
     return query, view, page_size(request.page_size)
 
 
-def read_render(request: ticket_service_pb2.RenderTicketRequest) -> tuple[UUID, Format]:
+def read_render(request: ticket_service_pb2.RenderTicketRequest) -> tuple[UUID, TicketFormat]:
     """Read which ticket is drawn, and how."""
     fields = Fields()
     ticket_id = fields.uuid("ticket_id", request.ticket_id)
-    form = read_enum(fields, "format", request.format, _FORMATS, Format.PNG)
+    ticket_format = read_enum(fields, "format", request.format, _FORMATS, TicketFormat.PNG)
     fields.check()
-    return ticket_id, form
+    return ticket_id, ticket_format
 
 
 def read_cancel(request: ticket_service_pb2.CancelTicketRequest) -> tuple[UUID, str]:

@@ -1,31 +1,25 @@
 """TicketService."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import grpc.aio
 
-from ticket_service.adapters import rendering
-from ticket_service.adapters.calendar import ics
 from ticket_service.convert import ticket_requests as requests
 from ticket_service.convert.cancellations import cancellation_message
-from ticket_service.convert.ticket_requests import Format, View
+from ticket_service.convert.ticket_requests import View
 from ticket_service.convert.tickets import TicketMessages
-from ticket_service.domain.check_ins import GIVEN_BACK
-from ticket_service.domain.reasons import Reason
-from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
+from ticket_service.use_cases.rendering import qr_code_url, render
 from ticket_service.use_cases.tickets import Tickets
 from ticketing.chassis.authentication import Caller
-from ticketing.chassis.failures import Failure
 from ticketing.chassis.interceptor import current_caller
 from ticketing.chassis.paging import page_position, page_token
 from ticketing.tickets.v1 import ticket_pb2
@@ -33,23 +27,6 @@ from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceServicer
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-Draw = Callable[[SoldTicket, Secrets, datetime], bytes]
-
-
-def _pdf(sold: SoldTicket, secrets: Secrets, now: datetime) -> bytes:
-    # With the first page, in its thread: the fonts' library takes half a second, which every start would wait for.
-    from ticket_service.adapters.page import pdf  # noqa: PLC0415
-
-    return pdf(sold, secrets, now)
-
-
-_DRAWN: Final[Mapping[Format, tuple[str, str, Draw]]] = {
-    Format.PNG: ("image/png", "png", lambda _sold, secrets, _now: rendering.png(secrets.token)),
-    Format.SVG: ("image/svg+xml", "svg", lambda _sold, secrets, _now: rendering.svg(secrets.token)),
-    Format.PDF: ("application/pdf", "pdf", _pdf),
-    Format.ICS: ("text/calendar", "ics", ics),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +87,12 @@ class TicketServicer(TicketServiceServicer):
         self, request: pb.RenderTicketRequest, _context: Context
     ) -> pb.RenderTicketResponse:
         """Draw a ticket."""
-        ticket_id, form = requests.read_render(request)
+        ticket_id, ticket_format = requests.read_render(request)
         sold = await self._tickets.get(current_caller(), ticket_id)
-        status = sold.ticket.status
-        # What was given back opens no gate, but must be taken out of calendars.
-        if status in GIVEN_BACK and form is not Format.ICS:
-            raise Failure(Reason.TICKET_NOT_ACTIVE, f"the ticket is {status}", ticket_id=ticket_id, status=status)
-        secrets = self._messages.secrets(sold)
-        media_type, suffix, draw = _DRAWN[form]
-        content = await asyncio.to_thread(draw, sold, secrets, self._messages.clock())
-        return pb.RenderTicketResponse(media_type=media_type, file_name=f"{secrets.code}.{suffix}", content=content)
+        rendered = await render(sold, ticket_format, self._messages.secrets(sold), self._messages.clock())
+        return pb.RenderTicketResponse(
+            media_type=rendered.media_type, file_name=rendered.file_name, content=rendered.content
+        )
 
     async def CancelTicket(  # noqa: N802 - as above
         self, request: pb.CancelTicketRequest, _context: Context
@@ -205,7 +178,7 @@ class TicketServicer(TicketServiceServicer):
             return [self._messages.basic(caller, sold) for sold in found]
 
         def draw() -> list[ticket_pb2.Ticket]:
-            return [self._messages.full(caller, sold, rendering.png_data_url) for sold in found]
+            return [self._messages.full(caller, sold, qr_code_url) for sold in found]
 
         # Some milliseconds each: not in the loop, where sales would wait for it.
         return await asyncio.to_thread(draw)
