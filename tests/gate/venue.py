@@ -49,13 +49,13 @@ class Office:
         self._metadata = metadata
 
     def incidents(self, event_id: uuid.UUID) -> list[tuple[int, str, int]]:
-        asked = pb.ListIncidentsRequest(event_id=str(event_id))
-        answer = self._scans.ListIncidents(asked, metadata=self._metadata, timeout=10)
+        request = pb.ListIncidentsRequest(event_id=str(event_id))
+        answer = self._scans.ListIncidents(request, metadata=self._metadata, timeout=10)
         return sorted((one.kind, one.ticket_id, len(one.scans)) for one in answer.incidents)
 
     def scans(self, event_id: uuid.UUID) -> list[scan_pb2.Scan]:
-        asked = pb.ListScansRequest(event_id=str(event_id), page_size=1_000)
-        return list(self._scans.ListScans(asked, metadata=self._metadata, timeout=10).scans)
+        request = pb.ListScansRequest(event_id=str(event_id), page_size=1_000)
+        return list(self._scans.ListScans(request, metadata=self._metadata, timeout=10).scans)
 
     def refund(self, shown) -> None:
         revocation = revocations_pb.Revocation(
@@ -64,8 +64,8 @@ class Office:
             status=ticket_pb2.TICKET_STATUS_REFUNDED,
             issue=1,
         )
-        asked = revocations_pb.RevokeTicketsRequest(event_id=str(shown.event_id), revocations=[revocation])
-        self._revocations.RevokeTickets(asked, metadata=PEER_METADATA, timeout=10)
+        request = revocations_pb.RevokeTicketsRequest(event_id=str(shown.event_id), revocations=[revocation])
+        self._revocations.RevokeTickets(request, metadata=PEER_METADATA, timeout=10)
 
 
 class Handheld:

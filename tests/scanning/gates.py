@@ -161,7 +161,7 @@ class ScansDatabase:
 
 @pytest.fixture
 def database(scans_url: URL) -> Iterator[ScansDatabase]:
-    """Return an empty scans database to fill."""
+    """Fill an empty scans database."""
     made = ScansDatabase(scans_url)
     yield made
     made.engine.dispose()
