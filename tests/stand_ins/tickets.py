@@ -21,7 +21,7 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         self.metadata: dict[str, str] = {}
         # Includes the reports that it refuses.
         self.reports: list[feed_pb.ReportIncidentsRequest] = []
-        self.takes_incidents = True
+        self.accepts_incidents = True
         self.metadata_of_incidents: dict[str, str] = {}
 
     @property
@@ -45,6 +45,6 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
     async def ReportIncidents(self, request, context):  # noqa: N802
         self.metadata_of_incidents = dict(context.invocation_metadata())
         self.reports.append(request)
-        if not self.takes_incidents:
+        if not self.accepts_incidents:
             await context.abort(grpc.StatusCode.UNAVAILABLE)
         return feed_pb.ReportIncidentsResponse()
