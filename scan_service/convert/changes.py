@@ -10,7 +10,7 @@ from ticketing.admission.decision import BY_STATUS
 from ticketing.admission.tickets import Ticket
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.tickets.v1 import event_pb2, ticket_feed_service_pb2
+from ticketing.tickets.v1 import event_pb2, signing_key_pb2
 
 # In one message; some 100 bytes each.
 MAX_TICKETS: Final = 1_000
@@ -43,7 +43,7 @@ def _rules_message(rules: Rules) -> pb.GateRules:
         status=event_pb2.EVENT_STATUS_CANCELLED if event.closed else EVENT_STATUSES[event.status],
         admission_policy=ADMISSION_POLICIES[event.policy],
         signing_keys=[
-            ticket_feed_service_pb2.SigningKey(
+            signing_key_pb2.SigningKey(
                 key_id=key_id,
                 public_key=bytes(key.key),
                 activate_time=timestamp(key.activate_time),

@@ -24,7 +24,7 @@ def pages_of(message: pb.WatchTicketsResponse) -> Sequence[Page]:
     return [_page(changes, message.epoch) for changes in (message, *message.others)]
 
 
-def _page(message: pb.WatchTicketsResponse, epoch: str) -> Page:
+def _page(message: pb.WatchTicketsResponse | pb.EventChanges, epoch: str) -> Page:
     event = message.event
     event_id = UUID(event.event_id)
     return Page(

@@ -13,6 +13,7 @@ from scan_service.settings import Settings
 from tests.environment.access import Issuer
 from tests.scanning.gates import Copy, MovableClock, Service, settings_of
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
+from ticketing.tickets.v1.signing_key_pb2 import SigningKey
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import (
     TicketFeedServiceServicer,
     add_TicketFeedServiceServicer_to_server,
@@ -45,7 +46,7 @@ class TicketService(TicketFeedServiceServicer):
     """Stands in for the ticket service: tells what tests put in, and notes what it is told."""
 
     def __init__(self) -> None:
-        self.keys: list[feed_pb.SigningKey] = []
+        self.keys: list[SigningKey] = []
         self.pages: asyncio.Queue[feed_pb.WatchTicketsResponse | None] = asyncio.Queue()
         self.watched: list[feed_pb.WatchTicketsRequest] = []
         self.keys_asked = 0

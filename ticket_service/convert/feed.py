@@ -13,7 +13,7 @@ from ticket_service.store.keys import PublicKey
 from ticketing.chassis.parsing import Fields
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
-from ticketing.tickets.v1 import ticket_pb2
+from ticketing.tickets.v1 import signing_key_pb2, ticket_pb2
 
 MAX_CHECK_INS: Final = 1_000
 MAX_INCIDENTS: Final = 1_000
@@ -41,14 +41,14 @@ def read_watch(request: pb.WatchTicketsRequest) -> tuple[dict[UUID, int], int]:
 
 def watch_response(epoch: str, pages: Sequence[Page]) -> pb.WatchTicketsResponse:
     """Build the message of pages, at least one."""
-    message, *others = [_changes(page) for page in pages]
-    message.epoch = epoch
-    message.others.extend(others)
-    return message
-
-
-def _changes(page: Page) -> pb.WatchTicketsResponse:
+    first, *others = [_changes(page) for page in pages]
     return pb.WatchTicketsResponse(
+        event=first.event, tickets=first.tickets, revision=first.revision, epoch=epoch, others=others
+    )
+
+
+def _changes(page: Page) -> pb.EventChanges:
+    return pb.EventChanges(
         event=_gate_event(page.event),
         tickets=[_gate_ticket(ticket) for ticket in page.tickets],
         revision=page.revision,
@@ -86,7 +86,7 @@ def keys_response(keys: list[PublicKey]) -> pb.GetSigningKeysResponse:
     """Build the message of the public keys."""
     return pb.GetSigningKeysResponse(
         keys=[
-            pb.SigningKey(
+            signing_key_pb2.SigningKey(
                 key_id=key.key_id,
                 public_key=key.public_key,
                 activate_time=timestamp(key.activate_time),

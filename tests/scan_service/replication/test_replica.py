@@ -13,6 +13,7 @@ from ticketing.scans.v1 import revocation_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
+from ticketing.tickets.v1.signing_key_pb2 import SigningKey
 
 ACTIVE, BLOCKED, REFUNDED = (
     ticket_pb2.TICKET_STATUS_ACTIVE,
@@ -91,9 +92,7 @@ async def test_a_message_that_tells_of_several_events_is_taken_whole(copy, paire
     event_ids = [uuid.uuid4() for _ in range(3)]
     first, *others = [page(event_id, gate_ticket(copy.unknown(event_id)), revision=4) for event_id in event_ids]
     for other in others:
-        # Told once, by the message.
-        other.ClearField("epoch")
-    first.others.extend(others)
+        first.others.add(event=other.event, tickets=other.tickets, revision=other.revision)
     await tickets[0].pages.put(first)
     await until(lambda: copy.rows("feed_cursors"))
     assert {row["event_id"] for row in copy.rows("tickets")} == set(event_ids)
@@ -211,7 +210,7 @@ async def test_a_key_that_nobody_knew_is_fetched_in_the_background(copy, paired,
     shown = replace(shown, token=token_of(copy.key, event_id, shown.ticket_id, key_id=2))
     first = await paired.scan(event_id, shown.token)
     assert first.denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
-    tickets[0].keys = [pb.SigningKey(key_id=2, public_key=bytes(copy.key.verify_key), activate_time=time(NOW - DAY))]
+    tickets[0].keys = [SigningKey(key_id=2, public_key=bytes(copy.key.verify_key), activate_time=time(NOW - DAY))]
     # Shown again and again, as people do; keys are looked for once a second at most.
     while (await paired.scan(event_id, shown.token)).verdict != scan_pb2.VERDICT_ADMITTED:
         paired.clock.skip(timedelta(seconds=2))

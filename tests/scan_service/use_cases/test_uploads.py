@@ -12,7 +12,7 @@ from tests.scanning.gates import Device, reason_of, token_of, until
 from tests.scanning.uploads import ACCESS, ADMITTED, BEGIN, DENIED, MINUTE, OUT, decided
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
+from ticketing.tickets.v1.signing_key_pb2 import SigningKey
 
 
 async def upload(device: Device, *scans) -> pb.Uploaded:
@@ -201,7 +201,7 @@ async def test_an_upload_signed_with_a_new_key_is_recorded_once_the_key_is_fetch
     device, event_id = Device(paired), copy.event()
     await device.open(event_id)
     await until(lambda: tickets[0].keys_asked == 2)
-    key = feed_pb.SigningKey(key_id=2, public_key=bytes(copy.key.verify_key))
+    key = SigningKey(key_id=2, public_key=bytes(copy.key.verify_key))
     key.activate_time.FromDatetime(BEGIN)
     tickets[0].keys = [key]
     paired.clock.skip(10 * MINUTE)
