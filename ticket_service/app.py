@@ -79,7 +79,7 @@ class App:
         looking = Sweeper(keys, LOOK_SECONDS)
         looking.start()
         self._opened.push_async_callback(looking.stop)
-        messages = TicketMessages(Codes(self._settings.code_secret), keys, self._clock)
+        messages = TicketMessages(Codes(self._settings.code_secret), keys.signer, self._clock)
         peer = self._settings.service.peer(self._settings.scans_address)
         self._opened.push_async_callback(peer.close)
         scans = RemoteScans(peer)

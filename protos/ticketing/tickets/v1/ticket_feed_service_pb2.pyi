@@ -491,7 +491,7 @@ class ReportedIncident(_message.Message):
     """The location of the latest scan, at most 100 characters."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when the incident was recorded."""
+        """Required. The time when the incident was recorded."""
 
     def __init__(
         self,
