@@ -60,7 +60,7 @@ async def test_a_batch_that_follows_another_waits_for_those_who_were_just_answer
     once = asyncio.create_task(batcher.submit(2))
     await asyncio.sleep(0)
     recorder.gate.set()
-    assert await asyncio.gather(twice, once) == [[2, 6], 4]
+    assert list(await asyncio.gather(twice, once)) == [[2, 6], 4]
     assert recorder.batches == [[1], [2, 3]]
 
 

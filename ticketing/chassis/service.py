@@ -5,7 +5,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIServer
 
 import sqlalchemy.exc
 import uvloop
-from prometheus_client import start_http_server
+from prometheus_client import Info, start_http_server
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.authentication import Authenticator, Expected, PeerProof
@@ -34,8 +34,12 @@ from ticketing.chassis.settings import Environment, SettingsError
 from ticketing.chassis.statuses import Catalogue
 from ticketing.chassis.thread_priority import put_network_last
 from ticketing.chassis.tls import Tls, is_loopback, read_tls
+from ticketing.chassis.version import VERSION
 
 log = logging.getLogger(__name__)
+
+BUILD: Final = Info("ticketing_build", "The version of the program.")
+BUILD.info({"version": VERSION})
 
 # Objects that may be made, net, before the collector looks at them; Python's own 700 is a dozen calls.
 COLLECTED_AFTER: Final = 20_000
@@ -220,7 +224,7 @@ def main(
     arguments = ["migrate", *parts.commands, *others]
     command = " ".join(sys.argv[1:])
     if command and command not in arguments:
-        return _complain(parts, f"takes no argument but `{'` or `'.join(arguments)}`, not {command}", 2)
+        return _print_version(parts) if command == "--version" else _complain_of(command, arguments, parts)
     environment = Environment(os.environ)
     settings = read(environment)
     try:
@@ -242,6 +246,15 @@ def main(
     except (OSError, sqlalchemy.exc.OperationalError) as error:
         return _complain(parts, f"cannot serve: {error}", 1)
     return 0
+
+
+def _print_version(parts: Parts) -> int:
+    print(f"{parts.name} {VERSION}")  # noqa: T201 - a command line answers on standard output
+    return 0
+
+
+def _complain_of(command: str, arguments: Sequence[str], parts: Parts) -> int:
+    return _complain(parts, f"takes no argument but `{'` or `'.join(arguments)}`, not {command}", 2)
 
 
 def _complain(parts: Parts, message: str, status: int) -> int:
