@@ -5,8 +5,8 @@ from typing import Final
 
 from scan_service.convert.enums import ADMISSION_POLICIES, DENIAL_REASONS, EVENT_STATUSES, TICKET_TYPES
 from scan_service.convert.scans import previous_message
-from scan_service.domain.changes import Changes, Rules
-from ticketing.admission.decision import BY_STATUS
+from scan_service.domain.changes import Changes, GateRules
+from ticketing.admission.decision import DENIAL_BY_STATUS
 from ticketing.admission.tickets import Ticket
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -16,7 +16,7 @@ from ticketing.tickets.v1 import event_pb2, signing_key_pb2
 MAX_TICKETS: Final = 1_000
 
 
-def changes_messages(changes: Changes, rules: Rules | None, after: str) -> Iterator[pb.WatchAdmissionsResponse]:
+def changes_messages(changes: Changes, rules: GateRules | None, after: str) -> Iterator[pb.WatchAdmissionsResponse]:
     """Write changes; only the last message says that all of them were told.
 
     Args:
@@ -36,7 +36,7 @@ def changes_messages(changes: Changes, rules: Rules | None, after: str) -> Itera
         )
 
 
-def _rules_message(rules: Rules) -> pb.GateRules:
+def _rules_message(rules: GateRules) -> pb.GateRules:
     event = rules.event
     return pb.GateRules(
         event_name=event.name,
@@ -62,11 +62,11 @@ def _ticket_message(ticket: Ticket) -> pb.TicketAdmission:
         valid_from_time=timestamp(ticket.valid_from_time),
         valid_until_time=timestamp(ticket.valid_until_time),
         issue=ticket.issue,
-        check_in=previous_message(ticket.admission.entry),
+        check_in=previous_message(ticket.admission.latest_check_in),
         inside=ticket.admission.inside,
     )
     if ticket.ticket_type is not None:
         message.ticket_type = TICKET_TYPES[ticket.ticket_type]
-    if ticket.status in BY_STATUS:
-        message.denial_reason = DENIAL_REASONS[BY_STATUS[ticket.status]]
+    if ticket.status in DENIAL_BY_STATUS:
+        message.denial_reason = DENIAL_REASONS[DENIAL_BY_STATUS[ticket.status]]
     return message

@@ -8,7 +8,7 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from scan_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
-from scan_service.domain.feed import CheckIn, Conflict, IncidentReport, Page
+from scan_service.domain.feed import CheckInConflict, CheckInReport, FeedPage, FeedPosition, IncidentReport
 from ticketing.admission.tickets import AdmissionPolicy, Event, EventStatus, Ticket, TicketStatus
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
@@ -17,17 +17,19 @@ _EVENT_STATUSES: Final = {number: status for status, number in EVENT_STATUSES.it
 _POLICIES: Final = {number: policy for policy, number in ADMISSION_POLICIES.items()}
 _TICKET_TYPES: Final = {number: kind for kind, number in TICKET_TYPES.items()}
 _TICKET_STATUSES: Final = {number: status for status, number in TICKET_STATUSES.items()}
+# One message contains changes of so many events: as many as the ticket service reads together.
+MAX_EVENTS: Final = 256
 
 
-def pages_of(message: pb.WatchTicketsResponse) -> Sequence[Page]:
+def pages_of(message: pb.WatchTicketsResponse) -> Sequence[FeedPage]:
     """Read a batch of changes, of one event or of several."""
     return [_page(changes, message.epoch) for changes in (message, *message.others)]
 
 
-def _page(message: pb.WatchTicketsResponse | pb.EventChanges, epoch: str) -> Page:
+def _page(message: pb.WatchTicketsResponse | pb.EventChanges, epoch: str) -> FeedPage:
     event = message.event
     event_id = UUID(event.event_id)
-    return Page(
+    return FeedPage(
         event=Event(
             event_id=event_id,
             organizer_id=event.organizer_id,
@@ -58,7 +60,27 @@ def key_rows(message: pb.GetSigningKeysResponse) -> list[dict[str, Any]]:
     ]
 
 
-def check_in_message(check_in: CheckIn) -> pb.CheckIn:
+def signing_keys_request() -> pb.GetSigningKeysRequest:
+    """Build the request for the public keys."""
+    return pb.GetSigningKeysRequest()
+
+
+def watch_request(position: FeedPosition) -> pb.WatchTicketsRequest:
+    """Build the request for all changes after `position`."""
+    return pb.WatchTicketsRequest(after_revisions=position.revisions, epoch=position.epoch, max_events=MAX_EVENTS)
+
+
+def check_ins_request(check_ins: Sequence[CheckInReport]) -> pb.ReportCheckInsRequest:
+    """Build the report of check-ins."""
+    return pb.ReportCheckInsRequest(check_ins=[check_in_message(check_in) for check_in in check_ins])
+
+
+def incidents_request(incidents: Sequence[IncidentReport]) -> pb.ReportIncidentsRequest:
+    """Build the report of incidents."""
+    return pb.ReportIncidentsRequest(incidents=[incident_message(incident) for incident in incidents])
+
+
+def check_in_message(check_in: CheckInReport) -> pb.CheckIn:
     """Write what check-in of a ticket stands."""
     return pb.CheckIn(
         event_id=check_in.event_id,
@@ -81,9 +103,9 @@ def incident_message(incident: IncidentReport) -> pb.ReportedIncident:
     )
 
 
-def conflict_of(message: pb.CheckInConflict) -> Conflict:
+def conflict_of(message: pb.CheckInConflict) -> CheckInConflict:
     """Read a check-in that cannot be."""
-    return Conflict(UUID(message.event_id), UUID(message.ticket_id), _TICKET_STATUSES.get(message.status))
+    return CheckInConflict(UUID(message.event_id), UUID(message.ticket_id), _TICKET_STATUSES.get(message.status))
 
 
 def _ticket_of(event_id: UUID, message: pb.GateTicket) -> Ticket:

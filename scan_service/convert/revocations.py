@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from scan_service.convert.enums import TICKET_STATUSES, read_enum
-from scan_service.domain.revocations import Outcome, Revocation
+from scan_service.domain.revocations import Revocation, RevocationOutcome
 from ticketing.admission.tickets import TicketStatus
 from ticketing.admission.tokens import MAX_ISSUE
 from ticketing.chassis.parsing import Fields
@@ -56,7 +56,7 @@ def read_revoke_event(request: pb.RevokeEventRequest) -> UUID:
     return event_id
 
 
-def revoke_tickets_response(outcomes: Sequence[Outcome]) -> pb.RevokeTicketsResponse:
+def revoke_tickets_response(outcomes: Sequence[RevocationOutcome]) -> pb.RevokeTicketsResponse:
     """Say what became of each."""
     return pb.RevokeTicketsResponse(
         outcomes=[

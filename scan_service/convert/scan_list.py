@@ -8,7 +8,7 @@ from uuid import UUID
 from scan_service.convert.enums import VERDICTS, read_enum
 from scan_service.convert.scans import own_events_only, scan_message
 from ticketing.admission.codes import read_code
-from ticketing.admission.scans import MAX_CODE, Scan, ScanQuery, Verdict, recorded_text
+from ticketing.admission.scans import MAX_CODE, Scan, ScanQuery, Verdict, sanitize_text
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.failures import invalid
 from ticketing.chassis.paging import page_position, page_size, page_token
@@ -40,7 +40,7 @@ def read_query(request: pb.ListScansRequest, caller: Caller) -> ScanQuery:
         ticket_id=ticket_id,
         device_id=request.device_id,
         verdict=verdict,
-        code=recorded_text(read_code(request.code) or request.code),
+        code=sanitize_text(read_code(request.code) or request.code),
         size=page_size(request.page_size, max_size=MAX_PAGE),
         after=_position(request),
     )

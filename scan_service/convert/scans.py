@@ -11,9 +11,9 @@ from google.protobuf.json_format import ParseDict
 from scan_service.convert.enums import DENIAL_REASONS, SCAN_TYPES, TICKET_TYPES, VERDICTS, read_enum
 from scan_service.domain.reasons import Reason
 from ticketing.admission.codes import Codes, read_code
-from ticketing.admission.scans import MAX_CODE, Attempt, Gate, Offline, Scan, ScanType, Verdict
-from ticketing.admission.tickets import Entry
-from ticketing.admission.tokens import Damaged, Token, read_token
+from ticketing.admission.scans import MAX_CODE, Attempt, Gate, OfflineDecision, Scan, ScanType, Verdict
+from ticketing.admission.tickets import CheckIn
+from ticketing.admission.tokens import DamagedToken, Token, read_token
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.parsing import EPOCH, NIL, Fields
@@ -57,7 +57,7 @@ def read_gate(fields: Fields, message: scan_pb2.Gate, path: str = "") -> Gate:
     )
 
 
-def read_credential(text: str, codes: Codes) -> Token | Damaged | bytes | None:
+def read_credential(text: str, codes: Codes) -> Token | DamagedToken | bytes | None:
     """Tell what a text is: a token, one that is damaged, the digest of a typed code, or nothing known."""
     credential = read_token(text)
     if credential is None and (code := read_code(text)) is not None:
@@ -65,7 +65,7 @@ def read_credential(text: str, codes: Codes) -> Token | Damaged | bytes | None:
     return credential
 
 
-def read_decision(fields: Fields, message: scan_service_pb2.OfflineDecision, path: str) -> Offline:
+def read_decision(fields: Fields, message: scan_service_pb2.OfflineDecision, path: str) -> OfflineDecision:
     """Read what a device decided, its times put right by what its clock was off."""
     offset = _clock_offset(fields, message.clock_offset, f"{path}clock_offset")
     scan_time = annul_time = EPOCH
@@ -82,7 +82,7 @@ def read_decision(fields: Fields, message: scan_service_pb2.OfflineDecision, pat
         reason = read_enum(fields, f"{path}denial_reason", message.denial_reason, DENIAL_REASONS)
         if verdict is Verdict.ADMITTED:
             fields.violate(f"{path}denial_reason", "is for what was denied")
-    return Offline(verdict, reason, scan_time, annul_time if message.HasField("annul_time") else None)
+    return OfflineDecision(verdict, reason, scan_time, annul_time if message.HasField("annul_time") else None)
 
 
 def _clock_offset(fields: Fields, message: Duration, field: str) -> timedelta:
@@ -110,10 +110,6 @@ class AttemptReader:
         self._scanner, self._device = ("", caller.subject) if is_device else (caller.subject, "")
         self._organizer = own_events_only(caller)
         self._codes = codes
-
-    def may_scan_for(self, organizer_id: str) -> bool:
-        """Tell whether the caller may scan at this organizer's events."""
-        return self._organizer in {None, organizer_id}
 
     def read(self, fields: Fields, message: scan_service_pb2.ScanAttempt, gate: Gate, path: str = "") -> Attempt:
         """Read a live scan; every fault is noted in `fields`."""
@@ -233,7 +229,7 @@ def scan_message(scan: Scan) -> scan_pb2.Scan:
     return message
 
 
-def previous_message(entry: Entry | None) -> scan_pb2.PreviousScan | None:
+def previous_message(entry: CheckIn | None) -> scan_pb2.PreviousScan | None:
     """Write a check-in; None stays absent."""
     if entry is None:
         return None

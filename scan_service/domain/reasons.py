@@ -1,10 +1,10 @@
-"""Why a call failed, as ticketing.scans.v1.ErrorReason spells it, without the prefix."""
+"""The reasons of failed calls: the names of ticketing.scans.v1.ErrorReason without their prefix."""
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """The reason of a Failure; `scan_service.errors` says its status code and metadata."""
+    """The reason of a Failure; `scan_service.errors` maps each to its status code and metadata."""
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     UNAUTHENTICATED = "UNAUTHENTICATED"

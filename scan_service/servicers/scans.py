@@ -13,11 +13,11 @@ from scan_service.convert.scan_list import list_response, read_query
 from scan_service.convert.scans import AttemptReader, own_events_only, scan_message, validation_message
 from scan_service.domain.changes import read_cursor
 from scan_service.gate_stream.stream import Streams
-from scan_service.use_cases.admissions_watch import AdmissionsWatch
+from scan_service.use_cases.admission_watcher import AdmissionWatcher
 from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.attendance import Attendances
 from scan_service.use_cases.incidents import Incidents
-from scan_service.use_cases.scans import Records
+from scan_service.use_cases.scans import Scans
 from scan_service.use_cases.validation import Validation
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Scan
@@ -36,10 +36,10 @@ class UseCases:
     streams: Streams
     validation: Validation
     annulments: Annulments
-    records: Records
+    scans: Scans
     incidents: Incidents
     attendances: Attendances
-    admissions_watch: AdmissionsWatch
+    admission_watcher: AdmissionWatcher
 
 
 class ScansServicer(ScanServiceServicer):
@@ -78,7 +78,7 @@ class ScansServicer(ScanServiceServicer):
     async def ListScans(self, request: pb.ListScansRequest, context: Any) -> pb.ListScansResponse:  # noqa: ARG002, N802 - gRPC's
         """List recorded scans."""
         query = read_query(request, current_caller())
-        return list_response(request, query, await self._use.records.list_scans(query))
+        return list_response(request, query, await self._use.scans.list_scans(query))
 
     async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Any) -> pb.ListIncidentsResponse:  # noqa: ARG002, N802 - gRPC's
         """List incidents."""
@@ -111,7 +111,7 @@ class ScansServicer(ScanServiceServicer):
         """Tell what a device needs to decide alone."""
         caller, after = current_caller(), request.after_cursor
         event_id = read_event_id(request, caller)
-        watch = self._use.admissions_watch.watch(event_id, own_events_only(caller), read_cursor(after))
+        watch = self._use.admission_watcher.watch(event_id, own_events_only(caller), read_cursor(after))
         async with aclosing(watch) as found:
             async for changes, rules in found:
                 for message in changes_messages(changes, rules, after):

@@ -1,4 +1,4 @@
-"""The statements on devices."""
+"""The statements on gate devices."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -14,8 +14,8 @@ from ticketing.admission.scans import Gate
 from ticketing.admission.tickets import TicketType
 
 
-def foreign_event(connection: Connection, event_ids: Collection[UUID], organizer_id: str) -> UUID | None:
-    """Return one of the events that is not here, or not of that organizer; None where all are."""
+def find_foreign_event(connection: Connection, event_ids: Collection[UUID], organizer_id: str) -> UUID | None:
+    """Return one of the events that is unknown or another organizer's; None where there is none."""
     query = sa.select(events.c.event_id).where(
         events.c.event_id.in_(list(event_ids)), events.c.organizer_id == organizer_id
     )
@@ -36,19 +36,19 @@ def create(connection: Connection, device: Device, code_digest: bytes) -> None:
     )
 
 
-def hold_by_code(connection: Connection, code_digest: bytes) -> Device | None:
-    """Lock the device of an enrollment code."""
+def lock_by_code(connection: Connection, code_digest: bytes) -> Device | None:
+    """Lock the device of an enrollment code; return None where the code is unknown."""
     query = sa.select(devices).where(devices.c.code_digest == code_digest).with_for_update()
     return _device(connection.execute(query).one_or_none())
 
 
 def read_by_token(connection: Connection, token_digest: bytes) -> Device | None:
-    """Return the device of an access token, revoked or not."""
+    """Return the device of an access token, revoked or not; None where the token is unknown."""
     return _device(connection.execute(sa.select(devices).where(devices.c.token_digest == token_digest)).one_or_none())
 
 
 def enroll(connection: Connection, device: Device, token_digest: bytes, now: datetime) -> None:
-    """Give a device its token."""
+    """Store the enrollment of a device."""
     connection.execute(
         devices.update()
         .where(devices.c.device_id == device.device_id)
@@ -57,7 +57,7 @@ def enroll(connection: Connection, device: Device, token_digest: bytes, now: dat
 
 
 def revoke(connection: Connection, device_id: UUID, organizer_id: str, now: datetime) -> Device | None:
-    """End a device's access, once; None where it is not that organizer's."""
+    """Revoke a device, once; return None where it is not that organizer's."""
     query = (
         devices.update()
         .where(devices.c.device_id == device_id, devices.c.organizer_id == organizer_id)
@@ -68,7 +68,7 @@ def revoke(connection: Connection, device_id: UUID, organizer_id: str, now: date
 
 
 def read_devices(connection: Connection, organizer_id: str, after: UUID | None, size: int) -> Sequence[Device]:
-    """Return up to one more than asked for, by id."""
+    """Return up to one device more than `size`, ordered by id."""
     query = sa.select(devices).where(devices.c.organizer_id == organizer_id)
     if after is not None:
         query = query.where(devices.c.device_id > after)
@@ -76,30 +76,32 @@ def read_devices(connection: Connection, organizer_id: str, after: UUID | None, 
     return [device for row in rows if (device := _device(row)) is not None]
 
 
-def revoked_since(connection: Connection, since: datetime) -> frozenset[str]:
-    """Return the ids of devices that were revoked after `since`."""
+def read_revoked(connection: Connection, since: datetime) -> frozenset[str]:
+    """Return the ids of the devices that were revoked at or after `since`."""
     query = sa.select(devices.c.device_id).where(devices.c.revoke_time >= since)
     return frozenset(str(device_id) for device_id in connection.execute(query).scalars())
 
 
-def note_seen(connection: Connection, device_ids: Collection[str], now: datetime, connected_until: datetime) -> None:
-    """Note that devices have their streams open; in the order of their ids, as everybody locks."""
-    held = (
+def record_presence(
+    connection: Connection, device_ids: Collection[str], now: datetime, connected_until: datetime
+) -> None:
+    """Record until when devices count as connected; lock them in the order of their ids."""
+    locked = (
         sa.select(devices.c.device_id)
         .where(devices.c.device_id.in_([UUID(device_id) for device_id in device_ids]))
         .order_by(devices.c.device_id)
         .with_for_update()
-        .cte("held")
+        .cte("locked")
     )
     connection.execute(
         devices.update()
-        .where(devices.c.device_id == held.c.device_id)
+        .where(devices.c.device_id == locked.c.device_id)
         .values(last_seen_time=now, connected_until=connected_until)
     )
 
 
-def note_gate(connection: Connection, device_id: str, gate: Gate, now: datetime, connected_until: datetime) -> None:
-    """Note where a device has opened a gate."""
+def record_gate(connection: Connection, device_id: str, gate: Gate, now: datetime, connected_until: datetime) -> None:
+    """Record the gate that a device has opened."""
     connection.execute(
         devices.update()
         .where(devices.c.device_id == UUID(device_id))

@@ -1,4 +1,4 @@
-"""Gate devices: registering, enrolling, revoking them, and knowing them again by their tokens."""
+"""Gate devices: creation, enrollment, revocation, and authentication by their tokens."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.devices import TOKEN_PREFIX, Device, code_digest, new_code, new_token, token_digest
+from scan_service.domain.event_access import event_not_found
 from scan_service.domain.reasons import Reason
 from scan_service.store import devices as store
 from ticketing.chassis.authentication import Caller, Role
@@ -18,13 +19,13 @@ from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure, unauthenticated
 from ticketing.chassis.ids import new_id
 
-# For so long a token is not looked up again; a revoked device's calls end within that time.
-REMEMBERED: Final = timedelta(seconds=1)
-MAX_REMEMBERED: Final = 10_000
+# A token is looked up again after this time, so a revoked device is refused within it.
+CACHED: Final = timedelta(seconds=1)
+MAX_CACHED: Final = 10_000
 
 
 class Devices:
-    """Looks after devices.
+    """Creates, enrolls, revokes and authenticates devices.
 
     Args:
         database: the scans database.
@@ -34,28 +35,28 @@ class Devices:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._remembered = OrderedDict[bytes, tuple[datetime, Device | None]]()
+        self._cached = OrderedDict[bytes, tuple[datetime, Device | None]]()
 
     async def create(self, organizer_id: str, name: str, event_ids: frozenset[UUID]) -> tuple[Device, str]:
-        """Register a device; return it and the code that enrolls it.
+        """Create a device; return it and its enrollment code.
 
         Raises:
-            Failure: EVENT_NOT_FOUND for an event that is not here, or not the organizer's.
+            Failure: EVENT_NOT_FOUND for an unknown event and for another organizer's.
         """
         code = new_code()
         device = Device(new_id(), organizer_id, name, event_ids, self._clock(), None, None, None, None, None)
 
         def work(connection: Connection) -> None:
-            foreign = store.foreign_event(connection, event_ids, organizer_id)
+            foreign = store.find_foreign_event(connection, event_ids, organizer_id)
             if foreign is not None:
-                raise Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=foreign)
+                raise event_not_found(foreign)
             store.create(connection, device, code_digest(code))
 
         await self._database.run(work)
         return device, code
 
     async def enroll(self, code: str) -> tuple[Device, str]:
-        """Trade a code, once, for the device's token.
+        """Exchange an enrollment code, once, for the access token of the device.
 
         Raises:
             Failure: ENROLLMENT_CODE_INVALID.
@@ -64,7 +65,7 @@ class Devices:
 
         def work(connection: Connection) -> Device:
             now = self._clock()
-            device = store.hold_by_code(connection, code_digest(code))
+            device = store.lock_by_code(connection, code_digest(code))
             if device is None or not device.may_enroll(now):
                 raise Failure(Reason.ENROLLMENT_CODE_INVALID, "the code was used before, is too old, or never was one")
             store.enroll(connection, device, token_digest(token), now)
@@ -73,14 +74,14 @@ class Devices:
         return await self._database.run(work), token
 
     async def list_devices(self, organizer_id: str, after: UUID | None, size: int) -> Sequence[Device]:
-        """Return up to one device more than `size`, by id."""
+        """Return up to one device more than `size`, ordered by id."""
         return await self._database.run(lambda connection: store.read_devices(connection, organizer_id, after, size))
 
     async def revoke(self, device_id: UUID, organizer_id: str) -> Device:
-        """End a device's access.
+        """Revoke a device.
 
         Raises:
-            Failure: DEVICE_NOT_FOUND for one that is not the organizer's.
+            Failure: DEVICE_NOT_FOUND for an unknown device and for another organizer's.
         """
         now = self._clock()
         device = await self._database.run(lambda connection: store.revoke(connection, device_id, organizer_id, now))
@@ -89,10 +90,10 @@ class Devices:
         return device
 
     async def caller(self, token: str) -> Caller | None:
-        """Return whose token it is; None for one that is no device's.
+        """Return the caller of a device token; None where the token is not a device token.
 
         Raises:
-            Failure: UNAUTHENTICATED for a device that is not known or was revoked.
+            Failure: UNAUTHENTICATED for an unknown or revoked device.
         """
         if not token.startswith(TOKEN_PREFIX):
             return None
@@ -109,13 +110,13 @@ class Devices:
         )
 
     async def _device(self, digest: bytes) -> Device | None:
-        remembered = self._remembered.get(digest)
-        if remembered is not None and self._clock() - remembered[0] < REMEMBERED:
-            return remembered[1]
-        looked = self._clock()
+        cached = self._cached.get(digest)
+        if cached is not None and self._clock() - cached[0] < CACHED:
+            return cached[1]
+        read_time = self._clock()
         device = await self._database.run(lambda connection: store.read_by_token(connection, digest))
-        self._remembered[digest] = (looked, device)
-        self._remembered.move_to_end(digest)
-        if len(self._remembered) > MAX_REMEMBERED:
-            self._remembered.popitem(last=False)
+        self._cached[digest] = (read_time, device)
+        self._cached.move_to_end(digest)
+        if len(self._cached) > MAX_CACHED:
+            self._cached.popitem(last=False)
         return device

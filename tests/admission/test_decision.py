@@ -20,12 +20,12 @@ from tests.scanning.cases import (
     TICKET,
     VIP_ONLY,
 )
-from ticketing.admission.decision import Presented, decide
+from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     EventStatus,
     TicketStatus,
 )
@@ -35,11 +35,11 @@ def decided(  # noqa: PLR0913 - what a case may name
     *, event=None, ticket=None, issue=2, allowed=frozenset(), time=NOON, scan_type=ScanType.CHECK_IN, admission=None
 ):
     shown = replace(TICKET, **(ticket or {}), admission=admission or Admission())
-    entry = Entry(uuid.UUID(int=9), time, "South")
+    entry = CheckIn(uuid.UUID(int=9), time, "South")
     return decide(
         replace(EVENT, **(event or {})),
         Gate(HERE, "South", allowed),
-        Presented(shown, issue, shown.ticket_type),
+        PresentedTicket(shown, issue, shown.ticket_type),
         scan_type,
         entry,
     )
@@ -84,14 +84,14 @@ def test_the_reason_looked_for_first_is_the_one_told():
 
 
 def test_a_first_check_in_stands_and_is_to_be_reported():
-    entry = Entry(uuid.UUID(int=9), NOON, "South")
+    entry = CheckIn(uuid.UUID(int=9), NOON, "South")
     assert decided().admission == Admission(NOON, entry, inside=True, sequence=1)
 
 
 def test_re_entry_keeps_the_first_check_in_and_tells_of_the_latest():
     again = decided(event={"policy": AdmissionPolicy.RE_ENTRY}, admission=OUTSIDE).admission
-    assert (again.check_in_time, again.entry.time, again.inside, again.sequence) == (FIRST.time, NOON, True, 1)
-    assert decided(event={"policy": AdmissionPolicy.RE_ENTRY}, admission=again).previous == again.entry
+    assert (again.check_in_time, again.latest_check_in.time, again.inside, again.sequence) == (FIRST.time, NOON, True, 1)
+    assert decided(event={"policy": AdmissionPolicy.RE_ENTRY}, admission=again).previous == again.latest_check_in
 
 
 def test_leaving_changes_where_the_person_is_and_nothing_else():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ticketing.admission.scans import Attempt, Gate, ScanType, recorded_text
+from ticketing.admission.scans import Attempt, Gate, ScanType, sanitize_text
 
 ATTEMPT = Attempt(uuid.uuid4(), Gate(uuid.UUID(int=1), "North"), "code", None, ScanType.CHECK_IN, "sam", None, {})
 
@@ -21,16 +21,16 @@ ATTEMPT = Attempt(uuid.uuid4(), Gate(uuid.UUID(int=1), "North"), "code", None, S
     ],
 )
 def test_what_was_read_is_cut_and_escaped(text, recorded):
-    assert recorded_text(text) == recorded
+    assert sanitize_text(text) == recorded
 
 
 def test_what_is_recorded_opens_nothing_though_it_was_genuine():
     """It may be, and only not be known here yet."""
-    assert recorded_text("TKT-0123456789ABCDEF") == "TKT-012345…"
-    assert recorded_text(" tkt-0123456789abcdef, and TKT-FEDCBA9876543210") == " TKT-012345…, and TKT-FEDCBA…"
+    assert sanitize_text("TKT-0123456789ABCDEF") == "TKT-012345…"
+    assert sanitize_text(" tkt-0123456789abcdef, and TKT-FEDCBA9876543210") == " TKT-012345…, and TKT-FEDCBA…"
     # Of a signature of 64 bytes a third, also where blanks, another case or more text hide it.
-    assert recorded_text("T1" + "A" * 170) == "T1" + "A" * 38 + "…"
-    assert recorded_text(" t1" + "a" * 170 + "!") == " T1" + "A" * 38 + "…!"
+    assert sanitize_text("T1" + "A" * 170) == "T1" + "A" * 38 + "…"
+    assert sanitize_text(" t1" + "a" * 170 + "!") == " T1" + "A" * 38 + "…!"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.environment.waiting import eventually
-from ticketing.admission.tickets import Admission, Entry
+from ticketing.admission.tickets import Admission, CheckIn
 from ticketing.gate.messages import previous_message
 from ticketing.gate.store import IN_FLIGHT, Own, Store, StoreError
 from ticketing.scans.v1 import scan_pb2
@@ -16,8 +16,8 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 EVENT_ID, TICKET_ID = uuid.UUID(int=1), uuid.UUID(int=2)
-OURS = Entry(uuid.UUID(int=3), NOON, "North")
-THEIRS = Entry(uuid.UUID(int=4), NOON + SECOND, "South")
+OURS = CheckIn(uuid.UUID(int=3), NOON, "North")
+THEIRS = CheckIn(uuid.UUID(int=4), NOON + SECOND, "South")
 ADMITTED = Own(EVENT_ID, TICKET_ID, Admission(NOON, OURS, inside=True), str(OURS.scan_id), NOON)
 
 
@@ -28,7 +28,7 @@ def store(tmp_path):
     made.close()
 
 
-def told(entry: Entry | None = None, *, inside: bool = False, **more) -> list[pb.WatchAdmissionsResponse]:
+def told(entry: CheckIn | None = None, *, inside: bool = False, **more) -> list[pb.WatchAdmissionsResponse]:
     check_in = None if entry is None else previous_message(entry)
     ticket = pb.TicketAdmission(ticket_id=TICKET_ID.bytes, issue=1, check_in=check_in, inside=inside)
     return [pb.WatchAdmissionsResponse(tickets=[ticket], **more)]

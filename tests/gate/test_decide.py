@@ -19,7 +19,7 @@ from scan_service.convert.changes import changes_messages
 from scan_service.convert.scans import AttemptReader
 from scan_service.domain import changes as told
 from scan_service.store.admission import LockedRows
-from scan_service.use_cases.admission import Batch
+from scan_service.use_cases.admission import ScanBatch
 from scan_service.use_cases.batch_locker import LockedBatch
 from scan_service.use_cases.ticket_lookup import TicketLookup
 from tests.environment.access import CODE_SECRET
@@ -30,7 +30,7 @@ from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     Event,
     EventStatus,
     Ticket,
@@ -104,7 +104,7 @@ HISTORIES = st.lists(st.one_of(ANY_SCAN, PASSING, PASSING, TICKETS, EVENTS), max
 class FetchedKeys(dict[int, PublicKey]):
     """All there are."""
 
-    def may_lack(self, key_id, since) -> bool:
+    def may_be_missing(self, key_id, since) -> bool:
         return False
 
 
@@ -156,10 +156,10 @@ class World:
         attempt = AttemptReader(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(asked)
         keys: Any = FetchedKeys(KEYS)
         ticket_lookup = TicketLookup(self.held, keys, CODES, self.now)
-        for ticket in ticket_lookup.unknown([attempt]):
+        for ticket in ticket_lookup.find_unknown([attempt]):
             self.held.tickets[EVENT_ID, ticket.ticket_id] = ticket
-        batch = Batch(LockedBatch(self.held, ticket_lookup, self.now))
-        answer = batch.answer(attempt)
+        batch = ScanBatch(LockedBatch(self.held, ticket_lookup, self.now))
+        answer = batch.decide(attempt)
         for key, admission in batch.changed.items():
             self.held.tickets[key] = replace(self.held.tickets[key], admission=admission)
         return answer
@@ -180,7 +180,7 @@ class World:
 
     def _tell(self, *tickets: Ticket) -> None:
         """Tell the device what the service would."""
-        rules = told.Rules(self.held.events[EVENT_ID], KEYS)
+        rules = told.GateRules(self.held.events[EVENT_ID], KEYS)
         changes = told.Changes(rules, [(ticket, 1) for ticket in tickets], told.Cursor(EPOCH, 1), restart=False)
         self.store.apply(EVENT_ID, changes_messages(changes, None if tickets else rules, ""), self.now)
 
@@ -261,7 +261,7 @@ def test_a_token_of_a_key_that_is_not_known_is_not_let_in_and_says_so():
 def test_a_scan_whose_answer_was_lost_is_not_denied_for_itself(own):
     """The service admitted it and the copy, or an earlier try, tells of it."""
     question = _question(token_of(KEY, EVENT_ID, TICKET_IDS[0]))
-    admission = Admission(NOON, Entry(question.scan_id, NOON, "North"), inside=True)
+    admission = Admission(NOON, CheckIn(question.scan_id, NOON, "North"), inside=True)
     ticket = Ticket(
         EVENT_ID, TICKET_IDS[0], TicketType.STANDARD, TicketStatus.ACTIVE, None, None, 1, b"", None, admission
     )

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from ticketing.admission.scans import DenialReason, ScanType
-from ticketing.admission.tickets import Entry, TicketType
+from ticketing.admission.tickets import CheckIn, TicketType
 from ticketing.gate.link import State, Status
 from ticketing.gate.messages import Answer
 from ticketing.gate.plain import Lines, line
@@ -42,7 +42,7 @@ def an_answer(**fields) -> Answer:
 DENIED = an_answer(
     admitted=False,
     reason=DenialReason.ALREADY_CHECKED_IN,
-    previous=Entry(uuid.UUID(int=2), NOON, "North 3"),
+    previous=CheckIn(uuid.UUID(int=2), NOON, "North 3"),
     offline=True,
 )
 TAKEN_BACK = an_answer(annulled=True)

@@ -9,7 +9,7 @@ from ticketing.admission.scans import DenialReason, ScanType
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     Event,
     EventStatus,
     Ticket,
@@ -42,7 +42,7 @@ TICKET = Ticket(
     code_digest=b"",
     token_digest=None,
 )
-FIRST = Entry(uuid.UUID(int=4), NOON - HOUR / 2, "North")
+FIRST = CheckIn(uuid.UUID(int=4), NOON - HOUR / 2, "North")
 INSIDE = Admission(FIRST.time, FIRST, inside=True, sequence=1)
 OUTSIDE = replace(INSIDE, inside=False)
 VIP_ONLY = frozenset({TicketType.VIP})

@@ -12,9 +12,9 @@ import grpc
 from nacl.signing import SigningKey
 
 from tests.scanning.gates import ticket_id_in, token_of
-from ticketing.admission.decision import Presented, decide
+from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import Gate, ScanType
-from ticketing.admission.tickets import Entry
+from ticketing.admission.tickets import CheckIn
 from ticketing.admission.tokens import Token, is_genuine, read_token
 from ticketing.chassis.tls import PLAIN, Tls
 from ticketing.gate.messages import (
@@ -172,8 +172,8 @@ class ScanServiceStandIn(ScanServiceServicer):
             )
             row = self._tickets.get(token.ticket_id.bytes, (0, known))[1]
             ticket = replace(ticket_of(self.event_id, row), event_id=token.event_id)
-            entry = Entry(uuid.UUID(attempt.scan_id), self.now(), gate.location)
-            shown = Presented(ticket, token.issue, token.ticket_type)
+            entry = CheckIn(uuid.UUID(attempt.scan_id), self.now(), gate.location)
+            shown = PresentedTicket(ticket, token.issue, token.ticket_type)
             decision = decide(rules.event, Gate(self.event_id, gate.location), shown, KINDS[scan.scan_type], entry)
             scan.ticket_type = TICKET_TYPES[token.ticket_type]
             scan.verdict = scan_pb2.VERDICT_DENIED if decision.reason else scan_pb2.VERDICT_ADMITTED
@@ -235,8 +235,8 @@ def _after(row, admission):
     changed = pb.TicketAdmission()
     changed.CopyFrom(row)
     changed.inside = admission.inside
-    if admission.entry is not None:
-        changed.check_in.CopyFrom(previous_message(admission.entry))
+    if admission.latest_check_in is not None:
+        changed.check_in.CopyFrom(previous_message(admission.latest_check_in))
     return changed
 
 

@@ -9,10 +9,10 @@ from typing import Final
 from uuid import UUID
 
 from ticketing.admission.codes import read_code
-from ticketing.admission.decision import Decision, Presented, decide
+from ticketing.admission.decision import Decision, PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, ScanType
-from ticketing.admission.tickets import Admission, Entry, Ticket, TicketStatus
-from ticketing.admission.tokens import Damaged, Token, is_genuine
+from ticketing.admission.tickets import Admission, CheckIn, Ticket, TicketStatus
+from ticketing.admission.tokens import DamagedToken, Token, is_genuine
 from ticketing.gate.messages import Rules
 
 NO_COPY: Final = "this device has not been connected yet and does not know the event"
@@ -26,7 +26,7 @@ class Ruling:
 
     decision: Decision
     # The ticket as it was before; None where there is none.
-    shown: Presented | None = None
+    shown: PresentedTicket | None = None
     note: str = ""
 
 
@@ -37,7 +37,7 @@ class Question:
     scan_id: UUID
     text: str
     # What `read_token` makes of it.
-    credential: Token | Damaged | None
+    credential: Token | DamagedToken | None
     scan_type: ScanType
     gate: Gate
 
@@ -63,7 +63,7 @@ def decide_alone(question: Question, known: Known, now: datetime) -> Ruling:
     if token is None:
         note = NEEDS_CONNECTION if read_code(question.text) else ""
         return Ruling(Decision(DenialReason.TICKET_NOT_FOUND), note=note)
-    if isinstance(token, Damaged):
+    if isinstance(token, DamagedToken):
         return Ruling(Decision(DenialReason.INVALID_SIGNATURE))
     key = rules.keys.get(token.key_id)
     if not is_genuine(token, None, key, now):
@@ -71,11 +71,11 @@ def decide_alone(question: Question, known: Known, now: datetime) -> Ruling:
     ticket = known.ticket or _proven(token)
     if known.own is not None:
         ticket = replace(ticket, admission=known.own)
-    if ticket.admission.entry is not None and ticket.admission.entry.scan_id == question.scan_id:
+    if ticket.admission.latest_check_in is not None and ticket.admission.latest_check_in.scan_id == question.scan_id:
         # The service admitted this very scan; its answer was lost, and the copy brought the news.
         ticket = replace(ticket, admission=Admission())
-    shown = Presented(ticket, token.issue, token.ticket_type)
-    entry = Entry(question.scan_id, now, question.gate.location)
+    shown = PresentedTicket(ticket, token.issue, token.ticket_type)
+    entry = CheckIn(question.scan_id, now, question.gate.location)
     return Ruling(decide(rules.event, question.gate, shown, question.scan_type, entry), shown)
 
 

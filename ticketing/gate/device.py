@@ -14,8 +14,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from ticketing.admission.codes import read_code
 from ticketing.admission.decision import Decision
-from ticketing.admission.scans import Gate, ScanType, recorded_text
-from ticketing.admission.tickets import Admission, Entry
+from ticketing.admission.scans import Gate, ScanType, sanitize_text
+from ticketing.admission.tickets import Admission, CheckIn
 from ticketing.admission.tokens import Token, read_token
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.ids import new_id
@@ -145,13 +145,13 @@ class Device:
             before = self._before(scan)
             self._store.answered(scan)
             if scan.verdict == scan_pb2.VERDICT_ADMITTED and not scan.HasField("annul_time"):
-                entry = Entry(UUID(scan.scan_id), time_of(scan.scan_time), scan.location)
+                entry = CheckIn(UUID(scan.scan_id), time_of(scan.scan_time), scan.location)
                 if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_IN:
-                    after = Admission(check_in_time=entry.time, entry=entry, inside=True)
+                    after = Admission(check_in_time=entry.time, latest_check_in=entry, inside=True)
                     self._keep_own(scan, after, self._clock())
                 elif scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT:
                     stood = before or Admission()
-                    after = Admission(check_in_time=stood.check_in_time, entry=stood.entry, inside=False)
+                    after = Admission(check_in_time=stood.check_in_time, latest_check_in=stood.latest_check_in, inside=False)
                     self._keep_own(scan, after, self._clock())
         self._remember(scan, text, before)
 
@@ -162,7 +162,7 @@ class Device:
         event_id, ticket_id = UUID(scan.event_id), UUID(scan.ticket_id)
         ticket = self._store.ticket(event_id, ticket_id)
         found = self._store.own(event_id, ticket_id) or (None if ticket is None else ticket.admission)
-        if found is None or (found.entry is not None and str(found.entry.scan_id) == scan.scan_id):
+        if found is None or (found.latest_check_in is not None and str(found.latest_check_in.scan_id) == scan.scan_id):
             return None
         return replace(found, inside=True) if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT else found
 
@@ -201,7 +201,7 @@ class Device:
         decision: Decision = ruling.decision
         scan = scan_pb2.Scan(
             scan_id=str(question.scan_id),
-            code=recorded_text(question.text),
+            code=sanitize_text(question.text),
             scan_type=SCAN_TYPES[question.scan_type],
             verdict=scan_pb2.VERDICT_DENIED if decision.reason else scan_pb2.VERDICT_ADMITTED,
             scan_time=timestamp(now),
@@ -233,7 +233,7 @@ class Device:
         self._last = Last(scan, text, before) if answer_of(scan).green else None
 
     def _refused(self, text: str) -> Answer:
-        scan = scan_pb2.Scan(code=recorded_text(text), verdict=scan_pb2.VERDICT_DENIED, offline=True)
+        scan = scan_pb2.Scan(code=sanitize_text(text), verdict=scan_pb2.VERDICT_DENIED, offline=True)
         scan.scan_time.CopyFrom(timestamp(self._service_time()))
         return answer_of(scan, REFUSED_NOTE)
 

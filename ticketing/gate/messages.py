@@ -12,12 +12,12 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 from nacl.signing import VerifyKey
 
-from ticketing.admission.decision import Presented
+from ticketing.admission.decision import PresentedTicket
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     Event,
     EventStatus,
     Ticket,
@@ -65,7 +65,7 @@ class Answer:
     reason: DenialReason | None
     ticket_type: TicketType | None
     # The check-in that stands in the way.
-    previous: Entry | None
+    previous: CheckIn | None
     # By the service's clock.
     time: datetime
     # Decided by this device alone.
@@ -151,15 +151,15 @@ def admission_of(message: pb.TicketAdmission) -> Admission:
     if not message.HasField("check_in"):
         return Admission(inside=message.inside)
     entry = _entry(message.check_in)
-    return Admission(check_in_time=entry.time, entry=entry, inside=message.inside)
+    return Admission(check_in_time=entry.time, latest_check_in=entry, inside=message.inside)
 
 
-def previous_message(entry: Entry) -> scan_pb2.PreviousScan:
+def previous_message(entry: CheckIn) -> scan_pb2.PreviousScan:
     """Write a check-in."""
     return scan_pb2.PreviousScan(scan_id=str(entry.scan_id), scan_time=timestamp(entry.time), location=entry.location)
 
 
-def proven_message(shown: Presented) -> pb.TicketAdmission:
+def proven_message(shown: PresentedTicket) -> pb.TicketAdmission:
     """Write a ticket that nothing is known of but its token."""
     message = pb.TicketAdmission(ticket_id=shown.ticket.ticket_id.bytes, issue=shown.issue)
     if shown.ticket_type is not None:
@@ -179,5 +179,5 @@ def timestamp(time: datetime) -> Timestamp:
     return message
 
 
-def _entry(message: scan_pb2.PreviousScan) -> Entry:
-    return Entry(UUID(message.scan_id), time_of(message.scan_time), message.location)
+def _entry(message: scan_pb2.PreviousScan) -> CheckIn:
+    return CheckIn(UUID(message.scan_id), time_of(message.scan_time), message.location)

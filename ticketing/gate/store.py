@@ -172,7 +172,7 @@ class Store:
             return
         message, changed, settled = row
         own, told = admission_of(pb.TicketAdmission.FromString(message)), admission_of(ticket)
-        newer = told.entry is not None and _number(told.entry.time) > changed
+        newer = told.latest_check_in is not None and _number(told.latest_check_in.time) > changed
         if told == own or newer or (settled is not None and _number(now - IN_FLIGHT) > settled):
             self._run("DELETE FROM own WHERE event_id = ? AND ticket_id = ?", *key)
 
@@ -213,7 +213,7 @@ class Store:
 
     def keep_own(self, own: Own, settled: datetime | None) -> None:
         """Keep how a ticket stands after a scan of ours; `settled` says when the service had recorded it."""
-        entry = own.admission.entry
+        entry = own.admission.latest_check_in
         message = pb.TicketAdmission(
             check_in=None if entry is None else previous_message(entry), inside=own.admission.inside
         )

@@ -31,8 +31,8 @@ class Decisions:
 async def test_a_flood_takes_few_places_beside_another_device():
     decisions = Decisions()
     flooding, other = decisions.lane(), decisions.lane()
-    answers = [flooding.take(number) for number in range(50)]
-    answers.append(other.take("other"))
+    answers = [flooding.submit(number) for number in range(50)]
+    answers.append(other.submit("other"))
     decisions.may.set()
     assert await asyncio.gather(*answers) == [*range(50), "other"]
     assert decisions.batches[0] == [*range(MAX_AT_ONCE), "other"]
@@ -43,7 +43,7 @@ async def test_a_flood_takes_few_places_beside_another_device():
 async def test_scans_that_nobody_waits_for_any_more_are_not_decided():
     decisions = Decisions()
     lane = decisions.lane()
-    answers = [lane.take(number) for number in range(MAX_AT_ONCE + 4)]
+    answers = [lane.submit(number) for number in range(MAX_AT_ONCE + 4)]
     await asyncio.sleep(0)
     for answer in (answers[0], answers[MAX_AT_ONCE], answers[MAX_AT_ONCE + 1]):
         answer.cancel()
@@ -56,7 +56,7 @@ async def test_scans_that_nobody_waits_for_any_more_are_not_decided():
 async def test_one_given_up_while_it_is_decided_leaves_no_exception_behind():
     decisions = Decisions()
     lane = decisions.lane()
-    answers = [lane.take(number) for number in [*range(MAX_AT_ONCE), "bad"]]
+    answers = [lane.submit(number) for number in [*range(MAX_AT_ONCE), "bad"]]
     decisions.may.set()
     await asyncio.gather(*answers[:-1])
     answers[-1].cancel()
@@ -67,7 +67,7 @@ async def test_one_given_up_while_it_is_decided_leaves_no_exception_behind():
 async def test_what_goes_wrong_with_a_scan_that_waited_is_told_to_it_alone():
     decisions = Decisions()
     lane = decisions.lane()
-    answers = [lane.take(number) for number in [*range(MAX_AT_ONCE), "bad", "good"]]
+    answers = [lane.submit(number) for number in [*range(MAX_AT_ONCE), "bad", "good"]]
     decisions.may.set()
     with pytest.raises(Failure, match="bad"):
         await answers[-2]
@@ -77,11 +77,11 @@ async def test_what_goes_wrong_with_a_scan_that_waited_is_told_to_it_alone():
 async def test_a_scan_for_which_the_service_has_no_place_is_told_so_whether_it_waited_or_not():
     decisions = Decisions(max_waiting=MAX_AT_ONCE)
     lane, others = decisions.lane(), decisions.lane()
-    answers = [lane.take(number) for number in range(MAX_AT_ONCE + 1)]
+    answers = [lane.submit(number) for number in range(MAX_AT_ONCE + 1)]
     with pytest.raises(Failure, match="too much at once"):
-        others.take("x")
+        others.submit("x")
     await asyncio.sleep(0)
-    waiting = [others.take(number) for number in range(MAX_AT_ONCE)]
+    waiting = [others.submit(number) for number in range(MAX_AT_ONCE)]
     # The turn of the last one comes while the others have all places.
     answers[0].cancel()
     with pytest.raises(Failure, match="too much at once"):

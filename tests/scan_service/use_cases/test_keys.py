@@ -37,9 +37,9 @@ def new_key(key_id: int) -> dict[str, object]:
 async def test_a_key_that_another_process_has_fetched_is_read(copy, keys, clock):
     copy.insert(signing_keys, **new_key(2))
     clock.skip(SECOND)
-    await keys.look_for([1, 2])
+    await keys.load_missing([1, 2])
     assert keys.get(2) is not None
-    assert not keys.wanted.is_set()
+    assert not keys.missing.is_set()
 
 
 async def test_whoever_looks_while_keys_are_being_read_waits_for_them(copy, keys, clock):
@@ -47,31 +47,31 @@ async def test_whoever_looks_while_keys_are_being_read_waits_for_them(copy, keys
     with copy.engine.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE signing_keys")
         connection.execute(signing_keys.insert().values(**new_key(2)))
-        first = asyncio.create_task(keys.look_for([2]))
+        first = asyncio.create_task(keys.load_missing([2]))
         await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
-        second = asyncio.create_task(keys.look_for([2]))
+        second = asyncio.create_task(keys.load_missing([2]))
         await asyncio.sleep(0)
         assert not second.done()
     await asyncio.gather(first, second)
     assert keys.get(2) is not None
-    assert not keys.wanted.is_set()
+    assert not keys.missing.is_set()
 
 
 async def test_strangers_make_us_look_once_a_second(copy, keys, clock):
     clock.skip(SECOND)
-    await keys.look_for([7])
-    assert keys.wanted.is_set()
+    await keys.load_missing([7])
+    assert keys.missing.is_set()
     copy.insert(signing_keys, **new_key(7))
-    await keys.look_for([7])
+    await keys.load_missing([7])
     assert keys.get(7) is None
     clock.skip(SECOND)
-    await keys.look_for([7])
+    await keys.load_missing([7])
     assert keys.get(7) is not None
 
 
 async def test_a_key_may_be_lacking_until_the_ticket_service_was_asked_since(keys, clock):
-    assert keys.may_lack(2, clock() - DAY)
+    assert keys.may_be_missing(2, clock() - DAY)
     await keys.load(fetched=clock())
-    assert not keys.may_lack(2, clock() - SECOND)
-    assert keys.may_lack(2, clock() + SECOND)
-    assert not keys.may_lack(1, clock() + SECOND)
+    assert not keys.may_be_missing(2, clock() - SECOND)
+    assert keys.may_be_missing(2, clock() + SECOND)
+    assert not keys.may_be_missing(1, clock() + SECOND)

@@ -56,7 +56,7 @@ async def test_what_was_shown_is_recorded_as_it_was_and_replays_are_harmless(cop
 
 @pytest.mark.parametrize(
     "fault",
-    ["scan_service.gate_stream.upload_lane.AttemptReader.read_offline", "scan_service.use_cases.uploads.Batch.record"],
+    ["scan_service.gate_stream.upload_lane.AttemptReader.read_offline", "scan_service.use_cases.uploads.UploadBatch.record"],
 )
 async def test_a_fault_of_ours_ends_the_stream_and_the_device_uploads_again(copy, service, device, monkeypatch, fault):
     ticket = copy.ticket(device.event_id)

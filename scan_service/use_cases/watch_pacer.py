@@ -1,4 +1,4 @@
-"""The end of streams that only tell: all of them wake at the same moments, and end with their caller or service."""
+"""The pace and the end of watches: all watches poll at the same moments, and end with their caller or the service."""
 
 import asyncio
 
@@ -8,11 +8,11 @@ from ticketing.chassis.failures import unauthenticated
 from ticketing.chassis.interceptor import current_caller
 
 
-class Watching:
-    """Lets those who watch wait for their next look.
+class WatchPacer:
+    """Paces the polls of watches and ends them.
 
     Args:
-        clock: the present time, for credentials that end.
+        clock: the present time, for credentials that expire.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -20,11 +20,11 @@ class Watching:
         self._draining = asyncio.Event()
         self._revoked = frozenset[str]()
 
-    async def pause(self, seconds: float) -> bool:
-        """Wait for the next multiple of `seconds`, so that many can share one look; False at the end of the service.
+    async def wait(self, seconds: float) -> bool:
+        """Wait for the next multiple of `seconds`, so that watches share a poll; return False when the service drains.
 
         Raises:
-            Failure: UNAUTHENTICATED once the caller's credential has ended.
+            Failure: UNAUTHENTICATED once the caller's credential has expired or its device was revoked.
         """
         caller = current_caller()
         if caller.is_any(Role.DEVICE) and caller.subject in self._revoked:
@@ -41,7 +41,7 @@ class Watching:
         return False
 
     def end_devices(self, device_ids: frozenset[str]) -> None:
-        """End the watches of devices that were revoked."""
+        """End the watches of revoked devices at their next poll."""
         self._revoked = device_ids
 
     def drain(self) -> None:

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from scan_service.app import App
-from scan_service.use_cases.guessing import Guessing
+from scan_service.use_cases.failed_code_limit import FailedCodeLimit
 from tests.environment.refusals import reason_of
 from tests.scanning.gates import Copy, Device, MovableClock, Service, settings_of
 from ticketing.admission.scans import Attempt, DenialReason, Gate, Scan, ScanType, Verdict
@@ -83,7 +83,7 @@ async def test_codes_that_exist_and_texts_that_are_no_codes_are_not_guesses(copy
 async def test_what_was_decided_stands_where_the_incident_cannot_be_noted(scans_url):
     """The database that takes the incidents is away."""
     away = Database(scans_url.set(database="nowhere"), "test")
-    guessing = Guessing(1, away, MovableClock())
+    guessing = FailedCodeLimit(1, away, MovableClock())
     attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", ScanType.CHECK_IN, "sam", None, {})
 
     async def decide(attempts):
