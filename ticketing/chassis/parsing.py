@@ -61,10 +61,11 @@ class Fields(Generic[M]):
         return Fields(message, f"{self._path}{field}.", self)
 
     def each(self, field: str, messages: Sequence[N]) -> "Sequence[Fields[N]]":
-        """Return the fields of every message of a repeated field; none where there are too many or too few."""
+        """Return the fields of every message of a repeated field; none where there are too many."""
         if not self._are_within(field, len(messages)):
             return ()
-        return [Fields(message, f"{self._path}{field}[{index}].", self) for index, message in enumerate(messages)]
+        path = f"{self._path}{field}["
+        return [Fields(message, f"{path}{index}].", self) for index, message in enumerate(messages)]
 
     def bounds(self, field: str) -> FieldBounds:
         """Return the bounds of `field`."""
@@ -107,21 +108,21 @@ class Fields(Generic[M]):
 
     def text(self, field: str, value: str | None = None) -> str:
         """Read a text without NUL, which PostgreSQL cannot store."""
-        value = self.any_text(field, value)
+        if value is None:
+            value = getattr(self.message, field)
+        bounds = self._bounds[field]
+        if not bounds.min_length <= len(value) <= bounds.max_length:
+            self._violate_length(field, value, bounds)
         if "\0" in value:
             self.violate(field, "holds a NUL character")
         return value
 
-    def any_text(self, field: str, value: str | None = None) -> str:
+    def any_text(self, field: str) -> str:
         """Read a text of any characters."""
-        if value is None:
-            value = getattr(self.message, field)
+        value: str = getattr(self.message, field)
         bounds = self._bounds[field]
-        length = len(value)
-        if length < bounds.min_length:
-            self.violate(field, f"is shorter than {bounds.min_length} characters" if value else "is required")
-        if length > bounds.max_length:
-            self.violate(field, f"is longer than {bounds.max_length} characters")
+        if not bounds.min_length <= len(value) <= bounds.max_length:
+            self._violate_length(field, value, bounds)
         return value
 
     def number(self, field: str, value: int | None = None, key: str = "", *, maximum: int | None = None) -> int:
@@ -142,18 +143,20 @@ class Fields(Generic[M]):
 
     def enum(self, field: str, members: Mapping[E, int], unspecified: E | None = None) -> E:
         """Read an enum as the member of that number; 0 is `unspecified`, and a violation where that is None."""
-        return self._member(field, getattr(self.message, field), members, unspecified)
+        number = getattr(self.message, field)
+        if number == 0 and unspecified is not None:
+            return unspecified
+        return self._member(field, number, members)
 
     def optional_enum(self, field: str, members: Mapping[E, int]) -> E | None:
         """Read an enum; 0 is None."""
-        number = getattr(self.message, field)
-        return self._member(field, number, members, None) if number else None
+        return self.enum(field, members) if getattr(self.message, field) else None
 
     def enums(self, field: str, members: Mapping[E, int]) -> frozenset[E]:
         """Read a repeated enum."""
         numbers: Sequence[int] = getattr(self.message, field)
         return frozenset(
-            self._member(f"{field}[{index}]", number, members, None) for index, number in enumerate(numbers)
+            self._member(f"{field}[{index}]", number, members) for index, number in enumerate(numbers)
         )
 
     def time(self, field: str) -> datetime:
@@ -204,15 +207,18 @@ class Fields(Generic[M]):
             self.violate(field, f"holds more than {bounds.max_items}")
         return items <= bounds.max_items
 
-    def _member(self, field: str, number: int, members: Mapping[E, int], unspecified: E | None) -> E:
+    def _member(self, field: str, number: int, members: Mapping[E, int]) -> E:
         for member, member_number in members.items():
             if member_number == number:
                 return member
-        if number != 0:
-            self.violate(field, f"has no value {number}")
-        elif unspecified is None:
-            self.violate(field, "is required")
-        return unspecified or next(iter(members))
+        self.violate(field, f"has no value {number}" if number else "is required")
+        return next(iter(members))
+
+    def _violate_length(self, field: str, value: str, bounds: FieldBounds) -> None:
+        if len(value) > bounds.max_length:
+            self.violate(field, f"is longer than {bounds.max_length} characters")
+        else:
+            self.violate(field, f"is shorter than {bounds.min_length} characters" if value else "is required")
 
     def _time(self, field: str) -> datetime:
         value: Timestamp = getattr(self.message, field)
