@@ -143,7 +143,7 @@ class App:
         return batcher
 
     def _uploads(self, keys: Keys, codes: Codes) -> Batcher[Attempt, Scan]:
-        """Build the batcher of offline scans: it has its own connection and small batches, which lock few tickets briefly."""
+        """Build the batcher of offline scans, with its own connection and small batches, which lock few tickets briefly."""
         connection = LoopConnection(self._url, f"{NAME} uploads", UPLOAD_STATEMENTS)
         self._running.callback(connection.close)
         locker = BatchLocker(connection, keys, codes, self._clock, lock_first=True)

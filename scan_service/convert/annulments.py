@@ -23,6 +23,6 @@ def read_annulment(caller: Caller, message: pb.AnnulScanRequest | pb.Passage, pa
         scanner_user_id="" if is_device else caller.subject,
         organizer_id=own_organizer(caller),
         bound_to=caller.bound_to,
-        looks_after=caller.subject if caller.is_any(Role.ORGANIZER) else None,
-        looks_after_all=caller.is_any(Role.SERVICE),
+        unlimited_at=caller.subject if caller.is_any(Role.ORGANIZER) else None,
+        unlimited=caller.is_any(Role.SERVICE),
     )

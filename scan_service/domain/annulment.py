@@ -24,13 +24,13 @@ class Annulment:
     # The events to which a device is bound; empty: all of its organizer's.
     bound_to: frozenset[UUID]
     # The organizer at whose events the limits of a gate do not apply to the caller; None: at nobody's.
-    looks_after: str | None
-    # The limits of a gate apply to the caller at no event.
-    looks_after_all: bool
+    unlimited_at: str | None
+    # The limits of a gate apply to the caller nowhere.
+    unlimited: bool
 
     def is_limited(self, organizer_id: str) -> bool:
         """Return whether the limits of a gate apply at an event of that organizer."""
-        return not self.looks_after_all and self.looks_after != organizer_id
+        return not self.unlimited and self.unlimited_at != organizer_id
 
 
 def find_obstacle(

@@ -10,7 +10,7 @@ from ticketing.admission.tickets import Event, Ticket, TicketStatus
 
 @dataclass(frozen=True, slots=True)
 class FeedPage:
-    """Changes of one event: the present state of everything that changed."""
+    """The changes of one event: the present state of everything that changed."""
 
     event: Event
     # The revision of the event's own last change.

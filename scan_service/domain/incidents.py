@@ -119,7 +119,7 @@ def assign_conflicts(policy: AdmissionPolicy | None, scans: Iterable[Scan]) -> I
     """Assign the scans of one ticket at one event's gates to incidents, other than forgeries.
 
     Args:
-        policy: the policy of the event; None where the ticket is for another event, so that it admits nobody here.
+        policy: the policy of the event; None where the ticket is for another event, whose policy does not apply here.
         scans: all admitted scans of the ticket.
     """
     effective = select_effective(scans)

@@ -18,7 +18,7 @@ def scan_not_found(scan_id: UUID) -> Failure:
 
 def enrollment_code_invalid() -> Failure:
     """Return the failure for a code that enrolls no device."""
-    return Failure(Reason.ENROLLMENT_CODE_INVALID, "the code was used before, is too old, or never was one")
+    return Failure(Reason.ENROLLMENT_CODE_INVALID, "the code was used before, has expired, or is unknown")
 
 
 def request_id_reused(request_id: UUID) -> Failure:

@@ -1,4 +1,4 @@
-"""The presence of devices: records which ones are connected, and ends the streams and watches of revoked ones."""
+"""The presence of devices: one task records connected devices and ends the streams of revoked ones."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from scan_service.use_cases.gates import Gates
 from scan_service.use_cases.watch_pacer import WatchPacer
 from ticketing.chassis.clock import Clock
 
-# With the query itself well within the promised second from a revocation to the end of a stream.
+# A stream ends within a second after the revocation of its device: the pause and the query stay well below that.
 POLL_SECONDS: Final = 0.4
 RECORD_INTERVAL: Final = timedelta(seconds=5)
 # The clocks of the process that revokes and of the one that polls differ by less.
@@ -17,7 +17,7 @@ MAX_CLOCK_SKEW: Final = timedelta(minutes=1)
 
 
 class Presence:
-    """Polls for revoked devices and records connected ones.
+    """The task that polls for revoked devices and records connected ones.
 
     Args:
         gates: reads revocations and stores the presence.

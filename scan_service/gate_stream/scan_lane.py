@@ -18,7 +18,7 @@ MAX_AT_ONCE: Final = 8
 
 
 class ScanLane:
-    """Passes the live scans of one stream to the batcher, in their order.
+    """The queue that passes the live scans of one stream to the batcher, in their order.
 
     Args:
         batcher: decides and records scans.

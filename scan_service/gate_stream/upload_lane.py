@@ -33,7 +33,7 @@ class UploadedScan:
 
 
 class UploadLane:
-    """Records the uploads of one stream.
+    """The queue that records the uploads of one stream.
 
     Args:
         batcher: records offline scans.

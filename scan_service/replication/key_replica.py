@@ -18,7 +18,7 @@ INTERVAL_SECONDS: Final = 60.0
 
 
 class KeyReplica:
-    """Fetches the keys and stores them.
+    """The task that fetches the keys and stores them.
 
     Args:
         database: stores the replica.

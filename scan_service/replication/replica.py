@@ -27,7 +27,7 @@ FeedMessage = Sequence[FeedPage] | None
 
 
 class Replica:
-    """Follows the feed.
+    """The task that follows the feed.
 
     Args:
         database: stores the replica.

@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 # The contract's bounds on one call.
 MAX_CHECK_INS: Final = 1_000
 MAX_INCIDENTS: Final = 1_000
-# Between two calls where the last one was not full: one call per few check-ins used as much CPU as the scans themselves.
+# The pause after a call that was not full: one call per few check-ins used as much CPU as the scans themselves.
 PAUSE_SECONDS: Final = 0.5
 
 
 class Reports:
-    """Reports check-ins and incidents.
+    """The tasks that report check-ins and incidents.
 
     Args:
         database: the scans database.

@@ -44,9 +44,9 @@ STATEMENTS: Final[Mapping[str, str]] = {
         ORDER BY ticket_id
         ON CONFLICT DO NOTHING""",
     # One statement locks the tickets and reads. A statement takes 0.4 ms however few its rows are: with a separate
-    # statement that locked the tickets first, 16 devices got a tenth fewer answers. The snapshot does not contain a scan
-    # that another process recorded while this statement waited for its ticket. Recording such a scan again violates the
-    # primary key, and the batch is run again. Work that changes recorded scans locks the tickets first.
+    # statement that locked the tickets first, 16 devices got a tenth fewer answers. If another process recorded a scan
+    # while this statement waited for its ticket, the snapshot does not contain that scan. Recording it again violates
+    # the primary key, and the batch is run again. Work that changes recorded scans locks the tickets first.
     "lock_and_read": f"""(uuid[], uuid[], bytea[], uuid[], uuid[]) AS
         WITH locked AS MATERIALIZED (SELECT {_COLUMNS} {_LOCK})
         SELECT NULL::jsonb AS event, NULL::jsonb AS scan, locked.* FROM locked

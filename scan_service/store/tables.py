@@ -90,7 +90,7 @@ tickets = sa.Table(
     sa.Column("entry_time", TIME),
     sa.Column("entry_location", sa.Text),
     sa.Column("inside", sa.Boolean, nullable=False),
-    # Incremented with each change of check_in_time; `reported_sequence` is the last one that the ticket service confirmed.
+    # Incremented with each change of check_in_time; the ticket service has confirmed reports up to reported_sequence.
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("reported_sequence", sa.BigInteger, nullable=False),
     # The transaction that last changed the ticket; see store/changes.py.

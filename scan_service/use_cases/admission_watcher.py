@@ -19,7 +19,7 @@ INTERVAL_SECONDS: Final = 0.5
 
 
 class AdmissionWatcher:
-    """Watches the changes of events.
+    """The use case that watches the changes of events.
 
     Args:
         database: the scans database.

@@ -18,7 +18,7 @@ from ticketing.chassis.failures import Failure
 
 
 class Annulments:
-    """Annuls scans.
+    """The use case that annuls scans.
 
     Args:
         database: the scans database.

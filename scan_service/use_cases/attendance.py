@@ -18,7 +18,7 @@ INTERVAL_SECONDS: Final = 1.0
 
 
 class Attendances:
-    """Counts and watches the attendance of events.
+    """The use case that counts and watches the attendance of events.
 
     Args:
         database: the scans database.

@@ -34,7 +34,7 @@ Work: TypeAlias = Callable[[LoopConnection, Sequence[Attempt], LockedBatch], Awa
 
 
 class BatchLocker:
-    """Runs batches of attempts in transactions that lock their rows.
+    """A connection that runs batches of attempts in transactions, with their rows locked.
 
     Args:
         connection: with the statements of the work prepared.

@@ -32,7 +32,7 @@ MAX_CACHED: Final = 10_000
 
 
 class Devices:
-    """Creates, enrolls, revokes and authenticates devices.
+    """The use case that creates, enrolls, revokes and authenticates devices.
 
     Args:
         database: the scans database.

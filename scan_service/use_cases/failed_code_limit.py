@@ -11,6 +11,7 @@ from typing import Final
 
 from scan_service.domain.incidents import IncidentScan, assign_guess
 from scan_service.store import incidents
+from scan_service.use_cases.batch_locker import Answers
 from ticketing.admission.scans import Attempt, DenialReason, Scan
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -20,12 +21,11 @@ from ticketing.chassis.limits import Buckets
 log = logging.getLogger(__name__)
 MINUTE: Final = timedelta(minutes=1)
 
-Answers = Sequence[Scan | Failure]
 Process = Callable[[Sequence[Attempt]], Awaitable[Answers]]
 
 
 class FailedCodeLimit:
-    """Counts unknown codes by the device, or by the person, that scans them.
+    """The count of unknown codes by device or person, and the bound on it.
 
     Args:
         per_minute: the number of unknown codes that one device may scan in a minute.

@@ -17,7 +17,7 @@ CONNECTED: Final = timedelta(seconds=15)
 
 
 class Gates:
-    """Opens gates and records which devices are connected.
+    """The use case that opens gates and records which devices are connected.
 
     Args:
         database: the scans database.

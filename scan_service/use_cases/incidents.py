@@ -14,7 +14,7 @@ from ticketing.chassis.database import Database
 
 
 class Incidents:
-    """Lists incidents.
+    """The use case that lists incidents.
 
     Args:
         database: the scans database.

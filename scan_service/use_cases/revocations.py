@@ -19,7 +19,7 @@ from ticketing.chassis.failures import invalid
 
 
 class Revocations:
-    """Revokes tickets and events.
+    """The use case that revokes tickets and events.
 
     Args:
         database: the scans database.

@@ -12,7 +12,7 @@ from ticketing.chassis.database import Database
 
 
 class Scans:
-    """Lists scans.
+    """The use case that lists scans.
 
     Args:
         database: the scans database.

@@ -12,12 +12,12 @@ from ticketing.admission.scans import Attempt, DenialReason
 from ticketing.admission.tickets import Ticket, TicketStatus
 from ticketing.admission.tokens import DamagedToken, Token, is_genuine
 
-# A token of the last two minutes may be signed with a key that is not fetched yet; after that it counts as forged.
-KEYS_ARE_FRESH: Final = timedelta(minutes=2)
+# Keys that were fetched within this time count as complete: a live token that names another key is forged.
+MAX_FETCH_AGE: Final = timedelta(minutes=2)
 
 
 class TicketLookup:
-    """Identifies tickets among the rows of one transaction.
+    """A lookup of tickets among the rows of one transaction.
 
     Args:
         rows: locked; changed as the batch proceeds.
@@ -70,14 +70,14 @@ class TicketLookup:
             return False
         scan_time = self._now if attempt.offline is None else attempt.offline.scan_time
         # Keys are fetched once a minute. A scan time in the future, of a device with a wrong clock, extends no wait.
-        return self._keys.may_be_missing(token.key_id, min(scan_time, self._now - KEYS_ARE_FRESH))
+        return self._keys.may_be_missing(token.key_id, min(scan_time, self._now - MAX_FETCH_AGE))
 
     def code(self, presented: PresentedTicket) -> str:
         """Return the code of a presented ticket."""
         return self._codes.code(presented.ticket.ticket_id, presented.issue)
 
     def _is_genuine(self, token: Token, known_digest: bytes | None, attempt: Attempt) -> bool:
-        """Verify a token as of now and, where a device decided offline, as of the scan: the key may be retired since."""
+        """Verify a token as of now and, for an offline decision, as of the scan: the key may be retired since."""
         if self._is_genuine_at(self._now, token, known_digest):
             return True
         return attempt.offline is not None and self._is_genuine_at(attempt.offline.scan_time, token, known_digest)

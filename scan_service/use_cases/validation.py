@@ -24,7 +24,7 @@ from ticketing.chassis.failures import Failure
 
 
 class Validation:
-    """Decides attempts without recording them.
+    """The use case that decides attempts without recording them.
 
     Args:
         database: the scans database.

@@ -9,7 +9,7 @@ from ticketing.chassis.interceptor import current_caller
 
 
 class WatchPacer:
-    """Paces the polls of watches and ends them.
+    """The common pace of all watches of this process; it also ends them.
 
     Args:
         clock: the present time, for credentials that expire.

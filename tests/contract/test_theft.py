@@ -4,7 +4,6 @@ They know the formats, and all that the dumps hold; what they lack is what stand
 key.
 """
 
-import asyncio
 import base64
 import re
 import subprocess
@@ -19,7 +18,8 @@ from sqlalchemy.engine import URL
 
 from tests.contract.matrix_world import OWN, RPCS, World
 from tests.environment.streams import next_message
-from tests.scanning.gates import NOW, Device, Service, Shown, token_of
+from tests.environment.waiting import until
+from tests.scanning.gates import NOW, Device, Service, ShownTicket, token_of
 from ticketing.chassis.postgres.binaries import find
 from ticketing.scans.v1 import device_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
@@ -95,7 +95,7 @@ async def accepted(world: World, texts: Iterable[str]) -> list[str]:
     return taken
 
 
-async def recorded(world: World, gate_event: uuid.UUID) -> list[Shown]:
+async def recorded(world: World, gate_event: uuid.UUID) -> list[ShownTicket]:
     """Have tickets turned away whose holders will come again: the wrong gate for their type, or not copied yet."""
     tickets = [world.copy.ticket(gate_event, ticket_type="VIP") for _ in range(2)]
     not_copied = world.copy.unknown(gate_event)
@@ -110,7 +110,7 @@ async def recorded(world: World, gate_event: uuid.UUID) -> list[Shown]:
     return [*tickets, not_copied]
 
 
-def forged(keys: Iterable[bytes], tickets: Iterable[Shown]) -> set[str]:
+def forged(keys: Iterable[bytes], tickets: Iterable[ShownTicket]) -> set[str]:
     """Sign with everything that is as long as a key."""
     return {
         token_of(SigningKey(key), ticket.event_id, ticket.ticket_id, key_id=key_id)
@@ -167,7 +167,9 @@ async def test_what_a_stolen_device_was_told_is_of_no_use_once_it_is_revoked(wor
     guesses = {token, device_id, told.cursor, *(spelling for data in found for spelling in spelled(data))}
     assert await opened(world, shown.event_id, guesses | forged(keys, [shown])) == []
     # For a second a process remembers who was not revoked yet; the matrix shows the same of every RPC.
-    async with asyncio.timeout(10):
-        while (await world.ask(RPCS["DeviceService/ListDevices"], Empty(), bearer)).word != "UNAUTHENTICATED":  # noqa: ASYNC110 - nobody tells when
-            await asyncio.sleep(0.05)
+
+    async def word() -> str:
+        return (await world.ask(RPCS["DeviceService/ListDevices"], Empty(), bearer)).word
+
+    await until(word, "UNAUTHENTICATED")
     assert await accepted(world, guesses) == []

@@ -1,4 +1,4 @@
-"""A scan service on a real database and a real socket."""
+"""Fixtures: a scan service on a real database and a real socket, and a stand-in of the ticket service."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +11,8 @@ from sqlalchemy.engine import URL
 from scan_service.app import App
 from scan_service.settings import Settings
 from tests.environment.access import Issuer
-from tests.scanning.gates import Copy, MovableClock, Service, settings_of
+from tests.environment.clock import SettableClock
+from tests.scanning.gates import ScansDatabase, Service, settings_of
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
 from ticketing.tickets.v1.signing_key_pb2 import SigningKey
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import (
@@ -21,8 +22,8 @@ from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import (
 
 
 @pytest.fixture
-def copy(scans_url: URL) -> Iterator[Copy]:
-    made = Copy(scans_url)
+def database(scans_url: URL) -> Iterator[ScansDatabase]:
+    made = ScansDatabase(scans_url)
     yield made
     made.engine.dispose()
 
@@ -33,17 +34,17 @@ def settings(tmp_path: Path, issuer: Issuer) -> Settings:
 
 
 @pytest.fixture
-async def service(copy: Copy, settings: Settings, issuer: Issuer) -> AsyncIterator[Service]:
-    clock = MovableClock()
-    app = App(settings, copy.url, clock)
+async def service(database: ScansDatabase, settings: Settings, issuer: Issuer) -> AsyncIterator[Service]:
+    clock = SettableClock()
+    app = App(settings, database.url, clock)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Service(app, channel, issuer, clock)
     await app.stop()
 
 
-class TicketService(TicketFeedServiceServicer):
-    """Stands in for the ticket service: tells what tests put in, and notes what it is told."""
+class TicketServiceStandIn(TicketFeedServiceServicer):
+    """A stand-in of the ticket service: sends the pages that tests put in, and records all reports."""
 
     def __init__(self) -> None:
         self.keys: list[SigningKey] = []
@@ -53,9 +54,9 @@ class TicketService(TicketFeedServiceServicer):
         self.reported: list[feed_pb.CheckIn] = []
         self.conflicts: list[feed_pb.CheckInConflict] = []
         self.metadata: dict[str, str] = {}
-        # Every report, also where it is not taken.
+        # Every report, also those that were refused.
         self.reports: list[feed_pb.ReportIncidentsRequest] = []
-        self.takes_incidents = True
+        self.accepts_incidents = True
         self.metadata_of_incidents: dict[str, str] = {}
 
     @property
@@ -79,15 +80,15 @@ class TicketService(TicketFeedServiceServicer):
     async def ReportIncidents(self, request, context):  # noqa: N802
         self.metadata_of_incidents = dict(context.invocation_metadata())
         self.reports.append(request)
-        if not self.takes_incidents:
+        if not self.accepts_incidents:
             await context.abort(grpc.StatusCode.UNAVAILABLE)
         return feed_pb.ReportIncidentsResponse()
 
 
 @pytest.fixture
-async def tickets() -> AsyncIterator[tuple[TicketService, str]]:
-    """Run a stand-in of the ticket service; gives it and its address."""
-    stand_in = TicketService()
+async def tickets() -> AsyncIterator[tuple[TicketServiceStandIn, str]]:
+    """Run a stand-in of the ticket service; yield it and its address."""
+    stand_in = TicketServiceStandIn()
     server = grpc.aio.server()
     add_TicketFeedServiceServicer_to_server(stand_in, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -98,11 +99,11 @@ async def tickets() -> AsyncIterator[tuple[TicketService, str]]:
 
 @pytest.fixture
 async def paired(
-    copy: Copy, tmp_path: Path, issuer: Issuer, tickets: tuple[TicketService, str]
+    database: ScansDatabase, tmp_path: Path, issuer: Issuer, tickets: tuple[TicketServiceStandIn, str]
 ) -> AsyncIterator[Service]:
     """Run a scan service that follows the stand-in."""
-    clock = MovableClock()
-    app = App(settings_of(tmp_path, issuer, SCANS_TICKETS_ADDRESS=tickets[1]), copy.url, clock)
+    clock = SettableClock()
+    app = App(settings_of(tmp_path, issuer, SCANS_TICKETS_ADDRESS=tickets[1]), database.url, clock)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Service(app, channel, issuer, clock)

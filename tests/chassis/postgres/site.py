@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,11 +57,6 @@ class Site:
     stack: ExitStack = field(default_factory=ExitStack)
 
     @staticmethod
-    def eventually(condition: Callable[[], object]) -> None:
-        """Wait until the condition holds; fail if that takes too long."""
-        eventually(condition, WAIT_SECONDS)
-
-    @staticmethod
     @contextmanager
     def connected(url: str) -> Iterator[psycopg2.extensions.connection]:
         with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection:
@@ -106,7 +101,7 @@ class Site:
             found[:] = keepers_of(self.layout)
             return len(found) == 1
 
-        self.eventually(look)
+        eventually(look)
         return found[0]
 
     def postmaster_pid(self) -> int | None:
@@ -123,7 +118,7 @@ class Site:
         return not any(held) and not keepers_of(self.layout)
 
     def wait_until_idle(self) -> None:
-        self.eventually(self.is_idle)
+        eventually(self.is_idle)
 
 
 def keepers_of(layout: Layout) -> list[int]:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.chassis.postgres.site import take_lock
+from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import EmbeddedPostgresError, keeper, locks
 from ticketing.chassis.postgres.keeper_start import READY
 
@@ -46,7 +47,7 @@ def test_a_keeper_whose_starter_is_gone_does_its_work(site):
     lease = hold_lease(site)
     with run_keeper(site) as process:
         process.stdout.close()
-        site.eventually(lambda: site.layout.read_port() is not None)
+        eventually(lambda: site.layout.read_port() is not None)
         os.close(lease)
         assert process.wait(20) == 0
 
@@ -80,7 +81,7 @@ def test_nobody_gets_in_while_the_server_is_stopping(site):
         os.kill(postmaster, signal.SIGSTOP)
         os.close(lease)
         try:
-            site.eventually(lambda: locks.is_held_exclusively(site.layout.lease_lock))
+            eventually(lambda: locks.is_held_exclusively(site.layout.lease_lock))
         finally:
             os.kill(postmaster, signal.SIGCONT)
         assert process.wait(20) == 0
@@ -98,7 +99,7 @@ def test_a_server_that_outlives_its_keeper_keeps_its_lock(site):
             assert locks.is_held_exclusively(site.layout.server_lock)
         finally:
             os.kill(postmaster, signal.SIGCONT)
-    site.eventually(lambda: not locks.is_held_exclusively(site.layout.server_lock))
+    eventually(lambda: not locks.is_held_exclusively(site.layout.server_lock))
     os.close(lease)
 
 
@@ -114,7 +115,7 @@ def test_the_log_does_not_grow_without_bound(site):
     with site.lease():
         with site.layout.log.open("ab") as log:
             log.write(b"x" * 5_000_000)
-        site.eventually(lambda: site.layout.log.stat().st_size < 1_000_000)
+        eventually(lambda: site.layout.log.stat().st_size < 1_000_000)
         old = site.layout.log.with_suffix(".old")
         assert old.stat().st_size >= 5_000_000
         assert old.stat().st_mode & 0o077 == 0
@@ -125,5 +126,5 @@ def test_a_log_that_cannot_be_copied_is_cut_nevertheless(site):
     with site.lease() as server:
         with site.layout.log.open("ab") as log:
             log.write(b"x" * 5_000_000)
-        site.eventually(lambda: site.layout.log.stat().st_size < 1_000_000)
+        eventually(lambda: site.layout.log.stat().st_size < 1_000_000)
         assert site.query(server.url("things"), "SELECT 1") == [(1,)]

@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 
 from tests.chassis.postgres.site import take_lock
+from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import EmbeddedPostgresError, Lease, lease, locks
 
 
@@ -154,7 +155,7 @@ def test_a_killed_keeper_is_replaced_on_the_same_port(site, caplog):
     with site.lease() as server, caplog.at_level(logging.WARNING):
         url = server.url("things")
         os.kill(site.keeper_pid(), signal.SIGKILL)
-        site.eventually(lambda: "was restarted on port" in caplog.text)
+        eventually(lambda: "was restarted on port" in caplog.text)
         assert server.url("things") == url
 
 
@@ -164,9 +165,9 @@ def test_a_keeper_that_cannot_start_its_server_is_tried_again_until_it_can(site,
         version = site.layout.data / "PG_VERSION"
         aside = version.rename(site.layout.root / "aside")
         os.kill(site.keeper_pid(), signal.SIGKILL)
-        site.eventually(lambda: caplog.text.count("cannot be restarted: PostgreSQL did not start") > 1)
+        eventually(lambda: caplog.text.count("cannot be restarted: PostgreSQL did not start") > 1)
         aside.rename(version)
-        site.eventually(lambda: "was restarted on port" in caplog.text)
+        eventually(lambda: "was restarted on port" in caplog.text)
         assert server.url("things") == url
 
 
@@ -176,7 +177,7 @@ def test_a_server_that_had_to_take_another_port_is_reported(site, caplog):
         keeper = site.keeper_pid()
         site.layout.record_port(int(site.layout.port_file.read_text()) - 1)
         os.kill(keeper, signal.SIGKILL)
-        site.eventually(lambda: "lost its port" in caplog.text)
+        eventually(lambda: "lost its port" in caplog.text)
 
 
 @pytest.mark.parametrize("name", ["with space and 'quotes'", "x" * 150, "-dash"])

@@ -36,24 +36,24 @@ async def refusal_of(call) -> grpc.aio.AioRpcError:
     return refusal.value
 
 
-async def test_a_repeated_creation_returns_the_same_device_and_code(copy, service, orga):
-    event_ids, request_id = [str(copy.event()), str(copy.event())], new_id()
+async def test_a_repeated_creation_returns_the_same_device_and_code(database, service, orga):
+    event_ids, request_id = [str(database.event()), str(database.event())], new_id()
     first = await create(service, orga, request_id, event_ids=event_ids)
     assert await create(service, orga, request_id.upper(), event_ids=event_ids[::-1]) == first
-    assert len(copy.rows("devices")) == 1
+    assert len(database.rows("devices")) == 1
     assert (await enroll(service, first.enrollment_code)).device.device_id == first.device.device_id
 
 
-async def test_two_creations_at_once_make_one_device(copy, service, orga):
+async def test_two_creations_at_once_make_one_device(database, service, orga):
     request_id = new_id()
     answers = await asyncio.gather(*(create(service, orga, request_id) for _ in range(8)))
     assert len({(answer.device.device_id, answer.enrollment_code) for answer in answers}) == 1
-    assert len(copy.rows("devices")) == 1
+    assert len(database.rows("devices")) == 1
 
 
 @pytest.mark.parametrize("change", [{"name": "Handheld 13"}, {"event_ids": ()}])
-async def test_another_creation_under_the_same_id_is_refused(copy, service, orga, change):
-    event_id, request_id = str(copy.event()), new_id()
+async def test_another_creation_under_the_same_id_is_refused(database, service, orga, change):
+    event_id, request_id = str(database.event()), new_id()
     await create(service, orga, request_id, event_ids=[event_id])
     refusal = await refusal_of(create(service, orga, request_id, **{"event_ids": [event_id], **change}))
     assert (refusal.code(), reason_of(refusal)) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
@@ -68,19 +68,19 @@ async def test_request_ids_of_two_organizers_are_independent(service, orga, issu
     assert first.enrollment_code != second.enrollment_code
 
 
-async def test_a_creation_that_had_no_effect_is_forgotten(copy, service, orga):
+async def test_a_creation_that_had_no_effect_is_forgotten(database, service, orga):
     request_id = new_id()
     assert reason_of(await refusal_of(create(service, orga, request_id, event_ids=[new_id()]))) == "EVENT_NOT_FOUND"
     assert (await create(service, orga, request_id)).device.name == "Handheld 12"
 
 
-async def test_a_repeated_enrollment_returns_the_same_token(copy, service, orga):
+async def test_a_repeated_enrollment_returns_the_same_token(database, service, orga):
     created, request_id = await create(service, orga, ""), new_id()
     first = await enroll(service, created.enrollment_code, request_id)
     second = await enroll(service, created.enrollment_code.lower(), request_id.upper())
     assert (second.access_token, second.device.enroll_time) == (first.access_token, first.device.enroll_time)
     metadata = (("authorization", f"Bearer {first.access_token}"),)
-    ticket = copy.ticket(copy.event())
+    ticket = database.ticket(database.event())
     assert (await service.scan(ticket.event_id, ticket.token, metadata=metadata)).device_id == created.device.device_id
 
 
@@ -107,7 +107,7 @@ async def test_a_code_used_without_a_request_id_is_refused(service, orga):
 async def test_an_enrollment_is_repeated_within_the_hour_only(service, orga):
     created, request_id = await create(service, orga, ""), new_id()
     await enroll(service, created.enrollment_code, request_id)
-    service.clock.skip(timedelta(hours=1, seconds=1))
+    service.clock.advance(timedelta(hours=1, seconds=1))
     refusal = await refusal_of(enroll(service, created.enrollment_code, request_id))
     assert reason_of(refusal) == "ENROLLMENT_CODE_INVALID"
 

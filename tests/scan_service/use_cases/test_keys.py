@@ -1,4 +1,4 @@
-"""Public keys: looked for before a token is called forged, and not for every stranger anew."""
+"""Tests of the cached public keys: a missing key is read before a token counts as forged, at a bounded rate."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,24 +9,26 @@ from nacl.signing import SigningKey
 
 from scan_service.store.tables import signing_keys
 from scan_service.use_cases.keys import Keys
-from tests.scanning.gates import DAY, NOW, MovableClock, until
+from tests.environment.clock import SettableClock
+from tests.environment.waiting import until
+from tests.scanning.gates import DAY, NOW
 from ticketing.chassis.database import Database
 
 SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock()
+def clock() -> SettableClock:
+    return SettableClock()
 
 
 @pytest.fixture
-async def keys(copy, clock) -> AsyncIterator[Keys]:
-    database = Database(copy.url, "keys")
-    made = Keys(database, clock)
+async def keys(database, clock) -> AsyncIterator[Keys]:
+    pool = Database(database.url, "keys")
+    made = Keys(pool, clock)
     await made.load()
     yield made
-    await database.close()
+    await pool.close()
 
 
 def new_key(key_id: int) -> dict[str, object]:
@@ -34,21 +36,21 @@ def new_key(key_id: int) -> dict[str, object]:
     return {"key_id": key_id, "public_key": public, "activate_time": NOW - DAY, "retire_time": None}
 
 
-async def test_a_key_that_another_process_has_fetched_is_read(copy, keys, clock):
-    copy.insert(signing_keys, **new_key(2))
-    clock.skip(SECOND)
+async def test_a_key_that_another_process_has_fetched_is_read(database, keys, clock):
+    database.insert(signing_keys, **new_key(2))
+    clock.advance(SECOND)
     await keys.load_missing([1, 2])
     assert keys.get(2) is not None
     assert not keys.missing.is_set()
 
 
-async def test_whoever_looks_while_keys_are_being_read_waits_for_them(copy, keys, clock):
-    clock.skip(SECOND)
-    with copy.engine.begin() as connection:
+async def test_a_lookup_joins_the_read_in_progress(database, keys, clock):
+    clock.advance(SECOND)
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE signing_keys")
         connection.execute(signing_keys.insert().values(**new_key(2)))
         first = asyncio.create_task(keys.load_missing([2]))
-        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         second = asyncio.create_task(keys.load_missing([2]))
         await asyncio.sleep(0)
         assert not second.done()
@@ -57,19 +59,19 @@ async def test_whoever_looks_while_keys_are_being_read_waits_for_them(copy, keys
     assert not keys.missing.is_set()
 
 
-async def test_strangers_make_us_look_once_a_second(copy, keys, clock):
-    clock.skip(SECOND)
+async def test_unknown_keys_cause_one_query_a_second(database, keys, clock):
+    clock.advance(SECOND)
     await keys.load_missing([7])
     assert keys.missing.is_set()
-    copy.insert(signing_keys, **new_key(7))
+    database.insert(signing_keys, **new_key(7))
     await keys.load_missing([7])
     assert keys.get(7) is None
-    clock.skip(SECOND)
+    clock.advance(SECOND)
     await keys.load_missing([7])
     assert keys.get(7) is not None
 
 
-async def test_a_key_may_be_lacking_until_the_ticket_service_was_asked_since(keys, clock):
+async def test_a_key_may_be_missing_until_keys_are_fetched(keys, clock):
     assert keys.may_be_missing(2, clock() - DAY)
     await keys.load(fetched=clock())
     assert not keys.may_be_missing(2, clock() - SECOND)
