@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from ticketing.chassis.policy import Policy, policy_of
+from ticketing.chassis.interceptor import Policy
+from ticketing.chassis.policy import policy_of
 from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_service_pb2
 
 POLICY: Final[Policy] = policy_of(

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from ticketing.chassis.policy import Policy, policy_of
+from ticketing.chassis.interceptor import Policy
+from ticketing.chassis.policy import policy_of
 from ticketing.tickets.v1 import event_service_pb2, purchase_service_pb2, ticket_feed_service_pb2, ticket_service_pb2
 
 POLICY: Final[Policy] = policy_of(

@@ -29,7 +29,7 @@ from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.gates import Gates
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Gate, Scan
-from ticketing.chassis.authentication import LEEWAY, Caller, Role
+from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import Failure, invalid, overloaded, unauthenticated
@@ -217,8 +217,7 @@ class Stream:
             if self._draining:
                 # The device repeats the message on its next stream.
                 return
-            if (until := self._caller.expire_time) is not None and self._dependencies.clock() >= until + LEEWAY:
-                raise unauthenticated("the token has expired")
+            self._caller.check_expiry(self._dependencies.clock())
             if len(self._outgoing) > 2 * self._dependencies.credits.scans:
                 raise overloaded("messages unanswered on one stream")
             kind = message.WhichOneof("message") if isinstance(message, pb.StreamScansRequest) else None

@@ -1,23 +1,19 @@
 """The policy of a service: the roles that may call each RPC, as the contract's `access` option states them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 from ticketing.chassis.authentication import Role
+from ticketing.chassis.interceptor import PUBLIC, Policy
 from ticketing.options.v1 import options_pb2
-
-# The roles of a method that reads no credential.
-PUBLIC: Final = frozenset[Role]()
-# The roles of each method by its full name; the interceptor denies a method that is missing.
-Policy = Mapping[str, frozenset[Role]]
 
 _ROLE_PREFIX: Final = "ROLE_"
 
 
 def policy_of(files: Iterable[FileDescriptor]) -> Policy:
-    """Derive the policy of every RPC in `files`; an RPC without roles is left out, so it is denied."""
+    """Derive the policy of every RPC in `files`; an RPC without roles is left out, so the interceptor denies it."""
     policy = {}
     for file in files:
         for service in file.services_by_name.values():

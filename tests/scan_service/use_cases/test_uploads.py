@@ -58,7 +58,7 @@ async def test_offline_decisions_are_recorded_once_as_shown(database, service, d
 @pytest.mark.parametrize(
     "fault",
     [
-        "scan_service.gate_stream.upload_lane.AttemptReader.read_offline",
+        "scan_service.gate_stream.upload_lane.AttemptParser.read_offline",
         "scan_service.use_cases.uploads.UploadBatch.record",
     ],
 )
