@@ -1,4 +1,4 @@
-"""A gate device against the real scan service, in a loop of its own so that tests are as synchronous as the device."""
+"""Fixtures for gate devices. The scan service runs in its own loop, so tests are synchronous like the device."""
 
 import asyncio
 import threading
@@ -21,11 +21,11 @@ from tests.scanning.gates import ScansDatabase, settings_of
 from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.chassis.clock import system_clock
-from ticketing.gate import copy as gate_copy
+from ticketing.gate.client import OPTIONS, Metadata, ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.device import Device
-from ticketing.gate.link import OPTIONS, Link, Metadata
 from ticketing.gate.messages import gate_message
+from ticketing.gate.replica import DeviceReplica
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import revocation_service_pb2 as revocations_pb
 from ticketing.scans.v1 import scan_pb2
@@ -44,13 +44,13 @@ def copy(scans_url: URL) -> Iterator[ScansDatabase]:
 
 @pytest.fixture
 def venue_clock() -> SettableClock:
-    """The right time."""
+    """Return the clock of the service; tests can put it forward."""
     return SettableClock()
 
 
 @pytest.fixture
 def scan_service(copy: ScansDatabase, tmp_path: Path, issuer: Issuer, venue_clock: SettableClock) -> Iterator[str]:
-    """Run the scan service; gives its address."""
+    """Run the scan service; yield its address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -64,7 +64,7 @@ def scan_service(copy: ScansDatabase, tmp_path: Path, issuer: Issuer, venue_cloc
 
 
 class Wifi:
-    """The venue's network, which can be pulled and plugged in again."""
+    """The venue's network; a test can unplug it and plug it in again."""
 
     def __init__(self, address: str) -> None:
         host, port = address.split(":")
@@ -80,20 +80,20 @@ class Wifi:
 
 
 class Office:
-    """What the organizer sees, and what the ticket service does."""
+    """The organizer's view of incidents and scans, and revocations of the ticket service."""
 
     def __init__(self, channel: grpc.Channel, metadata) -> None:
         self._scans, self._revocations = ScanServiceStub(channel), RevocationServiceStub(channel)
         self._metadata = metadata
 
     def incidents(self, event_id: uuid.UUID) -> list[tuple[int, str, int]]:
-        asked = pb.ListIncidentsRequest(event_id=str(event_id))
-        answer = self._scans.ListIncidents(asked, metadata=self._metadata, timeout=10)
+        request = pb.ListIncidentsRequest(event_id=str(event_id))
+        answer = self._scans.ListIncidents(request, metadata=self._metadata, timeout=10)
         return sorted((one.kind, one.ticket_id, len(one.scans)) for one in answer.incidents)
 
     def scans(self, event_id: uuid.UUID) -> list[scan_pb2.Scan]:
-        asked = pb.ListScansRequest(event_id=str(event_id), page_size=1_000)
-        return list(self._scans.ListScans(asked, metadata=self._metadata, timeout=10).scans)
+        request = pb.ListScansRequest(event_id=str(event_id), page_size=1_000)
+        return list(self._scans.ListScans(request, metadata=self._metadata, timeout=10).scans)
 
     def refund(self, shown) -> None:
         revocation = revocations_pb.Revocation(
@@ -102,8 +102,8 @@ class Office:
             status=ticket_pb2.TICKET_STATUS_REFUNDED,
             issue=1,
         )
-        asked = revocations_pb.RevokeTicketsRequest(event_id=str(shown.event_id), revocations=[revocation])
-        self._revocations.RevokeTickets(asked, metadata=PEER_METADATA, timeout=10)
+        request = revocations_pb.RevokeTicketsRequest(event_id=str(shown.event_id), revocations=[revocation])
+        self._revocations.RevokeTickets(request, metadata=PEER_METADATA, timeout=10)
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ def wifi(scan_service: str) -> Iterator[Wifi]:
 @pytest.fixture
 def office(scan_service: str, issuer) -> Iterator[Office]:
     with grpc.insecure_channel(scan_service) as channel:
-        # Also after a night.
+        # The token is valid longer than a simulated night.
         yield Office(channel, issuer.metadata("organizer", "orga", exp=datetime.now(UTC) + timedelta(hours=9)))
 
 
 class Handheld:
-    """A device with everything that belongs to it."""
+    """A device with its file, its connection and its replica."""
 
     def __init__(self, stack: ExitStack, address: str, metadata: Metadata, gate: Gate, path: Path, **options) -> None:
         clock = options.get("clock", system_clock)
@@ -131,9 +131,9 @@ class Handheld:
         self._stack.callback(self.store.close)
         channel = self._stack.enter_context(grpc.insecure_channel(address, options=OPTIONS))
         self.stub = ScanServiceStub(channel)
-        self.link = Link(self.stub, metadata, gate_message(gate))
-        self.connection = Connection(self.link, self.store, clock, options.get("answer_seconds", 1.5))
-        self.copy = gate_copy.Copy(self.link, gate.event_id, self.store, clock)
+        self.client = ScanServiceClient(self.stub, metadata, gate_message(gate))
+        self.connection = Connection(self.client, self.store, clock, options.get("answer_seconds", 1.5))
+        self.replica = DeviceReplica(self.client, gate.event_id, self.store, clock)
         kind = options.get("scan_type", ScanType.CHECK_IN)
         self.device = Device(gate, kind, self.store, self.connection, clock)
         self.shown: list[Any] = []
@@ -141,12 +141,12 @@ class Handheld:
     def connect(self) -> "Handheld":
         self.connection.start()
         self._stack.callback(self.connection.stop)
-        self.connection.settle(10)
+        self.connection.wait_for_first_attempt(10)
         return self
 
     def follow(self) -> "Handheld":
-        self.copy.start()
-        self._stack.callback(self.copy.stop)
+        self.replica.start()
+        self._stack.callback(self.replica.stop)
         return self
 
     @property
@@ -157,7 +157,7 @@ class Handheld:
         return self.device.scan(text, self.shown.append)
 
     def close(self) -> None:
-        """Switch it off; its file stays."""
+        """Stop the device; its file stays."""
         self._stack.close()
 
 
@@ -166,7 +166,7 @@ NewHandheld = Callable[..., Handheld]
 
 @pytest.fixture
 def new_handheld(tmp_path: Path, issuer: Issuer) -> Iterator[NewHandheld]:
-    """Make devices; each has its file by its name."""
+    """Yield a function that makes devices, each with a file of its name."""
     with ExitStack() as stack:
 
         def make(address: str, event_id, name: str = "one", **options) -> Handheld:
@@ -179,7 +179,7 @@ def new_handheld(tmp_path: Path, issuer: Issuer) -> Iterator[NewHandheld]:
 
 @pytest.fixture
 def server() -> Iterator[StandInServer]:
-    """Run a scan service in memory, whose answers can be lost."""
+    """Run a scan service in memory whose answers a test can lose."""
     running = StandInServer(ScanServiceStandIn())  # type: ignore[abstract]  # other calls are UNIMPLEMENTED
     yield running
     running.stop()
@@ -192,5 +192,5 @@ def stand_in(server: StandInServer) -> ScanServiceStandIn:
 
 @pytest.fixture
 def handheld(server: StandInServer, new_handheld: NewHandheld) -> Handheld:
-    """Give a device of the stand-in, connected, that waits for answers but shortly."""
+    """Return a device that is connected to the stand-in and waits only 0.3 s for answers."""
     return new_handheld(server.address, server.service.event_id, answer_seconds=0.3).connect()

@@ -1,4 +1,4 @@
-"""Answers as lines, for a log, and as JSON, for a program that opens a turnstile."""
+"""Answers as lines of text, for people and logs, and as JSON, for the program of a turnstile."""
 
 import json
 from typing import Any, TextIO
@@ -6,12 +6,12 @@ from typing import Any, TextIO
 from ticketing.gate.messages import Answer
 
 
-def words(answer: Answer) -> str:
-    """Say in a few words why, or what of."""
+def describe(answer: Answer) -> str:
+    """Describe the reason of a denial or the type of an admitted ticket in a few words."""
     parts = [
         "TAKEN BACK" if answer.annulled else "",
         (answer.reason or "").replace("_", " "),
-        (answer.ticket_type or "").replace("_", " ") if answer.green else "",
+        (answer.ticket_type or "").replace("_", " ") if answer.may_pass else "",
     ]
     if answer.previous is not None:
         parts.append(f"at {answer.previous.time.astimezone():%H:%M:%S}, {answer.previous.location}")
@@ -19,18 +19,18 @@ def words(answer: Answer) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def line(answer: Answer) -> str:
+def text_line(answer: Answer) -> str:
     """Write an answer as a line for people."""
-    verdict = "ADMITTED" if answer.green else "DENIED"
-    alone = " (decided offline)" if answer.offline else ""
-    return f"{answer.time.astimezone():%H:%M:%S} {verdict:<8} {words(answer)}{alone}".rstrip()
+    verdict = "ADMITTED" if answer.may_pass else "DENIED"
+    suffix = " (decided offline)" if answer.offline else ""
+    return f"{answer.time.astimezone():%H:%M:%S} {verdict:<8} {describe(answer)}{suffix}".rstrip()
 
 
-def record(answer: Answer) -> dict[str, Any]:
-    """Write an answer for programs; `open` is what a turnstile needs."""
+def json_record(answer: Answer) -> dict[str, Any]:
+    """Write an answer as a JSON object; a turnstile opens if `open` is true."""
     previous = answer.previous
     return {
-        "open": answer.green,
+        "open": answer.may_pass,
         "verdict": "ADMITTED" if answer.admitted else "DENIED",
         "annulled": answer.annulled,
         "denial_reason": answer.reason,
@@ -45,12 +45,12 @@ def record(answer: Answer) -> dict[str, Any]:
     }
 
 
-class Lines:
-    """Shows answers one a line.
+class LinePrinter:
+    """Prints one line for each answer.
 
     Args:
-        out: where to.
-        as_json: for programs.
+        out: receives the lines.
+        as_json: prints JSON instead of text.
     """
 
     def __init__(self, out: TextIO, *, as_json: bool) -> None:
@@ -58,6 +58,6 @@ class Lines:
         self._as_json = as_json
 
     def show(self, answer: Answer) -> None:
-        """Show an answer, at once."""
-        text = json.dumps(record(answer)) if self._as_json else line(answer)
+        """Print an answer and flush the output."""
+        text = json.dumps(json_record(answer)) if self._as_json else text_line(answer)
         print(text, file=self._out, flush=True)
