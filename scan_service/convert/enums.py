@@ -13,7 +13,12 @@ ADMISSION_POLICIES: Final = {
     policy: event_pb2.AdmissionPolicy.Value(f"ADMISSION_POLICY_{policy}") for policy in AdmissionPolicy
 }
 TICKET_TYPES: Final = {kind: event_pb2.TicketType.Value(f"TICKET_TYPE_{kind}") for kind in TicketType}
-TICKET_STATUSES: Final = {status: ticket_pb2.TicketStatus.Value(f"TICKET_STATUS_{status}") for status in TicketStatus}
+# Without UNKNOWN, which only a device replica holds.
+TICKET_STATUSES: Final = {
+    status: ticket_pb2.TicketStatus.Value(f"TICKET_STATUS_{status}")
+    for status in TicketStatus
+    if status is not TicketStatus.UNKNOWN
+}
 SCAN_TYPES: Final = {kind: scan_pb2.ScanType.Value(f"SCAN_TYPE_{kind}") for kind in ScanType}
 VERDICTS: Final = {verdict: scan_pb2.Verdict.Value(f"VERDICT_{verdict}") for verdict in Verdict}
 DENIAL_REASONS: Final = {reason: scan_pb2.DenialReason.Value(f"DENIAL_REASON_{reason}") for reason in DenialReason}

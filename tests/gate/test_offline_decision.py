@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
-from scan_service.convert.changes import changes_messages
 from scan_service.convert.attempts import AttemptParser
+from scan_service.convert.changes import changes_messages
 from scan_service.domain import changes as feed_changes
 from scan_service.store.admission import LockedRows
 from scan_service.use_cases.admission import ScanBatch

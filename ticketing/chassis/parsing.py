@@ -155,9 +155,7 @@ class Fields(Generic[M]):
     def enums(self, field: str, members: Mapping[E, int]) -> frozenset[E]:
         """Read a repeated enum."""
         numbers: Sequence[int] = getattr(self.message, field)
-        return frozenset(
-            self._member(f"{field}[{index}]", number, members) for index, number in enumerate(numbers)
-        )
+        return frozenset(self._member(f"{field}[{index}]", number, members) for index, number in enumerate(numbers))
 
     def time(self, field: str) -> datetime:
         """Read a time, to the microsecond, within the years 1 to 9999."""

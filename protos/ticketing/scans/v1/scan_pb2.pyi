@@ -112,10 +112,12 @@ class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialRe
     """The person of a check-out is not inside."""
     DENIAL_REASON_TICKET_TYPE_NOT_ALLOWED: _DenialReason.ValueType  # 14
     """The gate does not admit this ticket type."""
+    DENIAL_REASON_UNKNOWN: _DenialReason.ValueType  # 15
+    """A device denied the ticket for a reason that only a newer service has."""
 
 class DenialReason(_DenialReason, metaclass=_DenialReasonEnumTypeWrapper):
-    """The reason why a scan was denied. A client that receives a value it does not
-    have shows a denial with an unknown reason.
+    """The reason why a scan was denied. A client reads a value that it does not
+    have as UNKNOWN.
     """
 
 DENIAL_REASON_UNSPECIFIED: DenialReason.ValueType  # 0
@@ -150,6 +152,8 @@ DENIAL_REASON_NOT_CHECKED_IN: DenialReason.ValueType  # 13
 """The person of a check-out is not inside."""
 DENIAL_REASON_TICKET_TYPE_NOT_ALLOWED: DenialReason.ValueType  # 14
 """The gate does not admit this ticket type."""
+DENIAL_REASON_UNKNOWN: DenialReason.ValueType  # 15
+"""A device denied the ticket for a reason that only a newer service has."""
 Global___DenialReason: _TypeAlias = DenialReason  # noqa: Y015
 
 class _IncidentKind:

@@ -1040,7 +1040,7 @@ class TicketAdmission(_message.Message):
     """The type of the ticket."""
     denial_reason: _scan_pb2.DenialReason.ValueType
     """The reason why gates deny the ticket whatever the rules say. UNSPECIFIED:
-    the rules decide. A device denies for a value that it does not have.
+    the rules decide. A device reads a value that it does not have as UNKNOWN.
     """
     issue: _builtins.int
     """The issue; gates deny tokens of an older issue."""
