@@ -30,7 +30,8 @@ MAX_EVENTS: Final = 256
 
 def pages_of(message: pb.WatchTicketsResponse) -> Sequence[FeedPage]:
     """Read a batch of changes, of one event or of several."""
-    return [_page(changes, message.epoch) for changes in (message, *message.others)]
+    changes: list[pb.WatchTicketsResponse | pb.EventChanges] = [message, *message.others]
+    return [_page(one, message.epoch) for one in changes]
 
 
 def _page(message: pb.WatchTicketsResponse | pb.EventChanges, epoch: str) -> FeedPage:

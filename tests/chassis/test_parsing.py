@@ -17,9 +17,8 @@ CANONICAL = "0197a2b0-1111-7000-8000-0123456789ab"
 COLOURS = {"red": 1, "blue": 2}
 
 FieldProto = descriptor_pb2.FieldDescriptorProto
-TYPES = {
-    "text": FieldProto.TYPE_STRING,
-    "number": FieldProto.TYPE_INT64,
+SCALARS = {"text": FieldProto.TYPE_STRING, "number": FieldProto.TYPE_INT64}
+MESSAGES = {
     "struct": ".google.protobuf.Struct",
     "time": ".google.protobuf.Timestamp",
     "span": ".google.protobuf.Duration",
@@ -54,10 +53,10 @@ def build_sample() -> Any:
     for number, (name, kind, repeated, limits) in enumerate(SAMPLE, 1):
         label = FieldProto.LABEL_REPEATED if repeated else FieldProto.LABEL_OPTIONAL
         field = message.field.add(name=name, number=number, label=label)
-        if isinstance(TYPES[kind], str):
-            field.type, field.type_name = FieldProto.TYPE_MESSAGE, TYPES[kind]
+        if kind in SCALARS:
+            field.type = SCALARS[kind]
         else:
-            field.type = TYPES[kind]
+            field.type, field.type_name = FieldProto.TYPE_MESSAGE, MESSAGES[kind]
         if limits is not None:
             field.options.Extensions[bounds].CopyFrom(limits)
     pool = descriptor_pool.Default()
@@ -75,7 +74,7 @@ def violations_of(fields: Fields[Any]) -> dict[str, str]:
     return {violation.field: violation.description for violation in caught.value.violations}
 
 
-def struct(**values: object) -> Struct:
+def struct(**values: Any) -> Struct:
     result = Struct()
     result.update(values)
     return result

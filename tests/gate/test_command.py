@@ -141,7 +141,7 @@ def test_code_enrolls_once_and_the_token_file_is_private(devices_address, tmp_pa
 @pytest.mark.parametrize(("lost_answers", "runs"), [(1, 1), (2, 2)])
 def test_a_lost_answer_does_not_burn_the_code(tmp_path, capsys, lost_answers, runs):
     """The command repeats the request once; after that the operator runs it again."""
-    tokens = {}
+    tokens: dict[tuple[str, str], str] = {}
 
     class ForgetfulDevices(DeviceServiceServicer):
         """A device service whose first answers are lost on their way."""

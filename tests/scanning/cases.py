@@ -95,7 +95,6 @@ ADMITTED: dict[str, dict[str, Any]] = {
         "ticket": {"valid_from_time": NOON, "valid_until_time": NOON + 3 * HOUR},
     },
     "an issue newer than the replica": {"issue": 3},
-    "a ticket denied for an unknown reason": ({"ticket": {"status": TicketStatus.UNKNOWN}}, DenialReason.UNKNOWN),
     "a type that this gate allows": {"allowed": frozenset({TicketType.STANDARD})},
     "re-entry after leaving": {"event": {"policy": AdmissionPolicy.RE_ENTRY}, "admission": OUTSIDE},
     "unlimited entry of somebody inside": {"event": {"policy": AdmissionPolicy.UNLIMITED}, "admission": INSIDE},

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from ticketing.options.v1 import options_pb2
@@ -30,7 +29,12 @@ class _Tables(dict[type[Message], Mapping[str, FieldBounds]]):
 
     def __missing__(self, message_class: type[Message]) -> Mapping[str, FieldBounds]:
         fields = message_class.DESCRIPTOR.fields
-        table = {field.name: _read(field) for field in fields if field.GetOptions().HasExtension(options_pb2.bounds)}
+        options = {field.name: field.GetOptions() for field in fields}
+        table = {
+            name: _read(option.Extensions[options_pb2.bounds])
+            for name, option in options.items()
+            if option.HasExtension(options_pb2.bounds)
+        }
         self[message_class] = table
         return table
 
@@ -57,8 +61,7 @@ def output_only_fields(message_class: type[Message]) -> tuple[str, ...]:
     )
 
 
-def _read(field: FieldDescriptor) -> FieldBounds:
-    bounds = field.GetOptions().Extensions[options_pb2.bounds]
+def _read(bounds: options_pb2.Bounds) -> FieldBounds:
     return FieldBounds(
         required=bounds.required,
         min_length=bounds.min_length,
