@@ -1,4 +1,4 @@
-"""The composition root: everything the ticket service is made of, put together once."""
+"""Compose the ticket service: database, use cases, servicers, sweepers and the relay."""
 
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -6,12 +6,13 @@ from functools import partial
 
 from sqlalchemy.engine import URL
 
-from ticket_service.adapters.no_provider import External, Free
-from ticket_service.adapters.scans import RemoteScans
+from ticket_service.adapters.external import ExternalPayments
+from ticket_service.adapters.payment_provider import PaymentProvider, Providers
+from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.delivery.app import DeliveryApp
 from ticket_service.domain.codes import Codes
-from ticket_service.domain.purchases import Provider
+from ticket_service.domain.purchases import EXTERNAL
 from ticket_service.errors import CATALOGUE
 from ticket_service.policy import POLICY
 from ticket_service.servicers.events import EventServicer
@@ -27,7 +28,7 @@ from ticket_service.use_cases.feed import Feed
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
-from ticket_service.use_cases.payments import PaymentProvider, Payments, Providers
+from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
@@ -51,20 +52,20 @@ class App:
     """One ticket service.
 
     Args:
-        settings: its own.
-        url: its database, migrated.
-        clock: the present time.
+        settings: the settings of the service.
+        url: the migrated database.
+        clock: returns the present time.
     """
 
     def __init__(self, settings: Settings, url: URL, clock: Clock = system_clock) -> None:
         self._settings = settings
         self._url = url
         self._clock = clock
-        # What has been opened, closed in reverse order.
+        # Closes in reverse order.
         self._opened = AsyncExitStack()
 
     async def start(self) -> int:
-        """Serve; return the port.
+        """Start serving; return the port.
 
         Raises:
             SettingsError: the signing key file cannot be used.
@@ -75,13 +76,13 @@ class App:
         feed.start()
         self._opened.push_async_callback(feed.stop)
         keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
-        looking = Sweeper(keys, LOOK_SECONDS)
-        looking.start()
-        self._opened.push_async_callback(looking.stop)
+        key_sweeper = Sweeper(keys, LOOK_SECONDS)
+        key_sweeper.start()
+        self._opened.push_async_callback(key_sweeper.stop)
         messages = TicketMessages(Codes(self._settings.code_secret), keys.signer, self._clock)
         peer = self._settings.service.peer(self._settings.scans_address)
         self._opened.push_async_callback(peer.close)
-        scans = RemoteScans(peer)
+        scans = ScanServiceClient(peer)
         cancellations = Cancellations(database, scans, self._clock, feed.wake)
         self._sweep(cancellations)
         issuing = Issuing(messages.codes, keys)
@@ -112,19 +113,14 @@ class App:
         return port
 
     async def stop(self) -> None:
-        """Drain, then let go of everything."""
+        """Drain, then close everything."""
         await self._opened.aclose()
 
     def _providers(self) -> Providers:
-        providers: dict[Provider, PaymentProvider] = {Provider.FREE: Free(), Provider.EXTERNAL: External()}
-        if self._settings.stripe_key is not None:
-            from ticket_service.adapters.stripe_payments import (  # noqa: PLC0415 - half a second, for who needs it
-                StripePayments,
-            )
-
-            stripe = StripePayments(self._settings.stripe_key, self._settings.stripe_api_base)
-            self._opened.push_async_callback(stripe.close)
-            providers[Provider.STRIPE] = stripe
+        providers: dict[str, PaymentProvider] = {EXTERNAL: ExternalPayments()}
+        for name, settings in self._settings.providers.items():
+            providers[name] = settings.connect()
+            self._opened.push_async_callback(providers[name].close)
         return providers
 
     async def _relay(self) -> None:
@@ -139,7 +135,7 @@ class App:
         self._opened.push_async_callback(sweeper.stop)
 
     def _event_service(
-        self, database: Database, feed: Feed, scans: RemoteScans, cancellations: Cancellations
+        self, database: Database, feed: Feed, scans: ScanServiceClient, cancellations: Cancellations
     ) -> dict[str, Register]:
         event_cancellations = EventCancellations(database, scans, cancellations, self._clock, feed.wake)
         self._sweep(event_cancellations)

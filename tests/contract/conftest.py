@@ -20,7 +20,7 @@ from ticketing.chassis.settings import Environment
 @pytest.fixture
 async def world(tickets_url: URL, scans_url: URL, tmp_path: Path, issuer: Issuer) -> AsyncIterator[World]:
     copy = ScansDatabase(scans_url)
-    # Whoever tries everything is not to be slowed: an answer that is missing would look like one that refuses.
+    # The matrix sends many wrong codes; a slowed answer would look like a refusal.
     scans = ScanApp(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="100000"), scans_url)
     scans_port = await scans.start()
     environment = Environment(

@@ -210,8 +210,8 @@ def test_ctrl_c_restores_the_terminal(server, stand_in, tmp_path):
     os.close(person)
 
 
-def test_unknown_event_is_reported_by_the_connection(new_handheld, scan_service, copy):
-    copy.event()
+def test_unknown_event_is_reported_by_the_connection(new_handheld, scan_service, database):
+    database.event()
     handheld = new_handheld(scan_service, uuid.uuid4()).connect()
     assert handheld.state == "OFFLINE"
     assert handheld.connection.status.problem == "NOT_FOUND: no such event"

@@ -10,11 +10,11 @@ from ticketing.admission.scans import DenialReason
 from ticketing.scans.v1 import scan_pb2
 
 
-def test_each_conflict_of_an_outage_becomes_one_incident(copy, wifi, office, new_handheld):
-    event_id = copy.event()
-    plain, shared, refunded = (copy.ticket(event_id) for _ in range(3))
-    sold_since = copy.unknown(event_id)
-    forged = token_of(type(copy.key).generate(), event_id, uuid.uuid4())
+def test_each_conflict_of_an_outage_becomes_one_incident(database, wifi, office, new_handheld):
+    event_id = database.event()
+    plain, shared, refunded = (database.ticket(event_id) for _ in range(3))
+    sold_since = database.unknown(event_id)
+    forged = token_of(type(database.key).generate(), event_id, uuid.uuid4())
     north = new_handheld(wifi.address, event_id, "north").connect().follow()
     south = new_handheld(wifi.address, event_id, "south").connect().follow()
     eventually(lambda: all(device.store.ticket_count(event_id) == 3 for device in (north, south)))
@@ -48,9 +48,9 @@ def test_each_conflict_of_an_outage_becomes_one_incident(copy, wifi, office, new
     assert south.scan(plain.token).reason is DenialReason.ALREADY_CHECKED_IN
 
 
-def test_queue_uploaded_at_another_event_is_recorded_at_its_own(copy, wifi, office, new_handheld):
-    last_night, tonight = copy.event(), copy.event()
-    ticket = copy.ticket(last_night)
+def test_queue_uploaded_at_another_event_is_recorded_at_its_own(database, wifi, office, new_handheld):
+    last_night, tonight = database.event(), database.event()
+    ticket = database.ticket(last_night)
     device = new_handheld(wifi.address, last_night, "one").connect().follow()
     eventually(lambda: device.store.ticket_count(last_night) == 1)
     wifi.pull()
@@ -63,11 +63,11 @@ def test_queue_uploaded_at_another_event_is_recorded_at_its_own(copy, wifi, offi
     assert office.scans(tonight) == []
 
 
-def test_unstable_network_loses_no_scan_and_makes_no_conflict(copy, wifi, office, new_handheld):
+def test_unstable_network_loses_no_scan_and_makes_no_conflict(database, wifi, office, new_handheld):
     """The network fails between any two scans."""
     people = int(os.environ.get("TICKETING_ROUNDS", "40"))
-    event_id = copy.event()
-    tickets = [copy.ticket(event_id) for _ in range(people)]
+    event_id = database.event()
+    tickets = [database.ticket(event_id) for _ in range(people)]
     device = new_handheld(wifi.address, event_id, "north").connect().follow()
     eventually(lambda: device.store.ticket_count(event_id) == people)
     for number, ticket in enumerate(tickets):
@@ -84,9 +84,9 @@ def test_unstable_network_loses_no_scan_and_makes_no_conflict(copy, wifi, office
     assert office.incidents(event_id) == []
 
 
-def test_code_of_a_ticket_admitted_offline_is_denied_once_online(copy, wifi, new_handheld):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+def test_code_of_a_ticket_admitted_offline_is_denied_once_online(database, wifi, new_handheld):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     device = new_handheld(wifi.address, event_id, "north").connect().follow()
     eventually(lambda: device.store.ticket_count(event_id) == 1)
     wifi.pull()
@@ -120,9 +120,9 @@ def recorded(office, event_id, scan_id) -> tuple[int, bool] | None:
     )
 
 
-def test_denied_but_shown_as_admitted_becomes_an_incident(copy, wifi, office, new_handheld):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+def test_denied_but_shown_as_admitted_becomes_an_incident(database, wifi, office, new_handheld):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     device = new_handheld(wifi.address, event_id, "north", answer_seconds=0.3).connect().follow()
     eventually(lambda: device.store.ticket_count(event_id) == 1)
     lose_answers(device)
@@ -136,9 +136,9 @@ def test_denied_but_shown_as_admitted_becomes_an_incident(copy, wifi, office, ne
     assert office.incidents(event_id) == [incident]
 
 
-def test_admitted_but_shown_as_denied_leaves_the_ticket_valid(copy, wifi, office, scan_service, new_handheld):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+def test_admitted_but_shown_as_denied_leaves_the_ticket_valid(database, wifi, office, scan_service, new_handheld):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     south = new_handheld(scan_service, event_id, "south").connect()
     north = new_handheld(wifi.address, event_id, "north", answer_seconds=0.3).connect().follow()
     first = south.scan(ticket.token)

@@ -3,9 +3,9 @@
 from ticketing.admission.scans import DenialReason
 
 
-def test_second_scan_is_denied_with_the_first_one(copy, scan_service, new_handheld):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+def test_second_scan_is_denied_with_the_first_one(database, scan_service, new_handheld):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     handheld = new_handheld(scan_service, event_id).connect()
     first, second = handheld.scan(ticket.token), handheld.scan(ticket.token)
     assert (first.may_pass, first.offline, first.reason) == (True, False, None)
@@ -15,13 +15,13 @@ def test_second_scan_is_denied_with_the_first_one(copy, scan_service, new_handhe
     assert handheld.connection.status.event_name == "Concert"
 
 
-def test_typed_code_is_admitted_online(copy, scan_service, new_handheld):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+def test_typed_code_is_admitted_online(database, scan_service, new_handheld):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     assert new_handheld(scan_service, event_id).connect().scan(ticket.code).may_pass
 
 
-def test_text_that_is_no_ticket_is_denied(copy, scan_service, new_handheld):
-    event_id = copy.event()
+def test_text_that_is_no_ticket_is_denied(database, scan_service, new_handheld):
+    event_id = database.event()
     handheld = new_handheld(scan_service, event_id).connect()
     assert handheld.scan("4006381333931").reason is DenialReason.TICKET_NOT_FOUND

@@ -37,9 +37,9 @@ def enroll(scan_service, issuer, tmp_path):
         yield make
 
 
-def test_enrolled_device_scans_until_it_is_revoked(copy, scan_service, enroll, new_handheld, capsys):
-    event_id = copy.event()
-    first, second = copy.ticket(event_id), copy.ticket(event_id)
+def test_enrolled_device_scans_until_it_is_revoked(database, scan_service, enroll, new_handheld, capsys):
+    event_id = database.event()
+    first, second = database.ticket(event_id), database.ticket(event_id)
     device, credential, revoke = enroll(event_id)
     output = capsys.readouterr()
     assert output.out == 'enrolled as "Handheld 12"\n'
@@ -47,7 +47,7 @@ def test_enrolled_device_scans_until_it_is_revoked(copy, scan_service, enroll, n
     handheld = new_handheld(scan_service, event_id, metadata=credential).connect().follow()
     eventually(lambda: handheld.store.ticket_count(event_id) == 2)
     assert handheld.scan(first.token).may_pass
-    assert [row["device_id"] for row in copy.rows("scans")] == [device.device_id]
+    assert [row["device_id"] for row in database.rows("scans")] == [device.device_id]
     revoke()
     eventually(lambda: handheld.state == "REFUSED", seconds=2)
     answer = handheld.scan(second.token)
@@ -55,9 +55,9 @@ def test_enrolled_device_scans_until_it_is_revoked(copy, scan_service, enroll, n
     assert handheld.store.queue_length() == 0
 
 
-def test_device_bound_to_one_event_admits_nobody_at_another(copy, scan_service, enroll, new_handheld):
-    bound, other = copy.event(), copy.event()
-    ticket, elsewhere = copy.ticket(bound), copy.ticket(other)
+def test_device_bound_to_one_event_admits_nobody_at_another(database, scan_service, enroll, new_handheld):
+    bound, other = database.event(), database.event()
+    ticket, elsewhere = database.ticket(bound), database.ticket(other)
     _, credential, _ = enroll(bound)
     away = new_handheld(scan_service, other, metadata=credential).connect()
     assert (away.state, away.connection.status.problem.split(":")[0]) == ("REFUSED", "PERMISSION_DENIED")

@@ -43,7 +43,7 @@ class Door:
 
 
 @pytest.fixture
-def doors(copy, wifi, venue_clock, new_handheld, issuer):
+def doors(database, wifi, venue_clock, new_handheld, issuer):
     """Yield a function that makes two devices: one clock is ten minutes fast, the other ten minutes slow."""
 
     def make(event_id) -> list[Door]:
@@ -54,7 +54,7 @@ def doors(copy, wifi, venue_clock, new_handheld, issuer):
                 wifi.address, event_id, name, metadata=metadata, clock=lambda wrong=wrong: venue_clock() + wrong
             )
             made.append(Door(device.connect().follow(), venue_clock))
-        known = len(copy.rows("tickets"))
+        known = len(database.rows("tickets"))
         eventually(lambda: all(door.device.store.ticket_count(event_id) == known for door in made))
         return made
 
@@ -62,14 +62,14 @@ def doors(copy, wifi, venue_clock, new_handheld, issuer):
 
 
 def test_offline_hour_with_wrong_clocks_is_recorded_as_shown(  # noqa: PLR0913, PLR0917 - fixtures
-    copy, wifi, office, venue_clock, doors, monkeypatch
+    database, wifi, office, venue_clock, doors, monkeypatch
 ):
     monkeypatch.setattr("ticketing.gate.connection.UPLOAD_SCANS", 5)
-    event_id, chance = copy.event(), random.Random(SEED)
-    plain, shared, refunded = ([copy.ticket(event_id) for _ in range(count)] for count in (20, 4, 3))
+    event_id, chance = database.event(), random.Random(SEED)
+    plain, shared, refunded = ([database.ticket(event_id) for _ in range(count)] for count in (20, 4, 3))
     in_half_an_hour = venue_clock() + 30 * MINUTE
-    early, late = (copy.ticket(event_id, valid_until_time=in_half_an_hour) for _ in range(2))
-    forged = token_of(type(copy.key).generate(), event_id, uuid.uuid4())
+    early, late = (database.ticket(event_id, valid_until_time=in_half_an_hour) for _ in range(2))
+    forged = token_of(type(database.key).generate(), event_id, uuid.uuid4())
     north, south = doors(event_id)
 
     wifi.pull()
@@ -122,12 +122,12 @@ def test_offline_hour_with_wrong_clocks_is_recorded_as_shown(  # noqa: PLR0913, 
 
 @pytest.mark.timeout(60 + 20 * ROUNDS)
 def test_device_killed_on_an_unstable_network_admits_everybody_once(  # noqa: PLR0913, PLR0917 - fixtures
-    copy, wifi, office, scan_service, issuer, tmp_path, new_handheld
+    database, wifi, office, scan_service, issuer, tmp_path, new_handheld
 ):
-    event_id = copy.event()
+    event_id = database.event()
     # Each of two threads has its own generator.
     chance, moments = random.Random(SEED), random.Random(SEED)
-    tokens = [copy.ticket(event_id).token for _ in range(PEOPLE * ROUNDS)]
+    tokens = [database.ticket(event_id).token for _ in range(PEOPLE * ROUNDS)]
     prepared = new_handheld(scan_service, event_id, "gate").connect().follow()
     eventually(lambda: prepared.store.ticket_count(event_id) == len(tokens))
     prepared.close()

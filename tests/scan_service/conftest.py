@@ -1,31 +1,22 @@
-"""Fixtures: a scan service on a real database and a real socket, and a stand-in of the ticket service."""
+"""A scan service in this process, on a real socket and database."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc.aio
 import pytest
-from sqlalchemy.engine import URL
 
 from scan_service.app import App
 from scan_service.settings import Settings
 from tests.environment.access import Issuer
 from tests.environment.clock import SettableClock
-from tests.scanning.gates import ScansDatabase, Service, settings_of
-from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
-from ticketing.tickets.v1.signing_key_pb2 import SigningKey
+from tests.scanning.gates import ScansDatabase, Service, database, settings_of
+from tests.stand_ins.tickets import TicketServiceStandIn
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import (
-    TicketFeedServiceServicer,
     add_TicketFeedServiceServicer_to_server,
 )
 
-
-@pytest.fixture
-def database(scans_url: URL) -> Iterator[ScansDatabase]:
-    made = ScansDatabase(scans_url)
-    yield made
-    made.engine.dispose()
+__all__ = ["database"]
 
 
 @pytest.fixture
@@ -43,51 +34,9 @@ async def service(database: ScansDatabase, settings: Settings, issuer: Issuer) -
     await app.stop()
 
 
-class TicketServiceStandIn(TicketFeedServiceServicer):
-    """A stand-in of the ticket service: sends the pages that tests put in, and records all reports."""
-
-    def __init__(self) -> None:
-        self.keys: list[SigningKey] = []
-        self.pages: asyncio.Queue[feed_pb.WatchTicketsResponse | None] = asyncio.Queue()
-        self.watched: list[feed_pb.WatchTicketsRequest] = []
-        self.keys_asked = 0
-        self.reported: list[feed_pb.CheckIn] = []
-        self.conflicts: list[feed_pb.CheckInConflict] = []
-        self.metadata: dict[str, str] = {}
-        # Every report, also those that were refused.
-        self.reports: list[feed_pb.ReportIncidentsRequest] = []
-        self.accepts_incidents = True
-        self.metadata_of_incidents: dict[str, str] = {}
-
-    @property
-    def incidents(self) -> list[feed_pb.ReportedIncident]:
-        return [incident for report in self.reports for incident in report.incidents]
-
-    async def GetSigningKeys(self, request, context):  # noqa: N802
-        self.keys_asked += 1
-        return feed_pb.GetSigningKeysResponse(keys=self.keys)
-
-    async def WatchTickets(self, request, context):  # noqa: N802
-        self.metadata = dict(context.invocation_metadata())
-        self.watched.append(request)
-        while (page := await self.pages.get()) is not None:
-            yield page
-
-    async def ReportCheckIns(self, request, context):  # noqa: N802
-        self.reported.extend(request.check_ins)
-        return feed_pb.ReportCheckInsResponse(conflicts=self.conflicts)
-
-    async def ReportIncidents(self, request, context):  # noqa: N802
-        self.metadata_of_incidents = dict(context.invocation_metadata())
-        self.reports.append(request)
-        if not self.accepts_incidents:
-            await context.abort(grpc.StatusCode.UNAVAILABLE)
-        return feed_pb.ReportIncidentsResponse()
-
-
 @pytest.fixture
 async def tickets() -> AsyncIterator[tuple[TicketServiceStandIn, str]]:
-    """Run a stand-in of the ticket service; yield it and its address."""
+    """Run a stand-in for the ticket service; return it and its address."""
     stand_in = TicketServiceStandIn()
     server = grpc.aio.server()
     add_TicketFeedServiceServicer_to_server(stand_in, server)

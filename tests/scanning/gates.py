@@ -4,13 +4,14 @@ import asyncio
 import base64
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import pytest
 import sqlalchemy as sa
 from nacl.signing import SigningKey
 from sqlalchemy.engine import URL
@@ -156,6 +157,14 @@ class ScansDatabase:
             CODES.code(ticket_id, issue),
             token_of(self.key, event_id, ticket_id, issue=issue),
         )
+
+
+@pytest.fixture
+def database(scans_url: URL) -> Iterator[ScansDatabase]:
+    """Fill an empty scans database."""
+    made = ScansDatabase(scans_url)
+    yield made
+    made.engine.dispose()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A scan service in memory, faithful to the contract as devices see it, whose answers can be lost or delayed."""
+"""An in-memory scan service that follows the contract for devices; tests can lose or delay its answers."""
 
 import queue
 import threading
@@ -36,7 +36,7 @@ KINDS = {1: ScanType.CHECK_IN, 2: ScanType.CHECK_OUT, 3: ScanType.ACCESS}
 
 
 class ScanServiceStandIn(ScanServiceServicer):
-    """Holds one event. `lose` names the kinds of answers that never arrive; `refusal` ends streams."""
+    """Serves one event. `lose` names the kinds of lost answers; `refusal` is the status that ends streams."""
 
     def __init__(self) -> None:
         now = datetime.now(UTC)
@@ -69,10 +69,10 @@ class ScanServiceStandIn(ScanServiceServicer):
         self._changed = threading.Condition()
         self._ends: list[queue.SimpleQueue[Any]] = []
 
-    # What tests put in.
+    # Set-up by tests.
 
     def ticket(self, *, copied: bool = True, **values) -> str:
-        """Sell a ticket; return its token."""
+        """Create a ticket; return its token."""
         ticket_id = uuid.uuid4()
         if copied:
             self.put(
@@ -92,11 +92,11 @@ class ScanServiceStandIn(ScanServiceServicer):
         return self._tickets[ticket_id_in(token).bytes][1]
 
     def end_streams(self, message: object = None) -> None:
-        """End every stream, or send it a message."""
+        """End every stream, or send a message on it."""
         for outgoing in self._ends:
             outgoing.put(message)
 
-    # What devices see.
+    # The API of devices.
 
     def StreamScans(self, request_iterator, context):  # noqa: N802
         if self.refusal is not None:
@@ -128,7 +128,7 @@ class ScanServiceStandIn(ScanServiceServicer):
                     )
                     outgoing.put(pb.StreamScansResponse(opened=opened))
                 elif kind == "scan":
-                    # As of now: who sees that it was asked may let answers arrive again at once.
+                    # Read before `asked` changes: a test that sees the scan may let answers arrive again.
                     is_lost = "result" in self.lose
                     self.asked.append(request.scan.scan_id)
                     answer = self._answer(request.scan, gate)
@@ -221,7 +221,7 @@ class ScanServiceStandIn(ScanServiceServicer):
         yield pb.WatchAdmissionsResponse(rules=self.rules, cursor=str(seen), restart=not request.after_cursor)
         while context.is_active():
             with self._changed:
-                self._changed.wait_for(lambda: self._version > seen, 0.1)  # noqa: B023 - called at once
+                self._changed.wait_for(lambda: self._version > seen, 0.1)  # noqa: B023 - called in this iteration
                 news = [admission for version, admission in self._tickets.values() if version > seen]
                 seen = self._version
             if news and "admissions" not in self.lose:
@@ -241,7 +241,7 @@ def _after(row, admission):
 
 
 class StandInServer:
-    """The stand-in on a port, which can go away and come back."""
+    """The stand-in on a port; tests can stop and restart it."""
 
     def __init__(self, service: ScanServiceStandIn, tls: Tls = PLAIN) -> None:
         self.service = service

@@ -23,7 +23,7 @@ from tests.processes.ticket_service import TicketProcess
 from tests.selling.shop import Shop, money, new_id
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, StripeStandIn
-from ticket_service.adapters.stripe_records import read_records
+from ticket_service.adapters.stripe.records import read_records
 from ticket_service.commands.audit import audit
 from ticketing.scans.v1.revocation_service_pb2 import RevokeEventResponse, RevokeTicketsResponse
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2, ticket_pb2
@@ -127,7 +127,7 @@ class World:
         """Wait until all is as it should be, as often restarted as it was killed."""
         async with asyncio.timeout(90):
             while True:
-                if self.process is not None and self.process.is_dead():
+                if self.process is not None and self.process.has_ended():
                     await self.start()
                 for table in DUE:
                     update = f"UPDATE {table} SET due_time = now() WHERE due_time > now()"
@@ -219,7 +219,7 @@ async def cancellation(world: World) -> None:
         return [one.status for one in listed.cancellations] == [ticket_pb2.CANCELLATION_STATUS_DONE]
 
     await world.settles(is_settled)
-    assert world.stripe.given_back()[bought.purchase_id] == PRICE
+    assert world.stripe.refunded()[bought.purchase_id] == PRICE
     assert await world.left(event) == 9
 
 
@@ -237,7 +237,7 @@ async def transfer(world: World) -> None:
 
     await world.settles(is_settled)
     assert world.stripe.charged()[bought.purchase_id] == PRICE
-    assert bought.purchase_id not in world.stripe.given_back()
+    assert bought.purchase_id not in world.stripe.refunded()
 
 
 async def event_cancellation(world: World) -> None:
@@ -251,7 +251,7 @@ async def event_cancellation(world: World) -> None:
     world.stripe.finish(late.payment.payment_id)
 
     async def is_settled() -> bool:
-        given_back = world.stripe.given_back()
+        given_back = world.stripe.refunded()
         wanted = {**{one.purchase_id: 2 * PRICE for one in bought}, late.purchase_id: PRICE}
         if {one: given_back.get(one) for one in wanted} != wanted:
             return False
@@ -312,7 +312,7 @@ async def test_wherever_it_is_killed_everything_settles_by_itself_with_one_charg
 
     def prove() -> tuple[int, list[str]]:
         lines: list[str] = []
-        return audit(tickets_url, lines.append, lambda: read_records(KEY, world.stripe.api_base)), lines
+        return audit(tickets_url, lines.append, {"stripe": lambda: read_records(KEY, world.stripe.api_base)}), lines
 
     status, lines = await asyncio.to_thread(prove)
     assert status == 0, "\n".join(lines)

@@ -26,6 +26,11 @@ def revoke_request(event_id: UUID, revocations: Sequence[Revocation]) -> revocat
     )
 
 
+def revoke_event_request(event_id: UUID) -> revocation_service_pb2.RevokeEventRequest:
+    """Build the request that revokes all tickets of an event."""
+    return revocation_service_pb2.RevokeEventRequest(event_id=str(event_id))
+
+
 def read_outcomes(
     response: revocation_service_pb2.RevokeTicketsResponse, revocations: Sequence[Revocation]
 ) -> list[Outcome]:

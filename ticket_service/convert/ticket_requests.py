@@ -9,7 +9,7 @@ from ticket_service.convert.cancellations import CANCELLATION_STATUSES
 from ticket_service.convert.enums import TICKET_STATUSES
 from ticket_service.convert.purchases import read_email
 from ticket_service.domain.reissues import ReissueRequest
-from ticket_service.domain.ticket_formats import TicketFormat
+from ticket_service.domain.tickets import TicketFormat
 from ticket_service.use_cases.cancellations import CancellationQuery
 from ticket_service.use_cases.tickets import TicketQuery
 from ticketing.chassis.authentication import Caller

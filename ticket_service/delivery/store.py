@@ -146,7 +146,7 @@ def dispatch(connection: Connection, routes: Sequence[Route], now: datetime, lim
     return taken
 
 
-def take_rows(connection: Connection, receiver: str, limit: int) -> list[Delivery]:
+def take_outbox_rows(connection: Connection, receiver: str, limit: int) -> list[Delivery]:
     """Remove up to `limit` rows from the outbox, in order, for delivery to `receiver` within this transaction."""
     if not _lock_outbox(connection):
         return []
@@ -154,12 +154,12 @@ def take_rows(connection: Connection, receiver: str, limit: int) -> list[Deliver
     return [_delivery(row, receiver=receiver, attempts=1) for row in rows]
 
 
-def delete_rows(connection: Connection, limit: int) -> int:
+def delete_outbox_rows(connection: Connection, limit: int) -> int:
     """Delete up to `limit` rows of the outbox that no receiver gets; return the number of rows."""
     return connection.execute(_DELETE_ROWS, {"limit": limit}).rowcount if _lock_outbox(connection) else 0
 
 
-def count_rows(connection: Connection) -> int:
+def count_outbox_rows(connection: Connection) -> int:
     """Count the rows of the outbox that no relay has dispatched yet."""
     count: int = connection.execute(sa.select(sa.func.count()).select_from(outbox)).scalar_one()
     return count

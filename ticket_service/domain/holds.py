@@ -7,7 +7,7 @@ from uuid import UUID
 
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.payments import LOOK_AGAIN, ChargeState, Progress
-from ticket_service.domain.purchases import Provider, Purchase, PurchaseStatus
+from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import illegal_transition
 from ticket_service.domain.sales import Inventory, Terms, check_places, price_changed, tickets_of
@@ -25,7 +25,7 @@ class Payment:
     payment_id: str
     # Currency and minor units.
     paid: tuple[str, int]
-    provider: Provider = Provider.EXTERNAL
+    provider: str = EXTERNAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from ticket_service.domain.holds import Payment
-from ticket_service.domain.purchases import Provider, Purchase, PurchaseStatus
+from ticket_service.domain.purchases import Purchase, PurchaseStatus
 from ticket_service.domain.refund_orders import RefundOrder
 
 
@@ -31,7 +31,7 @@ class Entry:
     event_id: UUID
     purchase_id: UUID
     kind: EntryKind
-    provider: Provider
+    provider: str
     payment_id: str | None
     currency: str
     amount: int

@@ -35,7 +35,7 @@ class Charge:
     event_id: UUID
     currency: str
     amount: int
-    # Such as Stripe's "pm_...".
+    # The provider's own id of the payment method.
     payment_method: str | None
     # The provider's own id of it; None: not created yet, as far as we know.
     payment_id: str | None

@@ -4,9 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from ticket_service.domain.events import TicketType
+
+# The provider of a purchase that costs nothing.
+FREE: Final = "free"
+# The caller's own payment system. Every other provider is the name of a payment provider that the service calls.
+EXTERNAL: Final = "external"
 
 
 class PurchaseStatus(StrEnum):
@@ -19,15 +25,6 @@ class PurchaseStatus(StrEnum):
     DECLINED = "DECLINED"
     REFUNDING = "REFUNDING"
     REFUNDED = "REFUNDED"
-
-
-class Provider(StrEnum):
-    """Who takes the money."""
-
-    FREE = "free"
-    # The caller's own payment system, which had taken it before we were asked.
-    EXTERNAL = "external"
-    STRIPE = "stripe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class Purchase:
     currency: str
     total: int
     status: PurchaseStatus
-    provider: Provider
+    provider: str
     # The provider's own; None for a free one.
     payment_id: str | None
     metadata: Mapping[str, object]

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.payments import RefundProgress, RefundState
-from ticket_service.domain.purchases import Provider, Purchase
+from ticket_service.domain.purchases import Purchase
 
 # How soon what the provider refuses is asked for again, where nobody is there to ask for it.
 ASK_ANEW: Final = timedelta(hours=1)
@@ -35,7 +35,7 @@ class RefundOrder:
     purchase_id: UUID
     # None: the payment came too late, or twice.
     cancellation_id: UUID | None
-    provider: Provider
+    provider: str
     payment_id: str
     currency: str
     amount: int

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
 from ticket_service.domain.payments import HEAD_START
-from ticket_service.domain.purchases import Item, Provider, Purchase, PurchaseStatus
+from ticket_service.domain.purchases import EXTERNAL, FREE, Item, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_ended, event_not_found, request_id_reused
 from ticket_service.domain.tickets import Ticket, TicketStatus
@@ -42,8 +42,9 @@ class Order:
     organizer_id: str | None
     # The order stands on the organizer's rights, which end at their own events.
     own_events_only: bool
-    # What a provider of ours is to charge, such as Stripe's "pm_...".
+    # The payment method that `provider` charges.
     payment_method: str | None = None
+    provider: str = EXTERNAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,8 @@ def _check_payment(order: Order, book: SalesBatch) -> None:
 def _sell(inventory: Inventory, order: Order, items: tuple[Item, ...], book: SalesBatch, terms: Terms) -> Sold:
     event, total = inventory.event, sum(item.quantity * item.unit_price for item in items)
     is_held = total > 0 and order.payment_id is None
-    is_ours = is_held and order.payment_method is not None
+    provider = order.provider if total else FREE
+    is_ours = is_held and provider != EXTERNAL
     expires = terms.now + terms.hold if is_held else None
     purchase = Purchase(
         purchase_id=terms.new_id(),
@@ -232,7 +234,7 @@ def _sell(inventory: Inventory, order: Order, items: tuple[Item, ...], book: Sal
         currency=event.currency,
         total=total,
         status=PurchaseStatus.HELD if is_held else PurchaseStatus.COMPLETED,
-        provider=Provider.STRIPE if is_ours else Provider.EXTERNAL if total else Provider.FREE,
+        provider=provider,
         payment_id=order.payment_id if total else None,
         metadata=order.metadata,
         create_time=terms.now,

@@ -21,6 +21,15 @@ class TicketStatus(StrEnum):
     BLOCKED = "BLOCKED"
 
 
+class TicketFormat(StrEnum):
+    """The file format of a rendered ticket."""
+
+    PNG = "PNG"
+    SVG = "SVG"
+    PDF = "PDF"
+    ICS = "ICS"
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """The right of one person to enter one event, as stored."""

@@ -1,5 +1,6 @@
 """The servicer of PurchaseService."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -8,8 +9,6 @@ import grpc.aio
 from ticket_service.convert.purchases import purchase_message, read_confirmation, read_order, read_query
 from ticket_service.convert.ticket_requests import read_before
 from ticket_service.convert.tickets import TicketMessages, ticket_message
-from ticket_service.domain.purchases import Provider
-from ticket_service.domain.refusals import provider_not_configured
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
@@ -45,8 +44,8 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         """Sell tickets, and charge or hold those that are neither free nor paid."""
         caller = current_caller()
         order = read_order(request, caller)
-        if order.payment_method is not None and not self._payments.takes(Provider.STRIPE):
-            raise provider_not_configured(Provider.STRIPE)
+        if order.payment_method is not None:
+            order = replace(order, provider=self._payments.provider_for(order.payment_method))
         outcome = await self._sales.buy(order)
         if isinstance(outcome, Issued):
             if outcome.sale.purchase.payment_method is None:

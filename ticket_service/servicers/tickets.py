@@ -12,18 +12,14 @@ from ticket_service.convert import ticket_requests as requests
 from ticket_service.convert.cancellations import cancellation_message
 from ticket_service.convert.ticket_requests import TicketView
 from ticket_service.convert.tickets import TicketMessages
-from ticket_service.domain.check_ins import GIVEN_BACK
-from ticket_service.domain.reasons import Reason
-from ticket_service.domain.ticket_formats import TicketFormat
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.use_cases.cancellations import Cancellations
-from ticket_service.use_cases.drawing import draw_ticket, qr_code_url
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
+from ticket_service.use_cases.rendering import qr_code_url, render
 from ticket_service.use_cases.tickets import Tickets
 from ticketing.chassis.authentication import Caller
-from ticketing.chassis.failures import Failure
 from ticketing.chassis.interceptor import current_caller
 from ticketing.chassis.paging import page_position, page_token
 from ticketing.chassis.parsing import read_uuid
@@ -95,14 +91,9 @@ class TicketServicer(TicketServiceServicer):
         """Draw a ticket."""
         ticket_id, ticket_format = requests.read_render(request)
         sold = await self._tickets.get(current_caller(), ticket_id)
-        status = sold.ticket.status
-        # A cancelled ticket opens no gate, but calendars must receive its cancellation.
-        if status in GIVEN_BACK and ticket_format is not TicketFormat.ICS:
-            raise Failure(Reason.TICKET_NOT_ACTIVE, f"the ticket is {status}", ticket_id=ticket_id, status=status)
-        secrets = self._messages.secrets(sold)
-        drawing = await asyncio.to_thread(draw_ticket, ticket_format, sold, secrets, self._messages.clock())
+        rendered = await render(sold, ticket_format, self._messages.secrets(sold), self._messages.clock())
         return pb.RenderTicketResponse(
-            media_type=drawing.media_type, file_name=drawing.file_name, content=drawing.content
+            media_type=rendered.media_type, file_name=rendered.file_name, content=rendered.content
         )
 
     async def CancelTicket(  # noqa: N802 - as above

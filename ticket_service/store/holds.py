@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain.holds import Paid, Payment
-from ticket_service.domain.purchases import Provider, Purchase
+from ticket_service.domain.purchases import Purchase
 from ticket_service.domain.sales import Inventory
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
@@ -47,7 +47,7 @@ def lock_purchases(connection: Connection, event_id: UUID, purchase_ids: Sequenc
     return [purchase_of(row) for row in connection.execute(query)]
 
 
-def take_due(connection: Connection, provider: Provider, now: datetime, until: datetime, limit: int) -> list[Purchase]:
+def take_due(connection: Connection, provider: str, now: datetime, until: datetime, limit: int) -> list[Purchase]:
     """Claim HELD purchases of one provider that are due and that nobody else is looking at; nobody else is to until then.
 
     Returns:
@@ -146,7 +146,7 @@ def owed_back(connection: Connection, purchase: Purchase) -> list[OwedBack]:
         .order_by(payments.c.create_time, payments.c.payment_id)
     )
     return [
-        OwedBack(Payment(row.payment_id, (row.currency, row.amount), Provider(row.provider)), row.refund_id)
+        OwedBack(Payment(row.payment_id, (row.currency, row.amount), row.provider), row.refund_id)
         for row in connection.execute(query)
     ]
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.events import TicketType
-from ticket_service.domain.purchases import Item, Provider, Purchase, PurchaseStatus
+from ticket_service.domain.purchases import Item, Purchase, PurchaseStatus
 from ticket_service.store.tables import events, purchases
 from ticketing.chassis.authentication import Caller, Role
 
@@ -53,6 +53,5 @@ def purchase_of(row: Row[Any]) -> Purchase:
         | {
             "items": tuple(Item(TicketType(kind), quantity, price) for kind, quantity, price in row.items),
             "status": PurchaseStatus(row.status),
-            "provider": Provider(row.provider),
         }
     )

@@ -3,13 +3,13 @@
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ticket_service.domain.purchases import Provider, PurchaseStatus
+from ticket_service.domain.purchases import PurchaseStatus
 from ticket_service.domain.reconciliation import Ours, TakenHere
 from ticket_service.store.refund_orders import order_of
 from ticket_service.store.tables import payments, purchases, refund_orders
 
 
-def read_ours(connection: Connection, provider: Provider) -> Ours:
+def read_ours(connection: Connection, provider: str) -> Ours:
     """Read it all."""
     columns = (payments.c[name] for name in ("payment_id", "purchase_id", "currency", "amount", "create_time"))
     taken = connection.execute(sa.select(*columns).where(payments.c.provider == provider))

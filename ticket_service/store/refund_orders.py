@@ -9,7 +9,6 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from ticket_service.domain.purchases import Provider
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 from ticket_service.store.tables import refund_orders
 
@@ -69,5 +68,4 @@ def update(connection: Connection, order: RefundOrder) -> None:
 
 def order_of(row: Row[Any]) -> RefundOrder:
     """Read an order from a row of its table."""
-    values = row._asdict() | {"provider": Provider(row.provider), "status": RefundOrderStatus(row.status)}
-    return RefundOrder(**values)
+    return RefundOrder(**row._asdict() | {"status": RefundOrderStatus(row.status)})

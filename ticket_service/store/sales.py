@@ -13,7 +13,7 @@ from uuid import UUID
 from ticket_service.domain.events import Offer
 from ticket_service.domain.ledger import EntryKind
 from ticket_service.domain.notifications import Kind, purchase_completed
-from ticket_service.domain.purchases import Provider, PurchaseStatus
+from ticket_service.domain.purchases import EXTERNAL, PurchaseStatus
 from ticket_service.domain.sales import Inventory, Order, Replayed, SalesBatch, Sold
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
@@ -39,7 +39,7 @@ SELECT asked.n, key.fingerprint, key.event_id AS first_event, key.result_id, pay
        {", ".join(f"NULL::{_OFFER_TYPES[name]} AS {name}" for name in _OFFER_COLUMNS)}
 FROM unnest($1, $2, $3) WITH ORDINALITY AS asked (caller, request_id, payment_id, n)
 LEFT JOIN idempotency_keys AS key ON key.caller = asked.caller AND key.request_id = asked.request_id
-LEFT JOIN payments AS payment ON payment.provider = '{Provider.EXTERNAL}' AND payment.payment_id = asked.payment_id
+LEFT JOIN payments AS payment ON payment.provider = '{EXTERNAL}' AND payment.payment_id = asked.payment_id
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, {", ".join(_OFFER_COLUMNS)} FROM offers WHERE event_id = ANY ($4)
 ORDER BY n, position

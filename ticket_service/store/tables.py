@@ -110,7 +110,7 @@ purchases = sa.Table(
     sa.Column("hold_expire_time", TIME),
     # When the sweeper is to look at it next, while HELD.
     sa.Column("due_time", TIME),
-    # What a provider of ours is to charge, such as Stripe's "pm_..."; NULL once it left HELD.
+    # The payment method that the provider charges; NULL once the purchase left HELD.
     sa.Column("payment_method", sa.Text),
     # What the buyer's front end finishes the payment with; NULL once it left HELD.
     sa.Column("client_secret", sa.Text),

@@ -19,7 +19,7 @@ from ticket_service.domain.holds import Paid, Payment
 from ticket_service.domain.ledger import charge_entries, payment_entry, payment_refund_entry
 from ticket_service.domain.notifications import Notification
 from ticket_service.domain.payments import ChargeState, Progress
-from ticket_service.domain.purchases import Provider, Purchase, PurchaseStatus
+from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refund_orders import order_of_payment
 from ticket_service.domain.refusals import event_not_found, illegal_transition
@@ -122,7 +122,7 @@ class Holds:
         def work(connection: Connection) -> None:
             purchase, _ = _locked(connection, purchase_id, payable_by(caller))
             # A provider of ours is never told by hand what it gave back.
-            owed = [one for one in store.owed_back(connection, purchase) if one.payment.provider is Provider.EXTERNAL]
+            owed = [one for one in store.owed_back(connection, purchase) if one.payment.provider == EXTERNAL]
             if any(one.refund_id == refund_id for one in owed):
                 return
             outstanding = [one.payment for one in owed if one.refund_id is None]
@@ -134,7 +134,7 @@ class Holds:
 
         await self._database.run(work)
 
-    async def take_due(self, provider: Provider, limit: int) -> list[Purchase]:
+    async def take_due(self, provider: str, limit: int) -> list[Purchase]:
         """Claim HELD purchases that are due and paid by `provider`."""
         now = self._terms().now
         # Apart, so that those that became due together do not stay so.
@@ -143,7 +143,7 @@ class Holds:
 
     async def sweep(self) -> bool:
         """Expire holds that the caller's own system was not paid for; tell whether there may be more to do at once."""
-        due = await self.take_due(Provider.EXTERNAL, MAX_SWEEP)
+        due = await self.take_due(EXTERNAL, MAX_SWEEP)
         by_event: dict[UUID, list[UUID]] = defaultdict(list)
         for purchase in due:
             by_event[purchase.event_id].append(purchase.purchase_id)
@@ -193,7 +193,7 @@ class Holds:
     ) -> None:
         store.insert_payment(connection, payment, result, terms.now)
         ledger.enter(connection, payment_entry(result.purchase, payment), terms.now)
-        is_ours = payment.provider is not Provider.EXTERNAL
+        is_ours = payment.provider != EXTERNAL
         if result.refund_due and is_ours:
             refund_orders.insert(connection, order_of_payment(result.purchase, payment, new_id(), terms.now))
         store.update_purchase(connection, result.purchase)

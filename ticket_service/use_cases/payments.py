@@ -7,16 +7,17 @@ stored id. No provider is called inside a transaction.
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
+from ticket_service.adapters.payment_provider import PaymentProvider, Providers
+from ticket_service.adapters.providers import provider_of
 from ticket_service.domain.holds import ENDED, Payment
-from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, charge_of
-from ticket_service.domain.purchases import Provider, Purchase, PurchaseStatus
+from ticket_service.domain.payments import ChargeState, Progress, charge_of
+from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refund_orders import RefundOrder
+from ticket_service.domain.refusals import provider_not_configured
 from ticket_service.store.holds import has_id
 from ticket_service.store.purchases import Condition, find_purchases, payable_by, visible_to
 from ticket_service.use_cases.holds import Holds
@@ -37,34 +38,6 @@ STEPS: Final = 3
 MAX_SWEEP: Final = 16
 
 
-class PaymentProvider(Protocol):
-    """Who takes money and gives it back."""
-
-    async def advance(self, charge: Charge) -> Progress:
-        """Take the next step of a charge that is still to be done; return how far it then is.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: that is not known.
-        """
-
-    async def withdraw(self, charge: Charge) -> Progress:
-        """Make sure that nothing is taken any more: WITHDRAWN, or PAID where it was taken already.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: that is not known.
-        """
-
-    async def refund(self, order: RefundOrder) -> RefundProgress:
-        """Give money back, once, however often it is called.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: it is not known whether it was given back.
-        """
-
-
-Providers = Mapping[Provider, PaymentProvider]
-
-
 class Payments:
     """The payments of purchases.
 
@@ -81,9 +54,16 @@ class Payments:
         self._providers = providers
         self._clock = clock
 
-    def takes(self, provider: Provider) -> bool:
-        """Tell whether payments by a provider are taken here."""
-        return provider in self._providers
+    def provider_for(self, payment_method: str) -> str:
+        """Return the name of the configured provider that charges a payment method.
+
+        Raises:
+            Failure: PROVIDER_NOT_CONFIGURED.
+        """
+        name = provider_of(payment_method)
+        if name not in self._providers:
+            raise provider_not_configured(name)
+        return name
 
     async def begin(self, purchase: Purchase) -> None:
         """Charge for a purchase that has just been HELD, as far as that goes now; the sweeper goes on."""
@@ -127,10 +107,12 @@ class Payments:
         await self._holds.release(caller, purchase_id)
 
     async def sweep(self) -> bool:
-        """Go on with what a crash or an outage left, and expire holds; tell whether there may be more to do at once."""
-        if not self.takes(Provider.STRIPE):
-            return False
-        due = await self._holds.take_due(Provider.STRIPE, MAX_SWEEP)
+        """Complete or release due purchases of every configured provider; return whether more may be due."""
+        ours = [name for name in self._providers if name != EXTERNAL]
+        return any(await asyncio.gather(*(self._sweep_provider(name) for name in ours)))
+
+    async def _sweep_provider(self, provider: str) -> bool:
+        due = await self._holds.take_due(provider, MAX_SWEEP)
         await asyncio.gather(*(self._try_on(purchase) for purchase in due))
         return len(due) == MAX_SWEEP
 
@@ -160,7 +142,7 @@ class Payments:
         return await self._note(purchase, replace(progress, decline_code=decline_code or progress.decline_code))
 
     async def _withdraw_for_good(self, purchase: Purchase) -> None:
-        if purchase.provider is Provider.EXTERNAL:
+        if purchase.provider == EXTERNAL:
             # Nothing is charged by us, and what happens to the places is decided with what comes next.
             return
         if (await self._withdraw(purchase)).status is PurchaseStatus.HELD:
@@ -168,7 +150,7 @@ class Payments:
             raise dependency_unavailable("payment provider")
 
     async def _note(self, purchase: Purchase, progress: Progress) -> Purchase:
-        if purchase.provider is Provider.EXTERNAL:
+        if purchase.provider == EXTERNAL:
             # Only ConfirmPurchase tells what happened there.
             return purchase
         return await self._holds.note(purchase, progress)

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
+from ticket_service.adapters.payment_provider import Providers
 from ticket_service.domain import cancellations as cancelling
 from ticket_service.domain import notifications
 from ticket_service.domain import refund_orders as domain
@@ -30,7 +31,6 @@ from ticket_service.store.events import lock_event
 from ticket_service.store.holds import lock_purchases
 from ticket_service.store.tables import cancellations as table
 from ticket_service.use_cases.holds import give_back
-from ticket_service.use_cases.payments import Providers
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.clock import Clock

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.selling.rows import NOW, make_event
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
-from ticket_service.domain.purchases import Provider, PurchaseStatus
+from ticket_service.domain.purchases import EXTERNAL, PurchaseStatus
 from ticket_service.domain.sales import Answer, Inventory, Order, Replayed, SalesBatch, Sold, Terms, answer
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
@@ -96,7 +96,7 @@ def test_one_payment_in_a_batch_pays_one_purchase():
     batch = book(event)
     paid: dict[str, Any] = {"payment_id": "p", "expected_total": ("EUR", 100)}
     sale = sold(answer(order(event, **paid), batch, TERMS))
-    assert (sale.purchase.provider, sale.purchase.payment_id) == (Provider.EXTERNAL, "p")
+    assert (sale.purchase.provider, sale.purchase.payment_id) == (EXTERNAL, "p")
     second = failure(answer(order(event, **paid), batch, TERMS))
     assert second.reason == "PAYMENT_ALREADY_USED"
     assert second.metadata["purchase_id"] == str(sale.purchase.purchase_id)

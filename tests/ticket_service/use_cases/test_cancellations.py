@@ -16,7 +16,7 @@ from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.selling.rows import sell, store_event
 from tests.stand_ins.revocations import ScansStandIn
-from ticket_service.adapters.scans import RemoteScans
+from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import HEAD_START, CancellationStatus
 from ticket_service.domain.events import Event, Offer, RefundTier, TicketType
 from ticket_service.domain.revocations import Outcome
@@ -62,7 +62,7 @@ async def giving_back(
 ) -> AsyncIterator[Cancellations]:
     await scans.start(scans_port)
     peer = PeerClient(f"127.0.0.1:{scans_port}", PEER_SECRET)
-    yield Cancellations(database, RemoteScans(peer), clock, lambda: changes.append(None))
+    yield Cancellations(database, ScanServiceClient(peer), clock, lambda: changes.append(None))
     await peer.close()
 
 

@@ -17,7 +17,7 @@ from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.selling.rows import sell, store_event
 from tests.stand_ins.revocations import ScansStandIn
-from ticket_service.adapters.scans import RemoteScans
+from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import HEAD_START
 from ticket_service.domain.check_ins import CheckIn
 from ticket_service.domain.events import Event, EventStatus
@@ -42,25 +42,27 @@ OSCAR = Caller("oscar", frozenset({Role.ORGANIZER}))
 
 
 @pytest.fixture
-async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[RemoteScans]:
+async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[ScanServiceClient]:
     await scans.start(scans_port)
     peer = PeerClient(f"127.0.0.1:{scans_port}", PEER_SECRET)
-    yield RemoteScans(peer)
+    yield ScanServiceClient(peer)
     await peer.close()
 
 
 @pytest.fixture
-def giving_back(database: Database, remote: RemoteScans, clock: Clock) -> Cancellations:
+def giving_back(database: Database, remote: ScanServiceClient, clock: Clock) -> Cancellations:
     return Cancellations(database, remote, clock, lambda: None)
 
 
 @pytest.fixture
-def calling(database: Database, remote: RemoteScans, giving_back: Cancellations, clock: Clock) -> EventCancellations:
+def calling(
+    database: Database, remote: ScanServiceClient, giving_back: Cancellations, clock: Clock
+) -> EventCancellations:
     return EventCancellations(database, remote, giving_back, clock, lambda: None)
 
 
 @pytest.fixture
-def new_process(database: Database, remote: RemoteScans, giving_back: Cancellations, clock: Clock):
+def new_process(database: Database, remote: ScanServiceClient, giving_back: Cancellations, clock: Clock):
     """Make callings off as another process would have them."""
     return lambda: EventCancellations(database, remote, giving_back, clock, lambda: None)
 

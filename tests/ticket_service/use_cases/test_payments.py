@@ -13,7 +13,7 @@ from tests.environment.access import Issuer
 from tests.environment.waiting import until
 from tests.selling.shop import Shop, money, new_id, refusal
 from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, UNKNOWN, StripeStandIn
-from ticket_service.adapters import stripe_payments
+from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.app import App
 from ticket_service.commands.audit import audit
 from ticket_service.domain.notifications import Kind
@@ -296,7 +296,7 @@ async def test_a_stripe_that_hangs_holds_up_nobody_who_does_not_pay_by_card(shop
     async with asyncio.timeout(15):
         assert (await shop.buy(event.event_id)).status == HELD
     assert not buying.done()
-    stripe.let_go()
+    stripe.release_calls()
     assert (await buying).status == COMPLETED
 
 
@@ -329,7 +329,7 @@ async def test_a_payment_that_comes_too_late_for_its_places_is_given_back(shop, 
     await confirm(shop, held)
     refunded = await has_status(shop, held, REFUNDED)
     assert list(refunded.tickets) == []
-    assert stripe.given_back() == {held.purchase_id: PRICE}
+    assert stripe.refunded() == {held.purchase_id: PRICE}
 
 
 async def test_a_payment_for_an_event_that_is_called_off_is_given_back(shop, event, stripe):
@@ -339,7 +339,7 @@ async def test_a_payment_for_an_event_that_is_called_off_is_given_back(shop, eve
     stripe.finish(held.payment.payment_id)
     await confirm(shop, held)
     await has_status(shop, held, REFUNDED)
-    assert stripe.given_back() == stripe.charged() == {held.purchase_id: PRICE}
+    assert stripe.refunded() == stripe.charged() == {held.purchase_id: PRICE}
 
 
 async def test_who_pays_elsewhere_is_not_charged_too(shop, event, stripe):

@@ -15,7 +15,7 @@ from tests.selling.shop import Shop, money, refusal
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, KEY, StripeStandIn
 from ticket_service.adapters import scans as adapters_scans
-from ticket_service.adapters import stripe_payments
+from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.app import App
 from ticket_service.commands.audit import audit
 from ticket_service.domain.notifications import Kind
@@ -111,7 +111,7 @@ async def test_tickets_of_one_purchase_are_refunded_each_by_itself_and_once(shop
     assert {one.status for one in asked} <= {REFUNDING, DONE}
     done = [await has_status(tickets, shop, one, DONE) for one in asked]
     assert [one.refund_id for one in done] == [refund["id"] for refund in stripe.refunds]
-    assert stripe.given_back() == {bought.purchase_id: 2 * PRICE}
+    assert stripe.refunded() == {bought.purchase_id: 2 * PRICE}
     keys = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call == "refund"]
     assert keys == [f"refund-{one.cancellation_id}-1" for one in asked]
     assert stripe.refunds[0]["metadata"]["order_id"] == asked[0].cancellation_id
@@ -144,7 +144,7 @@ async def test_a_refund_goes_on_until_stripe_answers(shop, event, tickets, strip
     stripe.fails.clear()
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
     await has_status(tickets, shop, asked, DONE)
-    assert stripe.given_back() == {bought.purchase_id: PRICE}
+    assert stripe.refunded() == {bought.purchase_id: PRICE}
 
 
 async def test_a_refund_that_a_bank_is_at_work_on_is_looked_at_again_and_not_made_twice(
@@ -185,7 +185,7 @@ async def test_a_refund_that_is_refused_is_seen_by_the_organizer_who_has_it_trie
     done = await has_status(tickets, shop, asked, DONE)
     assert done.refund_id == stripe.refunds[0]["id"]
     assert await retry(tickets, shop, asked) == done
-    assert stripe.given_back() == {bought.purchase_id: PRICE}
+    assert stripe.refunded() == {bought.purchase_id: PRICE}
 
 
 async def test_a_refund_that_a_bank_sent_back_fails_and_is_made_anew_when_asked_for(
@@ -202,7 +202,7 @@ async def test_a_refund_that_a_bank_sent_back_fails_and_is_made_anew_when_asked_
     stripe.refund_status = "succeeded"
     await retry(tickets, shop, asked)
     await has_status(tickets, shop, asked, DONE)
-    assert stripe.given_back() == {bought.purchase_id: PRICE}
+    assert stripe.refunded() == {bought.purchase_id: PRICE}
 
 
 async def test_only_the_organizer_of_the_event_has_a_refund_tried_again_and_only_one_that_is_due(
@@ -217,7 +217,7 @@ async def test_only_the_organizer_of_the_event_has_a_refund_tried_again_and_only
     assert (refused.reason, refused.metadata) == ("ILLEGAL_TRANSITION", {"from": "DONE", "to": "REFUNDING"})
     assert (await refusal(retry(tickets, shop, for_nothing, ("organizer", "oscar")))).reason == "CANCELLATION_NOT_FOUND"
     assert (await refusal(retry(tickets, shop, for_nothing, Shop.ALICE))).code is grpc.StatusCode.PERMISSION_DENIED
-    assert stripe.given_back() == {}
+    assert stripe.refunded() == {}
 
 
 async def test_nobody_says_by_hand_that_stripe_has_refunded(shop, event, tickets, stripe):
@@ -251,7 +251,7 @@ async def test_a_payment_that_came_too_late_is_owed_until_stripe_takes_it_back(s
         return await pending()
 
     await until(pending_in_an_hour, 0)
-    assert stripe.given_back() == {held.purchase_id: PRICE}
+    assert stripe.refunded() == {held.purchase_id: PRICE}
 
 
 @pytest.fixture
@@ -275,4 +275,4 @@ async def test_what_is_called_off_is_refunded_by_stripe(shop, event, tickets, st
     off = event_service_pb2.CancelEventRequest(event_id=event.event_id)
     await shop.events.CancelEvent(off, metadata=shop.metadata(Shop.OLGA))
     await until(lambda: len(stripe.refunds) == 6)
-    assert stripe.given_back() == {one.purchase_id: 2 * PRICE for one in bought} == stripe.charged()
+    assert stripe.refunded() == {one.purchase_id: 2 * PRICE for one in bought} == stripe.charged()

@@ -13,7 +13,7 @@ from tests.environment.access import CODE_SECRET, PEER_SECRET
 from tests.environment.waiting import until
 from tests.selling.rows import sell, store_event
 from tests.stand_ins.revocations import ScansStandIn
-from ticket_service.adapters.scans import RemoteScans
+from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import HEAD_START
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.events import Event
@@ -42,10 +42,10 @@ CODES = Codes(CODE_SECRET)
 
 
 @pytest.fixture
-async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[RemoteScans]:
+async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[ScanServiceClient]:
     await scans.start(scans_port)
     peer = PeerClient(f"127.0.0.1:{scans_port}", PEER_SECRET)
-    yield RemoteScans(peer)
+    yield ScanServiceClient(peer)
     await peer.close()
 
 
@@ -55,12 +55,12 @@ async def issuing(database: Database, clock: Clock, tmp_path) -> Issuing:
 
 
 @pytest.fixture
-def changing(database: Database, remote: RemoteScans, issuing: Issuing, clock: Clock) -> Reissues:
+def changing(database: Database, remote: ScanServiceClient, issuing: Issuing, clock: Clock) -> Reissues:
     return Reissues(database, remote, issuing, clock, lambda: None)
 
 
 @pytest.fixture
-def giving_back(database: Database, remote: RemoteScans, clock: Clock) -> Cancellations:
+def giving_back(database: Database, remote: ScanServiceClient, clock: Clock) -> Cancellations:
     return Cancellations(database, remote, clock, lambda: None)
 
 

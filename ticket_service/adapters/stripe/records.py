@@ -1,4 +1,4 @@
-"""What Stripe itself lists of the payments and refunds that we asked it for: for the audit, which waits for it."""
+"""List the payments and refunds that Stripe has of this service, for the audit."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -6,17 +6,17 @@ from typing import Final
 import requests
 import stripe
 
-from ticket_service.adapters.stripe_payments import new_client
+from ticket_service.adapters.stripe.payments import new_client
 from ticket_service.domain.reconciliation import GivenBackThere, TakenThere, Theirs
 from ticketing.chassis.failures import dependency_unavailable
 
 PAGE: Final = 100
-# Backed off with jitter by the library; here nobody waits for the next sweep.
+# The library waits with jitter between retries; the audit has no sweep that would repeat the call.
 RETRIES: Final = 5
 
 
 def read_records(key: str, api_base: str) -> Theirs:
-    """List them all; an account has one tickets database.
+    """List all payments and refunds of the account; an account belongs to one tickets database.
 
     Raises:
         Failure: DEPENDENCY_UNAVAILABLE.
@@ -44,7 +44,7 @@ def _taken(intent: stripe.PaymentIntent) -> TakenThere:
 
 
 def _given_back(refund: stripe.Refund) -> GivenBackThere:
-    # One that somebody made by hand has no order of ours.
+    # A refund that a person made in the dashboard has no order.
     order_id = _metadata(refund.metadata).get("order_id", "")
     return GivenBackThere(refund.id, order_id, refund.currency.upper(), refund.amount, refund.status == "succeeded")
 

@@ -1,6 +1,6 @@
-"""What holds before a crowd, over processes that die and connections that break.
+"""Many gate devices scan while processes are killed and connections break.
 
-The sizes are small so that the suite stays quick; TICKETING_CROWD=full is what is promised.
+The default sizes keep the suite quick; TICKETING_CROWD=full runs the sizes that the documentation promises.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ import grpc.aio
 import pytest
 
 from dev.clients import free_ports
-from tests.e2e.crowd import Device, Person, sell
-from tests.e2e.pair import Pair, new_gate
-from tests.e2e.proxy import Proxy
+from tests.e2e.retrying_devices import RetryingDevice, Visitor, sell
+from tests.e2e.service_pair import ServicePair, new_gate
+from tests.environment.proxy import Proxy
 from tests.processes.service import ServiceProcess
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2, scan_service_pb2_grpc
 from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2, ticket_service_pb2_grpc
@@ -30,13 +30,13 @@ FLOOD = 10_000
 SEED = int(os.environ.get("TICKETING_SEED", "1"))
 
 
-def second_scan_service(pair: Pair) -> ServiceProcess:
+def second_scan_service(pair: ServicePair) -> ServiceProcess:
     """Start another scan service on the same database."""
     return ServiceProcess("scan_service", {**pair.variables, "SCANS_PORT": str(free_ports(1)[0])})
 
 
 @pytest.mark.timeout(900 if FULL else 60)
-async def test_everybody_gets_one_answer_and_nobody_gets_in_twice_whatever_breaks(pair: Pair) -> None:
+async def test_each_scan_gets_one_answer_and_each_ticket_one_admission(pair: ServicePair) -> None:
     event, tickets = await asyncio.to_thread(sell, pair, TICKETS)
     new_gate(pair, event.event_id).close()
     seeds = random.Random(SEED)
@@ -46,20 +46,20 @@ async def test_everybody_gets_one_answer_and_nobody_gets_in_twice_whatever_break
     ]
     metadata = pair.issuer.metadata("scanner", "door")
     devices = [
-        Device(
+        RetryingDevice(
             f"gate {n}", [network.address for network in networks], metadata, event.event_id, random.Random(SEED + n)
         )
         for n in range(DEVICES)
     ]
-    # Every tenth ticket is shown twice, at two gates.
-    people = [Person(ticket) for ticket in tickets] + [Person(ticket) for ticket in tickets[::10]]
-    seeds.shuffle(people)
-    kills = [(k + 1) * len(people) // (KILLS + 1) for k in range(KILLS)]
-    cuts = sorted(seeds.randrange(len(people)) for _ in range(CUTS))
+    # Every tenth ticket is scanned twice, at two gates.
+    visitors = [Visitor(ticket) for ticket in tickets] + [Visitor(ticket) for ticket in tickets[::10]]
+    seeds.shuffle(visitors)
+    kills = [(k + 1) * len(visitors) // (KILLS + 1) for k in range(KILLS)]
+    cuts = sorted(seeds.randrange(len(visitors)) for _ in range(CUTS))
     answered = 0
     moments: asyncio.Queue[str] = asyncio.Queue()
 
-    async def work(device: Device, share: list[Person]) -> None:
+    async def work(device: RetryingDevice, share: list[Visitor]) -> None:
         nonlocal answered
         async for _ in device.admit(share):
             answered += 1
@@ -70,7 +70,7 @@ async def test_everybody_gets_one_answer_and_nobody_gets_in_twice_whatever_break
                 cuts.pop(0)
                 moments.put_nowait("cut")
 
-    async def break_things() -> None:
+    async def cause_faults() -> None:
         while (moment := await moments.get()) != "end":
             if moment == "kill":
                 await asyncio.to_thread(pair.stop, "scan_service", signal.SIGKILL)
@@ -78,27 +78,31 @@ async def test_everybody_gets_one_answer_and_nobody_gets_in_twice_whatever_break
             else:
                 seeds.choice(networks).cut_connections()
 
-    breaking = asyncio.create_task(break_things())
+    breaking = asyncio.create_task(cause_faults())
     try:
-        await asyncio.gather(*(work(device, people[n::DEVICES]) for n, device in enumerate(devices)))
+        await asyncio.gather(*(work(device, visitors[n::DEVICES]) for n, device in enumerate(devices)))
     finally:
         moments.put_nowait("end")
         await breaking
-    await asyncio.to_thread(check_answers, pair, event.event_id, tickets, people, devices)
+    await asyncio.to_thread(check_answers, pair, event.event_id, tickets, visitors, devices)
     lost = sum(device.lost.total() for device in devices)
-    print(f"seed {SEED}: {len(people)} people, {lost} connections lost in the middle, {KILLS} kills")
-    assert lost > 0, "nothing broke: this would show nothing"
+    print(f"seed {SEED}: {len(visitors)} visitors, {lost} connections lost in the middle, {KILLS} kills")
+    assert lost > 0, "no connection broke: the test shows nothing"
     for network in networks:
         network.cut()
     assert await asyncio.to_thread(other.end) == 0
 
 
 def check_answers(
-    pair: Pair, event_id: str, tickets: list[ticket_pb2.Ticket], people: list[Person], devices: list[Device]
+    pair: ServicePair,
+    event_id: str,
+    tickets: list[ticket_pb2.Ticket],
+    visitors: list[Visitor],
+    devices: list[RetryingDevice],
 ) -> None:
-    """One final answer for everybody, one admission a ticket, and all of it on record and counted."""
+    """Check that each scan has one final answer, each ticket one admission, and that records and counters agree."""
     answers = {scan_id: scan for device in devices for scan_id, scan in device.answers.items()}
-    assert answers.keys() == {person.scan_id for person in people}
+    assert answers.keys() == {visitor.scan_id for visitor in visitors}
     admitted = Counter(scan.ticket_id for scan in answers.values() if scan.verdict == scan_pb2.VERDICT_ADMITTED)
     assert admitted == Counter({ticket.ticket_id: 1 for ticket in tickets})
 
@@ -111,11 +115,11 @@ def check_answers(
     attendance = door.ask(door.scans.GetAttendance, request).attendance
     assert (attendance.tickets, attendance.checked_in, attendance.inside) == (TICKETS, TICKETS, TICKETS)
     assert sum(gate.check_ins for gate in attendance.locations) == TICKETS
-    assert sum(gate.denied for gate in attendance.locations) == len(people) - TICKETS
+    assert sum(gate.denied for gate in attendance.locations) == len(visitors) - TICKETS
 
 
-def records(pair: Pair, event_id: str) -> dict[str, scan_pb2.Scan]:
-    """Read every scan on record."""
+def records(pair: ServicePair, event_id: str) -> dict[str, scan_pb2.Scan]:
+    """Return every recorded scan by its id."""
     door, found, token = pair.caller("scanner", "door"), dict[str, scan_pb2.Scan](), ""
     while True:
         request = scan_service_pb2.ListScansRequest(event_id=event_id, page_size=1000, page_token=token)
@@ -127,11 +131,11 @@ def records(pair: Pair, event_id: str) -> dict[str, scan_pb2.Scan]:
 
 
 @pytest.mark.timeout(900 if FULL else 60)
-async def test_of_a_cancellation_and_a_scan_at_once_exactly_one_wins(pair: Pair) -> None:
+async def test_of_a_cancellation_and_a_scan_exactly_one_wins(pair: ServicePair) -> None:
     event, tickets = await asyncio.to_thread(sell, pair, RACES)
     new_gate(pair, event.event_id).close()
     seeds = random.Random(SEED)
-    # Cancellations and scans that are under way at once; more would race for the machine instead of the ticket.
+    # Eight races run at once; more of them would compete for the processor instead of the ticket.
     places = asyncio.Semaphore(8)
     outcomes: Counter[str] = Counter()
     async with (
@@ -142,7 +146,7 @@ async def test_of_a_cancellation_and_a_scan_at_once_exactly_one_wins(pair: Pair)
         scan_service = scan_service_pb2_grpc.ScanServiceStub(to_scans)
 
         async def cancel(ticket: ticket_pb2.Ticket, delay: float) -> bool:
-            await asyncio.sleep(delay)
+            await asyncio.sleep(delay)  # The offset of the race.
             request = ticket_service_pb2.CancelTicketRequest(ticket_id=ticket.ticket_id)
             try:
                 call = ticket_service.CancelTicket(request, metadata=pair.issuer.metadata("user", "bob"), timeout=10)
@@ -155,22 +159,22 @@ async def test_of_a_cancellation_and_a_scan_at_once_exactly_one_wins(pair: Pair)
             return True
 
         async def scan(ticket: ticket_pb2.Ticket, delay: float) -> bool:
-            await asyncio.sleep(delay)
+            await asyncio.sleep(delay)  # The offset of the race.
             request = scan_service_pb2.ScanTicketRequest(
                 gate=scan_pb2.Gate(event_id=event.event_id, location="North"),
-                attempt=scan_service_pb2.ScanAttempt(scan_id=Person(ticket).scan_id, code=ticket.token),
+                attempt=scan_service_pb2.ScanAttempt(scan_id=Visitor(ticket).scan_id, code=ticket.token),
             )
             call = scan_service.ScanTicket(request, metadata=pair.issuer.metadata("scanner", "door"), timeout=10)
             return (await call).scan.verdict == scan_pb2.VERDICT_ADMITTED
 
-        # How long before the scan the cancellation is sent, on average: follows the outcomes, so that whatever the
-        # machine, most races are close.
+        # The mean time by which the cancellation precedes the scan. It follows the outcomes, so that most races are
+        # close on any machine.
         lead = 0.0
 
         async def race(ticket: ticket_pb2.Ticket) -> None:
             nonlocal lead
             async with places:
-                # Only now, by what the races before it have shown.
+                # Computed here, so that the earlier races count.
                 offset = lead + seeds.uniform(-0.01, 0.01)
                 refunded, admitted = await asyncio.gather(
                     cancel(ticket, max(0.0, -offset)), scan(ticket, max(0.0, offset))
@@ -183,10 +187,12 @@ async def test_of_a_cancellation_and_a_scan_at_once_exactly_one_wins(pair: Pair)
             await asyncio.gather(*(race(ticket) for ticket in ticket_group))
     print(f"seed {SEED}: {dict(outcomes)}")
     assert outcomes.total() == RACES
-    assert min(outcomes["refunded"], outcomes["admitted"]) > RACES // 50, "one side nearly always won: no race"
+    assert min(outcomes["refunded"], outcomes["admitted"]) > RACES // 50, (
+        "one side nearly always won: these were no races"
+    )
 
 
-def test_a_device_that_floods_is_stopped_and_the_others_go_on(pair: Pair) -> None:
+def test_a_flooding_device_is_stopped_and_others_go_on(pair: ServicePair) -> None:
     event, (ticket, other_ticket) = sell(pair, 2)
     new_gate(pair, event.event_id).close()
 
@@ -194,11 +200,11 @@ def test_a_device_that_floods_is_stopped_and_the_others_go_on(pair: Pair) -> Non
         gate = scan_pb2.Gate(event_id=event.event_id, location="South")
         yield scan_service_pb2.StreamScansRequest(open=gate)
         for _ in range(FLOOD):
-            attempt = scan_service_pb2.ScanAttempt(scan_id=Person(ticket).scan_id, code=ticket.token)
+            attempt = scan_service_pb2.ScanAttempt(scan_id=Visitor(ticket).scan_id, code=ticket.token)
             yield scan_service_pb2.StreamScansRequest(scan=attempt)
 
-    # Not one answer is read until the stream has been ended for it. How many scans left the device by then says
-    # nothing: its transport takes all of them where the network is quick.
+    # The device reads no answer before its stream has ended. The number of scans sent by then proves nothing: a quick
+    # transport takes all of them.
     stream = pair.caller("scanner", "flood").stream(flood())
     with closing(new_gate(pair, event.event_id)) as other:
         assert other.scan(other_ticket.token).verdict == scan_pb2.VERDICT_ADMITTED

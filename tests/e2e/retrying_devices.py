@@ -1,4 +1,4 @@
-"""A crowd before the gates: devices that hold streams open over a bad network, and tickets for everybody."""
+"""Gate devices that repeat a scan until it is answered, over connections that break."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
-from tests.e2e.pair import Pair, buy, on_sale
+from tests.e2e.service_pair import ServicePair, buy, on_sale
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2, scan_service_pb2_grpc
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 
@@ -20,20 +20,20 @@ TRIES = 500
 RETRY_SECONDS = 0.3
 TICKETS_IN_A_PURCHASE = 20
 
-# Every try is a channel of its own. Its back-off is not shortened: that would be how long connecting may take, and two
-# hundred devices that come back at once take longer.
+# Each try opens its own channel. A shorter back-off would also shorten the time that connecting may take, and two
+# hundred devices that reconnect at once need that time.
 CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 
 
 @dataclass(frozen=True)
-class Person:
-    """Somebody with a ticket, at one gate; the scan has one id, however often it must be sent."""
+class Visitor:
+    """A person with a ticket at one gate. Every repetition of the scan has the same id."""
 
     ticket: ticket_pb2.Ticket
     scan_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
-def sell(pair: Pair, count: int, **fields: Any) -> tuple[event_pb2.Event, list[ticket_pb2.Ticket]]:
+def sell(pair: ServicePair, count: int, **fields: Any) -> tuple[event_pb2.Event, list[ticket_pb2.Ticket]]:
     """Sell `count` tickets for an event whose doors are open."""
     event, shop = on_sale(pair.caller("organizer", "alice"), **fields), pair.caller("service", "shop")
     tickets: list[ticket_pb2.Ticket] = []
@@ -43,8 +43,8 @@ def sell(pair: Pair, count: int, **fields: Any) -> tuple[event_pb2.Event, list[t
 
 
 @dataclass
-class Device:
-    """One gate device: shows ticket after ticket, and repeats under the same scan_id what it has no answer for."""
+class RetryingDevice:
+    """One gate device. It scans ticket after ticket and repeats unanswered scans under the same scan_id."""
 
     name: str
     addresses: Sequence[str]
@@ -52,12 +52,12 @@ class Device:
     event_id: str
     random: random.Random
     answers: dict[str, scan_pb2.Scan] = field(default_factory=dict)
-    # How often a connection was lost with an answer outstanding, by what was seen of it.
+    # How often a connection ended before an answer, by error.
     lost: Counter[str] = field(default_factory=Counter)
 
-    async def admit(self, people: Sequence[Person]) -> AsyncIterator[scan_pb2.Scan]:
-        """Scan everybody's ticket; yield each final answer."""
-        waiting = list(people)
+    async def admit(self, visitors: Sequence[Visitor]) -> AsyncIterator[scan_pb2.Scan]:
+        """Scan the ticket of each visitor; yield each final answer."""
+        waiting = list(visitors)
         for _ in range(TRIES):
             try:
                 async for scan in self._connected(waiting):
@@ -73,19 +73,19 @@ class Device:
             await asyncio.sleep(self.random.uniform(0, RETRY_SECONDS))
         raise AssertionError(f"{self.name} has no answer after {TRIES} tries: {self.lost}")
 
-    async def _connected(self, waiting: Sequence[Person]) -> AsyncIterator[scan_pb2.Scan]:
-        """Scan over one connection, for as long as it holds."""
+    async def _connected(self, waiting: Sequence[Visitor]) -> AsyncIterator[scan_pb2.Scan]:
+        """Scan over one connection until it ends."""
         async with grpc.aio.insecure_channel(self.random.choice(self.addresses), options=CHANNEL_OPTIONS) as channel:
             stream = scan_service_pb2_grpc.ScanServiceStub(channel).StreamScans(metadata=self.metadata)
             gate = scan_pb2.Gate(event_id=self.event_id, location=self.name)
             await self._ask(stream, scan_service_pb2.StreamScansRequest(open=gate))
-            for person in list(waiting):
-                attempt = scan_service_pb2.ScanAttempt(scan_id=person.scan_id, code=person.ticket.token)
+            for visitor in list(waiting):
+                attempt = scan_service_pb2.ScanAttempt(scan_id=visitor.scan_id, code=visitor.ticket.token)
                 answer = await self._ask(stream, scan_service_pb2.StreamScansRequest(scan=attempt))
                 if answer.WhichOneof("message") != "result":
-                    # Told to go elsewhere, or the database was away: the same again over another connection.
+                    # The service is stopping or its database is down: repeat the scan over another connection.
                     return
-                assert answer.result.scan_id == person.scan_id
+                assert answer.result.scan_id == visitor.scan_id
                 yield answer.result
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""A rush on few places: a shop's backend that goes on asking, whichever ticket service it loses, and its buyers."""
+"""A shop's backend that repeats every call until a ticket service answers, and its buyers."""
 
 import asyncio
 import random
@@ -22,67 +22,67 @@ HOLD_SECONDS: Final = 1
 CALL_SECONDS: Final = 5
 TRIES: Final = 500
 RETRY_SECONDS: Final = 0.4
-# How often somebody asks for places that are sold out; holds of others may end meanwhile.
+# How often a buyer asks for places that are sold out: other holds may end in between.
 REQUESTS: Final = 3
 OVERLOADED: Final = grpc.StatusCode.RESOURCE_EXHAUSTED
-# The service did not say no: it or its database is gone, or it has too much to do.
+# No refusal: the service or its database is down, or the service is overloaded.
 ASK_AGAIN: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, OVERLOADED})
 
 
-class Fate(StrEnum):
-    """What became of money that the shop's own payment system took."""
+class PaymentOutcome(StrEnum):
+    """The outcome of a payment that the shop's own payment system captured."""
 
-    # Nobody has said yet.
-    TAKEN = "taken"
-    # It pays for tickets.
+    # The ticket service has not answered.
+    CAPTURED = "captured"
+    # The payment pays for tickets.
     KEPT = "kept"
-    # The ticket service owes it back.
-    OWED = "owed"
-    # The ticket service never had it: the shop gives it back by itself.
+    # The ticket service asks for a refund.
+    REFUND_DUE = "refund due"
+    # The ticket service never received the payment: the shop refunds it by itself.
     REFUSED = "refused"
 
 
 class SoldOutError(Exception):
-    """Nothing is left, for now."""
+    """No place is available at present."""
 
 
 @dataclass
-class Rush:
-    """What the shop asks, what it was told, and what it took.
+class RetryingShop:
+    """A backend with its buyers, its answers and its payments.
 
     Args:
-        services: stubs of all ticket services, of which some may be gone.
-        metadata: the backend's.
-        event: what is sold.
-        random: decides what everybody does.
+        services: the stubs of all ticket services; some services may be down.
+        metadata: the call metadata of the backend.
+        event: the event on sale.
+        random: decides what each buyer does.
+        on_answer: is called with the number of answers so far.
     """
 
     services: Sequence[PurchaseServiceStub]
     metadata: tuple[tuple[str, str], ...]
     event: event_pb2.Event
     random: random.Random
-    # Called with the number of answers so far.
     on_answer: Callable[[int], None]
-    # By purchase: the tickets, as they were told with COMPLETED.
-    told: dict[str, frozenset[str]] = field(default_factory=dict)
-    # By payment: the purchase it is for, once there is one, and what became of it.
-    payments: dict[str, tuple[str, Fate]] = field(default_factory=dict)
+    # By purchase id: the tickets of the first answer with COMPLETED.
+    completed: dict[str, frozenset[str]] = field(default_factory=dict)
+    # By payment id: the purchase id, once there is one, and the outcome.
+    payments: dict[str, tuple[str, PaymentOutcome]] = field(default_factory=dict)
     answers: int = 0
-    # Calls whose answer was lost with their connection, their database or their time, and sales found behind them.
+    # `lost`: calls without an answer. `found`: purchases that such a call had made.
     lost: int = 0
     found: int = 0
 
     async def buy(self, number: int) -> None:
-        """Be one of many buyers; which kind is a matter of chance."""
+        """Buy as one of many buyers; chance decides how the buyer pays."""
         buyer, quantity = f"buyer-{number}", self.random.choice([1, 1, 1, 2, 3])
-        kind = self.random.choice([self._pay_first, self._pay_in_time, self._pay_late, self._pay_twice, self._give_up])
+        kind = self.random.choice([self._pay_first, self._pay_in_time, self._pay_late, self._pay_twice, self._leave])
         try:
             await kind(buyer, quantity)
         except SoldOutError:
             return
 
     async def buy_one(self, buyer: str) -> bool:
-        """Pay for one place; tell whether there was one."""
+        """Pay for one place; return whether a place was available."""
         try:
             await self._pay_first(buyer, 1)
         except SoldOutError:
@@ -90,18 +90,18 @@ class Rush:
         return True
 
     async def read(self, purchase_id: str) -> purchase_pb2.Purchase:
-        """Ask how a purchase stands."""
+        """Read a purchase."""
         request = purchase_service_pb2.GetPurchaseRequest(purchase_id=purchase_id)
         return (await self._ask("GetPurchase", request)).purchase
 
     async def _pay_first(self, buyer: str, quantity: int) -> None:
-        payment_id = self._take_money()
+        payment_id = self._capture()
         request = self._order(buyer, quantity)
         request.external_payment_id = payment_id
         try:
             bought = await self._purchase(request)
         except SoldOutError:
-            self.payments[payment_id] = ("", Fate.REFUSED)
+            self.payments[payment_id] = ("", PaymentOutcome.REFUSED)
             raise
         self._settle(payment_id, bought)
 
@@ -117,9 +117,9 @@ class Rush:
         held = await self._purchase(self._order(buyer, quantity))
         await asyncio.gather(self._pay(held), self._pay(held))
 
-    async def _give_up(self, buyer: str, quantity: int) -> None:
+    async def _leave(self, buyer: str, quantity: int) -> None:
         held = await self._purchase(self._order(buyer, quantity))
-        # Or only walk away.
+        # The other buyers leave without a call.
         if self.random.random() < 0.5:
             await self._ask(
                 "ReleasePurchase", purchase_service_pb2.ReleasePurchaseRequest(purchase_id=held.purchase_id)
@@ -137,13 +137,13 @@ class Rush:
         )
 
     async def _purchase(self, request: purchase_service_pb2.PurchaseTicketsRequest) -> purchase_pb2.Purchase:
-        """Ask for places, some at two services at once: an impatient shop must not buy twice."""
+        """Ask for places, sometimes at two services at once: the repeated request must not buy twice."""
         for _ in range(REQUESTS):
             times = 2 if self.random.random() < 0.2 else 1
             asked = [self._ask("PurchaseTickets", request) for _ in range(times)]
-            told = await asyncio.gather(*asked, return_exceptions=True)
-            bought = [answer.purchase for answer in told if not isinstance(answer, BaseException)]
-            for answer in told:
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            bought = [answer.purchase for answer in answers if not isinstance(answer, BaseException)]
+            for answer in answers:
                 if isinstance(answer, BaseException) and not isinstance(answer, SoldOutError):
                     raise answer
             assert len({purchase.purchase_id for purchase in bought}) <= 1, "one request bought twice"
@@ -153,24 +153,27 @@ class Rush:
         raise SoldOutError
 
     async def _pay(self, held: purchase_pb2.Purchase) -> None:
-        payment_id = self._take_money()
+        payment_id = self._capture()
         request = purchase_service_pb2.ConfirmPurchaseRequest(
             purchase_id=held.purchase_id, external_payment_id=payment_id, paid=held.total
         )
         self._settle(payment_id, (await self._ask("ConfirmPurchase", request)).purchase)
 
-    def _take_money(self) -> str:
+    def _capture(self) -> str:
         payment_id = f"payment-{len(self.payments)}"
-        self.payments[payment_id] = ("", Fate.TAKEN)
+        self.payments[payment_id] = ("", PaymentOutcome.CAPTURED)
         return payment_id
 
     def _settle(self, payment_id: str, purchase: purchase_pb2.Purchase) -> None:
         assert purchase.status in {COMPLETED, REFUNDING}, purchase
         is_kept = purchase.status == COMPLETED and purchase.payment.payment_id == payment_id
-        self.payments[payment_id] = (purchase.purchase_id, Fate.KEPT if is_kept else Fate.OWED)
+        self.payments[payment_id] = (
+            purchase.purchase_id,
+            PaymentOutcome.KEPT if is_kept else PaymentOutcome.REFUND_DUE,
+        )
 
     async def _ask(self, rpc: str, request: Any) -> Any:
-        """Ask any service until one answers."""
+        """Call services until one answers."""
         was_lost = False
         for _ in range(TRIES):
             asked_at = datetime.now(UTC)
@@ -183,7 +186,7 @@ class Rush:
                     raise SoldOutError from error
                 if error.code() not in ASK_AGAIN:
                     raise
-                # Who was never connected has lost nothing, nor who was told that it is too much at once.
+                # A call that never connected, or that was answered OVERLOADED, has no effect.
                 is_lost = "connect" not in str(error.details()) and error.code() is not OVERLOADED
                 self.lost += is_lost
                 was_lost |= is_lost
@@ -204,6 +207,6 @@ class Rush:
         if purchase.status == COMPLETED:
             tickets = frozenset(ticket.ticket_id for ticket in purchase.tickets)
             assert len(tickets) == sum(item.quantity for item in purchase.items)
-            assert self.told.setdefault(purchase.purchase_id, tickets) == tickets, "told differently before"
+            assert self.completed.setdefault(purchase.purchase_id, tickets) == tickets, "an earlier answer differs"
         else:
-            assert purchase.purchase_id not in self.told, f"COMPLETED before, now {purchase.status}"
+            assert purchase.purchase_id not in self.completed, f"COMPLETED before, now {purchase.status}"

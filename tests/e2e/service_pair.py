@@ -1,4 +1,4 @@
-"""Both services as real processes, and what every story about them begins with."""
+"""Both services as processes, and the first steps of every test of them."""
 
 import signal
 import uuid
@@ -19,45 +19,45 @@ from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purcha
 
 
 @dataclass
-class Pair:
-    """Both services, which can be stopped and started again on their ports and databases."""
+class ServicePair:
+    """Both services on fixed ports and databases; a test stops and restarts each."""
 
     variables: dict[str, str]
     issuer: Issuer
     stack: ExitStack
     running: dict[str, ServiceProcess] = field(default_factory=dict)
-    # What the services that were stopped have logged.
+    # The logs of the stopped services.
     log: str = ""
 
     def start(self, module: str) -> ServiceProcess:
-        """Start a service, or start it again."""
+        """Start or restart a service."""
         process = ServiceProcess(module, self.variables)
         self.running[module] = process
         return process
 
     def stop(self, module: str, number: int = signal.SIGTERM) -> int:
-        """Stop a service."""
+        """Stop a service by a signal; return its exit status."""
         process = self.running.pop(module)
         status = process.end(number)
         self.log += process.log()
         return status
 
     def address(self, prefix: str) -> str:
-        """Where the service with the settings' prefix listens."""
+        """Return the address of the service whose settings have the prefix."""
         return f"127.0.0.1:{self.variables[f'{prefix}_PORT']}"
 
     def caller(self, role: str, subject: str) -> ApiClient:
-        """Someone who calls; every channel is new, so that none waits out an old back-off."""
+        """Make a client. Its channels are new, so that no call waits for the back-off of an earlier failure."""
         tickets = self.stack.enter_context(grpc.insecure_channel(self.address("TICKETS")))
         scans = self.stack.enter_context(grpc.insecure_channel(self.address("SCANS")))
         return ApiClient(tickets, scans, self.issuer.token(role, subject))
 
 
-NewPair = Callable[..., Pair]
+NewServicePair = Callable[..., ServicePair]
 
 
 def on_sale(organizer: ApiClient, **fields: Any) -> event_pb2.Event:
-    """Publish an event whose doors are open; `fields` replace or add to the usual ones."""
+    """Publish an event whose doors are open; `fields` replace or add to the default fields."""
     now = datetime.now(UTC)
     event = event_pb2.Event(
         name="Concert",
@@ -80,7 +80,7 @@ def on_sale(organizer: ApiClient, **fields: Any) -> event_pb2.Event:
 def purchase_request(
     event: event_pb2.Event, quantity: int = 1, user_id: str = "bob"
 ) -> purchase_service_pb2.PurchaseTicketsRequest:
-    """Ask for tickets that the shop has been paid for."""
+    """Build the request for tickets that the shop was paid for."""
     total = event.ticket_price.minor_units * quantity
     return purchase_service_pb2.PurchaseTicketsRequest(
         request_id=str(uuid.uuid4()),
@@ -97,8 +97,8 @@ def buy(shop: ApiClient, event: event_pb2.Event, quantity: int = 1, user_id: str
     return shop.ask(shop.purchases.PurchaseTickets, purchase_request(event, quantity, user_id)).purchase
 
 
-def new_gate(pair: Pair, event_id: str) -> GateClient:
-    """Open a gate as soon as the scan service knows the event."""
+def new_gate(pair: ServicePair, event_id: str) -> GateClient:
+    """Open a gate once the scan service has the event in its replica."""
     door = pair.caller("scanner", "door")
 
     def open_gate() -> GateClient | None:

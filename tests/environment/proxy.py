@@ -1,4 +1,4 @@
-"""A TCP proxy that can be cut: the network between two services."""
+"""A TCP proxy: the network between two programs, which a test interrupts."""
 
 import contextlib
 import socket
@@ -6,12 +6,12 @@ import threading
 
 
 class Proxy:
-    """Passes on what it gets from its own port to `target`, until it is cut."""
+    """Forwards connections from its own port to `target` until `cut`."""
 
     def __init__(self, target: tuple[str, int], port: int = 0) -> None:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", port))
-        # Let go of as they end: a crowd that reconnects all evening would use up the process's files.
+        # Entries leave when their connection ends: devices that reconnect often would use up all file descriptors.
         self._open: dict[threading.Thread, tuple[socket.socket, socket.socket]] = {}
         self._lock = threading.Lock()
         self._accepting = threading.Thread(target=self._accept, daemon=True)
@@ -19,11 +19,11 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address of the proxy."""
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def cut_connections(self) -> None:
-        """End every connection that is open; new ones are taken."""
+        """End every open connection; the proxy accepts new ones."""
         with self._lock:
             ends = [end for pair in self._open.values() for end in pair]
         for end in ends:
@@ -31,7 +31,7 @@ class Proxy:
                 end.shutdown(socket.SHUT_RDWR)
 
     def cut(self) -> None:
-        """End every connection and take no more."""
+        """End every connection and accept no more."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
@@ -51,7 +51,7 @@ class Proxy:
             try:
                 far = socket.create_connection(self._target)
             except OSError:
-                # Nobody there just now: the caller is refused, and may come back.
+                # The target does not listen: refuse the caller.
                 near.close()
                 continue
             carrier = threading.Thread(target=self._carry, args=(near, far), daemon=True)

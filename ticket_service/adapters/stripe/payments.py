@@ -1,8 +1,8 @@
-"""Card payments by Stripe: a PaymentIntent is created unconfirmed, stored by us, and only then confirmed.
+"""Charge cards and refund payments at Stripe.
 
-Every step begins by asking how far the intent is, so an answer that was lost is never guessed. Imported only where a
-key is set. Blocking calls, in a few threads of their own: a Stripe that hangs holds up nobody but those who pay with
-it.
+The adapter creates a PaymentIntent unconfirmed; the service stores its id; only then does the adapter confirm it. Every
+step first reads the state of the intent, so a lost answer is never guessed. Stripe's library blocks, so calls run in a
+few threads of their own: a Stripe that hangs delays only buyers who pay with it.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from ticketing.chassis.failures import Failure, dependency_unavailable, overload
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Said with every call, so that an upgrade of the library or the account changes nothing by itself.
+# Sent with every call, so that an upgrade of the library or the account does not change the behaviour.
 API_VERSION: Final = "2024-06-20"
 CALL_SECONDS: Final = 2.0
 THREADS: Final = 8
-# Steps that may wait for a thread; the next one is OVERLOADED.
+# Calls that may wait for a thread; the next call is OVERLOADED.
 MAX_WAITING: Final = 256
-# Refunds of one payment that are looked through for ours: as many tickets may be in one purchase, and more.
+# The refunds of one payment that are searched: more than a purchase can have tickets.
 MAX_REFUNDS: Final = 10_000
 
-# Worth another try with the same key, and no verdict on what was asked.
+# Errors without a verdict: another try with the same idempotency key makes sense.
 _TRANSIENT: Final = (stripe.APIConnectionError, stripe.APIError, stripe.RateLimitError, stripe.IdempotencyError)
 _STATES: Final = {
     "requires_payment_method": ChargeState.DECLINED,
@@ -44,8 +44,8 @@ _ENDED: Final = frozenset({ChargeState.PAID, ChargeState.WITHDRAWN})
 
 
 def new_client(key: str, api_base: str, session: requests.Session, *, retries: int) -> stripe.StripeClient:
-    """Make a client of the version we speak, with a deadline for every call."""
-    # The library's own log has payment methods and client secrets in it.
+    """Make a client with a fixed API version and a deadline for every call."""
+    # The log of the library contains payment methods and client secrets.
     logging.getLogger("stripe").setLevel(logging.WARNING)
     return stripe.StripeClient(
         key,
@@ -57,17 +57,17 @@ def new_client(key: str, api_base: str, session: requests.Session, *, retries: i
 
 
 class StripePayments:
-    """Takes money and gives it back.
+    """The payments of one Stripe account.
 
     Args:
-        key: the account's secret key.
-        api_base: where the API is.
+        key: the secret key of the account.
+        api_base: the URL of the API.
     """
 
     def __init__(self, key: str, api_base: str) -> None:
-        # One for all threads, so that it can be closed.
+        # One session for all threads, so that `close` can close it.
         self._session = requests.Session()
-        # Who waits for us tries again, and the sweeper does.
+        # No retries here: the use case and the sweeper repeat the call.
         client = new_client(key, api_base, self._session, retries=0)
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
@@ -75,10 +75,10 @@ class StripePayments:
         self._under_way = 0
 
     async def advance(self, charge: Charge) -> Progress:
-        """Create what is not known yet; confirm what is stored, unless that was done.
+        """Create the intent, or confirm the stored one unless it is confirmed already.
 
         Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: it is not known how far it is; ask again.
+            Failure: DEPENDENCY_UNAVAILABLE: the state is not known; repeat the call.
         """
         if charge.payment_id is None:
             return await self._run(lambda: self._create(charge))
@@ -89,13 +89,13 @@ class StripePayments:
         return await self._run(lambda: self._confirm(charge, payment_id))
 
     async def withdraw(self, charge: Charge) -> Progress:
-        """Make sure that nothing is taken any more, or tell that it was.
+        """Cancel the intent; return WITHDRAWN, or PAID if it has taken the money already.
 
         Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: it is not known whether it was; ask again.
+            Failure: DEPENDENCY_UNAVAILABLE: the state is not known; repeat the call.
         """
         if charge.payment_id is None:
-            # An intent whose id we lost is never confirmed, and nobody else knows its client secret.
+            # An intent without a stored id is never confirmed, and its client secret was never sent to a client.
             return Progress(ChargeState.WITHDRAWN)
         payment_id = charge.payment_id
         progress = await self._run(lambda: self._retrieve(payment_id))
@@ -104,10 +104,10 @@ class StripePayments:
         return await self._run(lambda: self._cancel(progress, payment_id))
 
     async def refund(self, order: RefundOrder) -> RefundProgress:
-        """Give money back; what an earlier try may have done is looked up first, for keys are forgotten after a day.
+        """Make a refund; a repeated try first searches for the refund, because Stripe forgets keys after a day.
 
         Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: it is not known whether it was given back; ask again.
+            Failure: DEPENDENCY_UNAVAILABLE: the state is not known; repeat the call.
         """
         if order.attempts > 1:
             found = await self._run(lambda: self._find_refund(order))
@@ -116,7 +116,7 @@ class StripePayments:
         return await self._run(lambda: self._refund(order))
 
     async def close(self) -> None:
-        """Let what has begun end, then close every connection."""
+        """Wait for running calls, then close every connection."""
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
         self._session.close()
 
@@ -130,8 +130,8 @@ class StripePayments:
             log.warning("Stripe did not answer", extra={"error": type(error).__name__, "status": error.http_status})
             raise _unanswered() from error
         except stripe.StripeError as error:
-            # What we ask every time, refused: the key or the account is wrong, and a person has to see to it.
-            log.exception("Stripe refuses us", extra={"code": error.code, "status": error.http_status})
+            # Stripe refuses a well-formed call: the key or the account is wrong, and an operator must repair it.
+            log.exception("Stripe refused a call", extra={"code": error.code, "status": error.http_status})
             raise _unanswered() from error
         finally:
             self._under_way -= 1
@@ -141,13 +141,13 @@ class StripePayments:
             "amount": charge.amount,
             "currency": charge.currency.lower(),
             "payment_method": charge.payment_method or "",
-            "payment_method_types": ["card"],  # type: ignore[typeddict-unknown-key]  # of the version we speak
+            "payment_method_types": ["card"],  # type: ignore[typeddict-unknown-key]  # of the fixed API version
             "metadata": {"purchase_id": str(charge.purchase_id), "event_id": str(charge.event_id)},
         }
         try:
             intent = self._intents.create(params, {"idempotency_key": f"create-{charge.purchase_id}"})
         except (stripe.InvalidRequestError, stripe.CardError) as error:
-            # No such payment method, too small an amount: nothing was created, and nothing will be.
+            # An unknown payment method or too small an amount: Stripe created nothing.
             return Progress(ChargeState.DECLINED, decline_code=error.code or "invalid_request")
         return _progress(intent)
 
@@ -166,11 +166,11 @@ class StripePayments:
 
     def _cancel(self, before: Progress, payment_id: str) -> Progress:
         try:
-            # Under a key for each state: what Stripe answers while a bank is at work must not be its answer for a day.
+            # One key for each state: else Stripe would repeat an answer from while a bank was at work for a day.
             key = f"cancel-{payment_id}-{before.state}"
             return _progress(self._intents.cancel(payment_id, options={"idempotency_key": key}))
         except stripe.InvalidRequestError:
-            # It has moved on meanwhile.
+            # The state of the intent has changed meanwhile.
             return self._retrieve(payment_id)
 
     def _find_refund(self, order: RefundOrder) -> RefundProgress | None:
@@ -184,7 +184,7 @@ class StripePayments:
             for progress, _ in ours:
                 if progress.state is wanted:
                     return progress
-        # One that failed in an earlier round is what was asked anew for.
+        # A refund that failed in an earlier round does not count: this round repeats it.
         return next((progress for progress, of_this_round in ours if of_this_round), None)
 
     def _refund(self, order: RefundOrder) -> RefundProgress:
@@ -200,13 +200,13 @@ class StripePayments:
         try:
             refund = self._refunds.create(params, {"idempotency_key": f"refund-{order.order_id}-{order.round}"})
         except (stripe.InvalidRequestError, stripe.CardError) as error:
-            return RefundProgress(RefundState.REFUSED, failure=_words(error))
+            return RefundProgress(RefundState.REFUSED, failure=_refusal(error))
         return _refund_progress(refund)
 
 
 def _progress(intent: stripe.PaymentIntent) -> Progress:
     error = intent.last_payment_error
-    # A card's own reason where there is one; not every error has both.
+    # The card's decline code, if any; not every error has both.
     code = (getattr(error, "decline_code", None) or getattr(error, "code", None)) if error else None
     state = _STATES.get(intent.status, ChargeState.WAITING)
     if state is ChargeState.DECLINED:
@@ -228,7 +228,7 @@ def _metadata(refund: stripe.Refund) -> dict[str, str]:
     return refund.metadata.to_dict() if refund.metadata else {}
 
 
-def _words(error: stripe.StripeError) -> str:
+def _refusal(error: stripe.StripeError) -> str:
     return error.user_message or error.code or "refused"
 
 
