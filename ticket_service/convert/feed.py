@@ -6,10 +6,10 @@ from typing import Final
 from uuid import UUID
 
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
-from ticket_service.domain.check_ins import CheckIn, Conflict
+from ticket_service.domain.check_ins import CheckIn, CheckInConflict
 from ticket_service.domain.feed import GateEvent, GateTicket, Page
 from ticket_service.domain.incidents import Incident
-from ticket_service.store.keys import PublicKey
+from ticket_service.domain.tokens import PublicKey
 from ticketing.chassis.parsing import Fields
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import signing_key_pb2, ticket_pb2
@@ -104,7 +104,7 @@ def read_check_ins(request: pb.ReportCheckInsRequest) -> list[CheckIn]:
     return check_ins
 
 
-def check_ins_response(conflicts: list[Conflict]) -> pb.ReportCheckInsResponse:
+def check_ins_response(conflicts: list[CheckInConflict]) -> pb.ReportCheckInsResponse:
     """Build the response with the check-ins that cannot be."""
     return pb.ReportCheckInsResponse(
         conflicts=[

@@ -10,11 +10,12 @@ from google.protobuf.message import Message
 
 from ticket_service.convert.enums import TICKET_TYPES
 from ticket_service.convert.money import money_message, read_price
+from ticket_service.domain.access import organizer_of
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
+from ticket_service.domain.queries import PurchaseQuery
 from ticket_service.domain.sales import Order
-from ticket_service.use_cases.purchases import PurchaseQuery
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.failures import FORBIDDEN, Failure
 from ticketing.chassis.parsing import Fields
@@ -101,7 +102,7 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
         payment_id=payment_id,
         expected_total=expected_total,
         metadata=metadata,
-        organizer_id=caller.subject if caller.is_any(Role.ORGANIZER) else None,
+        organizer_id=organizer_of(caller),
         own_events_only=not caller.is_any(Role.SERVICE) and (acts_for_others or not caller.is_any(Role.USER)),
         payment_method=payment_method,
     )

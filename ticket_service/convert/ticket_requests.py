@@ -8,10 +8,9 @@ from uuid import UUID
 from ticket_service.convert.cancellations import CANCELLATION_STATUSES
 from ticket_service.convert.enums import TICKET_STATUSES
 from ticket_service.convert.purchases import read_email
+from ticket_service.domain.queries import CancellationQuery, TicketQuery
 from ticket_service.domain.reissues import ReissueRequest
 from ticket_service.domain.tickets import TicketFormat
-from ticket_service.use_cases.cancellations import CancellationQuery
-from ticket_service.use_cases.tickets import TicketQuery
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.failures import invalid
 from ticketing.chassis.paging import page_size

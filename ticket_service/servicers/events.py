@@ -11,8 +11,9 @@ from ticket_service.convert.event_input import new_event, read_paths, read_value
 from ticket_service.convert.events import SETTABLE, event_message, sales_message, without_output_only
 from ticket_service.domain.event_changes import EventChange
 from ticket_service.domain.events import Event, EventStatus
+from ticket_service.domain.queries import EventQuery
 from ticket_service.use_cases.event_cancellation import EventCancellations
-from ticket_service.use_cases.events import Catalog, EventQuery
+from ticket_service.use_cases.events import Events
 from ticketing.chassis.authentication import Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import FORBIDDEN, Failure, invalid
@@ -30,16 +31,16 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
     """Serve reads and changes of events.
 
     Args:
-        catalog: reads and changes events.
+        events: creates, reads and changes events.
         event_cancellations: cancels events.
         clock: returns the present time.
         max_per_purchase: the largest number of tickets of one type in one purchase that an offer may allow.
     """
 
     def __init__(
-        self, catalog: Catalog, event_cancellations: EventCancellations, clock: Clock, max_per_purchase: int
+        self, events: Events, event_cancellations: EventCancellations, clock: Clock, max_per_purchase: int
     ) -> None:
-        self._catalog = catalog
+        self._events = events
         self._event_cancellations = event_cancellations
         self._clock = clock
         self._max_per_purchase = max_per_purchase
@@ -54,14 +55,14 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         fields.check()
         event = new_event(new_id(), current_caller().subject, values, self._clock())
         content = without_output_only(request.event).SerializeToString(deterministic=True)
-        stored = await self._catalog.create(request_id, event, content)
+        stored = await self._events.create(request_id, event, content)
         return event_service_pb2.CreateEventResponse(event=self._message(stored))
 
     async def GetEvent(  # noqa: N802 - the contract's name
         self, request: event_service_pb2.GetEventRequest, _context: Context
     ) -> event_service_pb2.GetEventResponse:
         """Read one event."""
-        event = await self._catalog.get(current_caller(), read_uuid(request, "event_id"))
+        event = await self._events.get(current_caller(), read_uuid(request, "event_id"))
         return event_service_pb2.GetEventResponse(event=self._message(event))
 
     async def ListEvents(  # noqa: N802 - the contract's name
@@ -76,7 +77,7 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         bound_to = [caller.subject, query]
         size = page_size(request.page_size)
         after = _read_position(page_position(request.page_token, bound_to, parts=2))
-        events = await self._catalog.list(caller, query, after, size + 1)
+        events = await self._events.list(caller, query, after, size + 1)
         response = event_service_pb2.ListEventsResponse(events=[self._message(event) for event in events[:size]])
         if len(events) > size:
             last = events[size - 1]
@@ -93,14 +94,14 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         values = read_values(fields, paths, self._max_per_purchase)
         fields.check()
         change = EventChange(event_id, request.event.etag, paths, values)
-        event = await self._catalog.update(current_caller(), change)
+        event = await self._events.update(current_caller(), change)
         return event_service_pb2.UpdateEventResponse(event=self._message(event))
 
     async def PublishEvent(  # noqa: N802 - the contract's name
         self, request: event_service_pb2.PublishEventRequest, _context: Context
     ) -> event_service_pb2.PublishEventResponse:
         """Put a DRAFT on sale."""
-        event = await self._catalog.publish(current_caller(), read_uuid(request, "event_id"))
+        event = await self._events.publish(current_caller(), read_uuid(request, "event_id"))
         return event_service_pb2.PublishEventResponse(event=self._message(event))
 
     async def CancelEvent(  # noqa: N802 - the contract's name
@@ -110,14 +111,14 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         fields = Fields(request)
         event_id, reason = fields.uuid("event_id"), fields.text("reason")
         fields.check()
-        event, gates_closed = await self._event_cancellations.call_off(current_caller(), event_id, reason)
+        event, gates_closed = await self._event_cancellations.cancel(current_caller(), event_id, reason)
         return event_service_pb2.CancelEventResponse(event=self._message(event), gates_closed=gates_closed)
 
     async def GetEventSales(  # noqa: N802 - the contract's name
         self, request: event_service_pb2.GetEventSalesRequest, _context: Context
     ) -> event_service_pb2.GetEventSalesResponse:
         """Sum up an event's sales."""
-        return sales_message(await self._catalog.sales(current_caller(), read_uuid(request, "event_id")))
+        return sales_message(await self._events.sales(current_caller(), read_uuid(request, "event_id")))
 
     def _message(self, event: Event) -> event_pb2.Event:
         return event_message(event, self._clock())

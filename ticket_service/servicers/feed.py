@@ -5,9 +5,9 @@ from contextlib import aclosing
 from typing import Any
 
 from ticket_service.convert import feed as convert
-from ticket_service.store import keys
 from ticket_service.use_cases import check_ins, incidents
 from ticket_service.use_cases.feed import Feed
+from ticket_service.use_cases.keys import public_keys
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
@@ -41,7 +41,7 @@ class FeedServicer(TicketFeedServiceServicer):
         self, _request: pb.GetSigningKeysRequest, _context: Any
     ) -> pb.GetSigningKeysResponse:
         """Return every public key."""
-        return convert.keys_response(await self._database.run(keys.all_keys))
+        return convert.keys_response(await public_keys(self._database))
 
     async def ReportCheckIns(  # noqa: N802 - as above
         self, request: pb.ReportCheckInsRequest, _context: Any

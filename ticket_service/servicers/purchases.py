@@ -12,7 +12,7 @@ from ticket_service.convert.tickets import TicketMessages, ticket_message
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
-from ticket_service.use_cases.sales import Issued, Sales
+from ticket_service.use_cases.sales import IssuedSale, Sales
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.interceptor import current_caller
 from ticketing.chassis.paging import page_position, page_size, page_token
@@ -47,7 +47,7 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         if order.payment_method is not None:
             order = replace(order, provider=self._payments.provider_for(order.payment_method))
         outcome = await self._sales.buy(order)
-        if isinstance(outcome, Issued):
+        if isinstance(outcome, IssuedSale):
             if outcome.sale.purchase.payment_method is None:
                 return purchase_service_pb2.PurchaseTicketsResponse(purchase=_new_purchase_message(caller, outcome))
             await self._payments.begin(outcome.sale.purchase)
@@ -103,7 +103,7 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         return purchase_message(caller, purchase, [self._messages.basic(caller, sold) for sold in tickets])
 
 
-def _new_purchase_message(caller: Caller, issued: Issued) -> purchase_pb2.Purchase:
+def _new_purchase_message(caller: Caller, issued: IssuedSale) -> purchase_pb2.Purchase:
     """Build the message of a new purchase from memory; its caller is the buyer or acts for the buyer."""
     purchase, event = issued.sale.purchase, issued.sale.event
     tickets = [
