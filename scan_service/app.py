@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 from sqlalchemy.engine import URL
 
 from scan_service.adapters.tickets import TicketService
+from scan_service.domain.devices import Credentials
 from scan_service.errors import CATALOGUE
 from scan_service.gate_stream.messages import Credits
 from scan_service.gate_stream.presence import Presence
@@ -102,7 +103,7 @@ class App:
             admission_watcher=AdmissionWatcher(database, pacer),
         )
         scans = ScansServicer(use_cases, codes)
-        devices = Devices(database, self._clock)
+        devices = Devices(database, Credentials(self._settings.code_secret), self._clock)
         presence = Presence(gates, self._clock, streams, pacer)
         self._running.push_async_callback(_end, asyncio.create_task(keep_on("presence of devices", presence.poll)))
         server = Server(

@@ -1,4 +1,4 @@
-"""The messages of WatchAdmissions: nothing in them opens a gate."""
+"""Conversion of changes to messages of WatchAdmissions; the messages hold nothing that opens a gate."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,18 +10,18 @@ from ticketing.admission.decision import DENIAL_BY_STATUS
 from ticketing.admission.tickets import Ticket
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.tickets.v1 import event_pb2, ticket_feed_service_pb2
+from ticketing.tickets.v1 import event_pb2, signing_key_pb2
 
-# In one message; some 100 bytes each.
+# Tickets in one message, about 100 bytes each.
 MAX_TICKETS: Final = 1_000
 
 
 def changes_messages(changes: Changes, rules: GateRules | None, after: str) -> Iterator[pb.WatchAdmissionsResponse]:
-    """Write changes; only the last message says that all of them were told.
+    """Build the messages of changes; only the last one has the cursor behind all of them.
 
     Args:
-        changes: what has changed.
-        rules: only where they have.
+        changes: the changed tickets.
+        rules: the rules where they changed; None otherwise.
         after: the cursor of the message before.
     """
     tickets = [ticket for ticket, _ in changes.tickets]
@@ -30,7 +30,7 @@ def changes_messages(changes: Changes, rules: GateRules | None, after: str) -> I
         yield pb.WatchAdmissionsResponse(
             rules=_rules_message(rules) if first and rules is not None else None,
             tickets=[_ticket_message(ticket) for ticket in tickets[begin : begin + MAX_TICKETS]],
-            # What was told from the beginning, but not whole, begins from there again.
+            # A device that received only a part of a full replica starts at the beginning again.
             cursor=str(changes.cursor) if last else "" if changes.restart else after,
             restart=first and changes.restart,
         )
@@ -43,7 +43,7 @@ def _rules_message(rules: GateRules) -> pb.GateRules:
         status=event_pb2.EVENT_STATUS_CANCELLED if event.closed else EVENT_STATUSES[event.status],
         admission_policy=ADMISSION_POLICIES[event.policy],
         signing_keys=[
-            ticket_feed_service_pb2.SigningKey(
+            signing_key_pb2.SigningKey(
                 key_id=key_id,
                 public_key=bytes(key.key),
                 activate_time=timestamp(key.activate_time),

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +14,8 @@ from ticketing.admission.scans import Gate
 # The prefix distinguishes a device token from a JWT without a query.
 TOKEN_PREFIX: Final = "device_"  # noqa: S105 - a format, no secret
 ENROLLMENT_WINDOW: Final = timedelta(hours=1)
+CODE_BYTES: Final = 10
+TOKEN_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +38,69 @@ class Device:
     gate: Gate | None
 
     def may_enroll(self, now: datetime) -> bool:
-        """Return whether the enrollment code is still valid."""
-        fresh = now - self.create_time <= ENROLLMENT_WINDOW
-        return fresh and self.enroll_time is None and self.revoke_time is None
+        """Return whether the enrollment code is within its hour and the device is not revoked."""
+        return now - self.create_time <= ENROLLMENT_WINDOW and self.revoke_time is None
 
 
-def new_code() -> str:
-    """Generate an enrollment code of 80 bits: 16 letters and digits in groups of four, for typing."""
-    text = base64.b32encode(secrets.token_bytes(10)).decode()
-    return "-".join(text[begin : begin + 4] for begin in range(0, len(text), 4))
+@dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """A request to create a device."""
+
+    name: str
+    event_ids: frozenset[UUID]
+    # None: every request creates a device.
+    request_id: UUID | None
+
+    def created(self, device: Device) -> bool:
+        """Return whether this request created the device that was created under its request_id."""
+        return (device.name, device.event_ids) == (self.name, self.event_ids)
+
+
+class Credentials:
+    """The enrollment codes and access tokens of devices.
+
+    The database stores only their hashes, so the answer of a request with a request_id is derived by HMAC: a repetition
+    derives it again. Without a request_id it is random.
+
+    Args:
+        secret: the secret that both services share; domains keep the derived values apart.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def code(self, device_id: UUID, request_id: UUID | None) -> str:
+        """Return an enrollment code of 80 bits: 16 letters and digits in groups of four, for typing."""
+        seed = secrets.token_bytes(CODE_BYTES)
+        if request_id is not None:
+            seed = self._derive(b"enrollment code", device_id.bytes, request_id.bytes)[:CODE_BYTES]
+        text = base64.b32encode(seed).decode()
+        return "-".join(text[begin : begin + 4] for begin in range(0, len(text), 4))
+
+    def token(self, code: str, request_id: UUID | None) -> str:
+        """Return an access token of 256 bits, so that a plain hash of it is safe to store."""
+        seed = secrets.token_bytes(TOKEN_BYTES)
+        if request_id is not None:
+            seed = self._derive(b"device token", request_id.bytes, _canonical(code).encode())
+        return TOKEN_PREFIX + base64.urlsafe_b64encode(seed).decode().rstrip("=")
+
+    def _derive(self, domain: bytes, *parts: bytes) -> bytes:
+        # An id has 16 bytes and a code stands last, so no two lists of parts give the same message.
+        return hmac.digest(self._secret, b"\0".join((b"ticketing", domain, b"".join(parts))), hashlib.sha256)
 
 
 def code_digest(code: str) -> bytes:
     """Return the stored digest of an enrollment code; case, blanks and hyphens do not matter."""
-    return _digest("".join(code.split()).replace("-", "").upper())
-
-
-def new_token() -> str:
-    """Generate an access token of 256 bits, so that a plain hash of it is safe to store."""
-    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+    return _digest(_canonical(code))
 
 
 def token_digest(token: str) -> bytes:
     """Return the stored digest of an access token."""
     return _digest(token)
+
+
+def _canonical(code: str) -> str:
+    return "".join(code.split()).replace("-", "").upper()
 
 
 def _digest(text: str) -> bytes:

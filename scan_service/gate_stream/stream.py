@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import Final, TypeAlias
 
 from scan_service.convert.annulments import read_annulment
-from scan_service.convert.scans import AttemptReader, own_events_only, read_gate
+from scan_service.convert.attempts import AttemptParser, read_gate
+from scan_service.convert.callers import own_organizer
 from scan_service.domain.reasons import Reason
 from scan_service.gate_stream.messages import (
     Credits,
@@ -28,7 +29,7 @@ from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.gates import Gates
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Gate, Scan
-from ticketing.chassis.authentication import LEEWAY, Caller, Role
+from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import Failure, invalid, overloaded, unauthenticated
@@ -130,10 +131,10 @@ class Stream:
         # Empty where the caller is not a gate device.
         self.device_id = caller.subject if caller.is_any(Role.DEVICE) else ""
         self._ended: BaseException | None = None
-        self._reader = AttemptReader(caller, dependencies.codes)
+        self._parser = AttemptParser(caller, dependencies.codes)
         self._scans = ScanLane(dependencies.batcher, self._wake)
         self._uploads = UploadLane(
-            dependencies.uploads, self._reader, dependencies.credits.uploads, self._send, self.end
+            dependencies.uploads, self._parser, dependencies.credits.uploads, self._send, self.end
         )
         self._gate: Gate | None = None
         self._outgoing = deque[Outgoing]()
@@ -216,8 +217,7 @@ class Stream:
             if self._draining:
                 # The device repeats the message on its next stream.
                 return
-            if (until := self._caller.expire_time) is not None and self._dependencies.clock() >= until + LEEWAY:
-                raise unauthenticated("the token has expired")
+            self._caller.check_expiry(self._dependencies.clock())
             if len(self._outgoing) > 2 * self._dependencies.credits.scans:
                 raise overloaded("messages unanswered on one stream")
             kind = message.WhichOneof("message") if isinstance(message, pb.StreamScansRequest) else None
@@ -236,19 +236,19 @@ class Stream:
 
     async def _open_gate(self, message: scan_pb2.Gate) -> None:
         """Open a gate; a failure ends the stream, because the scans after it have no gate to be decided at."""
-        fields = Fields()
-        gate = read_gate(fields, message, "open.")
+        fields = Fields(message, "open.")
+        gate = read_gate(fields)
         fields.check()
-        self._reader.check_bounds(gate)
-        opening = await self._dependencies.gates.open(gate, own_events_only(self._caller), self.device_id)
+        self._parser.check_event(gate)
+        opening = await self._dependencies.gates.open(gate, own_organizer(self._caller), self.device_id)
         self._gate = gate
         self._send(opened_message(opening, self._dependencies.clock(), self._dependencies.credits))
 
     def _submit(self, message: pb.ScanAttempt, gate: Gate) -> None:
         if self._outstanding >= self._dependencies.credits.scans:
             raise overloaded("scans unanswered on one stream")
-        fields = Fields()
-        attempt = self._reader.read(fields, message, gate, "scan.")
+        fields = Fields(message, "scan.")
+        attempt = self._parser.read_live(fields, gate)
         try:
             fields.check()
             answer = self._scans.submit(attempt)
@@ -263,7 +263,7 @@ class Stream:
         if message.passed:
             return
         try:
-            annulment = read_annulment(self._caller, message.scan_id, "passage.")
+            annulment = read_annulment(self._caller, message, "passage.")
         except Failure as failure:
             self._send(rejected_message(message.scan_id, failure))
             return

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from scan_service.convert.scans import AttemptReader, scan_message
+from scan_service.convert.attempts import AttemptParser
+from scan_service.convert.scans import scan_message
 from scan_service.gate_stream.messages import rejected_message, rejection
 from ticketing.admission.scans import Attempt, Gate, Scan
 from ticketing.chassis.batcher import Batcher
+from ticketing.chassis.bounds import bounds_of
 from ticketing.chassis.failures import Failure, invalid, overloaded
 from ticketing.chassis.parsing import Fields
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
-# The contract's bound on one message.
-MAX_SCANS: Final = 500
+MAX_SCANS: Final = bounds_of(pb.Upload, "scans").max_items
 # So many scans are read or written before the event loop runs other tasks: live scans wait for it.
 SLICE: Final = 32
 
@@ -36,7 +37,7 @@ class UploadLane:
 
     Args:
         batcher: records offline scans.
-        reader: reads the scans of uploads.
+        parser: reads the scans of uploads.
         max_unanswered: the number of scans that may be unanswered.
         send: sends an answer.
         end: ends the stream after an unexpected error; the device uploads again on its next stream.
@@ -45,13 +46,13 @@ class UploadLane:
     def __init__(
         self,
         batcher: Batcher[Attempt, Scan],
-        reader: AttemptReader,
+        parser: AttemptParser,
         max_unanswered: int,
         send: Send,
         end: Callable[[BaseException], None],
     ) -> None:
         self._batcher = batcher
-        self._reader = reader
+        self._parser = parser
         self._max_unanswered = max_unanswered
         self._send = send
         self._end = end
@@ -128,11 +129,11 @@ class UploadLane:
         return uploaded
 
     def _enqueue(self, message: pb.ScanAttempt, gate: Gate, path: str) -> "asyncio.Future[Scan] | Failure":
-        fields = Fields()
-        attempt = self._reader.read_offline(fields, message, gate, path)
+        fields = Fields(message, path)
+        attempt = self._parser.read_offline(fields, gate)
         try:
             fields.check()
-            self._reader.check_bounds(attempt.gate)
+            self._parser.check_event(attempt.gate)
             return self._batcher.enqueue(attempt)
         except Failure as failure:
             return failure

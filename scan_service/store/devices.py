@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.devices import Device
@@ -22,24 +23,35 @@ def find_foreign_event(connection: Connection, event_ids: Collection[UUID], orga
     return next(iter(set(event_ids) - set(connection.execute(query).scalars())), None)
 
 
-def create(connection: Connection, device: Device, code_digest: bytes) -> None:
-    """Insert a device."""
-    connection.execute(
-        devices.insert().values(
+def create(connection: Connection, device: Device, request_id: UUID | None, code_digest: bytes) -> bool:
+    """Insert a device; return False where its organizer has a device of that request_id, also of a concurrent call."""
+    statement = (
+        insert(devices)
+        .values(
             device_id=device.device_id,
             organizer_id=device.organizer_id,
             name=device.name,
             event_ids=sorted(device.event_ids),
             create_time=device.create_time,
             code_digest=code_digest,
+            request_id=request_id,
         )
+        .on_conflict_do_nothing(index_elements=["organizer_id", "request_id"])
     )
+    return connection.execute(statement).rowcount == 1
 
 
-def lock_by_code(connection: Connection, code_digest: bytes) -> Device | None:
-    """Lock the device of an enrollment code; return None where the code is unknown."""
-    query = sa.select(devices).where(devices.c.code_digest == code_digest).with_for_update()
+def read_by_request(connection: Connection, organizer_id: str, request_id: UUID) -> Device | None:
+    """Return the device that the organizer created under a request_id; None where there is none."""
+    query = sa.select(devices).where(devices.c.organizer_id == organizer_id, devices.c.request_id == request_id)
     return _device(connection.execute(query).one_or_none())
+
+
+def lock_by_code(connection: Connection, code_digest: bytes) -> tuple[Device | None, bytes | None]:
+    """Lock the device of an enrollment code; return it, or None, and the digest of its access token, if it has one."""
+    query = sa.select(devices).where(devices.c.code_digest == code_digest).with_for_update()
+    row = connection.execute(query).one_or_none()
+    return _device(row), None if row is None else row.token_digest
 
 
 def read_by_token(connection: Connection, token_digest: bytes) -> Device | None:

@@ -222,8 +222,11 @@ devices = sa.Table(
     sa.Column("gate_event_id", UUID),
     sa.Column("gate_location", sa.Text),
     sa.Column("gate_types", ARRAY(sa.Text)),
+    # The request_id that created it; a repeated request returns the same device.
+    sa.Column("request_id", UUID),
     sa.CheckConstraint("num_nulls(enroll_time, token_digest) IN (0, 2)", "enroll_time"),
     sa.CheckConstraint("num_nulls(gate_event_id, gate_location, gate_types) IN (0, 3)", "gate"),
+    sa.UniqueConstraint("organizer_id", "request_id"),
     sa.Index(None, "organizer_id", "device_id"),
     sa.Index(None, "revoke_time"),
 )

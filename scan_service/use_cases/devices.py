@@ -9,14 +9,21 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.devices import TOKEN_PREFIX, Device, code_digest, new_code, new_token, token_digest
+from scan_service.domain.devices import (
+    TOKEN_PREFIX,
+    Credentials,
+    Device,
+    DeviceRequest,
+    code_digest,
+    token_digest,
+)
 from scan_service.domain.event_access import event_not_found
-from scan_service.domain.reasons import Reason
+from scan_service.domain.refusals import device_not_found, enrollment_code_invalid, request_id_reused
 from scan_service.store import devices as store
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.failures import Failure, unauthenticated
+from ticketing.chassis.failures import unauthenticated
 from ticketing.chassis.ids import new_id
 
 # A token is looked up again after this time, so a revoked device is refused within it.
@@ -29,47 +36,68 @@ class Devices:
 
     Args:
         database: the scans database.
+        credentials: makes enrollment codes and access tokens.
         clock: the present time.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, credentials: Credentials, clock: Clock) -> None:
         self._database = database
+        self._credentials = credentials
         self._clock = clock
         self._cached = OrderedDict[bytes, tuple[datetime, Device | None]]()
 
-    async def create(self, organizer_id: str, name: str, event_ids: frozenset[UUID]) -> tuple[Device, str]:
-        """Create a device; return it and its enrollment code.
+    async def create(self, organizer_id: str, request: DeviceRequest) -> tuple[Device, str]:
+        """Create a device, or find the one of a repeated request; return it and its enrollment code.
 
         Raises:
-            Failure: EVENT_NOT_FOUND for an unknown event and for another organizer's.
+            Failure: REQUEST_ID_REUSED; EVENT_NOT_FOUND for an unknown event and for another organizer's.
         """
-        code = new_code()
-        device = Device(new_id(), organizer_id, name, event_ids, self._clock(), None, None, None, None, None)
+        device_id, request_id = new_id(), request.request_id
+        code = self._credentials.code(device_id, request_id)
+        device = Device(
+            device_id, organizer_id, request.name, request.event_ids, self._clock(), None, None, None, None, None
+        )
 
-        def work(connection: Connection) -> None:
-            foreign = store.find_foreign_event(connection, event_ids, organizer_id)
+        def work(connection: Connection) -> Device:
+            if request_id is not None:
+                earlier = store.read_by_request(connection, organizer_id, request_id)
+                if earlier is not None:
+                    return earlier
+            foreign = store.find_foreign_event(connection, request.event_ids, organizer_id)
             if foreign is not None:
                 raise event_not_found(foreign)
-            store.create(connection, device, code_digest(code))
+            if store.create(connection, device, request_id, code_digest(code)) or request_id is None:
+                return device
+            # A concurrent request created it; the insert has waited for its commit.
+            return store.read_by_request(connection, organizer_id, request_id) or device
 
-        await self._database.run(work)
-        return device, code
+        created = await self._database.run(work)
+        if request_id is None or created.device_id == device_id:
+            return created, code
+        if not request.created(created):
+            raise request_id_reused(request_id)
+        return created, self._credentials.code(created.device_id, request_id)
 
-    async def enroll(self, code: str) -> tuple[Device, str]:
-        """Exchange an enrollment code, once, for the access token of the device.
+    async def enroll(self, code: str, request_id: UUID | None) -> tuple[Device, str]:
+        """Exchange an enrollment code, once or repeatedly under one request_id, for the access token of the device.
 
         Raises:
             Failure: ENROLLMENT_CODE_INVALID.
         """
-        token = new_token()
+        token = self._credentials.token(code, request_id)
 
         def work(connection: Connection) -> Device:
             now = self._clock()
-            device = store.lock_by_code(connection, code_digest(code))
+            device, stored_digest = store.lock_by_code(connection, code_digest(code))
             if device is None or not device.may_enroll(now):
-                raise Failure(Reason.ENROLLMENT_CODE_INVALID, "the code was used before, has expired, or is unknown")
-            store.enroll(connection, device, token_digest(token), now)
-            return replace(device, enroll_time=now, last_seen_time=now)
+                raise enrollment_code_invalid()
+            if stored_digest is None:
+                store.enroll(connection, device, token_digest(token), now)
+                return replace(device, enroll_time=now, last_seen_time=now)
+            # The same code and request_id derive the same token; a random one matches nothing.
+            if stored_digest != token_digest(token):
+                raise enrollment_code_invalid()
+            return device
 
         return await self._database.run(work), token
 
@@ -86,7 +114,7 @@ class Devices:
         now = self._clock()
         device = await self._database.run(lambda connection: store.revoke(connection, device_id, organizer_id, now))
         if device is None:
-            raise Failure(Reason.DEVICE_NOT_FOUND, "no such device", device_id=device_id)
+            raise device_not_found(device_id)
         return device
 
     async def caller(self, token: str) -> Caller | None:

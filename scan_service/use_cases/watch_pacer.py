@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ticketing.chassis.authentication import LEEWAY, Role
+from ticketing.chassis.authentication import Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import unauthenticated
 from ticketing.chassis.interceptor import current_caller
@@ -29,9 +29,7 @@ class WatchPacer:
         caller = current_caller()
         if caller.is_any(Role.DEVICE) and caller.subject in self._revoked:
             raise unauthenticated("the device was revoked")
-        until = caller.expire_time
-        if until is not None and self._clock() >= until + LEEWAY:
-            raise unauthenticated("the token has expired")
+        caller.check_expiry(self._clock())
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(seconds - loop.time() % seconds):

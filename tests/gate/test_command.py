@@ -8,7 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import grpc
 import pytest
@@ -107,14 +109,20 @@ class Devices(DeviceServiceServicer):
         return device_service_pb2.EnrollDeviceResponse(device=device, access_token="from-now-on")
 
 
-@pytest.fixture
-def devices_address():
+@contextmanager
+def serving(devices: DeviceServiceServicer) -> Iterator[str]:
     server = grpc.server(ThreadPoolExecutor(2))
-    add_DeviceServiceServicer_to_server(Devices(), server)  # type: ignore[abstract]  # one of its calls is enough
+    add_DeviceServiceServicer_to_server(devices, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
     server.stop(0).wait()
+
+
+@pytest.fixture
+def devices_address():
+    with serving(Devices()) as address:  # type: ignore[abstract]  # one of its calls is enough
+        yield address
 
 
 def test_code_enrolls_once_and_the_token_file_is_private(devices_address, tmp_path, capsys):
@@ -127,6 +135,32 @@ def test_code_enrolls_once_and_the_token_file_is_private(devices_address, tmp_pa
     assert capsys.readouterr().err == "ticketing-gate: not enrolled: the code is not valid\n"
     store = Store(tmp_path / "device" / "gate.sqlite")
     assert store.setting("token") == "from-now-on"
+    store.close()
+
+
+@pytest.mark.parametrize(("lost_answers", "runs"), [(1, 1), (2, 2)])
+def test_a_lost_answer_does_not_burn_the_code(tmp_path, capsys, lost_answers, runs):
+    """The command repeats the request once; after that the operator runs it again."""
+    tokens: dict[tuple[str, str], str] = {}
+
+    class ForgetfulDevices(DeviceServiceServicer):
+        """A device service whose first answers are lost on their way."""
+
+        lost = 0
+
+        def EnrollDevice(self, request, context):  # noqa: N802
+            token = tokens.setdefault((request.enrollment_code, request.request_id), f"token-{len(tokens)}")
+            if self.lost < lost_answers:
+                self.lost += 1
+                context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+            return device_service_pb2.EnrollDeviceResponse(access_token=token)
+
+    with serving(ForgetfulDevices()) as address:  # type: ignore[abstract]  # as above
+        command = ["enroll", "--server", address, "--data", str(tmp_path / "device"), "once"]
+        assert [main(command) for _ in range(runs)] == [1] * (runs - 1) + [0]
+    assert len(tokens) == 1
+    store = Store(tmp_path / "device" / "gate.sqlite")
+    assert store.setting("token") == "token-0"
     store.close()
 
 

@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
+from scan_service.convert.attempts import AttemptParser
 from scan_service.convert.changes import changes_messages
-from scan_service.convert.scans import AttemptReader
 from scan_service.domain import changes as feed_changes
 from scan_service.store.admission import LockedRows
 from scan_service.use_cases.admission import ScanBatch
@@ -153,7 +153,7 @@ class World:
             gate=gate_message(gate),
             attempt=pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=text, scan_type=SCAN_TYPES[scan_type]),
         )
-        attempt = AttemptReader(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(request)
+        attempt = AttemptParser(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(request)
         keys: Any = FetchedKeys(KEYS)
         ticket_lookup = TicketLookup(self.held, keys, CODES, self.now)
         for ticket in ticket_lookup.find_unknown([attempt]):

@@ -58,6 +58,7 @@ DENIED: dict[str, tuple[dict[str, Any], DenialReason]] = {
     "a refunded ticket": ({"ticket": {"status": TicketStatus.REFUNDED}}, DenialReason.REFUNDED),
     "a cancelled ticket": ({"ticket": {"status": TicketStatus.CANCELLED}}, DenialReason.CANCELLED),
     "a blocked ticket": ({"ticket": {"status": TicketStatus.BLOCKED}}, DenialReason.BLOCKED),
+    "a ticket denied for an unknown reason": ({"ticket": {"status": TicketStatus.UNKNOWN}}, DenialReason.UNKNOWN),
     "a type that this gate does not allow": ({"allowed": VIP_ONLY}, DenialReason.TICKET_TYPE_NOT_ALLOWED),
     "a moment before the doors open": ({"time": NOON - HOUR - MICROSECOND}, DenialReason.NOT_YET_VALID),
     "a moment after the end": ({"time": NOON + HOUR + MICROSECOND}, DenialReason.EXPIRED),

@@ -29,7 +29,7 @@ from ticketing.gate.messages import (
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer, add_ScanServiceServicer_to_server
-from ticketing.tickets.v1 import event_pb2, ticket_feed_service_pb2
+from ticketing.tickets.v1 import event_pb2, signing_key_pb2
 
 DAY = timedelta(days=1)
 KINDS = {1: ScanType.CHECK_IN, 2: ScanType.CHECK_OUT, 3: ScanType.ACCESS}
@@ -47,7 +47,7 @@ class ScanServiceStandIn(ScanServiceServicer):
             status=event_pb2.EVENT_STATUS_PUBLISHED,
             admission_policy=event_pb2.ADMISSION_POLICY_SINGLE_ENTRY,
             signing_keys=[
-                ticket_feed_service_pb2.SigningKey(
+                signing_key_pb2.SigningKey(
                     key_id=1, public_key=bytes(self.key.verify_key), activate_time=timestamp(now - DAY)
                 )
             ],

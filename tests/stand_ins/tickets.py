@@ -5,6 +5,7 @@ import asyncio
 import grpc
 
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
+from ticketing.tickets.v1.signing_key_pb2 import SigningKey
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceServicer
 
 
@@ -12,7 +13,7 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
     """Sends the feed that a test puts in, and records the reports that it receives."""
 
     def __init__(self) -> None:
-        self.keys: list[feed_pb.SigningKey] = []
+        self.keys: list[SigningKey] = []
         self.pages: asyncio.Queue[feed_pb.WatchTicketsResponse | None] = asyncio.Queue()
         self.watched: list[feed_pb.WatchTicketsRequest] = []
         self.keys_asked = 0

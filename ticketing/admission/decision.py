@@ -6,7 +6,7 @@ for the first reason that applies, and the order of the reasons is part of the c
 1. The text is a ticket: TICKET_NOT_FOUND, INVALID_SIGNATURE.
 2. The ticket is for this event: WRONG_EVENT.
 3. The event is open: EVENT_CANCELLED, EVENT_NOT_OPEN.
-4. The ticket is valid: SUPERSEDED, REFUNDED, CANCELLED, BLOCKED.
+4. The ticket is valid: SUPERSEDED, REFUNDED, CANCELLED, BLOCKED, UNKNOWN.
 5. The gate allows the ticket type: TICKET_TYPE_NOT_ALLOWED.
 6. The time is right: NOT_YET_VALID, EXPIRED.
 7. The person is outside or inside, as the scan requires: ALREADY_CHECKED_IN, NOT_CHECKED_IN.
@@ -59,6 +59,7 @@ DENIAL_BY_STATUS: Final = {
     TicketStatus.CANCELLED: DenialReason.CANCELLED,
     TicketStatus.REFUNDED: DenialReason.REFUNDED,
     TicketStatus.BLOCKED: DenialReason.BLOCKED,
+    TicketStatus.UNKNOWN: DenialReason.UNKNOWN,
 }
 
 

@@ -39,6 +39,8 @@ class TicketStatus(StrEnum):
     CANCELLED = "CANCELLED"
     REFUNDED = "REFUNDED"
     BLOCKED = "BLOCKED"
+    # Only in a device replica: the ticket is denied for a reason that this version does not have.
+    UNKNOWN = "UNKNOWN"
 
 
 # A ticket never leaves these statuses.

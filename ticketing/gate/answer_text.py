@@ -3,6 +3,7 @@
 import json
 from typing import Any, TextIO
 
+from ticketing.admission.scans import DenialReason
 from ticketing.gate.messages import Answer
 
 
@@ -10,13 +11,19 @@ def describe(answer: Answer) -> str:
     """Describe the reason of a denial or the type of an admitted ticket in a few words."""
     parts = [
         "TAKEN BACK" if answer.annulled else "",
-        (answer.reason or "").replace("_", " "),
+        _reason_text(answer.reason),
         (answer.ticket_type or "").replace("_", " ") if answer.may_pass else "",
     ]
     if answer.previous is not None:
         parts.append(f"at {answer.previous.time.astimezone():%H:%M:%S}, {answer.previous.location}")
     parts.append(answer.note)
     return ", ".join(part for part in parts if part)
+
+
+def _reason_text(reason: DenialReason | None) -> str:
+    if reason is DenialReason.UNKNOWN:
+        return "REASON UNKNOWN"
+    return (reason or "").replace("_", " ")
 
 
 def text_line(answer: Answer) -> str:

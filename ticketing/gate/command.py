@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import grpc
 from cryptography import x509
@@ -29,7 +29,7 @@ from ticketing.gate.messages import gate_message
 from ticketing.gate.replica import DeviceReplica
 from ticketing.gate.scanner_text import scanned_lines
 from ticketing.gate.store import Store, StoreError
-from ticketing.scans.v1.device_service_pb2 import EnrollDeviceRequest
+from ticketing.scans.v1.device_service_pb2 import EnrollDeviceRequest, EnrollDeviceResponse
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
@@ -42,6 +42,9 @@ FIRST_CONNECTION_SECONDS: Final = 2.0
 DELIVERY_SECONDS: Final = 5.0
 MAX_LOCATION: Final = 100
 ENROLL_SECONDS: Final = 10.0
+ENROLL_TRIES: Final = 2
+# The service may have enrolled the device all the same.
+NO_ANSWER: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 class CommandError(Exception):
@@ -91,16 +94,28 @@ def enroll(options: EnrollOptions) -> int:
         # First, because a code is used up even if the token cannot be stored.
         store = _open_store(options.data, stack)
         channel = _open_channel(options.server, options.tls, stack)
-        request = EnrollDeviceRequest(enrollment_code=options.code)
-        try:
-            enrolled = DeviceServiceStub(channel).EnrollDevice(request, timeout=ENROLL_SECONDS)
-        except grpc.RpcError as error:
-            raise CommandError(f"not enrolled: {error_text(error)}") from error
+        # Stored before the call: if the answer is lost, the next try, also of a later run, gets the same token.
+        request_id = store.setting("enrollment_request_id") or str(uuid4())
+        store.save_setting("enrollment_request_id", request_id)
+        request = EnrollDeviceRequest(enrollment_code=options.code, request_id=request_id)
+        enrolled = _enroll(DeviceServiceStub(channel), request)
         with store.transaction():
             store.save_setting("token", enrolled.access_token)
             store.save_setting("refused", "")
+            store.save_setting("enrollment_request_id", "")
     print(f'enrolled as "{enrolled.device.name}"')
     return 0
+
+
+def _enroll(
+    devices: DeviceServiceStub, request: EnrollDeviceRequest, tries: int = ENROLL_TRIES
+) -> EnrollDeviceResponse:
+    try:
+        return devices.EnrollDevice(request, timeout=ENROLL_SECONDS)
+    except grpc.RpcError as error:
+        if tries > 1 and error.code() in NO_ANSWER:
+            return _enroll(devices, request, tries - 1)
+        raise CommandError(f"not enrolled: {error_text(error)}") from error
 
 
 def run(options: RunOptions) -> int:

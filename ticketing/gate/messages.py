@@ -42,6 +42,7 @@ _TICKET_STATUSES: Final = {
     scan_pb2.DENIAL_REASON_UNSPECIFIED: TicketStatus.ACTIVE,
     scan_pb2.DENIAL_REASON_CANCELLED: TicketStatus.CANCELLED,
     scan_pb2.DENIAL_REASON_REFUNDED: TicketStatus.REFUNDED,
+    scan_pb2.DENIAL_REASON_BLOCKED: TicketStatus.BLOCKED,
 }
 
 
@@ -62,7 +63,7 @@ class Answer:
     code: str
     scan_type: ScanType
     admitted: bool
-    # None if the scan is admitted, or if only a newer service has the reason.
+    # None if the scan is admitted.
     reason: DenialReason | None
     ticket_type: TicketType | None
     # The earlier check-in that caused the denial.
@@ -84,12 +85,13 @@ class Answer:
 
 def answer_of(scan: scan_pb2.Scan, note: str = "") -> Answer:
     """Read the record of a scan as the answer to show."""
+    admitted = scan.verdict == scan_pb2.VERDICT_ADMITTED
     return Answer(
         scan_id=scan.scan_id,
         code=scan.code,
         scan_type=next((kind for kind, number in SCAN_TYPES.items() if number == scan.scan_type), ScanType.CHECK_IN),
-        admitted=scan.verdict == scan_pb2.VERDICT_ADMITTED,
-        reason=_REASONS.get(scan.denial_reason),
+        admitted=admitted,
+        reason=None if admitted else _REASONS.get(scan.denial_reason, DenialReason.UNKNOWN),
         ticket_type=_TICKET_TYPES.get(scan.ticket_type),
         previous=_check_in(scan.previous) if scan.HasField("previous") else None,
         time=time_of(scan.scan_time),
@@ -135,8 +137,7 @@ def ticket_of(event_id: UUID, message: pb.TicketAdmission) -> Ticket:
         event_id=event_id,
         ticket_id=UUID(bytes=message.ticket_id),
         ticket_type=_TICKET_TYPES.get(message.ticket_type),
-        # A denial reason without a status of its own denies as well.
-        status=_TICKET_STATUSES.get(message.denial_reason, TicketStatus.BLOCKED),
+        status=_TICKET_STATUSES.get(message.denial_reason, TicketStatus.UNKNOWN),
         valid_from_time=time_of(message.valid_from_time) if message.HasField("valid_from_time") else None,
         valid_until_time=time_of(message.valid_until_time) if message.HasField("valid_until_time") else None,
         issue=message.issue,

@@ -15,6 +15,7 @@ from ticketing.scans.v1 import revocation_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
+from ticketing.tickets.v1.signing_key_pb2 import SigningKey
 
 ACTIVE, BLOCKED, REFUNDED = (
     ticket_pb2.TICKET_STATUS_ACTIVE,
@@ -93,9 +94,7 @@ async def test_a_message_of_several_events_is_saved_whole(database, paired, tick
     event_ids = [uuid.uuid4() for _ in range(3)]
     first, *others = [page(event_id, gate_ticket(database.unknown(event_id)), revision=4) for event_id in event_ids]
     for other in others:
-        # The message alone carries the epoch.
-        other.ClearField("epoch")
-    first.others.extend(others)
+        first.others.add(event=other.event, tickets=other.tickets, revision=other.revision)
     await tickets[0].pages.put(first)
     await until(lambda: database.rows("feed_cursors"))
     assert {row["event_id"] for row in database.rows("tickets")} == set(event_ids)
@@ -219,10 +218,8 @@ async def test_an_unknown_key_is_fetched_in_the_background(database, paired, tic
     shown = replace(shown, token=token_of(database.key, event_id, shown.ticket_id, key_id=2))
     first = await paired.scan(event_id, shown.token)
     assert first.denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
-    tickets[0].keys = [
-        pb.SigningKey(key_id=2, public_key=bytes(database.key.verify_key), activate_time=time(NOW - DAY))
-    ]
-    # Scanned repeatedly, as people do; keys are read at most once a second.
+    tickets[0].keys = [SigningKey(key_id=2, public_key=bytes(database.key.verify_key), activate_time=time(NOW - DAY))]
+    # Shown again and again, as people do; keys are looked for once a second at most.
     while (await paired.scan(event_id, shown.token)).verdict != scan_pb2.VERDICT_ADMITTED:
         paired.clock.advance(timedelta(seconds=2))
     assert {row["key_id"] for row in database.rows("signing_keys")} == {1, 2}

@@ -55,6 +55,7 @@ def test_incidents_before_the_migration_are_not_reported(new_database: NewDataba
     )
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE incidents DROP COLUMN reported"))
+        connection.execute(sa.text("ALTER TABLE devices DROP COLUMN request_id"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0005'"))
         connection.execute(insert, {"id": uuid.uuid4()})
     migrate(url, SCRIPTS)

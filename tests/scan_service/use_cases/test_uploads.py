@@ -14,7 +14,7 @@ from tests.scanning.gates import Device, token_of
 from tests.scanning.uploads import ACCESS, ADMITTED, BEGIN, DENIED, MINUTE, OUT, decided
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
+from ticketing.tickets.v1 import signing_key_pb2
 
 
 async def upload(device: Device, *scans) -> pb.Uploaded:
@@ -58,7 +58,7 @@ async def test_offline_decisions_are_recorded_once_as_shown(database, service, d
 @pytest.mark.parametrize(
     "fault",
     [
-        "scan_service.gate_stream.upload_lane.AttemptReader.read_offline",
+        "scan_service.gate_stream.upload_lane.AttemptParser.read_offline",
         "scan_service.use_cases.uploads.UploadBatch.record",
     ],
 )
@@ -205,7 +205,7 @@ async def test_an_upload_with_a_new_key_is_recorded_after_the_fetch(database, pa
     device, event_id = Device(paired), database.event()
     await device.open(event_id)
     await until(lambda: tickets[0].keys_asked == 2)
-    key = feed_pb.SigningKey(key_id=2, public_key=bytes(database.key.verify_key))
+    key = signing_key_pb2.SigningKey(key_id=2, public_key=bytes(database.key.verify_key))
     key.activate_time.FromDatetime(BEGIN)
     tickets[0].keys = [key]
     paired.clock.advance(10 * MINUTE)
