@@ -20,7 +20,7 @@ from ticket_service.commands.erase_addresses import erase_addresses
 from ticket_service.commands.rotate_keys import retire_keys, rotate_keys
 from ticket_service.delivery.app import DeliveryApp
 from ticket_service.settings import read_settings
-from ticketing.chassis.service import Parts, main
+from ticketing.chassis.service import ServiceDefinition, main
 from ticketing.chassis.settings import Environment
 
 MIGRATIONS: Final = Path(__file__).parent / "store" / "migrations"
@@ -48,4 +48,11 @@ COMMANDS: Final[Mapping[str, Callable[[URL], int]]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main(Parts("ticket_service", "tickets", MIGRATIONS, COMMANDS), read_settings, App, {"relay": DeliveryApp}))
+    sys.exit(
+        main(
+            ServiceDefinition("ticket_service", "tickets", MIGRATIONS, COMMANDS),
+            read_settings,
+            App,
+            {"relay": DeliveryApp},
+        )
+    )

@@ -4,7 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ticket_service.delivery.settings import NotificationSettings, read_notification_settings
-from ticketing.chassis.service import SECRET_CHARACTERS, ServiceSettings, read_peer_address, read_service_settings
+from ticketing.chassis.service_settings import (
+    SECRET_CHARACTERS,
+    ServiceSettings,
+    read_peer_address,
+    read_service_settings,
+)
 from ticketing.chassis.settings import Environment
 
 PORT = 50051

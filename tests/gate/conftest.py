@@ -18,11 +18,12 @@ from tests.environment.access import PEER_METADATA, Issuer
 from tests.scanning.gates import Copy, MovableClock, settings_of
 from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate, ScanType
+from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
 from ticketing.gate import copy as gate_copy
 from ticketing.gate.connection import Connection
 from ticketing.gate.device import Device
-from ticketing.gate.link import OPTIONS, Link, Metadata
+from ticketing.gate.link import Link, Metadata
 from ticketing.gate.messages import gate_message
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import revocation_service_pb2 as revocations_pb
@@ -127,7 +128,7 @@ class Handheld:
         self.store = Store(path)
         self._stack = stack.enter_context(ExitStack())
         self._stack.callback(self.store.close)
-        channel = self._stack.enter_context(grpc.insecure_channel(address, options=OPTIONS))
+        channel = self._stack.enter_context(grpc.insecure_channel(address, options=CHANNEL_OPTIONS))
         self.stub = ScanServiceStub(channel)
         self.link = Link(self.stub, metadata, gate_message(gate))
         self.connection = Connection(self.link, self.store, clock, options.get("answer_seconds", 1.5))

