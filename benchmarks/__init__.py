@@ -1,1 +1,1 @@
-"""Measured comparisons, run by hand: `make bench`."""
+"""Performance measurements that a developer runs by hand: `make bench`."""

@@ -1,6 +1,6 @@
-"""Measure what is promised about speed, and write it to benchmarks/results.md: `python -m benchmarks`, 5 to 10 minutes.
+"""Measure throughput and latency and write benchmarks/results.md: `python -m benchmarks`, 5 to 10 minutes.
 
-Every comparison is made in rounds: ours and the bare thing in turn, so that both meet the same machine.
+Every comparison runs in rounds. The services and the baseline take turns, so that both meet the same state of the machine.
 """
 
 import argparse
@@ -17,17 +17,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import clients, feed, growth
+from benchmarks.curves import CurvePoint, plot
 from benchmarks.database import CLIENTS, sales_a_second
-from benchmarks.http2 import Generator, Measured, Plan
+from benchmarks.http2 import LoadGenerator, LoadPlan, Measurement
 from benchmarks.purchases import purchase_plan
-from benchmarks.report import Point, Row, percentile, plot, table
+from benchmarks.report import Comparison, percentile, table
 from benchmarks.scans import admitted, scan_plan
-from benchmarks.stand import Stand, publish, purchase_request, sell, stand
-from benchmarks.uploads import apart, carried_out, upload
+from benchmarks.testbed import Testbed, publish, purchase_request, running_testbed, sell
+from benchmarks.uploads import generator_process, run_plan, upload
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 
 HERE = Path(__file__).parent
-# More than any machine here admits in a second: tickets that are not scanned in time are left over.
+# More than any measured machine admits in a second; a round leaves the other tickets unscanned.
 MAX_SCANS_PER_SECOND = 6_000
 CALLERS = 64
 HOT_EVENTS = 100
@@ -38,110 +39,116 @@ UPLOADED = 20_000
 
 
 @dataclass
-class Bench:
-    """One run of everything."""
+class BenchmarkRun:
+    """One run of all comparisons."""
 
-    its: Stand
+    testbed: Testbed
     echo: tuple[str, int]
     rounds: int
     seconds: float
 
     def tickets(self, count: int) -> tuple[event_pb2.Event, Sequence[ticket_pb2.Ticket]]:
-        """Sell tickets for an event of their own."""
-        event = publish(self.its)
-        return event, sell(self.its, event, count)
+        """Publish a new event and sell `count` tickets of it."""
+        event = publish(self.testbed)
+        return event, sell(self.testbed, event, count)
 
-    def scans(self, devices: int, seconds: float) -> Plan:
-        """Plan scans of tickets that nobody has shown yet."""
+    def scans(self, devices: int, seconds: float) -> LoadPlan:
+        """Plan scans of new tickets."""
         event, tickets = self.tickets(int(MAX_SCANS_PER_SECOND * seconds))
-        return scan_plan(self.its, event, tickets, devices, seconds)
+        return scan_plan(self.testbed, event, tickets, devices, seconds)
 
-    def bare(self, plan: Plan) -> Plan:
-        """Plan the same for the echo; it takes the messages up sooner, so it gets them several times."""
+    def echo_plan(self, plan: LoadPlan) -> LoadPlan:
+        """Plan the same load for the echo; it is faster, so the plan repeats the messages four times."""
         return replace(plan, addresses=[self.echo], messages=[*plan.messages] * 4)
 
-    def compare_scans(self, devices: int, target: str, run: Callable[[Plan], Measured], name: str) -> Row:
-        """Compare the rates of scans."""
-        ours, bare = list[float](), list[float]()
+    def compare_scans(self, devices: int, target: str, run: Callable[[LoadPlan], Measurement], name: str) -> Comparison:
+        """Compare the scan rate of the services with the message rate of the echo."""
+        ours, baseline = list[float](), list[float]()
         for _ in range(self.rounds):
             plan = self.scans(devices, self.seconds)
             measured = run(plan)
             check(measured)
             ours.append(measured.rate)
-            bare.append(run(self.bare(plan)).rate)
-        return Row(f"scans, {devices} devices, {name}", ours, bare, "a second", "echo", target)
+            baseline.append(run(self.echo_plan(plan)).rate)
+        return Comparison(f"scans, {devices} devices, {name}", ours, baseline, "a second", "echo", target)
 
-    def compare_latency(self, devices: int, rate: float) -> Row:
-        """Compare p99 at a given rate of both."""
-        ours, bare = list[float](), list[float]()
+    def compare_latency(self, devices: int, rate: float) -> Comparison:
+        """Compare the p99 latencies at a fixed rate."""
+        ours, baseline = list[float](), list[float]()
         for _ in range(self.rounds):
             plan = replace(self.scans(devices, self.seconds), rate=rate)
-            ours.append(1000 * percentile(Generator(plan).run().latencies, 99))
-            bare.append(1000 * percentile(Generator(self.bare(plan)).run().latencies, 99))
+            ours.append(1000 * percentile(LoadGenerator(plan).run().latencies, 99))
+            baseline.append(1000 * percentile(LoadGenerator(self.echo_plan(plan)).run().latencies, 99))
         name = f"scans, {devices} devices, p99 in ms at {rate:,.0f} a second"
-        return Row(name, ours, bare, "ms", "echo", "at most 8")
+        return Comparison(name, ours, baseline, "ms", "echo", "at most 8")
 
-    def compare_purchases(self) -> Iterator[Row]:
-        """Compare the rates of sales on one event and on many."""
-        hot, many, bare, database = list[float](), list[float](), list[float](), list[float]()
-        event, events = publish(self.its), [publish(self.its) for _ in range(HOT_EVENTS)]
+    def compare_purchases(self) -> Iterator[Comparison]:
+        """Compare the purchase rates of one event and of many, and of PostgreSQL alone."""
+        hot, many, baseline, database = list[float](), list[float](), list[float](), list[float]()
+        event, events = publish(self.testbed), [publish(self.testbed) for _ in range(HOT_EVENTS)]
         for _ in range(self.rounds):
-            plan = purchase_plan(self.its, [event], CALLERS, self.seconds)
-            hot.append(Generator(plan).run().rate)
-            bare.append(Generator(replace(plan, addresses=[self.echo])).run().rate)
-            database.append(sales_a_second(self.its, event.event_id, self.seconds))
-            many.append(Generator(purchase_plan(self.its, events, CALLERS, self.seconds)).run().rate)
+            plan = purchase_plan(self.testbed, [event], CALLERS, self.seconds)
+            hot.append(LoadGenerator(plan).run().rate)
+            baseline.append(LoadGenerator(replace(plan, addresses=[self.echo])).run().rate)
+            database.append(sales_a_second(self.testbed, event.event_id, self.seconds))
+            many.append(LoadGenerator(purchase_plan(self.testbed, events, CALLERS, self.seconds)).run().rate)
         name = f"purchases, hot event, {CALLERS} callers"
-        yield Row(name, hot, database, "a second", f"pgbench, {CLIENTS} clients", "at least 1.6")
-        yield Row(name, hot, bare, "a second", "echo", "at least 0.42")
-        yield Row(f"purchases, {HOT_EVENTS} events", many, hot, "a second", "hot event", "at least 1")
+        yield Comparison(name, hot, database, "a second", f"pgbench, {CLIENTS} clients", "at least 1.6")
+        yield Comparison(name, hot, baseline, "a second", "echo", "at least 0.42")
+        yield Comparison(f"purchases, {HOT_EVENTS} events", many, hot, "a second", "hot event", "at least 1")
 
-    def compare_uploads(self) -> Iterator[Row]:
-        """Compare live scans' p99 with and without an upload beside them, and count what is uploaded."""
-        idle, beside, rates = list[float](), list[float](), list[float]()
+    def compare_uploads(self) -> Iterator[Comparison]:
+        """Measure the upload rate, and compare the p99 of live scans with and without an upload."""
+        idle, during_upload, rates = list[float](), list[float](), list[float]()
         for _ in range(self.rounds):
             event, tickets = self.tickets(UPLOADED + 2 * int(LIVE_SCANS_A_SECOND * self.seconds) + 100)
             uploaded, others = tickets[:UPLOADED], tickets[UPLOADED:]
             half = len(others) // 2
             alone, live = (
-                replace(scan_plan(self.its, event, part, 20, self.seconds), rate=float(LIVE_SCANS_A_SECOND))
+                replace(scan_plan(self.testbed, event, part, 20, self.seconds), rate=float(LIVE_SCANS_A_SECOND))
                 for part in (others[:half], others[half:])
             )
-            with apart() as generators:
-                idle.append(1000 * percentile(generators.submit(carried_out, alone).result().latencies, 99))
-            came = upload(self.its, event, uploaded, live)
-            rates.append(came.scans_a_second)
-            beside.append(1000 * percentile(came.live.latencies, 99))
-        wanted = [5_000.0] * len(rates)
-        yield Row("uploaded offline scans, one stream", rates, wanted, "a second", "wanted", "at least 1")
-        yield Row("live scans' p99 beside them, ms", beside, idle, "ms", "without them", "at most 2")
+            with generator_process() as generators:
+                idle.append(1000 * percentile(generators.submit(run_plan, alone).result().latencies, 99))
+            result = upload(self.testbed, event, uploaded, live)
+            rates.append(result.scans_a_second)
+            during_upload.append(1000 * percentile(result.live.latencies, 99))
+        target = [5_000.0] * len(rates)
+        yield Comparison("uploaded offline scans, one stream", rates, target, "a second", "target", "at least 1")
+        yield Comparison(
+            "p99 of live scans during uploads, ms", during_upload, idle, "ms", "without uploads", "at most 2"
+        )
 
     def rates(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Measure scans and purchases a second."""
+        """Measure scans and purchases a second, one figure per round."""
         scans, purchases = list[float](), list[float]()
         for _ in range(self.rounds):
-            scans.append(Generator(self.scans(200, self.seconds)).run().rate)
-            plan = purchase_plan(self.its, [publish(self.its)], CALLERS, self.seconds)
-            purchases.append(Generator(plan).run().rate)
+            scans.append(LoadGenerator(self.scans(200, self.seconds)).run().rate)
+            plan = purchase_plan(self.testbed, [publish(self.testbed)], CALLERS, self.seconds)
+            purchases.append(LoadGenerator(plan).run().rate)
         return scans, purchases
 
-    def curve(self, run: Callable[[Plan], Plan]) -> Iterator[Point]:
-        """Measure what devices get, from few to many."""
+    def curve(self, run: Callable[[LoadPlan], LoadPlan]) -> Iterator[CurvePoint]:
+        """Measure the rate and the latencies for each number of devices in CURVE."""
         for devices in CURVE:
-            measured = Generator(run(self.scans(devices, self.seconds))).run()
+            measured = LoadGenerator(run(self.scans(devices, self.seconds))).run()
             p50, p99 = (percentile(measured.latencies, percent) for percent in (50, 99))
-            yield Point(devices, measured.rate, p50, p99)
+            yield CurvePoint(devices, measured.rate, p50, p99)
 
 
-def check(measured: Measured) -> None:
-    """See that what was counted were admissions."""
+def check(measured: Measurement) -> None:
+    """Check that every answer was an admission.
+
+    Raises:
+        ValueError: at least one scan was denied.
+    """
     if admitted(measured) != len(measured.answers):
-        raise ValueError(f"of {len(measured.answers)} scans only {admitted(measured)} were admitted")
+        raise ValueError(f"only {admitted(measured)} of {len(measured.answers)} scans were admitted")
 
 
-def measure(bench: Bench) -> Iterator[Row]:
-    """Make every comparison, in the order of the table."""
-    raw: Callable[[Plan], Measured] = lambda plan: Generator(plan).run()  # noqa: E731 - as short as its use
+def measure(bench: BenchmarkRun) -> Iterator[Comparison]:
+    """Run every comparison, in the order of the table."""
+    raw: Callable[[LoadPlan], Measurement] = lambda plan: LoadGenerator(plan).run()  # noqa: E731 - as short as testbed use
     many = bench.compare_scans(200, "at least 0.32, aim 0.45", raw, "raw generator")
     yield many
     few = bench.compare_scans(16, "at least 0.18, aim 0.27", raw, "raw generator")
@@ -154,52 +161,52 @@ def measure(bench: Bench) -> Iterator[Row]:
     yield from bench.compare_uploads()
 
 
-def compare_growth(bench: Bench) -> Iterator[Row]:
-    """Compare what the services carry with much stored already with what they carried before."""
-    growth.settle(bench.its)
+def compare_growth(bench: BenchmarkRun) -> Iterator[Comparison]:
+    """Compare the rates on full databases with the rates on nearly empty ones."""
+    growth.settle(bench.testbed)
     small = bench.rates()
-    growth.fill(bench.its, [publish(bench.its) for _ in range(HOT_EVENTS)])
-    growth.settle(bench.its)
+    growth.fill(bench.testbed, [publish(bench.testbed) for _ in range(HOT_EVENTS)])
+    growth.settle(bench.testbed)
     for name, before, after in zip(("scans, 200 devices", "purchases, hot event"), small, bench.rates(), strict=True):
         stored = f"{growth.TICKETS:,} tickets and {growth.SCANS:,} scans stored"
-        yield Row(f"{name}, {stored}", after, before, "a second", "nearly empty", "at least 0.9")
+        yield Comparison(f"{name}, {stored}", after, before, "a second", "nearly empty", "at least 0.9")
 
 
-def feed_lines(its: Stand) -> Iterator[str]:
-    """Measure how late a sale reaches the scan service."""
-    its.query("scans", feed.CLOCK)
+def feed_lines(testbed: Testbed) -> Iterator[str]:
+    """Measure the delay between a sale and its row in the scan database."""
+    testbed.query("scans", feed.CLOCK)
     for count in (1, HOT_EVENTS):
-        on_sale = [publish(its) for _ in range(count)]
-        Generator(purchase_plan(its, on_sale, CALLERS, 5)).run()
-        lags = feed.lags(its, [event.event_id for event in on_sale])
+        on_sale = [publish(testbed) for _ in range(count)]
+        LoadGenerator(purchase_plan(testbed, on_sale, CALLERS, 5)).run()
+        lags = feed.lags(testbed, [event.event_id for event in on_sale])
         p50, p99 = _ms(lags, 50), _ms(lags, 99)
         yield f"- lag of {len(lags):,} sales under full load, {count} on sale: p50 {p50}, p99 {p99} ms (target: 250)"
 
 
-def copy_line(rounds: int) -> str:
-    """Measure how soon a new scan service has every ticket there is."""
-    with stand() as its:
-        event = publish(its)
-        sell(its, event, FEED_TICKETS)
-        seconds = [feed.copy_seconds(its, event.event_id, FEED_TICKETS) for _ in range(rounds)]
+def replication_line(rounds: int) -> str:
+    """Measure how long a new scan service takes to replicate all tickets."""
+    with running_testbed() as testbed:
+        event = publish(testbed)
+        sell(testbed, event, FEED_TICKETS)
+        seconds = [feed.replication_seconds(testbed, event.event_id, FEED_TICKETS) for _ in range(rounds)]
     return (
-        f"- {FEED_TICKETS:,} tickets copied anew in {statistics.median(seconds):.1f} s"
+        f"- {FEED_TICKETS:,} tickets replicated anew in {statistics.median(seconds):.1f} s"
         f" ({min(seconds):.1f}-{max(seconds):.1f}; target: 5)"
     )
 
 
 def import_line(rounds: int) -> str:
-    """Measure how long the services take to import, beyond what Python itself takes to start."""
-    taken: dict[str, list[float]] = {"ticket_service": [], "scan_service": []}
+    """Measure the import time of the services without the start of Python itself."""
+    durations: dict[str, list[float]] = {"ticket_service": [], "scan_service": []}
     for _ in range(rounds):
         start = _run_seconds("")
-        for service, seconds in taken.items():
+        for service, seconds in durations.items():
             seconds.append(_run_seconds(f"import {service}.app, {service}.__main__") - start)
-    told = (
+    parts = (
         f"{service} {statistics.median(seconds):.2f} s ({min(seconds):.2f}-{max(seconds):.2f})"
-        for service, seconds in taken.items()
+        for service, seconds in durations.items()
     )
-    return f"- imports: {', '.join(told)} (target: 1)"
+    return f"- imports: {', '.join(parts)} (target: 1)"
 
 
 def _run_seconds(code: str) -> float:
@@ -213,10 +220,10 @@ def _ms(seconds: Sequence[float], percent: float) -> str:
 
 
 def machine() -> str:
-    """Describe what this was measured on."""
+    """Describe the machine and the versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf", "psycopg2-binary", "sqlalchemy"))
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whatever git there is
+        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - git is found by PATH
         capture_output=True,
         check=True,
         text=True,
@@ -228,35 +235,35 @@ def machine() -> str:
 
 
 def main() -> int:
-    """Measure; write the results."""
+    """Run all measurements and write the results."""
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    options.add_argument("--rounds", type=int, default=5, help="of each comparison (default: %(default)s)")
-    options.add_argument("--seconds", type=float, default=3, help="that a measurement takes (default: %(default)s)")
+    options.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default: %(default)s)")
+    options.add_argument("--seconds", type=float, default=3, help="seconds of each measurement (default: %(default)s)")
     options.add_argument("--output", type=Path, default=HERE, help="folder of the results (default: %(default)s)")
-    options.add_argument("--growth", action="store_true", help="also with millions of tickets and scans stored")
+    options.add_argument("--growth", action="store_true", help="also measure with millions of stored tickets and scans")
     given = options.parse_args()
-    before = [import_line(given.rounds), copy_line(given.rounds)]
-    with stand() as its:
-        event = publish(its)
-        scan = Generator(scan_plan(its, event, sell(its, event, 8), 1, given.seconds)).run()
-        shop = its.caller("service", "shop")
+    before = [import_line(given.rounds), replication_line(given.rounds)]
+    with running_testbed() as testbed:
+        event = publish(testbed)
+        scan = LoadGenerator(scan_plan(testbed, event, sell(testbed, event, 8), 1, given.seconds)).run()
+        shop = testbed.client("service", "shop")
         purchase = shop.ask(shop.purchases.PurchaseTickets, purchase_request(event))
-        echo = its.start_echo(scan.answers[-1], purchase.SerializeToString())
-        bench = Bench(its, echo, given.rounds, given.seconds)
+        echo = testbed.start_echo(scan.answers[-1], purchase.SerializeToString())
+        bench = BenchmarkRun(testbed, echo, given.rounds, given.seconds)
         rows = []
         for row in measure(bench):
             print(" | ".join(row.cells()), flush=True)
             rows.append(row)
-        curves = {"scan service": list(bench.curve(lambda plan: plan)), "bare echo": list(bench.curve(bench.bare))}
-        lines = [*feed_lines(its), *before]
+        curves = {"scan service": list(bench.curve(lambda plan: plan)), "echo": list(bench.curve(bench.echo_plan))}
+        lines = [*feed_lines(testbed), *before]
         for row in compare_growth(bench) if given.growth else ():
             print(" | ".join(row.cells()), flush=True)
             rows.append(row)
     plot(curves, given.output / "scans.svg")
-    how = f"PostgreSQL durable, TLS off, authentication on; medians of {given.rounds} rounds, least and most in brackets, "
+    how = f"PostgreSQL durable, TLS off, authentication on; medians of {given.rounds} rounds, minimum and maximum in brackets, "
     text = (
-        "# Measured\n",
-        f"{machine()} {how}ratios taken round by round.\n",
+        "# Measurement\n",
+        f"{machine()} {how}ratios are medians over the rounds.\n",
         table(rows),
         "\n".join(lines) + "\n",
         "![scans a second and answer times against devices](scans.svg)\n",

@@ -1,17 +1,17 @@
-"""PostgreSQL itself: the best single-statement transaction for the rows of one sale on a hot event, under pgbench."""
+"""PostgreSQL alone: the fastest single-statement transaction for one sale on a hot event, run by pgbench."""
 
 import re
 import subprocess
 
-from benchmarks.stand import Stand
+from benchmarks.testbed import Testbed
 from ticketing.chassis.postgres.binaries import find
 
 CLIENTS = 32
 THREADS = 2
-# It takes whole seconds, and the first goes into connecting.
+# pgbench counts whole seconds and spends the first one on connecting.
 MIN_SECONDS = 3
 
-# The counters first: the lock that they take is the queue, so nothing is inserted for what is sold out.
+# The counters come first: sales queue at their lock, and a sold-out sale inserts nothing.
 SALE = """
 WITH new AS MATERIALIZED (
     SELECT uuidv7() AS purchase_id, uuidv7() AS ticket_id, gen_random_uuid() AS request_id
@@ -36,15 +36,15 @@ FROM sold, new;
 """
 
 
-def sales_a_second(its: Stand, event_id: str, seconds: float) -> float:
-    """Sell on one event from CLIENTS connections, durably; return transactions a second."""
-    script = its.directory / "sale.sql"
+def sales_a_second(testbed: Testbed, event_id: str, seconds: float) -> float:
+    """Sell tickets of one event over CLIENTS connections, durably; return transactions a second."""
+    script = testbed.directory / "sale.sql"
     script.write_text(SALE.format(event_id=event_id).replace("\n", " ") + "\n")
     pgbench = find().postgres.with_name("pgbench")
     command = [str(pgbench), "--no-vacuum", "--protocol", "prepared", "--file", str(script)]
     command += ["--client", str(CLIENTS), "--jobs", str(THREADS), "--time", f"{max(seconds, MIN_SECONDS):.0f}"]
-    done = subprocess.run([*command, its.database_url("tickets")], check=True, capture_output=True, text=True)
+    done = subprocess.run([*command, testbed.database_url("tickets")], check=True, capture_output=True, text=True)
     found = re.search(r"^tps = ([\d.]+)", done.stdout, re.MULTILINE)
     if found is None:
-        raise ValueError(f"pgbench said no rate:\n{done.stdout}")
+        raise ValueError(f"pgbench printed no rate:\n{done.stdout}")
     return float(found.group(1))

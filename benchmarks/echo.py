@@ -1,7 +1,7 @@
-"""The bare transport to compare with: the services' servers, options and event loop, their messages, nothing behind.
+"""The baseline: the gRPC servers, options, event loop and messages of the services, without any work behind them.
 
-`python -m benchmarks.echo PORT SCAN PURCHASE`: the last two are files with an answer of each service, serialized, so
-that what the echo says is of the same size.
+`python -m benchmarks.echo PORT SCAN PURCHASE` serves it. SCAN and PURCHASE are files with one serialized answer of each
+service, so that the answers of the echo have the same size.
 """
 
 import sys
@@ -21,7 +21,7 @@ from ticketing.tickets.v1 import purchase_service_pb2 as purchases
 def handlers(
     scan: scans.StreamScansResponse, purchase: purchases.PurchaseTicketsResponse
 ) -> list[grpc.GenericRpcHandler]:
-    """Make the two RPCs that are compared: each takes what identifies its answer from the request, and nothing else."""
+    """Return the two compared RPCs; each copies the id from its request into the prepared answer."""
 
     async def stream_scans(
         requests: AsyncIterator[scans.StreamScansRequest], context: object
@@ -59,7 +59,7 @@ def handlers(
 
 
 async def serve(port: int, scan: bytes, purchase: bytes) -> None:
-    """Serve until killed."""
+    """Serve until the process is killed."""
     answers = scans.StreamScansResponse.FromString(scan), purchases.PurchaseTicketsResponse.FromString(purchase)
     servers = [grpc.aio.server(options=OPTIONS) for _ in range(SERVERS)]
     for server in servers:

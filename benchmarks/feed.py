@@ -1,36 +1,36 @@
-"""The feed: how soon a new scan service has the tickets, and how late it hears of each while many are sold."""
+"""The feed: the time to replicate all tickets, and the lag of each ticket while many are sold."""
 
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from benchmarks.stand import Stand, wait_for_copy
+from benchmarks.testbed import Testbed, wait_for_replica
 
-# What the scan service knows by the feed; the columns of our own are for the clock of the lag.
+# The tables that the feed fills. The benchmark adds a column for the time at which a row arrives.
 EMPTY = "TRUNCATE tickets, events, feed_cursors"
 CLOCK = "ALTER TABLE tickets ADD COLUMN IF NOT EXISTS copy_time timestamptz DEFAULT clock_timestamp()"
 TIMES = "SELECT ticket_id, {} FROM tickets WHERE event_id = '{}'"
 
 
-def copy_seconds(its: Stand, event_id: str, count: int) -> float:
-    """Empty the scan service's copy and start it anew; return when it has `count` tickets of an event again."""
-    its.stop("scan_service")
-    its.query("scans", EMPTY)
-    its.start("scan_service", its.address("SCANS")[1])
+def replication_seconds(testbed: Testbed, event_id: str, count: int) -> float:
+    """Empty the replica and restart the scan service; return the seconds until it has `count` tickets of the event."""
+    testbed.stop("scan_service")
+    testbed.query("scans", EMPTY)
+    testbed.start("scan_service", testbed.address("SCANS")[1])
     begin = time.perf_counter()
-    wait_for_copy(its, event_id, count)
+    wait_for_replica(testbed, event_id, count)
     return time.perf_counter() - begin
 
 
-def lags(its: Stand, event_ids: Iterable[str]) -> Sequence[float]:
-    """Return the seconds between each ticket's sale and its row in the scan service's database, ascending.
+def lags(testbed: Testbed, event_ids: Iterable[str]) -> Sequence[float]:
+    """Return the seconds between the sale of each ticket and its row in the scan database, ascending.
 
-    From the moment when its batch was decided; so it includes the sale's own commit. Waits for the latest of them.
+    A lag begins when the sales batch is decided, so it includes the commit of the sale. The call waits for all rows.
     """
     found = list[float]()
     for event_id in event_ids:
-        made: dict[object, datetime] = dict(its.query("tickets", TIMES.format("create_time", event_id)))
-        wait_for_copy(its, event_id, len(made))
-        copied = its.query("scans", TIMES.format("copy_time", event_id))
-        found += [(copy_time - made[ticket_id]).total_seconds() for ticket_id, copy_time in copied]
+        sold: dict[object, datetime] = dict(testbed.query("tickets", TIMES.format("create_time", event_id)))
+        wait_for_replica(testbed, event_id, len(sold))
+        copied = testbed.query("scans", TIMES.format("copy_time", event_id))
+        found += [(copy_time - sold[ticket_id]).total_seconds() for ticket_id, copy_time in copied]
     return sorted(found)

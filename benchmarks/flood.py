@@ -1,8 +1,8 @@
-"""What one device that floods does to the others' answers: `python -m benchmarks.flood`, a minute.
+"""Measure how one flooding device slows the answers of other devices: `python -m benchmarks.flood`, one minute.
 
-It sends scans without reading answers until its stream is ended, opens another, and so on; twenty devices scan meanwhile
-at a steady rate. Rounds without it, with it, and with the same flood at another server take turns: the last tells what is
-due to the machine, which the flooding program is on as well.
+The flooding device sends scans without reading answers until the service ends its stream, and then opens another stream.
+Twenty other devices scan at a steady rate. Rounds without the flood, with it, and with the same flood at another server
+take turns. The last kind of round shows the share of the machine itself, which runs the flooding program too.
 """
 
 import argparse
@@ -16,23 +16,23 @@ from multiprocessing.sharedctypes import Synchronized
 
 import grpc
 
-from benchmarks.http2 import Generator, Measured, Plan
-from benchmarks.report import Row, percentile, table
+from benchmarks.http2 import LoadGenerator, LoadPlan, Measurement
+from benchmarks.report import Comparison, percentile, table
 from benchmarks.scans import PATH, scan_plan
-from benchmarks.stand import Stand, publish, sell, stand
+from benchmarks.testbed import Testbed, publish, running_testbed, sell
 
 DEVICES = 20
 SCANS_A_SECOND = 100.0
 FLOOD = 10_000
-# So long the flooding device writes before it looks how its stream is.
+# The flooding device writes for so long before it reads the end of its stream.
 FLOOD_SECONDS = 1.0
 
 
 def flood(
     address: str, metadata: Sequence[tuple[str, str]], messages: Sequence[bytes], ended: "Synchronized[int]"
 ) -> None:
-    """Open streams and flood them, for ever; count those that have ended."""
-    # A device has a processor of its own: this one takes only what nobody else wants of ours.
+    """Open and flood streams without end; count the streams that the service ended."""
+    # A real device has its own processor: this process uses only idle time of the measured machine.
     os.nice(19)
     with grpc.insecure_channel(address) as channel:
         call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(PATH)
@@ -56,62 +56,66 @@ def flood(
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """The others' answer times in one round, in seconds."""
+class FloodRound:
+    """The latencies of the other devices in one round, in seconds."""
 
     quiet: Sequence[float]
     flooded: Sequence[float]
-    # While another server was.
+    # The latencies while the flood went to another server.
     elsewhere: Sequence[float]
-    # Streams that the service has ended.
+    # The number of streams that the service ended.
     ended: int
 
 
-def measure(its: Stand, plan: Plan, other: Plan, rounds: int, echo: tuple[str, int]) -> Iterator[Seen]:
-    """Yield what was seen in each round."""
+def measure(
+    testbed: Testbed, plan: LoadPlan, other: LoadPlan, rounds: int, echo: tuple[str, int]
+) -> Iterator[FloodRound]:
+    """Yield the latencies of each round."""
     each = int(plan.seconds * SCANS_A_SECOND) + plan.warm_up
     parts = (replace(plan, messages=plan.messages[n : n + each]) for n in range(0, 3 * rounds * each, each))
     for _ in range(rounds):
-        quiet = Generator(next(parts)).run()
-        flooded, ended = beside(its.address("SCANS"), other, next(parts))
+        quiet = LoadGenerator(next(parts)).run()
+        flooded, ended = beside(testbed.address("SCANS"), other, next(parts))
         elsewhere, _ = beside(echo, other, next(parts))
-        yield Seen(quiet.latencies, flooded.latencies, elsewhere.latencies, ended)
+        yield FloodRound(quiet.latencies, flooded.latencies, elsewhere.latencies, ended)
 
 
-def beside(address: tuple[str, int], other: Plan, plan: Plan) -> tuple[Measured, int]:
-    """Carry out `plan` while a device floods a server; tell how many of its streams have ended too."""
+def beside(address: tuple[str, int], other: LoadPlan, plan: LoadPlan) -> tuple[Measurement, int]:
+    """Run `plan` while a device floods a server; return also the number of its streams that ended."""
     context = multiprocessing.get_context("spawn")
     ended = context.Value("i", 0)
-    given = ("{}:{}".format(*address), other.metadata, [other.first, *other.messages], ended)
-    flooding = context.Process(target=flood, args=given)
+    arguments = ("{}:{}".format(*address), other.metadata, [other.first, *other.messages], ended)
+    flooding = context.Process(target=flood, args=arguments)
     flooding.start()
     while not ended.value:
         flooding.join(0.1)
         if not flooding.is_alive():
-            raise RuntimeError("the flooding device has failed")
-    measured = Generator(plan).run()
+            raise RuntimeError("the flooding device failed")
+    measured = LoadGenerator(plan).run()
     flooding.terminate()
     flooding.join()
     return measured, ended.value
 
 
 def main() -> int:
-    """Measure, and print what was seen."""
+    """Run the rounds and print a table."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.flood", description=__doc__)
-    options.add_argument("--rounds", type=int, default=4, help="of the comparison (default: %(default)s)")
-    options.add_argument("--seconds", type=float, default=5, help="that each half takes (default: %(default)s)")
+    options.add_argument("--rounds", type=int, default=4, help="rounds of the comparison (default: %(default)s)")
+    options.add_argument(
+        "--seconds", type=float, default=5, help="seconds of each part of a round (default: %(default)s)"
+    )
     given = options.parse_args()
-    with stand() as its:
-        event = publish(its)
+    with running_testbed() as testbed:
+        event = publish(testbed)
         count = int(3 * given.rounds * (given.seconds * SCANS_A_SECOND + 2 * DEVICES))
-        plan = scan_plan(its, event, sell(its, event, count + 1), DEVICES, given.seconds)
+        plan = scan_plan(testbed, event, sell(testbed, event, count + 1), DEVICES, given.seconds)
         plan = replace(plan, rate=SCANS_A_SECOND, warm_up=2 * DEVICES)
-        (victim,) = sell(its, publish(its), 1)
-        # The flood is at the same event, so that it meets the others at the same row.
-        other = scan_plan(its, event, [victim] * FLOOD, 1, 0)
-        one = Generator(replace(plan, messages=plan.messages[-1:], warm_up=0, connections=1)).run()
-        echo = its.start_echo(one.answers[0], b"")
-        seen = list(measure(its, plan, other, given.rounds, echo))
+        (victim,) = sell(testbed, publish(testbed), 1)
+        # The flood scans at the same event, so that all devices compete for the same row.
+        other = scan_plan(testbed, event, [victim] * FLOOD, 1, 0)
+        one = LoadGenerator(replace(plan, messages=plan.messages[-1:], warm_up=0, connections=1)).run()
+        echo = testbed.start_echo(one.answers[0], b"")
+        seen = list(measure(testbed, plan, other, given.rounds, echo))
     rows = []
     for percent in (50, 99):
         quiet, flooded, elsewhere = (
@@ -119,10 +123,10 @@ def main() -> int:
             for column in zip(*((one.quiet, one.flooded, one.elsewhere) for one in seen), strict=True)
         )
         name = f"p{percent} of {DEVICES} other devices, ms"
-        rows.append(Row(name, flooded, quiet, "ms", "without the flood", "as before"))
-        rows.append(Row(name, flooded, elsewhere, "ms", "flood at another server", "as before"))
+        rows.append(Comparison(name, flooded, quiet, "ms", "without the flood", "as before"))
+        rows.append(Comparison(name, flooded, elsewhere, "ms", "flood at another server", "as before"))
     print(table(rows))
-    print(f"streams of the flooding device that were ended for it: {[one.ended for one in seen]}")
+    print(f"streams of the flooding device that the service ended: {[one.ended for one in seen]}")
     print(f"load of the machine: {os.getloadavg()}")
     return 0
 

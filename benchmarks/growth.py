@@ -1,16 +1,16 @@
-"""What is stored already: tickets and scans of other events, put into both databases by SQL, as if sold and scanned."""
+"""Full databases: tickets and scans of other events, inserted into both databases by SQL."""
 
 from contextlib import closing
 
 import psycopg2
 
-from benchmarks.stand import Stand
+from benchmarks.testbed import Testbed
 from ticketing.tickets.v1 import event_pb2
 
 TICKETS = 1_000_000
 SCANS = 3_000_000
 
-# Ids by number, the same in both databases.
+# Ids are derived from numbers, so that they are the same in both databases.
 _NUMBERED = "FROM generate_series({first}, {last}) AS n, events WHERE event_id = '{event_id}'"
 _TICKET = "md5('ticket' || n)::uuid"
 
@@ -31,8 +31,8 @@ _SELL = (
     + _NUMBERED,
     "UPDATE events SET reserved = reserved + {count}, revision = revision + {count} WHERE event_id = '{event_id}'",
 )
-_COPY = (
-    # Where the feed goes on: behind what is put in here.
+_REPLICATE = (
+    # The feed continues after the rows that are inserted here.
     "UPDATE feed_cursors SET revision = revision + {count} WHERE event_id = '{event_id}'",
     f"""INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, issue, code_digest, token_digest,
                              generation, revision, inside, sequence, reported_sequence)
@@ -46,28 +46,28 @@ _COPY = (
            'TKT-0123456789ABCDEF', 'ACCESS', 'DENIED', 'NOT_CHECKED_IN', {_TICKET}, event_id, 'STANDARD', now(), now(),
            'North 3', '', 'door', false, '{{{{}}}}'
     FROM generate_series(1, {SCANS // TICKETS}) AS k, generate_series({{first}}, {{last}}) AS n, events
-    WHERE event_id = '{{event_id}}'""",  # noqa: S608 - as above
+    WHERE event_id = '{{event_id}}'""",  # noqa: S608 - the values are constants
 )
 
 
-def fill(its: Stand, events: list[event_pb2.Event]) -> None:
-    """Spread TICKETS sales and SCANS scans over `events`."""
+def fill(testbed: Testbed, events: list[event_pb2.Event]) -> None:
+    """Insert TICKETS sales and SCANS scans, spread over `events`."""
     each = TICKETS // len(events)
     for index, event in enumerate(events):
-        at = {"event_id": event.event_id, "first": index * each + 1, "last": (index + 1) * each, "count": each}
-        its.query("scans", "; ".join(_COPY).format(**at))
-        its.query("tickets", "; ".join(_SELL).format(**at))
+        values = {"event_id": event.event_id, "first": index * each + 1, "last": (index + 1) * each, "count": each}
+        testbed.query("scans", "; ".join(_REPLICATE).format(**values))
+        testbed.query("tickets", "; ".join(_SELL).format(**values))
 
 
-def settle(its: Stand) -> None:
-    """Do now what PostgreSQL would do in its own time, so that what is stored is measured and not that it was put in just now.
+def settle(testbed: Testbed) -> None:
+    """Run vacuum and a checkpoint, so that a measurement shows the stored rows and not the recent insertion.
 
-    Right after the fill scans were 0.81 of before, with vacuum and the checkpoint beside them; once these are through, 0.91
-    to 0.95.
+    Right after `fill` the scan rate was 0.81 of the rate before, with vacuum and the checkpoint running at the same time;
+    afterwards it was 0.91 to 0.95.
     """
     for database in ("tickets", "scans"):
-        with closing(psycopg2.connect(its.database_url(database))) as connection, connection.cursor() as cursor:
-            # Neither goes into a transaction.
+        with closing(psycopg2.connect(testbed.database_url(database))) as connection, connection.cursor() as cursor:
+            # Neither statement may run inside a transaction.
             connection.autocommit = True
             cursor.execute("VACUUM ANALYZE")
             cursor.execute("CHECKPOINT")

@@ -1,8 +1,8 @@
-"""What hostile clients do to others' answers: `python -m benchmarks.hostile`, a minute and a half; or some, by name.
+"""Measure how hostile clients slow the answers to a shop: `python -m benchmarks.hostile [ATTACK ...]`, 90 seconds.
 
-Without any credential but for the last, from one process that does nothing else: connections that never say what they want,
-headers without end, streams opened and reset by the thousand, streams that stay open and silent. A shop meanwhile asks at a
-steady rate; rounds without and with each attack take turns, so that both meet the same machine.
+One process attacks: with half-open connections, with endless headers, with streams that are opened and reset by the
+thousand, or with silent open streams. Only the last attack has a credential. A shop calls at a steady rate. Rounds with
+and without each attack take turns, so that both meet the same state of the machine.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.report import percentile
-from benchmarks.stand import Stand, stand
+from benchmarks.testbed import Testbed, running_testbed
 from ticketing.tickets.v1 import event_service_pb2
 
 ROUND_SECONDS = 5.0
@@ -30,19 +30,19 @@ PATH = "/ticketing.tickets.v1.EventService/ListEvents"
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Write one frame of HTTP/2 (RFC 9113, 4.1)."""
+    """Encode one HTTP/2 frame (RFC 9113, 4.1)."""
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
 def header(name: str, value: str) -> bytes:
-    """Write one header, never indexed (RFC 7541, 6.2.2); values of up to 16 KiB."""
+    """Encode one header field without indexing (RFC 7541, 6.2.2); values have at most 16 KiB."""
     return b"\x00" + _text(name) + _text(value)
 
 
 def _text(text: str) -> bytes:
     data, length = text.encode(), bytearray()
     rest = len(data)
-    if rest < 127:  # noqa: PLR2004 - seven bits
+    if rest < 127:  # noqa: PLR2004 - a prefix of seven bits
         return bytes([rest]) + data
     length.append(127)
     rest -= 127
@@ -53,7 +53,7 @@ def _text(text: str) -> bytes:
 
 
 def call(authorization: str = "") -> bytes:
-    """Write the headers of a call."""
+    """Encode the headers of a call."""
     fields = {
         ":method": "POST",
         ":scheme": "http",
@@ -66,24 +66,24 @@ def call(authorization: str = "") -> bytes:
 
 
 def connect(address: tuple[str, int]) -> socket.socket:
-    """Begin to speak HTTP/2."""
+    """Open a connection and send the HTTP/2 preface."""
     connection = socket.create_connection(address, timeout=2)
     connection.sendall(PREFACE + frame(SETTINGS, 0, 0))
     return connection
 
 
 def half_open(address: tuple[str, int], _authorization: str) -> None:
-    """Connect, and never finish the first line."""
-    held = []
+    """Open connections and never complete the preface."""
+    connections = []
     for _ in range(CONNECTIONS):
         connection = socket.create_connection(address, timeout=2)
         connection.sendall(PREFACE[:9])
-        held.append(connection)
+        connections.append(connection)
     time.sleep(3600)
 
 
 def endless_headers(address: tuple[str, int], _authorization: str) -> None:
-    """Send headers that go on and on, on one connection after the other."""
+    """Send header blocks without end, on one connection after the other."""
     more = header("x-more", "m" * 16_000)
     while True:
         with contextlib.suppress(OSError), connect(address) as connection:
@@ -93,7 +93,7 @@ def endless_headers(address: tuple[str, int], _authorization: str) -> None:
 
 
 def resets(address: tuple[str, int], _authorization: str) -> None:
-    """Open streams and reset them at once (CVE-2023-44487), as many as a connection has."""
+    """Open streams and reset them at once (CVE-2023-44487), until a connection has no stream ids left."""
     opening = call()
     while True:
         with contextlib.suppress(OSError), connect(address) as connection:
@@ -108,7 +108,7 @@ def resets(address: tuple[str, int], _authorization: str) -> None:
 
 
 def silent_streams(address: tuple[str, int], authorization: str) -> None:
-    """Open as many streams as a caller may, and send no message."""
+    """Open as many streams as one caller may have, and send no message."""
     with connect(address) as connection:
         opening = call(authorization)
         for stream in range(1, 2 * STREAMS, 2):
@@ -119,9 +119,9 @@ def silent_streams(address: tuple[str, int], authorization: str) -> None:
 ATTACKS: Sequence[Callable[[tuple[str, int], str], None]] = (half_open, endless_headers, resets, silent_streams)
 
 
-def answers(its: Stand, seconds: float) -> Iterator[float]:
-    """Ask at a steady rate; yield how long each answer took from when it was due."""
-    shop = its.caller("service", "shop")
+def answers(testbed: Testbed, seconds: float) -> Iterator[float]:
+    """Call at a steady rate; yield the seconds from the scheduled time of each call to its answer."""
+    shop = testbed.client("service", "shop")
     begin = time.perf_counter()
     for number in range(int(seconds * CALLS_A_SECOND)):
         due = begin + number / CALLS_A_SECOND
@@ -131,21 +131,21 @@ def answers(its: Stand, seconds: float) -> Iterator[float]:
 
 
 def main() -> int:
-    """Measure every attack; tell medians and the slowest of twenty."""
+    """Run the attacks named on the command line, or all of them; print p50 and p95."""
     context = multiprocessing.get_context("spawn")
-    with stand() as its:
-        address = its.address("TICKETS")
-        authorization = its.metadata("user", "mallory")[0][1]
-        list(answers(its, 1))
+    with running_testbed() as testbed:
+        address = testbed.address("TICKETS")
+        authorization = testbed.metadata("user", "mallory")[0][1]
+        list(answers(testbed, 1))
         print(f"{'milliseconds':>16} {'usual p50':>10} {'p95':>7} {'attacked p50':>13} {'p95':>7} {'times p50':>10}")
         for attack in [attack for attack in ATTACKS if attack.__name__ in sys.argv[1:] or not sys.argv[1:]]:
             usual, attacked = list[float](), list[float]()
             for _ in range(ROUNDS):
-                usual += answers(its, ROUND_SECONDS)
+                usual += answers(testbed, ROUND_SECONDS)
                 attacker = context.Process(target=attack, args=(address, authorization), daemon=True)
                 attacker.start()
                 time.sleep(SETTLE_SECONDS)
-                attacked += answers(its, ROUND_SECONDS)
+                attacked += answers(testbed, ROUND_SECONDS)
                 attacker.kill()
                 attacker.join()
                 time.sleep(SETTLE_SECONDS)

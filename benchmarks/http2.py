@@ -1,8 +1,8 @@
-"""A load generator that is not the bottleneck: raw HTTP/2 on sockets, with just enough of gRPC to ask and be answered.
+"""A load generator that is not the bottleneck: raw HTTP/2 on sockets, with the part of gRPC that calls need.
 
-A grpc.aio client costs more than the server that it measures. This one spends a few microseconds on a message: requests
-are encoded beforehand, headers are sent without compression and received without being read, and answers are kept as
-bytes, to be looked at once the clock has stopped.
+A grpc.aio client costs more CPU than the server that it measures. This generator spends a few microseconds on a message:
+requests are encoded before the measurement, headers are sent without compression and received without decoding, and
+answers stay bytes until the measurement has ended.
 """
 
 import selectors
@@ -19,35 +19,36 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6
 END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
 FRAME_HEADER: Final = 9
 MESSAGE_HEADER: Final = 5
-# Flow control of our side is switched off: no run receives 2 GiB on one connection. The other side's is not watched:
-# one small message is under way at a time, and the server gives back what it has read.
+# The largest window switches the flow control of the generator off: no run receives 2 GiB on one connection. The window
+# of the server is not tracked: one small message is in flight at a time, and the server reopens its window as it reads.
 WINDOW: Final = 2**31 - 1
 DEFAULT_WINDOW: Final = 65_535
 SETTINGS_INITIAL_WINDOW_SIZE: Final = 4
 RECEIVE_BYTES: Final = 65_536
-# A server that answers nothing for so long has failed.
+# A server that sends no answer for so long has failed.
 SILENCE_SECONDS: Final = 30.0
 
 
 class LoadError(Exception):
-    """The server did not answer as it should."""
+    """The server sent an error, closed the connection or sent no answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What one generator sends.
+class LoadPlan:
+    """The messages that one generator sends, and their rate.
 
     Args:
-        addresses: of the servers; connections are dealt out to them in turn.
-        path: of the RPC.
-        metadata: with every call.
-        connections: each has one message unanswered at a time.
-        first: opens a stream, on each connection, before the clock starts; None: every message is a unary call.
-        messages: serialized, in the order in which they are sent.
-        warm_up: how many of them are not measured.
-        seconds: how long is measured, at most.
-        rate: messages a second over all connections, sent on time whatever the answers take; None: as fast as they are
-            answered.
+        addresses: addresses of the servers; connections go to them in turn.
+        path: path of the RPC.
+        metadata: metadata of every call.
+        connections: number of connections; each has one unanswered message at a time.
+        first: message that opens a stream on each connection before the measurement; None makes every message a unary
+            call.
+        messages: serialized messages in sending order.
+        warm_up: number of messages at the start that are not measured.
+        seconds: longest duration of the measurement.
+        rate: messages a second over all connections, sent on schedule even when answers are slow; None sends the next
+            message as soon as an answer arrives.
     """
 
     addresses: Sequence[tuple[str, int]]
@@ -62,20 +63,20 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What came of a plan."""
+class Measurement:
+    """The answers and latencies of one run."""
 
-    # Of what was measured alone, serialized, by time of arrival.
+    # Serialized answers by arrival, without those of the warm-up.
     answers: Sequence[bytes]
-    # One for each answer, in seconds; at a given rate from the moment when the message was due.
+    # Seconds for each answer; with a rate they begin at the scheduled time of the message.
     latencies: "array[float]"
     seconds: float
-    # Of a core, spent by the generator itself.
+    # The share of one core that the generator itself used.
     cpu_share: float
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Return the answers a second."""
         return len(self.answers) / self.seconds
 
 
@@ -84,15 +85,15 @@ def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
 
 
 def _header(name: str, value: str) -> bytes:
-    """Write one header field: literal, never indexed, not Huffman-coded (RFC 7541, 6.2.3)."""
+    """Encode one literal header field, never indexed, without Huffman coding (RFC 7541, 6.2.3)."""
     encoded = b"\x10"
     for text in (name.encode(), value.encode()):
-        if len(text) < 127:  # noqa: PLR2004 - RFC 7541, 5.1: what fits in a prefix of seven bits
+        if len(text) < 127:  # noqa: PLR2004 - RFC 7541, 5.1: the limit of a prefix of seven bits
             encoded += bytes((len(text),)) + text
             continue
         rest = len(text) - 127
         encoded += b"\x7f"
-        while rest >= 128:  # noqa: PLR2004 - as above
+        while rest >= 128:  # noqa: PLR2004 - one continuation byte has seven bits
             encoded += bytes((rest % 128 + 128,))
             rest //= 128
         encoded += bytes((rest,)) + text
@@ -104,10 +105,10 @@ def _message(payload: bytes) -> bytes:
 
 
 @dataclass(slots=True)
-class Connection:
-    """One connection to the server, with at most one message unanswered."""
+class LoadConnection:
+    """One connection to the server with at most one unanswered message."""
 
-    plan: Plan
+    plan: LoadPlan
     address: tuple[str, int]
     wire: socket.socket = field(init=False)
     sent_at: float = 0.0
@@ -141,17 +142,17 @@ class Connection:
         return _frame(HEADERS, END_HEADERS, self._stream_id, self._headers)
 
     def ask(self, message: bytes, at: float) -> None:
-        """Send a message; its answer is waited for from `at` on."""
+        """Send a message; its latency begins at `at`."""
         self.sent_at = at
         if self.plan.first is None:
             request = self._open() + _frame(DATA, END_STREAM, self._stream_id, _message(message))
         else:
             request = _frame(DATA, 0, self._stream_id, _message(message))
         if self.wire.send(request) != len(request):
-            raise LoadError("a small message did not fit into the socket")
+            raise LoadError("the socket did not accept a whole message")
 
     def receive(self) -> bytes | None:
-        """Take in what has come; return the answer once it is whole."""
+        """Read the received bytes; return the answer as soon as it is complete."""
         arrived = self.wire.recv(RECEIVE_BYTES)
         if not arrived:
             raise LoadError("the server closed the connection")
@@ -162,12 +163,12 @@ class Connection:
             if end > len(received):
                 break
             payload = received[position + FRAME_HEADER : end]
-            answer = self._take(received[position + 3], received[position + 4], payload) or answer
+            answer = self._handle(received[position + 3], received[position + 4], payload) or answer
             position = end
         self._received = received[position:]
         return answer
 
-    def _take(self, kind: int, flags: int, payload: bytes) -> bytes | None:
+    def _handle(self, kind: int, flags: int, payload: bytes) -> bytes | None:
         if kind == DATA:
             self._body += payload
         elif kind == SETTINGS and not flags & ACK:
@@ -180,10 +181,10 @@ class Connection:
         return self._ended() if self.plan.first is None and is_ended else self._streamed(is_ended=is_ended)
 
     def _ended(self) -> bytes:
-        """Take a unary call's answer: without a message it was an error, whose text is in headers we do not read."""
+        """Return the answer of a unary call. An answer without a message is an error; its text is in undecoded headers."""
         answer = self._whole()
         if answer is None:
-            raise LoadError(f"{self.plan.path} was answered with an error")
+            raise LoadError(f"{self.plan.path} returned an error")
         self._stream_id += 2
         return answer
 
@@ -200,22 +201,22 @@ class Connection:
         return message
 
 
-class Generator:
-    """Carries out one plan."""
+class LoadGenerator:
+    """The run of one plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LoadPlan) -> None:
         self._plan = plan
         self._selector = selectors.DefaultSelector()
-        self._idle = deque[Connection]()
+        self._idle = deque[LoadConnection]()
 
-    def run(self) -> Measured:
-        """Send and measure.
+    def run(self) -> Measurement:
+        """Run the plan and measure it.
 
         Raises:
-            LoadError: the server answered with an error, or not at all.
+            LoadError: the server returned an error or sent no answer.
         """
         connections = [
-            Connection(self._plan, self._plan.addresses[n % len(self._plan.addresses)])
+            LoadConnection(self._plan, self._plan.addresses[n % len(self._plan.addresses)])
             for n in range(self._plan.connections)
         ]
         for connection in connections:
@@ -233,8 +234,8 @@ class Generator:
             for connection in connections:
                 connection.wire.close()
 
-    def _measure(self, given: Sequence[bytes] | Iterator[bytes], rate: float | None, seconds: float) -> Measured:
-        answers, latencies, messages = list[bytes](), array("d"), iter(given)
+    def _measure(self, unsent: Sequence[bytes] | Iterator[bytes], rate: float | None, seconds: float) -> Measurement:
+        answers, latencies, messages = list[bytes](), array("d"), iter(unsent)
         sent, message = 0, next(messages, None)
         begin, cpu = time.perf_counter(), time.process_time()
         end = begin + seconds
@@ -254,12 +255,12 @@ class Generator:
                 answers.append(answer)
                 self._idle.append(connection)
         spent = time.perf_counter() - begin
-        return Measured(answers, latencies, spent, (time.process_time() - cpu) / spent)
+        return Measurement(answers, latencies, spent, (time.process_time() - cpu) / spent)
 
-    def _answers(self, seconds: float, *, is_silence_wrong: bool = True) -> Iterator[tuple[Connection, bytes]]:
+    def _answers(self, seconds: float, *, is_silence_wrong: bool = True) -> Iterator[tuple[LoadConnection, bytes]]:
         ready = self._selector.select(seconds)
         if not ready and is_silence_wrong:
-            raise LoadError(f"no answer in {seconds} seconds")
+            raise LoadError(f"the server sent no answer for {seconds} seconds")
         for key, _ in ready:
             if (answer := key.data.receive()) is not None:
                 yield key.data, answer

@@ -1,7 +1,7 @@
-"""What gates cost that hold a stream and scan nothing: `python -m benchmarks.idle_streams`, a minute.
+"""Measure the cost of idle gate streams: `python -m benchmarks.idle_streams`, one minute.
 
-Figures are for README or the operator: memory of one scan-service process without streams, with them, and how quickly
-some of them are answered while all are open.
+The program prints the memory of one scan-service process without streams and with them, and the latencies of some scans
+while all streams are open. docs/capacity.md uses the figures.
 """
 
 import argparse
@@ -11,91 +11,91 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.http2 import Connection, LoadError, Plan
+from benchmarks.http2 import LoadConnection, LoadError, LoadPlan
 from benchmarks.report import percentile
 from benchmarks.scans import scan_plan
-from benchmarks.stand import Stand, publish, sell, stand
+from benchmarks.testbed import Testbed, publish, running_testbed, sell
 from ticketing.chassis.file_limit import raise_file_limit
 
 STREAMS = 2_000
 SCANS = 500
 SETTLE_SECONDS = 20.0
 OPEN_SECONDS = 60.0
-# At once; more the service tells to come again, which these do not.
+# The streams that open at the same time: the service asks more to retry, and this client does not retry.
 OPENING = 32
 
 
 def memory_kb(pid: int) -> int:
-    """Return what a process holds in memory."""
+    """Return the resident memory of a process in KB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
-class Gates:
+class IdleStreams:
     """Streams that are open; their connections are looked after, for a server's pings want answers.
 
     Args:
-        its: the services.
+        testbed: the services.
         plan: what they are opened with.
     """
 
-    def __init__(self, its: Stand, plan: Plan) -> None:
+    def __init__(self, testbed: Testbed, plan: LoadPlan) -> None:
         self._selector = selectors.DefaultSelector()
-        self.connections = list[Connection]()
+        self.connections = list[LoadConnection]()
         opened = 0
         deadline = time.monotonic() + OPEN_SECONDS
         for number in range(plan.connections):
-            # Each is somebody else's: one caller may not have so many.
-            own = replace(plan, metadata=its.metadata("scanner", f"door {number}"))
-            connection = Connection(own, plan.addresses[0])
+            # Each stream has its own caller, because the streams of one caller are limited.
+            own_plan = replace(plan, metadata=testbed.metadata("scanner", f"door {number}"))
+            connection = LoadConnection(own_plan, plan.addresses[0])
             self.connections.append(connection)
             self._selector.register(connection.wire, selectors.EVENT_READ, connection)
             while number - opened > OPENING:
-                opened += self.look(1)
+                opened += self.receive(1)
         while opened < plan.connections:
-            opened += self.look(1)
+            opened += self.receive(1)
             if time.monotonic() > deadline:
                 raise LoadError(f"only {opened} streams were opened")
 
-    def look(self, seconds: float) -> int:
-        """Take in what has come, after waiting for it; count the answers."""
+    def receive(self, seconds: float) -> int:
+        """Wait for at most `seconds`, read the received bytes and return the number of answers."""
         return sum(key.data.receive() is not None for key, _ in self._selector.select(seconds))
 
-    def rest(self, seconds: float) -> None:
-        """Do nothing for a time."""
+    def idle(self, seconds: float) -> None:
+        """Send nothing for `seconds`."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            self.look(left)
+            self.receive(left)
 
     def scan(self, message: bytes, number: int) -> float:
-        """Scan at one of them; return how long its answer took."""
+        """Scan on one stream; return the seconds until its answer."""
         begin = time.perf_counter()
         self.connections[number % len(self.connections)].ask(message, begin)
-        while not self.look(1):
+        while not self.receive(1):
             if time.perf_counter() - begin > OPEN_SECONDS:
-                raise LoadError("a scan was not answered")
+                raise LoadError("the service did not answer a scan")
         return time.perf_counter() - begin
 
 
 def main() -> int:
-    """Measure, and print what was seen."""
+    """Run the measurement and print it."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.idle_streams", description=__doc__)
-    options.add_argument("--streams", type=int, default=STREAMS, help="to open (default: %(default)s)")
+    options.add_argument("--streams", type=int, default=STREAMS, help="number of streams (default: %(default)s)")
     streams = options.parse_args().streams
-    # One file for each connection, here as there.
+    # Each connection needs an open file, in this process too.
     raise_file_limit()
-    with stand() as its:
-        event = publish(its)
-        plan = scan_plan(its, event, sell(its, event, 2 * SCANS), streams, SETTLE_SECONDS)
-        pid = its.services["scan_service"].pid
+    with running_testbed() as testbed:
+        event = publish(testbed)
+        plan = scan_plan(testbed, event, sell(testbed, event, 2 * SCANS), streams, SETTLE_SECONDS)
+        pid = testbed.services["scan_service"].pid
         alone = memory_kb(pid)
-        few = Gates(its, scan_plan(its, event, [], 1, 0))
+        few = IdleStreams(testbed, scan_plan(testbed, event, [], 1, 0))
         first = [few.scan(message, 0) for message in plan.messages[:SCANS]]
         before = memory_kb(pid)
-        gates = Gates(its, plan)
-        gates.rest(SETTLE_SECONDS)
+        gates = IdleStreams(testbed, plan)
+        gates.idle(SETTLE_SECONDS)
         after = memory_kb(pid)
-        # At every so many-th gate, so that it is not always the same few.
+        # The step spreads the scans over the streams.
         later = [gates.scan(message, 7 * n) for n, message in enumerate(plan.messages[SCANS:])]
     print(f"idle process: {alone / 1024:.0f} MB; after {SCANS} scans {before / 1024:.0f} MB")
     print(f"{streams} idle streams: {after / 1024:.0f} MB, {(after - before) / streams:.1f} KB each")

@@ -1,7 +1,7 @@
-"""Whether receivers that hang or refuse everything slow sales or gates: `python -m benchmarks.notifications`, 2 minutes.
+"""Measure whether failing receivers slow sales and scans: `python -m benchmarks.notifications`, two minutes.
 
-In rounds: the service with no receiver set, then with a webhook and a mail server that accept and never answer and a NATS
-server that is not there. At the end the webhook answers, and what was left is told to it.
+Rounds without a receiver take turns with rounds that have a webhook and an SMTP server that accept connections and never
+answer, and a NATS server that does not run. At the end the webhook answers and receives the backlog.
 """
 
 import argparse
@@ -13,38 +13,38 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from benchmarks.http2 import Generator
+from benchmarks.http2 import LoadGenerator
 from benchmarks.purchases import purchase_plan
-from benchmarks.report import Row, table
+from benchmarks.report import Comparison, table
 from benchmarks.scans import scan_plan
-from benchmarks.stand import Stand, publish, sell, stand
+from benchmarks.testbed import Testbed, publish, running_testbed, sell
 from dev.clients import free_ports
 
 CALLERS, DEVICES = 64, 64
 SCANS_A_SECOND = 3_000
-WEBHOOK_SECRET = "whsec_YmVuY2htYXJrIG9mIG5vdGlmaWNhdGlvbnM="  # noqa: S105 - of nobody
+WEBHOOK_SECRET = "whsec_YmVuY2htYXJrIG9mIG5vdGlmaWNhdGlvbnM="  # noqa: S105 - only this benchmark uses it
 DRAIN_SECONDS = 600.0
 
 
-class Answering(http.server.BaseHTTPRequestHandler):
-    """Takes every post."""
+class AcceptingHandler(http.server.BaseHTTPRequestHandler):
+    """A webhook that accepts every notification."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        """Answer."""
+        """Answer with 204."""
         self.rfile.read(int(self.headers["content-length"]))
         self.send_response(204)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
-def answering() -> Iterator[str]:
-    """Run a webhook that takes everything."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+def accepting_webhook() -> Iterator[str]:
+    """Run a webhook that accepts every notification; yield its URL."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), AcceptingHandler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}/"
@@ -52,30 +52,30 @@ def answering() -> Iterator[str]:
         thread.join()
 
 
-def rates(its: Stand, receivers: Mapping[str, str], seconds: float) -> tuple[float, float]:
-    """Measure sales and scans a second with these receivers."""
-    its.stop("ticket_service")
-    its.start("ticket_service", its.address("TICKETS")[1], **receivers)
-    event = publish(its)
-    tickets = sell(its, event, int(SCANS_A_SECOND * seconds))
-    sold = Generator(purchase_plan(its, [event], CALLERS, seconds)).run().rate
-    return sold, Generator(scan_plan(its, event, tickets, DEVICES, seconds)).run().rate
+def rates(testbed: Testbed, receivers: Mapping[str, str], seconds: float) -> tuple[float, float]:
+    """Restart the ticket service with these receivers; measure sales and scans a second."""
+    testbed.stop("ticket_service")
+    testbed.start("ticket_service", testbed.address("TICKETS")[1], **receivers)
+    event = publish(testbed)
+    tickets = sell(testbed, event, int(SCANS_A_SECOND * seconds))
+    sold = LoadGenerator(purchase_plan(testbed, [event], CALLERS, seconds)).run().rate
+    return sold, LoadGenerator(scan_plan(testbed, event, tickets, DEVICES, seconds)).run().rate
 
 
-def waiting(its: Stand) -> int:
-    """Count what the webhook has not been told."""
+def backlog(testbed: Testbed) -> int:
+    """Count the notifications that the webhook has not received."""
     statement = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM deliveries WHERE receiver = 'webhook')"
-    return int(its.query("tickets", statement)[0][0])
+    return int(testbed.query("tickets", statement)[0][0])
 
 
 def main() -> int:
-    """Measure, and print a table."""
+    """Run the rounds and print a table."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.notifications", description=__doc__)
-    options.add_argument("--rounds", type=int, default=5, help="of the comparison (default: %(default)s)")
-    options.add_argument("--seconds", type=float, default=3, help="that a measurement takes (default: %(default)s)")
+    options.add_argument("--rounds", type=int, default=5, help="rounds of the comparison (default: %(default)s)")
+    options.add_argument("--seconds", type=float, default=3, help="seconds of each measurement (default: %(default)s)")
     given = options.parse_args()
-    # The kernel completes connections that nobody accepts, until its queue is full: then connecting hangs too.
-    with stand() as its, socket.create_server(("127.0.0.1", 0)) as silent:
+    # The kernel completes connections without an accept until the queue is full; then connecting hangs too.
+    with running_testbed() as testbed, socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         hanging = {
             "TICKETS_WEBHOOK_URL": f"http://{address}/",
@@ -84,22 +84,24 @@ def main() -> int:
             "TICKETS_MAIL_FROM": "tickets@example.com",
             "TICKETS_NATS_URL": f"nats://127.0.0.1:{free_ports(1)[0]}",
         }
-        without, within = [], []
+        without, hung = [], []
         for _ in range(given.rounds):
-            without.append(rates(its, {}, given.seconds))
-            within.append(rates(its, hanging, given.seconds))
+            without.append(rates(testbed, {}, given.seconds))
+            hung.append(rates(testbed, hanging, given.seconds))
         rows = [
-            Row(name, [one[n] for one in within], [one[n] for one in without], "a second", "none set", "its own spread")
+            Comparison(
+                name, [one[n] for one in hung], [one[n] for one in without], "a second", "none set", "its own spread"
+            )
             for n, name in enumerate(("sales, receivers hang", "scans, receivers hang"))
         ]
         print(table(rows))
-        with answering() as url:
-            left, began = waiting(its), time.perf_counter()
-            its.stop("ticket_service")
-            its.start("ticket_service", its.address("TICKETS")[1], **{**hanging, "TICKETS_WEBHOOK_URL": url})
-            while waiting(its) and time.perf_counter() < began + DRAIN_SECONDS:
+        with accepting_webhook() as url:
+            left, began = backlog(testbed), time.perf_counter()
+            testbed.stop("ticket_service")
+            testbed.start("ticket_service", testbed.address("TICKETS")[1], **{**hanging, "TICKETS_WEBHOOK_URL": url})
+            while backlog(testbed) and time.perf_counter() < began + DRAIN_SECONDS:
                 time.sleep(1)
-            print(f"backlog of {left:,}, {waiting(its):,} after {time.perf_counter() - began:.0f} s")
+            print(f"backlog: {left:,}, and {backlog(testbed):,} after {time.perf_counter() - began:.0f} s")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""What two processes of a service carry against one, and what the cores are spent on: `python -m benchmarks.processes`.
+"""Compare two processes of a service with one, and split the CPU time: `python -m benchmarks.processes`.
 
-Two minutes, on Linux.
+The program takes two minutes and needs Linux.
 """
 
 import argparse
@@ -13,37 +13,37 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.http2 import Generator, Plan
+from benchmarks.http2 import LoadGenerator, LoadPlan
 from benchmarks.purchases import purchase_plan
-from benchmarks.report import Row, table
+from benchmarks.report import Comparison, table
 from benchmarks.scans import scan_plan
-from benchmarks.stand import Stand, publish, sell, stand
+from benchmarks.testbed import Testbed, publish, running_testbed, sell
 from dev.clients import free_ports
 
 DEVICES, CALLERS = 200, 64
-# More than any machine here admits in a second.
+# More than any measured machine admits in a second.
 MAX_SCANS_PER_SECOND = 5_000
 TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """One measurement: answers a second, and seconds of a core for each of them, by who spent them."""
+class Cost:
+    """One measurement: answers a second, and the CPU seconds of one answer by component."""
 
     rate: float
-    by: dict[str, float]
+    cpu_seconds: dict[str, float]
 
 
-def spent(its: Stand) -> dict[str, float]:
-    """Return the seconds of a core that were spent so far, by whom."""
+def cpu_seconds(testbed: Testbed) -> dict[str, float]:
+    """Return the CPU seconds used so far by component."""
     found = defaultdict[str, float](float, {"generator": time.process_time()})
-    services = {process.pid: name for name, process in its.services.items()}
+    services = {process.pid: name for name, process in testbed.services.items()}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
-            name = services.get(int(directory.name)) or _of_database(its, directory)
+            name = services.get(int(directory.name)) or _database_component(testbed, directory)
             fields = (directory / "stat").read_text().rsplit(")", 1)[1].split()
         except OSError:
-            # It ended meanwhile.
+            # The process has ended.
             continue
         if name:
             # User and system time (proc(5): fields 14 and 15).
@@ -51,66 +51,71 @@ def spent(its: Stand) -> dict[str, float]:
     return found
 
 
-def _of_database(its: Stand, process: Path) -> str | None:
-    """Name a process of this stand's PostgreSQL by its database; None: it is another's."""
+def _database_component(testbed: Testbed, process: Path) -> str | None:
+    """Return the component of a PostgreSQL process of this testbed by its database; None for any other process."""
     words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split()
-    if words[:1] != ["postgres:"] or not (process / "cwd").readlink().is_relative_to(its.directory):
+    if words[:1] != ["postgres:"] or not (process / "cwd").readlink().is_relative_to(testbed.directory):
         return None
     database = words[2] if len(words) > 2 else ""  # noqa: PLR2004 - "postgres: user database ..."
     return f"PostgreSQL, {database}" if database in {"tickets", "scans"} else "PostgreSQL, the rest"
 
 
-def measure(its: Stand, plan: Plan) -> Spent:
-    """Carry out a plan."""
-    before = spent(its)
-    measured = Generator(plan).run()
-    after = spent(its)
+def measure(testbed: Testbed, plan: LoadPlan) -> Cost:
+    """Run a plan and measure the CPU time of its answers."""
+    before = cpu_seconds(testbed)
+    measured = LoadGenerator(plan).run()
+    after = cpu_seconds(testbed)
     answers = measured.rate * measured.seconds + plan.warm_up
-    return Spent(measured.rate, {name: (after[name] - before[name]) / answers for name in after})
+    return Cost(measured.rate, {name: (after[name] - before[name]) / answers for name in after})
 
 
-def compare(its: Stand, name: str, plan: Callable[[], Plan], second: tuple[str, int], rounds: int) -> Iterator[str]:
-    """Compare one process with two, in turn; say what one of them spends."""
-    one, two = list[Spent](), list[Spent]()
+def compare(
+    testbed: Testbed, name: str, plan: Callable[[], LoadPlan], second: tuple[str, int], rounds: int
+) -> Iterator[str]:
+    """Compare one process with two in turns; yield the comparison and the CPU time of one process."""
+    one, two = list[Cost](), list[Cost]()
     for _ in range(rounds):
-        one.append(measure(its, plan()))
-        both = plan()
-        two.append(measure(its, replace(both, addresses=[*both.addresses, second])))
-    row = Row(f"{name}, two processes", [s.rate for s in two], [s.rate for s in one], "a second", "one", "")
+        one.append(measure(testbed, plan()))
+        next_plan = plan()
+        two.append(measure(testbed, replace(next_plan, addresses=[*next_plan.addresses, second])))
+    row = Comparison(f"{name}, two processes", [s.rate for s in two], [s.rate for s in one], "a second", "one", "")
     yield table([row])
     cores, rate = os.cpu_count() or 1, statistics.median(s.rate for s in one)
-    yield f"One process: microseconds for each of {name}, of {1e6 * cores / rate:,.0f} that {cores} cores have:\n"
-    costs = {who: 1e6 * statistics.median(s.by.get(who, 0) for s in one) for who in one[-1].by}
-    for who, cost in sorted(costs.items(), key=lambda entry: -entry[1]):
-        yield f"- {who}: {cost:.0f}"
+    yield f"One process: CPU microseconds per answer ({name}); {cores} cores have {1e6 * cores / rate:,.0f}:\n"
+    costs = {
+        component: 1e6 * statistics.median(s.cpu_seconds.get(component, 0) for s in one)
+        for component in one[-1].cpu_seconds
+    }
+    for component, cost in sorted(costs.items(), key=lambda entry: -entry[1]):
+        yield f"- {component}: {cost:.0f}"
     yield ""
 
 
 def main() -> int:
-    """Measure, and print what was seen."""
+    """Run the comparisons and print them."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.processes", description=__doc__)
-    options.add_argument("--rounds", type=int, default=5, help="of each comparison (default: %(default)s)")
-    options.add_argument("--seconds", type=float, default=3, help="that a measurement takes (default: %(default)s)")
+    options.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default: %(default)s)")
+    options.add_argument("--seconds", type=float, default=3, help="seconds of each measurement (default: %(default)s)")
     given = options.parse_args()
-    with stand() as its:
+    with running_testbed() as testbed:
         ports = free_ports(2)
-        first = dict(its.services)
+        first = dict(testbed.services)
         for module, port in zip(("ticket_service", "scan_service"), ports, strict=True):
-            its.start(module, port)
-        second = {f"{module}, the second": process for module, process in its.services.items()}
-        its.services.clear()
-        its.services.update(first | second)
+            testbed.start(module, port)
+        second = {f"{module}, the second": process for module, process in testbed.services.items()}
+        testbed.services.clear()
+        testbed.services.update(first | second)
 
-        def scans() -> Plan:
-            event = publish(its)
-            tickets = sell(its, event, int(MAX_SCANS_PER_SECOND * given.seconds))
-            return scan_plan(its, event, tickets, DEVICES, given.seconds)
+        def scans() -> LoadPlan:
+            event = publish(testbed)
+            tickets = sell(testbed, event, int(MAX_SCANS_PER_SECOND * given.seconds))
+            return scan_plan(testbed, event, tickets, DEVICES, given.seconds)
 
-        def purchases() -> Plan:
-            return purchase_plan(its, [publish(its)], CALLERS, given.seconds)
+        def purchases() -> LoadPlan:
+            return purchase_plan(testbed, [publish(testbed)], CALLERS, given.seconds)
 
         for name, plan, port in (("scans", scans, ports[1]), ("purchases", purchases, ports[0])):
-            print(*compare(its, name, plan, ("127.0.0.1", port), given.rounds), sep="\n", flush=True)
+            print(*compare(testbed, name, plan, ("127.0.0.1", port), given.rounds), sep="\n", flush=True)
     return 0
 
 

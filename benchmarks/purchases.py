@@ -1,27 +1,27 @@
-"""Purchases of one free ticket each, as unary calls."""
+"""A load of purchases: unary calls that buy one free ticket each."""
 
 import itertools
 from collections.abc import Sequence
 
-from benchmarks.http2 import Plan
-from benchmarks.stand import Stand, purchase_request
+from benchmarks.http2 import LoadPlan
+from benchmarks.testbed import Testbed, purchase_request
 from ticketing.tickets.v1 import event_pb2
 
 PATH = "/ticketing.tickets.v1.PurchaseService/PurchaseTickets"
-# More than any machine here sells in a second.
+# More than any measured machine sells in a second.
 MAX_PER_SECOND = 6_000
 
 
-def purchase_plan(its: Stand, events: Sequence[event_pb2.Event], callers: int, seconds: float) -> Plan:
-    """Buy from each of `events` in turn."""
+def purchase_plan(testbed: Testbed, events: Sequence[event_pb2.Event], callers: int, seconds: float) -> LoadPlan:
+    """Plan purchases that go to `events` in turn."""
     count = int(MAX_PER_SECOND * seconds)
     messages = [
         purchase_request(event).SerializeToString() for event in itertools.islice(itertools.cycle(events), count)
     ]
-    return Plan(
-        addresses=[its.address("TICKETS")],
+    return LoadPlan(
+        addresses=[testbed.address("TICKETS")],
         path=PATH,
-        metadata=its.metadata("service", "shop"),
+        metadata=testbed.metadata("service", "shop"),
         connections=callers,
         first=None,
         messages=messages,

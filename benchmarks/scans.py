@@ -1,11 +1,11 @@
-"""Scans on gates' streams: one-time tickets with signed tokens, one unanswered scan a device."""
+"""A load of scans on streams: single-entry tickets with signed tokens, one unanswered scan per device."""
 
 import random
 import uuid
 from collections.abc import Sequence
 
-from benchmarks.http2 import Measured, Plan
-from benchmarks.stand import Stand
+from benchmarks.http2 import LoadPlan, Measurement
+from benchmarks.testbed import Testbed
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 
@@ -13,16 +13,16 @@ PATH = "/ticketing.scans.v1.ScanService/StreamScans"
 
 
 def scan_plan(
-    its: Stand, event: event_pb2.Event, tickets: Sequence[ticket_pb2.Ticket], devices: int, seconds: float
-) -> Plan:
-    """Scan each of `tickets` once, at the first scan service; people come in another order than they bought."""
-    coming = random.Random(len(tickets)).sample(tickets, len(tickets))  # noqa: S311 - no secret
+    testbed: Testbed, event: event_pb2.Event, tickets: Sequence[ticket_pb2.Ticket], devices: int, seconds: float
+) -> LoadPlan:
+    """Plan one scan of each ticket at the first scan service, in a random order."""
+    shuffled = random.Random(len(tickets)).sample(tickets, len(tickets))  # noqa: S311 - no secret
     gate = scan_pb2.Gate(event_id=event.event_id, location="North 3")
-    attempts = (scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=ticket.token) for ticket in coming)
-    return Plan(
-        addresses=[its.address("SCANS")],
+    attempts = (scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=ticket.token) for ticket in shuffled)
+    return LoadPlan(
+        addresses=[testbed.address("SCANS")],
         path=PATH,
-        metadata=its.metadata("scanner", "door"),
+        metadata=testbed.metadata("scanner", "door"),
         connections=devices,
         first=scan_service_pb2.StreamScansRequest(open=gate).SerializeToString(),
         messages=[scan_service_pb2.StreamScansRequest(scan=attempt).SerializeToString() for attempt in attempts],
@@ -31,7 +31,7 @@ def scan_plan(
     )
 
 
-def admitted(measured: Measured) -> int:
-    """Count whom the service let in."""
+def admitted(measured: Measurement) -> int:
+    """Count the admitted scans."""
     answers = map(scan_service_pb2.StreamScansResponse.FromString, measured.answers)
     return sum(answer.result.verdict == scan_pb2.VERDICT_ADMITTED for answer in answers)

@@ -1,4 +1,4 @@
-"""Whether the services grow: `python -m benchmarks.soak`, ten minutes of sales and scans at a steady rate, on Linux."""
+"""Measure memory growth: `python -m benchmarks.soak`, ten minutes of steady sales and scans, on Linux."""
 
 import argparse
 import statistics
@@ -7,40 +7,40 @@ import threading
 import time
 from dataclasses import replace
 
-from benchmarks.http2 import Generator
+from benchmarks.http2 import LoadGenerator
 from benchmarks.idle_streams import memory_kb
 from benchmarks.purchases import purchase_plan
 from benchmarks.scans import scan_plan
-from benchmarks.stand import publish, sell, stand
+from benchmarks.testbed import publish, running_testbed, sell
 
 MINUTES = 10.0
-# A quarter of what one small machine carries of each, so that nothing ever waits.
+# A quarter of the capacity of a small machine, so that no request waits.
 SCANS_A_SECOND, SALES_A_SECOND = 300.0, 100.0
 DEVICES, CALLERS = 50, 16
 ROUND_SECONDS = 15.0
 
 
 def main() -> int:
-    """Go on for a while; tell what both services held in memory meanwhile."""
+    """Run the load; print the memory of both services after each round and over the run."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    options.add_argument("--minutes", type=float, default=MINUTES, help="to go on (default: %(default)s)")
+    options.add_argument("--minutes", type=float, default=MINUTES, help="duration in minutes (default: %(default)s)")
     end = time.monotonic() + 60 * options.parse_args().minutes
-    seen: dict[str, list[int]] = {"ticket_service": [], "scan_service": []}
-    with stand() as its:
+    memory_by_service: dict[str, list[int]] = {"ticket_service": [], "scan_service": []}
+    with running_testbed() as testbed:
         while time.monotonic() < end:
-            event = publish(its)
-            tickets = sell(its, event, int(SCANS_A_SECOND * ROUND_SECONDS) + DEVICES)
-            scans = replace(scan_plan(its, event, tickets, DEVICES, ROUND_SECONDS), rate=SCANS_A_SECOND)
-            sales = replace(purchase_plan(its, [event], CALLERS, ROUND_SECONDS), rate=SALES_A_SECOND)
-            selling = threading.Thread(target=Generator(sales).run)
+            event = publish(testbed)
+            tickets = sell(testbed, event, int(SCANS_A_SECOND * ROUND_SECONDS) + DEVICES)
+            scans = replace(scan_plan(testbed, event, tickets, DEVICES, ROUND_SECONDS), rate=SCANS_A_SECOND)
+            sales = replace(purchase_plan(testbed, [event], CALLERS, ROUND_SECONDS), rate=SALES_A_SECOND)
+            selling = threading.Thread(target=LoadGenerator(sales).run)
             selling.start()
-            measured = Generator(scans).run()
+            measured = LoadGenerator(scans).run()
             selling.join()
-            for name, found in seen.items():
-                found.append(memory_kb(its.services[name].pid))
-            held = ", ".join(f"{name} {found[-1] / 1024:.1f} MB" for name, found in seen.items())
-            print(f"{len(measured.answers)} scans answered; {held}", flush=True)
-    for name, found in seen.items():
+            for name, found in memory_by_service.items():
+                found.append(memory_kb(testbed.services[name].pid))
+            memory = ", ".join(f"{name} {found[-1] / 1024:.1f} MB" for name, found in memory_by_service.items())
+            print(f"{len(measured.answers)} scans answered; {memory}", flush=True)
+    for name, found in memory_by_service.items():
         third = max(1, len(found) // 3)
         middle, last = (statistics.median(part) / 1024 for part in (found[third : 2 * third] or found, found[-third:]))
         print(f"{name}: {middle:.1f} MB in the middle third, {last:.1f} MB in the last")

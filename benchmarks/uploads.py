@@ -1,4 +1,4 @@
-"""Offline scans uploaded on one stream, and what they do to the answer times of the gates that scan meanwhile."""
+"""Uploads of offline scans on one stream, and the latencies of live scans at the same time."""
 
 import queue
 import time
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
 
-from benchmarks.http2 import Generator, Measured, Plan
-from benchmarks.stand import Stand
-from dev.demo import at
+from benchmarks.http2 import LoadGenerator, LoadPlan, Measurement
+from benchmarks.testbed import Testbed
+from dev.demo import timestamp
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 
@@ -19,17 +19,19 @@ SCANS_IN_AN_UPLOAD = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Uploads:
-    """What came of a device's uploads, and of the live scans beside them."""
+class UploadResult:
+    """The rate of one device's uploads, and the live scans measured at the same time."""
 
     scans_a_second: float
-    live: Measured
+    live: Measurement
 
 
-def upload(its: Stand, event: event_pb2.Event, tickets: Sequence[ticket_pb2.Ticket], live: Plan) -> Uploads:
-    """Upload one offline scan of each of `tickets` while `live` is carried out."""
+def upload(
+    testbed: Testbed, event: event_pb2.Event, tickets: Sequence[ticket_pb2.Ticket], live: LoadPlan
+) -> UploadResult:
+    """Upload one offline scan per ticket while the plan `live` runs."""
     now = datetime.now(UTC)
-    decision = scan_service_pb2.OfflineDecision(verdict=scan_pb2.VERDICT_ADMITTED, scan_time=at(now))
+    decision = scan_service_pb2.OfflineDecision(verdict=scan_pb2.VERDICT_ADMITTED, scan_time=timestamp(now))
     scans = [
         scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=ticket.token, offline=decision)
         for ticket in tickets
@@ -40,27 +42,27 @@ def upload(its: Stand, event: event_pb2.Event, tickets: Sequence[ticket_pb2.Tick
             for n in range(0, len(scans), SCANS_IN_AN_UPLOAD)
         ]
     )
-    with apart() as generators:
-        beside = generators.submit(carried_out, live)
-        spent = _upload(its, event, messages)
-        return Uploads(len(scans) / spent, beside.result())
+    with generator_process() as generators:
+        live_result = generators.submit(run_plan, live)
+        duration = _upload(testbed, event, messages)
+        return UploadResult(len(scans) / duration, live_result.result())
 
 
-def apart() -> ProcessPoolExecutor:
-    """Make a process that is ready to measure: beside the uploads' own client its answers would wait for that one's lock."""
+def generator_process() -> ProcessPoolExecutor:
+    """Start a process for a load generator: in the process of the upload client it would wait for the GIL."""
     generators = ProcessPoolExecutor(1, get_context("spawn"))
     generators.submit(int).result()
     return generators
 
 
-def carried_out(plan: Plan) -> Measured:
-    """Carry out a plan."""
-    return Generator(plan).run()
+def run_plan(plan: LoadPlan) -> Measurement:
+    """Run a plan."""
+    return LoadGenerator(plan).run()
 
 
-def _upload(its: Stand, event: event_pb2.Event, messages: Iterator[scan_service_pb2.StreamScansRequest]) -> float:
+def _upload(testbed: Testbed, event: event_pb2.Event, messages: Iterator[scan_service_pb2.StreamScansRequest]) -> float:
     requests: queue.SimpleQueue[scan_service_pb2.StreamScansRequest | None] = queue.SimpleQueue()
-    answers = its.caller("scanner", "uploader").stream(iter(requests.get, None))
+    answers = testbed.client("scanner", "uploader").stream(iter(requests.get, None))
     gate = scan_pb2.Gate(event_id=event.event_id, location="South 1")
     requests.put(scan_service_pb2.StreamScansRequest(open=gate))
     ahead = next(answers).opened.max_outstanding_uploads // SCANS_IN_AN_UPLOAD
@@ -69,6 +71,6 @@ def _upload(its: Stand, event: event_pb2.Event, messages: Iterator[scan_service_
         requests.put(next(messages, None))
     for answer in answers:
         if answer.uploaded.rejected or not answer.uploaded.results:
-            raise ValueError(f"an upload was not taken: {answer}")
+            raise ValueError(f"the service rejected an upload: {answer}")
         requests.put(next(messages, None))
     return time.perf_counter() - begin

@@ -1,1 +1,1 @@
-"""What a developer runs by hand: both services at once, tokens, and the demonstration. No part of the product."""
+"""Tools that a developer runs by hand; the product does not import them."""

@@ -1,4 +1,4 @@
-"""Run a service so that it ends with whoever started it: `python -m dev.child ticket_service`."""
+"""Run a service that stops when its parent process ends: `python -m dev.child ticket_service`."""
 
 import ctypes
 import os
@@ -10,10 +10,11 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Ask the kernel for SIGTERM at the parent's end (Linux), then become the service."""
+    """Request SIGTERM from the kernel for the parent's end (Linux only), then run the service."""
     parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        # A parent that ended before the prctl call sends no signal any more.
         if os.getppid() != parent:
             return
     module = sys.argv.pop(1)

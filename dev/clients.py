@@ -1,4 +1,4 @@
-"""Clients of both services, as an internal backend and a gate device would write them, and the services to talk to."""
+"""Clients of both services, written as an internal backend and a gate device would write them."""
 
 # grpcio's types are generic to the type checker alone.
 from __future__ import annotations
@@ -31,24 +31,24 @@ LISTENING_PORTS = range(15_000, 32_000)
 
 
 class NotStartedError(Exception):
-    """The services could not be started; their own log says why."""
+    """The services did not start; their log contains the reason."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """Stubs of both services, and the tokens of those who call them."""
+    """Channels to both services, and the keys that sign tokens for their clients."""
 
     tickets: grpc.Channel
     scans: grpc.Channel
     keys: DevelopmentKeys
 
-    def caller(self, role: str, subject: str) -> Caller:
-        """Return someone who calls."""
-        return Caller(self.tickets, self.scans, self.keys.token(role, subject))
+    def client(self, role: str, subject: str) -> ApiClient:
+        """Return a client that has the role and is identified as the subject."""
+        return ApiClient(self.tickets, self.scans, self.keys.token(role, subject))
 
 
-class Caller:
-    """Someone who calls, with their own access token."""
+class ApiClient:
+    """Stubs of both services and one access token."""
 
     def __init__(self, tickets: grpc.Channel, scans: grpc.Channel, token: str) -> None:
         self.events = event_service_pb2_grpc.EventServiceStub(tickets)
@@ -58,28 +58,28 @@ class Caller:
         self._metadata = (("authorization", f"Bearer {token}"),)
 
     def ask(self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
-        """Make one call."""
+        """Make one unary call."""
         return rpc(request, metadata=self._metadata, timeout=CALL_SECONDS)
 
     def stream(
         self, requests: Iterator[scan_service_pb2.StreamScansRequest]
     ) -> Iterator[scan_service_pb2.StreamScansResponse]:
-        """Hold a gate's stream open."""
+        """Open a scan stream."""
         return self.scans.StreamScans(requests, metadata=self._metadata, timeout=STREAM_SECONDS)
 
 
-class Gate:
-    """A gate device: one stream held open, scan in, verdict out."""
+class GateClient:
+    """A gate device with one open stream; it waits for each verdict before the next scan."""
 
-    def __init__(self, caller: Caller, event_id: str) -> None:
+    def __init__(self, client: ApiClient, event_id: str) -> None:
         self._requests: queue.SimpleQueue[scan_service_pb2.StreamScansRequest | None] = queue.SimpleQueue()
-        self._answers = caller.stream(iter(self._requests.get, None))
+        self._answers = client.stream(iter(self._requests.get, None))
         gate = scan_pb2.Gate(event_id=event_id, location="North 3")
         self._requests.put(scan_service_pb2.StreamScansRequest(open=gate))
         self.opened = next(self._answers).opened
 
     def scan(self, code: str) -> scan_pb2.Scan:
-        """Show a ticket to the gate."""
+        """Scan a ticket and return the recorded scan."""
         attempt = scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=code)
         self._requests.put(scan_service_pb2.StreamScansRequest(scan=attempt))
         return next(self._answers).result
@@ -93,7 +93,11 @@ class Gate:
 
 @contextlib.contextmanager
 def running_services() -> Iterator[Services]:
-    """Run `dev.up` as a user would, on free ports and in a folder that is gone afterwards."""
+    """Run `dev.up` on free ports and in a temporary folder.
+
+    Raises:
+        NotStartedError: `dev.up` ended before both services were healthy.
+    """
     with tempfile.TemporaryDirectory(prefix="ticketing-demo-") as directory:
         ports = dict(zip(("TICKETS_PORT", "SCANS_PORT"), free_ports(2), strict=True))
         variables = {
@@ -119,9 +123,9 @@ def running_services() -> Iterator[Services]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on, below those that the system gives to outgoing connections.
+    """Return ports without a listener, below the range that the system uses for outgoing connections.
 
-    A client that tries again and again to reach one of those while nobody listens can end up connected to itself.
+    A client that retries a port of that range while no server listens can connect to itself.
     """
     found: list[int] = []
     while len(found) < count:

@@ -1,7 +1,7 @@
-"""The main path, told on the terminal: `python -m dev.demo`.
+"""Run the main path on the terminal, from an event to an admitted ticket: `python -m dev.demo`.
 
-Starts both services with a database of their own in a temporary folder, talks to them as any client would, and leaves
-nothing behind but a QR code as PNG. Ends with exit status 0 only if everything went as told.
+The demo starts both services on an embedded PostgreSQL in a temporary folder and calls them as any client does. It
+leaves nothing behind but a QR code as PNG. The exit status is 0 only if every answer was the expected one.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ import qrcode
 from google.protobuf.timestamp_pb2 import Timestamp
 from qrcode.constants import ERROR_CORRECT_M
 
-from dev.clients import Caller, Gate, NotStartedError, Services, running_services
-from dev.story import Story
+from dev.clients import ApiClient, GateClient, NotStartedError, Services, running_services
+from dev.transcript import Transcript
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import (
     event_pb2,
@@ -34,36 +34,40 @@ PICTURE = Path("demo-ticket.png")
 
 
 class UnexpectedError(Exception):
-    """Something did not go as told."""
+    """An answer was not the expected one."""
 
 
-def expect(what: str, got: object, wanted: object) -> None:
-    """Stop the story where it does not go as told."""
-    if got != wanted:
-        raise UnexpectedError(f"{what} is {got}, not {wanted}")
+def expect(name: str, actual: object, expected: object) -> None:
+    """Compare an answer with the expected one.
+
+    Raises:
+        UnexpectedError: they differ.
+    """
+    if actual != expected:
+        raise UnexpectedError(f"{name} is {actual}, not {expected}")
 
 
 def euros(money: money_pb2.Money) -> str:
-    """Spell an amount."""
+    """Format an amount of a currency with two decimals."""
     return f"{money.minor_units / 100:.2f} {money.currency_code}"
 
 
-def at(moment: datetime) -> Timestamp:
-    """Convert a time."""
+def timestamp(moment: datetime) -> Timestamp:
+    """Convert a time to its protobuf message."""
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return stamp
 
 
 def tonight() -> event_pb2.Event:
-    """Describe an event whose doors have just opened."""
+    """Return an event whose doors opened five minutes ago."""
     now = datetime.now(UTC).replace(microsecond=0)
     return event_pb2.Event(
         name="Night of Lights",
         event_type=event_pb2.EVENT_TYPE_OTHER,
-        doors_open_time=at(now - timedelta(minutes=5)),
-        start_time=at(now + timedelta(hours=2)),
-        end_time=at(now + timedelta(hours=6)),
+        doors_open_time=timestamp(now - timedelta(minutes=5)),
+        start_time=timestamp(now + timedelta(hours=2)),
+        end_time=timestamp(now + timedelta(hours=6)),
         time_zone="Europe/Berlin",
         location="Old Harbour, Hall 3",
         max_participants=300,
@@ -73,10 +77,10 @@ def tonight() -> event_pb2.Event:
     )
 
 
-def publish(story: Story, organizer: Caller) -> event_pb2.Event:
-    """Create an event and put it on sale."""
-    story.chapter("An organizer puts an event on sale")
-    created = story.call(
+def publish(transcript: Transcript, organizer: ApiClient) -> event_pb2.Event:
+    """Create and publish an event."""
+    transcript.section("An organizer creates an event and publishes it")
+    created = transcript.call(
         "organizer",
         "CreateEvent",
         lambda: (
@@ -87,7 +91,7 @@ def publish(story: Story, organizer: Caller) -> event_pb2.Event:
         ),
         lambda event: f"{event.name!r}, {event.max_participants} places at {euros(event.ticket_price)}",
     )
-    return story.call(
+    return transcript.call(
         "organizer",
         "PublishEvent",
         lambda: (
@@ -99,9 +103,9 @@ def publish(story: Story, organizer: Caller) -> event_pb2.Event:
     )
 
 
-def buy(story: Story, shop: Caller, event: event_pb2.Event) -> purchase_pb2.Purchase:
-    """Buy two tickets, and send the same request again, as a shop does whose answer got lost."""
-    story.chapter("Bob buys two tickets in the web shop, which has taken the money")
+def buy(transcript: Transcript, shop: ApiClient, event: event_pb2.Event) -> purchase_pb2.Purchase:
+    """Buy two tickets and send the request again, as a shop does after a lost answer."""
+    transcript.section("Bob buys two tickets; the web shop has charged him already")
     request = purchase_service_pb2.PurchaseTicketsRequest(
         request_id=str(uuid.uuid4()),
         event_id=event.event_id,
@@ -110,7 +114,7 @@ def buy(story: Story, shop: Caller, event: event_pb2.Event) -> purchase_pb2.Purc
         expected_total=money_pb2.Money(currency_code="EUR", minor_units=5000),
         user_id="bob",
     )
-    purchase = story.call(
+    purchase = transcript.call(
         "web shop",
         "PurchaseTickets",
         lambda: shop.ask(shop.purchases.PurchaseTickets, request).purchase,
@@ -119,30 +123,30 @@ def buy(story: Story, shop: Caller, event: event_pb2.Event) -> purchase_pb2.Purc
             + ", ".join(ticket.code for ticket in bought.tickets)
         ),
     )
-    again = story.call(
+    again = transcript.call(
         "web shop",
         "PurchaseTickets",
         lambda: shop.ask(shop.purchases.PurchaseTickets, request).purchase,
-        lambda bought: f"sent twice: still {len(bought.tickets)} tickets, charged once",
+        lambda bought: f"same request again: the same {len(bought.tickets)} tickets, one charge",
     )
-    expect("the second answer", again.purchase_id, purchase.purchase_id)
+    expect("the purchase of the repeated request", again.purchase_id, purchase.purchase_id)
     return purchase
 
 
-def show(story: Story, holder: Caller, ticket_id: str) -> ticket_pb2.Ticket:
-    """Fetch a ticket and its QR code."""
-    story.chapter("Bob opens his ticket")
-    ticket = story.call(
+def fetch_ticket(transcript: Transcript, holder: ApiClient, ticket_id: str) -> ticket_pb2.Ticket:
+    """Fetch a ticket and its QR code; print the code and save it."""
+    transcript.section("Bob opens his ticket")
+    ticket = transcript.call(
         "bob",
         "GetTicket",
         lambda: holder.ask(holder.tickets.GetTicket, ticket_service_pb2.GetTicketRequest(ticket_id=ticket_id)).ticket,
-        lambda got: f"{got.code}, {ticket_pb2.TicketStatus.Name(got.status).removeprefix('TICKET_STATUS_')}",
+        lambda ticket: f"{ticket.code}, {ticket_pb2.TicketStatus.Name(ticket.status).removeprefix('TICKET_STATUS_')}",
     )
-    picture = story.call(
+    picture = transcript.call(
         "bob",
         "RenderTicket",
         lambda: holder.ask(holder.tickets.RenderTicket, ticket_service_pb2.RenderTicketRequest(ticket_id=ticket_id)),
-        lambda drawn: f"{drawn.media_type}, {len(drawn.content):,} bytes, saved as {PICTURE}",
+        lambda image: f"{image.media_type}, {len(image.content):,} bytes, saved as {PICTURE}",
     )
     PICTURE.write_bytes(picture.content)
     code = qrcode.QRCode(error_correction=ERROR_CORRECT_M, border=2)
@@ -152,7 +156,7 @@ def show(story: Story, holder: Caller, ticket_id: str) -> ticket_pb2.Ticket:
 
 
 def verdict(scan: scan_pb2.Scan) -> str:
-    """Spell a gate's answer."""
+    """Format a verdict, and the earlier scan if the denial names one."""
     if scan.verdict == scan_pb2.VERDICT_ADMITTED:
         return "ADMITTED"
     reason = scan_pb2.DenialReason.Name(scan.denial_reason).removeprefix("DENIAL_REASON_")
@@ -161,18 +165,18 @@ def verdict(scan: scan_pb2.Scan) -> str:
     return f"DENIED {reason}{where}"
 
 
-def cancel(story: Story, holder: Caller, ticket_id: str) -> ticket_pb2.Cancellation:
-    """Give a ticket back."""
-    story.chapter("Bob's friend cannot come: he gives the other ticket back")
-    answer = story.call(
+def cancel(transcript: Transcript, holder: ApiClient, ticket_id: str) -> ticket_pb2.Cancellation:
+    """Cancel a ticket and check its refund."""
+    transcript.section("Bob cancels the other ticket")
+    answer = transcript.call(
         "bob",
         "CancelTicket",
         lambda: holder.ask(
             holder.tickets.CancelTicket, ticket_service_pb2.CancelTicketRequest(ticket_id=ticket_id, reason="ill")
         ),
-        lambda told: (
-            f"{euros(told.cancellation.refund_amount)} back ({told.cancellation.refund_percent} %), ticket "
-            + ticket_pb2.TicketStatus.Name(told.ticket.status).removeprefix("TICKET_STATUS_")
+        lambda cancelled: (
+            f"refund {euros(cancelled.cancellation.refund_amount)} ({cancelled.cancellation.refund_percent} %), ticket "
+            + ticket_pb2.TicketStatus.Name(cancelled.ticket.status).removeprefix("TICKET_STATUS_")
         ),
     )
     expect("the refund", answer.cancellation.refund_amount.minor_units, 2000)
@@ -180,40 +184,40 @@ def cancel(story: Story, holder: Caller, ticket_id: str) -> ticket_pb2.Cancellat
     return answer.cancellation
 
 
-def wait_for_status(holder: Caller, ticket_id: str, wanted: int) -> ticket_pb2.Ticket:
-    """Ask until the scan service's report has reached the ticket service."""
+def wait_for_status(holder: ApiClient, ticket_id: str, expected: int) -> ticket_pb2.Ticket:
+    """Fetch a ticket until it has the expected status, for at most SETTLE_SECONDS."""
     request = ticket_service_pb2.GetTicketRequest(ticket_id=ticket_id)
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         ticket = holder.ask(holder.tickets.GetTicket, request).ticket
-        if ticket.status == wanted or time.monotonic() > deadline:
-            expect("the ticket's status", ticket.status, wanted)
+        if ticket.status == expected or time.monotonic() > deadline:
+            expect("the status of the ticket", ticket.status, expected)
             return ticket
 
 
-def tell(story: Story, services: Services) -> None:
-    """Go through the whole story."""
-    organizer, shop = services.caller("organizer", "alice"), services.caller("service", "web-shop")
-    bob, door = services.caller("user", "bob"), services.caller("scanner", "door-team")
-    event = publish(story, organizer)
-    first, second = buy(story, shop, event).tickets
-    ticket = show(story, bob, first.ticket_id)
+def run_main_path(transcript: Transcript, services: Services) -> None:
+    """Sell two tickets, admit one, and refund the other."""
+    organizer, shop = services.client("organizer", "alice"), services.client("service", "web-shop")
+    bob, door = services.client("user", "bob"), services.client("scanner", "door-team")
+    event = publish(transcript, organizer)
+    first, second = buy(transcript, shop, event).tickets
+    ticket = fetch_ticket(transcript, bob, first.ticket_id)
 
-    story.chapter("The doors are open")
-    gate = story.call(
+    transcript.section("A gate scans both tickets")
+    gate = transcript.call(
         "gate",
-        "StreamScans: open",
-        lambda: _patient_gate(door, event.event_id),
-        lambda opened: f"{opened.opened.event_name!r}, ready for {opened.opened.max_outstanding_scans} scans at once",
+        "StreamScans, open",
+        lambda: _open_gate(door, event.event_id),
+        lambda opened: f"{opened.opened.event_name!r}, at most {opened.opened.max_outstanding_scans} unanswered scans",
     )
     with contextlib.closing(gate):
-        scan = story.call("gate", "scan", lambda: gate.scan(ticket.token), verdict)
+        scan = transcript.call("gate", "scan", lambda: gate.scan(ticket.token), verdict)
         expect("the first verdict", scan.verdict, scan_pb2.VERDICT_ADMITTED)
-        scan = story.call("gate", "scan, same ticket", lambda: gate.scan(ticket.token), verdict)
-        expect("the second answer", scan.denial_reason, scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN)
+        scan = transcript.call("gate", "scan, same ticket", lambda: gate.scan(ticket.token), verdict)
+        expect("the second verdict", scan.denial_reason, scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN)
 
-        cancellation = cancel(story, bob, second.ticket_id)
-        story.call(
+        cancellation = cancel(transcript, bob, second.ticket_id)
+        transcript.call(
             "web shop",
             "ConfirmRefund",
             lambda: shop.ask(
@@ -222,53 +226,53 @@ def tell(story: Story, services: Services) -> None:
                     cancellation_id=cancellation.cancellation_id, refund_id=f"refund-{uuid.uuid4().hex[:8]}"
                 ),
             ),
-            lambda _: "the money is back with Bob",
+            lambda _: "the shop has paid the refund",
         )
-        scan = story.call("gate", "scan, given back", lambda: gate.scan(second.token), verdict)
-        expect("the answer to it", scan.denial_reason, scan_pb2.DENIAL_REASON_REFUNDED)
+        scan = transcript.call("gate", "scan, cancelled ticket", lambda: gate.scan(second.token), verdict)
+        expect("the verdict on the cancelled ticket", scan.denial_reason, scan_pb2.DENIAL_REASON_REFUNDED)
 
-    story.chapter("And afterwards")
-    story.call(
+    transcript.section("The records afterwards")
+    transcript.call(
         "bob",
         "GetTicket",
         lambda: wait_for_status(bob, ticket.ticket_id, ticket_pb2.TICKET_STATUS_USED),
         lambda used: f"USED, checked in {used.check_in_time.ToDatetime():%H:%M:%S}Z",
     )
-    story.call(
+    transcript.call(
         "door team",
         "ListScans",
         lambda: door.ask(door.scans.ListScans, scan_service_pb2.ListScansRequest(event_id=event.event_id)).scans,
-        lambda scans: f"{len(scans)} scans on record, the denied ones too",
+        lambda scans: f"{len(scans)} recorded scans, admitted and denied",
     )
 
 
-def _patient_gate(door: Caller, event_id: str) -> Gate:
-    """Open a gate; a new event reaches the scan service within a moment."""
+def _open_gate(door: ApiClient, event_id: str) -> GateClient:
+    """Open a stream; repeat until the feed has brought the new event to the scan service."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         try:
-            return Gate(door, event_id)
+            return GateClient(door, event_id)
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND or time.monotonic() > deadline:
                 raise
 
 
 def main() -> int:
-    """Tell the story; return 0 if it went as told."""
-    story = Story(colours=sys.stdout.isatty())
+    """Run the demo; return 0 if every answer was the expected one."""
+    transcript = Transcript(colours=sys.stdout.isatty())
     begin = time.perf_counter()
     print("Starting both services on a real PostgreSQL …")
     try:
         with running_services() as services:
-            print(f"  ready after {time.perf_counter() - begin:.1f} s")
-            tell(story, services)
-        story.table()
+            print(f"  both are healthy after {time.perf_counter() - begin:.1f} s")
+            run_main_path(transcript, services)
+        transcript.table()
     except (UnexpectedError, NotStartedError, grpc.RpcError) as error:
-        print(f"\nThis did not go as told: {error}", file=sys.stderr)
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    print(f"Everything went as told, in {time.perf_counter() - begin:.1f} s. Nothing keeps running.")
+    print(f"Every answer was the expected one, after {time.perf_counter() - begin:.1f} s. Both services have stopped.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Keys and secrets for development, made once in the data directory and readable by their owner alone."""
+"""Keys and secrets for development, created once in the data directory and readable by their owner alone."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ TOKEN_LIFETIME = timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentKeys:
-    """What both services and the issuer of development tokens need."""
+    """The keys and secrets of both services and of the issuer of development tokens."""
 
     jwks_file: Path
     peer_secret: str
@@ -27,7 +27,7 @@ class DevelopmentKeys:
     issuer_key: Ed25519PrivateKey
 
     def token(self, role: str, subject: str) -> str:
-        """Make an access token."""
+        """Sign an access token that is valid for TOKEN_LIFETIME."""
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -39,14 +39,14 @@ class DevelopmentKeys:
 
 
 def development_keys(data_dir: Path) -> DevelopmentKeys:
-    """Return the keys of `data_dir`; the first caller makes them, also where several come at once."""
+    """Return the keys of `data_dir`; the first of several concurrent callers creates them."""
     directory = data_dir.absolute() / "keys"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     private = directory / "development.json"
     with (directory / "development.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not private.exists():
-            _make(private, directory / "jwks.json")
+            _create(private, directory / "jwks.json")
     stored = json.loads(private.read_text())
     return DevelopmentKeys(
         jwks_file=directory / "jwks.json",
@@ -56,11 +56,11 @@ def development_keys(data_dir: Path) -> DevelopmentKeys:
     )
 
 
-def _make(private: Path, public: Path) -> None:
+def _create(private: Path, public: Path) -> None:
     key = Ed25519PrivateKey.generate()
     jwk = {**OKPAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}
     _write(public, {"keys": [jwk]})
-    # Last, because it is what says that all is made.
+    # This file is written last, because its existence marks the keys as complete.
     stored = {
         "issuer_key": key.private_bytes_raw().hex(),
         "peer_secret": secrets.token_urlsafe(32),

@@ -1,6 +1,6 @@
-"""Pictures of what people are mailed, for docs/notifications.md: `python -m dev.mail_pictures`; needs Chromium.
+"""Draw the pictures of docs/notifications.md: `python -m dev.mail_pictures`; the program needs Chromium.
 
-Both services run as in the demo, with a mail server that keeps what it is sent: what is shown is what was mailed.
+Both services run as in the demo. A local SMTP server keeps the mails, so that the pictures show mails that were sent.
 """
 
 import asyncio
@@ -27,25 +27,25 @@ import pypdfium2
 from aiosmtpd.smtp import SMTP, Envelope
 
 from dev.clients import Services, running_services
-from dev.demo import at
+from dev.demo import timestamp
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2
 
 PICTURES: Final = Path("docs/pictures")
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 MAIL_SECONDS: Final = 30.0
-# The night in which the clocks of Berlin go forward lies between the old hour and the new.
+# Daylight saving time begins in Berlin between the old and the new start of the event.
 START: Final = datetime(2027, 3, 27, 19, 0, tzinfo=UTC)
 HOURS: Final = timedelta(hours=3)
 
 
-class Kept:
-    """Keeps mails."""
+class Mailbox:
+    """The mails that the SMTP server received."""
 
     def __init__(self) -> None:
         self.mails: SimpleQueue[EmailMessage] = SimpleQueue()
 
     async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802 - the library's name
-        """Keep one."""
+        """Store one mail."""
         content: Any = envelope.content
         message: Any = email.message_from_bytes(content, policy=email.policy.default)
         self.mails.put(message)
@@ -53,10 +53,10 @@ class Kept:
 
 
 @contextmanager
-def mail_server(kept: Kept) -> Iterator[int]:
-    """Run a mail server; gives its port."""
+def mail_server(mailbox: Mailbox) -> Iterator[int]:
+    """Run an SMTP server and yield its port."""
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(loop.create_server(lambda: SMTP(kept), "127.0.0.1", 0))
+    server = loop.run_until_complete(loop.create_server(lambda: SMTP(mailbox), "127.0.0.1", 0))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     yield server.sockets[0].getsockname()[1]
@@ -66,15 +66,15 @@ def mail_server(kept: Kept) -> Iterator[int]:
 
 
 def sell(services: Services) -> event_pb2.Event:
-    """Sell two tickets for an event in the evening before the clocks change."""
-    organizer, shop = services.caller("organizer", "alice"), services.caller("service", "shop")
+    """Sell two tickets for an event on the evening before daylight saving time begins."""
+    organizer, shop = services.client("organizer", "alice"), services.client("service", "shop")
     event = event_pb2.Event(
         name="Spring Concert",
         event_type=event_pb2.EVENT_TYPE_OTHER,
         location="Town Hall, 1 Market Square",
         time_zone="Europe/Berlin",
-        start_time=at(START),
-        end_time=at(START + HOURS),
+        start_time=timestamp(START),
+        end_time=timestamp(START + HOURS),
         ticket_price=money_pb2.Money(currency_code="EUR", minor_units=2500),
     )
     create = event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=event)
@@ -96,8 +96,8 @@ def sell(services: Services) -> event_pb2.Event:
 
 
 def move(services: Services, event: event_pb2.Event) -> None:
-    """Move the event to the next evening, the same hour by the clock on its wall."""
-    organizer = services.caller("organizer", "alice")
+    """Move the event to the next evening, at the same local time."""
+    organizer = services.client("organizer", "alice")
     event.start_time.FromDatetime(START + timedelta(hours=23))
     event.end_time.FromDatetime(START + timedelta(hours=23) + HOURS)
     request = event_service_pb2.UpdateEventRequest(event=event)
@@ -106,14 +106,14 @@ def move(services: Services, event: event_pb2.Event) -> None:
 
 
 def attached(mail: EmailMessage, media_type: str) -> bytes:
-    """Return the first part of a kind."""
+    """Return the first part of a media type."""
     part: Any = next(part for part in mail.walk() if part.get_content_type() == media_type)
     content: bytes = part.get_payload(decode=True)
     return content
 
 
 def draw_mail(browser: str, mail: EmailMessage, picture: Path) -> None:
-    """Draw the HTML part as a mail program does: with the pictures that come along."""
+    """Draw the HTML part of a mail with its inline pictures."""
     body = mail.get_body(("html",))
     html = body.get_content() if body is not None else ""
     for part in mail.walk():
@@ -141,16 +141,16 @@ def draw_mail(browser: str, mail: EmailMessage, picture: Path) -> None:
 
 
 def draw_page(content: bytes, picture: Path) -> None:
-    """Draw the page that is to be printed."""
+    """Draw the first page of a PDF."""
     document = pypdfium2.PdfDocument(content)
     document[0].render(scale=1.2).to_pil().save(picture)
     document.close()
 
 
 def calendar_lines(title: str, mail: EmailMessage) -> list[str]:
-    """Say what a calendar takes from a mail."""
+    """Describe the calendar entry of a mail."""
     calendar = icalendar.Calendar.from_ical(attached(mail, "text/calendar"))
-    # What its properties hold depends on their names.
+    # The types of the properties depend on their names.
     entry: Any = calendar.walk("VEVENT")[0]
     starts, ends = entry["dtstart"].dt, entry["dtend"].dt
     return [
@@ -161,22 +161,22 @@ def calendar_lines(title: str, mail: EmailMessage) -> list[str]:
 
 
 def main() -> int:
-    """Make the pictures."""
+    """Draw all pictures; return 1 without a browser."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
-        print(f"needs one of {', '.join(BROWSERS)}", file=sys.stderr)
+        print(f"this program needs one of {', '.join(BROWSERS)}", file=sys.stderr)
         return 1
-    kept = Kept()
-    with mail_server(kept) as port:
+    mailbox = Mailbox()
+    with mail_server(mailbox) as port:
         os.environ |= {
             "TICKETS_SMTP_URL": f"smtp://127.0.0.1:{port}",
             "TICKETS_MAIL_FROM": "Town Hall <tickets@example.com>",
         }
         with running_services() as services:
             event = sell(services)
-            bought = kept.mails.get(timeout=MAIL_SECONDS)
+            bought = mailbox.mails.get(timeout=MAIL_SECONDS)
             move(services, event)
-            moved = kept.mails.get(timeout=MAIL_SECONDS)
+            moved = mailbox.mails.get(timeout=MAIL_SECONDS)
     PICTURES.mkdir(exist_ok=True)
     draw_mail(browser, bought, PICTURES / "mail.png")
     draw_page(attached(bought, "application/pdf"), PICTURES / "page.png")

@@ -1,4 +1,4 @@
-"""Migrate both databases without serving: `python -m dev.migrate`."""
+"""Migrate both databases without starting the services: `python -m dev.migrate`."""
 
 import os
 import subprocess
@@ -8,13 +8,13 @@ from dev.up import environment
 
 
 def main() -> int:
-    """Run each service's own migration; return the first exit status that is not 0."""
+    """Run the `migrate` command of each service; return the first exit status that is not 0."""
     variables = environment(os.environ)
     for module in ("ticket_service", "scan_service"):
         status = subprocess.run([sys.executable, "-m", module, "migrate"], env=variables, check=False).returncode
         if status:
             return status
-        print(f"{module}: the database is at the newest schema")
+        print(f"{module}: the database has the newest schema")
     return 0
 
 

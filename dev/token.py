@@ -9,10 +9,10 @@ from ticketing.chassis.authentication import CLAIMABLE
 
 
 def main() -> None:
-    """Print one token."""
+    """Print an access token for the role and the subject of the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev.token", description="Print a development access token.")
     parser.add_argument("role", choices=sorted(role.value for role in CLAIMABLE))
-    parser.add_argument("subject", help="whose it is, such as alice")
+    parser.add_argument("subject", help="subject of the token, such as alice")
     arguments = parser.parse_args()
     keys = development_keys(Path(os.environ.get("TICKETING_DATA_DIR") or ".data"))
     print(keys.token(arguments.role, arguments.subject))

@@ -19,11 +19,15 @@ from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_
 from ticket_service.commands.erase_addresses import erase_addresses
 from ticket_service.commands.rotate_keys import retire_keys, rotate_keys
 from ticket_service.delivery.app import DeliveryApp
-from ticket_service.settings import read_settings
+from ticket_service.settings import Settings, read_settings
 from ticketing.chassis.service import ServiceDefinition, main
 from ticketing.chassis.settings import Environment
 
 MIGRATIONS: Final = Path(__file__).parent / "store" / "migrations"
+
+
+def _make_relay(settings: Settings, url: URL) -> DeliveryApp:
+    return DeliveryApp(settings.delivery, url)
 
 
 def _audit(url: URL) -> int:
@@ -48,11 +52,5 @@ COMMANDS: Final[Mapping[str, Callable[[URL], int]]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(
-        main(
-            ServiceDefinition("ticket_service", "tickets", MIGRATIONS, COMMANDS),
-            read_settings,
-            App,
-            {"relay": DeliveryApp},
-        )
-    )
+    service = ServiceDefinition("ticket_service", "tickets", MIGRATIONS, COMMANDS)
+    sys.exit(main(service, read_settings, App, {"relay": _make_relay}))

@@ -10,7 +10,6 @@ from ticket_service.adapters.no_provider import External, Free
 from ticket_service.adapters.scans import RemoteScans
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.delivery.app import DeliveryApp
-from ticket_service.delivery.settings import BUILT_IN
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.purchases import Provider
 from ticket_service.errors import CATALOGUE
@@ -129,10 +128,10 @@ class App:
         return providers
 
     async def _relay(self) -> None:
-        if self._settings.notifications.relay == BUILT_IN:
-            relaying = DeliveryApp(self._settings, self._url, self._clock)
-            self._opened.push_async_callback(relaying.stop)
-            await relaying.start()
+        if self._settings.delivery.is_built_in:
+            delivery = DeliveryApp(self._settings.delivery, self._url, self._clock)
+            self._opened.push_async_callback(delivery.stop)
+            await delivery.start()
 
     def _sweep(self, work: Sweepable) -> None:
         sweeper = Sweeper(work, self._settings.sweep_seconds)

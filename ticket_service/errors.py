@@ -40,6 +40,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     Reason.CANCELLATION_PENDING: _entry(StatusCode.FAILED_PRECONDITION, "ticket_id", "cancellation_id"),
     Reason.CAPACITY_BELOW_RESERVED: _entry(StatusCode.FAILED_PRECONDITION, "event_id", "ticket_type", "reserved"),
     Reason.EVENT_NOT_CHANGEABLE: _entry(StatusCode.FAILED_PRECONDITION, "event_id", "field"),
+    Reason.PROVIDER_NOT_CONFIGURED: _entry(StatusCode.FAILED_PRECONDITION, "provider"),
 }
 
 CATALOGUE: Final = Catalogue(DOMAIN, ENTRIES)

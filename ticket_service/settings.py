@@ -1,9 +1,9 @@
-"""What the ticket service can be told by its environment."""
+"""The settings of the ticket service, read from environment variables."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ticket_service.delivery.settings import NotificationSettings, read_notification_settings
+from ticket_service.delivery.settings import DeliverySettings, read_delivery_settings
 from ticketing.chassis.service_settings import (
     SECRET_CHARACTERS,
     ServiceSettings,
@@ -21,34 +21,42 @@ class Settings:
     """The settings of one ticket service."""
 
     service: ServiceSettings
-    # Typed codes are derived under it; the scan service has the same.
+    # Typed codes are derived from it; the scan service has the same secret.
     code_secret: str
     # host:port of the scan service.
     scans_address: str
-    notifications: NotificationSettings
-    # Holds the private key that signs tokens; made at the first start.
+    delivery: DeliverySettings
+    # The private keys that sign tokens; the first start creates the file.
     signing_key_file: Path
-    # How often cancellations that a crash left between are looked for.
+    # The pause between two sweeps for unfinished work.
     sweep_seconds: float
-    # Tickets of one type in one purchase, where an offer says nothing else.
+    # The limit of tickets of one type in one purchase, where the offer has no limit.
     max_per_purchase: int
-    # How long places are kept until they are paid.
+    # How long places are held for an unpaid purchase.
     hold_seconds: float
-    # Stripe's secret key; None: there are no card payments. Not in a log, whatever is logged of the settings.
+    # Stripe's secret key; None: no card payments. repr() omits it, so that no log contains it.
     stripe_key: str | None = field(repr=False)
     stripe_api_base: str
 
 
 def read_settings(environment: Environment) -> Settings:
-    """Read them all; what is wrong is collected in `environment`."""
+    """Read all settings; `environment` collects the faults."""
     service = read_service_settings(environment, "TICKETS", PORT, METRICS_PORT)
+    code_secret = environment.text("TICKETING_CODE_SECRET", min_length=SECRET_CHARACTERS)
+    signing_key_file = environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json"))
+    sweep_seconds = environment.seconds("TICKETS_SWEEP_SECONDS", 1, minimum=0.01, maximum=3600)
     return Settings(
         service=service,
-        code_secret=environment.text("TICKETING_CODE_SECRET", min_length=SECRET_CHARACTERS),
+        code_secret=code_secret,
         scans_address=read_peer_address(environment, "TICKETS_SCANS_ADDRESS", "127.0.0.1:50052", service),
-        notifications=read_notification_settings(environment),
-        signing_key_file=environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json")),
-        sweep_seconds=environment.seconds("TICKETS_SWEEP_SECONDS", 1, minimum=0.01, maximum=3600),
+        delivery=read_delivery_settings(
+            environment,
+            code_secret=code_secret,
+            signing_key_file=signing_key_file,
+            interval_seconds=sweep_seconds,
+        ),
+        signing_key_file=signing_key_file,
+        sweep_seconds=sweep_seconds,
         hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, minimum=1, maximum=86_400),
         stripe_key=environment.optional("TICKETS_STRIPE_KEY"),
         stripe_api_base=environment.text("TICKETS_STRIPE_API_BASE", "https://api.stripe.com"),

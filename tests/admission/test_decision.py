@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_it_admits(case):
 
 def test_the_reason_looked_for_first_is_the_one_told():
     """Everything is wrong at once; what is told is put right, one after the other."""
-    wrong = {
+    wrong: dict[str, Any] = {
         "ticket": {"event_id": ELSEWHERE, "status": TicketStatus.REFUNDED},
         "event": {"closed": True, "status": EventStatus.DRAFT},
         "issue": 1,
@@ -66,7 +67,7 @@ def test_the_reason_looked_for_first_is_the_one_told():
         "time": NOON + 2 * HOUR,
         "admission": INSIDE,
     }
-    repairs = [
+    repairs: list[tuple[DenialReason | None, dict[str, Any]]] = [
         (DenialReason.WRONG_EVENT, {"ticket": {"status": TicketStatus.REFUNDED}}),
         (DenialReason.EVENT_CANCELLED, {"event": {"status": EventStatus.DRAFT}}),
         (DenialReason.EVENT_NOT_OPEN, {"event": {}}),

@@ -3,6 +3,7 @@
 import base64
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from nacl.signing import SigningKey
@@ -21,14 +22,19 @@ PUBLIC = PublicKey(KEY.verify_key, NOW, None)
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
+def token_in(text: str) -> Token:
+    token = read_token(text)
+    assert isinstance(token, Token)
+    return token
+
+
 def spelled(payload: bytes, signature: bytes | None = None) -> str:
     signature = signature or KEY.sign(b"ticketing.tickets.v1.TicketToken\0" + payload).signature
     return "T1" + base64.b32encode(signature + payload).decode().rstrip("=")
 
 
 def test_a_token_says_what_was_signed():
-    token = read_token(TEXT)
-    assert isinstance(token, Token)
+    token = token_in(TEXT)
     assert (token.key_id, token.event_id, token.ticket_id) == (1, EVENT, TICKET)
     assert (token.ticket_type, token.issue) == (TicketType.STANDARD, 3)
     assert is_genuine(token, None, PUBLIC, NOW)
@@ -51,11 +57,17 @@ def test_a_character_that_base_32_does_not_have_makes_it_none(character):
 def test_no_other_text_of_a_tokens_form_is_genuine(position):
     for letter in {"A", "7", ALPHABET[ALPHABET.index(TEXT[position]) ^ 1]} - {TEXT[position]}:
         other = read_token(TEXT[:position] + letter + TEXT[position + 1 :])
-        assert other is DAMAGED or not is_genuine(other, None, PUBLIC, NOW)
+        assert not isinstance(other, Token) or not is_genuine(other, None, PUBLIC, NOW)
 
 
 def payload(**values) -> bytes:
-    usual = {"key_id": 1, "event_id": EVENT.bytes, "ticket_id": TICKET.bytes, "ticket_type": 1, "issue": 3}
+    usual: dict[str, Any] = {
+        "key_id": 1,
+        "event_id": EVENT.bytes,
+        "ticket_id": TICKET.bytes,
+        "ticket_type": 1,
+        "issue": 3,
+    }
     return ticket_token_pb2.TicketToken(**(usual | values)).SerializeToString(deterministic=True)
 
 
@@ -89,12 +101,12 @@ def test_another_spelling_of_the_same_bytes_is_damaged():
 
 
 def test_a_signature_made_for_something_else_is_none_for_a_ticket():
-    other = read_token(spelled(payload(), KEY.sign(payload()).signature))
+    other = token_in(spelled(payload(), KEY.sign(payload()).signature))
     assert not is_genuine(other, None, PUBLIC, NOW)
 
 
 def test_the_digest_of_the_feed_is_as_good_as_the_signature_unless_the_key_is_retired():
-    token = read_token(TEXT)
+    token = token_in(TEXT)
     other = PublicKey(SigningKey.generate().verify_key, NOW, None)
     assert not is_genuine(token, None, other, NOW)
     assert is_genuine(token, token.digest, other, NOW)
@@ -105,7 +117,7 @@ def test_the_digest_of_the_feed_is_as_good_as_the_signature_unless_the_key_is_re
 
 
 def test_a_key_verifies_from_its_activation_until_it_is_retired():
-    token, second = read_token(TEXT), timedelta(seconds=1)
+    token, second = token_in(TEXT), timedelta(seconds=1)
     key = PublicKey(KEY.verify_key, NOW, NOW + 2 * second)
     seen = [is_genuine(token, None, key, NOW + n * second) for n in (-1, 0, 1, 2)]
     assert seen == [False, True, True, False]

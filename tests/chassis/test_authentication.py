@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -26,9 +27,9 @@ ED, EC, RSA = (
 )
 
 
-def jwk_set(**keys: object) -> str:
+def jwk_set(**keys: Any) -> str:
     """Return a JWK set of the public keys, each under its id."""
-    kinds = {"EdDSA": OKPAlgorithm, "ES256": ECAlgorithm, "RS256": RSAAlgorithm}
+    kinds: dict[str, Any] = {"EdDSA": OKPAlgorithm, "ES256": ECAlgorithm, "RS256": RSAAlgorithm}
     documents = []
     for key_id, key in keys.items():
         alg = (
@@ -73,8 +74,14 @@ def setting(tmp_path: Path) -> Setting:
     return Setting(Authenticator(KeySet(JwksFile(jwks).read, clock), expected, PROOF, clock), jwks, now)
 
 
-def token(key: object = ED, key_id: str | None = "ed", alg: str = "EdDSA", **claims: object) -> str:
-    usual = {"iss": "us", "aud": "ticketing", "sub": "alice", "roles": ["user"], "exp": NOW + timedelta(hours=1)}
+def token(key: Any = ED, key_id: str | None = "ed", alg: str = "EdDSA", **claims: Any) -> str:
+    usual: dict[str, Any] = {
+        "iss": "us",
+        "aud": "ticketing",
+        "sub": "alice",
+        "roles": ["user"],
+        "exp": NOW + timedelta(hours=1),
+    }
     given = {name: value for name, value in {**usual, **claims}.items() if value is not None}
     headers = {} if key_id is None else {"kid": key_id}
     return jwt.encode(given, key, algorithm=alg, headers=headers)
@@ -212,7 +219,7 @@ def test_without_secret_and_name_no_caller_is_the_peer(setting: Setting) -> None
         ("https://example.org/roles", {"https://example.org/roles": ["scanner"]}),
     ],
 )
-def test_the_roles_claim_may_be_a_path(setting: Setting, claim: str, claims: dict[str, object]) -> None:
+def test_the_roles_claim_may_be_a_path(setting: Setting, claim: str, claims: dict[str, Any]) -> None:
     keys = KeySet(JwksFile(setting.jwks).read, lambda: NOW)
     reader = Authenticator(keys, TokenRequirements("us", "ticketing", claim), PROOF, lambda: NOW)
     said = token(**{"roles": None, **claims})

@@ -60,7 +60,7 @@ async def test_a_following_batch_waits_for_callers_just_answered() -> None:
     once = asyncio.create_task(batcher.submit(2))
     await asyncio.sleep(0)
     recorder.gate.set()
-    assert await asyncio.gather(twice, once) == [[2, 6], 4]
+    assert list(await asyncio.gather(twice, once)) == [[2, 6], 4]
     assert recorder.batches == [[1], [2, 3]]
 
 

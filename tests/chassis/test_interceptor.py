@@ -12,9 +12,10 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
-from grpc_status import rpc_status
 
 from tests.environment.access import Issuer
+from tests.environment.refusals import details_of, reason_of
+from tests.environment.streams import next_message
 from ticketing.chassis.authentication import LEEWAY, Authenticator, Caller, PeerProof, Role, TokenRequirements
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.failures import Failure
@@ -95,9 +96,15 @@ class Echo:
             yield StringValue(value="?" if request is MALFORMED else f"{current_caller().subject}: {request.value}")
 
     def register(self, server: grpc.aio.Server) -> None:
-        text = {"request_deserializer": StringValue.FromString, "response_serializer": StringValue.SerializeToString}
-        number = {"request_deserializer": Int32Value.FromString, "response_serializer": Int32Value.SerializeToString}
-        handlers = {
+        text: dict[str, Any] = {
+            "request_deserializer": StringValue.FromString,
+            "response_serializer": StringValue.SerializeToString,
+        }
+        number: dict[str, Any] = {
+            "request_deserializer": Int32Value.FromString,
+            "response_serializer": Int32Value.SerializeToString,
+        }
+        handlers: dict[str, Any] = {
             "Say": grpc.unary_unary_rpc_method_handler(self.say, **text),
             "Open": grpc.unary_unary_rpc_method_handler(self.open, **text),
             "Later": grpc.unary_unary_rpc_method_handler(self.later, **text),
@@ -117,7 +124,7 @@ class Client:
 
     async def call(self, text: str | bytes, method: str = "Say", **options: Any) -> str:
         serialize = None if isinstance(text, bytes) else StringValue.SerializeToString
-        call = self.channel.unary_unary(f"/{SERVICE}/{method}", serialize, StringValue.FromString)
+        call: Any = self.channel.unary_unary(f"/{SERVICE}/{method}", serialize, StringValue.FromString)
         request = text if isinstance(text, bytes) else StringValue(value=text)
         answer = await call(request, metadata=options.pop("metadata", self.metadata), timeout=10, **options)
         value: str = answer.value
@@ -131,15 +138,6 @@ class Client:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.call(*args, **options)
         return caught.value
-
-
-def reason(error: grpc.aio.AioRpcError) -> str:
-    status = rpc_status.from_call(error)
-    info = error_details_pb2.ErrorInfo()
-    assert status is not None
-    assert status.details[0].Unpack(info)
-    value: str = info.reason
-    return value.removeprefix("ERROR_REASON_")
 
 
 @pytest.fixture
@@ -186,7 +184,7 @@ async def test_an_unsafe_request_id_is_replaced(client: Client, request_id: str)
 async def test_a_call_without_token_is_unauthenticated(client: Client) -> None:
     error = await client.fails("x", metadata=())
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert reason(error) == "UNAUTHENTICATED"
+    assert reason_of(error) == "UNAUTHENTICATED"
 
 
 async def test_a_token_of_the_service_itself_is_verified_locally(client: Client) -> None:
@@ -196,7 +194,7 @@ async def test_a_token_of_the_service_itself_is_verified_locally(client: Client)
 async def test_a_role_outside_the_policy_is_denied(client: Client, issuer: Issuer) -> None:
     error = await client.fails("x", metadata=issuer.metadata("scanner"))
     assert error.code() is grpc.StatusCode.PERMISSION_DENIED
-    assert reason(error) == "FORBIDDEN"
+    assert reason_of(error) == "FORBIDDEN"
 
 
 async def test_a_method_outside_the_policy_is_denied(client: Client) -> None:
@@ -209,7 +207,7 @@ async def test_a_public_method_needs_no_token(client: Client) -> None:
 
 async def test_a_refusal_carries_its_reason(client: Client) -> None:
     error = await client.fails("refuse")
-    assert (error.code(), reason(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "SOLD_OUT")
+    assert (error.code(), reason_of(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "SOLD_OUT")
 
 
 async def test_an_unexpected_exception_reveals_only_a_log_id(client: Client, caplog: pytest.LogCaptureFixture) -> None:
@@ -231,7 +229,7 @@ async def test_an_unknown_method_is_unimplemented(client: Client) -> None:
 @pytest.mark.parametrize("raw", [b"\x0a\x02\xff\xfe", b"\x0a\xff", b"garbage"])
 async def test_undecodable_bytes_are_an_invalid_argument(client: Client, raw: bytes) -> None:
     error = await client.fails(raw)
-    assert (error.code(), reason(error)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    assert (error.code(), reason_of(error)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
 
 
 async def test_a_request_above_the_size_limit_is_refused(client: Client) -> None:
@@ -248,10 +246,8 @@ async def test_calls_beyond_the_limit_are_refused_and_others_served(client: Clie
     for _ in held:
         await echo.arrived.get()
     error = await client.fails("x")
-    assert reason(error) == "OVERLOADED"
-    status = rpc_status.from_call(error)
-    assert status is not None
-    assert status.details[1].Is(error_details_pb2.RetryInfo.DESCRIPTOR)
+    assert reason_of(error) == "OVERLOADED"
+    assert details_of(error)[1].Is(error_details_pb2.RetryInfo.DESCRIPTOR)
     echo.hold.set()
     assert await asyncio.gather(*held) == ["wait", "wait"]
     assert await client.call("again") == "again"
@@ -267,10 +263,10 @@ async def test_a_cancelled_call_ends_its_handler(client: Client, echo: Echo) -> 
 
 async def test_a_refusal_within_a_stream_carries_its_reason(client: Client) -> None:
     call = client.count(3)
-    assert [(await call.read()).value for _ in range(3)] == [0, 1, 2]
+    assert [(await next_message(call)).value for _ in range(3)] == [0, 1, 2]
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
-    assert reason(caught.value) == "SOLD_OUT"
+    assert reason_of(caught.value) == "SOLD_OUT"
 
 
 async def test_an_exception_within_a_stream_reveals_nothing(client: Client) -> None:
@@ -288,7 +284,7 @@ async def test_a_cancelled_stream_ends_its_handler(client: Client, echo: Echo) -
 
 
 async def test_a_stream_continues_after_an_undecodable_message(client: Client) -> None:
-    call = client.channel.stream_stream(f"/{SERVICE}/Chat", None, StringValue.FromString)(
+    call: Any = client.channel.stream_stream(f"/{SERVICE}/Chat", None, StringValue.FromString)(
         metadata=client.metadata, timeout=10
     )
     answers = []
@@ -300,7 +296,7 @@ async def test_a_stream_continues_after_an_undecodable_message(client: Client) -
 
 
 async def test_health_and_reflection_need_no_token(client: Client) -> None:
-    health = health_pb2_grpc.HealthStub(client.channel)
+    health: Any = health_pb2_grpc.HealthStub(client.channel)  # Its types name no method.
     for service in ("", SERVICE):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -311,7 +307,7 @@ async def test_health_and_reflection_need_no_token(client: Client) -> None:
             reflection_pb2.ServerReflectionResponse.FromString,
         )(timeout=10)
         await reflect.write(reflection_pb2.ServerReflectionRequest(list_services="*"))
-        names = [service.name for service in (await reflect.read()).list_services_response.service]
+        names = [service.name for service in (await next_message(reflect)).list_services_response.service]
         await reflect.done_writing()
         assert {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} <= set(names)
 
@@ -323,7 +319,8 @@ async def test_health_can_be_watched_until_the_server_drains(echo: Echo, issuer:
         client = Client(channel, issuer.metadata())
         waiting = asyncio.create_task(client.call("wait"))
         await echo.begun.wait()
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=10)
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=10)
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         drain = asyncio.create_task(server.drain(lambda: None))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -359,8 +356,8 @@ async def test_an_idle_stream_ends_when_its_token_expires(server: int, issuer: I
     ends_soon = datetime.now(UTC).timestamp() - LEEWAY.total_seconds() + 0.3
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server}") as channel:
         call = Client(channel, issuer.metadata("user", "alice", exp=ends_soon)).count(2)
-        assert [(await call.read()).value for _ in range(2)] == [0, 1]
+        assert [(await next_message(call)).value for _ in range(2)] == [0, 1]
         with pytest.raises(grpc.aio.AioRpcError) as ended:
             await call.read()
-    assert reason(ended.value) == "UNAUTHENTICATED"
+    assert reason_of(ended.value) == "UNAUTHENTICATED"
     assert echo.ended.is_set()

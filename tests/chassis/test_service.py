@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psycopg2
@@ -158,7 +159,8 @@ def test_a_second_signal_ends_a_long_drain(variables: dict[str, str], toy_url: U
     process = start({**with_url(variables, toy_url), "TICKETING_DRAIN_SECONDS": "300"})
     port = serving(process)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        health: Any = health_pb2_grpc.HealthStub(channel)  # Its types name no method.
+        watch = health.Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         process.terminate()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING

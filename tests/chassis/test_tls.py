@@ -219,7 +219,9 @@ def test_a_probe_reaches_a_service_by_tls(folder: Folder) -> None:
     server = grpc.server(ThreadPoolExecutor(1))
     servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    port = server.add_secure_port("127.0.0.1:0", tls.server_credentials()[0])
+    [credentials] = tls.server_credentials()
+    assert credentials is not None
+    port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()
     assert is_serving(f"127.0.0.1:{port}", tls=Tls(server_ca=folder.ca))
     assert not is_serving(f"127.0.0.1:{port}", seconds=0.3)

@@ -81,7 +81,8 @@ class Fuzzer:
         """Change one field, here or further in."""
         if not message.DESCRIPTOR.fields:
             return
-        field = self.chance.choice(message.DESCRIPTOR.fields)
+        fields: Any = message.DESCRIPTOR.fields
+        field: FieldDescriptor = self.chance.choice(fields)
         inner = field.message_type is not None and not field.is_repeated
         if inner and message.HasField(field.name) and self.chance.random() < 0.7:
             self._change(getattr(message, field.name), depth + 1)
@@ -119,7 +120,7 @@ class Fuzzer:
             return chance.random() < 0.5
         if kind in FLOATING:
             return chance.choice(NUMBERS)
-        if kind == FieldDescriptor.CPPTYPE_ENUM:
+        if field.enum_type is not None:
             return chance.choice((*(value.number for value in field.enum_type.values), 99, 2**31 - 1, -1))
         if kind == FieldDescriptor.CPPTYPE_STRING:
             text = chance.choice((self._known, TEXTS, (str(uuid.UUID(int=chance.getrandbits(128))),)))

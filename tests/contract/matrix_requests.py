@@ -14,6 +14,7 @@ from ticketing.tickets.v1 import (
     event_service_pb2,
     purchase_service_pb2,
     ticket_feed_service_pb2,
+    ticket_pb2,
     ticket_service_pb2,
 )
 
@@ -84,7 +85,9 @@ async def validate_anywhere(w: World, side: str) -> Message:
 
 
 async def revoke_tickets(w: World, side: str) -> Message:
-    revocation = revocations_pb.Revocation(revocation_id=new_id(), ticket_id=new_id(), status=4, issue=1)
+    revocation = revocations_pb.Revocation(
+        revocation_id=new_id(), ticket_id=new_id(), status=ticket_pb2.TICKET_STATUS_CANCELLED, issue=1
+    )
     gate = await w.gate(side)
     return revocations_pb.RevokeTicketsRequest(event_id=gate.event_id, revocations=[revocation])
 

@@ -16,7 +16,8 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 
 from tests.environment.access import Issuer
-from tests.scanning.gates import Copy, Shown, reason_of
+from tests.environment.refusals import reason_of
+from tests.scanning.gates import Copy, Shown
 from tests.selling.shop import Shop, items, money, new_id
 from ticketing.chassis.logs import REQUEST_ID
 from ticketing.scans.v1 import (
@@ -257,14 +258,15 @@ class World:
 
 async def _call(channel: grpc.aio.Channel, rpc: MethodDescriptor, request: Message, metadata: Metadata) -> bytes:
     """Call by path, as bytes: one RPC is much like the next, and no stub has to be found for it."""
+    raw: Any = channel  # Its types know calls with messages alone.
     path, sent = f"/{rpc.containing_service.full_name}/{rpc.name}", request.SerializeToString()
     if rpc.server_streaming:
         if rpc.client_streaming:
-            call: Any = channel.stream_stream(path)(iter([sent]), metadata=metadata, timeout=20)
+            call = raw.stream_stream(path)(iter([sent]), metadata=metadata, timeout=20)
         else:
-            call = channel.unary_stream(path)(sent, metadata=metadata, timeout=20)
+            call = raw.unary_stream(path)(sent, metadata=metadata, timeout=20)
         first = await call.read()
         call.cancel()
         return bytes(first)
-    answer: bytes = await channel.unary_unary(path)(sent, metadata=metadata, timeout=20)
+    answer: bytes = await raw.unary_unary(path)(sent, metadata=metadata, timeout=20)
     return answer

@@ -159,7 +159,7 @@ def forged(issuer: Issuer, device_tokens: tuple[str, str]) -> dict[str, str | No
         "expired": issuer.token("organizer", "olga", exp=datetime.now(UTC) - timedelta(minutes=5)),
         "foreign issuer": issuer.token("organizer", "olga", iss="https://elsewhere.example"),
         "wrong audience": issuer.token("organizer", "olga", aud="shop"),
-        "alg none": jwt.encode(claims, None, algorithm="none", headers=header),
+        "alg none": jwt.encode(claims, "", algorithm="none", headers=header),
         "key confusion, raw": jwt.encode(claims, raw, algorithm="HS256", headers=header),
         "key confusion, PEM": _hmac(claims, pem),
         "stranger's key": jwt.encode(claims, stranger, algorithm="EdDSA", headers=header),

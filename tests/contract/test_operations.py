@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scan_service.settings import read_settings as read_scan_settings
-from ticket_service.delivery.settings import read_notification_settings
+from ticket_service.delivery.settings import read_delivery_settings
 from ticket_service.settings import read_settings as read_ticket_settings
 from ticketing.chassis.service_settings import ServiceSettings
 from ticketing.chassis.settings import Environment
@@ -21,7 +21,7 @@ class Listening(dict[str, str]):
         super().__init__()
         self.asked: set[str] = set()
 
-    def get(self, key: str, default: object = None) -> str:  # type: ignore[override]  # an environment holds texts
+    def get(self, key: str, default: object = None) -> str:
         self.asked.add(key)
         return ""
 
@@ -87,7 +87,7 @@ def passed_on() -> set[str]:
 
 def test_containers_are_told_of_payments_and_notifications_all_that_is_no_file() -> None:
     environment = Listening()
-    read_notification_settings(Environment(environment))
+    read_delivery_settings(Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1)
     payments = {name for name in asked() if "STRIPE" in name}
     assert passed_on() == payments | environment.asked - {"TICKETS_MAIL_TEMPLATES"}
 

@@ -10,6 +10,7 @@ import re
 import subprocess
 import uuid
 from collections.abc import Iterable
+from pathlib import Path
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
@@ -17,10 +18,12 @@ from nacl.signing import SigningKey
 from sqlalchemy.engine import URL
 
 from tests.contract.matrix_world import OWN, RPCS, World
+from tests.environment.streams import next_message
 from tests.scanning.gates import NOW, Device, Service, Shown, token_of
 from ticketing.chassis.postgres.binaries import find
 from ticketing.scans.v1 import device_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
+from ticketing.tickets.v1 import event_pb2
 
 WINDOW = 50
 
@@ -28,7 +31,7 @@ WINDOW = 50
 def dump(url: URL) -> str:
     """Dump what is stored, as an operator does every night."""
     plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    command = [find().postgres.with_name("pg_dump"), "--data-only", f"--dbname={plain}"]
+    command: list[str | Path] = [find().postgres.with_name("pg_dump"), "--data-only", f"--dbname={plain}"]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
@@ -96,7 +99,9 @@ async def recorded(world: World, gate_event: uuid.UUID) -> list[Shown]:
     """Have tickets turned away whose holders will come again: the wrong gate for their type, or not copied yet."""
     tickets = [world.copy.ticket(gate_event, ticket_type="VIP") for _ in range(2)]
     not_copied = world.copy.unknown(gate_event)
-    narrow = scan_pb2.Gate(event_id=str(gate_event), location="South", allowed_ticket_types=[1])
+    narrow = scan_pb2.Gate(
+        event_id=str(gate_event), location="South", allowed_ticket_types=[event_pb2.TICKET_TYPE_STANDARD]
+    )
     for text in (tickets[0].token, tickets[1].code, not_copied.code, f" {not_copied.token}"):
         attempt = scans_pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=text)
         request = scans_pb.ScanTicketRequest(gate=narrow, attempt=attempt)
@@ -152,7 +157,7 @@ async def test_what_a_stolen_device_was_told_is_of_no_use_once_it_is_revoked(wor
         request_serializer=scans_pb.WatchAdmissionsRequest.SerializeToString,
         response_deserializer=scans_pb.WatchAdmissionsResponse.FromString,
     )(scans_pb.WatchAdmissionsRequest(event_id=str(shown.event_id)), metadata=bearer)
-    told = await watch.read()
+    told = await next_message(watch)
     watch.cancel()
     assert [ticket.ticket_id for ticket in told.tickets] == [shown.ticket_id.bytes]
     organizer = world.issuer.metadata("organizer", "olga")

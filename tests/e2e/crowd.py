@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -32,7 +33,7 @@ class Person:
     scan_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
-def sell(pair: Pair, count: int, **fields: object) -> tuple[event_pb2.Event, list[ticket_pb2.Ticket]]:
+def sell(pair: Pair, count: int, **fields: Any) -> tuple[event_pb2.Event, list[ticket_pb2.Ticket]]:
     """Sell `count` tickets for an event whose doors are open."""
     event, shop = on_sale(pair.caller("organizer", "alice"), **fields), pair.caller("service", "shop")
     tickets: list[ticket_pb2.Ticket] = []
@@ -97,4 +98,4 @@ class Device:
             answer = await stream.read()
         if answer is grpc.aio.EOF:
             raise TimeoutError("the stream has ended")
-        return answer
+        return cast(scan_service_pb2.StreamScansResponse, answer)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any
 
 import grpc
 
-from dev.clients import Caller, Gate
-from dev.demo import at
+from dev.clients import ApiClient, GateClient
+from dev.demo import timestamp
 from tests.environment.access import Issuer
 from tests.processes.service import ServiceProcess
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2
@@ -46,37 +46,36 @@ class Pair:
         """Where the service with the settings' prefix listens."""
         return f"127.0.0.1:{self.variables[f'{prefix}_PORT']}"
 
-    def caller(self, role: str, subject: str) -> Caller:
+    def caller(self, role: str, subject: str) -> ApiClient:
         """Someone who calls; every channel is new, so that none waits out an old back-off."""
         tickets = self.stack.enter_context(grpc.insecure_channel(self.address("TICKETS")))
         scans = self.stack.enter_context(grpc.insecure_channel(self.address("SCANS")))
-        return Caller(tickets, scans, self.issuer.token(role, subject))
+        return ApiClient(tickets, scans, self.issuer.token(role, subject))
 
 
 NewPair = Callable[..., Pair]
-Answer = TypeVar("Answer")
 
 
-def eventually(ask: Callable[[], Answer], wanted: Answer, seconds: float = 30) -> None:
+def eventually(ask: Callable[[], object], wanted: object, seconds: float = 30) -> None:
     """Ask until the answer is the one that is wanted."""
     deadline = time.monotonic() + seconds
     while (got := ask()) != wanted:
         assert time.monotonic() < deadline, f"still {got!r} after {seconds} s, not {wanted!r}"
 
 
-def on_sale(organizer: Caller, **fields: object) -> event_pb2.Event:
+def on_sale(organizer: ApiClient, **fields: Any) -> event_pb2.Event:
     """Publish an event whose doors are open; `fields` replace or add to the usual ones."""
     now = datetime.now(UTC)
     event = event_pb2.Event(
         name="Concert",
         event_type=event_pb2.EVENT_TYPE_OTHER,
-        doors_open_time=at(now - timedelta(minutes=1)),
-        start_time=at(now + timedelta(hours=1)),
-        end_time=at(now + timedelta(hours=3)),
+        doors_open_time=timestamp(now - timedelta(minutes=1)),
+        start_time=timestamp(now + timedelta(hours=1)),
+        end_time=timestamp(now + timedelta(hours=3)),
         ticket_price=money_pb2.Money(currency_code="EUR", minor_units=2500),
         refund_policy=event_pb2.RefundPolicy(tiers=[event_pb2.RefundPolicy.Tier(days_before=0, percent=100)]),
     )
-    event.MergeFrom(event_pb2.Event(**fields))  # type: ignore[arg-type]  # fields of Event
+    event.MergeFrom(event_pb2.Event(**fields))
     created = organizer.ask(
         organizer.events.CreateEvent,
         event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=event),
@@ -100,18 +99,18 @@ def purchase_request(
     )
 
 
-def buy(shop: Caller, event: event_pb2.Event, quantity: int = 1, user_id: str = "bob") -> purchase_pb2.Purchase:
+def buy(shop: ApiClient, event: event_pb2.Event, quantity: int = 1, user_id: str = "bob") -> purchase_pb2.Purchase:
     """Buy tickets."""
     return shop.ask(shop.purchases.PurchaseTickets, purchase_request(event, quantity, user_id)).purchase
 
 
-def new_gate(pair: Pair, event_id: str) -> Gate:
+def new_gate(pair: Pair, event_id: str) -> GateClient:
     """Open a gate as soon as the scan service knows the event."""
     door = pair.caller("scanner", "door")
     deadline = time.monotonic() + 15
     while True:
         try:
-            return Gate(door, event_id)
+            return GateClient(door, event_id)
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND or time.monotonic() > deadline:
                 raise

@@ -4,7 +4,7 @@ import signal
 import uuid
 from contextlib import closing
 
-from dev.clients import Caller
+from dev.clients import ApiClient
 from tests.e2e.pair import Pair, buy, eventually, new_gate, on_sale
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import event_service_pb2, ticket_pb2, ticket_service_pb2
@@ -77,7 +77,7 @@ def test_gates_deny_as_soon_as_they_are_back_where_an_event_was_called_off_witho
     )
 
 
-def sales(organizer: Caller, event_id: str) -> dict[int, tuple[int, int]]:
+def sales(organizer: ApiClient, event_id: str) -> dict[int, tuple[int, int]]:
     """Sum up tickets and refunds by status."""
     request = event_service_pb2.GetEventSalesRequest(event_id=event_id)
     lines = organizer.ask(organizer.events.GetEventSales, request).lines

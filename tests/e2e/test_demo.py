@@ -13,8 +13,9 @@ import zxingcpp
 from PIL import Image
 
 from dev.clients import Services, free_ports
-from dev.demo import PICTURE, Story, tell
+from dev.demo import PICTURE, run_main_path
 from dev.keys import development_keys
+from dev.transcript import Transcript
 from tests.environment import ROOT
 from ticketing.chassis.probe import is_serving
 
@@ -56,9 +57,11 @@ def test_the_demo_ends_well_leaves_a_code_that_scans_and_nothing_running(tmp_pat
     assert result.returncode == 0, result.stdout + result.stderr
     assert "ADMITTED" in result.stdout
     assert "DENIED ALREADY_CHECKED_IN, at North 3" in result.stdout
-    assert "20.00 EUR back (80 %)" in result.stdout
+    assert "refund 20.00 EUR (80 %)" in result.stdout
     assert "DENIED REFUNDED" in result.stdout
-    (barcode,) = zxingcpp.read_barcodes(Image.open(tmp_path / PICTURE), formats=zxingcpp.BarcodeFormat.QRCode)
+    (barcode,) = zxingcpp.read_barcodes(
+        Image.open(tmp_path / PICTURE), formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
+    )
     assert barcode.text.startswith("T1")
     assert len(barcode.text) == 172
     assert using(tmp_path) == []
@@ -102,14 +105,14 @@ def test_what_was_stored_is_found_again_after_everything_was_killed(tmp_path: Pa
             grpc.insecure_channel(f"127.0.0.1:{environment['TICKETS_PORT']}") as tickets,
             grpc.insecure_channel(f"127.0.0.1:{environment['SCANS_PORT']}") as scans,
         ):
-            organizer = Services(tickets, scans, keys).caller("organizer", "alice")
+            organizer = Services(tickets, scans, keys).client("organizer", "alice")
             return len(organizer.ask(organizer.events.ListEvents, event_service_pb2.ListEventsRequest()).events)
 
     with (
         grpc.insecure_channel(f"127.0.0.1:{environment['TICKETS_PORT']}") as tickets,
         grpc.insecure_channel(f"127.0.0.1:{environment['SCANS_PORT']}") as scans,
     ):
-        tell(Story(colours=False), Services(tickets, scans, keys))
+        run_main_path(Transcript(colours=False), Services(tickets, scans, keys))
     assert event_count() == 1
 
     victims = [up, *psutil.Process(up.pid).children(recursive=True), *processes(tmp_path)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
-from dev.demo import at
+from dev.demo import timestamp
 from tests.e2e.pair import NewPair, Pair, buy, eventually, new_gate, on_sale
 from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
@@ -17,7 +17,9 @@ from ticketing.tickets.v1 import ticket_pb2
 
 def deliver(pair: Pair, event_id: str, code: str, location: str) -> None:
     """Let a device deliver that it let somebody in alone."""
-    decision = scan_service_pb2.OfflineDecision(verdict=scan_pb2.VERDICT_ADMITTED, scan_time=at(datetime.now(UTC)))
+    decision = scan_service_pb2.OfflineDecision(
+        verdict=scan_pb2.VERDICT_ADMITTED, scan_time=timestamp(datetime.now(UTC))
+    )
     scan = scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=code, offline=decision)
     said = [
         scan_service_pb2.StreamScansRequest(open=scan_pb2.Gate(event_id=event_id, location=location)),

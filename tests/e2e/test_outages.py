@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from dev.clients import Caller
+from dev.clients import ApiClient
 from tests.e2e.pair import NewPair, Pair, buy, eventually, new_gate, on_sale
 from tests.e2e.proxy import Proxy
 from ticketing.chassis.database import database_url
@@ -51,12 +51,12 @@ def test_gates_go_on_without_the_ticket_service_its_database_and_the_network_to_
         assert gate.scan(copied.token).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
 
 
-def cancel(holder: Caller, ticket_id: str) -> ticket_service_pb2.CancelTicketResponse:
+def cancel(holder: ApiClient, ticket_id: str) -> ticket_service_pb2.CancelTicketResponse:
     """Give a ticket back."""
     return holder.ask(holder.tickets.CancelTicket, ticket_service_pb2.CancelTicketRequest(ticket_id=ticket_id))
 
 
-def status(holder: Caller, cancellation: ticket_pb2.Cancellation) -> int:
+def status(holder: ApiClient, cancellation: ticket_pb2.Cancellation) -> int:
     """Ask how far a cancellation is."""
     request = ticket_service_pb2.GetCancellationRequest(cancellation_id=cancellation.cancellation_id)
     return holder.ask(holder.tickets.GetCancellation, request).cancellation.status

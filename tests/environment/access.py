@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -22,10 +23,10 @@ class Issuer:
     private_key: Ed25519PrivateKey
     jwks_file: Path
 
-    def token(self, role: str = "user", subject: str = "alice", **claims: object) -> str:
+    def token(self, role: str = "user", subject: str = "alice", **claims: Any) -> str:
         """Make an access token; `claims` replace or add to the usual ones."""
         now = datetime.now(UTC)
-        usual = {
+        usual: dict[str, Any] = {
             "iss": "ticketing",
             "aud": "ticketing",
             "sub": subject,
@@ -34,7 +35,7 @@ class Issuer:
         }
         return jwt.encode({**usual, **claims}, self.private_key, algorithm="EdDSA", headers={"kid": "test"})
 
-    def metadata(self, role: str = "user", subject: str = "alice", **claims: object) -> tuple[tuple[str, str], ...]:
+    def metadata(self, role: str = "user", subject: str = "alice", **claims: Any) -> tuple[tuple[str, str], ...]:
         """Make the metadata of a call."""
         return (("authorization", f"Bearer {self.token(role, subject, **claims)}"),)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -135,7 +136,7 @@ class Handheld:
         self.copy = gate_copy.Copy(self.link, gate.event_id, self.store, clock)
         kind = options.get("scan_type", ScanType.CHECK_IN)
         self.device = Device(gate, kind, self.store, self.connection, clock)
-        self.shown = []
+        self.shown: list[Any] = []
 
     def connect(self) -> "Handheld":
         self.connection.start()
@@ -179,7 +180,7 @@ def new_handheld(tmp_path: Path, issuer: Issuer) -> Iterator[NewHandheld]:
 @pytest.fixture
 def server() -> Iterator[StandInServer]:
     """Run a scan service in memory, whose answers can be lost."""
-    running = StandInServer(ScanServiceStandIn())
+    running = StandInServer(ScanServiceStandIn())  # type: ignore[abstract]  # other calls are UNIMPLEMENTED
     yield running
     running.stop()
 

@@ -82,7 +82,7 @@ def test_what_was_decided_offline_is_delivered_by_the_next_run(run_at, server, s
 )
 def test_what_is_wrong_is_said_plainly(run_at, capsys, more, said):
     assert run_at(*more) == 1
-    assert f"gate: {said}" in capsys.readouterr().err
+    assert f"ticketing-gate: {said}" in capsys.readouterr().err
 
 
 def test_two_programs_on_one_file_are_one_too_many(run_at, tmp_path, capsys):
@@ -110,7 +110,7 @@ class Devices(DeviceServiceServicer):
 @pytest.fixture
 def devices_address():
     server = grpc.server(ThreadPoolExecutor(2))
-    add_DeviceServiceServicer_to_server(Devices(), server)
+    add_DeviceServiceServicer_to_server(Devices(), server)  # type: ignore[abstract]  # one of its calls is enough
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
@@ -124,7 +124,7 @@ def test_a_device_enrolls_once_and_keeps_its_token_to_itself(devices_address, tm
     assert (tmp_path / "device").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "device" / "gate.sqlite").stat().st_mode & 0o777 == 0o600
     assert main(asked) == 1
-    assert capsys.readouterr().err == "gate: not enrolled: the code is not valid\n"
+    assert capsys.readouterr().err == "ticketing-gate: not enrolled: the code is not valid\n"
     store = Store(tmp_path / "device" / "gate.sqlite")
     assert store.setting("token") == "from-now-on"
     store.close()
@@ -190,4 +190,4 @@ def test_what_cannot_be_written_down_is_not_shown(run_at, stand_in, capsys, monk
     monkeypatch.setattr(Store, "answered", full)
     assert run_at(codes=stand_in.ticket()) == 1
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "gate: database or disk is full\n")
+    assert (said.out, said.err) == ("", "ticketing-gate: database or disk is full\n")

@@ -16,8 +16,7 @@ def test_what_happened_while_the_network_was_pulled_is_found_out_once(copy, wifi
     forged = token_of(type(copy.key).generate(), event_id, uuid.uuid4())
     north = new_handheld(wifi.address, event_id, "north").connect().follow()
     south = new_handheld(wifi.address, event_id, "south").connect().follow()
-    for device in (north, south):
-        eventually(lambda device=device: device.store.ticket_count(event_id) == 3)
+    eventually(lambda: all(device.store.ticket_count(event_id) == 3 for device in (north, south)))
 
     wifi.pull()
     office.refund(refunded)
@@ -28,8 +27,7 @@ def test_what_happened_while_the_network_was_pulled_is_found_out_once(copy, wifi
     assert south.scan(shared.token).green
 
     wifi.plug_in()
-    for device in (north, south):
-        eventually(lambda device=device: device.store.queue_length() == 0)
+    eventually(lambda: all(device.store.queue_length() == 0 for device in (north, south)))
     incidents = [
         (scan_pb2.INCIDENT_KIND_DOUBLE_ADMISSION, str(shared.ticket_id), 2),
         (scan_pb2.INCIDENT_KIND_REVOKED_ADMISSION, str(refunded.ticket_id), 1),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -46,6 +47,7 @@ from ticketing.gate.messages import SCAN_TYPES, Rules, gate_message
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
+from ticketing.tickets.v1 import event_pb2
 
 KEY, RETIRED, FUTURE, FORGED = (SigningKey(bytes([number]) * 32) for number in range(4))
 KEYS = {
@@ -65,7 +67,7 @@ def texts() -> Sequence[str]:
     good = [
         token_of(KEY, EVENT_ID, ticket_id, issue=issue, kind=kind)
         for ticket_id in TICKET_IDS
-        for issue, kind in ((1, 1), (2, 2))
+        for issue, kind in ((1, event_pb2.TICKET_TYPE_STANDARD), (2, event_pb2.TICKET_TYPE_VIP))
     ]
     odd = [token_of(key, EVENT_ID, TICKET_IDS[0], key_id=number) for number, key in ((1, FORGED), (2, RETIRED))]
     odd += [token_of(FUTURE, EVENT_ID, TICKET_IDS[0], key_id=3), token_of(KEY, EVENT_ID, TICKET_IDS[0], key_id=9)]
@@ -152,7 +154,8 @@ class World:
             attempt=pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=text, scan_type=SCAN_TYPES[scan_type]),
         )
         attempt = AttemptReader(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(asked)
-        ticket_lookup = TicketLookup(self.held, FetchedKeys(KEYS), CODES, self.now)
+        keys: Any = FetchedKeys(KEYS)
+        ticket_lookup = TicketLookup(self.held, keys, CODES, self.now)
         for ticket in ticket_lookup.unknown([attempt]):
             self.held.tickets[EVENT_ID, ticket.ticket_id] = ticket
         batch = Batch(LockedBatch(self.held, ticket_lookup, self.now))

@@ -43,7 +43,7 @@ def test_an_enrolled_device_scans_until_it_is_revoked(copy, scan_service, enroll
     device, credential, revoke = enroll(event_id)
     said = capsys.readouterr()
     assert said.out == 'enrolled as "Handheld 12"\n'
-    assert said.err.startswith("gate: not enrolled: the code was used before")
+    assert said.err.startswith("ticketing-gate: not enrolled: the code was used before")
     handheld = new_handheld(scan_service, event_id, metadata=credential).connect().follow()
     eventually(lambda: handheld.store.ticket_count(event_id) == 2)
     assert handheld.scan(first.token).green

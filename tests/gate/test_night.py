@@ -6,6 +6,7 @@ import sys
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ class Door:
 
     def __init__(self, device, venue_clock) -> None:
         self.device = device
-        self.shown = {}
+        self.shown: dict[str, Any] = {}
         self._clock = venue_clock
 
     def scan(self, text: str):
@@ -54,8 +55,7 @@ def doors(copy, wifi, venue_clock, new_handheld, issuer):
             )
             made.append(Door(device.connect().follow(), venue_clock))
         known = len(copy.rows("tickets"))
-        for door in made:
-            eventually(lambda door=door: door.device.store.ticket_count(event_id) == known)
+        eventually(lambda: all(door.device.store.ticket_count(event_id) == known for door in made))
         return made
 
     return make
@@ -73,11 +73,11 @@ def test_an_hour_alone_with_wrong_clocks_is_delivered_as_it_was_shown_and_confli
     north, south = doors(event_id)
 
     wifi.pull()
-    for door in (north, south):
-        eventually(lambda door=door: door.device.state == "OFFLINE")
+    eventually(lambda: all(door.device.state == "OFFLINE" for door in (north, south)))
     for ticket in refunded:
         office.refund(ticket)
     # At which minute, at which door, what is shown, and why it is denied.
+    night: list[tuple[float, Any, str, DenialReason | None]]
     night = [(chance.uniform(0, 60), chance.choice((north, south)), ticket.token, None) for ticket in plain + refunded]
     night += [(minute + 0.1, door, text, DenialReason.ALREADY_CHECKED_IN) for minute, door, text, _ in night[:5]]
     night += [(chance.uniform(0, 60), door, ticket.token, None) for ticket in shared for door in (north, south)]
@@ -102,8 +102,7 @@ def test_an_hour_alone_with_wrong_clocks_is_delivered_as_it_was_shown_and_confli
     eventually(lambda: north.device.store.queue_length() < len(north.shown))
     wifi.pull()
     wifi.plug_in()
-    for door in (north, south):
-        eventually(lambda door=door: door.device.store.queue_length() == 0)
+    eventually(lambda: all(door.device.store.queue_length() == 0 for door in (north, south)))
 
     shown = north.shown | south.shown
     recorded = {scan.scan_id: scan for scan in office.scans(event_id)}

@@ -8,8 +8,8 @@ import grpc
 import pytest
 
 from tests.environment.waiting import eventually
+from tests.scanning.gates import ticket_id_in
 from ticketing.admission.scans import DenialReason, ScanType
-from ticketing.admission.tokens import read_token
 from ticketing.chassis.clock import system_clock
 from ticketing.gate.decide import NEEDS_CONNECTION, NO_COPY
 from ticketing.gate.device import REFUSED_NOTE
@@ -311,7 +311,7 @@ def test_leaving_can_be_taken_back_as_well(leaving, server, stand_in, new_handhe
     token = stand_in.ticket()
     new_handheld(server.address, stand_in.event_id, "in").connect().scan(token)
     eventually(lambda: leaving.store.ticket_count(stand_in.event_id) == 1)
-    ticket = (stand_in.event_id, read_token(token).ticket_id)
+    ticket = (stand_in.event_id, ticket_id_in(token))
     eventually(lambda: leaving.store.ticket(*ticket).admission.inside)
     server.stop()
     assert leaving.scan(token).green

@@ -4,6 +4,7 @@ import io
 import json
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -23,7 +24,7 @@ LARGE_ADMITTED = "███   ████   █   █  ███  ████�
 
 
 def an_answer(**fields) -> Answer:
-    usual = {
+    usual: dict[str, Any] = {
         "scan_id": str(uuid.UUID(int=1)),
         "code": "TKT-0123456789ABCDEF",
         "scan_type": ScanType.CHECK_IN,

@@ -8,7 +8,7 @@ import pytest
 
 from tests.environment.waiting import eventually
 from tests.processes.gate import Process
-from ticketing.admission.tokens import read_token
+from tests.scanning.gates import ticket_id_in
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_pb2
 
@@ -51,7 +51,7 @@ def test_a_device_killed_at_any_moment_lets_everybody_in_once(connected, server,
     for token, scan_id in admitted.items():
         assert stand_in.records[scan_id].verdict == scan_pb2.VERDICT_ADMITTED
         # Nobody was admitted under two scans.
-        ticket_id = read_token(token).ticket_id
+        ticket_id = ticket_id_in(token)
         scans = [scan for scan in stand_in.records.values() if scan.code == token]
         assert [scan.scan_id for scan in scans if scan.verdict == scan_pb2.VERDICT_ADMITTED] == [scan_id], ticket_id
 

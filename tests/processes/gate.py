@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from typing import Any
 
 from tests.environment import ROOT
 
@@ -17,7 +18,7 @@ class Process:
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
 
-    def kill_while_scanning(self, tokens: list[str], seconds: float) -> list[dict]:
+    def kill_while_scanning(self, tokens: list[str], seconds: float) -> list[dict[str, Any]]:
         """Show tokens as fast as they are read, kill it after the first answer and some time; return the answers."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -11,10 +12,12 @@ from nacl.signing import SigningKey
 from scan_service.app import App
 from scan_service.settings import read_settings
 from scan_service.store.tables import signing_keys
-from tests.scanning.gates import Device, MovableClock, Service, reason_of, settings_of, token_of, until, violations_of
+from tests.environment.refusals import reason_of, violations_of
+from tests.scanning.gates import Device, MovableClock, Service, settings_of, token_of, until
 from ticketing.chassis.settings import Environment, SettingsError
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.tickets.v1 import event_pb2
 
 NOT_FOUND = scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
 FORGED = scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
@@ -75,8 +78,11 @@ async def test_a_gate_takes_only_its_types(copy, service):
 
 
 async def test_every_fault_of_a_scan_is_named(service):
-    request = pb.ScanTicketRequest(gate=scan_pb2.Gate(event_id="x", location="y" * 101, allowed_ticket_types=[0]))
-    request.attempt.CopyFrom(pb.ScanAttempt(scan_id="z", code="x" * 2**20, scan_type=4, offline={"verdict": 9}))
+    unknown: Any = 9  # No enum has it.
+    gate = scan_pb2.Gate(event_id="x", location="y" * 101, allowed_ticket_types=[event_pb2.TICKET_TYPE_UNSPECIFIED])
+    attempt = pb.ScanAttempt(scan_id="z", code="x" * 2**20, scan_type=unknown)
+    attempt.offline.verdict = unknown
+    request = pb.ScanTicketRequest(gate=gate, attempt=attempt)
     request.attempt.metadata["a"] = float("nan")
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await service.scans.ScanTicket(request, metadata=service.scanner)

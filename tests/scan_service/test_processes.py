@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -35,8 +36,9 @@ class Process:
     """A scan service in a process of its own."""
 
     process: asyncio.subprocess.Process
-    scans: ScanServiceStub
-    revocations: RevocationServiceStub
+    # The types of a stub are those of a client without an event loop.
+    scans: Any
+    revocations: Any
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -74,6 +76,7 @@ class Processes:
         )
         port = await _port(process)
         # Read on, or the process stops at a full pipe.
+        assert process.stderr is not None
         draining = asyncio.create_task(process.stderr.read())
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield Process(process, ScanServiceStub(channel), RevocationServiceStub(channel))
@@ -85,6 +88,7 @@ class Processes:
 
 async def _port(process: asyncio.subprocess.Process) -> int:
     said = []
+    assert process.stderr is not None
     async with asyncio.timeout(START_SECONDS):
         while line := await process.stderr.readline():
             said.append(line.decode())

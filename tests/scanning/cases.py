@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ticketing.admission.scans import DenialReason, ScanType
 from ticketing.admission.tickets import (
@@ -47,7 +48,7 @@ OUTSIDE = replace(INSIDE, inside=False)
 VIP_ONLY = frozenset({TicketType.VIP})
 
 # Every case is the plain one, which is admitted, but for what it names.
-DENIED = {
+DENIED: dict[str, tuple[dict[str, Any], DenialReason]] = {
     "a ticket for another event": ({"ticket": {"event_id": ELSEWHERE}}, DenialReason.WRONG_EVENT),
     "an event that was called off": ({"event": {"status": EventStatus.CANCELLED}}, DenialReason.EVENT_CANCELLED),
     "an event closed by the ticket service": ({"event": {"closed": True}}, DenialReason.EVENT_CANCELLED),
@@ -84,7 +85,7 @@ DENIED = {
     ),
 }
 
-ADMITTED = {
+ADMITTED: dict[str, dict[str, Any]] = {
     "the plain case": {},
     "the moment the doors open": {"time": NOON - HOUR},
     "the last moment": {"time": NOON + HOUR},

@@ -12,8 +12,6 @@ from typing import Any
 
 import grpc.aio
 import sqlalchemy as sa
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from nacl.signing import SigningKey
 from sqlalchemy.engine import URL
 
@@ -23,13 +21,14 @@ from scan_service.store.tables import events, metadata, signing_keys, tickets
 from tests.environment.access import CODE_SECRET, PEER_METADATA, PEER_SECRET, Issuer
 from tests.environment.databases import execute
 from ticketing.admission.codes import Codes
+from ticketing.admission.tokens import Token, read_token
 from ticketing.chassis.settings import Environment
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
-from ticketing.tickets.v1 import ticket_token_pb2
+from ticketing.tickets.v1 import event_pb2, ticket_token_pb2
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -37,7 +36,13 @@ CODES = Codes(CODE_SECRET)
 
 
 def token_of(  # noqa: PLR0913 - a token's fields
-    key: SigningKey, event_id: uuid.UUID, ticket_id: uuid.UUID, *, key_id: int = 1, kind: int = 1, issue: int = 1
+    key: SigningKey,
+    event_id: uuid.UUID,
+    ticket_id: uuid.UUID,
+    *,
+    key_id: int = 1,
+    kind: "event_pb2.TicketType.ValueType" = event_pb2.TICKET_TYPE_STANDARD,
+    issue: int = 1,
 ) -> str:
     """Sign a token as the contract says; written apart from both services on purpose."""
     payload = ticket_token_pb2.TicketToken(
@@ -60,6 +65,13 @@ class MovableClock:
         self._ahead += by
 
 
+def ticket_id_in(text: str) -> uuid.UUID:
+    """Return the ticket id of a token."""
+    token = read_token(text)
+    assert isinstance(token, Token)
+    return token.ticket_id
+
+
 @dataclass
 class Copy:
     """The scans database, filled as the feed would."""
@@ -73,11 +85,11 @@ class Copy:
             signing_keys, key_id=1, public_key=bytes(self.key.verify_key), activate_time=NOW - DAY, retire_time=None
         )
 
-    def insert(self, table: sa.Table, **values: object) -> None:
+    def insert(self, table: sa.Table, **values: Any) -> None:
         with self.engine.begin() as connection:
             connection.execute(table.insert().values(**values))
 
-    def update(self, table: sa.Table, **values: object) -> None:
+    def update(self, table: sa.Table, **values: Any) -> None:
         with self.engine.begin() as connection:
             connection.execute(table.update().values(**values))
 
@@ -109,9 +121,9 @@ class Copy:
                 f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.url.database}'",
             )
 
-    def event(self, **values: object) -> uuid.UUID:
+    def event(self, **values: Any) -> uuid.UUID:
         event_id = uuid.uuid4()
-        usual = {
+        usual: dict[str, Any] = {
             "event_id": event_id,
             "organizer_id": "orga",
             "name": "Concert",
@@ -126,10 +138,10 @@ class Copy:
         self.insert(events, **(usual | values))
         return event_id
 
-    def ticket(self, event_id: uuid.UUID, *, digest: bool = True, **values: object) -> "Shown":
+    def ticket(self, event_id: uuid.UUID, *, digest: bool = True, **values: Any) -> "Shown":
         ticket_id = uuid.uuid4()
         shown = self.unknown(event_id, ticket_id)
-        usual = {
+        usual: dict[str, Any] = {
             "event_id": event_id,
             "ticket_id": ticket_id,
             "known": True,
@@ -217,12 +229,16 @@ def settings_of(data_dir: Path, issuer: Issuer, **variables: str) -> Settings:
 class Device:
     """A gate device's stream."""
 
+    event_id: uuid.UUID
+
     def __init__(self, service: Service, metadata: Any = None) -> None:
         self.call = service.scans.StreamScans(metadata=metadata or service.scanner)
 
     async def open(self, event_id: uuid.UUID, location: str = "North") -> pb.GateOpened:
+        self.event_id = event_id
         await self.send(open=scan_pb2.Gate(event_id=str(event_id), location=location))
-        return (await self.receive()).opened
+        opened: pb.GateOpened = (await self.receive()).opened
+        return opened
 
     async def send(self, **message: Any) -> None:
         await self.call.write(pb.StreamScansRequest(**message))
@@ -237,21 +253,8 @@ class Device:
 
     async def scan(self, code: str, scan_id: str | None = None, **values: Any) -> scan_pb2.Scan:
         await self.ask(code, scan_id, **values)
-        return (await self.receive()).result
-
-
-def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """Return the ErrorInfo's reason of a refusal, without its prefix."""
-    info = error_details_pb2.ErrorInfo()
-    next(detail for detail in rpc_status.from_call(error).details if detail.Unpack(info))
-    return info.reason.removeprefix("ERROR_REASON_")
-
-
-def violations_of(error: grpc.aio.AioRpcError) -> dict[str, str]:
-    """Return the fields at fault, and why."""
-    faults = error_details_pb2.BadRequest()
-    next(detail for detail in rpc_status.from_call(error).details if detail.Unpack(faults))
-    return {violation.field: violation.description for violation in faults.field_violations}
+        result: scan_pb2.Scan = (await self.receive()).result
+        return result
 
 
 async def until(condition: Callable[[], object], seconds: float = 20) -> None:

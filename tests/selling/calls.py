@@ -1,15 +1,16 @@
 """Tickets that are sold, and what calls about them fail with."""
 
 from collections.abc import Awaitable
+from typing import Any
 from uuid import UUID
 
 import grpc
 import pytest
 import sqlalchemy as sa
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from sqlalchemy.engine import Connection
 
+from tests.environment.refusals import detail_of, violations_of
 from tests.selling.rows import sell, store_event
 from ticket_service.domain.events import Event, TicketType
 from ticket_service.store.tables import tickets
@@ -17,7 +18,7 @@ from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
 
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
+async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
     user_id = wanted.pop("user_id", "alice")
     ticket_type = wanted.pop("ticket_type", TicketType.STANDARD)
 
@@ -28,7 +29,7 @@ async def sold(database: Database, clock: Clock, count: int = 1, **wanted: objec
     return await database.run(work)
 
 
-async def change(database: Database, ticket_id: UUID, **values: object) -> None:
+async def change(database: Database, ticket_id: UUID, **values: Any) -> None:
     statement = sa.update(tickets).where(tickets.c.ticket_id == ticket_id).values(**values)
     await database.run(lambda connection: connection.execute(statement))
 
@@ -37,8 +38,7 @@ async def refusal(call: Awaitable[object]) -> tuple[str, dict[str, str]]:
     """Return reason and metadata of a call that fails."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    info = error_details_pb2.ErrorInfo()
-    rpc_status.from_call(caught.value).details[0].Unpack(info)
+    info = detail_of(caught.value, error_details_pb2.ErrorInfo)
     return info.reason.removeprefix("ERROR_REASON_"), dict(info.metadata)
 
 
@@ -46,6 +46,4 @@ async def fields_at_fault(call: Awaitable[object]) -> list[str]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    bad = error_details_pb2.BadRequest()
-    rpc_status.from_call(caught.value).details[1].Unpack(bad)
-    return [violation.field for violation in bad.field_violations]
+    return list(violations_of(caught.value))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC
 from typing import Any
@@ -68,7 +68,7 @@ class World:
         self.feed = TicketFeedServiceStub(channel)
         self.backend, self.organizer = self.shop.metadata(Shop.BACKEND), self.shop.metadata(Shop.OLGA)
 
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, work: Awaitable[Any]) -> Any:
         """Run to the end."""
         return self._loop.run_until_complete(work)
 
@@ -169,7 +169,10 @@ async def _raised(error: grpc.aio.AioRpcError) -> None:
 def offer(kind: str, line: Line) -> event_pb2.TicketOffer:
     """Build the message of a line of the price list."""
     message = event_pb2.TicketOffer(
-        ticket_type=f"TICKET_TYPE_{kind}", price=money(line.price), capacity=line.capacity, max_per_purchase=line.most
+        ticket_type=event_pb2.TicketType.Value(f"TICKET_TYPE_{kind}"),
+        price=money(line.price),
+        capacity=line.capacity,
+        max_per_purchase=line.most,
     )
     if line.sales_end is not None:
         message.sales_end_time.CopyFrom(at(line.sales_end))

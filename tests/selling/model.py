@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 HOLD = timedelta(minutes=10)
 OPEN = ("ACTIVE", "BLOCKED")
@@ -17,7 +17,7 @@ ENDED = ("EXPIRED", "RELEASED")
 class Refused(Exception):  # noqa: N818 - an answer, not an error of the model
     """The service says no."""
 
-    def __init__(self, reason: str, **facts: object) -> None:
+    def __init__(self, reason: str, **facts: Any) -> None:
         super().__init__(reason)
         self.reason = reason
         self.facts = {name.rstrip("_"): str(value) for name, value in facts.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from ticketing.chassis.ids import new_id
 NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
 
 
-def make_event(now: datetime = NOW, starts_in: timedelta = timedelta(days=10), **changes: object) -> Event:
+def make_event(now: datetime = NOW, starts_in: timedelta = timedelta(days=10), **changes: Any) -> Event:
     """Make a published event of four hours; `changes` are its fields."""
     event = Event(
         event_id=new_id(),
@@ -52,7 +53,7 @@ def make_event(now: datetime = NOW, starts_in: timedelta = timedelta(days=10), *
     return replace(event, **changes)
 
 
-def make_sold(event: Event, **changes: object) -> SoldTicket:
+def make_sold(event: Event, **changes: Any) -> SoldTicket:
     """Make a ticket of `event`; `changes` are fields of the ticket."""
     ticket = Ticket(
         **{
@@ -76,7 +77,7 @@ def make_sold(event: Event, **changes: object) -> SoldTicket:
     return SoldTicket(ticket, event, buyer_id="alice", payment_id="pay-1", metadata={})
 
 
-def store_event(connection: Connection, **wanted: object) -> Event:
+def store_event(connection: Connection, **wanted: Any) -> Event:
     """Store an event made with `make_event`."""
     event = make_event(**wanted)
     insert_event(connection, event)

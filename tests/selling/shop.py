@@ -4,14 +4,15 @@ import uuid
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc.aio
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from tests.environment.access import Issuer
+from tests.environment.refusals import details_of
 from ticketing.tickets.v1 import (
     event_pb2,
     event_service_pb2,
@@ -42,8 +43,7 @@ async def refusal(call: Awaitable[object]) -> Refusal:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     info, faults = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    status = rpc_status.from_call(caught.value)
-    for detail in status.details if status else ():
+    for detail in details_of(caught.value):
         for known in (info, faults):
             if detail.Is(known.DESCRIPTOR):
                 detail.Unpack(known)
@@ -67,9 +67,9 @@ def money(minor_units: int, currency: str = "EUR") -> money_pb2.Money:
     return money_pb2.Money(currency_code=currency, minor_units=minor_units)
 
 
-def event(now: datetime, **changes: object) -> event_pb2.Event:
+def event(now: datetime, **changes: Any) -> event_pb2.Event:
     """Build an event that is in ten days and lasts four hours; `changes` are its fields."""
-    usual = {
+    usual: dict[str, Any] = {
         "name": "Concert",
         "event_type": event_pb2.EVENT_TYPE_OTHER,
         "start_time": at(now + timedelta(days=10)),
@@ -79,7 +79,7 @@ def event(now: datetime, **changes: object) -> event_pb2.Event:
     return event_pb2.Event(**{**usual, **changes})
 
 
-def items(*quantities: tuple[int, int]) -> list[purchase_pb2.PurchaseItem]:
+def items(*quantities: tuple["event_pb2.TicketType.ValueType", int]) -> list[purchase_pb2.PurchaseItem]:
     """Build the items of a purchase from pairs of type and quantity."""
     return [purchase_pb2.PurchaseItem(ticket_type=kind, quantity=quantity) for kind, quantity in quantities]
 
@@ -97,11 +97,11 @@ class Shop:
         self.now = now or datetime.now(UTC)
         self._issuer = issuer
 
-    def metadata(self, by: tuple[str, str] = ALICE, **claims: object) -> tuple[tuple[str, str], ...]:
+    def metadata(self, by: tuple[str, str] = ALICE, **claims: Any) -> tuple[tuple[str, str], ...]:
         """Make the metadata of a call; the token outlives every hour that a test may set."""
         return self._issuer.metadata(*by, **{"exp": self.now + timedelta(days=3650), **claims})
 
-    async def create(self, by: tuple[str, str] = OLGA, **changes: object) -> event_pb2.Event:
+    async def create(self, by: tuple[str, str] = OLGA, **changes: Any) -> event_pb2.Event:
         """Create a draft."""
         request = event_service_pb2.CreateEventRequest(request_id=new_id(), event=event(self.now, **changes))
         return (await self.events.CreateEvent(request, metadata=self.metadata(by))).event
@@ -111,7 +111,7 @@ class Shop:
         request = event_service_pb2.PublishEventRequest(event_id=event_id)
         return (await self.events.PublishEvent(request, metadata=self.metadata(by))).event
 
-    async def on_sale(self, by: tuple[str, str] = OLGA, **changes: object) -> event_pb2.Event:
+    async def on_sale(self, by: tuple[str, str] = OLGA, **changes: Any) -> event_pb2.Event:
         """Create an event and publish it."""
         draft = await self.create(by, **changes)
         return await self.publish(draft.event_id, by)
@@ -128,10 +128,10 @@ class Shop:
         return (await self.events.UpdateEvent(request, metadata=self.metadata(by))).event
 
     async def buy(
-        self, event_id: str, by: tuple[str, str] = ALICE, *, quantity: int = 1, **changes: object
+        self, event_id: str, by: tuple[str, str] = ALICE, *, quantity: int = 1, **changes: Any
     ) -> purchase_pb2.Purchase:
         """Buy standard tickets; `changes` are fields of the request."""
-        usual = {"request_id": new_id(), "event_id": event_id, "items": items((STANDARD, quantity))}
+        usual: dict[str, Any] = {"request_id": new_id(), "event_id": event_id, "items": items((STANDARD, quantity))}
         request = purchase_service_pb2.PurchaseTicketsRequest(**{**usual, **changes})
         return (await self.purchases.PurchaseTickets(request, metadata=self.metadata(by))).purchase
 

@@ -6,11 +6,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc
 from nacl.signing import SigningKey
 
-from tests.scanning.gates import token_of
+from tests.scanning.gates import ticket_id_in, token_of
 from ticketing.admission.decision import Presented, decide
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import Entry
@@ -25,7 +26,7 @@ from ticketing.gate.messages import (
     time_of,
     timestamp,
 )
-from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer, add_ScanServiceServicer_to_server
 from ticketing.tickets.v1 import event_pb2, ticket_feed_service_pb2
@@ -55,7 +56,7 @@ class ScanServiceStandIn(ScanServiceServicer):
         )
         self.lose: set[str] = set()
         self.refusal: grpc.StatusCode | None = None
-        self.rejecting: dict[str, int] = {}
+        self.rejecting: dict[str, error_reason_pb2.ErrorReason.ValueType] = {}
         self.ahead = timedelta()
         self.credits = 50
         self.records: dict[str, scan_pb2.Scan] = {}
@@ -66,7 +67,7 @@ class ScanServiceStandIn(ScanServiceServicer):
         self._tickets: dict[bytes, tuple[int, pb.TicketAdmission]] = {}
         self._version = 1
         self._changed = threading.Condition()
-        self._ends: list[queue.SimpleQueue] = []
+        self._ends: list[queue.SimpleQueue[Any]] = []
 
     # What tests put in.
 
@@ -74,7 +75,11 @@ class ScanServiceStandIn(ScanServiceServicer):
         """Sell a ticket; return its token."""
         ticket_id = uuid.uuid4()
         if copied:
-            self.put(pb.TicketAdmission(ticket_id=ticket_id.bytes, ticket_type=1, issue=1, **values))
+            self.put(
+                pb.TicketAdmission(
+                    ticket_id=ticket_id.bytes, ticket_type=event_pb2.TICKET_TYPE_STANDARD, issue=1, **values
+                )
+            )
         return token_of(self.key, self.event_id, ticket_id)
 
     def put(self, admission: pb.TicketAdmission) -> None:
@@ -84,7 +89,7 @@ class ScanServiceStandIn(ScanServiceServicer):
             self._changed.notify_all()
 
     def state(self, token: str) -> pb.TicketAdmission:
-        return self._tickets[read_token(token).ticket_id.bytes][1]
+        return self._tickets[ticket_id_in(token).bytes][1]
 
     def end_streams(self, message: object = None) -> None:
         """End every stream, or send it a message."""
@@ -96,7 +101,7 @@ class ScanServiceStandIn(ScanServiceServicer):
     def StreamScans(self, request_iterator, context):  # noqa: N802
         if self.refusal is not None:
             context.abort(self.refusal, "revoked")
-        outgoing: queue.SimpleQueue = queue.SimpleQueue()
+        outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
         reader = threading.Thread(target=self._read, args=(request_iterator, outgoing))
         self._ends.append(outgoing)
         self.open_streams += 1
@@ -150,16 +155,21 @@ class ScanServiceStandIn(ScanServiceServicer):
         with self._changed:
             if attempt.scan_id in self.records:
                 return self.records[attempt.scan_id]
-            scan = scan_pb2.Scan(scan_id=attempt.scan_id, code=attempt.code, scan_type=attempt.scan_type or 1)
+            scan = scan_pb2.Scan(
+                scan_id=attempt.scan_id, code=attempt.code, scan_type=attempt.scan_type or scan_pb2.SCAN_TYPE_CHECK_IN
+            )
             scan.scan_time.CopyFrom(timestamp(self.now()))
             scan.location = gate.location
             self.records[attempt.scan_id] = scan
             token, rules = read_token(attempt.code), rules_of(self.event_id, self.rules)
             if not isinstance(token, Token) or not is_genuine(token, None, rules.keys.get(token.key_id), self.now()):
-                scan.verdict, scan.denial_reason = scan_pb2.VERDICT_DENIED, 1
+                scan.verdict = scan_pb2.VERDICT_DENIED
+                scan.denial_reason = scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
                 return scan
             scan.ticket_id, scan.event_id = str(token.ticket_id), str(token.event_id)
-            known = pb.TicketAdmission(ticket_id=token.ticket_id.bytes, ticket_type=1, issue=token.issue)
+            known = pb.TicketAdmission(
+                ticket_id=token.ticket_id.bytes, ticket_type=event_pb2.TICKET_TYPE_STANDARD, issue=token.issue
+            )
             row = self._tickets.get(token.ticket_id.bytes, (0, known))[1]
             ticket = replace(ticket_of(self.event_id, row), event_id=token.event_id)
             entry = Entry(uuid.UUID(attempt.scan_id), self.now(), gate.location)
@@ -256,4 +266,5 @@ class StandInServer:
         self._server.start()
 
     def stop(self) -> None:
+        assert self._server is not None
         self._server.stop(0).wait()

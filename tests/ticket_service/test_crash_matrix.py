@@ -137,6 +137,7 @@ class World:
                         return
                 except grpc.aio.AioRpcError:
                     # It was killed just now.
+                    assert self.process is not None
                     await asyncio.to_thread(self.process.end, signal.SIGKILL)
 
     async def event(self) -> event_pb2.Event:

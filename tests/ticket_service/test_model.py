@@ -5,7 +5,7 @@ What fails is shrunk to its shortest form and printed as a program.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -238,7 +238,7 @@ class Selling(RuleBasedStateMachine):
     @precondition(lambda self: self.changes and self.asked)
     @rule(which=pick, other=pick, holder=st.sampled_from([None, "carol"]))
     def change_under_another_requests_id(self, which: int, other: int, holder: str | None) -> None:
-        taken = [request for request, *_ in [*self.changes, *self.asked]]
+        taken = [*(request for request, _, _ in self.changes), *(request for request, _, _, _ in self.asked)]
         self._change(taken[which % len(taken)], self._ticket_at(other), holder)
 
     @precondition(lambda self: self.model.tickets)
@@ -344,7 +344,9 @@ class Selling(RuleBasedStateMachine):
             request_id=request_id,
             event_id=self.event_id,
             items=[
-                purchase_pb2.PurchaseItem(ticket_type=f"TICKET_TYPE_{kind}", quantity=quantity)
+                purchase_pb2.PurchaseItem(
+                    ticket_type=event_pb2.TicketType.Value(f"TICKET_TYPE_{kind}"), quantity=quantity
+                )
                 for kind, quantity in basket.items()
             ],
             user_id=buyer,
@@ -371,7 +373,7 @@ class Selling(RuleBasedStateMachine):
     def _change(self, request_id: str, ticket: Ticket, holder: str | None) -> None:
         if holder is None:
             reissue = ticket_service_pb2.ReissueTicketRequest(ticket_id=ticket.id, request_id=request_id)
-            call = self.world.tickets.ReissueTicket(reissue, metadata=self.world.backend)
+            call: Awaitable[object] = self.world.tickets.ReissueTicket(reissue, metadata=self.world.backend)
         else:
             transfer = ticket_service_pb2.TransferTicketRequest(
                 ticket_id=ticket.id, request_id=request_id, user_id=holder
@@ -408,7 +410,7 @@ def world(make_settings: Any, tickets_url: URL, clock: Any, issuer: Issuer) -> I
 @pytest.mark.timeout(600 + 6 * ROUNDS)
 def test_the_service_says_what_a_simple_model_of_it_says(world: World, tickets_url: URL) -> None:
     run_state_machine_as_test(
-        lambda: Selling(world),
+        lambda: Selling(world),  # type: ignore[arg-type]  # Hypothesis calls it without arguments, as it would a class.
         settings=settings(
             max_examples=ROUNDS,
             stateful_step_count=STEPS,

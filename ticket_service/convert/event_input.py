@@ -1,8 +1,9 @@
 """Reads what organizers set of an event; every field at fault is named by its path, such as `event.offers[0].price`."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -10,7 +11,9 @@ from zoneinfo import available_timezones
 from google.protobuf.message import Message
 
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_TYPES, TICKET_TYPES, read_enum
+from ticket_service.convert.events import SETTABLE
 from ticket_service.convert.money import read_price
+from ticket_service.domain.event_changes import EventValues, find_conflicts
 from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, Offer, RefundTier
 from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import event_pb2
@@ -34,51 +37,81 @@ class Draft:
 
 
 def read_event(fields: Fields, message: event_pb2.Event, draft: Draft) -> Event:
-    """Read a new event; with faults it is one in name only."""
-    start, end = _required(fields, message, "start_time"), _required(fields, message, "end_time")
-    _ordered(fields, ("event.end_time", "event.start_time"), "is not after start_time", in_order=start < end)
-    doors = _optional(fields, message, "doors_open_time", "event.")
-    faulty = ("event.doors_open_time", "event.start_time")
-    _ordered(fields, faulty, "is after start_time", in_order=doors is None or doors <= start)
-    currency, price = "", 0
-    if message.HasField("ticket_price"):
-        currency, price = read_price(fields, "event.ticket_price", message.ticket_price)
-    else:
-        fields.violate("event.ticket_price", "is required")
+    """Read a new event; the result is usable only if `fields` found no violation."""
+    values = read_values(fields, message, SETTABLE, draft.max_per_purchase)
     return Event(
         event_id=draft.event_id,
         organizer_id=draft.organizer_id,
-        name=fields.text("event.name", message.name, min_length=1, max_length=200),
-        description=fields.text("event.description", message.description, max_length=10_000),
-        event_type=read_enum(fields, "event.event_type", message.event_type, EVENT_TYPES),
         status=EventStatus.DRAFT,
-        start_time=start,
-        end_time=end,
-        doors_open_time=doors,
-        time_zone=_time_zone(fields, message.time_zone),
-        location=fields.text("event.location", message.location, max_length=255),
-        is_online=message.is_online,
-        max_participants=_count(fields, message, "max_participants", "event."),
         reserved=0,
-        currency=currency,
-        ticket_price=price,
-        offers=_offers(fields, message, currency, draft.max_per_purchase),
-        refund_tiers=_tiers(fields, message.refund_policy),
-        admission_policy=read_enum(
-            fields,
-            "event.admission_policy",
-            message.admission_policy,
-            ADMISSION_POLICIES,
-            unspecified=AdmissionPolicy.SINGLE_ENTRY,
-        ),
-        image_url=_image_url(fields, message.image_url),
-        metadata=fields.struct("event.metadata", message.metadata, max_bytes=MAX_METADATA_BYTES),
         create_time=draft.now,
         update_time=draft.now,
         revision=1,
         changed_revision=1,
         version=1,
+        **values.attributes,
     )
+
+
+def read_values(fields: Fields, message: event_pb2.Event, paths: Sequence[str], max_per_purchase: int) -> EventValues:
+    """Read the fields of an event that `paths` names; the result is usable only if `fields` found no violation.
+
+    Args:
+        fields: collects the violations.
+        message: the event as its organizer wants it.
+        paths: fields that organizers set.
+        max_per_purchase: no offer may allow more tickets of one type in one purchase.
+    """
+    attributes: dict[str, Any] = {path: _READERS[path](fields, message) for path in paths if path in _READERS}
+    currencies: tuple[str | None, ...] = ()
+    if "ticket_price" in paths:
+        attributes["currency"], attributes["ticket_price"] = _ticket_price(fields, message)
+    if "offers" in paths:
+        attributes["offers"] = _offers(fields, message, max_per_purchase)
+        # In step with the offers that were read: with too many of them, none is.
+        currencies = tuple(_currency(offer) for offer, _ in zip(message.offers, attributes["offers"], strict=False))
+    if "refund_policy" in paths:
+        attributes["refund_tiers"] = _tiers(fields, message.refund_policy)
+    values = EventValues(attributes, currencies)
+    for conflict in find_conflicts(values):
+        if not any(fields.at_fault(path) for path in conflict.compared):
+            fields.violate(conflict.path, conflict.description)
+    return values
+
+
+# By path, for those fields that are one attribute of an Event under the same name.
+_READERS: Final[Mapping[str, Callable[[Fields, event_pb2.Event], object]]] = {
+    "name": lambda fields, message: fields.text("event.name", message.name, min_length=1, max_length=200),
+    "description": lambda fields, message: fields.text("event.description", message.description, max_length=10_000),
+    "event_type": lambda fields, message: read_enum(fields, "event.event_type", message.event_type, EVENT_TYPES),
+    "start_time": lambda fields, message: _required(fields, message, "start_time"),
+    "end_time": lambda fields, message: _required(fields, message, "end_time"),
+    "doors_open_time": lambda fields, message: _optional(fields, message, "doors_open_time", "event."),
+    "time_zone": lambda fields, message: _time_zone(fields, message.time_zone),
+    "location": lambda fields, message: fields.text("event.location", message.location, max_length=255),
+    "is_online": lambda _, message: message.is_online,
+    "max_participants": lambda fields, message: _count(fields, message, "max_participants", "event."),
+    "admission_policy": lambda fields, message: read_enum(
+        fields,
+        "event.admission_policy",
+        message.admission_policy,
+        ADMISSION_POLICIES,
+        unspecified=AdmissionPolicy.SINGLE_ENTRY,
+    ),
+    "image_url": lambda fields, message: _image_url(fields, message.image_url),
+    "metadata": lambda fields, message: fields.struct("event.metadata", message.metadata, max_bytes=MAX_METADATA_BYTES),
+}
+
+
+def _ticket_price(fields: Fields, message: event_pb2.Event) -> tuple[str, int]:
+    if not message.HasField("ticket_price"):
+        fields.violate("event.ticket_price", "is required")
+        return "", 0
+    return read_price(fields, "event.ticket_price", message.ticket_price)
+
+
+def _currency(offer: event_pb2.TicketOffer) -> str | None:
+    return offer.price.currency_code if offer.HasField("price") else None
 
 
 def _required(fields: Fields, message: event_pb2.Event, name: str) -> datetime:
@@ -140,7 +173,7 @@ def _tiers(fields: Fields, policy: event_pb2.RefundPolicy) -> tuple[RefundTier, 
     return tuple(tiers)
 
 
-def _offers(fields: Fields, message: event_pb2.Event, currency: str, limit: int) -> tuple[Offer, ...]:
+def _offers(fields: Fields, message: event_pb2.Event, limit: int) -> tuple[Offer, ...]:
     # Types are unique, so more than there are types cannot be right; the rest is not looked at.
     if len(message.offers) > len(TICKET_TYPES):
         fields.violate("event.offers", "are more than there are ticket types")
@@ -149,8 +182,6 @@ def _offers(fields: Fields, message: event_pb2.Event, currency: str, limit: int)
     for index, offer in enumerate(message.offers):
         where = f"event.offers[{index}]."
         parsed = _offer(fields, offer, where, limit)
-        if offer.HasField("price") and offer.price.currency_code != currency:
-            fields.violate(f"{where}price.currency_code", "is not the currency of the event's ticket_price")
         if any(parsed.ticket_type is before.ticket_type for before in offers):
             fields.violate(f"{where}ticket_type", "has an offer already")
         offers.append(parsed)

@@ -98,26 +98,10 @@ def sales_message(sales: EventSales) -> event_service_pb2.GetEventSalesResponse:
 def without_output_only(message: event_pb2.Event) -> event_pb2.Event:
     """Return a copy that holds what organizers set, and nothing else."""
     copy = event_pb2.Event()
-    _copy_fields(message, copy, SETTABLE)
+    copy.CopyFrom(message)
+    for name in OUTPUT_ONLY:
+        copy.ClearField(name)  # type: ignore[arg-type]  # a literal in the stubs
     return copy
-
-
-def merged(event: Event, message: event_pb2.Event, paths: Sequence[str], now: datetime) -> event_pb2.Event:
-    """Return `event` as a message with the fields at `paths` taken from `message`."""
-    result = without_output_only(event_message(event, now))
-    _copy_fields(message, result, paths)
-    return result
-
-
-def _copy_fields(source: event_pb2.Event, target: event_pb2.Event, names: Sequence[str]) -> None:
-    for name in names:
-        target.ClearField(name)  # type: ignore[arg-type]  # a literal in the stubs; every name comes from the descriptor
-    whole = event_pb2.Event()
-    whole.CopyFrom(source)
-    for name in event_pb2.Event.DESCRIPTOR.fields_by_name:
-        if name not in names:
-            whole.ClearField(name)  # type: ignore[arg-type]  # as above
-    target.MergeFrom(whole)
 
 
 def read_paths(fields: Fields, paths: Sequence[str]) -> tuple[str, ...]:
@@ -129,4 +113,4 @@ def read_paths(fields: Fields, paths: Sequence[str]) -> tuple[str, ...]:
             fields.violate(f"update_mask.paths[{index}]", f"{path[:100]} is output only")
         elif path not in SETTABLE:
             fields.violate(f"update_mask.paths[{index}]", f"an event has no field {path[:100]!r} that can be set")
-    return tuple(paths)
+    return tuple(path for path in paths if path in SETTABLE)

@@ -1,4 +1,4 @@
-"""Which mails a notification leads to: one for each address, not for each ticket. Pure."""
+"""Decide which mails a notification causes: one for each address, not one for each ticket. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.domain.tickets import SoldTicket
 
-# Who comes in knows it, and what refunds and incidents ask for is no affair of the holder's.
+# Holders know of their own check-ins; requested refunds and incidents concern the organizer.
 MAILED: Final = (
     Kind.PURCHASE_COMPLETED,
     Kind.HOLD_EXPIRED,
@@ -25,89 +25,90 @@ MAILED: Final = (
 )
 
 
-class Attached(StrEnum):
-    """What a mail brings along of each ticket."""
+class Attachments(StrEnum):
+    """The files that a mail has for each ticket."""
 
-    NOTHING = "NOTHING"
+    NONE = "NONE"
     # QR code, page and calendar entry.
     TICKET = "TICKET"
-    # What takes the entry out of the calendar.
-    FAREWELL = "FAREWELL"
+    # An entry that removes the ticket from the calendar.
+    CALENDAR_REMOVAL = "CALENDAR_REMOVAL"
 
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """One mail to be written."""
+    """A mail before it is written."""
 
     address: str
-    # Under which its texts stand.
+    # The name of its texts in the file of a language.
     text: str
-    attached: Attached
+    attachments: Attachments
     event: Event
     tickets: tuple[SoldTicket, ...]
     notification: Notification
-    # As the buyer's shop gave it, if it did.
+    # From the metadata of the purchase; "" if the shop named none.
     language: str
 
 
 @dataclass(frozen=True, slots=True)
-class Mailing:
-    """What is known when a notification is to be mailed."""
+class MailContext:
+    """A notification and the stored state that its mails show."""
 
     notification: Notification
     event: Event
-    # Those that it is about; none before they are paid.
+    # The tickets of the notification; none before they are paid.
     tickets: Sequence[SoldTicket]
-    # Of the buyer, and of the holder of each ticket; "" where it is not known, or was erased.
+    # Addresses of the buyer, and of the holder of each ticket; "" if unknown or erased.
     buyer: str
     holders: Mapping[UUID, str]
-    # Of whose ticket it was before a transfer.
+    # The address of the holder before a transfer.
     previous_holder: str = ""
     language: str = ""
 
 
-def emails(mailing: Mailing) -> list[Email]:
-    """Return the mails to write; none where nobody can be, or needs to be, told."""
-    kind = mailing.notification.kind
-    if kind is Kind.TICKET_CANCELLED and mailing.event.status is EventStatus.CANCELLED:
-        # The mail that tells that the event is off has told that the money comes back.
+def emails_for(context: MailContext) -> list[Email]:
+    """Return the mails of a notification; none if no address is known or the notification concerns no ticket."""
+    kind = context.notification.kind
+    if kind is Kind.TICKET_CANCELLED and context.event.status is EventStatus.CANCELLED:
+        # The mail about the cancelled event announced the refund already.
         return []
-    if not mailing.tickets:
+    if not context.tickets:
         if kind is Kind.EVENT_CHANGED:
-            # Everything was given back meanwhile.
+            # All tickets were cancelled meanwhile.
             return []
-        return _written(mailing, mailing.buyer, kind, Attached.NOTHING, ())
+        return _email(context, context.buyer, kind, Attachments.NONE, ())
     by_address: dict[str, list[SoldTicket]] = {}
-    for sold in mailing.tickets:
-        by_address.setdefault(mailing.holders.get(sold.ticket.ticket_id, ""), []).append(sold)
+    for sold in context.tickets:
+        by_address.setdefault(context.holders.get(sold.ticket.ticket_id, ""), []).append(sold)
     found = [
         email
         for address, tickets in by_address.items()
-        for email in _written(mailing, address, kind, _attached(kind), tickets)
+        for email in _email(context, address, kind, _attachments(kind), tickets)
     ]
     if kind is Kind.TICKET_TRANSFERRED:
-        found += _written(mailing, mailing.previous_holder, f"{kind}.away", Attached.FAREWELL, mailing.tickets)
+        removal = Attachments.CALENDAR_REMOVAL
+        found += _email(context, context.previous_holder, f"{kind}.away", removal, context.tickets)
     return found
 
 
-def is_good(sold: SoldTicket) -> bool:
-    """Tell whether a ticket is still worth showing at a gate."""
+def is_valid(sold: SoldTicket) -> bool:
+    """Return whether neither the ticket nor its event is cancelled."""
     return sold.ticket.status not in GIVEN_BACK and sold.event.status is not EventStatus.CANCELLED
 
 
-def _attached(kind: Kind) -> Attached:
+def _attachments(kind: Kind) -> Attachments:
     match kind:
         case Kind.PURCHASE_COMPLETED | Kind.TICKET_REISSUED | Kind.TICKET_TRANSFERRED | Kind.EVENT_CHANGED:
-            return Attached.TICKET
+            return Attachments.TICKET
         case Kind.TICKET_CANCELLED | Kind.EVENT_CANCELLED:
-            return Attached.FAREWELL
+            return Attachments.CALENDAR_REMOVAL
         case _:
-            return Attached.NOTHING
+            return Attachments.NONE
 
 
-def _written(
-    mailing: Mailing, address: str, text: str, attached: Attached, tickets: Sequence[SoldTicket]
+def _email(
+    context: MailContext, address: str, text: str, attachments: Attachments, tickets: Sequence[SoldTicket]
 ) -> list[Email]:
     if not address:
         return []
-    return [Email(address, text, attached, mailing.event, tuple(tickets), mailing.notification, mailing.language)]
+    return [Email(address, text, attachments, context.event, tuple(tickets), context.notification, context.language)]

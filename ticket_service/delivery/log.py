@@ -1,7 +1,7 @@
-"""Where no receiver is set: a line in the log for each notification, so that nothing happens unseen.
+"""Log each notification where no receiver is configured.
 
-Straight from the outbox: a log takes everything at once and never fails. Through deliveries, with their claims and tries,
-each line took more of the database than the check-in that it told of.
+The relay logs straight from the outbox: a log accepts everything at once and never fails. A first draft used deliveries
+with claims and retries; each line then cost the database more than the check-in that it reported.
 """
 
 import logging
@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy.engine import Connection
 
 from ticket_service.delivery.cloud_events import cloud_event
-from ticket_service.store.outbox import drop, take
+from ticket_service.delivery.store import delete_rows, take_rows
 from ticketing.chassis.database import Database
 
 log = logging.getLogger(__name__)
@@ -19,25 +19,25 @@ MAX_BATCH: Final = 1_000
 
 
 class LogRelay:
-    """Logs what is in the outbox.
+    """Logs the notifications of the outbox.
 
     Args:
-        database: its own, so that nothing else waits for its threads.
+        database: a pool of its own, so that no call waits for the relay's threads.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def sweep(self) -> bool:
-        """Log what there is; tell whether there may be more."""
-        return await self._database.run(_log_some) == MAX_BATCH
+        """Log one batch; return whether the outbox may have more rows."""
+        return await self._database.run(_log_batch) == MAX_BATCH
 
 
-def _log_some(connection: Connection) -> int:
-    """Log before the commit: a line may come twice, and never not at all."""
+def _log_batch(connection: Connection) -> int:
+    """Log first, then commit: a line may repeat but is never lost."""
     if not log.isEnabledFor(logging.INFO):
-        return drop(connection, MAX_BATCH)
-    taken = take(connection, "log", MAX_BATCH)
+        return delete_rows(connection, MAX_BATCH)
+    taken = take_rows(connection, "log", MAX_BATCH)
     for delivery in taken:
         log.info("notification", extra={"notification": cloud_event(delivery)})
     return len(taken)

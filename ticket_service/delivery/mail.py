@@ -1,4 +1,4 @@
-"""Mailing people what concerns them: read whose affair it is and where they are mailed, write the mails, send them."""
+"""Mail notifications: read the tickets and addresses, write the mails, send them."""
 
 import asyncio
 from typing import Final
@@ -6,40 +6,42 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from ticket_service.delivery.emails import MAILED, Mailing, emails
-from ticket_service.delivery.mail_message import MailWriter
-from ticket_service.delivery.smtp import Smtp
+from ticket_service.delivery.emails import MAILED, MailContext, emails_for
+from ticket_service.delivery.mime_writer import MimeWriter
+from ticket_service.delivery.receiver import Delivery, UndeliveredError
+from ticket_service.delivery.smtp import SmtpClient
+from ticket_service.delivery.store import find_purchase, find_tickets_of_purchase
 from ticket_service.domain.check_ins import GIVEN_BACK
-from ticket_service.domain.notifications import Delivery, Kind, Notification, UndeliveredError
+from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.store.contacts import address_of_buyer, addresses_of_holders
 from ticket_service.store.events import find_event
-from ticket_service.store.purchases import find_purchases
-from ticket_service.store.tables import purchases, tickets
 from ticket_service.store.tickets import find_tickets, has_id
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
 
-class Mails:
-    """Mails notifications.
+class EmailReceiver:
+    """Mails notifications to buyers and holders.
 
     Args:
-        database: where tickets and addresses are.
+        database: the database of tickets and addresses.
         writer: writes the mails.
         smtp: sends them.
-        issuing: makes what opens a gate.
-        clock: the present time.
+        issuing: derives codes and tokens.
+        clock: returns the present time.
     """
 
     name: Final = "mail"
     kinds: Final = MAILED
     by_purchase: Final = True
-    # Codes and pages are drawn for each: more at once would be taken from sales, where the service itself delivers.
-    at_once: Final = 2
+    # Each mail draws codes and pages. More in parallel would slow sales down where the service itself delivers.
+    max_parallel: Final = 2
 
-    def __init__(self, database: Database, writer: MailWriter, smtp: Smtp, issuing: Issuing, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, writer: MimeWriter, smtp: SmtpClient, issuing: Issuing, clock: Clock
+    ) -> None:
         self._database = database
         self._writer = writer
         self._smtp = smtp
@@ -47,64 +49,61 @@ class Mails:
         self._clock = clock
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Mail everybody whom it concerns; after a failure everybody again, under the same Message-ID.
+        """Send the mails of a notification; a repetition sends all of them again, under the same Message-IDs.
 
         Raises:
-            UndeliveredError: not everybody was told.
+            UndeliveredError: at least one mail was not sent.
         """
-        mailing = await self._database.run(lambda connection: read(connection, delivery.notification))
-        for email in emails(mailing):
+        context = await self._database.run(lambda connection: read_context(connection, delivery.notification))
+        for email in emails_for(context):
             secrets = [self._issuing.secrets(sold.ticket) for sold in email.tickets]
-            # Drawing takes a processor for longer than the event loop may wait.
+            # Drawing takes longer than the event loop may be blocked.
             message = await asyncio.to_thread(
                 self._writer.write, email, secrets, f"{delivery.notification_id}.{delivery.stream}", self._clock()
             )
             await self._smtp.send(message)
 
     async def close(self) -> None:
-        """Let go of nothing: each mail has a connection of its own."""
+        """Do nothing: each mail has its own connection."""
 
 
-def read(connection: Connection, told: Notification) -> Mailing:
-    """Read what mails of a notification need, as it now is.
+def read_context(connection: Connection, notification: Notification) -> MailContext:
+    """Read the present state of the event, the purchase, its tickets and their addresses.
 
     Raises:
-        UndeliveredError: it is about nothing that there is.
+        UndeliveredError: the event or the purchase does not exist.
     """
-    event = find_event(connection, told.event_id)
-    its = (purchases.c.event_id == told.event_id, purchases.c.purchase_id == told.purchase_id)
-    found = find_purchases(connection, its)
-    if event is None or not found:
-        raise UndeliveredError("there is no such purchase", for_good=True)
-    purchase = found[0]
-    sold = _tickets(connection, told, purchase.purchase_id)
-    holders = addresses_of_holders(connection, told.event_id, [one.ticket.ticket_id for one in sold])
+    event = find_event(connection, notification.event_id)
+    purchase = find_purchase(connection, notification.event_id, notification.purchase_id)
+    if event is None or purchase is None:
+        raise UndeliveredError("there is no such purchase", is_permanent=True)
+    sold = _tickets(connection, notification, purchase.purchase_id)
+    holders = addresses_of_holders(connection, notification.event_id, [one.ticket.ticket_id for one in sold])
     previous = ""
-    if told.kind is Kind.TICKET_TRANSFERRED and told.ticket_id is not None:
-        before = int(str(told.data["issue"])) - 1
-        previous = addresses_of_holders(connection, told.event_id, [told.ticket_id], before)[told.ticket_id]
-    return Mailing(
-        told,
+    if notification.kind is Kind.TICKET_TRANSFERRED and notification.ticket_id is not None:
+        ticket_id, issue = notification.ticket_id, int(str(notification.data["issue"])) - 1
+        previous = addresses_of_holders(connection, notification.event_id, [ticket_id], issue)[ticket_id]
+    return MailContext(
+        notification,
         event,
         sold,
-        address_of_buyer(connection, told.event_id, purchase.purchase_id),
+        address_of_buyer(connection, notification.event_id, purchase.purchase_id),
         holders,
         previous,
         language=str(purchase.metadata.get("language", "")),
     )
 
 
-def _tickets(connection: Connection, told: Notification, purchase_id: UUID) -> list[SoldTicket]:
-    """Read the tickets that it is about, in the order in which they were made."""
-    if told.ticket_id is not None:
-        return find_tickets(connection, [has_id(told.ticket_id)])
-    if told.kind is Kind.REFUND_MADE:
-        # Of a payment that led to none, or to those that another payment paid.
+def _tickets(connection: Connection, notification: Notification, purchase_id: UUID) -> list[SoldTicket]:
+    """Read the tickets of a notification, in the order of their creation."""
+    if notification.ticket_id is not None:
+        return find_tickets(connection, [has_id(notification.ticket_id)])
+    if notification.kind is Kind.REFUND_MADE:
+        # The refund of a late or second payment: the tickets, if any, were paid by another payment.
         return []
-    its = [tickets.c.event_id == told.event_id, tickets.c.purchase_id == purchase_id]
-    sold = find_tickets(connection, its)[::-1]
-    if told.kind is Kind.PURCHASE_COMPLETED:
+    sold = find_tickets_of_purchase(connection, notification.event_id, purchase_id)
+    if notification.kind in {Kind.PURCHASE_COMPLETED, Kind.EVENT_CANCELLED}:
+        # The cancellation of an event is the mail about the tickets that it cancelled.
         return sold
-    # Who gave a ticket back needs to know no more of the event; of one that is off, those given back just now were told
-    # by this.
-    return [one for one in sold if told.kind is Kind.EVENT_CANCELLED or one.ticket.status not in GIVEN_BACK]
+    # A holder who cancelled a ticket gets no further mails about the event.
+    return [one for one in sold if one.ticket.status not in GIVEN_BACK]

@@ -1,6 +1,6 @@
-"""The words of mails: a file of them for each language, and two templates that all languages share.
+"""Read the texts of mails: one file for each language, and two templates that all languages share.
 
-An operator replaces any of them by one of the same name in a folder of their own, and adds a language by adding a file.
+A file in the operator's folder replaces the built-in file of the same name; another TOML file adds a language.
 """
 
 import tomllib
@@ -14,18 +14,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from ticket_service.adapters.calendar import zone_of
 from ticketing.chassis.settings import SettingsError
 
-OURS: Final = Path(__file__).parent / "mail_templates"
+BUILT_IN: Final = Path(__file__).parent / "mail_templates"
 # Currencies whose minor unit is not a hundredth (ISO 4217).
 NO_DECIMALS: Final = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 THREE_DECIMALS: Final = "BHD IQD JOD KWD LYD OMR TND"
 
 
 class MailTexts:
-    """The words of one language.
+    """The texts of one language.
 
     Args:
-        words: as they stand in its file.
-        templates: of all languages.
+        words: the content of its file.
+        templates: the templates of all languages.
     """
 
     def __init__(self, words: Mapping[str, Any], templates: Environment) -> None:
@@ -33,28 +33,28 @@ class MailTexts:
         self._templates = templates
 
     def fill(self, text: str, part: str, facts: Mapping[str, object]) -> str:
-        """Return a text of a mail, such as its subject, with the facts in it."""
+        """Render a part of a text, such as the subject of a mail."""
         source: str = self.words["mails"][text][part]
-        # It goes into the plain part as it is; the HTML template escapes it.
+        # Not escaped: the plain part needs it as it is, and the HTML template escapes it.
         return self._templates.from_string(source).render(facts).strip()
 
     def render(self, template: str, facts: Mapping[str, object]) -> str:
-        """Return a part of a mail."""
+        """Render one of the shared templates."""
         return self._templates.get_template(template).render({**facts, "words": self.words})
 
     def day_and_hour(self, starts: datetime, ends: datetime, zone_name: str) -> str:
-        """Say the hours as a clock on the event's wall shows them."""
+        """Format a period in the local time of the event."""
         zone = zone_of(zone_name, starts, ends)
         starts, ends = starts.astimezone(zone), ends.astimezone(zone)
         until = f"{ends:%H:%M}" if ends.date() == starts.date() else f"{self._day(ends)}, {ends:%H:%M}"
         return f"{self._day(starts)}, {starts:%H:%M} – {until} ({zone})"  # noqa: RUF001 - a dash between times
 
     def amount(self, currency: str, minor_units: int) -> str:
-        """Spell an amount of money."""
+        """Format an amount of money."""
         decimals = 0 if currency in NO_DECIMALS.split() else 3 if currency in THREE_DECIMALS.split() else 2
-        spelled = f"{minor_units / 10**decimals:,.{decimals}f}"
+        formatted = f"{minor_units / 10**decimals:,.{decimals}f}"
         marks = str.maketrans({",": self.words["thousands"], ".": self.words["decimal"]})
-        return f"{spelled.translate(marks)} {currency}"
+        return f"{formatted.translate(marks)} {currency}"
 
     def _day(self, time: datetime) -> str:
         day: str = self.words["date"].format(
@@ -67,13 +67,13 @@ class MailTexts:
 
 
 def read_texts(own: Path | None) -> dict[str, MailTexts]:
-    """Read the words of every language; a file in `own` goes before ours of the same name.
+    """Read the texts of every language; a file in `own` replaces the built-in file of the same name.
 
     Raises:
-        SettingsError: one of them cannot be used.
+        SettingsError: a file cannot be used.
     """
-    folders = [OURS] if own is None else [own, OURS]
-    # Where autoescape is on for a string too, words would be escaped twice.
+    folders = [BUILT_IN] if own is None else [own, BUILT_IN]
+    # Strings are not escaped here: the HTML template would escape them a second time.
     templates = Environment(
         loader=FileSystemLoader(folders),
         autoescape=select_autoescape(["html"], default_for_string=False),

@@ -1,4 +1,4 @@
-"""Notifications to NATS JetStream, which drops what comes twice by `Nats-Msg-Id`, and keeps it until it is read."""
+"""Publish notifications to NATS JetStream, which stores them and drops repetitions by `Nats-Msg-Id`."""
 
 import asyncio
 from typing import Any, Final
@@ -11,27 +11,28 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
 from ticket_service.delivery.cloud_events import MEDIA_TYPE, cloud_event_json
-from ticket_service.domain.notifications import Delivery, Kind, UndeliveredError
+from ticket_service.delivery.receiver import Delivery, UndeliveredError
+from ticket_service.domain.notifications import Kind
 
 SUBJECTS: Final = "ticketing"
-# How long the stream knows an id again: longer than any wait between two tries.
+# The stream drops repetitions within this time: longer than any wait between two tries.
 DUPLICATE_SECONDS: Final = 3_600.0
-# The client would wait and try again by itself; the relay does that, and stores how often.
-AT_ONCE: Final[dict[str, Any]] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
+# The client must not retry by itself: the relay retries, and stores the number of tries.
+NO_RETRIES: Final[dict[str, Any]] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
 
 
-class JetStream:
+class NatsReceiver:
     """Publishes notifications on `ticketing.<kind>`.
 
     Args:
-        url: of the server.
-        stream: where they are kept; made where it is missing.
+        url: the URL of the server.
+        stream: the name of the stream; created if it does not exist.
     """
 
     name: Final = "nats"
     kinds: Final = tuple(Kind)
     by_purchase: Final = False
-    at_once: Final = 64
+    max_parallel: Final = 64
 
     def __init__(self, url: str, stream: str) -> None:
         self._url = url
@@ -40,10 +41,10 @@ class JetStream:
         self._connecting = asyncio.Lock()
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Publish it, and wait until the stream has it.
+        """Publish the notification and wait until the stream has stored it.
 
         Raises:
-            UndeliveredError: it is not known whether it has.
+            UndeliveredError: the stream did not confirm it.
         """
         headers = {"Nats-Msg-Id": str(delivery.notification_id), "content-type": MEDIA_TYPE}
         subject = f"{SUBJECTS}.{delivery.notification.kind}"
@@ -62,11 +63,11 @@ class JetStream:
         async with self._connecting:
             if self._client is None or not self._client.is_connected:
                 await self.close()
-                self._client = await nats.connect(self._url, error_cb=_ignore, **AT_ONCE)
-                await self._make_stream(self._client.jetstream())
+                self._client = await nats.connect(self._url, error_cb=_ignore, **NO_RETRIES)
+                await self._create_stream(self._client.jetstream())
             return self._client.jetstream()
 
-    async def _make_stream(self, stream: JetStreamContext) -> None:
+    async def _create_stream(self, stream: JetStreamContext) -> None:
         try:
             await stream.stream_info(self._stream)
         except nats.js.errors.NotFoundError:
@@ -77,4 +78,4 @@ class JetStream:
 
 
 async def _ignore(_error: Exception) -> None:
-    """Take what the client says by the way: whoever publishes is told too."""
+    """Ignore an error that the client reports: `publish` raises it too."""

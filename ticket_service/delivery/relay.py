@@ -1,24 +1,23 @@
-"""Delivers notifications: what is written to the outbox goes to every receiver, at least once, in order per ticket.
+"""Deliver the notifications of the outbox to every receiver, at least once, in order per stream.
 
-Several relays share the work. Rows are claimed for longer than a delivery may take, and no lock is held meanwhile, so
-that a receiver that hangs keeps nobody but itself waiting; what a relay leaves when it dies is tried again once its
-claim is over.
+Several relays share the work. A relay claims deliveries for longer than one delivery may take and holds no row lock
+meanwhile, so a receiver that hangs delays only its own deliveries. When a relay dies, another one repeats its
+deliveries after the claim ends.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import Gauge
 from sqlalchemy.engine import Connection
 
 from ticket_service.delivery import store
-from ticket_service.domain.notifications import Delivery, Kind, UndeliveredError
-from ticket_service.store.outbox import Route, dispatch
+from ticket_service.delivery.receiver import Delivery, Receiver, UndeliveredError
+from ticket_service.delivery.settings import DeliveryTerms
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -29,87 +28,43 @@ log = logging.getLogger(__name__)
 
 # Rows of the outbox in one transaction.
 MAX_DISPATCH: Final = 500
-# How long a claim goes on after the deadline of its deliveries, for them to be stored.
+# A claim outlasts the deadline of its deliveries by this, so that the relay can store their results.
 CLAIM_MARGIN: Final = timedelta(seconds=2)
-LONGEST_RETRY_SECONDS: Final = 300.0
+MAX_RETRY_SECONDS: Final = 300.0
 BACKLOG_SECONDS: Final = 15.0
-# Of what a receiver says.
+# Characters of a failure that are stored and logged.
 MAX_FAILURE: Final = 500
 
-WAITING = Gauge("notifications_waiting", "Notifications that a receiver has not been told yet.", ["receiver"])
-DEAD = Gauge("notifications_dead", "Notifications that were given up.", ["receiver"])
-
-
-class Receiver(Protocol):
-    """Whom notifications are delivered to."""
-
-    @property
-    def name(self) -> str:
-        """As it stands in the database and in logs."""
-
-    @property
-    def kinds(self) -> Sequence[Kind]:
-        """What it is told."""
-
-    @property
-    def by_purchase(self) -> bool:
-        """Whether it is told of events purchase by purchase."""
-
-    @property
-    def at_once(self) -> int:
-        """How many deliveries it is given at once."""
-
-    async def deliver(self, delivery: Delivery) -> None:
-        """Deliver once; it may come again.
-
-        Raises:
-            UndeliveredError: it was not taken, or nobody knows.
-        """
-
-    async def close(self) -> None:
-        """Let go of what is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How patient deliveries are."""
-
-    # Of one delivery.
-    deadline_seconds: float
-    # The first wait before another try; it doubles.
-    retry_seconds: float
-    # Tries before a notification is given up.
-    attempts: int
-    # How long to rest where nothing is left to do.
-    interval_seconds: float
+WAITING = Gauge("notifications_waiting", "Notifications that a receiver did not get yet.", ["receiver"])
+DEAD = Gauge("notifications_dead", "Dead letters.", ["receiver"])
 
 
 class Relay:
-    """Delivers to receivers until it is stopped.
+    """A running relay of all configured receivers.
 
     Args:
-        database: its own, so that nothing else waits for its threads.
-        receivers: those who are told.
-        terms: how patient it is.
-        clock: the present time.
+        database: a pool of its own, so that no call waits for the relay's threads.
+        receivers: the receivers.
+        terms: deadlines, retries and intervals.
+        clock: returns the present time.
     """
 
-    def __init__(self, database: Database, receivers: Sequence[Receiver], terms: Terms, clock: Clock) -> None:
+    def __init__(self, database: Database, receivers: Sequence[Receiver], terms: DeliveryTerms, clock: Clock) -> None:
         self._receivers = receivers
         self._interval_seconds = terms.interval_seconds
-        self._lanes = [Lane(database, receiver, terms, clock) for receiver in receivers]
+        self._workers = [ReceiverWorker(database, receiver, terms, clock) for receiver in receivers]
         self._database = database
         self._clock = clock
         self._opened = AsyncExitStack()
 
     def start(self) -> None:
-        """Begin."""
-        lanes = [self._sweep(lane, self._interval_seconds) for lane in self._lanes]
-        self._sweep(Dispatch(self._database, self._receivers, self._clock, lanes), self._interval_seconds)
-        self._sweep(_Backlogs(self._database), BACKLOG_SECONDS)
+        """Start the sweepers."""
+        workers = [self._sweep(worker, self._interval_seconds) for worker in self._workers]
+        self._sweep(Dispatcher(self._database, self._receivers, self._clock, workers), self._interval_seconds)
+        self._sweep(_BacklogMetrics(self._database), BACKLOG_SECONDS)
 
     async def stop(self) -> None:
-        """End; what is under way is delivered again by somebody."""
+        """Stop; another relay repeats the deliveries in progress."""
         await self._opened.aclose()
         for receiver in self._receivers:
             await receiver.close()
@@ -121,30 +76,30 @@ class Relay:
         return sweeper
 
 
-class Dispatch:
-    """Turns what is in the outbox into deliveries."""
+class Dispatcher:
+    """Turns rows of the outbox into deliveries."""
 
     def __init__(
-        self, database: Database, receivers: Sequence[Receiver], clock: Clock, lanes: Sequence[Sweeper]
+        self, database: Database, receivers: Sequence[Receiver], clock: Clock, workers: Sequence[Sweeper]
     ) -> None:
         self._database = database
-        self._routes = [Route(one.name, one.kinds, one.by_purchase) for one in receivers]
+        self._routes = [store.Route(one.name, one.kinds, one.by_purchase) for one in receivers]
         self._clock = clock
-        self._lanes = lanes
+        self._workers = workers
 
     async def sweep(self) -> bool:
-        """Take what there is; tell whether there may be more."""
-        taken = await self._database.run(lambda c: dispatch(c, self._routes, self._clock(), MAX_DISPATCH))
+        """Dispatch one batch and wake the workers; return whether the outbox may have more rows."""
+        taken = await self._database.run(lambda c: store.dispatch(c, self._routes, self._clock(), MAX_DISPATCH))
         if taken:
-            for lane in self._lanes:
-                lane.wake()
+            for worker in self._workers:
+                worker.wake()
         return taken == MAX_DISPATCH
 
 
-class Lane:
+class ReceiverWorker:
     """Delivers to one receiver."""
 
-    def __init__(self, database: Database, receiver: Receiver, terms: Terms, clock: Clock) -> None:
+    def __init__(self, database: Database, receiver: Receiver, terms: DeliveryTerms, clock: Clock) -> None:
         self._database = database
         self._receiver = receiver
         self._terms = terms
@@ -152,23 +107,23 @@ class Lane:
         self._is_down = False
 
     async def sweep(self) -> bool:
-        """Deliver what is due; tell whether there may be more.
+        """Deliver what is due; return whether more may be due.
 
-        A receiver that took nothing may be down: it is left alone for a while, and then tried with one.
+        A receiver that accepted nothing may be down: the worker pauses, then tries it with one delivery.
         """
         now = self._clock()
         until = now + timedelta(seconds=self._terms.deadline_seconds) + CLAIM_MARGIN
-        name, limit = self._receiver.name, 1 if self._is_down else self._receiver.at_once
-        taken = await self._database.run(lambda connection: store.take_due(connection, name, now, until, limit))
-        failures = await asyncio.gather(*(self._try(delivery) for delivery in taken))
-        told = list(zip(taken, failures, strict=True))
-        await self._database.run(lambda connection: self._settle(connection, told))
-        has_taken = any(failure is None for failure in failures)
-        self._is_down = bool(taken) and not has_taken
-        return has_taken
+        name, limit = self._receiver.name, 1 if self._is_down else self._receiver.max_parallel
+        claimed = await self._database.run(lambda connection: store.claim_due(connection, name, now, until, limit))
+        failures = await asyncio.gather(*(self._try(delivery) for delivery in claimed))
+        results = list(zip(claimed, failures, strict=True))
+        await self._database.run(lambda connection: self._settle(connection, results))
+        has_delivered = any(failure is None for failure in failures)
+        self._is_down = bool(claimed) and not has_delivered
+        return has_delivered
 
     async def _try(self, delivery: Delivery) -> UndeliveredError | None:
-        """Deliver, or say why not."""
+        """Try a delivery; return its failure, or None."""
         try:
             async with asyncio.timeout(self._terms.deadline_seconds):
                 await self._receiver.deliver(delivery)
@@ -179,47 +134,43 @@ class Lane:
         except Failure as failure:
             return UndeliveredError(failure.message)
         except Exception as error:
-            # A notification that we cannot even send must not keep all others from being sent: it becomes dead.
-            log.exception("a delivery failed", extra=_facts(delivery))
+            # A notification that the relay cannot even send must not block all others: it becomes a dead letter.
+            log.exception("a delivery failed unexpectedly", extra=_facts(delivery))
             return UndeliveredError(type(error).__name__)
         return None
 
-    def _settle(self, connection: Connection, told: Sequence[tuple[Delivery, UndeliveredError | None]]) -> None:
+    def _settle(self, connection: Connection, results: Sequence[tuple[Delivery, UndeliveredError | None]]) -> None:
         now = self._clock()
-        store.remove(connection, [delivery for delivery, failure in told if failure is None])
-        for delivery, failure in told:
-            if failure is None:
-                continue
-            why = str(failure)[:MAX_FAILURE]
-            if failure.for_good or delivery.attempts >= self._terms.attempts:
-                log.error("a notification is given up", extra={**_facts(delivery), "why": why})
-                store.give_up(connection, delivery, now, why)
+        failed = [(delivery, failure) for delivery, failure in results if failure is not None]
+        store.delete_delivered(connection, [delivery for delivery, failure in results if failure is None])
+        for delivery, failure in failed:
+            cause = str(failure)[:MAX_FAILURE]
+            if failure.is_permanent or delivery.attempts >= self._terms.max_attempts:
+                log.error("a notification is now a dead letter", extra={**_facts(delivery), "cause": cause})
+                store.make_dead_letter(connection, delivery, now, cause)
             else:
-                store.put_off(connection, delivery, now + self._wait(delivery), why)
-        failed = [(delivery, failure) for delivery, failure in told if failure is not None]
+                store.postpone(connection, delivery, now + self._wait(delivery), cause)
         if failed:
-            # One line for all: a receiver that is down would fill the log.
-            facts = {**_facts(failed[0][0]), "why": str(failed[0][1])[:MAX_FAILURE], "failed": len(failed)}
-            log.warning("notifications were not taken", extra=facts)
+            # One line for all failures: a line for each would fill the log while a receiver is down.
+            facts = {**_facts(failed[0][0]), "cause": str(failed[0][1])[:MAX_FAILURE], "failed": len(failed)}
+            log.warning("a receiver did not accept notifications", extra=facts)
 
     def _wait(self, delivery: Delivery) -> timedelta:
         first = self._terms.retry_seconds
         return timedelta(
-            seconds=backoff_seconds(delivery.attempts - 1, first=first, longest=max(first, LONGEST_RETRY_SECONDS))
+            seconds=backoff_seconds(delivery.attempts - 1, first=first, longest=max(first, MAX_RETRY_SECONDS))
         )
 
 
-class _Backlogs:
-    """Counts what receivers have not been told, for the metrics."""
-
+class _BacklogMetrics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def sweep(self) -> bool:
-        # A receiver without any is no longer in the table.
+        # The table has no row of a receiver without deliveries.
         for metric in (WAITING, DEAD):
             metric.clear()
-        for backlog in await self._database.run(store.backlogs):
+        for backlog in await self._database.run(store.count_backlogs):
             WAITING.labels(backlog.receiver).set(backlog.waiting)
             DEAD.labels(backlog.receiver).set(backlog.dead)
         return False

@@ -1,4 +1,4 @@
-"""Who is told of what happens, and how patiently; nobody set: a line in the log."""
+"""Settings of the delivery: receivers, deadlines and retries. Without a receiver, notifications go to the log."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,57 +7,80 @@ from urllib.parse import urlsplit
 
 from ticketing.chassis.settings import Environment
 
-# In the service's own process.
 BUILT_IN: Final = "built-in"
 
 
 @dataclass(frozen=True, slots=True)
-class NotificationSettings:
-    """The settings of notifications; a receiver whose URL is None is not told."""
+class DeliveryTerms:
+    """Deadlines, retries and intervals of deliveries."""
 
-    # Whether this service delivers too, or leaves it to `python -m ticket_service relay`.
-    relay: str
+    # Of one delivery.
+    deadline_seconds: float
+    # The wait after the first failed try; it doubles.
+    retry_seconds: float
+    # After this number of tries a notification becomes a dead letter.
+    max_attempts: int
+    # The pause when no delivery is due.
+    interval_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """The settings of a relay; a receiver whose URL is None gets no notifications."""
+
+    # The process of the ticket service runs a relay too.
+    is_built_in: bool
+    terms: DeliveryTerms
     nats_url: str | None
     nats_stream: str
     webhook_url: str | None
     webhook_secret: str = field(repr=False)
-    # With its password.
+    # Contains a password.
     smtp_url: str | None = field(repr=False)
-    # Who mails are from, as it stands in a list of mails.
+    # The sender of mails, such as `Concert Hall <tickets@example.com>`.
     mail_from: str
     mail_language: str
-    # Its files replace ours of the same name.
+    # A folder whose files replace the built-in files of the same name.
     mail_templates: Path | None
-    # Of one delivery.
-    deadline_seconds: float
-    # The first wait before another try.
-    retry_seconds: float
-    # Tries before a notification is given up.
-    attempts: int
+    # Mails contain codes and tokens: the relay derives and signs them as the ticket service does.
+    code_secret: str = field(repr=False)
+    signing_key_file: Path
 
 
-def read_notification_settings(environment: Environment) -> NotificationSettings:
-    """Read them; what is wrong is collected in `environment`."""
+def read_delivery_settings(
+    environment: Environment, *, code_secret: str, signing_key_file: Path, interval_seconds: float
+) -> DeliverySettings:
+    """Read the settings; `environment` collects the faults.
+
+    Args:
+        environment: the environment variables.
+        code_secret: the ticket service's, as are the two others.
+        signing_key_file: the file of the private keys.
+        interval_seconds: the pause when no delivery is due.
+    """
     webhook_url = _url(environment, "TICKETS_WEBHOOK_URL", "http", "https")
     smtp_url = _url(environment, "TICKETS_SMTP_URL", "smtp", "smtps")
     webhook_secret = environment.optional("TICKETS_WEBHOOK_SECRET") or ""
     if webhook_url is not None:
         _check_secret(environment, webhook_secret)
-    mail_from = environment.text("TICKETS_MAIL_FROM", "" if smtp_url is None else None)
-    templates = environment.optional("TICKETS_MAIL_TEMPLATES")
-    return NotificationSettings(
-        relay=environment.choice("TICKETS_RELAY", BUILT_IN, (BUILT_IN, "off")),
+    return DeliverySettings(
+        is_built_in=environment.choice("TICKETS_RELAY", BUILT_IN, (BUILT_IN, "off")) == BUILT_IN,
+        terms=DeliveryTerms(
+            deadline_seconds=environment.seconds("TICKETS_DELIVERY_SECONDS", 10, minimum=0.1, maximum=300),
+            retry_seconds=environment.seconds("TICKETS_DELIVERY_RETRY_SECONDS", 1, minimum=0.01, maximum=300),
+            max_attempts=environment.number("TICKETS_DELIVERY_ATTEMPTS", 100, minimum=1, maximum=100_000),
+            interval_seconds=interval_seconds,
+        ),
         nats_url=_url(environment, "TICKETS_NATS_URL", "nats", "tls"),
         nats_stream=environment.text("TICKETS_NATS_STREAM", "ticketing"),
         webhook_url=webhook_url,
         webhook_secret=webhook_secret,
         smtp_url=smtp_url,
-        mail_from=mail_from,
+        mail_from=environment.text("TICKETS_MAIL_FROM", "" if smtp_url is None else None),
         mail_language=environment.text("TICKETS_MAIL_LANGUAGE", "en"),
-        mail_templates=None if templates is None else Path(templates).expanduser(),
-        deadline_seconds=environment.seconds("TICKETS_DELIVERY_SECONDS", 10, minimum=0.1, maximum=300),
-        retry_seconds=environment.seconds("TICKETS_DELIVERY_RETRY_SECONDS", 1, minimum=0.01, maximum=300),
-        attempts=environment.number("TICKETS_DELIVERY_ATTEMPTS", 100, minimum=1, maximum=100_000),
+        mail_templates=environment.optional_path("TICKETS_MAIL_TEMPLATES"),
+        code_secret=code_secret,
+        signing_key_file=signing_key_file,
     )
 
 
@@ -69,7 +92,7 @@ def _url(environment: Environment, name: str, *schemes: str) -> str | None:
 
 
 def _check_secret(environment: Environment, secret: str) -> None:
-    # Imported only where there is one.
+    # The module imports httpx: a process without a webhook does not pay for that.
     from ticket_service.delivery.webhook import signing_key  # noqa: PLC0415
 
     try:

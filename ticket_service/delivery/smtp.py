@@ -1,4 +1,4 @@
-"""Sending mails by SMTP; STARTTLS where the server offers it."""
+"""Send mails by SMTP, with STARTTLS where the server offers it."""
 
 from email.message import EmailMessage
 from typing import Final
@@ -6,19 +6,19 @@ from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 
-from ticket_service.domain.notifications import UndeliveredError
+from ticket_service.delivery.receiver import UndeliveredError
 
 TLS_SCHEME: Final = "smtps"
-# What a server says of a mail that it will never take.
+# Replies of a server that will never accept the mail.
 PERMANENT: Final = range(500, 600)
 
 
-class Smtp:
+class SmtpClient:
     """Sends mails through one server.
 
     Args:
         url: `smtp://user:password@host:587`, or `smtps://` for TLS from the first byte.
-        seconds: for each step; the relay's deadline is over all of them.
+        seconds: the timeout of each step; the relay limits the whole delivery.
     """
 
     def __init__(self, url: str, seconds: float) -> None:
@@ -34,7 +34,7 @@ class Smtp:
         """Send one mail.
 
         Raises:
-            UndeliveredError: the server did not take it. No address is in what it says: that is stored.
+            UndeliveredError: the server did not accept it. The message contains no address, because it is stored.
         """
         try:
             await aiosmtplib.send(
@@ -55,6 +55,7 @@ class Smtp:
             raise UndeliveredError(f"SMTP: {type(error).__name__}{code}") from error
 
 
-def _undelivered(what: str, codes: list[int]) -> UndeliveredError:
-    said = ", ".join(map(str, codes))
-    return UndeliveredError(f"SMTP: {what} was refused with {said}", for_good=all(code in PERMANENT for code in codes))
+def _undelivered(subject: str, codes: list[int]) -> UndeliveredError:
+    listed = ", ".join(map(str, codes))
+    is_permanent = all(code in PERMANENT for code in codes)
+    return UndeliveredError(f"SMTP: {subject} was refused with {listed}", is_permanent=is_permanent)

@@ -1,7 +1,7 @@
-"""Notifications to a webhook, signed as Standard Webhooks says: over id, time and body, so that none can be altered.
+"""Post notifications to a webhook, signed over id, time and body as Standard Webhooks specifies.
 
-The id is the notification's, so a delivery that is repeated, by us or by somebody who recorded it, is recognisable; the
-time is the attempt's, so receivers may refuse what is old.
+The id is the notification's, so receivers recognise a repeated or replayed delivery. The time is that of the attempt, so
+receivers may reject old deliveries.
 """
 
 import base64
@@ -12,38 +12,39 @@ from typing import Final
 import httpx
 
 from ticket_service.delivery.cloud_events import MEDIA_TYPE, cloud_event_json
-from ticket_service.domain.notifications import Delivery, Kind, UndeliveredError
+from ticket_service.delivery.receiver import Delivery, UndeliveredError
+from ticket_service.domain.notifications import Kind
 from ticketing.chassis.clock import Clock
 
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - a format's name, no secret
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the name of a format, no secret
 
 
-class Webhook:
+class WebhookReceiver:
     """Posts notifications to one URL.
 
     Args:
-        url: where to.
+        url: the URL.
         secret: "whsec_" and the key in Base64.
-        clock: the present time.
+        clock: returns the present time.
     """
 
     name: Final = "webhook"
     kinds: Final = tuple(Kind)
     by_purchase: Final = False
-    at_once: Final = 16
+    max_parallel: Final = 16
 
     def __init__(self, url: str, secret: str, clock: Clock) -> None:
         self._url = url
         self._key = signing_key(secret)
         self._clock = clock
-        # The relay's deadline is over all of it; httpx has one for each step alone.
+        # The relay limits the whole delivery; a timeout of httpx limits only each step.
         self._client = httpx.AsyncClient(timeout=None, trust_env=False, follow_redirects=False)  # noqa: S113 - see above
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Post it; every answer but 2xx is tried again.
+        """Post the notification.
 
         Raises:
-            UndeliveredError: it was not taken.
+            UndeliveredError: the answer was not 2xx, or was lost.
         """
         body = cloud_event_json(delivery)
         headers = self._headers(str(delivery.notification_id), body)
@@ -55,7 +56,7 @@ class Webhook:
             raise UndeliveredError(f"HTTP {answer.status_code}")
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         await self._client.aclose()
 
     def _headers(self, message_id: str, body: bytes) -> dict[str, str]:
@@ -71,7 +72,7 @@ class Webhook:
 
 
 def signing_key(secret: str) -> bytes:
-    """Read the key from a secret.
+    """Decode the key of a secret.
 
     Raises:
         ValueError: it is not "whsec_" and Base64.

@@ -1,19 +1,99 @@
-"""What organizers may do to an event: publish it, change it, call it off. Pure: an event in, what it becomes out."""
+"""Decide how an event changes when its organizer publishes, changes or cancels it.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+Pure: each function takes the stored event and returns the changed one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_ended, illegal_transition
-from ticketing.chassis.failures import Failure
+from ticketing.chassis.failures import Failure, FieldViolation, invalid_fields
 
 # Gates judge by these; a change of one takes a revision.
 KNOWN_TO_GATES: Final = ("name", "status", "admission_policy", "start_time", "end_time", "doors_open_time")
 # What a buyer was promised; the rest of an offer says how selling goes on.
 PROMISED: Final = ("price", "valid_from_time", "valid_until_time")
+
+
+@dataclass(frozen=True, slots=True)
+class EventValues:
+    """The values of those fields of an event that its organizer sets."""
+
+    # By attribute of `Event`.
+    attributes: Mapping[str, Any]
+    # The currency of each offer's price, in order; None where the offer has no price.
+    offer_currencies: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventChange:
+    """A request of an organizer to change one event."""
+
+    event_id: UUID
+    # The version that the organizer read; "" for any.
+    etag: str
+    # The update mask, in its order.
+    paths: tuple[str, ...]
+    values: EventValues
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A field of an event that contradicts another field."""
+
+    # The path in the request, such as `event.end_time`.
+    path: str
+    description: str
+    # Paths of the values compared; a value that could not be read proves no conflict.
+    compared: tuple[str, ...] = field(default=())
+
+
+def find_conflicts(values: EventValues) -> Iterator[Conflict]:
+    """Yield the conflicts among those values that are present."""
+    given = values.attributes
+    start, end, doors = given.get("start_time"), given.get("end_time"), given.get("doors_open_time")
+    if start is not None and end is not None and end <= start:
+        compared = ("event.end_time", "event.start_time")
+        yield Conflict("event.end_time", "is not after start_time", compared)
+    if start is not None and doors is not None and doors > start:
+        compared = ("event.doors_open_time", "event.start_time")
+        yield Conflict("event.doors_open_time", "is after start_time", compared)
+    if "currency" in given:
+        for index, currency in enumerate(values.offer_currencies):
+            if currency is not None and currency != given["currency"]:
+                path = f"event.offers[{index}].price.currency_code"
+                yield Conflict(path, "is not the currency of the event's ticket_price")
+
+
+def merge_values(event: Event, values: EventValues) -> Event:
+    """Return the event with these values in place of its own.
+
+    Raises:
+        Failure: INVALID_ARGUMENT where a value contradicts a stored one.
+    """
+    merged = replace(event, **values.attributes)
+    currencies = values.offer_currencies if "offers" in values.attributes else (event.currency,) * len(event.offers)
+    compared = ("start_time", "end_time", "doors_open_time", "currency")
+    whole = EventValues({name: getattr(merged, name) for name in compared}, currencies)
+    conflicts = [FieldViolation(conflict.path, conflict.description) for conflict in find_conflicts(whole)]
+    if conflicts:
+        raise invalid_fields(conflicts)
+    return merged
+
+
+def check_etag(event: Event, etag: str) -> None:
+    """Refuse a change that was made to another version of the event.
+
+    Raises:
+        Failure: ETAG_MISMATCH.
+    """
+    if etag and etag != event.etag:
+        raise Failure(Reason.ETAG_MISMATCH, "the event has changed since it was read", etag=event.etag)
 
 
 def published(event: Event, now: datetime) -> Event:

@@ -6,7 +6,6 @@ delivered, so that an address that was erased is nowhere, and a mail shows the t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -54,36 +53,6 @@ class Notification:
     data: Mapping[str, object] = field(default_factory=dict)
     # Of what has an id already that receivers may know it by; else each is given one.
     notification_id: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A notification on its way to one receiver."""
-
-    notification: Notification
-    # By which receivers know it again.
-    notification_id: UUID
-    receiver: str
-    # Of one stream a later notification is not tried before the earlier ones are through.
-    stream: UUID
-    # Grows within a stream.
-    position: int
-    create_time: datetime
-    # Tries so far, the present one included.
-    attempts: int
-
-
-class UndeliveredError(Exception):
-    """A receiver did not take a notification.
-
-    Args:
-        why: for operators; it is stored, so no address stands in it.
-        for_good: trying again is no use.
-    """
-
-    def __init__(self, why: str, *, for_good: bool = False) -> None:
-        super().__init__(why)
-        self.for_good = for_good
 
 
 def purchase_completed(purchase: Purchase, tickets: Sequence[Ticket]) -> Notification:

@@ -30,6 +30,12 @@ def no_answer_of_scans() -> Failure:
     return dependency_unavailable("scan service")
 
 
+def provider_not_configured(provider: str) -> Failure:
+    """Build the failure of a request that needs a payment provider without settings."""
+    message = f"the payment provider {provider} is not configured"
+    return Failure(Reason.PROVIDER_NOT_CONFIGURED, message, provider=provider)
+
+
 def illegal_transition(origin: str, target: str) -> Failure:
     """Say that there is no step from one status to another."""
     # Spread, because `from` is a keyword of the language.

@@ -7,11 +7,12 @@ from uuid import UUID
 import grpc.aio
 
 from ticket_service.convert.enums import EVENT_STATUSES, EVENT_TYPES, read_enum
-from ticket_service.convert.event_input import Draft, read_event
-from ticket_service.convert.events import event_message, merged, read_paths, sales_message, without_output_only
+from ticket_service.convert.event_input import Draft, read_event, read_values
+from ticket_service.convert.events import event_message, read_paths, sales_message, without_output_only
+from ticket_service.domain.event_changes import EventChange
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.use_cases.event_cancellation import EventCancellations
-from ticket_service.use_cases.events import Catalog, EventChange, EventQuery
+from ticket_service.use_cases.events import Catalog, EventQuery
 from ticketing.chassis.authentication import Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import FORBIDDEN, Failure, invalid
@@ -89,10 +90,10 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         fields = Fields()
         event_id = fields.uuid("event.event_id", request.event.event_id)
         paths = read_paths(fields, request.update_mask.paths)
+        values = read_values(fields, request.event, paths, self._max_per_purchase)
         fields.check()
-        caller = current_caller()
-        change = EventChange(event_id, request.event.etag, paths, lambda event: self._wanted(event, request, paths))
-        event = await self._catalog.update(caller, change)
+        change = EventChange(event_id, request.event.etag, paths, values)
+        event = await self._catalog.update(current_caller(), change)
         return event_service_pb2.UpdateEventResponse(event=self._message(event))
 
     async def PublishEvent(  # noqa: N802 - the contract's name
@@ -124,14 +125,6 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
 
     def _draft(self, event_id: UUID, organizer_id: str) -> Draft:
         return Draft(event_id, organizer_id, self._clock(), self._max_per_purchase)
-
-    def _wanted(self, event: Event, request: event_service_pb2.UpdateEventRequest, paths: tuple[str, ...]) -> Event:
-        """Read the stored event and the changes as one, so that what must fit together is looked at together."""
-        fields = Fields()
-        message = merged(event, request.event, paths, self._clock())
-        wanted = read_event(fields, message, self._draft(event.event_id, event.organizer_id))
-        fields.check()
-        return wanted
 
 
 def _read_event_id(value: str) -> UUID:

@@ -9,6 +9,7 @@ from ticket_service.convert.purchases import purchase_message, read_confirmation
 from ticket_service.convert.ticket_requests import read_before
 from ticket_service.convert.tickets import TicketMessages, ticket_message
 from ticket_service.domain.purchases import Provider
+from ticket_service.domain.refusals import provider_not_configured
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import PurchaseQuery, Purchases
@@ -45,7 +46,7 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         caller = current_caller()
         order = read_order(request, caller)
         if order.payment_method is not None and not self._payments.takes(Provider.STRIPE):
-            raise NotImplementedError("no payment provider is configured")
+            raise provider_not_configured(Provider.STRIPE)
         outcome = await self._sales.buy(order)
         if isinstance(outcome, Issued):
             if outcome.sale.purchase.payment_method is None:

@@ -10,11 +10,17 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain.cancellations import CancellationStatus
-from ticket_service.domain.event_changes import changed, check_changeable, published
+from ticket_service.domain.event_changes import (
+    EventChange,
+    changed,
+    check_changeable,
+    check_etag,
+    merge_values,
+    published,
+)
 from ticket_service.domain.event_sales import EventSales
 from ticket_service.domain.events import Event, EventStatus, EventType
 from ticket_service.domain.notifications import event_changed
-from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_not_found, request_id_reused
 from ticket_service.store import events as store
 from ticket_service.store import outbox
@@ -25,7 +31,6 @@ from ticket_service.store.tables import events
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.failures import Failure
 
 # Keeps a request of this RPC apart from one of another under the same request_id.
 _CREATE: Final = b"CreateEvent\0"
@@ -40,19 +45,6 @@ class EventQuery:
     status: EventStatus
     event_type: EventType | None
     min_start_time: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class EventChange:
-    """One change of an event by its organizer.
-
-    `read` returns the event as it is wanted, given the one that is stored; "" as etag: whatever is stored.
-    """
-
-    event_id: UUID
-    etag: str
-    paths: Sequence[str]
-    read: Callable[[Event], Event]
 
 
 class Catalog:
@@ -115,9 +107,9 @@ class Catalog:
 
         def work(connection: Connection) -> Event:
             event = locked_own_event(connection, caller, change.event_id)
-            _check_etag(event, change.etag)
+            check_etag(event, change.etag)
             check_changeable(event, change.paths, now)
-            wanted = change.read(event)
+            wanted = merge_values(event, change.values)
             about_sales = not _ABOUT_SALES.isdisjoint(change.paths)
             sold = store.sold_by_type(connection, event.event_id) if about_sales else {}
             result = changed(event, wanted, sold, now)
@@ -181,8 +173,3 @@ def _found(event: Event | None, event_id: UUID) -> Event:
     if event is None:
         raise event_not_found(event_id)
     return event
-
-
-def _check_etag(event: Event, etag: str) -> None:
-    if etag and etag != event.etag:
-        raise Failure(Reason.ETAG_MISMATCH, "the event has changed since it was read", etag=event.etag)

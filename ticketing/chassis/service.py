@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIServer
 
 import sqlalchemy.exc
 import uvloop
-from prometheus_client import start_http_server
+from prometheus_client import Info, start_http_server
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.authentication import Authenticator, TokenRequirements
@@ -33,8 +33,12 @@ from ticketing.chassis.service_settings import ServiceSettings
 from ticketing.chassis.settings import Environment, SettingsError
 from ticketing.chassis.statuses import Catalogue
 from ticketing.chassis.thread_priority import lower_network_priority
+from ticketing.chassis.version import VERSION
 
 log = logging.getLogger(__name__)
+
+BUILD: Final = Info("ticketing_build", "The version of the program.")
+BUILD.info({"version": VERSION})
 
 # The number of new objects after which Python's cycle collector runs; the default of 700 is about a dozen calls.
 GC_THRESHOLD: Final = 20_000
@@ -94,7 +98,7 @@ def main(
     build: BuildProgram[S],
     other_programs: Mapping[str, BuildProgram[S]] = MappingProxyType({}),
 ) -> int:
-    """Run a service until a signal stops it; with a command line argument run `migrate`, a command or another program.
+    """Run a service until a signal stops it, or what the command line names: `migrate`, a command, another program.
 
     Args:
         definition: the service.
@@ -107,6 +111,9 @@ def main(
     """
     arguments = ["migrate", *definition.commands, *other_programs]
     command = " ".join(sys.argv[1:])
+    if command == "--version":
+        print(f"{definition.name} {VERSION}")  # noqa: T201 - a command line answers on standard output
+        return 0
     if command and command not in arguments:
         return _complain(definition, f"takes no argument but `{'` or `'.join(arguments)}`, not {command}", 2)
     environment = Environment(os.environ)
@@ -115,13 +122,7 @@ def main(
         environment.check()
         configure_logs(settings.service.log_level, definition.name)
         raise_file_limit()
-        with _running_database(settings.service, definition) as url:
-            if command in definition.commands:
-                return definition.commands[command](url)
-            migrate(url, definition.migrations)
-            if command != "migrate":
-                # With asyncio's own loop a small call takes a fifth longer; for streams both loops are alike.
-                uvloop.run(_serve(lambda: other_programs.get(command, build)(settings, url), settings.service))
+        return _run(command, definition, settings, other_programs.get(command, build))
     except KeyboardInterrupt:
         # Ctrl-C during the start; later the event loop handles the signal.
         return 130
@@ -129,6 +130,16 @@ def main(
         return _complain(definition, str(error), 2)
     except (OSError, sqlalchemy.exc.OperationalError) as error:
         return _complain(definition, f"cannot serve: {error}", 1)
+
+
+def _run(command: str, definition: ServiceDefinition, settings: S, build: BuildProgram[S]) -> int:
+    with _running_database(settings.service, definition) as url:
+        if command in definition.commands:
+            return definition.commands[command](url)
+        migrate(url, definition.migrations)
+        if command != "migrate":
+            # With asyncio's own loop a small call takes a fifth longer; for streams both loops are alike.
+            uvloop.run(_serve(lambda: build(settings, url), settings.service))
     return 0
 
 

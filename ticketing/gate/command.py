@@ -19,6 +19,7 @@ from ticketing.admission.tickets import TicketType
 from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.tls import Identity, Tls, is_loopback
+from ticketing.chassis.version import VERSION
 from ticketing.gate.connection import Connection
 from ticketing.gate.copy import Copy
 from ticketing.gate.device import Device, Show
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(_setup(asked))
     except (CommandError, InputError, StoreError, sqlite3.Error) as error:
         # Among them a full disk: what cannot be written down is not shown.
-        print(f"gate: {error}", file=sys.stderr)
+        print(f"ticketing-gate: {error}", file=sys.stderr)
         return 1
 
 
@@ -177,7 +178,10 @@ def _view(setup: Setup, stack: ExitStack, standing: Callable[[], tuple[Status, i
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gate", description="A gate device: scans tickets, online and offline.")
+    parser = argparse.ArgumentParser(
+        prog="ticketing-gate", description="A gate device: scans tickets, online and offline."
+    )
+    parser.add_argument("--version", action="version", version=f"ticketing-gate {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="scan at a gate")
     run_parser.add_argument("--event", required=True, type=UUID, help="the event's id")

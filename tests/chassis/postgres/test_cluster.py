@@ -12,11 +12,16 @@ from ticketing.chassis.postgres import Lease, cluster
 
 @pytest.mark.parametrize("fsync_initdb", [True, False])
 def test_a_new_cluster_is_forced_to_disk_unless_told_otherwise(empty_site, fsync_initdb):
-    seen = set()
+    seen: set[str] = set()
     server = Lease(empty_site.data_dir, fsync_initdb)
     starter = threading.Thread(target=server.acquire)
     starter.start()
-    empty_site.eventually(lambda: seen.update(initdb_options(empty_site)) or seen)
+
+    def look() -> bool:
+        seen.update(initdb_options(empty_site))
+        return bool(seen)
+
+    empty_site.eventually(look)
     starter.join()
     server.release()
     assert ("--no-sync" in seen) is not fsync_initdb

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.chassis.postgres.site import take_lock
 from ticketing.chassis.postgres import EmbeddedPostgresError, keeper, locks
 from ticketing.chassis.postgres.keeper_start import READY
 
@@ -19,7 +20,7 @@ def run_keeper(site):
 
 
 def hold_lease(site):
-    return locks.take(site.layout.lease_lock, locks.Mode.SHARED, wait_seconds=0)
+    return take_lock(site.layout.lease_lock, locks.Mode.SHARED)
 
 
 def test_the_report_ends_when_the_server_is_ready_and_the_keeper_ends_with_the_last_lease(site):
@@ -33,7 +34,7 @@ def test_the_report_ends_when_the_server_is_ready_and_the_keeper_ends_with_the_l
 
 
 def test_a_second_keeper_gives_way(site):
-    other = locks.take(site.layout.keeper_lock, locks.Mode.EXCLUSIVE, wait_seconds=0)
+    other = take_lock(site.layout.keeper_lock, locks.Mode.EXCLUSIVE)
     with run_keeper(site) as process:
         assert process.stdout.read() == READY.encode()
         assert process.wait(20) == 0
@@ -103,7 +104,7 @@ def test_a_server_that_outlives_its_keeper_keeps_its_lock(site):
 
 def test_a_server_without_a_keeper_is_waited_for_and_then_named(site, monkeypatch):
     monkeypatch.setattr(keeper, "_OLD_SERVER_SECONDS", 0.1)
-    server = locks.take(site.layout.server_lock, locks.Mode.EXCLUSIVE, wait_seconds=0)
+    server = take_lock(site.layout.server_lock, locks.Mode.EXCLUSIVE)
     with site.layout.log.open("ab") as log, pytest.raises(EmbeddedPostgresError, match="without a keeper still works"):
         keeper.keep(site.layout, log, sync=False)
     os.close(server)

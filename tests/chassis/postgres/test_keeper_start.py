@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from tests.chassis.postgres.site import take_lock
 from ticketing.chassis.postgres import EmbeddedPostgresError, keeper_start, locks
 from ticketing.chassis.postgres.keeper_start import start_keeper
 
@@ -18,7 +19,7 @@ def test_a_keeper_that_fails_without_a_word_points_to_the_log(site, monkeypatch,
 
 def test_a_keeper_that_is_killed_before_its_report_is_no_error(site):
     # The server of an earlier keeper, which the new one waits for.
-    server = locks.take(site.layout.server_lock, locks.Mode.EXCLUSIVE, wait_seconds=0)
+    server = take_lock(site.layout.server_lock, locks.Mode.EXCLUSIVE)
     failures = []
 
     def start():
@@ -38,7 +39,7 @@ def test_a_keeper_that_is_killed_before_its_report_is_no_error(site):
 
 def test_a_keeper_that_does_not_report_is_a_clear_error(site, monkeypatch):
     monkeypatch.setattr(keeper_start, "_REPORT_SECONDS", 0.1)
-    server = locks.take(site.layout.server_lock, locks.Mode.EXCLUSIVE, wait_seconds=0)
+    server = take_lock(site.layout.server_lock, locks.Mode.EXCLUSIVE)
     with pytest.raises(EmbeddedPostgresError, match="did not report"):
         start_keeper(site.layout, fsync_initdb=False)
     os.close(server)
@@ -46,7 +47,7 @@ def test_a_keeper_that_does_not_report_is_a_clear_error(site, monkeypatch):
 
 def test_what_the_keeper_says_on_standard_error_is_no_report(site, monkeypatch):
     monkeypatch.setenv("PYTHONVERBOSE", "1")
-    lease = locks.take(site.layout.lease_lock, locks.Mode.SHARED, wait_seconds=0)
+    lease = take_lock(site.layout.lease_lock, locks.Mode.SHARED)
     start_keeper(site.layout, fsync_initdb=False)
     assert site.layout.read_port() is not None
     os.close(lease)

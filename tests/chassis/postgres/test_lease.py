@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from tests.chassis.postgres.site import take_lock
 from ticketing.chassis.postgres import EmbeddedPostgresError, Lease, lease, locks
 
 
@@ -236,19 +237,19 @@ def test_a_data_directory_that_is_a_file_is_a_clear_error(tmp_path):
 def test_a_server_that_never_answers_is_a_clear_error(site, monkeypatch):
     monkeypatch.setattr(lease, "_SERVER_SECONDS", 0.5)
     # A keeper that does nothing, and the port of nobody.
-    keeper = locks.take(site.layout.keeper_lock, locks.Mode.EXCLUSIVE, wait_seconds=0)
+    keeper = take_lock(site.layout.keeper_lock, locks.Mode.EXCLUSIVE)
     site.layout.record_port(1)
     with pytest.raises(EmbeddedPostgresError, match=r"could not be reached for 0\.5 s: .*refused"):
         site.lease().acquire()
     os.close(keeper)
-    lock = locks.take(site.layout.lease_lock, locks.Mode.EXCLUSIVE, wait_seconds=0)
+    lock = take_lock(site.layout.lease_lock, locks.Mode.EXCLUSIVE)
     assert lock is not None, "the failed lease was not given back"
     os.close(lock)
 
 
 def test_a_server_that_never_stops_is_a_clear_error(site, monkeypatch):
     monkeypatch.setattr(lease, "_LEASE_SECONDS", 0.1)
-    stopping = locks.take(site.layout.lease_lock, locks.Mode.EXCLUSIVE, wait_seconds=0)
+    stopping = take_lock(site.layout.lease_lock, locks.Mode.EXCLUSIVE)
     with pytest.raises(EmbeddedPostgresError, match="has been stopping"):
         site.lease().acquire()
     os.close(stopping)

@@ -44,6 +44,7 @@ def test_a_server_that_ignores_every_request_is_killed(monkeypatch):
     monkeypatch.setattr(server, "_STOP_SECONDS", 0.2)
     deaf = "import signal, sys; [signal.signal(number, signal.SIG_IGN) for number in (2, 3)]; print(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", deaf], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         process.stdout.readline()
         server.stop(process)
         assert process.returncode == -9

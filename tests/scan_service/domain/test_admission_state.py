@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ EVENT_ID = uuid.UUID(int=1)
 IN, OUT, ACCESS = ScanType.CHECK_IN, ScanType.CHECK_OUT, ScanType.ACCESS
 
 
-def scan(number: int, kind: ScanType = IN, **values: object) -> Scan:
+def scan(number: int, kind: ScanType = IN, **values: Any) -> Scan:
     """Make an admitted scan, `number` minutes after noon."""
     plain = Scan(
         scan_id=uuid.UUID(int=number),

@@ -1,6 +1,7 @@
 """One device's scans take few places in a batch, whatever it sends."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,10 @@ class Decisions:
         self.may = asyncio.Event()
         self.batcher = Batcher("lane", self._decide, max_batch=256, max_waiting=max_waiting)
 
+    def lane(self) -> Any:
+        """Make a lane; numbers and texts stand for its scans."""
+        return ScanLane(self.batcher, lambda: None)
+
     async def _decide(self, scans):
         self.batches.append(list(scans))
         await self.may.wait()
@@ -25,7 +30,7 @@ class Decisions:
 
 async def test_a_flood_takes_few_places_beside_another_device():
     decisions = Decisions()
-    flooding, other = ScanLane(decisions.batcher, lambda: None), ScanLane(decisions.batcher, lambda: None)
+    flooding, other = decisions.lane(), decisions.lane()
     answers = [flooding.take(number) for number in range(50)]
     answers.append(other.take("other"))
     decisions.may.set()
@@ -37,7 +42,7 @@ async def test_a_flood_takes_few_places_beside_another_device():
 
 async def test_scans_that_nobody_waits_for_any_more_are_not_decided():
     decisions = Decisions()
-    lane = ScanLane(decisions.batcher, lambda: None)
+    lane = decisions.lane()
     answers = [lane.take(number) for number in range(MAX_AT_ONCE + 4)]
     await asyncio.sleep(0)
     for answer in (answers[0], answers[MAX_AT_ONCE], answers[MAX_AT_ONCE + 1]):
@@ -50,7 +55,7 @@ async def test_scans_that_nobody_waits_for_any_more_are_not_decided():
 
 async def test_one_given_up_while_it_is_decided_leaves_no_exception_behind():
     decisions = Decisions()
-    lane = ScanLane(decisions.batcher, lambda: None)
+    lane = decisions.lane()
     answers = [lane.take(number) for number in [*range(MAX_AT_ONCE), "bad"]]
     decisions.may.set()
     await asyncio.gather(*answers[:-1])
@@ -61,7 +66,7 @@ async def test_one_given_up_while_it_is_decided_leaves_no_exception_behind():
 
 async def test_what_goes_wrong_with_a_scan_that_waited_is_told_to_it_alone():
     decisions = Decisions()
-    lane = ScanLane(decisions.batcher, lambda: None)
+    lane = decisions.lane()
     answers = [lane.take(number) for number in [*range(MAX_AT_ONCE), "bad", "good"]]
     decisions.may.set()
     with pytest.raises(Failure, match="bad"):
@@ -71,7 +76,7 @@ async def test_what_goes_wrong_with_a_scan_that_waited_is_told_to_it_alone():
 
 async def test_a_scan_for_which_the_service_has_no_place_is_told_so_whether_it_waited_or_not():
     decisions = Decisions(max_waiting=MAX_AT_ONCE)
-    lane, others = ScanLane(decisions.batcher, lambda: None), ScanLane(decisions.batcher, lambda: None)
+    lane, others = decisions.lane(), decisions.lane()
     answers = [lane.take(number) for number in range(MAX_AT_ONCE + 1)]
     with pytest.raises(Failure, match="too much at once"):
         others.take("x")

@@ -7,7 +7,8 @@ from datetime import timedelta
 import grpc
 import pytest
 
-from tests.scanning.gates import Device, reason_of, until
+from tests.environment.refusals import reason_of
+from tests.scanning.gates import Device, until
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -106,8 +107,8 @@ async def test_an_organizer_opens_only_gates_of_their_own_events(copy, service, 
         ({"scan": pb.ScanAttempt(scan_id="no uuid", code="x")}, "no uuid"),
         ({"scan": pb.ScanAttempt(code="x")}, ""),
         ({"scan": pb.ScanAttempt(scan_id=str(uuid.UUID(int=7)), code="x" * 4097)}, str(uuid.UUID(int=7))),
-        ({"scan": pb.ScanAttempt(scan_id=str(uuid.UUID(int=7)), scan_type=9)}, str(uuid.UUID(int=7))),
-        ({"scan": pb.ScanAttempt(scan_id=str(uuid.UUID(int=7)), offline={})}, str(uuid.UUID(int=7))),
+        ({"scan": pb.ScanAttempt(scan_id=str(uuid.UUID(int=7)), scan_type=9)}, str(uuid.UUID(int=7))),  # type: ignore[arg-type]  # no such type
+        ({"scan": pb.ScanAttempt(scan_id=str(uuid.UUID(int=7)), offline=pb.OfflineDecision())}, str(uuid.UUID(int=7))),
         ({"passage": pb.Passage(scan_id="p")}, "p"),
         ({"upload": pb.Upload(scans=[pb.ScanAttempt()] * 501)}, ""),
         ({}, ""),

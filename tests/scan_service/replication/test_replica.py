@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -28,7 +29,7 @@ def time(value) -> Timestamp:
 
 
 def page(event_id, *tickets, revision=1, epoch="a", **event) -> pb.WatchTicketsResponse:
-    usual = {
+    usual: dict[str, Any] = {
         "event_id": str(event_id),
         "name": "Concert",
         "status": event_pb2.EVENT_STATUS_PUBLISHED,

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 
 from scan_service.domain.changes import Cursor, read_cursor
 from scan_service.store.changes import read_changes
-from tests.scanning.gates import Copy, Service, reason_of, violations_of
+from tests.environment.refusals import reason_of, violations_of
+from tests.environment.streams import next_message
+from tests.scanning.gates import Copy, Service
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import event_pb2
@@ -36,8 +38,7 @@ class Watcher:
 
     async def follow(self) -> pb.WatchAdmissionsResponse:
         async with asyncio.timeout(20):
-            message = await self.call.read()
-        assert message is not grpc.aio.EOF
+            message = await next_message(self.call)
         if message.restart:
             self.restarts += 1
             self.tickets.clear()
@@ -138,6 +139,7 @@ async def test_a_cursor_that_is_not_known_begins_from_the_beginning(copy, servic
 async def test_a_cursor_of_another_epoch_or_from_the_future_begins_from_the_beginning(copy, service, watcher, event_id):
     await watcher.follow()
     cursor = read_cursor(watcher.cursor)
+    assert cursor is not None
     for unknown in (Cursor(uuid.uuid4(), 0), Cursor(cursor.epoch, 2**62)):
         other = Watcher(service, event_id)
         other.cursor = str(unknown)
@@ -212,6 +214,7 @@ async def test_among_writers_of_all_kinds_nothing_is_skipped(copy, service, even
         nonlocal cursor
         with copy.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             changes = read_changes(connection, event_id, cursor)
+        assert changes is not None
         assert cursor is None or not changes.restart
         seen.update({ticket.ticket_id: ticket for ticket, _ in changes.tickets})
         cursor = changes.cursor

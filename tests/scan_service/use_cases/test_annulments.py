@@ -8,9 +8,9 @@ from datetime import timedelta
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
-from tests.scanning.gates import Device, reason_of, until, violations_of
+from tests.environment.refusals import detail_of, reason_of, violations_of
+from tests.scanning.gates import Device, until
 from ticketing.scans.v1 import error_reason_pb2, revocation_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import ticket_pb2
@@ -27,8 +27,7 @@ async def annul(service, scan_id, metadata=None) -> scan_pb2.Scan:
 async def refused(service, scan_id, metadata=None) -> tuple[str, str]:
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await annul(service, scan_id, metadata)
-    info = error_details_pb2.ErrorInfo()
-    next(detail for detail in rpc_status.from_call(refusal.value).details if detail.Unpack(info))
+    info = detail_of(refusal.value, error_details_pb2.ErrorInfo)
     return reason_of(refusal.value), info.metadata.get("cause", "")
 
 

@@ -5,11 +5,13 @@ import random
 import uuid
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
 
-from tests.scanning.gates import Service, reason_of, violations_of
+from tests.environment.refusals import reason_of, violations_of
+from tests.scanning.gates import Service
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -70,7 +72,7 @@ async def test_under_load_it_equals_what_the_records_say(copy, service):
     stands = await attendance(service, event_id)
     records = [row for row in copy.rows("scans") if row["annul_time"] is None]
     through = [row for row in records if row["verdict"] == "ADMITTED"]
-    of_ticket = {row["ticket_id"]: [] for row in through}
+    of_ticket: dict[uuid.UUID, list[Any]] = {row["ticket_id"]: [] for row in through}
     for row in sorted(through, key=lambda row: (row["scan_time"], row["scan_id"])):
         of_ticket[row["ticket_id"]].append(row["scan_type"])
     assert stands.checked_in == sum("CHECK_IN" in kinds for kinds in of_ticket.values())

@@ -8,12 +8,13 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
-from tests.scanning.gates import Device, Service, reason_of, until, violations_of
+from tests.environment.refusals import detail_of, reason_of, violations_of
+from tests.scanning.gates import Device, Service, until
 from ticketing.scans.v1 import device_service_pb2 as devices_pb
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.tickets.v1 import event_pb2
 
 ADMITTED = scan_pb2.VERDICT_ADMITTED
 
@@ -50,9 +51,7 @@ async def listed(service: Service, orga, **values) -> devices_pb.ListDevicesResp
 async def refusal_of(call) -> tuple[str, dict[str, str]]:
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await call
-    info = error_details_pb2.ErrorInfo()
-    next(detail for detail in rpc_status.from_call(refusal.value).details if detail.Unpack(info))
-    return reason_of(refusal.value), dict(info.metadata)
+    return reason_of(refusal.value), dict(detail_of(refusal.value, error_details_pb2.ErrorInfo).metadata)
 
 
 async def test_a_device_trades_its_code_for_a_token_and_scans(copy, service, orga):
@@ -94,7 +93,7 @@ async def test_a_device_bound_to_events_can_do_nothing_at_others(copy, service, 
     scans = service.scans
     calls = [
         service.scan(other, "x", metadata=metadata),
-        scans.ValidateTicket(pb.ValidateTicketRequest(gate={"event_id": str(other)}), metadata=metadata),
+        scans.ValidateTicket(pb.ValidateTicketRequest(gate=scan_pb2.Gate(event_id=str(other))), metadata=metadata),
         scans.GetAttendance(pb.GetAttendanceRequest(event_id=str(other)), metadata=metadata),
         scans.WatchAttendance(pb.WatchAttendanceRequest(event_id=str(other)), metadata=metadata).read(),
         scans.WatchAdmissions(pb.WatchAdmissionsRequest(event_id=str(other)), metadata=metadata).read(),
@@ -103,7 +102,7 @@ async def test_a_device_bound_to_events_can_do_nothing_at_others(copy, service, 
         assert await refusal_of(call) == ("FORBIDDEN", {"event_id": str(other)})
     device = Device(service, metadata)
     await device.open(own)
-    attempt = pb.ScanAttempt(scan_id=str(uuid.uuid4()), code="x", offline={"verdict": ADMITTED})
+    attempt = pb.ScanAttempt(scan_id=str(uuid.uuid4()), code="x", offline=pb.OfflineDecision(verdict=ADMITTED))
     attempt.offline.gate.event_id = str(other)
     attempt.offline.scan_time.CopyFrom(Timestamp(seconds=1))
     await device.send(upload=pb.Upload(scans=[attempt]))
@@ -118,7 +117,9 @@ async def test_a_device_bound_to_events_can_do_nothing_at_others(copy, service, 
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await scans.ValidateTicket(pb.ValidateTicketRequest(code="x"), metadata=metadata)
     assert set(violations_of(refusal.value)) == {"gate.event_id"}
-    assert (await scans.ValidateTicket(pb.ValidateTicketRequest(gate={"event_id": str(own)}), metadata=metadata)).scan
+    assert (
+        await scans.ValidateTicket(pb.ValidateTicketRequest(gate=scan_pb2.Gate(event_id=str(own))), metadata=metadata)
+    ).scan
 
 
 async def test_a_device_scans_for_all_of_its_organizers_events_and_for_no_others(copy, service, orga):
@@ -205,7 +206,9 @@ async def test_it_is_told_which_devices_are_connected_and_where(copy, service, o
     event_id = copy.event()
     device_id, metadata = await enrolled(service, orga)
     device = Device(service, metadata)
-    await device.send(open=scan_pb2.Gate(event_id=str(event_id), location="South", allowed_ticket_types=[2]))
+    await device.send(
+        open=scan_pb2.Gate(event_id=str(event_id), location="South", allowed_ticket_types=[event_pb2.TICKET_TYPE_VIP])
+    )
     await device.receive()
     [shown] = (await listed(service, orga)).devices
     assert (shown.device_id, shown.connected, shown.gate.location) == (device_id, True, "South")
@@ -223,8 +226,7 @@ async def test_it_is_told_which_devices_are_connected_and_where(copy, service, o
 
 async def test_every_fault_is_named(copy, service, orga):
     foreign = copy.event(organizer_id="other")
-    refusal = await refusal_of(create(service, orga, foreign))
-    assert refusal == ("EVENT_NOT_FOUND", {"event_id": str(foreign)})
+    assert await refusal_of(create(service, orga, foreign)) == ("EVENT_NOT_FOUND", {"event_id": str(foreign)})
     for call, fields in (
         (create(service, orga, "x", "y", name=""), {"name", "event_ids[0]", "event_ids[1]"}),
         (create(service, orga, *[foreign] * 101), {"event_ids"}),

@@ -5,9 +5,11 @@ import uuid
 import grpc
 import pytest
 
+from scan_service.app import App
 from scan_service.use_cases.guessing import Guessing
-from tests.scanning.gates import App, Copy, Device, MovableClock, Service, reason_of, settings_of
-from ticketing.admission.scans import Attempt, DenialReason, Gate, Scan
+from tests.environment.refusals import reason_of
+from tests.scanning.gates import Copy, Device, MovableClock, Service, settings_of
+from ticketing.admission.scans import Attempt, DenialReason, Gate, Scan, ScanType, Verdict
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import OVERLOADED, Failure
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
@@ -82,12 +84,13 @@ async def test_what_was_decided_stands_where_the_incident_cannot_be_noted(scans_
     """The database that takes the incidents is away."""
     away = Database(scans_url.set(database="nowhere"), "test")
     guessing = Guessing(1, away, MovableClock())
-    attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", "CHECK_IN", "sam", None, {})
+    attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", ScanType.CHECK_IN, "sam", None, {})
 
     async def decide(attempts):
         return [_denied(attempt) for attempt in attempts]
 
     [answer] = await guessing.process([attempt], decide)
+    assert isinstance(answer, Scan)
     assert answer.denial_reason is DenialReason.TICKET_NOT_FOUND
     [answer] = await guessing.process([attempt], decide)
     assert isinstance(answer, Failure)
@@ -103,7 +106,7 @@ def _denied(attempt: Attempt) -> Scan:
         fingerprint=b"",
         code="",
         scan_type=attempt.scan_type,
-        verdict="DENIED",
+        verdict=Verdict.DENIED,
         denial_reason=DenialReason.TICKET_NOT_FOUND,
         ticket_id=None,
         event_id=None,

@@ -7,7 +7,7 @@ import uuid
 import grpc
 import pytest
 
-from tests.scanning.gates import reason_of, violations_of
+from tests.environment.refusals import reason_of, violations_of
 from ticketing.scans.v1 import revocation_service_pb2 as pb
 from ticketing.scans.v1 import scan_pb2
 from ticketing.tickets.v1 import ticket_pb2
@@ -150,17 +150,16 @@ async def test_of_a_scan_and_a_revocation_at_once_exactly_one_wins(copy, service
         wins = [service.scan(event_id, chance.choice((ticket.token, ticket.token, ticket.code)))]
         wins.insert(chance.randrange(2), revoke(service, event_id, revocation(ticket)))
         tasks = [asyncio.ensure_future(task) for task in wins]
-        outcome = {}
         for result in await asyncio.gather(*tasks):
             if isinstance(result, scan_pb2.Scan):
-                outcome["scan"] = result
+                scan = result
             else:
-                outcome["revoked"] = result[0].revoked
-        admitted = outcome["scan"].verdict == ADMITTED
-        if outcome["scan"].denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND:
+                revoked: bool = result[0].revoked
+        admitted = scan.verdict == ADMITTED
+        if scan.denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND:
             # The code of a ticket that nobody had told of: neither the gate's nor a loss.
-            return outcome["revoked"]
-        return admitted != outcome["revoked"]
+            return revoked
+        return admitted != revoked
 
     for _ in range(20):
         assert all(await asyncio.gather(*(race() for _ in range(15))))
@@ -175,8 +174,8 @@ async def test_closing_an_event_among_scans_counts_exactly_those_admitted(copy, 
         request = pb.RevokeEventRequest(event_id=str(event_id))
         return (await service.revocations.RevokeEvent(request, metadata=service.peer)).checked_in
 
-    closing = None
-    scans = []
+    closing: asyncio.Task[int] | None = None
+    scans: list[asyncio.Task[scan_pb2.Scan]] = []
     for index, ticket in enumerate(tickets):
         if index == 40:
             # Some were first, however busy the machine is.
@@ -184,6 +183,7 @@ async def test_closing_an_event_among_scans_counts_exactly_those_admitted(copy, 
             closing = asyncio.create_task(close())
         scans.append(asyncio.create_task(service.scan(event_id, ticket.token)))
         await asyncio.sleep(0.002)
+    assert closing is not None
     checked_in = await closing
     verdicts = [(await scan).verdict for scan in scans]
     assert verdicts.count(ADMITTED) == checked_in

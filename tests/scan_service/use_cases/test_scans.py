@@ -1,11 +1,12 @@
 """ListScans: the record, newest first, page by page."""
 
 import uuid
+from typing import Any
 
 import grpc
 import pytest
 
-from tests.scanning.gates import reason_of, violations_of
+from tests.environment.refusals import reason_of, violations_of
 from ticketing.chassis.paging import page_token
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -19,7 +20,7 @@ async def listed(service, event_id, metadata=None, **values) -> pb.ListScansResp
 async def test_scans_are_listed_newest_first_as_they_were_answered(copy, service):
     event_id = copy.event()
     ticket = copy.ticket(event_id)
-    metadata = {"lane": 3, "tags": ["a", None]}
+    metadata: dict[str, Any] = {"lane": 3, "tags": ["a", None]}
     answers = [await service.scan(event_id, code) for code in (ticket.token, ticket.token, "no\x07thing")]
     request = pb.ScanTicketRequest(gate=scan_pb2.Gate(event_id=str(event_id)))
     request.attempt.scan_id, request.attempt.code = str(uuid.uuid4()), "x"

@@ -8,7 +8,8 @@ import grpc
 import pytest
 from nacl.signing import SigningKey
 
-from tests.scanning.gates import Device, reason_of, token_of, until
+from tests.environment.refusals import reason_of
+from tests.scanning.gates import Device, token_of, until
 from tests.scanning.uploads import ACCESS, ADMITTED, BEGIN, DENIED, MINUTE, OUT, decided
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -37,8 +38,7 @@ async def incidents(service, event_id) -> dict[str, list[list[str]]]:
 @pytest.fixture
 async def device(copy, service):
     made = Device(service)
-    made.event_id = copy.event()
-    await made.open(made.event_id)
+    await made.open(copy.event())
     return made
 
 

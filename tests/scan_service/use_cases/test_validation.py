@@ -2,14 +2,17 @@
 
 import uuid
 from dataclasses import replace
+from typing import Any
 
 import grpc
 import pytest
 from nacl.signing import SigningKey
 
-from tests.scanning.gates import Copy, reason_of, violations_of
+from tests.environment.refusals import reason_of, violations_of
+from tests.scanning.gates import Copy
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.tickets.v1 import event_pb2
 
 
 async def validate(service, code, event_id=None, metadata=None, **values):
@@ -60,8 +63,9 @@ async def test_an_event_that_is_not_here_or_not_the_callers_is_not_found(copy, s
 
 
 async def test_every_fault_is_named(service):
-    gate = scan_pb2.Gate(event_id="x", location="\0", allowed_ticket_types=[1, 9])
-    request = pb.ValidateTicketRequest(gate=gate, code="x" * 4097, scan_type=7)
+    unknown: Any = 9  # No enum has it.
+    gate = scan_pb2.Gate(event_id="x", location="\0", allowed_ticket_types=[event_pb2.TICKET_TYPE_STANDARD, unknown])
+    request = pb.ValidateTicketRequest(gate=gate, code="x" * 4097, scan_type=unknown)
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await service.scans.ValidateTicket(request, metadata=service.scanner)
     assert set(violations_of(refusal.value)) == {

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from icalendar import Calendar
@@ -13,7 +14,7 @@ from ticket_service.domain.tickets import TicketStatus
 SECRETS = Secrets("TKT-0123456789ABCDEF", "T1ABC")
 
 
-def read(content: bytes) -> tuple[Calendar, object]:
+def read(content: bytes) -> tuple[Calendar, Any]:
     calendar = Calendar.from_ical(content)
     [entry] = calendar.walk("VEVENT")
     return calendar, entry
@@ -39,6 +40,7 @@ def test_an_entry_is_at_the_hour_on_the_wall_also_around_the_change_of_clocks(zo
     assert entry["dtstart"].dt == starts
     assert entry["dtend"].dt == starts + timedelta(hours=8)
     # The rules that go with it say the same, for calendars that know no zone by its name.
+    rules: Any
     [rules] = calendar.walk("VTIMEZONE")
     told = entry["dtstart"].dt.replace(tzinfo=rules.to_tz())
     assert told.utcoffset() == timedelta(hours=offset_hours)

@@ -27,7 +27,10 @@ def read(content: bytes) -> tuple[str, list[str]]:
     words = sheet.get_textpage()
     text = words.get_text_range()
     picture = sheet.render(scale=2).to_pil()
-    codes = [code.text for code in zxingcpp.read_barcodes(picture, formats=zxingcpp.BarcodeFormat.QRCode)]
+    codes = [
+        code.text
+        for code in zxingcpp.read_barcodes(picture, formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode))
+    ]
     words.close()
     sheet.close()
     document.close()

@@ -20,7 +20,10 @@ def make_token() -> str:
 
 def read(picture: bytes) -> list[str]:
     image = Image.open(io.BytesIO(picture))
-    return [code.text for code in zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormat.QRCode)]
+    return [
+        code.text
+        for code in zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode))
+    ]
 
 
 def test_a_token_fits_a_version_7_code():

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import requests
@@ -81,7 +82,7 @@ async def confirmed(stripe: StripePayments, one: Charge) -> tuple[Charge, Progre
     return one, await stripe.advance(one)
 
 
-def order(one: Charge, amount: int, **changes: object) -> RefundOrder:
+def order(one: Charge, amount: int, **changes: Any) -> RefundOrder:
     now = datetime.now(UTC)
     usual = RefundOrder(
         event_id=one.event_id,

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from google.protobuf.struct_pb2 import Struct
@@ -24,7 +25,7 @@ def faults(message: event_pb2.Event) -> set[str]:
     return set()
 
 
-def offer(**changes: object) -> event_pb2.TicketOffer:
+def offer(**changes: Any) -> event_pb2.TicketOffer:
     return event_pb2.TicketOffer(**{"ticket_type": STANDARD, "price": money(1), **changes})
 
 
@@ -43,7 +44,7 @@ def broken_time(**parts: int) -> event_pb2.Event:
     return message
 
 
-def struct(**content: object) -> Struct:
+def struct(**content: Any) -> Struct:
     message = Struct()
     message.update(content)
     return message

@@ -8,7 +8,7 @@ from tests.environment import ROOT
 from tests.processes.ticket_service import TicketProcess
 from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticket_service.delivery.app import DeliveryApp
-from ticket_service.delivery.store import undispatched
+from ticket_service.delivery.store import count_rows
 from ticketing.chassis.settings import SettingsError
 
 
@@ -34,11 +34,11 @@ async def test_a_relay_may_be_a_process_of_its_own(shop, environment_of, tickets
 async def test_what_is_wrong_with_the_words_of_mails_stops_the_start(make_settings, tickets_url, tmp_path: Path):
     async def start(**settings: str) -> None:
         mail = {"TICKETS_SMTP_URL": "smtp://localhost", "TICKETS_MAIL_FROM": "tickets@example.com"}
-        relaying = DeliveryApp(make_settings(**mail, **settings), tickets_url)
+        delivery = DeliveryApp(make_settings(**mail, **settings).delivery, tickets_url)
         try:
-            await relaying.start()
+            await delivery.start()
         finally:
-            await relaying.stop()
+            await delivery.stop()
 
     with pytest.raises(SettingsError, match="TICKETS_MAIL_LANGUAGE is 'eo'; there is de, en"):
         await start(TICKETS_MAIL_LANGUAGE="eo")
@@ -51,29 +51,29 @@ async def test_where_nobody_is_set_what_happens_is_a_line_in_the_log(shop, make_
     caplog.set_level("INFO", "ticket_service")
     event = await shop.on_sale()
     bought = await shop.buy(event.event_id)
-    relaying = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02"), tickets_url)
-    await relaying.start()
+    delivery = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02").delivery, tickets_url)
+    await delivery.start()
     try:
         async with asyncio.timeout(20):
             while not (told := [record for record in caplog.records if hasattr(record, "notification")]):  # noqa: ASYNC110 - a log has no event
                 await asyncio.sleep(0.01)
     finally:
-        await relaying.stop()
+        await delivery.stop()
     assert [record.notification["subject"] for record in told] == [bought.purchase_id]
 
 
 async def test_what_the_log_is_not_to_hold_does_not_pile_up(shop, make_settings, tickets_url, database, caplog):
     caplog.set_level("WARNING", "ticket_service")
     await shop.buy((await shop.on_sale()).event_id)
-    assert await database.run(undispatched) == 1
-    relaying = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02"), tickets_url)
-    await relaying.start()
+    assert await database.run(count_rows) == 1
+    delivery = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02").delivery, tickets_url)
+    await delivery.start()
     try:
         async with asyncio.timeout(20):
-            while await database.run(undispatched):  # noqa: ASYNC110 - nor has a table
+            while await database.run(count_rows):  # noqa: ASYNC110 - nor has a table
                 await asyncio.sleep(0.01)
     finally:
-        await relaying.stop()
+        await delivery.stop()
     assert not [record for record in caplog.records if hasattr(record, "notification")]
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from io import BytesIO
+from typing import Any
 
 import icalendar
 import pytest
@@ -12,7 +13,7 @@ import zxingcpp
 from PIL import Image
 from sqlalchemy.engine import URL
 
-from tests.selling.shop import Shop, at, money, new_id
+from tests.selling.shop import STANDARD, Shop, at, items, money, new_id
 from tests.stand_ins.smtp import Mailbox, serving_mail
 from ticket_service.app import App
 from ticket_service.commands.dead_letters import list_dead_letters
@@ -47,10 +48,11 @@ async def service(make_settings, tickets_url: URL, clock, mailbox, scans) -> Asy
 
 
 def attachments(mail: EmailMessage, media_type: str) -> list[bytes]:
-    return [part.get_payload(decode=True) for part in mail.walk() if part.get_content_type() == media_type]
+    parts: list[Any] = [part for part in mail.walk() if part.get_content_type() == media_type]
+    return [part.get_payload(decode=True) for part in parts]
 
 
-def entries(mail: EmailMessage) -> list[tuple[str, icalendar.Event]]:
+def entries(mail: EmailMessage) -> list[tuple[str, Any]]:
     """The calendar entries that are attached, each with its method."""
     found = []
     for content in attachments(mail, "text/calendar"):
@@ -65,7 +67,7 @@ def text(mail: EmailMessage, kind: str = "plain") -> str:
     return body.get_content()
 
 
-async def buy(shop: Shop, event: event_pb2.Event, **changes: object):
+async def buy(shop: Shop, event: event_pb2.Event, **changes: Any):
     return await shop.buy(event.event_id, **{"email": "alice@example.com", **changes})
 
 
@@ -75,8 +77,8 @@ async def test_a_purchase_is_one_mail_with_everything_that_its_tickets_need(shop
     mail = await mailbox.next()
     assert (mail["to"], mail["from"]) == ("alice@example.com", "Concert Hall <tickets@example.com>")
     assert mail["subject"] == "Your tickets for Gäste & <Freunde>"
-    pictures = [zxingcpp.read_barcode(Image.open(BytesIO(one))).text for one in attachments(mail, "image/png")]
-    assert pictures == [ticket.token for ticket in bought.tickets]
+    pictures = [zxingcpp.read_barcode(Image.open(BytesIO(one))) for one in attachments(mail, "image/png")]
+    assert [picture and picture.text for picture in pictures] == [ticket.token for ticket in bought.tickets]
     assert [page[:5] for page in attachments(mail, "application/pdf")] == [b"%PDF-"] * 2
     assert [(method, str(entry["uid"])) for method, entry in entries(mail)] == [
         ("PUBLISH", f"{ticket.ticket_id}@ticketing") for ticket in bought.tickets
@@ -94,7 +96,7 @@ async def test_a_purchase_is_one_mail_with_everything_that_its_tickets_need(shop
 async def test_who_gives_no_address_is_mailed_at_that_of_their_access_token(shop, mailbox):
     event = await shop.on_sale()
     request = purchase_service_pb2.PurchaseTicketsRequest(
-        request_id=new_id(), event_id=event.event_id, items=[{"ticket_type": 1, "quantity": 1}]
+        request_id=new_id(), event_id=event.event_id, items=items((STANDARD, 1))
     )
     await shop.purchases.PurchaseTickets(request, metadata=shop.metadata(email="claim@example.com"))
     assert (await mailbox.next())["to"] == "claim@example.com"

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ticket_service.delivery.emails import MAILED
-from ticket_service.delivery.mail_texts import OURS, read_texts
+from ticket_service.delivery.mail_texts import BUILT_IN, read_texts
 from ticket_service.domain.notifications import Kind
 
 
@@ -19,7 +19,9 @@ def test_every_language_has_every_text(language):
 
 def test_an_operator_replaces_a_text_and_adds_a_language(tmp_path: Path):
     (tmp_path / "mail.txt").write_text("{{ subject }} from us")
-    (tmp_path / "eo.toml").write_text((OURS / "en.toml").read_text().replace("Your tickets for", "Viaj biletoj por"))
+    (tmp_path / "eo.toml").write_text(
+        (BUILT_IN / "en.toml").read_text().replace("Your tickets for", "Viaj biletoj por")
+    )
     texts = read_texts(tmp_path)
     assert texts.keys() == {"de", "en", "eo"}
     assert texts["de"].render("mail.txt", {"subject": "Hallo"}) == "Hallo from us"

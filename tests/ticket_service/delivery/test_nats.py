@@ -7,8 +7,9 @@ import pytest
 
 from tests.selling.notifications import delivery
 from tests.stand_ins.nats import NatsServer
-from ticket_service.delivery.nats import JetStream
-from ticket_service.domain.notifications import Kind, UndeliveredError
+from ticket_service.delivery.nats import NatsReceiver
+from ticket_service.delivery.receiver import UndeliveredError
+from ticket_service.domain.notifications import Kind
 
 
 @pytest.fixture
@@ -21,9 +22,9 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 
 
 @pytest.fixture
-async def receiver(server: NatsServer) -> AsyncIterator[JetStream]:
+async def receiver(server: NatsServer) -> AsyncIterator[NatsReceiver]:
     """Publish to it."""
-    receiver = JetStream(server.url, "ticketing")
+    receiver = NatsReceiver(server.url, "ticketing")
     yield receiver
     await receiver.close()
 
@@ -59,4 +60,4 @@ async def test_a_server_that_goes_away_and_comes_back_is_found_again(server, rec
 
 
 async def test_what_was_never_used_can_be_closed():
-    await JetStream("nats://127.0.0.1:1", "ticketing").close()
+    await NatsReceiver("nats://127.0.0.1:1", "ticketing").close()

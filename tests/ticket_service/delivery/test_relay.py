@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,17 +13,18 @@ from sqlalchemy.engine import URL, Connection
 
 from tests.selling.rows import sell, store_event
 from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_letters, show_backlog
-from ticket_service.delivery import store as deliveries
-from ticket_service.delivery.relay import Relay, Terms
-from ticket_service.domain.notifications import Delivery, Kind, Notification, UndeliveredError
+from ticket_service.delivery import store
+from ticket_service.delivery.receiver import Delivery, UndeliveredError
+from ticket_service.delivery.relay import Relay
+from ticket_service.delivery.settings import DeliveryTerms
+from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.store import outbox
-from ticket_service.store.outbox import Route
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
 
-TERMS = Terms(deadline_seconds=5, retry_seconds=0.01, attempts=20, interval_seconds=0.01)
+TERMS = DeliveryTerms(deadline_seconds=5, retry_seconds=0.01, max_attempts=20, interval_seconds=0.01)
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Listener:
     name: str = "listener"
     kinds: Sequence[Kind] = tuple(Kind)
     by_purchase: bool = False
-    at_once: int = 10
+    max_parallel: int = 10
     refuses: Callable[[Delivery], object] = lambda delivery: None
     hangs: Callable[[Delivery], bool] = lambda delivery: False
     tried: list[Delivery] = field(default_factory=list)
@@ -57,7 +59,7 @@ class Listener:
                 self.changed.clear()
                 await self.changed.wait()
 
-    def numbers(self) -> list[object]:
+    def numbers(self) -> list[Any]:
         return [delivery.notification.data["n"] for delivery in self.taken]
 
 
@@ -83,7 +85,7 @@ async def tell(database: Database, *told: Notification) -> None:
 
 
 @asynccontextmanager
-async def relaying(database: Database, *receivers: Listener, terms: Terms = TERMS) -> AsyncIterator[Relay]:
+async def relaying(database: Database, *receivers: Listener, terms: DeliveryTerms = TERMS) -> AsyncIterator[Relay]:
     relay = Relay(database, receivers, terms, system_clock)
     relay.start()
     try:
@@ -96,7 +98,7 @@ async def drained(database: Database) -> None:
     """Wait until nothing is left to tell."""
 
     def left(connection: Connection) -> int:
-        return outbox_rows(connection) + sum(backlog.waiting for backlog in deliveries.backlogs(connection))
+        return outbox_rows(connection) + sum(backlog.waiting for backlog in store.count_backlogs(connection))
 
     async with asyncio.timeout(20):
         while await database.run(left):  # noqa: ASYNC110 - PostgreSQL has no event for it
@@ -104,7 +106,7 @@ async def drained(database: Database) -> None:
 
 
 def outbox_rows(connection: Connection) -> int:
-    return deliveries.undispatched(connection)
+    return store.count_rows(connection)
 
 
 EVENT, ONE, OTHER = new_id(), new_id(), new_id()
@@ -141,7 +143,7 @@ async def test_what_is_later_waits_for_what_is_earlier_of_the_same_ticket_and_ho
 async def test_a_receiver_that_hangs_is_asked_again_after_the_deadline(database):
     listener = Listener(hangs=lambda delivery: delivery.attempts == 1)
     await tell(database, news(1, ONE, EVENT), news(2, ONE, EVENT))
-    async with relaying(database, listener, terms=Terms(0.05, 0.01, 20, 0.01)):
+    async with relaying(database, listener, terms=DeliveryTerms(0.05, 0.01, 20, 0.01)):
         await drained(database)
     assert listener.numbers() == [1, 2]
 
@@ -168,7 +170,9 @@ async def test_a_fault_is_as_good_as_a_refusal(database, error):
     assert len(listener.tried) == 2
 
 
-@pytest.mark.parametrize(("terms", "how", "tries"), [(Terms(5, 0.01, 3, 0.01), {}, 3), (TERMS, {"for_good": True}, 1)])
+@pytest.mark.parametrize(
+    ("terms", "how", "tries"), [(DeliveryTerms(5, 0.01, 3, 0.01), {}, 3), (TERMS, {"is_permanent": True}, 1)]
+)
 async def test_what_is_given_up_can_be_listed_and_replayed(database, tickets_url: URL, terms, how, tries):
     listener = Listener(refuses=refusing(tries, [1], **how))
     await tell(database, news(1, ONE, EVENT), news(2, ONE, EVENT))
@@ -190,7 +194,7 @@ async def test_what_is_given_up_can_be_listed_and_replayed(database, tickets_url
 
 async def test_relays_share_the_work_and_keep_the_order(database, tickets_url: URL):
     streams = [new_id() for _ in range(20)]
-    listener = Listener(at_once=3, refuses=refusing(1, range(0, 200, 7)))
+    listener = Listener(max_parallel=3, refuses=refusing(1, range(0, 200, 7)))
     other = Database(tickets_url, "other relay", 2)
     async with relaying(database, listener), relaying(other, listener):
         for n in range(0, 200, 20):
@@ -198,7 +202,7 @@ async def test_relays_share_the_work_and_keep_the_order(database, tickets_url: U
         await drained(database)
     await other.close()
     assert sorted(listener.numbers()) == list(range(200))
-    by_stream: dict[UUID, list[object]] = defaultdict(list)
+    by_stream: dict[UUID, list[Any]] = defaultdict(list)
     for delivery in listener.taken:
         by_stream[delivery.stream].append(delivery.notification.data["n"])
     assert all(numbers == sorted(numbers) for numbers in by_stream.values())
@@ -220,8 +224,8 @@ async def test_what_a_relay_left_when_it_died_is_delivered_once_its_claim_is_ove
     listener = Listener()
 
     def die(connection: Connection) -> list[Delivery]:
-        outbox.dispatch(connection, [Route("listener", list(Kind))], now, 10)
-        return deliveries.take_due(connection, "listener", now, now + timedelta(seconds=0.2), 10)
+        store.dispatch(connection, [store.Route("listener", list(Kind))], now, 10)
+        return store.claim_due(connection, "listener", now, now + timedelta(seconds=0.2), 10)
 
     [left] = await database.run(die)
     async with relaying(database, listener):
@@ -233,11 +237,11 @@ async def test_what_a_relay_left_when_it_died_is_delivered_once_its_claim_is_ove
 async def test_one_relay_alone_empties_the_outbox(database, tickets_url: URL):
     await tell(database, news(1, ONE, EVENT))
     other = Database(tickets_url, "other relay", 1)
-    routes = [Route("listener", list(Kind))]
+    routes = [store.Route("listener", list(Kind))]
 
     def while_another_is_at_it(connection: Connection) -> int:
-        assert outbox.dispatch(connection, routes, system_clock(), 10) == 1
-        return other.run_here(lambda its: outbox.dispatch(its, routes, system_clock(), 10))
+        assert store.dispatch(connection, routes, system_clock(), 10) == 1
+        return other.run_here(lambda its: store.dispatch(its, routes, system_clock(), 10))
 
     assert await database.run(while_another_is_at_it) == 0
     await other.close()
@@ -267,7 +271,7 @@ async def test_the_backlog_can_be_seen(database, tickets_url: URL):
     told: list[str] = []
     assert show_backlog(tickets_url, told.append) == 0
     assert told == ["         2 not taken up by a relay"]
-    async with relaying(database, listener, terms=Terms(5, 1, 1, 0.01)):
+    async with relaying(database, listener, terms=DeliveryTerms(5, 1, 1, 0.01)):
         await listener.until(lambda: len(listener.tried) == 2)
     assert show_backlog(tickets_url, told.append) == 0
     assert told[-2] == "         0 not taken up by a relay"

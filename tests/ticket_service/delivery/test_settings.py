@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import pytest
 
-from ticket_service.delivery.settings import read_notification_settings
+from ticket_service.delivery.settings import DeliverySettings, read_delivery_settings
 from ticketing.chassis.settings import Environment, SettingsError
+
+
+def read(environment: Environment) -> DeliverySettings:
+    return read_delivery_settings(environment, code_secret="", signing_key_file=Path("keys"), interval_seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +26,7 @@ from ticketing.chassis.settings import Environment, SettingsError
 )
 def test_a_wrong_setting_is_named(variables, fault):
     environment = Environment(variables)
-    read_notification_settings(environment)
+    read(environment)
     with pytest.raises(SettingsError, match=fault):
         environment.check()
 
@@ -32,7 +38,7 @@ def test_no_secret_is_in_what_is_printed_of_the_settings():
         "TICKETS_SMTP_URL": "smtp://me:hush@mail",
         "TICKETS_MAIL_FROM": "a@b",
     }
-    read = read_notification_settings(Environment(variables))
-    assert read.webhook_secret == secret
-    assert "hush" not in repr(read)
-    assert secret not in repr(read)
+    settings = read(Environment(variables))
+    assert settings.webhook_secret == secret
+    assert "hush" not in repr(settings)
+    assert secret not in repr(settings)

@@ -4,8 +4,8 @@ from email.message import EmailMessage
 import pytest
 
 from tests.stand_ins.smtp import Mailbox, serving_mail
-from ticket_service.delivery.smtp import Smtp
-from ticket_service.domain.notifications import UndeliveredError
+from ticket_service.delivery.receiver import UndeliveredError
+from ticket_service.delivery.smtp import SmtpClient
 
 MESSAGE = EmailMessage()
 MESSAGE["From"], MESSAGE["To"] = "tickets@example.com", "alice@example.com"
@@ -19,21 +19,21 @@ async def mailbox() -> AsyncIterator[Mailbox]:
         yield mailbox
 
 
-@pytest.mark.parametrize(("answer", "for_good"), [("451 later, <alice@example.com>", False), ("550 never", True)])
-async def test_a_refusal_is_told_by_its_number_alone(mailbox, answer, for_good):
+@pytest.mark.parametrize(("answer", "is_permanent"), [("451 later, <alice@example.com>", False), ("550 never", True)])
+async def test_a_refusal_is_told_by_its_number_alone(mailbox, answer, is_permanent):
     mailbox.refuses = lambda address: answer
     with pytest.raises(UndeliveredError, match=rf"refused with {answer[:3]}$") as caught:
-        await Smtp(mailbox.url, 5).send(MESSAGE)
-    assert caught.value.for_good is for_good
+        await SmtpClient(mailbox.url, 5).send(MESSAGE)
+    assert caught.value.is_permanent is is_permanent
 
 
 async def test_a_server_that_is_not_there_is_tried_again(mailbox):
     url = mailbox.url.replace("smtp://", "smtp://me:secret@")
     # It offers no login without TLS.
     with pytest.raises(UndeliveredError, match="SMTP") as caught:
-        await Smtp(url, 5).send(MESSAGE)
-    assert not caught.value.for_good
+        await SmtpClient(url, 5).send(MESSAGE)
+    assert not caught.value.is_permanent
     async with serving_mail(Mailbox()) as gone:
         pass
     with pytest.raises(UndeliveredError, match="SMTPConnectError"):
-        await Smtp(gone.url, 5).send(MESSAGE)
+        await SmtpClient(gone.url, 5).send(MESSAGE)

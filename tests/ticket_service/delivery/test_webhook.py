@@ -8,13 +8,13 @@ from standardwebhooks import WebhookVerificationError
 
 from tests.selling.notifications import delivery
 from tests.stand_ins.webhook import SECRET, Hook, Post, listening
-from ticket_service.delivery.webhook import Webhook
-from ticket_service.domain.notifications import Delivery, UndeliveredError
+from ticket_service.delivery.receiver import Delivery, UndeliveredError
+from ticket_service.delivery.webhook import WebhookReceiver
 from ticketing.chassis.clock import system_clock
 
 
 async def post(hook: Hook, *deliveries: Delivery, clock=system_clock) -> list[Post]:
-    webhook = Webhook(hook.url, SECRET, clock)
+    webhook = WebhookReceiver(hook.url, SECRET, clock)
     try:
         for one in deliveries:
             await webhook.deliver(one)

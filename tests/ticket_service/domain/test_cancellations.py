@@ -7,13 +7,13 @@ from ticket_service.domain.cancellations import (
     HEAD_START,
     Cancellation,
     CancellationStatus,
-    Outcome,
     checked_in,
     refunded,
     requested,
     settled,
 )
 from ticket_service.domain.events import AdmissionPolicy
+from ticket_service.domain.revocations import Outcome
 from ticket_service.domain.tickets import TicketStatus
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id

@@ -4,7 +4,14 @@ from datetime import timedelta
 import pytest
 
 from tests.selling.rows import NOW, make_event
-from ticket_service.domain.event_changes import cancelled, changed, check_changeable, published
+from ticket_service.domain.event_changes import (
+    EventValues,
+    cancelled,
+    changed,
+    check_changeable,
+    merge_values,
+    published,
+)
 from ticket_service.domain.events import AdmissionPolicy, EventStatus, Offer, TicketType
 from ticketing.chassis.failures import Failure
 
@@ -66,6 +73,29 @@ def test_a_change_takes_a_revision_where_gates_judge_by_it(change, takes_a_revis
     after = changed(event, replace(event, **change), {}, LATER)
     assert (after.version, after.update_time) == (event.version + 1, LATER)
     assert (after.revision, after.changed_revision) == ((6, 6) if takes_a_revision else (5, 4))
+
+
+@pytest.mark.parametrize(
+    ("values", "paths"),
+    [
+        (EventValues({"start_time": NOW + timedelta(days=20)}), ["event.end_time"]),
+        (EventValues({"end_time": NOW}), ["event.end_time"]),
+        (EventValues({"start_time": NOW}), ["event.doors_open_time"]),
+        (EventValues({"currency": "USD", "ticket_price": 5}), ["event.offers[0].price.currency_code"]),
+        (EventValues({"offers": (STANDARD,)}, ("USD",)), ["event.offers[0].price.currency_code"]),
+    ],
+)
+def test_a_value_that_contradicts_a_stored_one_is_refused(values, paths):
+    with pytest.raises(Failure) as caught:
+        merge_values(make_event(offers=(STANDARD,)), values)
+    assert caught.value.reason == "INVALID_ARGUMENT"
+    assert [violation.field for violation in caught.value.violations] == paths
+
+
+def test_values_that_fit_replace_the_stored_ones():
+    event = make_event(offers=(STANDARD,))
+    values = EventValues({"currency": "USD", "offers": (replace(STANDARD, price=5),)}, ("USD",))
+    assert merge_values(event, values) == replace(event, **values.attributes)
 
 
 def test_a_change_keeps_what_is_not_the_organizers_to_set():

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ TERMS = Terms(max_per_purchase=20, new_id=new_id, now=NOW, hold=timedelta(minute
 FREE = make_event(ticket_price=0)
 
 
-def order(event: Event = FREE, **changes: object) -> Order:
+def order(event: Event = FREE, **changes: Any) -> Order:
     usual = Order(
         caller="alice",
         request_id=new_id(),
@@ -38,9 +39,18 @@ def book(*events: Event) -> SalesBatch:
     return SalesBatch({event.event_id: Inventory(event) for event in events}, {}, {})
 
 
-def reason(found: Answer) -> str:
+def sold(found: Answer) -> Sold:
+    assert isinstance(found, Sold)
+    return found
+
+
+def failure(found: Answer) -> Failure:
     assert isinstance(found, Failure)
-    return found.reason
+    return found
+
+
+def reason(found: Answer) -> str:
+    return failure(found).reason
 
 
 def test_an_order_is_judged_by_what_those_before_it_left():
@@ -59,14 +69,14 @@ def test_an_order_is_judged_by_what_those_before_it_left():
 def test_each_ticket_takes_the_next_revision_of_its_event():
     event = replace(FREE, revision=7)
     batch = book(event)
-    sales = [answer(order(event, quantities=((TicketType.VIP, 2),)), batch, TERMS) for _ in range(2)]
+    sales = [sold(answer(order(event, quantities=((TicketType.VIP, 2),)), batch, TERMS)) for _ in range(2)]
     assert [ticket.revision for sale in sales for ticket in sale.tickets] == [8, 9, 10, 11]
     assert batch.inventories[event.event_id].revision == 11
 
 
 def test_the_same_request_twice_in_a_batch_is_one_sale():
     batch, twice = book(FREE), order()
-    sale = answer(twice, batch, TERMS)
+    sale = sold(answer(twice, batch, TERMS))
     again = answer(twice, batch, TERMS)
     assert again == Replayed(FREE.event_id, sale.purchase.purchase_id, twice.fingerprint)
     assert reason(answer(replace(twice, fingerprint=b"another"), batch, TERMS)) == "REQUEST_ID_REUSED"
@@ -84,18 +94,18 @@ def test_a_refused_request_may_come_again_in_the_same_batch():
 def test_one_payment_in_a_batch_pays_one_purchase():
     event = make_event(ticket_price=100)
     batch = book(event)
-    paid = {"payment_id": "p", "expected_total": ("EUR", 100)}
-    sale = answer(order(event, **paid), batch, TERMS)
+    paid: dict[str, Any] = {"payment_id": "p", "expected_total": ("EUR", 100)}
+    sale = sold(answer(order(event, **paid), batch, TERMS))
     assert (sale.purchase.provider, sale.purchase.payment_id) == (Provider.EXTERNAL, "p")
-    second = answer(order(event, **paid), batch, TERMS)
-    assert reason(second) == "PAYMENT_ALREADY_USED"
+    second = failure(answer(order(event, **paid), batch, TERMS))
+    assert second.reason == "PAYMENT_ALREADY_USED"
     assert second.metadata["purchase_id"] == str(sale.purchase.purchase_id)
 
 
 def test_what_is_not_paid_yet_takes_its_places_but_has_no_tickets():
     event = make_event(ticket_price=100)
     batch = book(event)
-    sale = answer(order(event), batch, TERMS)
+    sale = sold(answer(order(event), batch, TERMS))
     assert (sale.purchase.status, sale.tickets) == (PurchaseStatus.HELD, ())
     assert sale.purchase.hold_expire_time == NOW + TERMS.hold
     inventory = batch.inventories[event.event_id]

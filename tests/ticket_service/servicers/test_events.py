@@ -1,4 +1,6 @@
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -11,17 +13,21 @@ from ticketing.chassis.paging import page_token
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2
 
 
-def offer(kind: int = STANDARD, price: int = 1_000, **changes: object) -> event_pb2.TicketOffer:
+def offer(
+    kind: "event_pb2.TicketType.ValueType" = STANDARD, price: int = 1_000, **changes: Any
+) -> event_pb2.TicketOffer:
     return event_pb2.TicketOffer(**{"ticket_type": kind, "price": money(price), **changes})
 
 
-def struct(**content: object) -> Struct:
+def struct(**content: Any) -> Struct:
     message = Struct()
     message.update(content)
     return message
 
 
-def listing(shop: Shop, by: tuple[str, str] = Shop.ALICE, **query: object) -> object:
+def listing(
+    shop: Shop, by: tuple[str, str] = Shop.ALICE, **query: Any
+) -> Awaitable[event_service_pb2.ListEventsResponse]:
     return shop.events.ListEvents(event_service_pb2.ListEventsRequest(**query), metadata=shop.metadata(by))
 
 
@@ -100,7 +106,7 @@ async def test_a_request_id_is_refused_for_another_event_and_open_to_another_cal
 async def test_every_field_at_fault_is_named_at_once(shop, clock):
     now = clock()
     bad = event_pb2.Event(
-        event_type=77,
+        event_type=77,  # type: ignore[arg-type]  # no such type
         start_time=at(now),
         end_time=at(now - timedelta(days=1)),
         ticket_price=money(-1, "euro"),
@@ -310,7 +316,8 @@ async def test_a_page_token_is_good_for_its_own_list_alone(shop):
     for _ in range(2):
         await shop.on_sale()
     token = (await listing(shop, page_size=1)).next_page_token
-    for query in ({"event_type": 1}, {"page_size": -1}):
+    queries: list[dict[str, Any]] = [{"event_type": 1}, {"page_size": -1}]
+    for query in queries:
         refused = await refusal(listing(shop, page_token=token, **query))
         assert refused.fields == {"page_size" if "page_size" in query else "page_token"}
     assert (await refusal(listing(shop, Shop.BACKEND, page_token=token))).fields == {"page_token"}
@@ -322,7 +329,7 @@ async def test_a_page_token_of_our_form_that_holds_no_position_is_refused(shop):
 
 
 async def test_a_listing_with_unknown_enums_and_times_names_them(shop):
-    request = event_service_pb2.ListEventsRequest(event_type=99, status=99)
+    request = event_service_pb2.ListEventsRequest(event_type=99, status=99)  # type: ignore[arg-type]  # no such values
     request.min_start_time.seconds = 10**15
     refused = await refusal(shop.events.ListEvents(request, metadata=shop.metadata()))
     assert refused.fields == {"event_type", "status", "min_start_time"}

@@ -1,21 +1,21 @@
 import asyncio
 import threading
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import grpc
 import pytest
 import sqlalchemy as sa
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from sqlalchemy.engine import Connection
 
 from tests.environment.access import PEER_METADATA
+from tests.environment.refusals import violations_of
 from tests.selling.rows import sell, store_event
 from ticket_service.app import App
+from ticket_service.delivery.store import Route, dispatch
 from ticket_service.domain.events import Event, Offer, TicketType
 from ticket_service.domain.notifications import Kind
-from ticket_service.store.outbox import Route, dispatch
 from ticket_service.store.tables import deliveries, events, outbox, tickets
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -30,7 +30,7 @@ def stub(channel: grpc.aio.Channel) -> TicketFeedServiceStub:
     return TicketFeedServiceStub(channel)
 
 
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
+async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
     ticket_type = wanted.pop("ticket_type", TicketType.STANDARD)
 
     def work(connection: Connection) -> tuple[Event, list[UUID]]:
@@ -40,23 +40,21 @@ async def sold(database: Database, clock: Clock, count: int = 1, **wanted: objec
     return await database.run(work)
 
 
-async def row(database: Database, ticket_id: UUID) -> sa.Row:
+async def row(database: Database, ticket_id: UUID) -> sa.Row[Any]:
     query = sa.select(tickets).where(tickets.c.ticket_id == ticket_id)
     return await database.run(lambda connection: connection.execute(query).one())
 
 
-async def outbox_rows(database: Database) -> list[sa.Row]:
+async def outbox_rows(database: Database) -> list[sa.Row[Any]]:
     query = sa.select(outbox).order_by(outbox.c.position)
     return await database.run(lambda connection: list(connection.execute(query)))
 
 
-async def fields_at_fault(call: object) -> list[str]:
+async def fields_at_fault(call: Any) -> list[str]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call if not hasattr(call, "read") else await call.read()
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    bad = error_details_pb2.BadRequest()
-    rpc_status.from_call(caught.value).details[1].Unpack(bad)
-    return [violation.field for violation in bad.field_violations]
+    return list(violations_of(caught.value))
 
 
 async def test_gates_get_what_they_need_and_no_more(stub, database, clock):
@@ -174,7 +172,7 @@ async def test_the_public_keys_are_told(stub, clock):
     assert not key.HasField("retire_time")
 
 
-def check_in(event: Event, ticket_id: UUID, sequence: int, time: object = None) -> pb.CheckIn:
+def check_in(event: Event, ticket_id: UUID, sequence: int, time: datetime | None = None) -> pb.CheckIn:
     message = pb.CheckIn(event_id=str(event.event_id), ticket_id=str(ticket_id), sequence=sequence)
     if time is not None:
         message.check_in_time.FromDatetime(time)
@@ -266,8 +264,13 @@ async def test_bad_reports_name_every_field_at_fault(stub):
     assert await fields_at_fault(call) == ["check_ins"]
 
 
-def incident(event_id: UUID, time: object, **values: object) -> pb.ReportedIncident:
-    usual = {"incident_id": str(new_id()), "kind": "DOUBLE_ADMISSION", "scan_count": 2, "location": "North 3"}
+def incident(event_id: UUID, time: datetime, **values: Any) -> pb.ReportedIncident:
+    usual: dict[str, Any] = {
+        "incident_id": str(new_id()),
+        "kind": "DOUBLE_ADMISSION",
+        "scan_count": 2,
+        "location": "North 3",
+    }
     message = pb.ReportedIncident(event_id=str(event_id), **(usual | values))
     message.create_time.FromDatetime(time)
     return message

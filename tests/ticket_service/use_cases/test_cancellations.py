@@ -3,6 +3,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import grpc
@@ -64,7 +65,7 @@ async def giving_back(
     await peer.close()
 
 
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
+async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
     def work(connection: Connection) -> tuple[Event, list[UUID]]:
         event = store_event(connection, now=clock(), **wanted)
         return event, sell(connection, event, count)
@@ -72,7 +73,7 @@ async def sold(database: Database, clock: Clock, count: int = 1, **wanted: objec
     return await database.run(work)
 
 
-async def row(database: Database, table: sa.Table, **key: UUID) -> sa.Row:
+async def row(database: Database, table: sa.Table, **key: Any) -> sa.Row[Any]:
     query = sa.select(table).filter_by(**key)
     return await database.run(lambda connection: connection.execute(query).one())
 
@@ -106,7 +107,7 @@ async def test_a_ticket_without_a_refund_is_cancelled_and_done(giving_back, data
 
 async def test_what_is_granted_changes_to_the_second_and_never_exceeds_what_was_paid(giving_back, database, clock):
     week, three_days, second = timedelta(days=7), timedelta(days=3), timedelta(seconds=1)
-    own = {"refund_tiers": (RefundTier(0, 50),)}
+    own: dict[str, Any] = {"refund_tiers": (RefundTier(0, 50),)}
     for before_start, changes, granted in [
         (week, {}, (333, 100)),
         (week - second, {}, (167, 50)),

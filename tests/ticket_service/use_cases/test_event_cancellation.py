@@ -4,6 +4,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import grpc
@@ -68,7 +69,7 @@ def batches_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_cancellation, "BATCH_TICKETS", 2)
 
 
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
+async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
     def work(connection: Connection) -> tuple[Event, list[UUID]]:
         event = store_event(connection, now=clock(), **wanted)
         return event, sell(connection, event, count)
@@ -76,7 +77,7 @@ async def sold(database: Database, clock: Clock, count: int = 1, **wanted: objec
     return await database.run(work)
 
 
-async def change(database: Database, ticket_id: UUID, **values: object) -> None:
+async def change(database: Database, ticket_id: UUID, **values: Any) -> None:
     statement = sa.update(tickets).where(tickets.c.ticket_id == ticket_id).values(**values)
     await database.run(lambda connection: connection.execute(statement))
 
@@ -86,7 +87,7 @@ async def statuses(database: Database, table: sa.Table, event_id: UUID) -> Count
     return Counter(await database.run(lambda connection: connection.execute(query).scalars().all()))
 
 
-async def row(database: Database, table: sa.Table, **key: object) -> sa.Row:
+async def row(database: Database, table: sa.Table, **key: Any) -> sa.Row[Any]:
     query = sa.select(table).filter_by(**key)
     return await database.run(lambda connection: connection.execute(query).one())
 

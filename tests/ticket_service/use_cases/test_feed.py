@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -43,7 +44,7 @@ async def take(pages: Pages, count: int) -> list[Page]:
         return [page for _ in range(count) for page in (await anext(pages))[1]]
 
 
-async def new_event(database: Database, clock: Clock, **wanted: object) -> Event:
+async def new_event(database: Database, clock: Clock, **wanted: Any) -> Event:
     return await database.run(lambda connection: store_event(connection, now=clock(), **wanted))
 
 
@@ -304,7 +305,7 @@ async def test_the_poller_outlives_an_outage_of_the_database(database, clock, mo
     event = await new_event(database, clock)
     run, failed = database.run, asyncio.Event()
 
-    async def fail_once(*_args: object, **_kwargs: object) -> None:
+    async def fail_once(*_args: object, **_kwargs: Any) -> None:
         monkeypatch.setattr(database, "run", run)
         failed.set()
         raise Failure("DEPENDENCY_UNAVAILABLE", "the database did not answer")

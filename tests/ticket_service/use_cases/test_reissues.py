@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import grpc
@@ -62,7 +63,7 @@ def giving_back(database: Database, remote: RemoteScans, clock: Clock) -> Cancel
     return Cancellations(database, remote, clock, lambda: None)
 
 
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: object) -> tuple[Event, list[UUID]]:
+async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
     def work(connection: Connection) -> tuple[Event, list[UUID]]:
         event = store_event(connection, now=clock(), **wanted)
         return event, sell(connection, event, count)
@@ -77,12 +78,12 @@ async def ticket_id(database: Database, clock: Clock) -> UUID:
     return ticket_id
 
 
-async def row(database: Database, table: sa.Table, **key: object) -> sa.Row:
+async def row(database: Database, table: sa.Table, **key: Any) -> sa.Row[Any]:
     query = sa.select(table).filter_by(**key)
     return await database.run(lambda connection: connection.execute(query).one())
 
 
-async def change(database: Database, ticket_id: UUID, **values: object) -> None:
+async def change(database: Database, ticket_id: UUID, **values: Any) -> None:
     statement = sa.update(tickets).where(tickets.c.ticket_id == ticket_id).values(**values)
     await database.run(lambda connection: connection.execute(statement))
 
@@ -288,6 +289,7 @@ async def test_a_ticket_given_back_by_a_calling_off_meanwhile_stays_so(  # noqa:
     if isinstance(answers[0], Failure):
         assert answers[0].reason == "TICKET_NOT_ACTIVE"
     else:
+        assert not isinstance(answers[0], BaseException)
         assert answers[0].ticket.issue == 2
 
 

@@ -72,6 +72,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. metadata: event_id, ticket_type if an offer's, reserved."""
     ERROR_REASON_EVENT_NOT_CHANGEABLE: _ErrorReason.ValueType  # 24
     """FAILED_PRECONDITION. metadata: event_id, field."""
+    ERROR_REASON_PROVIDER_NOT_CONFIGURED: _ErrorReason.ValueType  # 25
+    """FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the reason of the google.rpc.ErrorInfo in the status
@@ -131,4 +133,6 @@ ERROR_REASON_CAPACITY_BELOW_RESERVED: ErrorReason.ValueType  # 23
 """FAILED_PRECONDITION. metadata: event_id, ticket_type if an offer's, reserved."""
 ERROR_REASON_EVENT_NOT_CHANGEABLE: ErrorReason.ValueType  # 24
 """FAILED_PRECONDITION. metadata: event_id, field."""
+ERROR_REASON_PROVIDER_NOT_CONFIGURED: ErrorReason.ValueType  # 25
+"""FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

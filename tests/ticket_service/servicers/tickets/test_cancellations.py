@@ -1,6 +1,7 @@
 """CancelTicket, and what becomes of its refund."""
 
 from datetime import UTC, timedelta
+from typing import Any
 
 import grpc
 import sqlalchemy as sa
@@ -82,7 +83,7 @@ async def test_a_cancellation_is_read_and_listed_by_those_who_see_its_ticket(stu
         {"cancellation_id": ids[0]},
     )
 
-    async def listed(role: str, subject: str, **request: object) -> list[str]:
+    async def listed(role: str, subject: str, **request: Any) -> list[str]:
         metadata = issuer.metadata(role, subject)
         response = await stub.ListCancellations(pb.ListCancellationsRequest(**request), metadata=metadata)
         return [cancellation.cancellation_id for cancellation in response.cancellations]

@@ -1,4 +1,4 @@
-"""Writing a mail: a plain part, an HTML part with its QR codes in it, and pages and calendar entries attached."""
+"""Write a mail as MIME: a plain part, an HTML part with QR codes, and pages and calendar entries attached."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -10,20 +10,20 @@ from email.utils import format_datetime, parseaddr
 from ticket_service.adapters.calendar import admitted_hours, ics
 from ticket_service.adapters.page import pdf
 from ticket_service.adapters.rendering import png
-from ticket_service.delivery.emails import Attached, Email, is_good
+from ticket_service.delivery.emails import Attachments, Email, is_valid
 from ticket_service.delivery.mail_texts import MailTexts
-from ticket_service.domain.notifications import UndeliveredError
+from ticket_service.delivery.receiver import UndeliveredError
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket
 
 
-class MailWriter:
-    """Writes mails.
+class MimeWriter:
+    """Writes mails as MIME messages.
 
     Args:
-        texts: by language.
-        language: for who asked for none that there is.
-        sender: as it stands in a list of mails, such as `Concert Hall <tickets@example.com>`.
+        texts: the texts of each language.
+        language: the default, for purchases that name no known language.
+        sender: the From header, such as `Concert Hall <tickets@example.com>`.
     """
 
     def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str) -> None:
@@ -36,13 +36,13 @@ class MailWriter:
         """Write one mail.
 
         Args:
-            email: what is told, and to whom.
-            secrets: of its tickets, in their order.
-            message_id: the same whenever it is written again.
-            now: when it is written.
+            email: address, texts, tickets and attachments.
+            secrets: code and token of each ticket, in the same order.
+            message_id: the same for every repetition of the mail.
+            now: the Date header.
 
         Raises:
-            UndeliveredError: no mail can be addressed so.
+            UndeliveredError: the address is not valid in a mail.
         """
         texts = self._texts.get(email.language, self._texts[self._language])
         message = EmailMessage(policy=SMTP)
@@ -52,8 +52,8 @@ class MailWriter:
         try:
             message["To"] = Address(addr_spec=email.address)
         except (ValueError, IndexError) as error:
-            # Somebody stored it before addresses were looked at, or it is of a kind that we cannot write to.
-            raise UndeliveredError("the address cannot be written to", for_good=True) from error
+            # Stored by a version that did not check addresses, or of a kind that MIME headers cannot hold.
+            raise UndeliveredError("the address cannot be written to", is_permanent=True) from error
         message["From"] = self._sender
         message["Subject"] = str(facts["subject"])
         message["Date"] = format_datetime(now)
@@ -64,14 +64,14 @@ class MailWriter:
         message.add_alternative(texts.render("mail.html", facts), subtype="html")
         html = message.get_body(("html",))
         for sold, its in zip(email.tickets, secrets, strict=True):
-            if email.attached is Attached.TICKET and is_good(sold):
+            if email.attachments is Attachments.TICKET and is_valid(sold):
                 if html is not None:
-                    # Beside the HTML: a picture in a data URL mail programs do not show.
+                    # A related part: mail programs do not show pictures in data URLs.
                     name = f"{its.code}.png"
                     html.add_related(png(its.token), "image", "png", cid=f"<{_content_id(sold)}>", filename=name)
                 _attach_ticket(message, sold, its, now)
-            elif email.attached is not Attached.NOTHING:
-                _attach_farewell(message, sold, its, now)
+            elif email.attachments is not Attachments.NONE:
+                _attach_removal(message, sold, its, now)
         return message
 
 
@@ -90,9 +90,9 @@ def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts) -> dict[s
         "tickets": [
             {
                 "type": texts.words["ticket_types"][sold.ticket.ticket_type],
-                "code": its.code if email.attached is Attached.TICKET and is_good(sold) else "",
-                "picture": _content_id(sold) if email.attached is Attached.TICKET and is_good(sold) else "",
-                "is_good": is_good(sold),
+                "code": its.code if email.attachments is Attachments.TICKET and is_valid(sold) else "",
+                "picture": _content_id(sold) if email.attachments is Attachments.TICKET and is_valid(sold) else "",
+                "is_good": is_valid(sold),
             }
             for sold, its in zip(email.tickets, secrets, strict=True)
         ],
@@ -105,8 +105,8 @@ def _attach_ticket(message: EmailMessage, sold: SoldTicket, secrets: Secrets, no
     _attach_entry(message, ics(sold, secrets, now), "PUBLISH", secrets.code)
 
 
-def _attach_farewell(message: EmailMessage, sold: SoldTicket, secrets: Secrets, now: datetime) -> None:
-    # Named by the ticket: its code may be another holder's by now.
+def _attach_removal(message: EmailMessage, sold: SoldTicket, secrets: Secrets, now: datetime) -> None:
+    # The name has the ticket id: the code may belong to another holder now.
     _attach_entry(message, ics(sold, secrets, now, is_gone=True), "CANCEL", str(sold.ticket.ticket_id))
 
 

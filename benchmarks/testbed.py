@@ -1,4 +1,4 @@
-"""What is measured: services as processes, on ports and in a folder of their own, and tickets to show them."""
+"""The measured system: both services as processes on free ports and in a temporary folder, and tickets to scan."""
 
 import os
 import subprocess
@@ -18,8 +18,8 @@ import grpc
 import psycopg2
 
 from dev import up
-from dev.clients import Caller, free_ports
-from dev.demo import at
+from dev.clients import ApiClient, free_ports
+from dev.demo import timestamp
 from dev.keys import DevelopmentKeys, development_keys
 from ticketing.chassis.database import database_url
 from ticketing.chassis.postgres import Lease
@@ -30,28 +30,28 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 TICKETS_IN_A_PURCHASE = 20
 SELLERS = 8
-# The copy of the tickets is whole once its rows are there; looked at so often.
-LOOK_SECONDS = 0.05
+# How often the benchmark counts the rows of the replica.
+POLL_SECONDS = 0.05
 
 
 class NotReadyError(Exception):
-    """Something did not start, or did not come, in its time."""
+    """A service did not start, or the replica was not complete, within START_SECONDS."""
 
 
 @dataclass
-class Stand:
-    """Services that were started, and are stopped with it."""
+class Testbed:
+    """Running services, which stop when the testbed is closed."""
 
     directory: Path
     variables: Mapping[str, str]
     keys: DevelopmentKeys
     stack: ExitStack
     channels: dict[str, grpc.Channel] = field(default_factory=dict)
-    # The last of each kind.
+    # The last started process of each service.
     services: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, module: str, port: int, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a service; it answers when this returns."""
+        """Start a service and wait until it is healthy."""
         prefix = "TICKETS" if module == "ticket_service" else "SCANS"
         settings = {**self.variables, f"{prefix}_PORT": str(port), **variables}
         process = self._start([sys.executable, "-m", "dev.child", module], settings)
@@ -59,15 +59,15 @@ class Stand:
         deadline = time.monotonic() + START_SECONDS
         while not is_serving(f"127.0.0.1:{port}", seconds=0.5):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise NotReadyError(f"{module} does not serve")
+                raise NotReadyError(f"{module} is not healthy")
         return process
 
     def stop(self, module: str) -> None:
-        """Stop the service of this kind that was started last."""
+        """Stop the last started process of a service."""
         stop(self.services[module])
 
     def start_echo(self, scan: bytes, purchase: bytes) -> tuple[str, int]:
-        """Start the bare transport; say where."""
+        """Start the echo and return its address."""
         port = free_ports(1)[0]
         paths = [self.directory / "scan.answer", self.directory / "purchase.answer"]
         for path, answer in zip(paths, (scan, purchase), strict=True):
@@ -88,26 +88,26 @@ class Stand:
         return self.channels[address]
 
     def address(self, prefix: str) -> tuple[str, int]:
-        """Where the first service with this prefix listens."""
+        """Return the address of the first service whose settings have this prefix."""
         return "127.0.0.1", int(self.variables[f"{prefix}_PORT"])
 
     def metadata(self, role: str, subject: str) -> list[tuple[str, str]]:
-        """Return what a caller shows of itself."""
+        """Return the metadata that authenticates a caller."""
         return [("authorization", f"Bearer {self.keys.token(role, subject)}")]
 
-    def caller(self, role: str, subject: str) -> Caller:
-        """Return someone who calls the first two services."""
+    def client(self, role: str, subject: str) -> ApiClient:
+        """Return a client of the first process of each service."""
         tickets, scans = (self.channel("{}:{}".format(*self.address(prefix))) for prefix in ("TICKETS", "SCANS"))
-        return Caller(tickets, scans, self.keys.token(role, subject))
+        return ApiClient(tickets, scans, self.keys.token(role, subject))
 
     def query(self, database: str, statement: str) -> Sequence[tuple[Any, ...]]:
-        """Ask a database itself."""
+        """Run a statement on a database and return its rows."""
         with psycopg2.connect(self.database_url(database)) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     def database_url(self, database: str) -> str:
-        """Where a database is, with its password."""
+        """Return the URL of a database with its password."""
         return self.variables[f"BENCHMARK_{database.upper()}_URL"]
 
     def __enter__(self) -> Self:
@@ -118,7 +118,7 @@ class Stand:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process that was started here, and wait until it has ended."""
+    """Terminate a process, kill it after STOP_SECONDS, and wait for its end."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)
@@ -128,11 +128,11 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def stand() -> Iterator[Stand]:
+def running_testbed() -> Iterator[Testbed]:
     """Run both services on an embedded, durable PostgreSQL."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ticketing-bench-")))
-        # Held here as well, so that the database stays while services come and go.
+        # This lease keeps the database running while services restart.
         server = stack.enter_context(Lease(directory))
         ports = dict(zip(("TICKETS_PORT", "SCANS_PORT"), map(str, free_ports(2)), strict=True))
         urls = {
@@ -141,23 +141,23 @@ def stand() -> Iterator[Stand]:
             .render_as_string(hide_password=False)
             for name in ("tickets", "scans")
         }
-        quiet = {"TICKETING_LOG_LEVEL": "WARNING", "TICKETS_METRICS_PORT": "0", "SCANS_METRICS_PORT": "0"}
-        own = {"TICKETING_DATA_DIR": str(directory), **quiet, **ports, **urls}
-        its = Stand(directory, up.environment({**os.environ, **own}), development_keys(directory), stack)
+        logs_and_metrics = {"TICKETING_LOG_LEVEL": "WARNING", "TICKETS_METRICS_PORT": "0", "SCANS_METRICS_PORT": "0"}
+        settings = {"TICKETING_DATA_DIR": str(directory), **logs_and_metrics, **ports, **urls}
+        testbed = Testbed(directory, up.environment({**os.environ, **settings}), development_keys(directory), stack)
         for module, port in (("ticket_service", "TICKETS_PORT"), ("scan_service", "SCANS_PORT")):
-            its.start(module, int(ports[port]))
-        yield its
+            testbed.start(module, int(ports[port]))
+        yield testbed
 
 
-def publish(its: Stand, **fields: object) -> event_pb2.Event:
-    """Publish an event whose doors are open, free of charge unless `fields` says otherwise."""
-    organizer, now = its.caller("organizer", "alice"), datetime.now(UTC)
+def publish(testbed: Testbed, **fields: object) -> event_pb2.Event:
+    """Publish a free event whose doors are open; `fields` replaces the defaults."""
+    organizer, now = testbed.client("organizer", "alice"), datetime.now(UTC)
     event = event_pb2.Event(
         name="Concert",
         event_type=event_pb2.EVENT_TYPE_OTHER,
-        doors_open_time=at(now - timedelta(minutes=1)),
-        start_time=at(now + timedelta(hours=1)),
-        end_time=at(now + timedelta(hours=12)),
+        doors_open_time=timestamp(now - timedelta(minutes=1)),
+        start_time=timestamp(now + timedelta(hours=1)),
+        end_time=timestamp(now + timedelta(hours=12)),
         ticket_price=money_pb2.Money(currency_code="EUR", minor_units=0),
     )
     event.MergeFrom(event_pb2.Event(**fields))  # type: ignore[arg-type]  # fields of Event
@@ -168,7 +168,7 @@ def publish(its: Stand, **fields: object) -> event_pb2.Event:
 
 
 def purchase_request(event: event_pb2.Event, quantity: int = 1) -> purchase_service_pb2.PurchaseTicketsRequest:
-    """Ask for free tickets."""
+    """Return a request for free tickets."""
     return purchase_service_pb2.PurchaseTicketsRequest(
         request_id=str(uuid.uuid4()),
         event_id=event.event_id,
@@ -178,9 +178,9 @@ def purchase_request(event: event_pb2.Event, quantity: int = 1) -> purchase_serv
     )
 
 
-def sell(its: Stand, event: event_pb2.Event, count: int) -> list[ticket_pb2.Ticket]:
-    """Sell tickets, and wait until the scan service has them all."""
-    shop = its.caller("service", "shop")
+def sell(testbed: Testbed, event: event_pb2.Event, count: int) -> list[ticket_pb2.Ticket]:
+    """Sell tickets and wait until the scan service has replicated them."""
+    shop = testbed.client("service", "shop")
 
     def buy(quantity: int) -> Sequence[ticket_pb2.Ticket]:
         return shop.ask(shop.purchases.PurchaseTickets, purchase_request(event, quantity)).purchase.tickets
@@ -188,19 +188,19 @@ def sell(its: Stand, event: event_pb2.Event, count: int) -> list[ticket_pb2.Tick
     quantities = [min(TICKETS_IN_A_PURCHASE, count - sold) for sold in range(0, count, TICKETS_IN_A_PURCHASE)]
     with ThreadPoolExecutor(SELLERS) as sellers:
         tickets = [ticket for bought in sellers.map(buy, quantities) for ticket in bought]
-    wait_for_copy(its, event.event_id, count)
+    wait_for_replica(testbed, event.event_id, count)
     return tickets
 
 
-def wait_for_copy(its: Stand, event_id: str, count: int) -> None:
-    """Wait until the scan service's database has `count` tickets of an event.
+def wait_for_replica(testbed: Testbed, event_id: str, count: int) -> None:
+    """Wait until the scan database has `count` tickets of an event.
 
     Raises:
-        NotReadyError: it has not in START_SECONDS.
+        NotReadyError: it does not have them after START_SECONDS.
     """
     deadline = time.monotonic() + START_SECONDS
     statement = f"SELECT count(*) FROM tickets WHERE event_id = '{uuid.UUID(event_id)}' AND known"  # noqa: S608 - a UUID
-    while its.query("scans", statement) != [(count,)]:
+    while testbed.query("scans", statement) != [(count,)]:
         if time.monotonic() > deadline:
-            raise NotReadyError(f"the scan service has not copied {count} tickets in {START_SECONDS:.0f} s")
-        time.sleep(LOOK_SECONDS)
+            raise NotReadyError(f"the scan service did not replicate {count} tickets in {START_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)

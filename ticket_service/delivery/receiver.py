@@ -1,0 +1,69 @@
+"""The interface of a receiver, and the deliveries that it receives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from ticket_service.domain.notifications import Kind, Notification
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A notification on its way to one receiver."""
+
+    notification: Notification
+    # Receivers deduplicate by it.
+    notification_id: UUID
+    receiver: str
+    # A later notification of a stream is not tried before the earlier ones are delivered or dead.
+    stream: UUID
+    # Increases within a stream.
+    position: int
+    create_time: datetime
+    # Tries so far, including the present one.
+    attempts: int
+
+
+class UndeliveredError(Exception):
+    """A receiver did not accept a notification.
+
+    Args:
+        message: the cause, for operators. It is stored, so it must not contain an address.
+        is_permanent: another try cannot succeed.
+    """
+
+    def __init__(self, message: str, *, is_permanent: bool = False) -> None:
+        super().__init__(message)
+        self.is_permanent = is_permanent
+
+
+class Receiver(Protocol):
+    """A destination of notifications."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the receiver in the database and in logs."""
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """Return the kinds of notifications that it receives."""
+
+    @property
+    def by_purchase(self) -> bool:
+        """Return whether it receives a notification about an event once for each purchase of the event."""
+
+    @property
+    def max_parallel(self) -> int:
+        """Return how many deliveries run at the same time."""
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Deliver a notification; the relay may repeat a delivery.
+
+        Raises:
+            UndeliveredError: the receiver rejected it, or its answer was lost.
+        """
+
+    async def close(self) -> None:
+        """Close open connections."""
