@@ -9,7 +9,6 @@ import pytest
 
 import ticketing.chassis
 from tests.chassis.postgres.site import Site
-from ticketing.chassis.postgres.binaries import Binaries
 from ticketing.chassis.postgres.launcher import Launcher
 
 NOBODY = 65534
@@ -64,10 +63,11 @@ def program(tmp_path: Path) -> Iterator[Callable[[str], Launcher]]:
     with (tmp_path / "lock").open("w") as lock:
 
         def write(text: str) -> Launcher:
-            script = tmp_path / "initdb-or-postgres"
-            script.write_text(f"#!/bin/sh\n{text}\n")
-            script.chmod(0o700)
-            return Launcher(Binaries(initdb=script, postgres=script), lock.fileno())
+            for name in ("initdb", "postgres"):
+                script = tmp_path / name
+                script.write_text(f"#!/bin/sh\n{text}\n")
+                script.chmod(0o700)
+            return Launcher(tmp_path, lock.fileno())
 
         yield write
 

@@ -44,15 +44,6 @@ def test_a_second_keeper_ends_at_once(site):
     assert site.layout.read_port() is None
 
 
-def test_a_keeper_reports_its_error(site):
-    lease = take_lease(site)
-    (site.layout.data / "PG_VERSION").unlink()
-    with run_keeper(site) as process:
-        assert b"PostgreSQL did not start" in process.stdout.read()
-        assert process.wait(20) == 1
-    os.close(lease)
-
-
 def test_a_keeper_whose_starter_has_ended_continues(site):
     lease = take_lease(site)
     with run_keeper(site) as process:

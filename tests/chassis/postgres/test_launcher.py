@@ -59,12 +59,11 @@ def test_a_cluster_of_root_needs_user_namespaces(site):
 @as_root
 def test_programs_closed_to_nobody_are_a_clear_error(tmp_path, site, monkeypatch):
     tmp_path.chmod(0o700)
-    hidden = tmp_path / "postgres"
-    shutil.copy("/bin/true", hidden)
+    shutil.copy("/bin/true", tmp_path / "postgres")
     shutil.rmtree(site.layout.cluster)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(EmbeddedPostgresError, match="run as an ordinary user, allow user namespaces"):
-        launcher.choose_launcher(binaries.Binaries(initdb=hidden, postgres=hidden), site.layout, lock=0)
+        launcher.choose_launcher(tmp_path, site.layout, lock=0)
 
 
 @as_root

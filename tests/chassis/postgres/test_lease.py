@@ -1,10 +1,8 @@
-import fcntl
 import logging
 import os
 import re
 import signal
 import stat
-import subprocess
 import threading
 from pathlib import Path
 
@@ -235,12 +233,6 @@ def test_a_keeper_that_crashes_points_to_the_log(site, monkeypatch, tmp_path):
         site.lease().acquire()
 
 
-def test_output_on_standard_error_is_no_error_of_the_keeper(site, monkeypatch):
-    monkeypatch.setenv("PYTHONVERBOSE", "1")
-    with site.lease() as server:
-        assert site_answers(site, server)
-
-
 def test_a_data_directory_that_is_a_file_is_a_clear_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(EmbeddedPostgresError, match=r"cannot use the data directory .*file/data: .*Not a directory"):
@@ -266,18 +258,3 @@ def test_a_server_that_never_stops_is_a_clear_error(site, monkeypatch):
     with pytest.raises(EmbeddedPostgresError, match="has been stopping"):
         site.lease().acquire()
     os.close(stopping)
-
-
-def test_the_descriptor_of_a_lease_is_not_inherited(site):
-    with site.lease():
-        inheritable = subprocess.run(
-            ["/bin/sh", "-c", "ls -l /proc/self/fd"], capture_output=True, text=True, check=True, close_fds=False
-        )
-        assert "lease.lock" not in inheritable.stdout
-        # Proof that the check can fail: an inheritable descriptor is listed.
-        with site.layout.lease_lock.open() as file:
-            fcntl.fcntl(file, fcntl.F_SETFD, 0)
-            inheritable = subprocess.run(
-                ["/bin/sh", "-c", "ls -l /proc/self/fd"], capture_output=True, text=True, check=True, close_fds=False
-            )
-            assert "lease.lock" in inheritable.stdout

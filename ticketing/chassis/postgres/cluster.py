@@ -39,7 +39,7 @@ def ensure(layout: Layout, launcher: Launcher, *, sync: bool) -> None:
 
 def _initdb(layout: Layout, launcher: Launcher, password_file: Path, *, sync: bool) -> None:
     command: list[str | Path] = [
-        launcher.binaries.initdb,
+        launcher.programs / "initdb",
         f"--pgdata={layout.staging / layout.data.name}",
         f"--username={USER}",
         f"--pwfile={password_file}",

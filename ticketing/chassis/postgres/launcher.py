@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ticketing.chassis.postgres.binaries import Binaries
 from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 from ticketing.chassis.postgres.layout import Layout
 
@@ -30,7 +29,8 @@ _NAMESPACE = ("--user", "--map-user=65534", "--map-group=65534")
 class Launcher:
     """Starts programs behind `prefix` or as `user`; each of them inherits the descriptor `lock`."""
 
-    binaries: Binaries
+    # The folder of the programs.
+    programs: Path
     # The descriptor of the server lock.
     lock: int
     prefix: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Launcher:
         """Return whether the programs run this way."""
         try:
             probe = subprocess.run(  # noqa: S603 - the command is our own
-                [*self.prefix, self.binaries.postgres, "--version"],
+                [*self.prefix, self.programs / "postgres", "--version"],
                 **self._credentials(),
                 capture_output=True,
                 check=False,
@@ -88,23 +88,23 @@ class Launcher:
         return {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
 
 
-def choose_launcher(binaries: Binaries, layout: Layout, lock: int) -> Launcher:
+def choose_launcher(programs: Path, layout: Layout, lock: int) -> Launcher:
     """Return a launcher whose user PostgreSQL accepts and that owns the cluster, if there is one.
 
     Raises:
         EmbeddedPostgresError: root has no such user here.
     """
     if os.geteuid() != 0:
-        return Launcher(binaries, lock)
+        return Launcher(programs, lock)
     nobody = pwd.getpwnam("nobody")
-    namespace = Launcher(binaries, lock, prefix=(shutil.which("unshare") or "unshare", *_NAMESPACE))
+    namespace = Launcher(programs, lock, prefix=(shutil.which("unshare") or "unshare", *_NAMESPACE))
     owner = layout.cluster.stat().st_uid if layout.cluster.exists() else None
-    for candidate, uid in ((namespace, 0), (Launcher(binaries, lock, user=nobody), nobody.pw_uid)):
+    for candidate, uid in ((namespace, 0), (Launcher(programs, lock, user=nobody), nobody.pw_uid)):
         if owner in (None, uid) and candidate.can_run():
             return candidate
     raise EmbeddedPostgresError(
         "PostgreSQL does not run as root. Neither a user namespace (`unshare --user`) nor the user nobody can run "
-        f"{binaries.postgres} on {layout.root} here: run as an ordinary user, allow user namespaces, or install where "
+        f"{programs} on {layout.root} here: run as an ordinary user, allow user namespaces, or install where "
         "nobody may read."
     )
 

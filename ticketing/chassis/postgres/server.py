@@ -32,7 +32,7 @@ def start(port: int, layout: Layout, launcher: Launcher, log: IO[bytes]) -> subp
     (layout.data / "postmaster.pid").unlink(missing_ok=True)
     options = [f"--{name}={value}" for name, value in (_SETTINGS | {"port": str(port)}).items()]
     return launcher.start(
-        [launcher.binaries.postgres, "-D", layout.data, *options],
+        [launcher.programs / "postgres", "-D", layout.data, *options],
         folder=layout.cluster,
         output=log,
         # Immediate shutdown: a server without its keeper has no time for a checkpoint.
