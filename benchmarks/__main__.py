@@ -28,7 +28,7 @@ from benchmarks.uploads import generator_process, run_plan, upload
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 
 HERE = Path(__file__).parent
-# More than any measured machine admits in a second; a round leaves the other tickets unscanned.
+# No measured machine admits more scans in a second; a round leaves the other tickets unscanned.
 MAX_SCANS_PER_SECOND = 6_000
 CALLERS = 64
 HOT_EVENTS = 100

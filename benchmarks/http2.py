@@ -1,8 +1,8 @@
 """A load generator that is not the bottleneck: raw HTTP/2 on sockets, with the part of gRPC that calls need.
 
 A grpc.aio client costs more CPU than the server that it measures. This generator spends a few microseconds on a message:
-requests are encoded before the measurement, headers are sent without compression and received without decoding, and
-answers stay bytes until the measurement has ended.
+requests are encoded before the measurement, and answers stay bytes until it has ended. Headers are sent
+without compression and received without decoding.
 """
 
 import selectors

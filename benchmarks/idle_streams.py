@@ -32,11 +32,11 @@ def memory_kb(pid: int) -> int:
 
 
 class IdleStreams:
-    """Streams that are open; their connections are looked after, for a server's pings want answers.
+    """Open streams, whose connections answer the pings of the server.
 
     Args:
-        testbed: the services.
-        plan: what they are opened with.
+        testbed: the running services.
+        plan: the number of streams and their first message.
     """
 
     def __init__(self, testbed: Testbed, plan: LoadPlan) -> None:

@@ -1,7 +1,7 @@
 """Measure whether failing receivers slow sales and scans: `python -m benchmarks.notifications`, two minutes.
 
-Rounds without a receiver take turns with rounds that have a webhook and an SMTP server that accept connections and never
-answer, and a NATS server that does not run. At the end the webhook answers and receives the backlog.
+Rounds without a receiver take turns with rounds with three failing ones. A webhook and an SMTP server accept
+connections and never answer, and a NATS server does not run. At the end the webhook answers and receives the backlog.
 """
 
 import argparse

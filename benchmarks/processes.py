@@ -21,7 +21,7 @@ from benchmarks.testbed import Testbed, publish, running_testbed, sell
 from dev.clients import free_ports
 
 DEVICES, CALLERS = 200, 64
-# More than any measured machine admits in a second.
+# No measured machine admits more scans in a second.
 MAX_SCANS_PER_SECOND = 5_000
 TICK = os.sysconf("SC_CLK_TCK")
 

@@ -198,7 +198,7 @@ def wait_for_status(holder: ApiClient, ticket_id: str, expected: int) -> ticket_
 def run_main_path(transcript: Transcript, services: Services) -> None:
     """Sell two tickets, admit one, and refund the other."""
     organizer, shop = services.client("organizer", "alice"), services.client("service", "web-shop")
-    bob, door = services.client("user", "bob"), services.client("scanner", "door-team")
+    bob, staff = services.client("user", "bob"), services.client("scanner", "gate-staff")
     event = publish(transcript, organizer)
     first, second = buy(transcript, shop, event).tickets
     ticket = fetch_ticket(transcript, bob, first.ticket_id)
@@ -207,7 +207,7 @@ def run_main_path(transcript: Transcript, services: Services) -> None:
     gate = transcript.call(
         "gate",
         "StreamScans, open",
-        lambda: _open_gate(door, event.event_id),
+        lambda: _open_gate(staff, event.event_id),
         lambda opened: f"{opened.opened.event_name!r}, at most {opened.opened.max_outstanding_scans} unanswered scans",
     )
     with contextlib.closing(gate):
@@ -239,19 +239,19 @@ def run_main_path(transcript: Transcript, services: Services) -> None:
         lambda used: f"USED, checked in {used.check_in_time.ToDatetime():%H:%M:%S}Z",
     )
     transcript.call(
-        "door team",
+        "gate staff",
         "ListScans",
-        lambda: door.ask(door.scans.ListScans, scan_service_pb2.ListScansRequest(event_id=event.event_id)).scans,
+        lambda: staff.ask(staff.scans.ListScans, scan_service_pb2.ListScansRequest(event_id=event.event_id)).scans,
         lambda scans: f"{len(scans)} recorded scans, admitted and denied",
     )
 
 
-def _open_gate(door: ApiClient, event_id: str) -> GateClient:
+def _open_gate(staff: ApiClient, event_id: str) -> GateClient:
     """Open a stream; repeat until the feed has brought the new event to the scan service."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         try:
-            return GateClient(door, event_id)
+            return GateClient(staff, event_id)
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND or time.monotonic() > deadline:
                 raise

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from tests.environment.clock import SettableClock
 from ticketing.chassis import authentication
 from ticketing.chassis.authentication import LEEWAY, Authenticator, PeerProof, Role, TokenRequirements
 from ticketing.chassis.failures import UNAUTHENTICATED, Failure
@@ -49,7 +50,7 @@ class Setting:
 
     authenticator: Authenticator
     jwks: Path
-    now: list[datetime]
+    clock: SettableClock
 
     def caller(self, token: str) -> authentication.Caller:
         return asyncio.run(self.authenticator.authenticate([("authorization", f"Bearer {token}")]))
@@ -68,10 +69,9 @@ class Setting:
 def setting(tmp_path: Path) -> Setting:
     jwks = tmp_path / "jwks.json"
     jwks.write_text(jwk_set(ed=ED, ec=EC, rsa=RSA))
-    now = [NOW]
-    clock = lambda: now[0]  # noqa: E731 - a clock that the test moves
-    expected = TokenRequirements(issuer="us", audience="ticketing")
-    return Setting(Authenticator(KeySet(JwksFile(jwks).read, clock), expected, PROOF, clock), jwks, now)
+    clock = SettableClock(NOW)
+    requirements = TokenRequirements(issuer="us", audience="ticketing")
+    return Setting(Authenticator(KeySet(JwksFile(jwks).read, clock), requirements, PROOF, clock), jwks, clock)
 
 
 def token(key: Any = ED, key_id: str | None = "ed", alg: str = "EdDSA", **claims: Any) -> str:
@@ -178,7 +178,7 @@ def test_an_overlong_email_is_dropped(setting: Setting) -> None:
 def test_a_cached_token_still_expires(setting: Setting) -> None:
     good = token()
     assert setting.caller(good) is setting.caller(good)
-    setting.now[0] = NOW + timedelta(hours=1) + LEEWAY
+    setting.clock.now = NOW + timedelta(hours=1) + LEEWAY
     assert "expired" in setting.cause(good)
 
 
@@ -233,7 +233,7 @@ async def test_a_removed_key_invalidates_its_tokens(setting: Setting) -> None:
     metadata = [("authorization", f"Bearer {token()}")]
     await setting.authenticator.authenticate(metadata)
     setting.jwks.write_text(jwk_set(ec=EC))
-    setting.now[0] += REFRESH_INTERVAL
+    setting.clock.advance(REFRESH_INTERVAL)
     # Starts the refresh in the background.
     await setting.authenticator.authenticate(metadata)
     await asyncio.wait([task for task in asyncio.all_tasks() if task.get_name() == "key set"])

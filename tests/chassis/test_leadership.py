@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 
 from tests.environment.databases import connected
-from tests.scanning.gates import until
+from tests.environment.waiting import until
 from ticketing.chassis import leadership
 from ticketing.chassis.failures import dependency_unavailable
 from ticketing.chassis.leadership import LOCK, repeat_with_backoff, run_as_leader

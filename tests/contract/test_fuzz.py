@@ -27,6 +27,7 @@ from tests.contract.matrix_requests import REQUESTS
 from tests.contract.matrix_world import FOREIGN, OWN, RPCS, Metadata, World
 from tests.environment.access import CODE_SECRET, PEER_METADATA, PEER_SECRET
 from tests.environment.refusals import reason_of
+from tests.environment.waiting import until
 from ticket_service.policy import POLICY as TICKETS
 from ticketing.chassis.authentication import Role
 from ticketing.chassis.logs import JsonFormatter
@@ -183,6 +184,5 @@ async def test_nothing_that_can_be_sent_breaks_a_service_or_makes_it_tell_a_secr
 
 async def halfway(left: list[int], sizes: list[int]) -> None:
     """Note the size once half of the inputs are sent: caches are full by then."""
-    while left[0] > INPUTS // 2:  # noqa: ASYNC110 - nobody tells when
-        await asyncio.sleep(0.02)
+    await until(lambda: left[0] <= INPUTS // 2, seconds=60 + INPUTS // 50)
     sizes.append(memory())

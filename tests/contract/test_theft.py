@@ -4,7 +4,6 @@ They know the formats, and all that the dumps hold; what they lack is what stand
 key.
 """
 
-import asyncio
 import base64
 import re
 import subprocess
@@ -19,6 +18,7 @@ from sqlalchemy.engine import URL
 
 from tests.contract.matrix_world import OWN, RPCS, World
 from tests.environment.streams import next_message
+from tests.environment.waiting import until
 from tests.scanning.gates import NOW, Device, Service, Shown, token_of
 from ticketing.chassis.postgres.binaries import find
 from ticketing.scans.v1 import device_service_pb2, scan_pb2
@@ -31,7 +31,7 @@ WINDOW = 50
 def dump(url: URL) -> str:
     """Dump what is stored, as an operator does every night."""
     plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    command: list[str | Path] = [find().postgres.with_name("pg_dump"), "--data-only", f"--dbname={plain}"]
+    command: list[str | Path] = [find() / "pg_dump", "--data-only", f"--dbname={plain}"]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
@@ -167,7 +167,9 @@ async def test_what_a_stolen_device_was_told_is_of_no_use_once_it_is_revoked(wor
     guesses = {token, device_id, told.cursor, *(spelling for data in found for spelling in spelled(data))}
     assert await opened(world, shown.event_id, guesses | forged(keys, [shown])) == []
     # For a second a process remembers who was not revoked yet; the matrix shows the same of every RPC.
-    async with asyncio.timeout(10):
-        while (await world.ask(RPCS["DeviceService/ListDevices"], Empty(), bearer)).word != "UNAUTHENTICATED":  # noqa: ASYNC110 - nobody tells when
-            await asyncio.sleep(0.05)
+
+    async def word() -> str:
+        return (await world.ask(RPCS["DeviceService/ListDevices"], Empty(), bearer)).word
+
+    await until(word, "UNAUTHENTICATED")
     assert await accepted(world, guesses) == []

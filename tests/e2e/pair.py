@@ -1,7 +1,6 @@
 """Both services as real processes, and what every story about them begins with."""
 
 import signal
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ import grpc
 from dev.clients import ApiClient, GateClient
 from dev.demo import timestamp
 from tests.environment.access import Issuer
+from tests.environment.waiting import eventually
 from tests.processes.service import ServiceProcess
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2
 
@@ -54,13 +54,6 @@ class Pair:
 
 
 NewPair = Callable[..., Pair]
-
-
-def eventually(ask: Callable[[], object], wanted: object, seconds: float = 30) -> None:
-    """Ask until the answer is the one that is wanted."""
-    deadline = time.monotonic() + seconds
-    while (got := ask()) != wanted:
-        assert time.monotonic() < deadline, f"still {got!r} after {seconds} s, not {wanted!r}"
 
 
 def on_sale(organizer: ApiClient, **fields: Any) -> event_pb2.Event:
@@ -107,10 +100,15 @@ def buy(shop: ApiClient, event: event_pb2.Event, quantity: int = 1, user_id: str
 def new_gate(pair: Pair, event_id: str) -> GateClient:
     """Open a gate as soon as the scan service knows the event."""
     door = pair.caller("scanner", "door")
-    deadline = time.monotonic() + 15
-    while True:
+
+    def open_gate() -> GateClient | None:
         try:
             return GateClient(door, event_id)
         except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.NOT_FOUND or time.monotonic() > deadline:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise
+            return None
+
+    gate = eventually(open_gate)
+    assert gate is not None
+    return gate

@@ -5,7 +5,8 @@ import uuid
 from contextlib import closing
 
 from dev.clients import ApiClient
-from tests.e2e.pair import Pair, buy, eventually, new_gate, on_sale
+from tests.e2e.pair import Pair, buy, new_gate, on_sale
+from tests.environment.waiting import eventually
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import event_service_pb2, ticket_pb2, ticket_service_pb2
 

@@ -22,6 +22,7 @@ from tests.e2e.crowd import CHANNEL_OPTIONS
 from tests.e2e.pair import NewPair, Pair, on_sale
 from tests.e2e.rush import COMPLETED, HOLD_SECONDS, Fate, Rush
 from tests.environment.databases import connected
+from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from ticket_service.commands.audit import CLEAN, audit
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2, ticket_service_pb2
@@ -86,11 +87,13 @@ def crash(url: URL) -> None:
 
 async def recovered(url: URL) -> None:
     """Wait until the database takes connections again."""
-    async with asyncio.timeout(RECOVERY_SECONDS):
-        while True:
-            with suppress(psycopg2.OperationalError), connected(url):
-                return
-            await asyncio.sleep(0.05)
+
+    def takes_connections() -> bool:
+        with suppress(psycopg2.OperationalError), connected(url):
+            return True
+        return False
+
+    await until(takes_connections, seconds=RECOVERY_SECONDS)
 
 
 @pytest.mark.timeout(900 if FULL else 120)

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from dev.demo import timestamp
-from tests.e2e.pair import NewPair, Pair, buy, eventually, new_gate, on_sale
+from tests.e2e.pair import NewPair, Pair, buy, new_gate, on_sale
+from tests.environment.waiting import eventually, until
 from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import ticket_pb2
@@ -69,11 +70,11 @@ async def test_a_double_admission_is_told_once_after_the_ticket_service_was_away
             return {one["data"]["kind"]: one for one in events if one["type"] == "ticketing.incident"}
 
         ticket = await asyncio.to_thread(evening, pair)
-        await hook.until(lambda: "DOUBLE_ADMISSION" in incidents())
+        await until(lambda: "DOUBLE_ADMISSION" in incidents())
         # A third device is late, and it is the same incident; what is noticed after it is told after it.
         await asyncio.to_thread(deliver, pair, ticket.event_id, ticket.token, "West")
         await asyncio.to_thread(forge, pair, ticket.event_id)
-        await hook.until(lambda: "FORGED_TOKEN" in incidents())
+        await until(lambda: "FORGED_TOKEN" in incidents())
         assert hook.kinds().count("ticketing.incident") == 2
         double, forged = incidents()["DOUBLE_ADMISSION"], incidents()["FORGED_TOKEN"]
         assert (double["data"]["event_id"], double["data"]["ticket_id"]) == (ticket.event_id, ticket.ticket_id)

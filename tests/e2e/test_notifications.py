@@ -20,8 +20,9 @@ import pytest
 from sqlalchemy.engine import URL
 
 from dev.clients import free_ports
-from tests.e2e.pair import NewPair, Pair, eventually, new_gate, on_sale, purchase_request
+from tests.e2e.pair import NewPair, Pair, new_gate, on_sale, purchase_request
 from tests.environment.databases import connected
+from tests.environment.waiting import eventually, until
 from tests.stand_ins.nats import NatsServer
 from tests.stand_ins.smtp import Mailbox, serving_mail
 from tests.stand_ins.webhook import SECRET, Hook, Post, listening
@@ -144,17 +145,16 @@ async def drained(world: World, url: URL) -> None:
     """Wait until all were told; at times the service dies meanwhile, when somebody was told but it does not know."""
     if world.chance.random() < 0.5:
         world.dies_at_post = len(world.hook.posts) + 1
-    for _ in range(600):
+
+    async def left() -> list[Any]:
         if world.pair.running["ticket_service"].has_ended():
             await asyncio.to_thread(world.die)
         with connected(url) as cursor:
             cursor.execute("SELECT receiver, kind, failure FROM deliveries UNION SELECT 'outbox', kind, '' FROM outbox")
-            left = cursor.fetchall()
-        if not left:
-            world.dies_at_post = None
-            return
-        await asyncio.sleep(0.05)
-    pytest.fail(f"not told: {left}")
+            return list(cursor.fetchall())
+
+    await until(left, [])
+    world.dies_at_post = None
 
 
 def check(event: event_pb2.Event, came: Sequence[dict[str, Any]]) -> None:

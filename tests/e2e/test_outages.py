@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy.engine import URL
 
 from dev.clients import ApiClient
-from tests.e2e.pair import NewPair, Pair, buy, eventually, new_gate, on_sale
+from tests.e2e.pair import NewPair, Pair, buy, new_gate, on_sale
 from tests.e2e.proxy import Proxy
+from tests.environment.waiting import eventually
 from ticketing.chassis.database import database_url
 from ticketing.chassis.postgres import Lease
 from ticketing.scans.v1 import scan_pb2

@@ -16,7 +16,8 @@ from sqlalchemy.engine import URL
 from scan_service.app import App
 from tests.e2e.proxy import Proxy
 from tests.environment.access import PEER_METADATA, Issuer
-from tests.scanning.gates import Copy, MovableClock, settings_of
+from tests.environment.clock import SettableClock
+from tests.scanning.gates import Copy, settings_of
 from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.chassis.channel import CHANNEL_OPTIONS
@@ -43,13 +44,13 @@ def copy(scans_url: URL) -> Iterator[Copy]:
 
 
 @pytest.fixture
-def venue_clock() -> MovableClock:
+def venue_clock() -> SettableClock:
     """The right time."""
-    return MovableClock()
+    return SettableClock()
 
 
 @pytest.fixture
-def scan_service(copy: Copy, tmp_path: Path, issuer: Issuer, venue_clock: MovableClock) -> Iterator[str]:
+def scan_service(copy: Copy, tmp_path: Path, issuer: Issuer, venue_clock: SettableClock) -> Iterator[str]:
     """Run the scan service; gives its address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

@@ -49,7 +49,7 @@ def test_an_enrolled_device_scans_until_it_is_revoked(copy, scan_service, enroll
     assert handheld.scan(first.token).green
     assert [row["device_id"] for row in copy.rows("scans")] == [device.device_id]
     revoke()
-    eventually(lambda: handheld.state == "REFUSED", 2)
+    eventually(lambda: handheld.state == "REFUSED", seconds=2)
     answer = handheld.scan(second.token)
     assert (answer.green, answer.note) == (False, REFUSED_NOTE)
     assert handheld.store.queue_length() == 0

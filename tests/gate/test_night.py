@@ -86,7 +86,7 @@ def test_an_hour_alone_with_wrong_clocks_is_delivered_as_it_was_shown_and_confli
     night += [(50, north, forged, DenialReason.INVALID_SIGNATURE)]
     begin = venue_clock()
     for minute, door, text, reason in sorted(night, key=lambda step: step[0]):
-        venue_clock.skip(begin + minute * MINUTE - venue_clock())
+        venue_clock.advance(begin + minute * MINUTE - venue_clock())
         assert door.scan(text).reason is reason
 
     # Recorded, but the reply is lost; cut in the middle; and all of it again.

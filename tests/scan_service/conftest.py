@@ -11,7 +11,8 @@ from sqlalchemy.engine import URL
 from scan_service.app import App
 from scan_service.settings import Settings
 from tests.environment.access import Issuer
-from tests.scanning.gates import Copy, MovableClock, Service, settings_of
+from tests.environment.clock import SettableClock
+from tests.scanning.gates import Copy, Service, settings_of
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import (
     TicketFeedServiceServicer,
@@ -33,7 +34,7 @@ def settings(tmp_path: Path, issuer: Issuer) -> Settings:
 
 @pytest.fixture
 async def service(copy: Copy, settings: Settings, issuer: Issuer) -> AsyncIterator[Service]:
-    clock = MovableClock()
+    clock = SettableClock()
     app = App(settings, copy.url, clock)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -100,7 +101,7 @@ async def paired(
     copy: Copy, tmp_path: Path, issuer: Issuer, tickets: tuple[TicketService, str]
 ) -> AsyncIterator[Service]:
     """Run a scan service that follows the stand-in."""
-    clock = MovableClock()
+    clock = SettableClock()
     app = App(settings_of(tmp_path, issuer, SCANS_TICKETS_ADDRESS=tickets[1]), copy.url, clock)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -12,8 +12,10 @@ from nacl.signing import SigningKey
 from scan_service.app import App
 from scan_service.settings import read_settings
 from scan_service.store.tables import signing_keys
+from tests.environment.clock import SettableClock
 from tests.environment.refusals import reason_of, violations_of
-from tests.scanning.gates import Device, MovableClock, Service, settings_of, token_of, until
+from tests.environment.waiting import until
+from tests.scanning.gates import Device, Service, settings_of, token_of
 from ticketing.chassis.settings import Environment, SettingsError
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -50,7 +52,7 @@ async def test_a_token_by_a_retired_key_is_denied_though_its_digest_is_known(cop
     ticket = copy.ticket(event_id)
     copy.update(signing_keys, retire_time=service.clock())
     # Read again when a token names a key that is not known.
-    service.clock.skip(timedelta(seconds=2))
+    service.clock.advance(timedelta(seconds=2))
     await service.scan(event_id, token_of(copy.key, event_id, ticket.ticket_id, key_id=9))
     assert (await service.scan(event_id, ticket.token)).denial_reason == FORGED
 
@@ -104,7 +106,7 @@ async def test_more_scans_unanswered_than_allowed_end_the_stream(copy, tmp_path,
     app = App(settings, copy.url)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        device = Device(Service(app, channel, issuer, MovableClock()))
+        device = Device(Service(app, channel, issuer, SettableClock()))
         event_id = copy.event()
         await device.open(event_id)
         # While the event's row is held, no scan is answered.
@@ -112,6 +114,7 @@ async def test_more_scans_unanswered_than_allowed_end_the_stream(copy, tmp_path,
             connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
             for _ in range(3):
                 await device.ask("nothing")
+            # Nothing shows that the service has read the messages.
             await asyncio.sleep(0.3)
         assert [(await device.receive()).HasField("result") for _ in range(2)] == [True, True]
         with pytest.raises(grpc.aio.AioRpcError) as end:
@@ -124,13 +127,14 @@ async def test_a_flood_of_messages_that_are_rejected_ends_the_stream_too(copy, t
     app = App(settings_of(tmp_path, issuer, SCANS_MAX_OUTSTANDING="1"), copy.url)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        device = Device(Service(app, channel, issuer, MovableClock()))
+        device = Device(Service(app, channel, issuer, SettableClock()))
         await device.open(copy.event())
         with copy.engine.begin() as connection:
             connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
             await device.ask("nothing")
             for _ in range(4):
                 await device.send()
+            # Nothing shows that the service has read the messages.
             await asyncio.sleep(0.3)
         assert (await device.receive()).HasField("result")
         assert [(await device.receive()).HasField("rejected") for _ in range(2)] == [True, True]
@@ -144,12 +148,13 @@ async def test_too_many_scans_at_once_are_rejected_for_the_device_to_repeat(copy
     app = App(settings_of(tmp_path, issuer, SCANS_MAX_WAITING="1"), copy.url)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        device = Device(Service(app, channel, issuer, MovableClock()))
+        device = Device(Service(app, channel, issuer, SettableClock()))
         await device.open(copy.event())
         with copy.engine.begin() as connection:
             connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
             for _ in range(6):
                 await device.ask("nothing")
+            # Nothing shows that the service has read the messages.
             await asyncio.sleep(0.3)
         answers = [await device.receive() for _ in range(6)]
         rejected = [answer.rejected for answer in answers if answer.HasField("rejected")]

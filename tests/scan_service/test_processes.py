@@ -218,6 +218,7 @@ async def test_an_event_can_be_closed_while_two_processes_scan_without_pause(cop
                 return
 
     devices = [asyncio.create_task(device(services[number % 2])) for number in range(16)]
+    # The load before the event is closed.
     await asyncio.sleep(0.5)
     asked = revocation_service_pb2.RevokeEventRequest(event_id=str(event_id))
     response = await services[0].revocations.RevokeEvent(asked, metadata=PEER_METADATA, timeout=20)

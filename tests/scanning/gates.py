@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from scan_service.app import App
 from scan_service.settings import Settings, read_settings
 from scan_service.store.tables import events, metadata, signing_keys, tickets
 from tests.environment.access import CODE_SECRET, PEER_METADATA, PEER_SECRET, Issuer
+from tests.environment.clock import SettableClock
 from tests.environment.databases import execute
 from ticketing.admission.codes import Codes
 from ticketing.admission.tokens import Token, read_token
@@ -50,19 +51,6 @@ def token_of(  # noqa: PLR0913 - a token's fields
     ).SerializeToString(deterministic=True)
     signature = key.sign(b"ticketing.tickets.v1.TicketToken\0" + payload).signature
     return "T1" + base64.b32encode(signature + payload).decode().rstrip("=")
-
-
-class MovableClock:
-    """A clock that runs, and can be put forward."""
-
-    def __init__(self) -> None:
-        self._ahead = timedelta()
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self._ahead
-
-    def skip(self, by: timedelta) -> None:
-        self._ahead += by
 
 
 def ticket_id_in(text: str) -> uuid.UUID:
@@ -187,7 +175,7 @@ class Service:
     app: App
     channel: grpc.aio.Channel
     issuer: Issuer
-    clock: "MovableClock"
+    clock: SettableClock
 
     def __post_init__(self) -> None:
         self.scans = ScanServiceStub(self.channel)
@@ -255,10 +243,3 @@ class Device:
         await self.ask(code, scan_id, **values)
         result: scan_pb2.Scan = (await self.receive()).result
         return result
-
-
-async def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until `condition` holds, which another task or process brings about."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - nobody tells when
-            await asyncio.sleep(0.02)

@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import nats
 
 from dev.clients import free_ports
+from tests.environment.waiting import eventually
 
 PROGRAM = Path(sys.executable).with_name("nats-server")
-START_SECONDS = 15
 
 
 class NatsServer:
@@ -33,12 +32,14 @@ class NatsServer:
         """Start it, and wait until it listens: its client would sleep two seconds after a refusal."""
         options = ["-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(self._directory)]
         self._process = subprocess.Popen([PROGRAM, *options], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
-                return
-            assert self._process.poll() is None, "nats-server has ended"
-            assert time.monotonic() < deadline, "nats-server does not listen"
+        eventually(self._listens)
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "nats-server has ended"
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
+            return True
+        return False
 
     def stop(self) -> None:
         """Kill it; what it has acknowledged stays."""

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope
 
+from tests.environment.waiting import until
+
 
 @dataclass
 class Mailbox:
@@ -20,14 +22,12 @@ class Mailbox:
     mails: list[EmailMessage] = field(default_factory=list)
     tried: int = 0
     url: str = ""
-    _came: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, server: object, session: object, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Take a recipient, or not."""
         self.tried += 1
-        self._came.set()
         if answer := self.refuses(address):
             return answer
         envelope.rcpt_tos.append(address)
@@ -38,19 +38,11 @@ class Mailbox:
         assert isinstance(envelope.content, bytes)
         message: Any = email.message_from_bytes(envelope.content, policy=email.policy.default)
         self.mails.append(message)
-        self._came.set()
         return "250 OK"
-
-    async def until(self, enough: Callable[[], bool]) -> None:
-        """Wait until what came is enough."""
-        async with asyncio.timeout(20):
-            while not enough():
-                self._came.clear()
-                await self._came.wait()
 
     async def next(self) -> EmailMessage:
         """Wait for a mail, and take it."""
-        await self.until(lambda: bool(self.mails))
+        await until(lambda: self.mails)
         return self.mails.pop(0)
 
 

@@ -3,7 +3,6 @@
 What was charged and given back is counted here, by our ids, not in the service's tables.
 """
 
-import asyncio
 import json
 import threading
 import time
@@ -53,7 +52,6 @@ class StripeStandIn:
     def __post_init__(self) -> None:
         self._answers: dict[str, tuple[int, Json]] = {}
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
         self._ended = threading.Event()
         stand_in = self
 
@@ -78,15 +76,6 @@ class StripeStandIn:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for what calls bring about."""
-
-        def wait() -> bool:
-            with self._changed:
-                return self._changed.wait_for(condition, 20)
-
-        assert await asyncio.to_thread(wait)
 
     def let_go(self) -> None:
         """Do what was asked for by calls that hang."""
@@ -130,9 +119,8 @@ class StripeStandIn:
 
     def _answer(self, handler: BaseHTTPRequestHandler, body: str) -> None:
         operation = _operation(handler.command, urlsplit(handler.path).path)
-        with self._changed:
+        with self._lock:
             self.calls.append(operation)
-            self._changed.notify_all()
             self.keys.append(handler.headers.get("Idempotency-Key"))
         try:
             self.on_arrival(operation)
@@ -176,7 +164,6 @@ class StripeStandIn:
             answer = answer[0], json.loads(json.dumps(answer[1]))
             if key is not None:
                 self._answers[key] = answer
-            self._changed.notify_all()
             return answer
 
     def _create(self, _path: list[str], params: dict[str, str]) -> Json:

@@ -34,7 +34,6 @@ class Hook:
     answers: Callable[[Post], int | None] = lambda post: 204
     posts: list[Post] = field(default_factory=list)
     taken: list[Post] = field(default_factory=list)
-    _came: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,7 +51,6 @@ class Hook:
                     self.taken.append(post)
                 writer.write(f"HTTP/1.1 {status} Told\r\ncontent-length: 0\r\n\r\n".encode())
                 await writer.drain()
-                self._came.set()
         writer.close()
 
     @staticmethod
@@ -60,13 +58,6 @@ class Hook:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         return Post(headers, await reader.readexactly(int(headers["content-length"])))
-
-    async def until(self, enough: Callable[[], bool]) -> None:
-        """Wait until what came is enough."""
-        async with asyncio.timeout(20):
-            while not enough():
-                self._came.clear()
-                await self._came.wait()
 
     def kinds(self) -> list[str]:
         """The kinds of what was taken, in order."""

@@ -2,8 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc.aio
@@ -11,25 +10,13 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.environment.access import CODE_SECRET, PEER_SECRET, Issuer
+from tests.environment.clock import SettableClock
 from tests.selling.shop import Shop
 from tests.stand_ins.revocations import ScansStandIn
 from ticket_service.app import App
 from ticket_service.settings import Settings, read_settings
 from ticketing.chassis.database import Database
 from ticketing.chassis.settings import Environment
-
-
-@dataclass
-class SettableClock:
-    """A clock that stands still unless it is moved."""
-
-    now: datetime
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, by: timedelta) -> None:
-        self.now += by
 
 
 @pytest.fixture

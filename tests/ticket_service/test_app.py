@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.environment import ROOT
+from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.selling.shop import Shop
 from ticket_service.app import App
@@ -42,10 +43,8 @@ async def until_a_sale_waits_for_a_lock(engine: sa.Engine) -> None:
     waiting = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE '% sales'"
     )
-    async with asyncio.timeout(10):
-        # Each time in a transaction of its own: within one, PostgreSQL shows the same picture again.
-        while not _scalar(engine, waiting):  # noqa: ASYNC110 - PostgreSQL has no event for it
-            await asyncio.sleep(0.01)
+    # Each time in a transaction of its own: within one, PostgreSQL shows the same picture again.
+    await until(lambda: _scalar(engine, waiting))
 
 
 def _scalar(engine: sa.Engine, statement: sa.TextClause) -> int:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,11 +56,6 @@ class Site:
     stack: ExitStack = field(default_factory=ExitStack)
 
     @staticmethod
-    def eventually(condition: Callable[[], object]) -> None:
-        """Wait until the condition holds; fail if that takes too long."""
-        eventually(condition, WAIT_SECONDS)
-
-    @staticmethod
     @contextmanager
     def connected(url: str) -> Iterator[psycopg2.extensions.connection]:
         with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection:
@@ -105,7 +100,7 @@ class Site:
             found[:] = keepers_of(self.layout)
             return len(found) == 1
 
-        self.eventually(is_single)
+        eventually(is_single)
         return found[0]
 
     def postmaster_pid(self) -> int | None:
@@ -117,7 +112,7 @@ class Site:
     def wait_until_ready(self) -> None:
         """Wait until the server accepts connections."""
         status = self.layout.data / "postmaster.pid"
-        self.eventually(lambda: status.exists() and "ready" in status.read_text())
+        eventually(lambda: status.exists() and "ready" in status.read_text())
 
     def is_idle(self) -> bool:
         """Return whether neither a keeper nor any process of a server is left."""
@@ -126,7 +121,7 @@ class Site:
         return not locks.is_exclusive(self.layout.server_lock) and not keepers_of(self.layout)
 
     def wait_until_idle(self) -> None:
-        self.eventually(self.is_idle)
+        eventually(self.is_idle)
 
 
 def keepers_of(layout: Layout) -> list[int]:

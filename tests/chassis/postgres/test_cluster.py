@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import Lease, cluster
 
 
@@ -21,7 +22,7 @@ def test_a_new_cluster_is_forced_to_disk_by_default(empty_site, fsync_initdb):
         seen.update(initdb_options(empty_site))
         return bool(seen)
 
-    empty_site.eventually(look)
+    eventually(look)
     starter.join()
     server.release()
     assert ("--no-sync" in seen) is not fsync_initdb

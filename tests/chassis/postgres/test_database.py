@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import EmbeddedPostgresError, database
 
 
@@ -18,7 +19,7 @@ def test_a_terminated_session_is_retried(site):
             with ThreadPoolExecutor(1) as pool:
                 made = pool.submit(server.url, "things")
                 end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'advisory'"
-                site.eventually(lambda: site.query(url, end))
+                eventually(lambda: site.query(url, end))
                 cursor.execute("SELECT pg_advisory_unlock_all()")
                 assert site.query(made.result(20), "SELECT current_database()") == [("things",)]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chassis.postgres.site import take_lock
+from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import EmbeddedPostgresError, keeper, locks
 
 
@@ -82,7 +83,7 @@ def test_no_lease_can_be_taken_while_the_server_is_stopping(site):
         os.kill(postmaster, signal.SIGSTOP)
         os.close(lease)
         try:
-            site.eventually(lambda: locks.is_exclusive(site.layout.lease_lock))
+            eventually(lambda: locks.is_exclusive(site.layout.lease_lock))
         finally:
             os.kill(postmaster, signal.SIGCONT)
         assert process.wait(20) == 0
@@ -100,7 +101,7 @@ def test_a_server_that_outlives_its_keeper_keeps_the_lock(site):
             assert locks.is_exclusive(site.layout.server_lock)
         finally:
             os.kill(postmaster, signal.SIGCONT)
-    site.eventually(lambda: not locks.is_exclusive(site.layout.server_lock))
+    eventually(lambda: not locks.is_exclusive(site.layout.server_lock))
     os.close(lease)
 
 
@@ -109,7 +110,7 @@ def test_a_server_that_never_gets_ready_is_stopped_after_the_last_lease(site, pr
     with site.layout.log.open("ab") as log:
         thread = threading.Thread(target=keeper.keep, args=(site.layout, program("echo $$ > pid; exec sleep 600"), log))
         thread.start()
-        site.eventually(lambda: (site.layout.cluster / "pid").exists() and (site.layout.cluster / "pid").read_text())
+        eventually(lambda: (site.layout.cluster / "pid").exists() and (site.layout.cluster / "pid").read_text())
         os.close(lease)
         thread.join()
     assert not Path(f"/proc/{int((site.layout.cluster / 'pid').read_text())}").exists()
@@ -137,7 +138,7 @@ def test_the_size_of_the_log_is_bounded(site, copied):
     with site.lease() as lease:
         with site.layout.log.open("ab") as log:
             log.write(b"x" * 5_000_000)
-        site.eventually(lambda: site.layout.log.stat().st_size < 1_000_000)
+        eventually(lambda: site.layout.log.stat().st_size < 1_000_000)
         assert site.query(lease.url("things"), "SELECT 1") == [(1,)]
     if copied:
         assert old.stat().st_size >= 5_000_000

@@ -10,6 +10,7 @@ import psycopg2
 import pytest
 
 from tests.chassis.postgres.site import take_lock
+from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import EmbeddedPostgresError, Lease, lease, locks
 
 
@@ -152,7 +153,7 @@ def test_a_killed_keeper_is_replaced_on_the_same_port(site, caplog):
     with site.lease() as server, caplog.at_level(logging.WARNING):
         url = server.url("things")
         os.kill(site.keeper_pid(), signal.SIGKILL)
-        site.eventually(lambda: "was restarted on port" in caplog.text)
+        eventually(lambda: "was restarted on port" in caplog.text)
         assert server.url("things") == url
 
 
@@ -162,9 +163,9 @@ def test_a_failed_restart_is_retried_until_it_succeeds(site, caplog):
         version = site.layout.data / "PG_VERSION"
         aside = version.rename(site.layout.root / "aside")
         os.kill(site.keeper_pid(), signal.SIGKILL)
-        site.eventually(lambda: caplog.text.count("cannot be restarted: PostgreSQL did not start") > 1)
+        eventually(lambda: caplog.text.count("cannot be restarted: PostgreSQL did not start") > 1)
         aside.rename(version)
-        site.eventually(lambda: "was restarted on port" in caplog.text)
+        eventually(lambda: "was restarted on port" in caplog.text)
         assert server.url("things") == url
 
 
@@ -174,7 +175,7 @@ def test_a_change_of_the_port_is_logged(site, caplog):
         keeper = site.keeper_pid()
         site.layout.record_port(int(site.layout.port_file.read_text()) - 1)
         os.kill(keeper, signal.SIGKILL)
-        site.eventually(lambda: "lost its port" in caplog.text)
+        eventually(lambda: "lost its port" in caplog.text)
 
 
 @pytest.mark.parametrize("name", ["with space and 'quotes'", "x" * 150, "-dash"])

@@ -8,6 +8,8 @@ from functools import partial
 import psycopg2
 import pytest
 
+from tests.environment.waiting import eventually
+
 VICTIMS = ("a service", "the keeper", "the server", "keeper and server", "everybody")
 ROUNDS = 5
 
@@ -38,7 +40,7 @@ def test_acknowledged_rows_survive_kills_in_random_order(place, seed):
         elif victim == "a service":
             processes.append(place.start_process())
             assert processes[-1].url() == url, "the server moved while a lease was held"
-        place.eventually(partial(answers, place, url))
+        eventually(partial(answers, place, url))
         rows = place.query(url, "SELECT round FROM acknowledged ORDER BY round")
         assert rows == [(number,) for number in range(turn + 1)], f"after the death of {victim}"
     for process in processes:
@@ -62,7 +64,7 @@ def kill_victim(place, victim, processes, rng):
                 assert victim in {"everybody", "keeper and server"}, "the victim had already ended"
     if victim != "everybody":
         # A server that has lost its keeper may still answer for a moment.
-        place.eventually(lambda: place.postmaster_pid() not in {postmaster, None})
+        eventually(lambda: place.postmaster_pid() not in {postmaster, None})
 
 
 def answers(place, url):
@@ -83,7 +85,7 @@ def test_the_server_ends_with_its_keeper_and_the_last_lease(site):
 
 def test_a_keeper_killed_during_initdb_is_replaced(empty_site):
     process = empty_site.start_process()
-    empty_site.eventually((empty_site.layout.staging / "data" / "base").exists)
+    eventually((empty_site.layout.staging / "data" / "base").exists)
     os.kill(empty_site.keeper_pid(), signal.SIGKILL)
     assert empty_site.query(process.url(), "SELECT 1") == [(1,)]
     assert not empty_site.layout.staging.exists()

@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from tests.environment.refusals import reason_of
-from tests.scanning.gates import Device, until
+from tests.environment.waiting import until
+from tests.scanning.gates import Device
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -152,7 +153,7 @@ async def test_a_scan_id_used_for_another_scan_is_rejected(copy, service):
 async def test_a_credential_that_expires_ends_the_stream(copy, service, issuer):
     device = Device(service, issuer.metadata("scanner", exp=service.clock().timestamp() + 60))
     await device.open(copy.event())
-    service.clock.skip(timedelta(seconds=120))
+    service.clock.advance(timedelta(seconds=120))
     await device.ask("nothing")
     with pytest.raises(grpc.aio.AioRpcError) as end:
         await device.receive()
@@ -197,6 +198,4 @@ async def test_a_device_that_goes_away_leaves_nothing_behind(copy, service):
     for _ in range(30):
         await device.ask("nothing")
     device.call.cancel()
-    async with asyncio.timeout(10):
-        while any("stream reader" in task.get_name() for task in asyncio.all_tasks() - before):  # noqa: ASYNC110 - another's task
-            await asyncio.sleep(0.01)
+    await until(lambda: not any("stream reader" in task.get_name() for task in asyncio.all_tasks() - before))

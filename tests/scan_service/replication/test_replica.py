@@ -9,7 +9,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.environment.databases import connected
-from tests.scanning.gates import CODES, DAY, NOW, Device, token_of, until
+from tests.environment.waiting import until
+from tests.scanning.gates import CODES, DAY, NOW, Device, token_of
 from ticketing.scans.v1 import revocation_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
@@ -215,7 +216,7 @@ async def test_a_key_that_nobody_knew_is_fetched_in_the_background(copy, paired,
     tickets[0].keys = [pb.SigningKey(key_id=2, public_key=bytes(copy.key.verify_key), activate_time=time(NOW - DAY))]
     # Shown again and again, as people do; keys are looked for once a second at most.
     while (await paired.scan(event_id, shown.token)).verdict != scan_pb2.VERDICT_ADMITTED:
-        paired.clock.skip(timedelta(seconds=2))
+        paired.clock.advance(timedelta(seconds=2))
     assert {row["key_id"] for row in copy.rows("signing_keys")} == {1, 2}
 
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.scanning.gates import Device, until
+from tests.environment.waiting import until
+from tests.scanning.gates import Device
 from ticketing.chassis import leadership
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb

@@ -8,7 +8,7 @@ import pytest
 
 from scan_service.store.tables import events, scans
 from tests.environment.refusals import reason_of
-from tests.scanning.gates import until
+from tests.environment.waiting import until
 from ticketing.scans.v1 import scan_pb2
 
 ADMITTED, DENIED = scan_pb2.VERDICT_ADMITTED, scan_pb2.VERDICT_DENIED

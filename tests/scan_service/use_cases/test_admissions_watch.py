@@ -248,7 +248,7 @@ async def test_watches_end_with_the_service_the_credential_and_at_foreign_events
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await call.read()
     assert set(violations_of(refusal.value)) == {"event_id"}
-    service.clock.skip(timedelta(minutes=2))
+    service.clock.advance(timedelta(minutes=2))
     with pytest.raises(grpc.aio.AioRpcError) as end:
         await ending.follow()
     assert reason_of(end.value) == "UNAUTHENTICATED"

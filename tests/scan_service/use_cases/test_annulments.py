@@ -10,7 +10,8 @@ import pytest
 from google.rpc import error_details_pb2
 
 from tests.environment.refusals import detail_of, reason_of, violations_of
-from tests.scanning.gates import Device, until
+from tests.environment.waiting import until
+from tests.scanning.gates import Device
 from ticketing.scans.v1 import error_reason_pb2, revocation_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import ticket_pb2
@@ -81,7 +82,7 @@ async def test_repeating_an_annulment_changes_nothing(copy, service):
     ticket = copy.ticket(copy.event())
     scan = await service.scan(ticket.event_id, ticket.token)
     first = await annul(service, scan.scan_id)
-    service.clock.skip(timedelta(hours=1))
+    service.clock.advance(timedelta(hours=1))
     assert await annul(service, scan.scan_id) == first
     assert copy.rows("tickets")[0]["sequence"] == 2
 
@@ -105,7 +106,7 @@ async def test_a_gate_takes_back_only_its_own_latest_and_recent_scan(copy, servi
     assert await refused(service, first.scan_id, other) == ("SCAN_NOT_ANNULLABLE", "it was made by another device")
     second = await service.scan(ticket.event_id, ticket.token, scan_type=OUT)
     assert await refused(service, first.scan_id) == ("SCAN_NOT_ANNULLABLE", "it is not the ticket's latest")
-    service.clock.skip(timedelta(minutes=15, seconds=1))
+    service.clock.advance(timedelta(minutes=15, seconds=1))
     assert await refused(service, second.scan_id) == ("SCAN_NOT_ANNULLABLE", "it is older than 15 minutes")
 
 
@@ -114,7 +115,7 @@ async def test_whoever_looks_after_the_event_takes_back_without_those_limits(cop
     ticket = copy.ticket(copy.event(admission_policy="RE_ENTRY"))
     first = await service.scan(ticket.event_id, ticket.token)
     await service.scan(ticket.event_id, ticket.token, scan_type=OUT)
-    service.clock.skip(timedelta(hours=2))
+    service.clock.advance(timedelta(hours=2))
     later = service.clock() + timedelta(hours=1)
     assert (await annul(service, first.scan_id, issuer.metadata(role, subject, exp=later))).HasField("annul_time")
     [row] = copy.rows("tickets")

@@ -10,7 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 
 from tests.environment.refusals import detail_of, reason_of, violations_of
-from tests.scanning.gates import Device, Service, until
+from tests.environment.waiting import until
+from tests.scanning.gates import Device, Service
 from ticketing.scans.v1 import device_service_pb2 as devices_pb
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -82,7 +83,7 @@ async def test_a_code_is_good_once_and_for_an_hour(copy, service, orga):
     outcomes = await asyncio.gather(*(enroll(service, used.enrollment_code) for _ in range(8)), return_exceptions=True)
     assert sum(isinstance(outcome, devices_pb.EnrollDeviceResponse) for outcome in outcomes) == 1
     await revoke(service, orga, revoked.device.device_id)
-    service.clock.skip(timedelta(minutes=60, seconds=1))
+    service.clock.advance(timedelta(minutes=60, seconds=1))
     for code in (used.enrollment_code, revoked.enrollment_code, old.enrollment_code, "never one"):
         assert (await refusal_of(enroll(service, code)))[0] == "ENROLLMENT_CODE_INVALID"
 
@@ -167,7 +168,7 @@ async def test_a_revoked_device_is_cut_off(copy, service, orga):
     assert (await refusal_of(device.receive()))[0] == "UNAUTHENTICATED"
     async with asyncio.timeout(20):
         assert (await refusal_of(watch.read()))[0] == "UNAUTHENTICATED"
-    service.clock.skip(timedelta(seconds=1))
+    service.clock.advance(timedelta(seconds=1))
     assert (await refusal_of(service.scan(event_id, "x", metadata=metadata)))[0] == "UNAUTHENTICATED"
     assert (await revoke(service, orga, device_id)).revoke_time == first.revoke_time
     for bystander in (other, person):
@@ -214,14 +215,16 @@ async def test_it_is_told_which_devices_are_connected_and_where(copy, service, o
     assert (shown.device_id, shown.connected, shown.gate.location) == (device_id, True, "South")
     assert list(shown.gate.allowed_ticket_types) == [2]
     # Noted again as long as the stream is open.
-    service.clock.skip(timedelta(seconds=30))
+    service.clock.advance(timedelta(seconds=30))
     opened = shown.last_seen_time.ToDatetime(tzinfo=UTC)
     await until(lambda: copy.rows("devices")[0]["last_seen_time"] > opened)
     assert (await listed(service, orga)).devices[0].connected
     await device.call.done_writing()
-    async with asyncio.timeout(20):
-        while (await listed(service, orga)).devices[0].connected:  # noqa: ASYNC110 - nobody tells when
-            await asyncio.sleep(0.05)
+
+    async def is_connected() -> bool:
+        return (await listed(service, orga)).devices[0].connected
+
+    await until(is_connected, wanted=False)
 
 
 async def test_every_fault_is_named(copy, service, orga):

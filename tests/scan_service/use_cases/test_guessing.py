@@ -7,8 +7,9 @@ import pytest
 
 from scan_service.app import App
 from scan_service.use_cases.guessing import Guessing
+from tests.environment.clock import SettableClock
 from tests.environment.refusals import reason_of
-from tests.scanning.gates import Copy, Device, MovableClock, Service, settings_of
+from tests.scanning.gates import Copy, Device, Service, settings_of
 from ticketing.admission.scans import Attempt, DenialReason, Gate, Scan, ScanType, Verdict
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import OVERLOADED, Failure
@@ -19,7 +20,7 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 @pytest.fixture
 async def wary(copy: Copy, tmp_path, issuer):
     """A service that bears three codes that do not exist, and takes 20 s to forget one."""
-    clock = MovableClock()
+    clock = SettableClock()
     app = App(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="3"), copy.url, clock)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -83,7 +84,7 @@ async def test_codes_that_exist_and_texts_that_are_no_codes_are_not_guesses(copy
 async def test_what_was_decided_stands_where_the_incident_cannot_be_noted(scans_url):
     """The database that takes the incidents is away."""
     away = Database(scans_url.set(database="nowhere"), "test")
-    guessing = Guessing(1, away, MovableClock())
+    guessing = Guessing(1, away, SettableClock())
     attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", ScanType.CHECK_IN, "sam", None, {})
 
     async def decide(attempts):
@@ -99,7 +100,7 @@ async def test_what_was_decided_stands_where_the_incident_cannot_be_noted(scans_
 
 
 def _denied(attempt: Attempt) -> Scan:
-    now = MovableClock()()
+    now = SettableClock()()
     return Scan(
         scan_id=attempt.scan_id,
         gate_event_id=attempt.gate.event_id,

@@ -9,15 +9,17 @@ from nacl.signing import SigningKey
 
 from scan_service.store.tables import signing_keys
 from scan_service.use_cases.keys import Keys
-from tests.scanning.gates import DAY, NOW, MovableClock, until
+from tests.environment.clock import SettableClock
+from tests.environment.waiting import until
+from tests.scanning.gates import DAY, NOW
 from ticketing.chassis.database import Database
 
 SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock()
+def clock() -> SettableClock:
+    return SettableClock()
 
 
 @pytest.fixture
@@ -36,14 +38,14 @@ def new_key(key_id: int) -> dict[str, object]:
 
 async def test_a_key_that_another_process_has_fetched_is_read(copy, keys, clock):
     copy.insert(signing_keys, **new_key(2))
-    clock.skip(SECOND)
+    clock.advance(SECOND)
     await keys.look_for([1, 2])
     assert keys.get(2) is not None
     assert not keys.wanted.is_set()
 
 
 async def test_whoever_looks_while_keys_are_being_read_waits_for_them(copy, keys, clock):
-    clock.skip(SECOND)
+    clock.advance(SECOND)
     with copy.engine.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE signing_keys")
         connection.execute(signing_keys.insert().values(**new_key(2)))
@@ -58,13 +60,13 @@ async def test_whoever_looks_while_keys_are_being_read_waits_for_them(copy, keys
 
 
 async def test_strangers_make_us_look_once_a_second(copy, keys, clock):
-    clock.skip(SECOND)
+    clock.advance(SECOND)
     await keys.look_for([7])
     assert keys.wanted.is_set()
     copy.insert(signing_keys, **new_key(7))
     await keys.look_for([7])
     assert keys.get(7) is None
-    clock.skip(SECOND)
+    clock.advance(SECOND)
     await keys.look_for([7])
     assert keys.get(7) is not None
 

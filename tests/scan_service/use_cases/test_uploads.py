@@ -9,7 +9,8 @@ import pytest
 from nacl.signing import SigningKey
 
 from tests.environment.refusals import reason_of
-from tests.scanning.gates import Device, token_of, until
+from tests.environment.waiting import until
+from tests.scanning.gates import Device, token_of
 from tests.scanning.uploads import ACCESS, ADMITTED, BEGIN, DENIED, MINUTE, OUT, decided
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -204,12 +205,12 @@ async def test_an_upload_signed_with_a_new_key_is_recorded_once_the_key_is_fetch
     key = feed_pb.SigningKey(key_id=2, public_key=bytes(copy.key.verify_key))
     key.activate_time.FromDatetime(BEGIN)
     tickets[0].keys = [key]
-    paired.clock.skip(10 * MINUTE)
+    paired.clock.advance(10 * MINUTE)
     good, forged = (decided(signed_with(copy, event_id, key_id), 65) for key_id in (2, 3))
     while (uploaded := await upload(device, good, forged)).rejected:
         reasons = {rejected.reason for rejected in uploaded.rejected}
         assert reasons == {error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
-        paired.clock.skip(timedelta(seconds=2))
+        paired.clock.advance(timedelta(seconds=2))
     assert [scan.verdict for scan in uploaded.results] == [ADMITTED] * 2
     assert await incidents(paired, event_id) == {"FORGED_TOKEN": [[forged.scan_id]]}
 

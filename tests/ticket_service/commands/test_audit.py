@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from tests.environment import ROOT
+from tests.environment.waiting import until
 from tests.selling.shop import STANDARD, Shop, money, new_id
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, StripeStandIn
@@ -74,9 +75,12 @@ async def charged(shop: Shop, tickets: Any, stripe: StripeStandIn) -> None:
         cancel = ticket_service_pb2.CancelTicketRequest(ticket_id=bought.tickets[number].ticket_id)
         told = (await tickets.CancelTicket(cancel, metadata=shop.metadata())).cancellation
         get = ticket_service_pb2.GetCancellationRequest(cancellation_id=told.cancellation_id)
-        async with asyncio.timeout(20):
-            while told.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING:
-                told = (await tickets.GetCancellation(get, metadata=shop.metadata())).cancellation
+
+        async def is_decided(get: ticket_service_pb2.GetCancellationRequest = get) -> bool:
+            answer = await tickets.GetCancellation(get, metadata=shop.metadata())
+            return answer.cancellation.status != ticket_pb2.CANCELLATION_STATUS_REFUNDING
+
+        await until(is_decided)
 
 
 @pytest.fixture

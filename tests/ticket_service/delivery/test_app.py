@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.environment import ROOT
+from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticket_service.delivery.app import DeliveryApp
@@ -24,7 +25,7 @@ async def test_a_relay_may_be_a_process_of_its_own(shop, environment_of, tickets
         event = await shop.on_sale()
         bought = await shop.buy(event.event_id, quantity=2)
         with await asyncio.to_thread(TicketProcess, variables, "relay") as process:
-            await hook.until(lambda: len(hook.taken) == 1)
+            await until(lambda: len(hook.taken) == 1)
             assert await asyncio.to_thread(process.end) == 0
     [post] = hook.taken
     assert post.event["type"] == "ticketing.purchase.completed"
@@ -54,9 +55,7 @@ async def test_where_nobody_is_set_what_happens_is_a_line_in_the_log(shop, make_
     delivery = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02").delivery, tickets_url)
     await delivery.start()
     try:
-        async with asyncio.timeout(20):
-            while not (told := [record for record in caplog.records if hasattr(record, "notification")]):  # noqa: ASYNC110 - a log has no event
-                await asyncio.sleep(0.01)
+        told = await until(lambda: [record for record in caplog.records if hasattr(record, "notification")])
     finally:
         await delivery.stop()
     assert [record.notification["subject"] for record in told] == [bought.purchase_id]
@@ -69,9 +68,7 @@ async def test_what_the_log_is_not_to_hold_does_not_pile_up(shop, make_settings,
     delivery = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02").delivery, tickets_url)
     await delivery.start()
     try:
-        async with asyncio.timeout(20):
-            while await database.run(count_rows):  # noqa: ASYNC110 - nor has a table
-                await asyncio.sleep(0.01)
+        await until(lambda: database.run(count_rows), 0)
     finally:
         await delivery.stop()
     assert not [record for record in caplog.records if hasattr(record, "notification")]

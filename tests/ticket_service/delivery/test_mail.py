@@ -13,6 +13,7 @@ import zxingcpp
 from PIL import Image
 from sqlalchemy.engine import URL
 
+from tests.environment.waiting import until
 from tests.selling.shop import STANDARD, Shop, at, items, money, new_id
 from tests.stand_ins.smtp import Mailbox, serving_mail
 from ticket_service.app import App
@@ -216,7 +217,7 @@ async def test_a_recipient_that_the_server_will_never_take_is_a_dead_letter_with
     mailbox.refuses = lambda address: f"550 <{address}> unknown" if "alice" in address else None
     event = await shop.on_sale()
     await buy(shop, event)
-    await mailbox.until(lambda: mailbox.tried == 1)
+    await until(lambda: mailbox.tried == 1)
     await buy(shop, event, email="bob@example.com")
     await mailbox.next()
     told: list[str] = []

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy.engine import URL, Connection
 
+from tests.environment.waiting import until
 from tests.selling.rows import sell, store_event
 from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_letters, show_backlog
 from ticket_service.delivery import store
@@ -39,12 +40,10 @@ class Listener:
     hangs: Callable[[Delivery], bool] = lambda delivery: False
     tried: list[Delivery] = field(default_factory=list)
     taken: list[Delivery] = field(default_factory=list)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
     is_closed: bool = False
 
     async def deliver(self, delivery: Delivery) -> None:
         self.tried.append(delivery)
-        self.changed.set()
         if self.hangs(delivery):
             await asyncio.Event().wait()
         self.refuses(delivery)
@@ -52,12 +51,6 @@ class Listener:
 
     async def close(self) -> None:
         self.is_closed = True
-
-    async def until(self, enough: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not enough():
-                self.changed.clear()
-                await self.changed.wait()
 
     def numbers(self) -> list[Any]:
         return [delivery.notification.data["n"] for delivery in self.taken]
@@ -100,9 +93,7 @@ async def drained(database: Database) -> None:
     def left(connection: Connection) -> int:
         return outbox_rows(connection) + sum(backlog.waiting for backlog in store.count_backlogs(connection))
 
-    async with asyncio.timeout(20):
-        while await database.run(left):  # noqa: ASYNC110 - PostgreSQL has no event for it
-            await asyncio.sleep(0.01)
+    await until(lambda: database.run(left), 0)
 
 
 def outbox_rows(connection: Connection) -> int:
@@ -152,8 +143,8 @@ async def test_one_that_hangs_does_not_hold_up_another(database):
     hanging, listener = Listener("hanging", hangs=lambda _: True), Listener()
     await tell(database, *(news(n, new_id(), EVENT) for n in range(100)))
     async with relaying(database, hanging, listener):
-        await listener.until(lambda: len(listener.taken) == 100)
-        await hanging.until(lambda: len(hanging.tried) == 10)
+        await until(lambda: len(listener.taken) == 100)
+        await until(lambda: len(hanging.tried) == 10)
     assert hanging.taken == []
 
 
@@ -186,7 +177,7 @@ async def test_what_is_given_up_can_be_listed_and_replayed(database, tickets_url
         assert told[1:] == ["1 dead letters"]
         assert replay_dead_letters(tickets_url, told.append) == 0
         assert told[-1] == "1 dead letters are due again"
-        await listener.until(lambda: len(listener.taken) == 2)
+        await until(lambda: len(listener.taken) == 2)
     assert listener.numbers() == [2, 1]
     assert list_dead_letters(tickets_url, told.append) == 0
     assert told[-1] == "0 dead letters"
@@ -272,11 +263,9 @@ async def test_the_backlog_can_be_seen(database, tickets_url: URL):
     assert show_backlog(tickets_url, told.append) == 0
     assert told == ["         2 not taken up by a relay"]
     async with relaying(database, listener, terms=DeliveryTerms(5, 1, 1, 0.01)):
-        await listener.until(lambda: len(listener.tried) == 2)
+        await until(lambda: len(listener.tried) == 2)
     assert show_backlog(tickets_url, told.append) == 0
     assert told[-2] == "         0 not taken up by a relay"
     assert told[-1].startswith("         2 waiting for seen, oldest of 20")
     async with relaying(database, listener):
-        async with asyncio.timeout(20):
-            while REGISTRY.get_sample_value("notifications_waiting", {"receiver": "seen"}) != 2:  # noqa: ASYNC110 - nor has it
-                await asyncio.sleep(0.01)
+        await until(lambda: REGISTRY.get_sample_value("notifications_waiting", {"receiver": "seen"}), 2)

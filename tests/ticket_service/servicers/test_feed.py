@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from tests.environment.access import PEER_METADATA
 from tests.environment.refusals import violations_of
+from tests.environment.waiting import until
 from tests.selling.rows import sell, store_event
 from ticket_service.app import App
 from ticket_service.delivery.store import Route, dispatch
@@ -240,9 +241,7 @@ async def test_reported_tickets_are_locked_in_the_order_of_their_ids(stub, datab
     reporting = asyncio.ensure_future(
         stub.ReportCheckIns(pb.ReportCheckInsRequest(check_ins=reports), metadata=PEER_METADATA)
     )
-    async with asyncio.timeout(4):
-        while not await database.run(lambda connection: connection.execute(waiting).scalar_one()):  # noqa: ASYNC110 - what waits is in PostgreSQL
-            await asyncio.sleep(0.01)
+    await until(lambda: database.run(lambda connection: connection.execute(waiting).scalar_one()))
     may_go_on.set()
     await locking
     assert not (await reporting).conflicts
@@ -351,9 +350,7 @@ async def test_an_incident_waits_for_what_is_being_told_of_its_ticket(stub, data
     await asyncio.to_thread(is_locked.wait, 20)
     request = pb.ReportIncidentsRequest(incidents=[incident(event.event_id, clock(), ticket_id=str(ticket_id))])
     reporting = asyncio.ensure_future(stub.ReportIncidents(request, metadata=PEER_METADATA))
-    async with asyncio.timeout(10):
-        while not await database.run(lambda connection: connection.execute(waiting).scalar_one()):  # noqa: ASYNC110 - what waits is in PostgreSQL
-            await asyncio.sleep(0.01)
+    await until(lambda: database.run(lambda connection: connection.execute(waiting).scalar_one()))
     assert await outbox_rows(database) == []
     may_go_on.set()
     await holding

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tests.environment.access import PEER_SECRET, Issuer
+from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.selling.rows import sell, store_event
 from tests.stand_ins.revocations import ScansStandIn
@@ -137,10 +138,13 @@ async def test_while_the_scan_service_is_away_gates_are_open_and_nothing_is_refu
     assert await statuses(database, tickets, event.event_id) == {"ACTIVE": 2}
     assert (await row(database, event_cancellations, event_id=event.event_id)).attempts > 0
     await scans.start(scans_port)
-    async with asyncio.timeout(30):
-        while await statuses(database, tickets, event.event_id) != {"REFUNDED": 2}:
-            clock.advance(timedelta(minutes=1))
-            await calling.sweep()
+
+    async def swept() -> dict[str, int]:
+        clock.advance(timedelta(minutes=1))
+        await calling.sweep()
+        return await statuses(database, tickets, event.event_id)
+
+    await until(swept, {"REFUNDED": 2})
     assert scans.closed == [str(event.event_id)]
 
 
@@ -374,9 +378,12 @@ async def test_a_process_killed_in_the_middle_leaves_the_rest_to_the_next(
         async with grpc.aio.insecure_channel(next_one.address) as channel:
             stub = event_service_pb2_grpc.EventServiceStub(channel)
             request = event_service_pb2.GetEventSalesRequest(event_id=str(event.event_id))
-            async with asyncio.timeout(500):
-                while (sales := await stub.GetEventSales(request, metadata=organizer)).refunds_pending < TICKETS:  # noqa: ASYNC110 - another process's progress is no event here
-                    await asyncio.sleep(0.05)
+
+            async def pending() -> int:
+                return (await stub.GetEventSales(request, metadata=organizer)).refunds_pending
+
+            await until(pending, TICKETS, seconds=500)
+            sales = await stub.GetEventSales(request, metadata=organizer)
     [line] = sales.lines
     assert (line.ticket_type, line.tickets) == (event_pb2.TICKET_TYPE_STANDARD, TICKETS)
     assert (line.paid.minor_units, line.refunded.minor_units) == (2_500 * TICKETS, 2_500 * TICKETS)

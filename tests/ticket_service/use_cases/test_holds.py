@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from tests.environment.waiting import until
 from tests.selling.shop import STANDARD, VIP, Shop, items, money, new_id, refusal
 from ticket_service.app import App
 from ticket_service.store.tables import payments, purchases
@@ -65,9 +66,11 @@ async def read(shop: Shop, purchase: purchase_pb2.Purchase) -> purchase_pb2.Purc
 
 async def expire(shop: Shop, clock, purchase: purchase_pb2.Purchase) -> None:
     clock.advance(timedelta(seconds=600))
-    async with asyncio.timeout(20):
-        while (await read(shop, purchase)).status == HELD:
-            pass
+
+    async def is_over() -> bool:
+        return (await read(shop, purchase)).status != HELD
+
+    await until(is_over)
 
 
 async def left(shop: Shop, event: event_pb2.Event) -> int:
@@ -252,9 +255,7 @@ async def test_holds_payments_and_expiry_at_once_sell_no_place_twice(shop, clock
     )
     assert {end.status for end in ends[:5]} == {COMPLETED}
     assert {end.status for end in ends[5:]} <= {RELEASED, EXPIRED}
-    async with asyncio.timeout(20):
-        while await left(shop, event) != 5:
-            pass
+    await until(lambda: left(shop, event), 5)
     waiting = sa.select(sa.func.count()).where(purchases.c.status == "HELD")
     assert await database.run(lambda connection: connection.execute(waiting).scalar_one()) == 0
     assert (await shop.buy(event.event_id, items=items((STANDARD, 5)))).status == HELD

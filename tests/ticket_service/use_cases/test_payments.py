@@ -1,7 +1,7 @@
 """What becomes of a card payment, whatever Stripe answers, and when."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 
 import grpc
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from tests.environment.access import Issuer
+from tests.environment.waiting import until
 from tests.selling.shop import Shop, money, new_id, refusal
 from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, UNKNOWN, StripeStandIn
 from ticket_service.adapters import stripe_payments
@@ -92,18 +93,11 @@ async def read(shop: Shop, purchase: purchase_pb2.Purchase, by: tuple[str, str] 
     return (await shop.purchases.GetPurchase(request, metadata=shop.metadata(by))).purchase
 
 
-async def becomes(ask: Callable[[], Awaitable[object]], wanted: object) -> None:
-    """Ask until the answer is the one that is wanted."""
-    async with asyncio.timeout(20):
-        while await ask() != wanted:
-            pass
-
-
 async def has_status(shop: Shop, purchase: purchase_pb2.Purchase, status: int) -> purchase_pb2.Purchase:
     async def ask() -> int:
         return (await read(shop, purchase)).status
 
-    await becomes(ask, status)
+    await until(ask, status)
     return await read(shop, purchase)
 
 
@@ -238,7 +232,7 @@ async def test_a_hold_that_is_over_keeps_its_places_until_the_payment_is_withdra
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.fails["cancel"] = 500
     clock.advance(timedelta(minutes=10))
-    await stripe.until(lambda: "cancel" in stripe.calls)
+    await until(lambda: "cancel" in stripe.calls)
     assert ((await read(shop, held)).status, await left(shop, event)) == (HELD, 2)
     stripe.fails.clear()
     clock.advance(CLAIM + timedelta(seconds=CLAIM_SPREAD_SECONDS))
@@ -298,7 +292,7 @@ async def test_a_time_out_keeps_the_places_and_success_behind_it_is_found(shop, 
 async def test_a_stripe_that_hangs_holds_up_nobody_who_does_not_pay_by_card(shop, event, stripe):
     stripe.hangs.add("create")
     buying = asyncio.create_task(shop.buy(event.event_id, payment_method_id=CARD))
-    await stripe.until(lambda: bool(stripe.calls))
+    await until(lambda: bool(stripe.calls))
     async with asyncio.timeout(15):
         assert (await shop.buy(event.event_id)).status == HELD
     assert not buying.done()

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from tests.environment.waiting import until
 from tests.selling.shop import Shop, money, refusal
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, KEY, StripeStandIn
@@ -97,10 +98,11 @@ async def retry(
 
 
 async def has_status(tickets: Any, shop: Shop, one: ticket_pb2.Cancellation, status: int) -> ticket_pb2.Cancellation:
-    async with asyncio.timeout(20):
-        while (found := await read(tickets, shop, one)).status != status:
-            pass
-    return found
+    async def found() -> int:
+        return (await read(tickets, shop, one)).status
+
+    await until(found, status)
+    return await read(tickets, shop, one)
 
 
 async def test_tickets_of_one_purchase_are_refunded_each_by_itself_and_once(shop, event, tickets, stripe, database):
@@ -125,7 +127,7 @@ async def test_a_refund_whose_answer_was_lost_is_looked_up_before_it_is_tried_ag
     bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
     stripe.loses["refund"] = 1
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
-    await stripe.until(lambda: len(stripe.refunds) == 1)
+    await until(lambda: len(stripe.refunds) == 1)
     # Or the same key would be enough.
     stripe.forget_keys()
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
@@ -137,7 +139,7 @@ async def test_a_refund_goes_on_until_stripe_answers(shop, event, tickets, strip
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.fails["refund"] = 500
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
-    await stripe.until(lambda: "refund" in stripe.calls)
+    await until(lambda: "refund" in stripe.calls)
     assert (await read(tickets, shop, asked)).status == REFUNDING
     stripe.fails.clear()
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
@@ -151,7 +153,7 @@ async def test_a_refund_that_a_bank_is_at_work_on_is_looked_at_again_and_not_mad
     bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
     stripe.refund_status = "pending"
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
-    await stripe.until(lambda: len(stripe.refunds) == 1)
+    await until(lambda: len(stripe.refunds) == 1)
     assert (await read(tickets, shop, asked)).status == REFUNDING
     stripe.refunds[0]["status"] = "succeeded"
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
@@ -192,7 +194,7 @@ async def test_a_refund_that_a_bank_sent_back_fails_and_is_made_anew_when_asked_
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.refund_status = "pending"
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
-    await stripe.until(lambda: len(stripe.refunds) == 1)
+    await until(lambda: len(stripe.refunds) == 1)
     stripe.refunds[0]["status"] = "failed"
     stripe.refunds[0]["failure_reason"] = "lost_or_stolen_card"
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
@@ -234,7 +236,7 @@ async def test_a_payment_that_came_too_late_is_owed_until_stripe_takes_it_back(s
     stripe.refuses_refunds = "the balance is too low"
     stripe.finish(held.payment.payment_id)
     clock.advance(timedelta(minutes=1))
-    await stripe.until(lambda: "refund" in stripe.calls)
+    await until(lambda: "refund" in stripe.calls)
     request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
 
     async def pending() -> int:
@@ -242,10 +244,13 @@ async def test_a_payment_that_came_too_late_is_owed_until_stripe_takes_it_back(s
 
     assert await pending() == 1
     stripe.refuses_refunds = ""
-    async with asyncio.timeout(20):
-        # Nobody has to ask for it: it is asked for again by itself, every hour.
-        while await pending():
-            clock.advance(timedelta(hours=1))
+
+    # Nobody has to ask for it: it is asked for again by itself, every hour.
+    async def pending_in_an_hour() -> int:
+        clock.advance(timedelta(hours=1))
+        return await pending()
+
+    await until(pending_in_an_hour, 0)
     assert stripe.given_back() == {held.purchase_id: PRICE}
 
 
@@ -259,7 +264,7 @@ async def test_a_refund_by_a_provider_that_is_gone_waits_for_it(shop, tickets, s
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.fails["refund"] = 500
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
-    await stripe.until(lambda: "refund" in stripe.calls)
+    await until(lambda: "refund" in stripe.calls)
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
     assert not await refunds_without_stripe.sweep()
     assert (await read(tickets, shop, asked)).status == REFUNDING
@@ -269,5 +274,5 @@ async def test_what_is_called_off_is_refunded_by_stripe(shop, event, tickets, st
     bought = [await shop.buy(event.event_id, quantity=2, payment_method_id=CARD) for _ in range(3)]
     off = event_service_pb2.CancelEventRequest(event_id=event.event_id)
     await shop.events.CancelEvent(off, metadata=shop.metadata(Shop.OLGA))
-    await stripe.until(lambda: len(stripe.refunds) == 6)
+    await until(lambda: len(stripe.refunds) == 6)
     assert stripe.given_back() == {one.purchase_id: 2 * PRICE for one in bought} == stripe.charged()

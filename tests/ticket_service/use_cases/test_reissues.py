@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tests.environment.access import CODE_SECRET, PEER_SECRET
+from tests.environment.waiting import until
 from tests.selling.rows import sell, store_event
 from tests.stand_ins.revocations import ScansStandIn
 from ticket_service.adapters.scans import RemoteScans
@@ -274,10 +275,7 @@ async def test_a_ticket_given_back_by_a_calling_off_meanwhile_stays_so(  # noqa:
     off = EventCancellations(database, remote, giving_back, clock, lambda: None)
     await off.call_off(OLGA, event_id, "")
     settling = asyncio.ensure_future(off.sweep())
-    async with asyncio.timeout(20):
-        while len(scans.calls) < 2:
-            scans.called.clear()
-            await scans.called.wait()
+    await until(lambda: len(scans.calls) >= 2)
     # Whoever commits first, the ticket ends refunded once.
     scans.may_answer.set()
     answers = await asyncio.gather(waiting, settling, return_exceptions=True)
