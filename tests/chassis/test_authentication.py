@@ -82,9 +82,9 @@ def token(key: Any = ED, key_id: str | None = "ed", alg: str = "EdDSA", **claims
         "roles": ["user"],
         "exp": NOW + timedelta(hours=1),
     }
-    given = {name: value for name, value in {**usual, **claims}.items() if value is not None}
+    present = {name: value for name, value in {**usual, **claims}.items() if value is not None}
     headers = {} if key_id is None else {"kid": key_id}
-    return jwt.encode(given, key, algorithm=alg, headers=headers)
+    return jwt.encode(present, key, algorithm=alg, headers=headers)
 
 
 @pytest.mark.parametrize(("key", "key_id", "alg"), [(ED, "ed", "EdDSA"), (EC, "ec", "ES256"), (RSA, "rsa", "RS256")])
@@ -222,8 +222,8 @@ def test_without_secret_and_name_no_caller_is_the_peer(setting: Setting) -> None
 def test_the_roles_claim_may_be_a_path(setting: Setting, claim: str, claims: dict[str, Any]) -> None:
     keys = KeySet(JwksFile(setting.jwks).read, lambda: NOW)
     reader = Authenticator(keys, TokenRequirements("us", "ticketing", claim), PROOF, lambda: NOW)
-    said = token(**{"roles": None, **claims})
-    caller = asyncio.run(reader.authenticate([("authorization", f"Bearer {said}")]))
+    bearer = token(**{"roles": None, **claims})
+    caller = asyncio.run(reader.authenticate([("authorization", f"Bearer {bearer}")]))
     assert caller.roles == {Role.SCANNER}
     with pytest.raises(Failure, match="no role"):
         asyncio.run(reader.authenticate([("authorization", f"Bearer {token(realm_access='scanner')}")]))

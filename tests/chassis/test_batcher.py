@@ -108,11 +108,11 @@ async def test_a_cancelled_caller_is_skipped_and_no_other_hangs() -> None:
     recorder.gate.clear()
     first = asyncio.create_task(batcher.submit(1))
     await recorder.begun.wait()
-    gone, stays = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
+    cancelled, other = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
     await asyncio.sleep(0)
-    gone.cancel()
+    cancelled.cancel()
     recorder.gate.set()
-    assert await stays == 6
+    assert await other == 6
     assert await first == 2
     assert recorder.batches == [[1], [3]]
 

@@ -50,7 +50,7 @@ class Echo:
     """A service whose requests select how it answers, fails or waits."""
 
     def __init__(self) -> None:
-        self.hold = asyncio.Event()
+        self.may_answer = asyncio.Event()
         self.begun = asyncio.Event()
         self.ended = asyncio.Event()
         self.arrived: asyncio.Queue[None] = asyncio.Queue()
@@ -59,15 +59,15 @@ class Echo:
         if request.value == "refuse":
             raise Failure("SOLD_OUT", "none left")
         if request.value == "break":
-            raise ZeroDivisionError("a secret of ours")
+            raise ZeroDivisionError("a secret")
         if request.value == "wait":
             self.arrived.put_nowait(None)
             self.begun.set()
             try:
-                await self.hold.wait()
+                await self.may_answer.wait()
             finally:
                 self.ended.set()
-        if request.value == "who":
+        if request.value == "caller":
             caller = current_caller()
             return StringValue(value=f"{caller.subject} {REQUEST_ID.get()}")
         return request
@@ -85,9 +85,9 @@ class Echo:
             if request.value == 3:
                 raise Failure("SOLD_OUT", "no more numbers")
             if request.value == 4:
-                raise ZeroDivisionError("a secret of ours")
+                raise ZeroDivisionError("a secret")
             self.begun.set()
-            await self.hold.wait()
+            await self.may_answer.wait()
         finally:
             self.ended.set()
 
@@ -161,7 +161,7 @@ def new_server(echo: Echo, issuer: Issuer, port: int = 0) -> Server:
 async def server(echo: Echo, issuer: Issuer) -> AsyncIterator[int]:
     server = new_server(echo, issuer)
     yield await server.start()
-    await server.drain(echo.hold.set)
+    await server.drain(echo.may_answer.set)
 
 
 @pytest.fixture
@@ -172,13 +172,13 @@ async def client(server: int, issuer: Issuer) -> AsyncIterator[Client]:
 
 async def test_a_handler_sees_its_caller_and_request_id(client: Client) -> None:
     metadata = (*client.metadata, ("x-request-id", "shop-42"))
-    assert await client.call("who", metadata=metadata) == "alice shop-42"
+    assert await client.call("caller", metadata=metadata) == "alice shop-42"
 
 
 @pytest.mark.parametrize("request_id", ["", "x" * 65, "two words", 'a"b'])
 async def test_an_unsafe_request_id_is_replaced(client: Client, request_id: str) -> None:
     metadata = (*client.metadata, ("x-request-id", request_id))
-    assert request_id not in (await client.call("who", metadata=metadata)).split()[1:]
+    assert request_id not in (await client.call("caller", metadata=metadata)).split()[1:]
 
 
 async def test_a_call_without_token_is_unauthenticated(client: Client) -> None:
@@ -188,7 +188,7 @@ async def test_a_call_without_token_is_unauthenticated(client: Client) -> None:
 
 
 async def test_a_token_of_the_service_itself_is_verified_locally(client: Client) -> None:
-    assert (await client.call("who", metadata=(("authorization", "Bearer own"),))).startswith("a device ")
+    assert (await client.call("caller", metadata=(("authorization", "Bearer own"),))).startswith("a device ")
 
 
 async def test_a_role_outside_the_policy_is_denied(client: Client, issuer: Issuer) -> None:
@@ -242,14 +242,14 @@ async def test_metadata_above_the_size_limit_are_refused(client: Client) -> None
 
 
 async def test_calls_beyond_the_limit_are_refused_and_others_served(client: Client, echo: Echo) -> None:
-    held = [asyncio.create_task(client.call("wait")) for _ in range(2)]
-    for _ in held:
+    waiting_calls = [asyncio.create_task(client.call("wait")) for _ in range(2)]
+    for _ in waiting_calls:
         await echo.arrived.get()
     error = await client.fails("x")
     assert reason_of(error) == "OVERLOADED"
     assert details_of(error)[1].Is(error_details_pb2.RetryInfo.DESCRIPTOR)
-    echo.hold.set()
-    assert await asyncio.gather(*held) == ["wait", "wait"]
+    echo.may_answer.set()
+    assert await asyncio.gather(*waiting_calls) == ["wait", "wait"]
     assert await client.call("again") == "again"
 
 
@@ -329,7 +329,7 @@ async def test_health_can_be_watched_until_the_server_drains(echo: Echo, issuer:
         async with asyncio.timeout(10):
             await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
         assert (await client.fails("x")).code() is grpc.StatusCode.UNAVAILABLE
-        echo.hold.set()
+        echo.may_answer.set()
         assert await waiting == "wait"
         await drain
 

@@ -34,14 +34,14 @@ class Source:
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.asked = 0
-        self.away = False
+        self.down = False
         self.may_answer = threading.Event()
         self.may_answer.set()
 
     def read(self) -> bytes:
         self.asked += 1
         self.may_answer.wait(10)
-        if self.away:
+        if self.down:
             raise OSError("the source is down")
         return self.content
 
@@ -89,10 +89,10 @@ async def test_concurrent_calls_with_unknown_keys_share_one_read() -> None:
 async def test_keys_stay_valid_while_the_source_is_down_or_invalid() -> None:
     setting = Setting(key_set("a"))
     assert await setting.has("a")
-    setting.source.away = True
+    setting.source.down = True
     setting.now += REFRESH_INTERVAL
     await setting.refreshed()
-    setting.source.away, setting.source.content = False, b"{"
+    setting.source.down, setting.source.content = False, b"{"
     setting.now += REFRESH_INTERVAL
     await setting.refreshed()
     assert setting.source.asked == 3
@@ -128,11 +128,11 @@ async def test_a_hanging_source_delays_callers_only_briefly(monkeypatch: pytest.
 async def test_without_keys_the_dependency_is_unavailable() -> None:
     """UNAUTHENTICATED would make a gate stop for good."""
     setting = Setting(key_set("a"))
-    setting.source.away = True
+    setting.source.down = True
     with pytest.raises(Failure) as caught:
         await setting.has("a")
     assert caught.value.reason == DEPENDENCY_UNAVAILABLE
-    setting.source.away = False
+    setting.source.down = False
     setting.now += MIN_FETCH_INTERVAL
     assert await setting.has("a")
 
@@ -144,7 +144,7 @@ def test_invalid_key_sets_are_refused(content: bytes) -> None:
 
 
 def test_symmetric_and_nameless_keys_are_ignored() -> None:
-    """Anybody who knows a symmetric key in the set could sign; HMAC also enables key confusion."""
+    """With a symmetric key in the set every reader of the set could sign; HMAC also enables key confusion."""
     secret = {"kty": "oct", "kid": "hmac", "alg": "HS256", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}
     nameless = {key: value for key, value in json.loads(key_set("a"))["keys"][0].items() if key != "kid"}
     good = json.loads(key_set("a"))["keys"][0]

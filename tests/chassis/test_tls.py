@@ -36,8 +36,8 @@ from ticketing.chassis.statuses import Catalogue, Entry
 from ticketing.chassis.tls import Tls, is_loopback
 from ticketing.chassis.tls_settings import read_tls
 
-METHOD = "/tests.Who/Ask"
-CATALOGUE = Catalogue("tests.who", {"UNAUTHENTICATED": Entry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"}))})
+METHOD = "/tests.Roles/Get"
+CATALOGUE = Catalogue("tests.roles", {"UNAUTHENTICATED": Entry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"}))})
 
 
 @pytest.fixture
@@ -49,17 +49,17 @@ def folder(tmp_path: Path) -> Folder:
 async def serving(issuer: Issuer, tls: Tls, proof: PeerProof) -> AsyncIterator[str]:
     """Run a server that answers each call with the roles of its caller."""
 
-    async def ask(request: StringValue, context: Any) -> StringValue:
+    async def get_roles(request: StringValue, context: Any) -> StringValue:
         return StringValue(value=",".join(current_caller().roles))
 
     def register(server: grpc.aio.Server) -> None:
-        handler = grpc.unary_unary_rpc_method_handler(ask, StringValue.FromString, StringValue.SerializeToString)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("tests.Who", {"Ask": handler}),))
+        handler = grpc.unary_unary_rpc_method_handler(get_roles, StringValue.FromString, StringValue.SerializeToString)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("tests.Roles", {"Get": handler}),))
 
     keys = KeySet(JwksFile(issuer.jwks_file).read, system_clock)
     authenticator = Authenticator(keys, TokenRequirements("ticketing", "ticketing"), proof, system_clock)
     interceptor = CallInterceptor(authenticator, {METHOD: frozenset(Role)}, CATALOGUE, CallLimiter(Limits()))
-    server = Server(ListenSettings("127.0.0.1", 0, 1, tls), interceptor, {"tests.Who": register})
+    server = Server(ListenSettings("127.0.0.1", 0, 1, tls), interceptor, {"tests.Roles": register})
     port = await server.start()
     yield f"localhost:{port}"
     await server.drain(lambda: None)
@@ -194,8 +194,8 @@ def test_unusable_files_are_faults_of_the_settings(folder: Folder, tmp_path: Pat
         ({"CLIENT_CA": str(folder.ca)}, "of no use"),
         ({"CA": str(junk)}, "TICKETING_TLS_CA cannot be used"),
     ]
-    for files, said in wrong:
-        with pytest.raises(SettingsError, match=said):
+    for files, fault in wrong:
+        with pytest.raises(SettingsError, match=fault):
             read(**{f"TICKETING_TLS_{name}": path for name, path in files.items()})
 
 

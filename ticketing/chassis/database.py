@@ -31,7 +31,7 @@ BACKOFF_SECONDS: Final = 0.02
 WAITING_PER_THREAD: Final = 32
 
 CONNECT_SECONDS: Final = 3
-# PostgreSQL enforces these limits, so that a lost client leaves no lock behind and a slow one blocks nobody.
+# PostgreSQL enforces these limits, so that a lost client leaves no lock behind and a slow one does not block others.
 SESSION_MILLISECONDS: Final = {
     "statement_timeout": 10_000,
     "lock_timeout": 5_000,

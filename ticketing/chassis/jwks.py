@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
 MAX_BYTES: Final = 256 * 1024
 FETCH_SECONDS: Final = 5.0
-# Anybody can name keys that do not exist: this bounds the reads that they cause.
+# Any caller can name keys that do not exist: this bounds the reads that such tokens cause.
 MIN_FETCH_INTERVAL: Final = timedelta(seconds=5)
 REFRESH_INTERVAL: Final = timedelta(minutes=5)
 _CHUNK: Final = 16 * 1024

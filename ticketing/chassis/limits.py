@@ -1,6 +1,6 @@
 """Limits of calls and streams, per caller and in total: excess calls are refused at once, never queued.
 
-Calls between the two services pass every limit: a revocation must succeed while sales are at their limit.
+The calls of the other service pass every limit: they must succeed while a service refuses its other callers.
 """
 
 import time
@@ -23,7 +23,7 @@ BURST_SECONDS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one process; the defaults are far above the load of a gate or a shop."""
+    """The limits of one process; the defaults are far above the load of any usual caller."""
 
     # Unary calls under way, of all callers.
     calls: int = 512

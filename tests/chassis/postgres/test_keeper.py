@@ -105,7 +105,7 @@ def test_a_server_that_outlives_its_keeper_keeps_the_lock(site):
     os.close(lease)
 
 
-def test_a_server_that_never_gets_ready_is_stopped_after_the_last_lease(site, program):
+def test_a_server_that_never_gets_ready_is_still_stopped(site, program):
     lease = take_lease(site)
     with site.layout.log.open("ab") as log:
         thread = threading.Thread(target=keeper.keep, args=(site.layout, program("echo $$ > pid; exec sleep 600"), log))

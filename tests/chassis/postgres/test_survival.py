@@ -10,7 +10,7 @@ import pytest
 
 from tests.environment.waiting import eventually
 
-VICTIMS = ("a service", "the keeper", "the server", "keeper and server", "everybody")
+VICTIMS = ("a service", "the keeper", "the server", "keeper and server", "all processes")
 ROUNDS = 5
 
 
@@ -34,15 +34,15 @@ def test_acknowledged_rows_survive_kills_in_random_order(place, seed):
         place.query(url, f"INSERT INTO acknowledged VALUES ({turn})")
         victim = rng.choice(VICTIMS)
         kill_victim(place, victim, processes, rng)
-        if victim == "everybody":
+        if victim == "all processes":
             processes = [place.start_process(), place.start_process()]
             url = {process.url() for process in processes}.pop()
         elif victim == "a service":
             processes.append(place.start_process())
-            assert processes[-1].url() == url, "the server moved while a lease was held"
+            assert processes[-1].url() == url, "the port changed while a lease existed"
         eventually(partial(answers, place, url))
         rows = place.query(url, "SELECT round FROM acknowledged ORDER BY round")
-        assert rows == [(number,) for number in range(turn + 1)], f"after the death of {victim}"
+        assert rows == [(number,) for number in range(turn + 1)], f"after the kill of {victim}"
     for process in processes:
         process.release()
     place.wait_until_idle()
@@ -53,16 +53,16 @@ def kill_victim(place, victim, processes, rng):
         processes.pop(rng.randrange(len(processes))).kill()
         return
     postmaster, keeper = place.postmaster_pid(), place.keeper_pid()
-    if victim == "everybody":
+    if victim == "all processes":
         while processes:
             processes.pop().kill()
-    for pid, doomed in ((keeper, victim != "the server"), (postmaster, victim != "the keeper")):
-        if doomed:
+    for pid, is_victim in ((keeper, victim != "the server"), (postmaster, victim != "the keeper")):
+        if is_victim:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
-                assert victim in {"everybody", "keeper and server"}, "the victim had already ended"
-    if victim != "everybody":
+                assert victim in {"all processes", "keeper and server"}, "the victim had already ended"
+    if victim != "all processes":
         # A server that has lost its keeper may still answer for a moment.
         eventually(lambda: place.postmaster_pid() not in {postmaster, None})
 
