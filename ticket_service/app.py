@@ -1,4 +1,4 @@
-"""The composition root: everything the ticket service is made of, put together once."""
+"""Compose the ticket service: database, use cases, servicers, sweepers and the relay."""
 
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -6,12 +6,13 @@ from functools import partial
 
 from sqlalchemy.engine import URL
 
-from ticket_service.adapters.no_provider import External, Free
-from ticket_service.adapters.scans import RemoteScans
+from ticket_service.adapters.external import ExternalPayments
+from ticket_service.adapters.payment_provider import PaymentProvider, Providers
+from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.delivery.app import DeliveryApp
 from ticket_service.domain.codes import Codes
-from ticket_service.domain.purchases import Provider
+from ticket_service.domain.purchases import EXTERNAL
 from ticket_service.errors import CATALOGUE
 from ticket_service.policy import POLICY
 from ticket_service.servicers.events import EventServicer
@@ -22,16 +23,16 @@ from ticket_service.settings import Settings
 from ticket_service.store.sales import STATEMENTS
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.event_cancellation import EventCancellations
-from ticket_service.use_cases.events import Catalog
+from ticket_service.use_cases.events import Events
 from ticket_service.use_cases.feed import Feed
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
-from ticket_service.use_cases.payments import PaymentProvider, Payments, Providers
+from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
-from ticket_service.use_cases.sales import Sales, SaleTerms
+from ticket_service.use_cases.sales import Sales, SaleSettings
 from ticket_service.use_cases.tickets import Tickets
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
@@ -51,20 +52,20 @@ class App:
     """One ticket service.
 
     Args:
-        settings: its own.
-        url: its database, migrated.
-        clock: the present time.
+        settings: the settings of the service.
+        url: the migrated database.
+        clock: returns the present time.
     """
 
     def __init__(self, settings: Settings, url: URL, clock: Clock = system_clock) -> None:
         self._settings = settings
         self._url = url
         self._clock = clock
-        # What has been opened, closed in reverse order.
+        # Closes in reverse order.
         self._opened = AsyncExitStack()
 
     async def start(self) -> int:
-        """Serve; return the port.
+        """Start serving; return the port.
 
         Raises:
             SettingsError: the signing key file cannot be used.
@@ -75,29 +76,30 @@ class App:
         feed.start()
         self._opened.push_async_callback(feed.stop)
         keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
-        looking = Sweeper(keys, LOOK_SECONDS)
-        looking.start()
-        self._opened.push_async_callback(looking.stop)
-        messages = TicketMessages(Codes(self._settings.code_secret), keys, self._clock)
+        key_sweeper = Sweeper(keys, LOOK_SECONDS)
+        key_sweeper.start()
+        self._opened.push_async_callback(key_sweeper.stop)
+        messages = TicketMessages(Codes(self._settings.code_secret), keys.signer, self._clock)
         peer = self._settings.service.peer(self._settings.scans_address)
         self._opened.push_async_callback(peer.close)
-        scans = RemoteScans(peer)
+        scans = ScanServiceClient(peer)
         cancellations = Cancellations(database, scans, self._clock, feed.wake)
         self._sweep(cancellations)
-        issuing = Issuing(messages.codes, messages.keys)
+        issuing = Issuing(messages.codes, keys)
         reissues = Reissues(database, scans, issuing, self._clock, feed.wake)
         self._sweep(reissues)
         providers = self._providers()
         refunds = Refunds(database, providers, self._clock)
         self._sweep(refunds)
-        terms = SaleTerms(issuing, self._settings.max_per_purchase, timedelta(seconds=self._settings.hold_seconds))
-        holds = Holds(database, issuing, lambda: terms.at(self._clock()), feed.wake)
+        hold = timedelta(seconds=self._settings.hold_seconds)
+        sale_settings = SaleSettings(issuing, self._settings.max_per_purchase, hold)
+        holds = Holds(database, issuing, lambda: sale_settings.context(self._clock()), feed.wake)
         self._sweep(holds)
         payments = Payments(database, holds, providers, self._clock)
         self._sweep(payments)
         services = {
             **self._event_service(database, feed, scans, cancellations),
-            **self._purchase_service(database, feed, messages, terms, payments),
+            **self._purchase_service(database, feed, messages, sale_settings, payments),
             **self._ticket_service(database, messages, TicketChanges(cancellations, reissues, holds, refunds)),
             **self._feed_service(database, feed),
         }
@@ -112,19 +114,14 @@ class App:
         return port
 
     async def stop(self) -> None:
-        """Drain, then let go of everything."""
+        """Drain, then close everything."""
         await self._opened.aclose()
 
     def _providers(self) -> Providers:
-        providers: dict[Provider, PaymentProvider] = {Provider.FREE: Free(), Provider.EXTERNAL: External()}
-        if self._settings.stripe_key is not None:
-            from ticket_service.adapters.stripe_payments import (  # noqa: PLC0415 - half a second, for who needs it
-                StripePayments,
-            )
-
-            stripe = StripePayments(self._settings.stripe_key, self._settings.stripe_api_base)
-            self._opened.push_async_callback(stripe.close)
-            providers[Provider.STRIPE] = stripe
+        providers: dict[str, PaymentProvider] = {EXTERNAL: ExternalPayments()}
+        for name, settings in self._settings.providers.items():
+            providers[name] = settings.connect()
+            self._opened.push_async_callback(providers[name].close)
         return providers
 
     async def _relay(self) -> None:
@@ -139,20 +136,20 @@ class App:
         self._opened.push_async_callback(sweeper.stop)
 
     def _event_service(
-        self, database: Database, feed: Feed, scans: RemoteScans, cancellations: Cancellations
+        self, database: Database, feed: Feed, scans: ScanServiceClient, cancellations: Cancellations
     ) -> dict[str, RegisterServicer]:
         event_cancellations = EventCancellations(database, scans, cancellations, self._clock, feed.wake)
         self._sweep(event_cancellations)
-        catalog = Catalog(database, self._clock, feed.wake)
-        servicer = EventServicer(catalog, event_cancellations, self._clock, self._settings.max_per_purchase)
+        events = Events(database, self._clock, feed.wake)
+        servicer = EventServicer(events, event_cancellations, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
 
     def _purchase_service(
-        self, database: Database, feed: Feed, messages: TicketMessages, terms: SaleTerms, payments: Payments
+        self, database: Database, feed: Feed, messages: TicketMessages, sale_settings: SaleSettings, payments: Payments
     ) -> dict[str, RegisterServicer]:
         connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS)
-        sales = Sales(connection, terms, self._clock, feed.wake)
+        sales = Sales(connection, sale_settings, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
         servicer = PurchaseServicer(sales, payments, Purchases(database), messages)
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server

@@ -1,8 +1,11 @@
 """The settings of the ticket service, read from environment variables."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from ticket_service.adapters.payment_provider import ProviderSettings
+from ticket_service.adapters.providers import read_provider_settings
 from ticket_service.delivery.settings import DeliverySettings, read_delivery_settings
 from ticketing.chassis.service_settings import (
     SECRET_CHARACTERS,
@@ -34,9 +37,8 @@ class Settings:
     max_per_purchase: int
     # How long places are held for an unpaid purchase.
     hold_seconds: float
-    # Stripe's secret key; None: no card payments. repr() omits it, so that no log contains it.
-    stripe_key: str | None = field(repr=False)
-    stripe_api_base: str
+    # The configured payment providers, by name.
+    providers: Mapping[str, ProviderSettings]
 
 
 def read_settings(environment: Environment) -> Settings:
@@ -58,7 +60,6 @@ def read_settings(environment: Environment) -> Settings:
         signing_key_file=signing_key_file,
         sweep_seconds=sweep_seconds,
         hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, minimum=1, maximum=86_400),
-        stripe_key=environment.optional("TICKETS_STRIPE_KEY"),
-        stripe_api_base=environment.text("TICKETS_STRIPE_API_BASE", "https://api.stripe.com"),
+        providers=read_provider_settings(environment),
         max_per_purchase=environment.number("TICKETS_MAX_PER_PURCHASE", 20, minimum=1, maximum=1000),
     )

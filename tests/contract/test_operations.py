@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from scan_service.settings import read_settings as read_scan_settings
+from ticket_service.adapters.providers import read_provider_settings
 from ticket_service.delivery.settings import read_delivery_settings
 from ticket_service.settings import read_settings as read_ticket_settings
 from ticketing.chassis.service_settings import ServiceSettings
@@ -88,8 +89,8 @@ def passed_on() -> set[str]:
 def test_containers_are_told_of_payments_and_notifications_all_that_is_no_file() -> None:
     environment = Listening()
     read_delivery_settings(Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1)
-    payments = {name for name in asked() if "STRIPE" in name}
-    assert passed_on() == payments | environment.asked - {"TICKETS_MAIL_TEMPLATES"}
+    read_provider_settings(Environment(environment))
+    assert passed_on() == environment.asked - {"TICKETS_MAIL_TEMPLATES"}
 
 
 def test_what_containers_are_told_empty_is_as_good_as_unset() -> None:

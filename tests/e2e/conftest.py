@@ -1,4 +1,4 @@
-"""Fixtures of the stories about both services."""
+"""Fixtures of the tests of both services together."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,18 +8,18 @@ import pytest
 from sqlalchemy.engine import URL
 
 from dev.clients import free_ports
-from tests.e2e.pair import NewPair, Pair
+from tests.e2e.service_pair import NewServicePair, ServicePair
 from tests.environment.access import CODE_SECRET, PEER_SECRET, Issuer
 from tests.environment.databases import NewDatabase
 
 
 @pytest.fixture
-def new_pair(issuer: Issuer, tmp_path: Path, new_database: NewDatabase) -> Iterator[NewPair]:
-    """Make a pair of services on two databases; both are ended with the test, before their databases are dropped."""
+def new_pair(issuer: Issuer, tmp_path: Path, new_database: NewDatabase) -> Iterator[NewServicePair]:
+    """Make service pairs; the teardown stops them before their databases are dropped."""
     with ExitStack() as stack:
         pairs = []
 
-        def make(tickets_url: URL, scans_url: URL, **more: str) -> Pair:
+        def make(tickets_url: URL, scans_url: URL, **more: str) -> ServicePair:
             tickets_port, scans_port = free_ports(2)
             variables = {
                 "TICKETING_DATA_DIR": str(tmp_path),
@@ -37,7 +37,7 @@ def new_pair(issuer: Issuer, tmp_path: Path, new_database: NewDatabase) -> Itera
                 "TICKETS_SWEEP_SECONDS": "0.2",
                 **more,
             }
-            pair = Pair(variables, issuer, stack)
+            pair = ServicePair(variables, issuer, stack)
             pairs.append(pair)
             return pair
 
@@ -48,8 +48,8 @@ def new_pair(issuer: Issuer, tmp_path: Path, new_database: NewDatabase) -> Itera
 
 
 @pytest.fixture
-def pair(new_pair: NewPair, tickets_url: URL, scans_url: URL) -> Pair:
-    """Give both services, running on fresh databases of one server."""
+def pair(new_pair: NewServicePair, tickets_url: URL, scans_url: URL) -> ServicePair:
+    """Start both services on empty databases of one server."""
     pair = new_pair(tickets_url, scans_url)
     pair.start("ticket_service")
     pair.start("scan_service")

@@ -1,17 +1,17 @@
-"""What changes about a ticket or an event holds at the gates when the caller is told."""
+"""A change of a ticket or an event is in force at every gate when the call returns."""
 
 import signal
 import uuid
 from contextlib import closing
 
 from dev.clients import ApiClient
-from tests.e2e.pair import Pair, buy, new_gate, on_sale
+from tests.e2e.service_pair import ServicePair, buy, new_gate, on_sale
 from tests.environment.waiting import eventually
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import event_service_pb2, ticket_pb2, ticket_service_pb2
 
 
-def test_the_old_code_is_dead_at_every_gate_before_a_transfer_returns(pair: Pair) -> None:
+def test_gates_deny_the_old_code_before_a_transfer_returns(pair: ServicePair) -> None:
     event = on_sale(pair.caller("organizer", "alice"))
     old = buy(pair.caller("service", "shop"), event).tickets[0]
     bob, carol = pair.caller("user", "bob"), pair.caller("user", "carol")
@@ -28,14 +28,14 @@ def test_the_old_code_is_dead_at_every_gate_before_a_transfer_returns(pair: Pair
         assert gate.scan(new.token).verdict == scan_pb2.VERDICT_ADMITTED
         assert gate.scan(new.code).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
 
-        # Somebody inside may have a new code; what was admitted stays admitted.
+        # A holder who is checked in may get a new code, and the check-in remains.
         again = ticket_service_pb2.ReissueTicketRequest(ticket_id=old.ticket_id, request_id=str(uuid.uuid4()))
         newest = carol.ask(carol.tickets.ReissueTicket, again).ticket
         assert gate.scan(new.token).denial_reason == scan_pb2.DENIAL_REASON_SUPERSEDED
         assert gate.scan(newest.token).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
 
 
-def test_gates_deny_before_calling_off_returns_and_everybody_outside_is_refunded(pair: Pair) -> None:
+def test_event_cancellation_closes_gates_and_refunds_unused_tickets(pair: ServicePair) -> None:
     organizer = pair.caller("organizer", "alice")
     event = on_sale(organizer)
     inside, *_ = buy(pair.caller("service", "shop"), event, quantity=3).tickets
@@ -51,7 +51,7 @@ def test_gates_deny_before_calling_off_returns_and_everybody_outside_is_refunded
     )
 
 
-def test_gates_deny_as_soon_as_they_are_back_where_an_event_was_called_off_without_them(pair: Pair) -> None:
+def test_gates_deny_after_a_restart_once_the_event_was_cancelled(pair: ServicePair) -> None:
     organizer = pair.caller("organizer", "alice")
     event = on_sale(organizer)
     inside, outside = buy(pair.caller("service", "shop"), event, quantity=2).tickets
@@ -64,7 +64,7 @@ def test_gates_deny_as_soon_as_they_are_back_where_an_event_was_called_off_witho
     door = pair.caller("scanner", "door")
 
     def verdict() -> int:
-        # Only asks: an admission would stand.
+        # A scan would check the ticket in.
         request = scan_service_pb2.ValidateTicketRequest(
             gate=scan_pb2.Gate(event_id=event.event_id, location="North"), code=outside.token
         )
@@ -79,7 +79,7 @@ def test_gates_deny_as_soon_as_they_are_back_where_an_event_was_called_off_witho
 
 
 def sales(organizer: ApiClient, event_id: str) -> dict[int, tuple[int, int]]:
-    """Sum up tickets and refunds by status."""
+    """Return the number of tickets and the refunded amount by status."""
     request = event_service_pb2.GetEventSalesRequest(event_id=event_id)
     lines = organizer.ask(organizer.events.GetEventSales, request).lines
     return {line.status: (line.tickets, line.refunded.minor_units) for line in lines}

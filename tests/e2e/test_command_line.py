@@ -1,4 +1,4 @@
-"""What ops do by hand: grpcurl and buf curl, with nothing but reflection to know the services by."""
+"""An operator uses grpcurl and buf curl, which know the services from reflection alone."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.pair import Pair, new_gate
+from tests.e2e.service_pair import ServicePair, new_gate
 
 BIN = Path(sys.executable).parent
 TICKETS = [
@@ -43,7 +43,7 @@ def run(*command: str) -> str:
 def grpcurl() -> str:
     found = shutil.which("grpcurl", path=str(BIN))
     if found is None:
-        pytest.skip("grpcurl comes as a package for Linux x86_64 alone")
+        pytest.skip("the package of grpcurl exists for Linux x86_64 alone")
     return found
 
 
@@ -58,7 +58,7 @@ def by_buf(address: str, method: str, token: str, messages: list[dict[str, Any]]
     return run(str(BIN / "buf"), "curl", *options, f"http://{address}/{method}")
 
 
-def test_grpcurl_lists_and_describes_every_service(pair: Pair) -> None:
+def test_grpcurl_lists_and_describes_every_service(pair: ServicePair) -> None:
     for prefix, services in (("TICKETS", TICKETS), ("SCANS", SCANS)):
         address = pair.address(prefix)
         assert run(grpcurl(), "-plaintext", address, "list").split() == sorted([*services, *INFRASTRUCTURE])
@@ -68,7 +68,7 @@ def test_grpcurl_lists_and_describes_every_service(pair: Pair) -> None:
             assert "rpc " in described
 
 
-def test_buf_curl_lists_every_method(pair: Pair) -> None:
+def test_buf_curl_lists_every_method(pair: ServicePair) -> None:
     options = ["--http2-prior-knowledge", "--protocol", "grpc", "--list-methods"]
     for prefix, services in (("TICKETS", TICKETS), ("SCANS", SCANS)):
         listed = run(str(BIN / "buf"), "curl", *options, f"http://{pair.address(prefix)}").split()
@@ -76,7 +76,7 @@ def test_buf_curl_lists_every_method(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("tool", [by_grpcurl, by_buf], ids=["grpcurl", "buf curl"])
-def test_the_main_path_can_be_gone_by_hand(pair: Pair, tool: Callable[..., str]) -> None:
+def test_the_main_path_works_from_the_command_line(pair: ServicePair, tool: Callable[..., str]) -> None:
     def tickets(method: str, role: str, subject: str, **message: Any) -> dict[str, Any]:
         token = pair.issuer.token(role, subject)
         return documents(tool(pair.address("TICKETS"), f"ticketing.tickets.v1.{method}", token, [message]))[0]
@@ -149,7 +149,7 @@ def test_the_main_path_can_be_gone_by_hand(pair: Pair, tool: Callable[..., str])
 
 
 def documents(text: str) -> list[dict[str, Any]]:
-    """The JSON documents that stand one after the other in `text`."""
+    """Return the JSON documents that follow each other in `text`."""
     decoder, found = json.JSONDecoder(), []
     text = text.strip()
     while text:
@@ -160,7 +160,7 @@ def documents(text: str) -> list[dict[str, Any]]:
 
 
 def in_snake_case(value: Any) -> Any:
-    """Spell the fields as the contract does: grpcurl and buf differ in this, and both may."""
+    """Convert field names to those of the contract: grpcurl prints camelCase, buf curl may differ."""
     if isinstance(value, dict):
         spell = re.compile("[A-Z]")
         return {spell.sub(lambda m: f"_{m.group().lower()}", key): in_snake_case(one) for key, one in value.items()}

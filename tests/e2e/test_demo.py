@@ -1,4 +1,4 @@
-"""`make demo` and `make up`, as a person runs them."""
+"""`make demo` and `make up` as processes."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from ticketing.chassis.probe import is_serving
 
 
 def variables(data_dir: Path) -> dict[str, str]:
-    """The environment of `make up` on free ports."""
+    """Return the environment of `make up` on free ports."""
     tickets, scans = free_ports(2)
     return {
         **os.environ,
@@ -35,7 +35,7 @@ def variables(data_dir: Path) -> dict[str, str]:
 
 
 def using(directory: Path) -> list[str]:
-    """The processes that know of `directory`."""
+    """Return the command lines that contain `directory`."""
     return [
         " ".join(process.info["cmdline"])
         for process in psutil.process_iter(["cmdline"])
@@ -43,7 +43,7 @@ def using(directory: Path) -> list[str]:
     ]
 
 
-def test_the_demo_ends_well_leaves_a_code_that_scans_and_nothing_running(tmp_path: Path) -> None:
+def test_the_demo_leaves_a_readable_code_and_no_process(tmp_path: Path) -> None:
     environment = {**variables(tmp_path), "TMPDIR": str(tmp_path)}
     result = subprocess.run(
         [sys.executable, "-m", "dev.demo"],
@@ -85,7 +85,7 @@ def start_up(environment: dict[str, str]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_up_stops_everything_that_it_started(tmp_path: Path, number: int) -> None:
+def test_up_stops_every_process_that_it_started(tmp_path: Path, number: int) -> None:
     up = start_up(variables(tmp_path))
     up.send_signal(number)
     up.communicate(timeout=30)
@@ -93,7 +93,7 @@ def test_up_stops_everything_that_it_started(tmp_path: Path, number: int) -> Non
     assert using(tmp_path) == []
 
 
-def test_what_was_stored_is_found_again_after_everything_was_killed(tmp_path: Path) -> None:
+def test_stored_events_survive_a_kill_of_all_processes(tmp_path: Path) -> None:
     environment = variables(tmp_path)
     up = start_up(environment)
     keys = development_keys(tmp_path)
@@ -139,7 +139,7 @@ def processes(directory: Path) -> list[psutil.Process]:
     ]
 
 
-def test_a_killed_up_takes_its_services_with_it(tmp_path: Path) -> None:
+def test_services_end_when_up_is_killed(tmp_path: Path) -> None:
     environment = variables(tmp_path)
     up = start_up(environment)
     children = psutil.Process(up.pid).children()
@@ -151,7 +151,7 @@ def test_a_killed_up_takes_its_services_with_it(tmp_path: Path) -> None:
     assert not is_serving(f"127.0.0.1:{environment['TICKETS_PORT']}", seconds=0.2)
 
 
-def test_a_second_up_says_plainly_that_the_ports_are_taken(tmp_path: Path) -> None:
+def test_a_second_up_names_the_ports_in_use(tmp_path: Path) -> None:
     environment = variables(tmp_path)
     up = start_up(environment)
     second = subprocess.run(
@@ -166,6 +166,6 @@ def test_a_second_up_says_plainly_that_the_ports_are_taken(tmp_path: Path) -> No
     up.terminate()
     up.communicate(timeout=30)
     assert second.returncode == 1
-    # Both ports are taken; whichever service says so first ends the other.
+    # Both ports are in use; the first service to report it ends the other.
     taken = [f"cannot listen on 127.0.0.1:{environment[port]}" for port in ("TICKETS_PORT", "SCANS_PORT")]
     assert any(message in second.stderr for message in taken)

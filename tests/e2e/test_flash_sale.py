@@ -1,6 +1,7 @@
-"""Few places, many buyers, and ticket services that are killed in the middle of it, as the database is once.
+"""Many buyers compete for few places while ticket services are killed and the database crashes once.
 
-The sizes are small so that the suite stays quick; TICKETING_FLASH=full is what is promised, TICKETING_SEED another run.
+The default sizes keep the suite quick; TICKETING_FLASH=full runs the sizes that the documentation promises, and
+TICKETING_SEED another sequence.
 """
 
 import asyncio
@@ -18,9 +19,9 @@ import pytest
 from sqlalchemy.engine import URL
 
 from dev.clients import free_ports
-from tests.e2e.crowd import CHANNEL_OPTIONS
-from tests.e2e.pair import NewPair, Pair, on_sale
-from tests.e2e.rush import COMPLETED, HOLD_SECONDS, Fate, Rush
+from tests.e2e.retrying_devices import CHANNEL_OPTIONS
+from tests.e2e.retrying_shop import COMPLETED, HOLD_SECONDS, PaymentOutcome, RetryingShop
+from tests.e2e.service_pair import NewServicePair, ServicePair, on_sale
 from tests.environment.databases import connected
 from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
@@ -37,7 +38,7 @@ KILL, CRASH, END = "kill", "crash", "end"
 
 @dataclass
 class Fleet:
-    """Ticket services on one database, each on a port of its own, and a supervisor that starts again what died."""
+    """Ticket services on one database, each on its own port, and a supervisor that restarts them."""
 
     variables: dict[str, str]
     ports: list[str]
@@ -45,11 +46,11 @@ class Fleet:
     starting: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self, port: str) -> None:
-        """Start the service on a port."""
+        """Start the service of a port."""
         self.running[port] = await asyncio.to_thread(TicketProcess, {**self.variables, "TICKETS_PORT": port})
 
     async def kill(self, seeds: random.Random) -> None:
-        """Kill one that runs, and have it started again."""
+        """Kill a running service and restart it in a task."""
         while not self.running:
             await asyncio.wait(self.starting, return_when=asyncio.FIRST_COMPLETED)
         port = seeds.choice(sorted(self.running))
@@ -57,20 +58,20 @@ class Fleet:
         self.starting.add(asyncio.create_task(self.start(port)))
 
     async def started(self) -> None:
-        """Wait until all are there."""
+        """Wait until all services have started."""
         await asyncio.gather(*self.starting)
 
 
 @pytest.fixture
-def new_variables(new_pair: NewPair, tickets_url: URL, scans_url: URL) -> Pair:
-    """Give the settings of a pair whose services are not started."""
+def stopped_pair(new_pair: NewServicePair, tickets_url: URL, scans_url: URL) -> ServicePair:
+    """Make a pair of services without starting them."""
     return new_pair(tickets_url, scans_url, TICKETS_HOLD_SECONDS=str(HOLD_SECONDS), TICKETS_SWEEP_SECONDS="0.05")
 
 
 @pytest.fixture
-def fleet(new_variables: Pair) -> Iterator[Fleet]:
-    """Make a fleet; whatever of it is left is ended."""
-    fleet = Fleet(new_variables.variables, [str(port) for port in free_ports(PROCESSES)])
+def fleet(stopped_pair: ServicePair) -> Iterator[Fleet]:
+    """Make a fleet; the teardown kills its processes."""
+    fleet = Fleet(stopped_pair.variables, [str(port) for port in free_ports(PROCESSES)])
     fleet.variables["TICKETS_PORT"] = fleet.ports[0]
     yield fleet
     for process in fleet.running.values():
@@ -78,7 +79,7 @@ def fleet(new_variables: Pair) -> Iterator[Fleet]:
 
 
 def crash(url: URL) -> None:
-    """Kill a backend of PostgreSQL: all others are ended too, and the server recovers from its log."""
+    """Kill a backend of PostgreSQL: the server ends all others too and recovers from its log."""
     with connected(url) as cursor:
         cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'ticket_service sales' LIMIT 1")
         [(pid,)] = cursor.fetchall()
@@ -97,29 +98,29 @@ async def recovered(url: URL) -> None:
 
 
 @pytest.mark.timeout(900 if FULL else 120)
-async def test_a_flash_sale_sells_every_place_once_and_forgets_nothing_it_has_told(
-    new_variables: Pair, fleet: Fleet, tickets_url: URL
+async def test_a_flash_sale_sells_each_place_once_and_keeps_every_answer(
+    stopped_pair: ServicePair, fleet: Fleet, tickets_url: URL
 ) -> None:
     seeds = random.Random(SEED)
     await asyncio.gather(*(fleet.start(port) for port in fleet.ports))
-    event = await asyncio.to_thread(on_sale, new_variables.caller("organizer", "olga"), max_participants=PLACES)
-    # More of them early, while there is something to sell.
-    what_breaks = [*[KILL] * KILLS, CRASH]
-    seeds.shuffle(what_breaks)
-    moments = sorted(int(BUYERS * seeds.random() ** 2) for _ in what_breaks)
-    breaking: asyncio.Queue[str] = asyncio.Queue()
+    event = await asyncio.to_thread(on_sale, stopped_pair.caller("organizer", "olga"), max_participants=PLACES)
+    # Most faults come early, while places are left.
+    faults = [*[KILL] * KILLS, CRASH]
+    seeds.shuffle(faults)
+    moments = sorted(int(BUYERS * seeds.random() ** 2) for _ in faults)
+    due_faults: asyncio.Queue[str] = asyncio.Queue()
 
     def on_answer(answers: int) -> None:
         while moments and answers > moments[0]:
             moments.pop(0)
-            breaking.put_nowait(what_breaks.pop())
+            due_faults.put_nowait(faults.pop())
 
-    async def break_things() -> None:
-        while (what := await breaking.get()) != END:
-            if what == KILL:
+    async def cause_faults() -> None:
+        while (fault := await due_faults.get()) != END:
+            if fault == KILL:
                 await fleet.kill(seeds)
             else:
-                # A service that starts while its database is away would rightly end.
+                # A service that starts while its database is down ends.
                 await fleet.started()
                 await asyncio.to_thread(crash, tickets_url)
                 await recovered(tickets_url)
@@ -130,56 +131,58 @@ async def test_a_flash_sale_sells_every_place_once_and_forgets_nothing_it_has_to
             for port in fleet.ports
         ]
         services = [PurchaseServiceStub(channel) for channel in channels]
-        rush = Rush(services, new_variables.issuer.metadata("service", "shop"), event, seeds, on_answer)
+        shop = RetryingShop(services, stopped_pair.issuer.metadata("service", "shop"), event, seeds, on_answer)
 
         async def arrive(number: int) -> None:
             await asyncio.sleep(seeds.uniform(0, ARRIVAL_SECONDS))
-            await rush.buy(number)
+            await shop.buy(number)
 
-        supervisor = asyncio.create_task(break_things())
+        supervisor = asyncio.create_task(cause_faults())
         try:
             await asyncio.gather(*(arrive(number) for number in range(BUYERS)))
         finally:
-            breaking.put_nowait(END)
+            due_faults.put_nowait(END)
             await supervisor
         await fleet.started()
-        in_the_rush = await sell_the_rest(rush, new_variables)
-        # Whatever was told is read again, and compared by the shop with what it was told first.
-        purchases = [await rush.read(purchase_id) for purchase_id in rush.told]
-    fates = Counter(fate for _, fate in rush.payments.values())
+        sold_early = await sell_the_rest(shop, stopped_pair)
+        # The shop compares each answer with the first one for the purchase.
+        purchases = [await shop.read(purchase_id) for purchase_id in shop.completed]
+    outcomes = Counter(outcome for _, outcome in shop.payments.values())
     print(
-        f"seed {SEED}: {BUYERS} buyers, {in_the_rush} of {PLACES} places sold in the rush, {rush.answers} answers, "
-        f"{rush.lost} lost ({rush.found} with a sale behind it), {KILLS} kills, 1 crash of the database, payments {dict(fates)}"
+        f"seed {SEED}: {BUYERS} buyers, {sold_early} of {PLACES} places sold before the rest, {shop.answers} answers, "
+        f"{shop.lost} lost ({shop.found} with a sale behind it), {KILLS} kills, 1 crash of the database, payments {dict(outcomes)}"
     )
-    assert rush.lost > 0, "nothing broke: this would show nothing"
-    assert not moments, "it ended before everything was broken"
-    assert {purchase.payment.payment_id: (purchase.purchase_id, Fate.KEPT) for purchase in purchases} == {
-        payment_id: told for payment_id, told in rush.payments.items() if told[1] is Fate.KEPT
+    assert shop.lost > 0, "no answer was lost: the test shows nothing"
+    assert not moments, "the sale ended before every fault"
+    assert {purchase.payment.payment_id: (purchase.purchase_id, PaymentOutcome.KEPT) for purchase in purchases} == {
+        payment_id: payment for payment_id, payment in shop.payments.items() if payment[1] is PaymentOutcome.KEPT
     }
     assert {purchase.status for purchase in purchases} == {COMPLETED}
-    await asyncio.to_thread(check_books, new_variables, event, rush, fates)
-    told: list[str] = []
-    assert audit(tickets_url, told.append) == CLEAN, told
+    await asyncio.to_thread(check_sales, stopped_pair, event, shop, outcomes)
+    findings: list[str] = []
+    assert audit(tickets_url, findings.append) == CLEAN, findings
 
 
-async def sell_the_rest(rush: Rush, pair: Pair) -> int:
-    """Sell what is left once every hold has ended; return how many were sold before."""
+async def sell_the_rest(shop: RetryingShop, pair: ServicePair) -> int:
+    """Sell the remaining places once every hold has ended; return how many were sold before."""
     organizer = pair.caller("organizer", "olga")
-    request = event_service_pb2.GetEventRequest(event_id=rush.event.event_id)
-    sold = sum(map(len, rush.told.values()))
-    async with asyncio.timeout(20):
-        while True:
-            event = (await asyncio.to_thread(organizer.ask, organizer.events.GetEvent, request)).event
-            if event.current_participants == sold:
-                break
+    request = event_service_pb2.GetEventRequest(event_id=shop.event.event_id)
+    sold = sum(map(len, shop.completed.values()))
+
+    async def reserved() -> int:
+        return (await asyncio.to_thread(organizer.ask, organizer.events.GetEvent, request)).event.current_participants
+
+    await until(reserved, sold)
     for number in range(PLACES - sold):
-        assert await rush.buy_one(f"late-{number}")
-    assert not await rush.buy_one("too late")
+        assert await shop.buy_one(f"late-{number}")
+    assert not await shop.buy_one("too late")
     return sold
 
 
-def check_books(pair: Pair, event: event_pb2.Event, rush: Rush, fates: Counter[Fate]) -> None:
-    """Every place is somebody's ticket who was told of it, and what is owed is known."""
+def check_sales(
+    pair: ServicePair, event: event_pb2.Event, shop: RetryingShop, outcomes: Counter[PaymentOutcome]
+) -> None:
+    """Check that each place is one ticket of a completed purchase, and that the due refunds are known."""
     organizer = pair.caller("organizer", "olga")
     tickets: list[ticket_pb2.Ticket] = []
     request = ticket_service_pb2.ListTicketsRequest(event_id=event.event_id, page_size=100)
@@ -190,9 +193,9 @@ def check_books(pair: Pair, event: event_pb2.Event, rush: Rush, fates: Counter[F
         if not page.next_page_token:
             break
     assert len(tickets) == PLACES
-    assert {ticket.ticket_id for ticket in tickets} == frozenset().union(*rush.told.values())
+    assert {ticket.ticket_id for ticket in tickets} == frozenset().union(*shop.completed.values())
     sales_request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
     sales = organizer.ask(organizer.events.GetEventSales, sales_request)
-    assert (sales.refunds_pending, sales.refunds_failed) == (fates[Fate.OWED], 0)
+    assert (sales.refunds_pending, sales.refunds_failed) == (outcomes[PaymentOutcome.REFUND_DUE], 0)
     assert sum(line.paid.minor_units for line in sales.lines) == PLACES * event.ticket_price.minor_units
-    assert fates[Fate.TAKEN] == 0
+    assert outcomes[PaymentOutcome.CAPTURED] == 0

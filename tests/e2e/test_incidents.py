@@ -1,4 +1,4 @@
-"""What goes wrong at gates on their own reaches whoever listens, once, also when the ticket service was away."""
+"""An incident of offline gates reaches the webhook once, also after an outage of the ticket service."""
 
 import asyncio
 import signal
@@ -9,36 +9,36 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from dev.demo import timestamp
-from tests.e2e.pair import NewPair, Pair, buy, new_gate, on_sale
+from tests.e2e.service_pair import NewServicePair, ServicePair, buy, new_gate, on_sale
 from tests.environment.waiting import eventually, until
 from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import ticket_pb2
 
 
-def deliver(pair: Pair, event_id: str, code: str, location: str) -> None:
-    """Let a device deliver that it let somebody in alone."""
+def deliver(pair: ServicePair, event_id: str, code: str, location: str) -> None:
+    """Upload an offline check-in as a device."""
     decision = scan_service_pb2.OfflineDecision(
         verdict=scan_pb2.VERDICT_ADMITTED, scan_time=timestamp(datetime.now(UTC))
     )
     scan = scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=code, offline=decision)
-    said = [
+    sent = [
         scan_service_pb2.StreamScansRequest(open=scan_pb2.Gate(event_id=event_id, location=location)),
         scan_service_pb2.StreamScansRequest(upload=scan_service_pb2.Upload(scans=[scan])),
     ]
-    _, answer = pair.caller("scanner", location).stream(iter(said))
+    _, answer = pair.caller("scanner", location).stream(iter(sent))
     assert answer.uploaded.results[0].offline
 
 
-def noticed(pair: Pair, event_id: str) -> list[int]:
-    """Ask the scan service for the kinds of incidents."""
+def incident_kinds(pair: ServicePair, event_id: str) -> list[int]:
+    """Return the kinds of the incidents that the scan service has recorded."""
     organizer = pair.caller("organizer", "alice")
     request = scan_service_pb2.ListIncidentsRequest(event_id=event_id)
     return [incident.kind for incident in organizer.ask(organizer.scans.ListIncidents, request).incidents]
 
 
-def evening(pair: Pair) -> ticket_pb2.Ticket:
-    """Sell a ticket that two devices let in while the ticket service is away."""
+def admit_twice_offline(pair: ServicePair) -> ticket_pb2.Ticket:
+    """Sell a ticket that two offline devices admit while the ticket service is down."""
     pair.start("ticket_service")
     pair.start("scan_service")
     event = on_sale(pair.caller("organizer", "alice"))
@@ -47,20 +47,20 @@ def evening(pair: Pair) -> ticket_pb2.Ticket:
     pair.stop("ticket_service", signal.SIGKILL)
     for location in ("North", "South"):
         deliver(pair, event.event_id, ticket.token, location)
-    eventually(lambda: noticed(pair, event.event_id), [scan_pb2.INCIDENT_KIND_DOUBLE_ADMISSION])
+    eventually(lambda: incident_kinds(pair, event.event_id), [scan_pb2.INCIDENT_KIND_DOUBLE_ADMISSION])
     pair.start("ticket_service")
     return ticket
 
 
-def forge(pair: Pair, event_id: str) -> None:
-    """Show a token that nobody signed."""
+def forge(pair: ServicePair, event_id: str) -> None:
+    """Scan a token without a valid signature."""
     gate = new_gate(pair, event_id)
     assert gate.scan("T1" + "A" * 170).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
     gate.close()
 
 
-async def test_a_double_admission_is_told_once_after_the_ticket_service_was_away(
-    new_pair: NewPair, tickets_url: URL, scans_url: URL
+async def test_a_double_admission_is_reported_once_after_an_outage(
+    new_pair: NewServicePair, tickets_url: URL, scans_url: URL
 ) -> None:
     async with listening(Hook()) as hook:
         pair = new_pair(tickets_url, scans_url, TICKETS_WEBHOOK_URL=hook.url, TICKETS_WEBHOOK_SECRET=SECRET)
@@ -69,9 +69,9 @@ async def test_a_double_admission_is_told_once_after_the_ticket_service_was_away
             events = [post.event for post in hook.taken]
             return {one["data"]["kind"]: one for one in events if one["type"] == "ticketing.incident"}
 
-        ticket = await asyncio.to_thread(evening, pair)
+        ticket = await asyncio.to_thread(admit_twice_offline, pair)
         await until(lambda: "DOUBLE_ADMISSION" in incidents())
-        # A third device is late, and it is the same incident; what is noticed after it is told after it.
+        # A third upload belongs to the same incident; a later incident is delivered later.
         await asyncio.to_thread(deliver, pair, ticket.event_id, ticket.token, "West")
         await asyncio.to_thread(forge, pair, ticket.event_id)
         await until(lambda: "FORGED_TOKEN" in incidents())

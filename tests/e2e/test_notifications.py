@@ -1,6 +1,6 @@
-"""Everybody hears of everything, once and in order, whoever is away for a while and whatever is killed.
+"""Every receiver gets each notification in order, also after outages of the receiver and kills of the service.
 
-TICKETING_NOTIFIED sets how many journeys there are, each from a seed of its own.
+TICKETING_NOTIFIED sets the number of runs; each has its own seed.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from dev.clients import free_ports
-from tests.e2e.pair import NewPair, Pair, new_gate, on_sale, purchase_request
+from tests.e2e.service_pair import NewServicePair, ServicePair, new_gate, on_sale, purchase_request
 from tests.environment.databases import connected
 from tests.environment.waiting import eventually, until
 from tests.stand_ins.nats import NatsServer
@@ -29,18 +29,18 @@ from tests.stand_ins.webhook import SECRET, Hook, Post, listening
 from ticketing.scans.v1 import scan_pb2
 from ticketing.tickets.v1 import event_pb2, ticket_pb2, ticket_service_pb2
 
-JOURNEYS = int(os.environ.get("TICKETING_NOTIFIED", "1"))
+RUNS = int(os.environ.get("TICKETING_NOTIFIED", "1"))
 FIRST_SEED = int(os.environ.get("TICKETING_SEED", "1"))
 
-TOLD = ["purchase.completed", "ticket.checked_in", "ticket.cancelled", "refund.requested", "refund.made"]
+NOTIFICATIONS = ["purchase.completed", "ticket.checked_in", "ticket.cancelled", "refund.requested", "refund.made"]
 MAILED = ["Your tickets for Concert", "Your ticket for Concert is cancelled", "Your refund for Concert"]
 
 
 @dataclass
 class World:
-    """Both services, and three receivers that may be away."""
+    """Both services and three receivers that a run stops and starts."""
 
-    pair: Pair
+    pair: ServicePair
     nats: NatsServer
     hook: Hook
     mailbox: Mailbox
@@ -48,39 +48,39 @@ class World:
     chance: random.Random
     hook_is_up: AsyncExitStack = field(default_factory=AsyncExitStack)
     mail_is_up: AsyncExitStack = field(default_factory=AsyncExitStack)
-    # Set: the ticket service is to die with this post unanswered.
+    # The number of the post during which the ticket service is killed; None for no kill.
     dies_at_post: int | None = None
     killed: int = 0
 
     async def up(self) -> None:
-        """Let every receiver be there."""
+        """Start every receiver."""
         self.nats.start()
         await self.hook_is_up.enter_async_context(listening(self.hook, self.ports[0]))
         await self.mail_is_up.enter_async_context(serving_mail(self.mailbox, self.ports[1]))
 
     async def down(self) -> None:
-        """Let every receiver be away."""
+        """Stop every receiver."""
         self.nats.stop()
         await self.hook_is_up.aclose()
         await self.mail_is_up.aclose()
 
     def answer(self, post: Post) -> int | None:
-        """Answer a post: at times badly, at times not at all."""
-        # Verified as it comes: five minutes later it would be too old.
+        """Return the status of the answer to a post, or None for no answer."""
+        # `event` verifies the signature, which is valid for five minutes.
         assert post.event["id"] == post.headers["webhook-id"]
         if self.dies_at_post is not None and len(self.hook.posts) >= self.dies_at_post:
             self.dies_at_post = None
             self.pair.running["ticket_service"].end(signal.SIGKILL)
-            # It was taken, and nobody is there to hear so.
+            # The receiver has the post, and the killed service cannot record it.
             return 204
         return self.chance.choices([204, 500, 429, None], [8, 2, 2, 1])[0]
 
     def refuse_mail(self, _address: str) -> str | None:
-        """Refuse a mail for now, at times."""
+        """Return a temporary refusal for some mails."""
         return "451 try again" if self.chance.random() < 0.3 else None
 
     def die(self) -> None:
-        """Kill the ticket service, if the post has not, and start it again."""
+        """Kill the ticket service, unless a post has, and restart it."""
         self.pair.running["ticket_service"].end(signal.SIGKILL)
         self.pair.running.pop("ticket_service")
         self.pair.start("ticket_service")
@@ -116,8 +116,8 @@ def confirm(world: World, cancellation_id: str) -> None:
     shop.ask(shop.tickets.ConfirmRefund, request)
 
 
-async def journey(world: World, email: str) -> event_pb2.Event:
-    """Go the way of `make demo`, with the service killed after one step, and the receivers away for some of them."""
+async def run_steps(world: World, email: str) -> event_pb2.Event:
+    """Run the steps of `make demo`; kill the service after one step, and stop the receivers during some."""
     dies_after, away = world.chance.randrange(4), sorted(world.chance.sample(range(5), 2))
 
     async def between(step: int) -> None:
@@ -125,7 +125,7 @@ async def journey(world: World, email: str) -> event_pb2.Event:
             await world.down()
         if step == away[1]:
             await world.up()
-        # What was committed a moment ago has hardly left.
+        # The relay has hardly delivered the notification of the last commit.
         if step == dies_after + 1:
             await asyncio.to_thread(world.die)
 
@@ -142,7 +142,7 @@ async def journey(world: World, email: str) -> event_pb2.Event:
 
 
 async def drained(world: World, url: URL) -> None:
-    """Wait until all were told; at times the service dies meanwhile, when somebody was told but it does not know."""
+    """Wait until every notification is delivered; sometimes kill the service between delivery and its record."""
     if world.chance.random() < 0.5:
         world.dies_at_post = len(world.hook.posts) + 1
 
@@ -158,10 +158,10 @@ async def drained(world: World, url: URL) -> None:
 
 
 def check(event: event_pb2.Event, came: Sequence[dict[str, Any]]) -> None:
-    """Everything came, once by its id, and of each purchase in order."""
+    """Check that each notification came, once by its id, and in order per purchase."""
     first_time = {one["id"]: one for one in reversed(came) if one["data"]["event_id"] == event.event_id}
     in_order = [one for one in came if first_time.get(one["id"]) is one]
-    assert sorted(one["type"].removeprefix("ticketing.") for one in in_order) == sorted(TOLD)
+    assert sorted(one["type"].removeprefix("ticketing.") for one in in_order) == sorted(NOTIFICATIONS)
     by_purchase: dict[str, list[str]] = defaultdict(list)
     for one in in_order:
         by_purchase[one["partitionkey"]].append(one["sequence"])
@@ -169,9 +169,9 @@ def check(event: event_pb2.Event, came: Sequence[dict[str, Any]]) -> None:
     assert all(sequences == sorted(sequences) for sequences in by_purchase.values())
 
 
-@pytest.mark.timeout(60 + 40 * JOURNEYS)
-async def test_everybody_is_told_everything_once_and_in_order(
-    new_pair: NewPair, tickets_url: URL, scans_url: URL, tmp_path: Path
+@pytest.mark.timeout(60 + 40 * RUNS)
+async def test_every_receiver_gets_each_notification_in_order(
+    new_pair: NewServicePair, tickets_url: URL, scans_url: URL, tmp_path: Path
 ) -> None:
     nats, ports = NatsServer(tmp_path / "nats"), free_ports(2)
     pair = new_pair(
@@ -192,10 +192,10 @@ async def test_everybody_is_told_everything_once_and_in_order(
     try:
         for module in ("ticket_service", "scan_service"):
             await asyncio.to_thread(pair.start, module)
-        for seed in range(FIRST_SEED, FIRST_SEED + JOURNEYS):
+        for seed in range(FIRST_SEED, FIRST_SEED + RUNS):
             world.chance.seed(seed)
             email = f"buyer{seed}@example.com"
-            event = await journey(world, email)
+            event = await run_steps(world, email)
             await drained(world, tickets_url)
             check(event, [json.loads(post.body) for post in world.hook.taken])
             check(event, [json.loads(one.data) for one in await nats.messages()])
@@ -203,6 +203,6 @@ async def test_everybody_is_told_everything_once_and_in_order(
             assert list(mails.values()) == MAILED
         posts = len(world.hook.posts)
         print(f"seeds {FIRST_SEED} to {seed}: {world.killed} kills, {posts} posts, {len(world.mailbox.mails)} mails")
-        assert posts > len(TOLD) * JOURNEYS, "nothing was tried again: this would show little"
+        assert posts > len(NOTIFICATIONS) * RUNS, "no delivery was repeated: the test shows little"
     finally:
         await world.down()

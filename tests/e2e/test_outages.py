@@ -1,4 +1,4 @@
-"""What goes on while something else is down, and what mends itself when it is back."""
+"""Each service works while the other one is down, and completes its unfinished work afterwards."""
 
 import signal
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy.engine import URL
 
 from dev.clients import ApiClient
-from tests.e2e.pair import NewPair, Pair, buy, new_gate, on_sale
-from tests.e2e.proxy import Proxy
+from tests.e2e.service_pair import NewServicePair, ServicePair, buy, new_gate, on_sale
+from tests.environment.proxy import Proxy
 from tests.environment.waiting import eventually
 from ticketing.chassis.database import database_url
 from ticketing.chassis.postgres import Lease
@@ -20,13 +20,13 @@ from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2
 
 @pytest.fixture
 def tickets_server(tmp_path: Path) -> Iterator[Lease]:
-    """Run a second database server, for tickets alone; the test may stop it."""
+    """Run a second database server for the tickets database; the test may stop it."""
     with Lease(tmp_path / "a server for tickets", fsync_initdb=False) as server:
         yield server
 
 
-def test_gates_go_on_without_the_ticket_service_its_database_and_the_network_to_it(
-    new_pair: NewPair, tickets_server: Lease, scans_url: URL
+def test_gates_admit_without_the_ticket_service_and_its_database(
+    new_pair: NewServicePair, tickets_server: Lease, scans_url: URL
 ) -> None:
     pair = new_pair(database_url(tickets_server.url("tickets")), scans_url)
     network = Proxy(("127.0.0.1", int(pair.variables["TICKETS_PORT"])))
@@ -35,10 +35,10 @@ def test_gates_go_on_without_the_ticket_service_its_database_and_the_network_to_
     pair.start("scan_service")
     organizer, shop = pair.caller("organizer", "alice"), pair.caller("service", "shop")
     event = on_sale(organizer)
-    copied, copied_too = buy(shop, event, quantity=2).tickets
+    replicated, second_replicated = buy(shop, event, quantity=2).tickets
     with closing(new_gate(pair, event.event_id)) as gate:
-        # A typed code is known by the copy alone: once it opens, the copy has arrived.
-        eventually(lambda: gate.scan(copied.code).verdict, scan_pb2.VERDICT_ADMITTED)
+        # The scan service knows a typed code from its replica alone.
+        eventually(lambda: gate.scan(replicated.code).verdict, scan_pb2.VERDICT_ADMITTED)
 
         network.cut()
         bought_since = buy(shop, event).tickets[0]
@@ -48,22 +48,22 @@ def test_gates_go_on_without_the_ticket_service_its_database_and_the_network_to_
         assert gate.scan(bought_since.code).denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
         assert gate.scan(bought_since.token).verdict == scan_pb2.VERDICT_ADMITTED
         assert gate.scan(bought_since.token).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
-        assert gate.scan(copied_too.token).verdict == scan_pb2.VERDICT_ADMITTED
-        assert gate.scan(copied.token).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
+        assert gate.scan(second_replicated.token).verdict == scan_pb2.VERDICT_ADMITTED
+        assert gate.scan(replicated.token).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
 
 
 def cancel(holder: ApiClient, ticket_id: str) -> ticket_service_pb2.CancelTicketResponse:
-    """Give a ticket back."""
+    """Cancel a ticket."""
     return holder.ask(holder.tickets.CancelTicket, ticket_service_pb2.CancelTicketRequest(ticket_id=ticket_id))
 
 
 def status(holder: ApiClient, cancellation: ticket_pb2.Cancellation) -> int:
-    """Ask how far a cancellation is."""
+    """Return the status of a cancellation."""
     request = ticket_service_pb2.GetCancellationRequest(cancellation_id=cancellation.cancellation_id)
     return holder.ask(holder.tickets.GetCancellation, request).cancellation.status
 
 
-def test_a_cancellation_waits_for_the_gates_and_completes_by_itself(pair: Pair) -> None:
+def test_a_cancellation_waits_for_the_scan_service_and_completes(pair: ServicePair) -> None:
     event = on_sale(pair.caller("organizer", "alice"))
     ticket = buy(pair.caller("service", "shop"), event).tickets[0]
     bob = pair.caller("user", "bob")
@@ -73,7 +73,7 @@ def test_a_cancellation_waits_for_the_gates_and_completes_by_itself(pair: Pair) 
     answer = cancel(bob, ticket.ticket_id)
     assert answer.cancellation.status == ticket_pb2.CANCELLATION_STATUS_PENDING
     assert answer.ticket.status == ticket_pb2.TICKET_STATUS_ACTIVE
-    # Asked again, it is the same one.
+    # A repeated request returns the same cancellation.
     assert cancel(bob, ticket.ticket_id).cancellation.cancellation_id == answer.cancellation.cancellation_id
 
     pair.start("scan_service")
@@ -83,7 +83,7 @@ def test_a_cancellation_waits_for_the_gates_and_completes_by_itself(pair: Pair) 
         assert gate.scan(ticket.code).denial_reason == scan_pb2.DENIAL_REASON_REFUNDED
 
 
-def test_a_cancellation_that_a_crash_left_pending_completes_after_the_restart(pair: Pair) -> None:
+def test_a_pending_cancellation_completes_after_a_crash(pair: ServicePair) -> None:
     event = on_sale(pair.caller("organizer", "alice"))
     ticket = buy(pair.caller("service", "shop"), event).tickets[0]
     new_gate(pair, event.event_id).close()
@@ -98,7 +98,7 @@ def test_a_cancellation_that_a_crash_left_pending_completes_after_the_restart(pa
     eventually(lambda: status(bob, pending), ticket_pb2.CANCELLATION_STATUS_REFUNDING)
 
 
-def test_check_ins_made_while_the_ticket_service_was_away_are_told_when_it_is_back(pair: Pair) -> None:
+def test_check_ins_are_reported_after_an_outage(pair: ServicePair) -> None:
     event = on_sale(pair.caller("organizer", "alice"))
     ticket = buy(pair.caller("service", "shop"), event).tickets[0]
     with closing(new_gate(pair, event.event_id)) as gate:

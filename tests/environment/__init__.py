@@ -1,4 +1,4 @@
-"""The surroundings of every test: databases, access tokens, certificates, waiting."""
+"""What every test may use: databases, access tokens, certificates, a clock, waiting."""
 
 from pathlib import Path
 from typing import Final

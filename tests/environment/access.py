@@ -24,7 +24,7 @@ class Issuer:
     jwks_file: Path
 
     def token(self, role: str = "user", subject: str = "alice", **claims: Any) -> str:
-        """Make an access token; `claims` replace or add to the usual ones."""
+        """Make an access token; `claims` replace or add to the default claims."""
         now = datetime.now(UTC)
         usual: dict[str, Any] = {
             "iss": "ticketing",
@@ -42,7 +42,7 @@ class Issuer:
 
 @pytest.fixture(scope="session")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
-    """Give the issuer of access tokens."""
+    """Make the issuer of access tokens."""
     private_key = Ed25519PrivateKey.generate()
     jwk = OKPAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
     path = tmp_path_factory.mktemp("keys") / "jwks.json"

@@ -1,4 +1,4 @@
-"""An authority for tests, and what it certifies, in the files that services and devices are given."""
+"""A certificate authority, and the files that services and devices read."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from ticketing.chassis.tls import Identity
 
 
 class Folder:
-    """Certificates as an operator lays them out."""
+    """A folder with a certificate authority and the certificates that it issues."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -17,10 +17,10 @@ class Folder:
         self.authority.cert_pem.write_to_path(str(self.ca))
 
     def identity(self, *names: str, of: str = "server") -> Identity:
-        """Issue a certificate, over the one that was there."""
+        """Issue a certificate; it replaces an earlier one with the same file name."""
         issued = self.authority.issue_cert(*names)
         identity = Identity(self.path / f"{of}.pem", self.path / f"{of}.key")
-        # The key first, as a tool may: for a moment the two do not belong together.
+        # The key first, as some tools do: for a moment key and certificate do not match.
         issued.private_key_pem.write_to_path(str(identity.key))
         with identity.certificate.open("wb") as file:
             for blob in issued.cert_chain_pems:

@@ -1,4 +1,4 @@
-"""Databases for tests: one real PostgreSQL server per worker, an empty migrated database per test."""
+"""Databases for tests: one PostgreSQL server per worker, an empty migrated database per test."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,14 +19,14 @@ from ticketing.chassis.postgres import Lease
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lease]:
-    """One PostgreSQL server for this worker."""
+    """Start the PostgreSQL server of this worker."""
     with Lease(tmp_path_factory.mktemp("postgres"), fsync_initdb=False) as server:
         yield server
 
 
 @contextmanager
 def connected(url: URL) -> Iterator[Any]:
-    """Give a cursor; what it does is one transaction."""
+    """Open a cursor whose statements are one transaction."""
     connection = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
     try:
         with connection, connection.cursor() as cursor:
@@ -50,7 +50,7 @@ NewDatabase = Callable[[str], URL]
 
 @pytest.fixture(scope="session")
 def templates(postgres: Lease) -> Callable[[str], URL]:
-    """Give a migrated database to copy from, made once a worker."""
+    """Migrate one template database per service and worker."""
     made: dict[str, URL] = {}
 
     def template(service: str) -> URL:
@@ -65,7 +65,7 @@ def templates(postgres: Lease) -> Callable[[str], URL]:
 
 @pytest.fixture
 def new_database(templates: Callable[[str], URL]) -> Iterator[NewDatabase]:
-    """Make fresh databases ("ticket" or "scan"), dropped at the end of the test."""
+    """Make empty databases of a service ("ticket" or "scan"); the teardown drops them."""
     made: list[URL] = []
 
     def make(service: str) -> URL:
@@ -83,16 +83,16 @@ def new_database(templates: Callable[[str], URL]) -> Iterator[NewDatabase]:
 
 @dataclass(frozen=True)
 class Reusable:
-    """A migrated database that tests use one after the other: emptying it takes a tenth of what making one takes."""
+    """A migrated database that one test after the other uses: to empty it takes a tenth of the time to create one."""
 
     url: URL
     tables: list[str]
-    # What the migrations themselves have put there, by table, as JSON.
+    # The rows that the migrations inserted, by table, as JSON.
     seeds: dict[str, str]
 
     @classmethod
     def of(cls, url: URL) -> "Reusable":
-        """Look at a database that has just been migrated."""
+        """Read the tables and rows of a database that was migrated just now."""
         with connected(url) as cursor:
             cursor.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
@@ -101,12 +101,13 @@ class Reusable:
             seeds = {}
             for table in tables:
                 cursor.execute(f"SELECT json_agg(t)::text FROM {table} t")
-                if rows := cursor.fetchone()[0]:
+                [(rows,)] = cursor.fetchall()
+                if rows:
                     seeds[table] = rows
         return cls(url, tables, seeds)
 
     def empty(self) -> None:
-        """Make it as it was; processes that a test killed may have left sessions, and these locks."""
+        """Restore the migrated state. Sessions of killed processes end first: they may hold locks."""
         with connected(self.url) as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -121,7 +122,7 @@ class Reusable:
 
 @pytest.fixture(scope="session")
 def reusable(templates: Callable[[str], URL]) -> Callable[[str], Reusable]:
-    """Give this worker's database of a service."""
+    """Make one reusable database per service and worker."""
     made: dict[str, Reusable] = {}
 
     def give(service: str) -> Reusable:
@@ -139,7 +140,7 @@ def reusable(templates: Callable[[str], URL]) -> Callable[[str], Reusable]:
 
 @pytest.fixture
 def tickets_url(reusable: Callable[[str], Reusable]) -> URL:
-    """Give an empty, migrated tickets database."""
+    """Return an empty, migrated tickets database."""
     database = reusable("ticket")
     database.empty()
     return database.url
@@ -147,7 +148,7 @@ def tickets_url(reusable: Callable[[str], Reusable]) -> URL:
 
 @pytest.fixture
 def scans_url(reusable: Callable[[str], Reusable]) -> URL:
-    """Give an empty, migrated scans database."""
+    """Return an empty, migrated scans database."""
     database = reusable("scan")
     database.empty()
     return database.url

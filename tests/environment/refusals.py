@@ -1,4 +1,4 @@
-"""What a refused call says beside its status code."""
+"""The details in the status of a refused call."""
 
 from typing import Any, TypeVar, cast
 
@@ -13,7 +13,7 @@ Detail = TypeVar("Detail", bound=Message)
 
 def details_of(error: grpc.aio.AioRpcError) -> list[Any]:
     """Return the packed details of a refusal; none if the service sent no status message."""
-    # An AioRpcError is no grpc.Call by its types, but it has the three methods that are read here.
+    # AioRpcError is not typed as a grpc.Call, but has the methods that from_call uses.
     status = rpc_status.from_call(cast(grpc.Call, error))
     return list(status.details) if status else []
 

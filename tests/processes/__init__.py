@@ -1,1 +1,1 @@
-"""Services and gate devices as processes of their own, for tests that end them."""
+"""Services and gate devices as processes, for tests that kill them."""

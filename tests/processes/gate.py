@@ -1,4 +1,4 @@
-"""The device's program as a process, with people in front of it."""
+"""The gate device's program as a process."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from tests.environment import ROOT
 
 
 class Process:
-    """A device's program, with people in front of it."""
+    """A device's program with its input and output."""
 
     def __init__(self, command: list[str]) -> None:
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/protos"}
@@ -19,12 +19,12 @@ class Process:
         )
 
     def kill_while_scanning(self, tokens: list[str], seconds: float) -> list[dict[str, Any]]:
-        """Show tokens as fast as they are read, kill it after the first answer and some time; return the answers."""
+        """Scan tokens, kill the device `seconds` after its first answer, and return the answers."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("".join(f"{token}\n" for token in tokens).encode())
         first = self._process.stdout.readline()
-        time.sleep(seconds)  # The moment of the blow is what is tried, nothing is waited for.
+        time.sleep(seconds)  # The load: the moment of the kill varies.
         self._process.kill()
         rest = self._process.stdout.read()
         self._process.wait()

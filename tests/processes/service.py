@@ -1,4 +1,4 @@
-"""A service as a process of its own, for tests that end it or run several on one database."""
+"""A service as a process, for tests that kill it or run several on one database."""
 
 import json
 import os
@@ -19,12 +19,12 @@ STOP_SECONDS = 15
 
 
 class ServiceProcess:
-    """Starts a service, and waits until its log says where it serves.
+    """A process of a service; its port is known from its log.
 
     Args:
-        module: what is run.
-        variables: its settings.
-        arguments: of its command line.
+        module: the module to run.
+        variables: the settings, as environment variables.
+        arguments: the command line.
     """
 
     def __init__(self, module: str, variables: Mapping[str, str], *arguments: str) -> None:
@@ -38,7 +38,7 @@ class ServiceProcess:
         self._log: list[str] = []
         self._port: int | None = None
         self._served = threading.Event()
-        # Read to its end, or a full pipe would hold the service up.
+        # Read to the end: a full pipe would block the service.
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         if not self._served.wait(START_SECONDS) or self._port is None:
@@ -47,23 +47,19 @@ class ServiceProcess:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address of the service."""
         return f"127.0.0.1:{self._port}"
 
     def has_ended(self) -> bool:
-        """Tell whether somebody has ended it."""
+        """Return whether the process has ended."""
         return self._process.poll() is not None
 
     def log(self) -> str:
-        """Return what it has logged."""
+        """Return the log."""
         return "".join(self._log)
 
-    def is_dead(self) -> bool:
-        """Tell whether it has ended."""
-        return self._process.poll() is not None
-
     def end(self, number: int = signal.SIGTERM) -> int:
-        """End it by a signal and return its exit status."""
+        """End the process by a signal; return its exit status."""
         if self._process.poll() is None:
             self._process.send_signal(number)
         status = self._process.wait(STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""A ticket service as a process of its own."""
+"""A ticket service as a process."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from tests.processes.service import ServiceProcess
 
 
 class TicketProcess(ServiceProcess):
-    """Starts a ticket service with these settings."""
+    """A process of the ticket service."""
 
     def __init__(self, variables: Mapping[str, str], *arguments: str) -> None:
         super().__init__("ticket_service", variables, *arguments)

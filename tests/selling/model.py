@@ -1,6 +1,6 @@
-"""What the ticket service promises about one event, said as plainly as it can be: the other side of a comparison.
+"""A simple model of the ticket service's promises about one event, to compare the service with.
 
-Nothing in here comes from the service. Places are counted anew whenever they are asked for; nothing is stored twice.
+The model shares no code with the service. It stores nothing twice: it counts places whenever they are read.
 """
 
 from collections import Counter
@@ -14,8 +14,8 @@ OPEN = ("ACTIVE", "BLOCKED")
 ENDED = ("EXPIRED", "RELEASED")
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not an error of the model
-    """The service says no."""
+class Refused(Exception):  # noqa: N818 - an answer of the model, not an error
+    """A refused request."""
 
     def __init__(self, reason: str, **facts: Any) -> None:
         super().__init__(reason)
@@ -25,21 +25,21 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of the model
 
 @dataclass(eq=False)
 class Ticket:
-    """One ticket; a cancellation is "" where there is none that was not rejected."""
+    """One ticket; `cancellation` is "" while it has none, or a rejected one."""
 
     kind: str
     price: int
     holder: str
     status: str = "ACTIVE"
     issue: int = 1
-    # The check-in that a gate has made, and the one that the ticket service was told of.
+    # The check-in at the gate, and the one that was reported to the ticket service.
     admitted: datetime | None = None
     reported: datetime | None = None
     cancellation: Literal["", "PENDING", "REFUNDING", "DONE"] = ""
     granted: int = 0
     percent: int = 0
     refund_id: str = ""
-    # A reissue that the scan service has not answered: its request and its new holder, if it has one.
+    # A reissue that the scan service has not answered: its request, and its new holder or None.
     reissue: tuple[str, str | None] | None = None
     id: str = ""
 
@@ -60,10 +60,10 @@ class Purchase:
 
 @dataclass
 class Payment:
-    """Money that was taken."""
+    """One captured payment."""
 
     purchase: Purchase
-    is_owed: bool = False
+    refund_due: bool = False
     refund_id: str = ""
 
 
@@ -73,44 +73,44 @@ class Line:
 
     price: int
     capacity: int | None = None
-    most: int = 20
+    max_per_purchase: int = 20
     sales_end: datetime | None = None
 
 
 @dataclass
 class SalesModel:
-    """One event and all that was bought of it."""
+    """One event with its purchases and payments."""
 
     start: datetime
     end: datetime
-    most: int | None
+    max_participants: int | None
     lines: Mapping[str, Line]
     tiers: Sequence[tuple[int, int]]
     is_single_entry: bool
     purchases: list[Purchase] = field(default_factory=list)
-    # By payment id; of payments for a purchase that was free there is nothing to keep.
+    # By payment id; a payment sent with a free purchase is not recorded.
     payments: dict[str, Payment] = field(default_factory=dict)
-    # By request id: what was asked for, and what it led to.
+    # By request id: the content of the request and its result.
     requests: dict[str, tuple[object, Purchase | Ticket]] = field(default_factory=dict)
     is_cancelled: bool = False
     are_gates_closed: bool = False
-    are_all_given_back: bool = False
+    are_tickets_cancelled: bool = False
     # The scan service does not answer.
     is_cut_off: bool = False
 
     @property
     def tickets(self) -> list[Ticket]:
-        """Every ticket, in the order of their making."""
+        """Return all tickets in the order in which they were issued."""
         return [ticket for purchase in self.purchases for ticket in purchase.tickets]
 
     def status(self, now: datetime) -> str:
-        """Where the event is."""
+        """Return the event's status."""
         if self.is_cancelled:
             return "CANCELLED"
         return "COMPLETED" if now >= self.end else "PUBLISHED"
 
     def status_of(self, ticket: Ticket, now: datetime) -> str:
-        """Where a ticket is."""
+        """Return the status of a ticket."""
         if ticket.status != "ACTIVE":
             return ticket.status
         if ticket.reported is not None and self.is_single_entry:
@@ -118,7 +118,7 @@ class SalesModel:
         return "EXPIRED" if now > self.end else "ACTIVE"
 
     def reserved(self, kind: str | None = None) -> int:
-        """How many places are held or sold, of one type or of all."""
+        """Count the places held or sold, of one type or of all."""
         held = Counter[str]()
         for purchase in self.purchases:
             if purchase.status == "HELD":
@@ -137,15 +137,15 @@ class SalesModel:
         return sums
 
     def refunds_pending(self) -> int:
-        """How many refunds somebody still has to make."""
+        """Count the refunds that are still to be made."""
         return sum(ticket.cancellation == "REFUNDING" for ticket in self.tickets) + sum(
-            payment.is_owed and not payment.refund_id for payment in self.payments.values()
+            payment.refund_due and not payment.refund_id for payment in self.payments.values()
         )
 
     def buy(  # noqa: PLR0913, PLR0917 - all that a request says
         self, request: str, buyer: str, items: Mapping[str, int], payment: str, expected: int | None, now: datetime
     ) -> Purchase:
-        """Buy; reasons for a refusal are looked for in this order."""
+        """Buy; the first reason in this order refuses the order."""
         asked = (buyer, dict(items), payment)
         if request in self.requests:
             before, bought = self.requests[request]
@@ -170,27 +170,27 @@ class SalesModel:
         return purchase
 
     def confirm(self, purchase: Purchase, payment: str, paid: int, now: datetime) -> None:
-        """Take note of a payment."""
+        """Record a payment."""
         if payment in self.payments:
             if self.payments[payment].purchase is not purchase:
                 raise Refused("PAYMENT_ALREADY_USED", purchase_id=self.payments[payment].purchase.id)
             return
         if paid != purchase.total:
             raise Refused("PRICE_CHANGED", expected=paid, actual=purchase.total)
-        self.payments[payment] = Payment(purchase, is_owed=True)
+        self.payments[payment] = Payment(purchase, refund_due=True)
         if purchase.status in {"COMPLETED", "REFUNDING"}:
             return
         if purchase.status == "REFUNDED":
             purchase.status = "REFUNDING"
             return
         if self.status(now) == "PUBLISHED" and (purchase.status == "HELD" or self._has_places(purchase.items)):
-            self.payments[payment].is_owed = False
+            self.payments[payment].refund_due = False
             self._complete(purchase, payment)
         else:
             purchase.status, purchase.payment = "REFUNDING", payment
 
     def release(self, purchase: Purchase) -> None:
-        """Give a purchase up."""
+        """Release a held purchase."""
         if purchase.status in ENDED:
             return
         if purchase.status != "HELD":
@@ -198,8 +198,8 @@ class SalesModel:
         purchase.status = "RELEASED"
 
     def refund_payment(self, purchase: Purchase, refund_id: str) -> None:
-        """Take note that a payment was given back."""
-        owed = [payment for payment in self.payments.values() if payment.purchase is purchase and payment.is_owed]
+        """Record the refund of a payment."""
+        owed = [payment for payment in self.payments.values() if payment.purchase is purchase and payment.refund_due]
         if any(payment.refund_id == refund_id for payment in owed):
             return
         outstanding = [payment for payment in owed if not payment.refund_id]
@@ -210,7 +210,7 @@ class SalesModel:
             purchase.status = "REFUNDED"
 
     def cancel(self, ticket: Ticket, now: datetime) -> None:
-        """Give a ticket back; while the scan service is cut off, it is only asked for."""
+        """Cancel a ticket; while the scan service is cut off, the cancellation stays PENDING."""
         if not ticket.cancellation:
             if ticket.reissue is not None:
                 raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
@@ -219,7 +219,7 @@ class SalesModel:
             if self.status_of(ticket, now) != "ACTIVE":
                 raise Refused("TICKET_NOT_CANCELLABLE", status=self.status_of(ticket, now))
             ticket.percent = 100 if self.is_cancelled else self.refund_percent(now)
-            # Half a cent and more is a cent more.
+            # Half a cent is rounded up.
             ticket.granted = int(ticket.price * ticket.percent / 100 + 0.5)
             ticket.cancellation = "PENDING"
         if ticket.cancellation == "PENDING" and not self.is_cut_off:
@@ -229,7 +229,7 @@ class SalesModel:
                 raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.admitted.isoformat())
 
     def refund_percent(self, now: datetime) -> int:
-        """Return what the policy grants now."""
+        """Return the percentage that the policy grants now."""
         best = (-1, 0)
         for days, percent in self.tiers:
             if now + timedelta(days=days) <= self.start:
@@ -237,7 +237,7 @@ class SalesModel:
         return best[1]
 
     def refund_cancellation(self, ticket: Ticket, refund_id: str) -> None:
-        """Take note that the refund of a cancellation was made."""
+        """Record the refund of a cancellation."""
         if ticket.cancellation == "DONE" and ticket.refund_id == refund_id:
             return
         if ticket.cancellation != "REFUNDING":
@@ -245,10 +245,10 @@ class SalesModel:
         ticket.cancellation, ticket.refund_id = "DONE", refund_id
 
     def reissue(self, request: str, ticket: Ticket, holder: str | None, now: datetime) -> None:
-        """Give a ticket a new issue, and perhaps another holder."""
+        """Give a ticket a new issue, and another holder unless `holder` is None."""
         asked = (ticket.id, holder)
         if request not in self.requests:
-            # One after the other; whatever becomes of the one before.
+            # The pending reissue of another request is settled first.
             if ticket.reissue is not None and self._finish_reissue(ticket) == "CUT OFF":
                 raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
             self._check_reissue(ticket, holder, now)
@@ -260,20 +260,20 @@ class SalesModel:
             end = self._finish_reissue(ticket)
             if end == "CUT OFF":
                 raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
-            if end == "GIVEN BACK":
+            if end == "CANCELLED":
                 raise Refused("TICKET_NOT_ACTIVE", status=ticket.status)
             if end == "CHECKED IN":
                 assert ticket.admitted is not None
                 raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.admitted.isoformat())
 
     def block(self, ticket: Ticket, *, blocked: bool) -> None:
-        """Withhold a ticket, or let it go."""
+        """Block or unblock a ticket."""
         if ticket.status not in OPEN:
             raise Refused("TICKET_NOT_ACTIVE", status=ticket.status)
         ticket.status = "BLOCKED" if blocked else "ACTIVE"
 
-    def call_off(self, now: datetime) -> bool:
-        """Call the event off; tell whether the gates are closed."""
+    def cancel_event(self, now: datetime) -> bool:
+        """Cancel the event; return whether the gates are closed."""
         if not self.is_cancelled and self.status(now) == "COMPLETED":
             raise Refused("ILLEGAL_TRANSITION", from_="COMPLETED", to="CANCELLED")
         self.is_cancelled = True
@@ -281,7 +281,7 @@ class SalesModel:
         return self.are_gates_closed
 
     def sweep(self, now: datetime) -> None:
-        """Do all that is left to be done."""
+        """Settle everything that is due."""
         if not self.is_cut_off:
             for ticket in self.tickets:
                 if ticket.cancellation == "PENDING":
@@ -292,12 +292,12 @@ class SalesModel:
             if purchase.status == "HELD" and purchase.expires is not None and purchase.expires <= now:
                 purchase.status = "EXPIRED"
         self.are_gates_closed |= self.is_cancelled and not self.is_cut_off
-        if self.are_gates_closed and not self.are_all_given_back:
-            self.are_all_given_back = True
-            self._give_all_back()
+        if self.are_gates_closed and not self.are_tickets_cancelled:
+            self.are_tickets_cancelled = True
+            self._cancel_tickets()
 
-    def _give_all_back(self) -> None:
-        """Give back what nobody is inside with, as far as the ticket service knows."""
+    def _cancel_tickets(self) -> None:
+        """Cancel all tickets without a reported check-in."""
         for ticket in self.tickets:
             if ticket.status in OPEN and ticket.reported is None:
                 ticket.cancellation, ticket.granted, ticket.percent = "PENDING", ticket.price, 100
@@ -318,8 +318,8 @@ class SalesModel:
             line = self.lines.get(kind)
             if line is None or (line.sales_end is not None and now >= line.sales_end):
                 raise Refused("NOT_ON_SALE", ticket_type=kind)
-            if quantity > line.most:
-                raise Refused("PURCHASE_LIMIT", ticket_type=kind, min=1, max=line.most)
+            if quantity > line.max_per_purchase:
+                raise Refused("PURCHASE_LIMIT", ticket_type=kind, min=1, max=line.max_per_purchase)
 
     def _check_places(self, items: Mapping[str, int]) -> None:
         for kind, quantity in items.items():
@@ -327,8 +327,8 @@ class SalesModel:
             if capacity is not None and quantity > capacity - self.reserved(kind):
                 left = capacity - self.reserved(kind)
                 raise Refused("SOLD_OUT", ticket_type=kind, requested=quantity, available=left)
-        if self.most is not None and sum(items.values()) > self.most - self.reserved():
-            raise Refused("SOLD_OUT", requested=sum(items.values()), available=self.most - self.reserved())
+        if self.max_participants is not None and sum(items.values()) > self.max_participants - self.reserved():
+            raise Refused("SOLD_OUT", requested=sum(items.values()), available=self.max_participants - self.reserved())
 
     def _has_places(self, items: Mapping[str, int]) -> bool:
         try:
@@ -338,7 +338,7 @@ class SalesModel:
         return True
 
     def _settle(self, ticket: Ticket) -> None:
-        """End a PENDING cancellation: whoever was first at the scan service has it."""
+        """Settle a PENDING cancellation: a check-in that was first rejects it."""
         if ticket.admitted is not None:
             ticket.cancellation = ""
             return
@@ -355,8 +355,8 @@ class SalesModel:
         if holder is not None and ticket.reported is not None:
             raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.reported.isoformat())
 
-    def _finish_reissue(self, ticket: Ticket) -> Literal["CUT OFF", "GIVEN BACK", "CHECKED IN", "DONE"]:
-        """End a reissue, if the scan service answers; one that came to nothing is forgotten."""
+    def _finish_reissue(self, ticket: Ticket) -> Literal["CUT OFF", "CANCELLED", "CHECKED IN", "DONE"]:
+        """Settle a reissue, unless the scan service is cut off; a rejected one is forgotten."""
         assert ticket.reissue is not None
         if self.is_cut_off:
             return "CUT OFF"
@@ -365,4 +365,4 @@ class SalesModel:
             ticket.issue, ticket.holder = ticket.issue + 1, holder or ticket.holder
             return "DONE"
         del self.requests[request]
-        return "CHECKED IN" if ticket.status in OPEN else "GIVEN BACK"
+        return "CHECKED IN" if ticket.status in OPEN else "CANCELLED"

@@ -1,4 +1,4 @@
-"""A real NATS server with JetStream, for tests that may stop it and start it again."""
+"""A real NATS server with JetStream that tests can stop and restart."""
 
 import socket
 import subprocess
@@ -16,7 +16,7 @@ PROGRAM = Path(sys.executable).with_name("nats-server")
 
 
 class NatsServer:
-    """A server that keeps its streams in `directory`."""
+    """A server whose streams are stored in `directory`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -25,11 +25,11 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Return its URL."""
         return f"nats://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Start it, and wait until it listens: its client would sleep two seconds after a refusal."""
+        """Start the server and wait until it listens: a client sleeps two seconds after a refused connection."""
         options = ["-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(self._directory)]
         self._process = subprocess.Popen([PROGRAM, *options], stderr=subprocess.DEVNULL)
         eventually(self._listens)
@@ -42,14 +42,14 @@ class NatsServer:
         return False
 
     def stop(self) -> None:
-        """Kill it; what it has acknowledged stays."""
+        """Kill the server; acknowledged messages remain."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     async def messages(self, stream: str = "ticketing") -> list[Any]:
-        """Read everything that a stream holds, in its order."""
+        """Read all messages of a stream, in order."""
         client = await nats.connect(self.url)
         try:
             js = client.jetstream()

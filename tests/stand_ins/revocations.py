@@ -1,4 +1,4 @@
-"""A scan service as far as the ticket service calls it: settles each revocation once, over a real socket."""
+"""A stand-in for the scan service as the ticket service calls it: it settles each revocation once."""
 
 import asyncio
 from datetime import datetime
@@ -15,7 +15,7 @@ from ticketing.scans.v1.revocation_service_pb2_grpc import (
 
 
 class ScansStandIn(RevocationServiceServicer):
-    """What gates have admitted is set by tests; `calls` tells them what was asked."""
+    """Settles revocations; tests set the checked-in tickets and read the calls."""
 
     def __init__(self) -> None:
         self.admitted: dict[str, datetime] = {}
@@ -25,7 +25,7 @@ class ScansStandIn(RevocationServiceServicer):
         self.settled: dict[str, pb.RevocationOutcome] = {}
         self.fails_with: grpc.StatusCode | None = None
         self.forgets_outcomes = False
-        # Set: somebody calls. Cleared by a test: calls wait until it is set again.
+        # `called` is set by each call. While a test has cleared `may_answer`, answers wait.
         self.called = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -47,7 +47,7 @@ class ScansStandIn(RevocationServiceServicer):
     async def RevokeTickets(  # noqa: N802 - the contract's name
         self, request: pb.RevokeTicketsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.RevokeTicketsResponse:
-        """Settle the revocations, then answer when allowed to."""
+        """Settle the revocations, then answer once `may_answer` is set."""
         self.calls.append(request)
         self.metadata.append(dict(context.invocation_metadata() or ()))
         if self.fails_with is not None:
@@ -60,7 +60,7 @@ class ScansStandIn(RevocationServiceServicer):
     async def RevokeEvent(  # noqa: N802 - the contract's name
         self, request: pb.RevokeEventRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.RevokeEventResponse:
-        """Close the event."""
+        """Record the revoked event."""
         if self.fails_with is not None:
             await context.abort(self.fails_with, "as the test asked for")
         self.closed.append(request.event_id)
@@ -68,7 +68,7 @@ class ScansStandIn(RevocationServiceServicer):
 
     def _settle(self, revocation: pb.Revocation) -> pb.RevocationOutcome:
         if revocation.revocation_id not in self.settled:
-            # A reissue is done also where somebody is inside.
+            # A reissue succeeds also for a checked-in ticket.
             time = None if revocation.even_if_checked_in else self.admitted.get(revocation.ticket_id)
             outcome = pb.RevocationOutcome(ticket_id=revocation.ticket_id, revoked=time is None)
             if time is not None:

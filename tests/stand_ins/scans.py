@@ -1,4 +1,4 @@
-"""A scan service in memory, faithful to the contract as devices see it, whose answers can be lost or delayed."""
+"""An in-memory scan service that follows the contract for devices; tests can lose or delay its answers."""
 
 import queue
 import threading
@@ -12,9 +12,9 @@ import grpc
 from nacl.signing import SigningKey
 
 from tests.scanning.gates import ticket_id_in, token_of
-from ticketing.admission.decision import Presented, decide
+from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import Gate, ScanType
-from ticketing.admission.tickets import Entry
+from ticketing.admission.tickets import CheckIn
 from ticketing.admission.tokens import Token, is_genuine, read_token
 from ticketing.chassis.tls import PLAIN, Tls
 from ticketing.gate.messages import (
@@ -29,14 +29,14 @@ from ticketing.gate.messages import (
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer, add_ScanServiceServicer_to_server
-from ticketing.tickets.v1 import event_pb2, ticket_feed_service_pb2
+from ticketing.tickets.v1 import event_pb2, signing_key_pb2
 
 DAY = timedelta(days=1)
 KINDS = {1: ScanType.CHECK_IN, 2: ScanType.CHECK_OUT, 3: ScanType.ACCESS}
 
 
 class ScanServiceStandIn(ScanServiceServicer):
-    """Holds one event. `lose` names the kinds of answers that never arrive; `refusal` ends streams."""
+    """Serves one event. `lose` names the kinds of lost answers; `refusal` is the status that ends streams."""
 
     def __init__(self) -> None:
         now = datetime.now(UTC)
@@ -47,7 +47,7 @@ class ScanServiceStandIn(ScanServiceServicer):
             status=event_pb2.EVENT_STATUS_PUBLISHED,
             admission_policy=event_pb2.ADMISSION_POLICY_SINGLE_ENTRY,
             signing_keys=[
-                ticket_feed_service_pb2.SigningKey(
+                signing_key_pb2.SigningKey(
                     key_id=1, public_key=bytes(self.key.verify_key), activate_time=timestamp(now - DAY)
                 )
             ],
@@ -69,10 +69,10 @@ class ScanServiceStandIn(ScanServiceServicer):
         self._changed = threading.Condition()
         self._ends: list[queue.SimpleQueue[Any]] = []
 
-    # What tests put in.
+    # Set-up by tests.
 
     def ticket(self, *, copied: bool = True, **values) -> str:
-        """Sell a ticket; return its token."""
+        """Create a ticket; return its token."""
         ticket_id = uuid.uuid4()
         if copied:
             self.put(
@@ -92,11 +92,11 @@ class ScanServiceStandIn(ScanServiceServicer):
         return self._tickets[ticket_id_in(token).bytes][1]
 
     def end_streams(self, message: object = None) -> None:
-        """End every stream, or send it a message."""
+        """End every stream, or send a message on it."""
         for outgoing in self._ends:
             outgoing.put(message)
 
-    # What devices see.
+    # The API of devices.
 
     def StreamScans(self, request_iterator, context):  # noqa: N802
         if self.refusal is not None:
@@ -128,7 +128,7 @@ class ScanServiceStandIn(ScanServiceServicer):
                     )
                     outgoing.put(pb.StreamScansResponse(opened=opened))
                 elif kind == "scan":
-                    # As of now: who sees that it was asked may let answers arrive again at once.
+                    # Read before `asked` changes: a test that sees the scan may let answers arrive again.
                     is_lost = "result" in self.lose
                     self.asked.append(request.scan.scan_id)
                     answer = self._answer(request.scan, gate)
@@ -172,8 +172,8 @@ class ScanServiceStandIn(ScanServiceServicer):
             )
             row = self._tickets.get(token.ticket_id.bytes, (0, known))[1]
             ticket = replace(ticket_of(self.event_id, row), event_id=token.event_id)
-            entry = Entry(uuid.UUID(attempt.scan_id), self.now(), gate.location)
-            shown = Presented(ticket, token.issue, token.ticket_type)
+            entry = CheckIn(uuid.UUID(attempt.scan_id), self.now(), gate.location)
+            shown = PresentedTicket(ticket, token.issue, token.ticket_type)
             decision = decide(rules.event, Gate(self.event_id, gate.location), shown, KINDS[scan.scan_type], entry)
             scan.ticket_type = TICKET_TYPES[token.ticket_type]
             scan.verdict = scan_pb2.VERDICT_DENIED if decision.reason else scan_pb2.VERDICT_ADMITTED
@@ -221,7 +221,7 @@ class ScanServiceStandIn(ScanServiceServicer):
         yield pb.WatchAdmissionsResponse(rules=self.rules, cursor=str(seen), restart=not request.after_cursor)
         while context.is_active():
             with self._changed:
-                self._changed.wait_for(lambda: self._version > seen, 0.1)  # noqa: B023 - called at once
+                self._changed.wait_for(lambda: self._version > seen, 0.1)  # noqa: B023 - called in this iteration
                 news = [admission for version, admission in self._tickets.values() if version > seen]
                 seen = self._version
             if news and "admissions" not in self.lose:
@@ -235,13 +235,13 @@ def _after(row, admission):
     changed = pb.TicketAdmission()
     changed.CopyFrom(row)
     changed.inside = admission.inside
-    if admission.entry is not None:
-        changed.check_in.CopyFrom(previous_message(admission.entry))
+    if admission.latest_check_in is not None:
+        changed.check_in.CopyFrom(previous_message(admission.latest_check_in))
     return changed
 
 
 class StandInServer:
-    """The stand-in on a port, which can go away and come back."""
+    """The stand-in on a port; tests can stop and restart it."""
 
     def __init__(self, service: ScanServiceStandIn, tls: Tls = PLAIN) -> None:
         self.service = service

@@ -1,4 +1,4 @@
-"""A real SMTP server for tests, that keeps what it is sent."""
+"""A real SMTP server for tests that stores the mails it receives."""
 
 import asyncio
 import email
@@ -16,7 +16,7 @@ from tests.environment.waiting import until
 
 @dataclass
 class Mailbox:
-    """Takes mails; `refuses` says with which answer one is not taken."""
+    """Stores mails; `refuses` returns the answer that rejects a recipient, or None."""
 
     refuses: Callable[[str], str | None] = lambda address: None
     mails: list[EmailMessage] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Mailbox:
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, server: object, session: object, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Take a recipient, or not."""
+        """Accept or reject a recipient."""
         self.tried += 1
         if answer := self.refuses(address):
             return answer
@@ -34,21 +34,21 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server: object, session: object, envelope: Envelope) -> str:  # noqa: N802 - as above
-        """Keep a mail."""
+        """Store a mail."""
         assert isinstance(envelope.content, bytes)
         message: Any = email.message_from_bytes(envelope.content, policy=email.policy.default)
         self.mails.append(message)
         return "250 OK"
 
     async def next(self) -> EmailMessage:
-        """Wait for a mail, and take it."""
+        """Wait for a mail and remove it from the mailbox."""
         await until(lambda: self.mails)
         return self.mails.pop(0)
 
 
 @asynccontextmanager
 async def serving_mail(mailbox: Mailbox, port: int = 0) -> AsyncIterator[Mailbox]:
-    """Let it listen."""
+    """Listen on a port."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(mailbox, enable_SMTPUTF8=True), "127.0.0.1", port)
     mailbox.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -1,6 +1,6 @@
-"""Stripe as far as the ticket service calls it, behind a real socket: with idempotency keys and every way to fail.
+"""A stand-in for the calls of Stripe that the ticket service makes: a real socket, idempotency keys and faults.
 
-What was charged and given back is counted here, by our ids, not in the service's tables.
+Tests read charges and refunds here, by the ids of the service, independently of the tables of the service.
 """
 
 import json
@@ -14,14 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-# Payment methods, by what comes of them.
+# Payment methods, by their outcome.
 CARD, DECLINED, SECURE, UNKNOWN = "pm_card", "pm_declined", "pm_3d_secure", "pm_unknown"
 KEY = "sk_test_of_the_tests"
 
 Json = dict[str, Any]
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
+class Refused(Exception):  # noqa: N818 - an answer, not an error of the stand-in
     def __init__(self, status: int, **error: str) -> None:
         super().__init__(error)
         self.status = status
@@ -30,22 +30,22 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
 
 @dataclass
 class StripeStandIn:
-    """Takes and gives back money; tests set what goes wrong."""
+    """Charges and refunds; tests set the faults."""
 
     intents: dict[str, Json] = field(default_factory=dict)
     refunds: list[Json] = field(default_factory=list)
-    # Of every call: what it asked for, in order.
+    # The operation of every call, in order.
     calls: list[str] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
-    # So many more calls of an operation are done and not answered, or answered with this status and not done.
+    # By operation: the number of next calls that are done but not answered, and the status of calls that are not done.
     loses: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     fails: dict[str, int] = field(default_factory=dict)
-    # Calls of these wait until they are let go, or the test ends.
+    # Calls of these operations wait until `release_calls`, or the end of the test.
     hangs: set[str] = field(default_factory=set)
     refuses_refunds: str = ""
-    # What a refund is answered with.
+    # The status of new refunds.
     refund_status: str = "succeeded"
-    # Called with an operation before it is done, and again before it is answered; a ConnectionError loses it there.
+    # Called before an operation is done, and before it is answered; a ConnectionError drops the call there.
     on_arrival: Callable[[str], None] = lambda _operation: None
     on_done: Callable[[str], None] = lambda _operation: None
 
@@ -77,31 +77,31 @@ class StripeStandIn:
         self._server.server_close()
         self._thread.join()
 
-    def let_go(self) -> None:
-        """Do what was asked for by calls that hang."""
+    def release_calls(self) -> None:
+        """Continue the calls that hang."""
         self.hangs.clear()
         self._ended.set()
 
     def forget_keys(self) -> None:
-        """Do what Stripe does after a day."""
+        """Forget the idempotency keys, as Stripe does after a day."""
         with self._lock:
             self._answers.clear()
 
     @property
     def api_base(self) -> str:
-        """Where it listens."""
+        """Return its URL."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def charged(self) -> dict[str, int]:
-        """Sum up what was taken, by purchase."""
+        """Return the charged amount of each purchase."""
         sums: dict[str, int] = defaultdict(int)
         for intent in self.intents.values():
             if intent["status"] == "succeeded":
                 sums[intent["metadata"]["purchase_id"]] += intent["amount"]
         return dict(sums)
 
-    def given_back(self) -> dict[str, int]:
-        """Sum up what was given back, by purchase."""
+    def refunded(self) -> dict[str, int]:
+        """Return the refunded amount of each purchase."""
         sums: dict[str, int] = defaultdict(int)
         for refund in self.refunds:
             if refund["status"] == "succeeded":
@@ -109,7 +109,7 @@ class StripeStandIn:
         return dict(sums)
 
     def finish(self, payment_id: str, *, succeeds: bool = True) -> None:
-        """Do what the buyer does with their bank."""
+        """Confirm or reject a charge as the buyer does at the bank."""
         with self._lock:
             intent = self.intents[payment_id]
             assert intent["status"] == "requires_action"
@@ -143,7 +143,7 @@ class StripeStandIn:
             handler.end_headers()
             handler.wfile.write(content)
         except OSError:
-            # Who asked is dead, as the test wanted.
+            # The test has killed the process that called.
             handler.close_connection = True
 
     def _done(self, handler: BaseHTTPRequestHandler, operation: str, body: str) -> tuple[int, Json]:
@@ -160,7 +160,7 @@ class StripeStandIn:
                 answer = 200, getattr(self, f"_{operation}")(url.path.split("/"), params)
             except Refused as refused:
                 answer = refused.status, {"error": refused.error}
-            # A copy: what is known under a key does not change with the object.
+            # A copy: the answer under a key must not change with the object.
             answer = answer[0], json.loads(json.dumps(answer[1]))
             if key is not None:
                 self._answers[key] = answer

@@ -1,4 +1,4 @@
-"""Receivers of notifications for tests: a real HTTP server, as somebody who integrates a webhook would write it."""
+"""A webhook for tests: a real HTTP server, written as an integrator would write it."""
 
 import asyncio
 import contextlib
@@ -14,14 +14,14 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw=="
 
 @dataclass(frozen=True)
 class Post:
-    """What was posted."""
+    """One POST request."""
 
     headers: dict[str, str]
     body: bytes
 
     @property
     def event(self) -> dict[str, Any]:
-        """The CloudEvent, whose signature must verify."""
+        """Verify the signature; return the CloudEvent."""
         event: dict[str, Any] = Webhook(SECRET).verify(self.body, self.headers)
         assert json.loads(self.body) == event
         return event
@@ -29,7 +29,7 @@ class Post:
 
 @dataclass
 class Hook:
-    """Takes posts; `answers` says with which status, None to hang."""
+    """Answers posts; `answers` returns the status, or None to hang."""
 
     answers: Callable[[Post], int | None] = lambda post: 204
     posts: list[Post] = field(default_factory=list)
@@ -37,19 +37,19 @@ class Hook:
     url: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one connection's posts."""
+        """Answer the posts of one connection."""
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 post = await self._read(reader)
                 self.posts.append(post)
                 status = self.answers(post)
                 if status is None:
-                    # Until the other side gives up.
+                    # Hang until the client closes the connection.
                     await reader.read()
                     break
                 if 200 <= status < 300:
                     self.taken.append(post)
-                writer.write(f"HTTP/1.1 {status} Told\r\ncontent-length: 0\r\n\r\n".encode())
+                writer.write(f"HTTP/1.1 {status} Answered\r\ncontent-length: 0\r\n\r\n".encode())
                 await writer.drain()
         writer.close()
 
@@ -60,13 +60,13 @@ class Hook:
         return Post(headers, await reader.readexactly(int(headers["content-length"])))
 
     def kinds(self) -> list[str]:
-        """The kinds of what was taken, in order."""
+        """Return the types of the accepted events, in order."""
         return [post.event["type"] for post in self.taken]
 
 
 @contextlib.asynccontextmanager
 async def listening(hook: Hook, port: int = 0) -> AsyncIterator[Hook]:
-    """Let it listen."""
+    """Listen on a port."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,7 +76,7 @@ async def listening(hook: Hook, port: int = 0) -> AsyncIterator[Hook]:
         try:
             await hook.serve(reader, writer)
         except asyncio.CancelledError:
-            # The end of the test; the stream's own callback would call it an error.
+            # The test ends; the callback of the stream would report an error.
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", port)

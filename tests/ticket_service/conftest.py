@@ -1,4 +1,4 @@
-"""Fixtures of the ticket service: a real one in this process, behind a real socket, with a clock that tests can set."""
+"""A ticket service in this process, on a real socket and database, with a settable clock."""
 
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -21,24 +21,8 @@ from ticketing.chassis.settings import Environment
 
 @pytest.fixture
 def clock() -> SettableClock:
-    """Give the hour to the service under test; access tokens stay good, for they end with the real hour."""
+    """Make the clock of the service. Access tokens stay valid: they expire by the real time."""
     return SettableClock(datetime.now(UTC).replace(microsecond=0))
-
-
-def environment(issuer: Issuer, data_dir: Path, **more: str) -> dict[str, str]:
-    """Make the environment of a service that listens anywhere."""
-    return {
-        "TICKETS_PORT": "0",
-        "TICKETS_METRICS_PORT": "0",
-        "TICKETING_DATA_DIR": str(data_dir),
-        "TICKETING_JWKS_FILE": str(issuer.jwks_file),
-        "TICKETING_PEER_SECRET": PEER_SECRET,
-        "TICKETING_CODE_SECRET": CODE_SECRET,
-        "TICKETING_DRAIN_SECONDS": "5",
-        # A pool of connections less for each test that tells nobody.
-        "TICKETS_RELAY": "off",
-        **more,
-    }
 
 
 @pytest.fixture
@@ -54,8 +38,23 @@ EnvironmentOf = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def environment_of(issuer: Issuer, tmp_path: Path) -> EnvironmentOf:
-    """Make the environment of a service; keyword arguments are more variables of it."""
-    return lambda **more: environment(issuer, tmp_path, **more)
+    """Make the environment of a service; keyword arguments add variables."""
+
+    def make(**more: str) -> dict[str, str]:
+        return {
+            "TICKETS_PORT": "0",
+            "TICKETS_METRICS_PORT": "0",
+            "TICKETING_DATA_DIR": str(tmp_path),
+            "TICKETING_JWKS_FILE": str(issuer.jwks_file),
+            "TICKETING_PEER_SECRET": PEER_SECRET,
+            "TICKETING_CODE_SECRET": CODE_SECRET,
+            "TICKETING_DRAIN_SECONDS": "5",
+            # Without a relay the service needs one connection pool less.
+            "TICKETS_RELAY": "off",
+            **more,
+        }
+
+    return make
 
 
 MakeSettings = Callable[..., Settings]
@@ -63,7 +62,7 @@ MakeSettings = Callable[..., Settings]
 
 @pytest.fixture
 def make_settings(environment_of: EnvironmentOf) -> MakeSettings:
-    """Make settings; keyword arguments are variables of the environment."""
+    """Make settings; keyword arguments add variables to the environment."""
 
     def make(**more: str) -> Settings:
         read = Environment(environment_of(**more))
@@ -76,7 +75,7 @@ def make_settings(environment_of: EnvironmentOf) -> MakeSettings:
 
 @pytest.fixture
 async def service(make_settings: MakeSettings, tickets_url: URL, clock: SettableClock) -> AsyncIterator[str]:
-    """Run a ticket service; gives its address."""
+    """Run a ticket service; return its address."""
     app = App(make_settings(), tickets_url, clock)
     try:
         yield f"127.0.0.1:{await app.start()}"
@@ -99,7 +98,7 @@ def shop(channel: grpc.aio.Channel, issuer: Issuer, clock: SettableClock) -> Sho
 
 @pytest.fixture
 async def scans() -> AsyncIterator[ScansStandIn]:
-    """Stand in for the scan service, once it is started."""
+    """Make a stand-in for the scan service; the test starts it."""
     stand_in = ScansStandIn()
     yield stand_in
     await stand_in.stop()
@@ -107,7 +106,7 @@ async def scans() -> AsyncIterator[ScansStandIn]:
 
 @pytest.fixture
 def scans_port() -> int:
-    """Give a port that the scan service can come back to."""
+    """Find a port on which a test stops and restarts the scan service."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -32,7 +32,7 @@ def run(variables: dict[str, str], *arguments: str) -> subprocess.CompletedProce
     )
 
 
-async def test_every_service_of_the_contract_is_healthy_and_answers(service, channel):
+async def test_every_service_of_the_contract_is_healthy(service, channel):
     health: Any = health_pb2_grpc.HealthStub(channel)  # Its types name no method.
     for name in {method.split("/")[1] for method in POLICY}:
         answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
@@ -52,7 +52,7 @@ def _scalar(engine: sa.Engine, statement: sa.TextClause) -> int:
         return connection.execute(statement).scalar_one()
 
 
-async def test_what_was_ordered_before_the_end_is_sold(make_settings, tickets_url, clock, issuer):
+async def test_orders_before_the_stop_are_sold(make_settings, tickets_url, clock, issuer):
     app = App(make_settings(), tickets_url, clock)
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     try:
@@ -70,7 +70,7 @@ async def test_what_was_ordered_before_the_end_is_sold(make_settings, tickets_ur
         await app.stop()
 
 
-async def test_a_key_file_that_cannot_be_used_stops_the_start(make_settings, tickets_url, tmp_path):
+async def test_unusable_key_file_stops_the_start(make_settings, tickets_url, tmp_path):
     (tmp_path / "signing.json").write_text("{")
     app = App(make_settings(TICKETS_SIGNING_KEY_FILE=str(tmp_path / "signing.json")), tickets_url)
     try:
@@ -80,7 +80,7 @@ async def test_a_key_file_that_cannot_be_used_stops_the_start(make_settings, tic
         await app.stop()
 
 
-def test_a_wrong_setting_stops_the_start_with_one_message(environment_of):
+def test_wrong_settings_stop_the_start_with_one_message(environment_of):
     ended = run(environment_of(TICKETS_PORT="99999", TICKETING_CODE_SECRET=""))
     assert ended.returncode == 2
     assert "TICKETS_PORT" in ended.stderr
@@ -88,7 +88,7 @@ def test_a_wrong_setting_stops_the_start_with_one_message(environment_of):
     assert "Traceback" not in ended.stderr
 
 
-def test_migrating_alone_brings_the_database_up_to_date_and_ends(environment_of, postgres: Lease):
+def test_migrate_command_migrates_and_exits(environment_of, postgres: Lease):
     url = database_url(postgres.url("migrated_alone"))
     ended = run(environment_of(TICKETS_DATABASE_URL=url.render_as_string(hide_password=False)), "migrate")
     assert ended.returncode == 0, ended.stderr
@@ -97,7 +97,7 @@ def test_migrating_alone_brings_the_database_up_to_date_and_ends(environment_of,
         assert set(sa.inspect(connection).get_table_names()) == {*metadata.tables, "alembic_version"}
 
 
-def test_told_to_stop_it_ends_in_good_order(environment_of, tickets_url):
+def test_sigterm_stops_the_service_in_order(environment_of, tickets_url):
     url = tickets_url.render_as_string(hide_password=False)
     with TicketProcess(environment_of(TICKETS_DATABASE_URL=url)) as process:
         assert process.end() == 0

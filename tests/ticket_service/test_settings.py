@@ -5,7 +5,7 @@ import pytest
 from ticketing.chassis.settings import SettingsError
 
 
-def test_what_is_not_set_has_its_default(make_settings, tmp_path):
+def test_unset_settings_have_defaults(make_settings, tmp_path):
     settings = make_settings()
     assert settings.scans_address == "127.0.0.1:50052"
     assert settings.signing_key_file == tmp_path / "keys" / "signing.json"
@@ -13,7 +13,7 @@ def test_what_is_not_set_has_its_default(make_settings, tmp_path):
     assert settings.max_per_purchase == 20
 
 
-def test_every_setting_at_fault_is_named_at_once(make_settings):
+def test_all_wrong_settings_are_named_in_one_message(make_settings):
     wrong = {
         "TICKETING_CODE_SECRET": "short",
         "TICKETS_SWEEP_SECONDS": "nan",

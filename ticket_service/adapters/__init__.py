@@ -1,1 +1,1 @@
-"""What stands outside: the scan service, drawing."""
+"""Adapters to other systems and formats: the scan service, payment providers, key files, pictures and pages."""

@@ -1,40 +1,39 @@
-"""A ticket as an entry for calendars (RFC 5545), in the event's own time zone.
+"""Write a ticket as a calendar entry (RFC 5545), in the time zone of the event.
 
-The UID is the ticket's for ever and SEQUENCE the event's version, so a calendar that is given a newer entry replaces
-the older one; METHOD CANCEL takes it out.
+The UID is derived from the ticket id and SEQUENCE is the version of the event, so a calendar replaces an older entry by
+a newer one. METHOD CANCEL removes it.
 """
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from ticket_service.domain.check_ins import GIVEN_BACK
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 
-# Outside of these years no zone has rules that a calendar could know, and Python may run out of years.
+# Outside of these years no zone has rules that calendars know, and Python's range of years may end.
 RULED_YEARS: Final = range(1971, 2500)
-# The zone's rules are told for so long around the event: enough for the one change that may lie in it.
+# The entry contains the rules of the zone for this time around the event, which covers every clock change in it.
 RULES_AROUND: Final = timedelta(days=366)
 
 
-def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_gone: bool = False) -> bytes:
-    """Write the entry, or what takes it out of a calendar where the event is called off or the ticket given back.
+def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_removed: bool = False) -> bytes:
+    """Write the entry of a ticket, or its removal if the ticket or the event is cancelled.
 
     Args:
         sold: the ticket.
-        secrets: its code is in the entry.
-        now: when it is written.
-        is_gone: the ticket has become somebody else's: it goes out of the calendar of whose it was.
+        secrets: its code and token; the entry contains the code.
+        now: DTSTAMP of the entry.
+        is_removed: write the removal, for the previous holder of a transferred ticket.
     """
-    # With the first entry, or every start would wait for it.
+    # Imported with the first entry, so that a start does not wait for it.
     from icalendar import Calendar  # noqa: PLC0415
     from icalendar import Event as Entry  # noqa: PLC0415
 
     event = sold.event
-    is_off = is_gone or event.status is EventStatus.CANCELLED or sold.ticket.status in GIVEN_BACK
-    starts, ends = admitted_hours(sold)
+    is_cancelled = is_removed or event.status is EventStatus.CANCELLED or sold.ticket.status in CANCELLED_STATUSES
+    starts, ends = ticket_hours(sold)
     zone = zone_of(event.time_zone, starts, ends)
     entry = Entry()
     entry.add("uid", f"{sold.ticket.ticket_id}@ticketing")
@@ -44,15 +43,15 @@ def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_gone: bool = Fa
     entry.add("summary", event.name)
     entry.add("dtstart", starts.astimezone(zone))
     entry.add("dtend", ends.astimezone(zone))
-    entry.add("status", "CANCELLED" if is_off else "CONFIRMED")
-    if not is_off:
+    entry.add("status", "CANCELLED" if is_cancelled else "CONFIRMED")
+    if not is_cancelled:
         entry.add("description", f"{sold.ticket.ticket_type} {secrets.code}")
     if event.location:
         entry.add("location", event.location)
     calendar = Calendar()
     calendar.add("version", "2.0")
     calendar.add("prodid", "-//ticketing//tickets v1//EN")
-    calendar.add("method", "CANCEL" if is_off else "PUBLISH")
+    calendar.add("method", "CANCEL" if is_cancelled else "PUBLISH")
     calendar.add_component(entry)
     if zone is not UTC:
         calendar.add_missing_timezones((starts - RULES_AROUND).date(), (ends + RULES_AROUND).date())
@@ -60,13 +59,13 @@ def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_gone: bool = Fa
     return content
 
 
-def admitted_hours(sold: SoldTicket) -> tuple[datetime, datetime]:
-    """Return from when to when the event is for this ticket: a day ticket's own day, else all of it."""
+def ticket_hours(sold: SoldTicket) -> tuple[datetime, datetime]:
+    """Return start and end of the event for a ticket: the day of a day ticket, else the whole event."""
     starts = max(sold.event.start_time, sold.ticket.valid_from_time or sold.event.start_time)
     ends = min(sold.event.end_time, sold.ticket.valid_until_time or sold.event.end_time)
     return (starts, ends) if starts < ends else (sold.event.start_time, sold.event.end_time)
 
 
 def zone_of(name: str, *times: datetime) -> tzinfo:
-    """Return the zone that times are shown in: the one named, or UTC where it has no rules for them."""
+    """Return the named zone, or UTC if the zone has no rules for the times."""
     return ZoneInfo(name) if name != "UTC" and all(time.year in RULED_YEARS for time in times) else UTC

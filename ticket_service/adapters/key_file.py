@@ -1,6 +1,7 @@
-"""The file that holds the private signing keys: made once, readable by its owner alone, shared by the host's processes.
+"""Read and write the file of the private signing keys.
 
-`{"seeds": ["<base64 of 32 bytes>", ...]}`; a second seed is the next key, published before it signs.
+The processes of a host share the file; only its owner can read it. Its content is
+`{"seeds": ["<base64 of 32 bytes>", ...]}`; a second seed is the next key, which is published before it signs.
 """
 
 import base64
@@ -19,12 +20,12 @@ from nacl.signing import SigningKey
 from ticketing.chassis.settings import SettingsError
 
 log = logging.getLogger(__name__)
-OWNER_ALONE: Final = 0o600
-OTHERS: Final = 0o077
+OWNER_ONLY: Final = 0o600
+OTHER_USERS: Final = 0o077
 
 
 def private_keys(path: Path) -> list[SigningKey]:
-    """Read the keys; the first process to come makes the file with one.
+    """Read the keys; the first process creates the file with one key.
 
     Raises:
         SettingsError: the file cannot be used; the message names it.
@@ -34,7 +35,7 @@ def private_keys(path: Path) -> list[SigningKey]:
 
 
 def add_key(path: Path) -> None:
-    """Make one more key; whoever shares the file finds it there at their next look.
+    """Add a key; the processes that share the file find it at their next sweep.
 
     Raises:
         SettingsError: as private_keys.
@@ -44,7 +45,7 @@ def add_key(path: Path) -> None:
 
 
 def drop_keys(path: Path, public_keys: Collection[bytes]) -> None:
-    """Forget the private keys of these public ones.
+    """Delete the private keys of the given public keys.
 
     Raises:
         SettingsError: as private_keys.
@@ -55,15 +56,15 @@ def drop_keys(path: Path, public_keys: Collection[bytes]) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[None]:
-    """Hold the file, made if it was not there, its owner's alone."""
+    """Lock the file; create it if it is missing, and restrict its mode to the owner."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(path):
             if not path.exists():
                 _write(path, [SigningKey.generate()])
-            if path.stat().st_mode & OTHERS:
-                # Given by an operator, perhaps copied from a backup.
-                path.chmod(OWNER_ALONE)
+            if path.stat().st_mode & OTHER_USERS:
+                # An operator may have copied the file from a backup.
+                path.chmod(OWNER_ONLY)
                 log.warning("others could read the signing key file", extra={"path": str(path)})
             yield
     except OSError as error:
@@ -83,7 +84,7 @@ def _read(path: Path) -> list[SigningKey]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Let the processes of this host start one by one; the kernel drops the lock of one that dies."""
+    """Lock out the other processes of this host; the kernel releases the lock of a process that dies."""
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -93,12 +94,12 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, keys: Sequence[SigningKey]) -> None:
-    """Write the file so that it is there whole or not at all, also after a power cut."""
+    """Replace the file atomically, also across a power cut."""
     seeds = [base64.b64encode(bytes(key)).decode() for key in keys]
     unfinished = path.with_name(path.name + ".new")
-    # Left by a process that died between the two steps; we hold the lock, so nobody is writing it.
+    # A process that died before the rename leaves this file. The lock excludes a process that still writes it.
     unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ALONE)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
     with os.fdopen(descriptor, "w") as file:
         json.dump({"seeds": seeds}, file)
         file.flush()

@@ -1,8 +1,8 @@
-"""A ticket as a page to print: A4, the QR code drawn in lines so that it is sharp at any size.
+"""Draw a ticket as a PDF page (A4); the QR code consists of rectangles, so that it is sharp at any size.
 
-Names come in any script. Noto Sans has Latin, Greek and Cyrillic; the font with the Chinese, Japanese and Korean signs
-is ten times as dear to load (half a second), so it is only taken where one is needed and where it is installed (the
-extra `cjk`). What neither has is drawn as a box.
+Names may be in any script. Noto Sans has Latin, Greek and Cyrillic letters. The font with Chinese, Japanese and Korean
+characters takes ten times as long to load (half a second): it is loaded only for a text that needs it, and only if the
+extra `cjk` is installed. A character in neither font is drawn as a box.
 """
 
 import importlib.resources
@@ -12,8 +12,8 @@ from typing import Final
 
 from fpdf import FPDF
 
-from ticket_service.adapters.calendar import admitted_hours, zone_of
-from ticket_service.adapters.rendering import qr_modules, runs
+from ticket_service.adapters.calendar import ticket_hours, zone_of
+from ticket_service.adapters.rendering import dark_runs, qr_modules
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket
 
@@ -25,7 +25,7 @@ WIDTH: Final = 210
 
 FONT: Final = ("fontpkg_noto_sans", "files/NotoSans[wdth,wght].ttf")
 FALLBACK_FONT: Final = ("paperang_p2_fonts_cjk", "fonts/wqy-microhei.ttc")
-# Longer names are set smaller: 200 characters still end above the code.
+# Longer names get a smaller size: 200 characters still end above the code.
 LONG_NAME: Final = 60
 
 
@@ -61,8 +61,8 @@ def pdf(sold: SoldTicket, secrets: Secrets, _now: datetime) -> bytes:
 
 
 def _when(sold: SoldTicket) -> str:
-    """Say the hours as a clock on the event's wall shows them."""
-    starts, ends = admitted_hours(sold)
+    """Format the hours in the time zone of the event."""
+    starts, ends = ticket_hours(sold)
     zone = zone_of(sold.event.time_zone, starts, ends)
     starts, ends = starts.astimezone(zone), ends.astimezone(zone)
     until = f"{ends:%H:%M}" if ends.date() == starts.date() else f"{ends:%A, %d %B %Y, %H:%M}"
@@ -97,5 +97,5 @@ def _draw_code(page: FPDF, token: str) -> None:
     left = (WIDTH - QR_SIDE) / 2
     page.set_fill_color(0)
     for row, line in enumerate(modules):
-        for start, length in runs(line):
+        for start, length in dark_runs(line):
             page.rect(left + start * side, QR_TOP + row * side, length * side, side, style="F")

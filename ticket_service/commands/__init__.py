@@ -1,1 +1,1 @@
-"""The commands of an operator: `python -m ticket_service COMMAND`."""
+"""Commands of an operator: `python -m ticket_service COMMAND`."""

@@ -1,63 +1,82 @@
-"""Proving on a live database that the promises hold: `python -m ticket_service audit`.
+"""Check on a live database that the promises hold: `python -m ticket_service audit`.
 
-It reads one snapshot and changes nothing, so it may run beside the service at any time. What a provider of ours lists
-is read before, and compared with it.
+The audit reads one snapshot and changes nothing, so it may run beside the service at any time. It also lists the
+payments and refunds of each configured provider, and compares them with the database.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from sqlalchemy.engine import URL
 
 from ticket_service.domain import reconciliation
-from ticket_service.domain.purchases import Provider
-from ticket_service.domain.reconciliation import Theirs
+from ticket_service.domain.reconciliation import OwnRecords, ProviderRecords
+from ticket_service.settings import read_settings
 from ticket_service.store import audit as store
-from ticket_service.store.reconciliation import read_ours
+from ticket_service.store.reconciliation import read_own_records
 from ticketing.chassis.failures import Failure
+from ticketing.chassis.settings import Environment
 
-Tell = Callable[[str], None]
+Write = Callable[[str], None]
+# By the name of the provider.
+Records = Mapping[str, Callable[[], ProviderRecords]]
 
 CLEAN: Final = 0
 BROKEN: Final = 1
 
 
-def audit(url: URL, tell: Tell = print, stripe: Callable[[], Theirs] | None = None) -> int:
-    """Check everything and tell what was counted.
+def run_audit(url: URL) -> int:
+    """Run all checks, with the records of the configured providers; return the exit status."""
+    providers = read_settings(Environment(os.environ)).providers
+    return audit(url, print, {name: settings.read_records for name, settings in providers.items()})
+
+
+def audit(url: URL, write: Write = print, records: Records = MappingProxyType({})) -> int:
+    """Run all checks and write the counts and the breaches.
 
     Args:
         url: the tickets database.
-        tell: is told line by line.
-        stripe: reads Stripe's own books, where it is configured.
+        write: writes one line.
+        records: reads the records of each provider to compare.
 
     Returns:
-        The exit status: 1 where a promise is broken, or could not be looked at.
+        The exit status: 1 if a check found a breach or a provider did not answer.
     """
     try:
-        # First, so that whatever stands there was begun here.
-        theirs = stripe() if stripe is not None else None
+        # The provider first: then the snapshot contains whatever the service had begun before.
+        theirs = {name: read() for name, read in records.items()}
     except Failure as failure:
-        tell(f"    BROKEN {failure.message}")
+        write(f"    BROKEN {failure.message}")
         return BROKEN
     with store.snapshot(url) as connection:
         for table in store.COUNTED:
-            tell(f"{store.count(connection, table):>10} {table.replace('_', ' ')}")
-        results = {check: store.breaches(connection, check) for check in store.CHECKS}
-        ours = read_ours(connection, Provider.STRIPE) if theirs is not None else None
-    if theirs is not None and ours is not None:
-        tell(f"{len(theirs.taken):>10} payments at the provider")
-        tell(f"{len(theirs.given_back):>10} refunds at the provider")
-        for line in reconciliation.sums(theirs, ours):
-            tell(f"{'':>10} {line}")
-        results |= {name: list(check(theirs, ours)) for name, check in reconciliation.CHECKS.items()}
-    return _tell(results, tell)
+            write(f"{store.count(connection, table):>10} {table.replace('_', ' ')}")
+        results: dict[str, Sequence[str]] = {check: store.breaches(connection, check) for check in store.CHECKS}
+        compared = [(theirs[name], read_own_records(connection, name)) for name in theirs]
+    for one, ours in compared:
+        _write_sums(one, ours, write)
+    if compared:
+        results |= {
+            name: [breach for one, ours in compared for breach in check(one, ours)]
+            for name, check in reconciliation.CHECKS.items()
+        }
+    return _write_results(results, write)
 
 
-def _tell(results: Mapping[str, Sequence[str]], tell: Tell) -> int:
+def _write_sums(theirs: ProviderRecords, ours: OwnRecords, write: Write) -> None:
+    write(f"{len(theirs.charges):>10} payments at the provider")
+    write(f"{len(theirs.refunds):>10} refunds at the provider")
+    for line in reconciliation.sums(theirs, ours):
+        write(f"{'':>10} {line}")
+
+
+def _write_results(results: Mapping[str, Sequence[str]], write: Write) -> int:
     for check, found in results.items():
-        tell(f"{'BROKEN' if found else 'ok':>10} {check}")
+        write(f"{'BROKEN' if found else 'ok':>10} {check}")
         for breach in found[: store.SHOWN]:
-            tell(f"{'':>10}   {breach}")
+            write(f"{'':>10}   {breach}")
     broken = sum(bool(found) for found in results.values())
-    tell(f"{broken} of {len(results)} checks broken" if broken else f"all {len(results)} checks hold")
+    write(f"{broken} of {len(results)} checks broken" if broken else f"all {len(results)} checks hold")
     return BROKEN if broken else CLEAN

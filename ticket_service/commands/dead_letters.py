@@ -1,4 +1,4 @@
-"""What an operator does about notifications that were not delivered: look, and try again."""
+"""Show, list and replay notifications that were not delivered."""
 
 from collections.abc import Callable
 
@@ -8,31 +8,33 @@ from ticket_service.delivery import store
 from ticket_service.store.sessions import session
 from ticketing.chassis.clock import system_clock
 
+Write = Callable[[str], None]
 
-def show_backlog(url: URL, tell: Callable[[str], None] = print) -> int:
-    """Tell what each receiver has not been told: `python -m ticket_service outbox`."""
+
+def show_backlog(url: URL, write: Write = print) -> int:
+    """Write the number of undelivered notifications of each receiver: `python -m ticket_service outbox`."""
     with session(url) as connection:
-        tell(f"{store.count_rows(connection):>10} not taken up by a relay")
+        write(f"{store.count_outbox_rows(connection):>10} not taken up by a relay")
         for backlog in store.count_backlogs(connection):
             oldest = f", oldest of {backlog.oldest_time.isoformat()}" if backlog.oldest_time is not None else ""
-            tell(f"{backlog.waiting:>10} waiting for {backlog.receiver}{oldest}; {backlog.dead} dead")
+            write(f"{backlog.waiting:>10} waiting for {backlog.receiver}{oldest}; {backlog.dead} dead")
     return 0
 
 
-def list_dead_letters(url: URL, tell: Callable[[str], None] = print) -> int:
-    """Tell what was given up, and why: `python -m ticket_service dead-letters list`."""
+def list_dead_letters(url: URL, write: Write = print) -> int:
+    """Write each dead letter with its failure: `python -m ticket_service dead-letters list`."""
     with session(url) as connection:
-        emails = store.find_dead_letters(connection)
-    for email in emails:
-        told = email.delivery
-        facts = (email.dead_time.isoformat(), told.receiver, told.notification.kind, told.notification_id)
-        tell(f"{' '.join(map(str, facts))} after {told.attempts} tries: {email.failure}")
-    tell(f"{len(emails)} dead letters")
+        letters = store.find_dead_letters(connection)
+    for letter in letters:
+        delivery = letter.delivery
+        facts = (letter.dead_time.isoformat(), delivery.receiver, delivery.notification.kind, delivery.notification_id)
+        write(f"{' '.join(map(str, facts))} after {delivery.attempts} tries: {letter.failure}")
+    write(f"{len(letters)} dead letters")
     return 0
 
 
-def replay_dead_letters(url: URL, tell: Callable[[str], None] = print) -> int:
-    """Have every dead letter delivered anew: `python -m ticket_service dead-letters replay`."""
+def replay_dead_letters(url: URL, write: Write = print) -> int:
+    """Make every dead letter due again: `python -m ticket_service dead-letters replay`."""
     with session(url) as connection:
-        tell(f"{store.replay_dead_letters(connection, system_clock())} dead letters are due again")
+        write(f"{store.replay_dead_letters(connection, system_clock())} dead letters are due again")
     return 0

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy.engine import Connection
 
 from ticket_service.delivery.cloud_events import cloud_event
-from ticket_service.delivery.store import delete_rows, take_rows
+from ticket_service.delivery.store import delete_outbox_rows, take_outbox_rows
 from ticketing.chassis.database import Database
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ class LogRelay:
 def _log_batch(connection: Connection) -> int:
     """Log first, then commit: a line may repeat but is never lost."""
     if not log.isEnabledFor(logging.INFO):
-        return delete_rows(connection, MAX_BATCH)
-    taken = take_rows(connection, "log", MAX_BATCH)
+        return delete_outbox_rows(connection, MAX_BATCH)
+    taken = take_outbox_rows(connection, "log", MAX_BATCH)
     for delivery in taken:
         log.info("notification", extra={"notification": cloud_event(delivery)})
     return len(taken)

@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 
-from ticket_service.adapters.calendar import admitted_hours, ics
+from ticket_service.adapters.calendar import ics, ticket_hours
 from ticket_service.adapters.page import pdf
 from ticket_service.adapters.rendering import png
 from ticket_service.delivery.emails import Attachments, Email, is_valid
@@ -77,7 +77,7 @@ class MimeWriter:
 
 def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts) -> dict[str, object]:
     event, data = email.event, email.notification.data
-    starts, ends = admitted_hours(email.tickets[0]) if email.tickets else (event.start_time, event.end_time)
+    starts, ends = ticket_hours(email.tickets[0]) if email.tickets else (event.start_time, event.end_time)
     currency, minor_units = data.get("currency_code"), data.get("minor_units")
     is_money = isinstance(currency, str) and isinstance(minor_units, int) and minor_units > 0
     return {
@@ -107,7 +107,7 @@ def _attach_ticket(message: EmailMessage, sold: SoldTicket, secrets: Secrets, no
 
 def _attach_removal(message: EmailMessage, sold: SoldTicket, secrets: Secrets, now: datetime) -> None:
     # The name has the ticket id: the code may belong to another holder now.
-    _attach_entry(message, ics(sold, secrets, now, is_gone=True), "CANCEL", str(sold.ticket.ticket_id))
+    _attach_entry(message, ics(sold, secrets, now, is_removed=True), "CANCEL", str(sold.ticket.ticket_id))
 
 
 def _attach_entry(message: EmailMessage, entry: bytes, method: str, name: str) -> None:

@@ -31,7 +31,7 @@ def read(content: bytes) -> tuple[Calendar, Any]:
         ("Australia/Lord_Howe", datetime(2030, 1, 1, 0, tzinfo=UTC), "20300101T110000", 11),
     ],
 )
-def test_an_entry_is_at_the_hour_on_the_wall_also_around_the_change_of_clocks(zone, starts, local, offset_hours):
+def test_entry_is_in_local_time_around_a_clock_change(zone, starts, local, offset_hours):
     event = make_event(start_time=starts, end_time=starts + timedelta(hours=8), doors_open_time=None, time_zone=zone)
     content = ics(make_sold(event), SECRETS, NOW)
     lines = content.decode().replace("\r\n ", "").split("\r\n")
@@ -39,14 +39,14 @@ def test_an_entry_is_at_the_hour_on_the_wall_also_around_the_change_of_clocks(zo
     calendar, entry = read(content)
     assert entry["dtstart"].dt == starts
     assert entry["dtend"].dt == starts + timedelta(hours=8)
-    # The rules that go with it say the same, for calendars that know no zone by its name.
+    # The rules in the entry agree, for calendars that do not know the zone by its name.
     rules: Any
     [rules] = calendar.walk("VTIMEZONE")
-    told = entry["dtstart"].dt.replace(tzinfo=rules.to_tz())
-    assert told.utcoffset() == timedelta(hours=offset_hours)
+    local_start = entry["dtstart"].dt.replace(tzinfo=rules.to_tz())
+    assert local_start.utcoffset() == timedelta(hours=offset_hours)
 
 
-def test_an_entry_says_what_when_and_where_and_how_new_it_is():
+def test_entry_has_name_time_place_and_version():
     event = make_event(name="Zoë, Łukasz; 東京", location="Hall\nB", version=7)
     sold = make_sold(event)
     calendar, entry = read(ics(sold, SECRETS, NOW))
@@ -62,7 +62,7 @@ def test_an_entry_says_what_when_and_where_and_how_new_it_is():
     ("event_status", "ticket_status"),
     [(EventStatus.CANCELLED, TicketStatus.ACTIVE), (EventStatus.PUBLISHED, TicketStatus.REFUNDED)],
 )
-def test_what_is_called_off_or_given_back_is_taken_out_under_the_same_uid(event_status, ticket_status):
+def test_cancellation_removes_the_entry_by_the_same_uid(event_status, ticket_status):
     sold = make_sold(make_event())
     _, before = read(ics(sold, SECRETS, NOW))
     off = replace(sold, event=replace(sold.event, status=event_status, version=3))
@@ -73,19 +73,19 @@ def test_what_is_called_off_or_given_back_is_taken_out_under_the_same_uid(event_
     assert "description" not in entry
 
 
-def test_a_day_ticket_is_entered_on_its_own_day():
+def test_entry_of_a_day_ticket_is_on_its_day():
     event = make_event(end_time=NOW + timedelta(days=13))
     day = event.start_time + timedelta(days=1)
     _, entry = read(ics(make_sold(event, valid_from_time=day, valid_until_time=day + timedelta(hours=9)), SECRETS, NOW))
     assert (entry["dtstart"].dt, entry["dtend"].dt) == (day, day + timedelta(hours=9))
-    # Validity that does not touch the event, whatever it is good for, is no day of it.
+    # A validity outside the event does not change the entry.
     early = event.start_time - timedelta(days=3)
     ticket = make_sold(event, valid_from_time=early, valid_until_time=early + timedelta(hours=1))
     assert read(ics(ticket, SECRETS, NOW))[1]["dtstart"].dt == event.start_time
 
 
 @pytest.mark.parametrize("year", [1, 9999])
-def test_years_at_the_edges_of_the_calendar_are_told_in_utc(year):
+def test_years_without_zone_rules_are_in_utc(year):
     starts = datetime(year, 1, 1, tzinfo=UTC)
     event = make_event(
         start_time=starts, end_time=starts + timedelta(hours=1), doors_open_time=None, time_zone="America/New_York"

@@ -19,7 +19,7 @@ SECRETS = Secrets(
 
 
 def read(content: bytes) -> tuple[str, list[str]]:
-    """Return the text of the only page, and the codes on its picture."""
+    """Return the text of the only page, and the decoded QR codes."""
     document = pypdfium2.PdfDocument(content)
     assert len(document) == 1
     sheet = document[0]
@@ -37,7 +37,7 @@ def read(content: bytes) -> tuple[str, list[str]]:
     return text, codes
 
 
-def test_a_page_says_what_when_where_and_whose_and_its_code_is_read():
+def test_page_shows_event_holder_and_a_readable_code():
     starts = datetime(2030, 5, 1, 18, tzinfo=UTC)
     event = make_event(
         start_time=starts, end_time=starts + timedelta(hours=3), doors_open_time=None, time_zone="Europe/Berlin"
@@ -49,14 +49,14 @@ def test_a_page_says_what_when_where_and_whose_and_its_code_is_read():
     assert SECRETS.code in text
 
 
-def test_an_event_over_night_says_on_which_day_it_ends():
+def test_page_shows_the_day_on_which_a_night_event_ends():
     starts = datetime(2030, 5, 1, 22, tzinfo=UTC)
     event = make_event(start_time=starts, end_time=starts + timedelta(hours=6), doors_open_time=None)
     assert "Thursday, 02 May 2030, 04:00" in read(pdf(make_sold(event), SECRETS, NOW))[0]
 
 
 @pytest.mark.parametrize("name", ["Zoë Łukasz", "Привет Ωμέγα", "Zoë Łukasz 東京", "서울 한국"])
-def test_names_in_many_scripts_are_on_the_page(name):
+def test_page_shows_names_in_many_scripts(name):
     text, codes = read(pdf(make_sold(make_event(name=name), user_id=name), SECRETS, NOW))
     assert text.count(name) == 2
     assert codes == [SECRETS.token]
@@ -65,13 +65,13 @@ def test_names_in_many_scripts_are_on_the_page(name):
 @pytest.mark.parametrize(
     "name", ["🎫 ไทย \u202e abc", "x" * 200, "東" * 200, "שלום עולם", "a\nb\tc\x07", "# **bold** <b>", ""]
 )
-def test_no_name_breaks_the_page_or_hides_the_code(name):
+def test_no_name_breaks_the_page_or_covers_the_code(name):
     event = make_event(name=name, location=name, is_online=True)
     _, codes = read(pdf(make_sold(event, user_id=name), SECRETS, NOW))
     assert codes == [SECRETS.token]
 
 
-def test_without_the_extra_font_its_signs_are_boxes_and_the_code_is_there(monkeypatch):
+def test_page_without_the_extra_font_still_has_the_code(monkeypatch):
     monkeypatch.setattr(page, "FALLBACK_FONT", ("no_such_package", "font.ttc"))
     text, codes = read(pdf(make_sold(make_event(name="Zoë 東京")), SECRETS, NOW))
     assert "Zoë" in text

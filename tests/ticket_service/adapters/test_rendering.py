@@ -26,31 +26,31 @@ def read(picture: bytes) -> list[str]:
     ]
 
 
-def test_a_token_fits_a_version_7_code():
+def test_token_fits_a_version_7_code():
     assert len(qr_modules(make_token())) == VERSION_7_MODULES + 2 * QUIET_ZONE
 
 
 @pytest.mark.parametrize("_", range(20))
-def test_a_png_is_read_as_exactly_the_token(_):
+def test_png_decodes_to_the_token(_):
     token = make_token()
     assert read(png(token)) == [token]
 
 
-def test_a_png_is_large_enough_for_a_phone_and_small_enough_to_mail():
+def test_png_has_the_size_for_phones_and_mails():
     picture = png(make_token())
     side = (VERSION_7_MODULES + 2 * QUIET_ZONE) * PIXELS_PER_MODULE
     assert Image.open(io.BytesIO(picture)).size == (side, side)
     assert len(picture) < 4_000
 
 
-def test_a_data_url_holds_the_png():
+def test_data_url_contains_the_png():
     token = make_token()
     head, _, data = png_data_url(token).partition(",")
     assert head == "data:image/png;base64"
     assert read(base64.b64decode(data)) == [token]
 
 
-def test_an_svg_draws_the_same_modules():
+def test_svg_draws_the_same_modules():
     token = make_token()
     modules = qr_modules(token)
     drawn = [[False] * len(modules) for _ in modules]

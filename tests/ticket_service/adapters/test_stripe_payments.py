@@ -1,4 +1,4 @@
-"""Against localstripe, which somebody else wrote: that our stand-in for Stripe is not just what we took Stripe for."""
+"""Test the adapter against localstripe, which other people wrote: our stand-in may repeat our own misunderstandings."""
 
 import subprocess
 import sys
@@ -12,21 +12,20 @@ import pytest
 import requests
 
 from dev.clients import free_ports
-from ticket_service.adapters.stripe_payments import MAX_WAITING, THREADS, StripePayments
-from ticket_service.adapters.stripe_records import read_records
+from ticket_service.adapters.stripe.payments import MAX_WAITING, THREADS, StripePayments
+from ticket_service.adapters.stripe.records import read_records
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundState
-from ticket_service.domain.purchases import Provider
 from ticket_service.domain.refund_orders import RefundOrder
 from ticketing.chassis.failures import Failure
 
 KEY = "sk_test_12345"
-# Numbers of Stripe's for tests: good, declined when it is charged, sent to its bank first.
+# Test cards of Stripe: valid, declined when charged, confirmed by the bank first.
 CARD, DECLINED, SECURE = "4242424242424242", "4000000000000341", "4000002500003155"
 
 
 @pytest.fixture(scope="module")
 def localstripe() -> Iterator[str]:
-    """Run localstripe; gives where its API is."""
+    """Run localstripe; return the URL of its API."""
     [port] = free_ports(1)
     command = [sys.executable, "-u", "-m", "localstripe", "--from-scratch", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -49,7 +48,7 @@ async def stripe(localstripe: str) -> AsyncIterator[StripePayments]:
 
 @pytest.fixture
 def method_of(localstripe: str) -> Callable[[str], str]:
-    """Make payment methods of cards, as a buyer's front end does."""
+    """Create payment methods of cards, as the front end of a shop does."""
 
     def make(number: str) -> str:
         form = {"type": "card", "card[exp_month]": "12", "card[exp_year]": "2040", "card[cvc]": "123"}
@@ -60,8 +59,8 @@ def method_of(localstripe: str) -> Callable[[str], str]:
 
 
 @pytest.fixture
-def go_to_the_bank(localstripe: str) -> Callable[..., None]:
-    """Do there what a buyer does."""
+def confirm_at_the_bank(localstripe: str) -> Callable[..., None]:
+    """Confirm or reject a charge as a buyer does."""
 
     def go(waiting: Progress, *, succeeds: bool) -> None:
         done = {"client_secret": waiting.client_secret, "success": str(succeeds).lower(), "key": "pk_test_1"}
@@ -89,7 +88,7 @@ def order(one: Charge, amount: int, **changes: Any) -> RefundOrder:
         order_id=uuid.uuid4(),
         purchase_id=one.purchase_id,
         cancellation_id=None,
-        provider=Provider.STRIPE,
+        provider="stripe",
         payment_id=one.payment_id or "",
         currency="EUR",
         amount=amount,
@@ -100,7 +99,7 @@ def order(one: Charge, amount: int, **changes: Any) -> RefundOrder:
     return replace(usual, **changes)
 
 
-async def test_a_good_card_is_charged_and_refunded_in_parts(stripe, localstripe, method_of):
+async def test_valid_card_is_charged_and_refunded_in_parts(stripe, localstripe, method_of):
     one, paid = await confirmed(stripe, charge(method_of(CARD)))
     assert (paid.state, paid.payment_id, paid.client_secret) == (ChargeState.PAID, one.payment_id, None)
     assert await stripe.advance(one) == paid
@@ -108,17 +107,17 @@ async def test_a_good_card_is_charged_and_refunded_in_parts(stripe, localstripe,
     first, second = order(one, 1_000), order(one, 1_500)
     made = await stripe.refund(first)
     assert made.state is RefundState.MADE
-    # As after a lost answer: found, not made again.
+    # After a lost answer the adapter finds the refund and does not repeat it.
     assert await stripe.refund(replace(first, attempts=2)) == made
     assert (await stripe.refund(replace(second, attempts=2))).refund_id != made.refund_id
     theirs = read_records(KEY, localstripe)
-    taken = [(one.purchase_id, one.currency, one.amount) for one in theirs.taken]
+    taken = [(one.purchase_id, one.currency, one.amount) for one in theirs.charges]
     assert (str(one.purchase_id), "EUR", 2_500) in taken
-    given_back = {refund.order_id: refund.amount for refund in theirs.given_back if refund.is_made}
+    given_back = {refund.order_id: refund.amount for refund in theirs.refunds if refund.is_made}
     assert (given_back[str(first.order_id)], given_back[str(second.order_id)]) == (1_000, 1_500)
 
 
-async def test_a_card_that_is_declined_says_why_and_is_withdrawn(stripe, method_of):
+async def test_declined_card_has_a_decline_code_and_is_withdrawn(stripe, method_of):
     one, declined = await confirmed(stripe, charge(method_of(DECLINED)))
     assert (declined.state, declined.decline_code) == (ChargeState.DECLINED, "card_declined")
     withdrawn = await stripe.withdraw(one)
@@ -127,23 +126,23 @@ async def test_a_card_that_is_declined_says_why_and_is_withdrawn(stripe, method_
     assert (await stripe.refund(order(one, 1_000))).state is RefundState.REFUSED
 
 
-async def test_a_payment_method_that_is_none_is_declined(stripe):
+async def test_unknown_payment_method_is_declined(stripe):
     declined = await stripe.advance(charge("pm_none"))
     assert (declined.state, declined.payment_id) == (ChargeState.DECLINED, None)
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
-async def test_a_buyer_is_sent_to_the_bank_and_comes_back(stripe, method_of, go_to_the_bank, succeeds):
+async def test_charge_waits_for_the_confirmation_of_the_bank(stripe, method_of, confirm_at_the_bank, succeeds):
     one, waiting = await confirmed(stripe, charge(method_of(SECURE)))
     assert waiting.state is ChargeState.WAITING
     assert waiting.client_secret
-    go_to_the_bank(waiting, succeeds=succeeds)
+    confirm_at_the_bank(waiting, succeeds=succeeds)
     after = await stripe.advance(one)
     assert after.state is (ChargeState.PAID if succeeds else ChargeState.DECLINED)
     assert after.decline_code == (None if succeeds else "payment_intent_authentication_failure")
 
 
-async def test_what_is_withdrawn_is_never_paid(stripe):
+async def test_withdrawn_charge_is_never_paid(stripe):
     created = await stripe.advance(one := charge())
     one = replace(one, payment_id=created.payment_id)
     assert (await stripe.withdraw(one)).state is ChargeState.WITHDRAWN
@@ -151,7 +150,7 @@ async def test_what_is_withdrawn_is_never_paid(stripe):
     assert (await stripe.withdraw(charge())).state is ChargeState.WITHDRAWN
 
 
-async def test_more_than_may_wait_is_refused_at_once(stripe, monkeypatch):
+async def test_calls_beyond_the_queue_are_overloaded(stripe, monkeypatch):
     monkeypatch.setattr(stripe, "_under_way", THREADS + MAX_WAITING)
     with pytest.raises(Failure) as refused:
         await stripe.advance(charge())
@@ -159,7 +158,7 @@ async def test_more_than_may_wait_is_refused_at_once(stripe, monkeypatch):
     monkeypatch.setattr(stripe, "_under_way", 0)
 
 
-async def test_a_stripe_that_is_not_there_is_no_verdict():
+async def test_unreachable_stripe_is_dependency_unavailable():
     [port] = free_ports(1)
     stripe = StripePayments(KEY, f"http://127.0.0.1:{port}")
     with pytest.raises(Failure) as refused:

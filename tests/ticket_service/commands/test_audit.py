@@ -1,4 +1,4 @@
-"""What the audit finds: nothing in what the service wrote, and each promise by itself once it is broken by hand."""
+"""Test that the audit finds nothing after normal use, and each promise that a statement breaks."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from tests.environment.waiting import until
 from tests.selling.shop import STANDARD, Shop, money, new_id
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, StripeStandIn
-from ticket_service.adapters.stripe_records import read_records
+from ticket_service.adapters.stripe.records import read_records
 from ticket_service.app import App
 from ticket_service.commands.audit import audit
 from ticket_service.domain import reconciliation
@@ -66,7 +66,7 @@ async def confirm(shop: Shop, purchase: purchase_pb2.Purchase, payment_id: str) 
 
 
 async def charged(shop: Shop, tickets: Any, stripe: StripeStandIn) -> None:
-    """Charge and refund cards, and have one of them refused each."""
+    """Charge and refund cards; one charge is declined and one refund refused."""
     event = await shop.on_sale(ticket_price=money(PRICE))
     await shop.buy(event.event_id, payment_method_id=DECLINED)
     bought = await shop.buy(event.event_id, quantity=3, payment_method_id=CARD)
@@ -197,15 +197,15 @@ BREAKS = [
 
 
 @pytest.mark.usefixtures("history")
-async def test_what_the_service_wrote_adds_up_and_every_promise_broken_by_hand_is_found(tickets_url):
+async def test_audit_finds_each_broken_promise_and_nothing_else(tickets_url):
     assert await asyncio.to_thread(broken, tickets_url) == set()
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     found_at_all = set()
     for statement, expected in BREAKS:
         with engine.connect() as connection:
-            # Or the ledger could not be broken.
+            # Disables the trigger that protects the ledger.
             connection.execute(sa.text("SET session_replication_role = replica"))
-            # A database of its own for each would take longer than all of this: put back what was broken.
+            # Restoring the tables is faster than a database for each statement.
             tables = (
                 "events",
                 "offers",
@@ -242,25 +242,25 @@ async def test_what_the_service_wrote_adds_up_and_every_promise_broken_by_hand_i
 
 
 @pytest.mark.parametrize("statement", ["UPDATE ledger SET amount = 0", "DELETE FROM ledger", "TRUNCATE ledger"])
-def test_what_stands_in_the_ledger_stays(tickets_url, statement):
+def test_ledger_entries_cannot_be_changed(tickets_url, statement):
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     with engine.connect() as connection, pytest.raises(sa.exc.DatabaseError, match="what stands in the ledger stays"):
         connection.execute(sa.text(statement))
 
 
 @pytest.mark.usefixtures("history")
-async def test_what_stripe_lists_is_what_stands_here_and_each_difference_is_found(tickets_url, stripe):
+async def test_audit_finds_each_difference_to_the_records_of_stripe(tickets_url, stripe):
     lines: list[str] = []
 
     def differences() -> tuple[int, set[str]]:
         lines.clear()
-        status = audit(tickets_url, lines.append, lambda: read_records(KEY, stripe.api_base))
+        status = audit(tickets_url, lines.append, {"stripe": lambda: read_records(KEY, stripe.api_base)})
         return status, {line.removeprefix("    BROKEN ") for line in lines if line.startswith("    BROKEN ")}
 
     there, here, back_there, back_here, twice = reconciliation.CHECKS
     assert await asyncio.to_thread(differences) == (0, set())
-    assert "           EUR taken: 7500 here, 7500 at the provider" in lines
-    assert "           EUR given back: 2500 here, 2500 at the provider" in lines
+    assert "           EUR captured: 7500 here, 7500 at the provider" in lines
+    assert "           EUR refunded: 2500 here, 2500 at the provider" in lines
     paid = next(one for one in stripe.intents.values() if one["status"] == "succeeded")
     held = next(one for one in stripe.intents.values() if one["status"] == "requires_action")
     given_back = stripe.refunds[0]
@@ -268,13 +268,13 @@ async def test_what_stripe_lists_is_what_stands_here_and_each_difference_is_foun
         (paid, {"amount": 1}, {there}),
         (paid, {"metadata": {"purchase_id": "another"}}, {there}),
         (paid, {"status": "canceled"}, {here}),
-        # Its purchase is HELD, so we are about to hear of it.
+        # The purchase is HELD, so the sweeper settles the payment soon.
         (held, {"status": "succeeded"}, set()),
         (given_back, {"status": "failed"}, {back_here}),
         (given_back, {"amount": 1}, {back_there}),
         (given_back, {"id": "another"}, {back_there, back_here}),
         (given_back, {"metadata": {"purchase_id": "x", "order_id": "another"}}, {back_there}),
-        # Somebody else's, in the same account.
+        # A payment of another system in the same account.
         (held, {"status": "succeeded", "metadata": {}}, set()),
     ]:
         before = dict(thing)
@@ -289,7 +289,7 @@ async def test_what_stripe_lists_is_what_stands_here_and_each_difference_is_foun
 
 
 @pytest.mark.usefixtures("history")
-async def test_a_refund_that_stripe_made_although_it_was_refused_is_found(tickets_url, stripe):
+async def test_audit_finds_a_refund_made_in_spite_of_a_refusal(tickets_url, stripe):
     refused = {**stripe.refunds[0], "id": "in spite"}
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     with engine.connect() as connection:
@@ -297,11 +297,11 @@ async def test_a_refund_that_stripe_made_although_it_was_refused_is_found(ticket
         refused["metadata"] = {"purchase_id": "x", "order_id": str(connection.execute(query).scalar_one())}
     stripe.refunds.append(refused)
     lines: list[str] = []
-    await asyncio.to_thread(audit, tickets_url, lines.append, lambda: read_records(KEY, stripe.api_base))
+    await asyncio.to_thread(audit, tickets_url, lines.append, {"stripe": lambda: read_records(KEY, stripe.api_base)})
     assert [line for line in lines if line.endswith("refused here")]
 
 
-def test_on_the_command_line_it_tells_what_it_counted(environment_of, tickets_url, stripe):
+def test_audit_command_prints_its_counts(environment_of, tickets_url, stripe):
     variables = environment_of(
         TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
         TICKETS_STRIPE_KEY=KEY,

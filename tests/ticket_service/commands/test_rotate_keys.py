@@ -1,4 +1,4 @@
-"""Changing the keys that sign, while services run."""
+"""Test changes of the signing keys while services run."""
 
 import json
 import logging
@@ -22,14 +22,14 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def told():
+def lines():
     return []
 
 
-async def test_a_service_that_runs_signs_with_the_new_key_ten_minutes_later(database, clock, path, told):
+async def test_running_service_signs_with_a_new_key_after_ten_minutes(database, clock, path, lines):
     running = await SigningKeys.open(database, path, clock)
-    assert await rotate(database, path, clock, told.append) == 0
-    assert "key 2 signs from" in told[0]
+    assert await rotate(database, path, clock, lines.append) == 0
+    assert "key 2 signs from" in lines[0]
     await running.sweep()
     assert running.signer().key_id == 1
     published = (await database.run(all_keys))[1]
@@ -39,37 +39,35 @@ async def test_a_service_that_runs_signs_with_the_new_key_ten_minutes_later(data
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_the_old_key_is_retired_by_a_command_of_its_own_and_not_before_the_new_one_signs(
-    database, clock, path, told
-):
+async def test_old_key_is_retired_only_after_the_new_one_signs(database, clock, path, lines):
     running = await SigningKeys.open(database, path, clock)
     old = private_keys(path)[0]
-    await rotate(database, path, clock, told.append)
-    assert await retire(database, path, clock, told.append) == 1
-    assert told[-1] == "key 1 still signs; wait for the new one"
+    await rotate(database, path, clock, lines.append)
+    assert await retire(database, path, clock, lines.append) == 1
+    assert lines[-1] == "key 1 still signs; wait for the new one"
     assert [key.retire_time for key in await database.run(all_keys)] == [None, None]
     clock.advance(PUBLISHED_AHEAD)
-    assert await retire(database, path, clock, told.append) == 0
-    assert told[-1].startswith("retired: 1;")
+    assert await retire(database, path, clock, lines.append) == 0
+    assert lines[-1].startswith("retired: 1;")
     assert [key.retire_time for key in await database.run(all_keys)] == [clock.now, None]
-    # A key that leaked is not to lie about.
+    # The file no longer contains a key that may have leaked.
     assert old not in private_keys(path)
     await running.sweep()
     assert running.signer().key_id == 2
-    assert await retire(database, path, clock, told.append) == 0
-    assert told[-1].startswith("retired: none;")
+    assert await retire(database, path, clock, lines.append) == 0
+    assert lines[-1].startswith("retired: none;")
 
 
-async def test_other_hosts_keep_their_keys(database, clock, path, tmp_path, told):
+async def test_other_hosts_keep_their_keys(database, clock, path, tmp_path, lines):
     other = tmp_path / "other" / "signing.json"
     await SigningKeys.open(database, other, clock)
-    await rotate(database, path, clock, told.append)
+    await rotate(database, path, clock, lines.append)
     clock.advance(PUBLISHED_AHEAD + timedelta(seconds=1))
-    await retire(database, path, clock, told.append)
+    await retire(database, path, clock, lines.append)
     assert (await SigningKeys.open(database, other, clock)).signer().key_id == 1
 
 
-async def test_a_file_that_breaks_while_the_service_runs_leaves_it_the_keys_it_has(database, clock, path):
+async def test_running_service_keeps_its_keys_when_the_file_breaks(database, clock, path):
     running = await SigningKeys.open(database, path, clock)
     seed = json.loads(path.read_text())["seeds"][0]
     path.write_text(f'{{"seeds": ["{seed}"')
@@ -79,7 +77,7 @@ async def test_a_file_that_breaks_while_the_service_runs_leaves_it_the_keys_it_h
     assert running.signer().key_id == 1
 
 
-async def test_a_key_file_that_others_could_read_is_made_its_owners_alone(database, clock, path, caplog):
+async def test_readable_key_file_is_restricted_to_its_owner(database, clock, path, caplog):
     await SigningKeys.open(database, path, clock)
     path.chmod(0o644)
     with caplog.at_level(logging.WARNING):
@@ -88,9 +86,7 @@ async def test_a_key_file_that_others_could_read_is_made_its_owners_alone(databa
     assert "others could read" in caplog.text
 
 
-def test_the_commands_work_beside_a_service_that_runs_and_say_no_secret(
-    environment_of, tickets_url, monkeypatch, capsys
-):
+def test_key_commands_run_beside_a_service_and_print_no_secret(environment_of, tickets_url, monkeypatch, capsys):
     variables = environment_of(TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -101,6 +97,6 @@ def test_the_commands_work_beside_a_service_that_runs_and_say_no_secret(
     path = Path(variables["TICKETING_DATA_DIR"]) / "keys" / "signing.json"
     seeds = json.loads(path.read_text())["seeds"]
     assert len(seeds) == 2
-    said = capsys.readouterr().out + process.log()
-    assert "key 2 signs from" in said
-    assert not any(seed.rstrip("=") in said for seed in seeds)
+    output = capsys.readouterr().out + process.log()
+    assert "key 2 signs from" in output
+    assert not any(seed.rstrip("=") in output for seed in seeds)

@@ -9,11 +9,11 @@ from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticket_service.delivery.app import DeliveryApp
-from ticket_service.delivery.store import count_rows
+from ticket_service.delivery.store import count_outbox_rows
 from ticketing.chassis.settings import SettingsError
 
 
-async def test_a_relay_may_be_a_process_of_its_own(shop, environment_of, tickets_url):
+async def test_relay_runs_as_its_own_process(shop, environment_of, tickets_url):
     async with listening(Hook()) as hook:
         variables = environment_of(
             TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
@@ -21,7 +21,7 @@ async def test_a_relay_may_be_a_process_of_its_own(shop, environment_of, tickets
             TICKETS_WEBHOOK_SECRET=SECRET,
             TICKETS_SWEEP_SECONDS="0.05",
         )
-        # The service that sells has none.
+        # The service that sells runs no relay.
         event = await shop.on_sale()
         bought = await shop.buy(event.event_id, quantity=2)
         with await asyncio.to_thread(TicketProcess, variables, "relay") as process:
@@ -32,7 +32,7 @@ async def test_a_relay_may_be_a_process_of_its_own(shop, environment_of, tickets
     assert post.event["data"]["ticket_ids"] == [ticket.ticket_id for ticket in bought.tickets]
 
 
-async def test_what_is_wrong_with_the_words_of_mails_stops_the_start(make_settings, tickets_url, tmp_path: Path):
+async def test_wrong_mail_texts_stop_the_start(make_settings, tickets_url, tmp_path: Path):
     async def start(**settings: str) -> None:
         mail = {"TICKETS_SMTP_URL": "smtp://localhost", "TICKETS_MAIL_FROM": "tickets@example.com"}
         delivery = DeliveryApp(make_settings(**mail, **settings).delivery, tickets_url)
@@ -48,7 +48,7 @@ async def test_what_is_wrong_with_the_words_of_mails_stops_the_start(make_settin
         await start(TICKETS_MAIL_TEMPLATES=str(tmp_path))
 
 
-async def test_where_nobody_is_set_what_happens_is_a_line_in_the_log(shop, make_settings, tickets_url, caplog):
+async def test_notifications_are_logged_without_a_receiver(shop, make_settings, tickets_url, caplog):
     caplog.set_level("INFO", "ticket_service")
     event = await shop.on_sale()
     bought = await shop.buy(event.event_id)
@@ -61,20 +61,20 @@ async def test_where_nobody_is_set_what_happens_is_a_line_in_the_log(shop, make_
     assert [record.notification["subject"] for record in told] == [bought.purchase_id]
 
 
-async def test_what_the_log_is_not_to_hold_does_not_pile_up(shop, make_settings, tickets_url, database, caplog):
+async def test_notifications_below_the_log_level_are_deleted(shop, make_settings, tickets_url, database, caplog):
     caplog.set_level("WARNING", "ticket_service")
     await shop.buy((await shop.on_sale()).event_id)
-    assert await database.run(count_rows) == 1
+    assert await database.run(count_outbox_rows) == 1
     delivery = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02").delivery, tickets_url)
     await delivery.start()
     try:
-        await until(lambda: database.run(count_rows), 0)
+        await until(lambda: database.run(count_outbox_rows), 0)
     finally:
         await delivery.stop()
     assert not [record for record in caplog.records if hasattr(record, "notification")]
 
 
-async def test_an_operator_may_look_at_the_backlog_by_hand(environment_of, tickets_url):
+async def test_outbox_command_shows_the_backlog(environment_of, tickets_url):
     variables = environment_of(TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False))
     process = await asyncio.create_subprocess_exec(
         sys.executable,

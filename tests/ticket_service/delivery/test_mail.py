@@ -1,4 +1,4 @@
-"""What people get by mail, from a real service through a real SMTP server."""
+"""Mails of a running service, received by a real SMTP server."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ def attachments(mail: EmailMessage, media_type: str) -> list[bytes]:
 
 
 def entries(mail: EmailMessage) -> list[tuple[str, Any]]:
-    """The calendar entries that are attached, each with its method."""
+    """Return the attached calendar entries, each with its method."""
     found = []
     for content in attachments(mail, "text/calendar"):
         calendar = icalendar.Calendar.from_ical(content)
@@ -72,7 +72,7 @@ async def buy(shop: Shop, event: event_pb2.Event, **changes: Any):
     return await shop.buy(event.event_id, **{"email": "alice@example.com", **changes})
 
 
-async def test_a_purchase_is_one_mail_with_everything_that_its_tickets_need(shop, mailbox):
+async def test_purchase_is_one_mail_with_codes_pages_and_entries(shop, mailbox):
     event = await shop.on_sale(name="Gäste & <Freunde>", location="Hall", time_zone="Europe/Berlin")
     bought = await buy(shop, event, quantity=2)
     mail = await mailbox.next()
@@ -94,7 +94,7 @@ async def test_a_purchase_is_one_mail_with_everything_that_its_tickets_need(shop
     assert mailbox.mails == []
 
 
-async def test_who_gives_no_address_is_mailed_at_that_of_their_access_token(shop, mailbox):
+async def test_mail_goes_to_the_address_of_the_access_token(shop, mailbox):
     event = await shop.on_sale()
     request = purchase_service_pb2.PurchaseTicketsRequest(
         request_id=new_id(), event_id=event.event_id, items=items((STANDARD, 1))
@@ -103,7 +103,7 @@ async def test_who_gives_no_address_is_mailed_at_that_of_their_access_token(shop
     assert (await mailbox.next())["to"] == "claim@example.com"
 
 
-async def test_a_purchase_is_mailed_in_the_language_that_its_shop_names(shop, mailbox):
+async def test_purchase_is_mailed_in_the_language_of_its_metadata(shop, mailbox):
     event = await shop.on_sale()
     await buy(shop, event, metadata={"language": "de"})
     mail = await mailbox.next()
@@ -113,12 +113,12 @@ async def test_a_purchase_is_mailed_in_the_language_that_its_shop_names(shop, ma
     assert (await mailbox.next())["subject"] == "Your tickets for Concert"
 
 
-async def test_an_event_that_moves_over_a_clock_change_moves_in_the_calendar(shop, mailbox):
+async def test_event_moved_over_a_clock_change_moves_in_the_calendar(shop, mailbox):
     start = datetime(2027, 3, 27, 19, 0, tzinfo=UTC)
     event = await shop.on_sale(start_time=at(start), end_time=at(start + timedelta(hours=3)), time_zone="Europe/Berlin")
     await buy(shop, event, quantity=2)
     before = [entry for _, entry in entries(await mailbox.next())]
-    # A day later the clocks have changed: the same hour on the wall is another in UTC.
+    # The clocks change within that day: the same local time is another time in UTC.
     event.start_time.FromDatetime(start + timedelta(hours=23))
     event.end_time.FromDatetime(start + timedelta(hours=26))
     await shop.update(event, "start_time", "end_time")
@@ -130,14 +130,14 @@ async def test_an_event_that_moves_over_a_clock_change_moves_in_the_calendar(sho
     assert all(new["sequence"] > old["sequence"] for new, old in zip(after, before, strict=True))
     assert after[0]["dtstart"].dt.isoformat() == "2027-03-28T20:00:00+02:00"
     assert before[0]["dtstart"].dt.isoformat() == "2027-03-27T20:00:00+01:00"
-    # What holders are not concerned by is not mailed.
+    # A change of the description is not mailed.
     event = await shop.get(event.event_id)
     event.description = "Louder"
     await shop.update(event, "description")
     assert mailbox.mails == []
 
 
-async def test_who_gives_a_ticket_back_is_told_what_they_get_and_when_they_got_it(shop, mailbox, channel):
+async def test_cancellation_and_its_refund_are_mailed(shop, mailbox, channel):
     event = await shop.on_sale(ticket_price=money(2_000))
     bought = await shop.buy(
         event.event_id, Shop.BACKEND, external_payment_id="pay-1", expected_total=money(4_000), quantity=2,
@@ -157,7 +157,7 @@ async def test_who_gives_a_ticket_back_is_told_what_they_get_and_when_they_got_i
     assert (await mailbox.next())["subject"] == "Your refund for Concert"
 
 
-async def test_a_ticket_passed_on_reaches_its_new_holder_and_leaves_the_calendar_of_the_old(shop, mailbox, channel):
+async def test_transfer_is_mailed_to_the_new_and_the_previous_holder(shop, mailbox, channel):
     event = await shop.on_sale()
     ticket = (await buy(shop, event)).tickets[0]
     await mailbox.next()
@@ -176,7 +176,7 @@ async def test_a_ticket_passed_on_reaches_its_new_holder_and_leaves_the_calendar
     assert mails["bob@example.com"]["message-id"] != mails["alice@example.com"]["message-id"]
 
 
-async def test_of_an_event_that_is_called_off_each_buyer_is_told_once(shop, mailbox):
+async def test_cancelled_event_is_mailed_once_to_each_buyer(shop, mailbox):
     event = await shop.on_sale()
     await buy(shop, event, quantity=3)
     await mailbox.next()
@@ -188,20 +188,20 @@ async def test_of_an_event_that_is_called_off_each_buyer_is_told_once(shop, mail
     assert [method for method, _ in entries(mail)] == ["CANCEL"] * 3
 
 
-async def test_who_is_too_late_to_pay_is_told(shop, mailbox, clock):
+async def test_expired_hold_is_mailed(shop, mailbox, clock):
     event = await shop.on_sale(ticket_price=money(2_000))
     await buy(shop, event)
     clock.advance(timedelta(minutes=11))
     assert (await mailbox.next())["subject"] == "Your reservation for Concert has expired"
 
 
-async def test_an_address_that_was_erased_is_nowhere_and_gets_no_mail(shop, mailbox, channel, database, tickets_url):
+async def test_erased_address_is_not_stored_and_gets_no_mail(shop, mailbox, channel, database, tickets_url):
     event = await shop.on_sale()
     ticket = (await buy(shop, event)).tickets[0]
     await mailbox.next()
-    told: list[str] = []
-    assert erase_addresses(tickets_url, ["Alice@example.com\n", "\n"], told.append) == 0
-    assert told == ["1 addresses forgotten"]
+    lines: list[str] = []
+    assert erase_addresses(tickets_url, ["Alice@example.com\n", "\n"], lines.append) == 0
+    assert lines == ["1 addresses erased"]
     request = ticket_service_pb2.ReissueTicketRequest(ticket_id=ticket.ticket_id, request_id=new_id())
     await TicketServiceStub(channel).ReissueTicket(request, metadata=shop.metadata())
     await buy(shop, event, email="bob@example.com")
@@ -211,16 +211,14 @@ async def test_an_address_that_was_erased_is_nowhere_and_gets_no_mail(shop, mail
         assert "alice@example.com" not in str(rows).lower()
 
 
-async def test_a_recipient_that_the_server_will_never_take_is_a_dead_letter_without_the_address(
-    shop, mailbox, tickets_url
-):
+async def test_dead_letter_of_a_refused_recipient_has_no_address(shop, mailbox, tickets_url):
     mailbox.refuses = lambda address: f"550 <{address}> unknown" if "alice" in address else None
     event = await shop.on_sale()
     await buy(shop, event)
     await until(lambda: mailbox.tried == 1)
     await buy(shop, event, email="bob@example.com")
     await mailbox.next()
-    told: list[str] = []
-    list_dead_letters(tickets_url, told.append)
-    assert told[0].endswith("after 1 tries: SMTP: the recipient was refused with 550")
+    lines: list[str] = []
+    list_dead_letters(tickets_url, lines.append)
+    assert lines[0].endswith("after 1 tries: SMTP: the recipient was refused with 550")
     assert mailbox.tried == 2

@@ -37,11 +37,11 @@ def test_an_operator_replaces_a_text_and_adds_a_language(tmp_path: Path):
         ("en", "KWD", 1_234, "1.234 KWD"),
     ],
 )
-def test_money_is_spelled_as_its_language_and_currency_do(language, currency, minor_units, spelled):
+def test_amounts_follow_language_and_currency(language, currency, minor_units, spelled):
     assert read_texts(None)[language].amount(currency, minor_units) == spelled
 
 
-def test_hours_are_those_of_the_clock_on_the_wall_also_over_days():
+def test_hours_are_in_the_zone_of_the_event_also_over_midnight():
     starts = datetime(2027, 3, 27, 22, 0, tzinfo=UTC)
     texts = read_texts(None)["de"]
     told = texts.day_and_hour(starts, starts + timedelta(hours=4), "Europe/Berlin")

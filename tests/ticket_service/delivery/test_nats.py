@@ -23,15 +23,15 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 
 @pytest.fixture
 async def receiver(server: NatsServer) -> AsyncIterator[NatsReceiver]:
-    """Publish to it."""
+    """Connect a receiver to the server."""
     receiver = NatsReceiver(server.url, "ticketing")
     yield receiver
     await receiver.close()
 
 
-async def test_what_comes_twice_is_kept_once(server, receiver):
+async def test_repeated_delivery_is_stored_once(server, receiver):
     first, second = delivery(), delivery(Kind.REFUND_MADE)
-    # At once, so that the stream is made once too.
+    # In parallel, so that two deliveries create the stream.
     await asyncio.gather(receiver.deliver(first), receiver.deliver(second))
     await receiver.deliver(first)
     kept = await server.messages()
@@ -41,11 +41,11 @@ async def test_what_comes_twice_is_kept_once(server, receiver):
     assert kept[0].headers["content-type"] == "application/cloudevents+json"
 
 
-async def test_a_server_that_goes_away_and_comes_back_is_found_again(server, receiver):
+async def test_receiver_reconnects_after_a_restart_of_the_server(server, receiver):
     first, second = delivery(), delivery()
     await receiver.deliver(first)
     server.stop()
-    # The first may still be on the connection that has just been lost, and wait for an answer.
+    # The first try may wait for an answer on the lost connection.
     with pytest.raises((UndeliveredError, TimeoutError)):
         async with asyncio.timeout(0.2):
             await receiver.deliver(second)
@@ -59,5 +59,5 @@ async def test_a_server_that_goes_away_and_comes_back_is_found_again(server, rec
     ]
 
 
-async def test_what_was_never_used_can_be_closed():
+async def test_unused_receiver_closes():
     await NatsReceiver("nats://127.0.0.1:1", "ticketing").close()

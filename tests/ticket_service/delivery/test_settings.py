@@ -24,14 +24,14 @@ def read(environment: Environment) -> DeliverySettings:
         ({"TICKETS_RELAY": "yes"}, r"TICKETS_RELAY is 'yes'; it can be built-in, off"),
     ],
 )
-def test_a_wrong_setting_is_named(variables, fault):
+def test_wrong_setting_is_named(variables, fault):
     environment = Environment(variables)
     read(environment)
     with pytest.raises(SettingsError, match=fault):
         environment.check()
 
 
-def test_no_secret_is_in_what_is_printed_of_the_settings():
+def test_repr_of_the_settings_contains_no_secret():
     secret = "whsec_c2VjcmV0"
     variables = {
         "TICKETS_WEBHOOK_SECRET": secret,

@@ -20,16 +20,16 @@ async def mailbox() -> AsyncIterator[Mailbox]:
 
 
 @pytest.mark.parametrize(("answer", "is_permanent"), [("451 later, <alice@example.com>", False), ("550 never", True)])
-async def test_a_refusal_is_told_by_its_number_alone(mailbox, answer, is_permanent):
+async def test_rejection_is_reported_by_its_code_only(mailbox, answer, is_permanent):
     mailbox.refuses = lambda address: answer
     with pytest.raises(UndeliveredError, match=rf"refused with {answer[:3]}$") as caught:
         await SmtpClient(mailbox.url, 5).send(MESSAGE)
     assert caught.value.is_permanent is is_permanent
 
 
-async def test_a_server_that_is_not_there_is_tried_again(mailbox):
+async def test_unreachable_server_is_no_permanent_failure(mailbox):
     url = mailbox.url.replace("smtp://", "smtp://me:secret@")
-    # It offers no login without TLS.
+    # The server offers no login without TLS.
     with pytest.raises(UndeliveredError, match="SMTP") as caught:
         await SmtpClient(url, 5).send(MESSAGE)
     assert not caught.value.is_permanent

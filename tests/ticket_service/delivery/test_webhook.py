@@ -23,14 +23,14 @@ async def post(hook: Hook, *deliveries: Delivery, clock=system_clock) -> list[Po
     return hook.taken
 
 
-async def test_what_is_posted_is_a_cloud_event_whose_signature_verifies():
-    told = delivery()
+async def test_post_is_a_cloud_event_with_a_valid_signature():
+    sent = delivery()
     async with listening(Hook()) as hook:
-        [taken] = await post(hook, told)
-    its = told.notification
+        [taken] = await post(hook, sent)
+    its = sent.notification
     assert taken.event == {
         "specversion": "1.0",
-        "id": str(told.notification_id),
+        "id": str(sent.notification_id),
         "source": "/ticketing/tickets",
         "type": "ticketing.ticket.reissued",
         "subject": str(its.ticket_id),
@@ -49,7 +49,7 @@ async def test_what_is_posted_is_a_cloud_event_whose_signature_verifies():
     assert taken.headers["content-type"] == "application/cloudevents+json"
 
 
-async def test_an_altered_delivery_is_recognisable():
+async def test_signature_of_an_altered_delivery_is_invalid():
     async with listening(Hook()) as hook:
         [taken] = await post(hook, delivery())
     altered = taken.body.replace(b"alice", b"mallo")
@@ -59,26 +59,26 @@ async def test_an_altered_delivery_is_recognisable():
         Verifier(SECRET).verify(taken.body, {**taken.headers, "webhook-id": "another"})
 
 
-async def test_a_replayed_delivery_is_recognisable_by_its_id_and_its_age():
-    told = delivery()
+async def test_replayed_delivery_has_the_same_id_and_an_old_timestamp():
+    sent = delivery()
     async with listening(Hook()) as hook:
-        first, again = await post(hook, told, replace(told, attempts=2))
+        first, again = await post(hook, sent, replace(sent, attempts=2))
         assert first.headers["webhook-id"] == again.headers["webhook-id"] == json.loads(first.body)["id"]
         assert first.body == again.body
         hook.taken.clear()
-        [old] = await post(hook, told, clock=lambda: system_clock() - timedelta(minutes=6))
+        [old] = await post(hook, sent, clock=lambda: system_clock() - timedelta(minutes=6))
     with pytest.raises(WebhookVerificationError, match="too old"):
         Verifier(SECRET).verify(old.body, old.headers)
 
 
 @pytest.mark.parametrize("status", [301, 400, 410, 429, 500])
-async def test_every_answer_but_success_is_a_refusal(status):
+async def test_every_status_but_success_is_a_failed_delivery(status):
     async with listening(Hook(answers=lambda _: status)) as hook:
         with pytest.raises(UndeliveredError, match=f"HTTP {status}"):
             await post(hook, delivery())
 
 
-async def test_nobody_there_is_a_refusal_too():
+async def test_unreachable_webhook_is_a_failed_delivery():
     async with listening(Hook()) as hook:
         pass
     with pytest.raises(UndeliveredError, match="ConnectError"):

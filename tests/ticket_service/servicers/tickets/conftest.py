@@ -15,7 +15,7 @@ from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock: Clock, scans: ScansStandIn) -> AsyncIterator[str]:
-    """Run a ticket service beside a stand-in for the scan service."""
+    """Run a ticket service and a stand-in for the scan service."""
     port = await scans.start()
     settings = make_settings(TICKETS_SCANS_ADDRESS=f"127.0.0.1:{port}", TICKETS_SWEEP_SECONDS="0.05")
     app = App(settings, tickets_url, clock)

@@ -1,0 +1,77 @@
+"""A TCP proxy: the network between two programs, which a test interrupts."""
+
+import contextlib
+import socket
+import threading
+
+
+class Proxy:
+    """Forwards connections from its own port to `target` until `cut`."""
+
+    def __init__(self, target: tuple[str, int], port: int = 0) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", port))
+        # Entries leave when their connection ends: devices that reconnect often would use up all file descriptors.
+        self._open: dict[threading.Thread, tuple[socket.socket, socket.socket]] = {}
+        self._lock = threading.Lock()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+
+    @property
+    def address(self) -> str:
+        """The address of the proxy."""
+        return f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def cut_connections(self) -> None:
+        """End every open connection; the proxy accepts new ones."""
+        with self._lock:
+            ends = [end for pair in self._open.values() for end in pair]
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """End every connection and accept no more."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
+        self._listener.close()
+        with self._lock:
+            carriers = list(self._open)
+        self.cut_connections()
+        for carrier in carriers:
+            carrier.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                far = socket.create_connection(self._target)
+            except OSError:
+                # The target does not listen: refuse the caller.
+                near.close()
+                continue
+            carrier = threading.Thread(target=self._carry, args=(near, far), daemon=True)
+            with self._lock:
+                self._open[carrier] = (near, far)
+            carrier.start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        with near, far:
+            back = threading.Thread(target=self._pass_on, args=(far, near), daemon=True)
+            back.start()
+            self._pass_on(near, far)
+            back.join()
+        with self._lock:
+            del self._open[threading.current_thread()]
+
+    @staticmethod
+    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)

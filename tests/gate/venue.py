@@ -1,0 +1,110 @@
+"""Handhelds at a venue, the network between them and the scan service, and the organizer's office."""
+
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from tests.environment.access import PEER_METADATA
+from tests.environment.proxy import Proxy
+from ticketing.admission.scans import Gate, ScanType
+from ticketing.chassis.channel import CHANNEL_OPTIONS
+from ticketing.chassis.clock import system_clock
+from ticketing.gate.client import Metadata, ScanServiceClient
+from ticketing.gate.connection import Connection
+from ticketing.gate.device import Device
+from ticketing.gate.messages import gate_message
+from ticketing.gate.replica import DeviceReplica
+from ticketing.gate.store import Store
+from ticketing.scans.v1 import revocation_service_pb2 as revocations_pb
+from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
+from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
+from ticketing.tickets.v1 import ticket_pb2
+
+
+class Wifi:
+    """The network of a venue, which a test unplugs and plugs in."""
+
+    def __init__(self, address: str) -> None:
+        host, port = address.split(":")
+        self._target = (host, int(port))
+        self._proxy = Proxy(self._target)
+        self.address = self._proxy.address
+
+    def pull(self) -> None:
+        self._proxy.cut()
+
+    def plug_in(self) -> None:
+        self._proxy = Proxy(self._target, int(self.address.split(":")[1]))
+
+
+class Office:
+    """The calls of the organizer and of the ticket service."""
+
+    def __init__(self, channel: grpc.Channel, metadata) -> None:
+        self._scans, self._revocations = ScanServiceStub(channel), RevocationServiceStub(channel)
+        self._metadata = metadata
+
+    def incidents(self, event_id: uuid.UUID) -> list[tuple[int, str, int]]:
+        request = pb.ListIncidentsRequest(event_id=str(event_id))
+        answer = self._scans.ListIncidents(request, metadata=self._metadata, timeout=10)
+        return sorted((one.kind, one.ticket_id, len(one.scans)) for one in answer.incidents)
+
+    def scans(self, event_id: uuid.UUID) -> list[scan_pb2.Scan]:
+        request = pb.ListScansRequest(event_id=str(event_id), page_size=1_000)
+        return list(self._scans.ListScans(request, metadata=self._metadata, timeout=10).scans)
+
+    def refund(self, shown) -> None:
+        revocation = revocations_pb.Revocation(
+            revocation_id=str(uuid.uuid4()),
+            ticket_id=str(shown.ticket_id),
+            status=ticket_pb2.TICKET_STATUS_REFUNDED,
+            issue=1,
+        )
+        request = revocations_pb.RevokeTicketsRequest(event_id=str(shown.event_id), revocations=[revocation])
+        self._revocations.RevokeTickets(request, metadata=PEER_METADATA, timeout=10)
+
+
+class Handheld:
+    """A gate device with its store, channel and connection."""
+
+    def __init__(self, stack: ExitStack, address: str, metadata: Metadata, gate: Gate, path: Path, **options) -> None:
+        clock = options.get("clock", system_clock)
+        self.gate = gate
+        self.store = Store(path)
+        self._stack = stack.enter_context(ExitStack())
+        self._stack.callback(self.store.close)
+        channel = self._stack.enter_context(grpc.insecure_channel(address, options=CHANNEL_OPTIONS))
+        self.stub = ScanServiceStub(channel)
+        self.client = ScanServiceClient(self.stub, metadata, gate_message(gate))
+        self.connection = Connection(self.client, self.store, clock, options.get("answer_seconds", 1.5))
+        self.replica = DeviceReplica(self.client, gate.event_id, self.store, clock)
+        kind = options.get("scan_type", ScanType.CHECK_IN)
+        self.device = Device(gate, kind, self.store, self.connection, clock)
+        self.shown: list[Any] = []
+
+    def connect(self) -> "Handheld":
+        self.connection.start()
+        self._stack.callback(self.connection.stop)
+        self.connection.wait_for_first_attempt(10)
+        return self
+
+    def follow(self) -> "Handheld":
+        self.replica.start()
+        self._stack.callback(self.replica.stop)
+        return self
+
+    @property
+    def state(self) -> str:
+        return self.connection.status.state
+
+    def scan(self, text: str):
+        return self.device.scan(text, self.shown.append)
+
+    def close(self) -> None:
+        """Switch the device off; its file stays."""
+        self._stack.close()

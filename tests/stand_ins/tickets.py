@@ -1,0 +1,51 @@
+"""A stand-in for the ticket service, for tests of the scan service."""
+
+import asyncio
+
+import grpc
+
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
+from ticketing.tickets.v1.signing_key_pb2 import SigningKey
+from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceServicer
+
+
+class TicketServiceStandIn(TicketFeedServiceServicer):
+    """Sends the feed that a test puts in, and records the reports that it receives."""
+
+    def __init__(self) -> None:
+        self.keys: list[SigningKey] = []
+        self.pages: asyncio.Queue[feed_pb.WatchTicketsResponse | None] = asyncio.Queue()
+        self.watched: list[feed_pb.WatchTicketsRequest] = []
+        self.keys_asked = 0
+        self.reported: list[feed_pb.CheckIn] = []
+        self.conflicts: list[feed_pb.CheckInConflict] = []
+        self.metadata: dict[str, str] = {}
+        # Includes the reports that it refuses.
+        self.reports: list[feed_pb.ReportIncidentsRequest] = []
+        self.accepts_incidents = True
+        self.metadata_of_incidents: dict[str, str] = {}
+
+    @property
+    def incidents(self) -> list[feed_pb.ReportedIncident]:
+        return [incident for report in self.reports for incident in report.incidents]
+
+    async def GetSigningKeys(self, request, context):  # noqa: N802
+        self.keys_asked += 1
+        return feed_pb.GetSigningKeysResponse(keys=self.keys)
+
+    async def WatchTickets(self, request, context):  # noqa: N802
+        self.metadata = dict(context.invocation_metadata())
+        self.watched.append(request)
+        while (page := await self.pages.get()) is not None:
+            yield page
+
+    async def ReportCheckIns(self, request, context):  # noqa: N802
+        self.reported.extend(request.check_ins)
+        return feed_pb.ReportCheckInsResponse(conflicts=self.conflicts)
+
+    async def ReportIncidents(self, request, context):  # noqa: N802
+        self.metadata_of_incidents = dict(context.invocation_metadata())
+        self.reports.append(request)
+        if not self.accepts_incidents:
+            await context.abort(grpc.StatusCode.UNAVAILABLE)
+        return feed_pb.ReportIncidentsResponse()

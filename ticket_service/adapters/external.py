@@ -1,0 +1,23 @@
+"""The caller's own payment system: it reports payments and refunds, and the service never calls it."""
+
+from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
+from ticket_service.domain.refund_orders import RefundOrder
+
+
+class ExternalPayments:
+    """The payments of the caller's own system."""
+
+    async def advance(self, _charge: Charge) -> Progress:
+        """Return WAITING: ConfirmPurchase reports the payment."""
+        return Progress(ChargeState.WAITING)
+
+    async def withdraw(self, _charge: Charge) -> Progress:
+        """Return WITHDRAWN; ConfirmPurchase reports a payment that the system takes nevertheless."""
+        return Progress(ChargeState.WITHDRAWN)
+
+    async def refund(self, _order: RefundOrder) -> RefundProgress:
+        """Return WAITING: ConfirmRefund reports the refund."""
+        return RefundProgress(RefundState.WAITING)
+
+    async def close(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,71 @@
+"""The interface of a payment provider, and its registration.
+
+A provider has a module or package of its own in `adapters`, and one line in `adapters.providers`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ticket_service.domain.payments import Charge, Progress, RefundProgress
+from ticket_service.domain.reconciliation import ProviderRecords
+from ticket_service.domain.refund_orders import RefundOrder
+from ticketing.chassis.settings import Environment
+
+
+class PaymentProvider(Protocol):
+    """A payment system that charges buyers and refunds payments."""
+
+    async def advance(self, charge: Charge) -> Progress:
+        """Take the next step of a charge; return its state.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: the state is not known.
+        """
+
+    async def withdraw(self, charge: Charge) -> Progress:
+        """Prevent that the charge takes money: WITHDRAWN, or PAID if it has taken it already.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: the state is not known.
+        """
+
+    async def refund(self, order: RefundOrder) -> RefundProgress:
+        """Make a refund; repeated calls for an order make one refund.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: the state is not known.
+        """
+
+    async def close(self) -> None:
+        """Close open connections."""
+
+
+# By name: the configured providers, and EXTERNAL.
+Providers = Mapping[str, PaymentProvider]
+
+
+class ProviderSettings(Protocol):
+    """The settings of a configured provider."""
+
+    def connect(self) -> PaymentProvider:
+        """Return a client that charges and refunds."""
+
+    def read_records(self) -> ProviderRecords:
+        """List the payments and refunds of the provider, for the audit.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRegistration:
+    """A payment provider that the service can be configured with."""
+
+    # Stored with purchases, payments and refunds: it must never change.
+    name: str
+    # Returns None if the provider is not configured.
+    read_settings: Callable[[Environment], ProviderSettings | None]
+    # Returns whether the provider charges a payment_method_id.
+    is_payment_method: Callable[[str], bool]

@@ -1,0 +1,21 @@
+"""The payment providers that the service can be configured with."""
+
+from typing import Final
+
+from ticket_service.adapters.payment_provider import ProviderRegistration, ProviderSettings
+from ticket_service.adapters.stripe.registration import STRIPE
+from ticketing.chassis.settings import Environment
+
+# The first provider that accepts a payment method charges it. Stripe accepts any, so it is last.
+PROVIDERS: Final[tuple[ProviderRegistration, ...]] = (STRIPE,)
+
+
+def read_provider_settings(environment: Environment) -> dict[str, ProviderSettings]:
+    """Read the settings of the configured providers, by name."""
+    settings = {provider.name: provider.read_settings(environment) for provider in PROVIDERS}
+    return {name: configured for name, configured in settings.items() if configured is not None}
+
+
+def provider_of(payment_method: str) -> str:
+    """Return the name of the provider that charges a payment method, configured or not."""
+    return next(provider.name for provider in PROVIDERS if provider.is_payment_method(payment_method))

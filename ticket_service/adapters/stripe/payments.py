@@ -1,0 +1,236 @@
+"""Charge cards and refund payments at Stripe.
+
+The adapter creates a PaymentIntent unconfirmed; the service stores its id; only then does the adapter confirm it. Every
+step first reads the state of the intent, so a lost answer is never guessed. Stripe's library blocks, so calls run in a
+few threads of their own: a Stripe that hangs delays only buyers who pay with it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import requests
+import stripe
+
+from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
+from ticket_service.domain.refund_orders import RefundOrder
+from ticketing.chassis.failures import Failure, dependency_unavailable, overloaded
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Sent with every call, so that an upgrade of the library or the account does not change the behaviour.
+API_VERSION: Final = "2024-06-20"
+CALL_SECONDS: Final = 2.0
+THREADS: Final = 8
+# Calls that may wait for a thread; the next call is OVERLOADED.
+MAX_WAITING: Final = 256
+# The refunds of one payment that are searched: more than a purchase can have tickets.
+MAX_REFUNDS: Final = 10_000
+
+# Errors without a verdict: another try with the same idempotency key makes sense.
+_TRANSIENT: Final = (stripe.APIConnectionError, stripe.APIError, stripe.RateLimitError, stripe.IdempotencyError)
+_STATES: Final = {
+    "requires_payment_method": ChargeState.DECLINED,
+    "requires_confirmation": ChargeState.CREATED,
+    "requires_action": ChargeState.WAITING,
+    "processing": ChargeState.WAITING,
+    "succeeded": ChargeState.PAID,
+    "canceled": ChargeState.WITHDRAWN,
+}
+_ENDED: Final = frozenset({ChargeState.PAID, ChargeState.WITHDRAWN})
+
+
+def new_client(key: str, api_base: str, session: requests.Session, *, retries: int) -> stripe.StripeClient:
+    """Make a client with a fixed API version and a deadline for every call."""
+    # The log of the library contains payment methods and client secrets.
+    logging.getLogger("stripe").setLevel(logging.WARNING)
+    return stripe.StripeClient(
+        key,
+        stripe_version=API_VERSION,
+        base_addresses={"api": api_base},
+        http_client=stripe.RequestsClient(timeout=CALL_SECONDS, session=session),
+        max_network_retries=retries,
+    )
+
+
+class StripePayments:
+    """The payments of one Stripe account.
+
+    Args:
+        key: the secret key of the account.
+        api_base: the URL of the API.
+    """
+
+    def __init__(self, key: str, api_base: str) -> None:
+        # One session for all threads, so that `close` can close it.
+        self._session = requests.Session()
+        # No retries here: the use case and the sweeper repeat the call.
+        client = new_client(key, api_base, self._session, retries=0)
+        self._intents = client.v1.payment_intents
+        self._refunds = client.v1.refunds
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stripe")
+        self._under_way = 0
+
+    async def advance(self, charge: Charge) -> Progress:
+        """Create the intent, or confirm the stored one unless it is confirmed already.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: the state is not known; repeat the call.
+        """
+        if charge.payment_id is None:
+            return await self._run(lambda: self._create(charge))
+        payment_id = charge.payment_id
+        progress = await self._run(lambda: self._retrieve(payment_id))
+        if progress.state is not ChargeState.CREATED:
+            return progress
+        return await self._run(lambda: self._confirm(charge, payment_id))
+
+    async def withdraw(self, charge: Charge) -> Progress:
+        """Cancel the intent; return WITHDRAWN, or PAID if it has taken the money already.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: the state is not known; repeat the call.
+        """
+        if charge.payment_id is None:
+            # An intent without a stored id is never confirmed, and its client secret was never sent to a client.
+            return Progress(ChargeState.WITHDRAWN)
+        payment_id = charge.payment_id
+        progress = await self._run(lambda: self._retrieve(payment_id))
+        if progress.state in _ENDED:
+            return progress
+        return await self._run(lambda: self._cancel(progress, payment_id))
+
+    async def refund(self, order: RefundOrder) -> RefundProgress:
+        """Make a refund; a repeated try first searches for the refund, because Stripe forgets keys after a day.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: the state is not known; repeat the call.
+        """
+        if order.attempts > 1:
+            found = await self._run(lambda: self._find_refund(order))
+            if found is not None:
+                return found
+        return await self._run(lambda: self._refund(order))
+
+    async def close(self) -> None:
+        """Wait for running calls, then close every connection."""
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        self._session.close()
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        if self._under_way >= THREADS + MAX_WAITING:
+            raise overloaded("payments")
+        self._under_way += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except _TRANSIENT as error:
+            log.warning("Stripe did not answer", extra={"error": type(error).__name__, "status": error.http_status})
+            raise _unanswered() from error
+        except stripe.StripeError as error:
+            # Stripe refuses a well-formed call: the key or the account is wrong, and an operator must repair it.
+            log.exception("Stripe refused a call", extra={"code": error.code, "status": error.http_status})
+            raise _unanswered() from error
+        finally:
+            self._under_way -= 1
+
+    def _create(self, charge: Charge) -> Progress:
+        params: stripe.params.PaymentIntentCreateParams = {
+            "amount": charge.amount,
+            "currency": charge.currency.lower(),
+            "payment_method": charge.payment_method or "",
+            "payment_method_types": ["card"],  # type: ignore[typeddict-unknown-key]  # of the fixed API version
+            "metadata": {"purchase_id": str(charge.purchase_id), "event_id": str(charge.event_id)},
+        }
+        try:
+            intent = self._intents.create(params, {"idempotency_key": f"create-{charge.purchase_id}"})
+        except (stripe.InvalidRequestError, stripe.CardError) as error:
+            # An unknown payment method or too small an amount: Stripe created nothing.
+            return Progress(ChargeState.DECLINED, decline_code=error.code or "invalid_request")
+        return _progress(intent)
+
+    def _retrieve(self, payment_id: str) -> Progress:
+        return _progress(self._intents.retrieve(payment_id))
+
+    def _confirm(self, charge: Charge, payment_id: str) -> Progress:
+        try:
+            key = f"confirm-{charge.purchase_id}"
+            return _progress(self._intents.confirm(payment_id, options={"idempotency_key": key}))
+        except (stripe.InvalidRequestError, stripe.CardError) as error:
+            progress = self._retrieve(payment_id)
+            if progress.state is not ChargeState.CREATED:
+                return progress
+            return Progress(ChargeState.DECLINED, payment_id, decline_code=error.code or "invalid_request")
+
+    def _cancel(self, before: Progress, payment_id: str) -> Progress:
+        try:
+            # One key for each state: else Stripe would repeat an answer from while a bank was at work for a day.
+            key = f"cancel-{payment_id}-{before.state}"
+            return _progress(self._intents.cancel(payment_id, options={"idempotency_key": key}))
+        except stripe.InvalidRequestError:
+            # The state of the intent has changed meanwhile.
+            return self._retrieve(payment_id)
+
+    def _find_refund(self, order: RefundOrder) -> RefundProgress | None:
+        ours: list[tuple[RefundProgress, bool]] = []
+        listed = self._refunds.list({"payment_intent": order.payment_id, "limit": 100}).auto_paging_iter()
+        for _, refund in zip(range(MAX_REFUNDS), listed, strict=False):
+            metadata = _metadata(refund)
+            if metadata.get("order_id") == str(order.order_id):
+                ours.append((_refund_progress(refund), metadata.get("round") == str(order.round)))
+        for wanted in (RefundState.MADE, RefundState.WAITING):
+            for progress, _ in ours:
+                if progress.state is wanted:
+                    return progress
+        # A refund that failed in an earlier round does not count: this round repeats it.
+        return next((progress for progress, of_this_round in ours if of_this_round), None)
+
+    def _refund(self, order: RefundOrder) -> RefundProgress:
+        params: stripe.params.RefundCreateParams = {
+            "payment_intent": order.payment_id,
+            "amount": order.amount,
+            "metadata": {
+                "order_id": str(order.order_id),
+                "round": str(order.round),
+                "purchase_id": str(order.purchase_id),
+            },
+        }
+        try:
+            refund = self._refunds.create(params, {"idempotency_key": f"refund-{order.order_id}-{order.round}"})
+        except (stripe.InvalidRequestError, stripe.CardError) as error:
+            return RefundProgress(RefundState.REFUSED, failure=_refusal(error))
+        return _refund_progress(refund)
+
+
+def _progress(intent: stripe.PaymentIntent) -> Progress:
+    error = intent.last_payment_error
+    # The card's decline code, if any; not every error has both.
+    code = (getattr(error, "decline_code", None) or getattr(error, "code", None)) if error else None
+    state = _STATES.get(intent.status, ChargeState.WAITING)
+    if state is ChargeState.DECLINED:
+        code = code or "no_payment_method"
+    secret = None if state in _ENDED else intent.client_secret
+    return Progress(state, intent.id, secret, code)
+
+
+def _refund_progress(refund: stripe.Refund) -> RefundProgress:
+    if refund.status == "succeeded":
+        return RefundProgress(RefundState.MADE, refund.id)
+    if refund.status in {"failed", "canceled"}:
+        reason = getattr(refund, "failure_reason", None) or refund.status
+        return RefundProgress(RefundState.REFUSED, refund.id, str(reason))
+    return RefundProgress(RefundState.WAITING, refund.id)
+
+
+def _metadata(refund: stripe.Refund) -> dict[str, str]:
+    return refund.metadata.to_dict() if refund.metadata else {}
+
+
+def _refusal(error: stripe.StripeError) -> str:
+    return error.user_message or error.code or "refused"
+
+
+def _unanswered() -> Failure:
+    return dependency_unavailable("payment provider")

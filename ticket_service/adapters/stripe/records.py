@@ -1,0 +1,57 @@
+"""List the payments and refunds that Stripe has of this service, for the audit."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import requests
+import stripe
+
+from ticket_service.adapters.stripe.payments import new_client
+from ticket_service.domain.reconciliation import ProviderCharge, ProviderRecords, ProviderRefund
+from ticketing.chassis.failures import dependency_unavailable
+
+PAGE: Final = 100
+# The library waits with jitter between retries; the audit has no sweep that would repeat the call.
+RETRIES: Final = 5
+
+
+def read_records(key: str, api_base: str) -> ProviderRecords:
+    """List all payments and refunds of the account; an account belongs to one tickets database.
+
+    Raises:
+        Failure: DEPENDENCY_UNAVAILABLE.
+    """
+    read_time = datetime.now(UTC)
+    with requests.Session() as session:
+        client = new_client(key, api_base, session, retries=RETRIES)
+        try:
+            intents = client.v1.payment_intents.list({"limit": PAGE}).auto_paging_iter()
+            taken = [_taken(intent) for intent in intents if intent.status == "succeeded" and _ours(intent.metadata)]
+            refunds = client.v1.refunds.list({"limit": PAGE}).auto_paging_iter()
+            given_back = [
+                _given_back(refund)
+                for refund in refunds
+                if refund.status not in {"failed", "canceled"} and _ours(refund.metadata)
+            ]
+        except stripe.StripeError as error:
+            raise dependency_unavailable("payment provider") from error
+    return ProviderRecords(read_time, tuple(taken), tuple(given_back))
+
+
+def _taken(intent: stripe.PaymentIntent) -> ProviderCharge:
+    metadata = _metadata(intent.metadata)
+    return ProviderCharge(intent.id, metadata["purchase_id"], intent.currency.upper(), intent.amount)
+
+
+def _given_back(refund: stripe.Refund) -> ProviderRefund:
+    # A refund that a person made in the dashboard has no order.
+    order_id = _metadata(refund.metadata).get("order_id", "")
+    return ProviderRefund(refund.id, order_id, refund.currency.upper(), refund.amount, refund.status == "succeeded")
+
+
+def _ours(metadata: object) -> bool:
+    return "purchase_id" in _metadata(metadata)
+
+
+def _metadata(metadata: object) -> dict[str, str]:
+    return metadata.to_dict() if isinstance(metadata, stripe.StripeObject) else {}
