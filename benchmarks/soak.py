@@ -24,9 +24,10 @@ def main() -> int:
     """Run the load; print the memory of both services after each round and over the run."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     options.add_argument("--minutes", type=float, default=MINUTES, help="duration in minutes (default: %(default)s)")
-    end = time.monotonic() + 60 * options.parse_args().minutes
+    seconds = 60 * options.parse_args().minutes
     memory_by_service: dict[str, list[int]] = {"ticket_service": [], "scan_service": []}
     with running_testbed() as testbed:
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             event = publish(testbed)
             tickets = sell(testbed, event, int(SCANS_A_SECOND * ROUND_SECONDS) + DEVICES)
