@@ -85,13 +85,13 @@ class Answer:
 
 def answer_of(scan: scan_pb2.Scan, note: str = "") -> Answer:
     """Read the record of a scan as the answer to show."""
-    has_reason = scan.denial_reason != scan_pb2.DENIAL_REASON_UNSPECIFIED
+    admitted = scan.verdict == scan_pb2.VERDICT_ADMITTED
     return Answer(
         scan_id=scan.scan_id,
         code=scan.code,
         scan_type=next((kind for kind, number in SCAN_TYPES.items() if number == scan.scan_type), ScanType.CHECK_IN),
-        admitted=scan.verdict == scan_pb2.VERDICT_ADMITTED,
-        reason=_REASONS.get(scan.denial_reason, DenialReason.UNKNOWN) if has_reason else None,
+        admitted=admitted,
+        reason=None if admitted else _REASONS.get(scan.denial_reason, DenialReason.UNKNOWN),
         ticket_type=_TICKET_TYPES.get(scan.ticket_type),
         previous=_check_in(scan.previous) if scan.HasField("previous") else None,
         time=time_of(scan.scan_time),
