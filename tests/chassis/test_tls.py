@@ -32,11 +32,11 @@ from ticketing.chassis.peer_client import PeerClient
 from ticketing.chassis.probe import is_serving
 from ticketing.chassis.server import Listen, Server
 from ticketing.chassis.settings import Environment, SettingsError
-from ticketing.chassis.statuses import Catalogue, Entry
+from ticketing.chassis.statuses import Catalogue, ReasonEntry
 from ticketing.chassis.tls import Tls, is_loopback, read_tls
 
 METHOD = "/tests.Who/Ask"
-CATALOGUE = Catalogue("tests.who", {"UNAUTHENTICATED": Entry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"}))})
+CATALOGUE = Catalogue("tests.who", {"UNAUTHENTICATED": ReasonEntry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"}))})
 
 
 @pytest.fixture
