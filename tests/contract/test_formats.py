@@ -1,4 +1,4 @@
-"""What both services write down separately because neither imports the other: codes and tokens must stay the same."""
+"""Both services implement codes and tokens, because neither imports the other: the formats must be the same."""
 
 from uuid import UUID
 
@@ -27,7 +27,7 @@ def test_both_services_derive_the_same_code(ticket_id: UUID, issue: int) -> None
 
 
 def test_the_format_of_codes_never_changes() -> None:
-    """Printed tickets outlive releases: these were written down once."""
+    """Printed tickets outlive releases, so these values are constants."""
     ticket_id = UUID("0197a2b0-1111-7000-8000-0123456789ab")
     codes = TicketCodes(SECRET)
     assert codes.code(ticket_id, 1) == "TKT-CDCDFE7DED686F02"
@@ -35,7 +35,7 @@ def test_the_format_of_codes_never_changes() -> None:
 
 
 @given(st.binary(min_size=32, max_size=32), st.uuids(), st.uuids(), st.sampled_from(TicketType), ISSUES)
-def test_what_one_service_signs_the_other_verifies(
+def test_a_token_of_one_service_verifies_at_the_other(
     seed: bytes, event_id: UUID, ticket_id: UUID, ticket_type: TicketType, issue: int
 ) -> None:
     key = SigningKey(seed)

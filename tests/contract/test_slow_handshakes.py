@@ -1,4 +1,4 @@
-"""Who connects waits for a slow network: a device on a crowded Wi-Fi, a service whose peer is busy."""
+"""Clients wait for a slow handshake: of a device on a crowded Wi-Fi, of a service whose peer is busy."""
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ SLOW_SECONDS = 1.0
 @pytest.mark.parametrize(
     "options", [ticketing.gate.client.OPTIONS, ticketing.chassis.peer_client.OPTIONS], ids=["device", "peer"]
 )
-def test_a_handshake_that_takes_a_second_is_waited_for(folder: Folder, options) -> None:
+def test_a_client_waits_a_second_for_a_handshake(folder: Folder, options) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         given_up = pool.submit(was_given_up, listener)
         channel = Tls(server_ca=folder.ca).channel(f"127.0.0.1:{listener.getsockname()[1]}", options)
@@ -35,7 +35,7 @@ def folder(tmp_path) -> Folder:
 
 
 def was_given_up(listener: socket.socket) -> bool:
-    """Take a connection, say nothing, and tell whether its other end left."""
+    """Accept a connection without an answer; return whether the client closed it."""
     listener.settimeout(20)
     connection, _ = listener.accept()
     with connection:
