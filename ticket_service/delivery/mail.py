@@ -10,12 +10,12 @@ from ticket_service.delivery.emails import MAILED, MailContext, emails_for
 from ticket_service.delivery.mime_writer import MimeWriter
 from ticket_service.delivery.receiver import Delivery, UndeliveredError
 from ticket_service.delivery.smtp import SmtpClient
-from ticket_service.delivery.store import find_purchase, find_tickets_of_purchase
+from ticket_service.delivery.store import find_purchase
 from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 from ticket_service.store.contacts import address_of_buyer, addresses_of_holders
 from ticket_service.store.events import find_event
-from ticket_service.store.tickets import find_ticket
+from ticket_service.store.tickets import find_ticket, tickets_of_purchase
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -101,7 +101,7 @@ def _tickets(connection: Connection, notification: Notification, purchase_id: UU
     if notification.kind is Kind.REFUND_MADE:
         # The refund of a late or second payment: the tickets, if any, were paid by another payment.
         return []
-    sold = find_tickets_of_purchase(connection, notification.event_id, purchase_id)
+    sold = tickets_of_purchase(connection, notification.event_id, purchase_id)
     if notification.kind in {Kind.PURCHASE_COMPLETED, Kind.EVENT_CANCELLED}:
         # The cancellation of an event is the mail about the tickets that it cancelled.
         return sold

@@ -70,19 +70,19 @@ def derived_status(now: datetime) -> sa.ColumnElement[str]:
 
 def find_ticket(connection: Connection, ticket_id: UUID, condition: Condition = ANY) -> SoldTicket | None:
     """Read one ticket."""
-    found = find_tickets(connection, [tickets.c.ticket_id == ticket_id, condition])
+    found = _find_tickets(connection, [tickets.c.ticket_id == ticket_id, condition])
     return found[0] if found else None
 
 
 def find_ticket_by_code(connection: Connection, code_digest: bytes, condition: Condition) -> SoldTicket | None:
     """Read the ticket whose current code has this digest."""
-    found = find_tickets(connection, [tickets.c.code_digest == code_digest, condition])
+    found = _find_tickets(connection, [tickets.c.code_digest == code_digest, condition])
     return found[0] if found else None
 
 
 def tickets_of_purchase(connection: Connection, event_id: UUID, purchase_id: UUID) -> list[SoldTicket]:
     """Read the tickets of a purchase in the order in which they were issued."""
-    return find_tickets(connection, [tickets.c.event_id == event_id, tickets.c.purchase_id == purchase_id])[::-1]
+    return _find_tickets(connection, [tickets.c.event_id == event_id, tickets.c.purchase_id == purchase_id])[::-1]
 
 
 def list_tickets(
@@ -105,10 +105,12 @@ def list_tickets(
         conditions.append(tickets.c.event_id == query.event_id)
     if before is not None:
         conditions.append(tickets.c.ticket_id < before)
-    return find_tickets(connection, conditions, limit)
+    return _find_tickets(connection, conditions, limit)
 
 
-def find_tickets(connection: Connection, conditions: Sequence[Condition], limit: int | None = None) -> list[SoldTicket]:
+def _find_tickets(
+    connection: Connection, conditions: Sequence[Condition], limit: int | None = None
+) -> list[SoldTicket]:
     """Read tickets, newest first."""
     query = _SOLD.where(*conditions).order_by(tickets.c.ticket_id.desc()).limit(limit)
     rows = connection.execute(query).all()
@@ -123,7 +125,7 @@ def lock_ticket(connection: Connection, ticket_id: UUID, condition: Condition = 
     lock = sa.select(tickets.c.ticket_id).join(events, events.c.event_id == tickets.c.event_id).where(*own)
     connection.execute(lock.with_for_update(key_share=True, of=tickets))
     # In a second statement, which sees the changes of a transaction that this one waited for.
-    found = find_tickets(connection, own)
+    found = _find_tickets(connection, own)
     return found[0] if found else None
 
 
