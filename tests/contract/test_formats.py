@@ -12,6 +12,7 @@ from ticket_service.domain.tokens import Signer, token_digest
 from ticketing.admission.codes import Codes as ScanCodes
 from ticketing.admission.codes import read_code
 from ticketing.admission.tokens import DAMAGED, Token, read_token
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
 
 SECRET = "a-secret-that-both-services-share-0123"
 ISSUES = st.integers(min_value=1, max_value=2**31 - 1)
@@ -68,3 +69,12 @@ def test_a_token_with_one_letter_changed_is_never_genuine(position: int, letter:
         return
     token = read_token(changed)
     assert token is DAMAGED or (isinstance(token, Token) and not token.verifies(key.verify_key))
+
+
+def test_changes_of_further_events_read_as_the_previous_version_wrote_them() -> None:
+    """The previous version nested WatchTicketsResponse in itself; a pair of two versions must understand each other."""
+    event, tickets = feed_pb.GateEvent(event_id="e"), [feed_pb.GateTicket(ticket_id="t", revision=7)]
+    changes = feed_pb.EventChanges(event=event, tickets=tickets, revision=7)
+    nested = feed_pb.WatchTicketsResponse(event=event, tickets=tickets, revision=7)
+    assert changes.SerializeToString() == nested.SerializeToString()
+    assert feed_pb.EventChanges.FromString(nested.SerializeToString()) == changes
