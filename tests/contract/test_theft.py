@@ -156,14 +156,14 @@ async def test_a_stolen_device_is_of_no_use_once_it_is_revoked(world: World) -> 
         request_serializer=scans_pb.WatchAdmissionsRequest.SerializeToString,
         response_deserializer=scans_pb.WatchAdmissionsResponse.FromString,
     )(scans_pb.WatchAdmissionsRequest(event_id=str(shown.event_id)), metadata=bearer)
-    told = await next_message(watch)
+    received = await next_message(watch)
     watch.cancel()
-    assert [ticket.ticket_id for ticket in told.tickets] == [shown.ticket_id.bytes]
+    assert [ticket.ticket_id for ticket in received.tickets] == [shown.ticket_id.bytes]
     organizer = world.issuer.metadata("organizer", "olga")
     await world.devices.RevokeDevice(device_service_pb2.RevokeDeviceRequest(device_id=device_id), metadata=organizer)
-    keys = [key.public_key for key in told.rules.signing_keys]
+    keys = [key.public_key for key in received.rules.signing_keys]
     found = {shown.ticket_id.bytes, shown.event_id.bytes, *keys}
-    guesses = {token, device_id, told.cursor, *(spelling for data in found for spelling in spelled(data))}
+    guesses = {token, device_id, received.cursor, *(spelling for data in found for spelling in spelled(data))}
     assert await opened(world, shown.event_id, guesses | forged(keys, [shown])) == []
     # A process caches a device for a second; the matrix shows the refusal for every RPC.
 

@@ -343,9 +343,9 @@ async def test_a_cancelled_event_sells_nothing(shop):
     published = await shop.on_sale()
     await shop.buy(published.event_id)
     request = event_service_pb2.CancelEventRequest(event_id=published.event_id, reason="storm")
-    told = await shop.events.CancelEvent(request, metadata=shop.metadata(Shop.OLGA))
-    assert told.event.status == event_pb2.EVENT_STATUS_CANCELLED
-    assert not told.gates_closed, "there is no scan service here"
+    response = await shop.events.CancelEvent(request, metadata=shop.metadata(Shop.OLGA))
+    assert response.event.status == event_pb2.EVENT_STATUS_CANCELLED
+    assert not response.gates_closed, "there is no scan service here"
     refused = await refusal(shop.buy(published.event_id))
     assert refused.reason == "NOT_ON_SALE"
     assert (await shop.get(published.event_id)).status == event_pb2.EVENT_STATUS_CANCELLED

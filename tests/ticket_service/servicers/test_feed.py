@@ -116,13 +116,13 @@ async def test_a_response_has_as_many_events_as_requested(stub, database, clock)
     first, second = await stream.read(), await stream.read()
     stream.cancel()
     [other] = first.others
-    told = [first, other, second]
+    pages = [first, other, second]
     assert not second.others
-    assert [message.event.event_id for message in told] == [str(event.event_id) for event, _ in sales]
-    assert [[ticket.ticket_id for ticket in message.tickets] for message in told] == [
+    assert [message.event.event_id for message in pages] == [str(event.event_id) for event, _ in sales]
+    assert [[ticket.ticket_id for ticket in message.tickets] for message in pages] == [
         [str(ticket_id) for ticket_id in ticket_ids] for _, ticket_ids in sales
     ]
-    assert [message.revision for message in told] == [2, 3, 2]
+    assert [message.revision for message in pages] == [2, 3, 2]
     assert first.epoch == second.epoch != ""
 
 
@@ -217,7 +217,9 @@ async def test_impossible_check_ins_are_returned_each_time(stub, database, clock
     assert (await row(database, fine)).check_in_time == clock()
     assert (await row(database, given_back)).check_in_time is None
     # The scan service reports an incident for each, so a notification here would be the second one.
-    assert [(told.kind, told.ticket_id) for told in await outbox_rows(database)] == [("ticket.checked_in", fine)]
+    assert [(notification.kind, notification.ticket_id) for notification in await outbox_rows(database)] == [
+        ("ticket.checked_in", fine)
+    ]
 
 
 async def test_reported_tickets_are_locked_in_the_order_of_their_ids(stub, database, clock):
@@ -289,7 +291,10 @@ async def test_a_repeated_incident_makes_one_notification(stub, database, clock)
         owner.purchase_id,
         owner.user_id,
     )
-    assert [str(told.notification_id) for told in (first, second)] == [double.incident_id, forged.incident_id]
+    assert [str(notification.notification_id) for notification in (first, second)] == [
+        double.incident_id,
+        forged.incident_id,
+    ]
     assert first.data == {
         "incident_id": double.incident_id,
         "kind": "DOUBLE_ADMISSION",
@@ -320,16 +325,16 @@ async def test_an_incident_without_a_ticket_delays_nothing(stub, database, clock
     await stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=reports), metadata=PEER_METADATA)
     await database.run(lambda connection: dispatch(connection, [Route("hook", list(Kind))], clock(), 500))
     query = sa.select(deliveries.c.stream, deliveries.c.purchase_id).order_by(deliveries.c.position)
-    told = await database.run(lambda connection: connection.execute(query).all())
-    assert told[0].stream == told[0].purchase_id == (await row(database, ticket_id)).purchase_id
-    assert [str(one.stream) for one in told[1:]] == [report.incident_id for report in reports[1:]]
+    notifications = await database.run(lambda connection: connection.execute(query).all())
+    assert notifications[0].stream == notifications[0].purchase_id == (await row(database, ticket_id)).purchase_id
+    assert [str(one.stream) for one in notifications[1:]] == [report.incident_id for report in reports[1:]]
 
 
 async def test_an_incident_of_an_unknown_event_is_dropped_and_logged(stub, database, clock, caplog):
     event, _ = await sold(database, clock)
     here, elsewhere = incident(event.event_id, clock()), incident(new_id(), clock())
     await stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=[elsewhere, here]), metadata=PEER_METADATA)
-    assert [str(told.notification_id) for told in await outbox_rows(database)] == [here.incident_id]
+    assert [str(notification.notification_id) for notification in await outbox_rows(database)] == [here.incident_id]
     [line] = [record for record in caplog.records if record.name == "ticket_service.use_cases.incidents"]
     assert (str(line.event_id), str(line.incident_id)) == (elsewhere.event_id, elsewhere.incident_id)
 

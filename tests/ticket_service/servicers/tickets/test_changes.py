@@ -30,9 +30,9 @@ async def test_the_old_holder_reads_no_code_after_a_transfer(stub, issuer, ticke
         ticket_id=str(ticket_id), user_id="bob", email="bob@example.org", request_id=str(new_id())
     )
     for _ in range(2):
-        told = (await stub.TransferTicket(request, metadata=issuer.metadata())).ticket
-        assert (told.user_id, told.issue) == ("bob", 2)
-        assert (told.code, told.token, told.qr_code_url) == ("", "", "")
+        received = (await stub.TransferTicket(request, metadata=issuer.metadata())).ticket
+        assert (received.user_id, received.issue) == ("bob", 2)
+        assert (received.code, received.token, received.qr_code_url) == ("", "", "")
     get = pb.GetTicketRequest(ticket_id=str(ticket_id), view=ticket_pb2.TICKET_VIEW_FULL)
     assert (await refusal(stub.GetTicket(get, metadata=issuer.metadata())))[0] == "TICKET_NOT_FOUND"
     his = (await stub.GetTicket(get, metadata=issuer.metadata(subject="bob"))).ticket
