@@ -99,9 +99,7 @@ def too_much(message: Message, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from broken(message, field, bounds, name)
 
 
-def broken(
-    message: Message, field: Any, bounds: options_pb2.Bounds, name: str
-) -> Iterator[tuple[str, Any]]:
+def broken(message: Message, field: Any, bounds: options_pb2.Bounds, name: str) -> Iterator[tuple[str, Any]]:
     oneof = field.containing_oneof
     if bounds.required and (oneof is None or message.WhichOneof(oneof.name) == field.name):
         yield name, lambda: message.ClearField(field.name)
