@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.event_access import may_access
+from scan_service.domain.access import may_access
 from scan_service.store.admission import LockedRows
 from scan_service.store.events import read_event
 from scan_service.store.tickets import read_ticket
