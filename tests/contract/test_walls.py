@@ -1,124 +1,176 @@
-"""The walls between the rooms: who may import whom. ARCHITECTURE.md says why."""
+"""The walls between packages and layers: imports run downward only. ARCHITECTURE.md gives the reasons."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-ROOMS = {"chassis", "admission", "ticket_service", "scan_service", "gate", "dev"}
+from tests.environment import ROOT
 
-# What each room may import of the others.
+# The packages that each package may import.
 DOORS = {
-    "chassis": set(),
-    "ticket_service": {"chassis"},
-    "scan_service": {"chassis"},
-    # Of the scan service only the rules: the next test says so.
-    "gate": {"chassis", "scan_service"},
-    "dev": {"chassis"},
+    "ticketing.admission": set[str](),
+    "ticketing.chassis": set[str](),
+    "ticketing.gate": {"ticketing.admission", "ticketing.chassis"},
+    "ticket_service": {"ticketing.chassis"},
+    "scan_service": {"ticketing.admission", "ticketing.chassis"},
+    "dev": {"ticketing.chassis"},
 }
-# A domain is plain data and pure functions: no I/O, and nothing that could do any.
+# The layers of a service, from the top; a module imports its own layer and those below.
+LAYERS = (
+    "__main__",
+    "app",
+    "commands",
+    "settings",
+    "servicers",
+    "gate_stream",
+    "replication",
+    "delivery",
+    "use_cases",
+    "adapters",
+    "convert",
+    "store",
+    "errors",
+    "policy",
+    "domain",
+)
+# A token's payload is a format of its own, not a message between programs.
+PAYLOADS = {"ticketing.tickets.v1.ticket_token_pb2"}
+# The policy reads the roles of each method from the descriptors; it handles no message.
+MESSAGE_LAYERS = {"servicers", "convert", "gate_stream", "policy"}
+# A domain contains data and pure functions; these modules could do I/O or depend on time or chance.
 NOT_IN_A_DOMAIN = {"grpc", "sqlalchemy", "psycopg2", "asyncio", "socket", "logging", "threading", "time", "random"}
+SERVICES = ("ticket_service", "scan_service")
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, wherever in it."""
+    """Yield every module that a file imports, inside functions too."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute, so that a wall can be seen"
+            assert node.level == 0, f"{path}: imports must be absolute"
             assert node.module is not None
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from [name for name in names if is_module(name)] or [node.module]
 
 
-def sources(room: str) -> list[Path]:
-    return sorted((ROOT / room).rglob("*.py"))
+def is_module(name: str) -> bool:
+    path = name.replace(".", "/")
+    return any((root / f"{path}.py").exists() or (root / path).is_dir() for root in (ROOT, ROOT / "protos"))
 
 
-@pytest.mark.parametrize("room", DOORS)
-def test_a_room_imports_only_those_it_has_a_door_to(room: str) -> None:
-    files = sources(room)
-    assert files, f"{room} is empty: this test would show nothing"
-    allowed = DOORS[room] | {room}
-    through_walls = [
+def sources(package: str) -> list[Path]:
+    files = sorted((ROOT / package.replace(".", "/")).rglob("*.py"))
+    assert files, f"{package} has no modules"
+    return files
+
+
+def package_of(module: str) -> str | None:
+    return next((package for package in DOORS if module == package or module.startswith(f"{package}.")), None)
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[1].removesuffix(".py")
+
+
+def layer_of_module(service: str, module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == service and len(parts) > 1 else None
+
+
+def offences(files: Sequence[Path], is_offence) -> list[str]:
+    return [
         f"{path.relative_to(ROOT)} imports {module}"
         for path in files
         for module in imported(path)
-        if (first := module.split(".")[0]) in ROOMS and first not in allowed
+        if is_offence(path, module)
     ]
-    assert through_walls == []
 
 
-def test_a_gate_knows_the_scan_service_by_its_rules_alone() -> None:
-    """Device and service decide by the same functions; all else of the service stays where the databases are."""
-    beyond = [
-        f"{path.relative_to(ROOT)} imports {module}"
-        for path in sources("gate")
-        for module in imported(path)
-        if module.split(".")[0] == "scan_service" and module.split(".")[:2] != ["scan_service", "domain"]
-    ]
-    assert beyond == []
+@pytest.mark.parametrize("package", DOORS)
+def test_a_package_imports_only_packages_it_has_a_door_to(package: str) -> None:
+    allowed = DOORS[package] | {package, None}
+    assert offences(sources(package), lambda _, module: package_of(module) not in allowed) == []
 
 
-@pytest.mark.parametrize("service", ["ticket_service", "scan_service"])
-def test_a_domain_does_no_input_or_output(service: str) -> None:
-    files = sources(f"{service}/domain")
-    assert files, f"{service}/domain is empty: this test would show nothing"
-    outside = [
-        f"{path.relative_to(ROOT)} imports {module}"
-        for path in files
-        for module in imported(path)
-        if module.split(".")[0] in NOT_IN_A_DOMAIN
-        or (module.startswith(f"{service}.") and not module.startswith(f"{service}.domain"))
-    ]
-    assert outside == []
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_module_of_a_service_belongs_to_a_layer(service: str) -> None:
+    assert {layer_of(path) for path in sources(service)} <= {*LAYERS, "__init__"}
 
 
-@pytest.mark.parametrize("service", ["ticket_service", "scan_service"])
-def test_sql_stands_in_the_store_alone(service: str) -> None:
-    allowed = {"store"}
-    elsewhere = [
-        f"{path.relative_to(ROOT)} imports {module}"
-        for path in sources(service)
-        if path.relative_to(ROOT / service).parts[0] not in allowed
-        for module in imported(path)
-        if module == "sqlalchemy" or (module.startswith("sqlalchemy.") and not module.startswith("sqlalchemy.engine"))
-    ]
-    assert elsewhere == []
+@pytest.mark.parametrize("service", SERVICES)
+def test_imports_run_downward_only(service: str) -> None:
+    def runs_upward(path: Path, module: str) -> bool:
+        layer = layer_of_module(service, module)
+        return layer is not None and LAYERS.index(layer) < LAYERS.index(layer_of(path))
+
+    assert offences([path for path in sources(service) if layer_of(path) != "__init__"], runs_upward) == []
 
 
-@pytest.mark.parametrize("service", ["ticket_service", "scan_service"])
-def test_messages_and_domain_meet_in_convert_alone(service: str) -> None:
-    """Use cases and the store know no messages; servicers hand them to convert."""
-    may_know_messages = {
-        "convert",
-        "convert.py",
-        "servicers",
-        "adapters",
-        "app.py",
-        "domain",
-        "stream.py",
-        "upload_lane.py",
-    }
-    elsewhere = [
-        f"{path.relative_to(ROOT)} imports {module}"
-        for path in sources(service)
-        if path.relative_to(ROOT / service).parts[0] not in may_know_messages
-        for module in imported(path)
-        if module.startswith("ticketing.") and not module.startswith("ticketing.tickets.v1.ticket_token")
-    ]
-    assert elsewhere == []
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_call_reaches_the_store_through_a_use_case(service: str) -> None:
+    def passes_by(path: Path, module: str) -> bool:
+        return layer_of(path) in {"servicers", "gate_stream", "convert"} and (
+            layer_of_module(service, module) in {"store", "adapters"}
+        )
+
+    assert offences(sources(service), passes_by) == []
 
 
-def test_the_chassis_has_no_word_of_tickets_or_scans() -> None:
+@pytest.mark.parametrize("package", ["ticket_service.domain", "scan_service.domain", "ticketing.admission"])
+def test_a_domain_does_no_input_or_output(package: str) -> None:
+    assert offences(sources(package), lambda _, module: module.split(".")[0] in NOT_IN_A_DOMAIN) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_sql_and_tables_stand_in_the_store_alone(service: str) -> None:
+    """Use cases may pass a Connection or URL on; they build no statement and name no table."""
+
+    def is_sql(path: Path, module: str) -> bool:
+        is_engine = module == "sqlalchemy.engine" or module.startswith("sqlalchemy.engine.")
+        of_sqlalchemy = module.split(".", maxsplit=1)[0] == "sqlalchemy" and not is_engine
+        return not in_store(path) and (of_sqlalchemy or module.endswith(".store.tables"))
+
+    def in_store(path: Path) -> bool:
+        return "store" in {part.removesuffix(".py") for part in path.relative_to(ROOT).parts}
+
+    assert offences(sources(service), is_sql) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_messages_stand_at_the_edge_alone(service: str) -> None:
+    def is_message(path: Path, module: str) -> bool:
+        return layer_of(path) not in MESSAGE_LAYERS and module.endswith("_pb2") and module not in PAYLOADS
+
+    assert offences(sources(service), is_message) == []
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ("ticket_service", "ticketing.chassis"),
+        ("scan_service", "ticketing.chassis", "ticketing.admission"),
+        ("ticketing.gate", "ticketing.chassis", "ticketing.admission"),
+    ],
+    ids=lambda program: program[0],
+)
+def test_one_program_has_no_two_classes_of_one_name(program: Sequence[str]) -> None:
+    defined: dict[str, list[str]] = {}
+    for package in program:
+        for path in sources(package):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef):
+                    defined.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in defined.items() if len(paths) > 1} == {}
+
+
+def test_the_chassis_contains_no_word_of_tickets_or_scans() -> None:
     words = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
-        for path in sources("chassis")
+        for path in sources("ticketing.chassis")
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if any(word in line.lower().replace("ticketing", "") for word in ("ticket", "scan ", "scans", "purchase"))
     ]
-    # Its docstring says so, in those words.
-    assert [line for line in words if "no word of tickets or scans" not in line] == []
+    assert words == []

@@ -68,8 +68,8 @@ def test_ticket_admitted_at_another_gate_is_denied_offline(copied, server, stand
         (scan_pb2.DENIAL_REASON_REFUNDED, DenialReason.REFUNDED),
         (scan_pb2.DENIAL_REASON_CANCELLED, DenialReason.CANCELLED),
         (scan_pb2.DENIAL_REASON_BLOCKED, DenialReason.BLOCKED),
-        # The device has no status for this reason, and denies.
-        (scan_pb2.DENIAL_REASON_EXPIRED, DenialReason.BLOCKED),
+        # No ticket status has this reason, so the device denies without one.
+        (scan_pb2.DENIAL_REASON_EXPIRED, DenialReason.UNKNOWN),
     ],
 )
 def test_denial_of_the_replica_is_applied_offline(handheld, server, stand_in, denial, reason):
