@@ -4,11 +4,15 @@ import signal
 import uuid
 from contextlib import closing
 
+import pytest
+
 from dev.clients import ApiClient
 from tests.e2e.service_pair import ServicePair, buy, new_gate, on_sale
 from tests.environment.waiting import eventually
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import event_service_pb2, ticket_pb2, ticket_service_pb2
+
+pytestmark = pytest.mark.slow
 
 
 def test_gates_deny_the_old_code_before_a_transfer_returns(pair: ServicePair) -> None:

@@ -39,6 +39,7 @@ async def reasons(service: Service, event_id: uuid.UUID, texts: list[str]) -> li
 
 
 @pytest.mark.parametrize("digest", [True, False], ids=["known by its digest", "known by its signature"])
+@pytest.mark.slow
 async def test_every_single_bit_of_a_token_counts(copy: Copy, service: Service, digest: bool) -> None:  # noqa: FBT001 - a parameter
     event_id = copy.event()
     token = copy.ticket(event_id, digest=digest).token

@@ -38,6 +38,8 @@ from ticketing.tickets.v1 import (
     ticket_service_pb2,
 )
 
+pytestmark = pytest.mark.slow
+
 ROUNDS: Final = int(os.environ.get("TICKETING_ROUNDS", "10"))
 STEPS: Final = 40
 # What a reissue or cancellation is left alone for, at the most, before it is tried again.

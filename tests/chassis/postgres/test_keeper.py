@@ -10,6 +10,8 @@ from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import EmbeddedPostgresError, keeper, locks
 from ticketing.chassis.postgres.keeper_start import READY
 
+pytestmark = pytest.mark.slow
+
 
 def run_keeper(site):
     return subprocess.Popen(

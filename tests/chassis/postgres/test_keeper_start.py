@@ -8,6 +8,8 @@ from tests.chassis.postgres.site import take_lock
 from ticketing.chassis.postgres import EmbeddedPostgresError, keeper_start, locks
 from ticketing.chassis.postgres.keeper_start import start_keeper
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_keeper_that_fails_without_a_word_points_to_the_log(site, monkeypatch, tmp_path):
     broken = tmp_path / "sitecustomize.py"

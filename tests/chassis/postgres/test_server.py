@@ -7,6 +7,8 @@ import pytest
 
 from ticketing.chassis.postgres import EmbeddedPostgresError, server
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_recorded_port_that_somebody_else_has_is_given_up(site):
     with socket.socket() as taken:

@@ -181,6 +181,7 @@ async def test_a_device_that_leaves_while_its_scan_is_being_taken_back_leaves_no
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "annulment"]
 
 
+@pytest.mark.slow
 async def test_of_annulment_revocation_and_scan_at_once_every_outcome_fits_the_record(copy, service):
     chance = random.Random(20260702)
     event_id = copy.event()

@@ -49,6 +49,7 @@ async def test_it_counts_tickets_people_denials_and_gates(copy, service):
     ]
 
 
+@pytest.mark.slow
 async def test_under_load_it_equals_what_the_records_say(copy, service):
     chance = random.Random(20260703)
     event_id = copy.event(admission_policy="RE_ENTRY")

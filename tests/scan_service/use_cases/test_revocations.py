@@ -141,6 +141,7 @@ async def test_an_event_is_closed_known_or_not_and_counts_who_came(copy, service
     assert (await service.scan(unknown, ticket.token)).denial_reason == scan_pb2.DENIAL_REASON_EVENT_CANCELLED
 
 
+@pytest.mark.slow
 async def test_of_a_scan_and_a_revocation_at_once_exactly_one_wins(copy, service):
     chance = random.Random(20260701)
     event_id = copy.event()

@@ -381,6 +381,7 @@ async def test_a_refund_is_confirmed_by_a_service_or_the_organizer_but_not_by_it
     assert (done.status, done.refund_id, done.complete_time) == (CancellationStatus.DONE, "refund-1", clock.now)
 
 
+@pytest.mark.slow
 async def test_a_process_killed_between_revocation_and_settlement_leaves_it_to_the_next(
     database, tickets_url, scans, environment_of, issuer
 ):

@@ -353,6 +353,7 @@ async def test_sales_show_how_far_it_is(calling, giving_back, database, clock):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 async def test_a_process_killed_in_the_middle_leaves_the_rest_to_the_next(
     database, tickets_url, scans, environment_of, issuer: Issuer
 ):

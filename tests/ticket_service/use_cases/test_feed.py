@@ -352,6 +352,7 @@ def heads(connection: Connection) -> dict[UUID, int]:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.slow
 async def test_nothing_committed_is_skipped_from_any_cursor_under_concurrent_long_transactions(
     the_feed, database, clock, epoch, seed
 ):
