@@ -1,4 +1,4 @@
-"""What tests of the scan service show at gates, and what its database may hold. Fixtures are in conftest.py."""
+"""The scans database, tickets as people show them, and streams of gate devices."""
 
 import asyncio
 import base64
@@ -46,7 +46,7 @@ def token_of(  # noqa: PLR0913 - a token's fields
     kind: "event_pb2.TicketType.ValueType" = event_pb2.TICKET_TYPE_STANDARD,
     issue: int = 1,
 ) -> str:
-    """Sign a token as the contract says; written apart from both services on purpose."""
+    """Sign a token by the contract; this code shares nothing with the services on purpose."""
     payload = ticket_token_pb2.TicketToken(
         key_id=key_id, event_id=event_id.bytes, ticket_id=ticket_id.bytes, ticket_type=kind, issue=issue
     ).SerializeToString(deterministic=True)
@@ -63,7 +63,7 @@ def ticket_id_in(text: str) -> uuid.UUID:
 
 @dataclass
 class Copy:
-    """The scans database, filled as the feed would."""
+    """The scans database, filled as by the feed."""
 
     url: URL
     key: SigningKey = field(default_factory=SigningKey.generate)
@@ -92,7 +92,7 @@ class Copy:
             return connection.exec_driver_sql(query).scalar()
 
     def cut_connections(self) -> None:
-        """End every session on the database but our own."""
+        """End every other session on the database."""
         with self.engine.begin() as connection:
             connection.exec_driver_sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -100,7 +100,7 @@ class Copy:
             )
 
     def allow_connections(self, *, allowed: bool) -> None:
-        """Let nobody into the database, or everybody again."""
+        """Allow or refuse new connections to the database."""
         maintenance = self.url.set(database="postgres")
         execute(maintenance, f'ALTER DATABASE "{self.url.database}" ALLOW_CONNECTIONS {allowed}')
         if not allowed:
@@ -149,7 +149,7 @@ class Copy:
         return shown
 
     def unknown(self, event_id: uuid.UUID, ticket_id: uuid.UUID | None = None, issue: int = 1) -> "Shown":
-        """A ticket that was sold, and that the copy has not seen."""
+        """Make a sold ticket that is not in the replica."""
         ticket_id = ticket_id or uuid.uuid4()
         return Shown(
             event_id,
@@ -179,7 +179,7 @@ class Shown:
 
 @dataclass
 class Service:
-    """The scan service, as its callers see it."""
+    """The scan service with its clients."""
 
     app: App
     channel: grpc.aio.Channel
@@ -203,7 +203,7 @@ class Service:
 
 
 def settings_of(data_dir: Path, issuer: Issuer, **variables: str) -> Settings:
-    """Read settings as a start would."""
+    """Read the settings of a start."""
     environment = Environment(
         {
             "SCANS_PORT": "0",
@@ -212,7 +212,7 @@ def settings_of(data_dir: Path, issuer: Issuer, **variables: str) -> Settings:
             "TICKETING_JWKS_FILE": str(issuer.jwks_file),
             "TICKETING_PEER_SECRET": PEER_SECRET,
             "TICKETING_CODE_SECRET": CODE_SECRET,
-            # Nobody is there: gates go on without the ticket service.
+            # No ticket service listens there; gates do not need one.
             "SCANS_TICKETS_ADDRESS": "127.0.0.1:1",
             "TICKETING_DRAIN_SECONDS": "5",
         }

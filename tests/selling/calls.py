@@ -1,4 +1,4 @@
-"""Tickets that are sold, and what calls about them fail with."""
+"""Sold tickets in the database, and the refusals of calls about them."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -35,7 +35,7 @@ async def change(database: Database, ticket_id: UUID, **values: Any) -> None:
 
 
 async def refusal(call: Awaitable[object]) -> tuple[str, dict[str, str]]:
-    """Return reason and metadata of a call that fails."""
+    """Await a call that the service refuses; return reason and metadata."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     info = detail_of(caught.value, error_details_pb2.ErrorInfo)

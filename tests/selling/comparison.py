@@ -1,4 +1,4 @@
-"""A ticket service over a real socket and a real database, asked beside its model and compared with it."""
+"""A ticket service on a real socket and database, compared with its model."""
 
 import asyncio
 from collections import Counter
@@ -33,7 +33,7 @@ from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
 
 class StillApp(App):
-    """A ticket service whose sweepers rest until they are told to sweep."""
+    """A ticket service whose sweepers run only when a test calls them."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -44,20 +44,20 @@ class StillApp(App):
 
 
 class World:
-    """The ticket service with all that it needs, over a real socket and a real database."""
+    """A ticket service with a stand-in for the scan service and its clients."""
 
     def __init__(self, clock: Any) -> None:
         self.clock, self.began = clock, clock.now
         self.scans = ScansStandIn()
         self.answers = Counter[str]()
-        # It turns only while something is run in it.
+        # The loop runs only inside `run`.
         self._loop = asyncio.new_event_loop()
-        # Calls are made outside of it, and gRPC asks which one is meant.
+        # gRPC looks the loop up when a call is created, outside of `run`.
         asyncio.set_event_loop(self._loop)
         self._opened = AsyncExitStack()
 
     async def open(self, new_app: Callable[[str], StillApp], issuer: Issuer) -> None:
-        """Start everything; `new_app` makes a service that finds the scan service at an address."""
+        """Start the services; `new_app` makes a ticket service for an address of the scan service."""
         self._opened.push_async_callback(self.scans.stop)
         self.app = new_app(f"127.0.0.1:{await self.scans.start()}")
         self._opened.push_async_callback(self.app.stop)
@@ -69,24 +69,24 @@ class World:
         self.backend, self.organizer = self.shop.metadata(Shop.BACKEND), self.shop.metadata(Shop.OLGA)
 
     def run(self, work: Awaitable[Any]) -> Any:
-        """Run to the end."""
+        """Run a coroutine to its end."""
         return self._loop.run_until_complete(work)
 
     def close(self) -> None:
-        """End everything."""
+        """Stop the services and close the loop."""
         self.run(self._opened.aclose())
         asyncio.set_event_loop(None)
         self._loop.close()
 
     async def sweep(self) -> None:
-        """Do all that is left to be done, in one order."""
+        """Complete the unfinished work, one kind after the other."""
         for kind in (Cancellations, Reissues, Holds, EventCancellations):
             [work] = [work for work in self.app.unfinished if isinstance(work, kind)]
             while await work.sweep():
                 pass
 
     async def look(self, event_id: str, model: SalesModel) -> None:
-        """Compare what the event says of its places and its money."""
+        """Compare the places and sales of the event with the model."""
         now = self.clock.now
         event = await self.shop.get(event_id, Shop.OLGA)
         assert event_pb2.EventStatus.Name(event.status) == f"EVENT_STATUS_{model.status(now)}"
@@ -108,45 +108,45 @@ class World:
         } == model.sales(now)
 
     async def read(self, purchase: Purchase, model: SalesModel) -> None:
-        """Compare a purchase with its tickets."""
+        """Read a purchase and compare it and its tickets with the model."""
         request = purchase_service_pb2.GetPurchaseRequest(purchase_id=purchase.id)
-        told = await self.shop.purchases.GetPurchase(request, metadata=self.backend)
-        self.compare_purchase(told.purchase, purchase, model)
+        answer = await self.shop.purchases.GetPurchase(request, metadata=self.backend)
+        self.compare_purchase(answer.purchase, purchase, model)
 
     async def read_ticket(self, ticket: Ticket) -> ticket_pb2.Ticket:
-        """Return a ticket."""
+        """Read a ticket."""
         request = ticket_service_pb2.GetTicketRequest(ticket_id=ticket.id)
         found: ticket_pb2.Ticket = (await self.tickets.GetTicket(request, metadata=self.backend)).ticket
         return found
 
-    def compare_purchase(self, told: purchase_pb2.Purchase, purchase: Purchase, model: SalesModel) -> None:
-        """Compare a purchase that was told; a new one has its ids from there."""
-        purchase.id = purchase.id or told.purchase_id
-        assert told.purchase_id == purchase.id
-        assert purchase_pb2.PurchaseStatus.Name(told.status) == f"PURCHASE_STATUS_{purchase.status}"
-        assert (told.user_id, told.total.minor_units) == (purchase.buyer, purchase.total)
-        assert told.payment.payment_id == purchase.payment
-        assert told.HasField("hold_expire_time") == (purchase.status == "HELD")
+    def compare_purchase(self, answer: purchase_pb2.Purchase, purchase: Purchase, model: SalesModel) -> None:
+        """Compare an answered purchase with the model; a new purchase takes its ids from the answer."""
+        purchase.id = purchase.id or answer.purchase_id
+        assert answer.purchase_id == purchase.id
+        assert purchase_pb2.PurchaseStatus.Name(answer.status) == f"PURCHASE_STATUS_{purchase.status}"
+        assert (answer.user_id, answer.total.minor_units) == (purchase.buyer, purchase.total)
+        assert answer.payment.payment_id == purchase.payment
+        assert answer.HasField("hold_expire_time") == (purchase.status == "HELD")
         if purchase.status == "HELD":
-            assert told.hold_expire_time.ToDatetime(UTC) == purchase.expires
-        assert len(told.tickets) == len(purchase.tickets)
-        for ticket, one in zip(purchase.tickets, told.tickets, strict=True):
+            assert answer.hold_expire_time.ToDatetime(UTC) == purchase.expires
+        assert len(answer.tickets) == len(purchase.tickets)
+        for ticket, one in zip(purchase.tickets, answer.tickets, strict=True):
             ticket.id = ticket.id or one.ticket_id
             self.compare_ticket(one, ticket, model)
 
-    def compare_ticket(self, told: ticket_pb2.Ticket, ticket: Ticket, model: SalesModel) -> None:
-        """Compare a ticket that was told."""
-        assert told.ticket_id == ticket.id
-        assert ticket_status(told.status) == model.status_of(ticket, self.clock.now)
-        assert (name_of(told.ticket_type), told.price_paid.minor_units) == (ticket.kind, ticket.price)
-        assert (told.user_id, told.issue) == (ticket.holder, ticket.issue)
-        assert bool(told.cancellation_id) == bool(ticket.cancellation)
-        check_in_time = told.check_in_time.ToDatetime(UTC) if told.HasField("check_in_time") else None
+    def compare_ticket(self, answer: ticket_pb2.Ticket, ticket: Ticket, model: SalesModel) -> None:
+        """Compare an answered ticket with the model."""
+        assert answer.ticket_id == ticket.id
+        assert ticket_status(answer.status) == model.status_of(ticket, self.clock.now)
+        assert (name_of(answer.ticket_type), answer.price_paid.minor_units) == (ticket.kind, ticket.price)
+        assert (answer.user_id, answer.issue) == (ticket.holder, ticket.issue)
+        assert bool(answer.cancellation_id) == bool(ticket.cancellation)
+        check_in_time = answer.check_in_time.ToDatetime(UTC) if answer.HasField("check_in_time") else None
         assert check_in_time == ticket.reported
 
 
 async def answer_of(call: Any) -> Any:
-    """Return the answer to a call, or how it was refused."""
+    """Return the answer to a call, or its refusal."""
     try:
         return await call
     except grpc.aio.AioRpcError as error:
@@ -154,7 +154,7 @@ async def answer_of(call: Any) -> Any:
 
 
 def refusal_by(say: Callable[[], Any]) -> Refused | None:
-    """Return how the model refuses, if it does."""
+    """Return the refusal of the model, or None."""
     try:
         say()
     except Refused as refused:
@@ -167,7 +167,7 @@ async def _raised(error: grpc.aio.AioRpcError) -> None:
 
 
 def offer(kind: str, line: Line) -> event_pb2.TicketOffer:
-    """Build the message of a line of the price list."""
+    """Build the offer of a line of the price list."""
     message = event_pb2.TicketOffer(
         ticket_type=event_pb2.TicketType.Value(f"TICKET_TYPE_{kind}"),
         price=money(line.price),

@@ -1,6 +1,6 @@
-"""What the ticket service promises about one event, said as plainly as it can be: the other side of a comparison.
+"""A simple model of the sales of one event, with which tests compare the ticket service.
 
-Nothing in here comes from the service. Places are counted anew whenever they are asked for; nothing is stored twice.
+The model shares no code with the service. It counts places whenever a test reads them and stores nothing twice.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ ENDED = ("EXPIRED", "RELEASED")
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error of the model
-    """The service says no."""
+    """The service refuses the request."""
 
     def __init__(self, reason: str, **facts: Any) -> None:
         super().__init__(reason)
@@ -25,21 +25,21 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of the model
 
 @dataclass(eq=False)
 class Ticket:
-    """One ticket; a cancellation is "" where there is none that was not rejected."""
+    """One ticket. `cancellation` is "" without a cancellation, or after its rejection."""
 
     kind: str
     price: int
     holder: str
     status: str = "ACTIVE"
     issue: int = 1
-    # The check-in that a gate has made, and the one that the ticket service was told of.
+    # The check-in at a gate, and the check-in that the scan service has reported.
     admitted: datetime | None = None
     reported: datetime | None = None
     cancellation: Literal["", "PENDING", "REFUNDING", "DONE"] = ""
     granted: int = 0
     percent: int = 0
     refund_id: str = ""
-    # A reissue that the scan service has not answered: its request and its new holder, if it has one.
+    # A reissue that the scan service has not answered: the request id and the new holder, if any.
     reissue: tuple[str, str | None] | None = None
     id: str = ""
 
@@ -60,7 +60,7 @@ class Purchase:
 
 @dataclass
 class Payment:
-    """Money that was taken."""
+    """A captured payment."""
 
     purchase: Purchase
     is_owed: bool = False
@@ -79,7 +79,7 @@ class Line:
 
 @dataclass
 class SalesModel:
-    """One event and all that was bought of it."""
+    """One event and its purchases."""
 
     start: datetime
     end: datetime
@@ -88,9 +88,9 @@ class SalesModel:
     tiers: Sequence[tuple[int, int]]
     is_single_entry: bool
     purchases: list[Purchase] = field(default_factory=list)
-    # By payment id; of payments for a purchase that was free there is nothing to keep.
+    # By payment id; a free purchase has no payment.
     payments: dict[str, Payment] = field(default_factory=dict)
-    # By request id: what was asked for, and what it led to.
+    # By request id: the fingerprint, and the purchase or ticket.
     requests: dict[str, tuple[object, Purchase | Ticket]] = field(default_factory=dict)
     is_cancelled: bool = False
     are_gates_closed: bool = False
@@ -100,17 +100,17 @@ class SalesModel:
 
     @property
     def tickets(self) -> list[Ticket]:
-        """Every ticket, in the order of their making."""
+        """Return every ticket, oldest first."""
         return [ticket for purchase in self.purchases for ticket in purchase.tickets]
 
     def status(self, now: datetime) -> str:
-        """Where the event is."""
+        """Return the status of the event."""
         if self.is_cancelled:
             return "CANCELLED"
         return "COMPLETED" if now >= self.end else "PUBLISHED"
 
     def status_of(self, ticket: Ticket, now: datetime) -> str:
-        """Where a ticket is."""
+        """Return the status of a ticket."""
         if ticket.status != "ACTIVE":
             return ticket.status
         if ticket.reported is not None and self.is_single_entry:
@@ -118,7 +118,7 @@ class SalesModel:
         return "EXPIRED" if now > self.end else "ACTIVE"
 
     def reserved(self, kind: str | None = None) -> int:
-        """How many places are held or sold, of one type or of all."""
+        """Count the held and sold places of one type or of all."""
         held = Counter[str]()
         for purchase in self.purchases:
             if purchase.status == "HELD":
@@ -137,7 +137,7 @@ class SalesModel:
         return sums
 
     def refunds_pending(self) -> int:
-        """How many refunds somebody still has to make."""
+        """Count the refunds that nobody has made."""
         return sum(ticket.cancellation == "REFUNDING" for ticket in self.tickets) + sum(
             payment.is_owed and not payment.refund_id for payment in self.payments.values()
         )
@@ -145,7 +145,7 @@ class SalesModel:
     def buy(  # noqa: PLR0913, PLR0917 - all that a request says
         self, request: str, buyer: str, items: Mapping[str, int], payment: str, expected: int | None, now: datetime
     ) -> Purchase:
-        """Buy; reasons for a refusal are looked for in this order."""
+        """Buy tickets; the checks follow the order of the service."""
         asked = (buyer, dict(items), payment)
         if request in self.requests:
             before, bought = self.requests[request]
@@ -170,7 +170,7 @@ class SalesModel:
         return purchase
 
     def confirm(self, purchase: Purchase, payment: str, paid: int, now: datetime) -> None:
-        """Take note of a payment."""
+        """Record a payment."""
         if payment in self.payments:
             if self.payments[payment].purchase is not purchase:
                 raise Refused("PAYMENT_ALREADY_USED", purchase_id=self.payments[payment].purchase.id)
@@ -190,7 +190,7 @@ class SalesModel:
             purchase.status, purchase.payment = "REFUNDING", payment
 
     def release(self, purchase: Purchase) -> None:
-        """Give a purchase up."""
+        """Release a held purchase."""
         if purchase.status in ENDED:
             return
         if purchase.status != "HELD":
@@ -198,7 +198,7 @@ class SalesModel:
         purchase.status = "RELEASED"
 
     def refund_payment(self, purchase: Purchase, refund_id: str) -> None:
-        """Take note that a payment was given back."""
+        """Record the refund of a payment."""
         owed = [payment for payment in self.payments.values() if payment.purchase is purchase and payment.is_owed]
         if any(payment.refund_id == refund_id for payment in owed):
             return
@@ -210,7 +210,7 @@ class SalesModel:
             purchase.status = "REFUNDED"
 
     def cancel(self, ticket: Ticket, now: datetime) -> None:
-        """Give a ticket back; while the scan service is cut off, it is only asked for."""
+        """Cancel a ticket; the cancellation stays PENDING while the scan service is cut off."""
         if not ticket.cancellation:
             if ticket.reissue is not None:
                 raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
@@ -219,7 +219,7 @@ class SalesModel:
             if self.status_of(ticket, now) != "ACTIVE":
                 raise Refused("TICKET_NOT_CANCELLABLE", status=self.status_of(ticket, now))
             ticket.percent = 100 if self.is_cancelled else self.refund_percent(now)
-            # Half a cent and more is a cent more.
+            # Amounts are rounded half up.
             ticket.granted = int(ticket.price * ticket.percent / 100 + 0.5)
             ticket.cancellation = "PENDING"
         if ticket.cancellation == "PENDING" and not self.is_cut_off:
@@ -229,7 +229,7 @@ class SalesModel:
                 raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.admitted.isoformat())
 
     def refund_percent(self, now: datetime) -> int:
-        """Return what the policy grants now."""
+        """Return the percentage that the refund policy grants now."""
         best = (-1, 0)
         for days, percent in self.tiers:
             if now + timedelta(days=days) <= self.start:
@@ -237,7 +237,7 @@ class SalesModel:
         return best[1]
 
     def refund_cancellation(self, ticket: Ticket, refund_id: str) -> None:
-        """Take note that the refund of a cancellation was made."""
+        """Record the refund of a cancellation."""
         if ticket.cancellation == "DONE" and ticket.refund_id == refund_id:
             return
         if ticket.cancellation != "REFUNDING":
@@ -245,10 +245,10 @@ class SalesModel:
         ticket.cancellation, ticket.refund_id = "DONE", refund_id
 
     def reissue(self, request: str, ticket: Ticket, holder: str | None, now: datetime) -> None:
-        """Give a ticket a new issue, and perhaps another holder."""
+        """Reissue or transfer a ticket."""
         asked = (ticket.id, holder)
         if request not in self.requests:
-            # One after the other; whatever becomes of the one before.
+            # The service completes an earlier reissue first.
             if ticket.reissue is not None and self._finish_reissue(ticket) == "CUT OFF":
                 raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
             self._check_reissue(ticket, holder, now)
@@ -267,13 +267,13 @@ class SalesModel:
                 raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.admitted.isoformat())
 
     def block(self, ticket: Ticket, *, blocked: bool) -> None:
-        """Withhold a ticket, or let it go."""
+        """Block or unblock a ticket."""
         if ticket.status not in OPEN:
             raise Refused("TICKET_NOT_ACTIVE", status=ticket.status)
         ticket.status = "BLOCKED" if blocked else "ACTIVE"
 
     def call_off(self, now: datetime) -> bool:
-        """Call the event off; tell whether the gates are closed."""
+        """Cancel the event; return whether the gates are closed."""
         if not self.is_cancelled and self.status(now) == "COMPLETED":
             raise Refused("ILLEGAL_TRANSITION", from_="COMPLETED", to="CANCELLED")
         self.is_cancelled = True
@@ -281,7 +281,7 @@ class SalesModel:
         return self.are_gates_closed
 
     def sweep(self, now: datetime) -> None:
-        """Do all that is left to be done."""
+        """Complete the unfinished work."""
         if not self.is_cut_off:
             for ticket in self.tickets:
                 if ticket.cancellation == "PENDING":
@@ -297,7 +297,7 @@ class SalesModel:
             self._give_all_back()
 
     def _give_all_back(self) -> None:
-        """Give back what nobody is inside with, as far as the ticket service knows."""
+        """Cancel the tickets without a reported check-in."""
         for ticket in self.tickets:
             if ticket.status in OPEN and ticket.reported is None:
                 ticket.cancellation, ticket.granted, ticket.percent = "PENDING", ticket.price, 100
@@ -338,7 +338,7 @@ class SalesModel:
         return True
 
     def _settle(self, ticket: Ticket) -> None:
-        """End a PENDING cancellation: whoever was first at the scan service has it."""
+        """Settle a PENDING cancellation by whether a gate has admitted the ticket."""
         if ticket.admitted is not None:
             ticket.cancellation = ""
             return
@@ -356,7 +356,7 @@ class SalesModel:
             raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.reported.isoformat())
 
     def _finish_reissue(self, ticket: Ticket) -> Literal["CUT OFF", "GIVEN BACK", "CHECKED IN", "DONE"]:
-        """End a reissue, if the scan service answers; one that came to nothing is forgotten."""
+        """Complete a reissue if the scan service answers; forget the request of a failed one."""
         assert ticket.reissue is not None
         if self.is_cut_off:
             return "CUT OFF"

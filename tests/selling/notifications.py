@@ -1,4 +1,4 @@
-"""Notifications for tests of those who are told."""
+"""Notifications for tests of the receivers."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +13,6 @@ NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
 
 def delivery(kind: Kind = Kind.TICKET_REISSUED, **changes: Any) -> Delivery:
     """Make a delivery of a ticket's notification; `changes` are fields of the notification."""
-    told = Notification(new_id(), kind, new_id(), new_id(), "alice", {"issue": 2})
-    told = replace(told, **changes)
-    return Delivery(told, new_id(), "receiver", told.purchase_id or told.event_id, 7, NOW, 1)
+    notification = Notification(new_id(), kind, new_id(), new_id(), "alice", {"issue": 2})
+    notification = replace(notification, **changes)
+    return Delivery(notification, new_id(), "receiver", notification.purchase_id or notification.event_id, 7, NOW, 1)

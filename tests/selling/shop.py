@@ -1,4 +1,4 @@
-"""What tests do with a ticket service as organizers, buyers and backends, and what they are told."""
+"""Calls to a ticket service as organizers, buyers and backends, and their refusals."""
 
 import uuid
 from collections.abc import Awaitable, Mapping
@@ -30,7 +30,7 @@ GROUP = event_pb2.TICKET_TYPE_GROUP
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a caller is told instead of an answer."""
+    """A refusal, as the caller reads it from the status."""
 
     code: grpc.StatusCode
     reason: str
@@ -39,7 +39,7 @@ class Refusal:
 
 
 async def refusal(call: Awaitable[object]) -> Refusal:
-    """Make a call that is refused; return how."""
+    """Await a call that the service refuses; return the refusal."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     info, faults = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
@@ -68,7 +68,7 @@ def money(minor_units: int, currency: str = "EUR") -> money_pb2.Money:
 
 
 def event(now: datetime, **changes: Any) -> event_pb2.Event:
-    """Build an event that is in ten days and lasts four hours; `changes` are its fields."""
+    """Build an event of four hours that starts in ten days; `changes` replace its fields."""
     usual: dict[str, Any] = {
         "name": "Concert",
         "event_type": event_pb2.EVENT_TYPE_OTHER,
@@ -98,7 +98,7 @@ class Shop:
         self._issuer = issuer
 
     def metadata(self, by: tuple[str, str] = ALICE, **claims: Any) -> tuple[tuple[str, str], ...]:
-        """Make the metadata of a call; the token outlives every hour that a test may set."""
+        """Make the metadata of a call; the token outlives every time that a test sets."""
         return self._issuer.metadata(*by, **{"exp": self.now + timedelta(days=3650), **claims})
 
     async def create(self, by: tuple[str, str] = OLGA, **changes: Any) -> event_pb2.Event:
@@ -137,5 +137,5 @@ class Shop:
 
 
 def new_id() -> str:
-    """Make an id as a caller would."""
+    """Make the id of a request."""
     return str(uuid.uuid4())
