@@ -1,1 +1,1 @@
-"""The scan service: decides at the gate, and keeps the record of every scan."""
+"""The scan service: decides scans at gates and records every scan."""

@@ -1,4 +1,4 @@
-"""`python -m scan_service` serves; `python -m scan_service migrate` only brings the database up to date."""
+"""`python -m scan_service` serves; `python -m scan_service migrate` only migrates the database."""
 
 import sys
 from pathlib import Path

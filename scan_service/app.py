@@ -1,4 +1,4 @@
-"""The composition root: puts the service together, starts it, and takes it apart in the opposite order."""
+"""The composition root: builds the service, starts it, and stops its parts in the opposite order."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -8,10 +8,11 @@ from typing import Final, NoReturn
 from sqlalchemy.engine import URL
 
 from scan_service.adapters.tickets import TicketService
+from scan_service.domain.devices import Credentials
 from scan_service.errors import CATALOGUE
 from scan_service.gate_stream.messages import Credits
 from scan_service.gate_stream.presence import Presence
-from scan_service.gate_stream.stream import Rules, Streams
+from scan_service.gate_stream.stream import StreamDependencies, Streams
 from scan_service.policy import POLICY
 from scan_service.replication.key_replica import KeyReplica
 from scan_service.replication.replica import Replica
@@ -24,18 +25,19 @@ from scan_service.store.admission import STATEMENTS
 from scan_service.store.incidents import STATEMENTS as INCIDENT_STATEMENTS
 from scan_service.store.uploads import STATEMENTS as UPLOAD_STATEMENTS
 from scan_service.use_cases import admission, uploads
-from scan_service.use_cases.admissions_watch import AdmissionsWatch
+from scan_service.use_cases.admission_watcher import AdmissionWatcher
 from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.attendance import Attendances
 from scan_service.use_cases.batch_locker import BatchLocker
 from scan_service.use_cases.devices import Devices
-from scan_service.use_cases.guessing import Guessing
+from scan_service.use_cases.failed_code_limit import FailedCodeLimit
+from scan_service.use_cases.gates import Gates
 from scan_service.use_cases.incidents import Incidents
 from scan_service.use_cases.keys import Keys
 from scan_service.use_cases.revocations import Revocations
-from scan_service.use_cases.scans import Records
+from scan_service.use_cases.scans import Scans
 from scan_service.use_cases.validation import Validation
-from scan_service.use_cases.watching import Watching
+from scan_service.use_cases.watch_pacer import WatchPacer
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Scan
 from ticketing.chassis.batcher import Batcher
@@ -52,7 +54,7 @@ from ticketing.scans.v1.revocation_service_pb2_grpc import (
 from ticketing.scans.v1.scan_service_pb2_grpc import add_ScanServiceServicer_to_server
 
 NAME: Final = "scan_service"
-# Larger batches take longer for the first of them than they save for the last.
+# A larger batch delays its first scan by more than it saves for its last one.
 MAX_BATCH: Final = 256
 MAX_UPLOAD_BATCH: Final = 64
 
@@ -73,37 +75,37 @@ class App:
         self._running = AsyncExitStack()
 
     async def start(self) -> int:
-        """Serve; return the port. The ticket service need not be there."""
+        """Start to serve and return the port; the ticket service need not be available."""
         database = Database(self._url, NAME)
         self._running.push_async_callback(database.close)
         keys = Keys(database, self._clock)
         await keys.load()
         codes = Codes(self._settings.code_secret)
         self._follow(database, keys)
-        guessing = Guessing(self._settings.max_failed_codes, database, self._clock)
-        batcher, uploads = self._batcher(keys, codes, guessing), self._uploads(keys, codes)
+        failed_codes = FailedCodeLimit(self._settings.max_failed_codes, database, self._clock)
+        batcher, uploads = self._batcher(keys, codes, failed_codes), self._uploads(keys, codes)
         annulments = Annulments(database, codes, self._clock)
+        gates = Gates(database, self._clock)
         allowed = Credits(self._settings.max_outstanding_scans, self._settings.max_outstanding_uploads)
-        rules = Rules(database, batcher, uploads, annulments, codes, self._clock, allowed)
-        streams = Streams(rules)
+        streams = Streams(StreamDependencies(gates, batcher, uploads, annulments, codes, self._clock, allowed))
         revocations = RevocationsServicer(Revocations(database, codes, self._clock))
-        validation = Validation(database, keys, codes, self._clock, guessing)
-        watching = Watching(self._clock)
+        validation = Validation(database, keys, codes, self._clock, failed_codes)
+        pacer = WatchPacer(self._clock)
         use_cases = UseCases(
             batcher=batcher,
             uploads=uploads,
             streams=streams,
             validation=validation,
             annulments=annulments,
-            records=Records(database, codes),
+            scans=Scans(database, codes),
             incidents=Incidents(database, codes),
-            attendances=Attendances(database, self._clock, watching),
-            admissions_watch=AdmissionsWatch(database, watching),
+            attendances=Attendances(database, self._clock, pacer),
+            admission_watcher=AdmissionWatcher(database, pacer),
         )
         scans = ScansServicer(use_cases, codes)
-        devices = Devices(database, self._clock)
-        presence = Presence(database, self._clock, streams, watching)
-        self._running.push_async_callback(_end, asyncio.create_task(keep_on("presence of devices", presence.look)))
+        devices = Devices(database, Credentials(self._settings.code_secret), self._clock)
+        presence = Presence(gates, self._clock, streams, pacer)
+        self._running.push_async_callback(_end, asyncio.create_task(keep_on("presence of devices", presence.poll)))
         server = Server(
             self._settings.service.listen,
             call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock, devices.caller),
@@ -117,43 +119,46 @@ class App:
         )
         port = await server.start()
 
-        def tell_streams() -> None:
+        def drain_streams() -> None:
             streams.drain()
-            watching.drain()
+            pacer.drain()
 
-        self._running.push_async_callback(server.drain, tell_streams)
+        self._running.push_async_callback(server.drain, drain_streams)
         return port
 
     async def stop(self) -> None:
-        """Drain, then let go of everything."""
+        """Drain the streams, then stop all parts."""
         await self._running.aclose()
 
-    def _batcher(self, keys: Keys, codes: Codes, guessing: Guessing) -> Batcher[Attempt, Scan]:
+    def _batcher(self, keys: Keys, codes: Codes, failed_codes: FailedCodeLimit) -> Batcher[Attempt, Scan]:
         connection = LoopConnection(self._url, NAME, {**STATEMENTS, **INCIDENT_STATEMENTS})
         self._running.callback(connection.close)
-        holder = BatchLocker(connection, keys, codes, self._clock)
+        locker = BatchLocker(connection, keys, codes, self._clock)
         waiting = self._settings.max_waiting_scans
-        decide = partial(holder.transact, work=admission.answer)
+        decide = partial(locker.transact, work=admission.decide_batch)
         batcher: Batcher[Attempt, Scan] = Batcher(
-            "scans", partial(guessing.process, decide=decide), max_batch=MAX_BATCH, max_waiting=waiting
+            "scans", partial(failed_codes.process, decide=decide), max_batch=MAX_BATCH, max_waiting=waiting
         )
         self._running.push_async_callback(batcher.close)
         return batcher
 
     def _uploads(self, keys: Keys, codes: Codes) -> Batcher[Attempt, Scan]:
-        """Make the lane of offline scans: its own connection, and small batches, which hold few tickets and shortly."""
+        """Build the batcher of offline scans, with its own connection and small batches, which lock few tickets briefly."""
         connection = LoopConnection(self._url, f"{NAME} uploads", UPLOAD_STATEMENTS)
         self._running.callback(connection.close)
-        holder = BatchLocker(connection, keys, codes, self._clock, lock_first=True)
+        locker = BatchLocker(connection, keys, codes, self._clock, lock_first=True)
         waiting = self._settings.max_waiting_scans
         batcher: Batcher[Attempt, Scan] = Batcher(
-            "uploads", partial(holder.transact, work=uploads.record), max_batch=MAX_UPLOAD_BATCH, max_waiting=waiting
+            "uploads",
+            partial(locker.transact, work=uploads.record_batch),
+            max_batch=MAX_UPLOAD_BATCH,
+            max_waiting=waiting,
         )
         self._running.push_async_callback(batcher.close)
         return batcher
 
     def _follow(self, database: Database, keys: Keys) -> None:
-        """Follow the ticket service in the background, whether it is there or not."""
+        """Start to follow the ticket service in the background, whether it is available or not."""
         peer = self._settings.service.peer(self._settings.tickets_address)
         self._running.push_async_callback(peer.close)
         connection = LoopConnection(self._url, f"{NAME} lead", {})
@@ -162,11 +167,11 @@ class App:
         key_replica = KeyReplica(database, tickets, keys, self._clock)
         replica, reports = Replica(database, tickets, key_replica, self._clock), Reports(database, tickets, self._clock)
         duties = (
-            partial(keep_on, "copy of the tickets", replica.follow),
-            partial(keep_on, "reports of check-ins", reports.report),
+            partial(keep_on, "replica of the tickets", replica.follow),
+            partial(keep_on, "reports of check-ins", reports.report_check_ins),
             partial(keep_on, "reports of incidents", reports.report_incidents),
         )
-        for work in (keep_on("copy of the keys", key_replica.refresh), lead(connection, duties)):
+        for work in (keep_on("replica of the keys", key_replica.refresh), lead(connection, duties)):
             self._running.push_async_callback(_end, asyncio.create_task(work))
 
 

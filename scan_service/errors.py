@@ -1,4 +1,4 @@
-"""The catalogue of reasons: the contract's error_reason.proto as a table, which a test holds against it both ways."""
+"""The status code and the metadata keys of each reason; a test compares them with the contract both ways."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -26,6 +26,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     Reason.SCAN_NOT_ANNULLABLE: _entry(StatusCode.FAILED_PRECONDITION, "scan_id", "cause"),
     Reason.ENROLLMENT_CODE_INVALID: _entry(StatusCode.FAILED_PRECONDITION),
     Reason.SCAN_ID_REUSED: _entry(StatusCode.ALREADY_EXISTS, "scan_id"),
+    Reason.REQUEST_ID_REUSED: _entry(StatusCode.ALREADY_EXISTS, "request_id"),
     Reason.OVERLOADED: _entry(StatusCode.RESOURCE_EXHAUSTED),
     Reason.DEPENDENCY_UNAVAILABLE: _entry(StatusCode.UNAVAILABLE, "dependency"),
 }

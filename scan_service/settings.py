@@ -1,4 +1,4 @@
-"""The scan service's settings."""
+"""The settings of the scan service."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,24 @@ from ticketing.chassis.settings import Environment
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All of them."""
+    """The settings of the scan service, read once at the start."""
 
     service: ServiceSettings
-    # Shared with the ticket service, which derives the same typed codes.
+    # Shared with the ticket service, which derives the same codes.
     code_secret: str
     tickets_address: str
-    # Live scans that one stream may have unanswered.
+    # The number of live scans that one stream may have unanswered.
     max_outstanding_scans: int
-    # Offline scans that one stream may have unanswered.
+    # The number of offline scans that one stream may have unanswered.
     max_outstanding_uploads: int
-    # Scans of all callers that may wait for a batch, live and offline ones each.
+    # The number of scans of all callers that may wait for a batch; applies to live and to offline scans each.
     max_waiting_scans: int
-    # Typed codes that do not exist, of one device in a minute.
+    # The number of unknown codes that one device may scan in a minute.
     max_failed_codes: int
 
 
 def read_settings(environment: Environment) -> Settings:
-    """Read them; `environment.check()` tells what is wrong."""
+    """Read the settings; `environment.check()` raises the errors of all of them."""
     service = read_service_settings(environment, "SCANS", 50052, 9465)
     return Settings(
         service=service,

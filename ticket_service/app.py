@@ -23,7 +23,7 @@ from ticket_service.settings import Settings
 from ticket_service.store.sales import STATEMENTS
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.event_cancellation import EventCancellations
-from ticket_service.use_cases.events import Catalog
+from ticket_service.use_cases.events import Events
 from ticket_service.use_cases.feed import Feed
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
@@ -32,7 +32,7 @@ from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
-from ticket_service.use_cases.sales import Sales, SaleTerms
+from ticket_service.use_cases.sales import Sales, SaleSettings
 from ticket_service.use_cases.tickets import Tickets
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
@@ -79,26 +79,27 @@ class App:
         key_sweeper = Sweeper(keys, LOOK_SECONDS)
         key_sweeper.start()
         self._opened.push_async_callback(key_sweeper.stop)
-        messages = TicketMessages(Codes(self._settings.code_secret), keys, self._clock)
+        messages = TicketMessages(Codes(self._settings.code_secret), keys.signer, self._clock)
         peer = self._settings.service.peer(self._settings.scans_address)
         self._opened.push_async_callback(peer.close)
         scans = ScanServiceClient(peer)
         cancellations = Cancellations(database, scans, self._clock, feed.wake)
         self._sweep(cancellations)
-        issuing = Issuing(messages.codes, messages.keys)
+        issuing = Issuing(messages.codes, keys)
         reissues = Reissues(database, scans, issuing, self._clock, feed.wake)
         self._sweep(reissues)
         providers = self._providers()
         refunds = Refunds(database, providers, self._clock)
         self._sweep(refunds)
-        terms = SaleTerms(issuing, self._settings.max_per_purchase, timedelta(seconds=self._settings.hold_seconds))
-        holds = Holds(database, issuing, lambda: terms.at(self._clock()), feed.wake)
+        hold = timedelta(seconds=self._settings.hold_seconds)
+        sale_settings = SaleSettings(issuing, self._settings.max_per_purchase, hold)
+        holds = Holds(database, issuing, lambda: sale_settings.context(self._clock()), feed.wake)
         self._sweep(holds)
         payments = Payments(database, holds, providers, self._clock)
         self._sweep(payments)
         services = {
             **self._event_service(database, feed, scans, cancellations),
-            **self._purchase_service(database, feed, messages, terms, payments),
+            **self._purchase_service(database, feed, messages, sale_settings, payments),
             **self._ticket_service(database, messages, TicketChanges(cancellations, reissues, holds, refunds)),
             **self._feed_service(database, feed),
         }
@@ -139,16 +140,16 @@ class App:
     ) -> dict[str, Register]:
         event_cancellations = EventCancellations(database, scans, cancellations, self._clock, feed.wake)
         self._sweep(event_cancellations)
-        catalog = Catalog(database, self._clock, feed.wake)
-        servicer = EventServicer(catalog, event_cancellations, self._clock, self._settings.max_per_purchase)
+        events = Events(database, self._clock, feed.wake)
+        servicer = EventServicer(events, event_cancellations, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
 
     def _purchase_service(
-        self, database: Database, feed: Feed, messages: TicketMessages, terms: SaleTerms, payments: Payments
+        self, database: Database, feed: Feed, messages: TicketMessages, sale_settings: SaleSettings, payments: Payments
     ) -> dict[str, Register]:
         connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS)
-        sales = Sales(connection, terms, self._clock, feed.wake)
+        sales = Sales(connection, sale_settings, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
         servicer = PurchaseServicer(sales, payments, Purchases(database), messages)
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server

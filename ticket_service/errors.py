@@ -1,4 +1,4 @@
-"""The catalogue of reasons: the contract's error_reason.proto as a table, which a test holds against it both ways."""
+"""The status code and the metadata keys of each reason; a test compares them with the contract both ways."""
 
 from collections.abc import Mapping
 from typing import Final

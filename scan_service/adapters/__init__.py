@@ -1,1 +1,1 @@
-"""The ways out of this service."""
+"""Adapters of other services."""

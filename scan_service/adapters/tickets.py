@@ -1,4 +1,4 @@
-"""The ticket service, as this service calls it: its feed, its keys, and where check-ins and incidents are reported."""
+"""The client of the ticket service: its feed, its keys, and the reports of check-ins and incidents."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Sequence
@@ -6,71 +6,64 @@ from typing import Any, Final, TypeVar
 
 import grpc.aio
 
-from scan_service.convert.feed import check_in_message, conflict_of, incident_message, key_rows, pages_of
-from scan_service.domain.feed import CheckIn, Conflict, IncidentReport, Page, Position
+from scan_service.convert import feed as convert
+from scan_service.domain.feed import CheckInConflict, CheckInReport, FeedPage, FeedPosition, IncidentReport
 from ticketing.chassis.failures import dependency_unavailable
 from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
-from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
 
-# A feed that has been silent for so long has told everything: it tells news at once.
+# A feed that was silent for so long has delivered everything: it delivers new changes at once.
 SILENCE_SECONDS: Final = 1.0
-# Whose changes come in one message: as many as the ticket service reads together.
-MAX_EVENTS: Final = 256
 
 T = TypeVar("T")
 
 
 class TicketService:
-    """Calls the ticket service; where it does not answer, everything here raises DEPENDENCY_UNAVAILABLE."""
+    """A client of the ticket service; every call raises DEPENDENCY_UNAVAILABLE where it does not answer."""
 
     def __init__(self, peer: PeerClient) -> None:
         self._peer = peer
 
     async def signing_keys(self) -> list[dict[str, Any]]:
         """Return the public keys as rows of signing_keys."""
-        request = pb.GetSigningKeysRequest()
         call = TicketFeedServiceStub(self._peer.channel).GetSigningKeys(
-            request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
+            convert.signing_keys_request(), timeout=CALL_SECONDS, metadata=self._peer.metadata()
         )
-        return key_rows(await _answer(call))
+        return convert.key_rows(await _answer(call))
 
-    async def report(self, check_ins: Sequence[CheckIn]) -> list[Conflict]:
-        """Report check-ins; return those that cannot be."""
-        request = pb.ReportCheckInsRequest(check_ins=[check_in_message(check_in) for check_in in check_ins])
+    async def report_check_ins(self, check_ins: Sequence[CheckInReport]) -> list[CheckInConflict]:
+        """Report check-ins; return those that the ticket service does not accept as valid."""
         call = TicketFeedServiceStub(self._peer.channel).ReportCheckIns(
-            request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
+            convert.check_ins_request(check_ins), timeout=CALL_SECONDS, metadata=self._peer.metadata()
         )
-        return [conflict_of(conflict) for conflict in (await _answer(call)).conflicts]
+        return [convert.conflict_of(conflict) for conflict in (await _answer(call)).conflicts]
 
     async def report_incidents(self, incidents: Sequence[IncidentReport]) -> None:
-        """Report incidents; those that were reported before do no harm."""
-        request = pb.ReportIncidentsRequest(incidents=[incident_message(incident) for incident in incidents])
+        """Report incidents; a repeated report has no effect."""
         call = TicketFeedServiceStub(self._peer.channel).ReportIncidents(
-            request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
+            convert.incidents_request(incidents), timeout=CALL_SECONDS, metadata=self._peer.metadata()
         )
         await _answer(call)
 
-    async def watch(self, position: Position) -> AsyncGenerator[Sequence[Page] | None, None]:
-        """Yield what changed after `position`, some pages at a time, and None whenever the feed is silent; end with it."""
-        request = pb.WatchTicketsRequest(
-            after_revisions=position.revisions, epoch=position.epoch, max_events=MAX_EVENTS
+    async def watch(self, position: FeedPosition) -> AsyncGenerator[Sequence[FeedPage] | None, None]:
+        """Yield the pages after `position`, one or more at a time, and None whenever the feed is silent."""
+        # Without a deadline: the stream stays open. The channel's pings notice a peer that is gone.
+        call = TicketFeedServiceStub(self._peer.channel).WatchTickets(
+            convert.watch_request(position), metadata=self._peer.metadata()
         )
-        # Without a deadline: it is to last. The channel's pings notice a peer that is gone.
-        call = TicketFeedServiceStub(self._peer.channel).WatchTickets(request, metadata=self._peer.metadata())
-        reading: asyncio.Future[object] | None = None
+        reading: asyncio.Future[Any] | None = None
         try:
             while True:
-                # Kept over a silence: to give up a read is to give up the call.
+                # A read is kept over a silence: cancelling it cancels the call.
                 reading = reading or asyncio.ensure_future(_answer(call.read()))
                 done, _ = await asyncio.wait({reading}, timeout=SILENCE_SECONDS)
                 if not done:
                     yield None
                     continue
                 message, reading = reading.result(), None
-                if not isinstance(message, pb.WatchTicketsResponse):
+                if message is grpc.aio.EOF:
                     return
-                yield pages_of(message)
+                yield convert.pages_of(message)
         finally:
             call.cancel()
             if reading is not None:

@@ -1,1 +1,1 @@
-"""Where messages and the domain meet, and nowhere else."""
+"""Conversion between the contract's messages and the domain."""

@@ -1,27 +1,28 @@
-"""The messages that take a scan back."""
+"""Parsing of the messages that annul a scan."""
 
-from scan_service.convert.scans import own_events_only
+from scan_service.convert.callers import own_organizer
 from scan_service.domain.annulment import Annulment
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.parsing import Fields
+from ticketing.scans.v1 import scan_service_pb2 as pb
 
 
-def read_annulment(caller: Caller, scan_id: str, path: str = "") -> Annulment:
-    """Read which scan `caller` takes back.
+def read_annulment(caller: Caller, message: pb.AnnulScanRequest | pb.Passage, path: str = "") -> Annulment:
+    """Read the scan that `caller` annuls.
 
     Raises:
         Failure: INVALID_ARGUMENT.
     """
-    fields = Fields()
-    read = fields.uuid(f"{path}scan_id", scan_id)
+    fields = Fields(message, path)
+    scan_id = fields.uuid("scan_id")
     fields.check()
     is_device = caller.is_any(Role.DEVICE)
     return Annulment(
-        scan_id=read,
+        scan_id=scan_id,
         device_id=caller.subject if is_device else "",
         scanner_user_id="" if is_device else caller.subject,
-        organizer_id=own_events_only(caller),
+        organizer_id=own_organizer(caller),
         bound_to=caller.bound_to,
-        looks_after=caller.subject if caller.is_any(Role.ORGANIZER) else None,
-        looks_after_all=caller.is_any(Role.SERVICE),
+        unlimited_at=caller.subject if caller.is_any(Role.ORGANIZER) else None,
+        unlimited=caller.is_any(Role.SERVICE),
     )

@@ -1,12 +1,12 @@
-"""The messages of GetAttendance and WatchAttendance."""
+"""Parsing of requests for one event, and conversion of its attendance to messages."""
 
 from uuid import UUID
 
+from scan_service.convert.callers import check_device_event
 from scan_service.convert.enums import DENIAL_REASONS
-from scan_service.convert.scans import check_bounds
 from scan_service.domain.attendance import Attendance
 from ticketing.chassis.authentication import Caller
-from ticketing.chassis.parsing import Fields
+from ticketing.chassis.parsing import read_uuid
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -14,20 +14,18 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 def read_event_id(
     request: pb.GetAttendanceRequest | pb.WatchAttendanceRequest | pb.WatchAdmissionsRequest, caller: Caller
 ) -> UUID:
-    """Read which event is asked for.
+    """Read the event of a request.
 
     Raises:
-        Failure: INVALID_ARGUMENT; FORBIDDEN for a device that is not for it.
+        Failure: INVALID_ARGUMENT; FORBIDDEN for a device that is not for the event.
     """
-    fields = Fields()
-    event_id = fields.uuid("event_id", request.event_id)
-    fields.check()
-    check_bounds(caller, event_id)
+    event_id = read_uuid(request, "event_id")
+    check_device_event(caller, event_id)
     return event_id
 
 
 def attendance_message(attendance: Attendance) -> pb.Attendance:
-    """Write how it stands."""
+    """Build the message of an attendance."""
     counts = attendance.counts
     return pb.Attendance(
         tickets=counts.tickets,

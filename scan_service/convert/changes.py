@@ -1,27 +1,27 @@
-"""The messages of WatchAdmissions: nothing in them opens a gate."""
+"""Conversion of changes to messages of WatchAdmissions; the messages hold nothing that opens a gate."""
 
 from collections.abc import Iterator
 from typing import Final
 
 from scan_service.convert.enums import ADMISSION_POLICIES, DENIAL_REASONS, EVENT_STATUSES, TICKET_TYPES
 from scan_service.convert.scans import previous_message
-from scan_service.domain.changes import Changes, Rules
-from ticketing.admission.decision import BY_STATUS
+from scan_service.domain.changes import Changes, GateRules
+from ticketing.admission.decision import DENIAL_BY_STATUS
 from ticketing.admission.tickets import Ticket
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.tickets.v1 import event_pb2, ticket_feed_service_pb2
+from ticketing.tickets.v1 import event_pb2, signing_key_pb2
 
-# In one message; some 100 bytes each.
+# Tickets in one message, about 100 bytes each.
 MAX_TICKETS: Final = 1_000
 
 
-def changes_messages(changes: Changes, rules: Rules | None, after: str) -> Iterator[pb.WatchAdmissionsResponse]:
-    """Write changes; only the last message says that all of them were told.
+def changes_messages(changes: Changes, rules: GateRules | None, after: str) -> Iterator[pb.WatchAdmissionsResponse]:
+    """Build the messages of changes; only the last one has the cursor behind all of them.
 
     Args:
-        changes: what has changed.
-        rules: only where they have.
+        changes: the changed tickets.
+        rules: the rules where they changed; None otherwise.
         after: the cursor of the message before.
     """
     tickets = [ticket for ticket, _ in changes.tickets]
@@ -30,20 +30,20 @@ def changes_messages(changes: Changes, rules: Rules | None, after: str) -> Itera
         yield pb.WatchAdmissionsResponse(
             rules=_rules_message(rules) if first and rules is not None else None,
             tickets=[_ticket_message(ticket) for ticket in tickets[begin : begin + MAX_TICKETS]],
-            # What was told from the beginning, but not whole, begins from there again.
+            # A device that received only a part of a full replica starts at the beginning again.
             cursor=str(changes.cursor) if last else "" if changes.restart else after,
             restart=first and changes.restart,
         )
 
 
-def _rules_message(rules: Rules) -> pb.GateRules:
+def _rules_message(rules: GateRules) -> pb.GateRules:
     event = rules.event
     return pb.GateRules(
         event_name=event.name,
         status=event_pb2.EVENT_STATUS_CANCELLED if event.closed else EVENT_STATUSES[event.status],
         admission_policy=ADMISSION_POLICIES[event.policy],
         signing_keys=[
-            ticket_feed_service_pb2.SigningKey(
+            signing_key_pb2.SigningKey(
                 key_id=key_id,
                 public_key=bytes(key.key),
                 activate_time=timestamp(key.activate_time),
@@ -62,11 +62,11 @@ def _ticket_message(ticket: Ticket) -> pb.TicketAdmission:
         valid_from_time=timestamp(ticket.valid_from_time),
         valid_until_time=timestamp(ticket.valid_until_time),
         issue=ticket.issue,
-        check_in=previous_message(ticket.admission.entry),
+        check_in=previous_message(ticket.admission.latest_check_in),
         inside=ticket.admission.inside,
     )
     if ticket.ticket_type is not None:
         message.ticket_type = TICKET_TYPES[ticket.ticket_type]
-    if ticket.status in BY_STATUS:
-        message.denial_reason = DENIAL_REASONS[BY_STATUS[ticket.status]]
+    if ticket.status in DENIAL_BY_STATUS:
+        message.denial_reason = DENIAL_REASONS[DENIAL_BY_STATUS[ticket.status]]
     return message

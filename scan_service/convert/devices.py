@@ -1,12 +1,11 @@
-"""The messages of DeviceService."""
+"""Parsing of the requests of DeviceService, and conversion of devices to messages."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from scan_service.convert.enums import TICKET_TYPES
-from scan_service.domain.devices import Device
+from scan_service.domain.devices import Device, DeviceRequest
 from ticketing.admission.scans import Gate
 from ticketing.chassis.failures import invalid
 from ticketing.chassis.paging import page_position, page_token
@@ -15,53 +14,35 @@ from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import device_service_pb2 as pb
 from ticketing.scans.v1 import scan_pb2
 
-MAX_NAME: Final = 100
-MAX_EVENTS: Final = 100
-MAX_ENROLLMENT_CODE: Final = 100
 
-
-def read_create(request: pb.CreateDeviceRequest) -> tuple[str, frozenset[UUID]]:
-    """Read name and events.
+def read_create(request: pb.CreateDeviceRequest) -> DeviceRequest:
+    """Read a CreateDeviceRequest.
 
     Raises:
         Failure: INVALID_ARGUMENT, naming every field at fault.
     """
-    fields = Fields()
-    name = fields.text("name", request.name, min_length=1, max_length=MAX_NAME)
-    if len(request.event_ids) > MAX_EVENTS:
-        fields.violate("event_ids", f"holds more than {MAX_EVENTS}")
-        fields.check()
-    event_ids = [fields.uuid(f"event_ids[{index}]", text) for index, text in enumerate(request.event_ids)]
+    fields = Fields(request)
+    device = DeviceRequest(
+        fields.text("name"), frozenset(fields.uuids("event_ids")), fields.optional_uuid("request_id")
+    )
     fields.check()
-    return name, frozenset(event_ids)
+    return device
 
 
-def read_enroll(request: pb.EnrollDeviceRequest) -> str:
-    """Read the code.
+def read_enroll(request: pb.EnrollDeviceRequest) -> tuple[str, UUID | None]:
+    """Read the code and the request_id of an EnrollDeviceRequest.
 
     Raises:
-        Failure: INVALID_ARGUMENT.
+        Failure: INVALID_ARGUMENT, naming every field at fault.
     """
-    fields = Fields()
-    code = fields.text("enrollment_code", request.enrollment_code, min_length=1, max_length=MAX_ENROLLMENT_CODE)
+    fields = Fields(request)
+    code, request_id = fields.text("enrollment_code"), fields.optional_uuid("request_id")
     fields.check()
-    return code
-
-
-def read_revoke(request: pb.RevokeDeviceRequest) -> UUID:
-    """Read which device.
-
-    Raises:
-        Failure: INVALID_ARGUMENT.
-    """
-    fields = Fields()
-    device_id = fields.uuid("device_id", request.device_id)
-    fields.check()
-    return device_id
+    return code, request_id
 
 
 def read_position(request: pb.ListDevicesRequest, organizer_id: str) -> UUID | None:
-    """Read after which device to go on.
+    """Read the id after which a page begins; None for the first page.
 
     Raises:
         Failure: INVALID_ARGUMENT.
@@ -76,14 +57,14 @@ def read_position(request: pb.ListDevicesRequest, organizer_id: str) -> UUID | N
 
 
 def list_response(devices: Sequence[Device], size: int, organizer_id: str, now: datetime) -> pb.ListDevicesResponse:
-    """Write a page; one device more than its size says that there is another."""
+    """Build a page; one device more than its size means that another page follows."""
     page, more = devices[:size], devices[size:]
     token = page_token((str(page[-1].device_id),), (organizer_id,)) if more else ""
     return pb.ListDevicesResponse(devices=[device_message(device, now) for device in page], next_page_token=token)
 
 
 def device_message(device: Device, now: datetime) -> pb.Device:
-    """Write a device as it is now."""
+    """Build the message of a device at `now`."""
     connected = device.connected_until is not None and device.connected_until > now and device.revoke_time is None
     return pb.Device(
         device_id=str(device.device_id),

@@ -1,5 +1,10 @@
-"""The feed's messages. The peer is ours, so they are read as they are; what a newer one adds is read as what denies."""
+"""Conversion of the feed's messages.
 
+The ticket service is trusted, so its messages are not checked. A value that only a newer ticket service has is read as
+one that denies, and the log says so.
+"""
+
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -8,26 +13,31 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from scan_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
-from scan_service.domain.feed import CheckIn, Conflict, IncidentReport, Page
+from scan_service.domain.feed import CheckInConflict, CheckInReport, FeedPage, FeedPosition, IncidentReport
 from ticketing.admission.tickets import AdmissionPolicy, Event, EventStatus, Ticket, TicketStatus
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
+
+log = logging.getLogger(__name__)
 
 _EVENT_STATUSES: Final = {number: status for status, number in EVENT_STATUSES.items()}
 _POLICIES: Final = {number: policy for policy, number in ADMISSION_POLICIES.items()}
 _TICKET_TYPES: Final = {number: kind for kind, number in TICKET_TYPES.items()}
 _TICKET_STATUSES: Final = {number: status for status, number in TICKET_STATUSES.items()}
+# The events of one message: the number that the ticket service reads together.
+MAX_EVENTS: Final = 256
 
 
-def pages_of(message: pb.WatchTicketsResponse) -> Sequence[Page]:
+def pages_of(message: pb.WatchTicketsResponse) -> Sequence[FeedPage]:
     """Read a batch of changes, of one event or of several."""
-    return [_page(changes, message.epoch) for changes in (message, *message.others)]
+    changes: list[pb.WatchTicketsResponse | pb.EventChanges] = [message, *message.others]
+    return [_page(one, message.epoch) for one in changes]
 
 
-def _page(message: pb.WatchTicketsResponse, epoch: str) -> Page:
+def _page(message: pb.WatchTicketsResponse | pb.EventChanges, epoch: str) -> FeedPage:
     event = message.event
     event_id = UUID(event.event_id)
-    return Page(
+    return FeedPage(
         event=Event(
             event_id=event_id,
             organizer_id=event.organizer_id,
@@ -58,8 +68,28 @@ def key_rows(message: pb.GetSigningKeysResponse) -> list[dict[str, Any]]:
     ]
 
 
-def check_in_message(check_in: CheckIn) -> pb.CheckIn:
-    """Write what check-in of a ticket stands."""
+def signing_keys_request() -> pb.GetSigningKeysRequest:
+    """Build the request for the public keys."""
+    return pb.GetSigningKeysRequest()
+
+
+def watch_request(position: FeedPosition) -> pb.WatchTicketsRequest:
+    """Build the request for all changes after `position`."""
+    return pb.WatchTicketsRequest(after_revisions=position.revisions, epoch=position.epoch, max_events=MAX_EVENTS)
+
+
+def check_ins_request(check_ins: Sequence[CheckInReport]) -> pb.ReportCheckInsRequest:
+    """Build the report of check-ins."""
+    return pb.ReportCheckInsRequest(check_ins=[check_in_message(check_in) for check_in in check_ins])
+
+
+def incidents_request(incidents: Sequence[IncidentReport]) -> pb.ReportIncidentsRequest:
+    """Build the report of incidents."""
+    return pb.ReportIncidentsRequest(incidents=[incident_message(incident) for incident in incidents])
+
+
+def check_in_message(check_in: CheckInReport) -> pb.CheckIn:
+    """Build the report of the first effective check-in of a ticket."""
     return pb.CheckIn(
         event_id=check_in.event_id,
         ticket_id=check_in.ticket_id,
@@ -69,7 +99,7 @@ def check_in_message(check_in: CheckIn) -> pb.CheckIn:
 
 
 def incident_message(incident: IncidentReport) -> pb.ReportedIncident:
-    """Write an incident that was noticed."""
+    """Build the report of an incident."""
     return pb.ReportedIncident(
         event_id=incident.event_id,
         incident_id=incident.incident_id,
@@ -81,9 +111,9 @@ def incident_message(incident: IncidentReport) -> pb.ReportedIncident:
     )
 
 
-def conflict_of(message: pb.CheckInConflict) -> Conflict:
-    """Read a check-in that cannot be."""
-    return Conflict(UUID(message.event_id), UUID(message.ticket_id), _TICKET_STATUSES.get(message.status))
+def conflict_of(message: pb.CheckInConflict) -> CheckInConflict:
+    """Read a conflict."""
+    return CheckInConflict(UUID(message.event_id), UUID(message.ticket_id), _TICKET_STATUSES.get(message.status))
 
 
 def _ticket_of(event_id: UUID, message: pb.GateTicket) -> Ticket:
@@ -91,13 +121,25 @@ def _ticket_of(event_id: UUID, message: pb.GateTicket) -> Ticket:
         event_id=event_id,
         ticket_id=UUID(message.ticket_id),
         ticket_type=_TICKET_TYPES.get(message.ticket_type),
-        status=_TICKET_STATUSES.get(message.status, TicketStatus.BLOCKED),
+        status=_ticket_status(message),
         valid_from_time=_time(message.valid_from_time) if message.HasField("valid_from_time") else None,
         valid_until_time=_time(message.valid_until_time) if message.HasField("valid_until_time") else None,
         issue=message.issue,
         code_digest=message.code_digest,
         token_digest=message.token_digest or None,
     )
+
+
+def _ticket_status(message: pb.GateTicket) -> TicketStatus:
+    status = _TICKET_STATUSES.get(message.status)
+    if status is None:
+        # The database holds only statuses that every version has.
+        log.warning(
+            "a ticket has a status that this version does not have; gates deny it as BLOCKED",
+            extra={"ticket_id": message.ticket_id, "status": message.status},
+        )
+        return TicketStatus.BLOCKED
+    return status
 
 
 def _time(message: Timestamp) -> datetime:

@@ -1,36 +1,35 @@
-"""The messages of ListIncidents."""
+"""Parsing of ListIncidents requests, and conversion of incidents to messages."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
+from scan_service.convert.callers import own_organizer
 from scan_service.convert.enums import INCIDENT_KINDS
-from scan_service.convert.scans import own_events_only, scan_message
+from scan_service.convert.scans import scan_message
 from scan_service.domain.incidents import Incident, IncidentQuery
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.failures import invalid
 from ticketing.chassis.paging import page_position, page_size, page_token
-from ticketing.chassis.parsing import Fields
+from ticketing.chassis.parsing import read_uuid
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 
 def read_incidents_query(request: pb.ListIncidentsRequest, caller: Caller) -> IncidentQuery:
-    """Read which incidents to list.
+    """Read the filter and the page of a ListIncidentsRequest.
 
     Raises:
         Failure: INVALID_ARGUMENT, naming every field at fault.
     """
-    fields = Fields()
-    event_id = fields.uuid("event_id", request.event_id)
-    fields.check()
-    return IncidentQuery(event_id, own_events_only(caller), page_size(request.page_size), _position(request))
+    event_id = read_uuid(request, "event_id")
+    return IncidentQuery(event_id, own_organizer(caller), page_size(request.page_size), _position(request))
 
 
 def incidents_response(
     request: pb.ListIncidentsRequest, query: IncidentQuery, incidents: Sequence[Incident]
 ) -> pb.ListIncidentsResponse:
-    """Write a page; one incident more than its size says that there is another."""
+    """Build a page; one incident more than its size means that another page follows."""
     page, more = incidents[: query.size], incidents[query.size :]
     token = page_token((str(page[-1].incident_id),), (request.event_id,)) if more else ""
     return pb.ListIncidentsResponse(incidents=[_message(incident) for incident in page], next_page_token=token)

@@ -1,53 +1,50 @@
-"""The messages of ListScans."""
+"""Parsing of ListScans requests, and conversion of a page to a message."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from scan_service.convert.enums import VERDICTS, read_enum
-from scan_service.convert.scans import own_events_only, scan_message
+from scan_service.convert.callers import own_organizer
+from scan_service.convert.enums import VERDICTS
+from scan_service.convert.scans import scan_message
 from ticketing.admission.codes import read_code
-from ticketing.admission.scans import MAX_CODE, Scan, ScanQuery, Verdict, recorded_text
+from ticketing.admission.scans import Scan, ScanQuery, sanitize_text
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.failures import invalid
 from ticketing.chassis.paging import page_position, page_size, page_token
 from ticketing.chassis.parsing import Fields
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
-MAX_PAGE: Final = 1_000
-MAX_DEVICE_ID: Final = 100
+MAX_PAGE_SIZE: Final = 1_000
 
 
 def read_query(request: pb.ListScansRequest, caller: Caller) -> ScanQuery:
-    """Read which scans to list.
+    """Read the filter and the page of a ListScansRequest.
 
     Raises:
         Failure: INVALID_ARGUMENT, naming every field at fault.
     """
-    fields = Fields()
-    fields.text("device_id", request.device_id, max_length=MAX_DEVICE_ID)
-    fields.text("code", request.code, max_length=MAX_CODE)
-    event_id = fields.uuid("event_id", request.event_id)
-    ticket_id = fields.optional_uuid("ticket_id", request.ticket_id)
-    verdict: Verdict | None = None
-    if request.verdict:
-        verdict = read_enum(fields, "verdict", request.verdict, VERDICTS)
+    fields = Fields(request)
+    device_id, code = fields.text("device_id"), fields.text("code")
+    event_id = fields.uuid("event_id")
+    ticket_id = fields.optional_uuid("ticket_id")
+    verdict = fields.optional_enum("verdict", VERDICTS)
     fields.check()
     return ScanQuery(
         event_id=event_id,
-        organizer_id=own_events_only(caller),
+        organizer_id=own_organizer(caller),
         ticket_id=ticket_id,
-        device_id=request.device_id,
+        device_id=device_id,
         verdict=verdict,
-        code=recorded_text(read_code(request.code) or request.code),
-        size=page_size(request.page_size, max_size=MAX_PAGE),
+        code=sanitize_text(read_code(code) or code),
+        size=page_size(request.page_size, max_size=MAX_PAGE_SIZE),
         after=_position(request),
     )
 
 
 def list_response(request: pb.ListScansRequest, query: ScanQuery, scans: Sequence[Scan]) -> pb.ListScansResponse:
-    """Write a page; one scan more than its size says that there is another."""
+    """Build a page; one scan more than its size means that another page follows."""
     page, more = scans[: query.size], scans[query.size :]
     token = ""
     if more:

@@ -1,1 +1,1 @@
-"""What holds at a gate, free of I/O: the rules of admission, tokens and typed codes."""
+"""The rules of the scan service: plain data and pure functions, no I/O."""

@@ -1,34 +1,35 @@
-"""How a ticket's admission stands: a fold over what its gates let through, in the order in which it was at the doors.
+"""The admission state of a ticket: a fold over its effective scans, ordered by the time at the gate.
 
-A scan that is annulled, or that comes in hours later from a device that was offline, changes the past. So the state is
-made anew from all of them; a live scan, which is always the last one, comes to the same by taking one step.
+A scan is effective if it was admitted and is not annulled. An annulment, or an upload hours after the event, changes
+the past, so the state is computed again from all scans of the ticket. A live scan is always the latest one: for it,
+`ticketing.admission.decision` computes the same state in one step.
 """
 
 from collections.abc import Iterable, Sequence
 
 from ticketing.admission.scans import Scan, ScanType, Verdict
-from ticketing.admission.tickets import Admission, Entry
+from ticketing.admission.tickets import Admission, CheckIn
 
 
-def passed(scans: Iterable[Scan]) -> Sequence[Scan]:
-    """Return the scans that let somebody pass, in the order of the doors; equal times by scan_id."""
-    through = (scan for scan in scans if scan.verdict is Verdict.ADMITTED and scan.annul_time is None)
-    return sorted(through, key=lambda scan: (scan.scan_time, scan.scan_id))
+def select_effective(scans: Iterable[Scan]) -> Sequence[Scan]:
+    """Return the effective scans in the order of their scan_time; equal times are ordered by scan_id."""
+    effective = (scan for scan in scans if scan.verdict is Verdict.ADMITTED and scan.annul_time is None)
+    return sorted(effective, key=lambda scan: (scan.scan_time, scan.scan_id))
 
 
-def admission_state(scans: Iterable[Scan], before: Admission) -> Admission:
-    """Fold all of a ticket's scans.
+def fold_scans(scans: Iterable[Scan], before: Admission) -> Admission:
+    """Compute the admission state of a ticket from all of its scans.
 
     Args:
-        scans: of one ticket, in any order; denied and annulled ones count for nothing.
-        before: how the admission stood, for its sequence.
+        scans: the scans of one ticket, in any order; only effective ones count.
+        before: the state so far, for its sequence.
     """
-    first: Entry | None = None
-    latest: Entry | None = None
+    first: CheckIn | None = None
+    latest: CheckIn | None = None
     inside = False
-    for scan in passed(scans):
+    for scan in select_effective(scans):
         if scan.scan_type is ScanType.CHECK_IN:
-            latest = Entry(scan.scan_id, scan.scan_time, scan.location)
+            latest = CheckIn(scan.scan_id, scan.scan_time, scan.location)
             first = first or latest
             inside = True
         elif scan.scan_type is ScanType.CHECK_OUT:

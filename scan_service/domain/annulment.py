@@ -1,4 +1,4 @@
-"""Taking a scan back: the person did not pass."""
+"""Annulments: a scan is annulled because the person did not pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from scan_service.domain.admission_state import passed
+from scan_service.domain.admission_state import select_effective
 from ticketing.admission.scans import Scan, Verdict
 
 WINDOW: Final = timedelta(minutes=15)
@@ -14,34 +14,36 @@ WINDOW: Final = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class Annulment:
-    """Who takes which scan back."""
+    """A request to annul one scan, with the rights of its caller."""
 
     scan_id: UUID
     device_id: str
     scanner_user_id: str
-    # Whose event it must be; None: anybody's.
+    # The organizer to whose events the caller is restricted; None: any organizer.
     organizer_id: str | None
-    # What a device is for; empty: all of its organizer's.
+    # The events to which a device is bound; empty: all of its organizer's.
     bound_to: frozenset[UUID]
-    # Whose events they look after, where the limits of a gate do not hold; None: nobody's.
-    looks_after: str | None
-    # Acts for whoever looks after the event.
-    looks_after_all: bool
+    # The organizer at whose events the limits of a gate do not apply to the caller; None: at nobody's.
+    unlimited_at: str | None
+    # The limits of a gate apply to the caller nowhere.
+    unlimited: bool
 
     def is_limited(self, organizer_id: str) -> bool:
-        """Tell whether the limits of a gate hold at an event of that organizer."""
-        return not self.looks_after_all and self.looks_after != organizer_id
+        """Return whether the limits of a gate apply at an event of that organizer."""
+        return not self.unlimited and self.unlimited_at != organizer_id
 
 
-def obstacle(scan: Scan, scans: Sequence[Scan], annulment: Annulment, now: datetime, *, limited: bool) -> str | None:
-    """Say why `scan` cannot be taken back; None where it can.
+def find_obstacle(
+    scan: Scan, scans: Sequence[Scan], annulment: Annulment, now: datetime, *, limited: bool
+) -> str | None:
+    """Return the reason why `scan` cannot be annulled; None where it can.
 
     Args:
-        scan: not annulled yet.
-        scans: all of the ticket's.
-        annulment: who asks.
+        scan: the scan to annul; not annulled yet.
+        scans: all scans of its ticket.
+        annulment: the request.
         now: the present time.
-        limited: whether the limits of a gate hold.
+        limited: whether the limits of a gate apply: its own, latest scan, at most 15 minutes old.
     """
     if scan.verdict is Verdict.DENIED:
         return "it was denied anyway"
@@ -51,4 +53,4 @@ def obstacle(scan: Scan, scans: Sequence[Scan], annulment: Annulment, now: datet
         return "it was made by another device"
     if now - scan.scan_time > WINDOW:
         return f"it is older than {WINDOW // timedelta(minutes=1)} minutes"
-    return None if passed(scans)[-1].scan_id == scan.scan_id else "it is not the ticket's latest"
+    return None if select_effective(scans)[-1].scan_id == scan.scan_id else "it is not the ticket's latest"

@@ -1,4 +1,4 @@
-"""How an event's admission stands."""
+"""The attendance of an event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,33 +8,34 @@ from ticketing.admission.scans import DenialReason
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
-    """One gate's scans."""
+class LocationCounts:
+    """The scans of one location."""
 
     location: str
-    # Admitted and not taken back.
+    # Effective scans: admitted and not annulled.
     check_ins: int
     check_outs: int
     denied: int
+    # All scans of the last minute.
     last_minute: int
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """What there is to count; equal to what is recorded, to the last scan."""
+class AttendanceCounts:
+    """The counts of one event, exact to the last recorded scan."""
 
-    # Could still be, or have been, admitted.
+    # Tickets that are ACTIVE or have been checked in.
     tickets: int
     checked_in: int
     inside: int
     denials: Mapping[DenialReason, int]
-    # By name.
-    locations: Sequence[Location]
+    # Ordered by name.
+    locations: Sequence[LocationCounts]
 
 
 @dataclass(frozen=True, slots=True)
 class Attendance:
-    """The counts as of a moment."""
+    """The counts of one event at one time."""
 
-    counts: Counts
+    counts: AttendanceCounts
     as_of_time: datetime

@@ -1,4 +1,4 @@
-"""What devices are told so that they can decide alone, and how far they have been told."""
+"""The changes that gate devices follow in order to decide offline, and the cursor that records their position."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from ticketing.admission.tokens import PublicKey
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """All that transactions older than `horizon` have changed has been told."""
+    """A position in the changes: a device has all changes of transactions older than `horizon`."""
 
-    # Of the horizons; another one means that they began anew.
+    # The epoch of the transaction ids; another epoch means that they started over.
     epoch: UUID
     horizon: int
 
@@ -21,9 +21,9 @@ class Cursor:
 
 
 def read_cursor(text: str) -> Cursor | None:
-    """Read what `str` made; None for the empty one, and for what was never one."""
+    """Read the text of a cursor; return None for an empty or malformed text."""
     epoch, _, horizon = text.partition(":")
-    # As many digits as the largest transaction has; int() would also take signs and blanks.
+    # As many digits as the largest transaction id has; int() would also accept signs and blanks.
     if not (horizon.isascii() and horizon.isdigit() and len(horizon) <= 19):  # noqa: PLR2004 - digits of 2**63
         return None
     try:
@@ -33,8 +33,8 @@ def read_cursor(text: str) -> Cursor | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What holds for all of an event's tickets."""
+class GateRules:
+    """The conditions that all tickets of an event share, and the keys that verify tokens."""
 
     event: Event
     keys: Mapping[int, PublicKey]
@@ -42,11 +42,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The present state of what has changed."""
+    """The present state of everything that changed after a cursor."""
 
-    rules: Rules
-    # Each with the transaction that changed it.
+    rules: GateRules
+    # Each ticket with the transaction that changed it.
     tickets: Sequence[tuple[Ticket, int]]
     cursor: Cursor
-    # From the beginning.
+    # The changes start from the beginning: the device clears its replica first.
     restart: bool

@@ -1,7 +1,8 @@
-"""Gate devices and their credentials, which are stored as hashes only."""
+"""Gate devices and their credentials; the database stores only hashes of credentials."""
 
 import base64
 import hashlib
+import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,9 +11,11 @@ from uuid import UUID
 
 from ticketing.admission.scans import Gate
 
-# By which a device's token is told from a JWT without a look at the database.
-TOKEN_PREFIX: Final = "device_"  # noqa: S105 - a form, no secret
+# The prefix distinguishes a device token from a JWT without a query.
+TOKEN_PREFIX: Final = "device_"  # noqa: S105 - a format, no secret
 ENROLLMENT_WINDOW: Final = timedelta(hours=1)
+CODE_BYTES: Final = 10
+TOKEN_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,46 +23,84 @@ class Device:
     """A gate device."""
 
     device_id: UUID
-    # Whose it is.
     organizer_id: str
     name: str
-    # It may scan for; empty: all of its organizer's.
+    # The events to which the device is bound; empty: all of its organizer's.
     event_ids: frozenset[UUID]
     create_time: datetime
-    # When it traded its code; None: not yet.
+    # None: not enrolled yet.
     enroll_time: datetime | None
     last_seen_time: datetime | None
     revoke_time: datetime | None
-    # Its stream is open at least until then, as far as is known.
+    # The device counts as connected until this time.
     connected_until: datetime | None
-    # Where it scans or last did.
+    # The gate that the device opened last.
     gate: Gate | None
 
     def may_enroll(self, now: datetime) -> bool:
-        """Tell whether its code is still good."""
-        fresh = now - self.create_time <= ENROLLMENT_WINDOW
-        return fresh and self.enroll_time is None and self.revoke_time is None
+        """Return whether the enrollment code is within its hour and the device is not revoked."""
+        return now - self.create_time <= ENROLLMENT_WINDOW and self.revoke_time is None
 
 
-def new_code() -> str:
-    """Make an enrollment code: 16 letters and digits in fours, as a person types them; 80 bits."""
-    text = base64.b32encode(secrets.token_bytes(10)).decode()
-    return "-".join(text[begin : begin + 4] for begin in range(0, len(text), 4))
+@dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """A request to create a device."""
+
+    name: str
+    event_ids: frozenset[UUID]
+    # None: every request creates a device.
+    request_id: UUID | None
+
+    def created(self, device: Device) -> bool:
+        """Return whether this request created the device that was created under its request_id."""
+        return (device.name, device.event_ids) == (self.name, self.event_ids)
+
+
+class Credentials:
+    """The enrollment codes and access tokens of devices.
+
+    The database stores only their hashes, so the answer of a request with a request_id is derived by HMAC: a repetition
+    derives it again. Without a request_id it is random.
+
+    Args:
+        secret: the secret that both services share; domains keep the derived values apart.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def code(self, device_id: UUID, request_id: UUID | None) -> str:
+        """Return an enrollment code of 80 bits: 16 letters and digits in groups of four, for typing."""
+        seed = secrets.token_bytes(CODE_BYTES)
+        if request_id is not None:
+            seed = self._derive(b"enrollment code", device_id.bytes, request_id.bytes)[:CODE_BYTES]
+        text = base64.b32encode(seed).decode()
+        return "-".join(text[begin : begin + 4] for begin in range(0, len(text), 4))
+
+    def token(self, code: str, request_id: UUID | None) -> str:
+        """Return an access token of 256 bits, so that a plain hash of it is safe to store."""
+        seed = secrets.token_bytes(TOKEN_BYTES)
+        if request_id is not None:
+            seed = self._derive(b"device token", request_id.bytes, _canonical(code).encode())
+        return TOKEN_PREFIX + base64.urlsafe_b64encode(seed).decode().rstrip("=")
+
+    def _derive(self, domain: bytes, *parts: bytes) -> bytes:
+        # An id has 16 bytes and a code stands last, so no two lists of parts give the same message.
+        return hmac.digest(self._secret, b"\0".join((b"ticketing", domain, b"".join(parts))), hashlib.sha256)
 
 
 def code_digest(code: str) -> bytes:
-    """Return what is stored of a code, however a person has typed it."""
-    return _digest("".join(code.split()).replace("-", "").upper())
-
-
-def new_token() -> str:
-    """Make an access token; 256 bits, so that a plain hash of it gives nothing away."""
-    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+    """Return the stored digest of an enrollment code; case, blanks and hyphens do not matter."""
+    return _digest(_canonical(code))
 
 
 def token_digest(token: str) -> bytes:
-    """Return what is stored of a token."""
+    """Return the stored digest of an access token."""
     return _digest(token)
+
+
+def _canonical(code: str) -> str:
+    return "".join(code.split()).replace("-", "").upper()
 
 
 def _digest(text: str) -> bytes:

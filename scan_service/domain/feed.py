@@ -1,4 +1,4 @@
-"""What the ticket service's feed tells, and what it is told."""
+"""The data that the scan service receives from the ticket service's feed and reports back to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,61 +9,61 @@ from ticketing.admission.tickets import Event, Ticket, TicketStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A batch of one event's changes; the present state of what changed."""
+class FeedPage:
+    """The changes of one event: the present state of everything that changed."""
 
     event: Event
-    # The event's own last change.
+    # The revision of the event's own last change.
     event_revision: int
-    # Each with its revision.
+    # Each ticket with its revision.
     tickets: Sequence[tuple[Ticket, int]]
-    # All changes up to here have been told.
+    # The page completes all changes up to this revision.
     revision: int
-    # Of the revisions; another one means that they began anew.
+    # The epoch of the revisions; another epoch means that they started over.
     epoch: str
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """How far the copy has come."""
+class FeedPosition:
+    """The position of the replica in the feed."""
 
     epoch: str
-    # By event.
+    # By event id.
     revisions: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class CheckIn:
-    """What check-in of a ticket stands, as the ticket service is told."""
+class CheckInReport:
+    """The check-in of a ticket as reported to the ticket service."""
 
     event_id: str
     ticket_id: str
-    # None: none stands any more.
+    # None: the ticket is not checked in any more.
     check_in_time: datetime | None
-    # Grows with each change.
+    # Incremented with each change.
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentReport:
-    """An incident, as the ticket service is told."""
+    """An incident as reported to the ticket service."""
 
     event_id: str
     incident_id: str
     kind: str
-    # None: none is known.
+    # None: the ticket is unknown.
     ticket_id: str | None
     create_time: datetime
-    # How many scans are involved, and where the latest of them was made.
     scan_count: int
+    # Of the latest scan.
     location: str
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
-    """A check-in that cannot be, as the ticket service sees it."""
+class CheckInConflict:
+    """A reported check-in of a ticket that the ticket service does not accept as valid."""
 
     event_id: UUID
     ticket_id: UUID
-    # None: it knows no such ticket.
+    # None: the ticket service does not know the ticket.
     status: TicketStatus | None

@@ -1,7 +1,7 @@
-"""Incidents: what somebody should look into, as a function of what is recorded.
+"""Incidents as a function of the recorded scans.
 
-They are made anew from a ticket's scans whenever one of them comes in late or is taken back. So the same scans come to
-the same incidents, in whatever order and however often they were uploaded.
+The incidents of a ticket are computed again from all of its scans whenever a scan is uploaded or annulled. So the same
+scans lead to the same incidents, whatever the order and the number of uploads.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,18 +11,18 @@ from enum import StrEnum
 from typing import Final
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from scan_service.domain.admission_state import passed
-from ticketing.admission.decision import Presented, decide
+from scan_service.domain.admission_state import select_effective
+from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import Attempt, DenialReason, Scan, ScanType
-from ticketing.admission.tickets import Admission, AdmissionPolicy, Entry, Event, EventStatus
+from ticketing.admission.tickets import Admission, AdmissionPolicy, CheckIn, Event, EventStatus
 from ticketing.admission.tokens import Token
 
-# In place of a ticket where none is known to have been shown.
-NOBODY: Final = UUID(int=0)
+# The subject of incidents without a known ticket.
+NO_SUBJECT: Final = UUID(int=0)
 
 
 class IncidentKind(StrEnum):
-    """What an incident is about; the names of the contract."""
+    """The kind of an incident; the names are those of the contract."""
 
     DOUBLE_ADMISSION = "DOUBLE_ADMISSION"
     REVOKED_ADMISSION = "REVOKED_ADMISSION"
@@ -32,7 +32,7 @@ class IncidentKind(StrEnum):
     CODE_GUESSING = "CODE_GUESSING"
 
 
-# All others are INVALID_ADMISSION.
+# Admissions that the rules deny for any other reason are INVALID_ADMISSION.
 _KINDS: Final = {
     DenialReason.SUPERSEDED: IncidentKind.REVOKED_ADMISSION,
     DenialReason.CANCELLED: IncidentKind.REVOKED_ADMISSION,
@@ -44,116 +44,122 @@ _KINDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A scan that belongs to an incident: the only one of its event, kind and subject."""
+class IncidentScan:
+    """The assignment of a scan to an incident; event, kind and subject identify the incident."""
 
     event_id: UUID
     kind: IncidentKind
-    # The ticket; what a forged token claims to be; a name for the device that guesses; or NOBODY.
+    # The ticket, the ticket that a forged token names, an id for the device that guesses codes, or NO_SUBJECT.
     subject: UUID
-    # Once known.
+    # None: the ticket is unknown.
     ticket_id: UUID | None
     scan_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One incident, with the scans that are involved."""
+    """One incident with its scans."""
 
     incident_id: UUID
     kind: IncidentKind
     event_id: UUID
     ticket_id: UUID | None
     create_time: datetime
-    # By scan_time.
+    # Ordered by scan_time.
     scans: tuple[Scan, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentQuery:
-    """Which incidents to list."""
+    """A filter and a page of the list of incidents."""
 
     event_id: UUID
-    # Whose event it must be; None: anybody's.
+    # The organizer to whose events the caller is restricted; None: any organizer.
     organizer_id: str | None
     size: int
-    # The last one of the page before.
+    # The id of the last incident of the previous page.
     before: UUID | None
 
 
-def violation_of(
-    event: Event, attempt: Attempt, shown: Presented | DenialReason, time: datetime
+def find_violation(
+    event: Event, attempt: Attempt, presented: PresentedTicket | DenialReason, time: datetime
 ) -> IncidentKind | None:
-    """Say what the rules have against letting in what was shown at `time`, wherever the person was."""
-    if isinstance(shown, DenialReason):
-        return _KINDS.get(shown, IncidentKind.INVALID_ADMISSION)
+    """Return the violation that admitting `presented` at `time` was; None where the rules allow the admission.
+
+    The check ignores whether the person was inside or outside: `assign_conflicts` judges that from all scans.
+    """
+    if isinstance(presented, DenialReason):
+        return _KINDS.get(presented, IncidentKind.INVALID_ADMISSION)
     if event.status is EventStatus.COMPLETED:
-        # Over by the time of the upload; whether it was over at the door, the times say.
+        # The event has ended by the time of the upload; the times decide whether it had ended at the scan.
         event = replace(event, status=EventStatus.PUBLISHED)
-    at_the_right_place = Admission(inside=attempt.scan_type is not ScanType.CHECK_IN)
-    shown = replace(shown, ticket=replace(shown.ticket, admission=at_the_right_place))
-    entry = Entry(attempt.scan_id, time, attempt.gate.location)
-    reason = decide(event, attempt.gate, shown, attempt.scan_type, entry).reason
+    in_the_right_place = Admission(inside=attempt.scan_type is not ScanType.CHECK_IN)
+    presented = replace(presented, ticket=replace(presented.ticket, admission=in_the_right_place))
+    check_in = CheckIn(attempt.scan_id, time, attempt.gate.location)
+    reason = decide(event, attempt.gate, presented, attempt.scan_type, check_in).reason
     return None if reason is None else _KINDS.get(reason, IncidentKind.INVALID_ADMISSION)
 
 
-def forgery(scan: Scan, credential: object) -> Link:
-    """Link a scan of a token that nobody signed; all that are damaged beyond reading are one incident."""
-    claimed = credential.ticket_id if isinstance(credential, Token) else NOBODY
-    return Link(scan.gate_event_id, IncidentKind.FORGED_TOKEN, claimed, None, scan.scan_id)
+def assign_forgery(scan: Scan, credential: object) -> IncidentScan:
+    """Assign a scan of a forged token to the incident of the ticket that the token names.
+
+    All tokens too damaged to be read belong to one incident.
+    """
+    claimed = credential.ticket_id if isinstance(credential, Token) else NO_SUBJECT
+    return IncidentScan(scan.gate_event_id, IncidentKind.FORGED_TOKEN, claimed, None, scan.scan_id)
 
 
-def guess(scan: Scan) -> Link:
-    """Link a scan of a code that does not exist, by a device that has tried too many; one incident for each device."""
+def assign_guess(scan: Scan) -> IncidentScan:
+    """Assign a scan of an unknown code to the code-guessing incident of its device."""
     device = uuid5(NAMESPACE_OID, f"{scan.device_id}\0{scan.scanner_user_id}")
-    return Link(scan.gate_event_id, IncidentKind.CODE_GUESSING, device, None, scan.scan_id)
+    return IncidentScan(scan.gate_event_id, IncidentKind.CODE_GUESSING, device, None, scan.scan_id)
 
 
-def conflicts(policy: AdmissionPolicy | None, scans: Iterable[Scan]) -> Iterator[Link]:
-    """Link the scans of one ticket at one event's gates that cannot be, other than forgeries.
+def assign_conflicts(policy: AdmissionPolicy | None, scans: Iterable[Scan]) -> Iterator[IncidentScan]:
+    """Assign the scans of one ticket at one event's gates to incidents, other than forgeries.
 
     Args:
-        policy: the event's; None where the ticket is for another event, so that nobody is inside by it.
-        scans: all that it was let through by.
+        policy: the policy of the event; None where the ticket is for another event, whose policy does not apply here.
+        scans: all admitted scans of the ticket.
     """
-    through = passed(scans)
-    for scan in through:
+    effective = select_effective(scans)
+    for scan in effective:
         if scan.violation is not None and scan.violation != IncidentKind.FORGED_TOKEN:
-            yield _link(scan, IncidentKind(scan.violation))
+            yield _assign(scan, IncidentKind(scan.violation))
     if policy in {AdmissionPolicy.SINGLE_ENTRY, AdmissionPolicy.RE_ENTRY}:
-        # With re-entry, leaving makes room for the next check-in.
-        yield from _doubles(through, parted_by_leaving=policy is AdmissionPolicy.RE_ENTRY)
+        # Under RE_ENTRY, a check-out allows the next check-in.
+        yield from _assign_doubles(effective, check_out_separates=policy is AdmissionPolicy.RE_ENTRY)
     if policy is not None:
-        yield from _from_nowhere(through, policy)
+        yield from _assign_outsiders(effective, policy)
 
 
-def _doubles(through: Iterable[Scan], *, parted_by_leaving: bool) -> Iterator[Link]:
-    together = list[Scan]()
-    for scan in through:
+def _assign_doubles(effective: Iterable[Scan], *, check_out_separates: bool) -> Iterator[IncidentScan]:
+    check_ins = list[Scan]()
+    for scan in effective:
         if scan.scan_type is ScanType.CHECK_IN:
-            together.append(scan)
-        elif scan.scan_type is ScanType.CHECK_OUT and parted_by_leaving:
-            yield from _double(together)
-            together = []
-    yield from _double(together)
+            check_ins.append(scan)
+        elif scan.scan_type is ScanType.CHECK_OUT and check_out_separates:
+            yield from _assign_double(check_ins)
+            check_ins = []
+    yield from _assign_double(check_ins)
 
 
-def _double(together: list[Scan]) -> Iterator[Link]:
-    # Without a device that was offline, the lock on the ticket has seen to it that there is one.
-    if len(together) > 1 and any(scan.offline for scan in together):
-        yield from (_link(scan, IncidentKind.DOUBLE_ADMISSION) for scan in together)
+def _assign_double(check_ins: list[Scan]) -> Iterator[IncidentScan]:
+    # Without an offline device, the lock on the ticket guarantees a single check-in.
+    if len(check_ins) > 1 and any(scan.offline for scan in check_ins):
+        yield from (_assign(scan, IncidentKind.DOUBLE_ADMISSION) for scan in check_ins)
 
 
-def _from_nowhere(through: Iterable[Scan], policy: AdmissionPolicy) -> Iterator[Link]:
-    """Find who left, or went on inside, without being inside."""
+def _assign_outsiders(effective: Iterable[Scan], policy: AdmissionPolicy) -> Iterator[IncidentScan]:
+    """Find offline check-outs and accesses of a person who was not inside."""
     inside = False
-    for scan in through:
+    for scan in effective:
         counts = scan.scan_type is ScanType.CHECK_OUT or policy is not AdmissionPolicy.UNLIMITED
         if scan.scan_type is not ScanType.CHECK_IN and counts and scan.offline and not inside:
-            yield _link(scan, IncidentKind.INVALID_ADMISSION)
+            yield _assign(scan, IncidentKind.INVALID_ADMISSION)
         if scan.scan_type is not ScanType.ACCESS:
             inside = scan.scan_type is ScanType.CHECK_IN
 
 
-def _link(scan: Scan, kind: IncidentKind) -> Link:
-    return Link(scan.gate_event_id, kind, scan.ticket_id or NOBODY, scan.ticket_id, scan.scan_id)
+def _assign(scan: Scan, kind: IncidentKind) -> IncidentScan:
+    return IncidentScan(scan.gate_event_id, kind, scan.ticket_id or NO_SUBJECT, scan.ticket_id, scan.scan_id)

@@ -1,4 +1,4 @@
-"""What a device decided alone, against what is recorded under the same scan_id."""
+"""The merge of an offline decision with the scan that is recorded under the same scan_id."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -6,24 +6,25 @@ from datetime import datetime
 from ticketing.admission.scans import Scan, Verdict
 
 
-def settled(recorded: Scan, shown: Scan) -> Scan:
-    """Return the one record of a scan that was recorded and is uploaded, whichever was first.
+def merge_records(recorded: Scan, uploaded: Scan) -> Scan:
+    """Return the record of a scan that is recorded and is uploaded under the same scan_id.
 
-    What was shown to a person stands. Where both were shown (a device that sends one decision with two clocks), the
-    earlier one does, so that the order of uploads makes no difference; and what was taken back once stays so.
+    The decision that the device showed to the person prevails. Where both are uploads (a device sends one decision with
+    two clock offsets), the earlier one prevails, so that the order of uploads makes no difference. An annulment of
+    either one is kept.
     """
     if not recorded.offline:
-        same = (recorded.verdict, recorded.denial_reason) == (shown.verdict, shown.denial_reason)
-        stands = recorded if same else shown
+        same = (recorded.verdict, recorded.denial_reason) == (uploaded.verdict, uploaded.denial_reason)
+        merged = recorded if same else uploaded
     else:
-        stands = min(recorded, shown, key=_earlier)
-    return replace(stands, annul_time=_annul_time(stands, recorded, shown))
+        merged = min(recorded, uploaded, key=_order)
+    return replace(merged, annul_time=_annul_time(merged, recorded, uploaded))
 
 
-def _earlier(scan: Scan) -> tuple[datetime, str, str, str]:
+def _order(scan: Scan) -> tuple[datetime, str, str, str]:
     return scan.scan_time, scan.verdict, scan.denial_reason or "", scan.location
 
 
-def _annul_time(stands: Scan, *both: Scan) -> datetime | None:
+def _annul_time(merged: Scan, *both: Scan) -> datetime | None:
     times = [scan.annul_time for scan in both if scan.annul_time is not None]
-    return min(times) if times and stands.verdict is Verdict.ADMITTED else None
+    return min(times) if times and merged.verdict is Verdict.ADMITTED else None

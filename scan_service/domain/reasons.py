@@ -1,10 +1,10 @@
-"""Why a call failed, as ticketing.scans.v1.ErrorReason spells it, without the prefix."""
+"""The reasons of failed calls: the names of ticketing.scans.v1.ErrorReason without their prefix."""
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """The reason of a Failure; `scan_service.errors` says its status code and metadata."""
+    """The reason of a Failure; `scan_service.errors` maps each to its status code and metadata."""
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     UNAUTHENTICATED = "UNAUTHENTICATED"
@@ -16,5 +16,6 @@ class Reason(StrEnum):
     SCAN_NOT_ANNULLABLE = "SCAN_NOT_ANNULLABLE"
     ENROLLMENT_CODE_INVALID = "ENROLLMENT_CODE_INVALID"
     SCAN_ID_REUSED = "SCAN_ID_REUSED"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
     OVERLOADED = "OVERLOADED"
     DEPENDENCY_UNAVAILABLE = "DEPENDENCY_UNAVAILABLE"

@@ -1,1 +1,1 @@
-"""The stream of one gate device: reading, live lane, upload lane, messages, presence."""
+"""The stream of one gate device: the stream itself, the lanes of live scans and uploads, messages, presence."""

@@ -1,7 +1,7 @@
-"""The live scans of one stream: few of them in a batch at a time, so that one device that floods delays no other.
+"""The lane of one stream's live scans: a stream has few scans in a batch, so a flooding device delays no other device.
 
-People pass one after the other; more than a few scans at once are a queue that was kept somewhere, or an attack. They wait
-here, where they cost nothing, and count as unanswered.
+People pass a gate one after the other. More than a few scans at once are a queue that the device kept, or an attack.
+They wait in the lane, where they cost nothing, and count as unanswered.
 """
 
 import asyncio
@@ -18,24 +18,24 @@ MAX_AT_ONCE: Final = 8
 
 
 class ScanLane:
-    """Hands scans to the batcher, in their order.
+    """The queue that passes the live scans of one stream to the batcher, in their order.
 
     Args:
-        batcher: decides and records.
-        tell: called when an answer is there.
+        batcher: decides and records scans.
+        on_answer: called when an answer is there.
     """
 
-    def __init__(self, batcher: Batcher[Attempt, Scan], tell: Callable[[], None]) -> None:
+    def __init__(self, batcher: Batcher[Attempt, Scan], on_answer: Callable[[], None]) -> None:
         self._batcher = batcher
-        self._tell = tell
+        self._on_answer = on_answer
         self._deciding = 0
         self._waiting = deque[tuple[Attempt, asyncio.Future[Scan]]]()
 
-    def take(self, attempt: Attempt) -> "asyncio.Future[Scan]":
-        """Return the answer to come; cancelled, it is not decided unless that has begun.
+    def submit(self, attempt: Attempt) -> "asyncio.Future[Scan]":
+        """Return the future answer; an attempt whose future is cancelled is skipped unless its batch has begun.
 
         Raises:
-            Failure: OVERLOADED where too many scans of all devices wait; the answer may have it as well.
+            Failure: OVERLOADED where too many scans of all devices wait; the future may have the same failure.
         """
         if self._deciding < MAX_AT_ONCE:
             return self._enqueue(attempt)
@@ -46,24 +46,24 @@ class ScanLane:
     def _enqueue(self, attempt: Attempt) -> "asyncio.Future[Scan]":
         decided = self._batcher.enqueue(attempt)
         self._deciding += 1
-        decided.add_done_callback(self._go_on)
+        decided.add_done_callback(self._advance)
         return decided
 
-    def _go_on(self, _: "asyncio.Future[Scan]") -> None:
+    def _advance(self, _: "asyncio.Future[Scan]") -> None:
         self._deciding -= 1
         while self._waiting and self._deciding < MAX_AT_ONCE:
             attempt, answer = self._waiting.popleft()
             if answer.done():
                 continue
             try:
-                self._enqueue(attempt).add_done_callback(partial(_pass_on, answer))
+                self._enqueue(attempt).add_done_callback(partial(_copy_result, answer))
             except Failure as failure:
                 answer.set_exception(failure)
-        # An answer that is passed on is there before whoever is told looks.
-        self._tell()
+        # `_copy_result` of the finished scan runs before the awakened writer looks for the answer.
+        self._on_answer()
 
 
-def _pass_on(answer: "asyncio.Future[Scan]", decided: "asyncio.Future[Scan]") -> None:
+def _copy_result(answer: "asyncio.Future[Scan]", decided: "asyncio.Future[Scan]") -> None:
     error = decided.exception()
     if answer.done():
         return

@@ -1,7 +1,7 @@
-"""A gate's stream: scans come in, and answers go out in the same order, while more scans are already on their way.
+"""A gate's stream: it reads scans and sends answers in the same order, while more scans are on their way.
 
-One task reads and hands each scan to the batcher at once, so that the scans of a device that does not wait for answers
-share a batch; the answers to come stand in a queue, bounded by what a device may have unanswered.
+One task reads and passes each scan to the batcher at once, so that the scans of a device that does not wait for answers
+share a batch. The outstanding answers stand in a queue, which is bounded by the credits of the stream.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import Final, TypeAlias
 
 from scan_service.convert.annulments import read_annulment
-from scan_service.convert.scans import AttemptReader, read_gate
+from scan_service.convert.attempts import AttemptParser, read_gate
+from scan_service.convert.callers import own_organizer
 from scan_service.domain.reasons import Reason
 from scan_service.gate_stream.messages import (
     Credits,
@@ -24,30 +25,26 @@ from scan_service.gate_stream.messages import (
 )
 from scan_service.gate_stream.scan_lane import ScanLane
 from scan_service.gate_stream.upload_lane import UploadLane
-from scan_service.store.devices import note_gate
-from scan_service.store.gates import read_opening
 from scan_service.use_cases.annulments import Annulments
+from scan_service.use_cases.gates import Gates
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Gate, Scan
-from ticketing.chassis.authentication import LEEWAY, Caller, Role
+from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.clock import Clock
-from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure, invalid, overloaded, unauthenticated
 from ticketing.chassis.parsing import Fields
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 RECONNECT_WITHIN: Final = timedelta(seconds=2)
-# For so long after it was last noted a device counts as connected.
-CONNECTED: Final = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A scan, or a passage that annuls one, whose answer is to come."""
+    """A scan or a passage whose answer is outstanding."""
 
-    # As given.
+    # As the device sent it.
     scan_id: str
     answer: "asyncio.Future[Scan]"
     message: Callable[[Scan], pb.StreamScansResponse]
@@ -57,20 +54,20 @@ Outgoing: TypeAlias = Pending | pb.StreamScansResponse
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What every stream works with.
+class StreamDependencies:
+    """The objects that all streams share.
 
     Args:
-        database: says which events there are.
-        batcher: decides and records.
-        uploads: records what was decided offline.
-        annulments: take back.
-        codes: look up typed codes.
+        gates: opens gates.
+        batcher: decides and records live scans.
+        uploads: records offline scans.
+        annulments: annuls scans.
+        codes: derives the codes of tickets.
         clock: the present time.
-        credits: what one stream may have unanswered.
+        credits: bound the unanswered scans of each stream.
     """
 
-    database: Database
+    gates: Gates
     batcher: Batcher[Attempt, Scan]
     uploads: Batcher[Attempt, Scan]
     annulments: Annulments
@@ -80,10 +77,10 @@ class Rules:
 
 
 class Streams:
-    """The streams that are open, so that they can be told to go elsewhere."""
+    """The open streams of this process."""
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+    def __init__(self, dependencies: StreamDependencies) -> None:
+        self._dependencies = dependencies
         self._open = set[Stream]()
         self._draining = False
 
@@ -91,7 +88,7 @@ class Streams:
         self, messages: AsyncIterator[object], caller: Caller
     ) -> AsyncGenerator[pb.StreamScansResponse, None]:
         """Serve one stream until its device, its credential or this service ends it."""
-        stream = Stream(self._rules, caller, messages)
+        stream = Stream(self._dependencies, caller, messages)
         self._open.add(stream)
         if self._draining:
             stream.drain()
@@ -103,49 +100,51 @@ class Streams:
             await stream.close()
 
     def devices(self) -> frozenset[str]:
-        """Return the devices that have a stream open."""
+        """Return the ids of the devices that have a stream open."""
         return frozenset(stream.device_id for stream in self._open if stream.device_id)
 
     def end_devices(self, device_ids: frozenset[str]) -> None:
-        """End the streams of devices that were revoked."""
+        """End the streams of revoked devices."""
         for stream in self._open:
             if stream.device_id in device_ids:
                 stream.end(unauthenticated("the device was revoked"))
 
     def drain(self) -> None:
-        """Tell every device to connect again; streams end once what they have taken is answered."""
+        """Answer the outstanding scans of every stream, ask its device to connect again, and end it."""
         self._draining = True
         for stream in self._open:
             stream.drain()
 
 
 class Stream:
-    """One gate's stream.
+    """The stream of one gate.
 
     Args:
-        rules: what every stream works with.
-        caller: whose it is.
-        messages: StreamScansRequest, or MALFORMED where one could not be read.
+        dependencies: the objects that all streams share.
+        caller: the device or the person that opened the stream.
+        messages: StreamScansRequest, or MALFORMED for a message that could not be parsed.
     """
 
-    def __init__(self, rules: Rules, caller: Caller, messages: AsyncIterator[object]) -> None:
-        self._rules = rules
+    def __init__(self, dependencies: StreamDependencies, caller: Caller, messages: AsyncIterator[object]) -> None:
+        self._dependencies = dependencies
         self._caller = caller
-        # Empty where no gate device of ours calls.
+        # Empty where the caller is not a gate device.
         self.device_id = caller.subject if caller.is_any(Role.DEVICE) else ""
         self._ended: BaseException | None = None
-        self._reader = AttemptReader(caller, rules.codes)
-        self._scans = ScanLane(rules.batcher, self._tell)
-        self._uploads = UploadLane(rules.uploads, self._reader, rules.credits.uploads, self._put, self.end)
+        self._parser = AttemptParser(caller, dependencies.codes)
+        self._scans = ScanLane(dependencies.batcher, self._wake)
+        self._uploads = UploadLane(
+            dependencies.uploads, self._parser, dependencies.credits.uploads, self._send, self.end
+        )
         self._gate: Gate | None = None
         self._outgoing = deque[Outgoing]()
         self._outstanding = 0
         self._draining = False
-        self._told_to_reconnect = False
-        # Set when there is something to look at: an answer, or that there will be none any more.
-        self._news = asyncio.Event()
+        self._reconnect_sent = False
+        # Set when the writer has to look again: an answer is there, or the stream ends.
+        self._wakeup = asyncio.Event()
         self._reading = asyncio.create_task(self._read(messages), name="stream reader")
-        self._reading.add_done_callback(lambda _: self._tell())
+        self._reading.add_done_callback(lambda _: self._wake())
 
     async def next(self) -> pb.StreamScansResponse | None:
         """Return the next message to the device; None at the end."""
@@ -158,49 +157,49 @@ class Stream:
             if self._draining and not self._reading.done():
                 self._reading.cancel()
                 await asyncio.wait([self._reading])
-                # What was answered meanwhile goes first.
+                # Messages that became ready meanwhile go first.
                 continue
             if not self._uploads.is_idle:
                 await self._wait()
                 continue
-            if self._draining and not self._told_to_reconnect:
-                self._told_to_reconnect = True
+            if self._draining and not self._reconnect_sent:
+                self._reconnect_sent = True
                 return reconnect_message(RECONNECT_WITHIN)
             if self._reading.done():
-                # How reading ended is how the stream ends, once everything before is answered.
+                # The stream ends as its reader ended, once everything before is answered.
                 return None if self._reading.cancelled() else self._reading.result()
             await self._wait()
-        # Before it is sent: the device may answer it with its next scan before we are told that it was.
+        # Counted before it is sent: the device may send its next scan before the write returns.
         return self._message(self._outgoing.popleft())
 
     def end(self, failure: BaseException) -> None:
         """End the stream at once."""
         self._ended = failure
-        self._tell()
+        self._wake()
 
-    def _tell(self) -> None:
-        """Wake who writes: once for an answer that is there, not for one that is only asked for."""
-        self._news.set()
+    def _wake(self) -> None:
+        """Wake the writer: once for an answer that is there, not for one that is outstanding."""
+        self._wakeup.set()
 
     async def _wait(self) -> None:
-        self._news.clear()
-        await self._news.wait()
+        self._wakeup.clear()
+        await self._wakeup.wait()
 
     def drain(self) -> None:
-        """End the stream once what was taken is answered."""
+        """End the stream once the accepted scans are answered."""
         self._draining = True
-        self._tell()
+        self._wake()
 
     async def close(self) -> None:
-        """Leave nothing behind; a scan whose batch has begun is recorded all the same."""
+        """Cancel everything that the stream started; a scan whose batch has begun is recorded all the same."""
         self._reading.cancel()
         await asyncio.wait([self._reading])
         await self._uploads.close()
         for outgoing in self._outgoing:
             if isinstance(outgoing, Pending):
-                _forget(outgoing.answer)
+                _abandon(outgoing.answer)
         if not self._reading.cancelled():
-            # Looked at, so that nobody warns of an exception that nobody looked at.
+            # Retrieved, so that asyncio logs no exception that was never retrieved.
             self._reading.exception()
 
     def _message(self, outgoing: Outgoing) -> pb.StreamScansResponse:
@@ -216,78 +215,70 @@ class Stream:
     async def _read(self, messages: AsyncIterator[object]) -> None:
         async for message in messages:
             if self._draining:
-                # The device repeats it elsewhere.
+                # The device repeats the message on its next stream.
                 return
-            if (until := self._caller.expire_time) is not None and self._rules.clock() >= until + LEEWAY:
-                raise unauthenticated("the token has expired")
-            if len(self._outgoing) > 2 * self._rules.credits.scans:
+            self._caller.check_expiry(self._dependencies.clock())
+            if len(self._outgoing) > 2 * self._dependencies.credits.scans:
                 raise overloaded("messages unanswered on one stream")
             kind = message.WhichOneof("message") if isinstance(message, pb.StreamScansRequest) else None
             if isinstance(message, pb.StreamScansRequest) and kind == "open":
-                await self._move(message.open)
+                await self._open_gate(message.open)
             elif self._gate is None:
                 raise Failure(Reason.GATE_NOT_OPEN, "the first message of a stream must be `open`")
             elif isinstance(message, pb.StreamScansRequest) and kind == "scan":
-                self._take(message.scan, self._gate)
+                self._submit(message.scan, self._gate)
             elif isinstance(message, pb.StreamScansRequest) and kind == "passage":
-                self._note(message.passage)
+                self._annul(message.passage)
             elif isinstance(message, pb.StreamScansRequest) and kind == "upload":
-                self._uploads.take(message.upload, self._gate)
+                self._uploads.submit(message.upload, self._gate)
             else:
-                self._put(_refusal(message))
+                self._send(_rejection_of(message))
 
-    async def _move(self, message: scan_pb2.Gate) -> None:
-        """Open a gate. A fault ends the stream: the scans behind it cannot be judged at a gate that is not there."""
-        fields = Fields()
-        gate = read_gate(fields, message, "open.")
+    async def _open_gate(self, message: scan_pb2.Gate) -> None:
+        """Open a gate; a failure ends the stream, because the scans after it have no gate to be decided at."""
+        fields = Fields(message, "open.")
+        gate = read_gate(fields)
         fields.check()
-        self._reader.check_bounds(gate)
-        opening = await self._rules.database.run(lambda connection: read_opening(connection, gate.event_id))
-        if opening is None or not self._reader.may_scan_for(opening.organizer_id):
-            raise Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=gate.event_id)
-        if self.device_id:
-            now = self._rules.clock()
-            await self._rules.database.run(
-                lambda connection: note_gate(connection, self.device_id, gate, now, now + CONNECTED)
-            )
+        self._parser.check_event(gate)
+        opening = await self._dependencies.gates.open(gate, own_organizer(self._caller), self.device_id)
         self._gate = gate
-        self._put(opened_message(opening, self._rules.clock(), self._rules.credits))
+        self._send(opened_message(opening, self._dependencies.clock(), self._dependencies.credits))
 
-    def _take(self, message: pb.ScanAttempt, gate: Gate) -> None:
-        if self._outstanding >= self._rules.credits.scans:
+    def _submit(self, message: pb.ScanAttempt, gate: Gate) -> None:
+        if self._outstanding >= self._dependencies.credits.scans:
             raise overloaded("scans unanswered on one stream")
-        fields = Fields()
-        attempt = self._reader.read(fields, message, gate, "scan.")
+        fields = Fields(message, "scan.")
+        attempt = self._parser.read_live(fields, gate)
         try:
             fields.check()
-            answer = self._scans.take(attempt)
+            answer = self._scans.submit(attempt)
         except Failure as failure:
-            self._put(rejected_message(message.scan_id, failure))
+            self._send(rejected_message(message.scan_id, failure))
             return
         self._outstanding += 1
-        self._put(Pending(message.scan_id, answer, result_message))
+        self._send(Pending(message.scan_id, answer, result_message))
 
-    def _note(self, message: pb.Passage) -> None:
-        """Annul the scan of somebody who did not pass; that somebody did is what was expected."""
+    def _annul(self, message: pb.Passage) -> None:
+        """Annul the scan of a person who did not pass; a person who passed needs no action and no answer."""
         if message.passed:
             return
         try:
-            annulment = read_annulment(self._caller, message.scan_id, "passage.")
+            annulment = read_annulment(self._caller, message, "passage.")
         except Failure as failure:
-            self._put(rejected_message(message.scan_id, failure))
+            self._send(rejected_message(message.scan_id, failure))
             return
-        answer = asyncio.create_task(self._rules.annulments.annul(annulment), name="annulment")
-        answer.add_done_callback(lambda _: self._tell())
-        self._put(Pending(message.scan_id, answer, annulled_message))
+        answer = asyncio.create_task(self._dependencies.annulments.annul(annulment), name="annulment")
+        answer.add_done_callback(lambda _: self._wake())
+        self._send(Pending(message.scan_id, answer, annulled_message))
 
-    def _put(self, outgoing: Outgoing) -> None:
+    def _send(self, outgoing: Outgoing) -> None:
         self._outgoing.append(outgoing)
         if not isinstance(outgoing, Pending):
-            self._tell()
+            self._wake()
 
 
-def _refusal(message: object) -> pb.StreamScansResponse:
-    """Answer what is not taken here."""
+def _rejection_of(message: object) -> pb.StreamScansResponse:
+    """Build the answer to a message that is malformed or empty."""
     if not isinstance(message, pb.StreamScansRequest):
         return rejected_message(
             "", invalid("", "the message is not of this type: truncated, garbage, or invalid UTF-8")
@@ -299,7 +290,7 @@ def _is_ready(outgoing: Outgoing) -> bool:
     return not isinstance(outgoing, Pending) or outgoing.answer.done()
 
 
-def _forget(answer: "asyncio.Future[Scan]") -> None:
-    """Give up waiting; the batcher skips it where its batch has not begun."""
+def _abandon(answer: "asyncio.Future[Scan]") -> None:
+    """Cancel an answer, so that the batcher skips its scan unless the batch has begun."""
     if not answer.cancel() and not answer.cancelled():
         answer.exception()

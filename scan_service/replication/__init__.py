@@ -1,1 +1,1 @@
-"""Replication: following the feed of tickets, reporting check-ins and incidents."""
+"""Replication: following the ticket service's feed, and reporting check-ins and incidents to it."""

@@ -1,4 +1,4 @@
-"""The copy of the ticket service's public keys; every process keeps it, for any of them may meet a new key first."""
+"""The replica of the ticket service's public keys; every process updates it, since each may see a new key first."""
 
 import asyncio
 import logging
@@ -18,12 +18,12 @@ INTERVAL_SECONDS: Final = 60.0
 
 
 class KeyReplica:
-    """Copies the keys.
+    """The task that fetches the keys and stores them.
 
     Args:
-        database: holds the copy.
+        database: stores the replica.
         tickets: the ticket service.
-        keys: what this process knows.
+        keys: the cached keys of this process.
         clock: the present time.
     """
 
@@ -34,10 +34,10 @@ class KeyReplica:
         self._clock = clock
 
     async def fetch(self) -> None:
-        """Ask the ticket service.
+        """Fetch the keys from the ticket service and store them.
 
         Raises:
-            Failure: DEPENDENCY_UNAVAILABLE where it or the database does not answer.
+            Failure: DEPENDENCY_UNAVAILABLE where the ticket service or the database does not answer.
         """
         begin = self._clock()
         rows = await self._tickets.signing_keys()
@@ -45,20 +45,20 @@ class KeyReplica:
         await self._keys.load(fetched=begin)
 
     async def refresh(self) -> None:
-        """Bring the keys up to date, then wait until it is time again or a key is missing.
+        """Fetch the keys, then wait until the interval has passed or a key is missing.
 
         Raises:
             Failure: DEPENDENCY_UNAVAILABLE where the database does not answer.
         """
-        self._keys.wanted.clear()
+        self._keys.missing.clear()
         try:
             await self.fetch()
         except Failure as failure:
-            log.debug("no keys were fetched", extra={"cause": failure.message})
-            # Another process may have learned of one, or that one is retired.
+            log.debug("the signing keys were not fetched", extra={"cause": failure.message})
+            # Another process may have stored a new key or a retirement.
             await self._keys.load()
         try:
             async with asyncio.timeout(INTERVAL_SECONDS):
-                await self._keys.wanted.wait()
+                await self._keys.missing.wait()
         except TimeoutError:
             return

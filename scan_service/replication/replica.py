@@ -1,4 +1,4 @@
-"""The copy of events and tickets, kept by following the ticket service's feed, so that no scan ever waits for it."""
+"""The replica of events and tickets, which follows the ticket service's feed so that no scan waits for that service."""
 
 import asyncio
 from collections import deque
@@ -8,31 +8,31 @@ from datetime import timedelta
 from typing import Final
 
 from scan_service.adapters.tickets import TicketService
-from scan_service.domain.feed import Page
+from scan_service.domain.feed import FeedPage
 from scan_service.replication.key_replica import KeyReplica
-from scan_service.store.feed import mark_whole, read_position, save_pages
+from scan_service.store.feed import mark_complete, read_position, save_pages
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
-# The feed tells of events that are over only if they are named, and whoever named all there ever were would ask for
-# more than one message holds. One that is moved into the future is told anew.
+# The feed delivers changes of ended events only if the request names them, and the names of all past events would not
+# fit into one message. An event that is moved into the future is delivered again from its beginning.
 FOLLOWED_AFTER_END: Final = timedelta(days=7)
-# Messages that wait while those before them are saved.
+# So many messages wait while those before them are saved.
 MAX_MESSAGES: Final = 32
-# Saved in one transaction, unless one page alone holds more.
+# So many tickets are saved in one transaction, unless one page alone has more.
 MAX_TICKETS: Final = 1_000
 
-# The pages of one message, or that the feed is silent.
-Told = Sequence[Page] | None
+# The pages of one message; None: the feed is silent.
+FeedMessage = Sequence[FeedPage] | None
 
 
 class Replica:
-    """Follows the feed.
+    """The task that follows the feed.
 
     Args:
-        database: holds the copy.
+        database: stores the replica.
         tickets: the ticket service.
-        keys: fetched first; their answer proves that the ticket service is there.
+        keys: fetched first; their answer proves that the ticket service is available.
         clock: the present time.
     """
 
@@ -43,7 +43,7 @@ class Replica:
         self._clock = clock
 
     async def follow(self) -> None:
-        """Follow the feed from where the copy stands, until the stream ends.
+        """Follow the feed from the position of the replica until the stream ends.
 
         Raises:
             Failure: DEPENDENCY_UNAVAILABLE where the ticket service or the database does not answer.
@@ -51,61 +51,61 @@ class Replica:
         await self._keys.fetch()
         ended_after = self._clock() - FOLLOWED_AFTER_END
         position = await self._database.run(lambda connection: read_position(connection, ended_after))
-        async with aclosing(self._tickets.watch(position)) as told, aclosing(_come_meanwhile(told)) as groups:
+        async with aclosing(self._tickets.watch(position)) as messages, aclosing(_group(messages)) as groups:
             async for group in groups:
-                for together in _transactions([page for pages in group if pages is not None for page in pages]):
-                    await self._save(together)
+                for transaction in _transactions([page for pages in group if pages is not None for page in pages]):
+                    await self._save(transaction)
                 if group[-1] is None:
-                    await self._note_whole()
+                    await self._mark_complete()
 
-    async def _save(self, pages: Sequence[Page]) -> None:
+    async def _save(self, pages: Sequence[FeedPage]) -> None:
         await self._database.run(lambda connection: save_pages(connection, pages))
 
-    async def _note_whole(self) -> None:
+    async def _mark_complete(self) -> None:
         now = self._clock()
-        await self._database.run(lambda connection: mark_whole(connection, now))
+        await self._database.run(lambda connection: mark_complete(connection, now))
 
 
-async def _come_meanwhile(messages: AsyncIterator[Told]) -> AsyncGenerator[list[Told], None]:
-    """Yield what has come since the last time, at least one; a bounded number of them waits."""
-    come = deque[Told]()
-    room, news = asyncio.Semaphore(MAX_MESSAGES), asyncio.Event()
+async def _group(messages: AsyncIterator[FeedMessage]) -> AsyncGenerator[list[FeedMessage], None]:
+    """Yield the messages that arrived since the last group, at least one; a bounded number of them waits."""
+    arrived = deque[FeedMessage]()
+    capacity, wakeup = asyncio.Semaphore(MAX_MESSAGES), asyncio.Event()
 
     async def read() -> None:
         async for message in messages:
-            await room.acquire()
-            come.append(message)
-            news.set()
+            await capacity.acquire()
+            arrived.append(message)
+            wakeup.set()
 
     reading = asyncio.create_task(read(), name="feed reader")
-    reading.add_done_callback(lambda _: news.set())
+    reading.add_done_callback(lambda _: wakeup.set())
     try:
-        while come or not reading.done():
-            if not come:
-                news.clear()
-                await news.wait()
+        while arrived or not reading.done():
+            if not arrived:
+                wakeup.clear()
+                await wakeup.wait()
                 continue
-            group = list(come)
-            come.clear()
+            group = list(arrived)
+            arrived.clear()
             for _ in group:
-                room.release()
+                capacity.release()
             yield group
-        # How reading ended is how following ends, once what was read is saved.
+        # The generator ends as the reader ended, once all messages are saved.
         reading.result()
     finally:
         reading.cancel()
-        # What it failed of is not told a second time.
+        # An error of the reader is not raised a second time.
         await asyncio.gather(reading, return_exceptions=True)
 
 
-def _transactions(pages: Sequence[Page]) -> Iterator[Sequence[Page]]:
-    """Divide pages, in their order: one epoch each, and not so many tickets that scans wait for their rows."""
-    together, tickets = list[Page](), 0
+def _transactions(pages: Sequence[FeedPage]) -> Iterator[Sequence[FeedPage]]:
+    """Divide pages, in their order: one epoch each, and so few tickets that scans do not wait long for their rows."""
+    transaction, tickets = list[FeedPage](), 0
     for page in pages:
         tickets += len(page.tickets)
-        if together and (page.epoch != together[0].epoch or tickets > MAX_TICKETS):
-            yield together
-            together, tickets = [], len(page.tickets)
-        together.append(page)
-    if together:
-        yield together
+        if transaction and (page.epoch != transaction[0].epoch or tickets > MAX_TICKETS):
+            yield transaction
+            transaction, tickets = [], len(page.tickets)
+        transaction.append(page)
+    if transaction:
+        yield transaction

@@ -1,4 +1,4 @@
-"""Check-ins and incidents told to the ticket service afterwards, until it confirms them; no scan waits for that."""
+"""Reports of check-ins and incidents to the ticket service, repeated until it confirms them; no scan waits for them."""
 
 import asyncio
 import logging
@@ -10,11 +10,10 @@ from typing import Final
 from sqlalchemy.engine import Connection
 
 from scan_service.adapters.tickets import TicketService
-from scan_service.domain.feed import CheckIn, Conflict
-from scan_service.domain.incidents import IncidentKind, conflicts
-from scan_service.store.annulments import lock_admission, save_violations
-from scan_service.store.incidents import renew_here
-from scan_service.store.reports import mark_incidents_reported, mark_reported, unreported, unreported_incidents
+from scan_service.domain.feed import CheckInConflict, CheckInReport
+from scan_service.domain.incidents import IncidentKind, assign_conflicts
+from scan_service.store import incidents, reports
+from scan_service.store.annulments import lock_latest_check_in, save_violations
 from ticketing.admission.scans import ScanType
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -24,15 +23,15 @@ log = logging.getLogger(__name__)
 # The contract's bounds on one call.
 MAX_CHECK_INS: Final = 1_000
 MAX_INCIDENTS: Final = 1_000
-# Between two calls where the last was not full: a call for each few check-ins took as much of a processor as the scans.
+# The pause after a call that was not full: one call per few check-ins used as much CPU as the scans themselves.
 PAUSE_SECONDS: Final = 0.5
 
 
 class Reports:
-    """Reports check-ins and incidents.
+    """The tasks that report check-ins and incidents.
 
     Args:
-        database: knows what has not been reported.
+        database: the scans database.
         tickets: the ticket service.
         clock: the present time.
     """
@@ -42,52 +41,56 @@ class Reports:
         self._tickets = tickets
         self._clock = clock
 
-    async def report(self) -> None:
-        """Report one batch, and let the next one gather.
+    async def report_check_ins(self) -> None:
+        """Report one batch, then wait while the next one gathers.
 
         Raises:
             Failure: DEPENDENCY_UNAVAILABLE where the ticket service or the database does not answer.
         """
-        check_ins = await self._database.run(lambda connection: unreported(connection, MAX_CHECK_INS))
+        check_ins = await self._database.run(
+            lambda connection: reports.read_unreported_check_ins(connection, MAX_CHECK_INS)
+        )
         if check_ins:
-            await self._tell(check_ins)
+            await self._report(check_ins)
         if len(check_ins) < MAX_CHECK_INS:
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _tell(self, check_ins: Sequence[CheckIn]) -> None:
-        for conflict in await self._tickets.report(check_ins):
+    async def _report(self, check_ins: Sequence[CheckInReport]) -> None:
+        for conflict in await self._tickets.report_check_ins(check_ins):
             log.warning(
-                "a ticket was admitted that cannot be",
+                "the ticket service does not accept a reported check-in",
                 extra={"event_id": conflict.event_id, "ticket_id": conflict.ticket_id, "status": conflict.status},
             )
-            await self._database.run(partial(self._note, conflict))
-        await self._database.run(lambda connection: mark_reported(connection, check_ins))
+            await self._database.run(partial(self._record_conflict, conflict))
+        await self._database.run(lambda connection: reports.mark_check_ins_reported(connection, check_ins))
 
     async def report_incidents(self) -> None:
-        """Report one batch, or wait a moment where there is none.
+        """Report one batch, or wait where there is none.
 
-        A duty of its own, so that an incident that is refused holds up no check-in.
+        Incidents are reported by a task of their own, so that a refused incident delays no check-in.
 
         Raises:
-            Failure: as `report` does.
+            Failure: as `report_check_ins` does.
         """
-        incidents = await self._database.run(lambda connection: unreported_incidents(connection, MAX_INCIDENTS))
-        if not incidents:
+        batch = await self._database.run(
+            lambda connection: reports.read_unreported_incidents(connection, MAX_INCIDENTS)
+        )
+        if not batch:
             await asyncio.sleep(PAUSE_SECONDS)
             return
-        await self._tickets.report_incidents(incidents)
-        await self._database.run(lambda connection: mark_incidents_reported(connection, incidents))
+        await self._tickets.report_incidents(batch)
+        await self._database.run(lambda connection: reports.mark_incidents_reported(connection, batch))
 
-    def _note(self, conflict: Conflict, connection: Connection) -> None:
-        """Make an incident of the check-ins that stand; told again, it is the same one."""
-        held = lock_admission(connection, conflict.event_id, conflict.ticket_id)
-        if held is None:
-            # Taken back since.
+    def _record_conflict(self, conflict: CheckInConflict, connection: Connection) -> None:
+        """Record an incident of the effective check-ins; a repeated report leads to the same incident."""
+        locked = lock_latest_check_in(connection, conflict.event_id, conflict.ticket_id)
+        if locked is None:
+            # The check-in was annulled meanwhile.
             return
         kind = IncidentKind.UNKNOWN_ADMISSION if conflict.status is None else IncidentKind.REVOKED_ADMISSION
         scans = [
             replace(scan, violation=scan.violation or kind) if scan.scan_type is ScanType.CHECK_IN else scan
-            for scan in held.scans
+            for scan in locked.scans
         ]
         save_violations(connection, scans)
-        renew_here(connection, scans, conflicts(held.event.policy, scans), self._clock())
+        incidents.reassign(connection, scans, assign_conflicts(locked.event.policy, scans), self._clock())

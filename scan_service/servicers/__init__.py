@@ -1,1 +1,1 @@
-"""Where calls arrive: decode, call one use case, encode."""
+"""The servicers: each RPC decodes its request, calls a use case and encodes the answer."""

@@ -1,25 +1,26 @@
-"""RevocationService: how the ticket service takes admission rights back."""
+"""The servicer of RevocationService."""
 
 from typing import Any
 
 from scan_service.convert import revocations as convert
 from scan_service.use_cases.revocations import Revocations
+from ticketing.chassis.parsing import read_uuid
 from ticketing.scans.v1 import revocation_service_pb2 as pb
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceServicer
 
 
 class RevocationsServicer(RevocationServiceServicer):
-    """Answers the ticket service."""
+    """Serve the ticket service."""
 
     def __init__(self, revocations: Revocations) -> None:
         self._revocations = revocations
 
     async def RevokeTickets(self, request: pb.RevokeTicketsRequest, context: Any) -> pb.RevokeTicketsResponse:  # noqa: ARG002, N802 - gRPC's
-        """Take tickets back."""
+        """Revoke tickets."""
         outcomes = await self._revocations.revoke_tickets(*convert.read_revoke_tickets(request))
         return convert.revoke_tickets_response(outcomes)
 
     async def RevokeEvent(self, request: pb.RevokeEventRequest, context: Any) -> pb.RevokeEventResponse:  # noqa: ARG002, N802 - gRPC's
-        """Close an event."""
-        checked_in = await self._revocations.revoke_event(convert.read_revoke_event(request))
+        """End the admission to an event."""
+        checked_in = await self._revocations.revoke_event(read_uuid(request, "event_id"))
         return pb.RevokeEventResponse(checked_in=checked_in)

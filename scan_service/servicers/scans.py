@@ -1,4 +1,4 @@
-"""ScanService: deciding at the gate and keeping the record."""
+"""The servicer of ScanService."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from scan_service.convert.annulments import read_annulment
+from scan_service.convert.attempts import AttemptParser
 from scan_service.convert.attendance import attendance_message, read_event_id
+from scan_service.convert.callers import own_organizer
 from scan_service.convert.changes import changes_messages
 from scan_service.convert.incidents import incidents_response, read_incidents_query
 from scan_service.convert.scan_list import list_response, read_query
-from scan_service.convert.scans import AttemptReader, own_events_only, scan_message, validation_message
+from scan_service.convert.scans import scan_message, validation_message
 from scan_service.domain.changes import read_cursor
 from scan_service.gate_stream.stream import Streams
-from scan_service.use_cases.admissions_watch import AdmissionsWatch
+from scan_service.use_cases.admission_watcher import AdmissionWatcher
 from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.attendance import Attendances
 from scan_service.use_cases.incidents import Incidents
-from scan_service.use_cases.scans import Records
+from scan_service.use_cases.scans import Scans
 from scan_service.use_cases.validation import Validation
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Scan
@@ -29,25 +31,25 @@ from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """What the servicer calls."""
+    """The use cases that the servicer calls."""
 
     batcher: Batcher[Attempt, Scan]
     uploads: Batcher[Attempt, Scan]
     streams: Streams
     validation: Validation
     annulments: Annulments
-    records: Records
+    scans: Scans
     incidents: Incidents
     attendances: Attendances
-    admissions_watch: AdmissionsWatch
+    admission_watcher: AdmissionWatcher
 
 
 class ScansServicer(ScanServiceServicer):
-    """Answers gates and those who read the record.
+    """Serve gates and readers of the records.
 
     Args:
-        use_cases: do the work.
-        codes: look up typed codes.
+        use_cases: decide, record and read scans.
+        codes: looks typed codes up.
     """
 
     def __init__(self, use_cases: UseCases, codes: Codes) -> None:
@@ -56,7 +58,7 @@ class ScansServicer(ScanServiceServicer):
 
     async def ScanTicket(self, request: pb.ScanTicketRequest, context: Any) -> pb.ScanTicketResponse:  # noqa: ARG002, N802 - gRPC's
         """Decide and record one scan."""
-        attempt = AttemptReader(current_caller(), self._codes).read_request(request)
+        attempt = AttemptParser(current_caller(), self._codes).read_request(request)
         batcher = self._use.batcher if attempt.offline is None else self._use.uploads
         return pb.ScanTicketResponse(scan=scan_message(await batcher.submit(attempt)))
 
@@ -65,20 +67,20 @@ class ScansServicer(ScanServiceServicer):
         return self._use.streams.run(request_iterator, current_caller())
 
     async def ValidateTicket(self, request: pb.ValidateTicketRequest, context: Any) -> pb.ValidateTicketResponse:  # noqa: ARG002, N802 - gRPC's
-        """Say what a scan would answer."""
-        attempt, anywhere = AttemptReader(current_caller(), self._codes).read_validation(request)
-        scan = await self._use.validation.validate(attempt, anywhere=anywhere)
+        """Decide a scan without recording it."""
+        attempt, any_event = AttemptParser(current_caller(), self._codes).read_validation(request)
+        scan = await self._use.validation.validate(attempt, anywhere=any_event)
         return pb.ValidateTicketResponse(scan=validation_message(scan))
 
     async def AnnulScan(self, request: pb.AnnulScanRequest, context: Any) -> pb.AnnulScanResponse:  # noqa: ARG002, N802 - gRPC's
-        """Take a scan back."""
-        annulment = read_annulment(current_caller(), request.scan_id)
+        """Annul a scan."""
+        annulment = read_annulment(current_caller(), request)
         return pb.AnnulScanResponse(scan=scan_message(await self._use.annulments.annul(annulment)))
 
     async def ListScans(self, request: pb.ListScansRequest, context: Any) -> pb.ListScansResponse:  # noqa: ARG002, N802 - gRPC's
         """List recorded scans."""
         query = read_query(request, current_caller())
-        return list_response(request, query, await self._use.records.list_scans(query))
+        return list_response(request, query, await self._use.scans.list_scans(query))
 
     async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Any) -> pb.ListIncidentsResponse:  # noqa: ARG002, N802 - gRPC's
         """List incidents."""
@@ -86,9 +88,9 @@ class ScansServicer(ScanServiceServicer):
         return incidents_response(request, query, await self._use.incidents.list_incidents(query))
 
     async def GetAttendance(self, request: pb.GetAttendanceRequest, context: Any) -> pb.GetAttendanceResponse:  # noqa: ARG002, N802 - gRPC's
-        """Count."""
+        """Count the attendance of an event."""
         caller = current_caller()
-        attendance = await self._use.attendances.get(read_event_id(request, caller), own_events_only(caller))
+        attendance = await self._use.attendances.get(read_event_id(request, caller), own_organizer(caller))
         return pb.GetAttendanceResponse(attendance=attendance_message(attendance))
 
     async def WatchAttendance(  # noqa: N802 - gRPC's
@@ -96,9 +98,9 @@ class ScansServicer(ScanServiceServicer):
         request: pb.WatchAttendanceRequest,
         context: Any,  # noqa: ARG002 - gRPC's
     ) -> AsyncGenerator[pb.WatchAttendanceResponse, None]:
-        """Count again and again."""
+        """Stream the attendance of an event."""
         caller = current_caller()
-        watch = self._use.attendances.watch(read_event_id(request, caller), own_events_only(caller))
+        watch = self._use.attendances.watch(read_event_id(request, caller), own_organizer(caller))
         async with aclosing(watch) as attendances:
             async for attendance in attendances:
                 yield pb.WatchAttendanceResponse(attendance=attendance_message(attendance))
@@ -108,10 +110,10 @@ class ScansServicer(ScanServiceServicer):
         request: pb.WatchAdmissionsRequest,
         context: Any,  # noqa: ARG002 - gRPC's
     ) -> AsyncGenerator[pb.WatchAdmissionsResponse, None]:
-        """Tell what a device needs to decide alone."""
+        """Stream the data by which a device decides alone."""
         caller, after = current_caller(), request.after_cursor
         event_id = read_event_id(request, caller)
-        watch = self._use.admissions_watch.watch(event_id, own_events_only(caller), read_cursor(after))
+        watch = self._use.admission_watcher.watch(event_id, own_organizer(caller), read_cursor(after))
         async with aclosing(watch) as found:
             async for changes, rules in found:
                 for message in changes_messages(changes, rules, after):

@@ -1,7 +1,7 @@
-"""The statements of the admission batch, prepared on its connection, and what they bring.
+"""The prepared statements of the scan batch: lock and read its rows, create tickets, record scans.
 
-Each statement of a trip has a snapshot of its own, so what HOLD sees is at least as new as the locks taken before it: those
-of events, and those of tickets where they are locked first.
+Each statement of a round trip has its own snapshot. So `lock_and_read` sees data at least as new as the locks taken
+before it: those of the events, and those of the tickets where they are locked first.
 """
 
 import json
@@ -12,22 +12,22 @@ from typing import Any, Final
 from uuid import UUID
 
 from scan_service.store.rows import TICKET_COLUMNS, event_of, scan_of, ticket_of
-from ticketing.admission.codes import covered
+from ticketing.admission.codes import mask_codes
 from ticketing.admission.scans import Scan
-from ticketing.admission.tickets import Admission, Entry, Event, Ticket
+from ticketing.admission.tickets import Admission, CheckIn, Event, Ticket
 from ticketing.chassis.arrays import array, ids, times
 
 _COLUMNS: Final = ", ".join(f"t.{column}" for column in TICKET_COLUMNS)
 _NO_COLUMNS: Final = ", ".join(["NULL"] * len(TICKET_COLUMNS))
 
-# By id, and by the digest of a typed code. A row that we waited for comes back as it is after the wait; if its code changed
-# meanwhile, with the new one, so that the old code finds nothing.
+# Finds tickets by id and by the digest of a typed code. After a wait for a lock, PostgreSQL returns the row in its new
+# version; if a revocation changed the code meanwhile, the row has the new code, and the old code finds no ticket.
 _LOCK: Final = """
     FROM (
         SELECT * FROM unnest($1, $2) AS named(event_id, ticket_id)
         UNION
         SELECT event_id, ticket_id FROM tickets WHERE code_digest = ANY ($3)
-    ) AS wanted
+    ) AS requested
     JOIN tickets t USING (event_id, ticket_id)
     ORDER BY t.ticket_id
     FOR UPDATE OF t
@@ -43,17 +43,18 @@ STATEMENTS: Final[Mapping[str, str]] = {
         FROM unnest($1, $2, $3, $4, $5) AS new(event_id, ticket_id, ticket_type, issue, code_digest)
         ORDER BY ticket_id
         ON CONFLICT DO NOTHING""",
-    # A statement takes 0.4 ms however few its rows are: with tickets locked by one of their own before it, 16 devices got a
-    # tenth fewer answers. A scan that another process recorded while we waited for its ticket is not seen, though: it breaks
-    # the key when it is recorded again, and the batch is run again. Who changes what was recorded is to lock first.
-    "hold": f"""(uuid[], uuid[], bytea[], uuid[], uuid[]) AS
-        WITH held AS MATERIALIZED (SELECT {_COLUMNS} {_LOCK})
-        SELECT NULL::jsonb AS event, NULL::jsonb AS scan, held.* FROM held
+    # One statement locks the tickets and reads. A statement takes 0.4 ms however few its rows are: with a separate
+    # statement that locked the tickets first, 16 devices got a tenth fewer answers. If another process recorded a scan
+    # while this statement waited for its ticket, the snapshot does not contain that scan. Recording it again violates
+    # the primary key, and the batch is run again. Work that changes recorded scans locks the tickets first.
+    "lock_and_read": f"""(uuid[], uuid[], bytea[], uuid[], uuid[]) AS
+        WITH locked AS MATERIALIZED (SELECT {_COLUMNS} {_LOCK})
+        SELECT NULL::jsonb AS event, NULL::jsonb AS scan, locked.* FROM locked
         UNION ALL
         SELECT to_jsonb(e), NULL, {_NO_COLUMNS} FROM events e WHERE e.event_id = ANY ($4)
         UNION ALL
-        SELECT NULL, to_jsonb(s), {_NO_COLUMNS} FROM scans s WHERE s.scan_id = ANY ($5)""",  # noqa: S608 - put together of constants
-    # Times of annulment and doubts come with uploads alone: an array that is too short is NULL from its end on.
+        SELECT NULL, to_jsonb(s), {_NO_COLUMNS} FROM scans s WHERE s.scan_id = ANY ($5)""",  # noqa: S608 - composed of constants
+    # Only uploads have annulment times and violations (column `doubt`); unnest fills shorter arrays with NULL.
     "write": """(timestamptz, boolean,
                  uuid[], uuid[], text[], text[], text[], text[], text[], uuid[], uuid[], text[],
                  text[], text[], text[], uuid[], timestamptz[], text[], jsonb[], timestamptz[], integer[],
@@ -84,18 +85,18 @@ STATEMENTS: Final[Mapping[str, str]] = {
 
 _LOCK_EVENTS: Final = "BEGIN; EXECUTE lock_events(%s)"
 _LOCK_TICKETS: Final = "EXECUTE lock_tickets(%s, %s, %s)"
-_HOLD: Final = "EXECUTE hold(%s, %s, %s, %s, %s)"
-# Created in a transaction of its own: inserted among rows already locked, they would break the order of locks.
+_LOCK_AND_READ: Final = "EXECUTE lock_and_read(%s, %s, %s, %s, %s)"
+# In a transaction of its own: inserted after other rows are locked, the new rows would violate the lock order.
 _CREATE: Final = "ROLLBACK; BEGIN; EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
 WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 31)})"
 
 TicketKey = tuple[UUID, UUID]
-Written = tuple[str | bool, ...]
+WriteArguments = tuple[str | bool, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a batch needs to hold."""
+class LockRequest:
+    """The keys of the rows that a batch locks and reads."""
 
     events: Iterable[UUID]
     # (event_id, ticket_id).
@@ -103,11 +104,11 @@ class Wanted:
     code_digests: Iterable[bytes]
     scans: Iterable[UUID]
 
-    def hold(self, *, lock_first: bool) -> tuple[str, tuple[str, ...]]:
-        """Return the trip that begins the transaction, locks and reads.
+    def round_trip(self, *, lock_first: bool) -> tuple[str, tuple[str, ...]]:
+        """Return the round trip that begins the transaction, locks and reads.
 
         Args:
-            lock_first: see what was recorded until all tickets were locked; not only until that began.
+            lock_first: read in a snapshot taken after all tickets are locked, not one taken before.
         """
         events = ids(self.events)
         tickets = (
@@ -115,15 +116,15 @@ class Wanted:
             ids([ticket_id for _, ticket_id in self.tickets]),
             array(f"\\x{digest.hex()}" for digest in self.code_digests),
         )
-        held = (*tickets, events, ids(self.scans))
+        keys = (*tickets, events, ids(self.scans))
         if lock_first:
-            return f"{_LOCK_EVENTS}; {_LOCK_TICKETS}; {_HOLD}", (events, *tickets, *held)
-        return f"{_LOCK_EVENTS}; {_HOLD}", (events, *held)
+            return f"{_LOCK_EVENTS}; {_LOCK_TICKETS}; {_LOCK_AND_READ}", (events, *tickets, *keys)
+        return f"{_LOCK_EVENTS}; {_LOCK_AND_READ}", (events, *keys)
 
 
 @dataclass(frozen=True, slots=True)
 class LockedRows:
-    """What a batch holds locked, and the scans that were recorded before."""
+    """The events and tickets that a batch has locked, and the scans recorded before it."""
 
     events: dict[UUID, Event] = field(default_factory=dict)
     tickets: dict[TicketKey, Ticket] = field(default_factory=dict)
@@ -131,8 +132,8 @@ class LockedRows:
     scans: dict[UUID, Scan] = field(default_factory=dict)
 
 
-def held(rows: Iterable[tuple[Any, ...]]) -> LockedRows:
-    """Read what the `hold` trip brought."""
+def read_locked_rows(rows: Iterable[tuple[Any, ...]]) -> LockedRows:
+    """Read the result of `LockRequest.round_trip`."""
     result = LockedRows()
     for event, scan, *columns in rows:
         if event is not None:
@@ -147,8 +148,8 @@ def held(rows: Iterable[tuple[Any, ...]]) -> LockedRows:
     return result
 
 
-def create(tickets: Sequence[Ticket]) -> tuple[str, tuple[str, ...]]:
-    """Return the trip that gives up what is held and makes rows for tickets that the feed has not brought yet."""
+def create_tickets(tickets: Sequence[Ticket]) -> tuple[str, tuple[str, ...]]:
+    """Return the round trip that rolls back and inserts tickets that the feed has not delivered yet."""
     return _CREATE, (
         ids(ticket.event_id for ticket in tickets),
         ids(ticket.ticket_id for ticket in tickets),
@@ -158,14 +159,16 @@ def create(tickets: Sequence[Ticket]) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def write(now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admission]) -> tuple[str, Written]:
-    """Return the trip that records live scans, changes tickets and commits."""
-    return f"{WRITE}; COMMIT", written(now, scans, changed)
+def write_and_commit(
+    now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admission]
+) -> tuple[str, WriteArguments]:
+    """Return the round trip that records live scans, updates the admission state of tickets and commits."""
+    return f"{WRITE}; COMMIT", write_arguments(now, scans, changed)
 
 
-def written(
+def write_arguments(
     now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admission], *, offline: bool = False
-) -> Written:
+) -> WriteArguments:
     """Return the arguments of WRITE."""
     return (
         now.isoformat(),
@@ -173,7 +176,7 @@ def written(
         ids([scan.gate_event_id for scan in scans]),
         ids([scan.scan_id for scan in scans]),
         array([scan.fingerprint.hex() for scan in scans]),
-        array([covered(scan.code) for scan in scans]),
+        array([mask_codes(scan.code) for scan in scans]),
         array([scan.scan_type for scan in scans]),
         array([scan.verdict for scan in scans]),
         array([scan.denial_reason for scan in scans]),
@@ -183,7 +186,7 @@ def written(
         array([scan.location for scan in scans]),
         array([scan.device_id for scan in scans]),
         array([scan.scanner_user_id for scan in scans]),
-        *_entries([scan.previous for scan in scans]),
+        *_check_ins([scan.previous for scan in scans]),
         array([json.dumps(scan.metadata) if scan.metadata else "{}" for scan in scans]),
         times([scan.scan_time for scan in scans]),
         array([scan.issue for scan in scans]),
@@ -192,16 +195,16 @@ def written(
         ids([event_id for event_id, _ in changed]),
         ids([ticket_id for _, ticket_id in changed]),
         times([admission.check_in_time for admission in changed.values()]),
-        *_entries([admission.entry for admission in changed.values()]),
+        *_check_ins([admission.latest_check_in for admission in changed.values()]),
         array([admission.inside for admission in changed.values()]),
         array([admission.sequence for admission in changed.values()]),
     )
 
 
-def _entries(entries: Sequence[Entry | None]) -> tuple[str, str, str]:
-    """Write entries as three columns."""
+def _check_ins(check_ins: Sequence[CheckIn | None]) -> tuple[str, str, str]:
+    """Return check-ins as three columns: scan ids, times and locations."""
     return (
-        ids([None if entry is None else entry.scan_id for entry in entries]),
-        times([None if entry is None else entry.time for entry in entries]),
-        array([None if entry is None else entry.location for entry in entries]),
+        ids([None if check_in is None else check_in.scan_id for check_in in check_ins]),
+        times([None if check_in is None else check_in.time for check_in in check_ins]),
+        array([None if check_in is None else check_in.location for check_in in check_ins]),
     )

@@ -1,4 +1,4 @@
-"""The statements that look at all of a ticket's scans: to take one back, or to doubt them."""
+"""The statements that lock one scan with its ticket, and change the scan or the admission state."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,25 +14,32 @@ from ticketing.admission.tickets import Event, Ticket
 
 
 @dataclass(frozen=True, slots=True)
-class LockedRows:
-    """What an annulment holds locked."""
+class LockedScan:
+    """A scan whose event and ticket are locked."""
 
     event: Event
     scan: Scan
-    # Absent where no ticket of this event was shown.
+    # None where the scan is not of a ticket of this event.
     ticket: Ticket | None
-    # All that its gates let through, annulled or not.
+    # All admitted scans of the ticket at this event, annulled or not.
     scans: Sequence[Scan]
 
 
 def visible_to(organizer_id: str | None, bound_to: Collection[UUID]) -> Sequence[sa.ColumnElement[bool]]:
-    """Say whose scans are there: those at an organizer's events, of these at `bound_to` alone where it names any."""
+    """Return the condition that scans are visible to a caller.
+
+    Args:
+        organizer_id: only scans at this organizer's events; None: any organizer.
+        bound_to: only scans at these events; empty: no restriction.
+    """
     conditions = [] if organizer_id is None else [events.c.organizer_id == organizer_id]
     return [*conditions, events.c.event_id.in_(bound_to)] if bound_to else conditions
 
 
-def hold(connection: Connection, scan_id: UUID, visible: Sequence[sa.ColumnElement[bool]] = ()) -> LockedRows | None:
-    """Lock a scan, its event and its ticket, in the order of every batch; None where no such scan is visible."""
+def lock_scan(
+    connection: Connection, scan_id: UUID, visible: Sequence[sa.ColumnElement[bool]] = ()
+) -> LockedScan | None:
+    """Lock the event and the ticket of a scan, in the order of every batch; return None where no scan is visible."""
     found = connection.execute(
         sa.select(scans.c.event_id, scans.c.ticket_id)
         .join(events, events.c.event_id == scans.c.event_id)
@@ -49,17 +56,17 @@ def hold(connection: Connection, scan_id: UUID, visible: Sequence[sa.ColumnEleme
         .with_for_update()
     ).first()
     ticket = None if ticket_row is None else ticket_of(tuple(ticket_row))
-    # Read once the ticket is held: what was first found may have been annulled meanwhile.
+    # Read after the ticket is locked: another transaction may have annulled the scan meanwhile.
     scan = _scan(connection, found.event_id, scan_id)
-    # Also of a ticket for another event, which has no row at this one: a device may have let it in alone.
-    return LockedRows(event, scan, ticket, [scan] if found.ticket_id is None else _admitted(connection, scan))
+    # A ticket for another event has no row here, but an offline device may have admitted it.
+    return LockedScan(event, scan, ticket, [scan] if found.ticket_id is None else _admitted(connection, scan))
 
 
-def lock_admission(connection: Connection, event_id: UUID, ticket_id: UUID) -> LockedRows | None:
-    """Lock as `hold` does the latest check-in of a ticket; None where none stands."""
+def lock_latest_check_in(connection: Connection, event_id: UUID, ticket_id: UUID) -> LockedScan | None:
+    """Lock the latest check-in of a ticket as `lock_scan` does; return None where the ticket is not checked in."""
     key = (tickets.c.event_id == event_id, tickets.c.ticket_id == ticket_id)
     scan_id = connection.execute(sa.select(tickets.c.entry_scan_id).where(*key)).scalar()
-    return None if scan_id is None else hold(connection, scan_id)
+    return None if scan_id is None else lock_scan(connection, scan_id)
 
 
 def save_violations(connection: Connection, violating: Sequence[Scan]) -> None:
@@ -69,23 +76,23 @@ def save_violations(connection: Connection, violating: Sequence[Scan]) -> None:
         connection.execute(scans.update().where(*key).values(doubt=scan.violation))
 
 
-def save(connection: Connection, scan: Scan) -> None:
-    """Note that a scan was taken back."""
+def save_annulment(connection: Connection, scan: Scan) -> None:
+    """Store the annulment time of a scan."""
     key = (scans.c.event_id == scan.gate_event_id, scans.c.scan_id == scan.scan_id)
     connection.execute(scans.update().where(*key).values(annul_time=scan.annul_time))
 
 
 def save_admission(connection: Connection, ticket: Ticket) -> None:
-    """Note how a ticket stands since."""
-    entry = ticket.admission.entry
+    """Store the admission state of a ticket."""
+    check_in = ticket.admission.latest_check_in
     connection.execute(
         tickets.update()
         .where(tickets.c.event_id == ticket.event_id, tickets.c.ticket_id == ticket.ticket_id)
         .values(
             check_in_time=ticket.admission.check_in_time,
-            entry_scan_id=None if entry is None else entry.scan_id,
-            entry_time=None if entry is None else entry.time,
-            entry_location=None if entry is None else entry.location,
+            entry_scan_id=None if check_in is None else check_in.scan_id,
+            entry_time=None if check_in is None else check_in.time,
+            entry_location=None if check_in is None else check_in.location,
             inside=ticket.admission.inside,
             sequence=ticket.admission.sequence,
             changed_by=sa.text("CAST(CAST(pg_current_xact_id() AS text) AS bigint)"),

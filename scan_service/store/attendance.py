@@ -1,6 +1,6 @@
-"""The statements that count: all in one snapshot, from the records themselves, so that all agree with each other.
+"""The statements that count the attendance of an event from its tickets and scans, in one snapshot.
 
-No counters are kept: a row that every scan of an event adds to would make its gates wait for each other.
+There are no counter rows: a row that every scan of an event updates would make its gates wait for each other.
 """
 
 from datetime import datetime, timedelta
@@ -10,15 +10,15 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.attendance import Counts, Location
+from scan_service.domain.attendance import AttendanceCounts, LocationCounts
 from scan_service.store.tables import scans, tickets
 from ticketing.admission.scans import DenialReason
 
 MINUTE: Final = timedelta(minutes=1)
 
 
-def read_counts(connection: Connection, event_id: UUID, now: datetime) -> Counts:
-    """Count; the transaction is to be REPEATABLE READ."""
+def read_counts(connection: Connection, event_id: UUID, now: datetime) -> AttendanceCounts:
+    """Count the tickets and scans of an event; the transaction must be REPEATABLE READ."""
     checked_in = tickets.c.check_in_time.is_not(None)
     row = connection.execute(
         sa.select(
@@ -27,7 +27,7 @@ def read_counts(connection: Connection, event_id: UUID, now: datetime) -> Counts
             sa.func.count().filter(tickets.c.inside),
         ).where(tickets.c.event_id == event_id)
     ).one()
-    return Counts(
+    return AttendanceCounts(
         tickets=row[0],
         checked_in=row[1],
         inside=row[2],
@@ -43,13 +43,13 @@ def _denials(connection: Connection, event_id: UUID) -> dict[DenialReason, int]:
     return {DenialReason(name): count for name, count in found}
 
 
-def _locations(connection: Connection, event_id: UUID, now: datetime) -> list[Location]:
-    through = sa.and_(scans.c.verdict == "ADMITTED", scans.c.annul_time.is_(None))
+def _locations(connection: Connection, event_id: UUID, now: datetime) -> list[LocationCounts]:
+    effective = sa.and_(scans.c.verdict == "ADMITTED", scans.c.annul_time.is_(None))
     query = (
         sa.select(
             scans.c.location,
-            sa.func.count().filter(sa.and_(through, scans.c.scan_type == "CHECK_IN")),
-            sa.func.count().filter(sa.and_(through, scans.c.scan_type == "CHECK_OUT")),
+            sa.func.count().filter(sa.and_(effective, scans.c.scan_type == "CHECK_IN")),
+            sa.func.count().filter(sa.and_(effective, scans.c.scan_type == "CHECK_OUT")),
             sa.func.count().filter(scans.c.verdict == "DENIED"),
             sa.func.count().filter(scans.c.scan_time > now - MINUTE),
         )
@@ -57,4 +57,4 @@ def _locations(connection: Connection, event_id: UUID, now: datetime) -> list[Lo
         .group_by(scans.c.location)
         .order_by(scans.c.location)
     )
-    return [Location(*row) for row in connection.execute(query)]
+    return [LocationCounts(*row) for row in connection.execute(query)]

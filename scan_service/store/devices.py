@@ -1,4 +1,4 @@
-"""The statements on devices."""
+"""The statements on gate devices."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.devices import Device
@@ -14,41 +15,52 @@ from ticketing.admission.scans import Gate
 from ticketing.admission.tickets import TicketType
 
 
-def foreign_event(connection: Connection, event_ids: Collection[UUID], organizer_id: str) -> UUID | None:
-    """Return one of the events that is not here, or not of that organizer; None where all are."""
+def find_foreign_event(connection: Connection, event_ids: Collection[UUID], organizer_id: str) -> UUID | None:
+    """Return one of the events that is unknown or another organizer's; None where there is none."""
     query = sa.select(events.c.event_id).where(
         events.c.event_id.in_(list(event_ids)), events.c.organizer_id == organizer_id
     )
     return next(iter(set(event_ids) - set(connection.execute(query).scalars())), None)
 
 
-def create(connection: Connection, device: Device, code_digest: bytes) -> None:
-    """Insert a device."""
-    connection.execute(
-        devices.insert().values(
+def create(connection: Connection, device: Device, request_id: UUID | None, code_digest: bytes) -> bool:
+    """Insert a device; return False where its organizer has a device of that request_id, also of a concurrent call."""
+    statement = (
+        insert(devices)
+        .values(
             device_id=device.device_id,
             organizer_id=device.organizer_id,
             name=device.name,
             event_ids=sorted(device.event_ids),
             create_time=device.create_time,
             code_digest=code_digest,
+            request_id=request_id,
         )
+        .on_conflict_do_nothing(index_elements=["organizer_id", "request_id"])
     )
+    return connection.execute(statement).rowcount == 1
 
 
-def hold_by_code(connection: Connection, code_digest: bytes) -> Device | None:
-    """Lock the device of an enrollment code."""
-    query = sa.select(devices).where(devices.c.code_digest == code_digest).with_for_update()
+def read_by_request(connection: Connection, organizer_id: str, request_id: UUID) -> Device | None:
+    """Return the device that the organizer created under a request_id; None where there is none."""
+    query = sa.select(devices).where(devices.c.organizer_id == organizer_id, devices.c.request_id == request_id)
     return _device(connection.execute(query).one_or_none())
 
 
+def lock_by_code(connection: Connection, code_digest: bytes) -> tuple[Device | None, bytes | None]:
+    """Lock the device of an enrollment code; return it, or None, and the digest of its access token, if it has one."""
+    query = sa.select(devices).where(devices.c.code_digest == code_digest).with_for_update()
+    row = connection.execute(query).one_or_none()
+    return _device(row), None if row is None else row.token_digest
+
+
 def read_by_token(connection: Connection, token_digest: bytes) -> Device | None:
-    """Return the device of an access token, revoked or not."""
+    """Return the device of an access token, revoked or not; None where the token is unknown."""
     return _device(connection.execute(sa.select(devices).where(devices.c.token_digest == token_digest)).one_or_none())
 
 
 def enroll(connection: Connection, device: Device, token_digest: bytes, now: datetime) -> None:
-    """Give a device its token."""
+    """Store the enrollment of a device."""
     connection.execute(
         devices.update()
         .where(devices.c.device_id == device.device_id)
@@ -57,7 +69,7 @@ def enroll(connection: Connection, device: Device, token_digest: bytes, now: dat
 
 
 def revoke(connection: Connection, device_id: UUID, organizer_id: str, now: datetime) -> Device | None:
-    """End a device's access, once; None where it is not that organizer's."""
+    """Revoke a device, once; return None where it is not that organizer's."""
     query = (
         devices.update()
         .where(devices.c.device_id == device_id, devices.c.organizer_id == organizer_id)
@@ -68,7 +80,7 @@ def revoke(connection: Connection, device_id: UUID, organizer_id: str, now: date
 
 
 def read_devices(connection: Connection, organizer_id: str, after: UUID | None, size: int) -> Sequence[Device]:
-    """Return up to one more than asked for, by id."""
+    """Return up to one device more than `size`, ordered by id."""
     query = sa.select(devices).where(devices.c.organizer_id == organizer_id)
     if after is not None:
         query = query.where(devices.c.device_id > after)
@@ -76,30 +88,32 @@ def read_devices(connection: Connection, organizer_id: str, after: UUID | None, 
     return [device for row in rows if (device := _device(row)) is not None]
 
 
-def revoked_since(connection: Connection, since: datetime) -> frozenset[str]:
-    """Return the ids of devices that were revoked after `since`."""
+def read_revoked(connection: Connection, since: datetime) -> frozenset[str]:
+    """Return the ids of the devices that were revoked at or after `since`."""
     query = sa.select(devices.c.device_id).where(devices.c.revoke_time >= since)
     return frozenset(str(device_id) for device_id in connection.execute(query).scalars())
 
 
-def note_seen(connection: Connection, device_ids: Collection[str], now: datetime, connected_until: datetime) -> None:
-    """Note that devices have their streams open; in the order of their ids, as everybody locks."""
-    held = (
+def record_presence(
+    connection: Connection, device_ids: Collection[str], now: datetime, connected_until: datetime
+) -> None:
+    """Record until when devices count as connected; lock them in the order of their ids."""
+    locked = (
         sa.select(devices.c.device_id)
         .where(devices.c.device_id.in_([UUID(device_id) for device_id in device_ids]))
         .order_by(devices.c.device_id)
         .with_for_update()
-        .cte("held")
+        .cte("locked")
     )
     connection.execute(
         devices.update()
-        .where(devices.c.device_id == held.c.device_id)
+        .where(devices.c.device_id == locked.c.device_id)
         .values(last_seen_time=now, connected_until=connected_until)
     )
 
 
-def note_gate(connection: Connection, device_id: str, gate: Gate, now: datetime, connected_until: datetime) -> None:
-    """Note where a device has opened a gate."""
+def record_gate(connection: Connection, device_id: str, gate: Gate, now: datetime, connected_until: datetime) -> None:
+    """Record the gate that a device has opened."""
     connection.execute(
         devices.update()
         .where(devices.c.device_id == UUID(device_id))

@@ -1,4 +1,4 @@
-"""The statements of the copy: nothing older replaces what is newer, and nothing undoes a revocation."""
+"""The statements of the replica: older data never replaces newer data, and the feed never undoes a revocation."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.feed import Page, Position
+from scan_service.domain.feed import FeedPage, FeedPosition
 from scan_service.store.tables import events, feed, feed_cursors
 from ticketing.admission.tickets import Event, Ticket
 from ticketing.chassis.arrays import array, ids, times
 
-# Rows in the order of their ids, as every batch locks them.
+# Ordered by ticket id, as every batch locks them.
 _SAVE_TICKETS: Final = sa.text("""
     INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, valid_from_time, valid_until_time, issue,
                          code_digest, token_digest, generation, revision, inside, sequence, reported_sequence)
@@ -34,7 +34,7 @@ _SAVE_TICKETS: Final = sa.text("""
         valid_from_time = EXCLUDED.valid_from_time,
         valid_until_time = EXCLUDED.valid_until_time,
         issue = greatest(tickets.issue, EXCLUDED.issue),
-        -- A revocation that came first has already raised the issue: the older code and token stay dead.
+        -- A revocation may already have raised the issue: the older code and token stay invalid.
         code_digest = CASE WHEN EXCLUDED.issue < tickets.issue THEN tickets.code_digest ELSE EXCLUDED.code_digest END,
         token_digest = CASE WHEN EXCLUDED.issue < tickets.issue THEN tickets.token_digest
                             ELSE EXCLUDED.token_digest END,
@@ -53,17 +53,17 @@ _SAVE_CURSORS: Final = sa.text("""
 """)
 
 
-def read_position(connection: Connection, ended_after: datetime) -> Position:
-    """Return where to go on, without the events that ended before `ended_after`."""
+def read_position(connection: Connection, ended_after: datetime) -> FeedPosition:
+    """Return the position of the replica, without the events that ended before `ended_after`."""
     epoch: str = connection.execute(sa.select(feed.c.epoch)).scalar_one()
     over = sa.exists().where(events.c.event_id == feed_cursors.c.event_id, events.c.valid_until_time < ended_after)
     rows = connection.execute(sa.select(feed_cursors).where(~over)).all()
-    return Position(epoch, {str(row.event_id): row.revision for row in rows})
+    return FeedPosition(epoch, {str(row.event_id): row.revision for row in rows})
 
 
-def save_pages(connection: Connection, pages: Sequence[Page]) -> None:
-    """Take over changes of one epoch, in the order in which they came."""
-    # Locked for the case that two processes follow for a moment, when the connection of one that did was cut.
+def save_pages(connection: Connection, pages: Sequence[FeedPage]) -> None:
+    """Save pages of one epoch, in the order in which they came."""
+    # The lock matters while two processes follow the feed, after the leader lost its connection.
     known = connection.execute(sa.select(feed.c.epoch, feed.c.generation).with_for_update()).one()
     generation = known.generation
     if pages[0].epoch != known.epoch:
@@ -71,7 +71,7 @@ def save_pages(connection: Connection, pages: Sequence[Page]) -> None:
         connection.execute(feed.update().values(epoch=pages[0].epoch, generation=generation, whole_time=None))
         connection.execute(feed_cursors.delete())
     _save_events(connection, pages, generation)
-    # Once each: the later page has the ticket as it is now.
+    # Each ticket once: the last page contains its present state.
     tickets = {
         (ticket.event_id, ticket.ticket_id): (ticket, revision) for page in pages for ticket, revision in page.tickets
     }
@@ -81,18 +81,18 @@ def save_pages(connection: Connection, pages: Sequence[Page]) -> None:
     connection.execute(_SAVE_CURSORS, {"event_ids": ids(cursors), "revisions": array(cursors.values())})
 
 
-def mark_whole(connection: Connection, now: datetime) -> None:
-    """Note that as of `now` the copy holds everything."""
+def mark_complete(connection: Connection, now: datetime) -> None:
+    """Record that the replica is complete as of `now`."""
     connection.execute(feed.update().values(whole_time=now))
 
 
-def _save_events(connection: Connection, pages: Sequence[Page], generation: int) -> None:
+def _save_events(connection: Connection, pages: Sequence[FeedPage], generation: int) -> None:
     query = sa.select(events.c.event_id, events.c.generation, events.c.revision).where(
         events.c.event_id.in_({page.event.event_id for page in pages})
     )
-    # Looked at first: the upsert would wait for all scans under way even where it changes nothing.
+    # Read first: the upsert waits for all scans in progress even where it changes nothing.
     known = {row.event_id: (row.generation, row.revision) for row in connection.execute(query)}
-    # In the order that scans lock them in.
+    # Ordered by event id, as scans lock them.
     for page in sorted(pages, key=lambda page: page.event.event_id):
         version = (generation, page.event_revision)
         if known.get(page.event.event_id, (-1, -1)) < version:
@@ -111,7 +111,7 @@ def _save_event(connection: Connection, event: Event, generation: int, revision:
         "generation": generation,
         "revision": revision,
     }
-    # Not `closed`: what RevokeEvent closed stays closed.
+    # Without `closed`: an event closed by RevokeEvent stays closed.
     connection.execute(
         insert(events)
         .values(event_id=event.event_id, closed=False, **values)

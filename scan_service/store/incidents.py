@@ -1,4 +1,4 @@
-"""The statements of incidents, for batches in the event loop and for work in threads."""
+"""The statements on incidents, as round trips of batches and as functions on a connection in a thread."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,73 +9,75 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.incidents import Incident, IncidentKind, IncidentQuery, Link
+from scan_service.domain.incidents import Incident, IncidentKind, IncidentQuery, IncidentScan
 from scan_service.store.rows import scan_of
 from scan_service.store.tables import incident_scans, incidents, scans
 from ticketing.admission.scans import Scan
 from ticketing.chassis.ids import new_id
 
-# Of one incident; the rest is in the record of scans.
+# A listed incident contains so many scans; ListScans lists the others.
 MAX_SCANS: Final = 50
 
-# In one order everywhere, as all that several transactions write at once.
-_NOTE_INCIDENTS: Final = """
+# Ordered by key, as concurrent transactions insert the same rows.
+_ADD_INCIDENTS: Final = """
     INSERT INTO incidents (event_id, kind, subject, incident_id, ticket_id, create_time)
     SELECT DISTINCT ON (event_id, kind, subject) event_id, kind, subject, incident_id, ticket_id, create_time
-    FROM jsonb_to_recordset({links}) AS new(
+    FROM jsonb_to_recordset({rows}) AS new(
         event_id uuid, kind text, subject uuid, incident_id uuid, ticket_id uuid, create_time timestamptz)
     ORDER BY event_id, kind, subject
     ON CONFLICT DO NOTHING"""
-_NOTE_SCANS: Final = """
+_ADD_SCANS: Final = """
     INSERT INTO incident_scans (event_id, kind, subject, scan_id)
     SELECT event_id, kind, subject, scan_id
-    FROM jsonb_to_recordset({links}) AS new(event_id uuid, kind text, subject uuid, scan_id uuid)
+    FROM jsonb_to_recordset({rows}) AS new(event_id uuid, kind text, subject uuid, scan_id uuid)
     ORDER BY event_id, kind, subject, scan_id
     ON CONFLICT DO NOTHING"""
-# A forgery and a guess stay what they are, whatever else comes in.
-_FORGET_SCANS: Final = """
+# Forgeries and guesses stay assigned, whatever other scans come in.
+_REMOVE_SCANS: Final = """
     DELETE FROM incident_scans s
     USING jsonb_to_recordset({scans}) AS old(event_id uuid, scan_id uuid)
     WHERE s.event_id = old.event_id AND s.scan_id = old.scan_id AND s.kind NOT IN ('FORGED_TOKEN', 'CODE_GUESSING')"""
 
 STATEMENTS: Final[Mapping[str, str]] = {
-    "note_incidents": f"(jsonb) AS {_NOTE_INCIDENTS.format(links='$1')}",
-    "note_incident_scans": f"(jsonb) AS {_NOTE_SCANS.format(links='$1')}",
-    "forget_incident_scans": f"(jsonb) AS {_FORGET_SCANS.format(scans='$1')}",
+    "add_incidents": f"(jsonb) AS {_ADD_INCIDENTS.format(rows='$1')}",
+    "add_incident_scans": f"(jsonb) AS {_ADD_SCANS.format(rows='$1')}",
+    "remove_incident_scans": f"(jsonb) AS {_REMOVE_SCANS.format(scans='$1')}",
 }
-_NOTE: Final = "EXECUTE note_incidents(%s); EXECUTE note_incident_scans(%s)"
+_ADD: Final = "EXECUTE add_incidents(%s); EXECUTE add_incident_scans(%s)"
 
 
-def note(links: Iterable[Link], now: datetime) -> tuple[str, tuple[str, ...]]:
-    """Return the trip that adds scans to incidents, within a transaction."""
-    rows = _rows(links, now)
-    return _NOTE, (rows, rows)
+def add_round_trip(added: Iterable[IncidentScan], now: datetime) -> tuple[str, tuple[str, ...]]:
+    """Return the round trip that assigns scans to incidents, within a transaction."""
+    rows = _rows(added, now)
+    return _ADD, (rows, rows)
 
 
-def renew(touched: Iterable[Scan], links: Iterable[Link], now: datetime) -> tuple[str, tuple[str, ...]]:
-    """Return the trip after which the scans `touched` belong to `links` and to nothing else but forgeries."""
-    rows = _rows(links, now)
-    return f"EXECUTE forget_incident_scans(%s); {_NOTE}", (_keys(touched), rows, rows)
+def reassign_round_trip(
+    scans: Iterable[Scan], assigned: Iterable[IncidentScan], now: datetime
+) -> tuple[str, tuple[str, ...]]:
+    """Return the round trip that replaces the assignments of `scans`, other than forgeries and guesses."""
+    rows = _rows(assigned, now)
+    return f"EXECUTE remove_incident_scans(%s); {_ADD}", (_keys(scans), rows, rows)
 
 
-def renew_here(connection: Connection, touched: Iterable[Scan], links: Iterable[Link], now: datetime) -> None:
-    """Do what `renew` does, in a thread's transaction."""
-    connection.execute(sa.text(_FORGET_SCANS.format(scans="CAST(:scans AS jsonb)")), {"scans": _keys(touched)})
-    note_here(connection, links, now)
+def reassign(connection: Connection, scans: Iterable[Scan], assigned: Iterable[IncidentScan], now: datetime) -> None:
+    """Replace the assignments of `scans`, other than forgeries and guesses."""
+    connection.execute(sa.text(_REMOVE_SCANS.format(scans="CAST(:scans AS jsonb)")), {"scans": _keys(scans)})
+    add(connection, assigned, now)
 
 
-def note_here(connection: Connection, links: Iterable[Link], now: datetime) -> None:
-    """Do what `note` does, in a thread's transaction."""
-    rows = _rows(links, now)
-    for statement in (_NOTE_INCIDENTS, _NOTE_SCANS):
-        connection.execute(sa.text(statement.format(links="CAST(:links AS jsonb)")), {"links": rows})
+def add(connection: Connection, added: Iterable[IncidentScan], now: datetime) -> None:
+    """Assign scans to incidents."""
+    rows = _rows(added, now)
+    for statement in (_ADD_INCIDENTS, _ADD_SCANS):
+        connection.execute(sa.text(statement.format(rows="CAST(:rows AS jsonb)")), {"rows": rows})
 
 
 def read_incidents(connection: Connection, wanted: IncidentQuery) -> Sequence[Incident]:
-    """Return up to one incident more than asked for, newest first: their ids are in the order of their making."""
+    """Return up to one incident more than `wanted.size`, newest first; ids (UUIDv7) are ordered by creation time."""
     key = (incidents.c.event_id, incidents.c.kind, incidents.c.subject)
-    link = (incident_scans.c.event_id, incident_scans.c.kind, incident_scans.c.subject)
-    same = sa.and_(*(ours == theirs for ours, theirs in zip(key, link, strict=True)))
+    foreign_key = (incident_scans.c.event_id, incident_scans.c.kind, incident_scans.c.subject)
+    same = sa.and_(*(ours == theirs for ours, theirs in zip(key, foreign_key, strict=True)))
     query = sa.select(incidents).where(incidents.c.event_id == wanted.event_id, sa.exists().where(same))
     if wanted.before is not None:
         query = query.where(incidents.c.incident_id < wanted.before)
@@ -110,22 +112,22 @@ def _scans_of(connection: Connection, event_id: UUID, kind: str, subject: UUID) 
     return tuple(scan_of(row) for row in connection.execute(query).scalars())
 
 
-def _rows(links: Iterable[Link], now: datetime) -> str:
+def _rows(assigned: Iterable[IncidentScan], now: datetime) -> str:
     return json.dumps(
         [
             {
-                "event_id": str(link.event_id),
-                "kind": link.kind,
-                "subject": str(link.subject),
+                "event_id": str(one.event_id),
+                "kind": one.kind,
+                "subject": str(one.subject),
                 "incident_id": str(new_id()),
-                "ticket_id": None if link.ticket_id is None else str(link.ticket_id),
+                "ticket_id": None if one.ticket_id is None else str(one.ticket_id),
                 "create_time": now.isoformat(),
-                "scan_id": str(link.scan_id),
+                "scan_id": str(one.scan_id),
             }
-            for link in links
+            for one in assigned
         ]
     )
 
 
-def _keys(touched: Iterable[Scan]) -> str:
-    return json.dumps([{"event_id": str(scan.gate_event_id), "scan_id": str(scan.scan_id)} for scan in touched])
+def _keys(scans: Iterable[Scan]) -> str:
+    return json.dumps([{"event_id": str(scan.gate_event_id), "scan_id": str(scan.scan_id)} for scan in scans])

@@ -13,13 +13,13 @@ from ticketing.admission.tokens import PublicKey
 
 
 def read_keys(connection: Connection) -> Mapping[int, PublicKey]:
-    """Return every key by its id."""
+    """Return all keys by id."""
     rows = connection.execute(sa.select(signing_keys)).all()
     return {row.key_id: PublicKey(VerifyKey(bytes(row.public_key)), row.activate_time, row.retire_time) for row in rows}
 
 
 def save_keys(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert or update rows of signing_keys; what the ticket service no longer tells stays as it is."""
+    """Insert or update rows of signing_keys; keys that the ticket service does not list any more stay unchanged."""
     if not rows:
         return
     new = insert(signing_keys).values(list(rows))

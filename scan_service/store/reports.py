@@ -1,4 +1,4 @@
-"""The statements of the reports of check-ins and incidents."""
+"""The statements that read and confirm the reports of check-ins and incidents."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,25 +6,24 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.feed import CheckIn, IncidentReport
+from scan_service.domain.feed import CheckInReport, IncidentReport
 from scan_service.store.tables import tickets
 from ticketing.chassis.arrays import array
 
-# Locked in the order of their ids first, as every batch does.
+# Locks the tickets in the order of their ids first, as every batch does.
 _MARK: Final = sa.text("""
     WITH confirmed AS (
         SELECT * FROM unnest(CAST(:event_ids AS uuid[]), CAST(:ticket_ids AS uuid[]), CAST(:sequences AS bigint[]))
             AS confirmed(event_id, ticket_id, confirmed_sequence)
-    ), held AS (
+    ), locked AS (
         SELECT t.event_id, t.ticket_id, confirmed_sequence FROM tickets t JOIN confirmed USING (event_id, ticket_id)
         ORDER BY t.ticket_id FOR UPDATE OF t
     )
-    UPDATE tickets t SET reported_sequence = greatest(t.reported_sequence, held.confirmed_sequence)
-    FROM held WHERE t.event_id = held.event_id AND t.ticket_id = held.ticket_id
+    UPDATE tickets t SET reported_sequence = greatest(t.reported_sequence, locked.confirmed_sequence)
+    FROM locked WHERE t.event_id = locked.event_id AND t.ticket_id = locked.ticket_id
 """)
 
-# By what lies in the index of what is not reported. An incident without scans does not stand: whatever comes in may end
-# it.
+# Uses the index of unreported incidents. An incident without scans is over: a later scan explained the others.
 _UNREPORTED_INCIDENTS: Final = sa.text("""
     SELECT i.event_id::text, i.incident_id::text, i.kind, i.ticket_id::text, i.create_time, its.scan_count, its.location
     FROM incidents i CROSS JOIN LATERAL (
@@ -43,17 +42,17 @@ _MARK_INCIDENTS: Final = sa.text("""
 """)
 
 
-def unreported(connection: Connection, limit: int) -> Sequence[CheckIn]:
-    """Return check-ins that the ticket service has not confirmed."""
-    # Ids as the text that they are told as: PostgreSQL writes a UUID in a tenth of the time that Python takes.
+def read_unreported_check_ins(connection: Connection, limit: int) -> Sequence[CheckInReport]:
+    """Return up to `limit` check-ins that the ticket service has not confirmed."""
+    # Messages carry ids as text: PostgreSQL formats a UUID in a tenth of the time that Python takes.
     ids = (sa.cast(column, sa.Text) for column in (tickets.c.event_id, tickets.c.ticket_id))
     columns = (*ids, tickets.c.check_in_time, tickets.c.sequence)
     query = sa.select(*columns).where(tickets.c.sequence > tickets.c.reported_sequence).limit(limit)
-    return [CheckIn(*row) for row in connection.execute(query)]
+    return [CheckInReport(*row) for row in connection.execute(query)]
 
 
-def mark_reported(connection: Connection, check_ins: Sequence[CheckIn]) -> None:
-    """Note that the ticket service has confirmed them; what has changed since is reported again."""
+def mark_check_ins_reported(connection: Connection, check_ins: Sequence[CheckInReport]) -> None:
+    """Record that the ticket service has confirmed check-ins; later changes of them are reported again."""
     connection.execute(
         _MARK,
         {
@@ -64,13 +63,13 @@ def mark_reported(connection: Connection, check_ins: Sequence[CheckIn]) -> None:
     )
 
 
-def unreported_incidents(connection: Connection, limit: int) -> Sequence[IncidentReport]:
-    """Return incidents that stand and that the ticket service has not confirmed."""
+def read_unreported_incidents(connection: Connection, limit: int) -> Sequence[IncidentReport]:
+    """Return up to `limit` incidents with scans that the ticket service has not confirmed."""
     return [IncidentReport(*row) for row in connection.execute(_UNREPORTED_INCIDENTS, {"limit": limit})]
 
 
 def mark_incidents_reported(connection: Connection, incidents: Sequence[IncidentReport]) -> None:
-    """Note that the ticket service has confirmed them; each is told once, whatever becomes of it."""
+    """Record that the ticket service has confirmed incidents; each is reported once, whatever changes later."""
     keys = {
         "event_ids": array(incident.event_id for incident in incidents),
         "incident_ids": array(incident.incident_id for incident in incidents),

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.revocations import Outcome, Revocation
+from scan_service.domain.revocations import Revocation, RevocationOutcome
 from scan_service.store.rows import TICKET_COLUMNS, ticket_of
 from scan_service.store.tables import events, revocations, tickets
 from ticketing.admission.tickets import EventStatus, Ticket
 from ticketing.chassis.arrays import array
 
-# Creates what is unknown and locks what is known, in one go and in the order of ids; the update changes nothing.
-_HOLD: Final = sa.text(f"""
+# Inserts unknown tickets and locks known ones, in one statement and in the order of ids; the update changes nothing.
+_LOCK_TICKETS: Final = sa.text(f"""
     INSERT INTO tickets (event_id, ticket_id, known, status, issue, code_digest, generation, revision, inside,
                          sequence, reported_sequence)
     SELECT CAST(:event_id AS uuid), ticket_id, false, 'ACTIVE', issue, code_digest, 0, 0, false, 0, 0
@@ -25,9 +25,9 @@ _HOLD: Final = sa.text(f"""
     ORDER BY ticket_id
     ON CONFLICT (event_id, ticket_id) DO UPDATE SET known = tickets.known
     RETURNING {", ".join(TICKET_COLUMNS)}
-""")  # noqa: S608 - put together of constants
+""")  # noqa: S608 - composed of constants
 
-_SAVE: Final = sa.text("""
+_UPDATE_TICKETS: Final = sa.text("""
     UPDATE tickets t
     SET status = new.status, issue = new.issue, code_digest = new.code_digest, token_digest = new.token_digest,
         changed_by = CAST(CAST(pg_current_xact_id() AS text) AS bigint)
@@ -38,13 +38,19 @@ _SAVE: Final = sa.text("""
 """)
 
 
-def hold_tickets(
+def lock_tickets(
     connection: Connection, event_id: UUID, unknown: Iterable[tuple[UUID, int, bytes]]
 ) -> dict[UUID, Ticket]:
-    """Lock tickets; each is given with the issue and code digest that it gets where it is not known yet."""
+    """Lock tickets and insert the unknown ones.
+
+    Args:
+        connection: in a transaction.
+        event_id: the event of the tickets.
+        unknown: each ticket id with the issue and the code digest that its row gets where the ticket is unknown.
+    """
     new = list(unknown)
     rows = connection.execute(
-        _HOLD,
+        _LOCK_TICKETS,
         {
             "event_id": event_id,
             "ticket_ids": array(ticket_id for ticket_id, _, _ in new),
@@ -56,19 +62,21 @@ def hold_tickets(
     return {ticket.ticket_id: ticket for ticket in found}
 
 
-def read_outcomes(connection: Connection, event_id: UUID, revocation_ids: Iterable[UUID]) -> dict[UUID, Outcome]:
-    """Return what became of those that were settled before."""
+def read_outcomes(
+    connection: Connection, event_id: UUID, revocation_ids: Iterable[UUID]
+) -> dict[UUID, RevocationOutcome]:
+    """Return the outcomes of those of the revocations that were decided before, by id."""
     columns = (revocations.c.revocation_id, revocations.c.ticket_id, revocations.c.check_in_time)
     query = sa.select(*columns).where(
         revocations.c.event_id == event_id, revocations.c.revocation_id.in_(list(revocation_ids))
     )
-    return {row.revocation_id: Outcome(row.ticket_id, row.check_in_time) for row in connection.execute(query)}
+    return {row.revocation_id: RevocationOutcome(row.ticket_id, row.check_in_time) for row in connection.execute(query)}
 
 
-def save_revoked(connection: Connection, event_id: UUID, changed: Sequence[Ticket]) -> None:
-    """Change tickets that are held."""
+def update_tickets(connection: Connection, event_id: UUID, changed: Sequence[Ticket]) -> None:
+    """Store the status and the issue of locked tickets."""
     connection.execute(
-        _SAVE,
+        _UPDATE_TICKETS,
         {
             "event_id": event_id,
             "ticket_ids": array(ticket.ticket_id for ticket in changed),
@@ -82,8 +90,10 @@ def save_revoked(connection: Connection, event_id: UUID, changed: Sequence[Ticke
     )
 
 
-def save_outcomes(connection: Connection, event_id: UUID, settled: Mapping[Revocation, Outcome], now: datetime) -> None:
-    """Remember what became of revocations."""
+def save_outcomes(
+    connection: Connection, event_id: UUID, decided: Mapping[Revocation, RevocationOutcome], now: datetime
+) -> None:
+    """Store the outcomes of revocations."""
     rows = [
         {
             "event_id": event_id,
@@ -92,15 +102,15 @@ def save_outcomes(connection: Connection, event_id: UUID, settled: Mapping[Revoc
             "check_in_time": outcome.check_in_time,
             "create_time": now,
         }
-        for revocation, outcome in settled.items()
+        for revocation, outcome in decided.items()
     ]
     if rows:
         connection.execute(revocations.insert(), rows)
 
 
 def close_event(connection: Connection, event_id: UUID) -> None:
-    """Close an event; waits for the scans under way, and those after it see it closed."""
-    closed = insert(events).values(
+    """Close an event, known or not; wait for the scans in progress, so that all later ones see it closed."""
+    statement = insert(events).values(
         event_id=event_id,
         organizer_id="",
         name="",
@@ -110,11 +120,11 @@ def close_event(connection: Connection, event_id: UUID) -> None:
         revision=0,
         closed=True,
     )
-    connection.execute(closed.on_conflict_do_update(index_elements=[events.c.event_id], set_={"closed": True}))
+    connection.execute(statement.on_conflict_do_update(index_elements=[events.c.event_id], set_={"closed": True}))
 
 
 def count_checked_in(connection: Connection, event_id: UUID) -> int:
-    """Count the event's tickets of which a check-in stands."""
+    """Count the tickets of an event that are checked in."""
     query = sa.select(sa.func.count()).select_from(tickets)
     count: int = connection.execute(
         query.where(tickets.c.event_id == event_id, tickets.c.check_in_time.is_not(None))

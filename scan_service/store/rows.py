@@ -1,4 +1,4 @@
-"""From rows to the domain's events, tickets and scans."""
+"""The conversion of rows to events, tickets and scans."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,7 +9,7 @@ from ticketing.admission.scans import DenialReason, Scan, ScanType, Verdict
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     Event,
     EventStatus,
     Ticket,
@@ -17,7 +17,7 @@ from ticketing.admission.tickets import (
     TicketType,
 )
 
-# In the order that `ticket_of` reads.
+# In the order that `ticket_of` expects.
 TICKET_COLUMNS: Final = (
     "event_id",
     "ticket_id",
@@ -62,12 +62,12 @@ def _admission_of(  # noqa: PLR0913, PLR0917 - a row's columns, in their order
     inside: bool,  # noqa: FBT001 - as above
     sequence: int,
 ) -> Admission:
-    entry = None if scan_id is None or time is None else Entry(scan_id, time, location or "")
-    return Admission(check_in_time, entry, inside, sequence)
+    latest = None if scan_id is None or time is None else CheckIn(scan_id, time, location or "")
+    return Admission(check_in_time, latest, inside, sequence)
 
 
 def event_of(row: Mapping[str, Any]) -> Event:
-    """Read a row of `events` as to_jsonb gives it."""
+    """Read a row of `events` in the form of to_jsonb."""
     return Event(
         event_id=UUID(row["event_id"]),
         organizer_id=row["organizer_id"],
@@ -81,7 +81,7 @@ def event_of(row: Mapping[str, Any]) -> Event:
 
 
 def scan_of(row: Mapping[str, Any]) -> Scan:
-    """Read a row of `scans` as to_jsonb gives it."""
+    """Read a row of `scans` in the form of to_jsonb."""
     return Scan(
         scan_id=UUID(row["scan_id"]),
         gate_event_id=UUID(row["event_id"]),
@@ -108,9 +108,9 @@ def scan_of(row: Mapping[str, Any]) -> Scan:
     )
 
 
-def _previous_of(row: Mapping[str, Any]) -> Entry | None:
+def _previous_of(row: Mapping[str, Any]) -> CheckIn | None:
     scan_id, time = _uuid(row["previous_scan_id"]), _time(row["previous_time"])
-    return None if scan_id is None or time is None else Entry(scan_id, time, row["previous_location"])
+    return None if scan_id is None or time is None else CheckIn(scan_id, time, row["previous_location"])
 
 
 def _uuid(text: str | None) -> UUID | None:

@@ -1,7 +1,7 @@
-"""The tables of the scans database; the migrations build them, and a test compares the two.
+"""The tables of the scans database. The migrations create them, and a test compares the two.
 
-No foreign keys from tables that grow, and `event_id` first in every key, as in the tickets database. A ticket's copy
-and its admission share one row: gate, cancellation and feed compete for that row and for nothing else.
+As in the tickets database, tables that grow have no foreign keys, and `event_id` leads every key. The replica of a
+ticket and its admission state share one row: gate, cancellation and feed compete for that row and for nothing else.
 """
 
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ metadata = sa.MetaData(
 
 TIME = TIMESTAMP(timezone=True)
 
-# Events as gates need them, copied from the feed.
+# The replica of events.
 events = sa.Table(
     "events",
     metadata,
@@ -28,20 +28,20 @@ events = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("admission_policy", sa.Text, nullable=False),
-    # Absent in an event that was called off before the feed brought it.
+    # NULL where the event was cancelled before the feed delivered it.
     sa.Column("valid_from_time", TIME),
     sa.Column("valid_until_time", TIME),
-    # Which epoch of the feed, counted here, and the revision in it: together they say what is newer.
+    # The number of the feed's epoch, counted here, and the revision in that epoch: together they order versions.
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
-    # Called off by RevokeEvent; whatever the feed says, no gate admits any more.
+    # Closed by RevokeEvent: no gate admits any more, whatever the feed delivers.
     sa.Column("closed", sa.Boolean, nullable=False),
     sa.CheckConstraint("status IN ('DRAFT', 'PUBLISHED', 'CANCELLED', 'COMPLETED')", "status"),
     sa.CheckConstraint("admission_policy IN ('SINGLE_ENTRY', 'RE_ENTRY', 'UNLIMITED')", "admission_policy"),
     sa.CheckConstraint("closed OR valid_from_time IS NOT NULL AND valid_until_time IS NOT NULL", "valid_time"),
 )
 
-# Apart from events, so that copying a sale's tickets never waits for the scans that share the event's row.
+# Apart from `events`, so that saving tickets of the feed never waits for scans, which lock the event row FOR SHARE.
 feed_cursors = sa.Table(
     "feed_cursors",
     metadata,
@@ -49,19 +49,18 @@ feed_cursors = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
 )
 
-# One row: where the copy stands as a whole.
+# One row: the position of the replica as a whole.
 feed = sa.Table(
     "feed",
     metadata,
     sa.Column("one", sa.Boolean, primary_key=True, server_default=sa.true()),
     # Empty before the first message.
     sa.Column("epoch", sa.Text, nullable=False, server_default=""),
-    # Counts the epochs seen.
+    # The number of epochs so far.
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
-    # When the copy was last known to hold everything.
+    # When the replica was last known to be complete.
     sa.Column("whole_time", TIME),
-    # Of the transactions that `tickets.changed_by` names; a database that was restored from a backup is given a new
-    # one.
+    # The epoch of the transaction ids in `tickets.changed_by`; a database restored from a backup gets a new one.
     sa.Column("changes_epoch", UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
     sa.CheckConstraint("one", "one"),
 )
@@ -71,30 +70,30 @@ tickets = sa.Table(
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("ticket_id", UUID, primary_key=True),
-    # False until the feed has brought it: made from its token or by a revocation.
+    # False until the feed delivers the ticket: a token or a revocation created the row.
     sa.Column("known", sa.Boolean, nullable=False),
-    # Absent where a revocation came before the feed.
+    # NULL where a revocation came before the feed.
     sa.Column("ticket_type", sa.Text),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("valid_from_time", TIME),
     sa.Column("valid_until_time", TIME),
-    # The newest that works; older ones are denied.
+    # The newest issue; older ones are denied.
     sa.Column("issue", sa.Integer, nullable=False),
     sa.Column("code_digest", BYTEA, nullable=False),
     sa.Column("token_digest", BYTEA),
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
-    # The first check-in that stands: what cancellations ask for and what is reported.
+    # The first effective check-in: revocations and reports use it.
     sa.Column("check_in_time", TIME),
-    # The latest check-in: what a person who comes again is told.
+    # The latest effective check-in: the answer to a second scan shows it.
     sa.Column("entry_scan_id", UUID),
     sa.Column("entry_time", TIME),
     sa.Column("entry_location", sa.Text),
     sa.Column("inside", sa.Boolean, nullable=False),
-    # Grows whenever check_in_time changes; the second is the last one that the ticket service has confirmed.
+    # Incremented with each change of check_in_time; the ticket service has confirmed reports up to reported_sequence.
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("reported_sequence", sa.BigInteger, nullable=False),
-    # The transaction that last changed what gates are told; see store/changes.py.
+    # The transaction that last changed the ticket; see store/changes.py.
     sa.Column(
         "changed_by", sa.BigInteger, nullable=False, server_default=sa.text("(pg_current_xact_id()::text)::bigint")
     ),
@@ -111,32 +110,32 @@ tickets = sa.Table(
     ),
 )
 
-# What became of each revocation, so that repeating it gives the same answer.
+# The outcome of each revocation, so that a repeated call gets the same answer.
 revocations = sa.Table(
     "revocations",
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("revocation_id", UUID, primary_key=True),
     sa.Column("ticket_id", UUID, nullable=False),
-    # The check-in that was first; absent where it was revoked.
+    # The check-in that came first; NULL where the ticket was revoked.
     sa.Column("check_in_time", TIME),
     sa.Column("create_time", TIME, nullable=False),
 )
 
-# Every attempt, by the event of the gate where it was made.
+# Every scan, by the event of its gate.
 scans = sa.Table(
     "scans",
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("scan_id", UUID, primary_key=True),
-    # Of everything that makes it this scan and no other.
+    # See `Attempt.fingerprint`.
     sa.Column("fingerprint", BYTEA, nullable=False),
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("scan_type", sa.Text, nullable=False),
     sa.Column("verdict", sa.Text, nullable=False),
     sa.Column("denial_reason", sa.Text),
     sa.Column("ticket_id", UUID),
-    # The ticket's event: another one with WRONG_EVENT.
+    # The event of the ticket; differs from event_id with WRONG_EVENT.
     sa.Column("ticket_event_id", UUID),
     sa.Column("ticket_type", sa.Text),
     sa.Column("scan_time", TIME, nullable=False),
@@ -150,14 +149,14 @@ scans = sa.Table(
     sa.Column("previous_time", TIME),
     sa.Column("previous_location", sa.Text),
     sa.Column("metadata", JSONB, nullable=False),
-    # The kind of incident that the rules make of it.
+    # The violation: the kind of incident that the admission causes. An earlier name, kept in the database.
     sa.Column("doubt", sa.Text),
-    # Of what was shown, once known: its code is derived of it again, and stands here covered.
+    # The issue of the ticket, where known: `code` is masked, and the full code is derived from the issue again.
     sa.Column("issue", sa.Integer),
     sa.CheckConstraint("scan_type IN ('CHECK_IN', 'CHECK_OUT', 'ACCESS')", "scan_type"),
     sa.CheckConstraint("verdict IN ('ADMITTED', 'DENIED')", "verdict"),
     sa.CheckConstraint("(verdict = 'DENIED') = (denial_reason IS NOT NULL)", "denial_reason"),
-    # What a device let in alone may have been anything.
+    # An offline device may have admitted any text.
     sa.CheckConstraint(
         "verdict = 'DENIED' OR offline OR ticket_event_id = event_id AND ticket_id IS NOT NULL", "ticket"
     ),
@@ -168,19 +167,19 @@ scans = sa.Table(
     sa.Index(None, "event_id", "ticket_id", "scan_time"),
 )
 
-# One for each ticket and kind. Shown only while scans belong to it: a scan that comes in late may explain the others.
+# One row per event, kind and subject. Lists contain it only while scans are assigned: a late scan may explain others.
 incidents = sa.Table(
     "incidents",
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("kind", sa.Text, primary_key=True),
-    # The ticket; what a forged token claims to be; or nil.
+    # The ticket, the ticket that a forged token names, an id for the device that guesses codes, or the nil UUID.
     sa.Column("subject", UUID, primary_key=True),
     sa.Column("incident_id", UUID, nullable=False),
-    # Once known.
+    # NULL where the ticket is unknown.
     sa.Column("ticket_id", UUID),
     sa.Column("create_time", TIME, nullable=False),
-    # Whether the ticket service has confirmed that it was told.
+    # Whether the ticket service has confirmed the report.
     sa.Column("reported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint(
         "kind IN ('DOUBLE_ADMISSION', 'REVOKED_ADMISSION', 'FORGED_TOKEN', 'UNKNOWN_ADMISSION', 'INVALID_ADMISSION',"
@@ -191,7 +190,7 @@ incidents = sa.Table(
     sa.Index("incidents_unreported_ix", "event_id", "incident_id", postgresql_where=sa.text("NOT reported")),
 )
 
-# Which scans belong to an incident.
+# The scans of incidents.
 incident_scans = sa.Table(
     "incident_scans",
     metadata,
@@ -202,34 +201,37 @@ incident_scans = sa.Table(
     sa.Index(None, "event_id", "scan_id"),
 )
 
-# Gate devices. Few, and of an organizer rather than of an event.
+# Gate devices: few rows, which belong to an organizer rather than to an event.
 devices = sa.Table(
     "devices",
     metadata,
     sa.Column("device_id", UUID, primary_key=True),
     sa.Column("organizer_id", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
-    # Empty: all of the organizer's.
+    # The events to which the device is bound; empty: all of the organizer's.
     sa.Column("event_ids", ARRAY(UUID), nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # Hashes: no dump of the database lets anybody scan.
+    # Hashes, so that a database dump contains no credential.
     sa.Column("code_digest", BYTEA, nullable=False, unique=True),
     sa.Column("enroll_time", TIME),
     sa.Column("token_digest", BYTEA, unique=True),
     sa.Column("last_seen_time", TIME),
     sa.Column("revoke_time", TIME),
-    # Put forward while a stream is open, so that it holds by itself when a process dies.
+    # Advanced while a stream is open, so that it expires by itself when a process dies.
     sa.Column("connected_until", TIME),
     sa.Column("gate_event_id", UUID),
     sa.Column("gate_location", sa.Text),
     sa.Column("gate_types", ARRAY(sa.Text)),
+    # The request_id that created it; a repeated request returns the same device.
+    sa.Column("request_id", UUID),
     sa.CheckConstraint("num_nulls(enroll_time, token_digest) IN (0, 2)", "enroll_time"),
     sa.CheckConstraint("num_nulls(gate_event_id, gate_location, gate_types) IN (0, 3)", "gate"),
+    sa.UniqueConstraint("organizer_id", "request_id"),
     sa.Index(None, "organizer_id", "device_id"),
     sa.Index(None, "revoke_time"),
 )
 
-# Public keys of tokens, copied from the ticket service.
+# The replica of the public keys of tokens.
 signing_keys = sa.Table(
     "signing_keys",
     metadata,

@@ -1,4 +1,4 @@
-"""The statements of uploads; what they lock and how is that of the admission batch."""
+"""The prepared statements of the upload batch; it locks its rows by the statements of the scan batch."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, Final
 from scan_service.store import admission, incidents
 from scan_service.store.admission import TicketKey
 from scan_service.store.rows import scan_of
-from ticketing.admission.codes import covered
+from ticketing.admission.codes import mask_codes
 from ticketing.admission.scans import Scan
 from ticketing.admission.tickets import Admission
 from ticketing.chassis.arrays import ids
@@ -27,26 +27,26 @@ STATEMENTS: Final[Mapping[str, str]] = {
     "replace": f"""(jsonb) AS
         UPDATE scans s SET ({_REPLACED}) = (SELECT {", ".join(f"new.{name}" for name in _REPLACED.split(", "))})
         FROM jsonb_populate_recordset(NULL::scans, $1) AS new
-        WHERE s.event_id = new.event_id AND s.scan_id = new.scan_id""",  # noqa: S608 - put together of constants
+        WHERE s.event_id = new.event_id AND s.scan_id = new.scan_id""",  # noqa: S608 - composed of constants
 }
 
 
-def read_admitted(keys: Iterable[TicketKey]) -> tuple[str, tuple[str, str]]:
-    """Return the trip that reads what tickets were let through by, by the gate's event and the ticket."""
-    named = sorted(keys)
-    return "EXECUTE read_admitted(%s, %s)", (ids(event for event, _ in named), ids(ticket for _, ticket in named))
+def admitted_round_trip(keys: Iterable[TicketKey]) -> tuple[str, tuple[str, str]]:
+    """Return the round trip that reads the admitted scans of tickets; each key is the gate's event and the ticket."""
+    ordered = sorted(keys)
+    return "EXECUTE read_admitted(%s, %s)", (ids(event for event, _ in ordered), ids(ticket for _, ticket in ordered))
 
 
-def admitted(rows: Iterable[tuple[Any, ...]]) -> Sequence[Scan]:
-    """Read what that trip brought."""
+def read_admitted(rows: Iterable[tuple[Any, ...]]) -> Sequence[Scan]:
+    """Read the result of `admitted_round_trip`."""
     return [scan_of(row) for (row,) in rows]
 
 
-def write(
-    now: datetime, new: Sequence[Scan], replaced: Sequence[Scan], admission_state: Mapping[TicketKey, Admission]
+def write_round_trip(
+    now: datetime, new: Sequence[Scan], replaced: Sequence[Scan], changed: Mapping[TicketKey, Admission]
 ) -> tuple[str, Sequence[object]]:
-    """Return the trip that records scans and how tickets stand since; the transaction is still open."""
-    statements, arguments = admission.WRITE, admission.written(now, new, admission_state, offline=True)
+    """Return the round trip that records scans and updates the admission state of tickets, without a commit."""
+    statements, arguments = admission.WRITE, admission.write_arguments(now, new, changed, offline=True)
     if not replaced:
         return statements, arguments
     rows = json.dumps([_scan_row(scan) for scan in replaced])
@@ -59,7 +59,7 @@ def _scan_row(scan: Scan) -> dict[str, object]:
         "event_id": scan.gate_event_id,
         "scan_id": scan.scan_id,
         "fingerprint": f"\\x{scan.fingerprint.hex()}",
-        "code": covered(scan.code),
+        "code": mask_codes(scan.code),
         "scan_type": scan.scan_type,
         "verdict": scan.verdict,
         "denial_reason": scan.denial_reason,

@@ -1,6 +1,6 @@
-"""The scans of all gates, answered in batches: one transaction in two trips, and nothing is answered before its commit.
+"""The live scans of all gates, decided in batches: one transaction in two round trips, answered after its commit.
 
-Status and rules are never judged from memory: the event is shared-locked and the ticket locked, each time, so that a
+A decision never uses cached tickets or events: each batch locks the events FOR SHARE and the tickets FOR UPDATE, so a
 revocation comes wholly before a batch or wholly after it.
 """
 
@@ -9,77 +9,78 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from scan_service.domain.incidents import Link, forgery
+from scan_service.domain.event_access import event_not_found, may_access
+from scan_service.domain.incidents import IncidentScan, assign_forgery
 from scan_service.domain.reasons import Reason
 from scan_service.store import admission as store
 from scan_service.store import incidents
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
-from ticketing.admission.decision import Decision, Presented, decide
-from ticketing.admission.scans import Attempt, DenialReason, Scan, Verdict, recorded_text
-from ticketing.admission.tickets import Admission, Entry, Event, Ticket
+from ticketing.admission.decision import Decision, PresentedTicket, decide
+from ticketing.admission.scans import Attempt, DenialReason, Scan, Verdict, sanitize_text
+from ticketing.admission.tickets import Admission, CheckIn, Event, Ticket
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.loop_connection import LoopConnection
 
 MICROSECOND: Final = timedelta(microseconds=1)
 
 
-async def answer(connection: LoopConnection, attempts: Sequence[Attempt], holding: LockedBatch) -> Answers:
-    """Decide and record `attempts` in their order; an attempt seen before gets its first answer."""
-    batch = Batch(holding)
-    answers = [batch.answer(attempt) for attempt in attempts]
+async def decide_batch(connection: LoopConnection, attempts: Sequence[Attempt], locked: LockedBatch) -> Answers:
+    """Decide and record `attempts` in their order; a repeated attempt gets its first answer."""
+    batch = ScanBatch(locked)
+    answers = [batch.decide(attempt) for attempt in attempts]
     if batch.forgeries:
-        await connection.round_trip(*incidents.note(batch.forgeries, batch.now))
-    await connection.round_trip(*store.write(batch.now, batch.recorded, batch.changed))
+        await connection.round_trip(*incidents.add_round_trip(batch.forgeries, batch.now))
+    await connection.round_trip(*store.write_and_commit(batch.now, batch.recorded, batch.changed))
     return answers
 
 
-class Batch:
-    """The decisions over what one transaction holds; each is made against the state after the one before."""
+class ScanBatch:
+    """The decisions of one batch; each one applies to the state that the decisions before it left."""
 
-    def __init__(self, holding: LockedBatch) -> None:
-        self._held = holding.held
-        self._ticket_lookup = holding.ticket_lookup
+    def __init__(self, locked: LockedBatch) -> None:
+        self._rows = locked.rows
+        self._ticket_lookup = locked.ticket_lookup
         self._times = dict[store.TicketKey, datetime]()
-        self.now = holding.now
+        self.now = locked.now
         self.recorded = list[Scan]()
-        self.forgeries = list[Link]()
+        self.forgeries = list[IncidentScan]()
         self.changed = dict[store.TicketKey, Admission]()
 
-    def answer(self, attempt: Attempt) -> Scan | Failure:
-        """Decide one attempt."""
+    def decide(self, attempt: Attempt) -> Scan | Failure:
+        """Decide one attempt; return its record, or the failure of its caller."""
         fingerprint = attempt.fingerprint()
-        first = self._held.scans.get(attempt.scan_id)
+        first = self._rows.scans.get(attempt.scan_id)
         if first is not None:
             if first.fingerprint == fingerprint:
                 return first
             return Failure(Reason.SCAN_ID_REUSED, "this scan_id was used for a different scan", scan_id=attempt.scan_id)
-        event = self._held.events.get(attempt.gate.event_id)
-        if event is None or attempt.organizer_id not in {None, event.organizer_id}:
-            return Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=attempt.gate.event_id)
-        scan = self._decided(attempt, event, fingerprint)
-        self._held.scans[scan.scan_id] = scan
+        event = self._rows.events.get(attempt.gate.event_id)
+        if event is None or not may_access(attempt.organizer_id, event.organizer_id):
+            return event_not_found(attempt.gate.event_id)
+        scan = self._scan(attempt, event, fingerprint)
+        self._rows.scans[scan.scan_id] = scan
         self.recorded.append(scan)
         if scan.denial_reason is DenialReason.INVALID_SIGNATURE and not self._ticket_lookup.may_be_genuine(attempt):
-            self.forgeries.append(forgery(scan, attempt.credential))
+            self.forgeries.append(assign_forgery(scan, attempt.credential))
         return scan
 
-    def _decided(self, attempt: Attempt, event: Event, fingerprint: bytes) -> Scan:
-        """Decide, and keep what changes."""
-        shown = self._ticket_lookup.presented(attempt)
+    def _scan(self, attempt: Attempt, event: Event, fingerprint: bytes) -> Scan:
+        """Decide an attempt, keep the changed admission state and return the record."""
+        presented = self._ticket_lookup.find(attempt)
         time = self.now
-        if isinstance(shown, Presented):
-            shown = self._as_it_stands(shown)
-            time = self._next_time((shown.ticket.event_id, shown.ticket.ticket_id))
-            entry = Entry(attempt.scan_id, time, attempt.gate.location)
-            decision = decide(event, attempt.gate, shown, attempt.scan_type, entry)
+        if isinstance(presented, PresentedTicket):
+            presented = self._with_current_admission(presented)
+            time = self._next_time((presented.ticket.event_id, presented.ticket.ticket_id))
+            check_in = CheckIn(attempt.scan_id, time, attempt.gate.location)
+            decision = decide(event, attempt.gate, presented, attempt.scan_type, check_in)
             if decision.admission is not None:
-                self.changed[shown.ticket.event_id, shown.ticket.ticket_id] = decision.admission
-            ticket: Ticket | None = shown.ticket
-            ticket_type, issue = shown.ticket_type, shown.issue
-            code = self._ticket_lookup.code(shown)
+                self.changed[presented.ticket.event_id, presented.ticket.ticket_id] = decision.admission
+            ticket: Ticket | None = presented.ticket
+            ticket_type, issue = presented.ticket_type, presented.issue
+            code = self._ticket_lookup.code(presented)
         else:
-            decision, ticket, ticket_type, issue = Decision(shown), None, None, None
-            code = recorded_text(attempt.text)
+            decision, ticket, ticket_type, issue = Decision(presented), None, None, None
+            code = sanitize_text(attempt.text)
         return Scan(
             scan_id=attempt.scan_id,
             gate_event_id=attempt.gate.event_id,
@@ -102,14 +103,14 @@ class Batch:
         )
 
     def _next_time(self, key: store.TicketKey) -> datetime:
-        """Give each scan of one ticket in a batch a later time: made anew from them, its state is to be the same."""
+        """Return a later time for each scan of one ticket in a batch, so that `fold_scans` keeps their order."""
         last = self._times.get(key)
         time = self._times[key] = self.now if last is None else last + MICROSECOND
         return time
 
-    def _as_it_stands(self, shown: Presented) -> Presented:
-        """Return what was shown with what this batch has made of it so far."""
-        admission = self.changed.get((shown.ticket.event_id, shown.ticket.ticket_id))
+    def _with_current_admission(self, presented: PresentedTicket) -> PresentedTicket:
+        """Return the ticket with the admission state that earlier scans of this batch left."""
+        admission = self.changed.get((presented.ticket.event_id, presented.ticket.ticket_id))
         if admission is None:
-            return shown
-        return replace(shown, ticket=replace(shown.ticket, admission=admission))
+            return presented
+        return replace(presented, ticket=replace(presented.ticket, admission=admission))

@@ -1,28 +1,28 @@
-"""Taking scans back, against the same locks as scans and revocations: whoever comes first is found by the others."""
+"""Annulments of scans, under the same locks as scans and revocations, so that each sees the ones before it."""
 
 from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.admission_state import admission_state
-from scan_service.domain.annulment import Annulment, obstacle
-from scan_service.domain.incidents import conflicts
+from scan_service.domain.admission_state import fold_scans
+from scan_service.domain.annulment import Annulment, find_obstacle
+from scan_service.domain.incidents import assign_conflicts
 from scan_service.domain.reasons import Reason
 from scan_service.store import annulments as store
-from scan_service.store.incidents import renew_here
+from scan_service.store import incidents
 from ticketing.admission.codes import Codes
-from ticketing.admission.scans import Scan, revealed
+from ticketing.admission.scans import Scan, restore_code
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 
 
 class Annulments:
-    """Annuls scans.
+    """The use case that annuls scans.
 
     Args:
         database: the scans database.
-        codes: derive those of the tickets.
+        codes: derives the codes of tickets.
         clock: the present time, read while the ticket is locked.
     """
 
@@ -32,34 +32,34 @@ class Annulments:
         self._clock = clock
 
     async def annul(self, annulment: Annulment) -> Scan:
-        """Annul a scan and return it as it now is; one that was annulled before is returned as it is.
+        """Annul a scan and return its record; an annulled scan is returned unchanged.
 
         Raises:
-            Failure: SCAN_NOT_FOUND, also for one at somebody else's event; SCAN_NOT_ANNULLABLE.
+            Failure: SCAN_NOT_FOUND, also for a scan at an event that the caller may not access; SCAN_NOT_ANNULLABLE.
         """
         annulled = await self._database.run(lambda connection: self._annul(connection, annulment))
-        return revealed(annulled, self._codes)
+        return restore_code(annulled, self._codes)
 
     def _annul(self, connection: Connection, annulment: Annulment) -> Scan:
         visible = store.visible_to(annulment.organizer_id, annulment.bound_to)
-        held = store.hold(connection, annulment.scan_id, visible)
-        if held is None:
+        locked = store.lock_scan(connection, annulment.scan_id, visible)
+        if locked is None:
             raise Failure(Reason.SCAN_NOT_FOUND, "no such scan", scan_id=annulment.scan_id)
-        scan, now = held.scan, self._clock()
+        scan, now = locked.scan, self._clock()
         if scan.annul_time is not None:
             return scan
-        limited = annulment.is_limited(held.event.organizer_id)
-        cause = obstacle(scan, held.scans, annulment, now, limited=limited)
+        limited = annulment.is_limited(locked.event.organizer_id)
+        cause = find_obstacle(scan, locked.scans, annulment, now, limited=limited)
         if cause is not None:
             message = f"this scan cannot be annulled: {cause}"
             raise Failure(Reason.SCAN_NOT_ANNULLABLE, message, scan_id=scan.scan_id, cause=cause)
         annulled = replace(scan, annul_time=now)
-        store.save(connection, annulled)
-        scans = [annulled if other.scan_id == scan.scan_id else other for other in held.scans]
+        store.save_annulment(connection, annulled)
+        scans = [annulled if other.scan_id == scan.scan_id else other for other in locked.scans]
         policy = None
-        if held.ticket is not None:
-            policy = held.event.policy
-            admission = admission_state(scans, held.ticket.admission)
-            store.save_admission(connection, replace(held.ticket, admission=admission))
-        renew_here(connection, scans, conflicts(policy, scans), now)
+        if locked.ticket is not None:
+            policy = locked.event.policy
+            admission = fold_scans(scans, locked.ticket.admission)
+            store.save_admission(connection, replace(locked.ticket, admission=admission))
+        incidents.reassign(connection, scans, assign_conflicts(policy, scans), now)
         return annulled

@@ -1,4 +1,4 @@
-"""How an event's admission stands, once or again and again; those who watch the same event share one look a second."""
+"""The attendance of an event, once or as a watch; all watchers of an event share one count a second."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,69 +8,66 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.attendance import Attendance
-from scan_service.domain.reasons import Reason
 from scan_service.store.attendance import read_counts
-from scan_service.store.scan_list import may_read
-from scan_service.use_cases.watching import Watching
+from scan_service.use_cases.event_access import check_access
+from scan_service.use_cases.watch_pacer import WatchPacer
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.failures import Failure
 
 INTERVAL_SECONDS: Final = 1.0
 
 
 class Attendances:
-    """Counts.
+    """The use case that counts and watches the attendance of events.
 
     Args:
         database: the scans database.
         clock: the present time.
-        watching: says when a watch ends.
+        pacer: paces the polls and ends them.
     """
 
-    def __init__(self, database: Database, clock: Clock, watching: Watching) -> None:
+    def __init__(self, database: Database, clock: Clock, pacer: WatchPacer) -> None:
         self._database = database
         self._clock = clock
-        self._watching = watching
-        self._looks = dict[UUID, asyncio.Task[Attendance]]()
+        self._pacer = pacer
+        self._counts = dict[UUID, asyncio.Task[Attendance]]()
 
     async def get(self, event_id: UUID, organizer_id: str | None) -> Attendance:
-        """Count what is recorded now.
+        """Count the attendance of an event.
 
         Raises:
-            Failure: EVENT_NOT_FOUND for an event that is not here, or not of that organizer unless that is None.
+            Failure: EVENT_NOT_FOUND for an unknown event and, unless `organizer_id` is None, for another organizer's.
         """
         await self._check(event_id, organizer_id)
         return await self._count(event_id)
 
     async def watch(self, event_id: UUID, organizer_id: str | None) -> AsyncGenerator[Attendance, None]:
-        """Yield how it stands, and again whenever that has changed.
+        """Yield the attendance at once, and again whenever a count has changed.
 
         Raises:
             Failure: as `get`; OVERLOADED or DEPENDENCY_UNAVAILABLE where the database does not answer.
         """
         await self._check(event_id, organizer_id)
-        told: Attendance | None = None
+        sent: Attendance | None = None
         while True:
-            attendance = await self._look(event_id)
-            if told is None or attendance.counts != told.counts:
-                told = attendance
+            attendance = await self._count_shared(event_id)
+            if sent is None or attendance.counts != sent.counts:
+                sent = attendance
                 yield attendance
-            if not await self._watching.pause(INTERVAL_SECONDS):
+            if not await self._pacer.wait(INTERVAL_SECONDS):
                 return
 
     async def _check(self, event_id: UUID, organizer_id: str | None) -> None:
-        if not await self._database.run(lambda connection: may_read(connection, event_id, organizer_id)):
-            raise Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=event_id)
+        await self._database.run(lambda connection: check_access(connection, event_id, organizer_id))
 
-    async def _look(self, event_id: UUID) -> Attendance:
-        """Share the look that is under way, if there is one."""
-        look = self._looks.get(event_id)
-        if look is None:
-            look = self._looks[event_id] = asyncio.create_task(self._count(event_id), name="attendance")
-            look.add_done_callback(lambda _: self._looks.pop(event_id))
-        # Others may share it when one of them leaves.
-        return await asyncio.shield(look)
+    async def _count_shared(self, event_id: UUID) -> Attendance:
+        """Join the count in progress for this event, or start one."""
+        count = self._counts.get(event_id)
+        if count is None:
+            count = self._counts[event_id] = asyncio.create_task(self._count(event_id), name="attendance")
+            count.add_done_callback(lambda _: self._counts.pop(event_id))
+        # Shielded: other watchers may share the count when this one is cancelled.
+        return await asyncio.shield(count)
 
     async def _count(self, event_id: UUID) -> Attendance:
         now = self._clock()

@@ -1,6 +1,6 @@
-"""What a batch of scans works on: its tickets, locked and recognised, in one transaction.
+"""The transaction of a batch of scans: lock its tickets, identify them, and run the work on them.
 
-Live scans and uploads hold alike, so that they meet in one order of locks.
+Live scans and uploads lock by this module alike, so that both take their locks in one order.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +12,7 @@ from scan_service.store import admission as store
 from scan_service.use_cases.keys import Keys
 from scan_service.use_cases.ticket_lookup import TicketLookup
 from ticketing.admission.codes import Codes
-from ticketing.admission.scans import Attempt, Scan, revealed
+from ticketing.admission.scans import Attempt, Scan, restore_code
 from ticketing.admission.tokens import Token
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import Failure
@@ -21,27 +21,27 @@ from ticketing.chassis.loop_connection import LoopConnection
 
 @dataclass(frozen=True, slots=True)
 class LockedBatch:
-    """What a batch holds, and the time since when it does."""
+    """The rows that a batch has locked, and the time at which it locked them."""
 
-    held: store.LockedRows
+    rows: store.LockedRows
     ticket_lookup: TicketLookup
     now: datetime
 
 
 Answers: TypeAlias = Sequence[Scan | Failure]
-# Answers attempts over what is held, and commits.
+# Answers attempts from the locked rows, and commits.
 Work: TypeAlias = Callable[[LoopConnection, Sequence[Attempt], LockedBatch], Awaitable[Answers]]
 
 
 class BatchLocker:
-    """Holds what batches of attempts are about.
+    """A connection that runs batches of attempts in transactions, with their rows locked.
 
     Args:
         connection: with the statements of the work prepared.
         keys: verify tokens.
-        codes: look up typed codes.
+        codes: derives the codes of tickets.
         clock: the present time, read while the tickets are locked.
-        lock_first: whether what was recorded is read once all tickets are locked, for work that changes it.
+        lock_first: read recorded scans only after all tickets are locked, for work that changes recorded scans.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class BatchLocker:
         self._lock_first = lock_first
 
     async def transact(self, attempts: Sequence[Attempt], work: Work) -> Answers:
-        """Hold what `attempts` are about, with rows for tickets that only their tokens prove, and do `work` on it.
+        """Lock the events and tickets of `attempts`, insert tickets that only their tokens prove, and run `work`.
 
         Raises:
             Failure: as LoopConnection.transact does.
         """
         tokens = [attempt.credential for attempt in attempts if isinstance(attempt.credential, Token)]
-        await self._keys.look_for(token.key_id for token in tokens)
-        wanted = store.Wanted(
+        await self._keys.load_missing(token.key_id for token in tokens)
+        request = store.LockRequest(
             events={attempt.gate.event_id for attempt in attempts},
             tickets=[(token.event_id, token.ticket_id) for token in tokens],
             code_digests={attempt.credential for attempt in attempts if isinstance(attempt.credential, bytes)},
@@ -69,17 +69,18 @@ class BatchLocker:
         )
 
         async def run(connection: LoopConnection) -> Answers:
-            holding = await self._hold(connection, wanted)
-            if unknown := holding.ticket_lookup.unknown(attempts):
-                await connection.round_trip(*store.create(unknown))
-                holding = await self._hold(connection, wanted)
-            return await work(connection, attempts, holding)
+            locked = await self._lock(connection, request)
+            if unknown := locked.ticket_lookup.find_unknown(attempts):
+                await connection.round_trip(*store.create_tickets(unknown))
+                locked = await self._lock(connection, request)
+            return await work(connection, attempts, locked)
 
         return await self._connection.transact(run)
 
-    async def _hold(self, connection: LoopConnection, wanted: store.Wanted) -> LockedBatch:
-        held = store.held(await connection.round_trip(*wanted.hold(lock_first=self._lock_first)))
-        for scan_id, scan in held.scans.items():
-            held.scans[scan_id] = revealed(scan, self._codes)
+    async def _lock(self, connection: LoopConnection, request: store.LockRequest) -> LockedBatch:
+        round_trip = request.round_trip(lock_first=self._lock_first)
+        rows = store.read_locked_rows(await connection.round_trip(*round_trip))
+        for scan_id, scan in rows.scans.items():
+            rows.scans[scan_id] = restore_code(scan, self._codes)
         now = self._clock()
-        return LockedBatch(held, TicketLookup(held, self._keys, self._codes, now), now)
+        return LockedBatch(rows, TicketLookup(rows, self._keys, self._codes, now), now)

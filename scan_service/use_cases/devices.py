@@ -1,4 +1,4 @@
-"""Gate devices: registering, enrolling, revoking them, and knowing them again by their tokens."""
+"""Gate devices: creation, enrollment, revocation, and authentication by their tokens."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,90 +9,119 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.devices import TOKEN_PREFIX, Device, code_digest, new_code, new_token, token_digest
-from scan_service.domain.reasons import Reason
+from scan_service.domain.devices import (
+    TOKEN_PREFIX,
+    Credentials,
+    Device,
+    DeviceRequest,
+    code_digest,
+    token_digest,
+)
+from scan_service.domain.event_access import event_not_found
+from scan_service.domain.refusals import device_not_found, enrollment_code_invalid, request_id_reused
 from scan_service.store import devices as store
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.failures import Failure, unauthenticated
+from ticketing.chassis.failures import unauthenticated
 from ticketing.chassis.ids import new_id
 
-# For so long a token is not looked up again; a revoked device's calls end within that time.
-REMEMBERED: Final = timedelta(seconds=1)
-MAX_REMEMBERED: Final = 10_000
+# A token is looked up again after this time, so a revoked device is refused within it.
+CACHED: Final = timedelta(seconds=1)
+MAX_CACHED: Final = 10_000
 
 
 class Devices:
-    """Looks after devices.
+    """The use case that creates, enrolls, revokes and authenticates devices.
 
     Args:
         database: the scans database.
+        credentials: makes enrollment codes and access tokens.
         clock: the present time.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, credentials: Credentials, clock: Clock) -> None:
         self._database = database
+        self._credentials = credentials
         self._clock = clock
-        self._remembered = OrderedDict[bytes, tuple[datetime, Device | None]]()
+        self._cached = OrderedDict[bytes, tuple[datetime, Device | None]]()
 
-    async def create(self, organizer_id: str, name: str, event_ids: frozenset[UUID]) -> tuple[Device, str]:
-        """Register a device; return it and the code that enrolls it.
+    async def create(self, organizer_id: str, request: DeviceRequest) -> tuple[Device, str]:
+        """Create a device, or find the one of a repeated request; return it and its enrollment code.
 
         Raises:
-            Failure: EVENT_NOT_FOUND for an event that is not here, or not the organizer's.
+            Failure: REQUEST_ID_REUSED; EVENT_NOT_FOUND for an unknown event and for another organizer's.
         """
-        code = new_code()
-        device = Device(new_id(), organizer_id, name, event_ids, self._clock(), None, None, None, None, None)
+        device_id, request_id = new_id(), request.request_id
+        code = self._credentials.code(device_id, request_id)
+        device = Device(
+            device_id, organizer_id, request.name, request.event_ids, self._clock(), None, None, None, None, None
+        )
 
-        def work(connection: Connection) -> None:
-            foreign = store.foreign_event(connection, event_ids, organizer_id)
+        def work(connection: Connection) -> Device:
+            if request_id is not None:
+                earlier = store.read_by_request(connection, organizer_id, request_id)
+                if earlier is not None:
+                    return earlier
+            foreign = store.find_foreign_event(connection, request.event_ids, organizer_id)
             if foreign is not None:
-                raise Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=foreign)
-            store.create(connection, device, code_digest(code))
+                raise event_not_found(foreign)
+            if store.create(connection, device, request_id, code_digest(code)) or request_id is None:
+                return device
+            # A concurrent request created it; the insert has waited for its commit.
+            return store.read_by_request(connection, organizer_id, request_id) or device
 
-        await self._database.run(work)
-        return device, code
+        created = await self._database.run(work)
+        if request_id is None or created.device_id == device_id:
+            return created, code
+        if not request.created(created):
+            raise request_id_reused(request_id)
+        return created, self._credentials.code(created.device_id, request_id)
 
-    async def enroll(self, code: str) -> tuple[Device, str]:
-        """Trade a code, once, for the device's token.
+    async def enroll(self, code: str, request_id: UUID | None) -> tuple[Device, str]:
+        """Exchange an enrollment code, once or repeatedly under one request_id, for the access token of the device.
 
         Raises:
             Failure: ENROLLMENT_CODE_INVALID.
         """
-        token = new_token()
+        token = self._credentials.token(code, request_id)
 
         def work(connection: Connection) -> Device:
             now = self._clock()
-            device = store.hold_by_code(connection, code_digest(code))
+            device, stored_digest = store.lock_by_code(connection, code_digest(code))
             if device is None or not device.may_enroll(now):
-                raise Failure(Reason.ENROLLMENT_CODE_INVALID, "the code was used before, is too old, or never was one")
-            store.enroll(connection, device, token_digest(token), now)
-            return replace(device, enroll_time=now, last_seen_time=now)
+                raise enrollment_code_invalid()
+            if stored_digest is None:
+                store.enroll(connection, device, token_digest(token), now)
+                return replace(device, enroll_time=now, last_seen_time=now)
+            # The same code and request_id derive the same token; a random one matches nothing.
+            if stored_digest != token_digest(token):
+                raise enrollment_code_invalid()
+            return device
 
         return await self._database.run(work), token
 
     async def list_devices(self, organizer_id: str, after: UUID | None, size: int) -> Sequence[Device]:
-        """Return up to one device more than `size`, by id."""
+        """Return up to one device more than `size`, ordered by id."""
         return await self._database.run(lambda connection: store.read_devices(connection, organizer_id, after, size))
 
     async def revoke(self, device_id: UUID, organizer_id: str) -> Device:
-        """End a device's access.
+        """Revoke a device.
 
         Raises:
-            Failure: DEVICE_NOT_FOUND for one that is not the organizer's.
+            Failure: DEVICE_NOT_FOUND for an unknown device and for another organizer's.
         """
         now = self._clock()
         device = await self._database.run(lambda connection: store.revoke(connection, device_id, organizer_id, now))
         if device is None:
-            raise Failure(Reason.DEVICE_NOT_FOUND, "no such device", device_id=device_id)
+            raise device_not_found(device_id)
         return device
 
     async def caller(self, token: str) -> Caller | None:
-        """Return whose token it is; None for one that is no device's.
+        """Return the caller of a device token; None where the token is not a device token.
 
         Raises:
-            Failure: UNAUTHENTICATED for a device that is not known or was revoked.
+            Failure: UNAUTHENTICATED for an unknown or revoked device.
         """
         if not token.startswith(TOKEN_PREFIX):
             return None
@@ -109,13 +138,13 @@ class Devices:
         )
 
     async def _device(self, digest: bytes) -> Device | None:
-        remembered = self._remembered.get(digest)
-        if remembered is not None and self._clock() - remembered[0] < REMEMBERED:
-            return remembered[1]
-        looked = self._clock()
+        cached = self._cached.get(digest)
+        if cached is not None and self._clock() - cached[0] < CACHED:
+            return cached[1]
+        read_time = self._clock()
         device = await self._database.run(lambda connection: store.read_by_token(connection, digest))
-        self._remembered[digest] = (looked, device)
-        self._remembered.move_to_end(digest)
-        if len(self._remembered) > MAX_REMEMBERED:
-            self._remembered.popitem(last=False)
+        self._cached[digest] = (read_time, device)
+        self._cached.move_to_end(digest)
+        if len(self._cached) > MAX_CACHED:
+            self._cached.popitem(last=False)
         return device

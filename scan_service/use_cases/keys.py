@@ -1,4 +1,4 @@
-"""The public keys of tokens, remembered by this process and read again from the database where one is missing."""
+"""The public keys of tokens, cached by each process and read again from the database where one is missing."""
 
 import asyncio
 from collections.abc import Iterable
@@ -10,49 +10,59 @@ from ticketing.admission.tokens import PublicKey
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
-# Anybody can show tokens that name unknown keys; so often at most they make us look.
+# Anybody can scan tokens that name unknown keys, so a missing key causes at most one query in this interval.
 INTERVAL: Final = timedelta(seconds=1)
 
 
 class Keys:
-    """The keys as this process knows them; `wanted` is set where one is missing that only the ticket service has."""
+    """The cached keys of this process.
+
+    `missing` is set where a token named a key that is not in the database either, so that it has to be fetched from the
+    ticket service.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._keys = dict[int, PublicKey]()
         self._reading = asyncio.Lock()
-        self._read: datetime | None = None
-        self._fetched: datetime | None = None
-        self.wanted = asyncio.Event()
+        self._read_time: datetime | None = None
+        self._fetch_time: datetime | None = None
+        self.missing = asyncio.Event()
 
     def get(self, key_id: int) -> PublicKey | None:
-        """Return the key, if it is known."""
+        """Return the key; None where it is not cached."""
         return self._keys.get(key_id)
 
-    def may_lack(self, key_id: int, since: datetime) -> bool:
-        """Tell whether the ticket service may have had the key at `since` without our knowing of it."""
-        return key_id not in self._keys and (self._fetched is None or self._fetched < since)
+    def may_be_missing(self, key_id: int, since: datetime) -> bool:
+        """Return whether the ticket service may have a key that it was not asked for since `since`."""
+        return key_id not in self._keys and (self._fetch_time is None or self._fetch_time < since)
 
     async def load(self, fetched: datetime | None = None) -> None:
-        """Read all keys; `fetched` says when the ticket service was asked, where they have just come from there."""
+        """Read all keys from the database.
+
+        Args:
+            fetched: when the ticket service was asked, where its keys were stored just before.
+        """
         async with self._reading:
             await self._load()
-            self._fetched = fetched or self._fetched
+            self._fetch_time = fetched or self._fetch_time
 
-    async def look_for(self, key_ids: Iterable[int]) -> None:
-        """Read the keys again if one of these is not known; never waits for the ticket service."""
-        asked = set(key_ids)
-        if asked <= self._keys.keys():
+    async def load_missing(self, key_ids: Iterable[int]) -> None:
+        """Read the keys again if one of `key_ids` is not cached; never wait for the ticket service."""
+        needed = set(key_ids)
+        if needed <= self._keys.keys():
             return
-        # Whoever is reading them already may bring it.
+        # A read in progress may load the key.
         async with self._reading:
-            if not asked <= self._keys.keys() and (self._read is None or self._clock() - self._read >= INTERVAL):
+            if not needed <= self._keys.keys() and (
+                self._read_time is None or self._clock() - self._read_time >= INTERVAL
+            ):
                 await self._load()
-        if not asked <= self._keys.keys():
-            self.wanted.set()
+        if not needed <= self._keys.keys():
+            self.missing.set()
 
     async def _load(self) -> None:
         begin = self._clock()
         self._keys = dict(await self._database.run(read_keys))
-        self._read = begin
+        self._read_time = begin

@@ -1,7 +1,7 @@
-"""Taking admission rights back, so that what was answered here holds at every gate from then on.
+"""Revocations: an answered revocation applies at every gate from then on.
 
-A revocation and a scan lock the same row of the ticket; whoever has it first is the one that the other finds. The
-event's row is left alone: it says nothing about one ticket.
+A revocation and a scan lock the same ticket row; the first one to lock it wins, and the other one finds its result. A
+revocation does not lock the event row, which contains nothing about one ticket.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.revocations import Outcome, Revocation, outcome_of, revoked
+from scan_service.domain.revocations import Revocation, RevocationOutcome, apply_revocation, decide_outcome
 from scan_service.store import revocations as store
 from ticketing.admission.codes import Codes
 from ticketing.admission.tickets import Ticket
@@ -19,11 +19,11 @@ from ticketing.chassis.failures import invalid
 
 
 class Revocations:
-    """Revokes tickets and events.
+    """The use case that revokes tickets and events.
 
     Args:
         database: the scans database.
-        codes: of the issues that work from now on.
+        codes: derives the codes of the issues that are valid from now on.
         clock: the present time.
     """
 
@@ -32,16 +32,16 @@ class Revocations:
         self._codes = codes
         self._clock = clock
 
-    async def revoke_tickets(self, event_id: UUID, revocations: Sequence[Revocation]) -> Sequence[Outcome]:
-        """Settle each revocation once and for all; repeated, it has the same outcome.
+    async def revoke_tickets(self, event_id: UUID, revocations: Sequence[Revocation]) -> Sequence[RevocationOutcome]:
+        """Revoke tickets and return the outcomes; a repeated revocation has its first outcome.
 
         Raises:
             Failure: INVALID_ARGUMENT where a revocation_id was used for another ticket.
         """
-        return await self._database.run(lambda connection: self._settle(connection, event_id, revocations))
+        return await self._database.run(lambda connection: self._revoke(connection, event_id, revocations))
 
     async def revoke_event(self, event_id: UUID) -> int:
-        """Close an event, known or not, and return how many tickets were checked in before."""
+        """Close an event, known or not, and return the number of tickets that were checked in before."""
 
         def close(connection: Connection) -> int:
             store.close_event(connection, event_id)
@@ -49,7 +49,9 @@ class Revocations:
 
         return await self._database.run(close)
 
-    def _settle(self, connection: Connection, event_id: UUID, revocations: Sequence[Revocation]) -> Sequence[Outcome]:
+    def _revoke(
+        self, connection: Connection, event_id: UUID, revocations: Sequence[Revocation]
+    ) -> Sequence[RevocationOutcome]:
         unknown = {
             revocation.ticket_id: (
                 revocation.ticket_id,
@@ -58,20 +60,21 @@ class Revocations:
             )
             for revocation in revocations
         }
-        tickets = store.hold_tickets(connection, event_id, unknown.values())
-        # Read once the tickets are held: the same revocation may have been settled while we waited for them.
+        tickets = store.lock_tickets(connection, event_id, unknown.values())
+        # Read after the tickets are locked: another call may have decided the same revocation meanwhile.
         outcomes = store.read_outcomes(connection, event_id, [revocation.revocation_id for revocation in revocations])
-        settled = dict[Revocation, Outcome]()
+        decided = dict[Revocation, RevocationOutcome]()
         changed = dict[UUID, Ticket]()
         for index, revocation in enumerate(revocations):
             outcome = outcomes.get(revocation.revocation_id)
             if outcome is None:
                 ticket = tickets[revocation.ticket_id]
-                outcome = outcomes[revocation.revocation_id] = settled[revocation] = outcome_of(ticket, revocation)
+                outcome = outcomes[revocation.revocation_id] = decided[revocation] = decide_outcome(ticket, revocation)
                 if outcome.check_in_time is None:
-                    changed[ticket.ticket_id] = tickets[ticket.ticket_id] = revoked(ticket, revocation, self._codes)
+                    ticket = apply_revocation(ticket, revocation, self._codes)
+                    changed[ticket.ticket_id] = tickets[ticket.ticket_id] = ticket
             elif outcome.ticket_id != revocation.ticket_id:
                 raise invalid(f"revocations[{index}].revocation_id", "was used for another ticket")
-        store.save_revoked(connection, event_id, list(changed.values()))
-        store.save_outcomes(connection, event_id, settled, self._clock())
+        store.update_tickets(connection, event_id, list(changed.values()))
+        store.save_outcomes(connection, event_id, decided, self._clock())
         return [outcomes[revocation.revocation_id] for revocation in revocations]

@@ -1,23 +1,22 @@
-"""The record of scans, read by those who look after an event."""
+"""The list of scans."""
 
 from collections.abc import Sequence
 
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.reasons import Reason
-from scan_service.store import scan_list as store
+from scan_service.store.scan_list import read_scans
+from scan_service.use_cases.event_access import check_access
 from ticketing.admission.codes import Codes
-from ticketing.admission.scans import Scan, ScanQuery, revealed
+from ticketing.admission.scans import Scan, ScanQuery, restore_code
 from ticketing.chassis.database import Database
-from ticketing.chassis.failures import Failure
 
 
-class Records:
-    """Lists scans.
+class Scans:
+    """The use case that lists scans.
 
     Args:
         database: the scans database.
-        codes: derive those of the tickets.
+        codes: derives the codes of tickets.
     """
 
     def __init__(self, database: Database, codes: Codes) -> None:
@@ -28,12 +27,11 @@ class Records:
         """Return up to one scan more than `query.size`, newest first.
 
         Raises:
-            Failure: EVENT_NOT_FOUND for an event that is not here, or not the caller's.
+            Failure: EVENT_NOT_FOUND for an unknown event and for one that the caller may not access.
         """
 
         def work(connection: Connection) -> Sequence[Scan]:
-            if not store.may_read(connection, query.event_id, query.organizer_id):
-                raise Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=query.event_id)
-            return store.read_scans(connection, query)
+            check_access(connection, query.event_id, query.organizer_id)
+            return read_scans(connection, query)
 
-        return [revealed(scan, self._codes) for scan in await self._database.run(work)]
+        return [restore_code(scan, self._codes) for scan in await self._database.run(work)]

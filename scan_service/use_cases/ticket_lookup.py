@@ -1,4 +1,4 @@
-"""What was shown at a gate: a ticket that a batch holds, one that a genuine token proves, or none."""
+"""The identification of scanned texts: a locked ticket, a ticket that a genuine token proves, or none."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -7,77 +7,77 @@ from typing import Final
 from scan_service.store.admission import LockedRows, TicketKey
 from scan_service.use_cases.keys import Keys
 from ticketing.admission.codes import Codes
-from ticketing.admission.decision import Presented
+from ticketing.admission.decision import PresentedTicket
 from ticketing.admission.scans import Attempt, DenialReason
 from ticketing.admission.tickets import Ticket, TicketStatus
-from ticketing.admission.tokens import Damaged, Token, is_genuine
+from ticketing.admission.tokens import DamagedToken, Token, is_genuine
 
-# Of what was shown just now a key may be missing that is younger: then it is called forged.
-KEYS_ARE_FRESH: Final = timedelta(minutes=2)
+# Keys that were fetched within this time count as complete: a live token that names another key is forged.
+MAX_FETCH_AGE: Final = timedelta(minutes=2)
 
 
 class TicketLookup:
-    """Recognises tickets over what one transaction holds.
+    """A lookup of tickets among the rows of one transaction.
 
     Args:
-        held: locked, and changed as the batch goes on.
+        rows: locked; changed as the batch proceeds.
         keys: verify tokens.
-        codes: look up typed codes.
+        codes: derives the codes of tickets.
         now: the present time.
     """
 
-    def __init__(self, held: LockedRows, keys: Keys, codes: Codes, now: datetime) -> None:
-        self._held = held
+    def __init__(self, rows: LockedRows, keys: Keys, codes: Codes, now: datetime) -> None:
+        self._rows = rows
         self._keys = keys
         self._codes = codes
         self._now = now
         self._genuine = dict[tuple[bytes, datetime], bool]()
 
-    def unknown(self, attempts: Sequence[Attempt]) -> Sequence[Ticket]:
-        """Return the tickets that genuine tokens for their own event's gate prove, and that have no row yet."""
+    def find_unknown(self, attempts: Sequence[Attempt]) -> Sequence[Ticket]:
+        """Return the tickets without a row that a genuine token proves at a gate of their own event."""
         result = dict[TicketKey, Ticket]()
         for attempt in attempts:
             token = attempt.credential
             if not isinstance(token, Token) or token.event_id != attempt.gate.event_id:
                 continue
             key = (token.event_id, token.ticket_id)
-            known = key in self._held.tickets or token.event_id not in self._held.events
+            known = key in self._rows.tickets or token.event_id not in self._rows.events
             if not known and self._is_genuine(token, None, attempt):
-                result[key] = self._proven(token)
+                result[key] = self._ticket_of(token)
         return list(result.values())
 
-    def presented(self, attempt: Attempt) -> Presented | DenialReason:
-        """Return the ticket that was shown, or why it is none."""
+    def find(self, attempt: Attempt) -> PresentedTicket | DenialReason:
+        """Return the ticket that an attempt presents, or the reason why it presents none."""
         credential = attempt.credential
         if isinstance(credential, Token):
-            ticket = self._held.tickets.get((credential.event_id, credential.ticket_id))
+            ticket = self._rows.tickets.get((credential.event_id, credential.ticket_id))
             if not self._is_genuine(credential, None if ticket is None else ticket.token_digest, attempt):
                 return DenialReason.INVALID_SIGNATURE
-            # Without a row only where it is for another event's gate.
-            return Presented(ticket or self._proven(credential), credential.issue, credential.ticket_type)
-        if isinstance(credential, Damaged):
+            # A genuine token has no row only where it is for another event.
+            return PresentedTicket(ticket or self._ticket_of(credential), credential.issue, credential.ticket_type)
+        if isinstance(credential, DamagedToken):
             return DenialReason.INVALID_SIGNATURE
-        key = credential and self._held.keys_by_code.get(credential)
+        key = credential and self._rows.keys_by_code.get(credential)
         if not key:
             return DenialReason.TICKET_NOT_FOUND
-        ticket = self._held.tickets[key]
-        return Presented(ticket, ticket.issue, ticket.ticket_type)
+        ticket = self._rows.tickets[key]
+        return PresentedTicket(ticket, ticket.issue, ticket.ticket_type)
 
     def may_be_genuine(self, attempt: Attempt) -> bool:
-        """Tell whether a token that was not recognised names a key that has not come from the ticket service yet."""
+        """Return whether an unverified token names a key that may not be fetched from the ticket service yet."""
         token = attempt.credential
         if not isinstance(token, Token):
             return False
-        shown = self._now if attempt.offline is None else attempt.offline.scan_time
-        # Keys are fetched once a minute; a device whose clock is ahead waits for no other.
-        return self._keys.may_lack(token.key_id, min(shown, self._now - KEYS_ARE_FRESH))
+        scan_time = self._now if attempt.offline is None else attempt.offline.scan_time
+        # Keys are fetched once a minute. A scan time in the future, of a device with a wrong clock, extends no wait.
+        return self._keys.may_be_missing(token.key_id, min(scan_time, self._now - MAX_FETCH_AGE))
 
-    def code(self, shown: Presented) -> str:
-        """Return the code of what was shown."""
-        return self._codes.code(shown.ticket.ticket_id, shown.issue)
+    def code(self, presented: PresentedTicket) -> str:
+        """Return the code of a presented ticket."""
+        return self._codes.code(presented.ticket.ticket_id, presented.issue)
 
     def _is_genuine(self, token: Token, known_digest: bytes | None, attempt: Attempt) -> bool:
-        """Look now and, where a device decided alone, as of then: its key may have been retired since."""
+        """Verify a token as of now and, for an offline decision, as of the scan: the key may be retired since."""
         if self._is_genuine_at(self._now, token, known_digest):
             return True
         return attempt.offline is not None and self._is_genuine_at(attempt.offline.scan_time, token, known_digest)
@@ -89,7 +89,7 @@ class TicketLookup:
             self._genuine[token.digest, time] = genuine
         return genuine
 
-    def _proven(self, token: Token) -> Ticket:
+    def _ticket_of(self, token: Token) -> Ticket:
         code = self._codes.code(token.ticket_id, token.issue)
         return Ticket(
             event_id=token.event_id,

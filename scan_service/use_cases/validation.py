@@ -1,15 +1,17 @@
-"""What a scan would answer, recording nothing: the same decision on the same data, without a lock."""
+"""ValidateTicket: the decision that a scan would get now, without a lock and without a record."""
 
 from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
+from scan_service.domain.event_access import may_access
 from scan_service.store.admission import LockedRows
-from scan_service.store.scan_list import read_event, read_ticket
-from scan_service.use_cases.admission import Batch
+from scan_service.store.events import read_event
+from scan_service.store.tickets import read_ticket
+from scan_service.use_cases.admission import ScanBatch
 from scan_service.use_cases.batch_locker import LockedBatch
-from scan_service.use_cases.guessing import Guessing
+from scan_service.use_cases.failed_code_limit import FailedCodeLimit
 from scan_service.use_cases.keys import Keys
 from scan_service.use_cases.ticket_lookup import TicketLookup
 from ticketing.admission.codes import Codes
@@ -22,60 +24,61 @@ from ticketing.chassis.failures import Failure
 
 
 class Validation:
-    """Answers what would be answered.
+    """The use case that decides attempts without recording them.
 
     Args:
         database: the scans database.
         keys: verify tokens.
-        codes: look up typed codes.
+        codes: derives the codes of tickets.
         clock: the present time.
-        guessing: holds up who tries codes, here as at a gate.
+        failed_codes: bounds unknown codes, as at a gate.
     """
 
-    def __init__(self, database: Database, keys: Keys, codes: Codes, clock: Clock, guessing: Guessing) -> None:
+    def __init__(
+        self, database: Database, keys: Keys, codes: Codes, clock: Clock, failed_codes: FailedCodeLimit
+    ) -> None:
         self._database = database
         self._keys = keys
         self._codes = codes
         self._clock = clock
-        self._guessing = guessing
+        self._failed_codes = failed_codes
 
     async def validate(self, attempt: Attempt, *, anywhere: bool) -> Scan:
         """Decide `attempt`; with `anywhere` at a gate of the ticket's own event.
 
         Raises:
-            Failure: EVENT_NOT_FOUND for a gate's event that is not here, or not the caller's; OVERLOADED.
+            Failure: EVENT_NOT_FOUND where the event of the gate is unknown or the caller may not access it; OVERLOADED.
         """
-        self._guessing.check(attempt)
+        self._failed_codes.check(attempt)
         if isinstance(attempt.credential, Token):
-            await self._keys.look_for([attempt.credential.key_id])
+            await self._keys.load_missing([attempt.credential.key_id])
         scan = await self._database.run(lambda connection: self._decide(connection, attempt, anywhere=anywhere))
-        self._guessing.note(attempt, scan)
+        self._failed_codes.count(attempt, scan)
         return scan
 
     def _decide(self, connection: Connection, attempt: Attempt, *, anywhere: bool) -> Scan:
-        held = LockedRows()
+        rows = LockedRows()
         ticket = None
         if isinstance(attempt.credential, Token | bytes):
             ticket = read_ticket(connection, attempt.credential)
         if ticket is not None:
             key = (ticket.event_id, ticket.ticket_id)
-            held.tickets[key] = ticket
-            held.keys_by_code[ticket.code_digest] = key
+            rows.tickets[key] = ticket
+            rows.keys_by_code[ticket.code_digest] = key
         if anywhere and ticket is not None:
             attempt = _moved(attempt, ticket.event_id)
         elif anywhere and isinstance(attempt.credential, Token):
             attempt = _moved(attempt, attempt.credential.event_id)
         event = read_event(connection, attempt.gate.event_id)
-        if anywhere and (event is None or attempt.organizer_id not in {None, event.organizer_id}):
-            event = _nowhere(attempt)
+        if anywhere and (event is None or not may_access(attempt.organizer_id, event.organizer_id)):
+            event = _draft_event(attempt)
             if attempt.organizer_id is not None:
-                # Somebody else's ticket is answered as one that is not there.
-                held = LockedRows()
+                # Another organizer's ticket gets the answer of an unknown one.
+                rows = LockedRows()
         if event is not None:
-            held.events[event.event_id] = event
+            rows.events[event.event_id] = event
         now = self._clock()
-        holding = LockedBatch(held, TicketLookup(held, self._keys, self._codes, now), now)
-        answer = Batch(holding).answer(attempt)
+        answer = ScanBatch(LockedBatch(rows, TicketLookup(rows, self._keys, self._codes, now), now)).decide(attempt)
         if isinstance(answer, Failure):
             raise answer
         return answer
@@ -85,8 +88,8 @@ def _moved(attempt: Attempt, event_id: UUID) -> Attempt:
     return replace(attempt, gate=replace(attempt.gate, event_id=event_id))
 
 
-def _nowhere(attempt: Attempt) -> Event:
-    """Stand in for the event of a text that names none that is known here: it lets nobody in."""
+def _draft_event(attempt: Attempt) -> Event:
+    """Return a stand-in, which admits nobody, for an event that is unknown or that the caller may not access."""
     return Event(
         event_id=attempt.gate.event_id,
         organizer_id=attempt.organizer_id or "",

@@ -1,4 +1,4 @@
-"""Typed codes: as people type them."""
+"""Tests of typed codes."""
 
 import uuid
 
@@ -19,10 +19,10 @@ def test_both_services_derive_the_same_codes_and_digests():
 
 
 @pytest.mark.parametrize("text", ["TKT-0123456789ABCDEF", " tkt-0123456789abcdef\n"])
-def test_a_code_is_read_in_either_case_and_with_blanks_around_it(text):
+def test_a_code_is_read_in_either_case_and_between_blanks(text):
     assert read_code(text) == "TKT-0123456789ABCDEF"
 
 
 @pytest.mark.parametrize("text", ["", "TKT-", "TKT-0123456789ABCDEG", "TKT-0123456789ABCDEF0", "TKT-0123 456789ABCDE"])
-def test_anything_else_is_no_code(text):
+def test_other_texts_are_not_codes(text):
     assert read_code(text) is None

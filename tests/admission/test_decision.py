@@ -1,4 +1,4 @@
-"""The rules of admission as a table: what is, what is shown, what the gate says."""
+"""Tests of the admission rules by a table of cases."""
 
 import uuid
 from dataclasses import replace
@@ -20,12 +20,12 @@ from tests.scanning.cases import (
     TICKET,
     VIP_ONLY,
 )
-from ticketing.admission.decision import Presented, decide
+from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     EventStatus,
     TicketStatus,
 )
@@ -35,30 +35,30 @@ def decided(  # noqa: PLR0913 - what a case may name
     *, event=None, ticket=None, issue=2, allowed=frozenset(), time=NOON, scan_type=ScanType.CHECK_IN, admission=None
 ):
     shown = replace(TICKET, **(ticket or {}), admission=admission or Admission())
-    entry = Entry(uuid.UUID(int=9), time, "South")
+    check_in = CheckIn(uuid.UUID(int=9), time, "South")
     return decide(
         replace(EVENT, **(event or {})),
         Gate(HERE, "South", allowed),
-        Presented(shown, issue, shown.ticket_type),
+        PresentedTicket(shown, issue, shown.ticket_type),
         scan_type,
-        entry,
+        check_in,
     )
 
 
 @pytest.mark.parametrize("case", DENIED)
-def test_it_denies(case):
+def test_the_rules_deny(case):
     changes, reason = DENIED[case]
     decision = decided(**changes)
     assert (decision.reason, decision.admission) == (reason, None)
 
 
 @pytest.mark.parametrize("case", ADMITTED)
-def test_it_admits(case):
+def test_the_rules_admit(case):
     assert decided(**ADMITTED[case]).reason is None
 
 
-def test_the_reason_looked_for_first_is_the_one_told():
-    """Everything is wrong at once; what is told is put right, one after the other."""
+def test_the_first_applicable_reason_is_returned():
+    """Everything is wrong at once; each returned reason is repaired, one after the other."""
     wrong: dict[str, Any] = {
         "ticket": {"event_id": ELSEWHERE, "status": TicketStatus.REFUNDED},
         "event": {"closed": True, "status": EventStatus.DRAFT},
@@ -83,30 +83,35 @@ def test_the_reason_looked_for_first_is_the_one_told():
         wrong |= repair
 
 
-def test_a_first_check_in_stands_and_is_to_be_reported():
-    entry = Entry(uuid.UUID(int=9), NOON, "South")
-    assert decided().admission == Admission(NOON, entry, inside=True, sequence=1)
+def test_a_first_check_in_is_kept_and_increments_the_sequence():
+    check_in = CheckIn(uuid.UUID(int=9), NOON, "South")
+    assert decided().admission == Admission(NOON, check_in, inside=True, sequence=1)
 
 
-def test_re_entry_keeps_the_first_check_in_and_tells_of_the_latest():
+def test_re_entry_keeps_the_first_and_the_latest_check_in():
     again = decided(event={"policy": AdmissionPolicy.RE_ENTRY}, admission=OUTSIDE).admission
-    assert (again.check_in_time, again.entry.time, again.inside, again.sequence) == (FIRST.time, NOON, True, 1)
-    assert decided(event={"policy": AdmissionPolicy.RE_ENTRY}, admission=again).previous == again.entry
+    assert (again.check_in_time, again.latest_check_in.time, again.inside, again.sequence) == (
+        FIRST.time,
+        NOON,
+        True,
+        1,
+    )
+    assert decided(event={"policy": AdmissionPolicy.RE_ENTRY}, admission=again).previous == again.latest_check_in
 
 
-def test_leaving_changes_where_the_person_is_and_nothing_else():
+def test_a_check_out_changes_only_inside():
     assert decided(scan_type=ScanType.CHECK_OUT, admission=INSIDE).admission == OUTSIDE
 
 
-def test_an_area_changes_nothing():
+def test_an_access_changes_nothing():
     assert decided(scan_type=ScanType.ACCESS, admission=INSIDE).admission is None
 
 
-def test_a_ticket_already_used_says_where():
+def test_a_denied_second_check_in_names_the_previous_one():
     assert decided(admission=INSIDE).previous == FIRST
 
 
-def test_every_reason_that_a_ticket_at_a_gate_can_have_is_in_the_table():
-    told = {reason for _, reason in DENIED.values()}
-    # These two are found before there is a ticket to decide on.
-    assert told | {DenialReason.TICKET_NOT_FOUND, DenialReason.INVALID_SIGNATURE} == set(DenialReason)
+def test_the_cases_cover_every_reason():
+    reasons = {reason for _, reason in DENIED.values()}
+    # These two apply before a ticket is known.
+    assert reasons | {DenialReason.TICKET_NOT_FOUND, DenialReason.INVALID_SIGNATURE} == set(DenialReason)

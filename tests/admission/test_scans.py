@@ -1,11 +1,11 @@
-"""What is recorded of a scan."""
+"""Tests of the recorded text and of the fingerprint of a scan."""
 
 import uuid
 from dataclasses import replace
 
 import pytest
 
-from ticketing.admission.scans import Attempt, Gate, ScanType, recorded_text
+from ticketing.admission.scans import Attempt, Gate, ScanType, sanitize_text
 
 ATTEMPT = Attempt(uuid.uuid4(), Gate(uuid.UUID(int=1), "North"), "code", None, ScanType.CHECK_IN, "sam", None, {})
 
@@ -20,17 +20,17 @@ ATTEMPT = Attempt(uuid.uuid4(), Gate(uuid.UUID(int=1), "North"), "code", None, S
         ("\u202eevil", "\\u202eevil"),
     ],
 )
-def test_what_was_read_is_cut_and_escaped(text, recorded):
-    assert recorded_text(text) == recorded
+def test_recorded_text_is_truncated_and_escaped(text, recorded):
+    assert sanitize_text(text) == recorded
 
 
-def test_what_is_recorded_opens_nothing_though_it_was_genuine():
-    """It may be, and only not be known here yet."""
-    assert recorded_text("TKT-0123456789ABCDEF") == "TKT-012345…"
-    assert recorded_text(" tkt-0123456789abcdef, and TKT-FEDCBA9876543210") == " TKT-012345…, and TKT-FEDCBA…"
-    # Of a signature of 64 bytes a third, also where blanks, another case or more text hide it.
-    assert recorded_text("T1" + "A" * 170) == "T1" + "A" * 38 + "…"
-    assert recorded_text(" t1" + "a" * 170 + "!") == " T1" + "A" * 38 + "…!"
+def test_recorded_text_contains_no_full_code_or_token():
+    """The text may be a genuine ticket that the service does not know yet."""
+    assert sanitize_text("TKT-0123456789ABCDEF") == "TKT-012345…"
+    assert sanitize_text(" tkt-0123456789abcdef, and TKT-FEDCBA9876543210") == " TKT-012345…, and TKT-FEDCBA…"
+    # A third of the signature of 64 bytes, also with blanks, another case or more text around it.
+    assert sanitize_text("T1" + "A" * 170) == "T1" + "A" * 38 + "…"
+    assert sanitize_text(" t1" + "a" * 170 + "!") == " T1" + "A" * 38 + "…!"
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,14 @@ def test_what_is_recorded_opens_nothing_though_it_was_genuine():
         {"text": "other"},
         {"scan_type": ScanType.ACCESS},
         {"scanner_user_id": "sue"},
-        # The same characters, divided another way.
+        # The same characters, divided differently.
         {"scanner_user_id": "sa", "text": "mcode"},
     ],
 )
-def test_a_scan_that_differs_has_another_fingerprint(other):
+def test_a_different_scan_has_another_fingerprint(other):
     assert replace(ATTEMPT, **other).fingerprint() != ATTEMPT.fingerprint()
 
 
-def test_a_device_that_moved_or_repeats_has_the_same_fingerprint():
+def test_a_repeated_scan_has_the_same_fingerprint():
     moved = replace(ATTEMPT, gate=Gate(uuid.UUID(int=1), "South"), metadata={"try": 2})
     assert moved.fingerprint() == ATTEMPT.fingerprint()

@@ -1,4 +1,4 @@
-"""Reading tokens: one ticket, one text, and whatever else looks like it is called forged."""
+"""Tests of tokens: each ticket has one valid text, and every similar text is refused."""
 
 import base64
 import uuid
@@ -13,7 +13,7 @@ from ticketing.admission.tickets import TicketType
 from ticketing.admission.tokens import DAMAGED, PublicKey, Token, is_genuine, read_token
 from ticketing.tickets.v1 import ticket_token_pb2
 
-# The same in every process, so that tests have the same names.
+# The same key in every process, so that parametrized tests have the same names.
 KEY = SigningKey(b"k" * 32)
 EVENT, TICKET = uuid.UUID(int=2**100 + 1), uuid.UUID(int=2**101 + 1)
 TEXT = token_of(KEY, EVENT, TICKET, issue=3)
@@ -28,12 +28,12 @@ def token_in(text: str) -> Token:
     return token
 
 
-def spelled(payload: bytes, signature: bytes | None = None) -> str:
+def encoded(payload: bytes, signature: bytes | None = None) -> str:
     signature = signature or KEY.sign(b"ticketing.tickets.v1.TicketToken\0" + payload).signature
     return "T1" + base64.b32encode(signature + payload).decode().rstrip("=")
 
 
-def test_a_token_says_what_was_signed():
+def test_a_token_contains_the_signed_fields():
     token = token_in(TEXT)
     assert (token.key_id, token.event_id, token.ticket_id) == (1, EVENT, TICKET)
     assert (token.ticket_type, token.issue) == (TicketType.STANDARD, 3)
@@ -41,20 +41,20 @@ def test_a_token_says_what_was_signed():
 
 
 @pytest.mark.parametrize("text", ["", "T1", "nothing", TEXT.lower(), TEXT + " ", TEXT[:-30], TEXT * 2, "T2" + TEXT[2:]])
-def test_what_does_not_look_like_a_token_is_none(text):
+def test_a_text_without_the_form_of_a_token_is_none(text):
     assert read_token(text) is None
 
 
-# What int() would forgive, other alphabets' letters and digits, and what cannot be encoded at all.
+# Characters that int() would accept, letters and digits of other alphabets, and characters without an encoding.
 @pytest.mark.parametrize(
     "character", ["0", "1", "8", "_", " ", "+", "-", "a", "=", "!", "٣", "\uff21", "é", "\udcff", "\0"]
 )
-def test_a_character_that_base_32_does_not_have_makes_it_none(character):
+def test_a_character_outside_base_32_makes_a_text_none(character):
     assert read_token(TEXT[:50] + character + TEXT[51:]) is None
 
 
 @pytest.mark.parametrize("position", range(2, len(TEXT)))
-def test_no_other_text_of_a_tokens_form_is_genuine(position):
+def test_no_other_text_in_the_form_of_a_token_is_genuine(position):
     for letter in {"A", "7", ALPHABET[ALPHABET.index(TEXT[position]) ^ 1]} - {TEXT[position]}:
         other = read_token(TEXT[:position] + letter + TEXT[position + 1 :])
         assert not isinstance(other, Token) or not is_genuine(other, None, PUBLIC, NOW)
@@ -83,29 +83,29 @@ def payload(**values) -> bytes:
         # The same fields in another order, and one field twice.
         payload()[2:] + payload()[:2],
         payload() + b"\x28\x03",
-        # No message at all.
+        # Not a message.
         b"\xff" * 42,
     ],
 )
-def test_a_payload_that_no_ticket_has_is_damaged(data):
-    assert read_token(spelled(data)) is DAMAGED
+def test_an_invalid_payload_is_damaged(data):
+    assert read_token(encoded(data)) is DAMAGED
 
 
-def test_another_spelling_of_the_same_bytes_is_damaged():
+def test_another_encoding_of_the_same_bytes_is_damaged():
     body = payload()
-    # 105 bytes leave no spare bits; one more leaves some, of which the last character must have none set.
-    text = spelled(body)
+    # The payload leaves spare bits in the last character; a set spare bit is a second encoding.
+    text = encoded(body)
     assert (len(text) - 2) * 5 % 8 != 0
     assert read_token(text[:-1] + ALPHABET[ALPHABET.index(text[-1]) | 1]) is DAMAGED
     assert read_token(TEXT + "A" * (8 - (len(TEXT) - 2) % 8 + 1)) is DAMAGED
 
 
-def test_a_signature_made_for_something_else_is_none_for_a_ticket():
-    other = token_in(spelled(payload(), KEY.sign(payload()).signature))
+def test_a_signature_of_another_document_does_not_verify():
+    other = token_in(encoded(payload(), KEY.sign(payload()).signature))
     assert not is_genuine(other, None, PUBLIC, NOW)
 
 
-def test_the_digest_of_the_feed_is_as_good_as_the_signature_unless_the_key_is_retired():
+def test_a_known_digest_suffices_unless_the_key_is_retired():
     token = token_in(TEXT)
     other = PublicKey(SigningKey.generate().verify_key, NOW, None)
     assert not is_genuine(token, None, other, NOW)

@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 from scan_service.app import App as ScanApp
 from tests.contract.matrix_world import World
 from tests.environment.access import CODE_SECRET, PEER_SECRET, Issuer
-from tests.scanning.gates import Copy, settings_of
+from tests.scanning.gates import ScansDatabase, settings_of
 from tests.selling.shop import Shop
 from ticket_service.app import App as TicketApp
 from ticket_service.settings import read_settings
@@ -19,7 +19,7 @@ from ticketing.chassis.settings import Environment
 
 @pytest.fixture
 async def world(tickets_url: URL, scans_url: URL, tmp_path: Path, issuer: Issuer) -> AsyncIterator[World]:
-    copy = Copy(scans_url)
+    copy = ScansDatabase(scans_url)
     # The matrix sends many wrong codes; a slowed answer would look like a refusal.
     scans = ScanApp(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="100000"), scans_url)
     scans_port = await scans.start()

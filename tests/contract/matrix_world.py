@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from tests.environment.access import Issuer
 from tests.environment.refusals import reason_of
-from tests.scanning.gates import Copy, Shown
+from tests.scanning.gates import ScansDatabase, ShownTicket
 from tests.selling.shop import Shop, items, money, new_id
 from ticketing.chassis.logs import REQUEST_ID
 from ticketing.scans.v1 import (
@@ -78,7 +78,7 @@ class World:
     tickets: grpc.aio.Channel
     scans: grpc.aio.Channel
     issuer: Issuer
-    copy: Copy
+    copy: ScansDatabase
     shop: Shop
     # By name and side; forgotten once a call has changed something.
     made: dict[tuple[str, str], Any] = field(default_factory=dict)
@@ -170,10 +170,10 @@ class World:
 
         return await self._once("cancellation", side, make)
 
-    async def shown(self, side: str) -> Shown:
+    async def shown(self, side: str) -> ShownTicket:
         """A ticket as the scan service knows it."""
 
-        async def make(side: str) -> Shown:
+        async def make(side: str) -> ShownTicket:
             return self.copy.ticket(self.copy.event(organizer_id=ORGANIZERS[side]))
 
         return await self._once("shown", side, make)

@@ -1,56 +1,69 @@
-"""The policy tables against the descriptors: every RPC of ours is placed, and nothing else is."""
+"""The derived policies: every RPC states its roles in the contract, and each role reaches what it should."""
 
 import pytest
-from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 
 from scan_service.policy import POLICY as SCANS
+from tests.contract.matrix_world import RPCS
 from ticket_service.policy import POLICY as TICKETS
 from ticketing.chassis.authentication import Role
 from ticketing.chassis.interceptor import PUBLIC, Policy
-from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_service_pb2
-from ticketing.tickets.v1 import event_service_pb2, purchase_service_pb2, ticket_feed_service_pb2, ticket_service_pb2
+from ticketing.chassis.policy import method_path, policy_of
+from ticketing.options.v1 import options_pb2
+from ticketing.scans.v1 import revocation_service_pb2
+from ticketing.tickets.v1 import ticket_feed_service_pb2
 
-FILES = {
-    "tickets": [event_service_pb2, purchase_service_pb2, ticket_feed_service_pb2, ticket_service_pb2],
-    "scans": [device_service_pb2, revocation_service_pb2, scan_service_pb2],
-}
-
-
-def methods(descriptor: FileDescriptor) -> set[str]:
-    return {
-        f"/{service.full_name}/{method.name}"
-        for service in descriptor.services_by_name.values()
-        for method in service.methods
-    }
+INTERNAL = (ticket_feed_service_pb2, revocation_service_pb2)
 
 
 @pytest.mark.parametrize(("package", "policy"), [("tickets", TICKETS), ("scans", SCANS)])
-def test_every_rpc_is_placed_and_nothing_else(package: str, policy: Policy) -> None:
-    ours = set().union(*(methods(module.DESCRIPTOR) for module in FILES[package]))
-    assert set(policy) == ours
+def test_every_rpc_states_its_roles(package: str, policy: Policy) -> None:
+    own = {method_path(rpc) for rpc in RPCS.values() if rpc.full_name.startswith(f"ticketing.{package}.v1.")}
+    assert set(policy) == own
 
 
-def test_one_rpc_alone_needs_no_credential() -> None:
+def test_an_rpc_without_roles_is_left_out_and_so_denied() -> None:
+    file = FileDescriptorProto(name="bare.proto", package="tests.bare", syntax="proto3")
+    file.message_type.add(name="Nothing")
+    methods = file.service.add(name="Bare").method
+    for name in ("Unset", "Empty", "Open", "Closed"):
+        methods.add(name=name, input_type=".tests.bare.Nothing", output_type=".tests.bare.Nothing")
+    methods[1].options.Extensions[options_pb2.access].SetInParent()
+    methods[2].options.Extensions[options_pb2.access].public = True
+    methods[3].options.Extensions[options_pb2.access].roles.append(options_pb2.ROLE_PEER)
+    pool = DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    assert policy_of([pool.FindFileByName("bare.proto")]) == {
+        "/tests.bare.Bare/Open": PUBLIC,
+        "/tests.bare.Bare/Closed": {Role.PEER},
+    }
+
+
+def test_the_contract_has_the_roles_of_the_chassis() -> None:
+    named = {name.removeprefix("ROLE_").lower() for name in options_pb2.Role.keys()}  # noqa: SIM118 - an enum wrapper
+    assert named - {"unspecified"} == set(Role)
+
+
+def test_only_enrollment_needs_no_credential() -> None:
     public = {method for policy in (TICKETS, SCANS) for method, roles in policy.items() if roles == PUBLIC}
     assert public == {"/ticketing.scans.v1.DeviceService/EnrollDevice"}
 
 
-def test_the_services_talk_to_each_other_alone_where_they_do() -> None:
-    """Nobody else feeds a gate or takes admission rights back; and a peer can do nothing else."""
-    for_peers = {method for policy in (TICKETS, SCANS) for method, roles in policy.items() if Role.PEER in roles}
-    assert for_peers == {
-        "/ticketing.tickets.v1.TicketFeedService/WatchTickets",
-        "/ticketing.tickets.v1.TicketFeedService/GetSigningKeys",
-        "/ticketing.tickets.v1.TicketFeedService/ReportCheckIns",
-        "/ticketing.tickets.v1.TicketFeedService/ReportIncidents",
-        "/ticketing.scans.v1.RevocationService/RevokeTickets",
-        "/ticketing.scans.v1.RevocationService/RevokeEvent",
+def test_the_peer_calls_the_internal_services_and_nobody_else_does() -> None:
+    internal = {
+        method_path(method)
+        for module in INTERNAL
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
     }
     for policy in (TICKETS, SCANS):
-        assert all(roles == {Role.PEER} for roles in policy.values() if Role.PEER in roles)
+        for method, roles in policy.items():
+            assert (roles == {Role.PEER}) == (method in internal)
+            assert Role.PEER not in roles or roles == {Role.PEER}
 
 
-def test_whoever_only_scans_changes_no_event_and_sells_nothing() -> None:
+def test_a_scanner_only_reads_events_at_the_ticket_service() -> None:
     allowed = {method for method, roles in TICKETS.items() if Role.SCANNER in roles}
     assert allowed == {
         "/ticketing.tickets.v1.EventService/GetEvent",

@@ -1,20 +1,29 @@
-"""The catalogue of reasons against the contract's error_reason.proto, both ways, and against the code."""
+"""The reasons of the contract, of the catalogues and of the code are the same: of failures and of denials."""
 
 import ast
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from uuid import UUID
 
 import pytest
 
+from scan_service.convert import enums
 from scan_service.domain.reasons import Reason as ScanReason
 from scan_service.errors import CATALOGUE as SCANS
 from ticket_service.domain.reasons import Reason as TicketReason
 from ticket_service.errors import CATALOGUE as TICKETS
+from ticketing.admission.decision import DENIAL_BY_STATUS
+from ticketing.admission.scans import DenialReason
+from ticketing.admission.tickets import TicketStatus
 from ticketing.chassis import failures
 from ticketing.chassis.statuses import REASON_PREFIX, Entry
+from ticketing.gate import messages
+from ticketing.gate.answer_text import describe
 from ticketing.scans.v1 import error_reason_pb2 as scans_pb2
+from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import error_reason_pb2 as tickets_pb2
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +38,7 @@ CHASSIS_REASONS = {
     failures.OVERLOADED,
     failures.DEPENDENCY_UNAVAILABLE,
 }
-# In the contract for what later issues build; leaves this list when it is first raised.
+# Reasons of the contract that no code raises yet.
 NOT_RAISED_YET: dict[str, set[str]] = {
     "tickets": set(),
     "scans": set(),
@@ -37,7 +46,7 @@ NOT_RAISED_YET: dict[str, set[str]] = {
 
 
 def documented(package: str) -> dict[str, tuple[str, set[str]]]:
-    """What the comments of the contract promise: by reason, its status code and metadata keys."""
+    """Return the status code and the metadata keys of each reason, as the comments of the contract state them."""
     text = (ROOT / "protos" / "ticketing" / package / "v1" / "error_reason.proto").read_text()
     promised = {}
     for comment, name in re.findall(r"((?:  //.*\n)+)  ERROR_REASON_(\w+) = [1-9]\d*;", text):
@@ -51,7 +60,7 @@ def documented(package: str) -> dict[str, tuple[str, set[str]]]:
 
 
 @pytest.mark.parametrize(("package", "catalogue", "reason", "pb2", "service"), SERVICES)
-def test_the_catalogue_is_the_contract(
+def test_the_catalogue_equals_the_contract(
     package: str, catalogue: object, reason: type, pb2: ModuleType, service: str
 ) -> None:
     entries: Mapping[str, Entry] = catalogue.entries  # type: ignore[attr-defined]  # a Catalogue
@@ -63,7 +72,7 @@ def test_the_catalogue_is_the_contract(
 
 
 @pytest.mark.parametrize(("package", "catalogue", "reason", "pb2", "service"), SERVICES)
-def test_the_domain_is_that_of_the_contract(
+def test_the_error_domain_is_that_of_the_contract(
     package: str, catalogue: object, reason: type, pb2: ModuleType, service: str
 ) -> None:
     text = (ROOT / "protos" / "ticketing" / package / "v1" / "error_reason.proto").read_text()
@@ -71,7 +80,7 @@ def test_the_domain_is_that_of_the_contract(
 
 
 def raised(service: str) -> set[str]:
-    """The reasons that the code of a service names, outside its catalogue."""
+    """Return the reasons that the code of a service names, outside its catalogue."""
     names = set()
     for path in (ROOT / service).rglob("*.py"):
         if path.name in {"errors.py", "reasons.py"}:
@@ -83,8 +92,43 @@ def raised(service: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("package", "catalogue", "reason", "pb2", "service"), SERVICES)
-def test_every_reason_is_raised_somewhere_or_awaits_what_raises_it(
+def test_every_reason_is_raised_somewhere(
     package: str, catalogue: object, reason: type, pb2: ModuleType, service: str
 ) -> None:
     everything = {str(member) for member in reason}  # type: ignore[attr-defined]  # an enum
     assert everything - raised(service) - CHASSIS_REASONS == NOT_RAISED_YET[package]
+
+
+def test_the_denial_reasons_of_the_domain_are_those_of_the_contract() -> None:
+    in_contract = {name.removeprefix("DENIAL_REASON_") for name in scan_pb2.DenialReason.keys()}  # noqa: SIM118 - as above
+    assert set(DenialReason) == in_contract - {"UNSPECIFIED"}
+    for numbers in (enums.DENIAL_REASONS, messages.DENIAL_REASONS):
+        assert set(numbers) == set(DenialReason)
+        assert set(numbers.values()) == set(scan_pb2.DenialReason.values()) - {scan_pb2.DENIAL_REASON_UNSPECIFIED}
+
+
+@pytest.mark.parametrize("reason", DenialReason)
+def test_a_gate_shows_every_denial_reason(reason: DenialReason) -> None:
+    scan = scan_pb2.Scan(verdict=scan_pb2.VERDICT_DENIED, denial_reason=messages.DENIAL_REASONS[reason])
+    answer = messages.answer_of(scan)
+    assert (answer.reason, answer.may_pass) == (reason, False)
+    assert describe(answer)
+
+
+@pytest.mark.parametrize("number", [scan_pb2.DENIAL_REASON_UNSPECIFIED, 99])
+def test_a_gate_shows_a_reason_of_a_newer_service_as_unknown(number: Any) -> None:
+    answer = messages.answer_of(scan_pb2.Scan(verdict=scan_pb2.VERDICT_DENIED, denial_reason=number))
+    assert (answer.reason, describe(answer)) == (DenialReason.UNKNOWN, "REASON UNKNOWN")
+
+
+def test_a_device_denies_a_ticket_for_a_reason_of_a_newer_service_as_unknown() -> None:
+    admission = scan_service_pb2.TicketAdmission(ticket_id=bytes(16), denial_reason=99)  # type: ignore[arg-type]  # a value of a newer service
+    status = messages.ticket_of(UUID(int=0), admission).status
+    assert DENIAL_BY_STATUS[status] is DenialReason.UNKNOWN
+
+
+@pytest.mark.parametrize("status", sorted(set(TicketStatus) - {TicketStatus.ACTIVE}))
+def test_a_device_denies_a_ticket_for_the_reason_that_the_service_sent(status: TicketStatus) -> None:
+    number = enums.DENIAL_REASONS[DENIAL_BY_STATUS[status]]
+    admission = scan_service_pb2.TicketAdmission(ticket_id=bytes(16), denial_reason=number)
+    assert messages.ticket_of(UUID(int=0), admission).status is status

@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 import ticketing.chassis.peer_client
-import ticketing.gate.link
+import ticketing.gate.client
 from tests.environment.certificates import Folder
 from ticketing.chassis.tls import Tls
 
@@ -16,7 +16,7 @@ SLOW_SECONDS = 1.0
 
 
 @pytest.mark.parametrize(
-    "options", [ticketing.gate.link.OPTIONS, ticketing.chassis.peer_client.OPTIONS], ids=["device", "peer"]
+    "options", [ticketing.gate.client.OPTIONS, ticketing.chassis.peer_client.OPTIONS], ids=["device", "peer"]
 )
 def test_a_handshake_that_takes_a_second_is_waited_for(folder: Folder, options) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:

@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL
 from tests.contract.matrix_world import OWN, RPCS, World
 from tests.environment.streams import next_message
 from tests.environment.waiting import until
-from tests.scanning.gates import NOW, Device, Service, Shown, token_of
+from tests.scanning.gates import NOW, Device, Service, ShownTicket, token_of
 from ticketing.chassis.postgres.binaries import find
 from ticketing.scans.v1 import device_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
@@ -98,7 +98,7 @@ async def accepted(world: World, texts: Iterable[str]) -> list[str]:
     return taken
 
 
-async def recorded(world: World, gate_event: uuid.UUID) -> list[Shown]:
+async def recorded(world: World, gate_event: uuid.UUID) -> list[ShownTicket]:
     """Have tickets turned away whose holders will come again: the wrong gate for their type, or not copied yet."""
     tickets = [world.copy.ticket(gate_event, ticket_type="VIP") for _ in range(2)]
     not_copied = world.copy.unknown(gate_event)
@@ -113,7 +113,7 @@ async def recorded(world: World, gate_event: uuid.UUID) -> list[Shown]:
     return [*tickets, not_copied]
 
 
-def forged(keys: Iterable[bytes], tickets: Iterable[Shown]) -> set[str]:
+def forged(keys: Iterable[bytes], tickets: Iterable[ShownTicket]) -> set[str]:
     """Sign with everything that is as long as a key."""
     return {
         token_of(SigningKey(key), ticket.event_id, ticket.ticket_id, key_id=key_id)

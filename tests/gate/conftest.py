@@ -14,11 +14,11 @@ from scan_service.app import App
 from tests.environment.access import Issuer
 from tests.environment.clock import SettableClock
 from tests.gate.venue import Handheld, Office, Wifi
-from tests.scanning.gates import Copy, copy, settings_of
+from tests.scanning.gates import ScansDatabase, database, settings_of
 from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate
 
-__all__ = ["copy"]
+__all__ = ["database"]
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def venue_clock() -> SettableClock:
 
 
 @pytest.fixture
-def scan_service(copy: Copy, tmp_path: Path, issuer: Issuer, venue_clock: SettableClock) -> Iterator[str]:
+def scan_service(database: ScansDatabase, tmp_path: Path, issuer: Issuer, venue_clock: SettableClock) -> Iterator[str]:
     """Run the scan service; return its address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    app = App(settings_of(tmp_path, issuer), copy.url, venue_clock)
+    app = App(settings_of(tmp_path, issuer), database.url, venue_clock)
     port = asyncio.run_coroutine_threadsafe(app.start(), loop).result(20)
     yield f"127.0.0.1:{port}"
     asyncio.run_coroutine_threadsafe(app.stop(), loop).result(20)

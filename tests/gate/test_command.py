@@ -1,4 +1,4 @@
-"""The command line, as a person or a turnstile's program uses it."""
+"""The command line, as people and programs of turnstiles use it."""
 
 import json
 import os
@@ -8,7 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import grpc
 import pytest
@@ -23,7 +25,7 @@ from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceServicer, ad
 
 @pytest.fixture
 def run_at(server, stand_in, tmp_path):
-    """Run a command against the stand-in; gives its exit status."""
+    """Yield a function that runs a command against the stand-in and returns its exit status."""
     token = tmp_path / "token"
     token.write_text("secret\n")
 
@@ -36,7 +38,7 @@ def run_at(server, stand_in, tmp_path):
     return run
 
 
-def test_answers_are_lines(run_at, stand_in, capsys):
+def test_answers_are_printed_as_lines(run_at, stand_in, capsys):
     token = stand_in.ticket()
     assert run_at(codes=f"{token}\r\n\r\n]Q1{token}\n4006381333931") == 0
     first, second, third = capsys.readouterr().out.splitlines()
@@ -45,7 +47,7 @@ def test_answers_are_lines(run_at, stand_in, capsys):
     assert third.endswith(" DENIED   TICKET NOT FOUND")
 
 
-def test_answers_are_json_for_a_turnstile_which_tells_when_nobody_passed(run_at, stand_in, capsys):
+def test_json_answers_open_a_turnstile_and_gate_undo_annuls_the_last(run_at, stand_in, capsys):
     token = stand_in.ticket()
     assert run_at("--json", codes=f"{token}\nGATE-UNDO\nGATE-UNDO\n") == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -53,7 +55,7 @@ def test_answers_are_json_for_a_turnstile_which_tells_when_nobody_passed(run_at,
     assert answers[0]["scan_id"] == answers[1]["scan_id"]
 
 
-def test_a_gate_for_leaving_and_for_some_types_alone(run_at, stand_in, capsys):
+def test_check_out_and_types_options_reach_the_service(run_at, stand_in, capsys):
     token = stand_in.ticket()
     assert run_at("--check-out", codes=token) == 0
     assert "NOT CHECKED IN" in capsys.readouterr().out
@@ -61,7 +63,7 @@ def test_a_gate_for_leaving_and_for_some_types_alone(run_at, stand_in, capsys):
     assert run_at("--types", "vip, Group", codes=token) == 0
 
 
-def test_what_was_decided_offline_is_delivered_by_the_next_run(run_at, server, stand_in, capsys):
+def test_next_run_delivers_offline_decisions(run_at, server, stand_in, capsys):
     server.stop()
     assert run_at(codes=stand_in.ticket()) == 0
     assert "(decided offline)" in capsys.readouterr().out
@@ -71,7 +73,7 @@ def test_what_was_decided_offline_is_delivered_by_the_next_run(run_at, server, s
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--types", "GOLD"], "--types: 'GOLD'"),
         (["--token-file", "/nowhere"], "--token-file /nowhere"),
@@ -80,12 +82,12 @@ def test_what_was_decided_offline_is_delivered_by_the_next_run(run_at, server, s
         (["--data", "/dev/null/x"], "--data /dev/null/x"),
     ],
 )
-def test_what_is_wrong_is_said_plainly(run_at, capsys, more, said):
+def test_wrong_options_end_with_one_line_that_names_them(run_at, capsys, more, message):
     assert run_at(*more) == 1
-    assert f"ticketing-gate: {said}" in capsys.readouterr().err
+    assert f"ticketing-gate: {message}" in capsys.readouterr().err
 
 
-def test_two_programs_on_one_file_are_one_too_many(run_at, tmp_path, capsys):
+def test_second_program_on_one_file_is_refused(run_at, tmp_path, capsys):
     (tmp_path / "device").mkdir()
     other = Store(tmp_path / "device" / "gate.sqlite")
     assert run_at() == 1
@@ -94,7 +96,7 @@ def test_two_programs_on_one_file_are_one_too_many(run_at, tmp_path, capsys):
 
 
 class Devices(DeviceServiceServicer):
-    """Takes one code, once."""
+    """A device service that accepts one code once."""
 
     def __init__(self) -> None:
         self.codes = {"once"}
@@ -107,30 +109,62 @@ class Devices(DeviceServiceServicer):
         return device_service_pb2.EnrollDeviceResponse(device=device, access_token="from-now-on")
 
 
-@pytest.fixture
-def devices_address():
+@contextmanager
+def serving(devices: DeviceServiceServicer) -> Iterator[str]:
     server = grpc.server(ThreadPoolExecutor(2))
-    add_DeviceServiceServicer_to_server(Devices(), server)  # type: ignore[abstract]  # one of its calls is enough
+    add_DeviceServiceServicer_to_server(devices, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
     server.stop(0).wait()
 
 
-def test_a_device_enrolls_once_and_keeps_its_token_to_itself(devices_address, tmp_path, capsys):
-    asked = ["enroll", "--server", devices_address, "--data", str(tmp_path / "device"), "once"]
-    assert main(asked) == 0
+@pytest.fixture
+def devices_address():
+    with serving(Devices()) as address:  # type: ignore[abstract]  # one of its calls is enough
+        yield address
+
+
+def test_code_enrolls_once_and_the_token_file_is_private(devices_address, tmp_path, capsys):
+    command = ["enroll", "--server", devices_address, "--data", str(tmp_path / "device"), "once"]
+    assert main(command) == 0
     assert capsys.readouterr().out == 'enrolled as "Handheld 12"\n'
     assert (tmp_path / "device").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "device" / "gate.sqlite").stat().st_mode & 0o777 == 0o600
-    assert main(asked) == 1
+    assert main(command) == 1
     assert capsys.readouterr().err == "ticketing-gate: not enrolled: the code is not valid\n"
     store = Store(tmp_path / "device" / "gate.sqlite")
     assert store.setting("token") == "from-now-on"
     store.close()
 
 
-def test_an_enrolled_device_needs_no_other_credential(devices_address, server, stand_in, tmp_path, capsys):
+@pytest.mark.parametrize(("lost_answers", "runs"), [(1, 1), (2, 2)])
+def test_a_lost_answer_does_not_burn_the_code(tmp_path, capsys, lost_answers, runs):
+    """The command repeats the request once; after that the operator runs it again."""
+    tokens: dict[tuple[str, str], str] = {}
+
+    class ForgetfulDevices(DeviceServiceServicer):
+        """A device service whose first answers are lost on their way."""
+
+        lost = 0
+
+        def EnrollDevice(self, request, context):  # noqa: N802
+            token = tokens.setdefault((request.enrollment_code, request.request_id), f"token-{len(tokens)}")
+            if self.lost < lost_answers:
+                self.lost += 1
+                context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+            return device_service_pb2.EnrollDeviceResponse(access_token=token)
+
+    with serving(ForgetfulDevices()) as address:  # type: ignore[abstract]  # as above
+        command = ["enroll", "--server", address, "--data", str(tmp_path / "device"), "once"]
+        assert [main(command) for _ in range(runs)] == [1] * (runs - 1) + [0]
+    assert len(tokens) == 1
+    store = Store(tmp_path / "device" / "gate.sqlite")
+    assert store.setting("token") == "token-0"
+    store.close()
+
+
+def test_enrolled_device_needs_no_token_file(devices_address, server, stand_in, tmp_path, capsys):
     where = ["--data", str(tmp_path / "device")]
     scan = ["run", *where, "--server", server.address, "--event", str(stand_in.event_id), "--location", "North"]
     scan += ["--input", "file:/dev/null"]
@@ -140,8 +174,8 @@ def test_an_enrolled_device_needs_no_other_credential(devices_address, server, s
     assert main(scan) == 0
 
 
-def test_ctrl_c_on_a_terminal_leaves_it_as_it_was(server, stand_in, tmp_path):
-    """A whole process on a terminal of its own: the screen, the keyboard and the end."""
+def test_ctrl_c_restores_the_terminal(server, stand_in, tmp_path):
+    """The program runs as a process on a pseudo terminal."""
     token_file = tmp_path / "token"
     token_file.write_text("secret")
     command = [
@@ -176,18 +210,18 @@ def test_ctrl_c_on_a_terminal_leaves_it_as_it_was(server, stand_in, tmp_path):
     os.close(person)
 
 
-def test_an_unknown_event_is_said_by_the_connection(new_handheld, scan_service, copy):
-    copy.event()
+def test_unknown_event_is_reported_by_the_connection(new_handheld, scan_service, database):
+    database.event()
     handheld = new_handheld(scan_service, uuid.uuid4()).connect()
     assert handheld.state == "OFFLINE"
     assert handheld.connection.status.problem == "NOT_FOUND: no such event"
 
 
-def test_what_cannot_be_written_down_is_not_shown(run_at, stand_in, capsys, monkeypatch):
+def test_answer_that_cannot_be_stored_is_not_shown(run_at, stand_in, capsys, monkeypatch):
     def full(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(Store, "answered", full)
+    monkeypatch.setattr(Store, "save_answer", full)
     assert run_at(codes=stand_in.ticket()) == 1
-    said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "ticketing-gate: database or disk is full\n")
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", "ticketing-gate: database or disk is full\n")

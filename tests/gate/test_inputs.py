@@ -1,4 +1,4 @@
-"""Where codes come from."""
+"""The inputs of codes."""
 
 import os
 import pty
@@ -9,20 +9,20 @@ import threading
 import pytest
 
 from ticketing.gate import inputs
-from ticketing.gate.inputs import InputError, SerialScanner, opened
-from ticketing.gate.reading import lines
+from ticketing.gate.inputs import InputError, SerialScanner, open_input
+from ticketing.gate.scanner_text import scanned_lines
 
 
-def test_a_file_is_read_to_its_end(tmp_path):
+def test_file_is_read_to_its_end(tmp_path):
     path = tmp_path / "codes"
     path.write_bytes(b"one\r\ntwo")
-    with opened(f"file:{path}") as read:
-        assert list(lines(read)) == ["one", "two"]
+    with open_input(f"file:{path}") as read:
+        assert list(scanned_lines(read)) == ["one", "two"]
 
 
 @pytest.mark.parametrize("name", ["file:/nowhere", "serial:/nowhere", "camera"])
-def test_what_cannot_be_opened_is_said_plainly(name):
-    with pytest.raises(InputError, match=name), opened(name):
+def test_input_that_cannot_be_opened_is_named(name):
+    with pytest.raises(InputError, match=name), open_input(name):
         pass
 
 
@@ -32,24 +32,24 @@ def test_standard_input_is_read_to_its_end(monkeypatch):
     os.close(into)
     with os.fdopen(out) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        with opened("stdin") as read:
-            assert list(lines(read)) == ["one"]
+        with open_input("stdin") as read:
+            assert list(scanned_lines(read)) == ["one"]
 
 
-def test_a_keyboard_is_silent_while_it_scans_and_as_before_afterwards(monkeypatch):
+def test_terminal_echo_is_off_while_scanning_and_restored_afterwards(monkeypatch):
     scanner, terminal = pty.openpty()
     with os.fdopen(terminal) as stdin, os.fdopen(scanner, "wb", buffering=0) as typing:
         monkeypatch.setattr(sys, "stdin", stdin)
         before = termios.tcgetattr(terminal)
-        with opened("stdin") as read:
+        with open_input("stdin") as read:
             assert not termios.tcgetattr(terminal)[3] & termios.ECHO
             typing.write(b"one\r")
-            assert next(lines(read)) == "one"
+            assert next(scanned_lines(read)) == "one"
         assert termios.tcgetattr(terminal) == before
 
 
-def test_a_serial_scanner_may_be_unplugged_and_plugged_in_again(tmp_path, monkeypatch):
-    """Two terminals, one after the other, under the same name."""
+def test_serial_scanner_is_reopened_after_it_was_unplugged(tmp_path, monkeypatch):
+    """Two pseudo terminals take the same name one after the other."""
     path = tmp_path / "scanner"
     first, first_end = pty.openpty()
     path.symlink_to(os.ttyname(first_end))
@@ -57,7 +57,7 @@ def test_a_serial_scanner_may_be_unplugged_and_plugged_in_again(tmp_path, monkey
     monkeypatch.setattr(inputs, "sleep", lambda seconds: unplugged.set())
     with SerialScanner(str(path)) as scanner:
         os.write(first, b"one\n")
-        codes = lines(scanner.read)
+        codes = scanned_lines(scanner.read)
         assert next(codes) == "one"
         path.unlink()
         os.close(first_end)
@@ -77,8 +77,8 @@ def test_a_serial_scanner_may_be_unplugged_and_plugged_in_again(tmp_path, monkey
     os.close(second)
 
 
-def test_a_scanner_that_is_a_plain_pipe_is_read_as_well(tmp_path):
+def test_serial_scanner_reads_a_plain_file(tmp_path):
     path = tmp_path / "pipe"
     path.write_bytes(b"one\n")
-    with opened(f"serial:{path}") as read:
-        assert next(lines(read)) == "one"
+    with open_input(f"serial:{path}") as read:
+        assert next(scanned_lines(read)) == "one"

@@ -1,4 +1,4 @@
-"""A device that decides alone, and what it tells when it is connected again."""
+"""Decisions without a connection, and their delivery afterwards."""
 
 import threading
 from datetime import timedelta
@@ -11,8 +11,8 @@ from tests.environment.waiting import eventually
 from tests.scanning.gates import ticket_id_in
 from ticketing.admission.scans import DenialReason, ScanType
 from ticketing.chassis.clock import system_clock
-from ticketing.gate.decide import NEEDS_CONNECTION, NO_COPY
-from ticketing.gate.device import REFUSED_NOTE
+from ticketing.gate.connection_status import REFUSED_NOTE
+from ticketing.gate.offline_decision import NEEDS_CONNECTION, NO_REPLICA
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -21,18 +21,18 @@ OVERLOADED = error_reason_pb2.ERROR_REASON_OVERLOADED
 
 @pytest.fixture
 def copied(handheld, stand_in):
-    """A device with a whole copy, and three tickets; the third was sold after the copy was made."""
+    """Return a device with a complete replica, and three tickets; the replica lacks the third."""
     tokens = [stand_in.ticket(), stand_in.ticket()]
     handheld.follow()
     eventually(lambda: handheld.store.ticket_count(stand_in.event_id) == 2)
     return handheld, [*tokens, stand_in.ticket(copied=False)]
 
 
-def test_a_device_cut_off_admits_each_ticket_once_and_tells_later(copied, server, stand_in):
+def test_offline_device_admits_each_ticket_once_and_uploads_later(copied, server, stand_in):
     handheld, tokens = copied
     server.stop()
     answers = [handheld.scan(token) for token in [*tokens, *tokens]]
-    assert [answer.green for answer in answers] == [True] * 3 + [False] * 3
+    assert [answer.may_pass for answer in answers] == [True] * 3 + [False] * 3
     assert {answer.reason for answer in answers[3:]} == {DenialReason.ALREADY_CHECKED_IN}
     assert all(answer.offline for answer in answers)
     assert handheld.store.queue_length() == 6
@@ -42,16 +42,16 @@ def test_a_device_cut_off_admits_each_ticket_once_and_tells_later(copied, server
     assert [scan.scan_id for upload in stand_in.uploads for scan in upload.scans] == [a.scan_id for a in answers]
 
 
-def test_a_ticket_admitted_online_is_not_admitted_again_offline(copied, server, stand_in):
+def test_ticket_admitted_online_is_denied_offline(copied, server, stand_in):
     handheld, tokens = copied
-    # The copy never tells of it; the device knows all the same.
+    # The replica never receives the admission; the device has its own record.
     stand_in.lose.add("admissions")
     assert not handheld.scan(tokens[0]).offline
     server.stop()
     assert handheld.scan(tokens[0]).reason is DenialReason.ALREADY_CHECKED_IN
 
 
-def test_a_ticket_that_another_gate_admitted_is_denied_offline(copied, server, stand_in, new_handheld):
+def test_ticket_admitted_at_another_gate_is_denied_offline(copied, server, stand_in, new_handheld):
     handheld, tokens = copied
     new_handheld(server.address, stand_in.event_id, "two").connect().scan(tokens[0])
     (scan,) = stand_in.records.values()
@@ -63,24 +63,24 @@ def test_a_ticket_that_another_gate_admitted_is_denied_offline(copied, server, s
 
 
 @pytest.mark.parametrize(
-    ("denial", "told"),
+    ("denial", "reason"),
     [
         (scan_pb2.DENIAL_REASON_REFUNDED, DenialReason.REFUNDED),
         (scan_pb2.DENIAL_REASON_CANCELLED, DenialReason.CANCELLED),
         (scan_pb2.DENIAL_REASON_BLOCKED, DenialReason.BLOCKED),
-        # Nothing that this device has a rule for, but denied it is.
+        # The device has no status for this reason, and denies.
         (scan_pb2.DENIAL_REASON_EXPIRED, DenialReason.BLOCKED),
     ],
 )
-def test_what_the_copy_denies_is_denied_offline(handheld, server, stand_in, denial, told):
+def test_denial_of_the_replica_is_applied_offline(handheld, server, stand_in, denial, reason):
     token = stand_in.ticket(denial_reason=denial)
     handheld.follow()
     eventually(lambda: handheld.store.ticket_count(stand_in.event_id) == 1)
     server.stop()
-    assert handheld.scan(token).reason is told
+    assert handheld.scan(token).reason is reason
 
 
-def test_offline_a_typed_code_is_asked_for_the_qr_code_and_garbage_is_no_ticket(copied, server):
+def test_offline_typed_codes_forgeries_and_other_texts_are_denied(copied, server):
     handheld, tokens = copied
     server.stop()
     typed, garbage, forged = map(handheld.scan, ("TKT-0123456789ABCDEF", "4006381333931", tokens[0][:-9] + "AAAAAAAAA"))
@@ -90,25 +90,25 @@ def test_offline_a_typed_code_is_asked_for_the_qr_code_and_garbage_is_no_ticket(
     assert handheld.store.queue_length() == 3
 
 
-def test_a_device_that_never_had_a_copy_admits_nobody(stand_in, server, new_handheld):
+def test_device_without_a_replica_admits_nobody(stand_in, server, new_handheld):
     server.stop()
     handheld = new_handheld(server.address, stand_in.event_id).connect()
     answer = handheld.scan(stand_in.ticket())
-    assert (answer.green, answer.reason, answer.note) == (False, DenialReason.EVENT_NOT_OPEN, NO_COPY)
+    assert (answer.may_pass, answer.reason, answer.note) == (False, DenialReason.EVENT_NOT_OPEN, NO_REPLICA)
 
 
-def test_a_scan_without_an_answer_is_decided_alone_under_its_id(copied, stand_in):
+def test_unanswered_scan_is_decided_offline_under_its_id(copied, stand_in):
     handheld, tokens = copied
     stand_in.lose.add("result")
     answer = handheld.scan(tokens[0])
-    assert (answer.green, answer.offline) == (True, True)
+    assert (answer.may_pass, answer.offline) == (True, True)
     assert stand_in.asked == [answer.scan_id]
     eventually(lambda: handheld.store.queue_length() == 0)
     assert [scan.scan_id for scan in stand_in.uploads[0].scans] == [answer.scan_id]
     assert set(stand_in.records) == {answer.scan_id}
 
 
-def test_after_one_scan_without_an_answer_nobody_waits_until_the_service_speaks_again(copied, stand_in):
+def test_after_an_unanswered_scan_the_next_ones_do_not_wait(copied, stand_in):
     handheld, tokens = copied
     stand_in.lose |= {"result", "uploaded"}
     handheld.scan(tokens[0])
@@ -121,20 +121,20 @@ def test_after_one_scan_without_an_answer_nobody_waits_until_the_service_speaks_
     assert not handheld.scan(tokens[2]).offline
 
 
-def test_a_scan_that_the_service_is_too_busy_for_is_decided_alone(copied, stand_in):
+def test_scan_rejected_by_a_busy_service_is_decided_offline(copied, stand_in):
     handheld, tokens = copied
     stand_in.rejecting["scan"] = OVERLOADED
     assert handheld.scan(tokens[0]).offline
     assert handheld.state == "ONLINE"
 
 
-def test_a_question_is_asked_again_on_the_next_stream_under_its_id(server, stand_in, new_handheld):
+def test_request_is_repeated_on_the_next_stream_under_its_id(server, stand_in, new_handheld):
     handheld = new_handheld(server.address, stand_in.event_id, answer_seconds=20).connect()
     stand_in.lose.add("result")
     token = stand_in.ticket()
     eventually(lambda: handheld.state == "ONLINE")
-    # Long enough for the stream to have been of use, so that the next one comes at once.
-    handheld.connection._stream.begun -= 5  # noqa: SLF001 - instead of waiting
+    # A stream that was open for more than a second is followed by the next one at once.
+    handheld.connection._stream.start -= 5  # noqa: SLF001 - instead of waiting
 
     def cut() -> None:
         eventually(lambda: stand_in.asked)
@@ -145,15 +145,15 @@ def test_a_question_is_asked_again_on_the_next_stream_under_its_id(server, stand
     cutter.start()
     answer = handheld.scan(token)
     cutter.join()
-    assert (answer.green, answer.offline) == (True, False)
+    assert (answer.may_pass, answer.offline) == (True, False)
     assert stand_in.asked == [answer.scan_id] * 2
 
 
-def test_a_ticket_admitted_offline_is_not_admitted_online_before_that_is_delivered(copied, server, stand_in):
+def test_ticket_admitted_offline_is_denied_online_before_delivery(copied, server, stand_in):
     handheld, tokens = copied
     server.stop()
-    assert handheld.scan(tokens[0]).green
-    # The service takes nothing that was decided offline yet, and knows of no check-in.
+    assert handheld.scan(tokens[0]).may_pass
+    # Without credits the device cannot upload, so the service lacks the check-in.
     stand_in.credits = 0
     server.start()
     eventually(lambda: handheld.state == "ONLINE")
@@ -161,7 +161,7 @@ def test_a_ticket_admitted_offline_is_not_admitted_online_before_that_is_deliver
     assert not handheld.scan(tokens[1]).offline
 
 
-def test_a_wrong_clock_is_corrected_when_deciding_and_told_when_uploading(server, stand_in, new_handheld):
+def test_wrong_clock_is_corrected_in_decisions_and_sent_in_uploads(server, stand_in, new_handheld):
     ten_minutes = timedelta(minutes=10)
     stand_in.rules.valid_from_time.FromDatetime(system_clock() - timedelta(minutes=5))
     token = stand_in.ticket()
@@ -169,9 +169,9 @@ def test_a_wrong_clock_is_corrected_when_deciding_and_told_when_uploading(server
     slow.connect().follow()
     eventually(lambda: slow.store.ticket_count(stand_in.event_id) == 1)
     server.stop()
-    # By its own clock the doors are not open yet.
+    # By the device's own clock the doors are not open yet.
     answer = slow.scan(token)
-    assert answer.green
+    assert answer.may_pass
     server.start()
     eventually(lambda: slow.store.queue_length() == 0)
     (sent,) = stand_in.uploads[0].scans
@@ -181,28 +181,28 @@ def test_a_wrong_clock_is_corrected_when_deciding_and_told_when_uploading(server
     assert abs(recorded - answer.time) < timedelta(milliseconds=1)
 
 
-def test_a_revoked_device_lets_nobody_in_and_records_nothing(copied, server, stand_in, new_handheld):
+def test_revoked_device_admits_nobody_and_records_nothing(copied, server, stand_in, new_handheld):
     handheld, tokens = copied
     stand_in.refusal = grpc.StatusCode.UNAUTHENTICATED
     stand_in.end_streams(grpc.StatusCode.UNAUTHENTICATED)
     eventually(lambda: handheld.state == "REFUSED")
     answer = handheld.scan(tokens[0])
-    assert (answer.green, answer.note) == (False, REFUSED_NOTE)
+    assert (answer.may_pass, answer.note) == (False, REFUSED_NOTE)
     assert handheld.store.queue_length() == 0
     handheld.close()
-    # Nor after it was switched off and on where no network is.
+    # The refusal survives a restart without a network.
     server.stop()
     again = new_handheld(server.address, stand_in.event_id).connect()
     assert again.state == "REFUSED"
-    assert not again.scan(tokens[0]).green
-    # Until the service takes it again.
+    assert not again.scan(tokens[0]).may_pass
+    # It ends once the service accepts the credential.
     stand_in.refusal = None
     server.start()
     eventually(lambda: again.state == "ONLINE")
-    assert again.scan(tokens[0]).green
+    assert again.scan(tokens[0]).may_pass
 
 
-def test_uploads_are_cut_to_the_credits(copied, server, stand_in):
+def test_uploads_stay_within_the_credits(copied, server, stand_in):
     handheld, tokens = copied
     stand_in.credits = 4
     server.stop()
@@ -213,7 +213,7 @@ def test_uploads_are_cut_to_the_credits(copied, server, stand_in):
     assert [len(upload.scans) for upload in stand_in.uploads] == [4, 4, 2]
 
 
-def test_what_an_upload_is_refused_stays_and_holds_up_nothing(copied, server, stand_in):
+def test_rejected_upload_stays_queued_and_blocks_no_other(copied, server, stand_in):
     handheld, tokens = copied
     server.stop()
     handheld.scan("poison")
@@ -224,7 +224,7 @@ def test_what_an_upload_is_refused_stays_and_holds_up_nothing(copied, server, st
     assert handheld.store.queued(9, 9_999)[0].code == "poison"
 
 
-def test_an_upload_that_is_refused_as_a_whole_waits_and_comes_again(copied, server, stand_in, monkeypatch):
+def test_upload_rejected_as_a_whole_is_sent_again(copied, server, stand_in, monkeypatch):
     monkeypatch.setattr("ticketing.gate.connection.UPLOAD_PAUSE_SECONDS", 0.05)
     handheld, tokens = copied
     server.stop()
@@ -239,14 +239,14 @@ def test_an_upload_that_is_refused_as_a_whole_waits_and_comes_again(copied, serv
     eventually(lambda: handheld.store.queue_length() == 0)
 
 
-def test_a_service_that_is_about_to_go_is_left_for_another(handheld, stand_in):
-    handheld.connection._stream.begun -= 5  # noqa: SLF001 - instead of waiting
+def test_reconnect_message_opens_another_stream(handheld, stand_in):
+    handheld.connection._stream.start -= 5  # noqa: SLF001 - instead of waiting
     stand_in.end_streams(pb.StreamScansResponse(reconnect=pb.Reconnect()))
     eventually(lambda: stand_in.open_streams == 2)
     eventually(lambda: handheld.state == "ONLINE")
 
 
-def test_a_service_that_takes_the_call_and_says_nothing_is_as_good_as_none(stand_in, server, new_handheld, monkeypatch):
+def test_stream_that_is_never_opened_counts_as_offline(stand_in, server, new_handheld, monkeypatch):
     monkeypatch.setattr("ticketing.gate.connection.OPEN_SECONDS", 0.1)
     stand_in.lose.add("opened")
     handheld = new_handheld(server.address, stand_in.event_id).connect()
@@ -255,10 +255,10 @@ def test_a_service_that_takes_the_call_and_says_nothing_is_as_good_as_none(stand
     eventually(lambda: handheld.state == "ONLINE")
 
 
-def test_a_stream_on_which_a_scan_was_never_answered_is_given_up(copied, stand_in, monkeypatch):
+def test_silent_stream_is_replaced(copied, stand_in, monkeypatch):
     monkeypatch.setattr("ticketing.gate.connection.SILENT_SECONDS", 0.1)
     handheld, tokens = copied
-    # Nothing comes on this stream any more, also no word that what was decided alone is taken.
+    # This stream carries no further response, not even for uploads.
     stand_in.lose |= {"result", "uploaded"}
     handheld.scan(tokens[0])
     eventually(lambda: stand_in.open_streams > 1)
@@ -266,7 +266,7 @@ def test_a_stream_on_which_a_scan_was_never_answered_is_given_up(copied, stand_i
     eventually(lambda: handheld.state == "ONLINE")
 
 
-def test_a_device_revoked_while_somebody_waits_lets_nobody_in(copied, stand_in):
+def test_device_revoked_during_a_scan_admits_nobody(copied, stand_in):
     handheld, tokens = copied
     stand_in.lose.add("result")
     stand_in.refusal = grpc.StatusCode.UNAUTHENTICATED
@@ -279,11 +279,11 @@ def test_a_device_revoked_while_somebody_waits_lets_nobody_in(copied, stand_in):
     revoking.start()
     answer = handheld.scan(tokens[0])
     revoking.join()
-    assert (answer.green, answer.note) == (False, REFUSED_NOTE)
+    assert (answer.may_pass, answer.note) == (False, REFUSED_NOTE)
     assert handheld.store.queue_length() == 0
 
 
-def test_more_than_the_service_allows_unanswered_is_not_asked(handheld, stand_in):
+def test_scan_beyond_the_unanswered_limit_is_decided_offline(handheld, stand_in):
     handheld.connection._stream.unanswered |= {str(number) for number in range(8)}  # noqa: SLF001 - as after timeouts
     assert handheld.scan(stand_in.ticket()).offline
     assert stand_in.asked == []
@@ -291,62 +291,62 @@ def test_more_than_the_service_allows_unanswered_is_not_asked(handheld, stand_in
 
 @pytest.fixture
 def leaving(server, stand_in, new_handheld):
-    """A device at the way out, of an event that people may come back to."""
+    """Return a device that checks people out of an event with re-entry."""
     stand_in.rules.admission_policy = 2
     handheld = new_handheld(server.address, stand_in.event_id, "out", scan_type=ScanType.CHECK_OUT).connect().follow()
     eventually(lambda: handheld.store.rules(stand_in.event_id))
     return handheld
 
 
-def test_who_left_online_has_left_offline(leaving, server, stand_in, new_handheld):
+def test_online_check_out_counts_offline(leaving, server, stand_in, new_handheld):
     token = stand_in.ticket()
     new_handheld(server.address, stand_in.event_id, "in").connect().scan(token)
     stand_in.lose.add("admissions")
-    assert leaving.scan(token).green
+    assert leaving.scan(token).may_pass
     server.stop()
     assert leaving.scan(token).reason is DenialReason.NOT_CHECKED_IN
 
 
-def test_leaving_can_be_taken_back_as_well(leaving, server, stand_in, new_handheld):
+def test_check_out_can_be_annulled(leaving, server, stand_in, new_handheld):
     token = stand_in.ticket()
     new_handheld(server.address, stand_in.event_id, "in").connect().scan(token)
     eventually(lambda: leaving.store.ticket_count(stand_in.event_id) == 1)
     ticket = (stand_in.event_id, ticket_id_in(token))
     eventually(lambda: leaving.store.ticket(*ticket).admission.inside)
     server.stop()
-    assert leaving.scan(token).green
-    assert leaving.device.take_back().annulled
-    assert leaving.scan(token).green
+    assert leaving.scan(token).may_pass
+    assert leaving.device.annul_last().annulled
+    assert leaving.scan(token).may_pass
 
 
-def test_a_person_who_did_not_pass_is_taken_back_online(copied, stand_in):
+def test_last_scan_is_annulled_online(copied, stand_in):
     handheld, tokens = copied
     answer = handheld.scan(tokens[0])
-    taken = handheld.device.take_back()
-    assert (taken.scan_id, taken.green, taken.annulled) == (answer.scan_id, False, True)
+    taken = handheld.device.annul_last()
+    assert (taken.scan_id, taken.may_pass, taken.annulled) == (answer.scan_id, False, True)
     assert [(passage.scan_id, passage.passed) for passage in stand_in.passages] == [(answer.scan_id, False)]
-    assert handheld.device.take_back() is None
+    assert handheld.device.annul_last() is None
 
 
-def test_a_person_who_did_not_pass_offline_can_come_again(copied, server, stand_in):
+def test_ticket_is_valid_again_after_an_offline_annulment(copied, server, stand_in):
     handheld, tokens = copied
     server.stop()
     first = handheld.scan(tokens[0])
-    assert not handheld.device.take_back().green
+    assert not handheld.device.annul_last().may_pass
     second = handheld.scan(tokens[0])
-    assert second.green
+    assert second.may_pass
     server.start()
     eventually(lambda: handheld.store.queue_length() == 0)
     assert stand_in.records[first.scan_id].HasField("annul_time")
     assert not stand_in.records[second.scan_id].HasField("annul_time")
 
 
-def test_a_scan_recorded_online_is_taken_back_offline_by_what_was_shown(copied, server, stand_in):
+def test_online_scan_annulled_offline_is_queued_as_shown(copied, server, stand_in):
     handheld, tokens = copied
     answer = handheld.scan(tokens[0])
     server.stop()
-    handheld.device.take_back()
+    handheld.device.annul_last()
     (queued,) = handheld.store.queued(9, 9_999)
     assert (queued.scan_id, queued.offline.verdict) == (answer.scan_id, scan_pb2.VERDICT_ADMITTED)
     assert queued.offline.HasField("annul_time")
-    assert handheld.scan(tokens[0]).green
+    assert handheld.scan(tokens[0]).may_pass

@@ -1,4 +1,4 @@
-"""The view for people, and the lines for logs and programs."""
+"""The screen for people, and the lines for logs and programs."""
 
 import io
 import json
@@ -10,15 +10,15 @@ import pytest
 from rich.console import Console
 
 from ticketing.admission.scans import DenialReason, ScanType
-from ticketing.admission.tickets import Entry, TicketType
-from ticketing.gate.link import State, Status
+from ticketing.admission.tickets import CheckIn, TicketType
+from ticketing.gate.answer_text import LinePrinter, text_line
+from ticketing.gate.connection_status import ConnectionState, ConnectionStatus
 from ticketing.gate.messages import Answer
-from ticketing.gate.plain import Lines, line
-from ticketing.gate.screen import SHOWN_SECONDS, Screen, Standing
+from ticketing.gate.screen import SHOWN_SECONDS, DeviceStatus, Screen
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
-ONLINE = Status(State.ONLINE, "Concert")
-# The middle of a D, as it is drawn large.
+ONLINE = ConnectionStatus(ConnectionState.ONLINE, "Concert")
+# One row of the large word DENIED, and one of ADMITTED.
 LARGE_D = "████   █████  █   █  ███  █████  ████"
 LARGE_ADMITTED = "███   ████   █   █  ███  █████  █████  █████  ████"
 
@@ -42,26 +42,26 @@ def an_answer(**fields) -> Answer:
 DENIED = an_answer(
     admitted=False,
     reason=DenialReason.ALREADY_CHECKED_IN,
-    previous=Entry(uuid.UUID(int=2), NOON, "North 3"),
+    previous=CheckIn(uuid.UUID(int=2), NOON, "North 3"),
     offline=True,
 )
 TAKEN_BACK = an_answer(annulled=True)
 
 
 class Terminal:
-    def __init__(self, status: Status = ONLINE, queue: int = 0) -> None:
+    def __init__(self, status: ConnectionStatus = ONLINE, queue: int = 0) -> None:
         self.out = io.StringIO()
         self.console = Console(file=self.out, force_terminal=True, width=90, height=24, color_system="standard")
-        self.screen = Screen(self.console, lambda: Standing(status, "North 3", queue))
+        self.screen = Screen(self.console, lambda: DeviceStatus(status, "North 3", queue))
 
     def text(self, now: float = 0.0) -> str:
         with self.console.capture() as captured:
-            self.console.print(self.screen.picture(now))
+            self.console.print(self.screen.render(now))
         return captured.get()
 
 
 def since(screen: Screen) -> float:
-    return screen._seen.since  # noqa: SLF001 - when the answer was shown
+    return screen._history.since  # noqa: SLF001 - the time of the last answer
 
 
 def test_admitted_is_large_and_green():
@@ -76,7 +76,7 @@ def test_admitted_is_large_and_green():
     assert "\a" not in terminal.out.getvalue()
 
 
-def test_denied_is_large_and_red_says_why_and_sounds():
+def test_denied_is_large_and_red_with_its_reason_and_the_bell():
     terminal = Terminal()
     with terminal.screen:
         terminal.screen.show(DENIED)
@@ -88,7 +88,7 @@ def test_denied_is_large_and_red_says_why_and_sounds():
     assert "\a" in terminal.out.getvalue()
 
 
-def test_what_was_taken_back_is_red_and_counts_no_more():
+def test_annulled_scan_is_red_and_leaves_the_count():
     terminal = Terminal()
     with terminal.screen:
         terminal.screen.show(an_answer())
@@ -99,24 +99,24 @@ def test_what_was_taken_back_is_red_and_counts_no_more():
     assert "0 admitted   0 denied" in text
 
 
-def test_a_green_answer_is_gone_before_the_next_person_comes():
+def test_admitted_disappears_before_the_next_person_arrives():
     terminal = Terminal()
     with terminal.screen:
         terminal.screen.show(an_answer())
     assert "\x1b[1;37;42m" not in terminal.text(since(terminal.screen) + SHOWN_SECONDS)
 
 
-def test_the_head_tells_how_the_connection_is_and_what_is_to_be_delivered():
+def test_header_shows_connection_and_queue_length():
     assert "● ONLINE" in Terminal().text()
     assert "all delivered" in Terminal().text()
-    away = Terminal(Status(State.OFFLINE, "Concert", "no answer in time"), queue=7).text()
+    away = Terminal(ConnectionStatus(ConnectionState.OFFLINE, "Concert", "no answer in time"), queue=7).text()
     assert "● OFFLINE" in away
     assert "no answer in time" in away
     assert "7 to deliver" in away
 
 
-def test_a_device_that_may_not_scan_is_red_before_anybody_comes():
-    text = Terminal(Status(State.REFUSED, "", "UNAUTHENTICATED: revoked")).text()
+def test_refused_device_is_red_before_the_first_scan():
+    text = Terminal(ConnectionStatus(ConnectionState.REFUSED, "", "UNAUTHENTICATED: revoked")).text()
     assert "this device may not scan" in text
     assert "\x1b[1;37;41m" in text
 
@@ -125,17 +125,17 @@ def test_a_device_that_may_not_scan_is_red_before_anybody_comes():
     ("answer", "verdict", "is_open"),
     [(an_answer(), "ADMITTED", True), (DENIED, "DENIED", False), (TAKEN_BACK, "ADMITTED", False)],
 )
-def test_a_program_is_told_in_json(answer, verdict, is_open):
+def test_programs_get_json(answer, verdict, is_open):
     out = io.StringIO()
-    Lines(out, as_json=True).show(answer)
-    told = json.loads(out.getvalue())
-    assert (told["verdict"], told["open"]) == (verdict, is_open)
+    LinePrinter(out, as_json=True).show(answer)
+    printed = json.loads(out.getvalue())
+    assert (printed["verdict"], printed["open"]) == (verdict, is_open)
 
 
-def test_a_log_is_told_in_lines():
+def test_logs_get_lines():
     out = io.StringIO()
-    Lines(out, as_json=False).show(DENIED)
-    assert out.getvalue() == line(DENIED) + "\n"
+    LinePrinter(out, as_json=False).show(DENIED)
+    assert out.getvalue() == text_line(DENIED) + "\n"
     assert " DENIED   ALREADY CHECKED IN, at " in out.getvalue()
     assert out.getvalue().endswith("North 3 (decided offline)\n")
-    assert line(an_answer()).endswith(" ADMITTED EARLY BIRD")
+    assert text_line(an_answer()).endswith(" ADMITTED EARLY BIRD")

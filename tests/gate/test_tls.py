@@ -1,4 +1,4 @@
-"""The command line's options for TLS, against a service that speaks it."""
+"""The TLS options of the command line, against a service with TLS."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,9 +11,9 @@ from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.tls import Identity, Tls
+from ticketing.gate.client import OPTIONS, ScanServiceClient
 from ticketing.gate.command import main
 from ticketing.gate.connection import Connection
-from ticketing.gate.link import OPTIONS, Link
 from ticketing.gate.messages import gate_message
 from ticketing.gate.store import Store
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Folder:
 
 @pytest.fixture
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """Give another authority."""
+    """Return another certificate authority."""
     return Folder(tmp_path_factory.mktemp("stranger"))
 
 
@@ -42,7 +42,7 @@ def serving(tls: Tls) -> Iterator[StandInServer]:
 
 @pytest.fixture
 def scan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Scan one good ticket; gives the line that the device shows."""
+    """Return a function that scans a valid ticket and returns the printed line."""
 
     def run(server: StandInServer, options: Options) -> str:
         (tmp_path / "token").write_text("secret")
@@ -59,55 +59,53 @@ def shown(identity: Identity) -> Options:
     return ["--certificate", str(identity.certificate), "--key", str(identity.key)]
 
 
-def test_a_device_scans_where_its_authority_vouches_for_the_service(folder: Folder, scan: Run) -> None:
+def test_device_scans_at_a_service_of_its_authority(folder: Folder, scan: Run) -> None:
     with serving(Tls(folder.identity("127.0.0.1"))) as server:
         assert scan(server, ["--ca", str(folder.ca)]).endswith(" ADMITTED STANDARD\n")
         assert len(server.service.asked) == 1
 
 
-def test_a_service_that_another_authority_vouches_for_is_told_nothing(
-    folder: Folder, stranger: Folder, scan: Run
-) -> None:
+def test_service_of_another_authority_receives_nothing(folder: Folder, stranger: Folder, scan: Run) -> None:
     with serving(Tls(stranger.identity("127.0.0.1"))) as server:
         assert scan(server, ["--ca", str(folder.ca)]).endswith(" (decided offline)\n")
         assert server.service.asked == server.service.uploads == []
 
 
-def test_a_service_by_another_name_is_told_nothing(folder: Folder, scan: Run) -> None:
+def test_service_of_another_name_receives_nothing(folder: Folder, scan: Run) -> None:
     with serving(Tls(folder.identity("scans.example"))) as server:
         assert scan(server, ["--ca", str(folder.ca)]).endswith(" (decided offline)\n")
         assert server.service.asked == server.service.uploads == []
 
 
-def test_enrolling_says_what_is_wrong_with_the_certificate(
+def test_enroll_names_the_problem_of_the_certificate(
     folder: Folder, stranger: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Looked up as they are served: each takes the place of the one before.
+    # Each certificate replaces the one before on disk, so it is issued when it is served.
     served: list[tuple[Callable[[], Tls], str]] = [
         (lambda: Tls(stranger.identity("127.0.0.1")), "the service's certificate is not by an authority of --ca"),
         (lambda: Tls(folder.identity("scans.example")), "the service's certificate is for another name than --server"),
         (Tls, "the service does not speak TLS there"),
     ]
-    for tls, said in served:
+    for tls, message in served:
         with serving(tls()) as server:
             command = ["enroll", "--server", server.address, "--data", str(tmp_path / "device"), "--ca", str(folder.ca)]
             assert main([*command, "CODE"]) == 1
-        assert capsys.readouterr().err == f"ticketing-gate: not enrolled: {said}\n"
+        assert capsys.readouterr().err == f"ticketing-gate: not enrolled: {message}\n"
 
 
-def test_the_display_says_so_too(folder: Folder, stranger: Folder, tmp_path: Path) -> None:
+def test_connection_names_the_problem_of_the_certificate(folder: Folder, stranger: Folder, tmp_path: Path) -> None:
     with serving(Tls(stranger.identity("127.0.0.1"))) as server, closing(Store(tmp_path / "gate.sqlite")) as store:
         channel = Tls(server_ca=folder.ca).channel(server.address, OPTIONS)
-        link = Link(ScanServiceStub(channel), (), gate_message(Gate(server.service.event_id, "North 3")))
-        connection = Connection(link, store, system_clock)
+        client = ScanServiceClient(ScanServiceStub(channel), (), gate_message(Gate(server.service.event_id, "North 3")))
+        connection = Connection(client, store, system_clock)
         connection.start()
-        connection.settle(10)
+        connection.wait_for_first_attempt(10)
         connection.stop()
         channel.close()
     assert connection.status.problem == "the service's certificate is not by an authority of --ca"
 
 
-def test_where_a_certificate_is_asked_for_the_device_shows_its_own(folder: Folder, stranger: Folder, scan: Run) -> None:
+def test_device_shows_its_certificate_if_required(folder: Folder, stranger: Folder, scan: Run) -> None:
     ca = ["--ca", str(folder.ca)]
     with serving(Tls(folder.identity("127.0.0.1"), client_ca=folder.ca)) as server:
         assert scan(server, ca).endswith(" (decided offline)\n")
@@ -116,9 +114,7 @@ def test_where_a_certificate_is_asked_for_the_device_shows_its_own(folder: Folde
         assert scan(server, [*ca, *shown(folder.identity("gate", of="gate"))]).endswith(" ADMITTED STANDARD\n")
 
 
-def test_options_that_cannot_be_used_are_said_plainly(
-    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unusable_tls_options_are_named(folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ours, other = folder.identity("gate"), folder.identity("gate", of="other")
     ca = ["--ca", str(folder.ca)]
     wrong = [
@@ -131,6 +127,6 @@ def test_options_that_cannot_be_used_are_said_plainly(
         ),
         (["--server", "scans.example:50052"], "--server scans.example:50052: others can overhear it without TLS"),
     ]
-    for options, said in wrong:
+    for options, message in wrong:
         assert main(["enroll", "--data", str(tmp_path / "device"), *options, "CODE"]) == 1
-        assert f"ticketing-gate: {said}" in capsys.readouterr().err
+        assert f"ticketing-gate: {message}" in capsys.readouterr().err

@@ -11,11 +11,11 @@ from tests.environment.access import PEER_METADATA
 from tests.environment.proxy import Proxy
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.chassis.clock import system_clock
-from ticketing.gate import copy as gate_copy
+from ticketing.gate.client import OPTIONS, Metadata, ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.device import Device
-from ticketing.gate.link import OPTIONS, Link, Metadata
 from ticketing.gate.messages import gate_message
+from ticketing.gate.replica import DeviceReplica
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import revocation_service_pb2 as revocations_pb
 from ticketing.scans.v1 import scan_pb2
@@ -49,13 +49,13 @@ class Office:
         self._metadata = metadata
 
     def incidents(self, event_id: uuid.UUID) -> list[tuple[int, str, int]]:
-        asked = pb.ListIncidentsRequest(event_id=str(event_id))
-        answer = self._scans.ListIncidents(asked, metadata=self._metadata, timeout=10)
+        request = pb.ListIncidentsRequest(event_id=str(event_id))
+        answer = self._scans.ListIncidents(request, metadata=self._metadata, timeout=10)
         return sorted((one.kind, one.ticket_id, len(one.scans)) for one in answer.incidents)
 
     def scans(self, event_id: uuid.UUID) -> list[scan_pb2.Scan]:
-        asked = pb.ListScansRequest(event_id=str(event_id), page_size=1_000)
-        return list(self._scans.ListScans(asked, metadata=self._metadata, timeout=10).scans)
+        request = pb.ListScansRequest(event_id=str(event_id), page_size=1_000)
+        return list(self._scans.ListScans(request, metadata=self._metadata, timeout=10).scans)
 
     def refund(self, shown) -> None:
         revocation = revocations_pb.Revocation(
@@ -64,8 +64,8 @@ class Office:
             status=ticket_pb2.TICKET_STATUS_REFUNDED,
             issue=1,
         )
-        asked = revocations_pb.RevokeTicketsRequest(event_id=str(shown.event_id), revocations=[revocation])
-        self._revocations.RevokeTickets(asked, metadata=PEER_METADATA, timeout=10)
+        request = revocations_pb.RevokeTicketsRequest(event_id=str(shown.event_id), revocations=[revocation])
+        self._revocations.RevokeTickets(request, metadata=PEER_METADATA, timeout=10)
 
 
 class Handheld:
@@ -79,9 +79,9 @@ class Handheld:
         self._stack.callback(self.store.close)
         channel = self._stack.enter_context(grpc.insecure_channel(address, options=OPTIONS))
         self.stub = ScanServiceStub(channel)
-        self.link = Link(self.stub, metadata, gate_message(gate))
-        self.connection = Connection(self.link, self.store, clock, options.get("answer_seconds", 1.5))
-        self.copy = gate_copy.Copy(self.link, gate.event_id, self.store, clock)
+        self.client = ScanServiceClient(self.stub, metadata, gate_message(gate))
+        self.connection = Connection(self.client, self.store, clock, options.get("answer_seconds", 1.5))
+        self.replica = DeviceReplica(self.client, gate.event_id, self.store, clock)
         kind = options.get("scan_type", ScanType.CHECK_IN)
         self.device = Device(gate, kind, self.store, self.connection, clock)
         self.shown: list[Any] = []
@@ -89,12 +89,12 @@ class Handheld:
     def connect(self) -> "Handheld":
         self.connection.start()
         self._stack.callback(self.connection.stop)
-        self.connection.settle(10)
+        self.connection.wait_for_first_attempt(10)
         return self
 
     def follow(self) -> "Handheld":
-        self.copy.start()
-        self._stack.callback(self.copy.stop)
+        self.replica.start()
+        self._stack.callback(self.replica.stop)
         return self
 
     @property

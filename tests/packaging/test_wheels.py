@@ -98,12 +98,16 @@ def test_imports_are_declared_or_stand_in_the_wheel_or_below(name: str, wheels: 
     below = list(PROJECTS)[: list(PROJECTS).index(name)]
     first_party = {module for other in (*below, name) for module in wheels[other].modules()}
     provided = {path for dependency in wheel.names() - set(PROJECTS) for path in provided_by(dependency)}
-    missing = {
-        f"{file} imports {module}"
-        for file, module in wheel.imports()
-        if module.split(".")[0] not in sys.stdlib_module_names
-        and not {module, module.rpartition(".")[0]} & (first_party | provided)
-    }
+    own_modules = {module for other in wheels.values() for module in other.modules()}
+
+    def is_missing(module: str) -> bool:
+        # `from a import b` may name a module or an attribute of a module.
+        candidates = {module} if module in own_modules else {module, module.rpartition(".")[0]}
+        return module.split(".", maxsplit=1)[0] not in sys.stdlib_module_names and not candidates & (
+            first_party | provided
+        )
+
+    missing = {f"{file} imports {module}" for file, module in wheel.imports() if is_missing(module)}
     assert missing == set()
     assert {dependency for dependency in wheel.names() if dependency in PROJECTS} == set(below)
 

@@ -10,13 +10,13 @@ from scan_service.app import App
 from scan_service.settings import Settings
 from tests.environment.access import Issuer
 from tests.environment.clock import SettableClock
-from tests.scanning.gates import Copy, Service, copy, settings_of
+from tests.scanning.gates import ScansDatabase, Service, database, settings_of
 from tests.stand_ins.tickets import TicketServiceStandIn
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import (
     add_TicketFeedServiceServicer_to_server,
 )
 
-__all__ = ["copy"]
+__all__ = ["database"]
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def settings(tmp_path: Path, issuer: Issuer) -> Settings:
 
 
 @pytest.fixture
-async def service(copy: Copy, settings: Settings, issuer: Issuer) -> AsyncIterator[Service]:
+async def service(database: ScansDatabase, settings: Settings, issuer: Issuer) -> AsyncIterator[Service]:
     clock = SettableClock()
-    app = App(settings, copy.url, clock)
+    app = App(settings, database.url, clock)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Service(app, channel, issuer, clock)
@@ -48,11 +48,11 @@ async def tickets() -> AsyncIterator[tuple[TicketServiceStandIn, str]]:
 
 @pytest.fixture
 async def paired(
-    copy: Copy, tmp_path: Path, issuer: Issuer, tickets: tuple[TicketServiceStandIn, str]
+    database: ScansDatabase, tmp_path: Path, issuer: Issuer, tickets: tuple[TicketServiceStandIn, str]
 ) -> AsyncIterator[Service]:
     """Run a scan service that follows the stand-in."""
     clock = SettableClock()
-    app = App(settings_of(tmp_path, issuer, SCANS_TICKETS_ADDRESS=tickets[1]), copy.url, clock)
+    app = App(settings_of(tmp_path, issuer, SCANS_TICKETS_ADDRESS=tickets[1]), database.url, clock)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Service(app, channel, issuer, clock)

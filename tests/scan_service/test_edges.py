@@ -1,4 +1,4 @@
-"""What may come wrong over the wire, and what may be away."""
+"""Tests of invalid requests, overload, and unavailable dependencies."""
 
 import asyncio
 import uuid
@@ -28,59 +28,59 @@ FORGED = scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
 @pytest.mark.parametrize(
     "code", ["", "x", "T1", "TKT-", "\0", "Grüße 🎟\n", "'; DROP TABLE scans; --", '{"\\', "x" * 4096]
 )
-async def test_a_scanned_code_may_be_any_text(copy, service, code):
-    event_id = copy.event()
+async def test_a_scanned_code_may_be_any_text(database, service, code):
+    event_id = database.event()
     scan = await service.scan(event_id, code)
     assert scan.denial_reason == NOT_FOUND
-    assert len(copy.rows("scans")) == 1
+    assert len(database.rows("scans")) == 1
 
 
-async def test_a_damaged_and_a_forged_token_are_called_so(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+async def test_damaged_and_forged_tokens_have_an_invalid_signature(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     damaged = ticket.token[:20] + ("A" if ticket.token[20] != "A" else "B") + ticket.token[21:]
     truncated_payload = ticket.token[:-2]
-    copy.key = SigningKey.generate()
-    forged = copy.unknown(event_id, ticket.ticket_id).token
+    database.key = SigningKey.generate()
+    forged = database.unknown(event_id, ticket.ticket_id).token
     for code in (damaged, truncated_payload, forged):
         scan = await service.scan(event_id, code)
         assert (scan.denial_reason, scan.ticket_id) == (FORGED, "")
 
 
-async def test_a_token_by_a_retired_key_is_denied_though_its_digest_is_known(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
-    copy.update(signing_keys, retire_time=service.clock())
-    # Read again when a token names a key that is not known.
+async def test_a_token_of_a_retired_key_is_denied_despite_its_digest(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
+    database.update(signing_keys, retire_time=service.clock())
+    # The keys are read again when a token names an unknown key.
     service.clock.advance(timedelta(seconds=2))
-    await service.scan(event_id, token_of(copy.key, event_id, ticket.ticket_id, key_id=9))
+    await service.scan(event_id, token_of(database.key, event_id, ticket.ticket_id, key_id=9))
     assert (await service.scan(event_id, ticket.token)).denial_reason == FORGED
 
 
-async def test_a_token_that_carries_no_known_digest_is_verified(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id, digest=False)
+async def test_a_token_without_a_known_digest_is_verified(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id, digest=False)
     assert (await service.scan(event_id, ticket.token)).verdict == scan_pb2.VERDICT_ADMITTED
 
 
-async def test_a_ticket_for_another_event_says_which(copy, service):
-    here, there = copy.event(), copy.event()
-    for ticket in (copy.ticket(there), copy.unknown(there), copy.unknown(uuid.uuid4())):
+async def test_the_scan_of_a_ticket_for_another_event_names_it(database, service):
+    here, there = database.event(), database.event()
+    for ticket in (database.ticket(there), database.unknown(there), database.unknown(uuid.uuid4())):
         scan = await service.scan(here, ticket.token)
         assert (scan.denial_reason, scan.event_id) == (scan_pb2.DENIAL_REASON_WRONG_EVENT, str(ticket.event_id))
-    assert (await service.scan(here, copy.ticket(there).code)).denial_reason == scan_pb2.DENIAL_REASON_WRONG_EVENT
-    # Nothing was made of tickets that were never to be admitted here.
-    assert len(copy.rows("tickets")) == 2
+    assert (await service.scan(here, database.ticket(there).code)).denial_reason == scan_pb2.DENIAL_REASON_WRONG_EVENT
+    # No rows were created for tickets of another event.
+    assert len(database.rows("tickets")) == 2
 
 
-async def test_a_gate_takes_only_its_types(copy, service):
-    event_id = copy.event()
-    scan = await service.scan(event_id, copy.ticket(event_id).token, gate={"allowed_ticket_types": [2]})
+async def test_a_gate_admits_only_its_ticket_types(database, service):
+    event_id = database.event()
+    scan = await service.scan(event_id, database.ticket(event_id).token, gate={"allowed_ticket_types": [2]})
     assert scan.denial_reason == scan_pb2.DENIAL_REASON_TICKET_TYPE_NOT_ALLOWED
 
 
-async def test_every_fault_of_a_scan_is_named(service):
-    unknown: Any = 9  # No enum has it.
+async def test_every_invalid_field_of_a_scan_is_named(service):
+    unknown: Any = 9  # Not a value of the enum.
     gate = scan_pb2.Gate(event_id="x", location="y" * 101, allowed_ticket_types=[event_pb2.TICKET_TYPE_UNSPECIFIED])
     attempt = pb.ScanAttempt(scan_id="z", code="x" * 2**20, scan_type=unknown)
     attempt.offline.verdict = unknown
@@ -101,16 +101,16 @@ async def test_every_fault_of_a_scan_is_named(service):
     }
 
 
-async def test_more_scans_unanswered_than_allowed_end_the_stream(copy, tmp_path, issuer):
+async def test_scans_beyond_the_credits_end_the_stream(database, tmp_path, issuer):
     settings = settings_of(tmp_path, issuer, SCANS_MAX_OUTSTANDING="2")
-    app = App(settings, copy.url)
+    app = App(settings, database.url)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         device = Device(Service(app, channel, issuer, SettableClock()))
-        event_id = copy.event()
+        event_id = database.event()
         await device.open(event_id)
-        # While the event's row is held, no scan is answered.
-        with copy.engine.begin() as connection:
+        # While the event row is locked, no scan is answered.
+        with database.engine.begin() as connection:
             connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
             for _ in range(3):
                 await device.ask("nothing")
@@ -123,13 +123,13 @@ async def test_more_scans_unanswered_than_allowed_end_the_stream(copy, tmp_path,
     await app.stop()
 
 
-async def test_a_flood_of_messages_that_are_rejected_ends_the_stream_too(copy, tmp_path, issuer):
-    app = App(settings_of(tmp_path, issuer, SCANS_MAX_OUTSTANDING="1"), copy.url)
+async def test_a_flood_of_rejected_messages_ends_the_stream(database, tmp_path, issuer):
+    app = App(settings_of(tmp_path, issuer, SCANS_MAX_OUTSTANDING="1"), database.url)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         device = Device(Service(app, channel, issuer, SettableClock()))
-        await device.open(copy.event())
-        with copy.engine.begin() as connection:
+        await device.open(database.event())
+        with database.engine.begin() as connection:
             connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
             await device.ask("nothing")
             for _ in range(4):
@@ -144,13 +144,13 @@ async def test_a_flood_of_messages_that_are_rejected_ends_the_stream_too(copy, t
     await app.stop()
 
 
-async def test_too_many_scans_at_once_are_rejected_for_the_device_to_repeat(copy, tmp_path, issuer):
-    app = App(settings_of(tmp_path, issuer, SCANS_MAX_WAITING="1"), copy.url)
+async def test_too_many_waiting_scans_are_rejected(database, tmp_path, issuer):
+    app = App(settings_of(tmp_path, issuer, SCANS_MAX_WAITING="1"), database.url)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         device = Device(Service(app, channel, issuer, SettableClock()))
-        await device.open(copy.event())
-        with copy.engine.begin() as connection:
+        await device.open(database.event())
+        with database.engine.begin() as connection:
             connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
             for _ in range(6):
                 await device.ask("nothing")
@@ -164,45 +164,45 @@ async def test_too_many_scans_at_once_are_rejected_for_the_device_to_repeat(copy
     await app.stop()
 
 
-async def test_connections_to_the_database_that_were_cut_cost_no_answer(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+async def test_cut_database_connections_cost_no_answer(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     device = Device(service)
     await device.open(event_id)
     first = await device.scan(ticket.token)
-    copy.cut_connections()
+    database.cut_connections()
     again = await device.scan(ticket.token)
     assert again.previous.scan_id == first.scan_id
 
 
-async def test_a_database_that_is_away_rejects_and_the_stream_goes_on(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+async def test_scans_without_database_are_rejected(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     device = Device(service)
     await device.open(event_id)
     scan_id = str(uuid.uuid4())
-    copy.allow_connections(allowed=False)
+    database.allow_connections(allowed=False)
     await device.ask(ticket.token, scan_id)
     rejected = (await device.receive()).rejected
     assert (rejected.reason, rejected.scan_id) == (error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE, scan_id)
-    copy.allow_connections(allowed=True)
+    database.allow_connections(allowed=True)
     assert (await device.scan(ticket.token, scan_id)).verdict == scan_pb2.VERDICT_ADMITTED
 
 
-async def test_another_process_takes_the_lead_when_the_first_is_gone(copy, tmp_path, issuer, tickets):
+async def test_another_process_leads_after_the_first_is_gone(database, tmp_path, issuer, tickets):
     settings = settings_of(tmp_path, issuer, SCANS_TICKETS_ADDRESS=tickets[1])
-    first, second = App(settings, copy.url), App(settings, copy.url)
+    first, second = App(settings, database.url), App(settings, database.url)
     await first.start()
     await until(lambda: len(tickets[0].watched) == 1)
     await second.start()
-    # Its lock is lost with its session; whoever asks next has it.
-    copy.cut_connections()
+    # The lock ends with its session; the next process that asks gets it.
+    database.cut_connections()
     await until(lambda: len(tickets[0].watched) == 2)
     await first.stop()
     await second.stop()
 
 
-def test_wrong_settings_are_all_named(tmp_path, issuer):
+def test_every_invalid_setting_is_named(tmp_path, issuer):
     environment = Environment({"TICKETING_CODE_SECRET": "short", "SCANS_MAX_OUTSTANDING": "0", "SCANS_PORT": "x"})
     read_settings(environment)
     with pytest.raises(SettingsError) as wrong:

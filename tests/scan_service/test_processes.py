@@ -1,4 +1,4 @@
-"""What must hold over several processes on one database, and through their sudden end."""
+"""Tests of several processes on one database, and of their kill."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL
 
 from tests.environment import ROOT
 from tests.environment.access import CODE_SECRET, PEER_METADATA, PEER_SECRET, Issuer
-from tests.scanning.gates import Copy
+from tests.scanning.gates import ScansDatabase
 from ticketing.scans.v1 import revocation_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
@@ -29,7 +29,7 @@ from ticketing.tickets.v1 import ticket_pb2
 pytestmark = pytest.mark.slow
 
 ADMITTED = scan_pb2.VERDICT_ADMITTED
-# A process imports, migrates and listens; on a busy machine that takes its time.
+# A process imports, migrates and listens, which takes long on a busy machine.
 START_SECONDS = 60
 
 
@@ -38,7 +38,7 @@ class Process:
     """A scan service in a process of its own."""
 
     process: asyncio.subprocess.Process
-    # The types of a stub are those of a client without an event loop.
+    # The stubs are typed for a synchronous client.
     scans: Any
     revocations: Any
 
@@ -47,7 +47,7 @@ class Process:
 
 
 class Processes:
-    """Starts scan services on one database."""
+    """The scan services of one database, each in a process of its own."""
 
     def __init__(self, url: URL, issuer: Issuer, data_dir: Path, stack: AsyncExitStack) -> None:
         self._issuer = issuer
@@ -77,7 +77,7 @@ class Processes:
             sys.executable, "-m", "scan_service", env=self._environment, stderr=asyncio.subprocess.PIPE
         )
         port = await _port(process)
-        # Read on, or the process stops at a full pipe.
+        # Read until the end, or the process blocks at a full pipe.
         assert process.stderr is not None
         draining = asyncio.create_task(process.stderr.read())
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -100,9 +100,9 @@ async def _port(process: asyncio.subprocess.Process) -> int:
 
 
 @pytest.fixture
-async def processes(copy: Copy, issuer: Issuer, tmp_path: Path) -> AsyncIterator[Processes]:
+async def processes(database: ScansDatabase, issuer: Issuer, tmp_path: Path) -> AsyncIterator[Processes]:
     async with AsyncExitStack() as stack:
-        yield Processes(copy.url, issuer, tmp_path, stack)
+        yield Processes(database.url, issuer, tmp_path, stack)
 
 
 def request(event_id, code, scan_id=None) -> pb.ScanTicketRequest:
@@ -113,11 +113,11 @@ def request(event_id, code, scan_id=None) -> pb.ScanTicketRequest:
 
 
 @pytest.mark.timeout(180)
-async def test_one_ticket_at_fifty_gates_over_two_processes_is_admitted_once(copy, processes):
-    event_id = copy.event()
+async def test_a_ticket_at_fifty_gates_of_two_processes_is_admitted_once(database, processes):
+    event_id = database.event()
     services = [await processes.start(), await processes.start()]
-    # Known by the feed, and known by nothing but its token.
-    for ticket in (copy.ticket(event_id), copy.unknown(event_id)):
+    # One ticket from the feed, and one that only its token proves.
+    for ticket in (database.ticket(event_id), database.unknown(event_id)):
         calls = [services[n % 2].scans.StreamScans(metadata=processes.metadata) for n in range(50)]
         for call in calls:
             await call.write(pb.StreamScansRequest(open=scan_pb2.Gate(event_id=str(event_id))))
@@ -129,26 +129,26 @@ async def test_one_ticket_at_fifty_gates_over_two_processes_is_admitted_once(cop
         assert verdicts.count(ADMITTED) == 1
         for call in calls:
             call.cancel()
-    assert len(copy.rows("scans")) == 100
+    assert len(database.rows("scans")) == 100
 
 
 @pytest.mark.timeout(180)
-async def test_one_scan_id_at_two_processes_at_once_is_one_scan(copy, processes):
-    event_id = copy.event()
+async def test_one_scan_id_at_two_processes_at_once_is_one_scan(database, processes):
+    event_id = database.event()
     services = [await processes.start(), await processes.start()]
     for _ in range(30):
-        asked = request(event_id, copy.ticket(event_id).token)
+        asked = request(event_id, database.ticket(event_id).token)
         answers = await asyncio.gather(
             *(service.scans.ScanTicket(asked, metadata=processes.metadata, timeout=20) for service in services)
         )
         assert answers[0] == answers[1]
-    assert len(copy.rows("scans")) == 30
+    assert len(database.rows("scans")) == 30
 
 
 @pytest.mark.timeout(180)
-async def test_a_revocation_at_another_process_and_a_scan_never_both_win(copy, processes):
+async def test_a_scan_and_a_revocation_elsewhere_never_both_win(database, processes):
     chance = random.Random(42)
-    event_id = copy.event()
+    event_id = database.event()
     services = [await processes.start(), await processes.start()]
 
     async def race(ticket) -> bool:
@@ -167,15 +167,15 @@ async def test_a_revocation_at_another_process_and_a_scan_never_both_win(copy, p
         return ((await scanned).scan.verdict == ADMITTED) != revoked.outcomes[0].revoked
 
     for _ in range(10):
-        tickets = [copy.ticket(event_id) if n % 2 else copy.unknown(event_id) for n in range(20)]
+        tickets = [database.ticket(event_id) if n % 2 else database.unknown(event_id) for n in range(20)]
         assert all(await asyncio.gather(*(race(ticket) for ticket in tickets)))
 
 
 @pytest.mark.timeout(180)
-async def test_every_answer_survives_the_killing_of_the_process(copy, processes):
-    event_id = copy.event()
+async def test_every_answer_survives_a_kill_of_the_process(database, processes):
+    event_id = database.event()
     service = await processes.start()
-    tickets = [copy.ticket(event_id) for _ in range(40)]
+    tickets = [database.ticket(event_id) for _ in range(40)]
     answered: list[scan_pb2.Scan] = []
     asked: list[pb.ScanTicketRequest] = []
 
@@ -191,10 +191,10 @@ async def test_every_answer_survives_the_killing_of_the_process(copy, processes)
                 service.kill()
 
     await asyncio.gather(*(device(number) for number in range(16)))
-    recorded = {str(row["scan_id"]): row["verdict"] for row in copy.rows("scans")}
+    recorded = {str(row["scan_id"]): row["verdict"] for row in database.rows("scans")}
     assert len(answered) >= 100
     assert all(recorded[scan.scan_id] == scan_pb2.Verdict.Name(scan.verdict)[8:] for scan in answered)
-    # Repeated at the next process, the first answers come again.
+    # The next process answers repeated scans with their first answers.
     successor = await processes.start()
     requests = {one.attempt.scan_id: one for one in asked}
     for scan in answered[:20]:
@@ -204,8 +204,8 @@ async def test_every_answer_survives_the_killing_of_the_process(copy, processes)
 
 
 @pytest.mark.timeout(180)
-async def test_an_event_can_be_closed_while_two_processes_scan_without_pause(copy, processes):
-    event_id = copy.event()
+async def test_an_event_closes_while_two_processes_scan(database, processes):
+    event_id = database.event()
     services = [await processes.start(), await processes.start()]
     closed = asyncio.Event()
     late: list[int] = []
@@ -213,7 +213,7 @@ async def test_an_event_can_be_closed_while_two_processes_scan_without_pause(cop
     async def device(service: Process) -> None:
         while True:
             asked_after = closed.is_set()
-            asked = request(event_id, copy.unknown(event_id).token)
+            asked = request(event_id, database.unknown(event_id).token)
             verdict = (await service.scans.ScanTicket(asked, metadata=processes.metadata, timeout=20)).scan.verdict
             if asked_after:
                 late.append(verdict)
@@ -227,5 +227,5 @@ async def test_an_event_can_be_closed_while_two_processes_scan_without_pause(cop
     closed.set()
     await asyncio.gather(*devices)
     assert set(late) == {scan_pb2.VERDICT_DENIED}
-    admitted = [row for row in copy.rows("scans") if row["verdict"] == "ADMITTED"]
+    admitted = [row for row in database.rows("scans") if row["verdict"] == "ADMITTED"]
     assert len(admitted) == response.checked_in > 0

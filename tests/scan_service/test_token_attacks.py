@@ -1,4 +1,4 @@
-"""What can be done to a token, at a gate that would admit the whole one: each is denied, with the right reason."""
+"""Tests of manipulated tokens: each is denied with the right reason where the original is admitted."""
 
 import base64
 import uuid
@@ -7,7 +7,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from scan_service.store.tables import signing_keys
-from tests.scanning.gates import DAY, NOW, Copy, Device, Service, token_of
+from tests.scanning.gates import DAY, NOW, Device, ScansDatabase, Service, token_of
 from ticketing.scans.v1 import scan_pb2
 
 FORGED = scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
@@ -26,7 +26,7 @@ def text_of(data: bytes) -> str:
 
 
 async def reasons(service: Service, event_id: uuid.UUID, texts: list[str]) -> list[int]:
-    """Show them one after the other; the reason of each, 0 where it was admitted."""
+    """Scan texts one after the other; return the denial reason of each, 0 where it was admitted."""
     device, found = Device(service), []
     await device.open(event_id)
     for begin in range(0, len(texts), WINDOW):
@@ -40,9 +40,13 @@ async def reasons(service: Service, event_id: uuid.UUID, texts: list[str]) -> li
 
 @pytest.mark.parametrize("digest", [True, False], ids=["known by its digest", "known by its signature"])
 @pytest.mark.slow
-async def test_every_single_bit_of_a_token_counts(copy: Copy, service: Service, digest: bool) -> None:  # noqa: FBT001 - a parameter
-    event_id = copy.event()
-    token = copy.ticket(event_id, digest=digest).token
+async def test_every_flipped_bit_of_a_token_is_detected(
+    database: ScansDatabase,
+    service: Service,
+    digest: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    event_id = database.event()
+    token = database.ticket(event_id, digest=digest).token
     data = bytes_of(token)
     assert text_of(data) == token
     flipped = [
@@ -51,28 +55,28 @@ async def test_every_single_bit_of_a_token_counts(copy: Copy, service: Service, 
         for bit in range(8)
     ]
     assert set(await reasons(service, event_id, flipped)) == {FORGED}
-    # The gate would have let the whole one in.
+    # The original token is admitted.
     assert await reasons(service, event_id, [token]) == [scan_pb2.DENIAL_REASON_UNSPECIFIED]
 
 
-async def test_a_token_is_whole_or_none(copy: Copy, service: Service) -> None:
-    event_id = copy.event()
-    token = copy.ticket(event_id).token
+async def test_a_shortened_or_lengthened_token_is_denied(database: ScansDatabase, service: Service) -> None:
+    event_id = database.event()
+    token = database.ticket(event_id).token
     shorter = [token[:length] for length in range(len(token))] + [token[start:] for start in range(1, len(token))]
     longer = [token + letter for letter in LETTERS] + [letter + token for letter in LETTERS]
     longer += [token + " ", " " + token, token * 2, token + "A" * 8, token + "\n"]
     found = dict(zip(shorter + longer, await reasons(service, event_id, shorter + longer), strict=True))
     assert set(found.values()) == {FORGED, NO_TICKET}
-    # One character less or more still looks like a token.
+    # One character less or more still has the form of a token.
     assert found[token[:-1]] == found[token + "A"] == FORGED
     assert await reasons(service, event_id, [token]) == [scan_pb2.DENIAL_REASON_UNSPECIFIED]
 
 
-async def test_a_token_of_something_else_is_denied_for_what_it_is(copy: Copy, service: Service) -> None:
-    event_id, elsewhere = copy.event(), copy.event()
-    ticket, foreign = copy.ticket(event_id), copy.ticket(elsewhere)
+async def test_a_foreign_token_is_denied_with_its_reason(database: ScansDatabase, service: Service) -> None:
+    event_id, elsewhere = database.event(), database.event()
+    ticket, foreign = database.ticket(event_id), database.ticket(elsewhere)
     stranger, retired = SigningKey.generate(), SigningKey.generate()
-    copy.insert(
+    database.insert(
         signing_keys,
         key_id=2,
         public_key=bytes(retired.verify_key),
@@ -84,14 +88,14 @@ async def test_a_token_of_something_else_is_denied_for_what_it_is(copy: Copy, se
         token_of(stranger, event_id, ticket.ticket_id): FORGED,
         token_of(stranger, event_id, ticket.ticket_id, key_id=99): FORGED,
         token_of(retired, event_id, ticket.ticket_id, key_id=2): FORGED,
-        # A genuine token of another ticket, told to be for this one.
+        # The signature of another ticket's token with the payload of this one.
         text_of(bytes_of(foreign.token)[:64] + bytes_of(ticket.token)[64:]): FORGED,
     }
     assert dict(zip(shown, await reasons(service, event_id, list(shown)), strict=True)) == shown
 
 
-async def test_a_token_of_an_older_issue_is_superseded(copy: Copy, service: Service) -> None:
-    event_id = copy.event()
-    ticket = copy.ticket(event_id, issue=2)
-    older = token_of(copy.key, event_id, ticket.ticket_id, issue=1)
+async def test_a_token_of_an_older_issue_is_superseded(database: ScansDatabase, service: Service) -> None:
+    event_id = database.event()
+    ticket = database.ticket(event_id, issue=2)
+    older = token_of(database.key, event_id, ticket.ticket_id, issue=1)
     assert await reasons(service, event_id, [older]) == [scan_pb2.DENIAL_REASON_SUPERSEDED]

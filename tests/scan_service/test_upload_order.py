@@ -1,4 +1,4 @@
-"""Whatever the order, repetition and splitting of uploads: one end state."""
+"""Tests that the order, repetition and splitting of uploads do not change the end state."""
 
 import os
 import random
@@ -16,11 +16,11 @@ pytestmark = pytest.mark.slow
 ROUNDS = int(os.environ.get("TICKETING_ROUNDS", "6"))
 
 
-def night(copy, chance: random.Random, event_id) -> list[pb.ScanAttempt]:
-    """What several devices decided alone in one night: good and bad, each once."""
+def night(database, chance: random.Random, event_id) -> list[pb.ScanAttempt]:
+    """Make the offline decisions of several devices in one night, valid and invalid ones."""
     statuses = ("ACTIVE", "ACTIVE", "ACTIVE", "REFUNDED", "BLOCKED")
-    shown = [copy.ticket(event_id, status=chance.choice(statuses)).token for _ in range(4)]
-    shown += [copy.unknown(event_id).token, shown[0][:-2], "nothing"]
+    shown = [database.ticket(event_id, status=chance.choice(statuses)).token for _ in range(4)]
+    shown += [database.unknown(event_id).token, shown[0][:-2], "nothing"]
     return [
         decided(
             chance.choice(shown),
@@ -33,8 +33,8 @@ def night(copy, chance: random.Random, event_id) -> list[pb.ScanAttempt]:
     ]
 
 
-def forget(copy) -> None:
-    with copy.engine.begin() as connection:
+def forget(database) -> None:
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("TRUNCATE scans, incidents, incident_scans")
         connection.execute(tickets_table.delete().where(tickets_table.c.known.is_(False)))
         connection.exec_driver_sql(
@@ -43,14 +43,14 @@ def forget(copy) -> None:
         )
 
 
-def state(copy) -> tuple[object, ...]:
-    """Everything that an order could make a difference to; sequences and times of recording are allowed to differ."""
+def state(database) -> tuple[object, ...]:
+    """Return all data that must not depend on the order; sequences and record times may differ."""
 
     def rows(table: str, *without: str) -> list[str]:
-        return sorted(str({k: v for k, v in row.items() if k not in without}) for row in copy.rows(table))
+        return sorted(str({k: v for k, v in row.items() if k not in without}) for row in database.rows(table))
 
-    with_scans = {(r["kind"], r["subject"]) for r in copy.rows("incident_scans")}
-    assert with_scans <= {(r["kind"], r["subject"]) for r in copy.rows("incidents")}
+    with_scans = {(r["kind"], r["subject"]) for r in database.rows("incident_scans")}
+    assert with_scans <= {(r["kind"], r["subject"]) for r in database.rows("incidents")}
     return (
         rows("tickets", "sequence", "reported_sequence", "changed_by"),
         rows("scans", "record_time"),
@@ -60,18 +60,18 @@ def state(copy) -> tuple[object, ...]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("policy", ["SINGLE_ENTRY", "RE_ENTRY", "UNLIMITED"])
-async def test_the_end_state_is_the_same_whatever_the_order_repetition_and_splitting(copy, service, policy):
+async def test_the_order_and_repetition_of_uploads_do_not_matter(database, service, policy):
     chance = random.Random(f"uploads {policy}")
-    event_id = copy.event(admission_policy=policy)
+    event_id = database.event(admission_policy=policy)
     for _ in range(ROUNDS):
-        scans = night(copy, chance, event_id)
+        scans = night(database, chance, event_id)
         expected = None
         for repeat in range(4):
-            forget(copy)
+            forget(database)
             sent = scans if repeat == 0 else [*scans, *chance.choices(scans, k=15)]
             if repeat:
                 chance.shuffle(sent)
-            # Cut into messages, over two devices at once.
+            # Split into messages over two devices at once.
             devices = [Device(service), Device(service)]
             for device in devices:
                 await device.open(event_id)
@@ -83,5 +83,5 @@ async def test_the_end_state_is_the_same_whatever_the_order_repetition_and_split
                 await device.call.done_writing()
                 while (message := await device.receive()) is not grpc.aio.EOF:
                     assert not message.uploaded.rejected
-            expected = expected or state(copy)
-            assert state(copy) == expected
+            expected = expected or state(database)
+            assert state(database) == expected

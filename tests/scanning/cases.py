@@ -1,4 +1,4 @@
-"""The cases of admission as a table: what is, what is shown, what the gate says; at the service and a device alone."""
+"""The cases of the admission rules as a table, for the scan service and for the gate device."""
 
 import uuid
 from dataclasses import replace
@@ -9,7 +9,7 @@ from ticketing.admission.scans import DenialReason, ScanType
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     Event,
     EventStatus,
     Ticket,
@@ -42,15 +42,15 @@ TICKET = Ticket(
     code_digest=b"",
     token_digest=None,
 )
-FIRST = Entry(uuid.UUID(int=4), NOON - HOUR / 2, "North")
+FIRST = CheckIn(uuid.UUID(int=4), NOON - HOUR / 2, "North")
 INSIDE = Admission(FIRST.time, FIRST, inside=True, sequence=1)
 OUTSIDE = replace(INSIDE, inside=False)
 VIP_ONLY = frozenset({TicketType.VIP})
 
-# Every case is the plain one, which is admitted, but for what it names.
+# Each case is the plain one, which is admitted, changed in the named fields.
 DENIED: dict[str, tuple[dict[str, Any], DenialReason]] = {
     "a ticket for another event": ({"ticket": {"event_id": ELSEWHERE}}, DenialReason.WRONG_EVENT),
-    "an event that was called off": ({"event": {"status": EventStatus.CANCELLED}}, DenialReason.EVENT_CANCELLED),
+    "an event that was cancelled": ({"event": {"status": EventStatus.CANCELLED}}, DenialReason.EVENT_CANCELLED),
     "an event closed by the ticket service": ({"event": {"closed": True}}, DenialReason.EVENT_CANCELLED),
     "an event in draft": ({"event": {"status": EventStatus.DRAFT}}, DenialReason.EVENT_NOT_OPEN),
     "an event that is over": ({"event": {"status": EventStatus.COMPLETED}}, DenialReason.EVENT_NOT_OPEN),
@@ -58,7 +58,8 @@ DENIED: dict[str, tuple[dict[str, Any], DenialReason]] = {
     "a refunded ticket": ({"ticket": {"status": TicketStatus.REFUNDED}}, DenialReason.REFUNDED),
     "a cancelled ticket": ({"ticket": {"status": TicketStatus.CANCELLED}}, DenialReason.CANCELLED),
     "a blocked ticket": ({"ticket": {"status": TicketStatus.BLOCKED}}, DenialReason.BLOCKED),
-    "a type this gate does not take": ({"allowed": VIP_ONLY}, DenialReason.TICKET_TYPE_NOT_ALLOWED),
+    "a ticket denied for an unknown reason": ({"ticket": {"status": TicketStatus.UNKNOWN}}, DenialReason.UNKNOWN),
+    "a type that this gate does not allow": ({"allowed": VIP_ONLY}, DenialReason.TICKET_TYPE_NOT_ALLOWED),
     "a moment before the doors open": ({"time": NOON - HOUR - MICROSECOND}, DenialReason.NOT_YET_VALID),
     "a moment after the end": ({"time": NOON + HOUR + MICROSECOND}, DenialReason.EXPIRED),
     "a day ticket on the day before": (
@@ -93,12 +94,12 @@ ADMITTED: dict[str, dict[str, Any]] = {
         "time": NOON + 2 * HOUR,
         "ticket": {"valid_from_time": NOON, "valid_until_time": NOON + 3 * HOUR},
     },
-    "an issue newer than the copy": {"issue": 3},
-    "a type this gate takes": {"allowed": frozenset({TicketType.STANDARD})},
+    "an issue newer than the replica": {"issue": 3},
+    "a type that this gate allows": {"allowed": frozenset({TicketType.STANDARD})},
     "re-entry after leaving": {"event": {"policy": AdmissionPolicy.RE_ENTRY}, "admission": OUTSIDE},
     "unlimited entry of somebody inside": {"event": {"policy": AdmissionPolicy.UNLIMITED}, "admission": INSIDE},
     "leaving": {"scan_type": ScanType.CHECK_OUT, "admission": INSIDE},
-    "leaving after the event was called off, with a ticket blocked meanwhile": {
+    "leaving after the event was cancelled, with a ticket blocked meanwhile": {
         "scan_type": ScanType.CHECK_OUT,
         "admission": INSIDE,
         "event": {"closed": True},
@@ -106,7 +107,7 @@ ADMITTED: dict[str, dict[str, Any]] = {
         "time": NOON + 9 * HOUR,
     },
     "an area by somebody inside": {"scan_type": ScanType.ACCESS, "admission": INSIDE},
-    "an area of an event that counts nobody": {
+    "an area of an event with unlimited entry": {
         "scan_type": ScanType.ACCESS,
         "event": {"policy": AdmissionPolicy.UNLIMITED},
     },

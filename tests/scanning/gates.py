@@ -1,4 +1,4 @@
-"""The scans database, tickets as people show them, and streams of gate devices."""
+"""The scans database, the service and a gate device, for tests that scan tickets."""
 
 import asyncio
 import base64
@@ -46,7 +46,7 @@ def token_of(  # noqa: PLR0913 - a token's fields
     kind: "event_pb2.TicketType.ValueType" = event_pb2.TICKET_TYPE_STANDARD,
     issue: int = 1,
 ) -> str:
-    """Sign a token by the contract; this code shares nothing with the services on purpose."""
+    """Sign a token as the contract says; independent of the code of both services on purpose."""
     payload = ticket_token_pb2.TicketToken(
         key_id=key_id, event_id=event_id.bytes, ticket_id=ticket_id.bytes, ticket_type=kind, issue=issue
     ).SerializeToString(deterministic=True)
@@ -62,8 +62,8 @@ def ticket_id_in(text: str) -> uuid.UUID:
 
 
 @dataclass
-class Copy:
-    """The scans database, filled as by the feed."""
+class ScansDatabase:
+    """The scans database, with rows as the feed creates them."""
 
     url: URL
     key: SigningKey = field(default_factory=SigningKey.generate)
@@ -92,7 +92,7 @@ class Copy:
             return connection.exec_driver_sql(query).scalar()
 
     def cut_connections(self) -> None:
-        """End every other session on the database."""
+        """End all other sessions on the database."""
         with self.engine.begin() as connection:
             connection.exec_driver_sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -100,7 +100,7 @@ class Copy:
             )
 
     def allow_connections(self, *, allowed: bool) -> None:
-        """Allow or refuse new connections to the database."""
+        """Refuse or allow connections to the database."""
         maintenance = self.url.set(database="postgres")
         execute(maintenance, f'ALTER DATABASE "{self.url.database}" ALLOW_CONNECTIONS {allowed}')
         if not allowed:
@@ -127,7 +127,7 @@ class Copy:
         self.insert(events, **(usual | values))
         return event_id
 
-    def ticket(self, event_id: uuid.UUID, *, digest: bool = True, **values: Any) -> "Shown":
+    def ticket(self, event_id: uuid.UUID, *, digest: bool = True, **values: Any) -> "ShownTicket":
         ticket_id = uuid.uuid4()
         shown = self.unknown(event_id, ticket_id)
         usual: dict[str, Any] = {
@@ -148,10 +148,10 @@ class Copy:
         self.insert(tickets, **(usual | values))
         return shown
 
-    def unknown(self, event_id: uuid.UUID, ticket_id: uuid.UUID | None = None, issue: int = 1) -> "Shown":
-        """Make a sold ticket that is not in the replica."""
+    def unknown(self, event_id: uuid.UUID, ticket_id: uuid.UUID | None = None, issue: int = 1) -> "ShownTicket":
+        """Return a sold ticket that the replica does not contain."""
         ticket_id = ticket_id or uuid.uuid4()
-        return Shown(
+        return ShownTicket(
             event_id,
             ticket_id,
             CODES.code(ticket_id, issue),
@@ -160,16 +160,16 @@ class Copy:
 
 
 @pytest.fixture
-def copy(scans_url: URL) -> Iterator[Copy]:
+def database(scans_url: URL) -> Iterator[ScansDatabase]:
     """Fill an empty scans database."""
-    made = Copy(scans_url)
+    made = ScansDatabase(scans_url)
     yield made
     made.engine.dispose()
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A ticket as a person shows it."""
+class ShownTicket:
+    """A ticket with the credentials that a person presents."""
 
     event_id: uuid.UUID
     ticket_id: uuid.UUID
@@ -179,7 +179,7 @@ class Shown:
 
 @dataclass
 class Service:
-    """The scan service with its clients."""
+    """A running scan service with the stubs of its callers."""
 
     app: App
     channel: grpc.aio.Channel
@@ -194,7 +194,7 @@ class Service:
         self.peer = PEER_METADATA
 
     async def scan(self, event_id: uuid.UUID, code: str, **values: Any) -> scan_pb2.Scan:
-        """Scan once, with a scan_id of its own unless one is given."""
+        """Scan once, with a new scan_id unless one is given."""
         scan_id = values.pop("scan_id", None) or str(uuid.uuid4())
         gate = scan_pb2.Gate(**{"event_id": str(event_id), "location": "North", **values.pop("gate", {})})
         metadata = values.pop("metadata", self.scanner)
@@ -203,7 +203,7 @@ class Service:
 
 
 def settings_of(data_dir: Path, issuer: Issuer, **variables: str) -> Settings:
-    """Read the settings of a start."""
+    """Read settings as a start of the service does."""
     environment = Environment(
         {
             "SCANS_PORT": "0",
@@ -212,7 +212,7 @@ def settings_of(data_dir: Path, issuer: Issuer, **variables: str) -> Settings:
             "TICKETING_JWKS_FILE": str(issuer.jwks_file),
             "TICKETING_PEER_SECRET": PEER_SECRET,
             "TICKETING_CODE_SECRET": CODE_SECRET,
-            # No ticket service listens there; gates do not need one.
+            # Nothing listens there: gates work without the ticket service.
             "SCANS_TICKETS_ADDRESS": "127.0.0.1:1",
             "TICKETING_DRAIN_SECONDS": "5",
         }

@@ -1,4 +1,4 @@
-"""Scans that a device decided alone, for tests that upload them."""
+"""Offline decisions, for tests that upload them."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ MINUTE = timedelta(minutes=1)
 def decided(  # noqa: PLR0913 - a decision's fields
     code, minute=0, *, verdict=ADMITTED, scan_id=None, kind=IN, annulled=False, **decision
 ):
-    """Make a scan that a device decided `minute` minutes after BEGIN."""
+    """Make an offline decision of `minute` minutes after BEGIN."""
     attempt = pb.ScanAttempt(scan_id=scan_id or str(uuid.uuid4()), code=code, scan_type=kind)
     if verdict == DENIED:
         decision.setdefault("denial_reason", scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN)

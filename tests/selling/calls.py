@@ -1,4 +1,4 @@
-"""Sold tickets in the database, and the refusals of calls about them."""
+"""Sell tickets for tests, and read the failures of calls."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -35,7 +35,7 @@ async def change(database: Database, ticket_id: UUID, **values: Any) -> None:
 
 
 async def refusal(call: Awaitable[object]) -> tuple[str, dict[str, str]]:
-    """Await a call that the service refuses; return reason and metadata."""
+    """Make a call that fails; return its reason and metadata."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     info = detail_of(caught.value, error_details_pb2.ErrorInfo)

@@ -1,4 +1,4 @@
-"""A ticket service on a real socket and database, compared with its model."""
+"""Run a ticket service over a real socket and a real database, and compare its answers with the model's."""
 
 import asyncio
 from collections import Counter
@@ -44,20 +44,20 @@ class StillApp(App):
 
 
 class World:
-    """A ticket service with a stand-in for the scan service and its clients."""
+    """A ticket service, the stand-ins that it calls, and clients of it."""
 
     def __init__(self, clock: Any) -> None:
         self.clock, self.began = clock, clock.now
         self.scans = ScansStandIn()
         self.answers = Counter[str]()
-        # The loop runs only inside `run`.
+        # Runs only while `run` is called.
         self._loop = asyncio.new_event_loop()
-        # gRPC looks the loop up when a call is created, outside of `run`.
+        # Calls are created outside of the loop, and gRPC looks the loop up then.
         asyncio.set_event_loop(self._loop)
         self._opened = AsyncExitStack()
 
     async def open(self, new_app: Callable[[str], StillApp], issuer: Issuer) -> None:
-        """Start the services; `new_app` makes a ticket service for an address of the scan service."""
+        """Start everything; `new_app` creates a service for a scan service's address."""
         self._opened.push_async_callback(self.scans.stop)
         self.app = new_app(f"127.0.0.1:{await self.scans.start()}")
         self._opened.push_async_callback(self.app.stop)
@@ -73,26 +73,26 @@ class World:
         return self._loop.run_until_complete(work)
 
     def close(self) -> None:
-        """Stop the services and close the loop."""
+        """Stop everything."""
         self.run(self._opened.aclose())
         asyncio.set_event_loop(None)
         self._loop.close()
 
     async def sweep(self) -> None:
-        """Complete the unfinished work, one kind after the other."""
+        """Run every sweeper until nothing is due, in a fixed order."""
         for kind in (Cancellations, Reissues, Holds, EventCancellations):
             [work] = [work for work in self.app.unfinished if isinstance(work, kind)]
             while await work.sweep():
                 pass
 
     async def look(self, event_id: str, model: SalesModel) -> None:
-        """Compare the places and sales of the event with the model."""
+        """Compare the event's status, places and sales."""
         now = self.clock.now
         event = await self.shop.get(event_id, Shop.OLGA)
         assert event_pb2.EventStatus.Name(event.status) == f"EVENT_STATUS_{model.status(now)}"
         assert event.current_participants == model.reserved()
-        if model.most is not None:
-            assert event.available_tickets == model.most - model.reserved()
+        if model.max_participants is not None:
+            assert event.available_tickets == model.max_participants - model.reserved()
         reserved = {event_pb2.TicketType.Name(offer.ticket_type): offer.reserved for offer in event.offers}
         assert reserved == {f"TICKET_TYPE_{kind}": model.reserved(kind) for kind in model.lines}
         request = event_service_pb2.GetEventSalesRequest(event_id=event_id)
@@ -108,7 +108,7 @@ class World:
         } == model.sales(now)
 
     async def read(self, purchase: Purchase, model: SalesModel) -> None:
-        """Read a purchase and compare it and its tickets with the model."""
+        """Read a purchase and compare it and its tickets."""
         request = purchase_service_pb2.GetPurchaseRequest(purchase_id=purchase.id)
         answer = await self.shop.purchases.GetPurchase(request, metadata=self.backend)
         self.compare_purchase(answer.purchase, purchase, model)
@@ -120,7 +120,7 @@ class World:
         return found
 
     def compare_purchase(self, answer: purchase_pb2.Purchase, purchase: Purchase, model: SalesModel) -> None:
-        """Compare an answered purchase with the model; a new purchase takes its ids from the answer."""
+        """Compare a purchase in an answer; a new purchase of the model takes its ids from there."""
         purchase.id = purchase.id or answer.purchase_id
         assert answer.purchase_id == purchase.id
         assert purchase_pb2.PurchaseStatus.Name(answer.status) == f"PURCHASE_STATUS_{purchase.status}"
@@ -135,7 +135,7 @@ class World:
             self.compare_ticket(one, ticket, model)
 
     def compare_ticket(self, answer: ticket_pb2.Ticket, ticket: Ticket, model: SalesModel) -> None:
-        """Compare an answered ticket with the model."""
+        """Compare a ticket in an answer."""
         assert answer.ticket_id == ticket.id
         assert ticket_status(answer.status) == model.status_of(ticket, self.clock.now)
         assert (name_of(answer.ticket_type), answer.price_paid.minor_units) == (ticket.kind, ticket.price)
@@ -146,7 +146,7 @@ class World:
 
 
 async def answer_of(call: Any) -> Any:
-    """Return the answer to a call, or its refusal."""
+    """Return the answer or the refusal of a call."""
     try:
         return await call
     except grpc.aio.AioRpcError as error:
@@ -167,12 +167,12 @@ async def _raised(error: grpc.aio.AioRpcError) -> None:
 
 
 def offer(kind: str, line: Line) -> event_pb2.TicketOffer:
-    """Build the offer of a line of the price list."""
+    """Build the message of a line of the price list."""
     message = event_pb2.TicketOffer(
         ticket_type=event_pb2.TicketType.Value(f"TICKET_TYPE_{kind}"),
         price=money(line.price),
         capacity=line.capacity,
-        max_per_purchase=line.most,
+        max_per_purchase=line.max_per_purchase,
     )
     if line.sales_end is not None:
         message.sales_end_time.CopyFrom(at(line.sales_end))

@@ -1,6 +1,6 @@
-"""A simple model of the sales of one event, with which tests compare the ticket service.
+"""A simple model of the ticket service's promises about one event, to compare the service with.
 
-The model shares no code with the service. It counts places whenever a test reads them and stores nothing twice.
+The model shares no code with the service. It stores nothing twice: it counts places whenever they are read.
 """
 
 from collections import Counter
@@ -14,8 +14,8 @@ OPEN = ("ACTIVE", "BLOCKED")
 ENDED = ("EXPIRED", "RELEASED")
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not an error of the model
-    """The service refuses the request."""
+class Refused(Exception):  # noqa: N818 - an answer of the model, not an error
+    """A refused request."""
 
     def __init__(self, reason: str, **facts: Any) -> None:
         super().__init__(reason)
@@ -25,21 +25,21 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of the model
 
 @dataclass(eq=False)
 class Ticket:
-    """One ticket. `cancellation` is "" without a cancellation, or after its rejection."""
+    """One ticket; `cancellation` is "" while it has none, or a rejected one."""
 
     kind: str
     price: int
     holder: str
     status: str = "ACTIVE"
     issue: int = 1
-    # The check-in at a gate, and the check-in that the scan service has reported.
+    # The check-in at the gate, and the one that was reported to the ticket service.
     admitted: datetime | None = None
     reported: datetime | None = None
     cancellation: Literal["", "PENDING", "REFUNDING", "DONE"] = ""
     granted: int = 0
     percent: int = 0
     refund_id: str = ""
-    # A reissue that the scan service has not answered: the request id and the new holder, if any.
+    # A reissue that the scan service has not answered: its request, and its new holder or None.
     reissue: tuple[str, str | None] | None = None
     id: str = ""
 
@@ -60,10 +60,10 @@ class Purchase:
 
 @dataclass
 class Payment:
-    """A captured payment."""
+    """One captured payment."""
 
     purchase: Purchase
-    is_owed: bool = False
+    refund_due: bool = False
     refund_id: str = ""
 
 
@@ -73,38 +73,38 @@ class Line:
 
     price: int
     capacity: int | None = None
-    most: int = 20
+    max_per_purchase: int = 20
     sales_end: datetime | None = None
 
 
 @dataclass
 class SalesModel:
-    """One event and its purchases."""
+    """One event with its purchases and payments."""
 
     start: datetime
     end: datetime
-    most: int | None
+    max_participants: int | None
     lines: Mapping[str, Line]
     tiers: Sequence[tuple[int, int]]
     is_single_entry: bool
     purchases: list[Purchase] = field(default_factory=list)
-    # By payment id; a free purchase has no payment.
+    # By payment id; a payment sent with a free purchase is not recorded.
     payments: dict[str, Payment] = field(default_factory=dict)
-    # By request id: the fingerprint, and the purchase or ticket.
+    # By request id: the content of the request and its result.
     requests: dict[str, tuple[object, Purchase | Ticket]] = field(default_factory=dict)
     is_cancelled: bool = False
     are_gates_closed: bool = False
-    are_all_given_back: bool = False
+    are_tickets_cancelled: bool = False
     # The scan service does not answer.
     is_cut_off: bool = False
 
     @property
     def tickets(self) -> list[Ticket]:
-        """Return every ticket, oldest first."""
+        """Return all tickets in the order in which they were issued."""
         return [ticket for purchase in self.purchases for ticket in purchase.tickets]
 
     def status(self, now: datetime) -> str:
-        """Return the status of the event."""
+        """Return the event's status."""
         if self.is_cancelled:
             return "CANCELLED"
         return "COMPLETED" if now >= self.end else "PUBLISHED"
@@ -118,7 +118,7 @@ class SalesModel:
         return "EXPIRED" if now > self.end else "ACTIVE"
 
     def reserved(self, kind: str | None = None) -> int:
-        """Count the held and sold places of one type or of all."""
+        """Count the places held or sold, of one type or of all."""
         held = Counter[str]()
         for purchase in self.purchases:
             if purchase.status == "HELD":
@@ -137,15 +137,15 @@ class SalesModel:
         return sums
 
     def refunds_pending(self) -> int:
-        """Count the refunds that nobody has made."""
+        """Count the refunds that are still to be made."""
         return sum(ticket.cancellation == "REFUNDING" for ticket in self.tickets) + sum(
-            payment.is_owed and not payment.refund_id for payment in self.payments.values()
+            payment.refund_due and not payment.refund_id for payment in self.payments.values()
         )
 
     def buy(  # noqa: PLR0913, PLR0917 - all that a request says
         self, request: str, buyer: str, items: Mapping[str, int], payment: str, expected: int | None, now: datetime
     ) -> Purchase:
-        """Buy tickets; the checks follow the order of the service."""
+        """Buy; the first reason in this order refuses the order."""
         asked = (buyer, dict(items), payment)
         if request in self.requests:
             before, bought = self.requests[request]
@@ -177,14 +177,14 @@ class SalesModel:
             return
         if paid != purchase.total:
             raise Refused("PRICE_CHANGED", expected=paid, actual=purchase.total)
-        self.payments[payment] = Payment(purchase, is_owed=True)
+        self.payments[payment] = Payment(purchase, refund_due=True)
         if purchase.status in {"COMPLETED", "REFUNDING"}:
             return
         if purchase.status == "REFUNDED":
             purchase.status = "REFUNDING"
             return
         if self.status(now) == "PUBLISHED" and (purchase.status == "HELD" or self._has_places(purchase.items)):
-            self.payments[payment].is_owed = False
+            self.payments[payment].refund_due = False
             self._complete(purchase, payment)
         else:
             purchase.status, purchase.payment = "REFUNDING", payment
@@ -199,7 +199,7 @@ class SalesModel:
 
     def refund_payment(self, purchase: Purchase, refund_id: str) -> None:
         """Record the refund of a payment."""
-        owed = [payment for payment in self.payments.values() if payment.purchase is purchase and payment.is_owed]
+        owed = [payment for payment in self.payments.values() if payment.purchase is purchase and payment.refund_due]
         if any(payment.refund_id == refund_id for payment in owed):
             return
         outstanding = [payment for payment in owed if not payment.refund_id]
@@ -210,7 +210,7 @@ class SalesModel:
             purchase.status = "REFUNDED"
 
     def cancel(self, ticket: Ticket, now: datetime) -> None:
-        """Cancel a ticket; the cancellation stays PENDING while the scan service is cut off."""
+        """Cancel a ticket; while the scan service is cut off, the cancellation stays PENDING."""
         if not ticket.cancellation:
             if ticket.reissue is not None:
                 raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
@@ -219,7 +219,7 @@ class SalesModel:
             if self.status_of(ticket, now) != "ACTIVE":
                 raise Refused("TICKET_NOT_CANCELLABLE", status=self.status_of(ticket, now))
             ticket.percent = 100 if self.is_cancelled else self.refund_percent(now)
-            # Amounts are rounded half up.
+            # Half a cent is rounded up.
             ticket.granted = int(ticket.price * ticket.percent / 100 + 0.5)
             ticket.cancellation = "PENDING"
         if ticket.cancellation == "PENDING" and not self.is_cut_off:
@@ -229,7 +229,7 @@ class SalesModel:
                 raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.admitted.isoformat())
 
     def refund_percent(self, now: datetime) -> int:
-        """Return the percentage that the refund policy grants now."""
+        """Return the percentage that the policy grants now."""
         best = (-1, 0)
         for days, percent in self.tiers:
             if now + timedelta(days=days) <= self.start:
@@ -245,10 +245,10 @@ class SalesModel:
         ticket.cancellation, ticket.refund_id = "DONE", refund_id
 
     def reissue(self, request: str, ticket: Ticket, holder: str | None, now: datetime) -> None:
-        """Reissue or transfer a ticket."""
+        """Give a ticket a new issue, and another holder unless `holder` is None."""
         asked = (ticket.id, holder)
         if request not in self.requests:
-            # The service completes an earlier reissue first.
+            # The pending reissue of another request is settled first.
             if ticket.reissue is not None and self._finish_reissue(ticket) == "CUT OFF":
                 raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
             self._check_reissue(ticket, holder, now)
@@ -260,7 +260,7 @@ class SalesModel:
             end = self._finish_reissue(ticket)
             if end == "CUT OFF":
                 raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
-            if end == "GIVEN BACK":
+            if end == "CANCELLED":
                 raise Refused("TICKET_NOT_ACTIVE", status=ticket.status)
             if end == "CHECKED IN":
                 assert ticket.admitted is not None
@@ -272,7 +272,7 @@ class SalesModel:
             raise Refused("TICKET_NOT_ACTIVE", status=ticket.status)
         ticket.status = "BLOCKED" if blocked else "ACTIVE"
 
-    def call_off(self, now: datetime) -> bool:
+    def cancel_event(self, now: datetime) -> bool:
         """Cancel the event; return whether the gates are closed."""
         if not self.is_cancelled and self.status(now) == "COMPLETED":
             raise Refused("ILLEGAL_TRANSITION", from_="COMPLETED", to="CANCELLED")
@@ -281,7 +281,7 @@ class SalesModel:
         return self.are_gates_closed
 
     def sweep(self, now: datetime) -> None:
-        """Complete the unfinished work."""
+        """Settle everything that is due."""
         if not self.is_cut_off:
             for ticket in self.tickets:
                 if ticket.cancellation == "PENDING":
@@ -292,12 +292,12 @@ class SalesModel:
             if purchase.status == "HELD" and purchase.expires is not None and purchase.expires <= now:
                 purchase.status = "EXPIRED"
         self.are_gates_closed |= self.is_cancelled and not self.is_cut_off
-        if self.are_gates_closed and not self.are_all_given_back:
-            self.are_all_given_back = True
-            self._give_all_back()
+        if self.are_gates_closed and not self.are_tickets_cancelled:
+            self.are_tickets_cancelled = True
+            self._cancel_tickets()
 
-    def _give_all_back(self) -> None:
-        """Cancel the tickets without a reported check-in."""
+    def _cancel_tickets(self) -> None:
+        """Cancel all tickets without a reported check-in."""
         for ticket in self.tickets:
             if ticket.status in OPEN and ticket.reported is None:
                 ticket.cancellation, ticket.granted, ticket.percent = "PENDING", ticket.price, 100
@@ -318,8 +318,8 @@ class SalesModel:
             line = self.lines.get(kind)
             if line is None or (line.sales_end is not None and now >= line.sales_end):
                 raise Refused("NOT_ON_SALE", ticket_type=kind)
-            if quantity > line.most:
-                raise Refused("PURCHASE_LIMIT", ticket_type=kind, min=1, max=line.most)
+            if quantity > line.max_per_purchase:
+                raise Refused("PURCHASE_LIMIT", ticket_type=kind, min=1, max=line.max_per_purchase)
 
     def _check_places(self, items: Mapping[str, int]) -> None:
         for kind, quantity in items.items():
@@ -327,8 +327,8 @@ class SalesModel:
             if capacity is not None and quantity > capacity - self.reserved(kind):
                 left = capacity - self.reserved(kind)
                 raise Refused("SOLD_OUT", ticket_type=kind, requested=quantity, available=left)
-        if self.most is not None and sum(items.values()) > self.most - self.reserved():
-            raise Refused("SOLD_OUT", requested=sum(items.values()), available=self.most - self.reserved())
+        if self.max_participants is not None and sum(items.values()) > self.max_participants - self.reserved():
+            raise Refused("SOLD_OUT", requested=sum(items.values()), available=self.max_participants - self.reserved())
 
     def _has_places(self, items: Mapping[str, int]) -> bool:
         try:
@@ -338,7 +338,7 @@ class SalesModel:
         return True
 
     def _settle(self, ticket: Ticket) -> None:
-        """Settle a PENDING cancellation by whether a gate has admitted the ticket."""
+        """Settle a PENDING cancellation: a check-in that was first rejects it."""
         if ticket.admitted is not None:
             ticket.cancellation = ""
             return
@@ -355,8 +355,8 @@ class SalesModel:
         if holder is not None and ticket.reported is not None:
             raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.reported.isoformat())
 
-    def _finish_reissue(self, ticket: Ticket) -> Literal["CUT OFF", "GIVEN BACK", "CHECKED IN", "DONE"]:
-        """Complete a reissue if the scan service answers; forget the request of a failed one."""
+    def _finish_reissue(self, ticket: Ticket) -> Literal["CUT OFF", "CANCELLED", "CHECKED IN", "DONE"]:
+        """Settle a reissue, unless the scan service is cut off; a rejected one is forgotten."""
         assert ticket.reissue is not None
         if self.is_cut_off:
             return "CUT OFF"
@@ -365,4 +365,4 @@ class SalesModel:
             ticket.issue, ticket.holder = ticket.issue + 1, holder or ticket.holder
             return "DONE"
         del self.requests[request]
-        return "CHECKED IN" if ticket.status in OPEN else "GIVEN BACK"
+        return "CHECKED IN" if ticket.status in OPEN else "CANCELLED"

@@ -1,4 +1,4 @@
-"""Notifications for tests of the receivers."""
+"""Deliveries for tests of receivers."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

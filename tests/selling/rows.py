@@ -1,4 +1,4 @@
-"""Rows of the tickets database, stored as the service stores them, for tests that begin where a sale has ended."""
+"""Insert events, purchases and tickets as the service does, for tests that begin after a sale."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
 
 
 def make_event(now: datetime = NOW, starts_in: timedelta = timedelta(days=10), **changes: Any) -> Event:
-    """Make a published event of four hours; `changes` are its fields."""
+    """Return a published event of four hours; `changes` are fields of it."""
     event = Event(
         event_id=new_id(),
         organizer_id="olga",
@@ -54,7 +54,7 @@ def make_event(now: datetime = NOW, starts_in: timedelta = timedelta(days=10), *
 
 
 def make_sold(event: Event, **changes: Any) -> SoldTicket:
-    """Make a ticket of `event`; `changes` are fields of the ticket."""
+    """Return a ticket of `event`; `changes` are fields of the ticket."""
     ticket = Ticket(
         **{
             "ticket_id": new_id(),
@@ -92,7 +92,7 @@ def sell(
     user_id: str = "alice",
     ticket_type: TicketType = TicketType.STANDARD,
 ) -> list[UUID]:
-    """Sell tickets in one purchase; return their ids. Takes the event's lock until the transaction ends."""
+    """Sell tickets in one purchase; return their ids. Locks the event until the transaction ends."""
     locked = sa.select(events).where(events.c.event_id == event.event_id).with_for_update(key_share=True)
     revision = connection.execute(locked).one().revision
     offer = event.offer(ticket_type)

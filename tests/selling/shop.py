@@ -1,4 +1,4 @@
-"""Calls to a ticket service as organizers, buyers and backends, and their refusals."""
+"""A client that calls a ticket service as organizers, buyers and backends do."""
 
 import uuid
 from collections.abc import Awaitable, Mapping
@@ -30,7 +30,7 @@ GROUP = event_pb2.TICKET_TYPE_GROUP
 
 @dataclass(frozen=True)
 class Refusal:
-    """A refusal, as the caller reads it from the status."""
+    """The status and details of a refused call."""
 
     code: grpc.StatusCode
     reason: str
@@ -39,7 +39,7 @@ class Refusal:
 
 
 async def refusal(call: Awaitable[object]) -> Refusal:
-    """Await a call that the service refuses; return the refusal."""
+    """Make a call that is refused; return its refusal."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     info, faults = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
@@ -68,7 +68,7 @@ def money(minor_units: int, currency: str = "EUR") -> money_pb2.Money:
 
 
 def event(now: datetime, **changes: Any) -> event_pb2.Event:
-    """Build an event of four hours that starts in ten days; `changes` replace its fields."""
+    """Build the message of an event in ten days; `changes` are fields of it."""
     usual: dict[str, Any] = {
         "name": "Concert",
         "event_type": event_pb2.EVENT_TYPE_OTHER,
@@ -85,7 +85,7 @@ def items(*quantities: tuple["event_pb2.TicketType.ValueType", int]) -> list[pur
 
 
 class Shop:
-    """Calls a ticket service; `by` is a role and a subject."""
+    """A client of a ticket service; `by` is the role and the subject of a caller."""
 
     OLGA = ("organizer", "olga")
     ALICE = ("user", "alice")
@@ -98,7 +98,7 @@ class Shop:
         self._issuer = issuer
 
     def metadata(self, by: tuple[str, str] = ALICE, **claims: Any) -> tuple[tuple[str, str], ...]:
-        """Make the metadata of a call; the token outlives every time that a test sets."""
+        """Return the metadata of a call; its token expires after every time that a test sets."""
         return self._issuer.metadata(*by, **{"exp": self.now + timedelta(days=3650), **claims})
 
     async def create(self, by: tuple[str, str] = OLGA, **changes: Any) -> event_pb2.Event:
@@ -137,5 +137,5 @@ class Shop:
 
 
 def new_id() -> str:
-    """Make the id of a request."""
+    """Return a random id, as callers generate them."""
     return str(uuid.uuid4())

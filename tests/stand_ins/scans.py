@@ -12,9 +12,9 @@ import grpc
 from nacl.signing import SigningKey
 
 from tests.scanning.gates import ticket_id_in, token_of
-from ticketing.admission.decision import Presented, decide
+from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import Gate, ScanType
-from ticketing.admission.tickets import Entry
+from ticketing.admission.tickets import CheckIn
 from ticketing.admission.tokens import Token, is_genuine, read_token
 from ticketing.chassis.tls import PLAIN, Tls
 from ticketing.gate.messages import (
@@ -29,7 +29,7 @@ from ticketing.gate.messages import (
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer, add_ScanServiceServicer_to_server
-from ticketing.tickets.v1 import event_pb2, ticket_feed_service_pb2
+from ticketing.tickets.v1 import event_pb2, signing_key_pb2
 
 DAY = timedelta(days=1)
 KINDS = {1: ScanType.CHECK_IN, 2: ScanType.CHECK_OUT, 3: ScanType.ACCESS}
@@ -47,7 +47,7 @@ class ScanServiceStandIn(ScanServiceServicer):
             status=event_pb2.EVENT_STATUS_PUBLISHED,
             admission_policy=event_pb2.ADMISSION_POLICY_SINGLE_ENTRY,
             signing_keys=[
-                ticket_feed_service_pb2.SigningKey(
+                signing_key_pb2.SigningKey(
                     key_id=1, public_key=bytes(self.key.verify_key), activate_time=timestamp(now - DAY)
                 )
             ],
@@ -172,8 +172,8 @@ class ScanServiceStandIn(ScanServiceServicer):
             )
             row = self._tickets.get(token.ticket_id.bytes, (0, known))[1]
             ticket = replace(ticket_of(self.event_id, row), event_id=token.event_id)
-            entry = Entry(uuid.UUID(attempt.scan_id), self.now(), gate.location)
-            shown = Presented(ticket, token.issue, token.ticket_type)
+            entry = CheckIn(uuid.UUID(attempt.scan_id), self.now(), gate.location)
+            shown = PresentedTicket(ticket, token.issue, token.ticket_type)
             decision = decide(rules.event, Gate(self.event_id, gate.location), shown, KINDS[scan.scan_type], entry)
             scan.ticket_type = TICKET_TYPES[token.ticket_type]
             scan.verdict = scan_pb2.VERDICT_DENIED if decision.reason else scan_pb2.VERDICT_ADMITTED
@@ -235,8 +235,8 @@ def _after(row, admission):
     changed = pb.TicketAdmission()
     changed.CopyFrom(row)
     changed.inside = admission.inside
-    if admission.entry is not None:
-        changed.check_in.CopyFrom(previous_message(admission.entry))
+    if admission.latest_check_in is not None:
+        changed.check_in.CopyFrom(previous_message(admission.latest_check_in))
     return changed
 
 

@@ -5,6 +5,7 @@ import asyncio
 import grpc
 
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
+from ticketing.tickets.v1.signing_key_pb2 import SigningKey
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceServicer
 
 
@@ -12,7 +13,7 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
     """Sends the feed that a test puts in, and records the reports that it receives."""
 
     def __init__(self) -> None:
-        self.keys: list[feed_pb.SigningKey] = []
+        self.keys: list[SigningKey] = []
         self.pages: asyncio.Queue[feed_pb.WatchTicketsResponse | None] = asyncio.Queue()
         self.watched: list[feed_pb.WatchTicketsRequest] = []
         self.keys_asked = 0
@@ -21,7 +22,7 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         self.metadata: dict[str, str] = {}
         # Includes the reports that it refuses.
         self.reports: list[feed_pb.ReportIncidentsRequest] = []
-        self.takes_incidents = True
+        self.accepts_incidents = True
         self.metadata_of_incidents: dict[str, str] = {}
 
     @property
@@ -45,6 +46,6 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
     async def ReportIncidents(self, request, context):  # noqa: N802
         self.metadata_of_incidents = dict(context.invocation_metadata())
         self.reports.append(request)
-        if not self.takes_incidents:
+        if not self.accepts_incidents:
             await context.abort(grpc.StatusCode.UNAVAILABLE)
         return feed_pb.ReportIncidentsResponse()

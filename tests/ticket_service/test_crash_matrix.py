@@ -1,7 +1,7 @@
-"""A real process is killed at every call to Stripe and to the scan service, before and after it is done there.
+"""Kill a real process at every call to Stripe and to the scan service, before and after the call takes effect.
 
-After the restart nobody asks again: everything settles by itself, with one charge and one refund, counted at Stripe. A
-few points are tried by default; TICKETING_CRASH_POINTS=0 tries them all, another TICKETING_CRASH_SEED others.
+After the restart no caller repeats its request: the sweepers settle everything, with one charge and one refund at
+Stripe. A few points are tried by default; TICKETING_CRASH_POINTS=0 tries all, another TICKETING_CRASH_SEED others.
 """
 
 import asyncio
@@ -36,12 +36,12 @@ pytestmark = pytest.mark.slow
 PRICE = 2_500
 POINTS = int(os.environ.get("TICKETING_CRASH_POINTS", "2"))
 SEED = int(os.environ.get("TICKETING_CRASH_SEED", "1"))
-# What sweepers look for: a test has no time to wait until it is due.
+# The tables of the sweepers: the test makes their rows due at once.
 DUE = ("purchases", "cancellations", "reissues", "callings_off", "refund_orders")
 
 
 class KillingScans(ScansStandIn):
-    """A scan service whose calls are points too."""
+    """A stand-in for the scan service that kills its caller at a point."""
 
     def __init__(self, on_arrival: Callable[[str], None], on_done: Callable[[str], None]) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class KillingScans(ScansStandIn):
             answer = await work
             self._on_done(operation)
         except ConnectionError:
-            # Whoever asked is dead, so it does not matter what is answered.
+            # The caller is dead, so the answer does not matter.
             work.close()
             return nothing
         return answer
@@ -68,7 +68,7 @@ class KillingScans(ScansStandIn):
 
 @dataclass
 class World:
-    """A ticket service that is killed at a point, and all that it calls."""
+    """A ticket service that is killed at a point, and the services that it calls."""
 
     variables: dict[str, str]
     issuer: Issuer
@@ -76,14 +76,14 @@ class World:
     stripe: StripeStandIn
     process: TicketProcess | None = None
     channel: grpc.aio.Channel | None = None
-    # Calls of the journey so far, and at which of them it is to be killed, before or after it is done.
+    # The calls of the journey so far, and the number and side ("before", "after") of the call to kill at.
     calls: list[str] = field(default_factory=list)
     planned: tuple[int, str] | None = None
-    # The same, once the journey has begun.
+    # `planned`, once the journey has begun.
     point: tuple[int, str] | None = None
 
     async def start(self) -> None:
-        """Start the service, or start it again."""
+        """Start or restart the service."""
         self.process = await asyncio.to_thread(TicketProcess, self.variables)
         if self.channel is not None:
             await self.channel.close()
@@ -92,24 +92,24 @@ class World:
         self.tickets = TicketServiceStub(self.channel)
 
     async def stop(self) -> None:
-        """End what is left."""
+        """End the service."""
         if self.channel is not None:
             await self.channel.close()
         if self.process is not None:
             await asyncio.to_thread(self.process.end, signal.SIGKILL)
 
     def begin(self) -> None:
-        """Count calls from here on; what came before was to get there."""
+        """Count calls from here on; earlier ones prepared the journey."""
         self.calls.clear()
         self.point, self.planned = self.planned, None
 
     def arrives(self, operation: str) -> None:
-        """Count a call, and kill who made it where that is the point."""
+        """Count a call, and kill the service if this is the point."""
         self.calls.append(operation)
         self._kill("before")
 
     def done(self, _operation: str) -> None:
-        """Kill who made the call where that is the point."""
+        """Kill the service if this is the point."""
         self._kill("after")
 
     def _kill(self, moment: str) -> None:
@@ -119,14 +119,14 @@ class World:
             raise ConnectionError("its caller is dead")
 
     async def try_to(self, call: Awaitable[Any]) -> Any:
-        """Make a call whose caller may never be answered."""
+        """Make a call that may get no answer."""
         try:
             return await call
         except grpc.aio.AioRpcError:
             return None
 
     async def settles(self, condition: Callable[[], Awaitable[bool]]) -> None:
-        """Wait until all is as it should be, as often restarted as it was killed."""
+        """Wait until a condition holds; restart the service whenever it is dead."""
         async with asyncio.timeout(90):
             while True:
                 if self.process is not None and self.process.has_ended():
@@ -138,7 +138,7 @@ class World:
                     if await condition():
                         return
                 except grpc.aio.AioRpcError:
-                    # It was killed just now.
+                    # The service was killed meanwhile.
                     assert self.process is not None
                     await asyncio.to_thread(self.process.end, signal.SIGKILL)
 
@@ -249,7 +249,7 @@ async def event_cancellation(world: World) -> None:
     world.begin()
     request = event_service_pb2.CancelEventRequest(event_id=event.event_id)
     await world.try_to(world.shop.events.CancelEvent(request, metadata=world.shop.metadata(Shop.OLGA)))
-    # Paid after the event was called off.
+    # Paid after the event was cancelled.
     world.stripe.finish(late.payment.payment_id)
 
     async def is_settled() -> bool:
@@ -299,7 +299,7 @@ async def world(environment_of, issuer: Issuer, tickets_url: URL, stripe: Stripe
 
 
 @pytest.mark.timeout(900)
-async def test_wherever_it_is_killed_everything_settles_by_itself_with_one_charge_and_one_refund(world, tickets_url):
+async def test_after_a_kill_at_any_call_everything_settles_once(world, tickets_url):
     points: list[tuple[Journey, tuple[int, str], str]] = []
     for journey in JOURNEYS:
         await journey(world)

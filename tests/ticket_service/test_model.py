@@ -1,7 +1,7 @@
-"""The ticket service against a model of it: whatever Hypothesis thinks of, both give the same answer.
+"""Compare the ticket service with a model of it: both give the same answers to histories that Hypothesis generates.
 
-TICKETING_ROUNDS is the number of histories; each has an event of its own, and as many steps as make it interesting.
-What fails is shrunk to its shortest form and printed as a program.
+TICKETING_ROUNDS is the number of histories; each has its own event. Hypothesis shrinks a failing history and prints it
+as a program.
 """
 
 import os
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.slow
 
 ROUNDS: Final = int(os.environ.get("TICKETING_ROUNDS", "10"))
 STEPS: Final = 40
-# What a reissue or cancellation is left alone for, at the most, before it is tried again.
+# The longest wait before a reissue or cancellation is tried again.
 A_WHILE: Final = timedelta(minutes=1)
 
 BASKETS: Final = [
@@ -54,7 +54,7 @@ BASKETS: Final = [
     {"GROUP": 1},
 ]
 PRICE_LISTS: Final = [
-    {"STANDARD": Line(2_500, most=3), "VIP": Line(9_999, most=2)},
+    {"STANDARD": Line(2_500, max_per_purchase=3), "VIP": Line(9_999, max_per_purchase=2)},
     {"STANDARD": Line(333, capacity=3), "VIP": Line(1, capacity=2)},
     {"STANDARD": Line(0), "VIP": Line(7_001, capacity=2)},
 ]
@@ -64,19 +64,19 @@ STEPS_IN_TIME: Final = [timedelta(seconds=1), timedelta(minutes=5), timedelta(mi
 pick = st.integers(0, 63)
 Baskets = st.sampled_from(BASKETS)
 Buyers = st.sampled_from(["alice", "bob"])
-# Who buys what, and whether it is paid for already.
+# A buyer, a basket, and whether it is paid already.
 Orders = st.tuples(Buyers, Baskets, st.booleans())
-# By how much somebody is wrong about a price.
+# The error of an expected or paid price.
 Mistakes = st.sampled_from([0] * 7 + [1])
 
 
 class Selling(RuleBasedStateMachine):
-    """Does the same with the service and with the model, and compares what they say."""
+    """A history that is run against the service and against the model, step by step."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self.world = world
-        # Of earlier histories nothing is left in the event that this one makes, so its time may begin anew.
+        # Each history has a new event, so its time may start again.
         self.world.clock.now = world.began
         self.world.scans.fails_with = None
         self.model: SalesModel
@@ -87,31 +87,31 @@ class Selling(RuleBasedStateMachine):
 
     @property
     def now(self) -> datetime:
-        """The hour of the service."""
+        """Return the service's present time."""
         hour: datetime = self.world.clock.now
         return hour
 
     def ask(self, call: Any, say: Callable[[], Any]) -> Any:
-        """Make a call; both refuse it for the same reason, or neither does.
+        """Make a call and the model's step; check that both refuse for the same reason, or neither does.
 
         Returns:
             The response, or None.
         """
-        told = self.world.run(answer_of(call))
+        answer = self.world.run(answer_of(call))
         refused = refusal_by(say)
         self.world.answers["refused" if refused else "done"] += 1
         if refused is not None:
-            assert isinstance(told, Refusal), f"the model refuses: {refused.reason}"
-            assert told.reason == refused.reason
-            assert refused.facts.items() <= told.metadata.items()
+            assert isinstance(answer, Refusal), f"the model refuses: {refused.reason}"
+            assert answer.reason == refused.reason
+            assert refused.facts.items() <= answer.metadata.items()
         else:
-            assert not isinstance(told, Refusal), told
+            assert not isinstance(answer, Refusal), answer
         self.world.run(self.world.look(self.event_id, self.model))
-        return None if refused else told
+        return None if refused else answer
 
     @initialize(
         prices=st.sampled_from(PRICE_LISTS),
-        most=st.sampled_from([None, 2, 4, 6]),
+        max_participants=st.sampled_from([None, 2, 4, 6]),
         policy=st.sampled_from(POLICIES),
         is_single_entry=st.booleans(),
         first=st.lists(Orders, min_size=2, max_size=4),
@@ -119,7 +119,7 @@ class Selling(RuleBasedStateMachine):
     def publish(
         self,
         prices: dict[str, Line],
-        most: int | None,
+        max_participants: int | None,
         policy: list[tuple[int, int]] | None,
         first: list[tuple[str, dict[str, int], bool]],
         *,
@@ -127,9 +127,9 @@ class Selling(RuleBasedStateMachine):
     ) -> None:
         start, end = self.now + timedelta(days=9), self.now + timedelta(days=9, hours=4)
         tiers = policy or [(7, 100), (3, 50)]
-        # The better places are sold until two days before.
+        # VIP tickets are sold until two days before the start.
         prices = {**prices, "VIP": Line(prices["VIP"].price, prices["VIP"].capacity, 2, start - timedelta(days=2))}
-        self.model = SalesModel(start, end, most, prices, tiers, is_single_entry)
+        self.model = SalesModel(start, end, max_participants, prices, tiers, is_single_entry)
         entry = "SINGLE_ENTRY" if is_single_entry else "RE_ENTRY"
         fields: dict[str, Any] = {
             "start_time": at(start),
@@ -138,8 +138,8 @@ class Selling(RuleBasedStateMachine):
             "offers": [offer(kind, line) for kind, line in prices.items()],
             "admission_policy": f"ADMISSION_POLICY_{entry}",
         }
-        if most is not None:
-            fields["max_participants"] = most
+        if max_participants is not None:
+            fields["max_participants"] = max_participants
         if policy is not None:
             tier = event_pb2.RefundPolicy.Tier
             fields["refund_policy"] = event_pb2.RefundPolicy(
@@ -156,18 +156,18 @@ class Selling(RuleBasedStateMachine):
 
     @precondition(lambda self: self.asked)
     @rule(which=pick)
-    def ask_again(self, which: int) -> None:
+    def repeat_an_order(self, which: int) -> None:
         self._purchase(self.asked[which % len(self.asked)])
 
     @precondition(lambda self: self.asked)
     @rule(which=pick, buyer=Buyers, basket=Baskets)
-    def ask_for_something_else_under_the_same_id(self, which: int, buyer: str, basket: dict[str, int]) -> None:
+    def reuse_the_id_of_an_order(self, which: int, buyer: str, basket: dict[str, int]) -> None:
         request, _, _, payment = self.asked[which % len(self.asked)]
         self._purchase((request, buyer, basket, payment))
 
     @precondition(lambda self: self.model.payments)
     @rule(which=pick, basket=Baskets)
-    def pay_with_what_is_spent(self, which: int, basket: dict[str, int]) -> None:
+    def pay_with_a_used_payment(self, which: int, basket: dict[str, int]) -> None:
         payments = list(self.model.payments)
         self._purchase((new_id(), "alice", basket, payments[which % len(payments)]))
 
@@ -179,23 +179,23 @@ class Selling(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.payments)
     @rule(which=pick, payment=pick)
-    def say_a_payment_again(self, which: int, payment: int) -> None:
+    def repeat_a_payment(self, which: int, payment: int) -> None:
         payments = list(self.model.payments)
         purchase = self._purchase_at(which)
         self._confirm(purchase, payments[payment % len(payments)], purchase.total)
 
     @precondition(lambda self: self.model.purchases)
     @rule(which=pick)
-    def give_up(self, which: int) -> None:
+    def release(self, which: int) -> None:
         purchase = self._purchase_at(which)
         request = purchase_service_pb2.ReleasePurchaseRequest(purchase_id=purchase.id)
         call = self.world.shop.purchases.ReleasePurchase(request, metadata=self.world.backend)
-        if told := self.ask(call, lambda: self.model.release(purchase)):
-            self.world.compare_purchase(told.purchase, purchase, self.model)
+        if answer := self.ask(call, lambda: self.model.release(purchase)):
+            self.world.compare_purchase(answer.purchase, purchase, self.model)
 
     @precondition(lambda self: self.model.payments)
     @rule(which=pick, refund=st.integers(0, 2))
-    def give_a_payment_back(self, which: int, refund: int) -> None:
+    def refund_payment(self, which: int, refund: int) -> None:
         purchase = self._purchase_at(which)
         refund_id = f"refund-{refund}-{purchase.id}"
         request = ticket_service_pb2.ConfirmRefundRequest(purchase_id=purchase.id, refund_id=refund_id)
@@ -208,17 +208,17 @@ class Selling(RuleBasedStateMachine):
         ticket = self._ticket_at(which)
         request = ticket_service_pb2.CancelTicketRequest(ticket_id=ticket.id)
         call = self.world.tickets.CancelTicket(request, metadata=self.world.backend)
-        if told := self.ask(call, lambda: self.model.cancel(ticket, self.now)):
-            its = told.cancellation
+        if answer := self.ask(call, lambda: self.model.cancel(ticket, self.now)):
+            its = answer.cancellation
             assert ticket_pb2.CancellationStatus.Name(its.status) == f"CANCELLATION_STATUS_{ticket.cancellation}"
             assert (its.refund_amount.minor_units, its.refund_percent) == (ticket.granted, ticket.percent)
-            self.world.compare_ticket(told.ticket, ticket, self.model)
+            self.world.compare_ticket(answer.ticket, ticket, self.model)
 
     @precondition(lambda self: any(ticket.cancellation for ticket in self.model.tickets))
     @rule(which=pick, refund=st.integers(0, 1))
     def refund(self, which: int, refund: int) -> None:
-        given_back = [ticket for ticket in self.model.tickets if ticket.cancellation]
-        ticket = given_back[which % len(given_back)]
+        cancelled = [ticket for ticket in self.model.tickets if ticket.cancellation]
+        ticket = cancelled[which % len(cancelled)]
         found = self.world.run(self.world.read_ticket(ticket))
         request = ticket_service_pb2.ConfirmRefundRequest(
             cancellation_id=found.cancellation_id, refund_id=f"refund-{refund}"
@@ -234,61 +234,61 @@ class Selling(RuleBasedStateMachine):
 
     @precondition(lambda self: self.changes)
     @rule(which=pick)
-    def change_again(self, which: int) -> None:
+    def repeat_a_change(self, which: int) -> None:
         self._change(*self.changes[which % len(self.changes)])
 
     @precondition(lambda self: self.changes and self.asked)
     @rule(which=pick, other=pick, holder=st.sampled_from([None, "carol"]))
-    def change_under_another_requests_id(self, which: int, other: int, holder: str | None) -> None:
+    def reuse_the_id_of_a_change(self, which: int, other: int, holder: str | None) -> None:
         taken = [*(request for request, _, _ in self.changes), *(request for request, _, _, _ in self.asked)]
         self._change(taken[which % len(taken)], self._ticket_at(other), holder)
 
     @precondition(lambda self: self.model.tickets)
     @rule(which=pick, blocked=st.booleans())
-    def withhold(self, which: int, *, blocked: bool) -> None:
+    def block(self, which: int, *, blocked: bool) -> None:
         ticket = self._ticket_at(which)
         request = ticket_service_pb2.SetTicketBlockedRequest(ticket_id=ticket.id, blocked=blocked)
         call = self.world.tickets.SetTicketBlocked(request, metadata=self.world.organizer)
-        if told := self.ask(call, lambda: self.model.block(ticket, blocked=blocked)):
-            self.world.compare_ticket(told.ticket, ticket, self.model)
+        if answer := self.ask(call, lambda: self.model.block(ticket, blocked=blocked)):
+            self.world.compare_ticket(answer.ticket, ticket, self.model)
 
-    @precondition(lambda self: self._who_can_enter())
+    @precondition(lambda self: self._admissible())
     @rule(which=pick)
-    def enter(self, which: int) -> None:
-        waiting = self._who_can_enter()
+    def check_in(self, which: int) -> None:
+        waiting = self._admissible()
         ticket = waiting[which % len(waiting)]
         ticket.admitted = self.world.scans.admitted[ticket.id] = self.now
 
-    @precondition(lambda self: self._inside())
+    @precondition(lambda self: self._checked_in())
     @rule(which=pick)
     def report(self, which: int) -> None:
-        inside = self._inside()
-        ticket = inside[which % len(inside)]
+        checked_in = self._checked_in()
+        ticket = checked_in[which % len(checked_in)]
         self._report(ticket, ticket.admitted)
 
-    @precondition(lambda self: self._inside())
+    @precondition(lambda self: self._checked_in())
     @rule(which=pick)
     def annul(self, which: int) -> None:
-        inside = self._inside()
-        ticket = inside[which % len(inside)]
+        checked_in = self._checked_in()
+        ticket = checked_in[which % len(checked_in)]
         ticket.admitted = None
         del self.world.scans.admitted[ticket.id]
         self._report(ticket, None)
 
     @precondition(lambda self: self.model.tickets)
     @rule(is_meant=st.sampled_from([False] * 9 + [True]))
-    def call_off(self, *, is_meant: bool) -> None:
-        # Now and then: little can happen afterwards.
+    def cancel_event(self, *, is_meant: bool) -> None:
+        # Rarely, because little can happen afterwards.
         if not is_meant:
             return
         request = event_service_pb2.CancelEventRequest(event_id=self.event_id)
         call = self.world.shop.events.CancelEvent(request, metadata=self.world.organizer)
         are_closed: list[bool] = []
-        if told := self.ask(call, lambda: are_closed.append(self.model.call_off(self.now))):
-            assert [told.gates_closed] == are_closed
+        if answer := self.ask(call, lambda: are_closed.append(self.model.cancel_event(self.now))):
+            assert [answer.gates_closed] == are_closed
 
     @rule(is_cut_off=st.booleans())
-    def cut_the_scan_service_off_or_not(self, *, is_cut_off: bool) -> None:
+    def connect_or_cut_off_the_scan_service(self, *, is_cut_off: bool) -> None:
         self.model.is_cut_off = is_cut_off
         self.world.scans.fails_with = grpc.StatusCode.UNAVAILABLE if is_cut_off else None
 
@@ -305,7 +305,7 @@ class Selling(RuleBasedStateMachine):
     @precondition(lambda self: self.now < self.model.end)
     @rule(seconds=st.sampled_from([0, 1]))
     def wait_for_the_next_edge(self, seconds: int) -> None:
-        """Go to where answers change, or a second past it."""
+        """Advance to the next time at which answers change, or a second past it."""
         days = {0, 2, *(days for days, _ in self.model.tiers)}
         edges = [self.model.end, *(self.model.start - timedelta(days=before) for before in days)]
         self.world.clock.now = min(edge for edge in edges if edge > self.now) + timedelta(seconds=seconds)
@@ -316,7 +316,7 @@ class Selling(RuleBasedStateMachine):
         self.world.run(self.world.read(self._purchase_at(which), self.model))
 
     def teardown(self) -> None:
-        """Read everything once more."""
+        """Compare everything once more."""
         if self.event_id:
             self.world.run(self.world.look(self.event_id, self.model))
         for purchase in self.model.purchases if self.event_id else ():
@@ -328,13 +328,13 @@ class Selling(RuleBasedStateMachine):
     def _ticket_at(self, which: int) -> Ticket:
         return self.model.tickets[which % len(self.model.tickets)]
 
-    def _who_can_enter(self) -> list[Ticket]:
+    def _admissible(self) -> list[Ticket]:
         if self.model.are_gates_closed:
             return []
         good = [ticket for ticket in self.model.tickets if ticket.status == "ACTIVE" and self.now <= self.model.end]
         return [ticket for ticket in good if ticket.admitted is None]
 
-    def _inside(self) -> list[Ticket]:
+    def _checked_in(self) -> list[Ticket]:
         return [ticket for ticket in self.model.tickets if ticket.admitted is not None]
 
     def _purchase(self, asked: tuple[str, str, dict[str, int], str], wrong_by: int = 0) -> None:
@@ -358,19 +358,19 @@ class Selling(RuleBasedStateMachine):
             request.external_payment_id = payment
         call = self.world.shop.purchases.PurchaseTickets(request, metadata=self.world.backend)
         bought: list[Purchase] = []
-        told = self.ask(
+        answer = self.ask(
             call, lambda: bought.append(self.model.buy(request_id, buyer, basket, payment, total, self.now))
         )
-        if told:
-            self.world.compare_purchase(told.purchase, bought[0], self.model)
+        if answer:
+            self.world.compare_purchase(answer.purchase, bought[0], self.model)
 
     def _confirm(self, purchase: Purchase, payment: str, paid: int) -> None:
         request = purchase_service_pb2.ConfirmPurchaseRequest(
             purchase_id=purchase.id, external_payment_id=payment, paid=money(paid)
         )
         call = self.world.shop.purchases.ConfirmPurchase(request, metadata=self.world.backend)
-        if told := self.ask(call, lambda: self.model.confirm(purchase, payment, paid, self.now)):
-            self.world.compare_purchase(told.purchase, purchase, self.model)
+        if answer := self.ask(call, lambda: self.model.confirm(purchase, payment, paid, self.now)):
+            self.world.compare_purchase(answer.purchase, purchase, self.model)
 
     def _change(self, request_id: str, ticket: Ticket, holder: str | None) -> None:
         if holder is None:
@@ -381,8 +381,8 @@ class Selling(RuleBasedStateMachine):
                 ticket_id=ticket.id, request_id=request_id, user_id=holder
             )
             call = self.world.tickets.TransferTicket(transfer, metadata=self.world.backend)
-        if told := self.ask(call, lambda: self.model.reissue(request_id, ticket, holder, self.now)):
-            self.world.compare_ticket(told.ticket, ticket, self.model)
+        if answer := self.ask(call, lambda: self.model.reissue(request_id, ticket, holder, self.now)):
+            self.world.compare_ticket(answer.ticket, ticket, self.model)
 
     def _report(self, ticket: Ticket, time: datetime | None) -> None:
         self.sequence += 1
@@ -393,14 +393,14 @@ class Selling(RuleBasedStateMachine):
             check_in_time=at(time) if time else None,
         )
         request = ticket_feed_service_pb2.ReportCheckInsRequest(check_ins=[check_in])
-        told = self.world.run(self.world.feed.ReportCheckIns(request, metadata=PEER_METADATA))
-        assert not told.conflicts, "nobody is both admitted and refunded"
+        answer = self.world.run(self.world.feed.ReportCheckIns(request, metadata=PEER_METADATA))
+        assert not answer.conflicts, "no ticket is both checked in and refunded"
         ticket.reported = time
 
 
 @pytest.fixture
 def world(make_settings: Any, tickets_url: URL, clock: Any, issuer: Issuer) -> Iterator[World]:
-    """Run a ticket service, and a stand-in of the scan service."""
+    """Run a ticket service and a stand-in for the scan service."""
     world = World(clock)
     world.run(
         world.open(lambda address: StillApp(make_settings(TICKETS_SCANS_ADDRESS=address), tickets_url, clock), issuer)
@@ -410,13 +410,13 @@ def world(make_settings: Any, tickets_url: URL, clock: Any, issuer: Issuer) -> I
 
 
 @pytest.mark.timeout(600 + 6 * ROUNDS)
-def test_the_service_says_what_a_simple_model_of_it_says(world: World, tickets_url: URL) -> None:
+def test_the_service_answers_as_a_simple_model_of_it(world: World, tickets_url: URL) -> None:
     run_state_machine_as_test(
         lambda: Selling(world),  # type: ignore[arg-type]  # Hypothesis calls it without arguments, as it would a class.
         settings=settings(
             max_examples=ROUNDS,
             stateful_step_count=STEPS,
-            # The same histories every time, so that the suite does not fail by chance; long runs look for new ones.
+            # The suite runs the same histories every time, so that it does not fail by chance; long runs find new ones.
             derandomize="TICKETING_ROUNDS" not in os.environ,
             database=None,
             deadline=None,
@@ -425,5 +425,5 @@ def test_the_service_says_what_a_simple_model_of_it_says(world: World, tickets_u
         ),
     )
     print(f"{ROUNDS} histories, {dict(world.answers)}")
-    told: list[str] = []
-    assert audit(tickets_url, told.append) == CLEAN, told
+    answer: list[str] = []
+    assert audit(tickets_url, answer.append) == CLEAN, answer

@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from ticket_service.domain.check_ins import GIVEN_BACK
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 
 # Outside of these years no zone has rules that calendars know, and Python's range of years may end.
 RULED_YEARS: Final = range(1971, 2500)
@@ -33,7 +32,7 @@ def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_removed: bool =
     from icalendar import Event as Entry  # noqa: PLC0415
 
     event = sold.event
-    is_cancelled = is_removed or event.status is EventStatus.CANCELLED or sold.ticket.status in GIVEN_BACK
+    is_cancelled = is_removed or event.status is EventStatus.CANCELLED or sold.ticket.status in CANCELLED_STATUSES
     starts, ends = ticket_hours(sold)
     zone = zone_of(event.time_zone, starts, ends)
     entry = Entry()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ticket_service.domain.payments import Charge, Progress, RefundProgress
-from ticket_service.domain.reconciliation import Theirs
+from ticket_service.domain.reconciliation import ProviderRecords
 from ticket_service.domain.refund_orders import RefundOrder
 from ticketing.chassis.settings import Environment
 
@@ -51,7 +51,7 @@ class ProviderSettings(Protocol):
     def connect(self) -> PaymentProvider:
         """Return a client that charges and refunds."""
 
-    def read_records(self) -> Theirs:
+    def read_records(self) -> ProviderRecords:
         """List the payments and refunds of the provider, for the audit.
 
         Raises:

@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 
 from ticket_service.convert.revocations import read_outcomes, revoke_event_request, revoke_request
-from ticket_service.domain.refusals import no_answer_of_scans
+from ticket_service.domain.refusals import scan_service_unavailable
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
@@ -43,7 +43,7 @@ class ScanServiceClient:
             raise _unanswered(error, event_id) from error
         except ValueError as error:
             log.exception("the scan service sent a wrong answer", extra={"event_id": event_id})
-            raise no_answer_of_scans() from error
+            raise scan_service_unavailable() from error
 
     async def close_gates(self, event_id: UUID) -> None:
         """Revoke all tickets of an event, so that no gate admits to it any more.
@@ -65,4 +65,4 @@ def _unanswered(error: grpc.aio.AioRpcError, event_id: UUID) -> Failure:
     outage = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
     level = logging.WARNING if outage else logging.ERROR
     log.log(level, "the scan service did not revoke", extra={"code": error.code().name, "event_id": event_id})
-    return no_answer_of_scans()
+    return scan_service_unavailable()

@@ -12,16 +12,16 @@ from typing import Final
 from sqlalchemy.engine import URL
 
 from ticket_service.domain import reconciliation
-from ticket_service.domain.reconciliation import Ours, Theirs
+from ticket_service.domain.reconciliation import OwnRecords, ProviderRecords
 from ticket_service.settings import read_settings
 from ticket_service.store import audit as store
-from ticket_service.store.reconciliation import read_ours
+from ticket_service.store.reconciliation import read_own_records
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.settings import Environment
 
 Write = Callable[[str], None]
 # By the name of the provider.
-Records = Mapping[str, Callable[[], Theirs]]
+Records = Mapping[str, Callable[[], ProviderRecords]]
 
 CLEAN: Final = 0
 BROKEN: Final = 1
@@ -54,7 +54,7 @@ def audit(url: URL, write: Write = print, records: Records = MappingProxyType({}
         for table in store.COUNTED:
             write(f"{store.count(connection, table):>10} {table.replace('_', ' ')}")
         results: dict[str, Sequence[str]] = {check: store.breaches(connection, check) for check in store.CHECKS}
-        compared = [(theirs[name], read_ours(connection, name)) for name in theirs]
+        compared = [(theirs[name], read_own_records(connection, name)) for name in theirs]
     for one, ours in compared:
         _write_sums(one, ours, write)
     if compared:
@@ -65,9 +65,9 @@ def audit(url: URL, write: Write = print, records: Records = MappingProxyType({}
     return _write_results(results, write)
 
 
-def _write_sums(theirs: Theirs, ours: Ours, write: Write) -> None:
-    write(f"{len(theirs.taken):>10} payments at the provider")
-    write(f"{len(theirs.given_back):>10} refunds at the provider")
+def _write_sums(theirs: ProviderRecords, ours: OwnRecords, write: Write) -> None:
+    write(f"{len(theirs.charges):>10} payments at the provider")
+    write(f"{len(theirs.refunds):>10} refunds at the provider")
     for line in reconciliation.sums(theirs, ours):
         write(f"{'':>10} {line}")
 

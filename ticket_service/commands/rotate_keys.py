@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy.engine import URL, Connection
 
 from ticket_service.adapters.key_file import add_key, drop_keys, private_keys
+from ticket_service.domain.tokens import PublicKey
 from ticket_service.settings import read_settings
 from ticket_service.store import keys as store
 from ticket_service.use_cases.keys import SigningKeys
@@ -54,7 +55,7 @@ async def retire(database: Database, key_file: Path, clock: Clock, write: Write)
     in_file = {bytes(key.verify_key) for key in await asyncio.to_thread(private_keys, key_file)}
     signing, now = keys.signer().key_id, clock()
 
-    def work(connection: Connection) -> list[store.PublicKey]:
+    def work(connection: Connection) -> list[PublicKey]:
         store.lock(connection)
         ours = [key for key in store.all_keys(connection) if key.public_key in in_file and key.retire_time is None]
         old = [key for key in ours if key.key_id != signing]

@@ -1,1 +1,1 @@
-"""The only place where messages and domain meet: requests are read here, once, and responses built."""
+"""Conversion between the contract's messages and the domain."""

@@ -1,4 +1,4 @@
-"""Cancellations as messages."""
+"""Conversion of cancellations to messages."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
-"""Events as messages."""
+"""Conversion of events and their sales to messages."""
 
-from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from google.protobuf import json_format
 
@@ -9,23 +9,13 @@ from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, EVE
 from ticket_service.convert.money import money_message
 from ticket_service.domain.event_sales import EventSales
 from ticket_service.domain.events import Event, Offer
-from ticketing.chassis.parsing import Fields
+from ticketing.chassis.bounds import output_only_fields
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import event_pb2, event_service_pb2
 
-OUTPUT_ONLY = (
-    "event_id",
-    "status",
-    "current_participants",
-    "available_tickets",
-    "create_time",
-    "update_time",
-    "revision",
-    "etag",
-    "organizer_id",
-)
-# What organizers set: everything else.
-SETTABLE = tuple(name for name in event_pb2.Event.DESCRIPTOR.fields_by_name if name not in OUTPUT_ONLY)
+OUTPUT_ONLY: Final = output_only_fields(event_pb2.Event)
+# The fields that organizers set.
+SETTABLE: Final = tuple(name for name in event_pb2.Event.DESCRIPTOR.fields_by_name if name not in OUTPUT_ONLY)
 
 
 def event_message(event: Event, now: datetime) -> event_pb2.Event:
@@ -96,21 +86,9 @@ def sales_message(sales: EventSales) -> event_service_pb2.GetEventSalesResponse:
 
 
 def without_output_only(message: event_pb2.Event) -> event_pb2.Event:
-    """Return a copy that holds what organizers set, and nothing else."""
+    """Return a copy that holds only the fields that organizers set."""
     copy = event_pb2.Event()
     copy.CopyFrom(message)
     for name in OUTPUT_ONLY:
         copy.ClearField(name)  # type: ignore[arg-type]  # a literal in the stubs
     return copy
-
-
-def read_paths(fields: Fields, paths: Sequence[str]) -> tuple[str, ...]:
-    """Read an update mask: top-level fields that organizers set."""
-    if not paths:
-        fields.violate("update_mask", "is required")
-    for index, path in enumerate(paths):
-        if path in OUTPUT_ONLY:
-            fields.violate(f"update_mask.paths[{index}]", f"{path[:100]} is output only")
-        elif path not in SETTABLE:
-            fields.violate(f"update_mask.paths[{index}]", f"an event has no field {path[:100]!r} that can be set")
-    return tuple(path for path in paths if path in SETTABLE)

@@ -1,16 +1,20 @@
-"""Purchases as messages, and orders read from them."""
+"""Conversion of purchases to messages, and parsing of the requests of PurchaseService."""
 
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
-from ticket_service.convert.enums import TICKET_TYPES, read_enum
+from google.protobuf.message import Message
+
+from ticket_service.convert.enums import TICKET_TYPES
 from ticket_service.convert.money import money_message, read_price
-from ticket_service.domain.events import MAX_PRICE, TicketType
+from ticket_service.domain.access import organizer_of
+from ticket_service.domain.events import TicketType
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
+from ticket_service.domain.queries import PurchaseQuery
 from ticket_service.domain.sales import Order
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.failures import FORBIDDEN, Failure
@@ -18,22 +22,22 @@ from ticketing.chassis.parsing import Fields
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import purchase_pb2, purchase_service_pb2, ticket_pb2
 
+M = TypeVar("M", bound=Message)
+
 PURCHASE_STATUSES: Final = {
     status: purchase_pb2.PurchaseStatus.Value(f"PURCHASE_STATUS_{status}") for status in PurchaseStatus
 }
 
-METHOD: Final = "/ticketing.tickets.v1.PurchaseService/PurchaseTickets"
+PURCHASE: Final = "/ticketing.tickets.v1.PurchaseService/PurchaseTickets"
 CONFIRM: Final = "/ticketing.tickets.v1.PurchaseService/ConfirmPurchase"
-MAX_PAYMENT_ID: Final = 255
-# What nobody means to buy; how many an event lets one buyer have is its own affair.
-MAX_QUANTITY: Final = 1_000
-MAX_TOTAL: Final = len(TICKET_TYPES) * MAX_QUANTITY * MAX_PRICE
-MAX_METADATA_BYTES: Final = 4 * 1024
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def purchase_message(caller: Caller, purchase: Purchase, tickets: Sequence[ticket_pb2.Ticket]) -> purchase_pb2.Purchase:
-    """Build the message of a purchase for `caller`; only the buyer, and who acts for them, may finish its payment."""
+    """Build the message of a purchase for `caller`.
+
+    Only the buyer and services read the secret that finishes the payment.
+    """
     may_pay = caller.subject == purchase.user_id or caller.is_any(Role.SERVICE)
     return purchase_pb2.Purchase(
         purchase_id=str(purchase.purchase_id),
@@ -63,32 +67,30 @@ def purchase_message(caller: Caller, purchase: Purchase, tickets: Sequence[ticke
 
 
 def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Caller) -> Order:
-    """Read what `caller` asks to buy.
+    """Read the order of a PurchaseTicketsRequest.
 
     Raises:
-        Failure: INVALID_ARGUMENT; FORBIDDEN for who may neither bring a payment nor buy for somebody else.
+        Failure: INVALID_ARGUMENT; FORBIDDEN for a caller who may neither bring a payment nor buy for another user.
     """
-    fields = Fields()
-    request_id = fields.uuid("request_id", request.request_id)
-    event_id = fields.uuid("event_id", request.event_id)
-    quantities = _quantities(fields, request.items)
-    payment_id, payment_method = _payment(fields, request)
-    user_id = fields.text("user_id", request.user_id, max_length=255) or caller.subject
+    fields = Fields(request)
+    request_id = fields.uuid("request_id")
+    event_id = fields.uuid("event_id")
+    quantities = _quantities(fields)
+    payment_id, payment_method = _payment(fields)
+    user_id = fields.text("user_id") or caller.subject
     expected_total = None
     if request.HasField("expected_total"):
-        expected_total = read_price(fields, "expected_total", request.expected_total, MAX_TOTAL)
+        expected_total = read_price(fields, "expected_total", request.expected_total)
     elif payment_id is not None:
         fields.violate("expected_total", "is required with external_payment_id")
-    email = read_email(fields, request.email)
-    metadata = {}
-    if request.HasField("metadata"):
-        metadata = fields.struct("metadata", request.metadata, max_bytes=MAX_METADATA_BYTES)
+    email = read_email(fields)
+    metadata = fields.struct("metadata")
     fields.check()
     acts_for_others = payment_id is not None or bool(request.user_id)
     if acts_for_others and not caller.is_any(Role.SERVICE, Role.ORGANIZER):
         role = ",".join(sorted(caller.roles))
-        message = "only services and organizers may bring a payment or buy for somebody else"
-        raise Failure(FORBIDDEN, message, method=METHOD, role=role)
+        message = "only services and organizers may bring a payment or buy for another user"
+        raise Failure(FORBIDDEN, message, method=PURCHASE, role=role)
     return Order(
         caller=caller.subject,
         request_id=request_id,
@@ -100,7 +102,7 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
         payment_id=payment_id,
         expected_total=expected_total,
         metadata=metadata,
-        organizer_id=caller.subject if caller.is_any(Role.ORGANIZER) else None,
+        organizer_id=organizer_of(caller),
         own_events_only=not caller.is_any(Role.SERVICE) and (acts_for_others or not caller.is_any(Role.USER)),
         payment_method=payment_method,
     )
@@ -109,20 +111,20 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
 def read_confirmation(
     request: purchase_service_pb2.ConfirmPurchaseRequest, caller: Caller
 ) -> tuple[UUID, Payment | None]:
-    """Read which purchase was paid, and by what; None: its provider is to be asked.
+    """Read the purchase and its payment; None: the provider knows the payment.
 
     Raises:
-        Failure: INVALID_ARGUMENT; FORBIDDEN for who may not bring a payment.
+        Failure: INVALID_ARGUMENT; FORBIDDEN for a caller who may not bring a payment.
     """
-    fields = Fields()
-    purchase_id = fields.uuid("purchase_id", request.purchase_id)
+    fields = Fields(request)
+    purchase_id = fields.uuid("purchase_id")
     if not request.external_payment_id and not request.HasField("paid"):
         fields.check()
         return purchase_id, None
-    payment_id = fields.text(
-        "external_payment_id", request.external_payment_id, min_length=1, max_length=MAX_PAYMENT_ID
-    )
-    paid = read_price(fields, "paid", request.paid, MAX_TOTAL)
+    payment_id = fields.text("external_payment_id")
+    if not payment_id:
+        fields.violate("external_payment_id", "is required")
+    paid = read_price(fields, "paid", request.paid)
     fields.check()
     if not caller.is_any(Role.SERVICE, Role.ORGANIZER):
         role = ",".join(sorted(caller.roles))
@@ -130,50 +132,39 @@ def read_confirmation(
     return purchase_id, Payment(payment_id, paid)
 
 
-def read_release(request: purchase_service_pb2.ReleasePurchaseRequest) -> UUID:
-    """Read which purchase is given up."""
-    fields = Fields()
-    purchase_id = fields.uuid("purchase_id", request.purchase_id)
+def read_query(request: purchase_service_pb2.ListPurchasesRequest) -> PurchaseQuery:
+    """Read the filter of a ListPurchasesRequest."""
+    fields = Fields(request)
+    query = PurchaseQuery(event_id=fields.optional_uuid("event_id"), user_id=fields.text("user_id"))
     fields.check()
-    return purchase_id
+    return query
 
 
-def _quantities(fields: Fields, items: Sequence[purchase_pb2.PurchaseItem]) -> tuple[tuple[TicketType, int], ...]:
-    if not items:
-        fields.violate("items", "are required")
-    # A type is there at most once, so more than there are types cannot be right; the rest is not looked at.
-    if len(items) > len(TICKET_TYPES):
-        fields.violate("items", "are more than there are ticket types")
-        return ()
-    quantities: dict[TicketType, int] = {}
-    for index, item in enumerate(items):
-        field = f"items[{index}].ticket_type"
-        kind = read_enum(fields, field, item.ticket_type, TICKET_TYPES)
-        if kind in quantities and not fields.at_fault(field):
-            fields.violate(field, "is there twice")
-        quantities[kind] = fields.number(f"items[{index}].quantity", item.quantity, minimum=1, maximum=MAX_QUANTITY)
-    return tuple(quantities.items())
-
-
-def _payment(fields: Fields, request: purchase_service_pb2.PurchaseTicketsRequest) -> tuple[str | None, str | None]:
-    """Read by which payment it is paid already, or what is to be charged."""
-    if request.WhichOneof("payment") == "external_payment_id":
-        return fields.text(
-            "external_payment_id", request.external_payment_id, min_length=1, max_length=MAX_PAYMENT_ID
-        ), None
-    if request.WhichOneof("payment") == "payment_method_id":
-        return None, fields.text(
-            "payment_method_id", request.payment_method_id, min_length=1, max_length=MAX_PAYMENT_ID
-        )
-    return None, None
-
-
-def read_email(fields: Fields, email: str) -> str:
-    """Read an e-mail address that may be absent."""
-    fields.text("email", email, max_length=254)
+def read_email(fields: Fields[M]) -> str:
+    """Read the field `email`, which may be empty."""
+    email = fields.text("email")
     if email and not _EMAIL.fullmatch(email):
         fields.violate("email", "is not an e-mail address")
     return email
+
+
+def _quantities(fields: Fields[purchase_service_pb2.PurchaseTicketsRequest]) -> tuple[tuple[TicketType, int], ...]:
+    quantities: dict[TicketType, int] = {}
+    for item in fields.each("items", fields.message.items):
+        ticket_type = item.enum("ticket_type", TICKET_TYPES)
+        if ticket_type in quantities and not item.at_fault("ticket_type"):
+            item.violate("ticket_type", "occurs twice")
+        quantities[ticket_type] = item.number("quantity")
+    return tuple(quantities.items())
+
+
+def _payment(fields: Fields[purchase_service_pb2.PurchaseTicketsRequest]) -> tuple[str | None, str | None]:
+    """Read the payment that was taken or the payment method to charge; at most one of them."""
+    payment = fields.message.WhichOneof("payment")
+    return (
+        fields.text("external_payment_id") if payment == "external_payment_id" else None,
+        fields.text("payment_method_id") if payment == "payment_method_id" else None,
+    )
 
 
 def _fingerprint(
@@ -184,7 +175,7 @@ def _fingerprint(
 ) -> bytes:
     payment_id, payment_method = payment
     items = [f"{kind} {quantity}" for kind, quantity in sorted(quantities)]
-    # No part holds a NUL, so no two contents read the same; a missing payment is not an empty one.
+    # No part holds a NUL, so no two contents give the same text; a missing payment differs from an empty one.
     parts = ["PurchaseTickets", event_id.hex, user_id, *items]
     parts += [] if payment_id is None else ["paid", payment_id]
     parts += [] if payment_method is None else ["charge", payment_method]

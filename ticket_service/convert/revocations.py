@@ -1,4 +1,4 @@
-"""Revocations as messages to and from the scan service."""
+"""Conversion of revocations to requests for the scan service, and parsing of its outcomes."""
 
 from collections.abc import Sequence
 from datetime import UTC
@@ -10,7 +10,7 @@ from ticketing.scans.v1 import revocation_service_pb2
 
 
 def revoke_request(event_id: UUID, revocations: Sequence[Revocation]) -> revocation_service_pb2.RevokeTicketsRequest:
-    """Build the request that takes admission rights back."""
+    """Build the request that revokes tickets of an event."""
     return revocation_service_pb2.RevokeTicketsRequest(
         event_id=str(event_id),
         revocations=[
@@ -34,13 +34,13 @@ def revoke_event_request(event_id: UUID) -> revocation_service_pb2.RevokeEventRe
 def read_outcomes(
     response: revocation_service_pb2.RevokeTicketsResponse, revocations: Sequence[Revocation]
 ) -> list[Outcome]:
-    """Read the answer to it.
+    """Read the outcomes of a request with these revocations.
 
     Raises:
-        ValueError: it is not the answer to that request.
+        ValueError: the outcomes are of other tickets, or in another order.
     """
     if [outcome.ticket_id for outcome in response.outcomes] != [str(one.ticket_id) for one in revocations]:
-        raise ValueError("the outcomes are not of the tickets asked for, in order")
+        raise ValueError("the outcomes are not those of the requested tickets, in order")
     return [
         Outcome(
             outcome.revoked,

@@ -1,4 +1,4 @@
-"""Tickets as messages."""
+"""Conversion of tickets to messages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ticket_service.convert.money import money_message
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.secrets import Secrets, secrets_of
 from ticket_service.domain.tickets import SoldTicket
-from ticket_service.use_cases.keys import SigningKeys
+from ticket_service.domain.tokens import Signer
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.times import timestamp
@@ -26,9 +26,9 @@ def ticket_message(
 
     Args:
         sold: the ticket.
-        now: its status is as of then.
-        secrets: only for the holder, who acts for them, or the event's organizer; None leaves them out.
-        show_payment: only where the holder is the buyer, or to the organizer and services.
+        now: the time of its status.
+        secrets: the code and the token; None for a caller who may not open a gate with them.
+        show_payment: whether the caller may read the id of the payment.
     """
     ticket = sold.ticket
     message = ticket_pb2.Ticket(
@@ -59,21 +59,21 @@ def ticket_message(
 
 @dataclass(frozen=True, slots=True)
 class TicketMessages:
-    """Builds the messages of tickets as a caller may see them.
+    """The builder of the messages of tickets, each with the fields that its caller may read.
 
     Args:
         codes: derives typed codes.
-        keys: signs tokens.
-        clock: the present time.
+        signer: returns the key that signs tokens now.
+        clock: returns the present time.
     """
 
     codes: Codes
-    keys: SigningKeys
+    signer: Callable[[], Signer]
     clock: Clock
 
     def secrets(self, sold: SoldTicket) -> Secrets:
         """Derive the code and sign the token of a ticket."""
-        return secrets_of(sold.ticket, self.codes, self.keys.signer())
+        return secrets_of(sold.ticket, self.codes, self.signer())
 
     def basic(self, caller: Caller, sold: SoldTicket) -> ticket_pb2.Ticket:
         """Build the BASIC view."""
@@ -81,7 +81,7 @@ class TicketMessages:
         return ticket_message(sold, self.clock(), secrets, show_payment=sold.may_show_payment_to(caller))
 
     def full(self, caller: Caller, sold: SoldTicket, draw: Callable[[str], str]) -> ticket_pb2.Ticket:
-        """Build the FULL view; `draw` makes a URL of the token's QR code."""
+        """Build the FULL view; `draw` returns the token's QR code as a URL."""
         message = self.basic(caller, sold)
         message.event.CopyFrom(event_message(sold.event, self.clock()))
         if message.token:
@@ -93,5 +93,5 @@ def _struct(sold: SoldTicket) -> Struct | None:
     if not sold.metadata:
         return None
     message = Struct()
-    message.update(sold.metadata)  # type: ignore[arg-type]  # it was a Struct when it came in
+    message.update(sold.metadata)  # type: ignore[arg-type]  # it came in as a Struct
     return message

@@ -6,10 +6,9 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from ticket_service.domain.check_ins import GIVEN_BACK
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.notifications import Kind, Notification
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 
 # Holders know of their own check-ins; requested refunds and incidents concern the organizer.
 MAILED: Final = (
@@ -93,7 +92,7 @@ def emails_for(context: MailContext) -> list[Email]:
 
 def is_valid(sold: SoldTicket) -> bool:
     """Return whether neither the ticket nor its event is cancelled."""
-    return sold.ticket.status not in GIVEN_BACK and sold.event.status is not EventStatus.CANCELLED
+    return sold.ticket.status not in CANCELLED_STATUSES and sold.event.status is not EventStatus.CANCELLED
 
 
 def _attachments(kind: Kind) -> Attachments:

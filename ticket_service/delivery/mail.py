@@ -10,13 +10,12 @@ from ticket_service.delivery.emails import MAILED, MailContext, emails_for
 from ticket_service.delivery.mime_writer import MimeWriter
 from ticket_service.delivery.receiver import Delivery, UndeliveredError
 from ticket_service.delivery.smtp import SmtpClient
-from ticket_service.delivery.store import find_purchase, find_tickets_of_purchase
-from ticket_service.domain.check_ins import GIVEN_BACK
+from ticket_service.delivery.store import find_purchase
 from ticket_service.domain.notifications import Kind, Notification
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 from ticket_service.store.contacts import address_of_buyer, addresses_of_holders
 from ticket_service.store.events import find_event
-from ticket_service.store.tickets import find_tickets, has_id
+from ticket_service.store.tickets import find_ticket, tickets_of_purchase
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -97,13 +96,14 @@ def read_context(connection: Connection, notification: Notification) -> MailCont
 def _tickets(connection: Connection, notification: Notification, purchase_id: UUID) -> list[SoldTicket]:
     """Read the tickets of a notification, in the order of their creation."""
     if notification.ticket_id is not None:
-        return find_tickets(connection, [has_id(notification.ticket_id)])
+        ticket = find_ticket(connection, notification.ticket_id)
+        return [ticket] if ticket else []
     if notification.kind is Kind.REFUND_MADE:
         # The refund of a late or second payment: the tickets, if any, were paid by another payment.
         return []
-    sold = find_tickets_of_purchase(connection, notification.event_id, purchase_id)
+    sold = tickets_of_purchase(connection, notification.event_id, purchase_id)
     if notification.kind in {Kind.PURCHASE_COMPLETED, Kind.EVENT_CANCELLED}:
         # The cancellation of an event is the mail about the tickets that it cancelled.
         return sold
     # A holder who cancelled a ticket gets no further mails about the event.
-    return [one for one in sold if one.ticket.status not in GIVEN_BACK]
+    return [one for one in sold if one.ticket.status not in CANCELLED_STATUSES]

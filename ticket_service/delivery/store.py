@@ -16,10 +16,8 @@ from sqlalchemy.engine import Connection, Row
 from ticket_service.delivery.receiver import Delivery
 from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.domain.purchases import Purchase
-from ticket_service.domain.tickets import SoldTicket
 from ticket_service.store.purchases import find_purchases
-from ticket_service.store.tables import deliveries, outbox, purchases, tickets
-from ticket_service.store.tickets import find_tickets
+from ticket_service.store.tables import deliveries, outbox, purchases
 
 # Ordered by event and position, so that a row that remains of a ticket is later than every row that was taken.
 _DELETE: Final = """
@@ -222,11 +220,6 @@ def find_purchase(connection: Connection, event_id: UUID, purchase_id: UUID | No
     """Read the purchase of a notification."""
     found = find_purchases(connection, (purchases.c.event_id == event_id, purchases.c.purchase_id == purchase_id))
     return found[0] if found else None
-
-
-def find_tickets_of_purchase(connection: Connection, event_id: UUID, purchase_id: UUID) -> list[SoldTicket]:
-    """Read the tickets of a purchase, in the order of their creation."""
-    return find_tickets(connection, [tickets.c.event_id == event_id, tickets.c.purchase_id == purchase_id])[::-1]
 
 
 def _lock_outbox(connection: Connection) -> bool:

@@ -1,29 +1,29 @@
-"""Giving tickets back: who may, what it brings, and how a cancellation goes on. Pure.
+"""Decide whether a ticket can be cancelled, what is refunded for it, and how a cancellation proceeds.
 
-PENDING until the scan service has confirmed that no gate will admit the ticket, then REFUNDING or DONE; REJECTED where
-a gate was first. What is refunded is fixed when it is asked for.
+A cancellation is PENDING until the scan service has confirmed that no gate will admit the ticket, then REFUNDING or
+DONE. It is REJECTED where a gate was first. The refund is fixed when the cancellation is requested.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refund_policy import in_full, refund
-from ticket_service.domain.refusals import illegal_transition
+from ticket_service.domain.refusals import illegal_transition, ticket_checked_in
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
 from ticketing.chassis.failures import Failure
 
-# What a caller who waits needs for both services; only then does the sweeper take over.
+# A caller who waits needs this long for the calls to both services; the sweeper takes over only then.
 HEAD_START: Final = timedelta(seconds=5)
 
 
 class CancellationStatus(StrEnum):
-    """How far a cancellation is."""
+    """The status of a cancellation."""
 
     PENDING = "PENDING"
     REFUNDING = "REFUNDING"
@@ -34,7 +34,7 @@ class CancellationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """One ticket given back."""
+    """The cancellation of one ticket."""
 
     cancellation_id: UUID
     event_id: UUID
@@ -52,38 +52,38 @@ class Cancellation:
     # The check-in that was first, with REJECTED.
     check_in_time: datetime | None = None
     complete_time: datetime | None = None
-    # When the sweeper is to look at it; None: nothing is left to it.
+    # When the sweeper tries next; None: the sweeper has nothing to do.
     due_time: datetime | None = None
     attempts: int = 0
 
     @property
     def ticket_status(self) -> TicketStatus:
-        """What the ticket becomes."""
+        """Return the status of the ticket once it is cancelled."""
         return TicketStatus.REFUNDED if self.refund_amount > 0 else TicketStatus.CANCELLED
 
     @property
     def revocation(self) -> Revocation:
-        """What the scan service is asked for."""
+        """Return the request to the scan service."""
         return Revocation(self.cancellation_id, self.ticket_id, self.ticket_status, self.issue)
 
 
-def requested(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime) -> Cancellation:
-    """Return the cancellation of a ticket that has none yet.
+def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime) -> Cancellation:
+    """Return a new cancellation of a ticket that has none yet.
 
     Raises:
         Failure: TICKET_CHECKED_IN or TICKET_NOT_CANCELLABLE.
     """
     ticket, event = sold.ticket, sold.event
     if ticket.check_in_time is not None:
-        # Also where it might admit again (RE_ENTRY): what admits is never both used and refunded.
-        raise checked_in(ticket.ticket_id, ticket.check_in_time)
+        # Also where the ticket could be checked in again (RE_ENTRY): no ticket is ever both used and refunded.
+        raise ticket_checked_in(ticket.ticket_id, ticket.check_in_time)
     status = sold.status_at(now)
     if status is not TicketStatus.ACTIVE:
         raise Failure(
             Reason.TICKET_NOT_CANCELLABLE, f"the ticket is {status}", ticket_id=ticket.ticket_id, status=status
         )
     if event.status is EventStatus.CANCELLED:
-        # Whoever asks before their turn in the calling off gets what they would have got then.
+        # A holder who is faster than the event's cancellation gets the same refund as from it.
         granted = in_full(ticket.price)
     else:
         granted = refund(ticket.price, event.refund_tiers, event.start_time, now)
@@ -102,8 +102,8 @@ def requested(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetim
     )
 
 
-def settled(cancellation: Cancellation, outcome: Outcome, now: datetime) -> Cancellation:
-    """Return a PENDING cancellation as it is once the scan service has answered."""
+def settle(cancellation: Cancellation, outcome: Outcome, now: datetime) -> Cancellation:
+    """Return a PENDING cancellation as it is after the scan service's answer."""
     if not outcome.revoked:
         status = CancellationStatus.REJECTED
     elif cancellation.refund_amount > 0:
@@ -120,8 +120,8 @@ def settled(cancellation: Cancellation, outcome: Outcome, now: datetime) -> Canc
     )
 
 
-def refunded(cancellation: Cancellation, refund_id: str, now: datetime) -> Cancellation:
-    """Return the cancellation as it is once its refund is made; said again, it stays as it is.
+def record_refund(cancellation: Cancellation, refund_id: str, now: datetime) -> Cancellation:
+    """Return a REFUNDING cancellation as DONE; one that is DONE by the same refund stays as it is.
 
     Raises:
         Failure: ILLEGAL_TRANSITION where no refund is outstanding, or another one was made.
@@ -133,13 +133,13 @@ def refunded(cancellation: Cancellation, refund_id: str, now: datetime) -> Cance
     return replace(cancellation, status=CancellationStatus.DONE, refund_id=refund_id, complete_time=now)
 
 
-def refund_refused(cancellation: Cancellation, failure: str) -> Cancellation:
-    """Return a REFUNDING cancellation as it is once the provider refuses its refund for good."""
+def fail_refund(cancellation: Cancellation, failure: str) -> Cancellation:
+    """Return a REFUNDING cancellation as it is when the provider refuses its refund for good."""
     return replace(cancellation, status=CancellationStatus.REFUND_FAILED, failure=failure)
 
 
-def refund_asked_anew(cancellation: Cancellation) -> Cancellation:
-    """Return the cancellation as it is once its refund is asked for again; one whose refund is under way stays.
+def retry_refund(cancellation: Cancellation) -> Cancellation:
+    """Return a cancellation as it is when its refund is retried; one whose refund is in progress stays as it is.
 
     Raises:
         Failure: ILLEGAL_TRANSITION where no refund is due.
@@ -150,10 +150,3 @@ def refund_asked_anew(cancellation: Cancellation) -> Cancellation:
     if is_due and cancellation.refund_amount > 0:
         return cancellation
     raise illegal_transition(cancellation.status, CancellationStatus.REFUNDING)
-
-
-def checked_in(ticket_id: UUID, check_in_time: datetime | None) -> Failure:
-    """Say that a gate was first."""
-    # Absent where the scan service did not say when.
-    time: dict[str, Any] = {"check_in_time": check_in_time.isoformat()} if check_in_time is not None else {}
-    return Failure(Reason.TICKET_CHECKED_IN, "the ticket has been checked in", ticket_id=ticket_id, **time)

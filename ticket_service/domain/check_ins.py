@@ -1,46 +1,43 @@
-"""What gates report: which check-in of a ticket stands."""
+"""Decide which reports of check-ins are applied. The scan service decided about the check-ins themselves."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
-from ticket_service.domain.tickets import TicketStatus
-
-GIVEN_BACK: Final = frozenset({TicketStatus.CANCELLED, TicketStatus.REFUNDED})
+from ticket_service.domain.tickets import CANCELLED_STATUSES, TicketStatus
 
 
 @dataclass(frozen=True, slots=True)
 class CheckIn:
-    """A report of one ticket."""
+    """A report of the valid check-in of one ticket."""
 
     event_id: UUID
     ticket_id: UUID
-    # None: none stands.
+    # None: the ticket has no valid check-in.
     check_in_time: datetime | None
-    # Grows with each change; a report with a lower one is overtaken.
+    # Grows with each change; a report with a lower one is outdated.
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
-    """A check-in that cannot be: of a ticket that was given back, or (None) of one nobody sold."""
+class CheckInConflict:
+    """A check-in of a ticket that was cancelled or (status None) was never sold."""
 
     check_in: CheckIn
     status: TicketStatus | None
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is stored of a reported ticket."""
+class ReportedTicket:
+    """The stored state of a ticket that a report is about."""
 
     status: TicketStatus
     sequence: int
 
 
 def latest(reports: Iterable[CheckIn]) -> list[CheckIn]:
-    """Return the last word on each ticket, in the order in which tickets are locked."""
+    """Return the last report of each ticket, in the order in which tickets are locked."""
     last: dict[tuple[UUID, UUID], CheckIn] = {}
     for report in reports:
         key = (report.event_id, report.ticket_id)
@@ -49,19 +46,21 @@ def latest(reports: Iterable[CheckIn]) -> list[CheckIn]:
     return [last[key] for key in sorted(last)]
 
 
-def judge(reports: Iterable[CheckIn], known: Mapping[tuple[UUID, UUID], Known]) -> tuple[list[CheckIn], list[Conflict]]:
-    """Return the reports to apply, and those that cannot be.
+def judge(
+    reports: Iterable[CheckIn], stored: Mapping[tuple[UUID, UUID], ReportedTicket]
+) -> tuple[list[CheckIn], list[CheckInConflict]]:
+    """Return the reports to apply, and the conflicts.
 
-    A conflict is told again when it is reported again: the first answer may have been lost.
+    A conflict is returned again when it is reported again, because the first answer may have been lost.
     """
     applied: list[CheckIn] = []
-    conflicts: list[Conflict] = []
+    conflicts: list[CheckInConflict] = []
     for report in reports:
-        ticket = known.get((report.event_id, report.ticket_id))
-        if ticket is None or ticket.status in GIVEN_BACK:
-            # That no check-in stands contradicts nothing.
+        ticket = stored.get((report.event_id, report.ticket_id))
+        if ticket is None or ticket.status in CANCELLED_STATUSES:
+            # A report without a check-in contradicts nothing.
             if report.check_in_time is not None:
-                conflicts.append(Conflict(report, ticket.status if ticket else None))
+                conflicts.append(CheckInConflict(report, ticket.status if ticket else None))
         elif report.sequence > ticket.sequence:
             applied.append(report)
     return applied, conflicts

@@ -1,6 +1,6 @@
-"""Typed codes: derived from the ticket, its issue and a secret, so that no dump of a database holds one.
+"""Derive typed codes from the ticket, its issue and a secret, so that no dump of a database contains one.
 
-The scan service derives the same from the same secret; a contract test holds the two together.
+The scan service derives the same codes from the same secret; a contract test compares the two.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ DIGEST_BYTES: Final = 16
 
 
 class Codes:
-    """Derives codes under one secret."""
+    """A derivation of codes under one secret."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
@@ -24,5 +24,5 @@ class Codes:
         return CODE_PREFIX + hmac.digest(self._secret, message, hashlib.sha256)[:8].hex().upper()
 
     def digest(self, code: str) -> bytes:
-        """Return what databases hold of a code, for look-up."""
+        """Return the digest that databases store of a code, for look-up."""
         return hmac.digest(self._secret, b"ticketing code digest\0" + code.encode(), hashlib.sha256)[:DIGEST_BYTES]

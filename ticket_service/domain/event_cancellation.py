@@ -1,4 +1,7 @@
-"""Calling an event off, after its sales have stopped: first its gates close, then its tickets are given back. Pure."""
+"""Decide how the cancellation of an event proceeds after its sales have stopped.
+
+First the scan service closes the gates, then the tickets are cancelled in batches.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -11,16 +14,16 @@ from ticket_service.domain.refund_policy import in_full
 
 @dataclass(frozen=True, slots=True)
 class EventCancellation:
-    """How far the calling off of one event is."""
+    """The progress of the cancellation of one event."""
 
     event_id: UUID
     reason: str
     create_time: datetime
-    # When the sweeper is to look at it; None: nothing is left to do.
+    # When the sweeper continues; None: it is complete.
     due_time: datetime | None
-    # When the scan service confirmed that no gate admits any more.
+    # When the scan service confirmed that no gate admits to the event.
     gates_closed_time: datetime | None = None
-    # Tickets are taken in the order of their ids: up to this one they have a cancellation, or need none.
+    # Batches proceed by ticket id: up to this one, every ticket has a cancellation or needs none.
     after_ticket_id: UUID | None = None
     complete_time: datetime | None = None
     attempts: int = 0
@@ -28,7 +31,7 @@ class EventCancellation:
 
 @dataclass(frozen=True, slots=True)
 class OpenTicket:
-    """A ticket that takes up a place of an event called off."""
+    """A ticket of a cancelled event that still takes up a place."""
 
     ticket_id: UUID
     issue: int
@@ -36,46 +39,46 @@ class OpenTicket:
     check_in_time: datetime | None
 
 
-def begun(event_id: UUID, reason: str, now: datetime) -> EventCancellation:
-    """Return the calling off of an event; the caller who waits tries to close the gates before the sweeper does."""
+def begin(event_id: UUID, reason: str, now: datetime) -> EventCancellation:
+    """Return a new event cancellation; the caller's own try to close the gates comes before the sweeper's."""
     return EventCancellation(event_id, reason, create_time=now, due_time=now + HEAD_START)
 
 
-def gates_closed(event_cancellation: EventCancellation, now: datetime) -> EventCancellation:
-    """Return it once no gate admits any more: the tickets are due at once."""
+def confirm_closed_gates(event_cancellation: EventCancellation, now: datetime) -> EventCancellation:
+    """Return the event cancellation after its gates are closed; its tickets are due at once."""
     return replace(event_cancellation, gates_closed_time=now, due_time=now, attempts=0)
 
 
-def put_off(event_cancellation: EventCancellation, now: datetime, seconds: float) -> EventCancellation:
-    """Return it after a try that is to be the only one for so long."""
+def claim(event_cancellation: EventCancellation, now: datetime, seconds: float) -> EventCancellation:
+    """Return the event cancellation before a try, with no other try due for so many seconds."""
     return replace(
         event_cancellation, attempts=event_cancellation.attempts + 1, due_time=now + timedelta(seconds=seconds)
     )
 
 
-def gone_on(event_cancellation: EventCancellation, batch: Sequence[OpenTicket], now: datetime) -> EventCancellation:
-    """Return it once the next tickets have their cancellations; without any it is complete."""
+def advance(event_cancellation: EventCancellation, batch: Sequence[OpenTicket], now: datetime) -> EventCancellation:
+    """Return the event cancellation after a batch has its cancellations; an empty batch completes it."""
     if not batch:
         return replace(event_cancellation, complete_time=now, due_time=None)
-    # Due at once: another process may take the next batch while this one is settled.
+    # Due at once: another process may process the next batch while this one is settled.
     return replace(event_cancellation, after_ticket_id=batch[-1].ticket_id, due_time=now)
 
 
-def without_cancellation(batch: Sequence[OpenTicket], being_cancelled: Collection[UUID]) -> list[OpenTicket]:
-    """Return the tickets that are to have a new cancellation.
+def tickets_to_cancel(batch: Sequence[OpenTicket], pending: Collection[UUID]) -> list[OpenTicket]:
+    """Return the tickets that need a new cancellation.
 
     Args:
         batch: tickets of the event.
-        being_cancelled: those of them whose own cancellation is PENDING: that one goes on.
+        pending: those of them that have a PENDING cancellation already; it continues.
     """
-    # Who is known to be inside keeps the ticket; of whom that is not known yet, the scan service decides.
-    return [ticket for ticket in batch if ticket.check_in_time is None and ticket.ticket_id not in being_cancelled]
+    # A ticket with a known check-in stays valid. The scan service decides about a check-in that is not known here.
+    return [ticket for ticket in batch if ticket.check_in_time is None and ticket.ticket_id not in pending]
 
 
 def cancellation_of(
     event_cancellation: EventCancellation, ticket: OpenTicket, cancellation_id: UUID, currency: str, now: datetime
 ) -> Cancellation:
-    """Return a cancellation that grants everything."""
+    """Return the cancellation of one of the event's tickets, with a full refund."""
     granted = in_full(ticket.price)
     return Cancellation(
         cancellation_id=cancellation_id,

@@ -1,6 +1,6 @@
 """Decide how an event changes when its organizer publishes, changes or cancels it.
 
-Pure: each function takes the stored event and returns the changed one.
+The functions are pure: each takes the stored event and returns the changed one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +14,9 @@ from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_ended, illegal_transition
 from ticketing.chassis.failures import Failure, FieldViolation, invalid_fields
 
-# Gates judge by these; a change of one takes a revision.
-KNOWN_TO_GATES: Final = ("name", "status", "admission_policy", "start_time", "end_time", "doors_open_time")
-# What a buyer was promised; the rest of an offer says how selling goes on.
+# Gates decide by these fields, so a change of one takes a revision.
+GATE_FIELDS: Final = ("name", "status", "admission_policy", "start_time", "end_time", "doors_open_time")
+# The fields of an offer that a buyer has paid for; the others only govern further sales.
 PROMISED: Final = ("price", "valid_from_time", "valid_until_time")
 
 
@@ -43,7 +43,7 @@ class EventChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class FieldConflict:
     """A field of an event that contradicts another field."""
 
     # The path in the request, such as `event.end_time`.
@@ -53,21 +53,21 @@ class Conflict:
     compared: tuple[str, ...] = field(default=())
 
 
-def find_conflicts(values: EventValues) -> Iterator[Conflict]:
+def find_conflicts(values: EventValues) -> Iterator[FieldConflict]:
     """Yield the conflicts among those values that are present."""
     given = values.attributes
     start, end, doors = given.get("start_time"), given.get("end_time"), given.get("doors_open_time")
     if start is not None and end is not None and end <= start:
         compared = ("event.end_time", "event.start_time")
-        yield Conflict("event.end_time", "is not after start_time", compared)
+        yield FieldConflict("event.end_time", "is not after start_time", compared)
     if start is not None and doors is not None and doors > start:
         compared = ("event.doors_open_time", "event.start_time")
-        yield Conflict("event.doors_open_time", "is after start_time", compared)
+        yield FieldConflict("event.doors_open_time", "is after start_time", compared)
     if "currency" in given:
         for index, currency in enumerate(values.offer_currencies):
             if currency is not None and currency != given["currency"]:
                 path = f"event.offers[{index}].price.currency_code"
-                yield Conflict(path, "is not the currency of the event's ticket_price")
+                yield FieldConflict(path, "is not the currency of the event's ticket_price")
 
 
 def merge_values(event: Event, values: EventValues) -> Event:
@@ -96,8 +96,12 @@ def check_etag(event: Event, etag: str) -> None:
         raise Failure(Reason.ETAG_MISMATCH, "the event has changed since it was read", etag=event.etag)
 
 
-def published(event: Event, now: datetime) -> Event:
-    """Return the event as it is once published; one that is published already stays as it is."""
+def publish_event(event: Event, now: datetime) -> Event:
+    """Return the event as PUBLISHED; one that is published already stays as it is.
+
+    Raises:
+        Failure: EVENT_ENDED or ILLEGAL_TRANSITION.
+    """
     status = event.status_at(now)
     if event.status is EventStatus.DRAFT:
         if now >= event.end_time:
@@ -108,11 +112,11 @@ def published(event: Event, now: datetime) -> Event:
     raise illegal_transition(status, EventStatus.PUBLISHED)
 
 
-def cancelled(event: Event, now: datetime) -> Event:
-    """Return the event as it is once called off; one that is called off already stays as it is.
+def cancel_event(event: Event, now: datetime) -> Event:
+    """Return the event as CANCELLED; one that is cancelled already stays as it is.
 
     Raises:
-        Failure: ILLEGAL_TRANSITION where it is over.
+        Failure: ILLEGAL_TRANSITION where it is COMPLETED.
     """
     if event.status is EventStatus.CANCELLED:
         return event
@@ -122,12 +126,12 @@ def cancelled(event: Event, now: datetime) -> Event:
     return _next(event, replace(event, status=EventStatus.CANCELLED), now)
 
 
-def changed(event: Event, wanted: Event, sold: Mapping[TicketType, int], now: datetime) -> Event:
-    """Return the event as it is once it follows `wanted` in everything that organizers set.
+def change_event(event: Event, wanted: Event, sold: Mapping[TicketType, int], now: datetime) -> Event:
+    """Return the event with all fields that organizers set taken from `wanted`.
 
     Args:
         event: as stored.
-        wanted: its name, times, offers and the like as they are to be.
+        wanted: as its organizer wants it.
         sold: the tickets that take up a place, of every type that was ever sold.
         now: the present time.
 
@@ -161,12 +165,15 @@ def changed(event: Event, wanted: Event, sold: Mapping[TicketType, int], now: da
 
 
 def check_changeable(event: Event, fields: Sequence[str], now: datetime) -> None:
-    """Refuse every change of an event that is called off or over.
+    """Refuse every change of an event that is CANCELLED or COMPLETED.
 
     Args:
         event: as stored.
-        fields: what is to be changed.
+        fields: the fields to change.
         now: the present time.
+
+    Raises:
+        Failure: EVENT_NOT_CHANGEABLE.
     """
     status = event.status_at(now)
     if status in {EventStatus.CANCELLED, EventStatus.COMPLETED}:
@@ -174,7 +181,7 @@ def check_changeable(event: Event, fields: Sequence[str], now: datetime) -> None
 
 
 def _offers(event: Event, wanted: Sequence[Offer], sold: Mapping[TicketType, int]) -> tuple[Offer, ...]:
-    """Return the wanted offers with what is reserved of each."""
+    """Return the wanted offers with the reserved places of each."""
     kept = {offer.ticket_type for offer in wanted}
     for offer in event.offers:
         if offer.reserved and offer.ticket_type not in kept:
@@ -184,7 +191,7 @@ def _offers(event: Event, wanted: Sequence[Offer], sold: Mapping[TicketType, int
 
 def _offer(event: Event, wanted: Offer, sold: Mapping[TicketType, int]) -> Offer:
     before = event.offer(wanted.ticket_type)
-    # A type may have been sold at the event's price before it got an offer of its own.
+    # A type may have been sold at the event's price before it had an offer.
     reserved = before.reserved if before else sold.get(wanted.ticket_type, 0)
     if before and before.reserved and any(getattr(before, name) != getattr(wanted, name) for name in PROMISED):
         raise _not_changeable(event, "offers", f"{wanted.ticket_type} tickets are held or sold")
@@ -201,7 +208,7 @@ def _offer(event: Event, wanted: Offer, sold: Mapping[TicketType, int]) -> Offer
 
 def _next(before: Event, after: Event, now: datetime) -> Event:
     after = replace(after, version=before.version + 1, update_time=now)
-    if any(getattr(before, name) != getattr(after, name) for name in KNOWN_TO_GATES):
+    if any(getattr(before, name) != getattr(after, name) for name in GATE_FIELDS):
         revision = before.revision + 1
         return replace(after, revision=revision, changed_revision=revision)
     return after

@@ -1,4 +1,4 @@
-"""What an event's tickets brought in, summed up."""
+"""Sums of an event's sales."""
 
 from dataclasses import dataclass
 
@@ -8,23 +8,23 @@ from ticket_service.domain.tickets import TicketStatus
 
 @dataclass(frozen=True, slots=True)
 class SalesLine:
-    """Sales of one ticket type in one status; amounts in minor units of the event's currency."""
+    """The sales of one ticket type in one status; amounts in minor units of the event's currency."""
 
     ticket_type: TicketType
     status: TicketStatus
     tickets: int
     paid: int
-    # Owed or made.
+    # Due or made.
     refunded: int
 
 
 @dataclass(frozen=True, slots=True)
 class EventSales:
-    """Sales of one event."""
+    """The sales of one event."""
 
     currency: str
     lines: tuple[SalesLine, ...]
-    # Owed, but not confirmed by the payment provider yet.
+    # Refunds due that are not confirmed yet.
     refunds_pending: int
-    # Refused by the payment provider.
+    # Refunds that the payment provider refused.
     refunds_failed: int

@@ -1,4 +1,4 @@
-"""Events, their offers and what follows from their times."""
+"""Events and their offers, and the status of an event as of a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ MAX_PRICE: Final = 1_000_000_000
 
 
 class EventType(StrEnum):
-    """What kind of event it is."""
+    """The type of an event."""
 
     CONFERENCE = "CONFERENCE"
     WORKSHOP = "WORKSHOP"
@@ -22,7 +22,7 @@ class EventType(StrEnum):
 
 
 class EventStatus(StrEnum):
-    """Where an event is in its life; COMPLETED is derived when read, never stored."""
+    """The status of an event; COMPLETED is derived when read, never stored."""
 
     DRAFT = "DRAFT"
     PUBLISHED = "PUBLISHED"
@@ -31,7 +31,7 @@ class EventStatus(StrEnum):
 
 
 class TicketType(StrEnum):
-    """The kinds of ticket."""
+    """The type of a ticket."""
 
     STANDARD = "STANDARD"
     VIP = "VIP"
@@ -40,7 +40,7 @@ class TicketType(StrEnum):
 
 
 class AdmissionPolicy(StrEnum):
-    """How often one ticket opens a gate."""
+    """How often one ticket is admitted."""
 
     SINGLE_ENTRY = "SINGLE_ENTRY"
     RE_ENTRY = "RE_ENTRY"
@@ -58,7 +58,7 @@ class Offer:
     sales_start_time: datetime | None = None
     sales_end_time: datetime | None = None
     min_per_purchase: int = 1
-    # None: the service's limit.
+    # None: the service's bound applies.
     max_per_purchase: int | None = None
     valid_from_time: datetime | None = None
     valid_until_time: datetime | None = None
@@ -66,7 +66,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class RefundTier:
-    """A share of the price for cancelling at least so many whole days before the start."""
+    """A percentage of the price that is refunded for cancelling at least so many whole days before the start."""
 
     days_before: int
     percent: int
@@ -77,7 +77,7 @@ DEFAULT_REFUND_TIERS: Final = (RefundTier(7, 100), RefundTier(3, 50))
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something people hold tickets for."""
+    """An event that tickets are sold for."""
 
     event_id: UUID
     organizer_id: str
@@ -96,18 +96,18 @@ class Event:
     currency: str
     ticket_price: int
     offers: tuple[Offer, ...]
-    # Empty: the default.
+    # Empty: the default policy.
     refund_tiers: tuple[RefundTier, ...]
     admission_policy: AdmissionPolicy
     image_url: str
     metadata: Mapping[str, object]
     create_time: datetime
     update_time: datetime
-    # Grows with every change that gates need to know, of the event or of a ticket of it.
+    # Grows with every change that gates need, of the event or of one of its tickets.
     revision: int
     # The revision of the last change of the event itself.
     changed_revision: int
-    # Grows with what organizers set and with the status, not with sales; the etag.
+    # The etag. Grows when an organizer changes the event or its status, not with sales.
     version: int
 
     def status_at(self, now: datetime) -> EventStatus:
@@ -117,7 +117,7 @@ class Event:
         return self.status
 
     def offer(self, ticket_type: TicketType) -> Offer | None:
-        """Return the offer of a type, if it has one of its own."""
+        """Return the offer of a ticket type, or None."""
         for offer in self.offers:
             if offer.ticket_type is ticket_type:
                 return offer
@@ -125,10 +125,10 @@ class Event:
 
     @property
     def etag(self) -> str:
-        """What organizers send back with an update, to be told of one that came between."""
+        """Return the version that an organizer sends with an update, so that a lost update is refused."""
         return str(self.version)
 
     @property
     def admits_from(self) -> datetime:
-        """Gates admit from here on."""
+        """Return the time from which gates admit."""
         return self.doors_open_time or self.start_time

@@ -1,4 +1,4 @@
-"""What gates need to know of events and tickets: no holder, no price, nothing that opens a gate."""
+"""Events and tickets as the scan service needs them: no holder, no price, nothing that opens a gate."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from ticket_service.domain.tickets import TicketStatus
 
 @dataclass(frozen=True, slots=True)
 class GateEvent:
-    """An event as gates need it."""
+    """The part of an event that gates need."""
 
     event_id: UUID
     name: str
@@ -19,19 +19,19 @@ class GateEvent:
     valid_from_time: datetime
     valid_until_time: datetime
     organizer_id: str
-    # Of the last change of the event itself.
+    # The revision of the last change of the event itself.
     changed_revision: int
 
 
 @dataclass(frozen=True, slots=True)
 class GateTicket:
-    """A ticket as gates need it; the status is the stored one, so USED and EXPIRED come as ACTIVE."""
+    """The part of a ticket that gates need; the status is the stored one, so a USED or EXPIRED ticket is ACTIVE."""
 
-    # As it is told: PostgreSQL writes a UUID in a tenth of the time that Python takes.
+    # Text, as it is sent: PostgreSQL writes a UUID in a tenth of the time that Python takes.
     ticket_id: str
     ticket_type: TicketType
     status: TicketStatus
-    # None: as the event's.
+    # None: the event's.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     code_digest: bytes
@@ -42,10 +42,10 @@ class GateTicket:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Changes of one event, by revision: all of them up to `revision`."""
+    """All changes of one event up to `revision`, by revision."""
 
     event: GateEvent
     tickets: tuple[GateTicket, ...]
     revision: int
-    # There are more than one page holds.
+    # The page is full, and more changes follow.
     is_cut: bool

@@ -1,4 +1,4 @@
-"""What gates report beside check-ins: incidents, which the scan service notices and this side only passes on."""
+"""Incidents that the scan service reports; this service passes them on as notifications."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -12,21 +12,24 @@ class Incident:
 
     event_id: UUID
     incident_id: UUID
-    # The contract's name of it; no enum, for a newer scan service may know more of them.
+    # The contract's name. Not an enum, because a newer scan service may send more kinds.
     kind: str
-    # None: none is known.
+    # None: the ticket is not known.
     ticket_id: UUID | None
-    # When it was noticed.
+    # When the scan service noticed it.
     create_time: datetime
-    # How many scans were involved by then, and where the latest of them was made.
+    # The scans involved by then, and the location of the latest of them.
     scan_count: int
     location: str
 
 
-def of_known_events(
+def divide_by_event(
     reports: Iterable[Incident], known: Collection[UUID]
 ) -> tuple[dict[tuple[UUID, UUID], Incident], list[Incident]]:
-    """Return what can be told, once each by event and incident, and what cannot: nobody is there to be told of it."""
+    """Return the reports of known events, each once by event and incident, and those of unknown events.
+
+    An unknown event has no organizer to notify.
+    """
     here: dict[tuple[UUID, UUID], Incident] = {}
     elsewhere: list[Incident] = []
     for report in reports:

@@ -1,4 +1,4 @@
-"""The ledger: every charge, refund and attempt, entered with what it led to and never changed. Pure."""
+"""Ledger entries: every charge, refund and attempt is entered with its effect and never changed."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -10,23 +10,23 @@ from ticket_service.domain.refund_orders import RefundOrder
 
 
 class EntryKind(StrEnum):
-    """What happened."""
+    """The kind of a ledger entry."""
 
     # A charge is about to be confirmed.
     CHARGE_TRIED = "CHARGE_TRIED"
     CHARGED = "CHARGED"
     DECLINED = "DECLINED"
-    # Given up before anything was taken.
+    # The charge ended before anything was captured.
     WITHDRAWN = "WITHDRAWN"
-    # A refund is about to be asked for.
+    # The provider is about to be asked for a refund.
     REFUND_TRIED = "REFUND_TRIED"
     REFUNDED = "REFUNDED"
     REFUND_REFUSED = "REFUND_REFUSED"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One line, in minor units; which way the money went says the kind."""
+class LedgerEntry:
+    """One line of the ledger, in minor units; the kind says in which direction the money moved."""
 
     event_id: UUID
     purchase_id: UUID
@@ -35,15 +35,15 @@ class Entry:
     payment_id: str | None
     currency: str
     amount: int
-    # The refund order or, where the caller's own system refunds, the cancellation.
+    # The refund order or, where the caller's own payment system refunds, the cancellation.
     order_id: UUID | None = None
     refund_id: str | None = None
-    # What the provider said.
+    # The provider's decline code or error.
     note: str = ""
 
 
-def charge_entries(before: Purchase, after: Purchase) -> list[Entry]:
-    """Enter what became of a charge by a provider of ours, short of its payment."""
+def charge_entries(before: Purchase, after: Purchase) -> list[LedgerEntry]:
+    """Return the entries of a charge that was created, declined or withdrawn between two states of its purchase."""
     kinds = []
     if before.payment_id is None and after.payment_id is not None:
         kinds.append(EntryKind.CHARGE_TRIED)
@@ -52,7 +52,7 @@ def charge_entries(before: Purchase, after: Purchase) -> list[Entry]:
     elif after.status is not PurchaseStatus.HELD and after.payment_id is not None:
         kinds.append(EntryKind.WITHDRAWN)
     return [
-        Entry(
+        LedgerEntry(
             after.event_id,
             after.purchase_id,
             kind,
@@ -66,21 +66,21 @@ def charge_entries(before: Purchase, after: Purchase) -> list[Entry]:
     ]
 
 
-def payment_entry(purchase: Purchase, payment: Payment) -> Entry:
-    """Enter a payment."""
+def payment_entry(purchase: Purchase, payment: Payment) -> LedgerEntry:
+    """Return the entry of a payment."""
     currency, amount = payment.paid
     kind, provider = EntryKind.CHARGED, payment.provider
-    return Entry(purchase.event_id, purchase.purchase_id, kind, provider, payment.payment_id, currency, amount)
+    return LedgerEntry(purchase.event_id, purchase.purchase_id, kind, provider, payment.payment_id, currency, amount)
 
 
-def payment_refund_entry(purchase: Purchase, payment: Payment, refund_id: str) -> Entry:
-    """Enter that the caller's own payment system gave a payment back."""
+def payment_refund_entry(purchase: Purchase, payment: Payment, refund_id: str) -> LedgerEntry:
+    """Return the entry of a payment that the caller's own payment system refunded."""
     return replace(payment_entry(purchase, payment), kind=EntryKind.REFUNDED, refund_id=refund_id)
 
 
-def refund_entry(order: RefundOrder, kind: EntryKind, refund_id: str | None = None, note: str = "") -> Entry:
-    """Enter what became of a refund by a provider of ours."""
-    return Entry(
+def refund_entry(order: RefundOrder, kind: EntryKind, refund_id: str | None = None, note: str = "") -> LedgerEntry:
+    """Return the entry of a try, a refund or a refusal of an order."""
+    return LedgerEntry(
         order.event_id,
         order.purchase_id,
         kind,

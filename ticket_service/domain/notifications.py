@@ -1,7 +1,7 @@
-"""What people and other systems are told of: each notification names one thing that has happened. Pure.
+"""Decide which notifications an action causes.
 
-A notification holds ids, amounts and times, nothing that opens a gate and no address: those are looked up when it is
-delivered, so that an address that was erased is nowhere, and a mail shows the ticket as it then is.
+A notification contains ids, amounts and times: nothing that opens a gate, and no e-mail address. Receivers look those
+up at delivery. So an erased address is in no notification, and a mail shows the ticket as it is by then.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.check_ins import CheckIn
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.incidents import Incident
-from ticket_service.domain.purchases import Purchase
-from ticket_service.domain.reissues import Reissue
+from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
+from ticket_service.domain.reissues import Reissue, ReissueStatus
 from ticket_service.domain.tickets import Ticket
 
-# What holders of a ticket need to know of, when it changes; the rest of an event says how selling goes on.
-WORTH_TELLING: Final = ("name", "start_time", "end_time", "doors_open_time", "time_zone", "location", "is_online")
+# The fields of an event that concern the holder of a ticket; the others say how it is sold.
+HOLDER_FIELDS: Final = ("name", "start_time", "end_time", "doors_open_time", "time_zone", "location", "is_online")
 
 
 class Kind(StrEnum):
-    """What has happened."""
+    """The kind of a notification, as receivers see it."""
 
     PURCHASE_COMPLETED = "purchase.completed"
     HOLD_EXPIRED = "purchase.expired"
@@ -31,7 +31,7 @@ class Kind(StrEnum):
     TICKET_REISSUED = "ticket.reissued"
     TICKET_TRANSFERRED = "ticket.transferred"
     TICKET_CHECKED_IN = "ticket.checked_in"
-    # The caller's own payment system is to give money back, and says so with ConfirmRefund.
+    # Asks the caller's own payment system to refund; it confirms with ConfirmRefund.
     REFUND_REQUESTED = "refund.requested"
     REFUND_MADE = "refund.made"
     REFUND_FAILED = "refund.failed"
@@ -42,7 +42,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One thing that has happened; of a ticket that was sold, purchase and holder are filled in where it is stored."""
+    """One change that receivers are notified of; the store adds purchase and holder of a ticket that was sold."""
 
     event_id: UUID
     kind: Kind
@@ -51,80 +51,102 @@ class Notification:
     ticket_id: UUID | None = None
     user_id: str | None = None
     data: Mapping[str, object] = field(default_factory=dict)
-    # Of what has an id already that receivers may know it by; else each is given one.
+    # None: the store generates one.
     notification_id: UUID | None = None
 
 
-def purchase_completed(purchase: Purchase, tickets: Sequence[Ticket]) -> Notification:
-    """Tell that tickets were issued."""
+def purchase_completed(purchase: Purchase, tickets: Sequence[Ticket]) -> list[Notification]:
+    """Notify of the tickets of a purchase, once it is COMPLETED."""
+    if purchase.status is not PurchaseStatus.COMPLETED:
+        return []
     data = {"ticket_ids": [str(ticket.ticket_id) for ticket in tickets], **_money(purchase.currency, purchase.total)}
-    return _of_purchase(Kind.PURCHASE_COMPLETED, purchase, data)
+    return [_of_purchase(Kind.PURCHASE_COMPLETED, purchase, data)]
 
 
-def hold_expired(purchase: Purchase) -> Notification:
-    """Tell that nobody paid in time."""
-    return _of_purchase(Kind.HOLD_EXPIRED, purchase, _money(purchase.currency, purchase.total))
+def hold_ended(purchase: Purchase) -> list[Notification]:
+    """Notify of a hold that expired; a released or declined one is the answer to a request."""
+    if purchase.status is not PurchaseStatus.EXPIRED:
+        return []
+    return [_of_purchase(Kind.HOLD_EXPIRED, purchase, _money(purchase.currency, purchase.total))]
 
 
-def payment_owed_back(purchase: Purchase, payment_id: str) -> Notification:
-    """Tell that a payment came too late, or twice."""
+def payment_refund_due(purchase: Purchase, payment_id: str, provider: str) -> list[Notification]:
+    """Request the refund of a payment that came too late, or twice, where the caller's own system captured it.
+
+    Args:
+        purchase: the purchase that it was for.
+        payment_id: the payment.
+        provider: captured it; not always the purchase's provider.
+    """
+    if provider != EXTERNAL:
+        return []
     data = {"payment_id": payment_id, **_money(purchase.currency, purchase.total)}
-    return _of_purchase(Kind.REFUND_REQUESTED, purchase, data)
+    return [_of_purchase(Kind.REFUND_REQUESTED, purchase, data)]
 
 
-def payment_given_back(purchase: Purchase, refund_id: str) -> Notification:
-    """Tell that a payment that came too late, or twice, was refunded."""
+def payment_refunded(purchase: Purchase, refund_id: str) -> list[Notification]:
+    """Notify that a payment that came too late, or twice, was refunded."""
     data = {"refund_id": refund_id, **_money(purchase.currency, purchase.total)}
-    return _of_purchase(Kind.REFUND_MADE, purchase, data)
+    return [_of_purchase(Kind.REFUND_MADE, purchase, data)]
 
 
-def cancelled(cancellation: Cancellation) -> list[Notification]:
-    """Tell that a ticket was given back, and of the refund that is due; nothing where a gate was first."""
-    told = []
+def cancellation_settled(cancellation: Cancellation, *, is_ordered: bool) -> list[Notification]:
+    """Notify of a cancelled ticket, and request its refund; nothing is due where a gate was first.
+
+    Args:
+        cancellation: as settled.
+        is_ordered: this service has ordered the refund from a provider, so the caller's own system must not refund.
+    """
+    notifications = []
     if cancellation.status in {CancellationStatus.DONE, CancellationStatus.REFUNDING}:
-        told.append(_of_cancellation(Kind.TICKET_CANCELLED, cancellation))
-    if cancellation.status is CancellationStatus.REFUNDING:
-        told.append(_of_cancellation(Kind.REFUND_REQUESTED, cancellation))
-    return told
+        notifications.append(_of_cancellation(Kind.TICKET_CANCELLED, cancellation))
+    if cancellation.status is CancellationStatus.REFUNDING and not is_ordered:
+        notifications.append(_of_cancellation(Kind.REFUND_REQUESTED, cancellation))
+    return notifications
 
 
-def refunded(cancellation: Cancellation) -> Notification:
-    """Tell that the refund of a ticket was made."""
-    return _of_cancellation(Kind.REFUND_MADE, cancellation)
+def refund_settled(cancellation: Cancellation) -> list[Notification]:
+    """Notify that the refund of a cancelled ticket was made, or that the provider refuses it."""
+    match cancellation.status:
+        case CancellationStatus.DONE:
+            return [_of_cancellation(Kind.REFUND_MADE, cancellation)]
+        case CancellationStatus.REFUND_FAILED:
+            return [_of_cancellation(Kind.REFUND_FAILED, cancellation)]
+        case _:
+            return []
 
 
-def refund_failed(cancellation: Cancellation) -> Notification:
-    """Tell that the provider refuses the refund of a ticket for good."""
-    return _of_cancellation(Kind.REFUND_FAILED, cancellation)
-
-
-def reissued(reissue: Reissue, previous_user_id: str) -> Notification:
-    """Tell that a ticket has a new code, or a new holder too."""
+def reissue_settled(reissue: Reissue, previous_user_id: str) -> list[Notification]:
+    """Notify of a new issue of a ticket, for the same holder or another one."""
+    if reissue.status is not ReissueStatus.DONE:
+        return []
     is_transfer = reissue.user_id is not None
-    return Notification(
-        reissue.event_id,
-        Kind.TICKET_TRANSFERRED if is_transfer else Kind.TICKET_REISSUED,
-        ticket_id=reissue.ticket_id,
-        data={"issue": reissue.issue} | ({"previous_user_id": previous_user_id} if is_transfer else {}),
-    )
+    return [
+        Notification(
+            reissue.event_id,
+            Kind.TICKET_TRANSFERRED if is_transfer else Kind.TICKET_REISSUED,
+            ticket_id=reissue.ticket_id,
+            data={"issue": reissue.issue} | ({"previous_user_id": previous_user_id} if is_transfer else {}),
+        )
+    ]
 
 
 def event_changed(before: Event, after: Event) -> list[Notification]:
-    """Tell holders what changed of an event; nothing where it does not concern them."""
-    changed = [name for name in WORTH_TELLING if getattr(before, name) != getattr(after, name)]
+    """Notify holders of changes to a published event that concern them."""
+    changed = [name for name in HOLDER_FIELDS if getattr(before, name) != getattr(after, name)]
     if not changed or after.status is not EventStatus.PUBLISHED or before.status is not after.status:
         return []
     return [Notification(after.event_id, Kind.EVENT_CHANGED, data={"changed": changed, "version": after.version})]
 
 
-def event_cancelled(event: Event, reason: str) -> Notification:
-    """Tell that an event does not take place."""
+def event_cancelled(event: Event, reason: str) -> list[Notification]:
+    """Notify that an event is cancelled."""
     data = {"reason": reason, "version": event.version}
-    return Notification(event.event_id, Kind.EVENT_CANCELLED, data=data)
+    return [Notification(event.event_id, Kind.EVENT_CANCELLED, data=data)]
 
 
 def checked_in(applied: Sequence[CheckIn]) -> list[Notification]:
-    """Tell who came in; a check-in that was annulled is no news of somebody coming in."""
+    """Notify of check-ins; an annulled check-in causes no notification."""
     return [
         Notification(
             report.event_id,
@@ -138,7 +160,7 @@ def checked_in(applied: Sequence[CheckIn]) -> list[Notification]:
 
 
 def incident(report: Incident) -> Notification:
-    """Tell of an incident; its own id is the notification's, so that one which is told again is known."""
+    """Notify of an incident under the incident's own id, so that receivers recognise a repetition."""
     return Notification(
         report.event_id,
         Kind.INCIDENT,

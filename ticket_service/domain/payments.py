@@ -1,4 +1,4 @@
-"""What is asked of whoever takes the money and gives it back, and what they answer. Pure."""
+"""Charges and refunds as this service asks a payment provider for them, and the provider's answers."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,28 +8,29 @@ from uuid import UUID
 
 from ticket_service.domain.purchases import Purchase
 
-# What a buyer who waits needs for both steps of a charge; only then does the sweeper take over.
+# A buyer who waits needs this long for both steps of a charge; the sweeper takes over only then.
 HEAD_START: Final = timedelta(seconds=5)
-# How often we ask whether a buyer has finished with their bank, where they do not tell us.
-LOOK_AGAIN: Final = timedelta(seconds=30)
+# How often the provider is asked whether a buyer has finished with their bank, where the buyer's front end does not
+# confirm it.
+POLL_INTERVAL: Final = timedelta(seconds=30)
 
 
 class ChargeState(StrEnum):
-    """Where a charge is."""
+    """The state of a charge."""
 
-    # Nothing is taken before it is confirmed.
+    # Nothing is captured before the charge is confirmed.
     CREATED = "CREATED"
     # The buyer, their bank, or the caller's own payment system is to act.
     WAITING = "WAITING"
     PAID = "PAID"
     DECLINED = "DECLINED"
-    # Nothing will be taken any more.
+    # Nothing can be captured any more.
     WITHDRAWN = "WITHDRAWN"
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a provider is to take, in minor units."""
+    """An amount that a provider is to capture, in minor units."""
 
     purchase_id: UUID
     event_id: UUID
@@ -37,23 +38,23 @@ class Charge:
     amount: int
     # The provider's own id of the payment method.
     payment_method: str | None
-    # The provider's own id of it; None: not created yet, as far as we know.
+    # The provider's own id of the charge; None: none is stored yet.
     payment_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a charge is, by its provider."""
+    """The state of a charge at its provider."""
 
     state: ChargeState
     payment_id: str | None = None
     client_secret: str | None = None
-    # Why it was declined; also of one that was withdrawn afterwards.
+    # Why the charge was declined; also of one that was withdrawn afterwards.
     decline_code: str | None = None
 
 
 class RefundState(StrEnum):
-    """Where a refund is, by its provider."""
+    """The state of a refund at its provider."""
 
     MADE = "MADE"
     WAITING = "WAITING"
@@ -62,16 +63,16 @@ class RefundState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RefundProgress:
-    """How far a refund is, by its provider."""
+    """A refund at its provider."""
 
     state: RefundState
     refund_id: str | None = None
-    # What the provider said, with REFUSED.
+    # The provider's error, with REFUSED.
     failure: str | None = None
 
 
 def charge_of(purchase: Purchase) -> Charge:
-    """Return what is to be taken for a purchase."""
+    """Return the charge for a purchase."""
     return Charge(
         purchase.purchase_id,
         purchase.event_id,

@@ -1,4 +1,4 @@
-"""Purchases: one buyer's order for one event."""
+"""Purchases: each is one buyer's order for one event."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ EXTERNAL: Final = "external"
 
 
 class PurchaseStatus(StrEnum):
-    """Where a purchase is."""
+    """The status of a purchase."""
 
     HELD = "HELD"
     COMPLETED = "COMPLETED"
@@ -29,7 +29,7 @@ class PurchaseStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """So many tickets of one type."""
+    """A number of tickets of one type, and their price each."""
 
     ticket_type: TicketType
     quantity: int
@@ -38,7 +38,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """One buyer's order, as stored; amounts in minor units of `currency`."""
+    """One buyer's order; amounts in minor units of `currency`."""
 
     purchase_id: UUID
     event_id: UUID
@@ -48,18 +48,18 @@ class Purchase:
     total: int
     status: PurchaseStatus
     provider: str
-    # The provider's own; None for a free one.
+    # The provider's own id; None for a free purchase.
     payment_id: str | None
     metadata: Mapping[str, object]
     create_time: datetime
     complete_time: datetime | None
-    # Until when its places are, or were, kept; None: it was paid when it was made.
+    # When its hold expires, or did; None: it was never held.
     hold_expire_time: datetime | None = None
-    # When the sweeper is to look at it, while HELD.
+    # When the sweeper processes it next, while HELD.
     due_time: datetime | None = None
-    # What a provider of ours is to charge, while HELD; None: somebody else takes the money.
+    # The method that this service's provider charges, while HELD; None: the caller's own system captures the payment.
     payment_method: str | None = None
-    # What the buyer's front end finishes the payment with, while HELD.
+    # The buyer's front end finishes the payment with it, while HELD.
     client_secret: str | None = None
     # Why the provider declined.
     decline_code: str | None = None

@@ -1,10 +1,10 @@
-"""Why a call failed, as ticketing.tickets.v1.ErrorReason spells it, without the prefix."""
+"""The reasons of failed calls, as ticketing.tickets.v1.ErrorReason spells them without the prefix."""
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """The reason of a Failure; `ticket_service.errors` says its status code and metadata."""
+    """The reason of a Failure; `ticket_service.errors` defines its status code and metadata."""
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     UNAUTHENTICATED = "UNAUTHENTICATED"

@@ -1,7 +1,7 @@
-"""Comparing what a provider itself lists with what stands here. Pure.
+"""Compare the payments and refunds that a provider lists with those recorded here.
 
-Rows that one transaction wrote agree by construction; only somebody else's books prove anything. The provider's are
-read first: so whatever stands in them was asked for by a purchase or an order that is here already.
+Rows that one transaction wrote agree by construction; only records of another party prove anything. The provider's
+records are read first, so everything in them was asked for by a purchase or an order that is recorded here already.
 """
 
 from collections import Counter
@@ -15,8 +15,8 @@ from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 
 
 @dataclass(frozen=True, slots=True)
-class TakenThere:
-    """A payment that the provider took for us."""
+class ProviderCharge:
+    """A payment that the provider captured for this service."""
 
     payment_id: str
     purchase_id: str
@@ -25,8 +25,8 @@ class TakenThere:
 
 
 @dataclass(frozen=True, slots=True)
-class GivenBackThere:
-    """A refund that the provider made for us, or is making."""
+class ProviderRefund:
+    """A refund that the provider made for this service, or is making."""
 
     refund_id: str
     order_id: str
@@ -36,18 +36,18 @@ class GivenBackThere:
 
 
 @dataclass(frozen=True, slots=True)
-class Theirs:
-    """The provider's books."""
+class ProviderRecords:
+    """All payments and refunds that the provider lists."""
 
-    # When reading them began; what happened later may be missing.
+    # When reading began; later changes may be missing.
     read_time: datetime
-    taken: tuple[TakenThere, ...]
-    given_back: tuple[GivenBackThere, ...]
+    charges: tuple[ProviderCharge, ...]
+    refunds: tuple[ProviderRefund, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class TakenHere:
-    """A payment as it stands here."""
+class RecordedCharge:
+    """A payment that is recorded here."""
 
     payment_id: str
     purchase_id: UUID
@@ -57,40 +57,40 @@ class TakenHere:
 
 
 @dataclass(frozen=True, slots=True)
-class Ours:
-    """Our books on that provider."""
+class OwnRecords:
+    """All payments and refund orders of one provider that are recorded here."""
 
-    taken: tuple[TakenHere, ...]
+    charges: tuple[RecordedCharge, ...]
     orders: tuple[RefundOrder, ...]
-    # Purchases whose payment may be under way.
+    # Purchases whose payment may be in progress.
     held: frozenset[UUID]
 
 
-Check = Callable[[Theirs, Ours], Iterable[str]]
+Check = Callable[[ProviderRecords, OwnRecords], Iterable[str]]
 
 
-def taken_there(theirs: Theirs, ours: Ours) -> Iterator[str]:
-    """Find what was taken there and not here; of a HELD purchase it is just being settled."""
-    here = {one.payment_id: (str(one.purchase_id), one.currency, one.amount) for one in ours.taken}
-    held = {str(purchase_id) for purchase_id in ours.held}
-    for one in theirs.taken:
+def find_unrecorded_charges(provider: ProviderRecords, own: OwnRecords) -> Iterator[str]:
+    """Find payments of the provider that are not recorded here; a HELD purchase may be settled soon."""
+    here = {one.payment_id: (str(one.purchase_id), one.currency, one.amount) for one in own.charges}
+    held = {str(purchase_id) for purchase_id in own.held}
+    for one in provider.charges:
         there = (one.purchase_id, one.currency, one.amount)
         if here.get(one.payment_id) != there and one.purchase_id not in held:
             yield f"payment {one.payment_id}: {there} there, {here.get(one.payment_id, 'nothing')} here"
 
 
-def taken_here(theirs: Theirs, ours: Ours) -> Iterator[str]:
-    """Find what was taken here and not there."""
-    there = {one.payment_id for one in theirs.taken}
-    for one in ours.taken:
-        if one.payment_id not in there and one.create_time < theirs.read_time:
+def find_missing_charges(provider: ProviderRecords, own: OwnRecords) -> Iterator[str]:
+    """Find recorded payments that the provider does not list."""
+    there = {one.payment_id for one in provider.charges}
+    for one in own.charges:
+        if one.payment_id not in there and one.create_time < provider.read_time:
             yield f"payment {one.payment_id} of purchase {one.purchase_id}: {one.amount} here, nothing there"
 
 
-def given_back_there(theirs: Theirs, ours: Ours) -> Iterator[str]:
-    """Find what was given back there and not here; of a PENDING order it is just being settled."""
-    orders = {str(order.order_id): order for order in ours.orders}
-    for one in theirs.given_back:
+def find_unrecorded_refunds(provider: ProviderRecords, own: OwnRecords) -> Iterator[str]:
+    """Find refunds of the provider that are not recorded here; a PENDING order may be settled soon."""
+    orders = {str(order.order_id): order for order in own.orders}
+    for one in provider.refunds:
         order = orders.get(one.order_id)
         if order is None:
             yield f"refund {one.refund_id}: {one.amount} there, ordered by nobody here"
@@ -102,40 +102,40 @@ def given_back_there(theirs: Theirs, ours: Ours) -> Iterator[str]:
             yield f"refund {one.refund_id}: {one.amount} there, {order.refund_id} here"
 
 
-def given_back_here(theirs: Theirs, ours: Ours) -> Iterator[str]:
-    """Find what was given back here and not there."""
-    there = {one.refund_id for one in theirs.given_back if one.is_made}
-    for order in ours.orders:
-        is_older = order.complete_time is not None and order.complete_time < theirs.read_time
+def find_missing_refunds(provider: ProviderRecords, own: OwnRecords) -> Iterator[str]:
+    """Find recorded refunds that the provider does not list as made."""
+    there = {one.refund_id for one in provider.refunds if one.is_made}
+    for order in own.orders:
+        is_older = order.complete_time is not None and order.complete_time < provider.read_time
         if order.status is RefundOrderStatus.DONE and is_older and order.refund_id not in there:
             yield f"refund {order.refund_id}: {order.amount} here, nothing there"
 
 
-def given_back_twice(theirs: Theirs, _ours: Ours) -> Iterator[str]:
-    """Find what was given back more than once."""
-    for order_id, times in Counter(one.order_id for one in theirs.given_back).items():
+def find_repeated_refunds(provider: ProviderRecords, _own: OwnRecords) -> Iterator[str]:
+    """Find orders that the provider refunded more than once."""
+    for order_id, times in Counter(one.order_id for one in provider.refunds).items():
         if times > 1:
-            yield f"order {order_id}: given back {times} times"
+            yield f"order {order_id}: refunded {times} times"
 
 
 CHECKS: Final[Mapping[str, Check]] = {
-    "what the provider took is known here, for the same purchase and amount": taken_there,
-    "what was taken by what stands here was taken at the provider": taken_here,
-    "what the provider gave back was ordered here, of the same amount": given_back_there,
-    "what was given back by what stands here was given back at the provider": given_back_here,
-    "the provider gave nothing back twice": given_back_twice,
+    "every payment of the provider is recorded here, for the same purchase and amount": find_unrecorded_charges,
+    "every recorded payment was captured by the provider": find_missing_charges,
+    "every refund of the provider was ordered here, of the same amount": find_unrecorded_refunds,
+    "every recorded refund was made by the provider": find_missing_refunds,
+    "the provider refunded no order twice": find_repeated_refunds,
 }
 
 
-def sums(theirs: Theirs, ours: Ours) -> list[str]:
-    """Tell what was taken and given back, here and there, by currency."""
+def sums(provider: ProviderRecords, own: OwnRecords) -> list[str]:
+    """Return lines with the sums captured and refunded, here and at the provider, by currency."""
     lines = []
-    for currency in sorted({one.currency for one in theirs.taken} | {one.currency for one in ours.taken}):
-        there = sum(one.amount for one in theirs.taken if one.currency == currency)
-        here = sum(one.amount for one in ours.taken if one.currency == currency)
-        lines.append(f"{currency} taken: {here} here, {there} at the provider")
-        back_there = sum(one.amount for one in theirs.given_back if one.currency == currency and one.is_made)
-        done = [order for order in ours.orders if order.status is RefundOrderStatus.DONE]
-        back_here = sum(order.amount for order in done if order.currency == currency)
-        lines.append(f"{currency} given back: {back_here} here, {back_there} at the provider")
+    for currency in sorted({one.currency for one in provider.charges} | {one.currency for one in own.charges}):
+        there = sum(one.amount for one in provider.charges if one.currency == currency)
+        here = sum(one.amount for one in own.charges if one.currency == currency)
+        lines.append(f"{currency} captured: {here} here, {there} at the provider")
+        refunded_there = sum(one.amount for one in provider.refunds if one.currency == currency and one.is_made)
+        done = [order for order in own.orders if order.status is RefundOrderStatus.DONE]
+        refunded_here = sum(order.amount for order in done if order.currency == currency)
+        lines.append(f"{currency} refunded: {refunded_here} here, {refunded_there} at the provider")
     return lines

@@ -1,6 +1,7 @@
-"""What a provider of ours is to give back, and how an order goes on. Pure.
+"""Orders to refund through a payment provider of this service, and how they proceed.
 
-PENDING until the provider has confirmed, then DONE; FAILED where it refuses and somebody can ask for it anew.
+An order is PENDING until the provider has confirmed the refund, then DONE. It is FAILED where the provider refuses and
+the organizer can retry.
 """
 
 from dataclasses import dataclass, replace
@@ -13,12 +14,12 @@ from ticket_service.domain.holds import Payment
 from ticket_service.domain.payments import RefundProgress, RefundState
 from ticket_service.domain.purchases import Purchase
 
-# How soon what the provider refuses is asked for again, where nobody is there to ask for it.
-ASK_ANEW: Final = timedelta(hours=1)
+# After the provider has refused a refund that no organizer can retry.
+RETRY_INTERVAL: Final = timedelta(hours=1)
 
 
 class RefundOrderStatus(StrEnum):
-    """Where an order to refund is."""
+    """The status of an order to refund."""
 
     PENDING = "PENDING"
     DONE = "DONE"
@@ -27,10 +28,10 @@ class RefundOrderStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RefundOrder:
-    """What a provider is to give back, in minor units."""
+    """An amount that a provider is to refund, in minor units."""
 
     event_id: UUID
-    # By which the provider knows it too.
+    # The provider stores it beside the refund.
     order_id: UUID
     purchase_id: UUID
     # None: the payment came too late, or twice.
@@ -40,10 +41,10 @@ class RefundOrder:
     currency: str
     amount: int
     create_time: datetime
-    # When the sweeper is to look at it; None: nothing is left to it.
+    # When the sweeper tries next; None: the order has ended.
     due_time: datetime | None
     status: RefundOrderStatus = RefundOrderStatus.PENDING
-    # Counts from 1 with every time that it was asked for anew after the provider had refused.
+    # Starts at 1 and grows with each retry after the provider has refused.
     round: int = 1
     refund_id: str | None = None
     failure: str | None = None
@@ -53,7 +54,7 @@ class RefundOrder:
 
 
 def order_of_payment(purchase: Purchase, payment: Payment, order_id: UUID, now: datetime) -> RefundOrder:
-    """Return the order to give all of a payment back that came too late, or twice."""
+    """Return the order to refund all of a payment that came too late, or twice."""
     currency, amount = payment.paid
     return RefundOrder(
         event_id=purchase.event_id,
@@ -69,13 +70,13 @@ def order_of_payment(purchase: Purchase, payment: Payment, order_id: UUID, now: 
     )
 
 
-def tried(order: RefundOrder, now: datetime, wait: timedelta) -> RefundOrder:
-    """Return the order as it is before a try that is to be the only one for so long."""
+def claim(order: RefundOrder, now: datetime, wait: timedelta) -> RefundOrder:
+    """Return the order as it is before a try, with no other try due for `wait`."""
     return replace(order, attempts=order.attempts + 1, due_time=now + wait)
 
 
-def progressed(order: RefundOrder, progress: RefundProgress, now: datetime) -> RefundOrder:
-    """Return a PENDING order as it is once the provider has answered."""
+def apply_progress(order: RefundOrder, progress: RefundProgress, now: datetime) -> RefundOrder:
+    """Return a PENDING order as it is after the provider's answer."""
     if progress.state is RefundState.WAITING:
         return order
     if progress.state is RefundState.MADE:
@@ -83,11 +84,11 @@ def progressed(order: RefundOrder, progress: RefundProgress, now: datetime) -> R
             order, status=RefundOrderStatus.DONE, refund_id=progress.refund_id, complete_time=now, due_time=None
         )
     if order.cancellation_id is None:
-        # Nobody is there to ask for it anew, so we do, until somebody has seen to it.
-        return replace(order, failure=progress.failure, round=order.round + 1, due_time=now + ASK_ANEW)
+        # No organizer can retry it, so the sweeper does, until the cause is removed.
+        return replace(order, failure=progress.failure, round=order.round + 1, due_time=now + RETRY_INTERVAL)
     return replace(order, status=RefundOrderStatus.FAILED, failure=progress.failure, due_time=None)
 
 
-def asked_anew(order: RefundOrder, now: datetime) -> RefundOrder:
-    """Return a FAILED order as it is once somebody asks for it again."""
+def retry(order: RefundOrder, now: datetime) -> RefundOrder:
+    """Return a FAILED order as it is when the organizer retries it."""
     return replace(order, status=RefundOrderStatus.PENDING, round=order.round + 1, due_time=now)

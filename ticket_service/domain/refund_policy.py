@@ -1,4 +1,4 @@
-"""What a buyer gets back, by how early the ticket is given back."""
+"""Decide how much of a ticket's price is refunded, by how early the ticket is cancelled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Refund:
 
 
 def refund(price: int, tiers: Sequence[RefundTier], start_time: datetime, now: datetime) -> Refund:
-    """Return what the policy grants for a ticket given back now; no tiers mean the default policy.
+    """Return what the policy grants for a ticket cancelled now; no tiers mean the default policy.
 
     The tier with the largest days_before that is still met applies. Days are whole: 7 days to the second are 7 days,
     a second less is 6.
@@ -32,10 +32,10 @@ def refund(price: int, tiers: Sequence[RefundTier], start_time: datetime, now: d
 
 
 def in_full(price: int) -> Refund:
-    """Return what is granted where the event itself is called off."""
+    """Return what is granted where the event itself is cancelled."""
     return Refund(price, FULL_PERCENT)
 
 
 def share(price: int, percent: int) -> int:
-    """Return so many percent of a price, half a minor unit rounded up."""
+    """Return a percentage of a price; half a minor unit is rounded up."""
     return (price * percent + 50) // 100

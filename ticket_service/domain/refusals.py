@@ -1,5 +1,6 @@
-"""Failures that more than one use case answers with."""
+"""Failures that more than one module answers with, each with its reason and metadata."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,35 +10,72 @@ from ticketing.chassis.failures import Failure, dependency_unavailable
 
 
 def event_not_found(event_id: UUID) -> Failure:
-    """Say that there is no such event, or none that the caller may see."""
+    """Return EVENT_NOT_FOUND: there is no such event, or the caller may not see it."""
     return Failure(Reason.EVENT_NOT_FOUND, "there is no such event", event_id=event_id)
 
 
+def purchase_not_found(purchase_id: UUID) -> Failure:
+    """Return PURCHASE_NOT_FOUND: there is no such purchase, or the caller may not see it."""
+    return Failure(Reason.PURCHASE_NOT_FOUND, "there is no such purchase", purchase_id=purchase_id)
+
+
+def ticket_not_found(ticket_id: UUID) -> Failure:
+    """Return TICKET_NOT_FOUND: there is no such ticket, or the caller may not see it."""
+    return Failure(Reason.TICKET_NOT_FOUND, "there is no such ticket", ticket_id=ticket_id)
+
+
+def ticket_code_not_found(code: str) -> Failure:
+    """Return TICKET_NOT_FOUND: no ticket has this code, or the caller may not see it."""
+    return Failure(Reason.TICKET_NOT_FOUND, "there is no ticket with this code", code=code)
+
+
+def cancellation_not_found(cancellation_id: UUID) -> Failure:
+    """Return CANCELLATION_NOT_FOUND: there is no such cancellation, or the caller may not see it."""
+    return Failure(Reason.CANCELLATION_NOT_FOUND, "there is no such cancellation", cancellation_id=cancellation_id)
+
+
 def event_ended(event: Event) -> Failure:
-    """Say that the event is over."""
+    """Return EVENT_ENDED."""
     end_time = event.end_time.isoformat()
     return Failure(Reason.EVENT_ENDED, f"the event ended at {end_time}", event_id=event.event_id, end_time=end_time)
 
 
+def ticket_checked_in(ticket_id: UUID, check_in_time: datetime | None) -> Failure:
+    """Return TICKET_CHECKED_IN; the time is None where the scan service did not report one."""
+    time: dict[str, Any] = {"check_in_time": check_in_time.isoformat()} if check_in_time is not None else {}
+    return Failure(Reason.TICKET_CHECKED_IN, "the ticket has been checked in", ticket_id=ticket_id, **time)
+
+
+def ticket_not_active(ticket_id: UUID, status: str) -> Failure:
+    """Return TICKET_NOT_ACTIVE."""
+    return Failure(Reason.TICKET_NOT_ACTIVE, f"the ticket is {status}", ticket_id=ticket_id, status=status)
+
+
+def payment_already_used(payment_id: str | None, purchase_id: UUID) -> Failure:
+    """Return PAYMENT_ALREADY_USED: the payment pays another purchase."""
+    message = "the payment pays another purchase"
+    return Failure(Reason.PAYMENT_ALREADY_USED, message, payment_id=payment_id, purchase_id=purchase_id)
+
+
 def request_id_reused(request_id: UUID) -> Failure:
-    """Say that the caller used the request_id for something else."""
+    """Return REQUEST_ID_REUSED: the caller sent another request under this id before."""
     message = "the request_id was used for another request"
     return Failure(Reason.REQUEST_ID_REUSED, message, request_id=request_id)
 
 
-def no_answer_of_scans() -> Failure:
-    """Say that whether a gate admits the ticket is not known yet."""
+def scan_service_unavailable() -> Failure:
+    """Return DEPENDENCY_UNAVAILABLE: whether a gate admits the ticket is not known yet."""
     return dependency_unavailable("scan service")
 
 
 def provider_not_configured(provider: str) -> Failure:
-    """Build the failure of a request that needs a payment provider without settings."""
+    """Return PROVIDER_NOT_CONFIGURED: the request needs a payment provider that has no settings."""
     message = f"the payment provider {provider} is not configured"
     return Failure(Reason.PROVIDER_NOT_CONFIGURED, message, provider=provider)
 
 
 def illegal_transition(origin: str, target: str) -> Failure:
-    """Say that there is no step from one status to another."""
+    """Return ILLEGAL_TRANSITION: no step leads from one status to the other."""
     # Spread, because `from` is a keyword of the language.
     metadata: dict[str, Any] = {"from": origin, "to": target}
     return Failure(Reason.ILLEGAL_TRANSITION, f"there is no step from {origin} to {target}", **metadata)

@@ -1,7 +1,7 @@
-"""Giving a ticket a new issue, for the same holder or for another: who may, and how it goes on. Pure.
+"""Decide whether a ticket gets a new issue, for the same holder or another one, and how a reissue proceeds.
 
-PENDING until the scan service has confirmed that codes and tokens of older issues open no gate, then DONE; REJECTED
-where a gate was first or the ticket was given back meanwhile.
+A reissue is PENDING until the scan service has confirmed that gates deny codes and tokens of older issues, then DONE.
+It is REJECTED where a gate was first, or where the ticket was cancelled meanwhile.
 """
 
 from dataclasses import dataclass, replace
@@ -9,16 +9,16 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from ticket_service.domain.cancellations import HEAD_START, checked_in
-from ticket_service.domain.check_ins import GIVEN_BACK
+from ticket_service.domain.cancellations import HEAD_START
 from ticket_service.domain.reasons import Reason
+from ticket_service.domain.refusals import ticket_checked_in, ticket_not_active
 from ticket_service.domain.revocations import Outcome, Revocation
-from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
+from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket, Ticket, TicketStatus
 from ticketing.chassis.failures import Failure
 
 
 class ReissueStatus(StrEnum):
-    """How far a reissue is."""
+    """The status of a reissue."""
 
     PENDING = "PENDING"
     DONE = "DONE"
@@ -27,15 +27,15 @@ class ReissueStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReissueRequest:
-    """What somebody asks for."""
+    """A request for a reissue or a transfer."""
 
-    # Who asks, and under which id.
+    # The idempotency key.
     caller: str
     request_id: UUID
     ticket_id: UUID
-    # The new holder; None: the ticket stays whose it is.
+    # The new holder; None: the holder stays.
     user_id: str | None = None
-    # Where the new holder is mailed.
+    # The new holder's.
     email: str = ""
 
 
@@ -56,55 +56,55 @@ class Reissue:
     # The check-in that was first, with REJECTED.
     check_in_time: datetime | None = None
     complete_time: datetime | None = None
-    # When the sweeper is to look at it; None: nothing is left to it.
+    # When the sweeper tries next; None: the reissue has ended.
     due_time: datetime | None = None
     attempts: int = 0
 
     @property
     def revocation(self) -> Revocation:
-        """What the scan service is asked for; a holder who is inside may have a new code, but not become another."""
+        """Return the request to the scan service; only a transfer is refused for a ticket that is checked in."""
         return Revocation(
             self.reissue_id, self.ticket_id, TicketStatus.ACTIVE, self.issue, even_if_checked_in=self.user_id is None
         )
 
 
-def requested(sold: SoldTicket, request: ReissueRequest, reissue_id: UUID, now: datetime) -> Reissue:
-    """Return the reissue of a ticket of which none is PENDING.
+def request(sold: SoldTicket, wanted: ReissueRequest, reissue_id: UUID, now: datetime) -> Reissue:
+    """Return a new reissue of a ticket that has no PENDING one.
 
     Raises:
         Failure: CANCELLATION_PENDING, TICKET_NOT_ACTIVE or, of a transfer, TICKET_CHECKED_IN.
     """
     ticket, status = sold.ticket, sold.status_at(now)
-    if sold.cancellation_id is not None and status not in GIVEN_BACK:
+    if sold.cancellation_id is not None and status not in CANCELLED_STATUSES:
         raise Failure(
             Reason.CANCELLATION_PENDING,
-            "the ticket is being given back",
+            "the ticket is being cancelled",
             ticket_id=ticket.ticket_id,
             cancellation_id=sold.cancellation_id,
         )
     if status not in {TicketStatus.ACTIVE, TicketStatus.USED}:
-        raise not_active(ticket.ticket_id, status)
-    if request.user_id is not None and ticket.check_in_time is not None:
-        raise checked_in(ticket.ticket_id, ticket.check_in_time)
+        raise ticket_not_active(ticket.ticket_id, status)
+    if wanted.user_id is not None and ticket.check_in_time is not None:
+        raise ticket_checked_in(ticket.ticket_id, ticket.check_in_time)
     return Reissue(
         reissue_id=reissue_id,
         event_id=ticket.event_id,
         ticket_id=ticket.ticket_id,
-        caller=request.caller,
-        request_id=request.request_id,
+        caller=wanted.caller,
+        request_id=wanted.request_id,
         issue=ticket.issue + 1,
-        user_id=request.user_id,
-        email=request.email,
+        user_id=wanted.user_id,
+        email=wanted.email,
         status=ReissueStatus.PENDING,
         create_time=now,
         due_time=now + HEAD_START,
     )
 
 
-def settled(reissue: Reissue, ticket: Ticket, outcome: Outcome, now: datetime) -> Reissue:
-    """Return a PENDING reissue as it is once the scan service has answered."""
-    # Once gates deny the older issue the new one is due, whatever else is under way: without it nobody could get in.
-    is_done = outcome.revoked and ticket.status not in GIVEN_BACK
+def settle(reissue: Reissue, ticket: Ticket, outcome: Outcome, now: datetime) -> Reissue:
+    """Return a PENDING reissue as it is after the scan service's answer."""
+    # Once gates deny the older issue, the new one must follow: otherwise no code or token opens a gate.
+    is_done = outcome.revoked and ticket.status not in CANCELLED_STATUSES
     return replace(
         reissue,
         status=ReissueStatus.DONE if is_done else ReissueStatus.REJECTED,
@@ -114,32 +114,27 @@ def settled(reissue: Reissue, ticket: Ticket, outcome: Outcome, now: datetime) -
     )
 
 
-def reissued(ticket: Ticket, reissue: Reissue, revision: int, now: datetime) -> Ticket:
-    """Return the ticket once its reissue is DONE."""
+def apply_reissue(ticket: Ticket, reissue: Reissue, revision: int, now: datetime) -> Ticket:
+    """Return the ticket as it is once its reissue is DONE."""
     return replace(
         ticket, issue=reissue.issue, user_id=reissue.user_id or ticket.user_id, revision=revision, update_time=now
     )
 
 
 def rejection(reissue: Reissue, ticket: Ticket) -> Failure:
-    """Say why a reissue is REJECTED."""
-    if ticket.status in GIVEN_BACK:
-        return not_active(ticket.ticket_id, ticket.status)
-    return checked_in(ticket.ticket_id, reissue.check_in_time)
+    """Return the failure of a REJECTED reissue: TICKET_NOT_ACTIVE or TICKET_CHECKED_IN."""
+    if ticket.status in CANCELLED_STATUSES:
+        return ticket_not_active(ticket.ticket_id, ticket.status)
+    return ticket_checked_in(ticket.ticket_id, reissue.check_in_time)
 
 
-def withheld(ticket: Ticket, revision: int, now: datetime, *, blocked: bool) -> Ticket:
-    """Return the ticket as it is once withheld, or let go again; one that is so already stays as it is.
+def set_blocked(ticket: Ticket, revision: int, now: datetime, *, blocked: bool) -> Ticket:
+    """Return the ticket as BLOCKED or ACTIVE; one that is so already stays as it is.
 
     Raises:
-        Failure: TICKET_NOT_ACTIVE where it was given back.
+        Failure: TICKET_NOT_ACTIVE where it is cancelled.
     """
-    if ticket.status in GIVEN_BACK:
-        raise not_active(ticket.ticket_id, ticket.status)
+    if ticket.status in CANCELLED_STATUSES:
+        raise ticket_not_active(ticket.ticket_id, ticket.status)
     status = TicketStatus.BLOCKED if blocked else TicketStatus.ACTIVE
     return ticket if ticket.status is status else replace(ticket, status=status, revision=revision, update_time=now)
-
-
-def not_active(ticket_id: UUID, status: TicketStatus) -> Failure:
-    """Say that the ticket is no longer what it would have to be."""
-    return Failure(Reason.TICKET_NOT_ACTIVE, f"the ticket is {status}", ticket_id=ticket_id, status=status)

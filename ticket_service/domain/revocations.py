@@ -1,4 +1,7 @@
-"""What the scan service is asked to take back, and what it answers: who comes first, the gate or we, wins."""
+"""Requests to the scan service to revoke tickets, and its answers.
+
+The gate and the revocation compete for one row in the scan database; whichever is first wins.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,21 +12,21 @@ from ticket_service.domain.tickets import TicketStatus
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """One admission right to take back; settled once under its id."""
+    """One ticket to revoke; the scan service settles it once per revocation_id."""
 
     revocation_id: UUID
     ticket_id: UUID
-    # What gates say from then on; ACTIVE where only older issues are to stop working.
+    # The status that gates see from then on; ACTIVE where only older issues are to stop working.
     status: TicketStatus
-    # Codes and tokens of an older issue are denied from then on.
+    # Gates deny codes and tokens of older issues from then on.
     issue: int
-    # Do it although a check-in stands, which goes on standing.
+    # Revoke also a ticket that is checked in; the check-in stays valid.
     even_if_checked_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the scan service answered: no gate admits the ticket any more, or one already has."""
+    """The answer of the scan service: the ticket is revoked, or a gate has admitted it before."""
 
     revoked: bool
     check_in_time: datetime | None = None

@@ -1,7 +1,7 @@
-"""Who may buy what: a batch of orders is answered in the order it came, each by what those before it left.
+"""Answer a batch of orders, each by what the orders before it left.
 
-Pure: the events as locked and what is on record go in, answers come out, and `Book` holds the counters as they will be
-once the sales are written.
+The functions are pure: they take the locked events and the recorded requests, and return answers. The inventories of
+the batch then contain the counters for the store to write.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,36 +11,37 @@ from typing import Any
 from uuid import UUID
 
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
+from ticket_service.domain.notifications import Notification, purchase_completed
 from ticket_service.domain.payments import HEAD_START
 from ticket_service.domain.purchases import EXTERNAL, FREE, Item, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refusals import event_ended, event_not_found, request_id_reused
+from ticket_service.domain.refusals import event_ended, event_not_found, payment_already_used, request_id_reused
 from ticket_service.domain.tickets import Ticket, TicketStatus
 from ticketing.chassis.failures import Failure, overloaded
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What somebody asks to buy."""
+    """A request to buy."""
 
-    # Who asks; not always who buys.
+    # The idempotency key; the caller is not always the buyer.
     caller: str
     request_id: UUID
-    # Of all that makes this request this one and no other.
+    # A digest of the request's content.
     fingerprint: bytes
     event_id: UUID
-    # How many of which type; a type at maximum once.
+    # Each type at most once.
     quantities: tuple[tuple[TicketType, int], ...]
     user_id: str
     email: str
-    # What the caller's own payment system has taken already.
+    # The payment that the caller's own payment system has captured already.
     payment_id: str | None
     # Currency and minor units that the buyer was shown.
     expected_total: tuple[str, int] | None
     metadata: Mapping[str, object]
-    # As which organizer the caller acts, if as any.
+    # The organizer that the caller is, or None.
     organizer_id: str | None
-    # The order stands on the organizer's rights, which end at their own events.
+    # The caller may order only as an organizer, so only for their own events.
     own_events_only: bool
     # The payment method that `provider` charges.
     payment_method: str | None = None
@@ -48,29 +49,30 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Sold:
-    """A new purchase: completed, or HELD and without tickets until it is paid."""
+class Sale:
+    """A new purchase: COMPLETED, or HELD and without tickets until it is paid."""
 
     order: Order
     purchase: Purchase
     tickets: tuple[Ticket, ...]
     event: Event
+    notifications: Sequence[Notification]
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The request was answered before; nothing is sold again."""
+    """The result of an earlier request with the same idempotency key; nothing is sold again."""
 
     event_id: UUID
     purchase_id: UUID
     fingerprint: bytes
 
 
-Answer = Sold | Replayed | Failure
+Answer = Sale | Replayed | Failure
 
 
 class Inventory:
-    """An event on sale: what is taken of it, as it will be once the batch is written."""
+    """The reserved places of an event and its offers, as they will be once the batch is written."""
 
     __slots__ = ("event", "offers_reserved", "reserved", "revision")
 
@@ -80,15 +82,15 @@ class Inventory:
         self.revision = event.revision
         self.offers_reserved = {offer.ticket_type: offer.reserved for offer in event.offers}
 
-    def take(self, items: Sequence[Item]) -> None:
-        """Take a place for each ticket; its revision was taken when it was made."""
+    def reserve(self, items: Sequence[Item]) -> None:
+        """Reserve a place for each ticket; `tickets_of` takes the revisions."""
         for item in items:
             self.reserved += item.quantity
             if item.ticket_type in self.offers_reserved:
                 self.offers_reserved[item.ticket_type] += item.quantity
 
-    def free(self, items: Sequence[Item]) -> None:
-        """Give the places back that `take` took."""
+    def release(self, items: Sequence[Item]) -> None:
+        """Release reserved places."""
         for item in items:
             self.reserved -= item.quantity
             if item.ticket_type in self.offers_reserved:
@@ -97,44 +99,44 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class SalesBatch:
-    """What is known while a batch is answered; every sale changes it."""
+    """The locked and recorded state that a batch is answered from; every sale changes it."""
 
     inventories: dict[UUID, Inventory]
-    # By caller and request_id: what those requests led to.
+    # The results of earlier requests, by caller and request_id.
     requests: dict[tuple[str, UUID], Replayed]
-    # By payment_id: the purchase that it pays.
+    # The purchase that a payment pays, by payment_id.
     payments: dict[str, UUID]
-    # Events that somebody else has locked and that are not waited for: nothing is sold of them.
-    held_up: frozenset[UUID] = frozenset()
+    # Events that another transaction has locked and that the batch did not wait for; their orders are refused.
+    skipped: frozenset[UUID] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What holds for every order of a batch."""
+class SaleContext:
+    """The limits and the time that apply to every order of a batch."""
 
     max_per_purchase: int
     new_id: Callable[[], UUID]
     now: datetime
-    # How long places are kept until they are paid.
+    # The duration of a hold.
     hold: timedelta
 
 
-def answer(order: Order, book: SalesBatch, terms: Terms) -> Answer:
-    """Answer one order, and enter it in the book if it is a sale."""
-    first = book.requests.get((order.caller, order.request_id))
+def answer(order: Order, batch: SalesBatch, context: SaleContext) -> Answer:
+    """Answer one order; a sale is added to the batch."""
+    first = batch.requests.get((order.caller, order.request_id))
     if first is not None:
         return first if first.fingerprint == order.fingerprint else request_id_reused(order.request_id)
     try:
-        inventory = _on_sale(book.inventories.get(order.event_id), order, terms.now)
-        if order.event_id in book.held_up:
+        inventory = _on_sale(batch.inventories.get(order.event_id), order, context.now)
+        if order.event_id in batch.skipped:
             raise overloaded("changes to the event")
-        items = tuple([_item(inventory.event, kind, quantity, terms) for kind, quantity in order.quantities])
+        items = tuple([_item(inventory.event, kind, quantity, context) for kind, quantity in order.quantities])
         _check_price(inventory.event, order, sum([item.quantity * item.unit_price for item in items]))
         check_places(inventory, items)
-        _check_payment(order, book)
+        _check_payment(order, batch)
     except Failure as failure:
         return failure
-    return _sell(inventory, order, items, book, terms)
+    return _sell(inventory, order, items, batch, context)
 
 
 def _on_sale(inventory: Inventory | None, order: Order, now: datetime) -> Inventory:
@@ -151,17 +153,17 @@ def _on_sale(inventory: Inventory | None, order: Order, now: datetime) -> Invent
     return inventory
 
 
-def _item(event: Event, kind: TicketType, quantity: int, terms: Terms) -> Item:
+def _item(event: Event, kind: TicketType, quantity: int, context: SaleContext) -> Item:
     offer = event.offer(kind)
     if offer is None:
         if event.offers:
             raise _type_not_on_sale(event, kind)
         offer = Offer(kind, event.ticket_price)
-    if offer.sales_start_time is not None and terms.now < offer.sales_start_time:
+    if offer.sales_start_time is not None and context.now < offer.sales_start_time:
         raise _type_not_on_sale(event, kind)
-    if offer.sales_end_time is not None and terms.now >= offer.sales_end_time:
+    if offer.sales_end_time is not None and context.now >= offer.sales_end_time:
         raise _type_not_on_sale(event, kind)
-    maximum = min(offer.max_per_purchase or terms.max_per_purchase, terms.max_per_purchase)
+    maximum = min(offer.max_per_purchase or context.max_per_purchase, context.max_per_purchase)
     if not offer.min_per_purchase <= quantity <= maximum:
         raise Failure(
             Reason.PURCHASE_LIMIT,
@@ -179,7 +181,7 @@ def _check_price(event: Event, order: Order, total: int) -> None:
 
 
 def price_changed(currency: str, total: int, expected: tuple[str, int]) -> Failure:
-    """Say that the total is not what the caller took it for."""
+    """Return PRICE_CHANGED: the total differs from what the caller expected."""
     expected_currency, expected_total = expected
     return Failure(
         Reason.PRICE_CHANGED,
@@ -191,7 +193,7 @@ def price_changed(currency: str, total: int, expected: tuple[str, int]) -> Failu
 
 
 def check_places(inventory: Inventory, items: Sequence[Item]) -> None:
-    """Refuse more than are left.
+    """Refuse more tickets than places are left.
 
     Raises:
         Failure: SOLD_OUT.
@@ -209,25 +211,20 @@ def check_places(inventory: Inventory, items: Sequence[Item]) -> None:
             raise _sold_out(event, wanted, left)
 
 
-def _check_payment(order: Order, book: SalesBatch) -> None:
-    paid = book.payments.get(order.payment_id) if order.payment_id is not None else None
+def _check_payment(order: Order, batch: SalesBatch) -> None:
+    paid = batch.payments.get(order.payment_id) if order.payment_id is not None else None
     if paid is not None:
-        raise Failure(
-            Reason.PAYMENT_ALREADY_USED,
-            "the payment pays another purchase",
-            payment_id=order.payment_id,
-            purchase_id=paid,
-        )
+        raise payment_already_used(order.payment_id, paid)
 
 
-def _sell(inventory: Inventory, order: Order, items: tuple[Item, ...], book: SalesBatch, terms: Terms) -> Sold:
+def _sell(inventory: Inventory, order: Order, items: tuple[Item, ...], batch: SalesBatch, context: SaleContext) -> Sale:
     event, total = inventory.event, sum(item.quantity * item.unit_price for item in items)
     is_held = total > 0 and order.payment_id is None
     provider = order.provider if total else FREE
-    is_ours = is_held and provider != EXTERNAL
-    expires = terms.now + terms.hold if is_held else None
+    is_charged = is_held and provider != EXTERNAL
+    expires = context.now + context.hold if is_held else None
     purchase = Purchase(
-        purchase_id=terms.new_id(),
+        purchase_id=context.new_id(),
         event_id=event.event_id,
         user_id=order.user_id,
         items=items,
@@ -237,30 +234,30 @@ def _sell(inventory: Inventory, order: Order, items: tuple[Item, ...], book: Sal
         provider=provider,
         payment_id=order.payment_id if total else None,
         metadata=order.metadata,
-        create_time=terms.now,
-        complete_time=None if is_held else terms.now,
+        create_time=context.now,
+        complete_time=None if is_held else context.now,
         hold_expire_time=expires,
-        due_time=min(expires, terms.now + HEAD_START) if expires is not None and is_ours else expires,
-        payment_method=order.payment_method if is_ours else None,
+        due_time=min(expires, context.now + HEAD_START) if expires is not None and is_charged else expires,
+        payment_method=order.payment_method if is_charged else None,
     )
-    tickets = () if is_held else tickets_of(inventory, purchase, terms)
-    inventory.take(items)
-    book.requests[order.caller, order.request_id] = Replayed(event.event_id, purchase.purchase_id, order.fingerprint)
+    tickets = () if is_held else tickets_of(inventory, purchase, context)
+    inventory.reserve(items)
+    batch.requests[order.caller, order.request_id] = Replayed(event.event_id, purchase.purchase_id, order.fingerprint)
     if purchase.payment_id is not None:
-        book.payments[purchase.payment_id] = purchase.purchase_id
-    return Sold(order, purchase, tickets, event)
+        batch.payments[purchase.payment_id] = purchase.purchase_id
+    return Sale(order, purchase, tickets, event, purchase_completed(purchase, tickets))
 
 
-def tickets_of(inventory: Inventory, purchase: Purchase, terms: Terms) -> tuple[Ticket, ...]:
-    """Make the tickets of a purchase; each takes the event's next revision."""
-    return tuple([_ticket(inventory, purchase, item, terms) for item in purchase.items for _ in range(item.quantity)])
+def tickets_of(inventory: Inventory, purchase: Purchase, context: SaleContext) -> tuple[Ticket, ...]:
+    """Return the tickets of a purchase; each takes the event's next revision."""
+    return tuple([_ticket(inventory, purchase, item, context) for item in purchase.items for _ in range(item.quantity)])
 
 
-def _ticket(inventory: Inventory, purchase: Purchase, item: Item, terms: Terms) -> Ticket:
+def _ticket(inventory: Inventory, purchase: Purchase, item: Item, context: SaleContext) -> Ticket:
     offer = inventory.event.offer(item.ticket_type)
     inventory.revision += 1
     return Ticket(
-        ticket_id=terms.new_id(),
+        ticket_id=context.new_id(),
         event_id=purchase.event_id,
         purchase_id=purchase.purchase_id,
         user_id=purchase.user_id,
@@ -272,8 +269,8 @@ def _ticket(inventory: Inventory, purchase: Purchase, item: Item, terms: Terms) 
         check_in_time=None,
         issue=1,
         revision=inventory.revision,
-        create_time=terms.now,
-        update_time=terms.now,
+        create_time=context.now,
+        update_time=context.now,
     )
 
 

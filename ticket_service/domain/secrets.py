@@ -1,4 +1,4 @@
-"""What a ticket opens gates with; derived when needed, never stored."""
+"""Code and token of a ticket, which open a gate; derived when needed, never stored."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from ticket_service.domain.tokens import Signer, token_digest
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What opens a gate."""
+    """The code and the token of one issue of a ticket."""
 
     code: str
     token: str
@@ -17,19 +17,19 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """What databases hold of it, for look-up."""
+    """The digests that databases store of them, for look-up."""
 
     code: bytes
     token: bytes
 
 
 def digests_of(secrets: Secrets, codes: Codes) -> Digests:
-    """Return what the database is to hold."""
+    """Return the digests that the database stores."""
     return Digests(codes.digest(secrets.code), token_digest(secrets.token))
 
 
 def secrets_of(ticket: Ticket, codes: Codes, signer: Signer) -> Secrets:
-    """Derive a ticket's code and sign its token."""
+    """Derive the code and sign the token of a ticket's current issue."""
     return Secrets(
         code=codes.code(ticket.ticket_id, ticket.issue),
         token=signer.token(ticket.event_id, ticket.ticket_id, ticket.ticket_type, ticket.issue),

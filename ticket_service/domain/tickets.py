@@ -1,17 +1,19 @@
-"""Tickets and what their status is when read."""
+"""Tickets, and their status as of a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
+from ticket_service.domain.access import administers
 from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.authentication import Caller
 
 
 class TicketStatus(StrEnum):
-    """Where a ticket is; USED and EXPIRED are derived when read, never stored."""
+    """The status of a ticket; USED and EXPIRED are derived when read, never stored."""
 
     ACTIVE = "ACTIVE"
     USED = "USED"
@@ -19,6 +21,9 @@ class TicketStatus(StrEnum):
     CANCELLED = "CANCELLED"
     REFUNDED = "REFUNDED"
     BLOCKED = "BLOCKED"
+
+
+CANCELLED_STATUSES: Final = frozenset({TicketStatus.CANCELLED, TicketStatus.REFUNDED})
 
 
 class TicketFormat(StrEnum):
@@ -41,7 +46,7 @@ class Ticket:
     ticket_type: TicketType
     status: TicketStatus
     price: int
-    # Its own only where its offer has one (day tickets); otherwise the event's.
+    # Set only where the offer has a validity of its own (day tickets); otherwise the event's applies.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     check_in_time: datetime | None
@@ -62,26 +67,26 @@ def status_at(ticket: Ticket, policy: AdmissionPolicy, valid_until: datetime, no
 
 @dataclass(frozen=True, slots=True)
 class SoldTicket:
-    """A ticket with what it takes to show and judge it: its event, and what its purchase and cancellation say."""
+    """A ticket with its event, and the fields of its purchase and cancellation that callers see."""
 
     ticket: Ticket
     event: Event
     buyer_id: str
-    # The payment provider's; empty for a free one.
+    # The payment provider's id; "" for a free ticket.
     payment_id: str
-    # As given with the purchase.
+    # The purchase's.
     metadata: Mapping[str, object]
-    # Of the cancellation that was not rejected, if there is one.
+    # The cancellation that was not rejected, if there is one.
     cancellation_id: UUID | None = None
 
     @property
     def valid_from(self) -> datetime:
-        """Gates admit from here on."""
+        """Return the time from which gates admit the ticket."""
         return self.ticket.valid_from_time or self.event.admits_from
 
     @property
     def valid_until(self) -> datetime:
-        """Gates admit until here."""
+        """Return the time until which gates admit the ticket."""
         return self.ticket.valid_until_time or self.event.end_time
 
     def status_at(self, now: datetime) -> TicketStatus:
@@ -89,13 +94,9 @@ class SoldTicket:
         return status_at(self.ticket, self.event.admission_policy, self.valid_until, now)
 
     def may_be_opened_by(self, caller: Caller) -> bool:
-        """Tell whether the caller may see what opens a gate: the holder, who acts for them, or the organizer."""
-        return caller.subject == self.ticket.user_id or self._is_administered_by(caller)
+        """Return whether the caller may see code and token: the holder, a service, or the event's organizer."""
+        return caller.subject == self.ticket.user_id or administers(caller, self.event.organizer_id)
 
     def may_show_payment_to(self, caller: Caller) -> bool:
-        """Tell whether the caller may see how it was paid: the buyer, who acts for them, or the organizer."""
-        return caller.subject == self.buyer_id or self._is_administered_by(caller)
-
-    def _is_administered_by(self, caller: Caller) -> bool:
-        is_organizer = caller.is_any(Role.ORGANIZER) and caller.subject == self.event.organizer_id
-        return is_organizer or caller.is_any(Role.SERVICE)
+        """Return whether the caller may see the payment: the buyer, a service, or the event's organizer."""
+        return caller.subject == self.buyer_id or administers(caller, self.event.organizer_id)

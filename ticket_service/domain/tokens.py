@@ -1,33 +1,47 @@
-"""Signed tokens, as ticket_token.proto describes them: what a QR code holds."""
+"""Signed tokens as ticket_token.proto defines them: the content of a QR code."""
 
 import base64
 import hashlib
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
 from nacl.signing import SigningKey
 
 from ticket_service.domain.events import TicketType
-from ticketing.tickets.v1 import event_pb2, ticket_token_pb2
+from ticketing.tickets.v1 import ticket_token_pb2
 
-TOKEN_PREFIX: Final = "T1"  # noqa: S105 - a format's name, no secret
-# Signed with the payload, so that a signature made for something else is never one for a ticket.
+TOKEN_PREFIX: Final = "T1"  # noqa: S105 - the name of a format, not a secret
+# Signed with the payload, so that a signature made for another purpose never verifies as a ticket's.
 CONTEXT: Final = b"ticketing.tickets.v1.TicketToken\0"
 DIGEST_BYTES: Final = 16
 
-_TYPES: Final = {kind: event_pb2.TicketType.Value(f"TICKET_TYPE_{kind}") for kind in TicketType}
+# From the descriptor of the payload, because the domain imports no other message of the contract.
+_TYPE_ENUM: Final[Any] = ticket_token_pb2.TicketToken.DESCRIPTOR.fields_by_name["ticket_type"].enum_type
+_TYPES: Final = {kind: _TYPE_ENUM.values_by_name[f"TICKET_TYPE_{kind}"].number for kind in TicketType}
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key that verifies tokens."""
+
+    key_id: int
+    public_key: bytes
+    activate_time: datetime
+    # None: not retired.
+    retire_time: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs tokens with one private key."""
+    """A private key that signs tokens."""
 
     key_id: int
     private_key: SigningKey
 
     def token(self, event_id: UUID, ticket_id: UUID, ticket_type: TicketType, issue: int) -> str:
-        """Return the token's text; the same ticket and key always give the same (RFC 8032 is deterministic)."""
+        """Return a token; the same ticket and key always give the same one (RFC 8032 is deterministic)."""
         payload = ticket_token_pb2.TicketToken(
             key_id=self.key_id,
             event_id=event_id.bytes,
@@ -40,5 +54,5 @@ class Signer:
 
 
 def token_digest(token: str) -> bytes:
-    """Return what gates may recognise a genuine token by."""
+    """Return the digest by which gates recognise a genuine token."""
     return hashlib.sha256(token.encode()).digest()[:DIGEST_BYTES]

@@ -1,1 +1,1 @@
-"""The RPCs: decode, call one use case, encode."""
+"""The servicers: each RPC decodes its request, calls a use case and encodes the answer."""

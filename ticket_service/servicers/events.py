@@ -1,4 +1,4 @@
-"""EventService."""
+"""The servicer of EventService."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -6,41 +6,41 @@ from uuid import UUID
 
 import grpc.aio
 
-from ticket_service.convert.enums import EVENT_STATUSES, EVENT_TYPES, read_enum
-from ticket_service.convert.event_input import Draft, read_event, read_values
-from ticket_service.convert.events import event_message, read_paths, sales_message, without_output_only
+from ticket_service.convert.enums import EVENT_STATUSES, EVENT_TYPES
+from ticket_service.convert.event_input import new_event, read_paths, read_values
+from ticket_service.convert.events import SETTABLE, event_message, sales_message, without_output_only
 from ticket_service.domain.event_changes import EventChange
 from ticket_service.domain.events import Event, EventStatus
+from ticket_service.domain.queries import EventQuery
 from ticket_service.use_cases.event_cancellation import EventCancellations
-from ticket_service.use_cases.events import Catalog, EventQuery
+from ticket_service.use_cases.events import Events
 from ticketing.chassis.authentication import Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import FORBIDDEN, Failure, invalid
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.interceptor import current_caller
 from ticketing.chassis.paging import page_position, page_size, page_token
-from ticketing.chassis.parsing import Fields
+from ticketing.chassis.parsing import Fields, read_uuid
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
-MAX_REASON: Final = 500
 _LIST: Final = "/ticketing.tickets.v1.EventService/ListEvents"
 
 
 class EventServicer(event_service_pb2_grpc.EventServiceServicer):
-    """Events and their life.
+    """Serve reads and changes of events.
 
     Args:
-        catalog: the events.
-        callings_off: calls them off.
-        clock: the present time.
-        max_per_purchase: the most tickets of one type in one purchase that an offer may allow.
+        events: creates, reads and changes events.
+        event_cancellations: cancels events.
+        clock: returns the present time.
+        max_per_purchase: the largest number of tickets of one type in one purchase that an offer may allow.
     """
 
     def __init__(
-        self, catalog: Catalog, event_cancellations: EventCancellations, clock: Clock, max_per_purchase: int
+        self, events: Events, event_cancellations: EventCancellations, clock: Clock, max_per_purchase: int
     ) -> None:
-        self._catalog = catalog
+        self._events = events
         self._event_cancellations = event_cancellations
         self._clock = clock
         self._max_per_purchase = max_per_purchase
@@ -48,20 +48,21 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
     async def CreateEvent(  # noqa: N802 - the contract's name
         self, request: event_service_pb2.CreateEventRequest, _context: Context
     ) -> event_service_pb2.CreateEventResponse:
-        """Create a DRAFT."""
-        fields = Fields()
-        request_id = fields.uuid("request_id", request.request_id)
-        event = read_event(fields, request.event, self._draft(new_id(), current_caller().subject))
+        """Create a DRAFT event."""
+        fields = Fields(request)
+        request_id = fields.uuid("request_id")
+        values = read_values(fields, SETTABLE, self._max_per_purchase)
         fields.check()
+        event = new_event(new_id(), current_caller().subject, values, self._clock())
         content = without_output_only(request.event).SerializeToString(deterministic=True)
-        stored = await self._catalog.create(request_id, event, content)
+        stored = await self._events.create(request_id, event, content)
         return event_service_pb2.CreateEventResponse(event=self._message(stored))
 
     async def GetEvent(  # noqa: N802 - the contract's name
         self, request: event_service_pb2.GetEventRequest, _context: Context
     ) -> event_service_pb2.GetEventResponse:
         """Read one event."""
-        event = await self._catalog.get(current_caller(), _read_event_id(request.event_id))
+        event = await self._events.get(current_caller(), read_uuid(request, "event_id"))
         return event_service_pb2.GetEventResponse(event=self._message(event))
 
     async def ListEvents(  # noqa: N802 - the contract's name
@@ -76,7 +77,7 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         bound_to = [caller.subject, query]
         size = page_size(request.page_size)
         after = _read_position(page_position(request.page_token, bound_to, parts=2))
-        events = await self._catalog.list(caller, query, after, size + 1)
+        events = await self._events.list(caller, query, after, size + 1)
         response = event_service_pb2.ListEventsResponse(events=[self._message(event) for event in events[:size]])
         if len(events) > size:
             last = events[size - 1]
@@ -87,61 +88,48 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         self, request: event_service_pb2.UpdateEventRequest, _context: Context
     ) -> event_service_pb2.UpdateEventResponse:
         """Change the fields that the mask names."""
-        fields = Fields()
-        event_id = fields.uuid("event.event_id", request.event.event_id)
-        paths = read_paths(fields, request.update_mask.paths)
-        values = read_values(fields, request.event, paths, self._max_per_purchase)
+        fields = Fields(request)
+        event_id = fields.inside("event", request.event).uuid("event_id")
+        paths = read_paths(fields)
+        values = read_values(fields, paths, self._max_per_purchase)
         fields.check()
         change = EventChange(event_id, request.event.etag, paths, values)
-        event = await self._catalog.update(current_caller(), change)
+        event = await self._events.update(current_caller(), change)
         return event_service_pb2.UpdateEventResponse(event=self._message(event))
 
     async def PublishEvent(  # noqa: N802 - the contract's name
         self, request: event_service_pb2.PublishEventRequest, _context: Context
     ) -> event_service_pb2.PublishEventResponse:
         """Put a DRAFT on sale."""
-        event = await self._catalog.publish(current_caller(), _read_event_id(request.event_id))
+        event = await self._events.publish(current_caller(), read_uuid(request, "event_id"))
         return event_service_pb2.PublishEventResponse(event=self._message(event))
 
     async def CancelEvent(  # noqa: N802 - the contract's name
         self, request: event_service_pb2.CancelEventRequest, _context: Context
     ) -> event_service_pb2.CancelEventResponse:
-        """Call an event off."""
-        fields = Fields()
-        event_id = fields.uuid("event_id", request.event_id)
-        reason = fields.text("reason", request.reason, max_length=MAX_REASON)
+        """Cancel an event."""
+        fields = Fields(request)
+        event_id, reason = fields.uuid("event_id"), fields.text("reason")
         fields.check()
-        event, gates_closed = await self._event_cancellations.call_off(current_caller(), event_id, reason)
+        event, gates_closed = await self._event_cancellations.cancel(current_caller(), event_id, reason)
         return event_service_pb2.CancelEventResponse(event=self._message(event), gates_closed=gates_closed)
 
     async def GetEventSales(  # noqa: N802 - the contract's name
         self, request: event_service_pb2.GetEventSalesRequest, _context: Context
     ) -> event_service_pb2.GetEventSalesResponse:
         """Sum up an event's sales."""
-        return sales_message(await self._catalog.sales(current_caller(), _read_event_id(request.event_id)))
+        return sales_message(await self._events.sales(current_caller(), read_uuid(request, "event_id")))
 
     def _message(self, event: Event) -> event_pb2.Event:
         return event_message(event, self._clock())
 
-    def _draft(self, event_id: UUID, organizer_id: str) -> Draft:
-        return Draft(event_id, organizer_id, self._clock(), self._max_per_purchase)
-
-
-def _read_event_id(value: str) -> UUID:
-    fields = Fields()
-    event_id = fields.uuid("event_id", value)
-    fields.check()
-    return event_id
-
 
 def _read_query(request: event_service_pb2.ListEventsRequest) -> EventQuery:
-    fields = Fields()
+    fields = Fields(request)
     query = EventQuery(
-        status=read_enum(fields, "status", request.status, EVENT_STATUSES, unspecified=EventStatus.PUBLISHED),
-        event_type=read_enum(fields, "event_type", request.event_type, EVENT_TYPES) if request.event_type else None,
-        min_start_time=(
-            fields.time("min_start_time", request.min_start_time) if request.HasField("min_start_time") else None
-        ),
+        status=fields.enum("status", EVENT_STATUSES, EventStatus.PUBLISHED),
+        event_type=fields.optional_enum("event_type", EVENT_TYPES),
+        min_start_time=fields.optional_time("min_start_time"),
     )
     fields.check()
     return query

@@ -1,13 +1,13 @@
-"""TicketFeedService: what the scan service needs."""
+"""The servicer of TicketFeedService."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 from ticket_service.convert import feed as convert
-from ticket_service.store import keys
 from ticket_service.use_cases import check_ins, incidents
 from ticket_service.use_cases.feed import Feed
+from ticket_service.use_cases.keys import public_keys
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
@@ -15,12 +15,12 @@ from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceS
 
 
 class FeedServicer(TicketFeedServiceServicer):
-    """Answers the scan service.
+    """Serve the scan service.
 
     Args:
         database: the tickets database.
-        feed: serves the watchers.
-        clock: the present time.
+        feed: streams changes.
+        clock: returns the present time.
     """
 
     def __init__(self, database: Database, feed: Feed, clock: Clock) -> None:
@@ -31,7 +31,7 @@ class FeedServicer(TicketFeedServiceServicer):
     async def WatchTickets(  # noqa: N802 - the contract's name
         self, request: pb.WatchTicketsRequest, _context: Any
     ) -> AsyncIterator[pb.WatchTicketsResponse]:
-        """Stream changes until the caller leaves or this process drains."""
+        """Stream changes until the call ends or this process drains."""
         cursors, max_events = convert.read_watch(request)
         async with aclosing(self._feed.watch(cursors, request.epoch, max_events)) as changes:
             async for epoch, pages in changes:
@@ -41,18 +41,18 @@ class FeedServicer(TicketFeedServiceServicer):
         self, _request: pb.GetSigningKeysRequest, _context: Any
     ) -> pb.GetSigningKeysResponse:
         """Return every public key."""
-        return convert.keys_response(await self._database.run(keys.all_keys))
+        return convert.keys_response(await public_keys(self._database))
 
     async def ReportCheckIns(  # noqa: N802 - as above
         self, request: pb.ReportCheckInsRequest, _context: Any
     ) -> pb.ReportCheckInsResponse:
-        """Take reports of check-ins."""
+        """Record reports of check-ins."""
         reports = convert.read_check_ins(request)
         return convert.check_ins_response(await check_ins.report(self._database, self._clock, reports))
 
     async def ReportIncidents(  # noqa: N802 - as above
         self, request: pb.ReportIncidentsRequest, _context: Any
     ) -> pb.ReportIncidentsResponse:
-        """Take reports of incidents."""
+        """Record reports of incidents."""
         await incidents.report(self._database, self._clock, convert.read_incidents(request))
         return pb.ReportIncidentsResponse()

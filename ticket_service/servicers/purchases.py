@@ -1,4 +1,4 @@
-"""PurchaseService."""
+"""The servicer of PurchaseService."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,30 +6,30 @@ from uuid import UUID
 
 import grpc.aio
 
-from ticket_service.convert.purchases import purchase_message, read_confirmation, read_order, read_release
+from ticket_service.convert.purchases import purchase_message, read_confirmation, read_order, read_query
 from ticket_service.convert.ticket_requests import read_before
 from ticket_service.convert.tickets import TicketMessages, ticket_message
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.use_cases.payments import Payments
-from ticket_service.use_cases.purchases import PurchaseQuery, Purchases
-from ticket_service.use_cases.sales import Issued, Sales
+from ticket_service.use_cases.purchases import Purchases
+from ticket_service.use_cases.sales import IssuedSale, Sales
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.interceptor import current_caller
 from ticketing.chassis.paging import page_position, page_size, page_token
-from ticketing.chassis.parsing import Fields
+from ticketing.chassis.parsing import read_uuid
 from ticketing.tickets.v1 import purchase_pb2, purchase_service_pb2, purchase_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
-    """Buying.
+    """Serve purchases.
 
     Args:
-        sales: sells.
-        payments: charges, and takes note of payments.
-        purchases: what was sold.
-        messages: shows tickets.
+        sales: sells tickets.
+        payments: charges purchases and records payments.
+        purchases: reads purchases.
+        messages: builds the messages of tickets.
     """
 
     def __init__(self, sales: Sales, payments: Payments, purchases: Purchases, messages: TicketMessages) -> None:
@@ -41,13 +41,13 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
     async def PurchaseTickets(  # noqa: N802 - the contract's name
         self, request: purchase_service_pb2.PurchaseTicketsRequest, _context: Context
     ) -> purchase_service_pb2.PurchaseTicketsResponse:
-        """Buy tickets; what is neither free nor paid for already is charged, or kept for a while."""
+        """Sell tickets, and charge or hold those that are neither free nor paid."""
         caller = current_caller()
         order = read_order(request, caller)
         if order.payment_method is not None:
             order = replace(order, provider=self._payments.provider_for(order.payment_method))
         outcome = await self._sales.buy(order)
-        if isinstance(outcome, Issued):
+        if isinstance(outcome, IssuedSale):
             if outcome.sale.purchase.payment_method is None:
                 return purchase_service_pb2.PurchaseTicketsResponse(purchase=_new_purchase_message(caller, outcome))
             await self._payments.begin(outcome.sale.purchase)
@@ -59,7 +59,7 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
     async def ConfirmPurchase(  # noqa: N802 - the contract's name
         self, request: purchase_service_pb2.ConfirmPurchaseRequest, _context: Context
     ) -> purchase_service_pb2.ConfirmPurchaseResponse:
-        """Take note of a payment."""
+        """Complete a purchase that is paid."""
         caller = current_caller()
         purchase_id, payment = read_confirmation(request, caller)
         await self._payments.confirm(caller, purchase_id, payment)
@@ -68,9 +68,9 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
     async def ReleasePurchase(  # noqa: N802 - the contract's name
         self, request: purchase_service_pb2.ReleasePurchaseRequest, _context: Context
     ) -> purchase_service_pb2.ReleasePurchaseResponse:
-        """Give places back that were kept."""
+        """Release held places."""
         caller = current_caller()
-        purchase_id = read_release(request)
+        purchase_id = read_uuid(request, "purchase_id")
         await self._payments.release(caller, purchase_id)
         return purchase_service_pb2.ReleasePurchaseResponse(purchase=await self._read(caller, purchase_id))
 
@@ -78,9 +78,7 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         self, request: purchase_service_pb2.GetPurchaseRequest, _context: Context
     ) -> purchase_service_pb2.GetPurchaseResponse:
         """Read one purchase with its tickets."""
-        fields = Fields()
-        purchase_id = fields.uuid("purchase_id", request.purchase_id)
-        fields.check()
+        purchase_id = read_uuid(request, "purchase_id")
         return purchase_service_pb2.GetPurchaseResponse(purchase=await self._read(current_caller(), purchase_id))
 
     async def ListPurchases(  # noqa: N802 - the contract's name
@@ -88,12 +86,7 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
     ) -> purchase_service_pb2.ListPurchasesResponse:
         """List purchases, newest first, without tickets."""
         caller = current_caller()
-        fields = Fields()
-        query = PurchaseQuery(
-            event_id=fields.optional_uuid("event_id", request.event_id),
-            user_id=fields.text("user_id", request.user_id, max_length=255),
-        )
-        fields.check()
+        query = read_query(request)
         bound_to = [caller.subject, query]
         size = page_size(request.page_size)
         before = read_before(page_position(request.page_token, bound_to, parts=1))
@@ -110,8 +103,8 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         return purchase_message(caller, purchase, [self._messages.basic(caller, sold) for sold in tickets])
 
 
-def _new_purchase_message(caller: Caller, issued: Issued) -> purchase_pb2.Purchase:
-    """Build the message from memory: it is the buyer, or who acts for them, that is told."""
+def _new_purchase_message(caller: Caller, issued: IssuedSale) -> purchase_pb2.Purchase:
+    """Build the message of a new purchase from memory; its caller is the buyer or acts for the buyer."""
     purchase, event = issued.sale.purchase, issued.sale.event
     tickets = [
         ticket_message(

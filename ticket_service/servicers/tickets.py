@@ -1,4 +1,4 @@
-"""TicketService."""
+"""The servicer of TicketService."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import grpc.aio
 
 from ticket_service.convert import ticket_requests as requests
 from ticket_service.convert.cancellations import cancellation_message
-from ticket_service.convert.ticket_requests import View
+from ticket_service.convert.ticket_requests import TicketView
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.use_cases.cancellations import Cancellations
@@ -22,6 +22,7 @@ from ticket_service.use_cases.tickets import Tickets
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.interceptor import current_caller
 from ticketing.chassis.paging import page_position, page_token
+from ticketing.chassis.parsing import read_uuid
 from ticketing.tickets.v1 import ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceServicer
@@ -31,7 +32,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class TicketChanges:
-    """What can be done to tickets and their payments."""
+    """The use cases that change tickets and their payments."""
 
     cancellations: Cancellations
     reissues: Reissues
@@ -40,12 +41,12 @@ class TicketChanges:
 
 
 class TicketServicer(TicketServiceServicer):
-    """Tickets: reading, showing, giving back.
+    """Serve reads, drawings and changes of tickets.
 
     Args:
-        tickets: reads them.
-        changes: changes them.
-        messages: shows them.
+        tickets: reads tickets.
+        changes: changes tickets.
+        messages: builds their messages.
     """
 
     def __init__(self, tickets: Tickets, changes: TicketChanges, messages: TicketMessages) -> None:
@@ -61,13 +62,14 @@ class TicketServicer(TicketServiceServicer):
     ) -> pb.GetTicketResponse:
         """Read one ticket."""
         caller = current_caller()
-        asked = requests.read_get(request)
-        if asked.ticket_id is not None:
-            sold = await self._tickets.get(caller, asked.ticket_id)
+        lookup = requests.read_get(request)
+        if lookup.ticket_id is not None:
+            sold = await self._tickets.get(caller, lookup.ticket_id)
         else:
-            digest = self._messages.codes.digest(asked.code)
-            sold = await self._tickets.get_by_code(caller, asked.code, digest)
-        return pb.GetTicketResponse(ticket=(await self._shown(caller, [sold], asked.view))[0])
+            digest = self._messages.codes.digest(lookup.code)
+            sold = await self._tickets.get_by_code(caller, lookup.code, digest)
+        [ticket] = await self._views(caller, [sold], lookup.view)
+        return pb.GetTicketResponse(ticket=ticket)
 
     async def ListTickets(  # noqa: N802 - as above
         self, request: pb.ListTicketsRequest, _context: Context
@@ -78,7 +80,7 @@ class TicketServicer(TicketServiceServicer):
         bound_to = ["tickets", caller.subject, query]
         before = requests.read_before(page_position(request.page_token, bound_to, parts=1))
         found = await self._tickets.list(caller, query, before, size + 1)
-        response = pb.ListTicketsResponse(tickets=await self._shown(caller, found[:size], view))
+        response = pb.ListTicketsResponse(tickets=await self._views(caller, found[:size], view))
         if len(found) > size:
             response.next_page_token = _token(found[size - 1].ticket.ticket_id, bound_to)
         return response
@@ -97,7 +99,7 @@ class TicketServicer(TicketServiceServicer):
     async def CancelTicket(  # noqa: N802 - as above
         self, request: pb.CancelTicketRequest, _context: Context
     ) -> pb.CancelTicketResponse:
-        """Give a ticket back."""
+        """Cancel a ticket."""
         caller = current_caller()
         ticket_id, reason = requests.read_cancel(request)
         cancellation = await self._cancellations.cancel(caller, ticket_id, reason)
@@ -109,9 +111,8 @@ class TicketServicer(TicketServiceServicer):
     async def GetCancellation(  # noqa: N802 - as above
         self, request: pb.GetCancellationRequest, _context: Context
     ) -> pb.GetCancellationResponse:
-        """Read how far a cancellation is."""
-        cancellation_id = requests.read_cancellation_id(request)
-        cancellation = await self._cancellations.get(current_caller(), cancellation_id)
+        """Read one cancellation."""
+        cancellation = await self._cancellations.get(current_caller(), read_uuid(request, "cancellation_id"))
         return pb.GetCancellationResponse(cancellation=cancellation_message(cancellation))
 
     async def ListCancellations(  # noqa: N802 - as above
@@ -131,21 +132,20 @@ class TicketServicer(TicketServiceServicer):
     async def RetryRefund(  # noqa: N802 - as above
         self, request: pb.RetryRefundRequest, _context: Context
     ) -> pb.RetryRefundResponse:
-        """Ask a provider anew for a refund that it refused."""
-        cancellation_id = requests.read_cancellation_id(request)
-        cancellation = await self._refunds.retry(current_caller(), cancellation_id)
+        """Request a refund again that a provider refused."""
+        cancellation = await self._refunds.retry(current_caller(), read_uuid(request, "cancellation_id"))
         return pb.RetryRefundResponse(cancellation=cancellation_message(cancellation))
 
     async def ConfirmRefund(  # noqa: N802 - as above
         self, request: pb.ConfirmRefundRequest, _context: Context
     ) -> pb.ConfirmRefundResponse:
-        """Take note of a refund that the caller's payment system has made."""
+        """Record a refund that the caller's payment system made."""
         caller = current_caller()
-        asked = requests.read_confirm_refund(request)
-        if asked.cancellation_id is not None:
-            await self._cancellations.confirm_refund(caller, asked.cancellation_id, asked.refund_id)
-        elif asked.purchase_id is not None:
-            await self._holds.confirm_refund(caller, asked.purchase_id, asked.refund_id)
+        refund = requests.read_confirm_refund(request)
+        if refund.cancellation_id is not None:
+            await self._cancellations.confirm_refund(caller, refund.cancellation_id, refund.refund_id)
+        elif refund.purchase_id is not None:
+            await self._holds.confirm_refund(caller, refund.purchase_id, refund.refund_id)
         return pb.ConfirmRefundResponse()
 
     async def ReissueTicket(  # noqa: N802 - as above
@@ -159,7 +159,7 @@ class TicketServicer(TicketServiceServicer):
     async def TransferTicket(  # noqa: N802 - as above
         self, request: pb.TransferTicketRequest, _context: Context
     ) -> pb.TransferTicketResponse:
-        """Make a ticket somebody else's."""
+        """Give a ticket to another holder."""
         caller = current_caller()
         sold = await self._reissues.reissue(caller, requests.read_transfer(request, caller))
         return pb.TransferTicketResponse(ticket=self._messages.basic(caller, sold))
@@ -167,20 +167,20 @@ class TicketServicer(TicketServiceServicer):
     async def SetTicketBlocked(  # noqa: N802 - as above
         self, request: pb.SetTicketBlockedRequest, _context: Context
     ) -> pb.SetTicketBlockedResponse:
-        """Withhold a ticket, or let it go again."""
+        """Block or unblock a ticket."""
         caller = current_caller()
-        ticket_id = requests.read_set_blocked(request)
+        ticket_id = read_uuid(request, "ticket_id")
         sold = await self._reissues.set_blocked(caller, ticket_id, blocked=request.blocked)
         return pb.SetTicketBlockedResponse(ticket=self._messages.basic(caller, sold))
 
-    async def _shown(self, caller: Caller, found: Sequence[SoldTicket], view: View) -> list[ticket_pb2.Ticket]:
-        if view is View.BASIC:
+    async def _views(self, caller: Caller, found: Sequence[SoldTicket], view: TicketView) -> list[ticket_pb2.Ticket]:
+        if view is TicketView.BASIC:
             return [self._messages.basic(caller, sold) for sold in found]
 
         def draw() -> list[ticket_pb2.Ticket]:
             return [self._messages.full(caller, sold, qr_code_url) for sold in found]
 
-        # Some milliseconds each: not in the loop, where sales would wait for it.
+        # Milliseconds per ticket: in the event loop they would delay sales.
         return await asyncio.to_thread(draw)
 
 

@@ -1,1 +1,1 @@
-"""The tickets database: tables, migrations and every SQL statement of this service."""
+"""The tickets database: tables, migrations and every SQL statement of the service but those of `delivery`."""

@@ -1,7 +1,7 @@
-"""Statements that look for what must never be: each check returns the rows that break it, in words.
+"""Checks of the invariants: each statement returns a description of every row that breaks one.
 
-They add up from the rows what the service keeps as counters and statuses, each from another side than the code that wrote
-them. What a check constraint or a unique index already forbids is not looked for again.
+The checks derive counters and statuses from other rows than the code that writes them. They do not repeat what a check
+constraint or a unique index enforces.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, Connection
 
 from ticketing.chassis.database import CONNECT_SECONDS
 
-# Rows of one check that are shown.
+# The greatest number of breaches shown for one check.
 SHOWN: Final = 10
 
 COUNTED: Final = (
@@ -29,9 +29,9 @@ COUNTED: Final = (
     "idempotency_keys",
 )
 
-# What several checks look at: the places that are taken, and the cancellations that took their ticket back.
+# For several checks: the places that are reserved, and the settled cancellations.
 _VIEWS: Final = """
-    WITH taken AS (
+    WITH reserved_places AS (
         SELECT event_id, ticket_type, sum(places) AS places FROM (
             SELECT event_id, ticket_type, count(*) AS places
             FROM tickets WHERE status IN ('ACTIVE', 'BLOCKED') GROUP BY event_id, ticket_type
@@ -45,25 +45,25 @@ _VIEWS: Final = """
 """
 
 CHECKS: Final[Mapping[str, str]] = {
-    "an event has reserved what its tickets and holds take": """
+    "the reserved places of an event are those of its tickets and holds": """
         SELECT format('event %s: %s reserved, %s taken', event_id, reserved, coalesce(places, 0))
-        FROM events LEFT JOIN (SELECT event_id, sum(places) AS places FROM taken GROUP BY event_id) AS summed
+        FROM events LEFT JOIN (SELECT event_id, sum(places) AS places FROM reserved_places GROUP BY event_id) AS summed
             USING (event_id)
         WHERE reserved <> coalesce(places, 0)
     """,
-    "an offer has reserved what its tickets and holds take": """
+    "the reserved places of an offer are those of its tickets and holds": """
         SELECT format('event %s, %s: %s reserved, %s taken', event_id, ticket_type, reserved, coalesce(places, 0))
-        FROM offers LEFT JOIN taken USING (event_id, ticket_type)
+        FROM offers LEFT JOIN reserved_places USING (event_id, ticket_type)
         WHERE reserved <> coalesce(places, 0)
     """,
-    "a purchase costs what its items cost": """
+    "the total of a purchase is the sum of its items": """
         SELECT format('purchase %s: %s', purchase_id, total)
         FROM purchases CROSS JOIN LATERAL (
             SELECT sum((item ->> 1)::bigint * (item ->> 2)::bigint) AS cost FROM jsonb_array_elements(items) AS item
         ) AS summed
         WHERE total <> cost
     """,
-    "a completed purchase has the tickets it paid for, and no other has any": """
+    "a completed purchase has the tickets it paid for, and no other purchase has any": """
         SELECT format('purchase %s: %s', purchase_id, status)
         FROM purchases
         LEFT JOIN (
@@ -80,7 +80,7 @@ CHECKS: Final[Mapping[str, str]] = {
         SELECT format('ticket %s', ticket_id)
         FROM tickets LEFT JOIN purchases USING (event_id, purchase_id) WHERE purchases.purchase_id IS NULL
     """,
-    "a completed purchase is paid once, and what else was paid is owed back": """
+    "a completed purchase is paid once, and every other payment is to be refunded": """
         SELECT format('purchase %s: %s, %s paid of %s', purchase_id, status, coalesce(kept, 0), total)
         FROM purchases
         LEFT JOIN (
@@ -95,23 +95,23 @@ CHECKS: Final[Mapping[str, str]] = {
               WHEN 'REFUNDED' THEN kept IS NOT NULL OR coalesce(owed, 0) = 0 OR outstanding > 0
               ELSE kept IS NOT NULL OR owed > 0 END
     """,
-    "a payment pays a purchase that there is": """
+    "a payment pays an existing purchase": """
         SELECT format('payment %s', payments.payment_id)
         FROM payments LEFT JOIN purchases USING (event_id, purchase_id) WHERE purchases.purchase_id IS NULL
     """,
-    "a ticket was given back if and only if it has one settled cancellation": """
+    "a ticket is cancelled if and only if it has one settled cancellation": """
         SELECT format('ticket %s: %s, %s cancellations', ticket_id, status, coalesce(times, 0))
         FROM tickets LEFT JOIN (
             SELECT event_id, ticket_id, count(*) AS times FROM settled GROUP BY event_id, ticket_id
-        ) AS given_back USING (event_id, ticket_id)
+        ) AS settled_times USING (event_id, ticket_id)
         WHERE coalesce(times, 0) <> CASE WHEN status IN ('CANCELLED', 'REFUNDED') THEN 1 ELSE 0 END
     """,
-    "a refund is never more than was paid, and makes the ticket REFUNDED": """
+    "a refund is never more than the price, and makes the ticket REFUNDED": """
         SELECT format('ticket %s: %s of %s', ticket_id, refund_amount, price)
         FROM tickets JOIN settled USING (event_id, ticket_id)
         WHERE refund_amount > price OR (refund_amount > 0) <> (tickets.status = 'REFUNDED')
     """,
-    "what an event captured and did not refund is what its tickets say": """
+    "the captured and not refunded money of an event is the worth of its tickets": """
         SELECT format('event %s: %s kept, %s by its tickets', event_id, coalesce(kept, 0), coalesce(worth, 0))
         FROM events
         LEFT JOIN (
@@ -127,11 +127,11 @@ CHECKS: Final[Mapping[str, str]] = {
         ) AS sold USING (event_id)
         WHERE coalesce(kept, 0) <> coalesce(worth, 0)
     """,
-    "nobody is both refunded and admitted": """
+    "no ticket is both refunded and checked in": """
         SELECT format('ticket %s: %s, checked in at %s', ticket_id, status, check_in_time)
         FROM tickets WHERE status IN ('CANCELLED', 'REFUNDED') AND check_in_time IS NOT NULL
     """,
-    "every payment is entered in the ledger, as it is": """
+    "every payment has its entry in the ledger": """
         SELECT format('payment %s: %s taken, %s entered', payment_id, amount, total)
         FROM payments FULL JOIN (
             SELECT provider, payment_id, event_id, purchase_id, sum(amount) AS total FROM ledger WHERE kind = 'CHARGED'
@@ -139,7 +139,7 @@ CHECKS: Final[Mapping[str, str]] = {
         ) AS entered USING (provider, payment_id, event_id, purchase_id)
         WHERE amount IS DISTINCT FROM total
     """,
-    "every refund that was made is entered in the ledger, as it is": """
+    "every refund has its entry in the ledger": """
         SELECT format('refund %s: %s made, %s entered', refund_id, made.total, entered.total)
         FROM (
             SELECT event_id, refund_id, sum(amount) AS total FROM (
@@ -153,7 +153,7 @@ CHECKS: Final[Mapping[str, str]] = {
         ) AS entered USING (event_id, refund_id)
         WHERE made.total IS DISTINCT FROM entered.total
     """,
-    "of no payment was more given back than was taken": """
+    "no payment is refunded beyond its amount": """
         SELECT format('payment %s: %s of %s', payment_id, refunded, charged)
         FROM (
             SELECT provider, payment_id, coalesce(sum(amount) FILTER (WHERE kind = 'CHARGED'), 0) AS charged,
@@ -162,7 +162,7 @@ CHECKS: Final[Mapping[str, str]] = {
         ) AS moved
         WHERE refunded > charged
     """,
-    "a charge that was tried came to an end, unless its purchase is still held": """
+    "every charge that was tried has ended, unless its purchase is still held": """
         SELECT format('payment %s of purchase %s: %s', tried.payment_id, tried.purchase_id, status)
         FROM ledger AS tried LEFT JOIN purchases USING (event_id, purchase_id)
         WHERE kind = 'CHARGE_TRIED' AND (status IS DISTINCT FROM 'HELD') <> EXISTS (
@@ -171,7 +171,7 @@ CHECKS: Final[Mapping[str, str]] = {
               AND ended.payment_id = tried.payment_id AND kind IN ('CHARGED', 'DECLINED', 'WITHDRAWN')
         )
     """,
-    "what a provider of ours owes back is ordered, of the same amount and as far as the order": """
+    "every refund due by a provider has an order of the same amount and progress": """
         SELECT format('purchase %s: %s owed, %s ordered (%s, %s)', purchase_id, owed.amount, orders.amount,
                       owed.status, orders.status)
         FROM (
@@ -191,7 +191,7 @@ CHECKS: Final[Mapping[str, str]] = {
         ) AS orders USING (event_id, order_key)
         WHERE owed.amount IS DISTINCT FROM orders.amount OR owed.status IS DISTINCT FROM orders.status
     """,
-    "an order to refund was tried and ended as the ledger says": """
+    "the tries and the end of a refund order are those in the ledger": """
         SELECT format('order %s: %s, %s tried, %s made, %s refused', order_id, status, coalesce(tried, 0),
                       coalesce(made, 0), coalesce(refused, 0))
         FROM refund_orders LEFT JOIN (
@@ -203,25 +203,25 @@ CHECKS: Final[Mapping[str, str]] = {
         WHERE attempts <> coalesce(tried, 0) OR coalesce(made, 0) <> CASE status WHEN 'DONE' THEN 1 ELSE 0 END
            OR coalesce(refused, 0) <> round - CASE status WHEN 'FAILED' THEN 0 ELSE 1 END
     """,
-    "a ticket's revision is one that its event has reached": """
+    "no ticket has a revision beyond that of its event": """
         SELECT format('ticket %s: %s after %s', ticket_id, tickets.revision, events.revision)
         FROM tickets JOIN events USING (event_id) WHERE tickets.revision > events.revision
     """,
-    "a ticket has had as many issues as it was reissued, and one": """
+    "the issue of a ticket is one more than its reissues": """
         SELECT format('ticket %s: issue %s, %s reissues', ticket_id, issue, coalesce(done, 0))
         FROM tickets LEFT JOIN (
             SELECT event_id, ticket_id, count(*) AS done FROM reissues WHERE status = 'DONE' GROUP BY event_id, ticket_id
         ) AS made USING (event_id, ticket_id)
         WHERE issue <> 1 + coalesce(done, 0)
     """,
-    "a request that is remembered led to something": """
+    "every idempotency key has a result": """
         SELECT format('request %s of %s', request_id, caller)
         FROM idempotency_keys AS key
         WHERE NOT EXISTS (SELECT FROM events WHERE event_id = result_id)
           AND NOT EXISTS (SELECT FROM purchases WHERE event_id = key.event_id AND purchase_id = result_id)
           AND NOT EXISTS (SELECT FROM reissues WHERE event_id = key.event_id AND reissue_id = result_id)
     """,
-    "an event is called off if and only if its calling off is recorded": """
+    "an event is cancelled if and only if its cancellation is recorded": """
         SELECT format('event %s: %s', event_id, status)
         FROM events LEFT JOIN callings_off USING (event_id)
         WHERE (status = 'CANCELLED') <> (callings_off.event_id IS NOT NULL)
@@ -231,7 +231,7 @@ CHECKS: Final[Mapping[str, str]] = {
 
 @contextmanager
 def snapshot(url: URL) -> Iterator[Connection]:
-    """Give a transaction that sees one moment, changes nothing, takes its time, and joins whole tables as such."""
+    """Yield a read-only transaction over one snapshot, with a long timeout and without nested loops."""
     connect_args = {"connect_timeout": CONNECT_SECONDS}
     engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="REPEATABLE READ", connect_args=connect_args)
     with engine.begin() as connection:
@@ -247,7 +247,7 @@ def count(connection: Connection, table: str) -> int:
 
 
 def breaches(connection: Connection, check: str) -> list[str]:
-    """Return what breaks a check, in words; some of it, where it is much."""
-    # As it is, for format()'s percent signs and the casts' colons are PostgreSQL's and no parameters.
+    """Return descriptions of the breaches of a check, at most SHOWN."""
+    # Passed to the driver directly: the percent signs of format() and the colons of casts are no parameters.
     statement = f"{_VIEWS} {CHECKS[check]} LIMIT {SHOWN}".replace("%", "%%")
     return list(connection.exec_driver_sql(statement).scalars())

@@ -1,4 +1,4 @@
-"""Statements on cancellations."""
+"""Statements that read and change cancellations, and release cancelled tickets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -11,10 +11,10 @@ from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.events import TicketType
+from ticket_service.domain.queries import CancellationQuery
+from ticket_service.store.access import ANY, Condition, ticket_of_user, ticket_visible_to
 from ticket_service.store.tables import cancellations, events, offers, tickets
-from ticketing.chassis.authentication import Caller, Role
-
-Condition = sa.ColumnElement[bool]
+from ticketing.chassis.authentication import Caller
 
 _CANCELLATIONS: Final = (
     sa.select(cancellations, tickets.c.issue)
@@ -24,48 +24,60 @@ _CANCELLATIONS: Final = (
     )
     .join(events, events.c.event_id == cancellations.c.event_id)
 )
-# The table's columns; the issue is the ticket's.
+# The columns of the table; the issue is in the ticket's row.
 _STORED: Final = tuple(field.name for field in fields(Cancellation) if field.name != "issue")
-# What changes after a cancellation was asked for.
+# The columns that change after a cancellation is requested.
 _CHANGING: Final = ("status", "refund_id", "failure", "check_in_time", "complete_time", "due_time", "attempts")
 
-_GIVE_BACK: Final = sa.text("""
+_CANCEL_TICKETS: Final = sa.text("""
     UPDATE tickets
-    SET status = given.status, revision = given.revision, update_time = :now
+    SET status = revoked.status, revision = revoked.revision, update_time = :now
     FROM unnest(CAST(:ticket_ids AS uuid[]), CAST(:statuses AS text[]), CAST(:revisions AS bigint[]))
-        AS given (ticket_id, status, revision)
-    WHERE tickets.event_id = :event_id AND tickets.ticket_id = given.ticket_id
+        AS revoked (ticket_id, status, revision)
+    WHERE tickets.event_id = :event_id AND tickets.ticket_id = revoked.ticket_id
     RETURNING tickets.ticket_type
 """)
 
 
-def confirmable_by(caller: Caller) -> Condition:
-    """Say whose refunds the caller may confirm: not a holder's as such, for nobody confirms a refund to themselves."""
-    return sa.true() if caller.is_any(Role.SERVICE) else events.c.organizer_id == caller.subject
-
-
-def is_of_organizer(subject: str) -> Condition:
-    """Say whose events' cancellations they are."""
-    return events.c.organizer_id == subject
-
-
-def find_cancellations(
-    connection: Connection, conditions: Sequence[Condition], limit: int | None = None
-) -> list[Cancellation]:
-    """Read cancellations, newest first; conditions may be on their tickets and events too."""
-    query = _CANCELLATIONS.where(*conditions).order_by(cancellations.c.cancellation_id.desc()).limit(limit)
-    return [_cancellation(row) for row in connection.execute(query)]
-
-
-def lock_cancellation(connection: Connection, conditions: Sequence[Condition]) -> Cancellation | None:
-    """Read one cancellation and keep others from changing it until the transaction ends."""
-    query = _CANCELLATIONS.where(*conditions).with_for_update(key_share=True, of=cancellations)
+def find_cancellation(connection: Connection, cancellation_id: UUID, condition: Condition = ANY) -> Cancellation | None:
+    """Read one cancellation; the condition may be on its ticket and event too."""
+    query = _CANCELLATIONS.where(cancellations.c.cancellation_id == cancellation_id, condition)
     row = connection.execute(query).one_or_none()
     return None if row is None else _cancellation(row)
 
 
+def list_cancellations(
+    connection: Connection, caller: Caller, query: CancellationQuery, before: UUID | None, limit: int
+) -> list[Cancellation]:
+    """Read cancellations of tickets that a caller may see, newest first."""
+    selected = (
+        _CANCELLATIONS.where(ticket_visible_to(caller), ticket_of_user(caller, query.user_id))
+        .order_by(cancellations.c.cancellation_id.desc())
+        .limit(limit)
+    )
+    if query.status is not None:
+        selected = selected.where(cancellations.c.status == query.status)
+    if query.event_id is not None:
+        selected = selected.where(cancellations.c.event_id == query.event_id)
+    if before is not None:
+        selected = selected.where(cancellations.c.cancellation_id < before)
+    return [_cancellation(row) for row in connection.execute(selected)]
+
+
+def in_event(event_id: UUID) -> Condition:
+    """Select the cancellations of an event."""
+    return cancellations.c.event_id == event_id
+
+
+def lock_cancellation(connection: Connection, cancellation_id: UUID, condition: Condition) -> Cancellation | None:
+    """Lock one cancellation until the transaction ends; return it."""
+    query = _CANCELLATIONS.where(cancellations.c.cancellation_id == cancellation_id, condition)
+    row = connection.execute(query.with_for_update(key_share=True, of=cancellations)).one_or_none()
+    return None if row is None else _cancellation(row)
+
+
 def lock_pending(connection: Connection, event_id: UUID, cancellation_ids: Sequence[UUID]) -> list[Cancellation]:
-    """Lock those that are still PENDING and their tickets, in the order of the tickets' ids."""
+    """Lock those that are still PENDING, and their tickets, in the order of the ticket ids."""
     query = (
         _CANCELLATIONS.where(
             cancellations.c.event_id == event_id,
@@ -78,8 +90,8 @@ def lock_pending(connection: Connection, event_id: UUID, cancellation_ids: Seque
     return [_cancellation(row) for row in connection.execute(query)]
 
 
-def take_due(connection: Connection, now: datetime, limit: int) -> list[Cancellation]:
-    """Lock those that are due and that nobody else is looking at."""
+def lock_due(connection: Connection, now: datetime, limit: int) -> list[Cancellation]:
+    """Lock due cancellations that no other process has locked."""
     query = (
         _CANCELLATIONS.where(cancellations.c.due_time <= now)
         .order_by(cancellations.c.due_time)
@@ -90,13 +102,13 @@ def take_due(connection: Connection, now: datetime, limit: int) -> list[Cancella
 
 
 def insert_cancellations(connection: Connection, new: Sequence[Cancellation]) -> None:
-    """Store new cancellations; their tickets are locked by us."""
+    """Insert cancellations of locked tickets."""
     if new:
         connection.execute(sa.insert(cancellations), [{name: getattr(one, name) for name in _STORED} for one in new])
 
 
 def update_cancellations(connection: Connection, changed: Sequence[Cancellation]) -> None:
-    """Store cancellations over what there is of them; they are locked by us."""
+    """Update locked cancellations."""
     if not changed:
         return
     statement = (
@@ -115,10 +127,10 @@ def update_cancellations(connection: Connection, changed: Sequence[Cancellation]
     connection.execute(statement, rows)
 
 
-def give_back(
+def release_tickets(
     connection: Connection, event_id: UUID, revoked: Sequence[Cancellation], revision: int, now: datetime
 ) -> None:
-    """Cancel the tickets of one event and put their places back on sale.
+    """Cancel tickets of one event and release their places.
 
     Args:
         connection: has locked the event, then the tickets.
@@ -127,8 +139,8 @@ def give_back(
         revision: the event's; each ticket takes one after it.
         now: the present time.
     """
-    given = connection.execute(
-        _GIVE_BACK,
+    cancelled = connection.execute(
+        _CANCEL_TICKETS,
         {
             "event_id": event_id,
             "ticket_ids": [str(one.ticket_id) for one in revoked],
@@ -138,7 +150,7 @@ def give_back(
         },
     )
     places: dict[TicketType, int] = {}
-    for row in given:
+    for row in cancelled:
         kind = TicketType(row.ticket_type)
         places[kind] = places.get(kind, 0) + 1
     connection.execute(
@@ -146,11 +158,11 @@ def give_back(
         .where(events.c.event_id == event_id)
         .values(revision=revision + len(revoked), reserved=events.c.reserved - len(revoked))
     )
-    _free_offers(connection, event_id, places)
+    _release_offers(connection, event_id, places)
 
 
-def _free_offers(connection: Connection, event_id: UUID, places: Mapping[TicketType, int]) -> None:
-    # A type without an offer has nothing to count; the statement then finds no row.
+def _release_offers(connection: Connection, event_id: UUID, places: Mapping[TicketType, int]) -> None:
+    # For a type without an offer the statement finds no row.
     for kind, count in places.items():
         connection.execute(
             sa.update(offers)

@@ -1,4 +1,4 @@
-"""Statements that take reports of check-ins. They take no revision: gates know already."""
+"""Statements that apply reports of check-ins. They take no revision: the reports come from the gates."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,11 +8,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ticket_service.domain.check_ins import CheckIn, Known
+from ticket_service.domain.check_ins import CheckIn, ReportedTicket
 from ticket_service.domain.tickets import TicketStatus
 from ticketing.chassis.arrays import array, ids, times
 
-# Each with its place among the reports: Python takes longer to read two ids than PostgreSQL to find the row.
+# Returns the ordinal of each report: Python takes longer to read two ids than PostgreSQL to find the row.
 _LOCK: Final = sa.text("""
     SELECT report.n, tickets.status, tickets.check_in_sequence
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:ticket_ids AS uuid[]))
@@ -32,24 +32,24 @@ _APPLY: Final = sa.text("""
 """)
 
 
-def lock(connection: Connection, reports: Sequence[CheckIn]) -> dict[tuple[UUID, UUID], Known]:
-    """Lock the reported tickets, in the order of their ids, and return what is stored of them."""
-    known = {}
+def lock(connection: Connection, reports: Sequence[CheckIn]) -> dict[tuple[UUID, UUID], ReportedTicket]:
+    """Lock the reported tickets in the order of their ids; return their stored state."""
+    stored = {}
     for n, status, sequence in connection.execute(_LOCK, _keys(reports)):
         report = reports[n - 1]
-        known[report.event_id, report.ticket_id] = Known(TicketStatus(status), sequence)
-    return known
+        stored[report.event_id, report.ticket_id] = ReportedTicket(TicketStatus(status), sequence)
+    return stored
 
 
 def apply(connection: Connection, reports: Sequence[CheckIn], now: datetime) -> None:
-    """Store the reports, one a ticket."""
+    """Store one report for each locked ticket."""
     if not reports:
         return
-    news = {
+    values = {
         "times": times([report.check_in_time for report in reports]),
         "sequences": array([report.sequence for report in reports]),
     }
-    connection.execute(_APPLY, {**_keys(reports), **news, "now": now})
+    connection.execute(_APPLY, {**_keys(reports), **values, "now": now})
 
 
 def _keys(reports: Sequence[CheckIn]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Statements on events that are called off."""
+"""Statements on event cancellations, in the table `callings_off`."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.event_cancellation import EventCancellation, OpenTicket
-from ticket_service.store.events import HOLDING_A_PLACE
+from ticket_service.store.events import RESERVED_STATUSES
 from ticket_service.store.tables import cancellations, event_cancellations, tickets
 from ticketing.chassis.parsing import NIL
 
@@ -19,7 +19,7 @@ _COLUMNS: Final = tuple(field.name for field in fields(EventCancellation))
 
 
 def find(connection: Connection, event_id: UUID) -> EventCancellation | None:
-    """Read how far the calling off of an event is; None: it was never called off."""
+    """Read the cancellation of an event; None: it was never cancelled."""
     row = connection.execute(
         sa.select(event_cancellations).where(event_cancellations.c.event_id == event_id)
     ).one_or_none()
@@ -27,18 +27,18 @@ def find(connection: Connection, event_id: UUID) -> EventCancellation | None:
 
 
 def insert(connection: Connection, event_cancellation: EventCancellation) -> None:
-    """Store a new one; its event is locked by us."""
+    """Insert the cancellation of a locked event."""
     connection.execute(sa.insert(event_cancellations), [_row(event_cancellation)])
 
 
 def update(connection: Connection, event_cancellation: EventCancellation) -> None:
-    """Store one over what there is of it; it is locked by us."""
+    """Update a locked event cancellation."""
     statement = sa.update(event_cancellations).where(event_cancellations.c.event_id == event_cancellation.event_id)
     connection.execute(statement.values(_row(event_cancellation)))
 
 
 def lock(connection: Connection, event_id: UUID) -> EventCancellation | None:
-    """Read one and keep others from changing it until the transaction ends."""
+    """Lock an event cancellation until the transaction ends; return it."""
     query = (
         sa.select(event_cancellations).where(event_cancellations.c.event_id == event_id).with_for_update(key_share=True)
     )
@@ -46,8 +46,8 @@ def lock(connection: Connection, event_id: UUID) -> EventCancellation | None:
     return None if row is None else _event_cancellation(row)
 
 
-def take_due(connection: Connection, now: datetime) -> EventCancellation | None:
-    """Lock the one that has been due for longest and that nobody else is looking at."""
+def lock_due(connection: Connection, now: datetime) -> EventCancellation | None:
+    """Lock the longest due event cancellation that no other process has locked."""
     query = (
         sa.select(event_cancellations)
         .where(event_cancellations.c.due_time <= now)
@@ -60,13 +60,13 @@ def take_due(connection: Connection, now: datetime) -> EventCancellation | None:
 
 
 def lock_open_tickets(connection: Connection, event_id: UUID, after: UUID | None, limit: int) -> list[OpenTicket]:
-    """Lock the next tickets that take up a place, in the order of their ids."""
+    """Lock the next tickets that take up a place, in the order of their ids; `after` None starts at the first."""
     query = (
         sa.select(tickets.c.ticket_id, tickets.c.issue, tickets.c.price, tickets.c.check_in_time)
         .where(
             tickets.c.event_id == event_id,
             tickets.c.ticket_id > (after or NIL),
-            tickets.c.status.in_(HOLDING_A_PLACE),
+            tickets.c.status.in_(RESERVED_STATUSES),
         )
         .order_by(tickets.c.ticket_id)
         .limit(limit)
@@ -76,7 +76,7 @@ def lock_open_tickets(connection: Connection, event_id: UUID, after: UUID | None
 
 
 def refund_pending_in_full(connection: Connection, event_id: UUID, ticket_ids: Sequence[UUID]) -> set[UUID]:
-    """Grant everything to cancellations that are still PENDING; return whose tickets they are of."""
+    """Grant a full refund to the PENDING cancellations of these tickets; return the ids of their tickets."""
     statement = (
         sa.update(cancellations)
         .where(

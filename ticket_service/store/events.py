@@ -1,9 +1,9 @@
 """Statements on events and their offers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -18,33 +18,14 @@ from ticket_service.domain.events import (
     RefundTier,
     TicketType,
 )
+from ticket_service.domain.queries import EventQuery
+from ticket_service.store.access import Condition, event_visible_to
 from ticket_service.store.tables import events, offers, purchases, tickets
+from ticketing.chassis.authentication import Caller
 
-Condition = sa.ColumnElement[bool]
-
-# Tickets in these states take up a place.
-HOLDING_A_PLACE = ("ACTIVE", "BLOCKED")
-_STORED_AS_IS = tuple(field.name for field in fields(Event) if field.name not in {"offers", "refund_tiers"})
-
-
-def visible_to(organizer_id: str | None) -> Condition:
-    """Say which events may be seen: a draft by its organizer alone."""
-    published = events.c.status != EventStatus.DRAFT
-    return published if organizer_id is None else sa.or_(published, events.c.organizer_id == organizer_id)
-
-
-def owned_by(organizer_id: str) -> Condition:
-    """Say which events an organizer may change."""
-    return events.c.organizer_id == organizer_id
-
-
-def has_status(status: EventStatus, now: datetime) -> Condition:
-    """Say which events have a status as of `now`; COMPLETED is never stored."""
-    if status is EventStatus.COMPLETED:
-        return sa.and_(events.c.status == EventStatus.PUBLISHED, events.c.end_time <= now)
-    if status is EventStatus.PUBLISHED:
-        return sa.and_(events.c.status == EventStatus.PUBLISHED, events.c.end_time > now)
-    return events.c.status == status
+# Tickets in these statuses take up a place.
+RESERVED_STATUSES: Final = ("ACTIVE", "BLOCKED")
+_STORED_AS_IS: Final = tuple(field.name for field in fields(Event) if field.name not in {"offers", "refund_tiers"})
 
 
 def find_event(connection: Connection, event_id: UUID, *conditions: Condition) -> Event | None:
@@ -54,10 +35,16 @@ def find_event(connection: Connection, event_id: UUID, *conditions: Condition) -
 
 
 def lock_event(connection: Connection, event_id: UUID, *conditions: Condition) -> Event | None:
-    """Read one event and keep others from changing it, or taking a revision of it, until the transaction ends."""
+    """Lock one event, and with it its revision, until the transaction ends; return it."""
     query = sa.select(events).where(events.c.event_id == event_id, *conditions).with_for_update(key_share=True)
     found = _with_offers(connection, query)
     return found[0] if found else None
+
+
+def find_events(connection: Connection, event_ids: Collection[UUID]) -> dict[UUID, Event]:
+    """Read events by id."""
+    query = sa.select(events).where(events.c.event_id.in_(event_ids))
+    return {event.event_id: event for event in _with_offers(connection, query)}
 
 
 def event_currency(connection: Connection, event_id: UUID) -> str:
@@ -67,13 +54,43 @@ def event_currency(connection: Connection, event_id: UUID) -> str:
 
 
 def list_events(
-    connection: Connection, conditions: Iterable[Condition], after: tuple[datetime, UUID] | None, limit: int
+    connection: Connection,
+    caller: Caller,
+    query: EventQuery,
+    now: datetime,
+    page: tuple[tuple[datetime, UUID] | None, int],
 ) -> Sequence[Event]:
-    """Read events by start_time, then event_id, from after a position on."""
-    query = sa.select(events).where(*conditions).order_by(events.c.start_time, events.c.event_id).limit(limit)
+    """Read events that a caller may see, by start_time, then event_id.
+
+    Args:
+        connection: in a transaction.
+        caller: sees no drafts of other organizers.
+        query: the filter.
+        now: statuses are as of then.
+        page: start_time and event_id of the event before the page, and the size of the page.
+    """
+    after, limit = page
+    selected = (
+        sa.select(events)
+        .where(event_visible_to(caller), _has_status(query.status, now))
+        .order_by(events.c.start_time, events.c.event_id)
+        .limit(limit)
+    )
+    if query.event_type is not None:
+        selected = selected.where(events.c.event_type == query.event_type)
+    if query.min_start_time is not None:
+        selected = selected.where(events.c.start_time >= query.min_start_time)
     if after is not None:
-        query = query.where(sa.tuple_(events.c.start_time, events.c.event_id) > sa.tuple_(*after))
-    return _with_offers(connection, query)
+        selected = selected.where(sa.tuple_(events.c.start_time, events.c.event_id) > sa.tuple_(*after))
+    return _with_offers(connection, selected)
+
+
+def _has_status(status: EventStatus, now: datetime) -> Condition:
+    if status is EventStatus.COMPLETED:
+        return sa.and_(events.c.status == EventStatus.PUBLISHED, events.c.end_time <= now)
+    if status is EventStatus.PUBLISHED:
+        return sa.and_(events.c.status == EventStatus.PUBLISHED, events.c.end_time > now)
+    return events.c.status == status
 
 
 def insert_event(connection: Connection, event: Event) -> None:
@@ -83,21 +100,23 @@ def insert_event(connection: Connection, event: Event) -> None:
 
 
 def update_event(connection: Connection, event: Event) -> None:
-    """Store an event over what there is of it; the caller has locked it."""
+    """Update a locked event and its offers."""
     connection.execute(sa.update(events).where(events.c.event_id == event.event_id), _event_row(event))
     connection.execute(sa.delete(offers).where(offers.c.event_id == event.event_id))
     _insert_offers(connection, event)
 
 
 def take_revision(connection: Connection, event_id: UUID, revision: int) -> None:
-    """Store that a change of a ticket took the event's next revision; the event is locked by us."""
+    """Store the revision of a locked event after a change of one of its tickets took it."""
     connection.execute(sa.update(events).where(events.c.event_id == event_id).values(revision=revision))
 
 
 def sold_by_type(connection: Connection, event_id: UUID) -> dict[TicketType, int]:
-    """Count the tickets that take up a place, of every type that was ever sold or is held."""
-    held = sa.func.count().filter(tickets.c.status.in_(HOLDING_A_PLACE))
-    query = sa.select(tickets.c.ticket_type, held).where(tickets.c.event_id == event_id).group_by(tickets.c.ticket_type)
+    """Count the places that are sold or held, of every type that was ever sold or is held."""
+    reserved = sa.func.count().filter(tickets.c.status.in_(RESERVED_STATUSES))
+    query = (
+        sa.select(tickets.c.ticket_type, reserved).where(tickets.c.event_id == event_id).group_by(tickets.c.ticket_type)
+    )
     sold = {TicketType(kind): count for kind, count in connection.execute(query)}
     for kind, count in _held_by_type(connection, event_id).items():
         sold[kind] = sold.get(kind, 0) + count
@@ -114,7 +133,7 @@ def _held_by_type(connection: Connection, event_id: UUID) -> dict[TicketType, in
 
 
 def offer_of(row: Mapping[str, Any]) -> Offer:
-    """Read an offer from a row of its table."""
+    """Convert a row of `offers`."""
     own = {name: value for name, value in row.items() if name not in {"event_id", "position"}}
     return Offer(**{**own, "ticket_type": TicketType(row["ticket_type"])})
 
@@ -130,7 +149,7 @@ def _with_offers(connection: Connection, query: sa.Select[Any]) -> list[Event]:
 
 
 def event_of(row: Mapping[str, Any], its_offers: Sequence[Offer]) -> Event:
-    """Read an event from a row of its table."""
+    """Convert a row of `events`."""
     return Event(
         **{
             **row,

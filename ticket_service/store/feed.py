@@ -1,4 +1,4 @@
-"""Statements of the feed: which events have changed, and what of them."""
+"""Statements of the feed: the revisions of events, and the changes after a revision."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from ticket_service.domain.feed import GateEvent, GateTicket, Page
 from ticket_service.domain.tickets import TicketStatus
 from ticket_service.store.tables import events, feed
 
-# Each event by its index on (event_id, revision): an event that is far behind costs the others nothing.
+# Reads each event by the index on (event_id, revision): an event with many changes does not slow the others.
 _TICKETS: Final = sa.text("""
     SELECT ticket.*
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:afters AS bigint[])) AS cursor (event_id, after)
@@ -31,17 +31,17 @@ _TICKETS: Final = sa.text("""
 
 
 def epoch(connection: Connection) -> str:
-    """Return what the revisions of this database are of."""
+    """Return the epoch that the revisions of this database belong to."""
     return str(connection.execute(sa.select(feed.c.epoch)).scalar_one())
 
 
 def live_heads(connection: Connection, ended_after: datetime) -> dict[UUID, int]:
-    """Return the revision of each event that ends, or ended, after a time."""
+    """Return the revisions of events that end after a time."""
     return _heads(connection, events.c.end_time > ended_after)
 
 
 def named_heads(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Return the revision of each event named."""
+    """Return the revisions of these events."""
     return _heads(connection, events.c.event_id == sa.any_(sa.bindparam("ids", list(event_ids), sa.ARRAY(sa.UUID))))
 
 
@@ -51,10 +51,10 @@ def _heads(connection: Connection, condition: sa.ColumnElement[bool]) -> dict[UU
 
 
 def pages(connection: Connection, afters: Mapping[UUID, int], limit: int) -> list[Page]:
-    """Return what changed of each event after its revision, at most `most` tickets of each.
+    """Return the changes of each event after its revision, at most `limit` tickets of each.
 
-    The transaction is to be REPEATABLE READ: the tickets and the event's revision must be of one moment, else a ticket
-    that commits between the two reads would be skipped for good.
+    The transaction must be REPEATABLE READ: the tickets and the event's revision must come from one snapshot, otherwise
+    a ticket that commits between the two reads would be skipped for good.
     """
     found: dict[UUID, list[GateTicket]] = defaultdict(list)
     parameters = {"event_ids": [str(event_id) for event_id in afters], "afters": list(afters.values()), "limit": limit}
@@ -80,7 +80,7 @@ def _page(row: Row[Any], tickets: list[GateTicket], limit: int) -> Page:
     return Page(event, tuple(tickets), revision, is_cut=revision < row.revision)
 
 
-def _gate_ticket(  # noqa: PLR0913, PLR0917 - a row's columns, in their order
+def _gate_ticket(  # noqa: PLR0913, PLR0917 - the columns of a row, in their order
     ticket_id: str,
     ticket_type: str,
     status: str,

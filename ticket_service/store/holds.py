@@ -1,4 +1,4 @@
-"""Statements on purchases that wait for their payment, and on payments that are owed back."""
+"""Statements on held purchases, and on payments to refund."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -9,15 +9,13 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ticket_service.domain.holds import Paid, Payment
+from ticket_service.domain.holds import Payment, PaymentResult
 from ticket_service.domain.purchases import Purchase
 from ticket_service.domain.sales import Inventory
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
 from ticket_service.store.purchases import purchase_of
 from ticket_service.store.tables import events, offers, payments, purchases, tickets
-
-Condition = sa.ColumnElement[bool]
 
 _CHANGING: Final = (
     "status",
@@ -31,13 +29,8 @@ _CHANGING: Final = (
 )
 
 
-def has_id(purchase_id: UUID) -> Condition:
-    """Say which purchase it is."""
-    return purchases.c.purchase_id == purchase_id
-
-
 def lock_purchases(connection: Connection, event_id: UUID, purchase_ids: Sequence[UUID]) -> list[Purchase]:
-    """Lock purchases of an event that is locked by us, in the order of their ids."""
+    """Lock purchases of a locked event in the order of their ids."""
     query = (
         sa.select(purchases)
         .where(purchases.c.event_id == event_id, purchases.c.purchase_id.in_(purchase_ids))
@@ -47,11 +40,12 @@ def lock_purchases(connection: Connection, event_id: UUID, purchase_ids: Sequenc
     return [purchase_of(row) for row in connection.execute(query)]
 
 
-def take_due(connection: Connection, provider: str, now: datetime, until: datetime, limit: int) -> list[Purchase]:
-    """Claim HELD purchases of one provider that are due and that nobody else is looking at; nobody else is to until then.
+def claim_due(connection: Connection, provider: str, now: datetime, until: datetime, limit: int) -> list[Purchase]:
+    """Claim due HELD purchases of one provider: no other process handles them before `until`.
 
     Returns:
-        As they were. They are not locked any more once the transaction ends: events are locked first.
+        The purchases before the claim. Their rows are unlocked when the transaction ends, because the row of their
+        event has to be locked first.
     """
     due = (
         sa.select(purchases)
@@ -69,13 +63,13 @@ def take_due(connection: Connection, provider: str, now: datetime, until: dateti
 
 
 def update_purchase(connection: Connection, purchase: Purchase) -> None:
-    """Store what changes of a purchase over what there is of it; it is locked by us."""
+    """Update a locked purchase."""
     its = (purchases.c.event_id == purchase.event_id, purchases.c.purchase_id == purchase.purchase_id)
     connection.execute(sa.update(purchases).where(*its).values({name: getattr(purchase, name) for name in _CHANGING}))
 
 
 def update_counters(connection: Connection, inventory: Inventory) -> None:
-    """Store what is reserved of an event; it is locked by us."""
+    """Update the reserved places and the revision of a locked event."""
     event = inventory.event
     counters = {"reserved": inventory.reserved, "revision": inventory.revision}
     connection.execute(sa.update(events).where(events.c.event_id == event.event_id).values(counters))
@@ -87,7 +81,7 @@ def update_counters(connection: Connection, inventory: Inventory) -> None:
 
 
 def insert_tickets(connection: Connection, new: Sequence[Ticket], digests: Mapping[UUID, Digests]) -> None:
-    """Store new tickets of an event that is locked by us."""
+    """Insert tickets of a locked event."""
     if not new:
         return
     names = [field.name for field in fields(Ticket)]
@@ -104,7 +98,7 @@ def insert_tickets(connection: Connection, new: Sequence[Ticket], digests: Mappi
 
 
 def paid_purchase(connection: Connection, payment: Payment) -> UUID | None:
-    """Return the purchase that a payment is known to be for."""
+    """Return the purchase that a recorded payment is for; None: it is not recorded."""
     query = sa.select(payments.c.purchase_id).where(
         payments.c.provider == payment.provider, payments.c.payment_id == payment.payment_id
     )
@@ -112,8 +106,8 @@ def paid_purchase(connection: Connection, payment: Payment) -> UUID | None:
     return found
 
 
-def insert_payment(connection: Connection, payment: Payment, result: Paid, now: datetime) -> None:
-    """Store a payment."""
+def insert_payment(connection: Connection, payment: Payment, result: PaymentResult, now: datetime) -> None:
+    """Insert a payment."""
     currency, amount = payment.paid
     connection.execute(
         sa.insert(payments).values(
@@ -130,15 +124,15 @@ def insert_payment(connection: Connection, payment: Payment, result: Paid, now: 
 
 
 @dataclass(frozen=True, slots=True)
-class OwedBack:
-    """A payment that is owed back, and the refund made of it."""
+class RefundDue:
+    """A payment to refund, and its refund once that is made."""
 
     payment: Payment
     refund_id: str | None
 
 
-def owed_back(connection: Connection, purchase: Purchase) -> list[OwedBack]:
-    """Return the payments of a purchase that are owed back, oldest first."""
+def refunds_due(connection: Connection, purchase: Purchase) -> list[RefundDue]:
+    """Return the payments of a purchase that are or were to be refunded, oldest first."""
     query = (
         sa.select(payments)
         .where(payments.c.event_id == purchase.event_id, payments.c.purchase_id == purchase.purchase_id)
@@ -146,19 +140,19 @@ def owed_back(connection: Connection, purchase: Purchase) -> list[OwedBack]:
         .order_by(payments.c.create_time, payments.c.payment_id)
     )
     return [
-        OwedBack(Payment(row.payment_id, (row.currency, row.amount), row.provider), row.refund_id)
+        RefundDue(Payment(row.payment_id, (row.currency, row.amount), row.provider), row.refund_id)
         for row in connection.execute(query)
     ]
 
 
 def store_refund(connection: Connection, payment: Payment, refund_id: str) -> None:
-    """Store that a payment was given back."""
+    """Store the refund of a payment."""
     its = (payments.c.provider == payment.provider, payments.c.payment_id == payment.payment_id)
     connection.execute(sa.update(payments).where(*its).values(refund_id=refund_id))
 
 
-def count_owed_back(connection: Connection, event_id: UUID) -> int:
-    """Count the payments of an event that are owed back."""
+def count_refunds_due(connection: Connection, event_id: UUID) -> int:
+    """Count the payments of an event that are to be refunded."""
     query = sa.select(sa.func.count()).where(
         payments.c.event_id == event_id, payments.c.refund_due, payments.c.refund_id.is_(None)
     )

@@ -1,4 +1,4 @@
-"""Statements that take reports of incidents."""
+"""Statements that record reported incidents."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -17,8 +17,8 @@ _LOCK: Final = sa.text("""
     ORDER BY event_id, ticket_id
     FOR NO KEY UPDATE
 """)
-# In one order everywhere: two processes may report the same ones.
-_NOTE: Final = sa.text("""
+# Ordered, so that two reports of the same incidents do not deadlock.
+_RECORD: Final = sa.text("""
     INSERT INTO told_incidents (event_id, incident_id, create_time)
     SELECT event_id, incident_id, :now
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:incident_ids AS uuid[])) AS report (event_id, incident_id)
@@ -29,22 +29,22 @@ _NOTE: Final = sa.text("""
 
 
 def known_events(connection: Connection, reports: Sequence[Incident]) -> set[UUID]:
-    """Return which of the events there are."""
+    """Return the ids of those reported events that exist."""
     named = {report.event_id for report in reports}
     return set(connection.execute(sa.select(events.c.event_id).where(events.c.event_id.in_(named))).scalars())
 
 
 def lock_tickets(connection: Connection, reports: Collection[Incident]) -> None:
-    """Lock their tickets, so that what is told of one keeps its order."""
+    """Lock the reported tickets, so that the notifications of one ticket keep their order."""
     of_tickets = [report for report in reports if report.ticket_id is not None]
     event_ids, ticket_ids = [str(one.event_id) for one in of_tickets], [str(one.ticket_id) for one in of_tickets]
     connection.execute(_LOCK, {"event_ids": event_ids, "ticket_ids": ticket_ids})
 
 
-def note(connection: Connection, reports: Collection[Incident], now: datetime) -> list[tuple[UUID, UUID]]:
-    """Store that these are told; return which are news, by event and incident."""
+def record(connection: Connection, reports: Collection[Incident], now: datetime) -> list[tuple[UUID, UUID]]:
+    """Record incidents; return the keys of those that were not recorded before, by event and incident."""
     keys = {
         "event_ids": [str(report.event_id) for report in reports],
         "incident_ids": [str(report.incident_id) for report in reports],
     }
-    return [(row.event_id, row.incident_id) for row in connection.execute(_NOTE, {**keys, "now": now})]
+    return [(row.event_id, row.incident_id) for row in connection.execute(_RECORD, {**keys, "now": now})]

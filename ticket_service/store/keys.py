@@ -1,38 +1,27 @@
-"""Statements on the public signing keys."""
+"""Statements on the public keys."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from ticket_service.domain.tokens import PublicKey
 from ticket_service.store.tables import signing_keys
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
-    """A key that verifies tokens, as everyone may know it."""
-
-    key_id: int
-    public_key: bytes
-    activate_time: datetime
-    # None: in force.
-    retire_time: datetime | None
-
-
 def lock(connection: Connection) -> None:
-    """Let nobody else add a key before this transaction ends; readers go on."""
+    """Lock the table until the transaction ends: no other process adds a key; readers do not wait."""
     connection.execute(sa.text("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def all_keys(connection: Connection) -> list[PublicKey]:
-    """Return every key, by id."""
+    """Read all keys, by id."""
     return [_key(row) for row in connection.execute(sa.select(signing_keys).order_by(signing_keys.c.key_id))]
 
 
 def add(connection: Connection, key: PublicKey) -> None:
-    """Store a key; the table is locked by us."""
+    """Insert a key; the table is locked."""
     connection.execute(
         signing_keys.insert().values(
             key_id=key.key_id,
@@ -44,7 +33,7 @@ def add(connection: Connection, key: PublicKey) -> None:
 
 
 def retire(connection: Connection, key_ids: Collection[int], now: datetime) -> None:
-    """Let tokens by these keys be denied from now on."""
+    """Retire keys: gates deny their tokens from now on."""
     connection.execute(signing_keys.update().where(signing_keys.c.key_id.in_(key_ids)).values(retire_time=now))
 
 

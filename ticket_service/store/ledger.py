@@ -8,10 +8,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ticket_service.domain.ledger import Entry
+from ticket_service.domain.ledger import LedgerEntry
 from ticket_service.store.tables import ledger
 
-# By the payment that was kept for the ticket's purchase.
+# Refers to the payment that completed the ticket's purchase.
 _ENTER_REFUND_OF: Final = sa.text("""
     INSERT INTO ledger
         (event_id, purchase_id, order_id, provider, kind, payment_id, refund_id, currency, amount, note, create_time)
@@ -23,12 +23,12 @@ _ENTER_REFUND_OF: Final = sa.text("""
 """)
 
 
-def enter(connection: Connection, entry: Entry, now: datetime) -> None:
-    """Enter what happened, in the transaction that stores what it led to."""
+def enter(connection: Connection, entry: LedgerEntry, now: datetime) -> None:
+    """Insert an entry in the transaction that stores its effect."""
     connection.execute(sa.insert(ledger).values(**asdict(entry), create_time=now))
 
 
 def enter_refund_of(connection: Connection, event_id: UUID, cancellation_id: UUID, now: datetime) -> None:
-    """Enter that the caller's own payment system made the refund of a cancellation."""
+    """Insert the entry of a cancellation that the caller's own payment system refunded."""
     parameters = {"event_id": event_id, "cancellation_id": cancellation_id, "now": now}
     connection.execute(_ENTER_REFUND_OF, parameters)

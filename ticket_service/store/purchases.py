@@ -1,41 +1,40 @@
-"""Statements on purchases, once they are made; `store.sales` makes them."""
+"""Statements that read purchases; `store.sales` inserts them."""
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.purchases import Item, Purchase, PurchaseStatus
+from ticket_service.domain.queries import PurchaseQuery
+from ticket_service.store.access import ANY, Condition, purchase_of_user, purchase_visible_to
 from ticket_service.store.tables import events, purchases
-from ticketing.chassis.authentication import Caller, Role
-
-Condition = sa.ColumnElement[bool]
+from ticketing.chassis.authentication import Caller
 
 
-def visible_to(caller: Caller) -> Condition:
-    """Say whose purchases the caller may see: a service all, an organizer those of their events, everyone their own."""
-    if caller.is_any(Role.SERVICE):
-        return sa.true()
-    own = purchases.c.user_id == caller.subject
-    return sa.or_(own, events.c.organizer_id == caller.subject) if caller.is_any(Role.ORGANIZER) else own
+def find_purchase(connection: Connection, purchase_id: UUID, condition: Condition = ANY) -> Purchase | None:
+    """Read one purchase."""
+    found = find_purchases(connection, [purchases.c.purchase_id == purchase_id, condition])
+    return found[0] if found else None
 
 
-def payable_by(caller: Caller) -> Condition:
-    """Say whose payments the caller may confirm: a service all, an organizer those of their events, a buyer none."""
-    return sa.true() if caller.is_any(Role.SERVICE) else events.c.organizer_id == caller.subject
-
-
-def of_user(caller: Caller, user_id: str) -> Condition:
-    """Say whose purchases a list is of; "": the caller's, or all that an organizer or a service may see."""
-    if user_id:
-        return purchases.c.user_id == user_id
-    return sa.true() if caller.is_any(Role.ORGANIZER, Role.SERVICE) else purchases.c.user_id == caller.subject
+def list_purchases(
+    connection: Connection, caller: Caller, query: PurchaseQuery, before: UUID | None, limit: int
+) -> list[Purchase]:
+    """Read purchases that a caller may see, newest first."""
+    conditions = [purchase_visible_to(caller), purchase_of_user(caller, query.user_id)]
+    if query.event_id is not None:
+        conditions.append(purchases.c.event_id == query.event_id)
+    if before is not None:
+        conditions.append(purchases.c.purchase_id < before)
+    return find_purchases(connection, conditions, limit)
 
 
 def find_purchases(connection: Connection, conditions: Sequence[Condition], limit: int | None = None) -> list[Purchase]:
-    """Read purchases, newest first."""
+    """Read purchases, newest first; conditions may be on their events too."""
     query = (
         sa.select(purchases)
         .join(events, events.c.event_id == purchases.c.event_id)
@@ -47,7 +46,7 @@ def find_purchases(connection: Connection, conditions: Sequence[Condition], limi
 
 
 def purchase_of(row: Row[Any]) -> Purchase:
-    """Read a purchase from a row of its table."""
+    """Convert a row of `purchases`."""
     return Purchase(
         **row._asdict()
         | {

@@ -1,4 +1,4 @@
-"""Statements on what a provider of ours is to give back."""
+"""Statements on orders to refund through a payment provider of this service."""
 
 from collections.abc import Collection
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Row
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 from ticket_service.store.tables import refund_orders
 
-# From the payment that was kept for the ticket's purchase; the caller's own system gives back what it took itself.
+# From the payment that completed the ticket's purchase. The caller's own system refunds its payments itself.
 _ORDER: Final = sa.text("""
     INSERT INTO refund_orders
         (event_id, order_id, purchase_id, cancellation_id, provider, payment_id, currency, amount, status, round,
@@ -23,22 +23,30 @@ _ORDER: Final = sa.text("""
     JOIN payments USING (event_id, purchase_id)
     WHERE event_id = :event_id AND cancellation_id = ANY (CAST(:cancellation_ids AS uuid[]))
       AND cancellations.status = 'REFUNDING' AND NOT refund_due AND payments.provider <> 'external'
+    RETURNING cancellation_id
 """)
 
 
-def order_refunds(connection: Connection, event_id: UUID, cancellation_ids: Collection[UUID], now: datetime) -> None:
-    """Order what a provider of ours owes for cancellations that are REFUNDING."""
+def order_refunds(
+    connection: Connection, event_id: UUID, cancellation_ids: Collection[UUID], now: datetime
+) -> set[UUID]:
+    """Order the refunds of REFUNDING cancellations whose payment a provider of this service captured.
+
+    Returns:
+        The cancellations whose refund is ordered; the caller's own payment system has to refund the others.
+    """
     ids = [str(cancellation_id) for cancellation_id in cancellation_ids]
-    connection.execute(_ORDER, {"event_id": event_id, "cancellation_ids": ids, "now": now})
+    ordered = connection.execute(_ORDER, {"event_id": event_id, "cancellation_ids": ids, "now": now})
+    return set(ordered.scalars())
 
 
 def insert(connection: Connection, order: RefundOrder) -> None:
-    """Store a new order."""
+    """Insert an order."""
     connection.execute(sa.insert(refund_orders).values(asdict(order)))
 
 
-def find(connection: Connection, event_id: UUID, order_id: UUID) -> RefundOrder | None:
-    """Lock an order until the transaction ends, and read it."""
+def lock(connection: Connection, event_id: UUID, order_id: UUID) -> RefundOrder | None:
+    """Lock an order until the transaction ends; return it."""
     query = (
         sa.select(refund_orders)
         .where(refund_orders.c.event_id == event_id, refund_orders.c.order_id == order_id)
@@ -48,8 +56,8 @@ def find(connection: Connection, event_id: UUID, order_id: UUID) -> RefundOrder 
     return None if row is None else order_of(row)
 
 
-def take_due(connection: Connection, now: datetime, limit: int) -> list[RefundOrder]:
-    """Lock those that are due and that nobody else is looking at."""
+def lock_due(connection: Connection, now: datetime, limit: int) -> list[RefundOrder]:
+    """Lock due orders that no other process has locked."""
     query = (
         sa.select(refund_orders)
         .where(refund_orders.c.due_time <= now)
@@ -61,11 +69,11 @@ def take_due(connection: Connection, now: datetime, limit: int) -> list[RefundOr
 
 
 def update(connection: Connection, order: RefundOrder) -> None:
-    """Store an order over what there is of it; it is locked by us."""
+    """Update a locked order."""
     its = (refund_orders.c.event_id == order.event_id, refund_orders.c.order_id == order.order_id)
     connection.execute(sa.update(refund_orders).where(*its).values(asdict(order)))
 
 
 def order_of(row: Row[Any]) -> RefundOrder:
-    """Read an order from a row of its table."""
+    """Convert a row of `refund_orders`."""
     return RefundOrder(**row._asdict() | {"status": RefundOrderStatus(row.status)})

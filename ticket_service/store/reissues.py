@@ -1,4 +1,4 @@
-"""Statements on reissues."""
+"""Statements that read and change reissues."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -16,19 +16,19 @@ _COLUMNS: Final = tuple(field.name for field in fields(Reissue))
 
 
 def find_reissue(connection: Connection, event_id: UUID, reissue_id: UUID) -> Reissue:
-    """Read one that there is."""
+    """Read a reissue that exists."""
     query = sa.select(reissues).where(reissues.c.event_id == event_id, reissues.c.reissue_id == reissue_id)
     return _reissue(connection.execute(query).one())
 
 
 def lock_reissue(connection: Connection, event_id: UUID, reissue_id: UUID) -> Reissue:
-    """Read one and keep others from changing it until the transaction ends."""
+    """Lock a reissue until the transaction ends; return it."""
     query = sa.select(reissues).where(reissues.c.event_id == event_id, reissues.c.reissue_id == reissue_id)
     return _reissue(connection.execute(query.with_for_update(key_share=True)).one())
 
 
-def find_pending(connection: Connection, event_id: UUID, ticket_id: UUID) -> Reissue | None:
-    """Read the PENDING one of a ticket; with the ticket locked there will be no other."""
+def find_pending_reissue(connection: Connection, event_id: UUID, ticket_id: UUID) -> Reissue | None:
+    """Read the PENDING reissue of a ticket; while the ticket is locked, none can be added."""
     query = sa.select(reissues).where(
         reissues.c.event_id == event_id,
         reissues.c.ticket_id == ticket_id,
@@ -38,8 +38,8 @@ def find_pending(connection: Connection, event_id: UUID, ticket_id: UUID) -> Rei
     return None if row is None else _reissue(row)
 
 
-def take_due(connection: Connection, now: datetime, limit: int) -> Sequence[Reissue]:
-    """Lock those that are due and that nobody else is looking at."""
+def lock_due(connection: Connection, now: datetime, limit: int) -> Sequence[Reissue]:
+    """Lock due reissues that no other process has locked."""
     query = (
         sa.select(reissues)
         .where(reissues.c.due_time <= now)
@@ -51,12 +51,12 @@ def take_due(connection: Connection, now: datetime, limit: int) -> Sequence[Reis
 
 
 def insert_reissue(connection: Connection, reissue: Reissue) -> None:
-    """Store a new one; its ticket is locked by us."""
+    """Insert a reissue of a locked ticket."""
     connection.execute(sa.insert(reissues), [_row(reissue)])
 
 
 def update_reissue(connection: Connection, reissue: Reissue) -> None:
-    """Store one over what there is of it; it is locked by us."""
+    """Update a locked reissue."""
     its = (reissues.c.event_id == reissue.event_id, reissues.c.reissue_id == reissue.reissue_id)
     connection.execute(sa.update(reissues).where(*its).values(_row(reissue)))
 

@@ -1,4 +1,4 @@
-"""Statements on idempotency keys: one request, one effect."""
+"""Statements on idempotency keys, by which one request has one effect."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from ticket_service.store.tables import idempotency_keys
 
 @dataclass(frozen=True, slots=True)
 class RequestKey:
-    """What makes a request this one: who sent it under which id, and a digest of what it asks for."""
+    """The idempotency key of a request, and a digest of the request's content."""
 
     caller: str
     request_id: UUID
@@ -22,7 +22,7 @@ class RequestKey:
 
 @dataclass(frozen=True, slots=True)
 class FirstResult:
-    """What a request led to when it came first."""
+    """The result of the first request under a key."""
 
     fingerprint: bytes
     event_id: UUID
@@ -30,7 +30,7 @@ class FirstResult:
 
 
 def find_first(connection: Connection, key: RequestKey) -> FirstResult | None:
-    """Return what the key led to before, if it was taken."""
+    """Return the first result under a key, or None."""
     row = connection.execute(
         sa.select(idempotency_keys).where(
             idempotency_keys.c.caller == key.caller, idempotency_keys.c.request_id == key.request_id
@@ -40,7 +40,7 @@ def find_first(connection: Connection, key: RequestKey) -> FirstResult | None:
 
 
 def forget(connection: Connection, caller: str, request_id: UUID) -> None:
-    """Let a key go whose request came to nothing."""
+    """Delete the key of a request that had no effect."""
     connection.execute(
         sa.delete(idempotency_keys).where(
             idempotency_keys.c.caller == caller, idempotency_keys.c.request_id == request_id
@@ -51,9 +51,9 @@ def forget(connection: Connection, caller: str, request_id: UUID) -> None:
 def claim(
     connection: Connection, key: RequestKey, event_id: UUID, result_id: UUID, now: datetime
 ) -> FirstResult | None:
-    """Take the key for a result about to be made; return what it led to before, if it was taken already.
+    """Insert a key for a result about to be stored; return the first result instead if the key is taken.
 
-    Waits for another transaction that is just taking it.
+    Waits for another transaction that is inserting the same key.
     """
     taken = connection.execute(
         insert(idempotency_keys)

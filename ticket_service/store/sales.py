@@ -1,7 +1,7 @@
-"""The three trips of a batch of sales, as prepared statements of a LoopConnection.
+"""The three round trips of a sales batch, as prepared statements of a LoopConnection.
 
-Each is one statement: lock, then read with a fresh snapshot, then write everything with the COMMIT in the same trip.
-Arrays go over as text and are unnested there, which took a third of the time that a row at a time took.
+Each round trip is one statement: lock, then read with a fresh snapshot, then write everything together with COMMIT.
+Arrays are sent as text and unnested by PostgreSQL, which took a third of the time of one row at a time.
 """
 
 import json
@@ -12,9 +12,8 @@ from uuid import UUID
 
 from ticket_service.domain.events import Offer
 from ticket_service.domain.ledger import EntryKind
-from ticket_service.domain.notifications import Kind, purchase_completed
-from ticket_service.domain.purchases import EXTERNAL, PurchaseStatus
-from ticket_service.domain.sales import Inventory, Order, Replayed, SalesBatch, Sold
+from ticket_service.domain.purchases import EXTERNAL
+from ticket_service.domain.sales import Inventory, Order, Replayed, Sale, SalesBatch
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
 from ticket_service.store.events import event_of, offer_of
@@ -27,19 +26,19 @@ _EVENT_COLUMNS: Final = tuple(column.name for column in events.columns)
 _OFFER_COLUMNS: Final = tuple(column.name for column in offers.columns)
 _OFFER_TYPES: Final = {column.name: column.type.compile() for column in offers.columns}
 
-# In the order that everyone locks in. NO KEY: nothing refers to an event's key while it is sold.
+# In the one lock order. NO KEY: no row refers to an event's key while it is sold.
 _LOCK: Final = f"""(uuid[]) AS
 SELECT {", ".join(_EVENT_COLUMNS)} FROM events WHERE event_id = ANY ($1) ORDER BY event_id FOR NO KEY UPDATE
 """  # noqa: S608 - names of our own columns
 _READ_EVENTS: Final = f"(uuid[]) AS SELECT {', '.join(_EVENT_COLUMNS)} FROM events WHERE event_id = ANY ($1)"  # noqa: S608 - as above
 
-# One row for each order with what is on record of its request_id and payment, then one for each offer.
+# One row for each order, with its recorded request and payment, then one row for each offer.
 _READ: Final = f"""(text[], uuid[], text[], uuid[]) AS
-SELECT asked.n, key.fingerprint, key.event_id AS first_event, key.result_id, payment.purchase_id AS paid_by,
+SELECT wanted.n, key.fingerprint, key.event_id AS first_event, key.result_id, payment.purchase_id AS paid_by,
        {", ".join(f"NULL::{_OFFER_TYPES[name]} AS {name}" for name in _OFFER_COLUMNS)}
-FROM unnest($1, $2, $3) WITH ORDINALITY AS asked (caller, request_id, payment_id, n)
-LEFT JOIN idempotency_keys AS key ON key.caller = asked.caller AND key.request_id = asked.request_id
-LEFT JOIN payments AS payment ON payment.provider = '{EXTERNAL}' AND payment.payment_id = asked.payment_id
+FROM unnest($1, $2, $3) WITH ORDINALITY AS wanted (caller, request_id, payment_id, n)
+LEFT JOIN idempotency_keys AS key ON key.caller = wanted.caller AND key.request_id = wanted.request_id
+LEFT JOIN payments AS payment ON payment.provider = '{EXTERNAL}' AND payment.payment_id = wanted.payment_id
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, {", ".join(_OFFER_COLUMNS)} FROM offers WHERE event_id = ANY ($4)
 ORDER BY n, position
@@ -48,20 +47,20 @@ ORDER BY n, position
 _WRITE: Final = f"""(
     timestamptz,
     uuid[], uuid[], text[], text[], text[], bigint[], text[], text[], text[], text[], text[], uuid[], bytea[],
-    text[], timestamptz[], timestamptz[], timestamptz[], text[], uuid[], text[],
+    text[], timestamptz[], timestamptz[], timestamptz[], text[], uuid[], text[], text[],
     uuid[], uuid[], uuid[], text[], text[], bigint[], timestamptz[], timestamptz[], bigint[], bytea[], bytea[],
     uuid[], text[], integer[],
     uuid[], integer[], bigint[]
 ) AS
 WITH sale AS MATERIALIZED (
     SELECT * FROM unnest(
-        $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
+        $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22
     ) AS sale (
         event_id, purchase_id, user_id, items, currency, total, provider, payment_id, metadata, email, caller,
         request_id, fingerprint, status, complete_time, hold_expire_time, due_time, payment_method, notification_id,
-        told
+        kind, data
     )
-), bought AS (
+), purchased AS (
     INSERT INTO purchases (
         event_id, purchase_id, user_id, items, currency, total, status, provider, payment_id, metadata, create_time,
         complete_time, hold_expire_time, due_time, payment_method
@@ -69,10 +68,10 @@ WITH sale AS MATERIALIZED (
     SELECT event_id, purchase_id, user_id, items::jsonb, currency, total, status, provider, payment_id,
            metadata::jsonb, $1, complete_time, hold_expire_time, due_time, payment_method
     FROM sale
-), mailed AS (
+), addressed AS (
     INSERT INTO contacts (event_id, purchase_id, email)
     SELECT event_id, purchase_id, email FROM sale WHERE email <> ''
-), remembered AS (
+), keyed AS (
     INSERT INTO idempotency_keys (caller, request_id, fingerprint, event_id, result_id, create_time)
     SELECT caller, request_id, fingerprint, event_id, purchase_id, $1 FROM sale
 ), paid AS (
@@ -82,9 +81,9 @@ WITH sale AS MATERIALIZED (
     INSERT INTO ledger (event_id, purchase_id, provider, kind, payment_id, currency, amount, note, create_time)
     SELECT event_id, purchase_id, provider, '{EntryKind.CHARGED}', payment_id, currency, total, '', $1
     FROM sale WHERE payment_id IS NOT NULL
-), told AS (
+), notified AS (
     INSERT INTO outbox (event_id, notification_id, kind, purchase_id, user_id, data, create_time)
-    SELECT event_id, notification_id, '{Kind.PURCHASE_COMPLETED}', purchase_id, user_id, told::jsonb, $1
+    SELECT event_id, notification_id, kind, purchase_id, user_id, data::jsonb, $1
     FROM sale WHERE notification_id IS NOT NULL
 ), issued AS (
     INSERT INTO tickets (
@@ -93,21 +92,21 @@ WITH sale AS MATERIALIZED (
     )
     SELECT event_id, ticket_id, purchase_id, user_id, ticket_type, 'ACTIVE', price, valid_from_time,
            valid_until_time, 0, 1, revision, code_digest, token_digest, $1, $1
-    FROM unnest($22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32) AS ticket (
+    FROM unnest($23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33) AS ticket (
         event_id, ticket_id, purchase_id, user_id, ticket_type, price, valid_from_time, valid_until_time, revision,
         code_digest, token_digest
     )
 ), counted AS (
     UPDATE offers SET reserved = after.reserved
-    FROM unnest($33, $34, $35) AS after (event_id, ticket_type, reserved)
+    FROM unnest($34, $35, $36) AS after (event_id, ticket_type, reserved)
     WHERE offers.event_id = after.event_id AND offers.ticket_type = after.ticket_type
 )
 UPDATE events SET reserved = after.reserved, revision = after.revision
-FROM unnest($36, $37, $38) AS after (event_id, reserved, revision)
+FROM unnest($37, $38, $39) AS after (event_id, reserved, revision)
 WHERE events.event_id = after.event_id
-"""  # noqa: S608 - a name of our own
+"""  # noqa: S608 - a constant name
 
-_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 20, 11, 3, 3
+_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 21, 11, 3, 3
 _PARAMETERS: Final = 1 + _SALE_COLUMNS + _TICKET_COLUMNS + _OFFER_COUNTERS + _EVENT_COUNTERS
 _EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)}); COMMIT"
 
@@ -121,19 +120,19 @@ STATEMENTS: Final = {
 
 
 async def load_batch(connection: LoopConnection, orders: Sequence[Order], *, wait: bool) -> SalesBatch:
-    """Lock the events of these orders and read what answering them takes.
+    """Lock the event rows of a batch; load their offers, and the recorded requests and payments of its orders.
 
     Args:
         connection: prepared with STATEMENTS.
-        orders: what is asked for.
-        wait: wait for events that somebody else has locked; otherwise they are read as they are, and the book says that
-            they are held up.
+        orders: the orders of the batch.
+        wait: wait for rows that another transaction has locked. Otherwise the batch reads them without a lock and
+            lists them in `skipped`.
     """
     event_ids = array({order.event_id.hex for order in orders})
     lock = "lock_events" if wait else "lock_free_events"
     locked = await connection.round_trip(f"BEGIN; EXECUTE {lock}(%s)", [event_ids])
     rows = locked if wait else await connection.round_trip("EXECUTE read_events(%s)", [event_ids])
-    on_record = await connection.round_trip(
+    recorded = await connection.round_trip(
         "EXECUTE read_sales(%s, %s, %s, %s)",
         [
             array(order.caller for order in orders),
@@ -145,7 +144,7 @@ async def load_batch(connection: LoopConnection, orders: Sequence[Order], *, wai
     requests: dict[tuple[str, UUID], Replayed] = {}
     payments: dict[str, UUID] = {}
     price_lists: dict[UUID, list[Offer]] = {}
-    for number, fingerprint, first_event, result_id, paid_by, *offer in on_record:
+    for number, fingerprint, first_event, result_id, paid_by, *offer in recorded:
         if number is None:
             price_line = dict(zip(_OFFER_COLUMNS, offer, strict=True))
             price_lists.setdefault(price_line["event_id"], []).append(offer_of(price_line))
@@ -165,16 +164,16 @@ async def load_batch(connection: LoopConnection, orders: Sequence[Order], *, wai
 
 async def commit_batch(
     connection: LoopConnection,
-    book: SalesBatch,
-    sales: Collection[Sold],
+    batch: SalesBatch,
+    sales: Collection[Sale],
     digests: Mapping[UUID, Digests],
     now: datetime,
 ) -> None:
-    """Write these sales and commit; without any, only let go of the events."""
+    """Write the sales of a batch and commit; without sales, roll back to unlock the events."""
     if not sales:
         await connection.round_trip("ROLLBACK")
         return
-    changed = [inventory for inventory in book.inventories.values() if inventory.reserved != inventory.event.reserved]
+    changed = [inventory for inventory in batch.inventories.values() if inventory.reserved != inventory.event.reserved]
     columns = [
         now,
         *_columns([_sale_row(sale) for sale in sales], _SALE_COLUMNS),
@@ -189,9 +188,10 @@ def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[str]:
     return [array(column) for column in zip(*rows, strict=True)] if rows else ["{}"] * count
 
 
-def _sale_row(sale: Sold) -> tuple[Any, ...]:
+def _sale_row(sale: Sale) -> tuple[Any, ...]:
     order, purchase = sale.order, sale.purchase
-    is_completed = purchase.status is PurchaseStatus.COMPLETED
+    # A new purchase causes one notification at most.
+    [notification] = sale.notifications or (None,)
     return (
         purchase.event_id.hex,
         purchase.purchase_id.hex,
@@ -211,8 +211,9 @@ def _sale_row(sale: Sold) -> tuple[Any, ...]:
         purchase.hold_expire_time,
         purchase.due_time,
         purchase.payment_method,
-        new_id().hex if is_completed else None,
-        json.dumps(purchase_completed(purchase, sale.tickets).data) if is_completed else None,
+        new_id().hex if notification else None,
+        notification.kind if notification else None,
+        json.dumps(notification.data) if notification else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""A transaction for commands that are run by hand."""
+"""A transaction for commands that an operator runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from ticketing.chassis.database import connect_arguments
 
 @contextmanager
 def session(url: URL) -> Iterator[Connection]:
-    """Give a transaction that is committed at the end."""
+    """Yield a transaction that commits at the end."""
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=connect_arguments("ticket_service command"))
     with engine.begin() as connection:
         yield connection

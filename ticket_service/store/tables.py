@@ -1,8 +1,8 @@
 """The tables of the tickets database; the migrations build them, and a test compares the two.
 
-No foreign keys from tables that grow: each would cost a look-up a row on the way of a sale, and the event's row, which
-every writer locks first, already orders them. What must never be wrong is said again as a check constraint.
-Every table that grows leads its primary key with event_id, so that it can be distributed by it.
+Tables that grow have no foreign keys: each would cost a look-up for each row of a sale, and every writer locks the
+event's row first anyway. Check constraints repeat the invariants. Every table that grows leads its primary key with
+event_id, so that it can be distributed by it.
 """
 
 from typing import Any
@@ -63,8 +63,8 @@ events = sa.Table(
     sa.Index(None, "start_time", "event_id"),
     sa.Index(None, "status", "start_time"),
     sa.Index(None, "organizer_id", "start_time"),
-    # What the feed's poller looks through. No index holds a column that a sale changes, so that a hot event's row is
-    # updated in place (HOT).
+    # For the poller of the feed. No index contains a column that a sale changes, so that the row of a hot event is updated
+    # in place (HOT).
     sa.Index(None, "end_time"),
 )
 
@@ -73,7 +73,7 @@ offers = sa.Table(
     metadata,
     sa.Column("event_id", UUID, sa.ForeignKey(events.c.event_id), primary_key=True),
     sa.Column("ticket_type", sa.Text, primary_key=True),
-    # Where it stands in the price list, as its organizer ordered it.
+    # The order in the price list, as its organizer set it.
     sa.Column("position", sa.SmallInteger, nullable=False),
     sa.Column("price", sa.BigInteger, nullable=False),
     sa.Column("capacity", sa.Integer),
@@ -102,17 +102,17 @@ purchases = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("provider", sa.Text, nullable=False),
     sa.Column("payment_id", sa.Text),
-    # As given with the purchase; each of its tickets shows it.
+    # As the buyer sent it; each ticket of the purchase shows it.
     sa.Column("metadata", JSONB, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("complete_time", TIME),
-    # Until when places are, or were, kept for it; NULL: it was paid when it was made.
+    # When the hold expires, or did; NULL: the purchase was never held.
     sa.Column("hold_expire_time", TIME),
-    # When the sweeper is to look at it next, while HELD.
+    # When the sweeper processes it next, while HELD.
     sa.Column("due_time", TIME),
     # The payment method that the provider charges; NULL once the purchase left HELD.
     sa.Column("payment_method", sa.Text),
-    # What the buyer's front end finishes the payment with; NULL once it left HELD.
+    # The buyer's front end finishes the payment with it; NULL once the purchase left HELD.
     sa.Column("client_secret", sa.Text),
     # Why the provider declined.
     sa.Column("decline_code", sa.Text),
@@ -130,7 +130,7 @@ purchases = sa.Table(
     sa.Index(None, "user_id", "purchase_id"),
 )
 
-# Where tickets and news of them are mailed: apart from them, so that it can be erased.
+# The e-mail addresses of buyers, apart from their purchases so that an address can be erased.
 contacts = sa.Table(
     "contacts",
     metadata,
@@ -152,7 +152,7 @@ tickets = sa.Table(
     sa.Column("valid_from_time", TIME),
     sa.Column("valid_until_time", TIME),
     sa.Column("check_in_time", TIME),
-    # Of the last report taken; one with a lower sequence is overtaken.
+    # The sequence of the last applied report; a report with a lower one is outdated.
     sa.Column("check_in_sequence", sa.BigInteger, nullable=False),
     sa.Column("issue", sa.Integer, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
@@ -169,7 +169,7 @@ tickets = sa.Table(
     sa.Index(None, "event_id", "status"),
     sa.Index(None, "user_id", "status"),
     sa.Index(None, "code_digest"),
-    # Room for the check-in, which no index holds: the row is then changed in place (HOT).
+    # Free space for the check-in, which no index contains: the row is updated in place (HOT).
     postgresql_with={"fillfactor": 80},
 )
 
@@ -190,7 +190,7 @@ cancellations = sa.Table(
     sa.Column("check_in_time", TIME),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("complete_time", TIME),
-    # When the sweeper is to look at it next; NULL where there is nothing for it to do.
+    # When the sweeper tries next; NULL: the sweeper has nothing to do.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("status IN ('PENDING', 'REFUNDING', 'DONE', 'REJECTED', 'REFUND_FAILED')", "status"),
@@ -198,7 +198,7 @@ cancellations = sa.Table(
     sa.CheckConstraint("refund_percent BETWEEN 0 AND 100", "refund_percent"),
     sa.CheckConstraint(f"refund_amount {PRICE_BOUNDS}", "refund_amount"),
     sa.Index(None, "cancellation_id"),
-    # At most one that was not rejected: a ticket is given back once.
+    # At most one that was not rejected: a ticket is cancelled once.
     sa.Index(
         "cancellations_ticket_uq",
         "event_id",
@@ -209,19 +209,19 @@ cancellations = sa.Table(
     sa.Index("cancellations_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
 )
 
-# Events that are called off, and how far each is.
+# The progress of event cancellations. The table keeps its first name, because two versions run beside each other.
 event_cancellations = sa.Table(
     "callings_off",
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # When the scan service confirmed that no gate admits any more.
+    # When the scan service confirmed that no gate admits to the event.
     sa.Column("gates_closed_time", TIME),
-    # The tickets up to this one have a cancellation, or need none.
+    # Up to this one, every ticket has a cancellation or needs none.
     sa.Column("after_ticket_id", UUID),
     sa.Column("complete_time", TIME),
-    # When the sweeper is to look at it next.
+    # When the sweeper continues; NULL: it is complete.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("(complete_time IS NULL) = (due_time IS NOT NULL)", "complete_time"),
@@ -229,33 +229,33 @@ event_cancellations = sa.Table(
     sa.Index("callings_off_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
 )
 
-# New issues of tickets, for the same holder or another.
+# New issues of tickets, for the same holder or another one.
 reissues = sa.Table(
     "reissues",
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("reissue_id", UUID, primary_key=True),
     sa.Column("ticket_id", UUID, nullable=False),
-    # Who asked for it, and under which idempotency key.
+    # The idempotency key.
     sa.Column("caller", sa.Text, nullable=False),
     sa.Column("request_id", UUID, nullable=False),
     sa.Column("issue", sa.Integer, nullable=False),
-    # The new holder; NULL: the ticket stays whose it is.
+    # The new holder; NULL: the holder stays.
     sa.Column("user_id", sa.Text),
-    # Where the new holder is mailed.
+    # The new holder's.
     sa.Column("email", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
     # The check-in that was first, with REJECTED.
     sa.Column("check_in_time", TIME),
     sa.Column("complete_time", TIME),
-    # When the sweeper is to look at it next.
+    # When the sweeper tries next; NULL: it has ended.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("status IN ('PENDING', 'DONE', 'REJECTED')", "status"),
     sa.CheckConstraint("(status = 'PENDING') = (complete_time IS NULL)", "complete_time"),
     sa.CheckConstraint("(status = 'PENDING') = (due_time IS NOT NULL)", "due_time"),
-    # One after the other: each counts on from the issue before it.
+    # One at a time, because each increments the issue.
     sa.Index(
         "reissues_ticket_uq",
         "event_id",
@@ -277,21 +277,21 @@ payments = sa.Table(
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # It came too late, or twice: the caller's payment system is to give it back.
+    # It came too late, or twice: it is to be refunded.
     sa.Column("refund_due", sa.Boolean, nullable=False, server_default=sa.false()),
-    # That system's own id of the refund, once it is made.
+    # The provider's own id of the refund, once it is made.
     sa.Column("refund_id", sa.Text),
     sa.CheckConstraint("amount >= 0", "amount"),
     sa.CheckConstraint("refund_due OR refund_id IS NULL", "refund"),
     sa.Index(None, "event_id", "purchase_id"),
 )
 
-# What is to be given back by a provider of ours, and how far that is.
+# Orders to refund through a payment provider of this service.
 refund_orders = sa.Table(
     "refund_orders",
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
-    # By which the provider knows it too; a cancellation's is the cancellation's.
+    # The provider stores it beside the refund. The order of a cancellation has the cancellation's id.
     sa.Column("order_id", UUID, primary_key=True),
     sa.Column("purchase_id", UUID, nullable=False),
     # NULL: the payment came too late, or twice.
@@ -301,14 +301,14 @@ refund_orders = sa.Table(
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
-    # Counts from 1 with every time that it was asked for anew after the provider had refused.
+    # Starts at 1 and grows with each retry after the provider has refused.
     sa.Column("round", sa.Integer, nullable=False),
     sa.Column("refund_id", sa.Text),
-    # What the provider said when it refused.
+    # The provider's error when it refused.
     sa.Column("failure", sa.Text),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("complete_time", TIME),
-    # When the sweeper is to look at it next.
+    # When the sweeper tries next; NULL: it has ended.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("status IN ('PENDING', 'DONE', 'FAILED')", "status"),
@@ -318,23 +318,23 @@ refund_orders = sa.Table(
     sa.Index("refund_orders_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
 )
 
-# Every charge, refund and attempt. Rows are only ever added: a trigger refuses all else.
+# Every charge, refund and attempt. Rows are only added: a trigger refuses every update and delete.
 ledger = sa.Table(
     "ledger",
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("entry_id", UUID, primary_key=True, server_default=sa.text("gen_random_uuid()")),
     sa.Column("purchase_id", UUID, nullable=False),
-    # The refund order or, where the caller's own system refunds, the cancellation.
+    # The refund order or, where the caller's own payment system refunds, the cancellation.
     sa.Column("order_id", UUID),
     sa.Column("provider", sa.Text, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("payment_id", sa.Text),
     sa.Column("refund_id", sa.Text),
     sa.Column("currency", sa.Text, nullable=False),
-    # Which way it went says the kind.
+    # The kind says in which direction the money moved.
     sa.Column("amount", sa.BigInteger, nullable=False),
-    # What the provider said.
+    # The provider's decline code or error.
     sa.Column("note", sa.Text, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
     sa.CheckConstraint(
@@ -350,51 +350,51 @@ idempotency_keys = sa.Table(
     metadata,
     sa.Column("caller", sa.Text, primary_key=True),
     sa.Column("request_id", UUID, primary_key=True),
-    # Of everything in the request that makes it this one and no other.
+    # A digest of the request's content.
     sa.Column("fingerprint", BYTEA, nullable=False),
     sa.Column("event_id", UUID, nullable=False),
-    # The purchase or event that the request made.
+    # The purchase, event or reissue that the request created.
     sa.Column("result_id", UUID, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
 )
 
 
 def _notification(*position: sa.Identity) -> list[sa.Column[Any]]:
-    """Make the columns that tell what happened; ids alone, nothing that opens a gate and no address."""
+    """Return the columns of a notification: ids, but nothing that opens a gate and no address."""
     return [
         sa.Column("event_id", UUID, nullable=False),
-        # Taken while the ticket, or the event, is locked: of one ticket a later change has a higher one.
+        # Assigned while the ticket or the event is locked, so that a later change of a ticket has a higher position.
         sa.Column("position", sa.BigInteger, *position, nullable=False),
-        # By which receivers know it again.
+        # Receivers deduplicate by it.
         sa.Column("notification_id", UUID, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
-        # NULL: it is about the whole event, or an incident of no ticket that was sold.
+        # NULL: it is about the whole event, or about an incident without a sold ticket.
         sa.Column("purchase_id", UUID),
         sa.Column("ticket_id", UUID),
-        # Whom it concerns.
+        # The buyer or holder.
         sa.Column("user_id", sa.Text),
         sa.Column("data", JSONB, nullable=False),
         sa.Column("create_time", TIME, nullable=False),
     ]
 
 
-# Written with what it tells of, in one transaction; the relay soon makes deliveries of it.
+# Notifications, stored in the transaction that causes them; the relay turns them into deliveries.
 outbox = sa.Table("outbox", metadata, *_notification(sa.Identity()), sa.PrimaryKeyConstraint("event_id", "position"))
 
-# What is still to be told to one receiver; the row goes when it was told.
+# Notifications to deliver to one receiver; a delivered row is deleted.
 deliveries = sa.Table(
     "deliveries",
     metadata,
     *_notification(),
     sa.Column("receiver", sa.Text, nullable=False),
-    # What is told in order: of one stream only the first is under way.
+    # Deliveries of one stream are made in order: only the first one is tried.
     sa.Column("stream", UUID, nullable=False),
-    # When it is to be tried next; NULL: it is given up.
+    # When it is tried next; NULL: it is a dead letter.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
-    # When it was given up: a dead letter, until somebody replays it.
+    # When it became a dead letter; a replay makes it due again.
     sa.Column("dead_time", TIME),
-    # What the receiver said last.
+    # The receiver's last error.
     sa.Column("failure", sa.Text, nullable=False),
     sa.PrimaryKeyConstraint("event_id", "receiver", "stream", "notification_id"),
     sa.CheckConstraint("(due_time IS NULL) = (dead_time IS NOT NULL)", "dead_time"),
@@ -402,8 +402,8 @@ deliveries = sa.Table(
     sa.Index("deliveries_dead_ix", "receiver", "dead_time", postgresql_where=sa.text("dead_time IS NOT NULL")),
 )
 
-# Incidents that a notification was written for, so that a repeated report writes none. Never pruned: no event is deleted
-# either, each has few incidents, and a scan service that was restored may report one again, however old it is.
+# Incidents that have caused a notification, so that a repeated report causes none. Rows are never deleted: events are not
+# either, each has few incidents, and a restored scan service may report an incident again, however old it is.
 told_incidents = sa.Table(
     "told_incidents",
     metadata,
@@ -412,7 +412,7 @@ told_incidents = sa.Table(
     sa.Column("create_time", TIME, nullable=False),
 )
 
-# Public keys alone; in the database, so that two hosts cannot give out the same key_id.
+# Public keys alone. They are in the database so that two hosts cannot assign the same key_id.
 signing_keys = sa.Table(
     "signing_keys",
     metadata,
@@ -423,7 +423,7 @@ signing_keys = sa.Table(
     sa.CheckConstraint("key_id >= 1", "key_id"),
 )
 
-# One row: tells a database restored from a backup from its past.
+# One row. The epoch changes when the database is restored from a backup, so that old cursors are invalid.
 feed = sa.Table(
     "feed",
     metadata,

@@ -1,4 +1,4 @@
-"""Statements on tickets."""
+"""Statements that read and change tickets."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,15 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
+from ticket_service.domain.queries import TicketQuery
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
-from ticket_service.store.events import list_events
+from ticket_service.store.access import ANY, Condition, ticket_of_user, ticket_visible_to
+from ticket_service.store.events import find_events
 from ticket_service.store.tables import cancellations, events, purchases, tickets
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.authentication import Caller
 
-Condition = sa.ColumnElement[bool]
-
-ANY: Final[Condition] = sa.true()
 _CHANGING: Final = ("status", "user_id", "issue", "revision", "update_time")
 
 _IS_USED: Final = sa.and_(
@@ -50,28 +49,7 @@ _SOLD: Final = (
 )
 
 
-def has_id(ticket_id: UUID) -> Condition:
-    """Say which ticket it is."""
-    return tickets.c.ticket_id == ticket_id
-
-
-def visible_to(caller: Caller) -> Condition:
-    """Say whose tickets the caller may see: a service all, an organizer those of their events, everyone their own."""
-    if caller.is_any(Role.SERVICE):
-        return sa.true()
-    own = tickets.c.user_id == caller.subject
-    return sa.or_(own, events.c.organizer_id == caller.subject) if caller.is_any(Role.ORGANIZER) else own
-
-
-def of_user(caller: Caller, user_id: str) -> Condition:
-    """Say whose tickets a list is of; "": the caller's, or all that an organizer or a service may see."""
-    if user_id:
-        return tickets.c.user_id == user_id
-    return sa.true() if caller.is_any(Role.ORGANIZER, Role.SERVICE) else tickets.c.user_id == caller.subject
-
-
-def has_status(status: TicketStatus, now: datetime) -> Condition:
-    """Say which tickets have a status as of `now`; USED and EXPIRED are never stored."""
+def _has_status(status: TicketStatus, now: datetime) -> Condition:
     match status:
         case TicketStatus.USED:
             return _IS_USED
@@ -84,40 +62,75 @@ def has_status(status: TicketStatus, now: datetime) -> Condition:
 
 
 def derived_status(now: datetime) -> sa.ColumnElement[str]:
-    """Give the status of a ticket as of `now`."""
+    """Return an expression for the status of a ticket as of `now`."""
     is_derived = (TicketStatus.USED, TicketStatus.EXPIRED)
-    derived = [(has_status(status, now), sa.literal(status.value)) for status in is_derived]
+    derived = [(_has_status(status, now), sa.literal(status.value)) for status in is_derived]
     return sa.case(*derived, else_=tickets.c.status)
 
 
-def find_tickets(connection: Connection, conditions: Sequence[Condition], limit: int | None = None) -> list[SoldTicket]:
+def find_ticket(connection: Connection, ticket_id: UUID, condition: Condition = ANY) -> SoldTicket | None:
+    """Read one ticket."""
+    found = _find_tickets(connection, [tickets.c.ticket_id == ticket_id, condition])
+    return found[0] if found else None
+
+
+def find_ticket_by_code(connection: Connection, code_digest: bytes, condition: Condition) -> SoldTicket | None:
+    """Read the ticket whose current code has this digest."""
+    found = _find_tickets(connection, [tickets.c.code_digest == code_digest, condition])
+    return found[0] if found else None
+
+
+def tickets_of_purchase(connection: Connection, event_id: UUID, purchase_id: UUID) -> list[SoldTicket]:
+    """Read the tickets of a purchase in the order in which they were issued."""
+    return _find_tickets(connection, [tickets.c.event_id == event_id, tickets.c.purchase_id == purchase_id])[::-1]
+
+
+def list_tickets(
+    connection: Connection, caller: Caller, query: TicketQuery, now: datetime, page: tuple[UUID | None, int]
+) -> list[SoldTicket]:
+    """Read tickets that a caller may see, newest first.
+
+    Args:
+        connection: in a transaction.
+        caller: sees their own; an organizer also those of their events, a service all.
+        query: the filter.
+        now: statuses are as of then.
+        page: the id of the ticket before the page, and the size of the page.
+    """
+    before, limit = page
+    conditions = [ticket_visible_to(caller), ticket_of_user(caller, query.user_id)]
+    if query.status is not None:
+        conditions.append(_has_status(query.status, now))
+    if query.event_id is not None:
+        conditions.append(tickets.c.event_id == query.event_id)
+    if before is not None:
+        conditions.append(tickets.c.ticket_id < before)
+    return _find_tickets(connection, conditions, limit)
+
+
+def _find_tickets(
+    connection: Connection, conditions: Sequence[Condition], limit: int | None = None
+) -> list[SoldTicket]:
     """Read tickets, newest first."""
     query = _SOLD.where(*conditions).order_by(tickets.c.ticket_id.desc()).limit(limit)
     rows = connection.execute(query).all()
-    event_ids = {row.event_id for row in rows}
-    # Once each, not beside every ticket: descriptions are long.
-    found = list_events(connection, [events.c.event_id.in_(event_ids)], None, len(event_ids)) if rows else []
-    by_id = {event.event_id: event for event in found}
+    # Each event once, not beside every ticket: descriptions are long.
+    by_id = find_events(connection, {row.event_id for row in rows}) if rows else {}
     return [_sold(row, by_id[row.event_id]) for row in rows]
 
 
-def find_ticket(connection: Connection, ticket_id: UUID) -> SoldTicket:
-    """Read one ticket that there is."""
-    return find_tickets(connection, [has_id(ticket_id)])[0]
-
-
 def lock_ticket(connection: Connection, ticket_id: UUID, condition: Condition = ANY) -> SoldTicket | None:
-    """Read one ticket and keep others from changing it until the transaction ends."""
-    own = (has_id(ticket_id), condition)
+    """Lock one ticket until the transaction ends; return it."""
+    own = (tickets.c.ticket_id == ticket_id, condition)
     lock = sa.select(tickets.c.ticket_id).join(events, events.c.event_id == tickets.c.event_id).where(*own)
     connection.execute(lock.with_for_update(key_share=True, of=tickets))
-    # Read only now: what another transaction changed while this one waited for the lock is seen.
-    found = find_tickets(connection, own)
+    # In a second statement, which sees the changes of a transaction that this one waited for.
+    found = _find_tickets(connection, own)
     return found[0] if found else None
 
 
 def update_ticket(connection: Connection, ticket: Ticket, digests: Digests | None = None) -> None:
-    """Store what changes of a ticket over what there is of it; it is locked by us.
+    """Update a locked ticket.
 
     Args:
         connection: in a transaction.

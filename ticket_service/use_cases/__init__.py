@@ -1,1 +1,1 @@
-"""Use cases: each runs its work in one transaction; clock and database are arguments."""
+"""Use cases: each runs its work in one transaction, with the clock and the database as arguments."""

@@ -1,14 +1,15 @@
-"""Giving tickets back: (1) record what is granted, (2) have the scan service take the admission right, (3) settle.
+"""Cancel tickets: (1) record the refund, (2) have the scan service revoke the ticket, (3) settle.
 
-Every step may be done again, by the caller who asks again or by the sweeper after a crash: the first finds what is
-there, the second is settled once by its revocation_id, the third touches only what is still PENDING.
+Every step can be repeated, by a caller who repeats the request or by the sweeper after a crash. The first returns the
+recorded cancellation, the scan service settles the second once by its revocation_id, and the third changes only a
+cancellation that is still PENDING.
 """
 
 import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
@@ -16,21 +17,26 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain import cancellations as domain
-from ticket_service.domain import notifications
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.events import EventStatus
-from ticket_service.domain.reasons import Reason
+from ticket_service.domain.notifications import cancellation_settled, refund_settled
+from ticket_service.domain.queries import CancellationQuery
 from ticket_service.domain.refund_policy import FULL_PERCENT
-from ticket_service.domain.refusals import illegal_transition, no_answer_of_scans
+from ticket_service.domain.refusals import (
+    cancellation_not_found,
+    illegal_transition,
+    scan_service_unavailable,
+    ticket_checked_in,
+    ticket_not_found,
+)
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.store import cancellations as store
 from ticket_service.store import ledger, outbox, refund_orders
-from ticket_service.store import tickets as ticket_store
+from ticket_service.store.access import event_administered_by, ticket_visible_to
 from ticket_service.store.event_cancellation import refund_pending_in_full
 from ticket_service.store.events import lock_event
-from ticket_service.store.reissues import find_pending as find_pending_reissue
-from ticket_service.store.tables import cancellations as table
-from ticket_service.use_cases.tickets import ticket_not_found
+from ticket_service.store.reissues import find_pending_reissue
+from ticket_service.store.tickets import lock_ticket
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.clock import Clock
@@ -47,48 +53,38 @@ SHORTEST_RETRY_SECONDS: Final = 3.0
 LONGEST_RETRY_SECONDS: Final = 30.0
 
 
-class Scans(Protocol):
-    """What the scan service does for us."""
+class TicketRevoker(Protocol):
+    """The scan service's side of a cancellation or reissue."""
 
     async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> Sequence[Outcome]:
-        """Take the admission rights back; one outcome for each, in order.
+        """Revoke tickets of one event; return one outcome for each, in order.
 
         Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: it is not known whether they were.
+            Failure: DEPENDENCY_UNAVAILABLE: whether they are revoked is not known.
         """
 
 
-@dataclass(frozen=True, slots=True)
-class CancellationQuery:
-    """Which cancellations are listed."""
-
-    status: CancellationStatus | None
-    event_id: UUID | None
-    # "": of the caller's tickets; for organizers and services of all they may see.
-    user_id: str
-
-
 class Cancellations:
-    """The cancellations.
+    """The cancellations of a database.
 
     Args:
-        database: where they are.
-        scans: takes admission rights back.
-        clock: the present time.
-        on_change: called after a commit that gates need to know of.
+        database: the tickets database.
+        revoker: revokes tickets at the gates.
+        clock: returns the present time.
+        on_change: called after a commit that changes the feed.
     """
 
-    def __init__(self, database: Database, scans: Scans, clock: Clock, on_change: Callable[[], None]) -> None:
+    def __init__(self, database: Database, revoker: TicketRevoker, clock: Clock, on_change: Callable[[], None]) -> None:
         self._database = database
-        self._scans = scans
+        self._revoker = revoker
         self._clock = clock
         self._on_change = on_change
 
     async def cancel(self, caller: Caller, ticket_id: UUID, reason: str) -> Cancellation:
-        """Give a ticket back that `caller` may see; asked again, go on with the same cancellation.
+        """Cancel a ticket that `caller` may see; a repeated request continues the same cancellation.
 
         Returns:
-            How far it is: PENDING where the scan service could not be reached; the sweeper goes on then.
+            The cancellation: PENDING where the scan service did not answer; then the sweeper continues it.
 
         Raises:
             Failure: TICKET_NOT_FOUND, TICKET_NOT_CANCELLABLE or TICKET_CHECKED_IN; DEPENDENCY_UNAVAILABLE while a
@@ -98,102 +94,108 @@ class Cancellations:
         if cancellation.status is not CancellationStatus.PENDING:
             return cancellation
         try:
-            await self.go_on(cancellation.event_id, [cancellation])
+            await self.advance(cancellation.event_id, [cancellation])
         except Failure as failure:
-            # What was asked for is recorded, so this is an answer and no error.
+            # The cancellation is recorded, so the caller gets an answer and no error.
             log.warning("a cancellation is left to the sweeper", extra=_facts(cancellation, failure))
             return cancellation
         cancellation = await self.get(caller, cancellation.cancellation_id)
         if cancellation.status is CancellationStatus.REJECTED:
-            raise domain.checked_in(ticket_id, cancellation.check_in_time)
+            raise ticket_checked_in(ticket_id, cancellation.check_in_time)
         return cancellation
 
     async def get(self, caller: Caller, cancellation_id: UUID) -> Cancellation:
-        """Read one cancellation of a ticket that `caller` may see."""
-        conditions = [table.c.cancellation_id == cancellation_id, ticket_store.visible_to(caller)]
-        found = await self._database.run(lambda connection: store.find_cancellations(connection, conditions))
-        return _found(found[0] if found else None, cancellation_id)
+        """Read one cancellation of a ticket that `caller` may see.
+
+        Raises:
+            Failure: CANCELLATION_NOT_FOUND.
+        """
+        visible = ticket_visible_to(caller)
+        found = await self._database.run(lambda c: store.find_cancellation(c, cancellation_id, visible))
+        if found is None:
+            raise cancellation_not_found(cancellation_id)
+        return found
 
     async def list(
         self, caller: Caller, query: CancellationQuery, before: UUID | None, limit: int
     ) -> Sequence[Cancellation]:
         """Read up to `limit` cancellations of tickets that `caller` may see, newest first."""
-        conditions = [ticket_store.visible_to(caller), ticket_store.of_user(caller, query.user_id)]
-        if query.status is not None:
-            conditions.append(table.c.status == query.status)
-        if query.event_id is not None:
-            conditions.append(table.c.event_id == query.event_id)
-        if before is not None:
-            conditions.append(table.c.cancellation_id < before)
-        return await self._database.run(lambda connection: store.find_cancellations(connection, conditions, limit))
+        return await self._database.run(lambda c: store.list_cancellations(c, caller, query, before, limit))
 
     async def confirm_refund(self, caller: Caller, cancellation_id: UUID, refund_id: str) -> None:
-        """Take note that a refund was made: by a service, or by the event's own organizer.
+        """Record a refund that the caller's own payment system made, for a service or the event's organizer.
 
         Raises:
             Failure: CANCELLATION_NOT_FOUND or ILLEGAL_TRANSITION.
         """
         now = self._clock()
-        conditions = [table.c.cancellation_id == cancellation_id, store.confirmable_by(caller)]
 
         def work(connection: Connection) -> None:
-            cancellation = _found(store.lock_cancellation(connection, conditions), cancellation_id)
-            if refund_orders.find(connection, cancellation.event_id, cancellation_id) is not None:
-                # A provider of ours is never told by hand what it gave back.
+            # Being the holder is not enough: a holder cannot confirm a refund to themselves.
+            administered = event_administered_by(caller)
+            cancellation = store.lock_cancellation(connection, cancellation_id, administered)
+            if cancellation is None:
+                raise cancellation_not_found(cancellation_id)
+            if refund_orders.lock(connection, cancellation.event_id, cancellation_id) is not None:
+                # Only the provider itself confirms a refund that this service has ordered.
                 raise illegal_transition(cancellation.status, CancellationStatus.DONE)
-            refunded = domain.refunded(cancellation, refund_id, now)
+            refunded = domain.record_refund(cancellation, refund_id, now)
             if refunded is not cancellation:
                 store.update_cancellations(connection, [refunded])
                 ledger.enter_refund_of(connection, refunded.event_id, cancellation_id, now)
-                outbox.write(connection, [notifications.refunded(refunded)], now)
+                outbox.write(connection, refund_settled(refunded), now)
 
         await self._database.run(work)
 
     async def sweep(self) -> bool:
-        """Go on with what a crash or an outage left; tell whether there may be more to do at once."""
-        due = await self._database.run(self._take)
+        """Continue due cancellations; return whether more may be due."""
+        due = await self._database.run(self._claim_due)
         by_event: dict[UUID, list[Cancellation]] = defaultdict(list)
         for cancellation in due:
             by_event[cancellation.event_id].append(cancellation)
-        # Side by side, so that an event that fails holds no other up.
-        await asyncio.gather(*(self._try_on(event_id, pending) for event_id, pending in by_event.items()))
+        # In parallel, so that an event that fails delays no other.
+        await asyncio.gather(*(self._try_advance(event_id, pending) for event_id, pending in by_event.items()))
         return len(due) == MAX_SWEEP
 
-    async def go_on(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
+    async def advance(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
         """Do steps 2 and 3 for PENDING cancellations of one event, at most 1,000.
 
         Raises:
             Failure: DEPENDENCY_UNAVAILABLE: they are left to the sweeper.
         """
-        answers = await self._scans.revoke(event_id, [one.revocation for one in pending])
+        answers = await self._revoker.revoke(event_id, [one.revocation for one in pending])
         outcomes = {one.cancellation_id: outcome for one, outcome in zip(pending, answers, strict=True)}
         now = self._clock()
         await self._database.run(lambda connection: settle(connection, event_id, outcomes, now))
         self._on_change()
 
     def _request(self, connection: Connection, caller: Caller, ticket_id: UUID, reason: str) -> Cancellation:
-        sold = ticket_store.lock_ticket(connection, ticket_id, ticket_store.visible_to(caller))
+        """Do step 1, once."""
+        sold = lock_ticket(connection, ticket_id, ticket_visible_to(caller))
         if sold is None:
             raise ticket_not_found(ticket_id)
         if sold.cancellation_id is not None:
-            return store.find_cancellations(connection, [table.c.cancellation_id == sold.cancellation_id])[0]
+            found = store.find_cancellation(connection, sold.cancellation_id)
+            if found is None:
+                raise cancellation_not_found(sold.cancellation_id)
+            return found
         if find_pending_reissue(connection, sold.ticket.event_id, ticket_id) is not None:
-            # Whose ticket it is to be is open until the scan service answers.
-            raise no_answer_of_scans()
-        cancellation = domain.requested(sold, new_id(), reason, self._clock())
+            # The ticket's holder is not decided before the scan service answers.
+            raise scan_service_unavailable()
+        cancellation = domain.request(sold, new_id(), reason, self._clock())
         store.insert_cancellations(connection, [cancellation])
         return cancellation
 
-    def _take(self, connection: Connection) -> Sequence[Cancellation]:
-        """Claim what is due: nobody else's until this try must have failed."""
+    def _claim_due(self, connection: Connection) -> Sequence[Cancellation]:
+        """Claim due cancellations: no other process tries them until this try must have failed."""
         now = self._clock()
-        due = store.take_due(connection, now, MAX_SWEEP)
-        store.update_cancellations(connection, [_tried(cancellation, now) for cancellation in due])
+        due = store.lock_due(connection, now, MAX_SWEEP)
+        store.update_cancellations(connection, [_claimed(cancellation, now) for cancellation in due])
         return due
 
-    async def _try_on(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
+    async def _try_advance(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
         try:
-            await self.go_on(event_id, pending)
+            await self.advance(event_id, pending)
         except Failure as failure:
             log.warning("cancellations are tried again later", extra=_facts(pending[0], failure))
 
@@ -205,35 +207,34 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
     if event is None or not pending:
         return
     if event.status is EventStatus.CANCELLED and any(one.refund_percent < FULL_PERCENT for one in pending):
-        # Asked for before the event was called off, and settled before their turn: they get what they would have then.
+        # The holder cancelled before the event was cancelled, and the event's own batch has not reached the ticket yet:
+        # the refund is the same full one.
         refund_pending_in_full(connection, event_id, [one.ticket_id for one in pending])
         pending = store.lock_pending(connection, event_id, list(outcomes))
-    settled = [domain.settled(one, outcomes[one.cancellation_id], now) for one in pending]
+    settled = [domain.settle(one, outcomes[one.cancellation_id], now) for one in pending]
     store.update_cancellations(connection, settled)
     due = [one.cancellation_id for one in settled if one.status is CancellationStatus.REFUNDING]
-    if due:
-        refund_orders.order_refunds(connection, event_id, due, now)
-    outbox.write(connection, [told for one in settled for told in notifications.cancelled(one)], now)
+    ordered = refund_orders.order_refunds(connection, event_id, due, now) if due else set[UUID]()
+    notifications = [
+        notification
+        for one in settled
+        for notification in cancellation_settled(one, is_ordered=one.cancellation_id in ordered)
+    ]
+    outbox.write(connection, notifications, now)
     revoked = [one for one in pending if outcomes[one.cancellation_id].revoked]
     if revoked:
-        store.give_back(connection, event_id, revoked, event.revision, now)
+        store.release_tickets(connection, event_id, revoked, event.revision, now)
 
 
 def retry_seconds(attempts: int) -> float:
-    """Return how long what needs the scan service is left alone after so many tries."""
+    """Return the wait before the next call to the scan service after so many tries."""
     longest = LONGEST_RETRY_SECONDS - SHORTEST_RETRY_SECONDS
     return SHORTEST_RETRY_SECONDS + backoff_seconds(attempts, first=1, longest=longest)
 
 
-def _tried(cancellation: Cancellation, now: datetime) -> Cancellation:
+def _claimed(cancellation: Cancellation, now: datetime) -> Cancellation:
     wait = timedelta(seconds=retry_seconds(cancellation.attempts))
     return replace(cancellation, attempts=cancellation.attempts + 1, due_time=now + wait)
-
-
-def _found(cancellation: Cancellation | None, cancellation_id: UUID) -> Cancellation:
-    if cancellation is None:
-        raise Failure(Reason.CANCELLATION_NOT_FOUND, "there is no such cancellation", cancellation_id=cancellation_id)
-    return cancellation
 
 
 def _facts(cancellation: Cancellation, failure: Failure) -> dict[str, object]:

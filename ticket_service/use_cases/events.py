@@ -1,8 +1,7 @@
-"""What organizers do with events, and who may see them."""
+"""Create, read, change and publish events."""
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -12,48 +11,40 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.event_changes import (
     EventChange,
-    changed,
+    change_event,
     check_changeable,
     check_etag,
     merge_values,
-    published,
+    publish_event,
 )
 from ticket_service.domain.event_sales import EventSales
-from ticket_service.domain.events import Event, EventStatus, EventType
+from ticket_service.domain.events import Event
 from ticket_service.domain.notifications import event_changed
+from ticket_service.domain.queries import EventQuery
 from ticket_service.domain.refusals import event_not_found, request_id_reused
 from ticket_service.store import events as store
 from ticket_service.store import outbox
+from ticket_service.store.access import event_owned_by, event_visible_to
 from ticket_service.store.event_sales import count_cancellations, sales_lines
-from ticket_service.store.holds import count_owed_back
+from ticket_service.store.holds import count_refunds_due
 from ticket_service.store.requests import RequestKey, claim
-from ticket_service.store.tables import events
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
-# Keeps a request of this RPC apart from one of another under the same request_id.
+# Part of the fingerprint: another RPC with the same request_id is another request.
 _CREATE: Final = b"CreateEvent\0"
-# Changing one of these is a question of what was sold.
-_ABOUT_SALES: Final = frozenset({"ticket_price", "offers"})
+# A change of one of these depends on the tickets sold.
+_SOLD_FIELDS: Final = frozenset({"ticket_price", "offers"})
 
 
-@dataclass(frozen=True, slots=True)
-class EventQuery:
-    """Which events are listed."""
-
-    status: EventStatus
-    event_type: EventType | None
-    min_start_time: datetime | None
-
-
-class Catalog:
-    """The events.
+class Events:
+    """The events of a database.
 
     Args:
-        database: where they are.
-        clock: the present time.
-        on_change: called after a commit that gates may need to know of.
+        database: the tickets database.
+        clock: returns the present time.
+        on_change: called after a commit that changes the feed.
     """
 
     def __init__(self, database: Database, clock: Clock, on_change: Callable[[], None]) -> None:
@@ -62,12 +53,15 @@ class Catalog:
         self._on_change = on_change
 
     async def create(self, request_id: UUID, draft: Event, content: bytes) -> Event:
-        """Store a new event; asked again it returns that event as it is by then.
+        """Store a new event; a repeated request returns the event of the first one in its present state.
 
         Args:
-            request_id: the caller's name for this request.
+            request_id: the idempotency key, together with the organizer.
             draft: the event.
-            content: what was asked for, byte by byte, to tell another request from this one.
+            content: the request's content in bytes; another content under the same key is refused.
+
+        Raises:
+            Failure: REQUEST_ID_REUSED.
         """
         key = RequestKey(draft.organizer_id, request_id, hashlib.sha256(_CREATE + content).digest())
 
@@ -86,33 +80,38 @@ class Catalog:
         return event
 
     async def get(self, caller: Caller, event_id: UUID) -> Event:
-        """Read one event that `caller` may see."""
-        visible = store.visible_to(organizer_of(caller))
+        """Read one event that `caller` may see.
+
+        Raises:
+            Failure: EVENT_NOT_FOUND.
+        """
+        visible = event_visible_to(caller)
         return await self._database.run(lambda c: _found(store.find_event(c, event_id, visible), event_id))
 
     async def list(
         self, caller: Caller, query: EventQuery, after: tuple[datetime, UUID] | None, limit: int
     ) -> Sequence[Event]:
         """Read up to `limit` events that `caller` may see, by start_time, then event_id."""
-        conditions = [store.visible_to(organizer_of(caller)), store.has_status(query.status, self._clock())]
-        if query.event_type is not None:
-            conditions.append(events.c.event_type == query.event_type)
-        if query.min_start_time is not None:
-            conditions.append(events.c.start_time >= query.min_start_time)
-        return await self._database.run(lambda c: store.list_events(c, conditions, after, limit))
+        now = self._clock()
+        return await self._database.run(lambda c: store.list_events(c, caller, query, now, (after, limit)))
 
     async def update(self, caller: Caller, change: EventChange) -> Event:
-        """Change an event of `caller`."""
+        """Change an event of `caller`.
+
+        Raises:
+            Failure: EVENT_NOT_FOUND, ETAG_MISMATCH, EVENT_NOT_CHANGEABLE, CAPACITY_BELOW_RESERVED; INVALID_ARGUMENT
+                where a new value contradicts a stored one.
+        """
         now = self._clock()
 
         def work(connection: Connection) -> Event:
-            event = locked_own_event(connection, caller, change.event_id)
+            event = lock_own_event(connection, caller, change.event_id)
             check_etag(event, change.etag)
             check_changeable(event, change.paths, now)
             wanted = merge_values(event, change.values)
-            about_sales = not _ABOUT_SALES.isdisjoint(change.paths)
-            sold = store.sold_by_type(connection, event.event_id) if about_sales else {}
-            result = changed(event, wanted, sold, now)
+            depends_on_sales = not _SOLD_FIELDS.isdisjoint(change.paths)
+            sold = store.sold_by_type(connection, event.event_id) if depends_on_sales else {}
+            result = change_event(event, wanted, sold, now)
             if result is not event:
                 store.update_event(connection, result)
                 outbox.write(connection, event_changed(event, result), now)
@@ -123,12 +122,16 @@ class Catalog:
         return event
 
     async def publish(self, caller: Caller, event_id: UUID) -> Event:
-        """Put an event of `caller` on sale."""
+        """Put an event of `caller` on sale.
+
+        Raises:
+            Failure: EVENT_NOT_FOUND, EVENT_ENDED or ILLEGAL_TRANSITION.
+        """
         now = self._clock()
 
         def work(connection: Connection) -> Event:
-            event = locked_own_event(connection, caller, event_id)
-            result = published(event, now)
+            event = lock_own_event(connection, caller, event_id)
+            result = publish_event(event, now)
             if result is not event:
                 store.update_event(connection, result)
             return result
@@ -138,35 +141,34 @@ class Catalog:
         return event
 
     async def sales(self, caller: Caller, event_id: UUID) -> EventSales:
-        """Sum up the sales of an event of `caller`."""
+        """Sum up the sales of an event of `caller`.
+
+        Raises:
+            Failure: EVENT_NOT_FOUND.
+        """
         now = self._clock()
 
         def work(connection: Connection) -> EventSales:
-            event = _found(store.find_event(connection, event_id, store.owned_by(caller.subject)), event_id)
+            event = _found(store.find_event(connection, event_id, event_owned_by(caller.subject)), event_id)
             return EventSales(
                 event.currency,
                 sales_lines(connection, event_id, now),
                 refunds_pending=count_cancellations(connection, event_id, CancellationStatus.REFUNDING)
-                + count_owed_back(connection, event_id),
+                + count_refunds_due(connection, event_id),
                 refunds_failed=count_cancellations(connection, event_id, CancellationStatus.REFUND_FAILED),
             )
 
-        # One snapshot, so that lines and counts are of one moment.
+        # One snapshot, so that lines and counts agree.
         return await self._database.run(work, isolation="REPEATABLE READ")
 
 
-def organizer_of(caller: Caller) -> str | None:
-    """Return as which organizer `caller` may act, if as any."""
-    return caller.subject if caller.is_any(Role.ORGANIZER) else None
-
-
-def locked_own_event(connection: Connection, caller: Caller, event_id: UUID) -> Event:
-    """Lock an event of `caller` until the transaction ends, and return it.
+def lock_own_event(connection: Connection, caller: Caller, event_id: UUID) -> Event:
+    """Lock an event of `caller` until the transaction ends; return it.
 
     Raises:
         Failure: EVENT_NOT_FOUND.
     """
-    return _found(store.lock_event(connection, event_id, store.owned_by(caller.subject)), event_id)
+    return _found(store.lock_event(connection, event_id, event_owned_by(caller.subject)), event_id)
 
 
 def _found(event: Event | None, event_id: UUID) -> Event:

@@ -1,8 +1,8 @@
-"""The feed: the present state of whatever gates need, event by event, from any cursor on.
+"""Serve the feed: the present state of the events and tickets that gates need, from any cursor on.
 
-It is state and not a log: a cursor says up to which revision of each event its reader has come, and whoever asks for
-what is after gets the latest of each ticket. Revisions are taken under the event's row lock, so they commit in order
-and nothing can appear behind a reader.
+The feed is state, not a log. A cursor is the last revision of each event that its reader has received; the feed sends
+the present state of every ticket that changed after it. Revisions are taken under the event's row lock, so they commit
+in order and no change can appear before a cursor.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from ticketing.chassis.failures import Failure
 log = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.1
-# At least so long between two looks, however often a busy process wakes us.
+# The least time between two polls, however often a busy process wakes the poller.
 REST_SECONDS: Final = 0.05
-# Events that ended longer ago hardly change any more: they are looked at only in every so many polls.
+# Events that ended longer ago hardly change: only every so many polls read them.
 LIVE_AFTER_END: Final = timedelta(days=1)
 POLLS_PER_FULL_POLL: Final = 100
 PAGE_TICKETS: Final = 1_000
-# Read in one transaction, so that memory stays small: events, and tickets, unless one event alone has more. With a hundred
-# events on sale, sixteen at a time made seven transactions of each moment's few sales.
+# The bounds of one transaction, which bound the memory: events, and tickets unless one event alone has more. With a
+# hundred events on sale, a bound of sixteen events made seven transactions for the few sales of each poll.
 GROUP_EVENTS: Final = 256
 GROUP_TICKETS: Final = 8_000
 # Before the first revision, so that an event without tickets is sent too.
@@ -40,30 +40,30 @@ BEGINNING: Final = -1
 
 
 class _Watcher:
-    """Where one reader has come, and which events may have more for it."""
+    """The cursor of one reader, and the events that may have changes after it."""
 
     def __init__(self, cursors: Mapping[UUID, int]) -> None:
         self.cursors = dict(cursors)
-        self.news = asyncio.Event()
-        # To which revision, as far as it is known; bounded by the number of events, that of the changes does not matter.
+        self.has_changes = asyncio.Event()
+        # The last known revision of each; bounded by the number of events, not by that of changes.
         self._behind: dict[UUID, int] = {}
 
     def note(self, heads: Mapping[UUID, int]) -> None:
-        """Take note of events' revisions."""
+        """Record the revisions of events."""
         self._behind.update({event_id: head for event_id, head in heads.items() if head > self.cursor(event_id)})
         if self._behind:
-            self.news.set()
+            self.has_changes.set()
 
     def cursor(self, event_id: UUID) -> int:
         return self.cursors.get(event_id, BEGINNING)
 
     def take(self) -> dict[UUID, int]:
-        """Return the next events to read, each with its cursor; older events first."""
+        """Remove the next events to read and return their cursors; older events first."""
         taken: dict[UUID, int] = {}
         room = GROUP_TICKETS
         for event_id in sorted(self._behind):
             cursor = self.cursor(event_id)
-            # A revision is of one ticket, or of the event.
+            # Each revision changes one ticket, or the event.
             room -= min(self._behind[event_id] - cursor, PAGE_TICKETS)
             if taken and (room < 0 or len(taken) == GROUP_EVENTS):
                 break
@@ -72,24 +72,24 @@ class _Watcher:
         return taken
 
     def advance(self, page: Page) -> bool:
-        """Move the cursor past `page`; tell whether it held anything new."""
+        """Move the cursor past `page`; return whether the page was new."""
         event_id = page.event.event_id
         is_new = page.revision > self.cursor(event_id)
         self.cursors[event_id] = page.revision
         if page.is_cut:
             self._behind[event_id] = page.revision + PAGE_TICKETS
         elif self._behind.get(event_id, BEGINNING) <= page.revision:
-            # Noted while it was being read already: it would be read once more for nothing.
+            # The change was noted while this page was read; another read would find nothing new.
             self._behind.pop(event_id, None)
         return is_new
 
 
 class Feed:
-    """Serves every watcher of this process with one poller.
+    """The watchers of this process and the one poller that serves them.
 
     Args:
         database: the tickets database.
-        clock: the present time.
+        clock: returns the present time.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -102,18 +102,18 @@ class Feed:
         self._poller: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to poll."""
+        """Start the poller."""
         self._poller = asyncio.create_task(self._poll_on(), name="feed poller")
 
     def wake(self) -> None:
-        """Say that something was committed: look at once."""
+        """Poll at once, because something was committed."""
         self._woken.set()
 
     def drain(self) -> None:
-        """End every stream; their readers go on elsewhere."""
+        """End every stream; its reader continues at another process."""
         self._is_draining = True
         for watcher in self._watchers:
-            watcher.news.set()
+            watcher.has_changes.set()
 
     async def stop(self) -> None:
         """End every stream and the poller."""
@@ -125,28 +125,28 @@ class Feed:
     async def watch(
         self, afters: Mapping[UUID, int], epoch: str, max_events: int = 1
     ) -> AsyncGenerator[tuple[str, Sequence[Page]], None]:
-        """Yield the epoch and pages of changes, again and again, as they come; end when drained.
+        """Yield the epoch and the pages of changes as they come; end when drained.
 
         Args:
-            afters: the last revision seen of each event.
-            epoch: what those revisions are of; with another one they mean nothing, and every event starts anew.
-            max_events: how many events' pages may come at once.
+            afters: the last revision received of each event.
+            epoch: the epoch of those revisions; with another one they are invalid, and every event starts anew.
+            max_events: how many pages may be yielded at once.
         """
         own_epoch = await self._database.run(store.epoch)
         watcher = _Watcher(afters if epoch == own_epoch else dict.fromkeys(afters, BEGINNING))
-        # Before its first look, so that what commits in between is noted too.
+        # Before the first look, so that no commit in between is missed.
         self._watchers.add(watcher)
         try:
             watcher.note(await self._look(named=list(afters)))
             while not self._is_draining:
                 while behind := watcher.take():
                     for pages in _together(await self._read(behind), max_events):
-                        if news := [page for page in pages if watcher.advance(page)]:
-                            yield own_epoch, news
+                        if new := [page for page in pages if watcher.advance(page)]:
+                            yield own_epoch, new
                         if self._is_draining:
                             return
-                await watcher.news.wait()
-                watcher.news.clear()
+                await watcher.has_changes.wait()
+                watcher.has_changes.clear()
         finally:
             self._watchers.discard(watcher)
 
@@ -156,7 +156,7 @@ class Feed:
         )
 
     async def _look(self, named: Iterable[UUID]) -> dict[UUID, int]:
-        """Return the revisions of all live events and of those named."""
+        """Read the revisions of all live events, and of those named."""
         ended_after = self._clock() - LIVE_AFTER_END
         event_ids = list(named)
 
@@ -181,7 +181,7 @@ class Feed:
             try:
                 await self._poll(is_full=polls % POLLS_PER_FULL_POLL == 0)
             except Failure as failure:
-                # The watchers fail by themselves when they read; whoever comes back finds us polling.
+                # Each watcher fails when it reads, and its reader connects again.
                 log.warning("the feed could not be polled", extra={"reason": failure.reason})
                 failures += 1
                 await asyncio.sleep(backoff_seconds(failures, first=POLL_SECONDS, longest=2))
@@ -199,10 +199,10 @@ class Feed:
 
 
 def _together(pages: Sequence[Page], max_events: int) -> Iterator[Sequence[Page]]:
-    """Divide pages, in their order, into what is sent at once.
+    """Group pages, in their order, into the messages to send.
 
-    While a process sells, its loop comes round once in some milliseconds, and each message waits for that: a hundred
-    events on sale, each in a message of its own, took 100 to 375 ms.
+    While a process sells, each iteration of its event loop takes some milliseconds, and each message waits for one: a
+    hundred events on sale, each in a message of its own, took 100 to 375 ms.
     """
     together, tickets = list[Page](), 0
     for page in pages:

@@ -1,7 +1,7 @@
-"""Purchases that wait for their payment: paid, given up, or expired by the sweeper; and payments that are owed back.
+"""Hold purchases until their payment: record payments, release or expire holds, and request refunds.
 
-Everything here locks the event first, as sales do, so that a place is either held or on sale. A payment is stored with
-what it led to in one transaction: whoever paid has tickets, or is owed the money, and never both or neither.
+Every transaction here locks the event first, as sales do, so that a place is either held or on sale. A payment is
+stored together with its effect: its buyer has the tickets or a refund is due, never both and never neither.
 """
 
 import logging
@@ -14,20 +14,29 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain import holds as domain
-from ticket_service.domain import notifications
-from ticket_service.domain.holds import Paid, Payment
+from ticket_service.domain.holds import Payment, PaymentResult
 from ticket_service.domain.ledger import charge_entries, payment_entry, payment_refund_entry
-from ticket_service.domain.notifications import Notification
+from ticket_service.domain.notifications import (
+    hold_ended,
+    payment_refund_due,
+    payment_refunded,
+    purchase_completed,
+)
 from ticket_service.domain.payments import ChargeState, Progress
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
-from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refund_orders import order_of_payment
-from ticket_service.domain.refusals import event_not_found, illegal_transition
-from ticket_service.domain.sales import Inventory, Terms
+from ticket_service.domain.refusals import (
+    event_not_found,
+    illegal_transition,
+    payment_already_used,
+    purchase_not_found,
+)
+from ticket_service.domain.sales import Inventory, SaleContext
 from ticket_service.store import holds as store
 from ticket_service.store import ledger, outbox, refund_orders
+from ticket_service.store.access import Condition, event_administered_by, purchase_visible_to
 from ticket_service.store.events import lock_event
-from ticket_service.store.purchases import Condition, find_purchases, payable_by, visible_to
+from ticket_service.store.purchases import find_purchase
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.backoff import backoff_seconds
@@ -39,111 +48,110 @@ log = logging.getLogger(__name__)
 
 # In one sweep; the event's row is locked while those of one event expire.
 MAX_SWEEP: Final = 100
-# Longer than a sweep takes, so that no two processes look at the same hold at once.
+# Longer than a sweep takes, so that no two processes handle a hold at once.
 CLAIM: Final = timedelta(seconds=10)
 CLAIM_SPREAD_SECONDS: Final = 2.0
 
 
 class Holds:
-    """The purchases that wait for their payment.
+    """The held purchases of a database.
 
     Args:
-        database: where they are.
-        issuing: makes tickets once they are paid.
-        terms: returns what holds for every purchase, as of now.
-        on_change: called after a commit that gates need to know of.
+        database: the tickets database.
+        issuing: issues the tickets of a paid purchase.
+        context: returns the limits and the time that apply now.
+        on_change: called after a commit that changes the feed.
     """
 
     def __init__(
-        self, database: Database, issuing: Issuing, terms: Callable[[], Terms], on_change: Callable[[], None]
+        self, database: Database, issuing: Issuing, context: Callable[[], SaleContext], on_change: Callable[[], None]
     ) -> None:
         self._database = database
         self._issuing = issuing
-        self._terms = terms
+        self._context = context
         self._on_change = on_change
 
     async def confirm(self, caller: Caller, purchase_id: UUID, payment: Payment) -> None:
-        """Take note of a payment: by a service, or by the event's own organizer. Said again, nothing changes.
+        """Record a payment for a service or the event's organizer; a repetition changes nothing.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND, PAYMENT_ALREADY_USED or PRICE_CHANGED.
         """
 
         def work(connection: Connection) -> None:
-            purchase, inventory = _locked(connection, purchase_id, payable_by(caller))
-            known = store.paid_purchase(connection, payment)
-            if known is not None:
-                if known != purchase_id:
-                    raise domain.used_elsewhere(payment.payment_id, known)
+            purchase, inventory = _locked(connection, purchase_id, event_administered_by(caller))
+            paid = store.paid_purchase(connection, payment)
+            if paid is not None:
+                if paid != purchase_id:
+                    raise payment_already_used(payment.payment_id, paid)
                 return
-            terms = self._terms()
-            self._store(connection, domain.paid(purchase, payment, inventory, terms), payment, inventory, terms)
+            self._apply_payment(connection, purchase, payment, inventory)
 
         await self._database.run(work)
         self._on_change()
 
-    async def note(self, purchase: Purchase, progress: Progress) -> Purchase:
-        """Take note of how far a provider of ours is with the payment of a purchase. Said again, nothing changes.
+    async def record_progress(self, purchase: Purchase, progress: Progress) -> Purchase:
+        """Record the state of a purchase's charge at its provider; a repetition changes nothing.
 
         Returns:
-            The purchase as it now is.
+            The purchase in its present state.
         """
 
         def work(connection: Connection) -> Purchase:
             inventory = _inventory(connection, purchase.event_id)
             [found] = store.lock_purchases(connection, purchase.event_id, [purchase.purchase_id])
-            return self._note(connection, found, progress, inventory)
+            return self._record_progress(connection, found, progress, inventory)
 
-        noted = await self._database.run(work)
+        recorded = await self._database.run(work)
         self._on_change()
-        return noted
+        return recorded
 
     async def release(self, caller: Caller, purchase_id: UUID) -> None:
-        """Give a HELD purchase up that `caller` may see; what a provider of ours may still take was withdrawn before.
+        """Release a HELD purchase that `caller` may see; its charge, if any, was withdrawn before.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION.
         """
 
         def work(connection: Connection) -> None:
-            purchase, inventory = _locked(connection, purchase_id, visible_to(caller))
-            store.update_purchase(connection, domain.released(purchase, inventory, self._terms().now))
+            purchase, inventory = _locked(connection, purchase_id, purchase_visible_to(caller))
+            store.update_purchase(connection, domain.release(purchase, inventory, self._context().now))
             store.update_counters(connection, inventory)
 
         await self._database.run(work)
 
     async def confirm_refund(self, caller: Caller, purchase_id: UUID, refund_id: str) -> None:
-        """Take note that a payment was given back, the oldest that is owed. Said again, nothing changes.
+        """Record that the caller's own payment system refunded the oldest payment due; a repetition changes nothing.
 
         Raises:
-            Failure: PURCHASE_NOT_FOUND, or ILLEGAL_TRANSITION where nothing is owed.
+            Failure: PURCHASE_NOT_FOUND, or ILLEGAL_TRANSITION where no refund is due.
         """
 
         def work(connection: Connection) -> None:
-            purchase, _ = _locked(connection, purchase_id, payable_by(caller))
-            # A provider of ours is never told by hand what it gave back.
-            owed = [one for one in store.owed_back(connection, purchase) if one.payment.provider == EXTERNAL]
-            if any(one.refund_id == refund_id for one in owed):
+            purchase, _ = _locked(connection, purchase_id, event_administered_by(caller))
+            # Only the provider itself confirms a refund that this service has ordered.
+            due = [one for one in store.refunds_due(connection, purchase) if one.payment.provider == EXTERNAL]
+            if any(one.refund_id == refund_id for one in due):
                 return
-            outstanding = [one.payment for one in owed if one.refund_id is None]
+            outstanding = [one.payment for one in due if one.refund_id is None]
             if not outstanding:
                 raise illegal_transition(purchase.status, PurchaseStatus.REFUNDED)
-            now = self._terms().now
-            give_back(connection, purchase, outstanding[0], refund_id, now)
+            now = self._context().now
+            record_refund(connection, purchase, outstanding[0], refund_id, now)
             ledger.enter(connection, payment_refund_entry(purchase, outstanding[0], refund_id), now)
 
         await self._database.run(work)
 
-    async def take_due(self, provider: str, limit: int) -> list[Purchase]:
-        """Claim HELD purchases that are due and paid by `provider`."""
-        now = self._terms().now
-        # Apart, so that those that became due together do not stay so.
+    async def claim_due(self, provider: str, limit: int) -> list[Purchase]:
+        """Claim due HELD purchases of a provider; no other process handles them for a while."""
+        now = self._context().now
+        # Spread, so that purchases that became due together are due apart from then on.
         until = now + CLAIM + timedelta(seconds=backoff_seconds(0, first=CLAIM_SPREAD_SECONDS, longest=60))
-        return await self._database.run(lambda c: store.take_due(c, provider, now, until, limit))
+        return await self._database.run(lambda c: store.claim_due(c, provider, now, until, limit))
 
     async def sweep(self) -> bool:
-        """Expire holds that the caller's own system was not paid for; tell whether there may be more to do at once."""
-        due = await self.take_due(EXTERNAL, MAX_SWEEP)
+        """Expire due holds that the caller's own payment system did not confirm; return whether more may be due."""
+        due = await self.claim_due(EXTERNAL, MAX_SWEEP)
         by_event: dict[UUID, list[UUID]] = defaultdict(list)
         for purchase in due:
             by_event[purchase.event_id].append(purchase.purchase_id)
@@ -151,85 +159,86 @@ class Holds:
             try:
                 await self._expire(event_id, purchase_ids)
             except Failure as failure:
-                # Of a hot event whose row was not to be had; they come up again when the claim is over.
+                # The event's row could not be locked in time; the holds are due again when the claim ends.
                 log.warning("holds expire later", extra={"event_id": event_id, "reason": failure.reason})
         return len(due) == MAX_SWEEP
 
     async def _expire(self, event_id: UUID, purchase_ids: list[UUID]) -> None:
         def work(connection: Connection) -> None:
             inventory = _inventory(connection, event_id)
-            # Those that were paid or given up before we had the event are not HELD any more.
+            # Purchases that were paid or released before the event was locked are not HELD any more.
             found = store.lock_purchases(connection, event_id, purchase_ids)
             held = [purchase for purchase in found if purchase.status is PurchaseStatus.HELD]
-            for purchase in domain.expired(held, inventory, self._terms().now):
+            for purchase in domain.expire(held, inventory, self._context().now):
                 store.update_purchase(connection, purchase)
-                outbox.write(connection, [notifications.hold_expired(purchase)], self._terms().now)
+                outbox.write(connection, hold_ended(purchase), self._context().now)
             store.update_counters(connection, inventory)
 
         await self._database.run(work)
 
-    def _note(self, connection: Connection, purchase: Purchase, progress: Progress, inventory: Inventory) -> Purchase:
-        terms = self._terms()
+    def _record_progress(
+        self, connection: Connection, purchase: Purchase, progress: Progress, inventory: Inventory
+    ) -> Purchase:
         if progress.state is ChargeState.PAID:
             payment = Payment(progress.payment_id or "", (purchase.currency, purchase.total), purchase.provider)
             if store.paid_purchase(connection, payment) is not None:
                 return purchase
-            result = domain.paid(purchase, payment, inventory, terms)
-            self._store(connection, result, payment, inventory, terms)
-            return result.purchase
+            return self._apply_payment(connection, purchase, payment, inventory).purchase
         if purchase.status is not PurchaseStatus.HELD:
             return purchase
-        noted = domain.progressed(purchase, progress, inventory, terms.now)
-        store.update_purchase(connection, noted)
+        now = self._context().now
+        after = domain.apply_progress(purchase, progress, inventory, now)
+        store.update_purchase(connection, after)
         store.update_counters(connection, inventory)
-        for entry in charge_entries(purchase, noted):
-            ledger.enter(connection, entry, terms.now)
-        if noted.status is PurchaseStatus.EXPIRED:
-            outbox.write(connection, [notifications.hold_expired(noted)], terms.now)
-        return noted
+        for entry in charge_entries(purchase, after):
+            ledger.enter(connection, entry, now)
+        outbox.write(connection, hold_ended(after), now)
+        return after
 
-    def _store(
-        self, connection: Connection, result: Paid, payment: Payment, inventory: Inventory, terms: Terms
-    ) -> None:
-        store.insert_payment(connection, payment, result, terms.now)
-        ledger.enter(connection, payment_entry(result.purchase, payment), terms.now)
-        is_ours = payment.provider != EXTERNAL
-        if result.refund_due and is_ours:
-            refund_orders.insert(connection, order_of_payment(result.purchase, payment, new_id(), terms.now))
+    def _apply_payment(
+        self, connection: Connection, purchase: Purchase, payment: Payment, inventory: Inventory
+    ) -> PaymentResult:
+        """Store a payment together with its effect; return the effect."""
+        context = self._context()
+        now = context.now
+        result = domain.apply_payment(purchase, payment, inventory, context)
+        store.insert_payment(connection, payment, result, now)
+        ledger.enter(connection, payment_entry(result.purchase, payment), now)
+        if result.refund_due:
+            if payment.provider != EXTERNAL:
+                refund_orders.insert(connection, order_of_payment(result.purchase, payment, new_id(), now))
+            notifications = payment_refund_due(result.purchase, payment.payment_id, payment.provider)
+        else:
+            notifications = purchase_completed(result.purchase, result.tickets)
         store.update_purchase(connection, result.purchase)
         digests = {ticket.ticket_id: self._issuing.digests(self._issuing.secrets(ticket)) for ticket in result.tickets}
         store.insert_tickets(connection, result.tickets, digests)
-        if not (result.refund_due and is_ours):
-            outbox.write(connection, [_news(result, payment)], terms.now)
+        outbox.write(connection, notifications, now)
         store.update_counters(connection, inventory)
+        return result
 
 
-def give_back(connection: Connection, purchase: Purchase, payment: Payment, refund_id: str, now: datetime) -> None:
-    """Store that a payment was given back that was owed back; the purchase is locked by us."""
+def record_refund(connection: Connection, purchase: Purchase, payment: Payment, refund_id: str, now: datetime) -> None:
+    """Store the refund of a payment of a locked purchase, and complete the purchase if it was the last one due."""
     store.store_refund(connection, payment, refund_id)
-    outbox.write(connection, [notifications.payment_given_back(purchase, refund_id)], now)
-    is_settled = all(one.refund_id is not None for one in store.owed_back(connection, purchase))
-    if is_settled and purchase.status is PurchaseStatus.REFUNDING:
-        store.update_purchase(connection, domain.refunded(purchase))
+    outbox.write(connection, payment_refunded(purchase, refund_id), now)
+    is_complete = all(one.refund_id is not None for one in store.refunds_due(connection, purchase))
+    if is_complete and purchase.status is PurchaseStatus.REFUNDING:
+        store.update_purchase(connection, domain.complete_refund(purchase))
 
 
 def _locked(connection: Connection, purchase_id: UUID, condition: Condition) -> tuple[Purchase, Inventory]:
-    """Lock a purchase's event, then the purchase."""
-    found = find_purchases(connection, [store.has_id(purchase_id), condition])
-    if not found:
-        raise Failure(Reason.PURCHASE_NOT_FOUND, "there is no such purchase", purchase_id=purchase_id)
-    inventory = _inventory(connection, found[0].event_id)
-    [purchase] = store.lock_purchases(connection, found[0].event_id, [purchase_id])
+    """Lock the event of a purchase, then the purchase."""
+    found = find_purchase(connection, purchase_id, condition)
+    if found is None:
+        raise purchase_not_found(purchase_id)
+    inventory = _inventory(connection, found.event_id)
+    [purchase] = store.lock_purchases(connection, found.event_id, [purchase_id])
     return purchase, inventory
 
 
-def _news(result: Paid, payment: Payment) -> Notification:
-    if result.refund_due:
-        return notifications.payment_owed_back(result.purchase, payment.payment_id)
-    return notifications.purchase_completed(result.purchase, result.tickets)
-
-
 def _inventory(connection: Connection, event_id: UUID) -> Inventory:
+    """Lock an event; return its inventory."""
     event = lock_event(connection, event_id)
     if event is None:
         raise event_not_found(event_id)

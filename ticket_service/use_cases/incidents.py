@@ -1,11 +1,11 @@
-"""Taking reports of incidents: each becomes one notification, however often it is reported."""
+"""Record reported incidents: each causes one notification, however often it is reported."""
 
 import logging
 from collections.abc import Sequence
 
 from sqlalchemy.engine import Connection
 
-from ticket_service.domain.incidents import Incident, of_known_events
+from ticket_service.domain.incidents import Incident, divide_by_event
 from ticket_service.domain.notifications import incident
 from ticket_service.store import incidents as store
 from ticket_service.store import outbox
@@ -16,16 +16,16 @@ log = logging.getLogger(__name__)
 
 
 async def report(database: Database, clock: Clock, reports: Sequence[Incident]) -> None:
-    """Tell of what is news."""
+    """Record reported incidents and notify of the new ones."""
     now = clock()
 
     def work(connection: Connection) -> list[Incident]:
-        here, elsewhere = of_known_events(reports, store.known_events(connection, reports))
+        here, elsewhere = divide_by_event(reports, store.known_events(connection, reports))
         store.lock_tickets(connection, here.values())
-        news = store.note(connection, here.values(), now)
-        outbox.write(connection, [incident(here[key]) for key in news], now)
+        new = store.record(connection, here.values(), now)
+        outbox.write(connection, [incident(here[key]) for key in new], now)
         return elsewhere
 
     for unknown in await database.run(work):
         facts = {"event_id": unknown.event_id, "incident_id": unknown.incident_id, "kind": unknown.kind}
-        log.warning("an incident of an event that is not known is told nobody", extra=facts)
+        log.warning("an incident of an unknown event causes no notification", extra=facts)

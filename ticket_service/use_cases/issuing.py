@@ -1,4 +1,4 @@
-"""Making what tickets open gates with, and what the database holds of it."""
+"""Issue tickets: derive their code, sign their token and digest both."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from ticket_service.use_cases.keys import SigningKeys
 
 @dataclass(frozen=True, slots=True)
 class Issuing:
-    """What a ticket is issued with."""
+    """The secret of codes and the keys of tokens."""
 
     codes: Codes
     keys: SigningKeys
 
     def secrets(self, ticket: Ticket) -> Secrets:
-        """Derive the code and sign the token of a ticket's present issue."""
+        """Derive the code and sign the token of a ticket's current issue."""
         return secrets_of(ticket, self.codes, self.keys.signer())
 
     def digests(self, secrets: Secrets) -> Digests:
-        """Return what the database holds of them."""
+        """Return the digests that the database stores of them."""
         return digests_of(secrets, self.codes)

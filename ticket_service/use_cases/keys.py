@@ -1,7 +1,7 @@
-"""The keys that sign tokens: private in a file of this host, public in the database under an id of their own.
+"""Manage the keys that sign tokens: private ones in a file of this host, public ones in the database.
 
-A key that comes to sign beside one that does is published ten minutes ahead, so that every gate knows it by then. The
-file is looked at again and again, so a key that is added or retired needs no restart.
+A new key is published ten minutes before it signs, so that every gate has it by then. Each process reads the file
+again and again, so adding or retiring a key needs no restart.
 """
 
 import asyncio
@@ -14,25 +14,24 @@ from nacl.signing import SigningKey
 from sqlalchemy.engine import Connection
 
 from ticket_service.adapters.key_file import private_keys
-from ticket_service.domain.tokens import Signer
+from ticket_service.domain.tokens import PublicKey, Signer
 from ticket_service.store import keys as store
-from ticket_service.store.keys import PublicKey
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.settings import SettingsError
 
 PUBLISHED_AHEAD: Final = timedelta(minutes=10)
-# Well within the ten minutes, so that all processes change keys at once.
+# Far below the ten minutes, so that all processes change keys at the same time.
 LOOK_SECONDS: Final = 30.0
 
 
 class SigningKeys:
-    """The keys this process can sign with.
+    """The keys that this process can sign with.
 
     Args:
-        database: holds their public side.
-        key_file: holds their private side.
-        clock: the present time.
+        database: the tickets database, which stores the public keys.
+        key_file: contains the private keys.
+        clock: returns the present time.
     """
 
     def __init__(self, database: Database, key_file: Path, clock: Clock) -> None:
@@ -44,7 +43,7 @@ class SigningKeys:
 
     @classmethod
     async def open(cls, database: Database, key_file: Path, clock: Clock) -> "SigningKeys":
-        """Read the private keys, publish those the database does not know yet.
+        """Read the private keys and publish those that the database does not contain yet.
 
         Raises:
             SettingsError: the file cannot be used, or every key in it is retired.
@@ -54,7 +53,7 @@ class SigningKeys:
         return keys
 
     async def sweep(self) -> bool:
-        """Look again, as `open` does; what cannot be used changes nothing."""
+        """Read the file again, as `open` does; after an error the previous keys stay in use."""
         private = await asyncio.to_thread(private_keys, self._key_file)
         published = await self._database.run(lambda connection: publish(connection, private, self._clock()))
         signers = [
@@ -71,19 +70,24 @@ class SigningKeys:
         """Return the newest key that is active."""
         now = self._clock()
         active = [signer for activate_time, signer in self._signers if activate_time <= now]
-        # None yet: another host, whose clock is ahead of ours, has just published our first key.
+        # None is active where another host, whose clock is ahead, has just published the first key.
         return active[-1] if active else self._signers[0][1]
 
 
+async def public_keys(database: Database) -> list[PublicKey]:
+    """Read all public keys, by id."""
+    return await database.run(store.all_keys)
+
+
 def publish(connection: Connection, private: Sequence[SigningKey], now: datetime) -> list[PublicKey]:
-    """Return the public side of each key; those that are new get an id that no other host can get."""
+    """Return the public key of each private key; a new one gets an id that no other host can get."""
     store.lock(connection)
     known = {key.public_key: key for key in store.all_keys(connection)}
-    held = [bytes(key.verify_key) for key in private]
-    for public in held:
+    own = [bytes(key.verify_key) for key in private]
+    for public in own:
         if public in known:
             continue
-        usable = any(known[other].retire_time is None for other in held if other in known)
+        usable = any(known[other].retire_time is None for other in own if other in known)
         key = PublicKey(
             key_id=max((key.key_id for key in known.values()), default=0) + 1,
             public_key=public,
@@ -92,4 +96,4 @@ def publish(connection: Connection, private: Sequence[SigningKey], now: datetime
         )
         store.add(connection, key)
         known[public] = key
-    return [known[public] for public in held]
+    return [known[public] for public in own]

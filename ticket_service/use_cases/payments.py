@@ -1,8 +1,8 @@
-"""Payments by a provider: (1) keep the places, (2) create the charge and store its id, (3) confirm it, (4) settle.
+"""Charge purchases: (1) hold the places, (2) create the charge and store its id, (3) confirm it, (4) settle.
 
-The first is the sale's; the last completes the purchase, or frees its places once nothing can be taken any more. Every
-step may be done again, by who asks again or by the sweeper after a crash: each begins by asking the provider about the
-stored id. No provider is called inside a transaction.
+The sale does the first step. The last completes the purchase, or releases its places once nothing can be captured any
+more. Every step can be repeated, by a caller who repeats the request or by the sweeper after a crash: each begins by
+asking the provider about the stored id. No provider is called inside a transaction.
 """
 
 import asyncio
@@ -16,10 +16,9 @@ from ticket_service.adapters.providers import provider_of
 from ticket_service.domain.holds import ENDED, Payment
 from ticket_service.domain.payments import ChargeState, Progress, charge_of
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
-from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refusals import provider_not_configured
-from ticket_service.store.holds import has_id
-from ticket_service.store.purchases import Condition, find_purchases, payable_by, visible_to
+from ticket_service.domain.refusals import provider_not_configured, purchase_not_found
+from ticket_service.store.access import Condition, event_administered_by, purchase_visible_to
+from ticket_service.store.purchases import find_purchase
 from ticket_service.use_cases.holds import Holds
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.backoff import backoff_seconds
@@ -29,23 +28,23 @@ from ticketing.chassis.failures import Failure, dependency_unavailable
 
 log = logging.getLogger(__name__)
 
-# For a buyer who waits; after that the sweeper goes on.
+# For a buyer who waits; then the sweeper continues.
 TRIES: Final = 2
 TRY_AGAIN_SECONDS: Final = 0.2
-# Create, confirm, and once more for a step that another process took meanwhile.
+# Create, confirm, and one more for a step that another process did meanwhile.
 STEPS: Final = 3
-# In one sweep: so many that even at a provider which hangs it is over before others may look at them.
+# In one sweep: few enough that even with a provider that hangs, the sweep ends before other processes may try them.
 MAX_SWEEP: Final = 16
 
 
 class Payments:
-    """The payments of purchases.
+    """The payments of a database's purchases.
 
     Args:
-        database: where purchases are.
-        holds: the purchases that wait for their payment.
-        providers: by name.
-        clock: the present time.
+        database: the tickets database.
+        holds: records payments and ends holds.
+        providers: the payment providers, by name.
+        clock: returns the present time.
     """
 
     def __init__(self, database: Database, holds: Holds, providers: Providers, clock: Clock) -> None:
@@ -66,94 +65,94 @@ class Payments:
         return name
 
     async def begin(self, purchase: Purchase) -> None:
-        """Charge for a purchase that has just been HELD, as far as that goes now; the sweeper goes on."""
+        """Charge for a new HELD purchase, as far as possible now; the sweeper continues."""
         for attempt in range(TRIES):
             try:
-                await self._go_on(purchase)
+                await self._advance(purchase)
             except Failure as failure:
-                log.warning("a payment is left half-way", extra=_facts(purchase, failure))
+                log.warning("a payment is left unfinished", extra=_facts(purchase, failure))
                 await asyncio.sleep(backoff_seconds(attempt, first=TRY_AGAIN_SECONDS, longest=1))
             else:
                 return
 
     async def confirm(self, caller: Caller, purchase_id: UUID, payment: Payment | None) -> None:
-        """Take note of a payment: `payment`, or what the purchase's provider tells when asked.
+        """Record `payment`, or with None the payment that the purchase's provider reports.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND, PAYMENT_ALREADY_USED or PRICE_CHANGED; DEPENDENCY_UNAVAILABLE.
         """
         if payment is None:
-            purchase = await self._find(purchase_id, visible_to(caller))
+            purchase = await self._find(purchase_id, purchase_visible_to(caller))
             if purchase.status is PurchaseStatus.HELD:
-                await self._go_on(purchase)
+                await self._advance(purchase)
             elif purchase.status in ENDED:
-                # It was withdrawn, so nothing can have come late; if it did all the same, it is not lost.
+                # The charge was withdrawn, so no late payment is possible; if one came nevertheless, this records it.
                 await self._withdraw(purchase)
             return
-        purchase = await self._find(purchase_id, payable_by(caller))
+        purchase = await self._find(purchase_id, event_administered_by(caller))
         if purchase.status is PurchaseStatus.HELD:
             await self._withdraw_for_good(purchase)
         await self._holds.confirm(caller, purchase_id, payment)
 
     async def release(self, caller: Caller, purchase_id: UUID) -> None:
-        """Give a HELD purchase up that `caller` may see.
+        """Release a HELD purchase that `caller` may see.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION; DEPENDENCY_UNAVAILABLE: it may still be charged for.
         """
-        purchase = await self._find(purchase_id, visible_to(caller))
+        purchase = await self._find(purchase_id, purchase_visible_to(caller))
         if purchase.status is PurchaseStatus.HELD:
             await self._withdraw_for_good(purchase)
         await self._holds.release(caller, purchase_id)
 
     async def sweep(self) -> bool:
         """Complete or release due purchases of every configured provider; return whether more may be due."""
-        ours = [name for name in self._providers if name != EXTERNAL]
-        return any(await asyncio.gather(*(self._sweep_provider(name) for name in ours)))
+        charging = [name for name in self._providers if name != EXTERNAL]
+        return any(await asyncio.gather(*(self._sweep_provider(name) for name in charging)))
 
     async def _sweep_provider(self, provider: str) -> bool:
-        due = await self._holds.take_due(provider, MAX_SWEEP)
-        await asyncio.gather(*(self._try_on(purchase) for purchase in due))
+        due = await self._holds.claim_due(provider, MAX_SWEEP)
+        await asyncio.gather(*(self._try(purchase) for purchase in due))
         return len(due) == MAX_SWEEP
 
-    async def _try_on(self, purchase: Purchase) -> None:
+    async def _try(self, purchase: Purchase) -> None:
         is_over = purchase.hold_expire_time is not None and self._clock() >= purchase.hold_expire_time
         try:
-            await (self._withdraw(purchase) if is_over else self._go_on(purchase))
+            await (self._withdraw(purchase) if is_over else self._advance(purchase))
         except Failure as failure:
             log.warning("a payment is tried again later", extra=_facts(purchase, failure))
 
-    async def _go_on(self, purchase: Purchase) -> None:
-        """Do steps 2 to 4, as far as they go now."""
+    async def _advance(self, purchase: Purchase) -> None:
+        """Do steps 2 to 4, as far as possible now."""
         provider = self._provider(purchase)
         for _ in range(STEPS):
             progress = await provider.advance(charge_of(purchase))
             if progress.state is ChargeState.DECLINED:
-                # Until it is withdrawn the buyer's front end could still pay it with another card.
+                # The buyer's front end could still pay it with another card until it is withdrawn.
                 await self._withdraw(replace(purchase, payment_id=progress.payment_id), progress.decline_code)
                 return
-            purchase = await self._note(purchase, progress)
+            purchase = await self._record(purchase, progress)
             if progress.state is not ChargeState.CREATED or purchase.status is not PurchaseStatus.HELD:
                 return
 
     async def _withdraw(self, purchase: Purchase, decline_code: str | None = None) -> Purchase:
-        """See to it that nothing is taken any more, then free the places; complete what was paid already."""
+        """Withdraw the charge and release the places; complete the purchase if it was paid already."""
         progress = await self._provider(purchase).withdraw(charge_of(purchase))
-        return await self._note(purchase, replace(progress, decline_code=decline_code or progress.decline_code))
+        return await self._record(purchase, replace(progress, decline_code=decline_code or progress.decline_code))
 
     async def _withdraw_for_good(self, purchase: Purchase) -> None:
         if purchase.provider == EXTERNAL:
-            # Nothing is charged by us, and what happens to the places is decided with what comes next.
+            # This service charges nothing for it.
             return
         if (await self._withdraw(purchase)).status is PurchaseStatus.HELD:
-            # A bank is at work on it.
+            # A bank still processes the payment.
             raise dependency_unavailable("payment provider")
 
-    async def _note(self, purchase: Purchase, progress: Progress) -> Purchase:
+    async def _record(self, purchase: Purchase, progress: Progress) -> Purchase:
         if purchase.provider == EXTERNAL:
-            # Only ConfirmPurchase tells what happened there.
+            # Only ConfirmPurchase reports a payment of the caller's own system.
             return purchase
-        return await self._holds.note(purchase, progress)
+        return await self._holds.record_progress(purchase, progress)
 
     def _provider(self, purchase: Purchase) -> PaymentProvider:
         provider = self._providers.get(purchase.provider)
@@ -163,10 +162,10 @@ class Payments:
         return provider
 
     async def _find(self, purchase_id: UUID, condition: Condition) -> Purchase:
-        found = await self._database.run(lambda c: find_purchases(c, [has_id(purchase_id), condition]))
-        if not found:
-            raise Failure(Reason.PURCHASE_NOT_FOUND, "there is no such purchase", purchase_id=purchase_id)
-        return found[0]
+        purchase = await self._database.run(lambda c: find_purchase(c, purchase_id, condition))
+        if purchase is None:
+            raise purchase_not_found(purchase_id)
+        return purchase
 
 
 def _facts(purchase: Purchase, failure: Failure) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""Refunds by a provider of ours: ordered with what they are owed for, made by the sweeper until confirmed or refused.
+"""Make refunds through a payment provider: the sweeper tries each order until the provider confirms or refuses it.
 
-An order is tried by one process at a time, and what an earlier try may have done is looked up at the provider before
-the next: so a refund is made once, whatever crashed in between.
+An order is stored in the transaction that makes the refund due. One process tries an order at a time, and the adapter
+asks the provider about earlier tries before the next one: a refund is made once, whatever crashes in between.
 """
 
 import asyncio
@@ -14,23 +14,22 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from ticket_service.adapters.payment_provider import Providers
-from ticket_service.domain import cancellations as cancelling
-from ticket_service.domain import notifications
+from ticket_service.domain import cancellations as cancellation_domain
 from ticket_service.domain import refund_orders as domain
 from ticket_service.domain.cancellations import Cancellation
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.ledger import EntryKind, refund_entry
+from ticket_service.domain.notifications import refund_settled
 from ticket_service.domain.payments import RefundProgress
-from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
-from ticket_service.store import cancellations as cancellation_store
+from ticket_service.domain.refusals import cancellation_not_found
 from ticket_service.store import ledger, outbox
 from ticket_service.store import refund_orders as store
-from ticket_service.store.cancellations import is_of_organizer
+from ticket_service.store.access import event_owned_by
+from ticket_service.store.cancellations import in_event, lock_cancellation, update_cancellations
 from ticket_service.store.events import lock_event
 from ticket_service.store.holds import lock_purchases
-from ticket_service.store.tables import cancellations as table
-from ticket_service.use_cases.holds import give_back
+from ticket_service.use_cases.holds import record_refund
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.clock import Clock
@@ -39,7 +38,7 @@ from ticketing.chassis.failures import Failure
 
 log = logging.getLogger(__name__)
 
-# In one sweep: so many that even at a provider which hangs it is over before others may look at them.
+# In one sweep: few enough that even with a provider that hangs, the sweep ends before other processes may try them.
 MAX_SWEEP: Final = 32
 # Longer than a sweep takes, so that no two processes try at once.
 SHORTEST_RETRY_SECONDS: Final = 20.0
@@ -47,12 +46,12 @@ LONGEST_RETRY_SECONDS: Final = 900.0
 
 
 class Refunds:
-    """The refunds.
+    """The refund orders of a database.
 
     Args:
-        database: where the orders are.
-        providers: by name.
-        clock: the present time.
+        database: the tickets database.
+        providers: the payment providers, by name.
+        clock: returns the present time.
     """
 
     def __init__(self, database: Database, providers: Providers, clock: Clock) -> None:
@@ -61,47 +60,45 @@ class Refunds:
         self._clock = clock
 
     async def retry(self, caller: Caller, cancellation_id: UUID) -> Cancellation:
-        """Ask anew for a refund that was refused, of an event of `caller`; said again, nothing changes.
+        """Retry a refund that the provider refused, of an event of `caller`; a repetition changes nothing.
 
         Raises:
-            Failure: CANCELLATION_NOT_FOUND, or ILLEGAL_TRANSITION where none is due.
+            Failure: CANCELLATION_NOT_FOUND, or ILLEGAL_TRANSITION where no refund is due.
         """
-        conditions = [table.c.cancellation_id == cancellation_id, is_of_organizer(caller.subject)]
         now = self._clock()
 
         def work(connection: Connection) -> Cancellation:
-            found = cancellation_store.lock_cancellation(connection, conditions)
+            found = lock_cancellation(connection, cancellation_id, event_owned_by(caller.subject))
             if found is None:
-                message = "there is no such cancellation"
-                raise Failure(Reason.CANCELLATION_NOT_FOUND, message, cancellation_id=cancellation_id)
-            asked = cancelling.refund_asked_anew(found)
-            if asked is found:
+                raise cancellation_not_found(cancellation_id)
+            retried = cancellation_domain.retry_refund(found)
+            if retried is found:
                 return found
-            order = store.find(connection, found.event_id, cancellation_id)
+            order = store.lock(connection, found.event_id, cancellation_id)
             if order is not None:
-                store.update(connection, domain.asked_anew(order, now))
-            cancellation_store.update_cancellations(connection, [asked])
-            return asked
+                store.update(connection, domain.retry(order, now))
+            update_cancellations(connection, [retried])
+            return retried
 
         return await self._database.run(work)
 
     async def sweep(self) -> bool:
-        """Try what is due; tell whether there may be more to do at once."""
-        due = await self._database.run(self._take)
+        """Try due orders; return whether more may be due."""
+        due = await self._database.run(self._claim_due)
         await asyncio.gather(*(self._try(order) for order in due))
         return len(due) == MAX_SWEEP
 
-    def _take(self, connection: Connection) -> Sequence[RefundOrder]:
-        """Claim what is due: nobody else's until this try must have failed."""
+    def _claim_due(self, connection: Connection) -> Sequence[RefundOrder]:
+        """Claim due orders: no other process tries them until this try must have failed."""
         now = self._clock()
-        taken = []
-        for order in store.take_due(connection, now, MAX_SWEEP):
+        claimed_orders = []
+        for order in store.lock_due(connection, now, MAX_SWEEP):
             spread = backoff_seconds(order.attempts, first=1, longest=LONGEST_RETRY_SECONDS - SHORTEST_RETRY_SECONDS)
-            tried = domain.tried(order, now, timedelta(seconds=SHORTEST_RETRY_SECONDS + spread))
-            store.update(connection, tried)
-            ledger.enter(connection, refund_entry(tried, EntryKind.REFUND_TRIED), now)
-            taken.append(tried)
-        return taken
+            claimed = domain.claim(order, now, timedelta(seconds=SHORTEST_RETRY_SECONDS + spread))
+            store.update(connection, claimed)
+            ledger.enter(connection, refund_entry(claimed, EntryKind.REFUND_TRIED), now)
+            claimed_orders.append(claimed)
+        return claimed_orders
 
     async def _try(self, order: RefundOrder) -> None:
         provider = self._providers.get(order.provider)
@@ -116,46 +113,45 @@ class Refunds:
 
 
 def settle(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
-    """Store what the provider answered, once: with it what the refund was owed for."""
+    """Store the provider's answer once, together with its effect on the cancellation or the payment."""
     if order.cancellation_id is not None:
-        _settle_cancellation(connection, order, progress, now)
+        _settle_cancellation(connection, order.cancellation_id, order, progress, now)
     else:
         _settle_payment(connection, order, progress, now)
 
 
-def _settle_cancellation(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
-    its = [table.c.event_id == order.event_id, table.c.cancellation_id == order.cancellation_id]
-    cancellation = cancellation_store.lock_cancellation(connection, its)
-    status = _progress(connection, order, progress, now)
+def _settle_cancellation(
+    connection: Connection, cancellation_id: UUID, order: RefundOrder, progress: RefundProgress, now: datetime
+) -> None:
+    cancellation = lock_cancellation(connection, cancellation_id, in_event(order.event_id))
+    status = _store_progress(connection, order, progress, now)
     if cancellation is None or status is None:
         return
     if status is RefundOrderStatus.DONE:
-        settled = cancelling.refunded(cancellation, progress.refund_id or "", now)
-        told = notifications.refunded(settled)
+        settled = cancellation_domain.record_refund(cancellation, progress.refund_id or "", now)
     else:
-        settled = cancelling.refund_refused(cancellation, progress.failure or "")
-        told = notifications.refund_failed(settled)
-    cancellation_store.update_cancellations(connection, [settled])
-    outbox.write(connection, [told], now)
+        settled = cancellation_domain.fail_refund(cancellation, progress.failure or "")
+    update_cancellations(connection, [settled])
+    outbox.write(connection, refund_settled(settled), now)
 
 
 def _settle_payment(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
     lock_event(connection, order.event_id)
     [purchase] = lock_purchases(connection, order.event_id, [order.purchase_id])
-    if _progress(connection, order, progress, now) is RefundOrderStatus.DONE:
+    if _store_progress(connection, order, progress, now) is RefundOrderStatus.DONE:
         payment = Payment(order.payment_id, (order.currency, order.amount), order.provider)
-        give_back(connection, purchase, payment, progress.refund_id or "", now)
+        record_refund(connection, purchase, payment, progress.refund_id or "", now)
 
 
-def _progress(
+def _store_progress(
     connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime
 ) -> RefundOrderStatus | None:
-    """Store how far an order is; return the status that it has now come to, if it has to one."""
-    stored = store.find(connection, order.event_id, order.order_id)
+    """Store the progress of an order; return its status if the order has ended now, otherwise None."""
+    stored = store.lock(connection, order.event_id, order.order_id)
     if stored is None or (stored.status, stored.round) != (RefundOrderStatus.PENDING, order.round):
-        # Another process was first.
+        # Another process has stored an answer before.
         return None
-    after = domain.progressed(stored, progress, now)
+    after = domain.apply_progress(stored, progress, now)
     if after is stored:
         return None
     store.update(connection, after)

@@ -1,7 +1,7 @@
-"""New issues of tickets, for the same holder or another: (1) record, (2) older issues open no gate, (3) commit.
+"""Reissue tickets, for the same holder or another one: (1) record, (2) revoke older issues, (3) commit the new one.
 
-As with cancellations every step may be done again, by the caller who asks again or by the sweeper. What a caller is
-told is true at every gate: the new issue is committed only once the old one is dead.
+As with cancellations, every step can be repeated, by a caller who repeats the request or by the sweeper. The answer to
+a caller is true at every gate: the new issue is committed only after gates deny the older ones.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from ticket_service.domain import notifications
 from ticket_service.domain import reissues as domain
-from ticket_service.domain.refusals import request_id_reused
+from ticket_service.domain.notifications import reissue_settled
+from ticket_service.domain.refusals import request_id_reused, ticket_not_found
 from ticket_service.domain.reissues import Reissue, ReissueRequest, ReissueStatus
 from ticket_service.domain.revocations import Outcome
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.store import outbox
 from ticket_service.store import reissues as store
-from ticket_service.store import tickets as ticket_store
-from ticket_service.store.events import lock_event, owned_by, take_revision
+from ticket_service.store.access import event_owned_by, ticket_visible_to
+from ticket_service.store.events import lock_event, take_revision
 from ticket_service.store.requests import RequestKey, claim, find_first, forget
-from ticket_service.use_cases.cancellations import Scans, retry_seconds
+from ticket_service.store.tickets import find_ticket, lock_ticket, update_ticket
+from ticket_service.use_cases.cancellations import TicketRevoker, retry_seconds
 from ticket_service.use_cases.issuing import Issuing
-from ticket_service.use_cases.tickets import ticket_not_found
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -39,71 +39,74 @@ log = logging.getLogger(__name__)
 
 # In one sweep.
 MAX_SWEEP: Final = 20
-# Reissues of others that a caller waits for before their own.
+# Pending reissues of other requests that a request settles before its own.
 TRIES: Final = 4
 
 
 class Reissues:
-    """The reissues.
+    """The reissues of a database.
 
     Args:
-        database: where they are.
-        scans: makes older issues stop working.
-        issuing: makes new ones.
-        clock: the present time.
-        on_change: called after a commit that gates need to know of.
+        database: the tickets database.
+        revoker: revokes older issues at the gates.
+        issuing: issues new ones.
+        clock: returns the present time.
+        on_change: called after a commit that changes the feed.
     """
 
     def __init__(
-        self, database: Database, scans: Scans, issuing: Issuing, clock: Clock, on_change: Callable[[], None]
+        self, database: Database, revoker: TicketRevoker, issuing: Issuing, clock: Clock, on_change: Callable[[], None]
     ) -> None:
         self._database = database
-        self._scans = scans
+        self._revoker = revoker
         self._issuing = issuing
         self._clock = clock
         self._on_change = on_change
 
     async def reissue(self, caller: Caller, request: ReissueRequest) -> SoldTicket:
-        """Give a ticket that `caller` may see a new issue; asked again with the same request_id, only tell of it.
+        """Give a ticket that `caller` may see a new issue; a repeated request_id returns the result of the first.
 
         Returns:
-            The ticket as it now is; the caller may no longer be its holder.
+            The ticket in its present state; the caller may no longer be its holder.
 
         Raises:
             Failure: TICKET_NOT_FOUND, TICKET_NOT_ACTIVE, TICKET_CHECKED_IN, CANCELLATION_PENDING, REQUEST_ID_REUSED;
-                DEPENDENCY_UNAVAILABLE where the scan service did not answer: ask again, or the sweeper goes on.
+                DEPENDENCY_UNAVAILABLE where the scan service did not answer: the sweeper continues the reissue, and the
+                caller may repeat the request.
         """
         for _ in range(TRIES):
             found = await self._database.run(lambda connection: self._request(connection, caller, request))
             if found.status is ReissueStatus.PENDING:
-                found = await self._go_on(found)
-            # Somebody else's that was under way; it is settled now.
+                found = await self._advance(found)
+            # This was the pending reissue of another request; it is settled now.
             if (found.caller, found.request_id) != (request.caller, request.request_id):
                 continue
-            sold = await self._database.run(lambda c: ticket_store.find_ticket(c, request.ticket_id))
+            sold = await self._database.run(lambda c: find_ticket(c, request.ticket_id))
+            if sold is None:
+                raise ticket_not_found(request.ticket_id)
             if found.status is ReissueStatus.REJECTED:
                 raise domain.rejection(found, sold.ticket)
             return sold
         raise overloaded("changes of one ticket")
 
     async def set_blocked(self, caller: Caller, ticket_id: UUID, *, blocked: bool) -> SoldTicket:
-        """Withhold a ticket of an event of `caller`, or let it go again.
+        """Block a ticket of an event of `caller`, or unblock it.
 
         Raises:
             Failure: TICKET_NOT_FOUND or TICKET_NOT_ACTIVE.
         """
         now = self._clock()
-        own = owned_by(caller.subject)
+        own = event_owned_by(caller.subject)
 
         def work(connection: Connection) -> SoldTicket:
-            found = ticket_store.find_tickets(connection, [ticket_store.has_id(ticket_id), own])
-            event = lock_event(connection, found[0].ticket.event_id) if found else None
-            sold = ticket_store.lock_ticket(connection, ticket_id, own)
+            found = find_ticket(connection, ticket_id, own)
+            event = lock_event(connection, found.ticket.event_id) if found else None
+            sold = lock_ticket(connection, ticket_id, own)
             if event is None or sold is None:
                 raise ticket_not_found(ticket_id)
-            ticket = domain.withheld(sold.ticket, event.revision + 1, now, blocked=blocked)
+            ticket = domain.set_blocked(sold.ticket, event.revision + 1, now, blocked=blocked)
             if ticket is not sold.ticket:
-                ticket_store.update_ticket(connection, ticket)
+                update_ticket(connection, ticket)
                 take_revision(connection, event.event_id, ticket.revision)
             return replace(sold, ticket=ticket)
 
@@ -112,25 +115,25 @@ class Reissues:
         return sold
 
     async def sweep(self) -> bool:
-        """Go on with what a crash or an outage left; tell whether there may be more to do at once."""
-        due = await self._database.run(self._take)
-        await asyncio.gather(*(self._try_on(reissue) for reissue in due))
+        """Continue due reissues; return whether more may be due."""
+        due = await self._database.run(self._claim_due)
+        await asyncio.gather(*(self._try_advance(reissue) for reissue in due))
         return len(due) == MAX_SWEEP
 
     def _request(self, connection: Connection, caller: Caller, request: ReissueRequest) -> Reissue:
-        """Do step 1, once; return what is to be settled first where that is another one."""
+        """Do step 1, once; return another pending reissue of the ticket where one has to be settled first."""
         key = RequestKey(request.caller, request.request_id, _fingerprint(request))
-        # Before the ticket is looked at: after a transfer the old holder may ask again, but not see it any more.
+        # Before the ticket is read: after a transfer the old holder may repeat the request, but not see the ticket.
         first = find_first(connection, key)
         if first is None:
-            sold = ticket_store.lock_ticket(connection, request.ticket_id, ticket_store.visible_to(caller))
+            sold = lock_ticket(connection, request.ticket_id, ticket_visible_to(caller))
             if sold is None:
                 raise ticket_not_found(request.ticket_id)
-            pending = store.find_pending(connection, sold.ticket.event_id, request.ticket_id)
+            pending = store.find_pending_reissue(connection, sold.ticket.event_id, request.ticket_id)
             if pending is not None:
                 return pending
             now = self._clock()
-            reissue = domain.requested(sold, request, new_id(), now)
+            reissue = domain.request(sold, request, new_id(), now)
             first = claim(connection, key, reissue.event_id, reissue.reissue_id, now)
             if first is None:
                 store.insert_reissue(connection, reissue)
@@ -139,25 +142,25 @@ class Reissues:
             raise request_id_reused(request.request_id)
         return store.find_reissue(connection, first.event_id, first.result_id)
 
-    def _take(self, connection: Connection) -> Sequence[Reissue]:
-        """Claim what is due: nobody else's until this try must have failed."""
+    def _claim_due(self, connection: Connection) -> Sequence[Reissue]:
+        """Claim due reissues: no other process tries them until this try must have failed."""
         now = self._clock()
-        due = store.take_due(connection, now, MAX_SWEEP)
+        due = store.lock_due(connection, now, MAX_SWEEP)
         for reissue in due:
             wait = timedelta(seconds=retry_seconds(reissue.attempts))
             store.update_reissue(connection, replace(reissue, attempts=reissue.attempts + 1, due_time=now + wait))
         return due
 
-    async def _try_on(self, reissue: Reissue) -> None:
+    async def _try_advance(self, reissue: Reissue) -> None:
         try:
-            await self._go_on(reissue)
+            await self._advance(reissue)
         except Failure as failure:
             facts = {"event_id": reissue.event_id, "ticket_id": reissue.ticket_id, "attempts": reissue.attempts}
             log.warning("a reissue is tried again later", extra={**facts, "reason": failure.reason})
 
-    async def _go_on(self, reissue: Reissue) -> Reissue:
-        """Do steps 2 and 3; return it settled."""
-        [outcome] = await self._scans.revoke(reissue.event_id, [reissue.revocation])
+    async def _advance(self, reissue: Reissue) -> Reissue:
+        """Do steps 2 and 3; return the settled reissue."""
+        [outcome] = await self._revoker.revoke(reissue.event_id, [reissue.revocation])
         now = self._clock()
         settled = await self._database.run(lambda c: settle(c, reissue, outcome, self._issuing, now))
         self._on_change()
@@ -165,26 +168,26 @@ class Reissues:
 
 
 def settle(connection: Connection, reissue: Reissue, outcome: Outcome, issuing: Issuing, now: datetime) -> Reissue:
-    """Do step 3, if it is still PENDING."""
+    """Do step 3 for a reissue that is still PENDING; return the settled reissue."""
     event = lock_event(connection, reissue.event_id)
-    sold = ticket_store.lock_ticket(connection, reissue.ticket_id)
+    sold = lock_ticket(connection, reissue.ticket_id)
     reissue = store.lock_reissue(connection, reissue.event_id, reissue.reissue_id)
     if reissue.status is not ReissueStatus.PENDING or event is None or sold is None:
         return reissue
-    reissue = domain.settled(reissue, sold.ticket, outcome, now)
+    reissue = domain.settle(reissue, sold.ticket, outcome, now)
     store.update_reissue(connection, reissue)
     if reissue.status is ReissueStatus.DONE:
-        ticket = domain.reissued(sold.ticket, reissue, event.revision + 1, now)
-        ticket_store.update_ticket(connection, ticket, issuing.digests(issuing.secrets(ticket)))
-        outbox.write(connection, [notifications.reissued(reissue, sold.ticket.user_id)], now)
+        ticket = domain.apply_reissue(sold.ticket, reissue, event.revision + 1, now)
+        update_ticket(connection, ticket, issuing.digests(issuing.secrets(ticket)))
+        outbox.write(connection, reissue_settled(reissue, sold.ticket.user_id), now)
         take_revision(connection, event.event_id, ticket.revision)
     else:
-        # It had no effect, so the same request may be tried again, once its check-in is annulled.
+        # It had no effect, so the same request may succeed once the check-in is annulled.
         forget(connection, reissue.caller, reissue.request_id)
     return reissue
 
 
 def _fingerprint(request: ReissueRequest) -> bytes:
-    # No user id holds a NUL.
+    # No user id contains a NUL.
     what = "ReissueTicket\0" if request.user_id is None else f"TransferTicket\0{request.user_id}\0"
     return hashlib.sha256(what.encode() + request.ticket_id.bytes).digest()

@@ -8,11 +8,9 @@ from typing import Final
 
 from ticket_service.adapters import rendering
 from ticket_service.adapters.calendar import ics
-from ticket_service.domain.check_ins import GIVEN_BACK
-from ticket_service.domain.reasons import Reason
+from ticket_service.domain.refusals import ticket_not_active
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import SoldTicket, TicketFormat
-from ticketing.chassis.failures import Failure
+from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket, TicketFormat
 
 Draw = Callable[[SoldTicket, Secrets, datetime], bytes]
 
@@ -32,10 +30,10 @@ async def render(sold: SoldTicket, ticket_format: TicketFormat, secrets: Secrets
     Raises:
         Failure: TICKET_NOT_ACTIVE.
     """
-    ticket_id, status = sold.ticket.ticket_id, sold.ticket.status
+    status = sold.ticket.status
     # A calendar entry of a cancelled ticket removes the ticket from calendars.
-    if status in GIVEN_BACK and ticket_format is not TicketFormat.ICS:
-        raise Failure(Reason.TICKET_NOT_ACTIVE, f"the ticket is {status}", ticket_id=ticket_id, status=status)
+    if status in CANCELLED_STATUSES and ticket_format is not TicketFormat.ICS:
+        raise ticket_not_active(sold.ticket.ticket_id, status)
     media_type, draw = _DRAWN[ticket_format]
     content = await asyncio.to_thread(draw, sold, secrets, now)
     return RenderedTicket(media_type, f"{secrets.code}.{ticket_format.lower()}", content)

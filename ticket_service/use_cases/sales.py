@@ -1,6 +1,7 @@
-"""Selling: orders that arrive together are answered together, in one transaction over all their events.
+"""Sell tickets: orders that arrive together are answered in one transaction over all their events, a sales batch.
 
-The hot path. It stays in the event loop, and a hot event costs one row lock a batch instead of one a sale.
+This is the hot path. It runs in the event loop, and a hot event costs one row lock for each batch instead of one for
+each sale.
 """
 
 import logging
@@ -12,7 +13,7 @@ from uuid import UUID
 
 from psycopg2.errors import LockNotAvailable
 
-from ticket_service.domain.sales import Order, Replayed, SalesBatch, Sold, Terms, answer
+from ticket_service.domain.sales import Order, Replayed, Sale, SaleContext, SalesBatch, answer
 from ticket_service.domain.secrets import Digests, Secrets
 from ticket_service.store.sales import commit_batch, load_batch
 from ticket_service.use_cases.issuing import Issuing
@@ -24,62 +25,62 @@ from ticketing.chassis.loop_connection import LoopConnection
 
 log = logging.getLogger(__name__)
 
-# Tickets in one transaction, whose tokens are signed in the loop, 30 µs each; and orders that may wait for the next: about
-# a second's worth.
+# Tickets in one transaction: their tokens are signed in the event loop, 30 µs each.
 MAX_BATCH: Final = 512
+# Orders that may wait for the next batch: about the sales of a second.
 MAX_WAITING: Final = 2_048
-# 64 callers bought 3 to 4 at once without it and 10 with it, a fifth more in a second: each call is accepted by itself, which
-# takes longer than a batch of a few.
+# With 64 callers a batch had 3 to 4 orders without this wait and 10 with it, and a second a fifth more sales: accepting
+# each call takes longer than a batch of a few orders.
 GATHER_SECONDS: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
-    """A sale, and what its tickets open gates with, in their order."""
+class IssuedSale:
+    """A sale with the codes and tokens of its tickets, in their order."""
 
-    sale: Sold
+    sale: Sale
     secrets: tuple[Secrets, ...]
 
 
-Outcome = Issued | Replayed
+SaleOutcome = IssuedSale | Replayed
 
 
 @dataclass(frozen=True, slots=True)
-class SaleTerms:
-    """What holds for every sale of this process."""
+class SaleSettings:
+    """The settings that apply to every sale of this process."""
 
     issuing: Issuing
-    # Tickets of one type in one purchase, where an offer says nothing stricter.
+    # Tickets of one type in one purchase, where the offer has no lower bound.
     max_per_purchase: int
-    # How long places are kept until they are paid.
+    # The duration of a hold.
     hold: timedelta
 
-    def at(self, now: datetime) -> Terms:
-        """Return what holds for decisions made now."""
-        return Terms(self.max_per_purchase, new_id, now, self.hold)
+    def context(self, now: datetime) -> SaleContext:
+        """Return the context of decisions made now."""
+        return SaleContext(self.max_per_purchase, new_id, now, self.hold)
 
 
 class Sales:
-    """Sells tickets.
+    """The sales of this process.
 
     Args:
         connection: prepared with the statements of `store.sales`.
-        terms: what holds for every sale.
-        clock: the present time.
-        on_change: called after a commit, so that gates hear of the tickets at once.
+        settings: apply to every sale.
+        clock: returns the present time.
+        on_change: called after a commit, so that the feed sends the tickets at once.
     """
 
     def __init__(
-        self, connection: LoopConnection, terms: SaleTerms, clock: Clock, on_change: Callable[[], None]
+        self, connection: LoopConnection, settings: SaleSettings, clock: Clock, on_change: Callable[[], None]
     ) -> None:
         self._connection = connection
-        self._terms = terms
+        self._settings = settings
         self._clock = clock
         self._on_change = on_change
-        # Events that somebody locked for longer than PostgreSQL lets us wait. Until they are free again nobody waits for
-        # them, so that no other event's sales do.
-        self._held_up = frozenset[UUID]()
-        self._batcher: Batcher[Order, Outcome] = Batcher(
+        # Events that another transaction locked for longer than PostgreSQL's lock_timeout. Until they are unlocked, no
+        # batch waits for them, so that the sales of other events do not wait either.
+        self._skipped = frozenset[UUID]()
+        self._batcher: Batcher[Order, SaleOutcome] = Batcher(
             "purchases",
             self._process,
             max_batch=MAX_BATCH,
@@ -88,21 +89,21 @@ class Sales:
             gather_seconds=GATHER_SECONDS,
         )
 
-    async def buy(self, order: Order) -> Outcome:
-        """Sell what was ordered, once it is committed.
+    async def buy(self, order: Order) -> SaleOutcome:
+        """Answer an order; return its sale after the commit.
 
         Raises:
-            Failure: the reason why not.
+            Failure: the order is refused.
         """
         return await self._batcher.submit(order)
 
     async def close(self) -> None:
-        """Finish what has been ordered, then let go of the connection."""
+        """Answer the waiting orders, then close the connection."""
         await self._batcher.close()
         self._connection.close()
 
-    async def _process(self, orders: Sequence[Order]) -> Sequence[Outcome | Failure]:
-        wait = self._held_up.isdisjoint(order.event_id for order in orders)
+    async def _process(self, orders: Sequence[Order]) -> Sequence[SaleOutcome | Failure]:
+        wait = self._skipped.isdisjoint(order.event_id for order in orders)
         try:
             outcomes = await self._connection.transact(lambda connection: self._sell(connection, orders, wait=wait))
         except Failure as failure:
@@ -114,33 +115,32 @@ class Sales:
 
     async def _sell(
         self, connection: LoopConnection, orders: Sequence[Order], *, wait: bool
-    ) -> list[Outcome | Failure]:
-        book = await load_batch(connection, orders, wait=wait)
-        self._note_held_up(book, orders)
-        # Only now: who waited for the lock is judged by the hour at which they got it.
-        terms = self._terms.at(self._clock())
-        answers = [answer(order, book, terms) for order in orders]
-        outcomes = [self._issued(found) if isinstance(found, Sold) else found for found in answers]
-        issued = [outcome for outcome in outcomes if isinstance(outcome, Issued)]
+    ) -> list[SaleOutcome | Failure]:
+        batch = await load_batch(connection, orders, wait=wait)
+        self._note_skipped(batch, orders)
+        # Read after the wait for the locks: orders are decided as of the time at which the event was locked.
+        context = self._settings.context(self._clock())
+        answers = [answer(order, batch, context) for order in orders]
+        outcomes = [self._issue(found) if isinstance(found, Sale) else found for found in answers]
+        issued = [outcome for outcome in outcomes if isinstance(outcome, IssuedSale)]
         digests: dict[UUID, Digests] = {}
         for outcome in issued:
             for ticket, secrets in zip(outcome.sale.tickets, outcome.secrets, strict=True):
-                digests[ticket.ticket_id] = self._terms.issuing.digests(secrets)
-        await commit_batch(connection, book, [outcome.sale for outcome in issued], digests, terms.now)
+                digests[ticket.ticket_id] = self._settings.issuing.digests(secrets)
+        await commit_batch(connection, batch, [outcome.sale for outcome in issued], digests, context.now)
         return outcomes
 
-    def _note_held_up(self, book: SalesBatch, orders: Sequence[Order]) -> None:
-        if found := book.held_up - self._held_up:
+    def _note_skipped(self, batch: SalesBatch, orders: Sequence[Order]) -> None:
+        if found := batch.skipped - self._skipped:
             log.warning(
-                "events are locked by somebody; what is ordered of them is refused",
+                "events are locked by another transaction; their orders are refused",
                 extra={"event_ids": sorted(map(str, found))},
             )
-        self._held_up = self._held_up - {order.event_id for order in orders} | book.held_up
+        self._skipped = self._skipped - {order.event_id for order in orders} | batch.skipped
 
-    def _issued(self, sale: Sold) -> Issued:
-        return Issued(sale, tuple(self._terms.issuing.secrets(ticket) for ticket in sale.tickets))
+    def _issue(self, sale: Sale) -> IssuedSale:
+        return IssuedSale(sale, tuple(self._settings.issuing.secrets(ticket) for ticket in sale.tickets))
 
 
 def _tickets(order: Order) -> int:
-    """Count the tickets that are asked for."""
     return sum([quantity for _, quantity in order.quantities])

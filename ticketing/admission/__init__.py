@@ -1,1 +1,1 @@
-"""The rules of admission, which the scan service and the gate device apply alike. Pure."""
+"""The rules of admission, shared by the scan service and the gate device: plain data and pure functions."""

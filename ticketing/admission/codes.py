@@ -1,6 +1,6 @@
-"""Typed codes: derived from a ticket, its issue and a secret, so that no dump of a database holds one.
+"""Typed codes, derived from a ticket, its issue and a secret, so that a database dump contains no code.
 
-The ticket service derives the same from the same secret; a contract test holds the two together.
+The ticket service derives the same codes from the same secret; a contract test compares the two implementations.
 """
 
 import hashlib
@@ -11,16 +11,16 @@ from uuid import UUID
 
 CODE_PREFIX: Final = "TKT-"
 DIGEST_BYTES: Final = 16
-# What is shown of a code that is written down: enough to find it, and 40 bits short of opening a gate.
+# A masked code keeps so many digits: enough to find the code, and 40 bits short of opening a gate.
 SHOWN_DIGITS: Final = 6
 _FORM: Final = re.compile(r"TKT-[0-9A-F]{16}")
-# Of a token a third of its signature at most.
+# A masked token keeps at most a third of its signature.
 SHOWN_OF_A_TOKEN: Final = 40
 _ANYWHERE: Final = re.compile(rf"{_FORM.pattern}|T1[A-Z2-7]{{{SHOWN_OF_A_TOKEN},}}", re.IGNORECASE)
 
 
 class Codes:
-    """Derives codes under one secret."""
+    """A derivation of codes under one secret."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
@@ -31,22 +31,22 @@ class Codes:
         return CODE_PREFIX + hmac.digest(self._secret, message, hashlib.sha256)[:8].hex().upper()
 
     def digest(self, code: str) -> bytes:
-        """Return what databases hold of a code, for look-up."""
+        """Return the digest under which databases store and look up a code."""
         return hmac.digest(self._secret, b"ticketing code digest\0" + code.encode(), hashlib.sha256)[:DIGEST_BYTES]
 
 
 def read_code(text: str) -> str | None:
-    """Read a code as people type it, in either case and with blanks around it; None where it is none."""
+    """Read a typed code, in either case and with blanks around it; return None where the text is not a code."""
     code = text.strip().upper()
     return code if _FORM.fullmatch(code) else None
 
 
-def covered(text: str) -> str:
-    """Cover most of every code and token in a text."""
-    return _ANYWHERE.sub(_begin, text)
+def mask_codes(text: str) -> str:
+    """Mask most of every code and every token in a text."""
+    return _ANYWHERE.sub(_mask, text)
 
 
-def _begin(found: re.Match[str]) -> str:
+def _mask(found: re.Match[str]) -> str:
     text = found[0].upper()
     shown = len(CODE_PREFIX) + SHOWN_DIGITS if text.startswith(CODE_PREFIX) else SHOWN_OF_A_TOKEN
     return text[:shown] + "…"

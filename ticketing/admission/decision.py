@@ -1,16 +1,17 @@
-"""The rules of admission: who gets in, who does not, and why. Pure, so that a gate can decide by the same rules alone.
+"""The rules of admission: which scans are admitted, which are denied, and for which reason.
 
-The order in which reasons are looked for is a promise of its own, since a person is told only the first:
+The rules are pure functions, so a gate device can decide by the same rules without the scan service. A scan is denied
+for the first reason that applies, and the order of the reasons is part of the contract:
 
-1. Is it a ticket at all? TICKET_NOT_FOUND, INVALID_SIGNATURE.
-2. Is it for here? WRONG_EVENT.
-3. Is the event on? EVENT_CANCELLED, EVENT_NOT_OPEN.
-4. Is the ticket good? SUPERSEDED, REFUNDED, CANCELLED, BLOCKED.
-5. Does this gate take it? TICKET_TYPE_NOT_ALLOWED.
-6. Is it time? NOT_YET_VALID, EXPIRED.
-7. Where is the person? ALREADY_CHECKED_IN, NOT_CHECKED_IN.
+1. The text is a ticket: TICKET_NOT_FOUND, INVALID_SIGNATURE.
+2. The ticket is for this event: WRONG_EVENT.
+3. The event is open: EVENT_CANCELLED, EVENT_NOT_OPEN.
+4. The ticket is valid: SUPERSEDED, REFUNDED, CANCELLED, BLOCKED, UNKNOWN.
+5. The gate allows the ticket type: TICKET_TYPE_NOT_ALLOWED.
+6. The time is right: NOT_YET_VALID, EXPIRED.
+7. The person is outside or inside, as the scan requires: ALREADY_CHECKED_IN, NOT_CHECKED_IN.
 
-Leaving skips 3 to 6: nobody who is inside is kept there because the event ended or a ticket was blocked meanwhile.
+A check-out skips 3 to 6: a person can leave after the event ended or the ticket was blocked.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     Event,
     EventStatus,
     Ticket,
@@ -30,59 +31,64 @@ from ticketing.admission.tickets import (
 
 
 @dataclass(frozen=True, slots=True)
-class Presented:
-    """A ticket as it was shown: by a token that is genuine, or by its code."""
+class PresentedTicket:
+    """A ticket that a person presents by a genuine token or by a code."""
 
     ticket: Ticket
-    # The newest issue's where a code was typed: codes of older ones are unknown.
+    # The issue of the token. A typed code always belongs to the newest issue: codes of older issues are unknown.
     issue: int
     ticket_type: TicketType | None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the gate says, and how the ticket's admission stands after it."""
+    """The decision on one scan, and the admission of the ticket after it."""
 
+    # None: admitted.
     reason: DenialReason | None
-    # The check-in that stands in the way.
-    previous: Entry | None = None
-    # None: nothing changes.
+    # The earlier check-in, where it is the reason for the denial.
+    previous: CheckIn | None = None
+    # None: the admission does not change.
     admission: Admission | None = None
 
 
 ADMIT: Final = Decision(None)
 
-# Why a ticket of that status is denied, at every gate.
-BY_STATUS: Final = {
+# The denial reason of tickets that are not ACTIVE.
+DENIAL_BY_STATUS: Final = {
     TicketStatus.CANCELLED: DenialReason.CANCELLED,
     TicketStatus.REFUNDED: DenialReason.REFUNDED,
     TicketStatus.BLOCKED: DenialReason.BLOCKED,
+    TicketStatus.UNKNOWN: DenialReason.UNKNOWN,
 }
 
 
-def decide(event: Event, gate: Gate, shown: Presented, scan_type: ScanType, entry: Entry) -> Decision:
+def decide(event: Event, gate: Gate, presented: PresentedTicket, scan_type: ScanType, check_in: CheckIn) -> Decision:
     """Decide one scan.
 
     Args:
-        event: the gate's.
-        gate: where it is.
-        shown: the ticket.
-        scan_type: what passing means.
-        entry: this scan, as the check-in it would be.
+        event: the event of the gate.
+        gate: the gate of the scan.
+        presented: the ticket that was presented.
+        scan_type: the kind of passage that the person asks for.
+        check_in: the check-in that this scan becomes where it is admitted as one; its time is the time of the scan.
     """
-    ticket = shown.ticket
+    ticket = presented.ticket
     if ticket.event_id != gate.event_id:
         return Decision(DenialReason.WRONG_EVENT)
     if scan_type is ScanType.CHECK_OUT:
         return _check_out(ticket.admission)
     reason = (
-        _event_reason(event) or _ticket_reason(shown) or _type_reason(gate, shown) or _time_reason(event, ticket, entry)
+        _event_reason(event)
+        or _ticket_reason(presented)
+        or _type_reason(gate, presented)
+        or _time_reason(event, ticket, check_in)
     )
     if reason is not None:
         return Decision(reason)
     if scan_type is ScanType.ACCESS:
         return _access(event.policy, ticket.admission)
-    return _check_in(event.policy, ticket.admission, entry)
+    return _check_in(event.policy, ticket.admission, check_in)
 
 
 def _event_reason(event: Event) -> DenialReason | None:
@@ -91,49 +97,49 @@ def _event_reason(event: Event) -> DenialReason | None:
     return None if event.status is EventStatus.PUBLISHED else DenialReason.EVENT_NOT_OPEN
 
 
-def _ticket_reason(shown: Presented) -> DenialReason | None:
-    if shown.issue < shown.ticket.issue:
+def _ticket_reason(presented: PresentedTicket) -> DenialReason | None:
+    if presented.issue < presented.ticket.issue:
         return DenialReason.SUPERSEDED
-    return BY_STATUS.get(shown.ticket.status)
+    return DENIAL_BY_STATUS.get(presented.ticket.status)
 
 
-def _type_reason(gate: Gate, shown: Presented) -> DenialReason | None:
-    if gate.allowed_types and shown.ticket_type not in gate.allowed_types:
+def _type_reason(gate: Gate, presented: PresentedTicket) -> DenialReason | None:
+    if gate.allowed_types and presented.ticket_type not in gate.allowed_types:
         return DenialReason.TICKET_TYPE_NOT_ALLOWED
     return None
 
 
-def _time_reason(event: Event, ticket: Ticket, entry: Entry) -> DenialReason | None:
+def _time_reason(event: Event, ticket: Ticket, check_in: CheckIn) -> DenialReason | None:
     begin, end = ticket.valid_from_time or event.valid_from_time, ticket.valid_until_time or event.valid_until_time
-    if begin is not None and entry.time < begin:
+    if begin is not None and check_in.time < begin:
         return DenialReason.NOT_YET_VALID
-    return DenialReason.EXPIRED if end is not None and entry.time > end else None
+    return DenialReason.EXPIRED if end is not None and check_in.time > end else None
 
 
-def _check_in(policy: AdmissionPolicy, admission: Admission, entry: Entry) -> Decision:
-    stands = admission.check_in_time is not None
-    if (policy is AdmissionPolicy.SINGLE_ENTRY and stands) or (policy is AdmissionPolicy.RE_ENTRY and admission.inside):
-        return Decision(DenialReason.ALREADY_CHECKED_IN, previous=admission.entry)
+def _check_in(policy: AdmissionPolicy, admission: Admission, check_in: CheckIn) -> Decision:
+    was_in = admission.check_in_time is not None
+    if (policy is AdmissionPolicy.SINGLE_ENTRY and was_in) or (policy is AdmissionPolicy.RE_ENTRY and admission.inside):
+        return Decision(DenialReason.ALREADY_CHECKED_IN, previous=admission.latest_check_in)
     return Decision(
         None,
         admission=Admission(
-            check_in_time=admission.check_in_time or entry.time,
-            entry=entry,
+            check_in_time=admission.check_in_time or check_in.time,
+            latest_check_in=check_in,
             inside=True,
-            sequence=admission.sequence if stands else admission.sequence + 1,
+            sequence=admission.sequence if was_in else admission.sequence + 1,
         ),
     )
 
 
 def _check_out(admission: Admission) -> Decision:
-    """Let out whoever is inside; a single entry stays used."""
+    """Admit a check-out of a person who is inside; a single-entry ticket stays used."""
     if not admission.inside:
         return Decision(DenialReason.NOT_CHECKED_IN)
     return Decision(None, admission=replace(admission, inside=False))
 
 
 def _access(policy: AdmissionPolicy, admission: Admission) -> Decision:
-    """Let into an area of the event whoever is inside; with UNLIMITED nobody counts who is."""
+    """Admit a person who is inside to an area of the event; under UNLIMITED presence is not tracked."""
     if policy is AdmissionPolicy.UNLIMITED or admission.inside:
         return ADMIT
     return Decision(DenialReason.NOT_CHECKED_IN)

@@ -1,4 +1,4 @@
-"""Scans: what a device asks at a gate, and what is recorded of it."""
+"""Scans: the request that a device makes at a gate, and the record of it."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -8,18 +8,18 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from ticketing.admission.codes import Codes, covered
-from ticketing.admission.tickets import Entry, TicketType
-from ticketing.admission.tokens import Damaged, Token
+from ticketing.admission.codes import Codes, mask_codes
+from ticketing.admission.tickets import CheckIn, TicketType
+from ticketing.admission.tokens import DamagedToken, Token
 
 MAX_CODE: Final = 4_096
-# Of what was read, where it is no code of a ticket.
+# A record keeps so many characters of a text that is not a code of a ticket.
 MAX_RECORDED: Final = 200
 FINGERPRINT_BYTES: Final = 16
 
 
 class ScanType(StrEnum):
-    """What passing the gate means."""
+    """The kind of passage that a person asks for."""
 
     CHECK_IN = "CHECK_IN"
     CHECK_OUT = "CHECK_OUT"
@@ -34,7 +34,7 @@ class Verdict(StrEnum):
 
 
 class DenialReason(StrEnum):
-    """Why a scan was denied; the names of the contract."""
+    """The reason of a denial; the names are those of the contract."""
 
     TICKET_NOT_FOUND = "TICKET_NOT_FOUND"
     INVALID_SIGNATURE = "INVALID_SIGNATURE"
@@ -50,21 +50,23 @@ class DenialReason(StrEnum):
     ALREADY_CHECKED_IN = "ALREADY_CHECKED_IN"
     NOT_CHECKED_IN = "NOT_CHECKED_IN"
     TICKET_TYPE_NOT_ALLOWED = "TICKET_TYPE_NOT_ALLOWED"
+    # Only a gate device decides so, for a ticket whose reason only a newer service has.
+    UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Where scans are made."""
+    """The place where a device scans."""
 
     event_id: UUID
     location: str
-    # Empty: all.
+    # Empty: all types.
     allowed_types: frozenset[TicketType] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Offline:
-    """What a device decided alone, and when, by the clock of this service."""
+class OfflineDecision:
+    """A decision that a device made alone; its times are corrected to the clock of this service."""
 
     verdict: Verdict
     denial_reason: DenialReason | None
@@ -75,51 +77,51 @@ class Offline:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a device asks."""
+    """One scan that a device asks the service to decide or, with `offline`, to record."""
 
     scan_id: UUID
     gate: Gate
-    # As read.
+    # The text as the device read it.
     text: str
-    # What the text is: a token, one that is damaged, the digest of a typed code, or nothing known here.
-    credential: Token | Damaged | bytes | None
+    # The text as a token, a damaged token, or the digest of a typed code; None where it is none of these.
+    credential: Token | DamagedToken | bytes | None
     scan_type: ScanType
     scanner_user_id: str
-    # Whose event it must be; None: anybody's.
+    # The organizer to whose events the caller is restricted; None: any organizer.
     organizer_id: str | None
     metadata: dict[str, object]
-    # Empty where no gate device of ours asks.
+    # Empty where the caller is not a gate device.
     device_id: str = ""
-    # None: it is to be decided here.
-    offline: Offline | None = None
+    # None: the service decides.
+    offline: OfflineDecision | None = None
 
     def fingerprint(self) -> bytes:
-        """Return a digest of everything that makes it this scan and no other."""
-        where = _fingerprinted(self.gate.event_id, self.scan_type, self.device_id or self.scanner_user_id)
-        return sha256(f"{where}{len(self.text)}:{self.text}".encode()).digest()[:FINGERPRINT_BYTES]
+        """Return a digest of every field that distinguishes this scan from another one."""
+        prefix = _fingerprint_prefix(self.gate.event_id, self.scan_type, self.device_id or self.scanner_user_id)
+        return sha256(f"{prefix}{len(self.text)}:{self.text}".encode()).digest()[:FINGERPRINT_BYTES]
 
 
 @lru_cache(10_000)
-def _fingerprinted(event_id: UUID, scan_type: ScanType, who: str) -> str:
-    """Return what is the same in one scan after the other of a device; lengths, so that no two divisions are equal."""
-    return "".join(f"{len(part)}:{part}\0" for part in (str(event_id), scan_type, who))
+def _fingerprint_prefix(event_id: UUID, scan_type: ScanType, scanner: str) -> str:
+    """Return the part that a device's scans have in common; lengths keep two different divisions from being equal."""
+    return "".join(f"{len(part)}:{part}\0" for part in (str(event_id), scan_type, scanner))
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One scan, as recorded."""
+    """The record of one scan."""
 
     scan_id: UUID
-    # The gate's event, under which it is kept.
+    # The event of the gate, under which the record is stored.
     gate_event_id: UUID
-    # Of everything that makes it this scan and no other.
+    # See `Attempt.fingerprint`.
     fingerprint: bytes
-    # The ticket's once known, else what was read; covered while it is stored.
+    # The code of the ticket where it is known, else the text that was read; masked in the database.
     code: str
     scan_type: ScanType
     verdict: Verdict
     denial_reason: DenialReason | None
-    # The ticket and its event, once known.
+    # The ticket and its event; None where no ticket is known.
     ticket_id: UUID | None
     event_id: UUID | None
     ticket_type: TicketType | None
@@ -128,45 +130,45 @@ class Scan:
     location: str
     scanner_user_id: str
     metadata: dict[str, object]
-    previous: Entry | None = None
+    previous: CheckIn | None = None
     device_id: str = ""
     offline: bool = False
     annul_time: datetime | None = None
-    # The kind of incident that the rules make of it; None: they have nothing against it.
+    # The kind of incident that an admission against the rules causes; None: no violation.
     violation: str | None = None
-    # Of the ticket that was shown, once known: its code is derived of it again.
+    # The issue of the ticket, from which its code is derived again; None where no ticket is known.
     issue: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ScanQuery:
-    """Which recorded scans to list."""
+    """A filter and a page of the list of scans."""
 
     event_id: UUID
-    # Whose event it must be; None: anybody's.
+    # The organizer to whose events the caller is restricted; None: any organizer.
     organizer_id: str | None
     ticket_id: UUID | None
     device_id: str
     verdict: Verdict | None
     code: str
     size: int
-    # Where the page before ended.
+    # The record time and id of the last scan of the previous page.
     after: tuple[datetime, UUID] | None
 
 
-def revealed(scan: Scan, codes: Codes) -> Scan:
-    """Return a scan that was stored, with the whole code of its ticket."""
+def restore_code(scan: Scan, codes: Codes) -> Scan:
+    """Replace the masked code of a stored scan by the full code of its ticket, where the ticket is known."""
     if scan.ticket_id is None or scan.issue is None:
         return scan
     return replace(scan, code=codes.code(scan.ticket_id, scan.issue))
 
 
-def recorded_text(text: str) -> str:
-    """Return what was read so that it can be stored and shown: cut, codes covered, and escaped where it could not.
+def sanitize_text(text: str) -> str:
+    """Truncate a scanned text, mask codes and tokens in it, and escape unprintable characters.
 
-    It may be genuine and only not known here yet; no record of scans is to open a gate.
+    The text may be a genuine ticket that this service does not know yet, and no record of a scan may open a gate.
     """
-    text = covered(text[:MAX_CODE])[:MAX_RECORDED]
+    text = mask_codes(text[:MAX_CODE])[:MAX_RECORDED]
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,4 +1,4 @@
-"""Events and tickets as a gate needs them."""
+"""Events and tickets with the fields that an admission decision needs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,7 @@ from uuid import UUID
 
 
 class EventStatus(StrEnum):
-    """Where an event is in its life; PUBLISHED admits."""
+    """The state of an event; only PUBLISHED events admit."""
 
     DRAFT = "DRAFT"
     PUBLISHED = "PUBLISHED"
@@ -16,7 +16,7 @@ class EventStatus(StrEnum):
 
 
 class AdmissionPolicy(StrEnum):
-    """How often one ticket opens a gate."""
+    """The number of times that one ticket is admitted."""
 
     SINGLE_ENTRY = "SINGLE_ENTRY"
     RE_ENTRY = "RE_ENTRY"
@@ -24,7 +24,7 @@ class AdmissionPolicy(StrEnum):
 
 
 class TicketType(StrEnum):
-    """The kinds of ticket."""
+    """The type of a ticket; the names are those of the contract."""
 
     STANDARD = "STANDARD"
     VIP = "VIP"
@@ -33,37 +33,39 @@ class TicketType(StrEnum):
 
 
 class TicketStatus(StrEnum):
-    """What the ticket service or a revocation says of a ticket; what was checked in stands apart from it."""
+    """The status that the ticket service or a revocation sets; check-ins do not change it."""
 
     ACTIVE = "ACTIVE"
     CANCELLED = "CANCELLED"
     REFUNDED = "REFUNDED"
     BLOCKED = "BLOCKED"
+    # Only in a device replica: the ticket is denied for a reason that this version does not have.
+    UNKNOWN = "UNKNOWN"
 
 
-# Never left again.
-FINAL = frozenset({TicketStatus.CANCELLED, TicketStatus.REFUNDED})
+# A ticket never leaves these statuses.
+FINAL_STATUSES = frozenset({TicketStatus.CANCELLED, TicketStatus.REFUNDED})
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What holds for all of an event's tickets."""
+    """An event: the conditions that all of its tickets share."""
 
     event_id: UUID
     organizer_id: str
     name: str
     status: EventStatus
     policy: AdmissionPolicy
-    # Absent in an event that was called off before the feed brought it.
+    # Absent in an event that was cancelled before the feed delivered it.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
-    # Called off by the ticket service, whatever the status says.
+    # Closed by RevokeEvent; overrides the status.
     closed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A check-in that was admitted."""
+class CheckIn:
+    """An admitted check-in."""
 
     scan_id: UUID
     time: datetime
@@ -72,30 +74,30 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What the gates have made of a ticket."""
+    """The admission state of a ticket: the result of its effective scans."""
 
-    # The first check-in that stands.
+    # The first check-in that is not annulled.
     check_in_time: datetime | None = None
-    # The latest one.
-    entry: Entry | None = None
+    # The latest check-in that is not annulled.
+    latest_check_in: CheckIn | None = None
     inside: bool = False
-    # Grows whenever check_in_time changes.
+    # Incremented with each change of check_in_time.
     sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One ticket: what it is, and what the gates have made of it."""
+    """One ticket and its admission state."""
 
     event_id: UUID
     ticket_id: UUID
     # Absent where a revocation came before the feed.
     ticket_type: TicketType | None
     status: TicketStatus
-    # Its own only for day tickets; otherwise the event's.
+    # Set for day tickets; None: the times of the event apply.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
-    # The newest that works.
+    # The newest issue; older ones are denied.
     issue: int
     code_digest: bytes
     token_digest: bytes | None

@@ -1,4 +1,4 @@
-"""Signed tokens, as ticket_token.proto describes them: reading and verifying what a QR code holds."""
+"""Signed tokens, the content of QR codes: reading and verifying. `ticket_token.proto` describes the format."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,16 +15,17 @@ from ticketing.admission.tickets import TicketType
 from ticketing.tickets.v1 import event_pb2, ticket_token_pb2
 
 TOKEN_PREFIX: Final = "T1"  # noqa: S105 - a format's name, no secret
-# Signed with the payload, so that a signature made for something else is never one for a ticket.
+# Signed together with the payload, so that a signature of another document never verifies as a ticket.
 CONTEXT: Final = b"ticketing.tickets.v1.TicketToken\0"
 DIGEST_BYTES: Final = 16
 SIGNATURE_BYTES: Final = 64
+UUID_BYTES: Final = 16
 MAX_ISSUE: Final = 2**31 - 1
-# Two ids and three small numbers; past these lengths a text does not even look like a token.
+# Two ids and three small numbers; a text with a payload of another length is not a token.
 PAYLOAD_BYTES: Final = range(40, 61)
 
-# Python reads base 32 with the digits 0-9A-V, at once; base64.b32decode takes ten times as long. Whatever else a text
-# holds becomes what is no digit.
+# int() reads base 32 with the digits 0-9A-V in one call; base64.b32decode takes ten times as long. Every other
+# character is translated to one that is not a digit.
 _BASE32: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _NO_DIGIT: Final = ord("!")
 _TO_DIGITS: Final = bytes(
@@ -35,20 +36,20 @@ _TYPES: Final = {event_pb2.TicketType.Value(f"TICKET_TYPE_{kind}"): kind for kin
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a token says; genuine only once its digest or its signature has been compared."""
+    """A parsed token; it is genuine only once `is_genuine` has checked it."""
 
     key_id: int
     event_id: UUID
     ticket_id: UUID
     ticket_type: TicketType
     issue: int
-    # Of its text.
+    # The digest of the text.
     digest: bytes
     signature: bytes
     signed: bytes
 
     def verifies(self, key: VerifyKey) -> bool:
-        """Tell whether `key` made the signature; some 60 µs."""
+        """Return whether `key` made the signature; takes about 60 µs."""
         try:
             key.verify(self.signed, self.signature)
         except BadSignatureError:
@@ -58,26 +59,26 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """One of the ticket service's keys."""
+    """A public key of the ticket service."""
 
     key: VerifyKey
-    # Nothing is signed with it before.
+    # The key signs nothing before this time.
     activate_time: datetime
-    # Tokens signed with it are denied from here on.
+    # Tokens signed with the key are denied from this time on; None: not retired.
     retire_time: datetime | None
 
     def is_retired(self, now: datetime) -> bool:
-        """Tell whether its tokens are denied."""
+        """Return whether tokens signed with the key are denied."""
         return self.retire_time is not None and now >= self.retire_time
 
 
 def is_genuine(token: Token, known_digest: bytes | None, key: PublicKey | None, now: datetime) -> bool:
-    """Tell whether the ticket service made `token`.
+    """Return whether the ticket service made `token`.
 
     Args:
-        token: what was read.
-        known_digest: of the ticket's token, as the feed brought it: equality is as strong as the signature.
-        key: the one that the token names, if it is known.
+        token: the parsed token.
+        known_digest: the digest of the ticket's token from the feed; equality is as strong as the signature.
+        key: the key that the token names; None where it is unknown.
         now: the present time.
     """
     if key is not None and key.is_retired(now):
@@ -88,35 +89,39 @@ def is_genuine(token: Token, known_digest: bytes | None, key: PublicKey | None, 
 
 
 @dataclass(frozen=True, slots=True)
-class Damaged:
-    """A text that looks like a token and is none: damaged or made up."""
+class DamagedToken:
+    """A text that has the form of a token but is not a valid one."""
 
 
-DAMAGED: Final = Damaged()
+DAMAGED: Final = DamagedToken()
 
 
-def read_token(text: str) -> Token | Damaged | None:
-    """Read a token; None where the text does not even look like one."""
+def read_token(text: str) -> Token | DamagedToken | None:
+    """Read a token; return None where the text does not have the form of one."""
     data = _bytes(text)
-    if data is None or isinstance(data, Damaged):
+    if data is None or isinstance(data, DamagedToken):
         return data
     signature, payload = data[:SIGNATURE_BYTES], data[SIGNATURE_BYTES:]
     try:
-        said = ticket_token_pb2.TicketToken.FromString(payload)
+        message = ticket_token_pb2.TicketToken.FromString(payload)
     except DecodeError:
         return DAMAGED
-    # One ticket, one text: other spellings of the same payload are refused.
-    if said.SerializeToString(deterministic=True) != payload:
+    # Each payload has one valid encoding; other encodings of it are refused.
+    if message.SerializeToString(deterministic=True) != payload:
         return DAMAGED
-    kind = _TYPES.get(said.ticket_type)
-    if kind is None or len(said.event_id) != 16 or len(said.ticket_id) != 16 or not 1 <= said.issue <= MAX_ISSUE:  # noqa: PLR2004 - bytes in a UUID
+    kind = _TYPES.get(message.ticket_type)
+    if (
+        kind is None
+        or not len(message.event_id) == len(message.ticket_id) == UUID_BYTES
+        or not 1 <= message.issue <= MAX_ISSUE
+    ):
         return DAMAGED
     return Token(
-        key_id=said.key_id,
-        event_id=_event_id(said.event_id),
-        ticket_id=UUID(bytes=said.ticket_id),
+        key_id=message.key_id,
+        event_id=_event_id(message.event_id),
+        ticket_id=UUID(bytes=message.ticket_id),
         ticket_type=kind,
-        issue=said.issue,
+        issue=message.issue,
         digest=hashlib.sha256(text.encode()).digest()[:DIGEST_BYTES],
         signature=signature,
         signed=CONTEXT + payload,
@@ -125,12 +130,12 @@ def read_token(text: str) -> Token | Damaged | None:
 
 @lru_cache(1_000)
 def _event_id(data: bytes) -> UUID:
-    """Read the id that thousands of tokens have in common."""
+    """Read an event id; thousands of tokens share it."""
     return UUID(bytes=data)
 
 
-def _bytes(text: str) -> bytes | Damaged | None:
-    """Decode the Base32 of a text of a token's form."""
+def _bytes(text: str) -> bytes | DamagedToken | None:
+    """Decode the Base32 part of a text; return None where the text does not have the form of a token."""
     size, spare_bits = divmod(5 * (len(text) - len(TOKEN_PREFIX)), 8)
     if not text.startswith(TOKEN_PREFIX) or size - SIGNATURE_BYTES not in PAYLOAD_BYTES:
         return None
@@ -138,7 +143,7 @@ def _bytes(text: str) -> bytes | Damaged | None:
     if _NO_DIGIT in digits:
         return None
     number = int(digits, 32)
-    # More than four spare bits are a character too many; set ones are another spelling of the same bytes.
+    # More than four spare bits are one character too many; a set spare bit is a second encoding of the same bytes.
     if spare_bits > 4 or number & ((1 << spare_bits) - 1):  # noqa: PLR2004 - a character holds five
         return DAMAGED
     return (number >> spare_bits).to_bytes(size, "big")

@@ -57,6 +57,19 @@ class Caller:
         """Tell whether the caller has one of `roles`."""
         return not self.roles.isdisjoint(roles)
 
+    def has_expired(self, now: datetime) -> bool:
+        """Return whether the credential has expired; LEEWAY allows for clocks that differ."""
+        return self.expire_time is not None and now >= self.expire_time + LEEWAY
+
+    def check_expiry(self, now: datetime) -> None:
+        """Refuse the next message of a stream whose credential has expired.
+
+        Raises:
+            Failure: UNAUTHENTICATED.
+        """
+        if self.has_expired(now):
+            raise unauthenticated("the token has expired")
+
 
 PEER = Caller("peer", frozenset({Role.PEER}))
 
@@ -128,7 +141,7 @@ class Authenticator:
             if len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
         # Asked at every call, remembered or not.
-        if caller.expire_time is not None and self._clock() >= caller.expire_time + LEEWAY:
+        if caller.has_expired(self._clock()):
             self._remembered.pop(digest, None)
             raise unauthenticated("the token has expired")
         return caller

@@ -1,106 +1,188 @@
-"""Reading requests at the edge: every field is looked at, and every one at fault is named at once.
+"""Parse requests at the edge and report every field at fault in one answer.
 
-A reader returns a harmless stand-in for a bad field and notes the violation; `check()` raises for all of them
-together, so nothing read before it may be acted upon.
+A reader returns a harmless substitute for a bad field and records the violation; `check()` raises for all of them
+together. Code before `check()` must not act upon the values. The bounds of a field stand in the contract (`bounds`).
 """
 
 import json
 import math
 import re
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ticketing.chassis.bounds import BOUNDS, FieldBounds
 from ticketing.chassis.failures import FieldViolation, invalid_fields
 
-NIL = UUID(int=0)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+NIL: Final = UUID(int=0)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # 9999-12-31T23:59:59 and 0001-01-01T00:00:00, as google.protobuf.Timestamp counts them.
-MAX_SECONDS = 253_402_300_799
-MIN_SECONDS = -62_135_596_800
-MAX_NANOS = 999_999_999
-# A Struct nests as deeply as its sender likes; what reads it again should not have to.
-MAX_STRUCT_DEPTH = 32
+MAX_SECONDS: Final = 253_402_300_799
+MIN_SECONDS: Final = -62_135_596_800
+MAX_NANOS: Final = 999_999_999
+# A Struct nests as deeply as its sender likes; the code that reads it again should not have to.
+MAX_STRUCT_DEPTH: Final = 32
+
+M = TypeVar("M", bound=Message)
+N = TypeVar("N", bound=Message)
+E = TypeVar("E")
 
 
-class Fields:
-    """Collects what is wrong with one request."""
+class Fields(Generic[M]):
+    """The fields of one message, and the violations of the whole request.
 
-    def __init__(self) -> None:
-        self._violations: list[FieldViolation] = []
+    Every reader takes the name of a field, finds its bounds in the contract, and reads the message's value unless
+    `value` replaces it. `key` names an item of a repeated field or map, such as `[0]`.
+
+    Args:
+        message: the message that is read.
+        path: the path of its fields in the request, such as `items[0].`.
+        of: the fields of the same request whose violations this object shares.
+    """
+
+    __slots__ = ("_bounds", "_path", "_violations", "message")
+
+    def __init__(self, message: M, path: str = "", of: "Fields[N] | None" = None) -> None:
+        self.message = message
+        self._path = path
+        self._bounds = BOUNDS[type(message)]
+        self._violations: list[FieldViolation] = [] if of is None else of._violations  # noqa: SLF001 - of the same class
+
+    def inside(self, field: str, message: N) -> "Fields[N]":
+        """Return the fields of a message that stands in `field`."""
+        return Fields(message, f"{self._path}{field}.", self)
+
+    def each(self, field: str, messages: Sequence[N]) -> "Sequence[Fields[N]]":
+        """Return the fields of every message of a repeated field; none where there are too many."""
+        if not self._are_within(field, len(messages)):
+            return ()
+        path = f"{self._path}{field}["
+        return [Fields(message, f"{path}{index}].", self) for index, message in enumerate(messages)]
+
+    def bounds(self, field: str) -> FieldBounds:
+        """Return the bounds of `field`."""
+        return self._bounds[field]
 
     def violate(self, field: str, description: str) -> None:
-        """Note that `field` is at fault."""
-        self._violations.append(FieldViolation(field, description))
+        """Record that `field` is at fault."""
+        self._violations.append(FieldViolation(self._path + field, description))
 
     def at_fault(self, field: str) -> bool:
-        """Tell whether `field` was noted: what was read of it stands in for it."""
-        return any(violation.field == field for violation in self._violations)
+        """Return whether `field` is at fault: its value is a substitute."""
+        path = self._path + field
+        return any(violation.field == path for violation in self._violations)
 
     def check(self) -> None:
-        """Raise INVALID_ARGUMENT if anything was at fault."""
+        """Raise INVALID_ARGUMENT if any field of the request is at fault."""
         if self._violations:
             raise invalid_fields(self._violations)
 
-    def uuid(self, field: str, value: str) -> UUID:
+    def uuid(self, field: str, value: str | None = None, key: str = "") -> UUID:
         """Read a required UUID in its canonical 36 characters, in either case."""
-        parsed = self.optional_uuid(field, value)
-        if parsed is None:
-            self.violate(field, "is required" if not value else "is not a UUID")
-            return NIL
-        return parsed
-
-    def optional_uuid(self, field: str, value: str) -> UUID | None:
-        """Read a UUID that may be absent; empty means absent."""
-        if not value:
-            return None
+        if value is None:
+            value = getattr(self.message, field)
         # UUID() also takes braces, urn: and missing hyphens: two spellings of one id would be two keys elsewhere.
-        if _UUID.fullmatch(value) is None:
-            self.violate(field, "is not a UUID")
-            return NIL
-        return UUID(value)
+        if _UUID.fullmatch(value) is not None:
+            return UUID(value)
+        self.violate(field + key, "is not a UUID" if value else "is required")
+        return NIL
 
-    def text(self, field: str, value: str, *, max_length: int, min_length: int = 0) -> str:
-        """Read a text of `least` to `most` characters; PostgreSQL cannot store NUL."""
-        if len(value) < min_length:
-            self.violate(field, "is required" if not value else f"is shorter than {min_length} characters")
-        if len(value) > max_length:
-            self.violate(field, f"is longer than {max_length} characters")
+    def optional_uuid(self, field: str) -> UUID | None:
+        """Read a UUID that may be absent; empty means absent."""
+        return self.uuid(field) if getattr(self.message, field) else None
+
+    def uuids(self, field: str) -> list[UUID]:
+        """Read a repeated UUID."""
+        values: Sequence[str] = getattr(self.message, field)
+        if not self._are_within(field, len(values)):
+            return []
+        return [self.uuid(field, value, f"[{index}]") for index, value in enumerate(values)]
+
+    def text(self, field: str, value: str | None = None) -> str:
+        """Read a text without NUL, which PostgreSQL cannot store."""
+        if value is None:
+            value = getattr(self.message, field)
+        bounds = self._bounds[field]
+        if not bounds.min_length <= len(value) <= bounds.max_length:
+            self._violate_length(field, value, bounds)
         if "\0" in value:
             self.violate(field, "holds a NUL character")
         return value
 
-    def number(self, field: str, value: int, *, minimum: int, maximum: int) -> int:
-        """Read a whole number within bounds."""
-        if not minimum <= value <= maximum:
-            self.violate(field, f"is not within {minimum} and {maximum}")
-            return minimum
+    def any_text(self, field: str) -> str:
+        """Read a text of any characters."""
+        value: str = getattr(self.message, field)
+        bounds = self._bounds[field]
+        if not bounds.min_length <= len(value) <= bounds.max_length:
+            self._violate_length(field, value, bounds)
         return value
 
-    def enum(self, field: str, value: int, kind: EnumTypeWrapper, *, optional: bool = False) -> int:
-        """Read an enum by number; 0 (unspecified) only where `optional`, a number not in the contract never."""
-        if value == 0 and not optional:
-            self.violate(field, "is required")
-        elif value not in kind.values():
-            self.violate(field, f"has no value {value}")
-            return 0
+    def number(self, field: str, value: int | None = None, key: str = "", *, maximum: int | None = None) -> int:
+        """Read a whole number; `maximum` lowers the contract's bound."""
+        if value is None:
+            value = getattr(self.message, field)
+        bounds = self._bounds[field]
+        if maximum is None:
+            maximum = bounds.maximum
+        if not bounds.minimum <= value <= maximum:
+            self.violate(field + key, f"is not within {bounds.minimum} and {maximum}")
+            return bounds.minimum
         return value
 
-    def time(self, field: str, value: Timestamp) -> datetime:
+    def optional_number(self, field: str) -> int | None:
+        """Read a whole number that may be absent."""
+        return self.number(field) if self.message.HasField(field) else None
+
+    def enum(self, field: str, members: Mapping[E, int], unspecified: E | None = None) -> E:
+        """Read an enum as the member of that number; 0 is `unspecified`, and a violation where that is None."""
+        number = getattr(self.message, field)
+        if number == 0 and unspecified is not None:
+            return unspecified
+        return self._member(field, number, members)
+
+    def optional_enum(self, field: str, members: Mapping[E, int]) -> E | None:
+        """Read an enum; 0 is None."""
+        return self.enum(field, members) if getattr(self.message, field) else None
+
+    def enums(self, field: str, members: Mapping[E, int]) -> frozenset[E]:
+        """Read a repeated enum."""
+        numbers: Sequence[int] = getattr(self.message, field)
+        return frozenset(self._member(f"{field}[{index}]", number, members) for index, number in enumerate(numbers))
+
+    def time(self, field: str) -> datetime:
         """Read a time, to the microsecond, within the years 1 to 9999."""
-        if not (MIN_SECONDS <= value.seconds <= MAX_SECONDS and 0 <= value.nanos <= MAX_NANOS):
-            self.violate(field, "is not a time within the years 1 to 9999")
+        if self._bounds[field].required and not self.message.HasField(field):
+            self.violate(field, "is required")
             return EPOCH
-        return value.ToDatetime(tzinfo=UTC)
+        return self._time(field)
 
-    def struct(self, field: str, value: Struct, *, max_bytes: int) -> dict[str, object]:
-        """Read free-form JSON, bounded in bytes and depth, of what PostgreSQL's jsonb can hold."""
+    def optional_time(self, field: str) -> datetime | None:
+        """Read a time that may be absent."""
+        return self._time(field) if self.message.HasField(field) else None
+
+    def span(self, field: str) -> timedelta:
+        """Read a Duration, to the microsecond; absent is zero."""
+        value: Duration = getattr(self.message, field)
+        bounds = self._bounds[field]
+        if not bounds.minimum <= value.seconds <= bounds.maximum:
+            self.violate(field, f"is not within {bounds.minimum} and {bounds.maximum} seconds")
+            return timedelta()
+        return timedelta(seconds=value.seconds, microseconds=value.nanos // 1_000)
+
+    def struct(self, field: str) -> dict[str, object]:
+        """Read JSON that PostgreSQL's jsonb can hold, bounded in bytes and depth; absent is empty."""
+        if not self.message.HasField(field):
+            return {}
+        value: Struct = getattr(self.message, field)
+        max_bytes = self._bounds[field].max_bytes
         # Before anything walks it: ByteSize is native, and a JSON text is never shorter than half of it.
         if value.ByteSize() > 4 * max_bytes:
             self.violate(field, f"is larger than {max_bytes} bytes as JSON")
@@ -115,9 +197,48 @@ class Fields:
             return {}
         return parsed
 
+    def _are_within(self, field: str, items: int) -> bool:
+        bounds = self._bounds[field]
+        if bounds.required and not items:
+            self.violate(field, "is required")
+        if items > bounds.max_items:
+            self.violate(field, f"holds more than {bounds.max_items}")
+        return items <= bounds.max_items
+
+    def _member(self, field: str, number: int, members: Mapping[E, int]) -> E:
+        for member, member_number in members.items():
+            if member_number == number:
+                return member
+        self.violate(field, f"has no value {number}" if number else "is required")
+        return next(iter(members))
+
+    def _violate_length(self, field: str, value: str, bounds: FieldBounds) -> None:
+        if len(value) > bounds.max_length:
+            self.violate(field, f"is longer than {bounds.max_length} characters")
+        else:
+            self.violate(field, f"is shorter than {bounds.min_length} characters" if value else "is required")
+
+    def _time(self, field: str) -> datetime:
+        value: Timestamp = getattr(self.message, field)
+        if not (MIN_SECONDS <= value.seconds <= MAX_SECONDS and 0 <= value.nanos <= MAX_NANOS):
+            self.violate(field, "is not a time within the years 1 to 9999")
+            return EPOCH
+        return value.ToDatetime(tzinfo=UTC)
+
+
+def read_uuid(request: Message, field: str) -> UUID:
+    """Read the only field of a request.
+
+    Raises:
+        Failure: INVALID_ARGUMENT.
+    """
+    fields = Fields(request)
+    value = fields.uuid(field)
+    fields.check()
+    return value
+
 
 def _json_size(value: object) -> int:
-
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 

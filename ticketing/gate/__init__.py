@@ -1,1 +1,1 @@
-"""The reference gate device: scans tickets on a stream, and decides alone where there is none."""
+"""The reference gate device: it scans tickets over a stream and decides by itself while it has no connection."""

@@ -1,4 +1,4 @@
-"""`python -m gate enroll` makes this machine a gate device; `python -m gate run` scans."""
+"""`python -m ticketing.gate enroll` makes this machine a gate device; `python -m ticketing.gate run` scans."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The way to the scan service: one stream, opened again whenever it ends.
+"""The connection to the scan service: one stream, opened again whenever it ends.
 
-A scan waits for its answer for a moment and is then the device's own to decide; what was decided alone goes up on the
-same stream whenever no scan is waiting. Two threads serve a stream: gRPC's own takes what is to be sent, ours receives.
+A scan waits a moment for its answer; without one, the device decides. The same stream uploads offline decisions while
+no scan waits to be sent. Two threads serve a stream: gRPC's thread sends the requests, ours receives the responses.
 """
 
 import queue
@@ -16,28 +16,27 @@ import grpc
 
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.clock import Clock
-from ticketing.gate.link import AWAY, REFUSALS, Link, State, Status, said
+from ticketing.gate.client import FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, REFUSALS, ScanServiceClient, error_text
+from ticketing.gate.connection_status import UNREACHABLE, ConnectionState, ConnectionStatus
 from ticketing.gate.messages import time_of
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
-# A person stands there waiting.
+# A person waits at the gate for so long.
 ANSWER_SECONDS: Final = 1.5
 OPEN_SECONDS: Final = 5.0
-# With scans unanswered and not a word: the connection is as good as dead, whatever the keepalive says.
+# A stream with unanswered scans and without any response for so long is dead, whatever the keepalive reports.
 SILENT_SECONDS: Final = 5.0
 UPLOAD_SECONDS: Final = 30.0
 UPLOAD_SCANS: Final = 500
-# A message may be 1 MiB; codes that are no tickets can be long.
+# A message may have 1 MiB; scanned texts that are no codes can be long.
 UPLOAD_BYTES: Final = 256 * 1024
 UPLOAD_PAUSE_SECONDS: Final = 5.0
-FIRST_BACKOFF_SECONDS: Final = 0.5
-LONGEST_BACKOFF_SECONDS: Final = 4.0
 _TICK_SECONDS: Final = 0.05
 
-# What the service may take another time.
-_PASSING: Final = frozenset(
+# Rejections with these reasons are retried on the same stream.
+_RETRIED: Final = frozenset(
     {error_reason_pb2.ERROR_REASON_OVERLOADED, error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
 )
 
@@ -46,108 +45,114 @@ _Key = tuple[str, str]
 
 
 @dataclass(slots=True, eq=False)
-class Stream:
-    """One stream, from its opening to its end."""
+class GateStream:
+    """The state of one stream, from its opening to its end."""
 
     outgoing: queue.SimpleQueue[pb.StreamScansRequest | None] = field(default_factory=queue.SimpleQueue)
-    begun: float = field(default_factory=monotonic)
+    # Times are those of monotonic().
+    start: float = field(default_factory=monotonic)
     opened: bool = False
     ended: bool = False
-    # Asked here and not answered; a device may have so many.
+    # The scan ids that were sent on this stream and not answered; the service states the maximum.
     unanswered: set[str] = field(default_factory=set)
     max_unanswered: int = 0
     max_uploads: int = 0
-    # When a question was given up, without any word since.
+    # The time when a request timed out; None after any response.
     silent_since: float | None = None
     uploading: tuple[pb.ScanAttempt, ...] = ()
-    upload_begun: float = 0.0
+    upload_start: float = 0.0
     next_upload: float = 0.0
-    # Not taken on this stream; the next one tries again.
-    refused: set[str] = field(default_factory=set)
+    # The scan ids whose upload the service rejected; the next stream tries again.
+    rejected: set[str] = field(default_factory=set)
 
-    def overdue(self, now: float) -> bool:
-        """Tell whether something was waited for in vain."""
+    def is_overdue(self, now: float) -> bool:
+        """Return whether the opening, an answer or an upload has timed out."""
         return (
-            (not self.opened and now - self.begun > OPEN_SECONDS)
+            (not self.opened and now - self.start > OPEN_SECONDS)
             or (self.silent_since is not None and now - self.silent_since > SILENT_SECONDS)
-            or (bool(self.uploading) and now - self.upload_begun > UPLOAD_SECONDS)
+            or (bool(self.uploading) and now - self.upload_start > UPLOAD_SECONDS)
         )
 
 
 class Connection:
-    """Keeps one stream open.
+    """The connection of one device: a thread that keeps one stream open.
 
     Args:
-        link: what it takes.
-        store: what the device has to deliver.
-        clock: the device's own.
-        answer_seconds: how long a person waits.
+        client: of the scan service.
+        store: the device's file.
+        clock: the device's clock.
+        answer_seconds: the time limit of an answer.
     """
 
-    def __init__(self, link: Link, store: Store, clock: Clock, answer_seconds: float = ANSWER_SECONDS) -> None:
-        self._link = link
+    def __init__(
+        self, client: ScanServiceClient, store: Store, clock: Clock, answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
+        self._client = client
         self._store = store
         self._clock = clock
         self._answer_seconds = answer_seconds
         self._changed = threading.Condition()
         self._waiting: dict[_Key, pb.StreamScansRequest] = {}
         self._answers: dict[_Key, scan_pb2.Scan | None] = {}
-        self._stream = Stream()
+        self._stream = GateStream()
         self._call: grpc.Call | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="connection")
-        self.status = Status()
+        self.status = ConnectionStatus()
 
     def start(self) -> None:
-        """Connect, and go on connecting."""
+        """Start the thread; it opens the stream again whenever the stream ends."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the stream."""
+        """Cancel the stream and wait for the thread's end."""
         self._stopped.set()
         with self._changed:
             if self._call is not None:
                 self._call.cancel()
         self._thread.join()
 
-    def settle(self, seconds: float) -> None:
+    def wait_for_first_attempt(self, seconds: float) -> None:
         """Wait until the first attempt to connect has succeeded or failed."""
         with self._changed:
-            self._changed.wait_for(lambda: self.status.state is not State.CONNECTING, seconds)
+            self._changed.wait_for(lambda: self.status.state is not ConnectionState.CONNECTING, seconds)
 
-    def refused(self) -> bool:
-        """Tell whether the device may let nobody in: its credential is not taken, or not for this event."""
-        return self.status.state is State.REFUSED or bool(self._store.setting("refused"))
+    def is_refused(self) -> bool:
+        """Return whether the service refused the device's credential, so that the device admits nobody."""
+        return self.status.state is ConnectionState.REFUSED or bool(self._store.setting("refused"))
 
-    def deliver(self, seconds: float) -> None:
-        """Wait until everything is delivered that can be."""
+    def wait_for_delivery(self, seconds: float) -> None:
+        """Wait until every decision is delivered or rejected, or the service is unreachable."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self.status.state in AWAY or self._store.queue_length() <= len(self._stream.refused), seconds
+                lambda: self.status.state in UNREACHABLE or self._store.queue_length() <= len(self._stream.rejected),
+                seconds,
             )
 
-    def ask(self, attempt: pb.ScanAttempt) -> scan_pb2.Scan | None:
-        """Ask for a verdict; None where none came in time, or the service did not take the question."""
+    def request_verdict(self, attempt: pb.ScanAttempt) -> scan_pb2.Scan | None:
+        """Request a verdict; return None if none arrived in time or the service rejected the request."""
         return self._exchange(("scan", attempt.scan_id), pb.StreamScansRequest(scan=attempt))
 
     def annul(self, scan_id: str) -> scan_pb2.Scan | None:
-        """Take a scan back; None where it could not be, or not in time."""
+        """Annul a scan; return None if the service rejected that or did not answer in time."""
         passage = pb.Passage(scan_id=scan_id, passed=False)
         return self._exchange(("annul", scan_id), pb.StreamScansRequest(passage=passage))
 
     def _exchange(self, key: _Key, request: pb.StreamScansRequest) -> scan_pb2.Scan | None:
         with self._changed:
             stream = self._stream
-            if self.status.state in AWAY or len(stream.unanswered) >= stream.max_unanswered > 0:
+            if self.status.state in UNREACHABLE or len(stream.unanswered) >= stream.max_unanswered > 0:
                 return None
             self._waiting[key] = request
-            if self.status.state is State.ONLINE:
+            if self.status.state is ConnectionState.ONLINE:
                 self._send(key, request)
-            self._changed.wait_for(lambda: key in self._answers or self.status.state in AWAY, self._answer_seconds)
+            self._changed.wait_for(
+                lambda: key in self._answers or self.status.state in UNREACHABLE, self._answer_seconds
+            )
             del self._waiting[key]
-            if key not in self._answers and self.status.state not in AWAY:
-                # Nobody else is kept waiting until the service says something.
-                self.status = replace(self.status, state=State.OFFLINE, problem="no answer in time")
+            if key not in self._answers and self.status.state not in UNREACHABLE:
+                # The next scans do not wait until the service sends any response.
+                self.status = replace(self.status, state=ConnectionState.OFFLINE, problem="no answer in time")
                 self._stream.silent_since = monotonic()
             return self._answers.pop(key, None)
 
@@ -160,19 +165,19 @@ class Connection:
         while not self._stopped.is_set():
             lasted = self._serve()
             failures = 0 if lasted else failures + 1
-            # The first attempt after a stream that worked comes at once: a restarted service is not worth a pause.
-            longest = LONGEST_BACKOFF_SECONDS if failures else _TICK_SECONDS
+            # After a stream that worked the first attempt follows at once: the service has probably restarted.
+            longest = MAX_BACKOFF_SECONDS if failures else _TICK_SECONDS
             self._stopped.wait(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, longest=longest))
 
     def _serve(self) -> bool:
-        """Serve one stream to its end; tell whether it was of use."""
-        stream = Stream()
+        """Serve one stream to its end; return whether it was open for more than a second."""
+        stream = GateStream()
         with self._changed:
             if self._stopped.is_set():
                 return False
             self._stream = stream
-            # No deadline: it stays for hours. `overdue` and the keepalive end it where nobody is there.
-            call = self._link.stub.StreamScans(self._requests(stream), metadata=self._link.metadata)
+            # No deadline: the stream lasts for hours. `is_overdue` and the keepalive end it without a service.
+            call = self._client.stub.StreamScans(self._requests(stream), metadata=self._client.metadata)
             self._call = call
         code, problem = None, "the service ended the stream"
         try:
@@ -180,104 +185,106 @@ class Connection:
                 self._receive(stream, response)
         except grpc.RpcError as error:
             code = error.code()
-            problem = said(error) if code is grpc.StatusCode.UNAVAILABLE else f"{code.name}: {said(error)}"
+            problem = error_text(error) if code is grpc.StatusCode.UNAVAILABLE else f"{code.name}: {error_text(error)}"
         finally:
             with self._changed:
                 stream.ended = True
             call.cancel()
         if code is grpc.StatusCode.UNAUTHENTICATED:
-            # It holds until the service says otherwise, also where nobody can be reached.
-            self._store.keep_setting("refused", problem)
-        lasted = stream.opened and monotonic() - stream.begun > 1
+            # The refusal remains, also without a connection, until the service accepts the credential again.
+            self._store.save_setting("refused", problem)
+        lasted = stream.opened and monotonic() - stream.start > 1
         with self._changed:
-            state = State.CONNECTING if lasted else State.OFFLINE
+            state = ConnectionState.CONNECTING if lasted else ConnectionState.OFFLINE
             if code in REFUSALS or self._store.setting("refused"):
-                state = State.REFUSED
+                state = ConnectionState.REFUSED
             self.status = replace(self.status, state=state, problem=problem)
             self._changed.notify_all()
         return lasted
 
-    def _requests(self, stream: Stream) -> Iterator[pb.StreamScansRequest]:
-        """What goes up: the gate, then scans as they are asked, and what was decided alone in between."""
-        yield pb.StreamScansRequest(open=self._link.gate)
+    def _requests(self, stream: GateStream) -> Iterator[pb.StreamScansRequest]:
+        """Yield the requests of one stream: the gate, then scans and annulments, and uploads while there are none."""
+        yield pb.StreamScansRequest(open=self._client.gate)
         while not stream.ended:
             try:
                 request = stream.outgoing.get(timeout=_TICK_SECONDS)
             except queue.Empty:
                 request = self._upload(stream)
                 if request is None:
-                    if stream.overdue(monotonic()) and self._call is not None:
+                    if stream.is_overdue(monotonic()) and self._call is not None:
                         self._call.cancel()
                     continue
             if request is None:
                 return
             yield request
 
-    def _upload(self, stream: Stream) -> pb.StreamScansRequest | None:
+    def _upload(self, stream: GateStream) -> pb.StreamScansRequest | None:
         limit = min(UPLOAD_SCANS, stream.max_uploads)
         if stream.uploading or limit < 1 or monotonic() < stream.next_upload:
             return None
         with self._changed:
-            # gRPC's thread outlives the stream by a moment; the store may not.
-            attempts = () if stream.ended else tuple(self._store.queued(limit, UPLOAD_BYTES, stream.refused))
+            # gRPC's thread outlives the stream by a moment; the store may be closed by then.
+            attempts = () if stream.ended else tuple(self._store.queued(limit, UPLOAD_BYTES, stream.rejected))
         if not attempts:
             return None
-        stream.uploading, stream.upload_begun = attempts, monotonic()
+        stream.uploading, stream.upload_start = attempts, monotonic()
         return pb.StreamScansRequest(upload=pb.Upload(scans=attempts))
 
-    def _receive(self, stream: Stream, response: pb.StreamScansResponse) -> None:
+    def _receive(self, stream: GateStream, response: pb.StreamScansResponse) -> None:
         with self._changed:
             stream.silent_since = None
-            if stream.opened and self.status.state is State.OFFLINE:
-                self.status = replace(self.status, state=State.ONLINE, problem="")
+            if stream.opened and self.status.state is ConnectionState.OFFLINE:
+                self.status = replace(self.status, state=ConnectionState.ONLINE, problem="")
             match response.WhichOneof("message"):
                 case "opened":
-                    self._opened(stream, response.opened)
+                    self._handle_opened(stream, response.opened)
                 case "result":
-                    self._answered(stream, "scan", response.result.scan_id, response.result)
+                    self._handle_answer(stream, "scan", response.result.scan_id, response.result)
                 case "annulled":
-                    self._answered(stream, "annul", response.annulled.scan_id, response.annulled)
+                    self._handle_answer(stream, "annul", response.annulled.scan_id, response.annulled)
                 case "rejected":
-                    self._rejected(stream, response.rejected)
+                    self._handle_rejection(stream, response.rejected)
                 case "uploaded":
-                    self._uploaded(stream, response.uploaded)
+                    self._handle_uploaded(stream, response.uploaded)
                 case "reconnect":
-                    # What is asked from here on waits for the next stream.
-                    self.status = replace(self.status, state=State.CONNECTING, problem="the service is restarting")
+                    # Requests from here on wait for the next stream.
+                    self.status = replace(
+                        self.status, state=ConnectionState.CONNECTING, problem="the service is restarting"
+                    )
                     stream.outgoing.put(None)
                 case _:
-                    # A newer service says more than this device knows.
+                    # Only a newer service sends other messages.
                     pass
             self._changed.notify_all()
 
-    def _opened(self, stream: Stream, opened: pb.GateOpened) -> None:
+    def _handle_opened(self, stream: GateStream, opened: pb.GateOpened) -> None:
         offset = time_of(opened.server_time) - self._clock()
-        self._store.keep_setting("clock_offset", str(offset / timedelta(microseconds=1)))
-        self._store.keep_setting("refused", "")
+        self._store.save_setting("clock_offset", str(offset / timedelta(microseconds=1)))
+        self._store.save_setting("refused", "")
         stream.opened = True
         stream.max_unanswered, stream.max_uploads = opened.max_outstanding_scans, opened.max_outstanding_uploads
-        self.status = Status(State.ONLINE, opened.event_name)
+        self.status = ConnectionStatus(ConnectionState.ONLINE, opened.event_name)
         for key, request in self._waiting.items():
             self._send(key, request)
 
-    def _answered(self, stream: Stream, kind: str, scan_id: str, scan: scan_pb2.Scan | None) -> None:
+    def _handle_answer(self, stream: GateStream, kind: str, scan_id: str, scan: scan_pb2.Scan | None) -> None:
         stream.unanswered.discard(scan_id)
         if (kind, scan_id) in self._waiting:
             self._answers[kind, scan_id] = scan
 
-    def _rejected(self, stream: Stream, rejection: pb.Rejection) -> None:
+    def _handle_rejection(self, stream: GateStream, rejection: pb.Rejection) -> None:
         if rejection.scan_id:
             for kind in ("scan", "annul"):
-                self._answered(stream, kind, rejection.scan_id, None)
+                self._handle_answer(stream, kind, rejection.scan_id, None)
         elif stream.uploading:
             stream.uploading = ()
             stream.next_upload = monotonic() + UPLOAD_PAUSE_SECONDS
 
-    def _uploaded(self, stream: Stream, uploaded: pb.Uploaded) -> None:
+    def _handle_uploaded(self, stream: GateStream, uploaded: pb.Uploaded) -> None:
         recorded = {scan.scan_id for scan in uploaded.results}
-        self._store.delivered([scan for scan in stream.uploading if scan.scan_id in recorded], self._clock())
-        passing = {rejection.scan_id for rejection in uploaded.rejected if rejection.reason in _PASSING}
-        stream.refused |= {scan.scan_id for scan in stream.uploading} - recorded - passing
-        if passing:
+        self._store.remove_delivered([scan for scan in stream.uploading if scan.scan_id in recorded], self._clock())
+        retried = {rejection.scan_id for rejection in uploaded.rejected if rejection.reason in _RETRIED}
+        stream.rejected |= {scan.scan_id for scan in stream.uploading} - recorded - retried
+        if retried:
             stream.next_upload = monotonic() + UPLOAD_PAUSE_SECONDS
         stream.uploading = ()

@@ -1,4 +1,4 @@
-"""Where codes come from: standard input, a serial scanner, or a file."""
+"""The inputs of codes: standard input, a serial scanner, or a file."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 from time import sleep
 from typing import Final, Self
 
-from ticketing.gate.reading import Read
+from ticketing.gate.scanner_text import ReadBytes
 
 SERIAL: Final = "serial:"
 FILE: Final = "file:"
@@ -18,15 +18,15 @@ _UNPLUGGED_SECONDS: Final = 1.0
 
 
 class InputError(Exception):
-    """There is no such input; the message says which."""
+    """The named input does not exist or cannot be opened; the message names it."""
 
 
 @contextmanager
-def opened(name: str) -> Iterator[Read]:
+def open_input(name: str) -> Iterator[ReadBytes]:
     """Open an input: `stdin`, `serial:/dev/…` or `file:PATH`.
 
     Raises:
-        InputError: it is none of these, or cannot be opened.
+        InputError: the name has none of these forms, or the input cannot be opened.
     """
     if name == "stdin":
         with _silent_keyboard(sys.stdin.fileno()):
@@ -46,10 +46,10 @@ def opened(name: str) -> Iterator[Read]:
 
 
 class SerialScanner:
-    """A scanner on a serial line, which may be unplugged and plugged in again.
+    """A scanner on a serial line; a person may unplug it and plug it in again.
 
     Args:
-        path: of the device, such as /dev/ttyACM0.
+        path: the path of the serial device, such as /dev/ttyACM0.
     """
 
     def __init__(self, path: str) -> None:
@@ -67,9 +67,9 @@ class SerialScanner:
         self._close()
 
     def read(self, size: int) -> bytes:
-        """Read what was scanned; while the scanner is unplugged, wait for it."""
+        """Read at most `size` bytes; while the scanner is unplugged, wait for it."""
         while True:
-            # Unplugged: nothing to read, or an error; which one depends on the driver.
+            # An unplugged scanner gives no bytes or an error, depending on the driver.
             with suppress(OSError):
                 if self._file is None:
                     self._file = self._open()
@@ -81,7 +81,7 @@ class SerialScanner:
     def _open(self) -> int:
         file = os.open(self._path, os.O_RDONLY | os.O_NOCTTY)
         if os.isatty(file):
-            # Nothing that was scanned already is dropped.
+            # TCSANOW keeps the bytes that the scanner has sent already.
             tty.setraw(file, termios.TCSANOW)
         return file
 
@@ -93,7 +93,7 @@ class SerialScanner:
 
 @contextmanager
 def _silent_keyboard(file: int) -> Iterator[None]:
-    """Show nothing of what a scanner types, where it types on a terminal, and take lines of any length."""
+    """Switch off the echo and the line length limit of a terminal while a scanner types on it."""
     if not os.isatty(file):
         yield
         return

@@ -1,6 +1,7 @@
-"""Where the contract's messages and the rules of admission meet, as a device has them.
+"""Conversions between the messages of the contract and the types of `ticketing.admission`.
 
-The scan service is ours, so its messages are read as they are; what a newer one adds is read as what denies.
+The device trusts the scan service, so it does not validate messages. A value that only a newer service has is read as
+one that denies.
 """
 
 from collections.abc import Mapping
@@ -12,12 +13,12 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 from nacl.signing import VerifyKey
 
-from ticketing.admission.decision import Presented
+from ticketing.admission.decision import PresentedTicket
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     Event,
     EventStatus,
     Ticket,
@@ -41,12 +42,13 @@ _TICKET_STATUSES: Final = {
     scan_pb2.DENIAL_REASON_UNSPECIFIED: TicketStatus.ACTIVE,
     scan_pb2.DENIAL_REASON_CANCELLED: TicketStatus.CANCELLED,
     scan_pb2.DENIAL_REASON_REFUNDED: TicketStatus.REFUNDED,
+    scan_pb2.DENIAL_REASON_BLOCKED: TicketStatus.BLOCKED,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What holds for all tickets of the event, and the keys that verify them."""
+class EventRules:
+    """The rules of one event, and the keys that verify its tickets."""
 
     event: Event
     keys: Mapping[int, PublicKey]
@@ -54,43 +56,44 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the gate shows to a person."""
+    """The answer to one scan, as the gate shows it."""
 
     scan_id: str
-    # The ticket's code, or what was read.
+    # The ticket's code, or the scanned text.
     code: str
     scan_type: ScanType
     admitted: bool
-    # None where admitted, and where the reason is one that this device does not know.
+    # None if the scan is admitted.
     reason: DenialReason | None
     ticket_type: TicketType | None
-    # The check-in that stands in the way.
-    previous: Entry | None
+    # The earlier check-in that caused the denial.
+    previous: CheckIn | None
     # By the service's clock.
     time: datetime
-    # Decided by this device alone.
+    # The device decided without the service.
     offline: bool
     # The person did not pass.
     annulled: bool
-    # Words for the person at the gate; empty where the reason says it all.
+    # For the person at the gate; empty if the reason suffices.
     note: str = ""
 
     @property
-    def green(self) -> bool:
-        """Tell whether the person may pass."""
+    def may_pass(self) -> bool:
+        """Whether the person may pass."""
         return self.admitted and not self.annulled
 
 
 def answer_of(scan: scan_pb2.Scan, note: str = "") -> Answer:
-    """Read a record as what is shown."""
+    """Read the record of a scan as the answer to show."""
+    admitted = scan.verdict == scan_pb2.VERDICT_ADMITTED
     return Answer(
         scan_id=scan.scan_id,
         code=scan.code,
         scan_type=next((kind for kind, number in SCAN_TYPES.items() if number == scan.scan_type), ScanType.CHECK_IN),
-        admitted=scan.verdict == scan_pb2.VERDICT_ADMITTED,
-        reason=_REASONS.get(scan.denial_reason),
+        admitted=admitted,
+        reason=None if admitted else _REASONS.get(scan.denial_reason, DenialReason.UNKNOWN),
         ticket_type=_TICKET_TYPES.get(scan.ticket_type),
-        previous=_entry(scan.previous) if scan.HasField("previous") else None,
+        previous=_check_in(scan.previous) if scan.HasField("previous") else None,
         time=time_of(scan.scan_time),
         offline=scan.offline,
         annulled=scan.HasField("annul_time"),
@@ -104,11 +107,11 @@ def gate_message(gate: Gate) -> scan_pb2.Gate:
     return scan_pb2.Gate(event_id=str(gate.event_id), location=gate.location, allowed_ticket_types=kinds)
 
 
-def rules_of(event_id: UUID, message: pb.GateRules) -> Rules:
+def rules_of(event_id: UUID, message: pb.GateRules) -> EventRules:
     """Read an event's rules."""
     event = Event(
         event_id=event_id,
-        # Whose event it is was asked before the copy was sent.
+        # The service checked the organizer before it sent the rules.
         organizer_id="",
         name=message.event_name,
         status=_EVENT_STATUSES.get(message.status, EventStatus.DRAFT),
@@ -125,21 +128,20 @@ def rules_of(event_id: UUID, message: pb.GateRules) -> Rules:
         )
         for key in message.signing_keys
     }
-    return Rules(event, keys)
+    return EventRules(event, keys)
 
 
 def ticket_of(event_id: UUID, message: pb.TicketAdmission) -> Ticket:
-    """Read a ticket of the copy."""
+    """Read a ticket of the device replica."""
     return Ticket(
         event_id=event_id,
         ticket_id=UUID(bytes=message.ticket_id),
         ticket_type=_TICKET_TYPES.get(message.ticket_type),
-        # What has no status of its own denies all the same.
-        status=_TICKET_STATUSES.get(message.denial_reason, TicketStatus.BLOCKED),
+        status=_TICKET_STATUSES.get(message.denial_reason, TicketStatus.UNKNOWN),
         valid_from_time=time_of(message.valid_from_time) if message.HasField("valid_from_time") else None,
         valid_until_time=time_of(message.valid_until_time) if message.HasField("valid_until_time") else None,
         issue=message.issue,
-        # A device keeps nothing that opens a gate.
+        # A device stores nothing from which a code or a token can be rebuilt.
         code_digest=b"",
         token_digest=None,
         admission=admission_of(message),
@@ -147,23 +149,25 @@ def ticket_of(event_id: UUID, message: pb.TicketAdmission) -> Ticket:
 
 
 def admission_of(message: pb.TicketAdmission) -> Admission:
-    """Read how a ticket's admission stands."""
+    """Read the admission of a ticket."""
     if not message.HasField("check_in"):
         return Admission(inside=message.inside)
-    entry = _entry(message.check_in)
-    return Admission(check_in_time=entry.time, entry=entry, inside=message.inside)
+    check_in = _check_in(message.check_in)
+    return Admission(check_in_time=check_in.time, latest_check_in=check_in, inside=message.inside)
 
 
-def previous_message(entry: Entry) -> scan_pb2.PreviousScan:
+def previous_message(check_in: CheckIn) -> scan_pb2.PreviousScan:
     """Write a check-in."""
-    return scan_pb2.PreviousScan(scan_id=str(entry.scan_id), scan_time=timestamp(entry.time), location=entry.location)
+    return scan_pb2.PreviousScan(
+        scan_id=str(check_in.scan_id), scan_time=timestamp(check_in.time), location=check_in.location
+    )
 
 
-def proven_message(shown: Presented) -> pb.TicketAdmission:
-    """Write a ticket that nothing is known of but its token."""
-    message = pb.TicketAdmission(ticket_id=shown.ticket.ticket_id.bytes, issue=shown.issue)
-    if shown.ticket_type is not None:
-        message.ticket_type = TICKET_TYPES[shown.ticket_type]
+def token_ticket_message(presented: PresentedTicket) -> pb.TicketAdmission:
+    """Write a ticket of which the device has only the token."""
+    message = pb.TicketAdmission(ticket_id=presented.ticket.ticket_id.bytes, issue=presented.issue)
+    if presented.ticket_type is not None:
+        message.ticket_type = TICKET_TYPES[presented.ticket_type]
     return message
 
 
@@ -179,5 +183,5 @@ def timestamp(time: datetime) -> Timestamp:
     return message
 
 
-def _entry(message: scan_pb2.PreviousScan) -> Entry:
-    return Entry(UUID(message.scan_id), time_of(message.scan_time), message.location)
+def _check_in(message: scan_pb2.PreviousScan) -> CheckIn:
+    return CheckIn(UUID(message.scan_id), time_of(message.scan_time), message.location)

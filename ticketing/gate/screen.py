@@ -1,6 +1,6 @@
-"""The full-screen view for the person at the gate: one word that is read from two metres away, why, and how things are.
+"""The full-screen view for people at the gate: one word readable from two metres, the reason, and the status.
 
-An answer goes after a few seconds, so that nobody takes it for the next person's.
+An answer disappears after a few seconds, so that nobody takes it for the answer to the next person.
 """
 
 import threading
@@ -18,14 +18,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ticketing.gate.link import State, Status
+from ticketing.gate.answer_text import describe, text_line
+from ticketing.gate.connection_status import REFUSED_NOTE, ConnectionState, ConnectionStatus
 from ticketing.gate.messages import Answer
-from ticketing.gate.plain import line, words
 
 SHOWN_SECONDS: Final = 5.0
 RECENT: Final = 6
 PROBLEM_CHARACTERS: Final = 70
-_LETTERS: Final = {
+_GLYPHS: Final = {
     "A": (" ███ ", "█   █", "█████", "█   █", "█   █"),
     "C": (" ████", "█    ", "█    ", "█    ", " ████"),
     "D": ("████ ", "█   █", "█   █", "█   █", "████ "),
@@ -39,31 +39,31 @@ _LETTERS: Final = {
     "Y": ("█   █", " █ █ ", "  █  ", "  █  ", "  █  "),
 }
 _COLOURS: Final = {
-    State.ONLINE: "bold green",
-    State.CONNECTING: "bold yellow",
-    State.OFFLINE: "bold yellow",
-    State.REFUSED: "bold red",
+    ConnectionState.ONLINE: "bold green",
+    ConnectionState.CONNECTING: "bold yellow",
+    ConnectionState.OFFLINE: "bold yellow",
+    ConnectionState.REFUSED: "bold red",
 }
 
 
 @dataclass(slots=True)
-class Seen:
-    """What has been shown in this run."""
+class ScreenHistory:
+    """The answers shown in this run."""
 
     admitted: int = 0
     denied: int = 0
     recent: deque[Answer] = field(default_factory=lambda: deque(maxlen=RECENT))
-    # When the last one was.
+    # The time of the latest answer, as monotonic() returns it.
     since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How things are apart from people."""
+class DeviceStatus:
+    """The status of the device: its connection, its gate, and the number of decisions to deliver."""
 
-    status: Status
+    connection: ConnectionStatus
     location: str
-    queue: int
+    queue_length: int
 
 
 class Screen:
@@ -71,16 +71,16 @@ class Screen:
 
     Args:
         console: the terminal.
-        standing: how things are, asked again and again.
+        read_status: returns the present status of the device; called for every refresh.
     """
 
-    def __init__(self, console: Console, standing: Callable[[], Standing]) -> None:
+    def __init__(self, console: Console, read_status: Callable[[], DeviceStatus]) -> None:
         self._console = console
-        self._standing = standing
+        self._read_status = read_status
         self._lock = threading.Lock()
-        self._seen = Seen()
+        self._history = ScreenHistory()
         self._live = Live(
-            get_renderable=lambda: self.picture(monotonic()), console=console, screen=True, refresh_per_second=4
+            get_renderable=lambda: self.render(monotonic()), console=console, screen=True, refresh_per_second=4
         )
 
     def __enter__(self) -> Self:
@@ -91,34 +91,35 @@ class Screen:
         self._live.stop()
 
     def show(self, answer: Answer) -> None:
-        """Show an answer, at once; a denial sounds."""
+        """Show an answer; a denial rings the bell."""
         with self._lock:
-            self._seen.recent.appendleft(answer)
-            self._seen.since = monotonic()
-            if answer.green:
-                self._seen.admitted += 1
+            self._history.recent.appendleft(answer)
+            self._history.since = monotonic()
+            if answer.may_pass:
+                self._history.admitted += 1
             elif answer.annulled:
-                self._seen.admitted -= 1
+                self._history.admitted -= 1
             else:
-                self._seen.denied += 1
+                self._history.denied += 1
         self._live.refresh()
-        if not answer.green:
+        if not answer.may_pass:
             self._console.bell()
 
-    def picture(self, now: float) -> RenderableType:
-        """Draw everything; `now` as monotonic() has it."""
-        standing = self._standing()
+    def render(self, now: float) -> RenderableType:
+        """Render the whole screen; `now` is a time of monotonic()."""
+        status = self._read_status()
         with self._lock:
-            recent = list(self._seen.recent)
-            fresh = bool(recent) and now - self._seen.since < SHOWN_SECONDS
-            counts = f"{self._seen.admitted} admitted   {self._seen.denied} denied"
+            recent = list(self._history.recent)
+            fresh = bool(recent) and now - self._history.since < SHOWN_SECONDS
+            counts = f"{self._history.admitted} admitted   {self._history.denied} denied"
         layout = Layout()
         layout.split_column(
-            Layout(_header(standing), size=3),
-            Layout(_verdict(recent[0] if fresh else None, standing.status.state)),
+            Layout(_header(status), size=3),
+            Layout(_verdict(recent[0] if fresh else None, status.connection.state)),
             Layout(
                 Panel(
-                    Group(*[Text(line(answer), no_wrap=True, overflow="ellipsis") for answer in recent]), title=counts
+                    Group(*[Text(text_line(answer), no_wrap=True, overflow="ellipsis") for answer in recent]),
+                    title=counts,
                 ),
                 size=RECENT + 2,
             ),
@@ -126,31 +127,33 @@ class Screen:
         return layout
 
 
-def _header(standing: Standing) -> Panel:
-    status = standing.status
-    state = Text(f"● {status.state}", style=_COLOURS[status.state])
-    problem = None if status.state is State.ONLINE or not status.problem else Text(status.problem[:PROBLEM_CHARACTERS])
+def _header(status: DeviceStatus) -> Panel:
+    connection = status.connection
+    state = Text(f"● {connection.state}", style=_COLOURS[connection.state])
+    problem = None
+    if connection.problem and connection.state is not ConnectionState.ONLINE:
+        problem = Text(connection.problem[:PROBLEM_CHARACTERS])
     table = Table.grid(expand=True)
     table.add_column(no_wrap=True)
     table.add_column(justify="center", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    queue = f"{standing.queue} to deliver" if standing.queue else "all delivered"
-    table.add_row(Text(f"{status.event_name}  {standing.location}".strip(), style="bold"), state, queue)
+    queue = f"{status.queue_length} to deliver" if status.queue_length else "all delivered"
+    table.add_row(Text(f"{connection.event_name}  {status.location}".strip(), style="bold"), state, queue)
     return Panel(table, subtitle=problem)
 
 
-def _verdict(answer: Answer | None, state: State) -> RenderableType:
+def _verdict(answer: Answer | None, state: ConnectionState) -> RenderableType:
     if answer is None:
-        word, why, style = "READY", "", "dim"
-        if state is State.REFUSED:
-            word, why, style = "DENIED", "this device may not scan (any more)", "bold white on red"
-    elif answer.green:
-        word, why, style = "ADMITTED", words(answer), "bold white on green"
+        word, reason, style = "READY", "", "dim"
+        if state is ConnectionState.REFUSED:
+            word, reason, style = "DENIED", REFUSED_NOTE, "bold white on red"
+    elif answer.may_pass:
+        word, reason, style = "ADMITTED", describe(answer), "bold white on green"
     else:
-        word, why, style = "DENIED", words(answer), "bold white on red"
-    content = Group(Align.center(Text(_large(word))), Text(), Align.center(Text(why)))
+        word, reason, style = "DENIED", describe(answer), "bold white on red"
+    content = Group(Align.center(Text(_large(word))), Text(), Align.center(Text(reason)))
     return Panel(Align.center(content, vertical="middle"), style=style)
 
 
 def _large(word: str) -> str:
-    return "\n".join("  ".join(_LETTERS[email][row] for email in word) for row in range(5))
+    return "\n".join("  ".join(_GLYPHS[letter][row] for letter in word) for row in range(5))

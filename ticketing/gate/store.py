@@ -1,7 +1,7 @@
-"""What a device keeps, in one SQLite file: its copy of the event, its own admissions, and what it has still to deliver.
+"""The device's SQLite file: the device replica, the device's own admissions, and the decisions to deliver.
 
-Every transaction is on disk before its method returns (`synchronous=FULL`), so what was shown to a person is known
-after a power cut. One process owns the file; a second one is told that it is locked.
+Every transaction is on disk before its method returns (`synchronous=FULL`), so a power cut loses no shown answer.
+One process owns the file; a second process gets the error that the file is locked.
 """
 
 import sqlite3
@@ -15,36 +15,36 @@ from typing import Any, Final
 from uuid import UUID
 
 from ticketing.admission.tickets import Admission, Ticket
-from ticketing.gate.messages import Rules, admission_of, previous_message, rules_of, ticket_of
+from ticketing.gate.messages import EventRules, admission_of, previous_message, rules_of, ticket_of
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 VERSION: Final = 1
-# A change of a ticket that comes so soon after our own scan of it was recorded may have been on its way before.
+# A change of a ticket that arrives this soon after the service recorded our scan may have been sent before that scan.
 IN_FLIGHT: Final = timedelta(seconds=10)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 _SCHEMA: Final = (
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    # GateRules and TicketAdmission, as they came.
+    # GateRules and TicketAdmission, as received.
     "CREATE TABLE copies (event_id BLOB PRIMARY KEY, rules BLOB, cursor TEXT NOT NULL) WITHOUT ROWID",
     (
         "CREATE TABLE tickets (event_id BLOB, ticket_id BLOB, admission BLOB NOT NULL, PRIMARY KEY (event_id, ticket_id))"
         " WITHOUT ROWID"
     ),
-    # How a ticket stands after our own scans, until the copy tells the same: a TicketAdmission.
+    # The admission of a ticket after our own scans, until the replica is as new: a TicketAdmission.
     (
         "CREATE TABLE own (event_id BLOB, ticket_id BLOB, admission BLOB NOT NULL, scan_id TEXT NOT NULL,"
         " change_time INTEGER NOT NULL, settle_time INTEGER, PRIMARY KEY (event_id, ticket_id)) WITHOUT ROWID"
     ),
     "CREATE INDEX own_scan ON own (scan_id)",
-    # Scans that nobody has been shown an answer to; `answer` is a Scan, once there is one.
+    # Scans whose answer was not shown yet; `answer` is a Scan once there is one.
     (
         "CREATE TABLE asked (scan_id TEXT PRIMARY KEY, question BLOB NOT NULL, begin_time INTEGER NOT NULL, answer BLOB)"
         " WITHOUT ROWID"
     ),
-    # Decided alone and not delivered: a ScanAttempt.
+    # Offline decisions that were not delivered yet: a ScanAttempt.
     "CREATE TABLE decisions (sequence INTEGER PRIMARY KEY, scan_id TEXT NOT NULL UNIQUE, attempt BLOB NOT NULL)",
 )
 
@@ -54,31 +54,31 @@ class StoreError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """How a ticket stands after a scan of ours."""
+class OwnAdmission:
+    """The admission of a ticket after a scan of this device."""
 
     event_id: UUID
     ticket_id: UUID
     admission: Admission
-    # The scan that made it so, and when it was, by the service's clock; all other times here are the device's.
+    # The scan, and its time by the service's clock; all other times in this file are the device's.
     scan_id: str
     change_time: datetime
 
 
 class Store:
-    """A device's file; usable from several threads.
+    """The device's file; several threads may use it.
 
     Args:
-        path: made if it is not there.
+        path: the file, created if it does not exist.
 
     Raises:
-        StoreError: it is no file of ours, or another process has it.
+        StoreError: the file is not of this program, or another process has locked it.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
         try:
-            # It holds the device's credential.
+            # The file contains the device's credential.
             path.touch(mode=0o600)
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
         except (OSError, sqlite3.Error) as error:
@@ -93,7 +93,7 @@ class Store:
             raise
 
     def _prepare(self) -> None:
-        # Held from the first access to the end of the process; no shared memory is needed then.
+        # The process keeps the lock from the first access to its end, so SQLite needs no shared memory.
         self._run("PRAGMA locking_mode = EXCLUSIVE")
         self._run("PRAGMA journal_mode = WAL")
         self._run("PRAGMA synchronous = FULL")
@@ -107,13 +107,13 @@ class Store:
                 raise StoreError(f"the file is of version {version}, this program of {VERSION}")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._database.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Hold everything still; all or nothing, on disk at the end."""
+        """Run a block in a transaction that is on disk at its end; a nested block joins the outer transaction."""
         with self._lock:
             if self._database.in_transaction:
                 yield
@@ -127,23 +127,23 @@ class Store:
             self._run("COMMIT")
 
     def setting(self, name: str) -> str | None:
-        """Return what was kept under a name."""
+        """Return the value stored under a name, or None."""
         value: str | None = self._value("SELECT value FROM settings WHERE name = ?", name)
         return value
 
-    def keep_setting(self, name: str, value: str) -> None:
-        """Keep a value under a name."""
+    def save_setting(self, name: str, value: str) -> None:
+        """Store a value under a name."""
         with self.transaction():
             self._run("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, value)
 
-    # The copy.
+    # The device replica.
 
     def cursor(self, event_id: UUID) -> str:
-        """Return how far the copy has come; empty at the beginning."""
+        """Return the cursor of the replica; empty if there is no replica yet."""
         return self._value("SELECT cursor FROM copies WHERE event_id = ?", event_id.bytes) or ""
 
     def apply(self, event_id: UUID, messages: Iterable[pb.WatchAdmissionsResponse], now: datetime) -> None:
-        """Take over changes, all or none of them."""
+        """Apply changes to the replica in one transaction."""
         with self.transaction():
             for changes in messages:
                 self._apply(event_id, changes, now)
@@ -161,106 +161,113 @@ class Store:
         for ticket in changes.tickets:
             row = (event_id.bytes, ticket.ticket_id, ticket.SerializeToString())
             self._run("INSERT OR REPLACE INTO tickets VALUES (?, ?, ?)", *row)
-            self._let_go(event_id, ticket, now)
+            self._drop_own_admission(event_id, ticket, now)
 
-    def _let_go(self, event_id: UUID, ticket: pb.TicketAdmission, now: datetime) -> None:
-        """Forget our own view of a ticket where the copy's is at least as new."""
+    def _drop_own_admission(self, event_id: UUID, ticket: pb.TicketAdmission, now: datetime) -> None:
+        """Delete our own admission of a ticket if the received one is at least as new."""
         key = (event_id.bytes, ticket.ticket_id)
         query = "SELECT admission, change_time, settle_time FROM own WHERE event_id = ? AND ticket_id = ?"
         row = self._row(query, *key)
         if row is None:
             return
-        message, changed, settled = row
-        own, told = admission_of(pb.TicketAdmission.FromString(message)), admission_of(ticket)
-        newer = told.entry is not None and _number(told.entry.time) > changed
-        if told == own or newer or (settled is not None and _number(now - IN_FLIGHT) > settled):
+        message, change_time, settle_time = row
+        own, received = admission_of(pb.TicketAdmission.FromString(message)), admission_of(ticket)
+        is_newer = received.latest_check_in is not None and _number(received.latest_check_in.time) > change_time
+        is_settled = settle_time is not None and _number(now - IN_FLIGHT) > settle_time
+        if received == own or is_newer or is_settled:
             self._run("DELETE FROM own WHERE event_id = ? AND ticket_id = ?", *key)
 
-    def rules(self, event_id: UUID) -> Rules | None:
-        """Return an event's rules; None where they have never come."""
+    def rules(self, event_id: UUID) -> EventRules | None:
+        """Return an event's rules; None if the device has never received them."""
         message = self._value("SELECT rules FROM copies WHERE event_id = ?", event_id.bytes)
         return None if message is None else rules_of(event_id, pb.GateRules.FromString(message))
 
     def ticket(self, event_id: UUID, ticket_id: UUID) -> Ticket | None:
-        """Return a ticket as the copy has it."""
+        """Return a ticket of the replica, or None."""
         key = (event_id.bytes, ticket_id.bytes)
         message = self._value("SELECT admission FROM tickets WHERE event_id = ? AND ticket_id = ?", *key)
         return None if message is None else ticket_of(event_id, pb.TicketAdmission.FromString(message))
 
-    def add_proven(self, event_id: UUID, ticket: pb.TicketAdmission) -> None:
-        """Add a ticket that its token has proven, until the copy brings it: older issues of it are known then."""
+    def add_token_ticket(self, event_id: UUID, ticket: pb.TicketAdmission) -> None:
+        """Add a ticket that its token proves, so that older issues are denied; a change of the replica replaces it."""
         row = (event_id.bytes, ticket.ticket_id, ticket.SerializeToString())
         with self.transaction():
             self._run("INSERT OR IGNORE INTO tickets VALUES (?, ?, ?)", *row)
 
     def ticket_count(self, event_id: UUID) -> int:
-        """Count the tickets of the copy."""
+        """Count the tickets of the replica."""
         count: int = self._value("SELECT count(*) FROM tickets WHERE event_id = ?", event_id.bytes)
         return count
 
     # Our own admissions.
 
-    def own(self, event_id: UUID, ticket_id: UUID) -> Admission | None:
-        """Return how a ticket stands after our own scans; None where the copy knows as much."""
+    def own_admission(self, event_id: UUID, ticket_id: UUID) -> Admission | None:
+        """Return a ticket's admission after our own scans; None if the replica is at least as new."""
         key = (event_id.bytes, ticket_id.bytes)
         message = self._value("SELECT admission FROM own WHERE event_id = ? AND ticket_id = ?", *key)
         return None if message is None else admission_of(pb.TicketAdmission.FromString(message))
 
-    def is_unsettled(self, event_id: UUID, ticket_id: UUID) -> bool:
-        """Tell whether a ticket stands as it does after a scan of ours that the service does not know of."""
+    def has_unrecorded_admission(self, event_id: UUID, ticket_id: UUID) -> bool:
+        """Return whether our latest scan of a ticket has not been recorded by the service yet."""
         query = "SELECT 1 FROM own WHERE event_id = ? AND ticket_id = ? AND settle_time IS NULL"
         return self._row(query, event_id.bytes, ticket_id.bytes) is not None
 
-    def keep_own(self, own: Own, settled: datetime | None) -> None:
-        """Keep how a ticket stands after a scan of ours; `settled` says when the service had recorded it."""
-        entry = own.admission.entry
+    def save_own_admission(self, own: OwnAdmission, settle_time: datetime | None) -> None:
+        """Store an admission; `settle_time` is None until the service has recorded the scan."""
+        check_in = own.admission.latest_check_in
         message = pb.TicketAdmission(
-            check_in=None if entry is None else previous_message(entry), inside=own.admission.inside
+            check_in=None if check_in is None else previous_message(check_in), inside=own.admission.inside
         )
         with self.transaction():
             self._run(
                 "INSERT OR REPLACE INTO own VALUES (?, ?, ?, ?, ?, ?)",
                 *(own.event_id.bytes, own.ticket_id.bytes, message.SerializeToString(), own.scan_id),
-                *(_number(own.change_time), None if settled is None else _number(settled)),
+                *(_number(own.change_time), None if settle_time is None else _number(settle_time)),
             )
 
-    # From the question to the person.
+    # Scans from the request to the answer shown.
 
-    def begin(self, scan_id: UUID, question: bytes, now: datetime) -> None:
-        """Note that a scan is asked."""
+    def begin_scan(self, scan_id: UUID, request: bytes, now: datetime) -> None:
+        """Store a request before it is sent."""
         with self.transaction():
-            self._run("INSERT INTO asked VALUES (?, ?, ?, NULL)", str(scan_id), question, _number(now))
+            self._run("INSERT INTO asked VALUES (?, ?, ?, NULL)", str(scan_id), request, _number(now))
 
-    def unfinished(self, question: bytes, since: datetime) -> tuple[UUID, scan_pb2.Scan | None] | None:
-        """Return a scan of the same question that nobody was shown an answer to, with the answer if there is one."""
+    def unfinished_scan(self, request: bytes, since: datetime) -> tuple[UUID, scan_pb2.Scan | None] | None:
+        """Return the scan of an equal request whose answer was not shown, with the answer if there is one."""
         with self.transaction():
             self._run("DELETE FROM asked WHERE begin_time < ?", _number(since))
-            row = self._row("SELECT scan_id, answer FROM asked WHERE question = ?", question)
+            row = self._row("SELECT scan_id, answer FROM asked WHERE question = ?", request)
         if row is None:
             return None
         return UUID(row[0]), None if row[1] is None else scan_pb2.Scan.FromString(row[1])
 
-    def answered(self, scan: scan_pb2.Scan) -> None:
-        """Note the answer, before it is shown."""
+    def save_answer(self, scan: scan_pb2.Scan) -> None:
+        """Store the answer before it is shown."""
         with self.transaction():
             self._run("UPDATE asked SET answer = ? WHERE scan_id = ?", scan.SerializeToString(), scan.scan_id)
 
-    def shown(self, scan_id: str) -> None:
-        """Note that a person was shown the answer."""
+    def finish_scan(self, scan_id: str) -> None:
+        """Delete a request whose answer was shown."""
         with self.transaction():
             self._run("DELETE FROM asked WHERE scan_id = ?", scan_id)
 
-    # The queue.
+    # Decisions to deliver.
 
     def enqueue(self, attempt: pb.ScanAttempt) -> None:
-        """Keep a decision until it is delivered; one of the same scan is replaced and goes to the end."""
+        """Store a decision for delivery; it replaces an earlier one of the scan and goes to the end of the queue."""
         with self.transaction():
             self._run("DELETE FROM decisions WHERE scan_id = ?", attempt.scan_id)
             row = (attempt.scan_id, attempt.SerializeToString())
             self._run("INSERT INTO decisions (scan_id, attempt) VALUES (?, ?)", *row)
 
     def queued(self, limit: int, max_bytes: int, without: Collection[str] = ()) -> Sequence[pb.ScanAttempt]:
-        """Return the oldest decisions that are not delivered, at least one if there is any."""
+        """Return the oldest decisions of the queue, at least one if there is any.
+
+        Args:
+            limit: the maximum number of decisions.
+            max_bytes: the maximum size of all but the first one.
+            without: the scan ids to leave out.
+        """
         result: list[pb.ScanAttempt] = []
         size = 0
         with self._lock:
@@ -273,16 +280,16 @@ class Store:
         return result
 
     def queue_length(self) -> int:
-        """Count the decisions that are not delivered."""
+        """Count the decisions of the queue."""
         count: int = self._value("SELECT count(*) FROM decisions")
         return count
 
     def is_queued(self, scan_id: str) -> bool:
-        """Tell whether a decision waits to be delivered."""
+        """Return whether the queue contains a decision on a scan."""
         return self._row("SELECT 1 FROM decisions WHERE scan_id = ?", scan_id) is not None
 
-    def delivered(self, attempts: Collection[pb.ScanAttempt], now: datetime) -> None:
-        """Forget decisions that the service has recorded, but those that have changed since they were sent."""
+    def remove_delivered(self, attempts: Collection[pb.ScanAttempt], now: datetime) -> None:
+        """Remove decisions that the service has recorded, unless they have changed since they were sent."""
         with self.transaction():
             for attempt in attempts:
                 row = (attempt.scan_id, attempt.SerializeToString())
@@ -303,5 +310,5 @@ class Store:
 
 
 def _number(time: datetime) -> int:
-    """Microseconds since 1970, exactly."""
+    """Return the microseconds since 1970."""
     return (time - _EPOCH) // _MICROSECOND

@@ -1,1 +1,1 @@
-"""The way from an empty database to today's tables, step by step; `tables.py` is where they lead."""
+"""The migrations from an empty database to the tables of `tables.py`."""

@@ -1,4 +1,4 @@
-"""Where Alembic meets the scans database; `ticketing.chassis.migrations` opens the transaction and hands it over."""
+"""The Alembic environment of the scans database; `ticketing.chassis.migrations` passes it an open transaction."""
 
 from alembic import context
 

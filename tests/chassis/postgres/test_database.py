@@ -5,6 +5,8 @@ import pytest
 from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import EmbeddedPostgresError, database
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["", "Upper", "1st", "a-b", 'a"b', "a\0b", "x" * 64, "ä"])
 def test_a_name_that_would_need_quotes_is_refused(site, name):

@@ -1,4 +1,4 @@
-"""How a ticket's admission stands, made anew from its scans."""
+"""Tests of the fold of scans into the admission state."""
 
 import uuid
 from dataclasses import replace
@@ -8,13 +8,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scan_service.domain.admission_state import admission_state, passed
-from ticketing.admission.decision import Presented, decide
+from scan_service.domain.admission_state import fold_scans, select_effective
+from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, Scan, ScanType, Verdict
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     Event,
     EventStatus,
     Ticket,
@@ -50,47 +50,47 @@ def scan(number: int, kind: ScanType = IN, **values: Any) -> Scan:
     return replace(plain, **values)
 
 
-def entry(number: int) -> Entry:
-    return Entry(uuid.UUID(int=number), NOON + number * MINUTE, "North")
+def check_in(number: int) -> CheckIn:
+    return CheckIn(uuid.UUID(int=number), NOON + number * MINUTE, "North")
 
 
-def test_nobody_came_where_nothing_was_let_through():
+def test_ineffective_scans_leave_no_admission():
     denied = scan(1, verdict=Verdict.DENIED, denial_reason=DenialReason.BLOCKED)
-    assert admission_state([denied, scan(2, annul_time=NOON), scan(3, ACCESS)], Admission()) == Admission()
+    assert fold_scans([denied, scan(2, annul_time=NOON), scan(3, ACCESS)], Admission()) == Admission()
 
 
-def test_the_first_check_in_stands_and_the_latest_is_told():
+def test_the_state_has_the_first_and_the_latest_check_in():
     scans = [scan(3), scan(1), scan(2, OUT)]
-    assert admission_state(scans, Admission()) == Admission(entry(1).time, entry(3), inside=True, sequence=1)
+    assert fold_scans(scans, Admission()) == Admission(check_in(1).time, check_in(3), inside=True, sequence=1)
 
 
-def test_whoever_left_last_is_not_inside():
-    assert admission_state([scan(1), scan(2, OUT)], Admission()).inside is False
-    assert admission_state([scan(2), scan(1, OUT)], Admission()).inside is True
+def test_a_person_is_inside_after_a_check_in_until_a_check_out():
+    assert fold_scans([scan(1), scan(2, OUT)], Admission()).inside is False
+    assert fold_scans([scan(2), scan(1, OUT)], Admission()).inside is True
 
 
-def test_equal_times_stand_in_the_order_of_their_ids():
-    left_at_once = scan(2, OUT, scan_time=scan(1).scan_time)
-    assert [one.scan_id.int for one in passed([left_at_once, scan(1)])] == [1, 2]
+def test_scans_of_equal_time_are_ordered_by_id():
+    check_out = scan(2, OUT, scan_time=scan(1).scan_time)
+    assert [one.scan_id.int for one in select_effective([check_out, scan(1)])] == [1, 2]
 
 
 def test_the_sequence_grows_exactly_when_the_check_in_changes():
-    before = admission_state([scan(1)], Admission(sequence=7))
+    before = fold_scans([scan(1)], Admission(sequence=7))
     assert before.sequence == 8
-    assert admission_state([scan(1), scan(2)], before).sequence == 8
-    assert admission_state([scan(1, annul_time=NOON), scan(2)], before).sequence == 9
-    assert admission_state([scan(1, annul_time=NOON)], before) == Admission(sequence=9)
+    assert fold_scans([scan(1), scan(2)], before).sequence == 8
+    assert fold_scans([scan(1, annul_time=NOON), scan(2)], before).sequence == 9
+    assert fold_scans([scan(1, annul_time=NOON)], before) == Admission(sequence=9)
 
 
 @given(st.sampled_from(AdmissionPolicy), st.lists(st.sampled_from(ScanType), max_size=12), st.randoms())
-def test_live_decisions_step_by_step_come_to_the_same(policy, kinds, chance):
+def test_live_decisions_lead_to_the_folded_state(policy, kinds, chance):
     event = Event(EVENT_ID, "orga", "Concert", EventStatus.PUBLISHED, policy, None, None, closed=False)
     ticket = Ticket(EVENT_ID, uuid.UUID(int=3), None, TicketStatus.ACTIVE, None, None, 1, b"", None)
     scans = []
     for number, kind in enumerate(kinds):
-        decision = decide(event, Gate(EVENT_ID, "North"), Presented(ticket, 1, None), kind, entry(number))
+        decision = decide(event, Gate(EVENT_ID, "North"), PresentedTicket(ticket, 1, None), kind, check_in(number))
         ticket = replace(ticket, admission=decision.admission or ticket.admission)
         if decision.reason is None:
             scans.append(scan(number, kind))
     chance.shuffle(scans)
-    assert admission_state(scans, ticket.admission) == ticket.admission
+    assert fold_scans(scans, ticket.admission) == ticket.admission

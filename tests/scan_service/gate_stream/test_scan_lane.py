@@ -1,4 +1,4 @@
-"""One device's scans take few places in a batch, whatever it sends."""
+"""Tests of the scan lane: one device takes few places in a batch, however much it sends."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from ticketing.chassis.failures import Failure
 
 
 class Decisions:
-    """Batches as they were decided, once they may be; a scan is its number, and its answer is that."""
+    """A batcher that waits for `may`, then answers each scan with itself, and records its batches."""
 
     def __init__(self, max_waiting: int = 1_000) -> None:
         self.batches: list[list[object]] = []
@@ -19,7 +19,7 @@ class Decisions:
         self.batcher = Batcher("lane", self._decide, max_batch=256, max_waiting=max_waiting)
 
     def lane(self) -> Any:
-        """Make a lane; numbers and texts stand for its scans."""
+        """Make a lane; numbers and texts stand for scans."""
         return ScanLane(self.batcher, lambda: None)
 
     async def _decide(self, scans):
@@ -28,11 +28,11 @@ class Decisions:
         return [Failure("BAD", "bad") if scan == "bad" else scan for scan in scans]
 
 
-async def test_a_flood_takes_few_places_beside_another_device():
+async def test_a_flood_takes_few_places_in_a_batch():
     decisions = Decisions()
     flooding, other = decisions.lane(), decisions.lane()
-    answers = [flooding.take(number) for number in range(50)]
-    answers.append(other.take("other"))
+    answers = [flooding.submit(number) for number in range(50)]
+    answers.append(other.submit("other"))
     decisions.may.set()
     assert await asyncio.gather(*answers) == [*range(50), "other"]
     assert decisions.batches[0] == [*range(MAX_AT_ONCE), "other"]
@@ -40,10 +40,10 @@ async def test_a_flood_takes_few_places_beside_another_device():
     assert max(map(len, decisions.batches[1:])) == MAX_AT_ONCE
 
 
-async def test_scans_that_nobody_waits_for_any_more_are_not_decided():
+async def test_cancelled_scans_are_not_decided():
     decisions = Decisions()
     lane = decisions.lane()
-    answers = [lane.take(number) for number in range(MAX_AT_ONCE + 4)]
+    answers = [lane.submit(number) for number in range(MAX_AT_ONCE + 4)]
     await asyncio.sleep(0)
     for answer in (answers[0], answers[MAX_AT_ONCE], answers[MAX_AT_ONCE + 1]):
         answer.cancel()
@@ -53,10 +53,10 @@ async def test_scans_that_nobody_waits_for_any_more_are_not_decided():
     assert decided == [*range(MAX_AT_ONCE), MAX_AT_ONCE + 2, MAX_AT_ONCE + 3]
 
 
-async def test_one_given_up_while_it_is_decided_leaves_no_exception_behind():
+async def test_a_scan_cancelled_while_decided_leaves_no_exception():
     decisions = Decisions()
     lane = decisions.lane()
-    answers = [lane.take(number) for number in [*range(MAX_AT_ONCE), "bad"]]
+    answers = [lane.submit(number) for number in [*range(MAX_AT_ONCE), "bad"]]
     decisions.may.set()
     await asyncio.gather(*answers[:-1])
     answers[-1].cancel()
@@ -64,25 +64,25 @@ async def test_one_given_up_while_it_is_decided_leaves_no_exception_behind():
     assert decisions.batches[-1] == ["bad"]
 
 
-async def test_what_goes_wrong_with_a_scan_that_waited_is_told_to_it_alone():
+async def test_a_waiting_scan_alone_gets_its_failure():
     decisions = Decisions()
     lane = decisions.lane()
-    answers = [lane.take(number) for number in [*range(MAX_AT_ONCE), "bad", "good"]]
+    answers = [lane.submit(number) for number in [*range(MAX_AT_ONCE), "bad", "good"]]
     decisions.may.set()
     with pytest.raises(Failure, match="bad"):
         await answers[-2]
     assert await answers[-1] == "good"
 
 
-async def test_a_scan_for_which_the_service_has_no_place_is_told_so_whether_it_waited_or_not():
+async def test_scans_beyond_the_queue_are_overloaded_waiting_or_not():
     decisions = Decisions(max_waiting=MAX_AT_ONCE)
     lane, others = decisions.lane(), decisions.lane()
-    answers = [lane.take(number) for number in range(MAX_AT_ONCE + 1)]
+    answers = [lane.submit(number) for number in range(MAX_AT_ONCE + 1)]
     with pytest.raises(Failure, match="too much at once"):
-        others.take("x")
+        others.submit("x")
     await asyncio.sleep(0)
-    waiting = [others.take(number) for number in range(MAX_AT_ONCE)]
-    # The turn of the last one comes while the others have all places.
+    waiting = [others.submit(number) for number in range(MAX_AT_ONCE)]
+    # The last scan is submitted while other scans fill the queue.
     answers[0].cancel()
     with pytest.raises(Failure, match="too much at once"):
         await answers[-1]

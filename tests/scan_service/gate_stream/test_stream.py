@@ -1,4 +1,4 @@
-"""A gate's stream, over a real socket."""
+"""Tests of a gate's stream over a real socket."""
 
 import asyncio
 import uuid
@@ -17,9 +17,9 @@ ADMITTED = scan_pb2.VERDICT_ADMITTED
 INVALID = error_reason_pb2.ERROR_REASON_INVALID_ARGUMENT
 
 
-async def test_a_gate_opens_and_admits(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+async def test_a_gate_opens_and_admits(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     device = Device(service)
     opened = await device.open(event_id)
     assert (opened.event_name, opened.max_outstanding_scans) == ("Concert", 64)
@@ -29,8 +29,8 @@ async def test_a_gate_opens_and_admits(copy, service):
     assert await device.receive() is grpc.aio.EOF
 
 
-async def test_scans_sent_without_waiting_are_answered_in_their_order(copy, service):
-    event_id = copy.event()
+async def test_scans_sent_without_waiting_are_answered_in_their_order(database, service):
+    event_id = database.event()
     device = Device(service)
     await device.open(event_id)
     scan_ids = [str(uuid.uuid4()) for _ in range(60)]
@@ -39,8 +39,8 @@ async def test_scans_sent_without_waiting_are_answered_in_their_order(copy, serv
     assert [(await device.receive()).result.scan_id for _ in scan_ids] == scan_ids
 
 
-async def test_half_closing_still_answers_what_was_sent(copy, service):
-    event_id = copy.event()
+async def test_half_closing_still_answers_what_was_sent(database, service):
+    event_id = database.event()
     device = Device(service)
     await device.open(event_id)
     for _ in range(20):
@@ -51,7 +51,7 @@ async def test_half_closing_still_answers_what_was_sent(copy, service):
     assert await device.call.code() == grpc.StatusCode.OK
 
 
-async def test_a_stream_that_does_not_begin_with_open_is_ended(copy, service):
+async def test_a_stream_without_open_as_first_message_ends(database, service):
     device = Device(service)
     await device.ask("nothing")
     with pytest.raises(grpc.aio.AioRpcError) as end:
@@ -75,9 +75,9 @@ async def test_a_gate_that_cannot_be_opened_ends_the_stream(service, gate, expec
     assert reason_of(end.value) == expected
 
 
-async def test_opening_again_moves_the_gate_for_later_scans(copy, service):
-    first, second = copy.event(), copy.event()
-    tickets = [copy.ticket(first), copy.ticket(second)]
+async def test_opening_again_moves_the_gate_for_later_scans(database, service):
+    first, second = database.event(), database.event()
+    tickets = [database.ticket(first), database.ticket(second)]
     device = Device(service)
     await device.open(first)
     await device.ask(tickets[0].token)
@@ -91,8 +91,8 @@ async def test_opening_again_moves_the_gate_for_later_scans(copy, service):
     ]
 
 
-async def test_an_organizer_opens_only_gates_of_their_own_events(copy, service, issuer):
-    event_id = copy.event(organizer_id="orga")
+async def test_an_organizer_opens_only_gates_of_their_own_events(database, service, issuer):
+    event_id = database.event(organizer_id="orga")
     own = Device(service, issuer.metadata("organizer", "orga"))
     assert (await own.open(event_id)).event_name == "Concert"
     foreign = Device(service, issuer.metadata("organizer", "other"))
@@ -108,15 +108,15 @@ async def test_an_organizer_opens_only_gates_of_their_own_events(copy, service, 
         ({"scan": pb.ScanAttempt(scan_id="no uuid", code="x")}, "no uuid"),
         ({"scan": pb.ScanAttempt(code="x")}, ""),
         ({"scan": pb.ScanAttempt(scan_id=str(uuid.UUID(int=7)), code="x" * 4097)}, str(uuid.UUID(int=7))),
-        ({"scan": pb.ScanAttempt(scan_id=str(uuid.UUID(int=7)), scan_type=9)}, str(uuid.UUID(int=7))),  # type: ignore[arg-type]  # no such type
+        ({"scan": pb.ScanAttempt(scan_id=str(uuid.UUID(int=7)), scan_type=9)}, str(uuid.UUID(int=7))),  # type: ignore[arg-type]  # an undefined value
         ({"scan": pb.ScanAttempt(scan_id=str(uuid.UUID(int=7)), offline=pb.OfflineDecision())}, str(uuid.UUID(int=7))),
         ({"passage": pb.Passage(scan_id="p")}, "p"),
         ({"upload": pb.Upload(scans=[pb.ScanAttempt()] * 501)}, ""),
         ({}, ""),
     ],
 )
-async def test_a_message_at_fault_is_rejected_and_the_stream_goes_on(copy, service, message, scan_id):
-    event_id = copy.event()
+async def test_an_invalid_message_is_rejected_and_the_stream_continues(database, service, message, scan_id):
+    event_id = database.event()
     device = Device(service)
     await device.open(event_id)
     await device.send(**message)
@@ -125,8 +125,8 @@ async def test_a_message_at_fault_is_rejected_and_the_stream_goes_on(copy, servi
     assert (await device.scan("nothing")).verdict == scan_pb2.VERDICT_DENIED
 
 
-async def test_a_message_of_garbage_is_rejected_and_the_stream_goes_on(copy, service):
-    event_id = copy.event()
+async def test_a_malformed_message_is_rejected_and_the_stream_continues(database, service):
+    event_id = database.event()
     method = "/ticketing.scans.v1.ScanService/StreamScans"
     raw = service.channel.stream_stream(method, response_deserializer=pb.StreamScansResponse.FromString)
     call = raw(metadata=service.scanner)
@@ -140,9 +140,9 @@ async def test_a_message_of_garbage_is_rejected_and_the_stream_goes_on(copy, ser
     assert await call.read() is grpc.aio.EOF
 
 
-async def test_a_scan_id_used_for_another_scan_is_rejected(copy, service):
+async def test_a_scan_id_used_for_another_scan_is_rejected(database, service):
     device = Device(service)
-    await device.open(copy.event())
+    await device.open(database.event())
     scan = await device.scan("one thing")
     await device.ask("another", scan.scan_id)
     await device.ask("one thing", scan.scan_id)
@@ -150,9 +150,9 @@ async def test_a_scan_id_used_for_another_scan_is_rejected(copy, service):
     assert (await device.receive()).result == scan
 
 
-async def test_a_credential_that_expires_ends_the_stream(copy, service, issuer):
+async def test_a_credential_that_expires_ends_the_stream(database, service, issuer):
     device = Device(service, issuer.metadata("scanner", exp=service.clock().timestamp() + 60))
-    await device.open(copy.event())
+    await device.open(database.event())
     service.clock.advance(timedelta(seconds=120))
     await device.ask("nothing")
     with pytest.raises(grpc.aio.AioRpcError) as end:
@@ -160,9 +160,9 @@ async def test_a_credential_that_expires_ends_the_stream(copy, service, issuer):
     assert reason_of(end.value) == "UNAUTHENTICATED"
 
 
-async def test_draining_asks_devices_to_connect_again_and_ends_their_streams(copy, service):
+async def test_draining_asks_devices_to_reconnect_and_ends_streams(database, service):
     device = Device(service)
-    await device.open(copy.event())
+    await device.open(database.event())
     await device.ask("nothing")
     assert (await device.receive()).HasField("result")
     stopping = asyncio.create_task(service.app.stop())
@@ -171,15 +171,15 @@ async def test_draining_asks_devices_to_connect_again_and_ends_their_streams(cop
     await stopping
 
 
-async def test_draining_answers_what_was_taken_before_it_asks_to_connect_again(copy, service):
-    event_id = copy.event()
+async def test_draining_answers_accepted_scans_before_reconnect(database, service):
+    event_id = database.event()
     device = Device(service)
     await device.open(event_id)
-    with copy.engine.begin() as connection:
-        # While the event's row is held, no scan is answered.
+    with database.engine.begin() as connection:
+        # While the event row is locked, no scan is answered.
         connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
         await device.ask("nothing")
-        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         stopping = asyncio.create_task(service.app.stop())
         for _ in range(5):
             await device.ask("too late, or just in time")
@@ -191,10 +191,10 @@ async def test_draining_answers_what_was_taken_before_it_asks_to_connect_again(c
     await stopping
 
 
-async def test_a_device_that_goes_away_leaves_nothing_behind(copy, service):
+async def test_a_cancelled_stream_leaves_no_task(database, service):
     before = asyncio.all_tasks()
     device = Device(service)
-    await device.open(copy.event())
+    await device.open(database.event())
     for _ in range(30):
         await device.ask("nothing")
     device.call.cancel()

@@ -1,4 +1,4 @@
-"""What the ticket service is told of incidents: each once, as soon as it is there to hear of it."""
+"""Tests of the reports of incidents: each is reported once, as soon as the ticket service answers."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -19,12 +19,12 @@ BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    """Try again at once."""
+    """Retry at once."""
     monkeypatch.setattr(leadership, "LONGEST_SECONDS", 0.05)
 
 
-async def let_through(service, shown, minute, location, kind=IN):
-    """Let a device deliver that it let somebody through alone, `minute` minutes after BEGIN."""
+async def upload_admission(service, shown, minute, location, kind=IN):
+    """Upload an offline admission of `minute` minutes after BEGIN."""
     device = Device(service)
     await device.open(shown.event_id, location)
     scan = pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=shown.token, scan_type=kind)
@@ -36,12 +36,12 @@ async def let_through(service, shown, minute, location, kind=IN):
 
 
 async def forge(service, event_id):
-    """Show a token that nobody signed."""
+    """Scan a forged token."""
     await service.scan(event_id, "T1" + "A" * 170)
 
 
-async def told(stand_in, kind):
-    """Wait until an incident of `kind` was told, and with it all that there were before; return them."""
+async def wait_for_report(stand_in, kind):
+    """Wait until an incident of `kind` is reported; return all reported incidents."""
     await until(lambda: kind in [one.kind for one in stand_in.incidents])
     return stand_in.incidents
 
@@ -51,16 +51,16 @@ async def listed(service, event_id):
     return (await service.scans.ListIncidents(request, metadata=service.scanner)).incidents
 
 
-async def test_an_incident_is_reported_once_with_what_is_known_of_it(copy, paired, tickets):
-    event_id = copy.event()
-    shown = copy.ticket(event_id)
-    # The later one first: it is told where the latest was made, not who was the last to deliver.
-    await let_through(paired, shown, 2, "South")
-    await let_through(paired, shown, 1, "North")
-    await told(tickets[0], "DOUBLE_ADMISSION")
-    await let_through(paired, shown, 3, "West")
+async def test_an_incident_is_reported_once_with_its_facts(database, paired, tickets):
+    event_id = database.event()
+    shown = database.ticket(event_id)
+    # The later scan first: the report names the location of the latest scan, not of the last upload.
+    await upload_admission(paired, shown, 2, "South")
+    await upload_admission(paired, shown, 1, "North")
+    await wait_for_report(tickets[0], "DOUBLE_ADMISSION")
+    await upload_admission(paired, shown, 3, "West")
     await forge(paired, event_id)
-    double, forged = await told(tickets[0], "FORGED_TOKEN")
+    double, forged = await wait_for_report(tickets[0], "FORGED_TOKEN")
     _, incident = await listed(paired, event_id)
     assert double == feed_pb.ReportedIncident(
         event_id=str(event_id),
@@ -75,51 +75,51 @@ async def test_an_incident_is_reported_once_with_what_is_known_of_it(copy, paire
     assert tickets[0].metadata_of_incidents["authorization"].startswith("Bearer ")
 
 
-async def test_an_incident_is_reported_until_it_is_confirmed(copy, paired, tickets):
-    event_id = copy.event()
-    tickets[0].takes_incidents = False
+async def test_an_incident_is_reported_until_it_is_confirmed(database, paired, tickets):
+    event_id = database.event()
+    tickets[0].accepts_incidents = False
     await forge(paired, event_id)
     await until(lambda: len(tickets[0].incidents) >= 2)
-    assert [row["reported"] for row in copy.rows("incidents")] == [False]
-    tickets[0].takes_incidents = True
-    await until(lambda: [row["reported"] for row in copy.rows("incidents")] == [True])
+    assert [row["reported"] for row in database.rows("incidents")] == [False]
+    tickets[0].accepts_incidents = True
+    await until(lambda: [row["reported"] for row in database.rows("incidents")] == [True])
     assert len({one.incident_id for one in tickets[0].incidents}) == 1
 
 
-async def test_an_incident_that_is_explained_before_it_could_be_told_is_not_told(copy, paired, tickets):
-    event_id = copy.event(admission_policy="RE_ENTRY")
-    shown = copy.ticket(event_id)
-    tickets[0].takes_incidents = False
-    await let_through(paired, shown, 1, "North")
-    await let_through(paired, shown, 3, "North")
+async def test_an_incident_explained_before_its_report_is_not_reported(database, paired, tickets):
+    event_id = database.event(admission_policy="RE_ENTRY")
+    shown = database.ticket(event_id)
+    tickets[0].accepts_incidents = False
+    await upload_admission(paired, shown, 1, "North")
+    await upload_admission(paired, shown, 3, "North")
     assert [one.kind for one in await listed(paired, event_id)] == [scan_pb2.INCIDENT_KIND_DOUBLE_ADMISSION]
-    await let_through(paired, shown, 2, "North", OUT)
+    await upload_admission(paired, shown, 2, "North", OUT)
     assert await listed(paired, event_id) == []
     await forge(paired, event_id)
-    # The next report holds all that is to be told by now.
-    await told(tickets[0], "FORGED_TOKEN")
+    # The next report contains all unreported incidents.
+    await wait_for_report(tickets[0], "FORGED_TOKEN")
     assert [one.kind for one in tickets[0].reports[-1].incidents] == ["FORGED_TOKEN"]
-    assert [row["reported"] for row in copy.rows("incidents")] == [False, False]
+    assert [row["reported"] for row in database.rows("incidents")] == [False, False]
 
 
-async def test_incidents_that_are_refused_hold_up_no_check_in(copy, paired, tickets):
-    event_id = copy.event()
-    shown = copy.ticket(event_id)
-    tickets[0].takes_incidents = False
+async def test_refused_incidents_delay_no_check_in(database, paired, tickets):
+    event_id = database.event()
+    shown = database.ticket(event_id)
+    tickets[0].accepts_incidents = False
     await forge(paired, event_id)
     await until(lambda: tickets[0].incidents)
     await paired.scan(event_id, shown.token)
-    await until(lambda: [row["reported_sequence"] for row in copy.rows("tickets")] == [1])
+    await until(lambda: [row["reported_sequence"] for row in database.rows("tickets")] == [1])
 
 
-async def test_a_check_in_that_the_ticket_service_finds_impossible_is_told_to_it_as_an_incident(copy, paired, tickets):
-    event_id = copy.event()
-    shown = copy.unknown(event_id)
+async def test_a_check_in_conflict_is_reported_as_an_incident(database, paired, tickets):
+    event_id = database.event()
+    shown = database.unknown(event_id)
     tickets[0].conflicts = [
         feed_pb.CheckInConflict(
             event_id=str(event_id), ticket_id=str(shown.ticket_id), status=ticket_pb2.TICKET_STATUS_REFUNDED
         )
     ]
     await paired.scan(event_id, shown.token)
-    [incident] = await told(tickets[0], "REVOKED_ADMISSION")
+    [incident] = await wait_for_report(tickets[0], "REVOKED_ADMISSION")
     assert incident.ticket_id == str(shown.ticket_id)

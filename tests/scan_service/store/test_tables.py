@@ -1,4 +1,4 @@
-"""The migrations build what `tables` says, and keep or cover what was there before them."""
+"""Tests of the migrations: they create the tables, keep existing rows and mask recorded codes."""
 
 import base64
 import uuid
@@ -35,7 +35,7 @@ def test_migrating_an_empty_database_builds_exactly_the_tables(scans_url: URL):
 
 
 def test_the_migrations_build_the_same_checks_as_the_metadata(new_database: NewDatabase):
-    """Alembic compares no check constraints. On a database of its own, for it takes the tables down."""
+    """Alembic compares no check constraints. The test drops all tables, so it has its own database."""
     engine = sa.create_engine(new_database("scan"))
     with engine.begin() as connection:
         migrated = connection.execute(sa.text(CONSTRAINTS)).all()
@@ -46,7 +46,7 @@ def test_the_migrations_build_the_same_checks_as_the_metadata(new_database: NewD
     engine.dispose()
 
 
-def test_incidents_of_the_time_before_they_were_reported_are_left_alone(new_database: NewDatabase):
+def test_incidents_before_the_migration_are_not_reported(new_database: NewDatabase):
     url = new_database("scan")
     engine = sa.create_engine(url)
     insert = sa.text(
@@ -55,6 +55,7 @@ def test_incidents_of_the_time_before_they_were_reported_are_left_alone(new_data
     )
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE incidents DROP COLUMN reported"))
+        connection.execute(sa.text("ALTER TABLE devices DROP COLUMN request_id"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0005'"))
         connection.execute(insert, {"id": uuid.uuid4()})
     migrate(url, SCRIPTS)
@@ -65,7 +66,7 @@ def test_incidents_of_the_time_before_they_were_reported_are_left_alone(new_data
     assert reported == [True, False]
 
 
-# As long as a real one: a payload of 45 bytes and its signature.
+# As long as a real token: a payload of 45 bytes and its signature.
 TOKEN = "T1" + base64.b32encode(bytes(range(109))).decode().rstrip("=")
 
 SCAN = sa.text(
@@ -78,7 +79,7 @@ SCAN = sa.text(
 
 @pytest.fixture
 def at_0004(new_database: NewDatabase) -> URL:
-    """Give a database as it was when scans were recorded with what opens a gate."""
+    """Create a database at revision 0004, when scans were recorded with full codes."""
 
     def build(connection: Connection) -> None:
         connection.execute(sa.text("DROP SCHEMA public CASCADE"))
@@ -94,7 +95,7 @@ def at_0004(new_database: NewDatabase) -> URL:
 
 
 def upgraded(url: URL, codes: Sequence[str]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Record a scan of each of `codes`, upgrade, and give the rows before and after."""
+    """Record a scan of each of `codes`, migrate, and return the rows before and after."""
     engine = sa.create_engine(url)
     every = sa.text("SELECT * FROM scans ORDER BY scan_id")
     with engine.begin() as connection:
@@ -107,7 +108,7 @@ def upgraded(url: URL, codes: Sequence[str]) -> tuple[list[dict[str, object]], l
     return before, after
 
 
-def test_codes_and_tokens_of_the_time_before_they_were_covered_are_covered(at_0004: URL):
+def test_the_migration_masks_recorded_codes_and_tokens(at_0004: URL):
     left = {
         "TKT-0123456789ABCDEF": "TKT-012345…",
         " tkt-0123456789abcdef": " tkt-012345…",
@@ -120,6 +121,6 @@ def test_codes_and_tokens_of_the_time_before_they_were_covered_are_covered(at_00
     assert after == [{**row, "code": code, "issue": None} for row, code in zip(before, left.values(), strict=True)]
 
 
-def test_scans_of_the_time_before_that_showed_no_code_are_left_as_they_were(at_0004: URL):
+def test_the_migration_keeps_texts_without_codes(at_0004: URL):
     before, after = upgraded(at_0004, ["", "4006381333931", "TKT-01234", "T1SHORT", "TKT-012345…"])
     assert after == [{**row, "issue": None} for row in before]

@@ -1,4 +1,4 @@
-"""Taking scans back: by a passage on a gate's stream, and by AnnulScan."""
+"""Tests of annulments, by a passage on a gate's stream and by AnnulScan."""
 
 import asyncio
 import random
@@ -43,12 +43,12 @@ async def revoke(service, ticket) -> bool:
     return (await service.revocations.RevokeTickets(request, metadata=service.peer)).outcomes[0].revoked
 
 
-async def test_an_annulled_check_in_frees_the_ticket_and_is_reported(copy, service):
-    ticket = copy.ticket(copy.event())
+async def test_an_annulled_check_in_frees_the_ticket_and_is_reported(database, service):
+    ticket = database.ticket(database.event())
     scan = await service.scan(ticket.event_id, ticket.token)
     annulled = await annul(service, scan.scan_id)
     assert annulled.HasField("annul_time")
-    [row] = copy.rows("tickets")
+    [row] = database.rows("tickets")
     assert (row["check_in_time"], row["inside"], row["sequence"]) == (None, False, 2)
     again = await service.scan(ticket.event_id, ticket.token)
     assert again.verdict == ADMITTED
@@ -57,38 +57,38 @@ async def test_an_annulled_check_in_frees_the_ticket_and_is_reported(copy, servi
     assert await revoke(service, ticket)
 
 
-async def test_scans_of_one_ticket_in_one_batch_stand_in_their_order(copy, service):
-    """Their times differ, or the ids of equal ones would decide where the person is once it is made anew."""
-    ticket = copy.ticket(copy.event(admission_policy="RE_ENTRY"))
+async def test_scans_of_one_ticket_in_one_batch_keep_their_order(database, service):
+    """Their times differ: otherwise their ids would decide the order when the state is folded again."""
+    ticket = database.ticket(database.event(admission_policy="RE_ENTRY"))
     device = Device(service)
     await device.open(ticket.event_id)
-    with copy.engine.begin() as connection:
-        # While the event's row is held, the scans gather.
+    with database.engine.begin() as connection:
+        # While the event row is locked, the scans gather.
         connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
         await device.ask("nothing")
         for number in range(9, 0, -1):
             kind = scan_pb2.SCAN_TYPE_CHECK_IN if number % 2 else OUT
             await device.ask(ticket.token, str(uuid.UUID(int=number)), scan_type=kind)
-        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
     answers = [(await device.receive()).result for _ in range(10)][1:]
     assert [answer.verdict for answer in answers] == [ADMITTED] * 9
     times = [answer.scan_time.ToNanoseconds() for answer in answers]
     assert times == sorted(set(times))
     await annul(service, answers[-1].scan_id)
-    assert not copy.rows("tickets")[0]["inside"]
+    assert not database.rows("tickets")[0]["inside"]
 
 
-async def test_repeating_an_annulment_changes_nothing(copy, service):
-    ticket = copy.ticket(copy.event())
+async def test_repeating_an_annulment_changes_nothing(database, service):
+    ticket = database.ticket(database.event())
     scan = await service.scan(ticket.event_id, ticket.token)
     first = await annul(service, scan.scan_id)
     service.clock.advance(timedelta(hours=1))
     assert await annul(service, scan.scan_id) == first
-    assert copy.rows("tickets")[0]["sequence"] == 2
+    assert database.rows("tickets")[0]["sequence"] == 2
 
 
-async def test_a_check_out_taken_back_leaves_the_person_inside(copy, service):
-    ticket = copy.ticket(copy.event(admission_policy="RE_ENTRY"))
+async def test_an_annulled_check_out_leaves_the_person_inside(database, service):
+    ticket = database.ticket(database.event(admission_policy="RE_ENTRY"))
     await service.scan(ticket.event_id, ticket.token)
     leaving = await service.scan(ticket.event_id, ticket.token, scan_type=OUT)
     await annul(service, leaving.scan_id)
@@ -97,8 +97,8 @@ async def test_a_check_out_taken_back_leaves_the_person_inside(copy, service):
     )
 
 
-async def test_a_gate_takes_back_only_its_own_latest_and_recent_scan(copy, service, issuer):
-    ticket = copy.ticket(copy.event(admission_policy="RE_ENTRY"))
+async def test_a_gate_annuls_only_its_own_latest_recent_scan(database, service, issuer):
+    ticket = database.ticket(database.event(admission_policy="RE_ENTRY"))
     first = await service.scan(ticket.event_id, ticket.token)
     denied = await service.scan(ticket.event_id, ticket.token)
     other = issuer.metadata("scanner", "other")
@@ -111,19 +111,19 @@ async def test_a_gate_takes_back_only_its_own_latest_and_recent_scan(copy, servi
 
 
 @pytest.mark.parametrize(("role", "subject"), [("organizer", "orga"), ("service", "shop")])
-async def test_whoever_looks_after_the_event_takes_back_without_those_limits(copy, service, issuer, role, subject):
-    ticket = copy.ticket(copy.event(admission_policy="RE_ENTRY"))
+async def test_organizers_and_services_annul_without_the_limits(database, service, issuer, role, subject):
+    ticket = database.ticket(database.event(admission_policy="RE_ENTRY"))
     first = await service.scan(ticket.event_id, ticket.token)
     await service.scan(ticket.event_id, ticket.token, scan_type=OUT)
     service.clock.advance(timedelta(hours=2))
     later = service.clock() + timedelta(hours=1)
     assert (await annul(service, first.scan_id, issuer.metadata(role, subject, exp=later))).HasField("annul_time")
-    [row] = copy.rows("tickets")
+    [row] = database.rows("tickets")
     assert (row["check_in_time"], row["inside"], row["sequence"]) == (None, False, 2)
 
 
-async def test_a_scan_that_is_not_here_or_at_anothers_event_is_not_found(copy, service, issuer):
-    ticket = copy.ticket(copy.event())
+async def test_unknown_and_foreign_scans_are_not_found(database, service, issuer):
+    ticket = database.ticket(database.event())
     scan = await service.scan(ticket.event_id, ticket.token)
     assert (await refused(service, str(uuid.uuid4())))[0] == "SCAN_NOT_FOUND"
     assert (await refused(service, scan.scan_id, issuer.metadata("organizer", "other")))[0] == "SCAN_NOT_FOUND"
@@ -132,8 +132,8 @@ async def test_a_scan_that_is_not_here_or_at_anothers_event_is_not_found(copy, s
     assert set(violations_of(refusal.value)) == {"scan_id"}
 
 
-async def test_a_turnstile_that_did_not_turn_annuls_and_one_that_did_is_not_answered(copy, service):
-    ticket = copy.ticket(copy.event())
+async def test_a_failed_passage_annuls_and_a_passage_is_not_answered(database, service):
+    ticket = database.ticket(database.event())
     device = Device(service)
     await device.open(ticket.event_id)
     first = await device.scan(ticket.token)
@@ -145,8 +145,8 @@ async def test_a_turnstile_that_did_not_turn_annuls_and_one_that_did_is_not_answ
     assert (await device.scan(ticket.token)).previous.scan_id == second.scan_id
 
 
-async def test_a_passage_that_annuls_nothing_is_rejected_and_the_stream_goes_on(copy, service):
-    ticket = copy.ticket(copy.event())
+async def test_a_passage_of_no_admitted_scan_is_rejected(database, service):
+    ticket = database.ticket(database.event())
     device = Device(service)
     await device.open(ticket.event_id)
     unknown = str(uuid.uuid4())
@@ -164,30 +164,30 @@ async def test_a_passage_that_annuls_nothing_is_rejected_and_the_stream_goes_on(
     assert await device.receive() is grpc.aio.EOF
 
 
-async def test_a_device_that_leaves_while_its_scan_is_being_taken_back_leaves_nothing_behind(copy, service):
-    ticket = copy.ticket(copy.event())
+async def test_a_stream_cancelled_during_an_annulment_leaves_no_task(database, service):
+    ticket = database.ticket(database.event())
     device = Device(service)
     await device.open(ticket.event_id)
     scan = await device.scan(ticket.token)
-    with copy.engine.begin() as connection:
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
         await device.send(passage=pb.Passage(scan_id=scan.scan_id))
-        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         [annulling] = [task for task in asyncio.all_tasks() if task.get_name() == "annulment"]
         device.call.cancel()
-    await until(lambda: copy.rows("scans")[0]["annul_time"])
-    # Others see the commit before the task that made it hears of it.
+    await until(lambda: database.rows("scans")[0]["annul_time"])
+    # The commit is visible before the task of the annulment continues.
     await asyncio.wait({annulling}, timeout=20)
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "annulment"]
 
 
 @pytest.mark.slow
-async def test_of_annulment_revocation_and_scan_at_once_every_outcome_fits_the_record(copy, service):
+async def test_racing_annulment_revocation_and_scan_fit_the_record(database, service):
     chance = random.Random(20260702)
-    event_id = copy.event()
+    event_id = database.event()
 
     async def race() -> None:
-        ticket = copy.ticket(event_id)
+        ticket = database.ticket(event_id)
         first = await service.scan(event_id, ticket.token)
         calls = {
             "annulled": annul(service, first.scan_id),
@@ -196,12 +196,12 @@ async def test_of_annulment_revocation_and_scan_at_once_every_outcome_fits_the_r
         }
         names = chance.sample(sorted(calls), 3)
         results = dict(zip(names, await asyncio.gather(*(calls[name] for name in names)), strict=True))
-        # The latest scan when it was asked for, or denied for standing in the way: never refused.
+        # The first scan is the latest one, or the second one is denied: the annulment is never refused.
         assert results["annulled"].HasField("annul_time")
         again, revoked = results["again"].verdict == ADMITTED, results["revoked"]
         assert not (again and revoked)
         columns = "check_in_time IS NOT NULL, status = 'REFUNDED'"
-        row = copy.value(f"SELECT ({columns})::text FROM tickets WHERE ticket_id = '{ticket.ticket_id}'")
+        row = database.value(f"SELECT ({columns})::text FROM tickets WHERE ticket_id = '{ticket.ticket_id}'")
         assert row == f"({'ft'[again]},{'ft'[revoked]})"
 
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""How an event's admission stands: exactly what is recorded."""
+"""Tests of the attendance: it equals the records exactly."""
 
 import asyncio
 import random
@@ -24,11 +24,11 @@ async def attendance(service: Service, event_id: uuid.UUID) -> pb.Attendance:
     return (await service.scans.GetAttendance(request, metadata=service.scanner)).attendance
 
 
-async def test_it_counts_tickets_people_denials_and_gates(copy, service):
-    event_id = copy.event(admission_policy="RE_ENTRY")
-    first, second, _ = (copy.ticket(event_id) for _ in range(3))
-    copy.ticket(event_id, status="REFUNDED")
-    copy.ticket(copy.event())
+async def test_attendance_counts_tickets_people_denials_and_gates(database, service):
+    event_id = database.event(admission_policy="RE_ENTRY")
+    first, second, _ = (database.ticket(event_id) for _ in range(3))
+    database.ticket(event_id, status="REFUNDED")
+    database.ticket(database.event())
     await service.scan(event_id, first.token, gate={"location": "South"})
     await service.scan(event_id, first.token)
     await service.scan(event_id, second.token)
@@ -37,23 +37,23 @@ async def test_it_counts_tickets_people_denials_and_gates(copy, service):
     await service.scans.AnnulScan(pb.AnnulScanRequest(scan_id=annulled.scan_id), metadata=service.scanner)
     service.clock.advance(timedelta(minutes=2))
     await service.scan(event_id, "nothing")
-    stands = await attendance(service, event_id)
-    assert (stands.tickets, stands.checked_in, stands.inside) == (3, 2, 1)
-    assert {denial.reason: denial.scans for denial in stands.denials} == {
+    counts = await attendance(service, event_id)
+    assert (counts.tickets, counts.checked_in, counts.inside) == (3, 2, 1)
+    assert {denial.reason: denial.scans for denial in counts.denials} == {
         scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN: 1,
         scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND: 1,
     }
-    assert list(stands.locations) == [
+    assert list(counts.locations) == [
         pb.LocationCount(location="North", check_ins=1, check_outs=1, denied=2, last_minute=1),
         pb.LocationCount(location="South", check_ins=1),
     ]
 
 
 @pytest.mark.slow
-async def test_under_load_it_equals_what_the_records_say(copy, service):
+async def test_attendance_under_load_equals_the_records(database, service):
     chance = random.Random(20260703)
-    event_id = copy.event(admission_policy="RE_ENTRY")
-    shown = [copy.ticket(event_id).token for _ in range(40)]
+    event_id = database.event(admission_policy="RE_ENTRY")
+    shown = [database.ticket(event_id).token for _ in range(40)]
 
     async def gate(location: str) -> None:
         for _ in range(60):
@@ -65,22 +65,22 @@ async def test_under_load_it_equals_what_the_records_say(copy, service):
 
     async def look() -> None:
         while not gates.done():
-            stands = await attendance(service, event_id)
-            assert 0 <= stands.inside <= stands.checked_in <= stands.tickets == 40
+            counts = await attendance(service, event_id)
+            assert 0 <= counts.inside <= counts.checked_in <= counts.tickets == 40
 
     gates = asyncio.gather(*(gate(f"Gate {number}") for number in range(8)))
     await asyncio.gather(gates, look())
-    stands = await attendance(service, event_id)
-    records = [row for row in copy.rows("scans") if row["annul_time"] is None]
+    counts = await attendance(service, event_id)
+    records = [row for row in database.rows("scans") if row["annul_time"] is None]
     through = [row for row in records if row["verdict"] == "ADMITTED"]
     of_ticket: dict[uuid.UUID, list[Any]] = {row["ticket_id"]: [] for row in through}
     for row in sorted(through, key=lambda row: (row["scan_time"], row["scan_id"])):
         of_ticket[row["ticket_id"]].append(row["scan_type"])
-    assert stands.checked_in == sum("CHECK_IN" in kinds for kinds in of_ticket.values())
-    assert stands.inside == sum(kinds[-1] == "CHECK_IN" for kinds in of_ticket.values())
+    assert counts.checked_in == sum("CHECK_IN" in kinds for kinds in of_ticket.values())
+    assert counts.inside == sum(kinds[-1] == "CHECK_IN" for kinds in of_ticket.values())
     counted = {
         (place.location, name): getattr(place, name)
-        for place in stands.locations
+        for place in counts.locations
         for name in ("check_ins", "check_outs", "denied")
     }
     names = {"CHECK_IN": "check_ins", "CHECK_OUT": "check_outs"}
@@ -89,17 +89,17 @@ async def test_under_load_it_equals_what_the_records_say(copy, service):
     assert +Counter(counted) == expected
 
 
-async def test_a_watch_tells_at_once_and_whenever_it_has_changed(copy, service):
-    event_id = copy.event()
+async def test_a_watch_sends_counts_at_once_and_after_each_change(database, service):
+    event_id = database.event()
     request = pb.WatchAttendanceRequest(event_id=str(event_id))
     calls = [service.scans.WatchAttendance(request, metadata=service.scanner) for _ in range(3)]
     async with asyncio.timeout(20):
         assert [(await call.read()).attendance.checked_in for call in calls] == [0, 0, 0]
-        await service.scan(event_id, copy.ticket(event_id).token)
+        await service.scan(event_id, database.ticket(event_id).token)
         for call in calls:
             seen = (await call.read()).attendance
             while not seen.checked_in:
-                # The ticket was seen before its scan.
+                # The count contains the ticket before its scan.
                 seen = (await call.read()).attendance
             assert (seen.tickets, seen.checked_in, seen.inside) == (1, 1, 1)
         calls[0].cancel()
@@ -108,8 +108,8 @@ async def test_a_watch_tells_at_once_and_whenever_it_has_changed(copy, service):
         await stopping
 
 
-async def test_a_watch_ends_with_its_credential(copy, service, issuer):
-    request = pb.WatchAttendanceRequest(event_id=str(copy.event()))
+async def test_a_watch_ends_with_its_credential(database, service, issuer):
+    request = pb.WatchAttendanceRequest(event_id=str(database.event()))
     metadata = issuer.metadata("scanner", exp=service.clock() + timedelta(seconds=60))
     call = service.scans.WatchAttendance(request, metadata=metadata)
     await call.read()
@@ -119,9 +119,9 @@ async def test_a_watch_ends_with_its_credential(copy, service, issuer):
     assert reason_of(end.value) == "UNAUTHENTICATED"
 
 
-async def test_an_event_that_is_not_here_or_not_the_callers_is_not_found(copy, service, issuer):
+async def test_unknown_and_foreign_events_are_not_found(database, service, issuer):
     foreign = issuer.metadata("organizer", "other")
-    for asked, metadata in ((uuid.uuid4(), service.scanner), (copy.event(), foreign)):
+    for asked, metadata in ((uuid.uuid4(), service.scanner), (database.event(), foreign)):
         for call in (
             service.scans.GetAttendance(pb.GetAttendanceRequest(event_id=str(asked)), metadata=metadata),
             service.scans.WatchAttendance(pb.WatchAttendanceRequest(event_id=str(asked)), metadata=metadata).read(),

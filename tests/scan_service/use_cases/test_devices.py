@@ -1,4 +1,4 @@
-"""Gate devices: registered, enrolled once, bound to events, cut off."""
+"""Tests of gate devices: creation, enrollment, binding to events, revocation."""
 
 import asyncio
 import uuid
@@ -35,7 +35,7 @@ async def enroll(service: Service, code: str) -> devices_pb.EnrollDeviceResponse
 
 
 async def enrolled(service: Service, orga, *event_ids):
-    """A new device: its id, and the metadata of its calls."""
+    """Enroll a new device; return its id and the metadata of its calls."""
     response = await enroll(service, (await create(service, orga, *event_ids)).enrollment_code)
     return response.device.device_id, (("authorization", f"Bearer {response.access_token}"),)
 
@@ -55,13 +55,13 @@ async def refusal_of(call) -> tuple[str, dict[str, str]]:
     return reason_of(refusal.value), dict(detail_of(refusal.value, error_details_pb2.ErrorInfo).metadata)
 
 
-async def test_a_device_trades_its_code_for_a_token_and_scans(copy, service, orga):
-    ticket = copy.ticket(copy.event())
+async def test_a_device_enrolls_by_its_code_and_scans(database, service, orga):
+    ticket = database.ticket(database.event())
     created = await create(service, orga, ticket.event_id)
     assert (created.device.name, created.device.organizer_id) == ("Handheld 12", "orga")
     assert list(created.device.event_ids) == [str(ticket.event_id)]
     assert not created.device.HasField("enroll_time")
-    # As a person types it.
+    # In the form in which a person types it.
     response = await enroll(service, f" {created.enrollment_code.lower().replace('-', ' ')}\n")
     assert response.device.HasField("enroll_time")
     metadata = (("authorization", f"Bearer {response.access_token}"),)
@@ -69,16 +69,16 @@ async def test_a_device_trades_its_code_for_a_token_and_scans(copy, service, org
     assert (scan.verdict, scan.device_id, scan.scanner_user_id) == (ADMITTED, created.device.device_id, "")
 
 
-async def test_neither_code_nor_token_is_stored(copy, service, orga):
+async def test_neither_code_nor_token_is_stored(database, service, orga):
     created = await create(service, orga)
     token = (await enroll(service, created.enrollment_code)).access_token
-    [row] = copy.rows("devices")
+    [row] = database.rows("devices")
     for secret in (created.enrollment_code, created.enrollment_code.replace("-", ""), token, token[7:]):
         assert secret not in str(row)
         assert secret.encode() not in bytes(row["code_digest"]) + bytes(row["token_digest"])
 
 
-async def test_a_code_is_good_once_and_for_an_hour(copy, service, orga):
+async def test_an_enrollment_code_is_valid_once_and_for_an_hour(database, service, orga):
     used, revoked, old = [await create(service, orga) for _ in range(3)]
     outcomes = await asyncio.gather(*(enroll(service, used.enrollment_code) for _ in range(8)), return_exceptions=True)
     assert sum(isinstance(outcome, devices_pb.EnrollDeviceResponse) for outcome in outcomes) == 1
@@ -88,8 +88,8 @@ async def test_a_code_is_good_once_and_for_an_hour(copy, service, orga):
         assert (await refusal_of(enroll(service, code)))[0] == "ENROLLMENT_CODE_INVALID"
 
 
-async def test_a_device_bound_to_events_can_do_nothing_at_others(copy, service, orga):
-    own, other = copy.event(), copy.event()
+async def test_a_bound_device_has_no_access_to_other_events(database, service, orga):
+    own, other = database.event(), database.event()
     _, metadata = await enrolled(service, orga, own)
     scans = service.scans
     calls = [
@@ -111,7 +111,7 @@ async def test_a_device_bound_to_events_can_do_nothing_at_others(copy, service, 
     assert rejected.reason == error_reason_pb2.ERROR_REASON_FORBIDDEN
     await device.send(open=scan_pb2.Gate(event_id=str(other)))
     assert (await refusal_of(device.receive()))[0] == "FORBIDDEN"
-    ticket = copy.ticket(other)
+    ticket = database.ticket(other)
     scan = await service.scan(other, ticket.token)
     annulment = scans.AnnulScan(pb.AnnulScanRequest(scan_id=scan.scan_id), metadata=metadata)
     assert (await refusal_of(annulment))[0] == "SCAN_NOT_FOUND"
@@ -123,37 +123,37 @@ async def test_a_device_bound_to_events_can_do_nothing_at_others(copy, service, 
     ).scan
 
 
-async def test_a_device_scans_for_all_of_its_organizers_events_and_for_no_others(copy, service, orga):
+async def test_an_unbound_device_scans_at_its_organizers_events_only(database, service, orga):
     _, metadata = await enrolled(service, orga)
-    own = copy.ticket(copy.event())
+    own = database.ticket(database.event())
     assert (await service.scan(own.event_id, own.token, metadata=metadata)).verdict == ADMITTED
     assert (await service.scans.ValidateTicket(pb.ValidateTicketRequest(code="x"), metadata=metadata)).scan
-    foreign = copy.event(organizer_id="other")
+    foreign = database.event(organizer_id="other")
     assert (await refusal_of(service.scan(foreign, "x", metadata=metadata)))[0] == "EVENT_NOT_FOUND"
     listing = service.scans.ListScans(pb.ListScansRequest(event_id=str(own.event_id)), metadata=metadata)
     assert (await refusal_of(listing))[0] == "FORBIDDEN"
 
 
-async def test_a_device_takes_back_its_own_scans_only(copy, service, orga):
+async def test_a_device_annuls_only_its_own_scans(database, service, orga):
     (_, first), (_, second) = [await enrolled(service, orga) for _ in range(2)]
-    ticket = copy.ticket(copy.event())
+    ticket = database.ticket(database.event())
     scan = await service.scan(ticket.event_id, ticket.token, metadata=first)
     request = pb.AnnulScanRequest(scan_id=scan.scan_id)
     assert (await refusal_of(service.scans.AnnulScan(request, metadata=second)))[0] == "SCAN_NOT_ANNULLABLE"
     assert (await service.scans.AnnulScan(request, metadata=first)).scan.HasField("annul_time")
 
 
-async def test_another_device_cannot_speak_for_a_scan(copy, service, orga):
+async def test_another_device_cannot_reuse_a_scan_id(database, service, orga):
     (_, first), (_, second) = [await enrolled(service, orga) for _ in range(2)]
-    event_id = copy.event()
+    event_id = database.event()
     scan = await service.scan(event_id, "x", metadata=first)
     assert await service.scan(event_id, "x", metadata=first, scan_id=scan.scan_id) == scan
     again = service.scan(event_id, "x", metadata=second, scan_id=scan.scan_id)
     assert (await refusal_of(again))[0] == "SCAN_ID_REUSED"
 
 
-async def test_a_revoked_device_is_cut_off(copy, service, orga):
-    event_id = copy.event()
+async def test_a_revoked_device_loses_access(database, service, orga):
+    event_id = database.event()
     device_id, metadata = await enrolled(service, orga)
     device = Device(service, metadata)
     await device.open(event_id)
@@ -175,16 +175,16 @@ async def test_a_revoked_device_is_cut_off(copy, service, orga):
         assert (await bystander.scan("x")).verdict == scan_pb2.VERDICT_DENIED
 
 
-async def test_a_token_that_was_never_given_is_refused(copy, service):
+async def test_an_unknown_device_token_is_refused(database, service):
     metadata = (("authorization", "Bearer device_x"),)
     for _ in range(2):
-        assert await refusal_of(service.scan(copy.event(), "x", metadata=metadata)) == (
+        assert await refusal_of(service.scan(database.event(), "x", metadata=metadata)) == (
             "UNAUTHENTICATED",
             {"cause": "the device is not known"},
         )
 
 
-async def test_an_organizer_sees_and_revokes_only_their_own_page_by_page(copy, service, orga, issuer):
+async def test_an_organizer_lists_and_revokes_only_own_devices(database, service, orga, issuer):
     made = [(await create(service, orga, name=f"Device {number}")).device for number in range(5)]
     stranger = issuer.metadata("organizer", "other")
     assert not (await listed(service, stranger)).devices
@@ -203,8 +203,8 @@ async def test_an_organizer_sees_and_revokes_only_their_own_page_by_page(copy, s
         assert (await refusal_of(listed(service, stranger, page_token=bad)))[0] == "INVALID_ARGUMENT"
 
 
-async def test_it_is_told_which_devices_are_connected_and_where(copy, service, orga):
-    event_id = copy.event()
+async def test_the_list_shows_connected_devices_and_their_gates(database, service, orga):
+    event_id = database.event()
     device_id, metadata = await enrolled(service, orga)
     device = Device(service, metadata)
     await device.send(
@@ -214,10 +214,10 @@ async def test_it_is_told_which_devices_are_connected_and_where(copy, service, o
     [shown] = (await listed(service, orga)).devices
     assert (shown.device_id, shown.connected, shown.gate.location) == (device_id, True, "South")
     assert list(shown.gate.allowed_ticket_types) == [2]
-    # Noted again as long as the stream is open.
+    # The presence is recorded again while the stream is open.
     service.clock.advance(timedelta(seconds=30))
     opened = shown.last_seen_time.ToDatetime(tzinfo=UTC)
-    await until(lambda: copy.rows("devices")[0]["last_seen_time"] > opened)
+    await until(lambda: database.rows("devices")[0]["last_seen_time"] > opened)
     assert (await listed(service, orga)).devices[0].connected
     await device.call.done_writing()
 
@@ -227,8 +227,8 @@ async def test_it_is_told_which_devices_are_connected_and_where(copy, service, o
     await until(is_connected, wanted=False)
 
 
-async def test_every_fault_is_named(copy, service, orga):
-    foreign = copy.event(organizer_id="other")
+async def test_every_invalid_field_is_named(database, service, orga):
+    foreign = database.event(organizer_id="other")
     assert await refusal_of(create(service, orga, foreign)) == ("EVENT_NOT_FOUND", {"event_id": str(foreign)})
     for call, fields in (
         (create(service, orga, "x", "y", name=""), {"name", "event_ids[0]", "event_ids[1]"}),

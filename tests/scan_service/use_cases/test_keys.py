@@ -1,4 +1,4 @@
-"""Public keys: looked for before a token is called forged, and not for every stranger anew."""
+"""Tests of the cached public keys: a missing key is read before a token counts as forged, at a bounded rate."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,12 +23,12 @@ def clock() -> SettableClock:
 
 
 @pytest.fixture
-async def keys(copy, clock) -> AsyncIterator[Keys]:
-    database = Database(copy.url, "keys")
-    made = Keys(database, clock)
+async def keys(database, clock) -> AsyncIterator[Keys]:
+    pool = Database(database.url, "keys")
+    made = Keys(pool, clock)
     await made.load()
     yield made
-    await database.close()
+    await pool.close()
 
 
 def new_key(key_id: int) -> dict[str, object]:
@@ -36,44 +36,44 @@ def new_key(key_id: int) -> dict[str, object]:
     return {"key_id": key_id, "public_key": public, "activate_time": NOW - DAY, "retire_time": None}
 
 
-async def test_a_key_that_another_process_has_fetched_is_read(copy, keys, clock):
-    copy.insert(signing_keys, **new_key(2))
+async def test_a_key_that_another_process_has_fetched_is_read(database, keys, clock):
+    database.insert(signing_keys, **new_key(2))
     clock.advance(SECOND)
-    await keys.look_for([1, 2])
+    await keys.load_missing([1, 2])
     assert keys.get(2) is not None
-    assert not keys.wanted.is_set()
+    assert not keys.missing.is_set()
 
 
-async def test_whoever_looks_while_keys_are_being_read_waits_for_them(copy, keys, clock):
+async def test_a_lookup_joins_the_read_in_progress(database, keys, clock):
     clock.advance(SECOND)
-    with copy.engine.begin() as connection:
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE signing_keys")
         connection.execute(signing_keys.insert().values(**new_key(2)))
-        first = asyncio.create_task(keys.look_for([2]))
-        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
-        second = asyncio.create_task(keys.look_for([2]))
+        first = asyncio.create_task(keys.load_missing([2]))
+        await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        second = asyncio.create_task(keys.load_missing([2]))
         await asyncio.sleep(0)
         assert not second.done()
     await asyncio.gather(first, second)
     assert keys.get(2) is not None
-    assert not keys.wanted.is_set()
+    assert not keys.missing.is_set()
 
 
-async def test_strangers_make_us_look_once_a_second(copy, keys, clock):
+async def test_unknown_keys_cause_one_query_a_second(database, keys, clock):
     clock.advance(SECOND)
-    await keys.look_for([7])
-    assert keys.wanted.is_set()
-    copy.insert(signing_keys, **new_key(7))
-    await keys.look_for([7])
+    await keys.load_missing([7])
+    assert keys.missing.is_set()
+    database.insert(signing_keys, **new_key(7))
+    await keys.load_missing([7])
     assert keys.get(7) is None
     clock.advance(SECOND)
-    await keys.look_for([7])
+    await keys.load_missing([7])
     assert keys.get(7) is not None
 
 
-async def test_a_key_may_be_lacking_until_the_ticket_service_was_asked_since(keys, clock):
-    assert keys.may_lack(2, clock() - DAY)
+async def test_a_key_may_be_missing_until_keys_are_fetched(keys, clock):
+    assert keys.may_be_missing(2, clock() - DAY)
     await keys.load(fetched=clock())
-    assert not keys.may_lack(2, clock() - SECOND)
-    assert keys.may_lack(2, clock() + SECOND)
-    assert not keys.may_lack(1, clock() + SECOND)
+    assert not keys.may_be_missing(2, clock() - SECOND)
+    assert keys.may_be_missing(2, clock() + SECOND)
+    assert not keys.may_be_missing(1, clock() + SECOND)

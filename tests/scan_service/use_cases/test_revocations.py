@@ -1,4 +1,4 @@
-"""Taking admission rights back: the gate or the revocation, whoever comes first; never both, never neither."""
+"""Tests of revocations: either the check-in or the revocation comes first; never both, never neither."""
 
 import asyncio
 import random
@@ -39,18 +39,18 @@ async def revoke(service, event_id, *revocations):
     ("status", "reason"),
     [(CANCELLED, scan_pb2.DENIAL_REASON_CANCELLED), (REFUNDED, scan_pb2.DENIAL_REASON_REFUNDED)],
 )
-async def test_a_revoked_ticket_is_denied_known_or_not(copy, service, status, reason):
-    event_id = copy.event()
-    for ticket in (copy.ticket(event_id), copy.unknown(event_id)):
+async def test_a_revoked_ticket_is_denied_known_or_not(database, service, status, reason):
+    event_id = database.event()
+    for ticket in (database.ticket(event_id), database.unknown(event_id)):
         [outcome] = await revoke(service, event_id, revocation(ticket, status))
         assert (outcome.revoked, outcome.ticket_id) == (True, str(ticket.ticket_id))
         for code in (ticket.token, ticket.code):
             assert (await service.scan(event_id, code)).denial_reason == reason
 
 
-async def test_a_gate_that_was_first_wins_and_the_outcome_stays(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+async def test_a_check_in_before_the_revocation_wins(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     asked = revocation(ticket)
     scan = await service.scan(event_id, ticket.token)
     for _ in range(2):
@@ -58,44 +58,44 @@ async def test_a_gate_that_was_first_wins_and_the_outcome_stays(copy, service):
         assert (outcome.revoked, outcome.check_in_time) == (False, scan.scan_time)
     leaving = await service.scan(event_id, ticket.token, scan_type=scan_pb2.SCAN_TYPE_CHECK_OUT)
     assert leaving.verdict == ADMITTED
-    assert copy.rows("tickets")[0]["status"] == "ACTIVE"
+    assert database.rows("tickets")[0]["status"] == "ACTIVE"
 
 
-async def test_a_settled_revocation_keeps_its_outcome(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+async def test_a_repeated_revocation_has_its_first_outcome(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     asked = revocation(ticket)
     [first] = await revoke(service, event_id, asked)
     assert list(await revoke(service, event_id, asked, asked)) == [first, first]
-    assert len(copy.rows("revocations")) == 1
+    assert len(database.rows("revocations")) == 1
 
 
-async def test_a_reissue_keeps_the_check_in_and_ends_the_older_issue(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+async def test_a_reissue_keeps_the_check_in_and_ends_the_older_issue(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     scan = await service.scan(event_id, ticket.token)
     [outcome] = await revoke(service, event_id, revocation(ticket, ACTIVE, 2, even_if_checked_in=True))
     assert outcome.revoked
     assert (await service.scan(event_id, ticket.token)).denial_reason == scan_pb2.DENIAL_REASON_SUPERSEDED
     assert (await service.scan(event_id, ticket.code)).denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
-    newest = copy.unknown(event_id, ticket.ticket_id, issue=2)
+    newest = database.unknown(event_id, ticket.ticket_id, issue=2)
     for code in (newest.token, newest.code):
         denied = await service.scan(event_id, code)
         assert denied.denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
         assert denied.previous.scan_id == scan.scan_id
 
 
-async def test_a_final_status_and_a_newer_issue_stay(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id, issue=3)
+async def test_a_final_status_and_a_newer_issue_stay(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id, issue=3)
     await revoke(service, event_id, revocation(ticket, CANCELLED), revocation(ticket), revocation(ticket, ACTIVE, 2))
-    [row] = copy.rows("tickets")
+    [row] = database.rows("tickets")
     assert (row["status"], row["issue"]) == ("CANCELLED", 3)
 
 
-async def test_a_revocation_id_of_another_ticket_is_refused_and_nothing_is_changed(copy, service):
-    event_id = copy.event()
-    first, second = copy.ticket(event_id), copy.ticket(event_id)
+async def test_a_reused_revocation_id_is_refused_without_changes(database, service):
+    event_id = database.event()
+    first, second = database.ticket(event_id), database.ticket(event_id)
     asked = revocation(first)
     await revoke(service, event_id, asked)
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
@@ -104,7 +104,7 @@ async def test_a_revocation_id_of_another_ticket_is_refused_and_nothing_is_chang
     assert (await service.scan(event_id, second.token)).verdict == ADMITTED
 
 
-async def test_every_fault_is_named(service):
+async def test_every_invalid_field_is_named(service):
     bad = pb.Revocation(revocation_id="x", ticket_id="y", status=ticket_pb2.TICKET_STATUS_BLOCKED, issue=0)
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await revoke(service, "z", bad)
@@ -118,16 +118,16 @@ async def test_every_fault_is_named(service):
     assert set(violations_of(refusal.value)) == {"event_id"}
 
 
-async def test_only_the_peer_may_revoke(copy, service, issuer):
+async def test_only_the_peer_may_revoke(database, service, issuer):
     for role in ("scanner", "organizer", "service"):
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await service.revocations.RevokeTickets(pb.RevokeTicketsRequest(), metadata=issuer.metadata(role))
         assert reason_of(refusal.value) == "FORBIDDEN"
 
 
-async def test_an_event_is_closed_known_or_not_and_counts_who_came(copy, service):
-    event_id = copy.event()
-    tickets = [copy.ticket(event_id) for _ in range(3)]
+async def test_closing_an_event_known_or_not_counts_check_ins(database, service):
+    event_id = database.event()
+    tickets = [database.ticket(event_id) for _ in range(3)]
     await service.scan(event_id, tickets[0].token)
     for _ in range(2):
         response = await service.revocations.RevokeEvent(
@@ -137,17 +137,17 @@ async def test_an_event_is_closed_known_or_not_and_counts_who_came(copy, service
     assert (await service.scan(event_id, tickets[1].token)).denial_reason == scan_pb2.DENIAL_REASON_EVENT_CANCELLED
     unknown = uuid.uuid4()
     await service.revocations.RevokeEvent(pb.RevokeEventRequest(event_id=str(unknown)), metadata=service.peer)
-    ticket = copy.unknown(unknown)
+    ticket = database.unknown(unknown)
     assert (await service.scan(unknown, ticket.token)).denial_reason == scan_pb2.DENIAL_REASON_EVENT_CANCELLED
 
 
 @pytest.mark.slow
-async def test_of_a_scan_and_a_revocation_at_once_exactly_one_wins(copy, service):
+async def test_exactly_one_of_racing_scan_and_revocation_wins(database, service):
     chance = random.Random(20260701)
-    event_id = copy.event()
+    event_id = database.event()
 
     async def race() -> bool:
-        ticket = copy.ticket(event_id) if chance.random() < 0.5 else copy.unknown(event_id)
+        ticket = database.ticket(event_id) if chance.random() < 0.5 else database.unknown(event_id)
         wins = [service.scan(event_id, chance.choice((ticket.token, ticket.token, ticket.code)))]
         wins.insert(chance.randrange(2), revoke(service, event_id, revocation(ticket)))
         tasks = [asyncio.ensure_future(task) for task in wins]
@@ -158,7 +158,7 @@ async def test_of_a_scan_and_a_revocation_at_once_exactly_one_wins(copy, service
                 revoked: bool = result[0].revoked
         admitted = scan.verdict == ADMITTED
         if scan.denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND:
-            # The code of a ticket that nobody had told of: neither the gate's nor a loss.
+            # The code of a ticket that is still unknown: the scan neither wins nor loses.
             return revoked
         return admitted != revoked
 
@@ -166,9 +166,9 @@ async def test_of_a_scan_and_a_revocation_at_once_exactly_one_wins(copy, service
         assert all(await asyncio.gather(*(race() for _ in range(15))))
 
 
-async def test_closing_an_event_among_scans_counts_exactly_those_admitted(copy, service):
-    event_id = copy.event()
-    tickets = [copy.ticket(event_id) for _ in range(120)]
+async def test_closing_an_event_among_scans_counts_the_admitted(database, service):
+    event_id = database.event()
+    tickets = [database.ticket(event_id) for _ in range(120)]
 
     async def close():
         await asyncio.sleep(0)
@@ -179,7 +179,7 @@ async def test_closing_an_event_among_scans_counts_exactly_those_admitted(copy, 
     scans: list[asyncio.Task[scan_pb2.Scan]] = []
     for index, ticket in enumerate(tickets):
         if index == 40:
-            # Some were first, however busy the machine is.
+            # Some scans come first, however busy the machine is.
             await asyncio.wait(scans[:1])
             closing = asyncio.create_task(close())
         scans.append(asyncio.create_task(service.scan(event_id, ticket.token)))

@@ -1,4 +1,4 @@
-"""ListScans: the record, newest first, page by page."""
+"""Tests of ListScans."""
 
 import uuid
 from typing import Any
@@ -17,9 +17,9 @@ async def listed(service, event_id, metadata=None, **values) -> pb.ListScansResp
     return await service.scans.ListScans(request, metadata=metadata or service.scanner)
 
 
-async def test_scans_are_listed_newest_first_as_they_were_answered(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+async def test_scans_are_listed_newest_first_as_they_were_answered(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     metadata: dict[str, Any] = {"lane": 3, "tags": ["a", None]}
     answers = [await service.scan(event_id, code) for code in (ticket.token, ticket.token, "no\x07thing")]
     request = pb.ScanTicketRequest(gate=scan_pb2.Gate(event_id=str(event_id)))
@@ -30,8 +30,8 @@ async def test_scans_are_listed_newest_first_as_they_were_answered(copy, service
     assert answers[2].code == "no\\x07thing"
 
 
-async def test_pages_follow_each_other_without_gap_or_overlap(copy, service):
-    event_id = copy.event()
+async def test_pages_follow_each_other_without_gap_or_overlap(database, service):
+    event_id = database.event()
     answers = [(await service.scan(event_id, "x")).scan_id for _ in range(5)]
     pages, token = [], ""
     while True:
@@ -43,9 +43,9 @@ async def test_pages_follow_each_other_without_gap_or_overlap(copy, service):
     assert pages == [answers[:2:-1], answers[2:0:-1], answers[:1]]
 
 
-async def test_filters_narrow_the_list(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+async def test_filters_narrow_the_list(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     first = await service.scan(event_id, ticket.token)
     second = await service.scan(event_id, ticket.token)
     other = await service.scan(event_id, "x")
@@ -60,8 +60,8 @@ async def test_filters_narrow_the_list(copy, service):
     assert await ids(device_id="d") == []
 
 
-async def test_an_event_that_is_not_here_or_not_the_callers_is_not_found(copy, service, issuer):
-    event_id = copy.event(organizer_id="orga")
+async def test_unknown_and_foreign_events_are_not_found(database, service, issuer):
+    event_id = database.event(organizer_id="orga")
     assert not (await listed(service, event_id, issuer.metadata("organizer", "orga"))).scans
     for asked, metadata in ((uuid.uuid4(), None), (event_id, issuer.metadata("organizer", "other"))):
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
@@ -69,15 +69,15 @@ async def test_an_event_that_is_not_here_or_not_the_callers_is_not_found(copy, s
         assert reason_of(refusal.value) == "EVENT_NOT_FOUND"
 
 
-async def test_every_fault_is_named(service):
+async def test_every_invalid_field_is_named(service):
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await listed(service, "x", ticket_id="y", verdict=9, device_id="\0", code="x" * 4097)
     assert set(violations_of(refusal.value)) == {"event_id", "ticket_id", "verdict", "device_id", "code"}
 
 
 @pytest.mark.parametrize("forge", [lambda _: "x", lambda own: page_token(("no time", "no id"), own)])
-async def test_a_page_token_of_another_list_is_refused(copy, service, forge):
-    event_id = copy.event()
+async def test_a_page_token_of_another_list_is_refused(database, service, forge):
+    event_id = database.event()
     own = (str(event_id), "", "", 0, "")
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await listed(service, event_id, page_token=forge(own))

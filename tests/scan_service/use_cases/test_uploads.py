@@ -1,4 +1,4 @@
-"""What devices decided alone: recorded as shown, and incidents of what should not have been."""
+"""Tests of uploads: offline decisions are recorded as shown, and conflicts become incidents."""
 
 import asyncio
 import uuid
@@ -14,7 +14,7 @@ from tests.scanning.gates import Device, token_of
 from tests.scanning.uploads import ACCESS, ADMITTED, BEGIN, DENIED, MINUTE, OUT, decided
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
+from ticketing.tickets.v1 import signing_key_pb2
 
 
 async def upload(device: Device, *scans) -> pb.Uploaded:
@@ -28,7 +28,7 @@ async def listed(service, event_id, **values) -> pb.ListIncidentsResponse:
 
 
 async def incidents(service, event_id) -> dict[str, list[list[str]]]:
-    """Every incident's scans, by kind."""
+    """Return the scan ids of every incident, by kind."""
     found: dict[str, list[list[str]]] = {}
     for incident in (await listed(service, event_id)).incidents:
         name = scan_pb2.IncidentKind.Name(incident.kind).removeprefix("INCIDENT_KIND_")
@@ -37,14 +37,14 @@ async def incidents(service, event_id) -> dict[str, list[list[str]]]:
 
 
 @pytest.fixture
-async def device(copy, service):
+async def device(database, service):
     made = Device(service)
-    await made.open(copy.event())
+    await made.open(database.event())
     return made
 
 
-async def test_what_was_shown_is_recorded_as_it_was_and_replays_are_harmless(copy, service, device):
-    ticket = copy.ticket(device.event_id)
+async def test_offline_decisions_are_recorded_once_as_shown(database, service, device):
+    ticket = database.ticket(device.event_id)
     scan = decided(ticket.token, gate=scan_pb2.Gate(event_id=str(device.event_id), location="Backdoor"))
     uploaded = await upload(device, scan)
     [result] = uploaded.results
@@ -57,10 +57,13 @@ async def test_what_was_shown_is_recorded_as_it_was_and_replays_are_harmless(cop
 
 @pytest.mark.parametrize(
     "fault",
-    ["scan_service.gate_stream.upload_lane.AttemptReader.read_offline", "scan_service.use_cases.uploads.Batch.record"],
+    [
+        "scan_service.gate_stream.upload_lane.AttemptParser.read_offline",
+        "scan_service.use_cases.uploads.UploadBatch.record",
+    ],
 )
-async def test_a_fault_of_ours_ends_the_stream_and_the_device_uploads_again(copy, service, device, monkeypatch, fault):
-    ticket = copy.ticket(device.event_id)
+async def test_an_internal_error_ends_the_stream_for_a_new_upload(database, service, device, monkeypatch, fault):
+    ticket = database.ticket(device.event_id)
     scan = decided(ticket.token)
 
     def fail(*_: object) -> None:
@@ -76,18 +79,18 @@ async def test_a_fault_of_ours_ends_the_stream_and_the_device_uploads_again(copy
     assert (await upload(again, scan)).results[0].scan_id == scan.scan_id
 
 
-async def test_times_are_put_right_by_what_the_devices_clock_was_off(copy, device):
-    ticket = copy.ticket(device.event_id)
+async def test_scan_times_are_corrected_by_the_clock_offset(database, device):
+    ticket = database.ticket(device.event_id)
     scan = decided(ticket.token, annulled=True)
     scan.offline.clock_offset.FromTimedelta(-10 * MINUTE)
     [result] = (await upload(device, scan)).results
     assert result.scan_time.ToDatetime(tzinfo=UTC) == BEGIN - 10 * MINUTE
     assert result.annul_time.ToDatetime(tzinfo=UTC) == BEGIN - 9.5 * MINUTE
-    assert copy.rows("tickets")[0]["check_in_time"] is None
+    assert database.rows("tickets")[0]["check_in_time"] is None
 
 
-async def test_two_devices_that_let_the_same_ticket_in_are_one_incident(copy, service, device):
-    ticket = copy.ticket(device.event_id)
+async def test_a_ticket_admitted_by_two_devices_is_one_incident(database, service, device):
+    ticket = database.ticket(device.event_id)
     live = await device.scan(ticket.token)
     scans = [decided(ticket.token, minute) for minute in (1, 2)]
     for scan in (*scans, *scans):
@@ -96,22 +99,22 @@ async def test_two_devices_that_let_the_same_ticket_in_are_one_incident(copy, se
     assert await incidents(service, device.event_id) == {"DOUBLE_ADMISSION": [expected]}
     [incident] = (await listed(service, device.event_id)).incidents
     assert incident.ticket_id == str(ticket.ticket_id)
-    # The one who came first by the clocks of the doors is the one who is in.
-    assert copy.rows("tickets")[0]["check_in_time"] == BEGIN + MINUTE
+    # The check-in is the one with the earliest scan time.
+    assert database.rows("tickets")[0]["check_in_time"] == BEGIN + MINUTE
 
 
-async def test_a_double_admission_that_is_explained_later_is_none(copy, service, device):
-    with copy.engine.begin() as connection:
+async def test_a_double_admission_explained_later_is_no_incident(database, service, device):
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET admission_policy = 'RE_ENTRY'")
-    ticket = copy.ticket(device.event_id)
+    ticket = database.ticket(device.event_id)
     await upload(device, decided(ticket.token, 1), decided(ticket.token, 3))
     assert list(await incidents(service, device.event_id)) == ["DOUBLE_ADMISSION"]
     await upload(device, decided(ticket.token, 2, kind=OUT))
     assert await incidents(service, device.event_id) == {}
 
 
-async def test_annulling_one_of_two_admissions_ends_the_incident(copy, service, device):
-    ticket = copy.ticket(device.event_id)
+async def test_annulling_one_of_two_admissions_ends_the_incident(database, service, device):
+    ticket = database.ticket(device.event_id)
     live = await device.scan(ticket.token)
     await upload(device, decided(ticket.token))
     assert list(await incidents(service, device.event_id)) == ["DOUBLE_ADMISSION"]
@@ -130,15 +133,15 @@ async def test_annulling_one_of_two_admissions_ends_the_incident(copy, service, 
         ({"valid_from_time": BEGIN + MINUTE}, "INVALID_ADMISSION"),
     ],
 )
-async def test_what_the_rules_deny_is_an_incident_once(copy, service, device, values, kind):
-    scan = decided(copy.ticket(device.event_id, **values).token)
+async def test_an_admission_against_the_rules_is_one_incident(database, service, device, values, kind):
+    scan = decided(database.ticket(device.event_id, **values).token)
     for _ in range(2):
         assert (await upload(device, scan)).results[0].verdict == ADMITTED
     assert await incidents(service, device.event_id) == {kind: [[scan.scan_id]]}
 
 
-async def test_who_leaves_or_goes_on_without_being_inside_is_an_incident(copy, service, device):
-    ticket = copy.ticket(device.event_id)
+async def test_check_out_and_access_from_outside_are_incidents(database, service, device):
+    ticket = database.ticket(device.event_id)
     leaving, going_on = decided(ticket.token, 2, kind=OUT), decided(ticket.token, 3, kind=ACCESS)
     await upload(device, going_on, leaving)
     expected = {"INVALID_ADMISSION": [[leaving.scan_id, going_on.scan_id]]}
@@ -147,30 +150,30 @@ async def test_who_leaves_or_goes_on_without_being_inside_is_an_incident(copy, s
     assert await incidents(service, device.event_id) == {"INVALID_ADMISSION": [[going_on.scan_id]]}
 
 
-async def test_last_nights_queue_after_the_event_is_over_is_no_incident(copy, service, device):
-    scan = decided(copy.ticket(device.event_id).token)
-    with copy.engine.begin() as connection:
+async def test_an_upload_after_the_event_is_no_incident(database, service, device):
+    scan = decided(database.ticket(device.event_id).token)
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET status = 'COMPLETED'")
     await upload(device, scan)
     assert await incidents(service, device.event_id) == {}
 
 
-async def test_an_admission_to_an_event_that_was_called_off_is_an_incident(copy, service, device):
-    scan = decided(copy.ticket(device.event_id).token)
-    with copy.engine.begin() as connection:
+async def test_an_admission_to_a_cancelled_event_is_an_incident(database, service, device):
+    scan = decided(database.ticket(device.event_id).token)
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET closed = true")
     await upload(device, scan)
     assert await incidents(service, device.event_id) == {"REVOKED_ADMISSION": [[scan.scan_id]]}
 
 
-async def test_wrong_unknown_and_forged_tokens_are_told_apart(copy, service, device):
-    elsewhere = decided(copy.ticket(copy.event()).token, 1)
+async def test_wrong_unknown_and_forged_tokens_are_distinguished(database, service, device):
+    elsewhere = decided(database.ticket(database.event()).token, 1)
     nothing = decided("nothing", 2)
-    genuine = decided(copy.unknown(device.event_id).token, 3)
-    victim = copy.ticket(device.event_id)
-    copy.key = SigningKey.generate()
-    forged = decided(copy.unknown(device.event_id, victim.ticket_id).token, 4)
-    seen_through = decided(copy.unknown(device.event_id).token, 5, verdict=DENIED)
+    genuine = decided(database.unknown(device.event_id).token, 3)
+    victim = database.ticket(device.event_id)
+    database.key = SigningKey.generate()
+    forged = decided(database.unknown(device.event_id, victim.ticket_id).token, 4)
+    seen_through = decided(database.unknown(device.event_id).token, 5, verdict=DENIED)
     damaged = decided(victim.token[:-2], 6)
     uploaded = await upload(device, elsewhere, nothing, genuine, forged, seen_through, damaged)
     assert len(uploaded.results) == 6
@@ -178,35 +181,35 @@ async def test_wrong_unknown_and_forged_tokens_are_told_apart(copy, service, dev
     assert sorted(found.pop("FORGED_TOKEN")) == sorted([[s.scan_id] for s in (forged, seen_through, damaged)])
     assert sorted(found.pop("INVALID_ADMISSION")) == sorted([[elsewhere.scan_id], [nothing.scan_id]])
     assert found == {}
-    assert copy.value(f"SELECT check_in_time FROM tickets WHERE ticket_id = '{victim.ticket_id}'") is None
+    assert database.value(f"SELECT check_in_time FROM tickets WHERE ticket_id = '{victim.ticket_id}'") is None
     await service.scans.AnnulScan(
         pb.AnnulScanRequest(scan_id=elsewhere.scan_id), metadata=service.issuer.metadata("service")
     )
     assert (await incidents(service, device.event_id))["INVALID_ADMISSION"] == [[nothing.scan_id]]
 
 
-def signed_with(copy, event_id, key_id: int) -> str:
-    return token_of(copy.key, event_id, uuid.uuid4(), key_id=key_id)
+def signed_with(database, event_id, key_id: int) -> str:
+    return token_of(database.key, event_id, uuid.uuid4(), key_id=key_id)
 
 
-async def test_a_token_is_not_called_forged_before_the_keys_have_come(copy, service, device):
-    """The ticket service is away: it may have made a key since it was last heard of."""
-    token = signed_with(copy, device.event_id, 2)
+async def test_a_token_is_not_forged_before_keys_are_fetched(database, service, device):
+    """The ticket service does not answer: it may have created a key since the last fetch."""
+    token = signed_with(database, device.event_id, 2)
     assert (await device.scan(token)).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
     [rejected] = (await upload(device, decided(token))).rejected
     assert rejected.reason == error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE
     assert await incidents(service, device.event_id) == {}
 
 
-async def test_an_upload_signed_with_a_new_key_is_recorded_once_the_key_is_fetched(copy, paired, tickets):
-    device, event_id = Device(paired), copy.event()
+async def test_an_upload_with_a_new_key_is_recorded_after_the_fetch(database, paired, tickets):
+    device, event_id = Device(paired), database.event()
     await device.open(event_id)
     await until(lambda: tickets[0].keys_asked == 2)
-    key = feed_pb.SigningKey(key_id=2, public_key=bytes(copy.key.verify_key))
+    key = signing_key_pb2.SigningKey(key_id=2, public_key=bytes(database.key.verify_key))
     key.activate_time.FromDatetime(BEGIN)
     tickets[0].keys = [key]
     paired.clock.advance(10 * MINUTE)
-    good, forged = (decided(signed_with(copy, event_id, key_id), 65) for key_id in (2, 3))
+    good, forged = (decided(signed_with(database, event_id, key_id), 65) for key_id in (2, 3))
     while (uploaded := await upload(device, good, forged)).rejected:
         reasons = {rejected.reason for rejected in uploaded.rejected}
         assert reasons == {error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
@@ -215,17 +218,17 @@ async def test_an_upload_signed_with_a_new_key_is_recorded_once_the_key_is_fetch
     assert await incidents(paired, event_id) == {"FORGED_TOKEN": [[forged.scan_id]]}
 
 
-async def test_a_forged_token_shown_at_a_gate_is_an_incident(copy, service, device):
-    copy.key = SigningKey.generate()
-    token = copy.unknown(device.event_id).token
+async def test_a_forged_token_at_a_gate_is_an_incident(database, service, device):
+    database.key = SigningKey.generate()
+    token = database.unknown(device.event_id).token
     scans = [await device.scan(token) for _ in range(2)]
     assert await incidents(service, device.event_id) == {"FORGED_TOKEN": [[scan.scan_id for scan in scans]]}
 
 
-async def test_the_answer_that_was_shown_replaces_the_one_that_was_lost(copy, service, device):
-    first, second = copy.ticket(device.event_id), copy.ticket(device.event_id)
+async def test_the_shown_decision_replaces_the_lost_answer(database, service, device):
+    first, second = database.ticket(device.event_id), database.ticket(device.event_id)
     recorded = await device.scan(first.token)
-    # The reply was lost; the device decided to deny.
+    # The answer was lost; the device decided to deny.
     [result] = (await upload(device, decided(first.token, scan_id=recorded.scan_id, verdict=DENIED))).results
     assert (result.verdict, result.offline) == (DENIED, True)
     assert (await device.scan(first.token)).verdict == ADMITTED
@@ -236,34 +239,34 @@ async def test_the_answer_that_was_shown_replaces_the_one_that_was_lost(copy, se
     assert list(await incidents(service, device.event_id)) == ["DOUBLE_ADMISSION"]
 
 
-async def test_the_same_answer_under_the_same_scan_id_keeps_the_record(copy, service, device):
-    ticket = copy.ticket(device.event_id)
+async def test_the_same_decision_under_one_scan_id_keeps_the_record(database, service, device):
+    ticket = database.ticket(device.event_id)
     recorded = await device.scan(ticket.token)
     [result] = (await upload(device, decided(ticket.token, scan_id=recorded.scan_id))).results
     assert result == recorded
     await upload(device, decided(ticket.token, scan_id=recorded.scan_id, annulled=True))
     [result] = (await upload(device, decided(ticket.token, scan_id=recorded.scan_id))).results
     assert result.HasField("annul_time")
-    assert copy.rows("tickets")[0]["check_in_time"] is None
+    assert database.rows("tickets")[0]["check_in_time"] is None
 
 
-async def test_what_is_taken_back_elsewhere_while_an_upload_waits_stays_so(copy, device):
-    ticket = copy.ticket(device.event_id)
+async def test_an_annulment_during_an_upload_is_kept(database, device):
+    ticket = database.ticket(device.event_id)
     scan_id = (await upload(device, decided(ticket.token, 5))).results[0].scan_id
-    with copy.engine.begin() as connection:
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
         await device.send(upload=pb.Upload(scans=[decided(ticket.token, 3, scan_id=scan_id)]))
-        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         connection.exec_driver_sql("UPDATE scans SET annul_time = now()")
     [result] = (await device.receive()).uploaded.results
     assert result.scan_time.ToDatetime(tzinfo=UTC) == BEGIN + 3 * MINUTE
     assert result.HasField("annul_time")
-    assert copy.rows("scans")[0]["annul_time"] is not None
-    assert copy.rows("tickets")[0]["check_in_time"] is None
+    assert database.rows("scans")[0]["annul_time"] is not None
+    assert database.rows("tickets")[0]["check_in_time"] is None
 
 
-async def test_another_person_may_be_signed_in_by_the_time_of_the_upload(copy, service, device, issuer):
-    ticket = copy.ticket(device.event_id)
+async def test_another_person_may_upload_the_scan(database, service, device, issuer):
+    ticket = database.ticket(device.event_id)
     recorded = await device.scan(ticket.token)
     other = Device(service, issuer.metadata("scanner", "other"))
     await other.open(device.event_id)
@@ -271,8 +274,8 @@ async def test_another_person_may_be_signed_in_by_the_time_of_the_upload(copy, s
     assert (await upload(other, shown)).results[0].verdict == DENIED
 
 
-async def test_scans_that_cannot_be_taken_are_rejected_among_the_others(copy, service, device):
-    ticket = copy.ticket(device.event_id)
+async def test_invalid_scans_of_an_upload_are_rejected_alone(database, service, device):
+    ticket = database.ticket(device.event_id)
     good = decided(ticket.token)
     reused = decided("other", scan_id=good.scan_id)
     nowhere = decided(ticket.token, gate=scan_pb2.Gate(event_id=str(uuid.uuid4())))
@@ -294,34 +297,34 @@ async def test_scans_that_cannot_be_taken_are_rejected_among_the_others(copy, se
     assert await upload(device) == pb.Uploaded()
 
 
-async def test_an_offline_scan_without_a_stream(copy, service):
-    event_id = copy.event()
-    scan = decided(copy.ticket(event_id).token)
+async def test_an_offline_scan_is_recorded_without_a_stream(database, service):
+    event_id = database.event()
+    scan = decided(database.ticket(event_id).token)
     result = await service.scan(event_id, scan.code, scan_id=scan.scan_id, offline=scan.offline)
     assert (result.offline, result.verdict) == (True, ADMITTED)
 
 
-async def test_uploads_that_wait_hold_up_no_live_scan(copy, service, device):
-    slow, quick = copy.ticket(device.event_id), copy.ticket(device.event_id)
-    with copy.engine.begin() as connection:
+async def test_a_waiting_upload_delays_no_live_scan(database, service, device):
+    slow, quick = database.ticket(device.event_id), database.ticket(device.event_id)
+    with database.engine.begin() as connection:
         connection.exec_driver_sql(f"SELECT 1 FROM tickets WHERE ticket_id = '{slow.ticket_id}' FOR UPDATE")
         await device.send(upload=pb.Upload(scans=[decided(slow.token)]))
         await device.send(upload=pb.Upload(scans=[pb.ScanAttempt()]))
-        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         assert (await device.scan(quick.token)).verdict == ADMITTED
         await device.call.done_writing()
-    # In their order, the second of which nothing had to be done for.
+    # In their order, although the second upload needed no work.
     assert len((await device.receive()).uploaded.results) == 1
     assert len((await device.receive()).uploaded.rejected) == 1
     assert await device.receive() is grpc.aio.EOF
 
 
-async def test_draining_answers_uploads_before_it_asks_to_connect_again(copy, service, device):
-    ticket = copy.ticket(device.event_id)
-    with copy.engine.begin() as connection:
+async def test_draining_answers_uploads_before_reconnect(database, service, device):
+    ticket = database.ticket(device.event_id)
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
         await device.send(upload=pb.Upload(scans=[decided(ticket.token)]))
-        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         stopping = asyncio.create_task(service.app.stop())
     assert len((await device.receive()).uploaded.results) == 1
     assert (await device.receive()).HasField("reconnect")
@@ -329,10 +332,8 @@ async def test_draining_answers_uploads_before_it_asks_to_connect_again(copy, se
     await stopping
 
 
-async def test_an_upload_that_is_answered_while_reading_ends_is_told_before_to_connect_again(
-    copy, service, device, monkeypatch
-):
-    ticket = copy.ticket(device.event_id)
+async def test_an_upload_answered_while_reading_ends_precedes_reconnect(database, service, device, monkeypatch):
+    ticket = database.ticket(device.event_id)
     wait = asyncio.wait
 
     async def wait_until_it_is_answered(awaited, **values):
@@ -344,11 +345,11 @@ async def test_an_upload_that_is_answered_while_reading_ends_is_told_before_to_c
             await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "upload lane"])
         return result
 
-    with copy.engine.connect() as connection:
+    with database.engine.connect() as connection:
         transaction = connection.begin()
         connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
         await device.send(upload=pb.Upload(scans=[decided(ticket.token)]))
-        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         monkeypatch.setattr(asyncio, "wait", wait_until_it_is_answered)
         stopping = asyncio.create_task(service.app.stop())
         assert len((await device.receive()).uploaded.results) == 1
@@ -357,24 +358,24 @@ async def test_an_upload_that_is_answered_while_reading_ends_is_told_before_to_c
     await stopping
 
 
-async def test_a_device_that_leaves_during_an_upload_has_it_recorded_all_the_same(copy, service, device):
-    ticket = copy.ticket(device.event_id)
-    with copy.engine.begin() as connection:
+async def test_an_upload_of_a_cancelled_stream_is_recorded(database, service, device):
+    ticket = database.ticket(device.event_id)
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
         await device.send(upload=pb.Upload(scans=[decided(ticket.token)]))
-        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         device.call.cancel()
-    await until(lambda: copy.rows("scans"))
+    await until(lambda: database.rows("scans"))
     await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "upload lane"])
 
 
-async def test_more_offline_scans_unanswered_than_allowed_end_the_stream(copy, service, device):
+async def test_offline_scans_beyond_the_credits_end_the_stream(database, service, device):
     assert (await device.open(device.event_id)).max_outstanding_uploads == 1000
-    with copy.engine.begin() as connection:
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
         for _ in range(2):
             await device.send(upload=pb.Upload(scans=[decided("nothing") for _ in range(400)]))
-        await until(lambda: copy.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         await device.send(upload=pb.Upload(scans=[decided("nothing") for _ in range(400)]))
     for _ in range(2):
         assert len((await device.receive()).uploaded.results) == 400
@@ -383,8 +384,8 @@ async def test_more_offline_scans_unanswered_than_allowed_end_the_stream(copy, s
     assert reason_of(end.value) == "OVERLOADED"
 
 
-async def test_only_incidents_of_the_callers_own_events_are_listed_page_by_page(copy, service, device, issuer):
-    scans = [decided(copy.ticket(device.event_id, status="BLOCKED").token) for _ in range(5)]
+async def test_incidents_of_own_events_are_listed_page_by_page(database, service, device, issuer):
+    scans = [decided(database.ticket(device.event_id, status="BLOCKED").token) for _ in range(5)]
     for scan in scans:
         await upload(device, scan)
     pages, token = [], ""

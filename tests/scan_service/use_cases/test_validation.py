@@ -1,4 +1,4 @@
-"""ValidateTicket: what a scan would answer, and nothing recorded."""
+"""Tests of ValidateTicket: the answer of a scan without a record."""
 
 import uuid
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from tests.environment.refusals import reason_of, violations_of
-from tests.scanning.gates import Copy
+from tests.scanning.gates import ScansDatabase
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import event_pb2
@@ -21,9 +21,9 @@ async def validate(service, code, event_id=None, metadata=None, **values):
     return (await service.scans.ValidateTicket(request, metadata=metadata or service.scanner)).scan
 
 
-async def test_it_says_what_a_scan_would_answer_and_records_nothing(copy, service):
-    event_id = copy.event()
-    ticket = copy.ticket(event_id)
+async def test_validation_answers_as_a_scan_and_records_nothing(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
     for code in (ticket.token, ticket.code):
         scan = await validate(service, code, event_id)
         assert (scan.verdict, scan.ticket_id, scan.scan_id) == (
@@ -32,38 +32,38 @@ async def test_it_says_what_a_scan_would_answer_and_records_nothing(copy, servic
             "",
         )
         assert not scan.HasField("record_time")
-    assert copy.rows("scans") == []
-    assert not copy.rows("tickets")[0]["inside"]
+    assert database.rows("scans") == []
+    assert not database.rows("tickets")[0]["inside"]
 
 
-async def test_without_an_event_it_takes_tickets_of_every_event(copy, service):
-    event_id = copy.event()
-    for ticket in (copy.ticket(event_id), copy.unknown(event_id)):
+async def test_validation_without_event_accepts_tickets_of_all_events(database, service):
+    event_id = database.event()
+    for ticket in (database.ticket(event_id), database.unknown(event_id)):
         assert (await validate(service, ticket.token)).verdict == scan_pb2.VERDICT_ADMITTED
     assert (await validate(service, "nothing")).denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
 
 
-async def test_a_genuine_token_of_an_event_that_is_not_here_is_not_let_in(copy: Copy, service):
-    elsewhere = copy.unknown(uuid.uuid4())
+async def test_a_genuine_token_of_an_unknown_event_is_denied(database: ScansDatabase, service):
+    elsewhere = database.unknown(uuid.uuid4())
     assert (await validate(service, elsewhere.token)).denial_reason == scan_pb2.DENIAL_REASON_EVENT_NOT_OPEN
-    copy.key = SigningKey.generate()
-    forged = replace(elsewhere, token=copy.unknown(uuid.uuid4()).token)
+    database.key = SigningKey.generate()
+    forged = replace(elsewhere, token=database.unknown(uuid.uuid4()).token)
     assert (await validate(service, forged.token)).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
 
 
-async def test_an_event_that_is_not_here_or_not_the_callers_is_not_found(copy, service, issuer):
-    event_id = copy.event(organizer_id="orga")
+async def test_unknown_and_foreign_events_are_not_found(database, service, issuer):
+    event_id = database.event(organizer_id="orga")
     foreign = issuer.metadata("organizer", "other")
     for asked, metadata in ((uuid.uuid4(), None), (event_id, foreign)):
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await validate(service, "x", asked, metadata)
         assert reason_of(refusal.value) == "EVENT_NOT_FOUND"
     own = issuer.metadata("organizer", "orga")
-    assert (await validate(service, copy.ticket(event_id).token, None, own)).verdict == scan_pb2.VERDICT_ADMITTED
+    assert (await validate(service, database.ticket(event_id).token, None, own)).verdict == scan_pb2.VERDICT_ADMITTED
 
 
-async def test_every_fault_is_named(service):
-    unknown: Any = 9  # No enum has it.
+async def test_every_invalid_field_is_named(service):
+    unknown: Any = 9  # Not a value of the enum.
     gate = scan_pb2.Gate(event_id="x", location="\0", allowed_ticket_types=[event_pb2.TICKET_TYPE_STANDARD, unknown])
     request = pb.ValidateTicketRequest(gate=gate, code="x" * 4097, scan_type=unknown)
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
@@ -77,12 +77,12 @@ async def test_every_fault_is_named(service):
     }
 
 
-async def test_somebody_elses_ticket_is_answered_as_one_that_is_not_there(copy, service, issuer):
-    """Without an event to ask about, the ticket's own would be told."""
-    theirs, ours = copy.ticket(copy.event(organizer_id="other")), issuer.metadata("organizer", "orga")
+async def test_a_foreign_ticket_is_answered_as_an_unknown_one(database, service, issuer):
+    """Without an event in the request, the answer would otherwise reveal the event of the ticket."""
+    theirs, ours = database.ticket(database.event(organizer_id="other")), issuer.metadata("organizer", "orga")
     foreign, missing = [await validate(service, code, None, ours) for code in (theirs.code, "TKT-0123456789ABCDEF")]
     assert foreign.denial_reason == missing.denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
     assert (foreign.ticket_id, foreign.event_id) == ("", "")
-    elsewhere = copy.unknown(uuid.uuid4())
+    elsewhere = database.unknown(uuid.uuid4())
     for token in (theirs.token, elsewhere.token):
         assert (await validate(service, token, None, ours)).denial_reason == scan_pb2.DENIAL_REASON_EVENT_NOT_OPEN

@@ -111,9 +111,9 @@ async def test_valid_card_is_charged_and_refunded_in_parts(stripe, localstripe, 
     assert await stripe.refund(replace(first, attempts=2)) == made
     assert (await stripe.refund(replace(second, attempts=2))).refund_id != made.refund_id
     theirs = read_records(KEY, localstripe)
-    taken = [(one.purchase_id, one.currency, one.amount) for one in theirs.taken]
+    taken = [(one.purchase_id, one.currency, one.amount) for one in theirs.charges]
     assert (str(one.purchase_id), "EUR", 2_500) in taken
-    given_back = {refund.order_id: refund.amount for refund in theirs.given_back if refund.is_made}
+    given_back = {refund.order_id: refund.amount for refund in theirs.refunds if refund.is_made}
     assert (given_back[str(first.order_id)], given_back[str(second.order_id)]) == (1_000, 1_500)
 
 

@@ -261,8 +261,8 @@ async def test_audit_finds_each_difference_to_the_records_of_stripe(tickets_url,
 
     there, here, back_there, back_here, twice = reconciliation.CHECKS
     assert await asyncio.to_thread(differences) == (0, set())
-    assert "           EUR taken: 7500 here, 7500 at the provider" in lines
-    assert "           EUR given back: 2500 here, 2500 at the provider" in lines
+    assert "           EUR captured: 7500 here, 7500 at the provider" in lines
+    assert "           EUR refunded: 2500 here, 2500 at the provider" in lines
     paid = next(one for one in stripe.intents.values() if one["status"] == "succeeded")
     held = next(one for one in stripe.intents.values() if one["status"] == "requires_action")
     given_back = stripe.refunds[0]

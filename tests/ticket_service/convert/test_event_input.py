@@ -5,19 +5,20 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from tests.selling.shop import STANDARD, VIP, at, event, money
-from ticket_service.convert.event_input import Draft, read_event
+from ticket_service.convert.event_input import read_values
+from ticket_service.convert.events import SETTABLE
 from ticketing.chassis.failures import Failure
-from ticketing.chassis.ids import new_id
 from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import event_pb2
+from ticketing.tickets.v1.event_service_pb2 import CreateEventRequest
 
 NOW = datetime(2030, 6, 1, tzinfo=UTC)
 START, END = NOW + timedelta(days=10), NOW + timedelta(days=10, hours=4)
 
 
 def faults(message: event_pb2.Event) -> set[str]:
-    fields = Fields()
-    read_event(fields, message, Draft(new_id(), "olga", NOW, max_per_purchase=20))
+    fields = Fields(CreateEventRequest(event=message))
+    read_values(fields, SETTABLE, max_per_purchase=20)
     try:
         fields.check()
     except Failure as failure:
@@ -66,7 +67,7 @@ def struct(**content: Any) -> Struct:
         event(NOW, metadata=struct(text="m" * 16_000)),
     ],
 )
-def test_events_within_the_bounds_are_taken(message):
+def test_events_within_the_bounds_are_valid(message):
     assert faults(message) == set()
 
 

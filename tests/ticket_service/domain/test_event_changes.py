@@ -6,11 +6,11 @@ import pytest
 from tests.selling.rows import NOW, make_event
 from ticket_service.domain.event_changes import (
     EventValues,
-    cancelled,
-    changed,
+    cancel_event,
+    change_event,
     check_changeable,
     merge_values,
-    published,
+    publish_event,
 )
 from ticket_service.domain.events import AdmissionPolicy, EventStatus, Offer, TicketType
 from ticketing.chassis.failures import Failure
@@ -21,15 +21,15 @@ STANDARD = Offer(TicketType.STANDARD, 1_000, reserved=2)
 
 def test_publishing_a_draft_takes_a_version_and_a_revision():
     draft = make_event(status=EventStatus.DRAFT, version=1, revision=7, changed_revision=3)
-    after = published(draft, LATER)
+    after = publish_event(draft, LATER)
     assert after == replace(
         draft, status=EventStatus.PUBLISHED, version=2, revision=8, changed_revision=8, update_time=LATER
     )
 
 
-def test_a_published_event_is_published_already():
+def test_publishing_a_published_event_changes_nothing():
     event = make_event()
-    assert published(event, LATER) is event
+    assert publish_event(event, LATER) is event
 
 
 @pytest.mark.parametrize(
@@ -39,15 +39,15 @@ def test_a_published_event_is_published_already():
         (make_event(starts_in=timedelta(days=-1)), "COMPLETED"),
     ],
 )
-def test_what_is_called_off_or_over_is_not_published_again(event, status):
+def test_a_cancelled_or_completed_event_is_not_published(event, status):
     with pytest.raises(Failure) as caught:
-        published(event, NOW)
+        publish_event(event, NOW)
     assert caught.value.reason == "ILLEGAL_TRANSITION"
     assert caught.value.metadata == {"from": status, "to": "PUBLISHED"}
 
 
 @pytest.mark.parametrize("status", [EventStatus.CANCELLED, EventStatus.COMPLETED])
-def test_what_is_called_off_or_over_does_not_change(status):
+def test_a_cancelled_or_completed_event_does_not_change(status):
     over = timedelta(days=-1) if status is EventStatus.COMPLETED else timedelta(days=1)
     stored = EventStatus.PUBLISHED if status is EventStatus.COMPLETED else status
     with pytest.raises(Failure) as caught:
@@ -68,9 +68,9 @@ def test_what_is_called_off_or_over_does_not_change(status):
         ({"max_participants": 10}, False),
     ],
 )
-def test_a_change_takes_a_revision_where_gates_judge_by_it(change, takes_a_revision):
+def test_a_change_of_a_field_for_gates_takes_a_revision(change, takes_a_revision):
     event = make_event(revision=5, changed_revision=4)
-    after = changed(event, replace(event, **change), {}, LATER)
+    after = change_event(event, replace(event, **change), {}, LATER)
     assert (after.version, after.update_time) == (event.version + 1, LATER)
     assert (after.revision, after.changed_revision) == ((6, 6) if takes_a_revision else (5, 4))
 
@@ -98,10 +98,10 @@ def test_values_that_fit_replace_the_stored_ones():
     assert merge_values(event, values) == replace(event, **values.attributes)
 
 
-def test_a_change_keeps_what_is_not_the_organizers_to_set():
+def test_a_change_keeps_the_fields_that_organizers_do_not_set():
     event = make_event(reserved=3, offers=(STANDARD,))
     wanted = replace(event, status=EventStatus.DRAFT, reserved=0, version=9, revision=9, organizer_id="mallory")
-    assert changed(event, wanted, {}, LATER) is event
+    assert change_event(event, wanted, {}, LATER) is event
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def test_a_change_keeps_what_is_not_the_organizers_to_set():
         {"min_per_purchase": 2, "max_per_purchase": 3},
     ],
 )
-def test_how_selling_goes_on_may_change_for_a_type_that_was_sold(change):
+def test_the_terms_of_further_sales_of_a_sold_type_may_change(change):
     event = make_event(reserved=2, offers=(STANDARD,))
     wanted = replace(event, offers=(replace(STANDARD, reserved=0, **change),))
-    assert changed(event, wanted, {}, LATER).offers == (replace(STANDARD, **change),)
+    assert change_event(event, wanted, {}, LATER).offers == (replace(STANDARD, **change),)
 
 
 @pytest.mark.parametrize(
@@ -128,28 +128,28 @@ def test_how_selling_goes_on_may_change_for_a_type_that_was_sold(change):
         (replace(STANDARD, valid_until_time=NOW),),
     ],
 )
-def test_what_buyers_were_promised_does_not_change_for_a_type_that_was_sold(offers):
+def test_price_and_validity_of_a_sold_type_do_not_change(offers):
     event = make_event(reserved=2, offers=(STANDARD,))
     with pytest.raises(Failure) as caught:
-        changed(event, replace(event, offers=offers), {}, LATER)
+        change_event(event, replace(event, offers=offers), {}, LATER)
     assert (caught.value.reason, caught.value.metadata["field"]) == ("EVENT_NOT_CHANGEABLE", "offers")
 
 
-def test_an_offer_nobody_bought_may_go():
+def test_an_unsold_offer_may_be_removed():
     event = make_event(offers=(replace(STANDARD, reserved=0),))
-    assert changed(event, replace(event, offers=()), {}, LATER).offers == ()
+    assert change_event(event, replace(event, offers=()), {}, LATER).offers == ()
 
 
-def test_the_currency_is_fixed_once_anything_was_sold_even_if_it_was_given_back():
+def test_the_currency_is_fixed_after_a_sale_even_if_cancelled():
     event = make_event()
-    assert changed(event, replace(event, currency="USD"), {}, LATER).currency == "USD"
+    assert change_event(event, replace(event, currency="USD"), {}, LATER).currency == "USD"
     with pytest.raises(Failure) as caught:
-        changed(event, replace(event, currency="USD"), {TicketType.VIP: 0}, LATER)
+        change_event(event, replace(event, currency="USD"), {TicketType.VIP: 0}, LATER)
     assert caught.value.metadata["field"] == "ticket_price.currency_code"
 
 
-def test_calling_off_takes_a_version_and_a_revision_once():
+def test_cancelling_takes_a_version_and_a_revision_once():
     event = make_event()
-    off = cancelled(event, NOW)
+    off = cancel_event(event, NOW)
     assert (off.status, off.version, off.revision, off.changed_revision) == (EventStatus.CANCELLED, 3, 2, 2)
-    assert cancelled(off, NOW + timedelta(days=1)) is off
+    assert cancel_event(off, NOW + timedelta(days=1)) is off

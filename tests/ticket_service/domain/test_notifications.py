@@ -1,7 +1,9 @@
+import ast
 from dataclasses import replace
 
 import pytest
 
+from tests.environment import ROOT
 from tests.selling.rows import NOW, make_event
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.check_ins import CheckIn
@@ -9,15 +11,32 @@ from ticket_service.domain.events import EventStatus
 from ticket_service.domain.incidents import Incident
 from ticket_service.domain.notifications import (
     Kind,
-    cancelled,
+    cancellation_settled,
     checked_in,
     event_changed,
+    hold_ended,
     incident,
-    refund_failed,
-    refunded,
+    payment_refund_due,
+    purchase_completed,
+    refund_settled,
 )
+from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticketing.chassis.ids import new_id
 
+PURCHASE = Purchase(
+    purchase_id=new_id(),
+    event_id=new_id(),
+    user_id="alice",
+    items=(),
+    currency="EUR",
+    total=500,
+    status=PurchaseStatus.HELD,
+    provider=EXTERNAL,
+    payment_id=None,
+    metadata={},
+    create_time=NOW,
+    complete_time=None,
+)
 CANCELLATION = Cancellation(
     new_id(), new_id(), new_id(), 1, CancellationStatus.PENDING, "EUR", 500, 50, "ill", create_time=NOW
 )
@@ -32,43 +51,79 @@ CANCELLATION = Cancellation(
         (CancellationStatus.REFUNDING, [Kind.TICKET_CANCELLED, Kind.REFUND_REQUESTED]),
     ],
 )
-def test_what_was_given_back_is_told_with_the_refund_that_is_due(status, kinds):
-    told = cancelled(replace(CANCELLATION, status=status))
-    assert [one.kind for one in told] == kinds
-    assert all(one.data["minor_units"] == 500 for one in told)
+def test_a_cancellation_notifies_and_requests_the_refund_due(status, kinds):
+    notifications = cancellation_settled(replace(CANCELLATION, status=status), is_ordered=False)
+    assert [one.kind for one in notifications] == kinds
+    assert all(one.data["minor_units"] == 500 for one in notifications)
 
 
-def test_a_refund_that_was_made_or_refused_says_as_what_or_why():
-    assert refunded(replace(CANCELLATION, refund_id="re-1")).data["refund_id"] == "re-1"
-    assert refund_failed(replace(CANCELLATION, failure="card closed")).data["failure"] == "card closed"
+def test_a_refund_that_this_service_ordered_is_not_requested():
+    refunding = replace(CANCELLATION, status=CancellationStatus.REFUNDING)
+    assert [one.kind for one in cancellation_settled(refunding, is_ordered=True)] == [Kind.TICKET_CANCELLED]
 
 
-def test_holders_are_told_what_concerns_them_of_a_change_and_nothing_else():
+@pytest.mark.parametrize(("provider", "kinds"), [(EXTERNAL, [Kind.REFUND_REQUESTED]), ("stripe", [])])
+def test_the_refund_of_a_late_payment_is_requested_if_external(provider, kinds):
+    assert [one.kind for one in payment_refund_due(PURCHASE, "pay-1", provider)] == kinds
+
+
+@pytest.mark.parametrize("status", PurchaseStatus)
+def test_a_purchase_notifies_when_it_completes_or_expires(status):
+    purchase = replace(PURCHASE, status=status)
+    kinds = [one.kind for one in (*purchase_completed(purchase, ()), *hold_ended(purchase))]
+    expected = {PurchaseStatus.COMPLETED: [Kind.PURCHASE_COMPLETED], PurchaseStatus.EXPIRED: [Kind.HOLD_EXPIRED]}
+    assert kinds == expected.get(status, [])
+
+
+def test_a_settled_refund_notifies_of_its_id_or_failure():
+    [made] = refund_settled(replace(CANCELLATION, status=CancellationStatus.DONE, refund_id="re-1"))
+    assert (made.kind, made.data["refund_id"]) == (Kind.REFUND_MADE, "re-1")
+    [failed] = refund_settled(replace(CANCELLATION, status=CancellationStatus.REFUND_FAILED, failure="card closed"))
+    assert (failed.kind, failed.data["failure"]) == (Kind.REFUND_FAILED, "card closed")
+
+
+def test_holders_are_notified_of_changes_that_concern_them_only():
     before = make_event()
     moved = replace(before, location="Garden", name="Party", description="Loud", version=3)
-    [told] = event_changed(before, moved)
-    assert told.data == {"changed": ["name", "location"], "version": 3}
-    assert told.purchase_id is None
+    [notification] = event_changed(before, moved)
+    assert notification.data == {"changed": ["name", "location"], "version": 3}
+    assert notification.purchase_id is None
     assert event_changed(before, replace(before, description="Loud")) == []
     draft = replace(before, status=EventStatus.DRAFT)
     assert event_changed(draft, replace(draft, name="Party")) == []
 
 
-def test_who_came_in_is_told_and_not_who_did_not():
+def test_a_check_in_notifies_and_an_annulled_one_does_not():
     came, gone = (CheckIn(new_id(), new_id(), time, 1) for time in (NOW, None))
-    [told] = checked_in([came, gone])
-    assert (told.kind, told.ticket_id) == (Kind.TICKET_CHECKED_IN, came.ticket_id)
-    assert told.data == {"check_in_time": NOW.isoformat()}
+    [notification] = checked_in([came, gone])
+    assert (notification.kind, notification.ticket_id) == (Kind.TICKET_CHECKED_IN, came.ticket_id)
+    assert notification.data == {"check_in_time": NOW.isoformat()}
 
 
-def test_an_incident_is_told_under_its_own_id():
+def test_an_incident_notifies_under_its_own_id():
     report = Incident(new_id(), new_id(), "DOUBLE_ADMISSION", new_id(), NOW, 2, "North 3")
-    told = incident(report)
-    assert (told.kind, told.notification_id, told.ticket_id) == (Kind.INCIDENT, report.incident_id, report.ticket_id)
-    assert told.data == {
+    notification = incident(report)
+    assert (notification.kind, notification.notification_id, notification.ticket_id) == (
+        Kind.INCIDENT,
+        report.incident_id,
+        report.ticket_id,
+    )
+    assert notification.data == {
         "incident_id": str(report.incident_id),
         "kind": "DOUBLE_ADMISSION",
         "create_time": NOW.isoformat(),
         "scan_count": 2,
         "location": "North 3",
     }
+
+
+def test_store_and_use_cases_choose_no_kind_of_notification():
+    """The domain decides which notifications an action causes; the store inserts them."""
+    chosen = [
+        str(path.relative_to(ROOT))
+        for layer in ("store", "use_cases")
+        for path in sorted((ROOT / "ticket_service" / layer).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Name) and node.id == "Kind"
+    ]
+    assert chosen == []

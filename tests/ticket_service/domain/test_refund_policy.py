@@ -24,7 +24,7 @@ SECOND = timedelta(seconds=1)
         (-timedelta(days=1), 0),
     ],
 )
-def test_the_default_policy_changes_to_the_second(before_start, percent):
+def test_the_default_policy_changes_at_the_exact_second(before_start, percent):
     assert refund(10_000, (), NOW + before_start, NOW) == Refund(percent * 100, percent)
 
 
@@ -43,7 +43,7 @@ def test_an_events_own_tiers_apply_in_any_order(before_start, percent):
     assert refund(1_000, tiers[::-1], NOW + before_start, NOW).percent == percent
 
 
-def test_the_earliest_tier_applies_even_where_a_later_one_gives_more():
+def test_the_earliest_tier_applies_even_if_a_later_grants_more():
     tiers = (RefundTier(10, 20), RefundTier(5, 90))
     assert refund(100, tiers, NOW + timedelta(days=20), NOW).percent == 20
 
@@ -52,13 +52,13 @@ def test_the_earliest_tier_applies_even_where_a_later_one_gives_more():
     ("price", "percent", "amount"),
     [(1, 50, 1), (1, 49, 0), (999, 50, 500), (333, 33, 110), (0, 100, 0), (MAX_PRICE, 100, MAX_PRICE)],
 )
-def test_a_share_is_exact_with_half_a_minor_unit_rounded_up(price, percent, amount):
+def test_a_share_rounds_half_a_minor_unit_up(price, percent, amount):
     assert share(price, percent) == amount
 
 
 @given(st.lists(st.integers(0, MAX_PRICE), min_size=1), st.integers(0, 100))
-def test_all_shares_of_a_purchase_together_are_never_more_than_was_paid(prices, percent):
+def test_all_shares_of_a_purchase_never_exceed_the_payment(prices, percent):
     shares = [share(price, percent) for price in prices]
     assert sum(shares) <= sum(prices)
-    # Half up: by half a minor unit above the exact share at the most, and by less than that below.
+    # Rounding half up: at most half a minor unit above the exact share, and less than that below.
     assert all(-50 < 100 * part - price * percent <= 50 for part, price in zip(shares, prices, strict=True))

@@ -15,7 +15,7 @@ def test_a_ticket_is_active_until_the_last_moment_of_its_validity():
     assert sold.status_at(sold.event.end_time + timedelta(microseconds=1)) is TicketStatus.EXPIRED
 
 
-def test_a_tickets_own_validity_goes_before_its_events():
+def test_a_tickets_own_validity_precedes_that_of_its_event():
     sold = make_sold(make_event(), valid_from_time=NOW, valid_until_time=NOW + timedelta(days=1))
     assert (sold.valid_from, sold.valid_until) == (NOW, NOW + timedelta(days=1))
     assert sold.status_at(NOW + timedelta(days=2)) is TicketStatus.EXPIRED
@@ -35,7 +35,7 @@ def test_a_ticket_is_valid_from_doors_or_else_from_the_start():
         (AdmissionPolicy.UNLIMITED, TicketStatus.ACTIVE),
     ],
 )
-def test_a_check_in_uses_up_a_single_entry_ticket_alone(policy, status):
+def test_a_check_in_uses_only_a_single_entry_ticket(policy, status):
     sold = make_sold(make_event(admission_policy=policy), check_in_time=NOW)
     assert sold.status_at(NOW) is status
 
@@ -45,7 +45,7 @@ def test_a_used_ticket_stays_used_when_the_event_is_over():
     assert sold.status_at(NOW + timedelta(days=99)) is TicketStatus.USED
 
 
-def test_a_stored_status_goes_before_a_derived_one():
+def test_a_stored_status_precedes_a_derived_one():
     sold = make_sold(make_event(), check_in_time=NOW, status=TicketStatus.REFUNDED)
     assert sold.status_at(NOW + timedelta(days=99)) is TicketStatus.REFUNDED
 
@@ -57,18 +57,18 @@ def test_a_stored_status_goes_before_a_derived_one():
         ("bob", Role.USER, False, False),
         ("olga", Role.ORGANIZER, True, True),
         ("oscar", Role.ORGANIZER, False, False),
-        # The organizer's subject with another role is somebody else.
+        # The organizer's subject without the organizer's role.
         ("olga", Role.USER, False, False),
         ("shop", Role.SERVICE, True, True),
     ],
 )
-def test_secrets_and_payment_are_for_the_holder_services_and_the_organizer(subject, role, opens, pays):
+def test_holder_services_and_organizer_see_secrets_and_payment(subject, role, opens, pays):
     sold = make_sold(make_event(organizer_id="olga"))
     caller = Caller(subject, frozenset({role}))
     assert (sold.may_be_opened_by(caller), sold.may_show_payment_to(caller)) == (opens, pays)
 
 
-def test_a_holder_who_did_not_buy_does_not_see_the_payment_and_a_buyer_who_does_not_hold_no_secrets():
+def test_holders_see_no_payment_and_buyers_no_secrets_of_others():
     sold = make_sold(make_event(), user_id="bob")
     bob, alice = (Caller(subject, frozenset({Role.USER})) for subject in ("bob", "alice"))
     assert (sold.may_be_opened_by(bob), sold.may_show_payment_to(bob)) == (True, False)

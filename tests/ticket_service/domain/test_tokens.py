@@ -19,12 +19,12 @@ def decoded(token: str) -> tuple[bytes, bytes]:
     return raw[:64], raw[64:]
 
 
-def test_a_token_is_letters_and_digits_of_the_length_that_fits_a_small_code():
+def test_a_token_is_172_letters_and_digits():
     token = SIGNER.token(new_id(), new_id(), TicketType.VIP, 1)
     assert re.fullmatch(r"T1[A-Z2-7]{170}", token)
 
 
-def test_a_token_names_its_ticket_and_verifies_with_the_public_key_in_its_own_domain():
+def test_a_token_names_its_ticket_and_verifies_in_its_domain():
     event_id, ticket_id = new_id(), new_id()
     signature, payload = decoded(SIGNER.token(event_id, ticket_id, TicketType.GROUP, 3))
     KEY.verify_key.verify(b"ticketing.tickets.v1.TicketToken\0" + payload, signature)
@@ -37,10 +37,10 @@ def test_a_token_names_its_ticket_and_verifies_with_the_public_key_in_its_own_do
     )
 
 
-def test_the_same_ticket_has_the_same_token_whenever_it_is_read():
+def test_the_same_ticket_always_has_the_same_token():
     ticket = (new_id(), new_id(), TicketType.STANDARD, 1)
     assert SIGNER.token(*ticket) == SIGNER.token(*ticket)
 
 
-def test_a_digest_is_of_the_tokens_text():
+def test_a_token_digest_is_of_the_text_of_the_token():
     assert token_digest("T1ABC") == hashlib.sha256(b"T1ABC").digest()[:16]

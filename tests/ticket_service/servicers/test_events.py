@@ -8,7 +8,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from tests.selling.shop import STANDARD, VIP, Refusal, Shop, at, event, items, money, new_id, refusal
 from ticket_service.domain.events import EventStatus
-from ticket_service.use_cases.events import EventQuery
+from ticket_service.domain.queries import EventQuery
 from ticketing.chassis.paging import page_token
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2
 

@@ -10,15 +10,15 @@ def checks(inspector: sa.Inspector, table: str) -> set[str | None]:
     return {check["name"] for check in inspector.get_check_constraints(table)}
 
 
-def test_upgrading_an_empty_database_gives_the_tables_of_the_metadata(tickets_url: URL):
+def test_migrations_create_the_tables_of_the_metadata(tickets_url: URL):
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
 
 
-def test_upgrading_an_empty_database_gives_the_check_constraints_of_the_metadata(tickets_url: URL):
-    # Alembic does not compare these.
+def test_migrations_create_the_check_constraints(tickets_url: URL):
+    # Alembic does not compare check constraints.
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         inspector = sa.inspect(connection)
@@ -33,8 +33,8 @@ def test_a_new_database_has_one_epoch(tickets_url: URL):
         assert len(connection.execute(sa.select(feed)).all()) == 1
 
 
-def test_a_check_in_changes_a_ticket_in_place(tickets_url: URL):
-    # Alembic does not compare this either.
+def test_a_check_in_updates_a_ticket_in_place(tickets_url: URL):
+    # Alembic does not compare storage parameters.
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         options = sa.text("SELECT reloptions FROM pg_class WHERE oid = 'tickets'::regclass")

@@ -19,12 +19,12 @@ from tests.stand_ins.revocations import ScansStandIn
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import HEAD_START, CancellationStatus
 from ticket_service.domain.events import Event, Offer, RefundTier, TicketType
+from ticket_service.domain.queries import CancellationQuery
 from ticket_service.domain.revocations import Outcome
 from ticket_service.store.tables import cancellations, events, offers, tickets
 from ticket_service.use_cases.cancellations import (
     MAX_SWEEP,
     SHORTEST_RETRY_SECONDS,
-    CancellationQuery,
     Cancellations,
     settle,
 )
@@ -52,12 +52,12 @@ SHOP = Caller("shop", frozenset({Role.SERVICE}))
 
 @pytest.fixture
 def changes() -> list[None]:
-    """Grow whenever the feed would be woken."""
+    """Collect one item for each wake of the feed."""
     return []
 
 
 @pytest.fixture
-async def giving_back(
+async def canceller(
     database: Database, clock: Clock, scans: ScansStandIn, scans_port: int, changes: list[None]
 ) -> AsyncIterator[Cancellations]:
     await scans.start(scans_port)
@@ -79,11 +79,9 @@ async def row(database: Database, table: sa.Table, **key: Any) -> sa.Row[Any]:
     return await database.run(lambda connection: connection.execute(query).one())
 
 
-async def test_a_ticket_is_given_back_its_place_is_free_and_gates_are_told(
-    giving_back, database, clock, scans, changes
-):
+async def test_cancelling_revokes_the_ticket_and_releases_its_place(canceller, database, clock, scans, changes):
     event, [ticket_id, _] = await sold(database, clock, 2, max_participants=2)
-    cancellation = await giving_back.cancel(ALICE, ticket_id, "ill")
+    cancellation = await canceller.cancel(ALICE, ticket_id, "ill")
     assert cancellation.status is CancellationStatus.REFUNDING
     assert (cancellation.refund_amount, cancellation.refund_percent, cancellation.reason) == (2_500, 100, "ill")
     ticket = await row(database, tickets, ticket_id=ticket_id)
@@ -97,16 +95,16 @@ async def test_a_ticket_is_given_back_its_place_is_free_and_gates_are_told(
     assert changes
 
 
-async def test_a_ticket_without_a_refund_is_cancelled_and_done(giving_back, database, clock, scans):
+async def test_a_ticket_without_a_refund_is_cancelled_and_done(canceller, database, clock, scans):
     _, [ticket_id] = await sold(database, clock, starts_in=timedelta(days=2))
-    cancellation = await giving_back.cancel(ALICE, ticket_id, "")
+    cancellation = await canceller.cancel(ALICE, ticket_id, "")
     assert cancellation.status is CancellationStatus.DONE
     assert cancellation.complete_time == clock.now
     assert (await row(database, tickets, ticket_id=ticket_id)).status == "CANCELLED"
     assert scans.calls[0].revocations[0].status == ticket_pb2.TICKET_STATUS_CANCELLED
 
 
-async def test_what_is_granted_changes_to_the_second_and_never_exceeds_what_was_paid(giving_back, database, clock):
+async def test_the_refund_changes_at_the_exact_second_within_the_price(canceller, database, clock):
     week, three_days, second = timedelta(days=7), timedelta(days=3), timedelta(seconds=1)
     own: dict[str, Any] = {"refund_tiers": (RefundTier(0, 50),)}
     for before_start, changes, granted in [
@@ -115,58 +113,58 @@ async def test_what_is_granted_changes_to_the_second_and_never_exceeds_what_was_
         (three_days, {}, (167, 50)),
         (three_days - second, {}, (0, 0)),
         (timedelta(0), own, (167, 50)),
-        # It has begun, and goes on.
+        # The event has begun and is not over.
         (-second, own, (0, 0)),
         (week, {"ticket_price": 0}, (0, 100)),
     ]:
         _, ticket_ids = await sold(database, clock, 2, starts_in=before_start, **{"ticket_price": 333, **changes})
         for ticket_id in ticket_ids:
-            cancellation = await giving_back.cancel(ALICE, ticket_id, "")
+            cancellation = await canceller.cancel(ALICE, ticket_id, "")
             assert (cancellation.refund_amount, cancellation.refund_percent) == granted
-            is_owed = cancellation.refund_amount > 0
-            assert cancellation.status is (CancellationStatus.REFUNDING if is_owed else CancellationStatus.DONE)
+            is_refunded = cancellation.refund_amount > 0
+            assert cancellation.status is (CancellationStatus.REFUNDING if is_refunded else CancellationStatus.DONE)
             status = (await row(database, tickets, ticket_id=ticket_id)).status
-            assert status == ("REFUNDED" if is_owed else "CANCELLED")
+            assert status == ("REFUNDED" if is_refunded else "CANCELLED")
 
 
-async def test_the_place_of_an_offer_is_free_too(giving_back, database, clock):
+async def test_the_place_of_an_offer_is_released_too(canceller, database, clock):
     priced = (Offer(TicketType.STANDARD, 900, capacity=5), Offer(TicketType.VIP, 9_000, capacity=5))
     event, [ticket_id, _] = await sold(database, clock, 2, offers=priced)
-    await giving_back.cancel(ALICE, ticket_id, "")
+    await canceller.cancel(ALICE, ticket_id, "")
     offer = await row(database, offers, event_id=event.event_id, ticket_type="STANDARD")
     assert offer.reserved == 1
 
 
-async def test_the_call_carries_our_credential_and_the_request_id(giving_back, database, clock, scans):
+async def test_the_revocation_carries_credential_and_request_id(canceller, database, clock, scans):
     _, [ticket_id] = await sold(database, clock)
     REQUEST_ID.set("request-of-the-test")
-    await giving_back.cancel(ALICE, ticket_id, "")
+    await canceller.cancel(ALICE, ticket_id, "")
     assert scans.metadata[0]["authorization"] == f"Bearer {PEER_SECRET}"
     assert scans.metadata[0]["x-request-id"] == "request-of-the-test"
 
 
-async def test_asked_again_it_is_the_same_cancellation_with_the_first_refund(giving_back, database, clock, scans):
+async def test_a_repeated_request_returns_the_first_refund(canceller, database, clock, scans):
     event, [ticket_id] = await sold(database, clock)
-    first = await giving_back.cancel(ALICE, ticket_id, "ill")
+    first = await canceller.cancel(ALICE, ticket_id, "ill")
     clock.advance(timedelta(days=9))
-    assert await giving_back.cancel(ALICE, ticket_id, "changed my mind") == first
+    assert await canceller.cancel(ALICE, ticket_id, "changed my mind") == first
     assert len(scans.calls) == 1
     assert (await row(database, events, event_id=event.event_id)).reserved == 0
 
 
-async def test_many_who_cancel_one_ticket_at_once_make_one_cancellation(giving_back, database, clock):
+async def test_concurrent_requests_make_one_cancellation(canceller, database, clock):
     event, [ticket_id] = await sold(database, clock)
-    answers = await asyncio.gather(*(giving_back.cancel(ALICE, ticket_id, str(number)) for number in range(10)))
+    answers = await asyncio.gather(*(canceller.cancel(ALICE, ticket_id, str(number)) for number in range(10)))
     assert len({answer.cancellation_id for answer in answers}) == 1
     stored = await row(database, events, event_id=event.event_id)
     assert (stored.reserved, stored.revision) == (0, 3)
 
 
-async def test_where_a_gate_was_first_nothing_changes_and_it_may_be_asked_again(giving_back, database, clock, scans):
+async def test_a_cancellation_after_a_check_in_is_refused_and_repeatable(canceller, database, clock, scans):
     event, [ticket_id] = await sold(database, clock)
     scans.admitted[str(ticket_id)] = clock.now
     with pytest.raises(Failure) as caught:
-        await giving_back.cancel(ALICE, ticket_id, "")
+        await canceller.cancel(ALICE, ticket_id, "")
     assert caught.value.reason == "TICKET_CHECKED_IN"
     assert caught.value.metadata == {"ticket_id": str(ticket_id), "check_in_time": clock.now.isoformat()}
     assert (await row(database, tickets, ticket_id=ticket_id)).status == "ACTIVE"
@@ -175,43 +173,41 @@ async def test_where_a_gate_was_first_nothing_changes_and_it_may_be_asked_again(
     assert (rejected.status, rejected.check_in_time) == ("REJECTED", clock.now)
     # The check-in is annulled at the gate.
     scans.admitted.clear()
-    again = await giving_back.cancel(ALICE, ticket_id, "")
+    again = await canceller.cancel(ALICE, ticket_id, "")
     assert again.status is CancellationStatus.REFUNDING
     assert again.cancellation_id != rejected.cancellation_id
 
 
 @pytest.mark.parametrize("caller", [BOB, OSCAR], ids=lambda caller: caller.subject)
-async def test_a_ticket_of_somebody_else_does_not_exist(giving_back, database, clock, scans, caller):
+async def test_a_ticket_of_another_holder_is_not_found(canceller, database, clock, scans, caller):
     _, [ticket_id] = await sold(database, clock)
     with pytest.raises(Failure) as caught:
-        await giving_back.cancel(caller, ticket_id, "")
+        await canceller.cancel(caller, ticket_id, "")
     assert caught.value.reason == "TICKET_NOT_FOUND"
     assert scans.calls == []
 
 
 @pytest.mark.parametrize("caller", [OLGA, SHOP], ids=lambda caller: caller.subject)
-async def test_the_organizer_and_services_may_give_back_for_the_holder(giving_back, database, clock, caller):
+async def test_the_organizer_and_services_may_cancel_for_the_holder(canceller, database, clock, caller):
     _, [ticket_id] = await sold(database, clock)
-    assert (await giving_back.cancel(caller, ticket_id, "")).status is CancellationStatus.REFUNDING
+    assert (await canceller.cancel(caller, ticket_id, "")).status is CancellationStatus.REFUNDING
 
 
-async def test_while_the_scan_service_is_away_it_is_pending_and_completes_by_sweeping(
-    giving_back, database, clock, scans, scans_port
-):
+async def test_without_the_scan_service_it_is_pending_until_swept(canceller, database, clock, scans, scans_port):
     event, [ticket_id] = await sold(database, clock)
     await scans.stop()
-    pending = await giving_back.cancel(ALICE, ticket_id, "")
+    pending = await canceller.cancel(ALICE, ticket_id, "")
     assert pending.status is CancellationStatus.PENDING
     assert (await row(database, tickets, ticket_id=ticket_id)).status == "ACTIVE"
     clock.advance(HEAD_START)
-    await giving_back.sweep()
-    assert (await giving_back.get(ALICE, pending.cancellation_id)).attempts == 1
+    await canceller.sweep()
+    assert (await canceller.get(ALICE, pending.cancellation_id)).attempts == 1
     await scans.start(scans_port)
 
     async def is_settled() -> bool:
         clock.advance(timedelta(minutes=1))
-        await giving_back.sweep()
-        return (await giving_back.get(ALICE, pending.cancellation_id)).status is not CancellationStatus.PENDING
+        await canceller.sweep()
+        return (await canceller.get(ALICE, pending.cancellation_id)).status is not CancellationStatus.PENDING
 
     await until(is_settled)
     assert (await row(database, tickets, ticket_id=ticket_id)).status == "REFUNDED"
@@ -219,43 +215,43 @@ async def test_while_the_scan_service_is_away_it_is_pending_and_completes_by_swe
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL])
-async def test_a_call_that_fails_leaves_it_pending(giving_back, database, clock, scans, code):
+async def test_a_call_that_fails_leaves_it_pending(canceller, database, clock, scans, code):
     _, [ticket_id] = await sold(database, clock)
     scans.fails_with = code
-    assert (await giving_back.cancel(ALICE, ticket_id, "")).status is CancellationStatus.PENDING
+    assert (await canceller.cancel(ALICE, ticket_id, "")).status is CancellationStatus.PENDING
     scans.fails_with = None
-    # The caller who asks again goes on, without waiting for the sweeper.
-    assert (await giving_back.cancel(ALICE, ticket_id, "")).status is CancellationStatus.REFUNDING
+    # A repeated request continues without the sweeper.
+    assert (await canceller.cancel(ALICE, ticket_id, "")).status is CancellationStatus.REFUNDING
 
 
-async def test_an_answer_to_something_else_settles_nothing(giving_back, database, clock, scans):
+async def test_an_answer_without_the_outcome_settles_nothing(canceller, database, clock, scans):
     _, [ticket_id] = await sold(database, clock)
     scans.forgets_outcomes = True
-    assert (await giving_back.cancel(ALICE, ticket_id, "")).status is CancellationStatus.PENDING
+    assert (await canceller.cancel(ALICE, ticket_id, "")).status is CancellationStatus.PENDING
 
 
-async def test_what_a_crash_left_between_revocation_and_settlement_is_settled_once(giving_back, database, clock, scans):
+async def test_the_sweeper_settles_a_cancellation_after_a_crash_once(canceller, database, clock, scans):
     event, [ticket_id] = await sold(database, clock)
     scans.may_answer.clear()
-    dying = asyncio.ensure_future(giving_back.cancel(ALICE, ticket_id, ""))
+    dying = asyncio.ensure_future(canceller.cancel(ALICE, ticket_id, ""))
     await scans.called.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
     scans.may_answer.set()
-    await giving_back.sweep()
-    assert len(scans.calls) == 1, "the sweeper leaves a caller its head start"
+    await canceller.sweep()
+    assert len(scans.calls) == 1, "the caller has a head start before the sweeper"
     clock.advance(HEAD_START)
-    await asyncio.gather(giving_back.sweep(), giving_back.sweep())
-    await giving_back.sweep()
-    assert len(scans.calls) == 2, "one of the sweepers has it, and then nobody"
+    await asyncio.gather(canceller.sweep(), canceller.sweep())
+    await canceller.sweep()
+    assert len(scans.calls) == 2, "exactly one sweeper continues it"
     stored = await row(database, events, event_id=event.event_id)
     assert (stored.reserved, stored.revision) == (0, 3)
     assert (await row(database, cancellations, ticket_id=ticket_id)).status == "REFUNDING"
 
 
-async def test_settling_again_changes_nothing(giving_back, database, clock):
+async def test_settling_again_changes_nothing(canceller, database, clock):
     event, [ticket_id] = await sold(database, clock)
-    cancellation = await giving_back.cancel(ALICE, ticket_id, "")
+    cancellation = await canceller.cancel(ALICE, ticket_id, "")
     before = await row(database, tickets, ticket_id=ticket_id)
     again = {cancellation.cancellation_id: Outcome(revoked=True)}
     await database.run(lambda connection: settle(connection, event.event_id, again, clock.now + timedelta(days=1)))
@@ -263,19 +259,17 @@ async def test_settling_again_changes_nothing(giving_back, database, clock):
     assert (await row(database, events, event_id=event.event_id)).revision == 3
 
 
-async def test_a_sweep_takes_the_tickets_of_an_event_in_one_call_and_each_gets_a_revision(
-    giving_back, database, clock, scans
-):
+async def test_a_sweep_revokes_the_tickets_of_an_event_in_one_call(canceller, database, clock, scans):
     event, ticket_ids = await sold(database, clock, 5)
     _, [other_id] = await sold(database, clock)
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
     for ticket_id in [*ticket_ids, other_id]:
-        await giving_back.cancel(ALICE, ticket_id, "")
+        await canceller.cancel(ALICE, ticket_id, "")
     scans.fails_with, scans.calls = None, []
-    # A gate was first for one of them.
+    # A gate has admitted one of them before.
     scans.admitted[str(ticket_ids[0])] = clock.now
     clock.advance(HEAD_START)
-    assert await giving_back.sweep() is False
+    assert await canceller.sweep() is False
     assert sorted(len(call.revocations) for call in scans.calls) == [1, 5]
     query = sa.select(tickets).where(tickets.c.event_id == event.event_id).order_by(tickets.c.revision)
     rows = await database.run(lambda connection: connection.execute(query).all())
@@ -287,12 +281,12 @@ async def test_a_sweep_takes_the_tickets_of_an_event_in_one_call_and_each_gets_a
     assert (stored.revision, stored.reserved) == (10, 1)
 
 
-async def test_an_event_whose_revocation_fails_holds_no_other_up(giving_back, database, clock, scans, monkeypatch):
+async def test_a_failed_revocation_does_not_delay_other_events(canceller, database, clock, scans, monkeypatch):
     _, [poisoned] = await sold(database, clock)
     _, [ticket_id] = await sold(database, clock)
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
     for one in (poisoned, ticket_id):
-        await giving_back.cancel(ALICE, one, "")
+        await canceller.cancel(ALICE, one, "")
     scans.fails_with = None
     clock.advance(HEAD_START)
     settle_one = scans._settle  # noqa: SLF001 - the test's own stand-in
@@ -303,21 +297,21 @@ async def test_an_event_whose_revocation_fails_holds_no_other_up(giving_back, da
         return settle_one(revocation)
 
     monkeypatch.setattr(scans, "_settle", fail_one)
-    await giving_back.sweep()
+    await canceller.sweep()
     assert (await row(database, cancellations, ticket_id=ticket_id)).status == "REFUNDING"
     assert (await row(database, cancellations, ticket_id=poisoned)).status == "PENDING"
 
 
-async def test_a_sweep_passes_by_what_another_process_is_looking_at(giving_back, database, clock, scans):
-    _, [theirs] = await sold(database, clock)
-    _, [ours] = await sold(database, clock)
+async def test_a_sweep_skips_rows_that_another_process_has_locked(canceller, database, clock, scans):
+    _, [locked] = await sold(database, clock)
+    _, [free] = await sold(database, clock)
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
-    for ticket_id in (theirs, ours):
-        await giving_back.cancel(ALICE, ticket_id, "")
+    for ticket_id in (locked, free):
+        await canceller.cancel(ALICE, ticket_id, "")
     scans.fails_with = None
     clock.advance(HEAD_START)
     is_locked, may_end = threading.Event(), threading.Event()
-    lock = sa.select(cancellations).where(cancellations.c.ticket_id == theirs).with_for_update()
+    lock = sa.select(cancellations).where(cancellations.c.ticket_id == locked).with_for_update()
 
     def look(connection: Connection) -> None:
         connection.execute(lock)
@@ -326,29 +320,29 @@ async def test_a_sweep_passes_by_what_another_process_is_looking_at(giving_back,
 
     looking = asyncio.ensure_future(database.run(look))
     await asyncio.to_thread(is_locked.wait, 20)
-    await giving_back.sweep()
-    assert (await row(database, cancellations, ticket_id=ours)).status == "REFUNDING"
+    await canceller.sweep()
+    assert (await row(database, cancellations, ticket_id=free)).status == "REFUNDING"
     may_end.set()
     await looking
 
 
-async def test_tries_come_further_apart_up_to_half_a_minute(giving_back, database, clock, scans):
+async def test_the_wait_between_tries_grows_to_half_a_minute(canceller, database, clock, scans):
     _, [ticket_id] = await sold(database, clock)
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
-    await giving_back.cancel(ALICE, ticket_id, "")
+    await canceller.cancel(ALICE, ticket_id, "")
     for attempts in range(1, 9):
         clock.advance(timedelta(seconds=30))
-        await giving_back.sweep()
+        await canceller.sweep()
         stored = await row(database, cancellations, ticket_id=ticket_id)
         assert stored.attempts == attempts
         wait = (stored.due_time - clock.now).total_seconds()
         assert SHORTEST_RETRY_SECONDS <= wait <= min(30, SHORTEST_RETRY_SECONDS + 2 ** (attempts - 1))
 
 
-async def test_a_sweep_is_bounded_and_says_that_there_is_more(giving_back, database, clock, scans):
+async def test_a_sweep_is_bounded_and_reports_that_more_is_due(canceller, database, clock, scans):
     _, ticket_ids = await sold(database, clock, MAX_SWEEP + 1)
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
-    await giving_back.cancel(ALICE, ticket_ids[0], "")
+    await canceller.cancel(ALICE, ticket_ids[0], "")
     rows = [
         {**(await row(database, cancellations, ticket_id=ticket_ids[0]))._asdict(), "cancellation_id": new_id()}
         | {"ticket_id": ticket_id}
@@ -357,34 +351,30 @@ async def test_a_sweep_is_bounded_and_says_that_there_is_more(giving_back, datab
     await database.run(lambda connection: connection.execute(sa.insert(cancellations), rows))
     scans.fails_with = None
     clock.advance(HEAD_START)
-    assert await giving_back.sweep() is True
-    assert await giving_back.sweep() is False
-    assert await giving_back.sweep() is False
+    assert await canceller.sweep() is True
+    assert await canceller.sweep() is False
+    assert await canceller.sweep() is False
     query = CancellationQuery(CancellationStatus.REFUNDING, event_id=None, user_id="")
-    assert len(await giving_back.list(ALICE, query, None, 2 * MAX_SWEEP)) == MAX_SWEEP + 1
+    assert len(await canceller.list(ALICE, query, None, 2 * MAX_SWEEP)) == MAX_SWEEP + 1
 
 
-async def test_a_refund_is_confirmed_by_a_service_or_the_organizer_but_not_by_its_receiver(
-    giving_back, database, clock
-):
+async def test_a_service_or_the_organizer_confirms_a_refund(canceller, database, clock):
     _, [ticket_id] = await sold(database, clock)
-    cancellation_id = (await giving_back.cancel(ALICE, ticket_id, "")).cancellation_id
-    # An organizer who holds a ticket of somebody else's event is its receiver.
+    cancellation_id = (await canceller.cancel(ALICE, ticket_id, "")).cancellation_id
+    # The holder of a ticket may be the organizer of another event.
     holder = Caller("alice", frozenset({Role.ORGANIZER}))
     for caller in (OSCAR, holder):
         with pytest.raises(Failure) as caught:
-            await giving_back.confirm_refund(caller, cancellation_id, "refund-1")
+            await canceller.confirm_refund(caller, cancellation_id, "refund-1")
         assert caught.value.reason == "CANCELLATION_NOT_FOUND"
-    await giving_back.confirm_refund(OLGA, cancellation_id, "refund-1")
-    await giving_back.confirm_refund(SHOP, cancellation_id, "refund-1")
-    done = await giving_back.get(ALICE, cancellation_id)
+    await canceller.confirm_refund(OLGA, cancellation_id, "refund-1")
+    await canceller.confirm_refund(SHOP, cancellation_id, "refund-1")
+    done = await canceller.get(ALICE, cancellation_id)
     assert (done.status, done.refund_id, done.complete_time) == (CancellationStatus.DONE, "refund-1", clock.now)
 
 
 @pytest.mark.slow
-async def test_a_process_killed_between_revocation_and_settlement_leaves_it_to_the_next(
-    database, tickets_url, scans, environment_of, issuer
-):
+async def test_the_next_process_settles_after_a_kill(database, tickets_url, scans, environment_of, issuer):
     _, [ticket_id] = await sold(database, system_clock)
     variables = environment_of(
         TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
@@ -402,7 +392,7 @@ async def test_a_process_killed_between_revocation_and_settlement_leaves_it_to_t
                 killed.end(signal.SIGKILL)
                 assert await waiting is grpc.StatusCode.UNAVAILABLE
     scans.may_answer.set()
-    # The head start of a caller who is gone is over.
+    # End the head start of the killed process.
     now = sa.update(cancellations).values(due_time=sa.func.now())
     await database.run(lambda connection: connection.execute(now))
     with await asyncio.to_thread(TicketProcess, variables) as next_one:
@@ -412,6 +402,6 @@ async def test_a_process_killed_between_revocation_and_settlement_leaves_it_to_t
             async for message in feed.WatchTickets(watching, metadata=PEER_METADATA):
                 if [ticket.status for ticket in message.tickets] == [ticket_pb2.TICKET_STATUS_REFUNDED]:
                     break
-            told = await TicketServiceStub(channel).CancelTicket(request, metadata=issuer.metadata())
-    assert told.cancellation.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING
+            answer = await TicketServiceStub(channel).CancelTicket(request, metadata=issuer.metadata())
+    assert answer.cancellation.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING
     assert len(scans.settled) == 1

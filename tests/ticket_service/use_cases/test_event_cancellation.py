@@ -25,7 +25,7 @@ from ticket_service.store.tables import cancellations, event_cancellations, even
 from ticket_service.use_cases import check_ins, event_cancellation
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.event_cancellation import EventCancellations
-from ticket_service.use_cases.events import Catalog
+from ticket_service.use_cases.events import Events
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
@@ -33,7 +33,7 @@ from ticketing.chassis.failures import Failure
 from ticketing.chassis.peer_client import PeerClient
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 
-# 50,000 for the figures in the report of a release; a few batches to see that it works.
+# 50,000 for the figures of a release; a few batches show that it works.
 TICKETS = int(os.environ.get("TICKETING_CALLED_OFF_TICKETS", "600"))
 
 ALICE = Caller("alice", frozenset({Role.USER}))
@@ -50,21 +50,21 @@ async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[ScanServ
 
 
 @pytest.fixture
-def giving_back(database: Database, remote: ScanServiceClient, clock: Clock) -> Cancellations:
+def canceller(database: Database, remote: ScanServiceClient, clock: Clock) -> Cancellations:
     return Cancellations(database, remote, clock, lambda: None)
 
 
 @pytest.fixture
-def calling(
-    database: Database, remote: ScanServiceClient, giving_back: Cancellations, clock: Clock
+def event_canceller(
+    database: Database, remote: ScanServiceClient, canceller: Cancellations, clock: Clock
 ) -> EventCancellations:
-    return EventCancellations(database, remote, giving_back, clock, lambda: None)
+    return EventCancellations(database, remote, canceller, clock, lambda: None)
 
 
 @pytest.fixture
-def new_process(database: Database, remote: ScanServiceClient, giving_back: Cancellations, clock: Clock):
-    """Make callings off as another process would have them."""
-    return lambda: EventCancellations(database, remote, giving_back, clock, lambda: None)
+def new_process(database: Database, remote: ScanServiceClient, canceller: Cancellations, clock: Clock):
+    """Return a factory of event cancellations, each as in a process of its own."""
+    return lambda: EventCancellations(database, remote, canceller, clock, lambda: None)
 
 
 @pytest.fixture
@@ -101,13 +101,13 @@ async def to_the_end(sweep: Callable[[], Awaitable[bool]]) -> None:
 
 
 @pytest.mark.usefixtures("batches_of_two")
-async def test_sales_stop_gates_close_and_every_ticket_is_refunded_in_full(calling, database, clock, scans):
+async def test_sales_stop_gates_close_and_every_ticket_is_refunded_in_full(event_canceller, database, clock, scans):
     event, _ = await sold(database, clock, 5, starts_in=timedelta(hours=1))
-    told, gates_closed = await calling.call_off(OLGA, event.event_id, "storm")
-    assert (told.status, told.version, gates_closed) == (EventStatus.CANCELLED, 3, True)
-    assert told.changed_revision == told.revision
+    answer, gates_closed = await event_canceller.cancel(OLGA, event.event_id, "storm")
+    assert (answer.status, answer.version, gates_closed) == (EventStatus.CANCELLED, 3, True)
+    assert answer.changed_revision == answer.revision
     assert scans.closed == [str(event.event_id)]
-    await to_the_end(calling.sweep)
+    await to_the_end(event_canceller.sweep)
     assert [len(call.revocations) for call in scans.calls] == [2, 2, 1]
     assert await statuses(database, tickets, event.event_id) == {"REFUNDED": 5}
     assert await statuses(database, cancellations, event.event_id) == {"REFUNDING": 5}
@@ -119,80 +119,78 @@ async def test_sales_stop_gates_close_and_every_ticket_is_refunded_in_full(calli
     assert (finished.complete_time, finished.due_time) == (clock.now, None)
 
 
-async def test_free_tickets_are_cancelled_and_nothing_is_owed(calling, database, clock):
+async def test_free_tickets_are_cancelled_without_a_refund(event_canceller, database, clock):
     event, _ = await sold(database, clock, 2, ticket_price=0)
-    await calling.call_off(OLGA, event.event_id, "")
-    await to_the_end(calling.sweep)
+    await event_canceller.cancel(OLGA, event.event_id, "")
+    await to_the_end(event_canceller.sweep)
     assert await statuses(database, tickets, event.event_id) == {"CANCELLED": 2}
     assert await statuses(database, cancellations, event.event_id) == {"DONE": 2}
 
 
-async def test_while_the_scan_service_is_away_gates_are_open_and_nothing_is_refunded_until_it_is_back(
-    calling, database, clock, scans, scans_port
-):
+async def test_without_the_scan_service_nothing_is_refunded(event_canceller, database, clock, scans, scans_port):
     event, _ = await sold(database, clock, 2)
     await scans.stop()
-    _, gates_closed = await calling.call_off(OLGA, event.event_id, "")
+    _, gates_closed = await event_canceller.cancel(OLGA, event.event_id, "")
     assert not gates_closed
-    assert not await calling.sweep(), "a caller who waits has a head start"
+    assert not await event_canceller.sweep(), "the caller has a head start before the sweeper"
     clock.advance(HEAD_START)
-    await to_the_end(calling.sweep)
+    await to_the_end(event_canceller.sweep)
     assert await statuses(database, tickets, event.event_id) == {"ACTIVE": 2}
     assert (await row(database, event_cancellations, event_id=event.event_id)).attempts > 0
     await scans.start(scans_port)
 
     async def swept() -> dict[str, int]:
         clock.advance(timedelta(minutes=1))
-        await calling.sweep()
+        await event_canceller.sweep()
         return await statuses(database, tickets, event.event_id)
 
     await until(swept, {"REFUNDED": 2})
     assert scans.closed == [str(event.event_id)]
 
 
-async def test_asked_again_it_is_the_same_and_goes_on_with_the_gates(calling, database, clock, scans):
+async def test_a_repeated_request_closes_the_gates(event_canceller, database, clock, scans):
     event, _ = await sold(database, clock)
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
-    first, gates_closed = await calling.call_off(OLGA, event.event_id, "storm")
+    first, gates_closed = await event_canceller.cancel(OLGA, event.event_id, "storm")
     assert not gates_closed
     scans.fails_with = None
-    assert await calling.call_off(OLGA, event.event_id, "another word") == (first, True)
-    assert await calling.call_off(OLGA, event.event_id, "storm") == (first, True)
+    assert await event_canceller.cancel(OLGA, event.event_id, "another word") == (first, True)
+    assert await event_canceller.cancel(OLGA, event.event_id, "storm") == (first, True)
     assert len(scans.closed) == 1
     assert (await row(database, event_cancellations, event_id=event.event_id)).reason == "storm"
 
 
-async def test_a_draft_can_be_called_off(calling, database, clock):
+async def test_a_draft_can_be_cancelled(event_canceller, database, clock):
     event = await database.run(lambda c: store_event(c, now=clock(), status=EventStatus.DRAFT))
-    told, gates_closed = await calling.call_off(OLGA, event.event_id, "")
-    assert (told.status, gates_closed) == (EventStatus.CANCELLED, True)
-    await to_the_end(calling.sweep)
+    answer, gates_closed = await event_canceller.cancel(OLGA, event.event_id, "")
+    assert (answer.status, gates_closed) == (EventStatus.CANCELLED, True)
+    await to_the_end(event_canceller.sweep)
     assert (await row(database, event_cancellations, event_id=event.event_id)).complete_time == clock.now
 
 
-async def test_what_is_over_is_not_called_off(calling, database, clock, scans):
+async def test_a_completed_event_is_not_cancelled(event_canceller, database, clock, scans):
     event, _ = await sold(database, clock)
     clock.advance(timedelta(days=11))
     with pytest.raises(Failure) as caught:
-        await calling.call_off(OLGA, event.event_id, "")
+        await event_canceller.cancel(OLGA, event.event_id, "")
     assert caught.value.reason == "ILLEGAL_TRANSITION"
     assert caught.value.metadata == {"from": "COMPLETED", "to": "CANCELLED"}
     assert scans.closed == []
 
 
-async def test_an_event_of_another_organizer_does_not_exist(calling, database, clock):
+async def test_an_event_of_another_organizer_is_not_found(event_canceller, database, clock):
     event, _ = await sold(database, clock)
     with pytest.raises(Failure) as caught:
-        await calling.call_off(OSCAR, event.event_id, "")
+        await event_canceller.cancel(OSCAR, event.event_id, "")
     assert caught.value.reason == "EVENT_NOT_FOUND"
 
 
-async def test_who_is_inside_keeps_the_ticket_whether_we_know_of_it_or_not(calling, database, clock, scans):
+async def test_a_checked_in_ticket_stays_valid_known_here_or_not(event_canceller, database, clock, scans):
     event, [known, unknown, outside] = await sold(database, clock, 3)
     await change(database, known, check_in_time=clock.now)
     scans.admitted[str(unknown)] = clock.now
-    await calling.call_off(OLGA, event.event_id, "")
-    await to_the_end(calling.sweep)
+    await event_canceller.cancel(OLGA, event.event_id, "")
+    await to_the_end(event_canceller.sweep)
     assert [revocation.ticket_id for call in scans.calls for revocation in call.revocations] == [
         str(unknown),
         str(outside),
@@ -202,98 +200,98 @@ async def test_who_is_inside_keeps_the_ticket_whether_we_know_of_it_or_not(calli
     assert (await row(database, events, event_id=event.event_id)).reserved == 2
 
 
-async def test_a_withheld_ticket_is_refunded_too(calling, database, clock):
+async def test_a_blocked_ticket_is_refunded_too(event_canceller, database, clock):
     event, [ticket_id] = await sold(database, clock)
     await change(database, ticket_id, status="BLOCKED")
-    await calling.call_off(OLGA, event.event_id, "")
-    await to_the_end(calling.sweep)
+    await event_canceller.cancel(OLGA, event.event_id, "")
+    await to_the_end(event_canceller.sweep)
     assert await statuses(database, tickets, event.event_id) == {"REFUNDED": 1}
 
 
-async def test_a_cancellation_under_way_settles_once_and_with_everything_back(
-    calling, giving_back, database, clock, scans
+async def test_a_pending_cancellation_settles_once_with_a_full_refund(
+    event_canceller, canceller, database, clock, scans
 ):
     event, [ticket_id, _] = await sold(database, clock, 2, starts_in=timedelta(days=5))
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
-    own = await giving_back.cancel(ALICE, ticket_id, "ill")
+    own = await canceller.cancel(ALICE, ticket_id, "ill")
     assert own.refund_percent == 50
     scans.fails_with = None
-    await calling.call_off(OLGA, event.event_id, "storm")
-    await to_the_end(calling.sweep)
+    await event_canceller.cancel(OLGA, event.event_id, "storm")
+    await to_the_end(event_canceller.sweep)
     clock.advance(HEAD_START)
-    await giving_back.sweep()
-    settled = await giving_back.get(ALICE, own.cancellation_id)
+    await canceller.sweep()
+    settled = await canceller.get(ALICE, own.cancellation_id)
     assert (settled.status, settled.refund_amount, settled.refund_percent) == ("REFUNDING", 2_500, 100)
     assert await statuses(database, cancellations, event.event_id) == {"REFUNDING": 2}
     assert (await row(database, events, event_id=event.event_id)).reserved == 0
 
 
-async def test_a_cancellation_under_way_gets_everything_back_also_where_it_settles_before_its_turn(
-    calling, giving_back, database, clock, scans
+async def test_a_pending_cancellation_settled_early_is_refunded_in_full(
+    event_canceller, canceller, database, clock, scans
 ):
     event, [ticket_id] = await sold(database, clock, starts_in=timedelta(days=5))
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
-    own = await giving_back.cancel(ALICE, ticket_id, "ill")
+    own = await canceller.cancel(ALICE, ticket_id, "ill")
     scans.fails_with = None
-    await calling.call_off(OLGA, event.event_id, "storm")
+    await event_canceller.cancel(OLGA, event.event_id, "storm")
     clock.advance(HEAD_START)
-    await giving_back.sweep()
-    settled = await giving_back.get(ALICE, own.cancellation_id)
+    await canceller.sweep()
+    settled = await canceller.get(ALICE, own.cancellation_id)
     assert (settled.status, settled.refund_amount, settled.refund_percent) == ("REFUNDING", 2_500, 100)
 
 
-async def test_whoever_gives_back_before_their_turn_gets_everything_too(calling, giving_back, database, clock):
+async def test_a_cancellation_before_its_batch_is_refunded_in_full(event_canceller, canceller, database, clock):
     event, [ticket_id] = await sold(database, clock, starts_in=timedelta(hours=1))
-    await calling.call_off(OLGA, event.event_id, "")
-    own = await giving_back.cancel(ALICE, ticket_id, "")
+    await event_canceller.cancel(OLGA, event.event_id, "")
+    own = await canceller.cancel(ALICE, ticket_id, "")
     assert (own.refund_amount, own.refund_percent) == (2_500, 100)
-    await to_the_end(calling.sweep)
+    await to_the_end(event_canceller.sweep)
     assert await statuses(database, cancellations, event.event_id) == {"REFUNDING": 1}
 
 
 @pytest.mark.usefixtures("batches_of_two")
-async def test_what_a_crash_left_of_a_batch_is_settled_and_the_rest_goes_on(
-    calling, giving_back, database, clock, scans
+async def test_after_a_crash_the_batch_is_settled_and_the_next_begins(
+    event_canceller, canceller, database, clock, scans
 ):
     event, _ = await sold(database, clock, 5)
-    await calling.call_off(OLGA, event.event_id, "")
+    await event_canceller.cancel(OLGA, event.event_id, "")
     scans.may_answer.clear()
-    dying = asyncio.ensure_future(calling.sweep())
+    dying = asyncio.ensure_future(event_canceller.sweep())
     await scans.called.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
     scans.may_answer.set()
-    await to_the_end(calling.sweep)
+    await to_the_end(event_canceller.sweep)
     assert await statuses(database, cancellations, event.event_id) == {"PENDING": 2, "REFUNDING": 3}
     clock.advance(HEAD_START)
-    await giving_back.sweep()
+    await canceller.sweep()
     assert await statuses(database, tickets, event.event_id) == {"REFUNDED": 5}
     assert await statuses(database, cancellations, event.event_id) == {"REFUNDING": 5}
     assert (await row(database, events, event_id=event.event_id)).reserved == 0
 
 
 @pytest.mark.usefixtures("batches_of_two")
-async def test_an_outage_in_the_middle_puts_the_rest_off(calling, giving_back, database, clock, scans):
+async def test_an_outage_postpones_the_remaining_batches(event_canceller, canceller, database, clock, scans):
     event, _ = await sold(database, clock, 5)
-    await calling.call_off(OLGA, event.event_id, "")
+    await event_canceller.cancel(OLGA, event.event_id, "")
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
-    await to_the_end(calling.sweep)
-    assert len(scans.calls) == 1, "the next batch waits for a while"
+    await to_the_end(event_canceller.sweep)
+    assert len(scans.calls) == 1, "the next batch waits for its retry"
     scans.fails_with = None
     clock.advance(timedelta(minutes=1))
-    await to_the_end(calling.sweep)
-    await giving_back.sweep()
+    await to_the_end(event_canceller.sweep)
+    await canceller.sweep()
     assert await statuses(database, tickets, event.event_id) == {"REFUNDED": 5}
 
 
-async def test_an_outage_in_the_last_batch_leaves_it_to_the_sweeper_of_cancellations(
-    calling, new_process, database, clock, scans
+async def test_an_outage_leaves_the_last_batch_to_the_ticket_sweeper(
+    event_canceller, new_process, database, clock, scans
 ):
     event, _ = await sold(database, clock)
-    await calling.call_off(OLGA, event.event_id, "")
+    await event_canceller.cancel(OLGA, event.event_id, "")
     other = new_process()
     scans.may_answer.clear()
-    dying = asyncio.ensure_future(calling.sweep())
+    dying = asyncio.ensure_future(event_canceller.sweep())
     await scans.called.wait()
     await to_the_end(other.sweep)
     await scans.stop()
@@ -303,15 +301,15 @@ async def test_an_outage_in_the_last_batch_leaves_it_to_the_sweeper_of_cancellat
 
 
 @pytest.mark.usefixtures("batches_of_two")
-async def test_several_processes_share_one_event_and_each_ticket_is_given_back_once(
-    calling, new_process, database, clock, scans
+async def test_several_processes_cancel_each_ticket_of_an_event_once(
+    event_canceller, new_process, database, clock, scans
 ):
     event, _ = await sold(database, clock, 40)
-    await calling.call_off(OLGA, event.event_id, "")
-    processes = [calling, *(new_process() for _ in range(3))]
+    await event_canceller.cancel(OLGA, event.event_id, "")
+    processes = [event_canceller, *(new_process() for _ in range(3))]
     await asyncio.gather(*(to_the_end(process.sweep) for process in processes))
-    # Whoever found the row locked went to rest; in a process the sweeper comes again.
-    await to_the_end(calling.sweep)
+    # A sweep that found the row locked has ended; the sweeper of a real process runs again.
+    await to_the_end(event_canceller.sweep)
     assert await statuses(database, cancellations, event.event_id) == {"REFUNDING": 40}
     asked = Counter(revocation.ticket_id for call in scans.calls for revocation in call.revocations)
     assert set(asked.values()) == {1}
@@ -319,10 +317,10 @@ async def test_several_processes_share_one_event_and_each_ticket_is_given_back_o
     assert (stored.reserved, stored.revision) == (0, 1 + 40 + 1 + 40)
 
 
-async def test_a_check_in_reported_after_the_refund_is_a_conflict_and_changes_nothing(calling, database, clock):
+async def test_a_check_in_reported_after_the_refund_is_a_conflict(event_canceller, database, clock):
     event, [ticket_id] = await sold(database, clock)
-    await calling.call_off(OLGA, event.event_id, "")
-    await to_the_end(calling.sweep)
+    await event_canceller.cancel(OLGA, event.event_id, "")
+    await to_the_end(event_canceller.sweep)
     report = CheckIn(event.event_id, ticket_id, clock.now - timedelta(hours=1), 1)
     [conflict] = await check_ins.report(database, clock, [report])
     assert (conflict.check_in, conflict.status) == (report, "REFUNDED")
@@ -330,33 +328,31 @@ async def test_a_check_in_reported_after_the_refund_is_a_conflict_and_changes_no
 
 
 @pytest.mark.usefixtures("batches_of_two")
-async def test_sales_show_how_far_it_is(calling, giving_back, database, clock):
+async def test_the_sales_show_the_progress(event_canceller, canceller, database, clock):
     event, [ticket_id, *_] = await sold(database, clock, 4)
-    catalog = Catalog(database, clock, lambda: None)
-    await calling.call_off(OLGA, event.event_id, "")
-    await calling.sweep()
-    sales = await catalog.sales(OLGA, event.event_id)
+    all_events = Events(database, clock, lambda: None)
+    await event_canceller.cancel(OLGA, event.event_id, "")
+    await event_canceller.sweep()
+    sales = await all_events.sales(OLGA, event.event_id)
     assert [(line.status, line.tickets, line.paid, line.refunded) for line in sales.lines] == [
         ("ACTIVE", 2, 5_000, 0),
         ("REFUNDED", 2, 5_000, 5_000),
     ]
     assert (sales.currency, sales.refunds_pending, sales.refunds_failed) == ("EUR", 2, 0)
-    await to_the_end(calling.sweep)
+    await to_the_end(event_canceller.sweep)
     one = (await row(database, cancellations, ticket_id=ticket_id)).cancellation_id
-    await giving_back.confirm_refund(OLGA, one, "refund-1")
-    sales = await catalog.sales(OLGA, event.event_id)
+    await canceller.confirm_refund(OLGA, one, "refund-1")
+    sales = await all_events.sales(OLGA, event.event_id)
     assert [(line.status, line.refunded) for line in sales.lines] == [("REFUNDED", 10_000)]
     assert sales.refunds_pending == 3
     with pytest.raises(Failure) as caught:
-        await catalog.sales(OSCAR, event.event_id)
+        await all_events.sales(OSCAR, event.event_id)
     assert caught.value.reason == "EVENT_NOT_FOUND"
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.slow
-async def test_a_process_killed_in_the_middle_leaves_the_rest_to_the_next(
-    database, tickets_url, scans, environment_of, issuer: Issuer
-):
+async def test_the_next_process_continues_after_a_kill(database, tickets_url, scans, environment_of, issuer: Issuer):
     event, _ = await sold(database, system_clock, TICKETS)
     variables = environment_of(
         TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
@@ -368,13 +364,13 @@ async def test_a_process_killed_in_the_middle_leaves_the_rest_to_the_next(
     organizer = issuer.metadata("organizer", "olga")
     with await asyncio.to_thread(TicketProcess, variables) as killed:
         async with grpc.aio.insecure_channel(killed.address) as channel:
-            told = await event_service_pb2_grpc.EventServiceStub(channel).CancelEvent(asked, metadata=organizer)
-        assert told.gates_closed
+            answer = await event_service_pb2_grpc.EventServiceStub(channel).CancelEvent(asked, metadata=organizer)
+        assert answer.gates_closed
         async with asyncio.timeout(20):
             await scans.called.wait()
         killed.end(signal.SIGKILL)
     scans.may_answer.set()
-    # The head start of a process that is gone is over.
+    # End the head start of the killed process.
     now = sa.update(cancellations).values(due_time=sa.func.now())
     await database.run(lambda connection: connection.execute(now))
     with await asyncio.to_thread(TicketProcess, variables) as next_one:

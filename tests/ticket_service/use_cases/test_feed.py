@@ -48,7 +48,7 @@ async def new_event(database: Database, clock: Clock, **wanted: Any) -> Event:
     return await database.run(lambda connection: store_event(connection, now=clock(), **wanted))
 
 
-async def test_a_watcher_gets_every_event_and_ticket_at_once_with_the_epoch(the_feed, database, clock, epoch):
+async def test_a_watcher_gets_every_event_ticket_and_the_epoch(the_feed, database, clock, epoch):
     event = await new_event(database, clock)
     ticket_ids = await database.run(lambda connection: sell(connection, event, 3))
     async with aclosing(the_feed.watch({}, "")) as pages:
@@ -71,7 +71,7 @@ async def test_an_event_without_tickets_is_sent_too(the_feed, database, clock):
     assert page.event.changed_revision == 1
 
 
-async def test_a_watcher_goes_on_from_its_cursor(the_feed, database, clock, epoch):
+async def test_a_watcher_continues_from_its_cursor(the_feed, database, clock, epoch):
     event = await new_event(database, clock)
     ticket_ids = await database.run(lambda connection: sell(connection, event, 5))
     async with aclosing(the_feed.watch({event.event_id: 4}, epoch)) as pages:
@@ -80,7 +80,7 @@ async def test_a_watcher_goes_on_from_its_cursor(the_feed, database, clock, epoc
     assert page.revision == 6
 
 
-async def test_a_cursor_of_another_epoch_means_nothing(the_feed, database, clock):
+async def test_a_cursor_of_another_epoch_is_ignored(the_feed, database, clock):
     event = await new_event(database, clock)
     await database.run(lambda connection: sell(connection, event, 2))
     async with aclosing(the_feed.watch({event.event_id: 3}, "of a backup")) as pages:
@@ -88,7 +88,7 @@ async def test_a_cursor_of_another_epoch_means_nothing(the_feed, database, clock
     assert len(page.tickets) == 2
 
 
-async def test_news_come_without_waking_and_only_what_is_new(the_feed, database, clock):
+async def test_changes_are_polled_and_sent_once(the_feed, database, clock):
     event = await new_event(database, clock)
     async with aclosing(the_feed.watch({}, "")) as pages:
         await take(pages, 1)
@@ -101,7 +101,7 @@ async def test_news_come_without_waking_and_only_what_is_new(the_feed, database,
         assert [UUID(ticket.ticket_id) for ticket in page.tickets] == second
 
 
-async def test_a_change_of_the_event_alone_is_news(the_feed, database, clock):
+async def test_a_change_of_the_event_alone_is_sent(the_feed, database, clock):
     event = await new_event(database, clock)
     async with aclosing(the_feed.watch({}, "")) as pages:
         await take(pages, 1)
@@ -121,7 +121,7 @@ async def test_an_event_published_later_is_sent(the_feed, database, clock):
     assert page.event.event_id == event.event_id
 
 
-async def test_a_page_that_is_cut_says_so_far_and_the_next_goes_on(the_feed, database, clock):
+async def test_a_cut_page_is_continued_by_the_next(the_feed, database, clock):
     event = await new_event(database, clock)
     ticket_ids = await database.run(lambda connection: sell(connection, event, 2_500))
     async with aclosing(the_feed.watch({}, "")) as pages:
@@ -131,7 +131,7 @@ async def test_a_page_that_is_cut_says_so_far_and_the_next_goes_on(the_feed, dat
     assert [UUID(ticket.ticket_id) for page in got for ticket in page.tickets] == ticket_ids
 
 
-async def test_a_page_of_exactly_the_most_is_followed_by_no_empty_one(the_feed, database, clock):
+async def test_a_full_page_is_followed_by_no_empty_one(the_feed, database, clock):
     event = await new_event(database, clock)
     await database.run(lambda connection: sell(connection, event, 1_000))
     async with aclosing(the_feed.watch({}, "")) as pages:
@@ -141,9 +141,7 @@ async def test_a_page_of_exactly_the_most_is_followed_by_no_empty_one(the_feed, 
     assert [UUID(ticket.ticket_id) for ticket in page.tickets] == ticket_ids
 
 
-async def test_events_that_ended_over_a_day_ago_are_left_out_unless_they_are_named_and_changed(
-    the_feed, database, clock, epoch
-):
+async def test_an_event_ended_long_ago_is_sent_if_named_and_changed(the_feed, database, clock, epoch):
     over = timedelta(days=-2)
     unnamed, named, changed = [await new_event(database, clock, starts_in=over) for _ in range(3)]
     live = await new_event(database, clock, starts_in=timedelta(hours=-20))
@@ -158,9 +156,7 @@ async def test_events_that_ended_over_a_day_ago_are_left_out_unless_they_are_nam
     assert {page.event.event_id for page in got} == {named.event_id, changed.event_id, live.event_id}
 
 
-async def test_a_late_change_of_a_named_event_that_ended_long_ago_comes_too(
-    the_feed, database, clock, epoch, monkeypatch
-):
+async def test_a_late_change_of_a_named_ended_event_is_sent(the_feed, database, clock, epoch, monkeypatch):
     monkeypatch.setattr("ticket_service.use_cases.feed.POLLS_PER_FULL_POLL", 2)
     event = await new_event(database, clock, starts_in=timedelta(days=-2))
     async with aclosing(the_feed.watch({event.event_id: 1}, epoch)) as pages:
@@ -171,7 +167,7 @@ async def test_a_late_change_of_a_named_event_that_ended_long_ago_comes_too(
     assert page.revision == 2
 
 
-async def test_a_watcher_that_does_not_read_holds_no_other_up(the_feed, database, clock):
+async def test_a_slow_watcher_does_not_delay_others(the_feed, database, clock):
     event = await new_event(database, clock)
     async with aclosing(the_feed.watch({}, "")) as slow, aclosing(the_feed.watch({}, "")) as quick:
         await take(slow, 1)
@@ -180,23 +176,21 @@ async def test_a_watcher_that_does_not_read_holds_no_other_up(the_feed, database
             await database.run(lambda connection: sell(connection, event, 1))
             [page] = await take(quick, 1)
         assert page.revision == 4
-        # Whoever was slow gets the present state in one go.
+        # The slow watcher gets the present state in one page.
         [page] = await take(slow, 1)
         assert (len(page.tickets), page.revision) == (3, 4)
 
 
-async def test_what_commits_while_a_watcher_takes_its_first_look_is_not_skipped(
-    the_feed, database, clock, epoch, monkeypatch
-):
+async def test_a_commit_during_the_first_look_is_not_skipped(the_feed, database, clock, epoch, monkeypatch):
     event = await new_event(database, clock)
-    look = the_feed._look  # noqa: SLF001 - the moment between two steps can be met no other way
+    look = the_feed._look  # noqa: SLF001 - no other way reaches the moment between two steps
     async with aclosing(the_feed.watch({}, "")) as first:
         await take(first, 1)
 
         async def look_then_sell(named: object) -> dict[UUID, int]:
             heads = await look(named)
             if isinstance(named, list):
-                # The poller has seen the sale, and told all watchers there are, before this look is acted upon.
+                # The poller has noted the sale for all known watchers before this look returns.
                 await database.run(lambda connection: sell(connection, event, 1))
                 await take(first, 1)
             return heads
@@ -214,17 +208,17 @@ async def test_many_events_are_all_sent_once(the_feed, database, clock):
     assert {page.event.event_id for page in got} == made
 
 
-# How many of five events are read at once, by how many tickets may be.
+# The events out of five that are read at once, by the bound of tickets.
 TOGETHER = {8_000: 5, 10: 1}
 
 
-@pytest.mark.parametrize("most", TOGETHER)
-async def test_events_with_few_news_are_read_together(the_feed, database, clock, monkeypatch, most):
-    monkeypatch.setattr("ticket_service.use_cases.feed.GROUP_TICKETS", most)
+@pytest.mark.parametrize("bound", TOGETHER)
+async def test_events_with_few_changes_are_read_together(the_feed, database, clock, monkeypatch, bound):
+    monkeypatch.setattr("ticket_service.use_cases.feed.GROUP_TICKETS", bound)
     for _ in range(5):
         event = await new_event(database, clock)
         await database.run(partial(sell, event=event, count=5))
-    read, groups = the_feed._read, []  # noqa: SLF001 - how much is read at once is its own affair
+    read, groups = the_feed._read, []  # noqa: SLF001 - not visible from outside
 
     async def note_and_read(behind):
         groups.append(len(behind))
@@ -233,19 +227,19 @@ async def test_events_with_few_news_are_read_together(the_feed, database, clock,
     monkeypatch.setattr(the_feed, "_read", note_and_read)
     async with aclosing(the_feed.watch({}, "")) as pages:
         await take(pages, 5)
-    assert max(groups) == TOGETHER[most]
+    assert max(groups) == TOGETHER[bound]
 
 
-async def test_what_is_noted_while_it_is_read_is_not_read_again(the_feed, database, clock, monkeypatch):
+async def test_a_change_noted_while_it_is_read_is_not_read_again(the_feed, database, clock, monkeypatch):
     made = [(await new_event(database, clock)).event_id for _ in range(2)]
     monkeypatch.setattr("ticket_service.use_cases.feed.GROUP_EVENTS", 1)
-    read, groups = the_feed._read, []  # noqa: SLF001 - how often is read is its own affair
+    read, groups = the_feed._read, []  # noqa: SLF001 - not visible from outside
 
     async def read_while_polled(behind):
         groups.append(list(behind))
         pages = await read(behind)
-        the_feed._heads.clear()  # noqa: SLF001 - as if the poller looked for the first time
-        await the_feed._poll(is_full=True)  # noqa: SLF001 - just now
+        the_feed._heads.clear()  # noqa: SLF001 - as if the poller polled for the first time
+        await the_feed._poll(is_full=True)  # noqa: SLF001 - as above
         return pages
 
     monkeypatch.setattr(the_feed, "_read", read_while_polled)
@@ -256,20 +250,20 @@ async def test_what_is_noted_while_it_is_read_is_not_read_again(the_feed, databa
     assert groups == [[event_id] for event_id in (*sorted(made), newer.event_id)]
 
 
-# How many of five events come at once, by how many may.
+# The numbers of pages sent at once for five events, by the bound.
 AT_ONCE = {1: [1, 1, 1, 1, 1], 3: [3, 2], 1_000: [5]}
 
 
-@pytest.mark.parametrize("most", AT_ONCE)
-async def test_several_events_come_at_once_where_the_watcher_takes_so_many(the_feed, database, clock, most):
+@pytest.mark.parametrize("bound", AT_ONCE)
+async def test_several_events_are_sent_at_once_up_to_the_bound(the_feed, database, clock, bound):
     made = {(await new_event(database, clock)).event_id for _ in range(5)}
-    async with aclosing(the_feed.watch({}, "", most)) as changes, asyncio.timeout(20):
-        got = [(await anext(changes))[1] for _ in AT_ONCE[most]]
-    assert [len(pages) for pages in got] == AT_ONCE[most]
+    async with aclosing(the_feed.watch({}, "", bound)) as changes, asyncio.timeout(20):
+        got = [(await anext(changes))[1] for _ in AT_ONCE[bound]]
+    assert [len(pages) for pages in got] == AT_ONCE[bound]
     assert {page.event.event_id for pages in got for page in pages} == made
 
 
-async def test_what_comes_at_once_is_bounded_by_its_tickets(the_feed, database, clock):
+async def test_the_tickets_sent_at_once_are_bounded(the_feed, database, clock):
     counts = (600, 300, 200)
     for count in counts:
         event = await new_event(database, clock)
@@ -290,7 +284,7 @@ async def test_draining_ends_every_stream(the_feed, database, clock):
             await waiting
 
 
-async def test_draining_ends_a_stream_that_is_behind(the_feed, database, clock):
+async def test_draining_ends_a_stream_with_unsent_changes(the_feed, database, clock):
     event = await new_event(database, clock)
     await database.run(lambda connection: sell(connection, event, 1_001))
     async with aclosing(the_feed.watch({}, "")) as pages:
@@ -300,7 +294,7 @@ async def test_draining_ends_a_stream_that_is_behind(the_feed, database, clock):
             await anext(pages)
 
 
-async def test_the_poller_outlives_an_outage_of_the_database(database, clock, monkeypatch):
+async def test_the_poller_survives_an_outage_of_the_database(database, clock, monkeypatch):
     feed = Feed(database, clock)
     event = await new_event(database, clock)
     run, failed = database.run, asyncio.Event()
@@ -323,7 +317,7 @@ async def test_the_poller_outlives_an_outage_of_the_database(database, clock, mo
 
 
 def write(database: Database, made: list[Event], seed: int) -> None:
-    """Sell and cancel, in transactions that stay open for a while after they have written."""
+    """Sell and cancel in transactions that stay open for a while after their writes."""
     chance = random.Random(seed)
 
     def work(connection: Connection) -> None:
@@ -353,16 +347,14 @@ def heads(connection: Connection) -> dict[UUID, int]:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.slow
-async def test_nothing_committed_is_skipped_from_any_cursor_under_concurrent_long_transactions(
-    the_feed, database, clock, epoch, seed
-):
+async def test_no_commit_is_skipped_during_long_transactions(the_feed, database, clock, epoch, seed):
     made = [await new_event(database, clock) for _ in range(3)]
     chance = random.Random(seed)
     cursors: dict[UUID, int] = {}
     seen: dict[UUID, int] = {}
 
     async def read(count: int) -> None:
-        """Go on from the cursors for some pages, as a reader that loses its connection again and again."""
+        """Read some pages from the cursors on, as a reader whose connection breaks again and again."""
         async with aclosing(the_feed.watch(cursors, epoch)) as pages:
             for page in await take(pages, count):
                 seen.update({UUID(ticket.ticket_id): ticket.revision for ticket in page.tickets})
@@ -384,6 +376,6 @@ async def test_nothing_committed_is_skipped_from_any_cursor_under_concurrent_lon
     assert seen == await database.run(stored)
 
 
-async def test_an_epoch_is_of_one_database(database, epoch):
+async def test_another_database_has_another_epoch(database, epoch):
     await database.run(lambda connection: connection.execute(sa.update(feed).values(epoch=new_id())))
     assert await database.run(store.epoch) != epoch

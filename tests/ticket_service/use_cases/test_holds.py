@@ -23,7 +23,7 @@ PRICE = 2_500
 
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock):
-    """Run a ticket service whose sweeper hardly rests."""
+    """Run a ticket service whose sweeper runs every 20 ms."""
     app = App(make_settings(TICKETS_SWEEP_SECONDS="0.02", TICKETS_HOLD_SECONDS="600"), tickets_url, clock)
     try:
         yield f"127.0.0.1:{await app.start()}"
@@ -77,7 +77,7 @@ async def left(shop: Shop, event: event_pb2.Event) -> int:
     return (await shop.get(event.event_id)).available_tickets
 
 
-async def test_what_is_not_paid_yet_is_held_for_ten_minutes(shop, event, clock):
+async def test_an_unpaid_purchase_is_held_for_ten_minutes(shop, event, clock):
     held = await shop.buy(event.event_id, quantity=2)
     assert (held.status, held.total.minor_units, list(held.tickets)) == (HELD, 2 * PRICE, [])
     assert held.hold_expire_time.ToDatetime(tzinfo=UTC) == clock.now + timedelta(minutes=10)
@@ -88,14 +88,14 @@ async def test_what_is_not_paid_yet_is_held_for_ten_minutes(shop, event, clock):
     assert [offer.reserved for offer in stored.offers] == [2, 0]
 
 
-async def test_a_hold_asked_for_again_is_the_same(shop, event):
+async def test_a_repeated_request_returns_the_same_hold(shop, event):
     request_id = new_id()
     held = await shop.buy(event.event_id, request_id=request_id)
     assert await shop.buy(event.event_id, request_id=request_id) == held
     assert await left(shop, event) == 2
 
 
-async def test_a_payment_completes_it_once_and_its_tickets_can_be_read(shop, event):
+async def test_a_payment_completes_a_hold_once(shop, event):
     held = await shop.buy(event.event_id, quantity=2)
     done = await confirm(shop, held, "pay-1")
     assert (done.status, len(done.tickets), done.payment.payment_id) == (COMPLETED, 2, "pay-1")
@@ -107,13 +107,13 @@ async def test_a_payment_completes_it_once_and_its_tickets_can_be_read(shop, eve
     assert len({ticket.ticket_id for ticket in mine.tickets}) == 2
 
 
-async def test_many_who_confirm_at_once_make_the_tickets_once(shop, event):
+async def test_concurrent_confirmations_issue_the_tickets_once(shop, event):
     held = await shop.buy(event.event_id, quantity=2)
-    told = await asyncio.gather(*(confirm(shop, held, "pay-1") for _ in range(6)))
-    assert len({one.SerializeToString(deterministic=True) for one in told}) == 1
+    answer = await asyncio.gather(*(confirm(shop, held, "pay-1") for _ in range(6)))
+    assert len({one.SerializeToString(deterministic=True) for one in answer}) == 1
 
 
-async def test_places_nobody_paid_for_go_back_on_sale(shop, event, clock):
+async def test_the_places_of_an_expired_hold_return_to_sale(shop, event, clock):
     held = await shop.buy(event.event_id, quantity=2)
     await expire(shop, clock, held)
     expired = await read(shop, held)
@@ -122,7 +122,7 @@ async def test_places_nobody_paid_for_go_back_on_sale(shop, event, clock):
     assert [offer.reserved for offer in (await shop.get(event.event_id)).offers] == [0, 0]
 
 
-async def test_a_payment_that_comes_late_is_honoured_while_places_are_left(shop, event, clock):
+async def test_a_late_payment_is_honoured_while_places_are_left(shop, event, clock):
     held = await shop.buy(event.event_id, quantity=2)
     await expire(shop, clock, held)
     done = await confirm(shop, held, "pay-1")
@@ -142,7 +142,7 @@ async def confirm_refund(channel, shop: Shop, purchase: purchase_pb2.Purchase, r
     await TicketServiceStub(channel).ConfirmRefund(request, metadata=shop.metadata(Shop.BACKEND))
 
 
-async def test_a_payment_that_comes_too_late_is_given_back(shop, event, clock, channel, database):
+async def test_a_late_payment_without_places_is_refunded(shop, event, clock, channel, database):
     held = await shop.buy(event.event_id, quantity=2)
     await expire(shop, clock, held)
     await confirm(shop, await shop.buy(event.event_id, ("user", "bob")), "pay-bob")
@@ -152,18 +152,18 @@ async def test_a_payment_that_comes_too_late_is_given_back(shop, event, clock, c
     request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
     sales = await shop.events.GetEventSales(request, metadata=shop.metadata(Shop.OLGA))
     assert sales.refunds_pending == 1
-    # Said twice, as retries do.
+    # Twice, as a retry does.
     for _ in range(2):
         await confirm_refund(channel, shop, held, "refund-1")
     assert (await read(shop, held)).status == REFUNDED
     assert await owed(database) == [("pay-1", True, "refund-1"), ("pay-bob", False, None)]
     refused = await refusal(confirm_refund(channel, shop, held, "refund-2"))
     assert (refused.reason, refused.metadata) == ("ILLEGAL_TRANSITION", {"from": "REFUNDED", "to": "REFUNDED"})
-    # Yet another payment is owed back again.
+    # Another late payment is to be refunded again.
     assert (await confirm(shop, held, "pay-2")).status == REFUNDING
 
 
-async def test_a_second_payment_for_a_paid_purchase_is_given_back_and_the_tickets_stay(shop, event, channel, database):
+async def test_a_second_payment_is_refunded_and_the_tickets_stay(shop, event, channel, database):
     held = await shop.buy(event.event_id)
     done = await confirm(shop, held, "pay-1")
     assert await confirm(shop, held, "pay-2") == done
@@ -173,8 +173,8 @@ async def test_a_second_payment_for_a_paid_purchase_is_given_back_and_the_ticket
     assert (await read(shop, held)).status == COMPLETED
 
 
-@pytest.mark.parametrize("is_cancelled", [True, False], ids=["called off", "over"])
-async def test_a_payment_for_an_event_that_is_called_off_or_over_is_given_back(shop, event, clock, is_cancelled):
+@pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "ended"])
+async def test_a_payment_of_a_cancelled_or_ended_event_is_refunded(shop, event, clock, is_cancelled):
     held = await shop.buy(event.event_id)
     if is_cancelled:
         cancel = event_service_pb2.CancelEventRequest(event_id=event.event_id)
@@ -186,23 +186,23 @@ async def test_a_payment_for_an_event_that_is_called_off_or_over_is_given_back(s
     assert await left(shop, event) == 3
 
 
-async def test_a_purchase_given_up_frees_its_places_at_once(shop, event):
+async def test_a_released_hold_releases_its_places_at_once(shop, event):
     held = await shop.buy(event.event_id, quantity=2)
-    given_up = await release(shop, held)
-    assert given_up.status == RELEASED
+    released = await release(shop, held)
+    assert released.status == RELEASED
     assert await left(shop, event) == 3
-    assert await release(shop, held) == given_up
+    assert await release(shop, held) == released
     assert await left(shop, event) == 3
 
 
-async def test_what_is_paid_is_not_given_up(shop, event):
+async def test_a_paid_purchase_is_not_released(shop, event):
     held = await shop.buy(event.event_id)
     await confirm(shop, held, "pay-1")
     refused = await refusal(release(shop, held))
     assert (refused.reason, refused.metadata) == ("ILLEGAL_TRANSITION", {"from": "COMPLETED", "to": "RELEASED"})
 
 
-async def test_a_payment_pays_one_purchase_and_exactly_its_price(shop, event):
+async def test_a_payment_pays_one_purchase_at_exactly_its_price(shop, event):
     first, second = await shop.buy(event.event_id), await shop.buy(event.event_id)
     refused = await refusal(confirm(shop, first, "pay-1", paid=PRICE - 1))
     assert (refused.reason, refused.metadata["actual"]) == ("PRICE_CHANGED", str(PRICE))
@@ -213,7 +213,7 @@ async def test_a_payment_pays_one_purchase_and_exactly_its_price(shop, event):
     assert (await read(shop, second)).status == HELD
 
 
-async def test_a_buyer_confirms_no_payment_and_sees_no_others_purchase(shop, event):
+async def test_a_buyer_confirms_no_payment_and_sees_own_purchases_only(shop, event):
     held = await shop.buy(event.event_id)
     assert (await refusal(confirm(shop, held, "pay-1", Shop.ALICE))).code is grpc.StatusCode.PERMISSION_DENIED
     assert (await refusal(confirm(shop, held, "pay-1", ("organizer", "oscar")))).reason == "PURCHASE_NOT_FOUND"
@@ -235,7 +235,7 @@ async def test_bad_requests_name_every_field_at_fault(shop):
     assert refused.fields == {"purchase_id"}
 
 
-async def test_an_offer_made_while_places_are_held_counts_them(shop, clock):
+async def test_a_new_offer_counts_the_places_held_before(shop, clock):
     plain = await shop.on_sale(ticket_price=money(PRICE))
     held = await shop.buy(plain.event_id, quantity=2)
     plain.offers.append(event_pb2.TicketOffer(ticket_type=STANDARD, price=money(PRICE), capacity=2))
@@ -245,7 +245,7 @@ async def test_an_offer_made_while_places_are_held_counts_them(shop, clock):
     assert [offer.reserved for offer in (await shop.get(plain.event_id)).offers] == [0]
 
 
-async def test_holds_payments_and_expiry_at_once_sell_no_place_twice(shop, clock, database):
+async def test_concurrent_payments_and_expiry_sell_no_place_twice(shop, clock, database):
     event = await shop.on_sale(ticket_price=money(PRICE), max_participants=10)
     held = await asyncio.gather(*(shop.buy(event.event_id, ("user", f"user-{n}")) for n in range(10)))
     clock.advance(timedelta(seconds=600))

@@ -27,7 +27,7 @@ async def test_the_first_key_signs_at_once(database, clock, tmp_path):
     assert (signer.key_id, bytes(signer.private_key.verify_key)) == (1, public.public_key)
 
 
-async def test_a_key_keeps_its_id_over_starts(database, clock, tmp_path):
+async def test_a_key_keeps_its_id_after_a_restart(database, clock, tmp_path):
     path = key_file(tmp_path, b"a")
     first = await SigningKeys.open(database, path, clock)
     clock.advance(timedelta(days=1))
@@ -47,7 +47,7 @@ async def test_a_further_key_is_published_ten_minutes_before_it_signs(database, 
     assert keys.signer().key_id == 2
 
 
-async def test_two_hosts_that_start_at_once_get_different_ids_and_both_sign(database, clock, tmp_path):
+async def test_hosts_that_start_together_get_different_key_ids(database, clock, tmp_path):
     hosts = [tmp_path / f"host{number}" for number in range(6)]
     for host in hosts:
         host.mkdir()
@@ -67,14 +67,14 @@ async def test_a_retired_key_never_signs(database, clock, tmp_path):
         await SigningKeys.open(database, path, clock)
 
 
-async def test_a_new_key_signs_at_once_where_the_old_one_is_retired(database, clock, tmp_path):
+async def test_a_new_key_signs_at_once_if_the_old_one_is_retired(database, clock, tmp_path):
     await SigningKeys.open(database, key_file(tmp_path, b"a"), clock)
     retire = sa.update(signing_keys).values(retire_time=clock.now)
     await database.run(lambda connection: connection.execute(retire))
     assert (await SigningKeys.open(database, key_file(tmp_path, b"a", b"b"), clock)).signer().key_id == 2
 
 
-async def test_a_clock_that_is_behind_does_not_leave_a_host_without_a_key(database, clock, tmp_path):
+async def test_a_host_with_a_slow_clock_has_a_key(database, clock, tmp_path):
     path = key_file(tmp_path, b"a")
     await SigningKeys.open(database, path, clock)
     clock.advance(-timedelta(seconds=2))

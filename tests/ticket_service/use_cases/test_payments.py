@@ -1,4 +1,4 @@
-"""What becomes of a card payment, whatever Stripe answers, and when."""
+"""Card payments end correctly whatever Stripe answers, and whenever."""
 
 import asyncio
 from collections.abc import Iterator
@@ -17,15 +17,17 @@ from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.app import App
 from ticket_service.commands.audit import audit
 from ticket_service.domain.notifications import Kind
-from ticket_service.domain.payments import HEAD_START, LOOK_AGAIN
+from ticket_service.domain.payments import HEAD_START, POLL_INTERVAL
 from ticket_service.store.tables import outbox
 from ticket_service.use_cases.holds import CLAIM, CLAIM_SPREAD_SECONDS
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2
 from ticketing.tickets.v1 import purchase_service_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 HELD, COMPLETED = purchase_pb2.PURCHASE_STATUS_HELD, purchase_pb2.PURCHASE_STATUS_COMPLETED
 EXPIRED, RELEASED = purchase_pb2.PURCHASE_STATUS_EXPIRED, purchase_pb2.PURCHASE_STATUS_RELEASED
-REFUNDED, GIVEN_UP = purchase_pb2.PURCHASE_STATUS_REFUNDED, purchase_pb2.PURCHASE_STATUS_DECLINED
+REFUNDED, DECLINED_STATUS = purchase_pb2.PURCHASE_STATUS_REFUNDED, purchase_pb2.PURCHASE_STATUS_DECLINED
 PRICE = 2_500
 
 
@@ -37,7 +39,7 @@ def stripe() -> Iterator[StripeStandIn]:
 
 @pytest.fixture
 def call_seconds() -> float:
-    """Give how long Stripe is waited for: here the machine may be busier than Stripe."""
+    """Return the timeout of calls to Stripe: longer than in production, because the test machine may be busy."""
     return 20.0
 
 
@@ -48,12 +50,12 @@ def patience(call_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock, stripe: StripeStandIn):
-    """Run a ticket service that takes cards, and whose sweeper hardly rests."""
+    """Run a ticket service that charges cards and whose sweeper runs every 20 ms."""
     settings = make_settings(
         TICKETS_SWEEP_SECONDS="0.02",
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
-        # What is written stays to be looked at.
+        # The outbox keeps its rows for the assertions.
         TICKETS_RELAY="off",
     )
     app = App(settings, tickets_url, clock)
@@ -107,13 +109,13 @@ async def left(shop: Shop, event: event_pb2.Event) -> int:
 
 @pytest.fixture(autouse=True)
 async def adds_up(request: pytest.FixtureRequest, tickets_url: URL) -> object:
-    """Whatever a test did, the audit finds nothing."""
+    """Check that the audit finds no breach after the test."""
     yield
     lines: list[str] = []
     assert await asyncio.to_thread(audit, tickets_url, lines.append) == 0, "\n".join(lines)
 
 
-async def test_a_card_that_is_good_is_charged_once_and_the_tickets_are_there(shop, event, stripe):
+async def test_a_good_card_is_charged_once_and_completes_the_purchase(shop, event, stripe):
     done = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
     assert (done.status, len(done.tickets), done.payment.provider) == (COMPLETED, 2, "stripe")
     assert stripe.intents[done.payment.payment_id]["amount"] == 2 * PRICE
@@ -125,7 +127,7 @@ async def test_a_card_that_is_good_is_charged_once_and_the_tickets_are_there(sho
     assert await read(shop, done) == done
 
 
-async def test_every_call_that_changes_something_has_a_key_of_its_own(shop, event, stripe):
+async def test_every_changing_call_has_its_own_idempotency_key(shop, event, stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     await release(shop, held)
     changing = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call != "retrieve"]
@@ -138,29 +140,29 @@ async def test_every_call_that_changes_something_has_a_key_of_its_own(shop, even
 
 async def test_a_retried_request_charges_nothing_more(shop, event, stripe):
     request_id = new_id()
-    told = await asyncio.gather(
+    answer = await asyncio.gather(
         *(shop.buy(event.event_id, payment_method_id=CARD, request_id=request_id) for _ in range(5))
     )
-    assert len({one.purchase_id for one in told}) == 1
-    await has_status(shop, told[0], COMPLETED)
-    assert stripe.charged() == {told[0].purchase_id: PRICE}
+    assert len({one.purchase_id for one in answer}) == 1
+    await has_status(shop, answer[0], COMPLETED)
+    assert stripe.charged() == {answer[0].purchase_id: PRICE}
     other = await refusal(shop.buy(event.event_id, payment_method_id=SECURE, request_id=request_id))
     assert other.reason == "REQUEST_ID_REUSED"
 
 
-async def test_a_card_that_is_declined_frees_the_places_and_says_why(shop, event, stripe):
+async def test_a_declined_card_releases_the_places_with_its_code(shop, event, stripe):
     declined = await shop.buy(event.event_id, quantity=3, payment_method_id=DECLINED)
-    assert (declined.status, declined.payment.decline_code) == (GIVEN_UP, "insufficient_funds")
+    assert (declined.status, declined.payment.decline_code) == (DECLINED_STATUS, "insufficient_funds")
     assert stripe.intents[declined.payment.payment_id]["status"] == "canceled"
     assert (stripe.charged(), await left(shop, event)) == ({}, 3)
-    assert (await confirm(shop, declined)).status == GIVEN_UP
+    assert (await confirm(shop, declined)).status == DECLINED_STATUS
 
 
-async def test_a_payment_method_that_is_none_is_declined(shop, event, stripe):
+async def test_an_unknown_payment_method_is_declined(shop, event, stripe):
     declined = await shop.buy(event.event_id, payment_method_id=UNKNOWN)
-    assert (declined.status, declined.payment.decline_code) == (GIVEN_UP, "resource_missing")
+    assert (declined.status, declined.payment.decline_code) == (DECLINED_STATUS, "resource_missing")
     assert (stripe.intents, await left(shop, event)) == ({}, 3)
-    assert (await confirm(shop, declined)).status == GIVEN_UP
+    assert (await confirm(shop, declined)).status == DECLINED_STATUS
 
 
 async def test_a_free_ticket_is_not_charged(shop, stripe):
@@ -169,7 +171,7 @@ async def test_a_free_ticket_is_not_charged(shop, stripe):
     assert (done.status, done.payment.provider, stripe.calls) == (COMPLETED, "free", [])
 
 
-async def test_a_buyer_confirms_with_the_bank_and_then_here(shop, event, stripe):
+async def test_a_buyer_confirms_at_the_bank_and_then_here(shop, event, stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     assert held.status == HELD
     assert held.payment.client_secret == f"{held.payment.payment_id}_secret"
@@ -187,19 +189,19 @@ async def test_a_buyer_who_fails_at_the_bank_is_declined(shop, event, stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.finish(held.payment.payment_id, succeeds=False)
     declined = await confirm(shop, held)
-    assert declined.status == GIVEN_UP
+    assert declined.status == DECLINED_STATUS
     assert declined.payment.decline_code == "payment_intent_authentication_failure"
     assert await left(shop, event) == 3
 
 
-async def test_who_paid_at_the_bank_and_went_away_has_tickets_soon(shop, event, stripe, clock):
+async def test_a_payment_at_the_bank_is_found_without_confirmation(shop, event, stripe, clock):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.finish(held.payment.payment_id)
-    clock.advance(LOOK_AGAIN)
+    clock.advance(POLL_INTERVAL)
     assert len((await has_status(shop, held, COMPLETED)).tickets) == 1
 
 
-async def test_who_never_goes_to_the_bank_loses_the_places_and_cannot_pay_any_more(shop, event, stripe, clock):
+async def test_an_unpaid_hold_expires_and_its_charge_is_withdrawn(shop, event, stripe, clock):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     clock.advance(timedelta(minutes=10))
     await has_status(shop, held, EXPIRED)
@@ -208,7 +210,7 @@ async def test_who_never_goes_to_the_bank_loses_the_places_and_cannot_pay_any_mo
     assert (await confirm(shop, held)).status == EXPIRED
 
 
-async def test_who_paid_in_the_last_moment_has_tickets_and_no_expired_hold(shop, event, stripe, clock):
+async def test_a_payment_in_the_last_moment_completes_the_purchase(shop, event, stripe, clock):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.finish(held.payment.payment_id)
     clock.advance(timedelta(minutes=10))
@@ -216,7 +218,7 @@ async def test_who_paid_in_the_last_moment_has_tickets_and_no_expired_hold(shop,
     assert await left(shop, event) == 2
 
 
-async def test_places_are_freed_only_once_the_payment_is_withdrawn(shop, event, stripe, clock):
+async def test_places_are_released_only_after_the_withdrawal(shop, event, stripe, clock):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.fails["cancel"] = 500
     refused = await refusal(release(shop, held))
@@ -228,7 +230,7 @@ async def test_places_are_freed_only_once_the_payment_is_withdrawn(shop, event, 
     assert await left(shop, event) == 3
 
 
-async def test_a_hold_that_is_over_keeps_its_places_until_the_payment_is_withdrawn(shop, event, stripe, clock):
+async def test_an_expired_hold_keeps_its_places_until_the_withdrawal(shop, event, stripe, clock):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.fails["cancel"] = 500
     clock.advance(timedelta(minutes=10))
@@ -242,21 +244,21 @@ async def test_a_hold_that_is_over_keeps_its_places_until_the_payment_is_withdra
 
 @pytest.fixture
 async def shop_without_stripe(make_settings, tickets_url: URL, clock, issuer: Issuer):
-    """Run a second service on the same database, whose key was taken away."""
+    """Run a second service on the same database without a key for Stripe."""
     app = App(make_settings(), tickets_url, clock)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{await app.start()}") as channel:
         yield Shop(channel, issuer, clock())
     await app.stop()
 
 
-async def test_what_was_held_by_a_provider_that_is_gone_stays_as_it_is(shop, event, shop_without_stripe):
+async def test_a_hold_of_an_unconfigured_provider_does_not_change(shop, event, shop_without_stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     assert (await refusal(confirm(shop_without_stripe, held))).metadata == {"dependency": "payment provider"}
     assert (await refusal(release(shop_without_stripe, held))).metadata == {"dependency": "payment provider"}
     assert (await read(shop, held)).status == HELD
 
 
-async def test_what_a_bank_is_at_work_on_is_not_given_up(shop, event, stripe):
+async def test_a_payment_processed_by_a_bank_is_not_released(shop, event, stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.intents[held.payment.payment_id]["status"] = "processing"
     assert (await refusal(release(shop, held))).code is grpc.StatusCode.UNAVAILABLE
@@ -267,7 +269,7 @@ async def test_what_a_bank_is_at_work_on_is_not_given_up(shop, event, stripe):
 
 
 @pytest.mark.parametrize("operation", ["create", "retrieve", "confirm"])
-async def test_an_answer_that_is_lost_is_asked_for_and_never_guessed(shop, event, stripe, operation):
+async def test_a_lost_answer_is_read_from_the_provider(shop, event, stripe, operation):
     stripe.loses[operation] = 1
     done = await shop.buy(event.event_id, payment_method_id=CARD)
     assert (done.status, len(done.tickets)) == (COMPLETED, 1)
@@ -276,7 +278,7 @@ async def test_an_answer_that_is_lost_is_asked_for_and_never_guessed(shop, event
 
 
 @pytest.mark.parametrize("operation", ["create", "confirm"])
-async def test_a_time_out_keeps_the_places_and_success_behind_it_is_found(shop, event, stripe, clock, operation):
+async def test_a_timeout_keeps_the_places_and_a_success_is_found(shop, event, stripe, clock, operation):
     stripe.loses[operation] = 2
     stripe.fails["retrieve"] = 500
     held = await shop.buy(event.event_id, payment_method_id=CARD)
@@ -289,7 +291,7 @@ async def test_a_time_out_keeps_the_places_and_success_behind_it_is_found(shop, 
     assert stripe.charged() == {held.purchase_id: PRICE}
 
 
-async def test_a_stripe_that_hangs_holds_up_nobody_who_does_not_pay_by_card(shop, event, stripe):
+async def test_a_hanging_stripe_does_not_delay_other_purchases(shop, event, stripe):
     stripe.hangs.add("create")
     buying = asyncio.create_task(shop.buy(event.event_id, payment_method_id=CARD))
     await until(lambda: bool(stripe.calls))
@@ -301,26 +303,24 @@ async def test_a_stripe_that_hangs_holds_up_nobody_who_does_not_pay_by_card(shop
 
 
 @pytest.mark.parametrize("call_seconds", [0.2])
-async def test_a_stripe_that_hangs_is_tried_twice_before_the_buyer_is_told_that_the_places_are_held(
-    shop, event, stripe
-):
+async def test_a_hanging_stripe_is_tried_twice_before_the_answer(shop, event, stripe):
     stripe.hangs.add("create")
     assert (await shop.buy(event.event_id, payment_method_id=CARD)).status == HELD
     assert stripe.calls == ["create", "create"]
 
 
-async def test_a_payment_that_comes_late_is_honoured_while_places_are_left(shop, event, stripe, clock):
+async def test_a_late_payment_is_honoured_while_places_are_left(shop, event, stripe, clock):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     clock.advance(timedelta(minutes=10))
     await has_status(shop, held, EXPIRED)
-    # What cannot be at Stripe; if it is all the same, the money is not lost.
+    # Not possible at Stripe; if it happened, the money would not be lost.
     stripe.intents[held.payment.payment_id]["status"] = "succeeded"
     done = await confirm(shop, held)
     assert (done.status, len(done.tickets)) == (COMPLETED, 1)
     assert await left(shop, event) == 2
 
 
-async def test_a_payment_that_comes_too_late_for_its_places_is_given_back(shop, event, stripe, clock):
+async def test_a_late_payment_without_places_is_refunded_by_stripe(shop, event, stripe, clock):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     clock.advance(timedelta(minutes=10))
     await has_status(shop, held, EXPIRED)
@@ -332,7 +332,7 @@ async def test_a_payment_that_comes_too_late_for_its_places_is_given_back(shop, 
     assert stripe.refunded() == {held.purchase_id: PRICE}
 
 
-async def test_a_payment_for_an_event_that_is_called_off_is_given_back(shop, event, stripe):
+async def test_a_payment_of_a_cancelled_event_is_refunded(shop, event, stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     cancel = event_service_pb2.CancelEventRequest(event_id=event.event_id)
     await shop.events.CancelEvent(cancel, metadata=shop.metadata(Shop.OLGA))
@@ -342,7 +342,7 @@ async def test_a_payment_for_an_event_that_is_called_off_is_given_back(shop, eve
     assert stripe.refunded() == stripe.charged() == {held.purchase_id: PRICE}
 
 
-async def test_who_pays_elsewhere_is_not_charged_too(shop, event, stripe):
+async def test_an_external_payment_withdraws_the_charge(shop, event, stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     done = await confirm_external(shop, held, "pay-1")
     assert (done.status, done.payment.provider, done.payment.payment_id) == (COMPLETED, "external", "pay-1")
@@ -350,7 +350,7 @@ async def test_who_pays_elsewhere_is_not_charged_too(shop, event, stripe):
     assert (stripe.charged(), await left(shop, event)) == ({}, 2)
 
 
-async def test_a_second_payment_elsewhere_is_owed_back_and_the_tickets_stay(shop, event, stripe, database):
+async def test_a_second_external_payment_is_to_be_refunded(shop, event, stripe, database):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.finish(held.payment.payment_id)
     done = await confirm_external(shop, held, "pay-1")
@@ -359,12 +359,12 @@ async def test_a_second_payment_elsewhere_is_owed_back_and_the_tickets_stay(shop
     sales = await shop.events.GetEventSales(request, metadata=shop.metadata(Shop.OLGA))
     assert sales.refunds_pending == 1
     kinds = sa.select(outbox.c.kind).where(outbox.c.purchase_id == held.purchase_id).order_by(outbox.c.position)
-    told = await database.run(lambda connection: list(connection.execute(kinds).scalars()))
-    # Who took it is asked to give it back, although the purchase was paid by Stripe.
-    assert told == [Kind.PURCHASE_COMPLETED, Kind.REFUND_REQUESTED]
+    answer = await database.run(lambda connection: list(connection.execute(kinds).scalars()))
+    # The caller's own system has to refund its payment, although Stripe paid the purchase.
+    assert answer == [Kind.PURCHASE_COMPLETED, Kind.REFUND_REQUESTED]
 
 
-async def test_a_purchase_that_nobody_charges_is_as_it_is_when_its_provider_is_asked(shop, event, stripe):
+async def test_confirming_an_uncharged_purchase_changes_nothing(shop, event, stripe):
     held = await shop.buy(event.event_id)
     assert (await confirm(shop, held)).status == HELD
     assert (await release(shop, held)).status == RELEASED
@@ -372,12 +372,12 @@ async def test_a_purchase_that_nobody_charges_is_as_it_is_when_its_provider_is_a
     assert stripe.calls == []
 
 
-async def test_nobody_confirms_a_purchase_that_is_not_theirs(shop, event, stripe):
+async def test_a_foreign_purchase_is_not_confirmed(shop, event, stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     assert (await refusal(confirm(shop, held, ("user", "bob")))).reason == "PURCHASE_NOT_FOUND"
 
 
-async def test_a_wrong_key_is_no_verdict_on_a_payment(shop, event, stripe, clock):
+async def test_a_wrong_key_does_not_decline_a_payment(shop, event, stripe, clock):
     stripe.fails["create"] = 401
     held = await shop.buy(event.event_id, payment_method_id=CARD)
     assert held.status == HELD

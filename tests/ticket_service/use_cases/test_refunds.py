@@ -1,4 +1,4 @@
-"""What becomes of a refund by Stripe: it is made once, or somebody can see that it was not."""
+"""A refund by Stripe is made once, or its failure is visible."""
 
 import asyncio
 from collections.abc import Iterator
@@ -26,6 +26,8 @@ from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
+pytestmark = pytest.mark.slow
+
 REFUNDING, DONE = ticket_pb2.CANCELLATION_STATUS_REFUNDING, ticket_pb2.CANCELLATION_STATUS_DONE
 FAILED = ticket_pb2.CANCELLATION_STATUS_REFUND_FAILED
 PRICE = 2_500
@@ -39,18 +41,18 @@ def stripe() -> Iterator[StripeStandIn]:
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait longer: here the machine may be busier than Stripe and the scan service."""
+    """Raise the timeouts, because the test machine may be busy."""
     monkeypatch.setattr(stripe_payments, "CALL_SECONDS", 20.0)
     monkeypatch.setattr(adapters_scans, "CALL_SECONDS", 20.0)
 
 
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock, stripe: StripeStandIn, scans: ScansStandIn):
-    """Run a ticket service that takes cards, and whose sweeper hardly rests."""
+    """Run a ticket service that charges cards and whose sweeper runs every 20 ms."""
     settings = make_settings(
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
         TICKETS_SWEEP_SECONDS="0.02",
-        # What is written stays to be looked at.
+        # The outbox keeps its rows for the assertions.
         TICKETS_RELAY="off",
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
@@ -74,7 +76,7 @@ def tickets(channel: grpc.aio.Channel) -> Any:
 
 @pytest.fixture(autouse=True)
 async def adds_up(tickets_url: URL) -> object:
-    """Whatever a test did, the audit finds nothing."""
+    """Check that the audit finds no breach after the test."""
     yield
     lines: list[str] = []
     assert await asyncio.to_thread(audit, tickets_url, lines.append) == 0, "\n".join(lines)
@@ -105,7 +107,7 @@ async def has_status(tickets: Any, shop: Shop, one: ticket_pb2.Cancellation, sta
     return await read(tickets, shop, one)
 
 
-async def test_tickets_of_one_purchase_are_refunded_each_by_itself_and_once(shop, event, tickets, stripe, database):
+async def test_each_ticket_of_a_purchase_is_refunded_once(shop, event, tickets, stripe, database):
     bought = await shop.buy(event.event_id, quantity=3, payment_method_id=CARD)
     asked = [await cancel(tickets, shop, ticket.ticket_id) for ticket in bought.tickets[:2]]
     assert {one.status for one in asked} <= {REFUNDING, DONE}
@@ -115,27 +117,27 @@ async def test_tickets_of_one_purchase_are_refunded_each_by_itself_and_once(shop
     keys = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call == "refund"]
     assert keys == [f"refund-{one.cancellation_id}-1" for one in asked]
     assert stripe.refunds[0]["metadata"]["order_id"] == asked[0].cancellation_id
-    told = await database.run(lambda c: list(c.execute(sa.select(outbox.c.kind).order_by(outbox.c.position)).scalars()))
-    # Nobody else is asked to give it back as well.
-    assert Kind.REFUND_REQUESTED not in told
-    assert told.count(Kind.REFUND_MADE) == 2
+    answer = await database.run(
+        lambda c: list(c.execute(sa.select(outbox.c.kind).order_by(outbox.c.position)).scalars())
+    )
+    # The caller's own system is not asked to refund it too.
+    assert Kind.REFUND_REQUESTED not in answer
+    assert answer.count(Kind.REFUND_MADE) == 2
 
 
-async def test_a_refund_whose_answer_was_lost_is_looked_up_before_it_is_tried_again(
-    shop, event, tickets, stripe, clock
-):
+async def test_a_refund_with_a_lost_answer_is_not_made_twice(shop, event, tickets, stripe, clock):
     bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
     stripe.loses["refund"] = 1
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
     await until(lambda: len(stripe.refunds) == 1)
-    # Or the same key would be enough.
+    # Otherwise the idempotency key alone would prevent the second refund.
     stripe.forget_keys()
     clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
     done = await has_status(tickets, shop, asked, DONE)
     assert [refund["id"] for refund in stripe.refunds] == [done.refund_id]
 
 
-async def test_a_refund_goes_on_until_stripe_answers(shop, event, tickets, stripe, clock):
+async def test_a_refund_is_tried_until_stripe_answers(shop, event, tickets, stripe, clock):
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.fails["refund"] = 500
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
@@ -147,9 +149,7 @@ async def test_a_refund_goes_on_until_stripe_answers(shop, event, tickets, strip
     assert stripe.refunded() == {bought.purchase_id: PRICE}
 
 
-async def test_a_refund_that_a_bank_is_at_work_on_is_looked_at_again_and_not_made_twice(
-    shop, event, tickets, stripe, clock
-):
+async def test_a_pending_refund_is_checked_again_and_not_made_twice(shop, event, tickets, stripe, clock):
     bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
     stripe.refund_status = "pending"
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
@@ -161,21 +161,19 @@ async def test_a_refund_that_a_bank_is_at_work_on_is_looked_at_again_and_not_mad
     assert len(stripe.refunds) == 1
 
 
-async def test_a_refund_that_is_refused_is_seen_by_the_organizer_who_has_it_tried_again(
-    shop, event, tickets, stripe, clock
-):
+async def test_the_organizer_retries_a_refused_refund(shop, event, tickets, stripe, clock):
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.refuses_refunds = "the card is closed"
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
     failed = await has_status(tickets, shop, asked, FAILED)
     assert (failed.failure, failed.refund_id, failed.refund_amount) == ("the card is closed", "", money(PRICE))
     sales = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
-    told = await shop.events.GetEventSales(sales, metadata=shop.metadata(Shop.OLGA))
-    assert (told.refunds_pending, told.refunds_failed) == (0, 1)
+    answer = await shop.events.GetEventSales(sales, metadata=shop.metadata(Shop.OLGA))
+    assert (answer.refunds_pending, answer.refunds_failed) == (0, 1)
     listing = pb.ListCancellationsRequest(status=FAILED)
     listed = await tickets.ListCancellations(listing, metadata=shop.metadata(Shop.OLGA))
     assert [one.cancellation_id for one in listed.cancellations] == [asked.cancellation_id]
-    # It waits for somebody: time alone changes nothing.
+    # It waits for the organizer: time alone changes nothing.
     clock.advance(timedelta(days=1))
     assert stripe.calls.count("refund") == 1
 
@@ -188,9 +186,7 @@ async def test_a_refund_that_is_refused_is_seen_by_the_organizer_who_has_it_trie
     assert stripe.refunded() == {bought.purchase_id: PRICE}
 
 
-async def test_a_refund_that_a_bank_sent_back_fails_and_is_made_anew_when_asked_for(
-    shop, event, tickets, stripe, clock
-):
+async def test_a_refund_that_a_bank_returned_is_made_anew_on_retry(shop, event, tickets, stripe, clock):
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.refund_status = "pending"
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
@@ -205,9 +201,7 @@ async def test_a_refund_that_a_bank_sent_back_fails_and_is_made_anew_when_asked_
     assert stripe.refunded() == {bought.purchase_id: PRICE}
 
 
-async def test_only_the_organizer_of_the_event_has_a_refund_tried_again_and_only_one_that_is_due(
-    shop, tickets, stripe, clock
-):
+async def test_only_the_organizer_retries_and_only_a_refund_due(shop, tickets, stripe, clock):
     event = await shop.on_sale(ticket_price=money(PRICE))
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     clock.advance(timedelta(days=9))
@@ -220,7 +214,7 @@ async def test_only_the_organizer_of_the_event_has_a_refund_tried_again_and_only
     assert stripe.refunded() == {}
 
 
-async def test_nobody_says_by_hand_that_stripe_has_refunded(shop, event, tickets, stripe):
+async def test_a_refund_by_stripe_is_not_confirmed_by_hand(shop, event, tickets, stripe):
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.fails["refund"] = 500
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
@@ -229,7 +223,7 @@ async def test_nobody_says_by_hand_that_stripe_has_refunded(shop, event, tickets
     assert refused.reason == "ILLEGAL_TRANSITION"
 
 
-async def test_a_payment_that_came_too_late_is_owed_until_stripe_takes_it_back(shop, event, tickets, stripe, clock):
+async def test_a_late_payment_is_pending_until_stripe_refunds_it(shop, event, tickets, stripe, clock):
     held = await shop.buy(event.event_id, payment_method_id="pm_3d_secure")
     off = event_service_pb2.CancelEventRequest(event_id=event.event_id)
     await shop.events.CancelEvent(off, metadata=shop.metadata(Shop.OLGA))
@@ -245,7 +239,7 @@ async def test_a_payment_that_came_too_late_is_owed_until_stripe_takes_it_back(s
     assert await pending() == 1
     stripe.refuses_refunds = ""
 
-    # Nobody has to ask for it: it is asked for again by itself, every hour.
+    # The sweeper retries it every hour, without the organizer.
     async def pending_in_an_hour() -> int:
         clock.advance(timedelta(hours=1))
         return await pending()
@@ -259,7 +253,7 @@ def refunds_without_stripe(database: Database, clock) -> Refunds:
     return Refunds(database, {}, clock)
 
 
-async def test_a_refund_by_a_provider_that_is_gone_waits_for_it(shop, tickets, stripe, clock, refunds_without_stripe):
+async def test_a_refund_waits_for_its_provider_to_be_configured(shop, tickets, stripe, clock, refunds_without_stripe):
     event = await shop.on_sale(ticket_price=money(PRICE))
     bought = await shop.buy(event.event_id, payment_method_id=CARD)
     stripe.fails["refund"] = 500
@@ -270,7 +264,7 @@ async def test_a_refund_by_a_provider_that_is_gone_waits_for_it(shop, tickets, s
     assert (await read(tickets, shop, asked)).status == REFUNDING
 
 
-async def test_what_is_called_off_is_refunded_by_stripe(shop, event, tickets, stripe):
+async def test_a_cancelled_event_is_refunded_by_stripe(shop, event, tickets, stripe):
     bought = [await shop.buy(event.event_id, quantity=2, payment_method_id=CARD) for _ in range(3)]
     off = event_service_pb2.CancelEventRequest(event_id=event.event_id)
     await shop.events.CancelEvent(off, metadata=shop.metadata(Shop.OLGA))

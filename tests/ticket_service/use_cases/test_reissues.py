@@ -55,12 +55,12 @@ async def issuing(database: Database, clock: Clock, tmp_path) -> Issuing:
 
 
 @pytest.fixture
-def changing(database: Database, remote: ScanServiceClient, issuing: Issuing, clock: Clock) -> Reissues:
+def reissuer(database: Database, remote: ScanServiceClient, issuing: Issuing, clock: Clock) -> Reissues:
     return Reissues(database, remote, issuing, clock, lambda: None)
 
 
 @pytest.fixture
-def giving_back(database: Database, remote: ScanServiceClient, clock: Clock) -> Cancellations:
+def canceller(database: Database, remote: ScanServiceClient, clock: Clock) -> Cancellations:
     return Cancellations(database, remote, clock, lambda: None)
 
 
@@ -97,10 +97,10 @@ def transfer(ticket_id: UUID, user_id: str = "bob") -> ReissueRequest:
     return ReissueRequest("alice", new_id(), ticket_id, user_id, f"{user_id}@example.org")
 
 
-async def test_a_reissue_has_a_new_code_and_gates_know_before_it_is_told(changing, database, scans, ticket_id):
+async def test_a_reissue_is_answered_after_gates_deny_the_old_code(reissuer, database, scans, ticket_id):
     before = await row(database, tickets, ticket_id=ticket_id)
-    told = await changing.reissue(ALICE, reissue(ticket_id))
-    assert (told.ticket.issue, told.ticket.user_id) == (2, "alice")
+    answer = await reissuer.reissue(ALICE, reissue(ticket_id))
+    assert (answer.ticket.issue, answer.ticket.user_id) == (2, "alice")
     [revocation] = scans.calls[0].revocations
     assert (revocation.issue, revocation.status) == (2, ticket_pb2.TICKET_STATUS_ACTIVE)
     assert revocation.even_if_checked_in
@@ -111,152 +111,148 @@ async def test_a_reissue_has_a_new_code_and_gates_know_before_it_is_told(changin
     assert (after.revision, stored.revision, stored.reserved) == (3, 3, 1)
 
 
-async def test_a_transfer_changes_the_holder_of_a_ticket_of_a_sold_out_event(changing, database, scans, ticket_id):
-    told = await changing.reissue(ALICE, transfer(ticket_id))
-    assert (told.ticket.issue, told.ticket.user_id, told.buyer_id) == (2, "bob", "alice")
+async def test_a_transfer_changes_the_holder_even_if_sold_out(reissuer, database, scans, ticket_id):
+    answer = await reissuer.reissue(ALICE, transfer(ticket_id))
+    assert (answer.ticket.issue, answer.ticket.user_id, answer.buyer_id) == (2, "bob", "alice")
     assert not scans.calls[0].revocations[0].even_if_checked_in
     assert (await row(database, reissues, ticket_id=ticket_id)).email == "bob@example.org"
 
 
-async def test_asked_again_it_is_done_once_and_told_also_to_the_old_holder(changing, scans, ticket_id):
+async def test_a_repeated_transfer_returns_its_result_to_the_old_holder(reissuer, scans, ticket_id):
     request = transfer(ticket_id)
-    first = await changing.reissue(ALICE, request)
-    assert await changing.reissue(ALICE, request) == first
+    first = await reissuer.reissue(ALICE, request)
+    assert await reissuer.reissue(ALICE, request) == first
     assert len(scans.calls) == 1
     with pytest.raises(Failure) as caught:
-        await changing.reissue(ALICE, transfer(ticket_id))
+        await reissuer.reissue(ALICE, transfer(ticket_id))
     assert caught.value.reason == "TICKET_NOT_FOUND"
 
 
-async def test_many_who_send_one_request_at_once_make_one_issue(changing, ticket_id):
+async def test_concurrent_equal_requests_make_one_issue(reissuer, ticket_id):
     request = reissue(ticket_id)
-    told = await asyncio.gather(*(changing.reissue(ALICE, request) for _ in range(8)))
-    assert {one.ticket.issue for one in told} == {2}
+    answer = await asyncio.gather(*(reissuer.reissue(ALICE, request) for _ in range(8)))
+    assert {one.ticket.issue for one in answer} == {2}
 
 
-async def test_different_requests_at_once_are_done_one_after_the_other(changing, ticket_id):
-    told = await asyncio.gather(*(changing.reissue(ALICE, reissue(ticket_id)) for _ in range(3)))
-    assert max(one.ticket.issue for one in told) == 4
+async def test_concurrent_different_requests_are_done_in_turn(reissuer, ticket_id):
+    answer = await asyncio.gather(*(reissuer.reissue(ALICE, reissue(ticket_id)) for _ in range(3)))
+    assert max(one.ticket.issue for one in answer) == 4
 
 
-async def test_a_request_id_stands_for_one_request(changing, ticket_id):
+async def test_a_request_id_of_another_request_is_refused(reissuer, ticket_id):
     request = transfer(ticket_id)
-    await changing.reissue(ALICE, request)
+    await reissuer.reissue(ALICE, request)
     for other in (
         ReissueRequest("alice", request.request_id, ticket_id),
         ReissueRequest("alice", request.request_id, ticket_id, "carol"),
     ):
         with pytest.raises(Failure) as caught:
-            await changing.reissue(ALICE, other)
+            await reissuer.reissue(ALICE, other)
         assert caught.value.reason == "REQUEST_ID_REUSED"
 
 
-async def test_who_is_inside_may_have_a_new_code_but_not_become_another(changing, database, clock, ticket_id):
+async def test_a_checked_in_ticket_is_reissued_but_not_transferred(reissuer, database, clock, ticket_id):
     await change(database, ticket_id, check_in_time=clock.now)
     with pytest.raises(Failure) as caught:
-        await changing.reissue(ALICE, transfer(ticket_id))
+        await reissuer.reissue(ALICE, transfer(ticket_id))
     assert caught.value.reason == "TICKET_CHECKED_IN"
-    told = await changing.reissue(ALICE, reissue(ticket_id))
-    assert (told.ticket.issue, told.ticket.check_in_time) == (2, clock.now)
+    answer = await reissuer.reissue(ALICE, reissue(ticket_id))
+    assert (answer.ticket.issue, answer.ticket.check_in_time) == (2, clock.now)
 
 
-async def test_a_transfer_that_a_gate_came_before_changes_nothing_and_may_be_asked_again(
-    changing, database, clock, scans, ticket_id
-):
+async def test_a_transfer_after_a_check_in_is_refused_and_repeatable(reissuer, database, clock, scans, ticket_id):
     scans.admitted[str(ticket_id)] = clock.now
     request = transfer(ticket_id)
     with pytest.raises(Failure) as caught:
-        await changing.reissue(ALICE, request)
+        await reissuer.reissue(ALICE, request)
     assert caught.value.reason == "TICKET_CHECKED_IN"
     assert caught.value.metadata["check_in_time"] == clock.now.isoformat()
     stored = await row(database, tickets, ticket_id=ticket_id)
     assert (stored.issue, stored.user_id, stored.revision) == (1, "alice", 2)
     # The check-in is annulled at the gate.
     scans.admitted.clear()
-    assert (await changing.reissue(ALICE, request)).ticket.user_id == "bob"
+    assert (await reissuer.reissue(ALICE, request)).ticket.user_id == "bob"
 
 
 @pytest.mark.parametrize(
     ("changes", "days", "status"),
     [({"status": "BLOCKED"}, 0, "BLOCKED"), ({"status": "REFUNDED"}, 0, "REFUNDED"), ({}, 11, "EXPIRED")],
 )
-async def test_only_a_ticket_that_is_good_is_reissued(changing, database, clock, ticket_id, changes, days, status):  # noqa: PLR0913, PLR0917 - fixtures and cases
+async def test_only_an_active_ticket_is_reissued(reissuer, database, clock, ticket_id, changes, days, status):  # noqa: PLR0913, PLR0917 - fixtures and cases
     await change(database, ticket_id, issue=1, **changes)
     clock.advance(timedelta(days=days))
     for request in (reissue(ticket_id), transfer(ticket_id)):
         with pytest.raises(Failure) as caught:
-            await changing.reissue(ALICE, request)
+            await reissuer.reissue(ALICE, request)
         assert (caught.value.reason, caught.value.metadata["status"]) == ("TICKET_NOT_ACTIVE", status)
 
 
-async def test_a_ticket_that_is_being_given_back_is_not_transferred(changing, giving_back, scans, ticket_id):
+async def test_a_ticket_with_a_pending_cancellation_is_not_transferred(reissuer, canceller, scans, ticket_id):
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
-    own = await giving_back.cancel(ALICE, ticket_id, "")
+    own = await canceller.cancel(ALICE, ticket_id, "")
     with pytest.raises(Failure) as caught:
-        await changing.reissue(ALICE, transfer(ticket_id))
+        await reissuer.reissue(ALICE, transfer(ticket_id))
     assert caught.value.reason == "CANCELLATION_PENDING"
     assert caught.value.metadata == {"ticket_id": str(ticket_id), "cancellation_id": str(own.cancellation_id)}
 
 
 @pytest.mark.parametrize("caller", [BOB, OSCAR], ids=lambda caller: caller.subject)
-async def test_a_ticket_of_somebody_else_does_not_exist(changing, ticket_id, caller):
+async def test_a_ticket_of_another_holder_is_not_found(reissuer, ticket_id, caller):
     with pytest.raises(Failure) as caught:
-        await changing.reissue(caller, reissue(ticket_id))
+        await reissuer.reissue(caller, reissue(ticket_id))
     assert caught.value.reason == "TICKET_NOT_FOUND"
 
 
-async def test_while_the_scan_service_is_away_nothing_is_changed_and_asking_again_goes_on(
-    changing, giving_back, database, scans, ticket_id
+async def test_without_the_scan_service_a_reissue_waits_for_a_repetition(
+    reissuer, canceller, database, scans, ticket_id
 ):
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
     request = transfer(ticket_id)
     with pytest.raises(Failure) as caught:
-        await changing.reissue(ALICE, request)
+        await reissuer.reissue(ALICE, request)
     assert (caught.value.reason, caught.value.metadata) == ("DEPENDENCY_UNAVAILABLE", {"dependency": "scan service"})
     stored = await row(database, tickets, ticket_id=ticket_id)
     assert (stored.issue, stored.user_id) == (1, "alice")
-    # Whose it is to be is open, so it is not given back meanwhile.
+    # The ticket's holder is not decided yet, so the ticket is not cancelled meanwhile.
     with pytest.raises(Failure) as caught:
-        await giving_back.cancel(ALICE, ticket_id, "")
+        await canceller.cancel(ALICE, ticket_id, "")
     assert caught.value.reason == "DEPENDENCY_UNAVAILABLE"
     scans.fails_with = None
-    assert (await changing.reissue(ALICE, request)).ticket.user_id == "bob"
+    assert (await reissuer.reissue(ALICE, request)).ticket.user_id == "bob"
 
 
-async def test_what_a_crash_left_between_revocation_and_commit_is_settled_once_by_sweeping(
-    changing, database, clock, scans, ticket_id
-):
+async def test_the_sweeper_settles_a_reissue_after_a_crash_once(reissuer, database, clock, scans, ticket_id):
     scans.may_answer.clear()
     request = transfer(ticket_id)
-    dying = asyncio.ensure_future(changing.reissue(ALICE, request))
+    dying = asyncio.ensure_future(reissuer.reissue(ALICE, request))
     await scans.called.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
     scans.may_answer.set()
-    await changing.sweep()
-    assert len(scans.calls) == 1, "the sweeper leaves a caller its head start"
+    await reissuer.sweep()
+    assert len(scans.calls) == 1, "the caller has a head start before the sweeper"
     clock.advance(HEAD_START)
-    await asyncio.gather(changing.sweep(), changing.sweep())
-    await changing.sweep()
-    assert len(scans.calls) == 2, "one of the sweepers has it, and then nobody"
+    await asyncio.gather(reissuer.sweep(), reissuer.sweep())
+    await reissuer.sweep()
+    assert len(scans.calls) == 2, "exactly one sweeper continues it"
     stored = await row(database, tickets, ticket_id=ticket_id)
     assert (stored.issue, stored.user_id, stored.revision) == (2, "bob", 3)
-    assert (await changing.reissue(ALICE, request)).ticket.issue == 2
+    assert (await reissuer.reissue(ALICE, request)).ticket.issue == 2
 
 
-async def test_a_sweep_that_finds_the_scan_service_away_tries_again_later(changing, database, clock, scans, ticket_id):
+async def test_a_sweep_without_the_scan_service_tries_again_later(reissuer, database, clock, scans, ticket_id):
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
     with pytest.raises(Failure):
-        await changing.reissue(ALICE, reissue(ticket_id))
+        await reissuer.reissue(ALICE, reissue(ticket_id))
     clock.advance(HEAD_START)
-    assert await changing.sweep() is False
+    assert await reissuer.sweep() is False
     tried = await row(database, reissues, ticket_id=ticket_id)
     assert (tried.attempts, tried.status) == (1, "PENDING")
     assert tried.due_time > clock.now
 
 
-async def test_settling_again_changes_nothing(changing, database, clock, issuing, ticket_id):
-    await changing.reissue(ALICE, reissue(ticket_id))
+async def test_settling_again_changes_nothing(reissuer, database, clock, issuing, ticket_id):
+    await reissuer.reissue(ALICE, reissue(ticket_id))
     done = await row(database, reissues, ticket_id=ticket_id)
     before = await row(database, tickets, ticket_id=ticket_id)
     found = await database.run(lambda c: store.find_reissue(c, done.event_id, done.reissue_id))
@@ -265,18 +261,18 @@ async def test_settling_again_changes_nothing(changing, database, clock, issuing
     assert await row(database, tickets, ticket_id=ticket_id) == before
 
 
-async def test_a_ticket_given_back_by_a_calling_off_meanwhile_stays_so(  # noqa: PLR0913, PLR0917 - all that takes part
-    changing, giving_back, remote, database, clock, scans, ticket_id
+async def test_a_ticket_cancelled_with_its_event_meanwhile_stays_so(  # noqa: PLR0913, PLR0917 - all that takes part
+    reissuer, canceller, remote, database, clock, scans, ticket_id
 ):
     scans.may_answer.clear()
-    waiting = asyncio.ensure_future(changing.reissue(ALICE, transfer(ticket_id)))
+    waiting = asyncio.ensure_future(reissuer.reissue(ALICE, transfer(ticket_id)))
     await scans.called.wait()
     event_id = (await row(database, tickets, ticket_id=ticket_id)).event_id
-    off = EventCancellations(database, remote, giving_back, clock, lambda: None)
-    await off.call_off(OLGA, event_id, "")
+    off = EventCancellations(database, remote, canceller, clock, lambda: None)
+    await off.cancel(OLGA, event_id, "")
     settling = asyncio.ensure_future(off.sweep())
     await until(lambda: len(scans.calls) >= 2)
-    # Whoever commits first, the ticket ends refunded once.
+    # The ticket is refunded once, whichever commits first.
     scans.may_answer.set()
     answers = await asyncio.gather(waiting, settling, return_exceptions=True)
     stored = await row(database, tickets, ticket_id=ticket_id)
@@ -291,11 +287,9 @@ async def test_a_ticket_given_back_by_a_calling_off_meanwhile_stays_so(  # noqa:
         assert answers[0].ticket.issue == 2
 
 
-async def test_a_reissue_that_finds_its_ticket_given_back_is_rejected_and_forgotten(
-    changing, database, clock, scans, ticket_id
-):
+async def test_a_reissue_of_a_ticket_cancelled_meanwhile_is_rejected(reissuer, database, clock, scans, ticket_id):
     scans.may_answer.clear()
-    waiting = asyncio.ensure_future(changing.reissue(ALICE, reissue(ticket_id)))
+    waiting = asyncio.ensure_future(reissuer.reissue(ALICE, reissue(ticket_id)))
     await scans.called.wait()
     await change(database, ticket_id, status="REFUNDED")
     scans.may_answer.set()
@@ -306,21 +300,21 @@ async def test_a_reissue_that_finds_its_ticket_given_back_is_rejected_and_forgot
     assert await database.run(lambda connection: connection.execute(kept).scalar_one()) == 0
 
 
-async def test_a_withheld_ticket_takes_a_revision_once_and_can_be_let_go_again(changing, database, ticket_id):
+async def test_blocking_and_unblocking_take_a_revision_each(reissuer, database, ticket_id):
     for blocked, status, revision in [(True, "BLOCKED", 3), (True, "BLOCKED", 3), (False, "ACTIVE", 4)]:
-        told = await changing.set_blocked(OLGA, ticket_id, blocked=blocked)
-        assert told.ticket.status == status
+        answer = await reissuer.set_blocked(OLGA, ticket_id, blocked=blocked)
+        assert answer.ticket.status == status
         stored = await row(database, tickets, ticket_id=ticket_id)
         event = await row(database, events, event_id=stored.event_id)
         assert (stored.status, stored.revision, event.revision, event.reserved) == (status, revision, revision, 1)
 
 
-async def test_only_the_organizer_withholds_a_ticket_and_none_that_was_given_back(changing, database, ticket_id):
+async def test_only_the_organizer_blocks_and_no_cancelled_ticket(reissuer, database, ticket_id):
     for caller, asked, reason in [(OSCAR, ticket_id, "TICKET_NOT_FOUND"), (OLGA, new_id(), "TICKET_NOT_FOUND")]:
         with pytest.raises(Failure) as caught:
-            await changing.set_blocked(caller, asked, blocked=True)
+            await reissuer.set_blocked(caller, asked, blocked=True)
         assert caught.value.reason == reason
     await change(database, ticket_id, status="CANCELLED")
     with pytest.raises(Failure) as caught:
-        await changing.set_blocked(OLGA, ticket_id, blocked=True)
+        await reissuer.set_blocked(OLGA, ticket_id, blocked=True)
     assert caught.value.reason == "TICKET_NOT_ACTIVE"

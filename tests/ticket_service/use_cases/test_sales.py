@@ -1,4 +1,4 @@
-"""What sales promise when many buy at once, several processes sell, and one of them is killed."""
+"""Sales with many concurrent buyers, with several processes, and with a killed process."""
 
 import asyncio
 import signal
@@ -48,11 +48,11 @@ def assert_exactly_the_places_are_sold(answers: list[purchase_pb2.Purchase | Ref
     assert {str(row.ticket_id) for row in rows} == {t.ticket_id for p in sold for t in p.tickets}
     (event,) = query(url, sa.select(events.c.reserved, events.c.revision))
     assert event.reserved == PLACES
-    # Every ticket has a revision of its own, and none was skipped: 1 and 2 are the event's.
+    # Every ticket has its own revision and none is skipped; the event itself has taken 1 and 2.
     assert sorted(row.revision for row in rows) == list(range(3, event.revision + 1))
 
 
-async def test_of_64_buyers_for_50_places_14_are_told_that_it_is_sold_out(shop, tickets_url):
+async def test_14_of_64_buyers_for_50_places_get_sold_out(shop, tickets_url):
     event = await shop.on_sale(max_participants=PLACES)
     answers = await asyncio.gather(*(try_to_buy(shop, event.event_id, f"user-{n}") for n in range(BUYERS)))
     assert_exactly_the_places_are_sold(answers, tickets_url)
@@ -63,7 +63,7 @@ Start = Callable[[], TicketProcess]
 
 @pytest.fixture
 def start(environment_of: Callable[..., dict[str, str]], tickets_url: URL) -> Iterator[Start]:
-    """Start services on one database; whatever of them is left is ended."""
+    """Start services on one database; they are ended after the test."""
     variables = environment_of(TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False))
     with ExitStack() as running:
         yield lambda: running.enter_context(TicketProcess(variables))
@@ -74,7 +74,7 @@ Open = Callable[[TicketProcess], Shop]
 
 @pytest.fixture
 async def open_shop(issuer: Issuer) -> AsyncIterator[Open]:
-    """Open shops at processes."""
+    """Open a shop at a process."""
     channels: list[grpc.aio.Channel] = []
 
     def open_(process: TicketProcess) -> Shop:
@@ -95,7 +95,7 @@ async def test_two_processes_sell_no_place_twice(start: Start, open_shop: Open, 
 
 
 @pytest.mark.slow
-async def test_a_request_sent_to_two_processes_at_once_buys_once(start: Start, open_shop: Open, tickets_url):
+async def test_a_request_sent_to_two_processes_buys_once(start: Start, open_shop: Open, tickets_url):
     shops = [open_shop(start()), open_shop(start())]
     all_events = [await shops[0].on_sale(ticket_price=money(100)) for _ in range(8)]
 
@@ -115,7 +115,7 @@ async def test_a_request_sent_to_two_processes_at_once_buys_once(start: Start, o
 
 
 @pytest.mark.slow
-async def test_one_payment_for_two_events_at_two_processes_pays_one(start: Start, open_shop: Open):
+async def test_one_payment_sent_for_two_events_pays_one(start: Start, open_shop: Open):
     shops = [open_shop(start()), open_shop(start())]
     all_events = [await shop.on_sale(ticket_price=money(100)) for shop in shops]
 
@@ -133,7 +133,7 @@ async def test_one_payment_for_two_events_at_two_processes_pays_one(start: Start
 
 
 @pytest.mark.slow
-async def test_what_was_acknowledged_outlives_a_killed_process(start: Start, open_shop: Open, tickets_url):
+async def test_acknowledged_sales_survive_a_killed_process(start: Start, open_shop: Open, tickets_url):
     process = start()
     shop = open_shop(process)
     event = await shop.on_sale()
@@ -163,34 +163,34 @@ async def test_what_was_acknowledged_outlives_a_killed_process(start: Start, ope
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait for a lock for as long as a service does."""
+    """Shorten the wait for a row lock."""
     monkeypatch.setitem(SESSION_MILLISECONDS, "lock_timeout", 200)
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_an_event_that_somebody_holds_keeps_no_other_from_being_sold(shop, tickets_url, caplog):
-    held, other, draft = await shop.on_sale(), await shop.on_sale(), await shop.create()
+async def test_a_locked_event_does_not_delay_sales_of_others(shop, tickets_url, caplog):
+    locked, other, draft = await shop.on_sale(), await shop.on_sale(), await shop.create()
     engine = sa.create_engine(tickets_url, poolclass=sa.NullPool)
     with engine.begin() as connection:
-        somebodys = events.c.event_id.in_([held.event_id, draft.event_id])
-        connection.execute(sa.select(events.c.name).where(somebodys).with_for_update())
+        of_another = events.c.event_id.in_([locked.event_id, draft.event_id])
+        connection.execute(sa.select(events.c.name).where(of_another).with_for_update())
         for _ in range(2):
-            buying = (try_to_buy(shop, event.event_id, f"user-{n}") for n in range(10) for event in (held, other))
+            buying = (try_to_buy(shop, event.event_id, f"user-{n}") for n in range(10) for event in (locked, other))
             answers = await asyncio.gather(*buying)
             refused = [answer.reason for answer in answers[::2] if isinstance(answer, Refusal)]
             assert refused == ["OVERLOADED"] * 10
             assert all(isinstance(answer, purchase_pb2.Purchase) and answer.tickets for answer in answers[1::2])
-        # It was waited for once, and then known.
+        # Only the first batch waited for the lock.
         assert [record.name for record in caplog.records].count("ticketing.chassis.loop_connection") == 1
-        assert caplog.text.count("are locked by somebody") == 1
-        # An event that is not theirs to see is not there for a buyer, held or not.
+        assert caplog.text.count("are locked by another transaction") == 1
+        # A buyer does not find an event that they may not see, locked or not.
         for event_id in (draft.event_id, new_id()):
             assert (await refusal(shop.buy(event_id, ("user", "uma")))).reason == "EVENT_NOT_FOUND"
-    answers = await asyncio.gather(*(shop.buy(event.event_id) for _ in range(5) for event in (held, other)))
+    answers = await asyncio.gather(*(shop.buy(event.event_id) for _ in range(5) for event in (locked, other)))
     assert all(answer.tickets for answer in answers)
 
 
-async def test_sales_go_on_after_their_connection_was_cut(shop, tickets_url):
+async def test_sales_continue_after_their_connection_was_cut(shop, tickets_url):
     event = await shop.on_sale()
     await shop.buy(event.event_id)
     cut = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '% sales'")

@@ -7,7 +7,7 @@ import requests
 import stripe
 
 from ticket_service.adapters.stripe.payments import new_client
-from ticket_service.domain.reconciliation import GivenBackThere, TakenThere, Theirs
+from ticket_service.domain.reconciliation import ProviderCharge, ProviderRecords, ProviderRefund
 from ticketing.chassis.failures import dependency_unavailable
 
 PAGE: Final = 100
@@ -15,7 +15,7 @@ PAGE: Final = 100
 RETRIES: Final = 5
 
 
-def read_records(key: str, api_base: str) -> Theirs:
+def read_records(key: str, api_base: str) -> ProviderRecords:
     """List all payments and refunds of the account; an account belongs to one tickets database.
 
     Raises:
@@ -35,18 +35,18 @@ def read_records(key: str, api_base: str) -> Theirs:
             ]
         except stripe.StripeError as error:
             raise dependency_unavailable("payment provider") from error
-    return Theirs(read_time, tuple(taken), tuple(given_back))
+    return ProviderRecords(read_time, tuple(taken), tuple(given_back))
 
 
-def _taken(intent: stripe.PaymentIntent) -> TakenThere:
+def _taken(intent: stripe.PaymentIntent) -> ProviderCharge:
     metadata = _metadata(intent.metadata)
-    return TakenThere(intent.id, metadata["purchase_id"], intent.currency.upper(), intent.amount)
+    return ProviderCharge(intent.id, metadata["purchase_id"], intent.currency.upper(), intent.amount)
 
 
-def _given_back(refund: stripe.Refund) -> GivenBackThere:
+def _given_back(refund: stripe.Refund) -> ProviderRefund:
     # A refund that a person made in the dashboard has no order.
     order_id = _metadata(refund.metadata).get("order_id", "")
-    return GivenBackThere(refund.id, order_id, refund.currency.upper(), refund.amount, refund.status == "succeeded")
+    return ProviderRefund(refund.id, order_id, refund.currency.upper(), refund.amount, refund.status == "succeeded")
 
 
 def _ours(metadata: object) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ticket_service.adapters.payment_provider import PaymentProvider, ProviderRegistration
-from ticket_service.domain.reconciliation import Theirs
+from ticket_service.domain.reconciliation import ProviderRecords
 from ticketing.chassis.settings import Environment
 
 
@@ -25,7 +25,7 @@ class StripeSettings:
 
         return StripePayments(self.key, self.api_base)
 
-    def read_records(self) -> Theirs:
+    def read_records(self) -> ProviderRecords:
         """List the payments and refunds of the account.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Where Alembic meets the tickets database; `ticketing.chassis.migrations` opens the transaction and hands it over."""
+"""Run Alembic on the tickets database, in the transaction that `ticketing.chassis.migrations` has opened."""
 
 from alembic import context
 

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Device(_message.Message):
-    """A gate device."""
+    """A gate device. The service sets every field but name and event_ids."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -37,36 +37,36 @@ class Device(_message.Message):
     CONNECTED_FIELD_NUMBER: _builtins.int
     GATE_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
-    """UUIDv7, given by the service."""
+    """The UUIDv7 that the service gives each device."""
     name: _builtins.str
-    """"Handheld 12"; at most 100 characters."""
+    """The name, such as "Handheld 12"."""
     organizer_id: _builtins.str
-    """Whose it is: the organizer of the access token that created it. Output only."""
+    """The organizer of the device: the subject of the access token that created it."""
     connected: _builtins.bool
-    """Has a stream open now. Output only."""
+    """True while the device has a stream open."""
     @_builtins.property
     def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Events it may scan for. Empty: all of its organizer's."""
+        """The events that the device may scan for. Empty: all events of its organizer."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only."""
+        """The time when the device was registered."""
 
     @_builtins.property
     def enroll_time(self) -> _timestamp_pb2.Timestamp:
-        """When it traded its code. Absent: not yet."""
+        """The time when the device was enrolled. Absent before."""
 
     @_builtins.property
     def last_seen_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was last heard of."""
+        """The time when the service last received a message of the device. Absent before the first."""
 
     @_builtins.property
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
-        """When its access was ended. Absent: in force."""
+        """The time when its access was revoked. Absent while it is not revoked."""
 
     @_builtins.property
     def gate(self) -> _scan_pb2.Gate:
-        """Where it scans or last did. Output only."""
+        """The gate where the device scans or scanned last. Absent before it opened one."""
 
     def __init__(
         self,
@@ -98,21 +98,31 @@ class CreateDeviceRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     EVENT_IDS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Required."""
+    """Required. The name of the device, 1 to 100 characters."""
+    request_id: _builtins.str
+    """A random UUID that the caller chooses. The same request_id of the same
+    organizer returns the same device and code, so a caller may repeat a
+    request whose answer was lost; with another name or other events it is
+    ALREADY_EXISTS / REQUEST_ID_REUSED. Empty: every request registers a device.
+    """
     @_builtins.property
     def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Events it may scan for. Empty: all of its organizer's."""
+        """The UUIDs of the events that it may scan for, at most 100. Empty: all
+        events of the organizer.
+        """
 
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         event_ids: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_ids", b"event_ids", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_ids", b"event_ids", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -127,7 +137,7 @@ class CreateDeviceResponse(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     ENROLLMENT_CODE_FIELD_NUMBER: _builtins.int
     enrollment_code: _builtins.str
-    """Good once, for an hour."""
+    """The one-time code that enrolls the device within an hour of create_time."""
     @_builtins.property
     def device(self) -> Global___Device:
         """The device."""
@@ -153,16 +163,25 @@ class EnrollDeviceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENROLLMENT_CODE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     enrollment_code: _builtins.str
-    """As CreateDevice returned it."""
+    """Required. The code that CreateDevice returned, in either case, at most 100 characters."""
+    request_id: _builtins.str
+    """A random UUID that the device chooses and keeps secret. The same code and
+    request_id return the same access token while the code is valid, so a
+    device may repeat a request whose answer was lost. With another request_id
+    a used code is ENROLLMENT_CODE_INVALID. Empty: a used code is always
+    ENROLLMENT_CODE_INVALID.
+    """
     def __init__(
         self,
         *,
         enrollment_code: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrollment_code", b"enrollment_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrollment_code", b"enrollment_code", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,7 +196,9 @@ class EnrollDeviceResponse(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
-    """Sent as "authorization: Bearer ..." from now on; stored only as a hash."""
+    """The token that the device sends as "authorization: Bearer ..."; the service
+    stores only its hash.
+    """
     @_builtins.property
     def device(self) -> Global___Device:
         """The device."""
@@ -205,9 +226,9 @@ class ListDevicesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """0 is read as 25; more than 100 as 100."""
+    """The number of devices on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """The next_page_token of the page before, at most 512 characters. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -231,10 +252,10 @@ class ListDevicesResponse(_message.Message):
     DEVICES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """The token of the next page. Empty on the last page."""
     @_builtins.property
     def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Device]:
-        """By device_id."""
+        """The devices, by device_id."""
 
     def __init__(
         self,
@@ -258,7 +279,7 @@ class RevokeDeviceRequest(_message.Message):
 
     DEVICE_ID_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the device."""
     def __init__(
         self,
         *,
@@ -281,7 +302,7 @@ class RevokeDeviceResponse(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def device(self) -> Global___Device:
-        """As it now is."""
+        """The device in its present state."""
 
     def __init__(
         self,

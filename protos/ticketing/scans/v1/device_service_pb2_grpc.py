@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DeviceServiceStub:
-    """Gate devices and their credentials. Organizers only, but for EnrollDevice.
+    """DeviceService manages gate devices and their credentials.
     """
 
     def __init__(self, channel):
@@ -58,7 +58,7 @@ class DeviceServiceStub:
 
 
 class DeviceServiceServicer:
-    """Gate devices and their credentials. Organizers only, but for EnrollDevice.
+    """DeviceService manages gate devices and their credentials.
     """
 
     def CreateDevice(self, request, context):
@@ -69,21 +69,22 @@ class DeviceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EnrollDevice(self, request, context):
-        """Trades the one-time code for the device's access token. Needs no other credential.
+        """Exchanges the one-time code for the access token of the device. It needs
+        no credential but the code.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDevices(self, request, context):
-        """Lists devices.
+        """Lists the caller's devices.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeDevice(self, request, context):
-        """Ends a device's access: its open streams are cut within a second.
+        """Revokes the access of a device. The service ends its open streams within a second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +122,7 @@ def add_DeviceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DeviceService:
-    """Gate devices and their credentials. Organizers only, but for EnrollDevice.
+    """DeviceService manages gate devices and their credentials.
     """
 
     @staticmethod

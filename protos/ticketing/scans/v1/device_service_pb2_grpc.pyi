@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DeviceServiceStub:
-    """Gate devices and their credentials. Organizers only, but for EnrollDevice."""
+    """DeviceService manages gate devices and their credentials."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,28 +36,32 @@ class DeviceServiceStub:
     CreateDevice: _grpc.UnaryUnaryMultiCallable[_device_service_pb2.CreateDeviceRequest, _device_service_pb2.CreateDeviceResponse]
     """Registers a device and returns the one-time code that enrolls it."""
     EnrollDevice: _grpc.UnaryUnaryMultiCallable[_device_service_pb2.EnrollDeviceRequest, _device_service_pb2.EnrollDeviceResponse]
-    """Trades the one-time code for the device's access token. Needs no other credential."""
+    """Exchanges the one-time code for the access token of the device. It needs
+    no credential but the code.
+    """
     ListDevices: _grpc.UnaryUnaryMultiCallable[_device_service_pb2.ListDevicesRequest, _device_service_pb2.ListDevicesResponse]
-    """Lists devices."""
+    """Lists the caller's devices."""
     RevokeDevice: _grpc.UnaryUnaryMultiCallable[_device_service_pb2.RevokeDeviceRequest, _device_service_pb2.RevokeDeviceResponse]
-    """Ends a device's access: its open streams are cut within a second."""
+    """Revokes the access of a device. The service ends its open streams within a second."""
 
 @_typing.type_check_only
 class DeviceServiceAsyncStub(DeviceServiceStub):
-    """Gate devices and their credentials. Organizers only, but for EnrollDevice."""
+    """DeviceService manages gate devices and their credentials."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateDevice: _aio.UnaryUnaryMultiCallable[_device_service_pb2.CreateDeviceRequest, _device_service_pb2.CreateDeviceResponse]  # type: ignore[assignment]
     """Registers a device and returns the one-time code that enrolls it."""
     EnrollDevice: _aio.UnaryUnaryMultiCallable[_device_service_pb2.EnrollDeviceRequest, _device_service_pb2.EnrollDeviceResponse]  # type: ignore[assignment]
-    """Trades the one-time code for the device's access token. Needs no other credential."""
+    """Exchanges the one-time code for the access token of the device. It needs
+    no credential but the code.
+    """
     ListDevices: _aio.UnaryUnaryMultiCallable[_device_service_pb2.ListDevicesRequest, _device_service_pb2.ListDevicesResponse]  # type: ignore[assignment]
-    """Lists devices."""
+    """Lists the caller's devices."""
     RevokeDevice: _aio.UnaryUnaryMultiCallable[_device_service_pb2.RevokeDeviceRequest, _device_service_pb2.RevokeDeviceResponse]  # type: ignore[assignment]
-    """Ends a device's access: its open streams are cut within a second."""
+    """Revokes the access of a device. The service ends its open streams within a second."""
 
 class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Gate devices and their credentials. Organizers only, but for EnrollDevice."""
+    """DeviceService manages gate devices and their credentials."""
 
     @_abc_1.abstractmethod
     def CreateDevice(
@@ -73,7 +77,9 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _device_service_pb2.EnrollDeviceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_device_service_pb2.EnrollDeviceResponse, _abc.Awaitable[_device_service_pb2.EnrollDeviceResponse]]:
-        """Trades the one-time code for the device's access token. Needs no other credential."""
+        """Exchanges the one-time code for the access token of the device. It needs
+        no credential but the code.
+        """
 
     @_abc_1.abstractmethod
     def ListDevices(
@@ -81,7 +87,7 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _device_service_pb2.ListDevicesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_device_service_pb2.ListDevicesResponse, _abc.Awaitable[_device_service_pb2.ListDevicesResponse]]:
-        """Lists devices."""
+        """Lists the caller's devices."""
 
     @_abc_1.abstractmethod
     def RevokeDevice(
@@ -89,6 +95,6 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _device_service_pb2.RevokeDeviceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_device_service_pb2.RevokeDeviceResponse, _abc.Awaitable[_device_service_pb2.RevokeDeviceResponse]]:
-        """Ends a device's access: its open streams are cut within a second."""
+        """Revokes the access of a device. The service ends its open streams within a second."""
 
 def add_DeviceServiceServicer_to_server(servicer: DeviceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

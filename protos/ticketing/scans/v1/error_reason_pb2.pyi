@@ -23,62 +23,67 @@ class _ErrorReason:
 class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
-    """Never sent."""
+    """The service never sends this value."""
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT, with BadRequest naming every field at fault."""
+    """INVALID_ARGUMENT: a BadRequest names every field at fault."""
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 2
-    """UNAUTHENTICATED: no access token, one that does not verify, or a revoked device. metadata: cause."""
+    """UNAUTHENTICATED: the access token is missing or does not verify, or the device is revoked. metadata: cause."""
     ERROR_REASON_FORBIDDEN: _ErrorReason.ValueType  # 3
-    """PERMISSION_DENIED: role, or the device is not for this event. metadata: method, role or event_id."""
+    """PERMISSION_DENIED: the caller's role does not allow the call, or the device is not for this event. metadata: method, role or event_id."""
     ERROR_REASON_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 4
-    """NOT_FOUND: no such event, here or yet. metadata: event_id."""
+    """NOT_FOUND: the event does not exist, is not replicated yet, or is hidden from the caller. metadata: event_id."""
     ERROR_REASON_SCAN_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND. metadata: scan_id."""
+    """NOT_FOUND: the scan does not exist or is hidden from the caller. metadata: scan_id."""
     ERROR_REASON_DEVICE_NOT_FOUND: _ErrorReason.ValueType  # 6
-    """NOT_FOUND. metadata: device_id."""
+    """NOT_FOUND: the device does not exist or is hidden from the caller. metadata: device_id."""
     ERROR_REASON_GATE_NOT_OPEN: _ErrorReason.ValueType  # 7
-    """FAILED_PRECONDITION: the first message of a stream must be `open`."""
+    """FAILED_PRECONDITION: the first message of a stream was not `open`."""
     ERROR_REASON_SCAN_NOT_ANNULLABLE: _ErrorReason.ValueType  # 8
-    """FAILED_PRECONDITION: another device's, too old, not the latest, or denied anyway. metadata: scan_id, cause."""
+    """FAILED_PRECONDITION: the scan is another device's, too old, not the latest, or denied. metadata: scan_id, cause."""
     ERROR_REASON_ENROLLMENT_CODE_INVALID: _ErrorReason.ValueType  # 9
-    """FAILED_PRECONDITION: used before, or older than an hour."""
+    """FAILED_PRECONDITION: the code does not exist, is used, or is older than an hour."""
     ERROR_REASON_SCAN_ID_REUSED: _ErrorReason.ValueType  # 10
-    """ALREADY_EXISTS: scan_id was used for a different scan. metadata: scan_id."""
+    """ALREADY_EXISTS: the scan_id belongs to a different scan. metadata: scan_id."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 11
-    """RESOURCE_EXHAUSTED, with RetryInfo: too many scans unanswered, or too much at once."""
+    """RESOURCE_EXHAUSTED: too many scans are unanswered, or the service has too much to do; RetryInfo says when to try again."""
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 12
-    """UNAVAILABLE, with RetryInfo: the database did not answer. metadata: dependency."""
+    """UNAVAILABLE: the database did not answer; RetryInfo says when to try again. metadata: dependency."""
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 13
+    """ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Why a call failed: the reason of the google.rpc.ErrorInfo in the status
-    details, domain "scans.ticketing", spelled as the value here, prefix
-    included. A ticket turned away is no failure: see DenialReason.
+    """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
+    status details, domain "scans.ticketing", spelled as the value here, prefix
+    included. Each comment names the status code and the keys of the ErrorInfo's
+    metadata. A denied ticket is no failure; see DenialReason.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
-"""Never sent."""
+"""The service never sends this value."""
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT, with BadRequest naming every field at fault."""
+"""INVALID_ARGUMENT: a BadRequest names every field at fault."""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 2
-"""UNAUTHENTICATED: no access token, one that does not verify, or a revoked device. metadata: cause."""
+"""UNAUTHENTICATED: the access token is missing or does not verify, or the device is revoked. metadata: cause."""
 ERROR_REASON_FORBIDDEN: ErrorReason.ValueType  # 3
-"""PERMISSION_DENIED: role, or the device is not for this event. metadata: method, role or event_id."""
+"""PERMISSION_DENIED: the caller's role does not allow the call, or the device is not for this event. metadata: method, role or event_id."""
 ERROR_REASON_EVENT_NOT_FOUND: ErrorReason.ValueType  # 4
-"""NOT_FOUND: no such event, here or yet. metadata: event_id."""
+"""NOT_FOUND: the event does not exist, is not replicated yet, or is hidden from the caller. metadata: event_id."""
 ERROR_REASON_SCAN_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND. metadata: scan_id."""
+"""NOT_FOUND: the scan does not exist or is hidden from the caller. metadata: scan_id."""
 ERROR_REASON_DEVICE_NOT_FOUND: ErrorReason.ValueType  # 6
-"""NOT_FOUND. metadata: device_id."""
+"""NOT_FOUND: the device does not exist or is hidden from the caller. metadata: device_id."""
 ERROR_REASON_GATE_NOT_OPEN: ErrorReason.ValueType  # 7
-"""FAILED_PRECONDITION: the first message of a stream must be `open`."""
+"""FAILED_PRECONDITION: the first message of a stream was not `open`."""
 ERROR_REASON_SCAN_NOT_ANNULLABLE: ErrorReason.ValueType  # 8
-"""FAILED_PRECONDITION: another device's, too old, not the latest, or denied anyway. metadata: scan_id, cause."""
+"""FAILED_PRECONDITION: the scan is another device's, too old, not the latest, or denied. metadata: scan_id, cause."""
 ERROR_REASON_ENROLLMENT_CODE_INVALID: ErrorReason.ValueType  # 9
-"""FAILED_PRECONDITION: used before, or older than an hour."""
+"""FAILED_PRECONDITION: the code does not exist, is used, or is older than an hour."""
 ERROR_REASON_SCAN_ID_REUSED: ErrorReason.ValueType  # 10
-"""ALREADY_EXISTS: scan_id was used for a different scan. metadata: scan_id."""
+"""ALREADY_EXISTS: the scan_id belongs to a different scan. metadata: scan_id."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 11
-"""RESOURCE_EXHAUSTED, with RetryInfo: too many scans unanswered, or too much at once."""
+"""RESOURCE_EXHAUSTED: too many scans are unanswered, or the service has too much to do; RetryInfo says when to try again."""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 12
-"""UNAVAILABLE, with RetryInfo: the database did not answer. metadata: dependency."""
+"""UNAVAILABLE: the database did not answer; RetryInfo says when to try again. metadata: dependency."""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 13
+"""ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Revocation(_message.Message):
-    """One ticket to take back."""
+    """The revocation of one ticket."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,17 +32,19 @@ class Revocation(_message.Message):
     ISSUE_FIELD_NUMBER: _builtins.int
     EVEN_IF_CHECKED_IN_FIELD_NUMBER: _builtins.int
     revocation_id: _builtins.str
-    """UUID chosen by the caller."""
+    """Required. A UUID that the caller chooses."""
     ticket_id: _builtins.str
-    """The ticket."""
+    """Required. The UUID of the ticket."""
     status: _ticket_pb2.TicketStatus.ValueType
-    """What gates say from now on: CANCELLED or REFUNDED, for good; ACTIVE where
-    only older issues are to stop working.
+    """Required. The status by which gates decide from now on: CANCELLED or
+    REFUNDED, for good, or ACTIVE when only older issues are revoked.
     """
     issue: _builtins.int
-    """Codes and tokens of an older issue are denied from now on."""
+    """Required. The issue of the ticket, 1 or more; gates deny codes and tokens
+    of an older issue from now on.
+    """
     even_if_checked_in: _builtins.bool
-    """Do it although a check-in stands; that check-in goes on standing."""
+    """True revokes a ticket that is checked in, too; it stays checked in."""
     def __init__(
         self,
         *,
@@ -69,10 +71,10 @@ class RevokeTicketsRequest(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REVOCATIONS_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """The tickets' event."""
+    """Required. The UUID of the tickets' event."""
     @_builtins.property
     def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revocation]:
-        """At most 1,000."""
+        """The revocations, at most 1,000."""
 
     def __init__(
         self,
@@ -97,7 +99,7 @@ class RevokeTicketsResponse(_message.Message):
     OUTCOMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevocationOutcome]:
-        """One for each, in order."""
+        """One outcome for each revocation, in their order."""
 
     def __init__(
         self,
@@ -114,7 +116,7 @@ Global___RevokeTicketsResponse: _TypeAlias = RevokeTicketsResponse  # noqa: Y015
 
 @_typing.final
 class RevocationOutcome(_message.Message):
-    """What became of one."""
+    """The outcome of one revocation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -124,10 +126,10 @@ class RevocationOutcome(_message.Message):
     ticket_id: _builtins.str
     """The ticket."""
     revoked: _builtins.bool
-    """False: a gate was first."""
+    """True when the ticket is revoked, false when a gate checked it in first."""
     @_builtins.property
     def check_in_time(self) -> _timestamp_pb2.Timestamp:
-        """When the gate admitted it, where it was first."""
+        """The time of the check-in that was first. Absent when the ticket is revoked."""
 
     def __init__(
         self,
@@ -152,7 +154,7 @@ class RevokeEventRequest(_message.Message):
 
     EVENT_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """The event."""
+    """Required. The UUID of the event."""
     def __init__(
         self,
         *,
@@ -174,7 +176,7 @@ class RevokeEventResponse(_message.Message):
 
     CHECKED_IN_FIELD_NUMBER: _builtins.int
     checked_in: _builtins.int
-    """Tickets that were checked in before."""
+    """The number of tickets that are checked in."""
     def __init__(
         self,
         *,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class RevocationServiceStub:
-    """How the ticket service takes admission rights back. Role peer only.
+    """RevocationService is internal: only the ticket service (role peer) calls it.
+    It revokes the admission of tickets and events.
     """
 
     def __init__(self, channel):
@@ -48,20 +49,21 @@ class RevocationServiceStub:
 
 
 class RevocationServiceServicer:
-    """How the ticket service takes admission rights back. Role peer only.
+    """RevocationService is internal: only the ticket service (role peer) calls it.
+    It revokes the admission of tickets and events.
     """
 
     def RevokeTickets(self, request, context):
-        """Makes sure that no gate admits these tickets any more, or says that one
-        already has: who comes first, the gate or this call, wins. Each
-        revocation is settled once; repeating it returns the same outcome.
+        """Ends the admission of tickets, or reports the check-in of a ticket that a
+        gate admitted first: the gate and this call compete for one row. Each
+        revocation is decided once, and a repetition returns the same outcome.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeEvent(self, request, context):
-        """Makes sure that no gate admits to this event any more.
+        """Ends the admission to an event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +91,8 @@ def add_RevocationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RevocationService:
-    """How the ticket service takes admission rights back. Role peer only.
+    """RevocationService is internal: only the ticket service (role peer) calls it.
+    It revokes the admission of tickets and events.
     """
 
     @staticmethod

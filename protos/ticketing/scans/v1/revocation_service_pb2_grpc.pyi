@@ -27,35 +27,41 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RevocationServiceStub:
-    """How the ticket service takes admission rights back. Role peer only."""
+    """RevocationService is internal: only the ticket service (role peer) calls it.
+    It revokes the admission of tickets and events.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RevocationServiceAsyncStub: ...
     RevokeTickets: _grpc.UnaryUnaryMultiCallable[_revocation_service_pb2.RevokeTicketsRequest, _revocation_service_pb2.RevokeTicketsResponse]
-    """Makes sure that no gate admits these tickets any more, or says that one
-    already has: who comes first, the gate or this call, wins. Each
-    revocation is settled once; repeating it returns the same outcome.
+    """Ends the admission of tickets, or reports the check-in of a ticket that a
+    gate admitted first: the gate and this call compete for one row. Each
+    revocation is decided once, and a repetition returns the same outcome.
     """
     RevokeEvent: _grpc.UnaryUnaryMultiCallable[_revocation_service_pb2.RevokeEventRequest, _revocation_service_pb2.RevokeEventResponse]
-    """Makes sure that no gate admits to this event any more."""
+    """Ends the admission to an event."""
 
 @_typing.type_check_only
 class RevocationServiceAsyncStub(RevocationServiceStub):
-    """How the ticket service takes admission rights back. Role peer only."""
+    """RevocationService is internal: only the ticket service (role peer) calls it.
+    It revokes the admission of tickets and events.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RevokeTickets: _aio.UnaryUnaryMultiCallable[_revocation_service_pb2.RevokeTicketsRequest, _revocation_service_pb2.RevokeTicketsResponse]  # type: ignore[assignment]
-    """Makes sure that no gate admits these tickets any more, or says that one
-    already has: who comes first, the gate or this call, wins. Each
-    revocation is settled once; repeating it returns the same outcome.
+    """Ends the admission of tickets, or reports the check-in of a ticket that a
+    gate admitted first: the gate and this call compete for one row. Each
+    revocation is decided once, and a repetition returns the same outcome.
     """
     RevokeEvent: _aio.UnaryUnaryMultiCallable[_revocation_service_pb2.RevokeEventRequest, _revocation_service_pb2.RevokeEventResponse]  # type: ignore[assignment]
-    """Makes sure that no gate admits to this event any more."""
+    """Ends the admission to an event."""
 
 class RevocationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """How the ticket service takes admission rights back. Role peer only."""
+    """RevocationService is internal: only the ticket service (role peer) calls it.
+    It revokes the admission of tickets and events.
+    """
 
     @_abc_1.abstractmethod
     def RevokeTickets(
@@ -63,9 +69,9 @@ class RevocationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _revocation_service_pb2.RevokeTicketsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_revocation_service_pb2.RevokeTicketsResponse, _abc.Awaitable[_revocation_service_pb2.RevokeTicketsResponse]]:
-        """Makes sure that no gate admits these tickets any more, or says that one
-        already has: who comes first, the gate or this call, wins. Each
-        revocation is settled once; repeating it returns the same outcome.
+        """Ends the admission of tickets, or reports the check-in of a ticket that a
+        gate admitted first: the gate and this call compete for one row. Each
+        revocation is decided once, and a repetition returns the same outcome.
         """
 
     @_abc_1.abstractmethod
@@ -74,6 +80,6 @@ class RevocationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _revocation_service_pb2.RevokeEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_revocation_service_pb2.RevokeEventResponse, _abc.Awaitable[_revocation_service_pb2.RevokeEventResponse]]:
-        """Makes sure that no gate admits to this event any more."""
+        """Ends the admission to an event."""
 
 def add_RevocationServiceServicer_to_server(servicer: RevocationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,30 +24,37 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot_options__pb2
 from ticketing.tickets.v1 import event_pb2 as ticketing_dot_tickets_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dticketing/scans/v1/scan.proto\x12\x12ticketing.scans.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ticketing/tickets/v1/event.proto\"j\n\x04Gate\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12>\n\x14\x61llowed_ticket_types\x18\x03 \x03(\x0e\x32 .ticketing.tickets.v1.TicketType\"\xd7\x04\n\x04Scan\x12\x0f\n\x07scan_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12/\n\tscan_type\x18\x03 \x01(\x0e\x32\x1c.ticketing.scans.v1.ScanType\x12,\n\x07verdict\x18\x04 \x01(\x0e\x32\x1b.ticketing.scans.v1.Verdict\x12\x37\n\rdenial_reason\x18\x05 \x01(\x0e\x32 .ticketing.scans.v1.DenialReason\x12\x11\n\tticket_id\x18\x06 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\x12\x35\n\x0bticket_type\x18\x08 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12-\n\tscan_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecord_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08location\x18\x0b \x01(\t\x12\x11\n\tdevice_id\x18\x0c \x01(\t\x12\x17\n\x0fscanner_user_id\x18\r \x01(\t\x12\x0f\n\x07offline\x18\x0e \x01(\x08\x12.\n\nannul_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x08previous\x18\x10 \x01(\x0b\x32 .ticketing.scans.v1.PreviousScan\x12)\n\x08metadata\x18\x11 \x01(\x0b\x32\x17.google.protobuf.Struct\"`\n\x0cPreviousScan\x12\x0f\n\x07scan_id\x18\x01 \x01(\t\x12-\n\tscan_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08location\x18\x03 \x01(\t\"\xce\x01\n\x08Incident\x12\x13\n\x0bincident_id\x18\x01 \x01(\t\x12.\n\x04kind\x18\x02 \x01(\x0e\x32 .ticketing.scans.v1.IncidentKind\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x11\n\tticket_id\x18\x04 \x01(\t\x12\'\n\x05scans\x18\x05 \x03(\x0b\x32\x18.ticketing.scans.v1.Scan\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*l\n\x08ScanType\x12\x19\n\x15SCAN_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12SCAN_TYPE_CHECK_IN\x10\x01\x12\x17\n\x13SCAN_TYPE_CHECK_OUT\x10\x02\x12\x14\n\x10SCAN_TYPE_ACCESS\x10\x03*L\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_ADMITTED\x10\x01\x12\x12\n\x0eVERDICT_DENIED\x10\x02*\xfb\x03\n\x0c\x44\x65nialReason\x12\x1d\n\x19\x44\x45NIAL_REASON_UNSPECIFIED\x10\x00\x12\"\n\x1e\x44\x45NIAL_REASON_TICKET_NOT_FOUND\x10\x01\x12#\n\x1f\x44\x45NIAL_REASON_INVALID_SIGNATURE\x10\x02\x12\x1d\n\x19\x44\x45NIAL_REASON_WRONG_EVENT\x10\x03\x12 \n\x1c\x44\x45NIAL_REASON_EVENT_NOT_OPEN\x10\x04\x12!\n\x1d\x44\x45NIAL_REASON_EVENT_CANCELLED\x10\x05\x12\x1f\n\x1b\x44\x45NIAL_REASON_NOT_YET_VALID\x10\x06\x12\x19\n\x15\x44\x45NIAL_REASON_EXPIRED\x10\x07\x12\x1b\n\x17\x44\x45NIAL_REASON_CANCELLED\x10\x08\x12\x1a\n\x16\x44\x45NIAL_REASON_REFUNDED\x10\t\x12\x19\n\x15\x44\x45NIAL_REASON_BLOCKED\x10\n\x12\x1c\n\x18\x44\x45NIAL_REASON_SUPERSEDED\x10\x0b\x12$\n DENIAL_REASON_ALREADY_CHECKED_IN\x10\x0c\x12 \n\x1c\x44\x45NIAL_REASON_NOT_CHECKED_IN\x10\r\x12)\n%DENIAL_REASON_TICKET_TYPE_NOT_ALLOWED\x10\x0e*\x81\x02\n\x0cIncidentKind\x12\x1d\n\x19INCIDENT_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1eINCIDENT_KIND_DOUBLE_ADMISSION\x10\x01\x12#\n\x1fINCIDENT_KIND_REVOKED_ADMISSION\x10\x02\x12\x1e\n\x1aINCIDENT_KIND_FORGED_TOKEN\x10\x03\x12#\n\x1fINCIDENT_KIND_UNKNOWN_ADMISSION\x10\x04\x12#\n\x1fINCIDENT_KIND_INVALID_ADMISSION\x10\x05\x12\x1f\n\x1bINCIDENT_KIND_CODE_GUESSING\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dticketing/scans/v1/scan.proto\x12\x12ticketing.scans.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/event.proto\"\x82\x01\n\x04Gate\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x18\n\x08location\x18\x02 \x01(\tB\x06\xe2\xe0\x18\x02(d\x12\x44\n\x14\x61llowed_ticket_types\x18\x03 \x03(\x0e\x32 .ticketing.tickets.v1.TicketTypeB\x04\xe2\xe0\x18\x00\"\xee\x04\n\x04Scan\x12\x0f\n\x07scan_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12/\n\tscan_type\x18\x03 \x01(\x0e\x32\x1c.ticketing.scans.v1.ScanType\x12,\n\x07verdict\x18\x04 \x01(\x0e\x32\x1b.ticketing.scans.v1.Verdict\x12\x37\n\rdenial_reason\x18\x05 \x01(\x0e\x32 .ticketing.scans.v1.DenialReason\x12\x11\n\tticket_id\x18\x06 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\x12\x35\n\x0bticket_type\x18\x08 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12-\n\tscan_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecord_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08location\x18\x0b \x01(\t\x12\x11\n\tdevice_id\x18\x0c \x01(\t\x12\x17\n\x0fscanner_user_id\x18\r \x01(\t\x12\x0f\n\x07offline\x18\x0e \x01(\x08\x12.\n\nannul_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x08previous\x18\x10 \x01(\x0b\x32 .ticketing.scans.v1.PreviousScan\x12)\n\x08metadata\x18\x11 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x15\n\rgate_event_id\x18\x12 \x01(\t\"`\n\x0cPreviousScan\x12\x0f\n\x07scan_id\x18\x01 \x01(\t\x12-\n\tscan_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08location\x18\x03 \x01(\t\"\xce\x01\n\x08Incident\x12\x13\n\x0bincident_id\x18\x01 \x01(\t\x12.\n\x04kind\x18\x02 \x01(\x0e\x32 .ticketing.scans.v1.IncidentKind\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x11\n\tticket_id\x18\x04 \x01(\t\x12\'\n\x05scans\x18\x05 \x03(\x0b\x32\x18.ticketing.scans.v1.Scan\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*l\n\x08ScanType\x12\x19\n\x15SCAN_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12SCAN_TYPE_CHECK_IN\x10\x01\x12\x17\n\x13SCAN_TYPE_CHECK_OUT\x10\x02\x12\x14\n\x10SCAN_TYPE_ACCESS\x10\x03*L\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_ADMITTED\x10\x01\x12\x12\n\x0eVERDICT_DENIED\x10\x02*\x96\x04\n\x0c\x44\x65nialReason\x12\x1d\n\x19\x44\x45NIAL_REASON_UNSPECIFIED\x10\x00\x12\"\n\x1e\x44\x45NIAL_REASON_TICKET_NOT_FOUND\x10\x01\x12#\n\x1f\x44\x45NIAL_REASON_INVALID_SIGNATURE\x10\x02\x12\x1d\n\x19\x44\x45NIAL_REASON_WRONG_EVENT\x10\x03\x12 \n\x1c\x44\x45NIAL_REASON_EVENT_NOT_OPEN\x10\x04\x12!\n\x1d\x44\x45NIAL_REASON_EVENT_CANCELLED\x10\x05\x12\x1f\n\x1b\x44\x45NIAL_REASON_NOT_YET_VALID\x10\x06\x12\x19\n\x15\x44\x45NIAL_REASON_EXPIRED\x10\x07\x12\x1b\n\x17\x44\x45NIAL_REASON_CANCELLED\x10\x08\x12\x1a\n\x16\x44\x45NIAL_REASON_REFUNDED\x10\t\x12\x19\n\x15\x44\x45NIAL_REASON_BLOCKED\x10\n\x12\x1c\n\x18\x44\x45NIAL_REASON_SUPERSEDED\x10\x0b\x12$\n DENIAL_REASON_ALREADY_CHECKED_IN\x10\x0c\x12 \n\x1c\x44\x45NIAL_REASON_NOT_CHECKED_IN\x10\r\x12)\n%DENIAL_REASON_TICKET_TYPE_NOT_ALLOWED\x10\x0e\x12\x19\n\x15\x44\x45NIAL_REASON_UNKNOWN\x10\x0f*\x81\x02\n\x0cIncidentKind\x12\x1d\n\x19INCIDENT_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1eINCIDENT_KIND_DOUBLE_ADMISSION\x10\x01\x12#\n\x1fINCIDENT_KIND_REVOKED_ADMISSION\x10\x02\x12\x1e\n\x1aINCIDENT_KIND_FORGED_TOKEN\x10\x03\x12#\n\x1fINCIDENT_KIND_UNKNOWN_ADMISSION\x10\x04\x12#\n\x1fINCIDENT_KIND_INVALID_ADMISSION\x10\x05\x12\x1f\n\x1bINCIDENT_KIND_CODE_GUESSING\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ticketing.scans.v1.scan_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCANTYPE']._serialized_start=1167
-  _globals['_SCANTYPE']._serialized_end=1275
-  _globals['_VERDICT']._serialized_start=1277
-  _globals['_VERDICT']._serialized_end=1353
-  _globals['_DENIALREASON']._serialized_start=1356
-  _globals['_DENIALREASON']._serialized_end=1863
-  _globals['_INCIDENTKIND']._serialized_start=1866
-  _globals['_INCIDENTKIND']._serialized_end=2123
-  _globals['_GATE']._serialized_start=150
-  _globals['_GATE']._serialized_end=256
-  _globals['_SCAN']._serialized_start=259
-  _globals['_SCAN']._serialized_end=858
-  _globals['_PREVIOUSSCAN']._serialized_start=860
-  _globals['_PREVIOUSSCAN']._serialized_end=956
-  _globals['_INCIDENT']._serialized_start=959
-  _globals['_INCIDENT']._serialized_end=1165
+  _globals['_GATE'].fields_by_name['event_id']._loaded_options = None
+  _globals['_GATE'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_GATE'].fields_by_name['location']._loaded_options = None
+  _globals['_GATE'].fields_by_name['location']._serialized_options = b'\342\340\030\002(d'
+  _globals['_GATE'].fields_by_name['allowed_ticket_types']._loaded_options = None
+  _globals['_GATE'].fields_by_name['allowed_ticket_types']._serialized_options = b'\342\340\030\000'
+  _globals['_SCANTYPE']._serialized_start=1251
+  _globals['_SCANTYPE']._serialized_end=1359
+  _globals['_VERDICT']._serialized_start=1361
+  _globals['_VERDICT']._serialized_end=1437
+  _globals['_DENIALREASON']._serialized_start=1440
+  _globals['_DENIALREASON']._serialized_end=1974
+  _globals['_INCIDENTKIND']._serialized_start=1977
+  _globals['_INCIDENTKIND']._serialized_end=2234
+  _globals['_GATE']._serialized_start=187
+  _globals['_GATE']._serialized_end=317
+  _globals['_SCAN']._serialized_start=320
+  _globals['_SCAN']._serialized_end=942
+  _globals['_PREVIOUSSCAN']._serialized_start=944
+  _globals['_PREVIOUSSCAN']._serialized_end=1040
+  _globals['_INCIDENT']._serialized_start=1043
+  _globals['_INCIDENT']._serialized_end=1249
 # @@protoc_insertion_point(module_scope)

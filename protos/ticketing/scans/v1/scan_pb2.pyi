@@ -29,25 +29,25 @@ class _ScanType:
 class _ScanTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScanType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SCAN_TYPE_UNSPECIFIED: _ScanType.ValueType  # 0
-    """Read as CHECK_IN at a gate."""
+    """The service reads this value as CHECK_IN."""
     SCAN_TYPE_CHECK_IN: _ScanType.ValueType  # 1
-    """Entering the event."""
+    """A person enters the event."""
     SCAN_TYPE_CHECK_OUT: _ScanType.ValueType  # 2
-    """Leaving the event."""
+    """A person leaves the event."""
     SCAN_TYPE_ACCESS: _ScanType.ValueType  # 3
-    """Entering an area inside it; changes nothing about the ticket."""
+    """A person enters an area inside the event; the ticket does not change."""
 
 class ScanType(_ScanType, metaclass=_ScanTypeEnumTypeWrapper):
-    """What passing the gate means."""
+    """The meaning of a scan."""
 
 SCAN_TYPE_UNSPECIFIED: ScanType.ValueType  # 0
-"""Read as CHECK_IN at a gate."""
+"""The service reads this value as CHECK_IN."""
 SCAN_TYPE_CHECK_IN: ScanType.ValueType  # 1
-"""Entering the event."""
+"""A person enters the event."""
 SCAN_TYPE_CHECK_OUT: ScanType.ValueType  # 2
-"""Leaving the event."""
+"""A person leaves the event."""
 SCAN_TYPE_ACCESS: ScanType.ValueType  # 3
-"""Entering an area inside it; changes nothing about the ticket."""
+"""A person enters an area inside the event; the ticket does not change."""
 Global___ScanType: _TypeAlias = ScanType  # noqa: Y015
 
 class _Verdict:
@@ -57,21 +57,21 @@ class _Verdict:
 class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
-    """Never sent."""
+    """The service never sends this value."""
     VERDICT_ADMITTED: _Verdict.ValueType  # 1
-    """Let them through."""
+    """The person may pass."""
     VERDICT_DENIED: _Verdict.ValueType  # 2
-    """Do not; see DenialReason."""
+    """The person may not pass; see DenialReason."""
 
 class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
-    """The answer that the gate shows."""
+    """The verdict on a scan, which the gate shows."""
 
 VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
-"""Never sent."""
+"""The service never sends this value."""
 VERDICT_ADMITTED: Verdict.ValueType  # 1
-"""Let them through."""
+"""The person may pass."""
 VERDICT_DENIED: Verdict.ValueType  # 2
-"""Do not; see DenialReason."""
+"""The person may not pass; see DenialReason."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 class _DenialReason:
@@ -81,69 +81,79 @@ class _DenialReason:
 class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DENIAL_REASON_UNSPECIFIED: _DenialReason.ValueType  # 0
-    """Not denied."""
+    """The scan was not denied."""
     DENIAL_REASON_TICKET_NOT_FOUND: _DenialReason.ValueType  # 1
-    """Neither a code nor a token this system issued."""
+    """The text is neither a code nor a token of a ticket."""
     DENIAL_REASON_INVALID_SIGNATURE: _DenialReason.ValueType  # 2
-    """Looks like a token, but its signature does not verify: forged or damaged."""
+    """The text has the form of a token, but its signature does not verify: it is
+    forged or damaged.
+    """
     DENIAL_REASON_WRONG_EVENT: _DenialReason.ValueType  # 3
-    """For another event; Scan.event_id says which."""
+    """The ticket is for another event; Scan.event_id names it."""
     DENIAL_REASON_EVENT_NOT_OPEN: _DenialReason.ValueType  # 4
     """The event is not PUBLISHED."""
     DENIAL_REASON_EVENT_CANCELLED: _DenialReason.ValueType  # 5
-    """The event was called off."""
+    """The event is cancelled."""
     DENIAL_REASON_NOT_YET_VALID: _DenialReason.ValueType  # 6
-    """Before valid_from_time."""
+    """The valid_from_time of the ticket has not come."""
     DENIAL_REASON_EXPIRED: _DenialReason.ValueType  # 7
-    """After valid_until_time."""
+    """The valid_until_time of the ticket has passed."""
     DENIAL_REASON_CANCELLED: _DenialReason.ValueType  # 8
-    """Given back without a refund."""
+    """The ticket is cancelled without a refund."""
     DENIAL_REASON_REFUNDED: _DenialReason.ValueType  # 9
-    """Given back for a refund."""
+    """The ticket is cancelled with a refund."""
     DENIAL_REASON_BLOCKED: _DenialReason.ValueType  # 10
-    """Withheld by the organizer."""
+    """The organizer blocked the ticket."""
     DENIAL_REASON_SUPERSEDED: _DenialReason.ValueType  # 11
-    """The ticket was reissued since; only the newest issue works."""
+    """The ticket was reissued; gates admit its newest issue only."""
     DENIAL_REASON_ALREADY_CHECKED_IN: _DenialReason.ValueType  # 12
-    """Checked in before; Scan.previous says when and where."""
+    """The ticket is checked in; Scan.previous says when and where."""
     DENIAL_REASON_NOT_CHECKED_IN: _DenialReason.ValueType  # 13
-    """A check-out of somebody who is not inside."""
+    """The person of a check-out is not inside."""
     DENIAL_REASON_TICKET_TYPE_NOT_ALLOWED: _DenialReason.ValueType  # 14
-    """This gate does not take this ticket type."""
+    """The gate does not admit this ticket type."""
+    DENIAL_REASON_UNKNOWN: _DenialReason.ValueType  # 15
+    """A device denied the ticket for a reason that only a newer service has."""
 
 class DenialReason(_DenialReason, metaclass=_DenialReasonEnumTypeWrapper):
-    """Why a scan was denied."""
+    """The reason why a scan was denied. A client reads a value that it does not
+    have as UNKNOWN.
+    """
 
 DENIAL_REASON_UNSPECIFIED: DenialReason.ValueType  # 0
-"""Not denied."""
+"""The scan was not denied."""
 DENIAL_REASON_TICKET_NOT_FOUND: DenialReason.ValueType  # 1
-"""Neither a code nor a token this system issued."""
+"""The text is neither a code nor a token of a ticket."""
 DENIAL_REASON_INVALID_SIGNATURE: DenialReason.ValueType  # 2
-"""Looks like a token, but its signature does not verify: forged or damaged."""
+"""The text has the form of a token, but its signature does not verify: it is
+forged or damaged.
+"""
 DENIAL_REASON_WRONG_EVENT: DenialReason.ValueType  # 3
-"""For another event; Scan.event_id says which."""
+"""The ticket is for another event; Scan.event_id names it."""
 DENIAL_REASON_EVENT_NOT_OPEN: DenialReason.ValueType  # 4
 """The event is not PUBLISHED."""
 DENIAL_REASON_EVENT_CANCELLED: DenialReason.ValueType  # 5
-"""The event was called off."""
+"""The event is cancelled."""
 DENIAL_REASON_NOT_YET_VALID: DenialReason.ValueType  # 6
-"""Before valid_from_time."""
+"""The valid_from_time of the ticket has not come."""
 DENIAL_REASON_EXPIRED: DenialReason.ValueType  # 7
-"""After valid_until_time."""
+"""The valid_until_time of the ticket has passed."""
 DENIAL_REASON_CANCELLED: DenialReason.ValueType  # 8
-"""Given back without a refund."""
+"""The ticket is cancelled without a refund."""
 DENIAL_REASON_REFUNDED: DenialReason.ValueType  # 9
-"""Given back for a refund."""
+"""The ticket is cancelled with a refund."""
 DENIAL_REASON_BLOCKED: DenialReason.ValueType  # 10
-"""Withheld by the organizer."""
+"""The organizer blocked the ticket."""
 DENIAL_REASON_SUPERSEDED: DenialReason.ValueType  # 11
-"""The ticket was reissued since; only the newest issue works."""
+"""The ticket was reissued; gates admit its newest issue only."""
 DENIAL_REASON_ALREADY_CHECKED_IN: DenialReason.ValueType  # 12
-"""Checked in before; Scan.previous says when and where."""
+"""The ticket is checked in; Scan.previous says when and where."""
 DENIAL_REASON_NOT_CHECKED_IN: DenialReason.ValueType  # 13
-"""A check-out of somebody who is not inside."""
+"""The person of a check-out is not inside."""
 DENIAL_REASON_TICKET_TYPE_NOT_ALLOWED: DenialReason.ValueType  # 14
-"""This gate does not take this ticket type."""
+"""The gate does not admit this ticket type."""
+DENIAL_REASON_UNKNOWN: DenialReason.ValueType  # 15
+"""A device denied the ticket for a reason that only a newer service has."""
 Global___DenialReason: _TypeAlias = DenialReason  # noqa: Y015
 
 class _IncidentKind:
@@ -153,42 +163,42 @@ class _IncidentKind:
 class _IncidentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IncidentKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     INCIDENT_KIND_UNSPECIFIED: _IncidentKind.ValueType  # 0
-    """Never sent."""
+    """The service never sends this value."""
     INCIDENT_KIND_DOUBLE_ADMISSION: _IncidentKind.ValueType  # 1
-    """Two devices let the same ticket in, at least one of them offline."""
+    """Two devices admitted the same ticket, at least one of them offline."""
     INCIDENT_KIND_REVOKED_ADMISSION: _IncidentKind.ValueType  # 2
-    """An offline device let in a ticket that was cancelled, blocked or reissued by then."""
+    """An offline device admitted a ticket that was cancelled, blocked or reissued by then."""
     INCIDENT_KIND_FORGED_TOKEN: _IncidentKind.ValueType  # 3
-    """A token with a bad signature was shown."""
+    """A token had a signature that does not verify."""
     INCIDENT_KIND_UNKNOWN_ADMISSION: _IncidentKind.ValueType  # 4
-    """The ticket service does not know a ticket that was admitted by its token."""
+    """A gate admitted a ticket by its token, and the ticket service does not have the ticket."""
     INCIDENT_KIND_INVALID_ADMISSION: _IncidentKind.ValueType  # 5
-    """An offline device let in what the rules deny: time, type, event, or nobody inside."""
+    """An offline device admitted a ticket against the rules on time, type, event or presence."""
     INCIDENT_KIND_CODE_GUESSING: _IncidentKind.ValueType  # 6
     """One device tried many codes that do not exist."""
 
 class IncidentKind(_IncidentKind, metaclass=_IncidentKindEnumTypeWrapper):
-    """What an incident is about."""
+    """The kind of an incident."""
 
 INCIDENT_KIND_UNSPECIFIED: IncidentKind.ValueType  # 0
-"""Never sent."""
+"""The service never sends this value."""
 INCIDENT_KIND_DOUBLE_ADMISSION: IncidentKind.ValueType  # 1
-"""Two devices let the same ticket in, at least one of them offline."""
+"""Two devices admitted the same ticket, at least one of them offline."""
 INCIDENT_KIND_REVOKED_ADMISSION: IncidentKind.ValueType  # 2
-"""An offline device let in a ticket that was cancelled, blocked or reissued by then."""
+"""An offline device admitted a ticket that was cancelled, blocked or reissued by then."""
 INCIDENT_KIND_FORGED_TOKEN: IncidentKind.ValueType  # 3
-"""A token with a bad signature was shown."""
+"""A token had a signature that does not verify."""
 INCIDENT_KIND_UNKNOWN_ADMISSION: IncidentKind.ValueType  # 4
-"""The ticket service does not know a ticket that was admitted by its token."""
+"""A gate admitted a ticket by its token, and the ticket service does not have the ticket."""
 INCIDENT_KIND_INVALID_ADMISSION: IncidentKind.ValueType  # 5
-"""An offline device let in what the rules deny: time, type, event, or nobody inside."""
+"""An offline device admitted a ticket against the rules on time, type, event or presence."""
 INCIDENT_KIND_CODE_GUESSING: IncidentKind.ValueType  # 6
 """One device tried many codes that do not exist."""
 Global___IncidentKind: _TypeAlias = IncidentKind  # noqa: Y015
 
 @_typing.final
 class Gate(_message.Message):
-    """Where scans are made."""
+    """The gate where scans are made."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -196,12 +206,12 @@ class Gate(_message.Message):
     LOCATION_FIELD_NUMBER: _builtins.int
     ALLOWED_TICKET_TYPES_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """The event that tickets must be for."""
+    """Required, but for ValidateTicket. The UUID of the event that the gate admits to."""
     location: _builtins.str
-    """"North 3"; at most 100 characters."""
+    """The name of the gate, such as "North 3", at most 100 characters."""
     @_builtins.property
     def allowed_ticket_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.TicketType.ValueType]:
-        """Ticket types let through. Empty: all."""
+        """The ticket types that the gate admits. Empty: all types."""
 
     def __init__(
         self,
@@ -220,7 +230,9 @@ Global___Gate: _TypeAlias = Gate  # noqa: Y015
 
 @_typing.final
 class Scan(_message.Message):
-    """One scan, as recorded. Every attempt is, the denied ones included."""
+    """The record of one scan. The service records every scan, also the denied
+    ones, and sets every field.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -241,52 +253,59 @@ class Scan(_message.Message):
     ANNUL_TIME_FIELD_NUMBER: _builtins.int
     PREVIOUS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    GATE_EVENT_ID_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
-    """UUID chosen by the device; the same one again returns the first answer."""
+    """The UUID that the device chose; the same scan_id returns the first verdict."""
     code: _builtins.str
-    """The ticket's code once known; until then what was read, cut at 200
-    characters, with what looks like a code or a token covered and what cannot
-    be stored or shown escaped.
+    """The code of the ticket. While the ticket is unknown it is the text that was
+    read, cut at 200 characters, with codes and tokens covered and other
+    characters escaped.
     """
     scan_type: Global___ScanType.ValueType
-    """Check-in, check-out or access."""
+    """The meaning of the scan."""
     verdict: Global___Verdict.ValueType
-    """The answer."""
+    """The verdict."""
     denial_reason: Global___DenialReason.ValueType
-    """Why, where DENIED."""
+    """The reason of a denial. UNSPECIFIED unless DENIED."""
     ticket_id: _builtins.str
-    """The ticket, once known."""
+    """The ticket. Empty while it is unknown."""
     event_id: _builtins.str
-    """The ticket's event, once known."""
+    """The event of the ticket, which is another than gate_event_id with
+    WRONG_EVENT. Empty while the ticket is unknown.
+    """
     ticket_type: _event_pb2.TicketType.ValueType
-    """The ticket's type, once known."""
+    """The type of the ticket. UNSPECIFIED while the ticket is unknown."""
     location: _builtins.str
-    """Where: "North 3"; at most 100 characters."""
+    """The name of the gate, such as "North 3"."""
     device_id: _builtins.str
-    """Which device."""
+    """The gate device. Empty when a person or a program scanned without one."""
     scanner_user_id: _builtins.str
-    """Who held it, where a person is signed in."""
+    """The person or program that scanned. Empty when a gate device did."""
     offline: _builtins.bool
-    """Decided by the device while it was offline."""
+    """True when the device decided the scan while it was offline."""
+    gate_event_id: _builtins.str
+    """The event of the gate, by which ListScans filters."""
     @_builtins.property
     def scan_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was at the gate: the device's clock for offline scans, the service's otherwise."""
+        """The time at the gate: by the device's clock, corrected by its clock_offset,
+        for an offline scan, otherwise by the service's clock.
+        """
 
     @_builtins.property
     def record_time(self) -> _timestamp_pb2.Timestamp:
-        """When it became durable here."""
+        """The time when the service recorded the scan."""
 
     @_builtins.property
     def annul_time(self) -> _timestamp_pb2.Timestamp:
-        """Taken back within the annulment window: the person did not pass."""
+        """The time when the scan was annulled: the person did not pass. Absent: it was not."""
 
     @_builtins.property
     def previous(self) -> Global___PreviousScan:
-        """The check-in that stands in the way, with ALREADY_CHECKED_IN."""
+        """The check-in that is the reason of ALREADY_CHECKED_IN. Absent otherwise."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Free-form, kept as is; at most 4 KiB as JSON."""
+        """The metadata of the attempt."""
 
     def __init__(
         self,
@@ -308,10 +327,11 @@ class Scan(_message.Message):
         annul_time: _timestamp_pb2.Timestamp | None = ...,
         previous: Global___PreviousScan | None = ...,
         metadata: _struct_pb2.Struct | None = ...,
+        gate_event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "metadata", b"metadata", "previous", b"previous", "record_time", b"record_time", "scan_time", b"scan_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "code", b"code", "denial_reason", b"denial_reason", "device_id", b"device_id", "event_id", b"event_id", "location", b"location", "metadata", b"metadata", "offline", b"offline", "previous", b"previous", "record_time", b"record_time", "scan_id", b"scan_id", "scan_time", b"scan_time", "scan_type", b"scan_type", "scanner_user_id", b"scanner_user_id", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "code", b"code", "denial_reason", b"denial_reason", "device_id", b"device_id", "event_id", b"event_id", "gate_event_id", b"gate_event_id", "location", b"location", "metadata", b"metadata", "offline", b"offline", "previous", b"previous", "record_time", b"record_time", "scan_id", b"scan_id", "scan_time", b"scan_time", "scan_type", b"scan_type", "scanner_user_id", b"scanner_user_id", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -319,7 +339,7 @@ Global___Scan: _TypeAlias = Scan  # noqa: Y015
 
 @_typing.final
 class PreviousScan(_message.Message):
-    """The scan that stands in the way."""
+    """The earlier check-in of a ticket."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -327,12 +347,12 @@ class PreviousScan(_message.Message):
     SCAN_TIME_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
-    """Its id."""
+    """The UUID of the scan."""
     location: _builtins.str
-    """Where."""
+    """The name of the gate."""
     @_builtins.property
     def scan_time(self) -> _timestamp_pb2.Timestamp:
-        """When."""
+        """The time at the gate."""
 
     def __init__(
         self,
@@ -351,8 +371,8 @@ Global___PreviousScan: _TypeAlias = PreviousScan  # noqa: Y015
 
 @_typing.final
 class Incident(_message.Message):
-    """Something the organizer should look into. One a ticket and kind; scans are
-    added to it.
+    """An incident that the organizer should examine. There is one for each ticket
+    and kind; later scans are added to it. The service sets every field.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -364,20 +384,20 @@ class Incident(_message.Message):
     SCANS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
-    """UUIDv7, given by the service."""
+    """The UUIDv7 that the service gives each incident."""
     kind: Global___IncidentKind.ValueType
-    """What it is about."""
+    """The kind of the incident."""
     event_id: _builtins.str
     """The event."""
     ticket_id: _builtins.str
-    """The ticket, once known."""
+    """The ticket. Empty while it is unknown."""
     @_builtins.property
     def scans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Scan]:
-        """The scans involved, by scan_time."""
+        """The scans that belong to it, by scan_time."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was noticed."""
+        """The time when the incident was recorded."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from google.protobuf.internal import containers as _containers
 from ticketing.scans.v1 import error_reason_pb2 as _error_reason_pb2
 from ticketing.scans.v1 import scan_pb2 as _scan_pb2
 from ticketing.tickets.v1 import event_pb2 as _event_pb2
-from ticketing.tickets.v1 import ticket_feed_service_pb2 as _ticket_feed_service_pb2
+from ticketing.tickets.v1 import signing_key_pb2 as _signing_key_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -27,7 +27,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ScanAttempt(_message.Message):
-    """What a device asks at the gate."""
+    """A scan that a device requests."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -37,18 +37,22 @@ class ScanAttempt(_message.Message):
     OFFLINE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
-    """UUID chosen by the device."""
+    """Required. A UUID that the device chooses."""
     code: _builtins.str
-    """What was read: a token ("T1...") or a typed code ("TKT-...")."""
+    """The text that was read, a token ("T1...") or a typed code ("TKT-..."), at
+    most 4,096 characters.
+    """
     scan_type: _scan_pb2.ScanType.ValueType
-    """Unspecified: CHECK_IN."""
+    """The meaning of the scan. UNSPECIFIED is read as CHECK_IN."""
     @_builtins.property
     def offline(self) -> Global___OfflineDecision:
-        """Set where the device decided alone, while offline; on a stream only in `upload`."""
+        """The decision of the device while it was offline. Required in `upload`, and
+        not allowed in `scan`.
+        """
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Free-form, kept as is; at most 4 KiB as JSON."""
+        """Free-form data that the service stores unchanged, at most 4 KiB as JSON."""
 
     def __init__(
         self,
@@ -69,9 +73,9 @@ Global___ScanAttempt: _TypeAlias = ScanAttempt  # noqa: Y015
 
 @_typing.final
 class OfflineDecision(_message.Message):
-    """What a device decided alone. It was shown to a person, so it stands: where
-    this service has recorded another answer under the same scan_id (its reply
-    was lost), the shown one replaces it; conflicts become incidents.
+    """A decision that a device made while it was offline. A person has seen it, so
+    it holds: it replaces another answer that the service recorded under the same
+    scan_id and that the device never received. Conflicts become incidents.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -83,24 +87,28 @@ class OfflineDecision(_message.Message):
     ANNUL_TIME_FIELD_NUMBER: _builtins.int
     CLOCK_OFFSET_FIELD_NUMBER: _builtins.int
     verdict: _scan_pb2.Verdict.ValueType
-    """Its answer at the gate."""
+    """Required. The verdict that the device showed."""
     denial_reason: _scan_pb2.DenialReason.ValueType
-    """Why, where DENIED."""
+    """The reason of a denial. Required with DENIED, not allowed with ADMITTED."""
     @_builtins.property
     def scan_time(self) -> _timestamp_pb2.Timestamp:
-        """By the device's clock."""
+        """Required. The time by the device's clock."""
 
     @_builtins.property
     def gate(self) -> _scan_pb2.Gate:
-        """Where it was made. Absent: the gate that is open."""
+        """The gate where it was made. Absent: the gate of the request or the stream."""
 
     @_builtins.property
     def annul_time(self) -> _timestamp_pb2.Timestamp:
-        """The person did not pass. Absent: they did."""
+        """The time when the device annulled the scan: the person did not pass.
+        Absent: the person passed.
+        """
 
     @_builtins.property
     def clock_offset(self) -> _duration_pb2.Duration:
-        """The service's clock less the device's, when they last spoke."""
+        """The service's clock minus the device's clock, when they were last
+        compared; at most 366 days in either direction. Absent: 0.
+        """
 
     def __init__(
         self,
@@ -130,11 +138,11 @@ class ScanTicketRequest(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def gate(self) -> _scan_pb2.Gate:
-        """Where."""
+        """Required. The gate."""
 
     @_builtins.property
     def attempt(self) -> Global___ScanAttempt:
-        """What."""
+        """Required. The scan."""
 
     def __init__(
         self,
@@ -159,7 +167,7 @@ class ScanTicketResponse(_message.Message):
     SCAN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def scan(self) -> _scan_pb2.Scan:
-        """As recorded."""
+        """The scan as recorded."""
 
     def __init__(
         self,
@@ -176,7 +184,7 @@ Global___ScanTicketResponse: _TypeAlias = ScanTicketResponse  # noqa: Y015
 
 @_typing.final
 class StreamScansRequest(_message.Message):
-    """From the device."""
+    """A message of a device to the service."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -186,19 +194,19 @@ class StreamScansRequest(_message.Message):
     UPLOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open(self) -> _scan_pb2.Gate:
-        """First, and again to move the device to another gate."""
+        """Opens a gate. It is the first message, and again moves the device to another gate."""
 
     @_builtins.property
     def scan(self) -> Global___ScanAttempt:
-        """A scan."""
+        """A live scan."""
 
     @_builtins.property
     def passage(self) -> Global___Passage:
-        """What happened after an ADMITTED: annuls the scan where the person did not pass."""
+        """The passage after an ADMITTED scan; it annuls the scan when the person did not pass."""
 
     @_builtins.property
     def upload(self) -> Global___Upload:
-        """Scans that the device decided alone."""
+        """Scans that the device decided while it was offline."""
 
     def __init__(
         self,
@@ -220,14 +228,14 @@ Global___StreamScansRequest: _TypeAlias = StreamScansRequest  # noqa: Y015
 
 @_typing.final
 class Upload(_message.Message):
-    """Offline scans, in the order they were made."""
+    """Offline scans, in the order in which they were made."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SCANS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def scans(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScanAttempt]:
-        """At most 500, each with `offline`."""
+        """The scans, at most 500, each with `offline`."""
 
     def __init__(
         self,
@@ -244,16 +252,16 @@ Global___Upload: _TypeAlias = Upload  # noqa: Y015
 
 @_typing.final
 class Passage(_message.Message):
-    """Whether the person went through."""
+    """Whether a person passed the gate."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SCAN_ID_FIELD_NUMBER: _builtins.int
     PASSED_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
-    """Of the scan."""
+    """Required. The UUID of the scan."""
     passed: _builtins.bool
-    """False: the turnstile did not turn."""
+    """False when the person did not pass, for example because a turnstile did not turn."""
     def __init__(
         self,
         *,
@@ -270,7 +278,7 @@ Global___Passage: _TypeAlias = Passage  # noqa: Y015
 
 @_typing.final
 class StreamScansResponse(_message.Message):
-    """To the device."""
+    """A message of the service to a device."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -286,19 +294,19 @@ class StreamScansResponse(_message.Message):
 
     @_builtins.property
     def result(self) -> _scan_pb2.Scan:
-        """Answers a scan: its record, durable."""
+        """Answers a scan with its durable record."""
 
     @_builtins.property
     def annulled(self) -> _scan_pb2.Scan:
-        """Answers a passage that annulled: the scan as it now is."""
+        """Answers a passage that annulled, with the scan in its present state."""
 
     @_builtins.property
     def reconnect(self) -> Global___Reconnect:
-        """The service is about to go away: connect again, elsewhere if possible."""
+        """Asks the device to connect again, to another process if possible: this one stops."""
 
     @_builtins.property
     def rejected(self) -> Global___Rejection:
-        """Answers a message that cannot be taken, and ends that message alone."""
+        """Answers a message that the service does not accept, and ends that message alone."""
 
     @_builtins.property
     def uploaded(self) -> Global___Uploaded:
@@ -326,7 +334,7 @@ Global___StreamScansResponse: _TypeAlias = StreamScansResponse  # noqa: Y015
 
 @_typing.final
 class Uploaded(_message.Message):
-    """What became of an upload's scans; durable."""
+    """The durable outcome of an upload."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -334,11 +342,11 @@ class Uploaded(_message.Message):
     REJECTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[_scan_pb2.Scan]:
-        """The records, in the order of the upload, without those rejected."""
+        """The records, in the order of the upload, without the rejected scans."""
 
     @_builtins.property
     def rejected(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rejection]:
-        """Those that cannot be taken."""
+        """The rejected scans."""
 
     def __init__(
         self,
@@ -356,7 +364,7 @@ Global___Uploaded: _TypeAlias = Uploaded  # noqa: Y015
 
 @_typing.final
 class Rejection(_message.Message):
-    """Why one message was not taken."""
+    """The reason why the service does not accept one message."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -364,11 +372,11 @@ class Rejection(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
-    """Of the scan or passage; empty where it had none that could be read."""
+    """The scan_id of the scan or passage. Empty when it could not be read."""
     reason: _error_reason_pb2.ErrorReason.ValueType
-    """As in an RPC error."""
+    """The reason, as in an RPC error."""
     message: _builtins.str
-    """For people."""
+    """A text for people."""
     def __init__(
         self,
         *,
@@ -386,7 +394,7 @@ Global___Rejection: _TypeAlias = Rejection  # noqa: Y015
 
 @_typing.final
 class GateOpened(_message.Message):
-    """The gate is open."""
+    """The answer to `open`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -396,20 +404,22 @@ class GateOpened(_message.Message):
     REPLICA_LAG_FIELD_NUMBER: _builtins.int
     MAX_OUTSTANDING_UPLOADS_FIELD_NUMBER: _builtins.int
     event_name: _builtins.str
-    """The event's name, for the display."""
+    """The name of the event, for the display."""
     max_outstanding_scans: _builtins.int
-    """Most scans a device may have unanswered; past it the stream is ended
-    with RESOURCE_EXHAUSTED.
+    """The largest number of scans that may be unanswered; beyond it the stream
+    ends with RESOURCE_EXHAUSTED.
     """
     max_outstanding_uploads: _builtins.int
-    """Most offline scans a device may have unanswered."""
+    """The largest number of offline scans that may be unanswered."""
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
-        """The service's clock, to notice a device's wrong one."""
+        """The service's clock, by which a device notices that its own is wrong."""
 
     @_builtins.property
     def replica_lag(self) -> _duration_pb2.Duration:
-        """How long ago this service's copy of the tickets was last known to be whole."""
+        """The time since the service's replica of the tickets was last complete.
+        Absent when it never was.
+        """
 
     def __init__(
         self,
@@ -430,14 +440,14 @@ Global___GateOpened: _TypeAlias = GateOpened  # noqa: Y015
 
 @_typing.final
 class Reconnect(_message.Message):
-    """A hint to connect again."""
+    """A request to connect again."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     WITHIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def within(self) -> _duration_pb2.Duration:
-        """How soon."""
+        """The time within which the device should connect."""
 
     def __init__(
         self,
@@ -462,12 +472,12 @@ class ValidateTicketRequest(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     SCAN_TYPE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """A token or a code."""
+    """The text of a token or a code, at most 4,096 characters."""
     scan_type: _scan_pb2.ScanType.ValueType
-    """Unspecified: CHECK_IN."""
+    """The meaning of the scan. UNSPECIFIED is read as CHECK_IN."""
     @_builtins.property
     def gate(self) -> _scan_pb2.Gate:
-        """Where; an empty event_id takes tickets of every event."""
+        """The gate. An empty event_id admits tickets of every event."""
 
     def __init__(
         self,
@@ -493,7 +503,7 @@ class ValidateTicketResponse(_message.Message):
     SCAN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def scan(self) -> _scan_pb2.Scan:
-        """As it would be recorded, without scan_id and record_time."""
+        """The scan as it would be recorded, without scan_id and record_time."""
 
     def __init__(
         self,
@@ -516,7 +526,7 @@ class AnnulScanRequest(_message.Message):
 
     SCAN_ID_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the scan."""
     def __init__(
         self,
         *,
@@ -539,7 +549,7 @@ class AnnulScanResponse(_message.Message):
     SCAN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def scan(self) -> _scan_pb2.Scan:
-        """As it now is."""
+        """The scan in its present state."""
 
     def __init__(
         self,
@@ -568,19 +578,21 @@ class ListScansRequest(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """0 is read as 25; more than 1,000 as 1,000."""
+    """The number of scans on a page, 0 or more. 0 is read as 25, more than 1,000 as 1,000."""
     page_token: _builtins.str
-    """next_page_token of the page before, with the same filter."""
+    """The next_page_token of the page before, with the same filter; at most 512
+    characters. Empty: the first page.
+    """
     event_id: _builtins.str
-    """Required."""
+    """Required. Returns only scans at gates of this event, a UUID (Scan.gate_event_id)."""
     ticket_id: _builtins.str
-    """Only of this ticket."""
+    """Returns only scans of this ticket, a UUID. Empty: all tickets."""
     device_id: _builtins.str
-    """Only from this device."""
+    """Returns only scans of this device, at most 100 characters. Empty: all devices."""
     verdict: _scan_pb2.Verdict.ValueType
-    """Only this verdict. Unspecified: all."""
+    """Returns only scans with this verdict. UNSPECIFIED: both."""
     code: _builtins.str
-    """Only what was read as this code."""
+    """Returns only scans of this code or text, at most 4,096 characters. Empty: all."""
     def __init__(
         self,
         *,
@@ -609,10 +621,10 @@ class ListScansResponse(_message.Message):
     SCANS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """The token of the next page. Empty on the last page."""
     @_builtins.property
     def scans(self) -> _containers.RepeatedCompositeFieldContainer[_scan_pb2.Scan]:
-        """Newest first."""
+        """The scans, newest first."""
 
     def __init__(
         self,
@@ -630,7 +642,7 @@ Global___ListScansResponse: _TypeAlias = ListScansResponse  # noqa: Y015
 
 @_typing.final
 class Attendance(_message.Message):
-    """How an event's admission stands."""
+    """The attendance of an event."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -641,22 +653,22 @@ class Attendance(_message.Message):
     LOCATIONS_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     tickets: _builtins.int
-    """Tickets that could still be or have been admitted."""
+    """The number of tickets that are or were admissible."""
     checked_in: _builtins.int
-    """Tickets checked in at least once."""
+    """The number of tickets that are checked in at least once."""
     inside: _builtins.int
-    """Tickets inside now."""
+    """The number of tickets that are inside now."""
     @_builtins.property
     def denials(self) -> _containers.RepeatedCompositeFieldContainer[Global___DenialCount]:
-        """Denied scans, by reason."""
+        """The denied scans, by reason."""
 
     @_builtins.property
     def locations(self) -> _containers.RepeatedCompositeFieldContainer[Global___LocationCount]:
-        """By gate."""
+        """The scans, by location."""
 
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """As of."""
+        """The time of the count."""
 
     def __init__(
         self,
@@ -678,7 +690,7 @@ Global___Attendance: _TypeAlias = Attendance  # noqa: Y015
 
 @_typing.final
 class DenialCount(_message.Message):
-    """How often one reason was given."""
+    """The number of scans that were denied for one reason."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -687,7 +699,7 @@ class DenialCount(_message.Message):
     reason: _scan_pb2.DenialReason.ValueType
     """The reason."""
     scans: _builtins.int
-    """How often."""
+    """The number of scans."""
     def __init__(
         self,
         *,
@@ -704,7 +716,7 @@ Global___DenialCount: _TypeAlias = DenialCount  # noqa: Y015
 
 @_typing.final
 class LocationCount(_message.Message):
-    """One gate's scans."""
+    """The scans at one location."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -714,15 +726,15 @@ class LocationCount(_message.Message):
     DENIED_FIELD_NUMBER: _builtins.int
     LAST_MINUTE_FIELD_NUMBER: _builtins.int
     location: _builtins.str
-    """The gate."""
+    """The name of the gate."""
     check_ins: _builtins.int
-    """Admitted check-ins."""
+    """The number of admitted check-ins."""
     check_outs: _builtins.int
-    """Admitted check-outs."""
+    """The number of admitted check-outs."""
     denied: _builtins.int
-    """Denied scans."""
+    """The number of denied scans."""
     last_minute: _builtins.int
-    """Scans in the last minute."""
+    """The number of scans in the last minute."""
     def __init__(
         self,
         *,
@@ -748,7 +760,7 @@ class GetAttendanceRequest(_message.Message):
 
     EVENT_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the event."""
     def __init__(
         self,
         *,
@@ -771,7 +783,7 @@ class GetAttendanceResponse(_message.Message):
     ATTENDANCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attendance(self) -> Global___Attendance:
-        """How it stands."""
+        """The attendance."""
 
     def __init__(
         self,
@@ -794,7 +806,7 @@ class WatchAttendanceRequest(_message.Message):
 
     EVENT_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the event."""
     def __init__(
         self,
         *,
@@ -817,7 +829,7 @@ class WatchAttendanceResponse(_message.Message):
     ATTENDANCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attendance(self) -> Global___Attendance:
-        """How it stands."""
+        """The attendance."""
 
     def __init__(
         self,
@@ -842,11 +854,13 @@ class ListIncidentsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """0 is read as 25; more than 100 as 100."""
+    """The number of incidents on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
-    """next_page_token of the page before, with the same filter."""
+    """The next_page_token of the page before, with the same filter; at most 512
+    characters. Empty: the first page.
+    """
     event_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the event."""
     def __init__(
         self,
         *,
@@ -871,10 +885,10 @@ class ListIncidentsResponse(_message.Message):
     INCIDENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """The token of the next page. Empty on the last page."""
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[_scan_pb2.Incident]:
-        """Newest first."""
+        """The incidents, newest first."""
 
     def __init__(
         self,
@@ -899,10 +913,10 @@ class WatchAdmissionsRequest(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     AFTER_CURSOR_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the event."""
     after_cursor: _builtins.str
-    """The cursor of the last response that the device has stored. Empty: from
-    the beginning; so does one this service does not know any more.
+    """The cursor of the last response that the device has stored. Empty, or
+    unknown to the service: the stream starts at the beginning.
     """
     def __init__(
         self,
@@ -929,16 +943,16 @@ class WatchAdmissionsResponse(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     RESTART_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Opaque; all changes up to here, admissions included, have been sent."""
+    """An opaque position: all changes up to it, admissions included, have been sent."""
     restart: _builtins.bool
-    """Forget what is stored: this begins from the beginning."""
+    """True when the device must delete its replica: the stream starts at the beginning."""
     @_builtins.property
     def rules(self) -> Global___GateRules:
-        """The event's rules, first and when they change."""
+        """The rules of the event. Present in the first response and when they changed."""
 
     @_builtins.property
     def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TicketAdmission]:
-        """Changed tickets."""
+        """The changed tickets."""
 
     def __init__(
         self,
@@ -958,7 +972,7 @@ Global___WatchAdmissionsResponse: _TypeAlias = WatchAdmissionsResponse  # noqa: 
 
 @_typing.final
 class GateRules(_message.Message):
-    """What holds for all of an event's tickets."""
+    """The rules that hold for all tickets of an event."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -969,22 +983,22 @@ class GateRules(_message.Message):
     VALID_FROM_TIME_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     event_name: _builtins.str
-    """The event's name, for the display."""
+    """The name of the event, for the display."""
     status: _event_pb2.EventStatus.ValueType
-    """PUBLISHED admits."""
+    """The state of the event; gates admit while it is PUBLISHED."""
     admission_policy: _event_pb2.AdmissionPolicy.ValueType
-    """How often one ticket admits."""
+    """How often gates check one ticket in."""
     @_builtins.property
-    def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[_ticket_feed_service_pb2.SigningKey]:
-        """Public keys for tokens."""
+    def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[_signing_key_pb2.SigningKey]:
+        """The public keys that verify tokens."""
 
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
-        """Gates admit from here on."""
+        """The time from which gates admit."""
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Gates admit until here."""
+        """The time until which gates admit."""
 
     def __init__(
         self,
@@ -992,7 +1006,7 @@ class GateRules(_message.Message):
         event_name: _builtins.str = ...,
         status: _event_pb2.EventStatus.ValueType = ...,
         admission_policy: _event_pb2.AdmissionPolicy.ValueType = ...,
-        signing_keys: _abc.Iterable[_ticket_feed_service_pb2.SigningKey] | None = ...,
+        signing_keys: _abc.Iterable[_signing_key_pb2.SigningKey] | None = ...,
         valid_from_time: _timestamp_pb2.Timestamp | None = ...,
         valid_until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
@@ -1006,8 +1020,8 @@ Global___GateRules: _TypeAlias = GateRules  # noqa: Y015
 
 @_typing.final
 class TicketAdmission(_message.Message):
-    """One ticket, as a device may keep it: nothing that opens a gate. Typed codes
-    need the connection; offline, only tokens are taken.
+    """A ticket in the replica of a device. It holds nothing that opens a gate: a
+    typed code needs the connection, and an offline device admits tokens only.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1021,26 +1035,28 @@ class TicketAdmission(_message.Message):
     CHECK_IN_FIELD_NUMBER: _builtins.int
     INSIDE_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.bytes
-    """UUID, 16 bytes: what tokens name."""
+    """The UUID of the ticket, 16 bytes, as a token holds it."""
     ticket_type: _event_pb2.TicketType.ValueType
-    """Its type."""
+    """The type of the ticket."""
     denial_reason: _scan_pb2.DenialReason.ValueType
-    """Unspecified admits; otherwise why not."""
+    """The reason why gates deny the ticket whatever the rules say. UNSPECIFIED:
+    the rules decide. A device reads a value that it does not have as UNKNOWN.
+    """
     issue: _builtins.int
-    """Tokens of an older issue are denied."""
+    """The issue; gates deny tokens of an older issue."""
     inside: _builtins.bool
-    """Inside now."""
+    """True while the person is inside."""
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
-        """Admits from here on. Absent: as the event."""
+        """The time from which gates admit. Absent: the event's time holds."""
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Admits until here. Absent: as the event."""
+        """The time until which gates admit. Absent: the event's time holds."""
 
     @_builtins.property
     def check_in(self) -> _scan_pb2.PreviousScan:
-        """The check-in that stands. Absent: none."""
+        """The latest check-in that is not annulled. Absent: there is none."""
 
     def __init__(
         self,

@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class ScanServiceStub:
-    """Deciding at the gate and keeping the record. A ticket turned away is an
-    answer (Scan.verdict), never an RPC error. No call here waits for the
-    ticket service.
+    """ScanService decides scans at gates and keeps their records. A denied ticket
+    is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
+    service.
     """
 
     def __init__(self, channel):
@@ -85,62 +85,63 @@ class ScanServiceStub:
 
 
 class ScanServiceServicer:
-    """Deciding at the gate and keeping the record. A ticket turned away is an
-    answer (Scan.verdict), never an RPC error. No call here waits for the
-    ticket service.
+    """ScanService decides scans at gates and keeps their records. A denied ticket
+    is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
+    service.
     """
 
     def ScanTicket(self, request, context):
-        """One scan, for callers without a stream.
+        """Decides and records one scan, for callers without a stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamScans(self, request_iterator, context):
-        """The gate's connection. The device opens with `open`; the service answers
-        `opened`, then a `result` for each scan, only once it is durable, or a
-        `rejected`, which ends that message alone and never the stream. A device
-        that loses the connection opens again and repeats what it has no answer
-        for, under the same scan_ids. Scans made while offline are sent on the
-        same stream: live ones are answered in their order, offline ones in
-        theirs, and offline ones never delay live ones.
+        """Serves the connection of a gate. The device sends `open` first, and the
+        service answers `opened`. It answers each scan with a `result` once the scan
+        is durable, or with `rejected`, which ends that message and never the stream.
+        A device that loses the connection opens again and repeats every unanswered
+        scan under the same scan_id. Scans that were made offline use the same
+        stream: the service answers live scans in their order and offline scans in
+        theirs, and offline scans never delay live ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ValidateTicket(self, request, context):
-        """What a scan would answer, recording nothing.
+        """Returns the answer that a scan would get, and records nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AnnulScan(self, request, context):
-        """Takes a scan back: the person did not pass. Same device, within 15
-        minutes, and only the ticket's latest scan; organizers without those limits.
+        """Annuls a scan: the person did not pass. A device annuls its own scan within
+        15 minutes and only if it is the ticket's latest; organizers and services
+        have no such limits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListScans(self, request, context):
-        """Lists recorded scans, newest first.
+        """Lists the recorded scans of an event's gates, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetAttendance(self, request, context):
-        """How an event's admission stands.
+        """Counts the tickets and scans of an event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchAttendance(self, request, context):
-        """The same, at once and whenever it changes, at most once a second.
+        """Streams the attendance at once and whenever it changes, at most once a second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,8 +155,8 @@ class ScanServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchAdmissions(self, request, context):
-        """What a device needs to decide alone: the event, its tickets by digest,
-        and what other gates admit, now and as it changes.
+        """Streams the data by which a device decides alone: the event, its tickets by
+        digest, and the admissions of other gates, now and as they change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,9 +219,9 @@ def add_ScanServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ScanService:
-    """Deciding at the gate and keeping the record. A ticket turned away is an
-    answer (Scan.verdict), never an RPC error. No call here waits for the
-    ticket service.
+    """ScanService decides scans at gates and keeps their records. A denied ticket
+    is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
+    service.
     """
 
     @staticmethod

@@ -27,9 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ScanServiceStub:
-    """Deciding at the gate and keeping the record. A ticket turned away is an
-    answer (Scan.verdict), never an RPC error. No call here waits for the
-    ticket service.
+    """ScanService decides scans at gates and keeps their records. A denied ticket
+    is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
+    service.
     """
 
     @_typing.overload
@@ -37,77 +37,79 @@ class ScanServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ScanServiceAsyncStub: ...
     ScanTicket: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.ScanTicketRequest, _scan_service_pb2.ScanTicketResponse]
-    """One scan, for callers without a stream."""
+    """Decides and records one scan, for callers without a stream."""
     StreamScans: _grpc.StreamStreamMultiCallable[_scan_service_pb2.StreamScansRequest, _scan_service_pb2.StreamScansResponse]
-    """The gate's connection. The device opens with `open`; the service answers
-    `opened`, then a `result` for each scan, only once it is durable, or a
-    `rejected`, which ends that message alone and never the stream. A device
-    that loses the connection opens again and repeats what it has no answer
-    for, under the same scan_ids. Scans made while offline are sent on the
-    same stream: live ones are answered in their order, offline ones in
-    theirs, and offline ones never delay live ones.
+    """Serves the connection of a gate. The device sends `open` first, and the
+    service answers `opened`. It answers each scan with a `result` once the scan
+    is durable, or with `rejected`, which ends that message and never the stream.
+    A device that loses the connection opens again and repeats every unanswered
+    scan under the same scan_id. Scans that were made offline use the same
+    stream: the service answers live scans in their order and offline scans in
+    theirs, and offline scans never delay live ones.
     """
     ValidateTicket: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.ValidateTicketRequest, _scan_service_pb2.ValidateTicketResponse]
-    """What a scan would answer, recording nothing."""
+    """Returns the answer that a scan would get, and records nothing."""
     AnnulScan: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.AnnulScanRequest, _scan_service_pb2.AnnulScanResponse]
-    """Takes a scan back: the person did not pass. Same device, within 15
-    minutes, and only the ticket's latest scan; organizers without those limits.
+    """Annuls a scan: the person did not pass. A device annuls its own scan within
+    15 minutes and only if it is the ticket's latest; organizers and services
+    have no such limits.
     """
     ListScans: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.ListScansRequest, _scan_service_pb2.ListScansResponse]
-    """Lists recorded scans, newest first."""
+    """Lists the recorded scans of an event's gates, newest first."""
     GetAttendance: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.GetAttendanceRequest, _scan_service_pb2.GetAttendanceResponse]
-    """How an event's admission stands."""
+    """Counts the tickets and scans of an event."""
     WatchAttendance: _grpc.UnaryStreamMultiCallable[_scan_service_pb2.WatchAttendanceRequest, _scan_service_pb2.WatchAttendanceResponse]
-    """The same, at once and whenever it changes, at most once a second."""
+    """Streams the attendance at once and whenever it changes, at most once a second."""
     ListIncidents: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.ListIncidentsRequest, _scan_service_pb2.ListIncidentsResponse]
     """Lists incidents, newest first."""
     WatchAdmissions: _grpc.UnaryStreamMultiCallable[_scan_service_pb2.WatchAdmissionsRequest, _scan_service_pb2.WatchAdmissionsResponse]
-    """What a device needs to decide alone: the event, its tickets by digest,
-    and what other gates admit, now and as it changes.
+    """Streams the data by which a device decides alone: the event, its tickets by
+    digest, and the admissions of other gates, now and as they change.
     """
 
 @_typing.type_check_only
 class ScanServiceAsyncStub(ScanServiceStub):
-    """Deciding at the gate and keeping the record. A ticket turned away is an
-    answer (Scan.verdict), never an RPC error. No call here waits for the
-    ticket service.
+    """ScanService decides scans at gates and keeps their records. A denied ticket
+    is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
+    service.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ScanTicket: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.ScanTicketRequest, _scan_service_pb2.ScanTicketResponse]  # type: ignore[assignment]
-    """One scan, for callers without a stream."""
+    """Decides and records one scan, for callers without a stream."""
     StreamScans: _aio.StreamStreamMultiCallable[_scan_service_pb2.StreamScansRequest, _scan_service_pb2.StreamScansResponse]  # type: ignore[assignment]
-    """The gate's connection. The device opens with `open`; the service answers
-    `opened`, then a `result` for each scan, only once it is durable, or a
-    `rejected`, which ends that message alone and never the stream. A device
-    that loses the connection opens again and repeats what it has no answer
-    for, under the same scan_ids. Scans made while offline are sent on the
-    same stream: live ones are answered in their order, offline ones in
-    theirs, and offline ones never delay live ones.
+    """Serves the connection of a gate. The device sends `open` first, and the
+    service answers `opened`. It answers each scan with a `result` once the scan
+    is durable, or with `rejected`, which ends that message and never the stream.
+    A device that loses the connection opens again and repeats every unanswered
+    scan under the same scan_id. Scans that were made offline use the same
+    stream: the service answers live scans in their order and offline scans in
+    theirs, and offline scans never delay live ones.
     """
     ValidateTicket: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.ValidateTicketRequest, _scan_service_pb2.ValidateTicketResponse]  # type: ignore[assignment]
-    """What a scan would answer, recording nothing."""
+    """Returns the answer that a scan would get, and records nothing."""
     AnnulScan: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.AnnulScanRequest, _scan_service_pb2.AnnulScanResponse]  # type: ignore[assignment]
-    """Takes a scan back: the person did not pass. Same device, within 15
-    minutes, and only the ticket's latest scan; organizers without those limits.
+    """Annuls a scan: the person did not pass. A device annuls its own scan within
+    15 minutes and only if it is the ticket's latest; organizers and services
+    have no such limits.
     """
     ListScans: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.ListScansRequest, _scan_service_pb2.ListScansResponse]  # type: ignore[assignment]
-    """Lists recorded scans, newest first."""
+    """Lists the recorded scans of an event's gates, newest first."""
     GetAttendance: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.GetAttendanceRequest, _scan_service_pb2.GetAttendanceResponse]  # type: ignore[assignment]
-    """How an event's admission stands."""
+    """Counts the tickets and scans of an event."""
     WatchAttendance: _aio.UnaryStreamMultiCallable[_scan_service_pb2.WatchAttendanceRequest, _scan_service_pb2.WatchAttendanceResponse]  # type: ignore[assignment]
-    """The same, at once and whenever it changes, at most once a second."""
+    """Streams the attendance at once and whenever it changes, at most once a second."""
     ListIncidents: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.ListIncidentsRequest, _scan_service_pb2.ListIncidentsResponse]  # type: ignore[assignment]
     """Lists incidents, newest first."""
     WatchAdmissions: _aio.UnaryStreamMultiCallable[_scan_service_pb2.WatchAdmissionsRequest, _scan_service_pb2.WatchAdmissionsResponse]  # type: ignore[assignment]
-    """What a device needs to decide alone: the event, its tickets by digest,
-    and what other gates admit, now and as it changes.
+    """Streams the data by which a device decides alone: the event, its tickets by
+    digest, and the admissions of other gates, now and as they change.
     """
 
 class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Deciding at the gate and keeping the record. A ticket turned away is an
-    answer (Scan.verdict), never an RPC error. No call here waits for the
-    ticket service.
+    """ScanService decides scans at gates and keeps their records. A denied ticket
+    is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
+    service.
     """
 
     @_abc_1.abstractmethod
@@ -116,7 +118,7 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_service_pb2.ScanTicketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scan_service_pb2.ScanTicketResponse, _abc.Awaitable[_scan_service_pb2.ScanTicketResponse]]:
-        """One scan, for callers without a stream."""
+        """Decides and records one scan, for callers without a stream."""
 
     @_abc_1.abstractmethod
     def StreamScans(
@@ -124,13 +126,13 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_scan_service_pb2.StreamScansRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_scan_service_pb2.StreamScansResponse], _abc.AsyncIterator[_scan_service_pb2.StreamScansResponse]]:
-        """The gate's connection. The device opens with `open`; the service answers
-        `opened`, then a `result` for each scan, only once it is durable, or a
-        `rejected`, which ends that message alone and never the stream. A device
-        that loses the connection opens again and repeats what it has no answer
-        for, under the same scan_ids. Scans made while offline are sent on the
-        same stream: live ones are answered in their order, offline ones in
-        theirs, and offline ones never delay live ones.
+        """Serves the connection of a gate. The device sends `open` first, and the
+        service answers `opened`. It answers each scan with a `result` once the scan
+        is durable, or with `rejected`, which ends that message and never the stream.
+        A device that loses the connection opens again and repeats every unanswered
+        scan under the same scan_id. Scans that were made offline use the same
+        stream: the service answers live scans in their order and offline scans in
+        theirs, and offline scans never delay live ones.
         """
 
     @_abc_1.abstractmethod
@@ -139,7 +141,7 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_service_pb2.ValidateTicketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scan_service_pb2.ValidateTicketResponse, _abc.Awaitable[_scan_service_pb2.ValidateTicketResponse]]:
-        """What a scan would answer, recording nothing."""
+        """Returns the answer that a scan would get, and records nothing."""
 
     @_abc_1.abstractmethod
     def AnnulScan(
@@ -147,8 +149,9 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_service_pb2.AnnulScanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scan_service_pb2.AnnulScanResponse, _abc.Awaitable[_scan_service_pb2.AnnulScanResponse]]:
-        """Takes a scan back: the person did not pass. Same device, within 15
-        minutes, and only the ticket's latest scan; organizers without those limits.
+        """Annuls a scan: the person did not pass. A device annuls its own scan within
+        15 minutes and only if it is the ticket's latest; organizers and services
+        have no such limits.
         """
 
     @_abc_1.abstractmethod
@@ -157,7 +160,7 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_service_pb2.ListScansRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scan_service_pb2.ListScansResponse, _abc.Awaitable[_scan_service_pb2.ListScansResponse]]:
-        """Lists recorded scans, newest first."""
+        """Lists the recorded scans of an event's gates, newest first."""
 
     @_abc_1.abstractmethod
     def GetAttendance(
@@ -165,7 +168,7 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_service_pb2.GetAttendanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scan_service_pb2.GetAttendanceResponse, _abc.Awaitable[_scan_service_pb2.GetAttendanceResponse]]:
-        """How an event's admission stands."""
+        """Counts the tickets and scans of an event."""
 
     @_abc_1.abstractmethod
     def WatchAttendance(
@@ -173,7 +176,7 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_service_pb2.WatchAttendanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_scan_service_pb2.WatchAttendanceResponse], _abc.AsyncIterator[_scan_service_pb2.WatchAttendanceResponse]]:
-        """The same, at once and whenever it changes, at most once a second."""
+        """Streams the attendance at once and whenever it changes, at most once a second."""
 
     @_abc_1.abstractmethod
     def ListIncidents(
@@ -189,8 +192,8 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_service_pb2.WatchAdmissionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_scan_service_pb2.WatchAdmissionsResponse], _abc.AsyncIterator[_scan_service_pb2.WatchAdmissionsResponse]]:
-        """What a device needs to decide alone: the event, its tickets by digest,
-        and what other gates admit, now and as it changes.
+        """Streams the data by which a device decides alone: the event, its tickets by
+        digest, and the admissions of other gates, now and as they change.
         """
 
 def add_ScanServiceServicer_to_server(servicer: ScanServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,116 +23,116 @@ class _ErrorReason:
 class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
-    """Never sent."""
+    """The service never sends this value."""
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT, with BadRequest naming every field at fault."""
+    """INVALID_ARGUMENT: a BadRequest names every field at fault."""
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 2
-    """UNAUTHENTICATED: no access token, or one that does not verify. metadata: cause."""
+    """UNAUTHENTICATED: the access token is missing or does not verify. metadata: cause."""
     ERROR_REASON_FORBIDDEN: _ErrorReason.ValueType  # 3
-    """PERMISSION_DENIED: the role does not allow this RPC. metadata: method, role."""
+    """PERMISSION_DENIED: the caller's role does not allow the call. metadata: method, role."""
     ERROR_REASON_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 4
-    """NOT_FOUND. metadata: event_id."""
+    """NOT_FOUND: the event does not exist or is hidden from the caller. metadata: event_id."""
     ERROR_REASON_TICKET_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND: none, or not the caller's. metadata: ticket_id or code."""
+    """NOT_FOUND: the ticket does not exist or is hidden from the caller. metadata: ticket_id or code."""
     ERROR_REASON_PURCHASE_NOT_FOUND: _ErrorReason.ValueType  # 6
-    """NOT_FOUND: none, or not the caller's. metadata: purchase_id."""
+    """NOT_FOUND: the purchase does not exist or is hidden from the caller. metadata: purchase_id."""
     ERROR_REASON_CANCELLATION_NOT_FOUND: _ErrorReason.ValueType  # 7
-    """NOT_FOUND: none, or not the caller's. metadata: cancellation_id."""
+    """NOT_FOUND: the cancellation does not exist or is hidden from the caller. metadata: cancellation_id."""
     ERROR_REASON_NOT_ON_SALE: _ErrorReason.ValueType  # 8
-    """FAILED_PRECONDITION: not PUBLISHED, or the type is outside its sales window. metadata: event_id, status, ticket_type."""
+    """FAILED_PRECONDITION: the event is not PUBLISHED, or the type is outside its sales window. metadata: event_id, status, ticket_type."""
     ERROR_REASON_EVENT_ENDED: _ErrorReason.ValueType  # 9
-    """FAILED_PRECONDITION. metadata: event_id, end_time."""
+    """FAILED_PRECONDITION: the event is over. metadata: event_id, end_time."""
     ERROR_REASON_SOLD_OUT: _ErrorReason.ValueType  # 10
-    """FAILED_PRECONDITION: fewer left than asked for. metadata: event_id, ticket_type, requested, available."""
+    """FAILED_PRECONDITION: fewer places are left than requested. metadata: event_id, ticket_type, requested, available."""
     ERROR_REASON_TICKET_NOT_CANCELLABLE: _ErrorReason.ValueType  # 11
-    """FAILED_PRECONDITION. metadata: ticket_id, status."""
+    """FAILED_PRECONDITION: the status of the ticket allows no cancellation. metadata: ticket_id, status."""
     ERROR_REASON_TICKET_CHECKED_IN: _ErrorReason.ValueType  # 12
-    """FAILED_PRECONDITION: a gate was first. metadata: ticket_id, check_in_time."""
+    """FAILED_PRECONDITION: a gate checked the ticket in first. metadata: ticket_id, check_in_time."""
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 13
-    """FAILED_PRECONDITION: the step is not open from here. metadata: from, to."""
+    """FAILED_PRECONDITION: the resource cannot go from its state to the requested one. metadata: from, to."""
     ERROR_REASON_PRICE_CHANGED: _ErrorReason.ValueType  # 14
-    """FAILED_PRECONDITION: the total is not what the buyer was shown. metadata: expected, actual, currency_code."""
+    """FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, actual, currency_code."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 15
-    """ALREADY_EXISTS: request_id was used for a different request. metadata: request_id."""
+    """ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 16
-    """ABORTED: changed since the etag. metadata: etag."""
+    """ABORTED: the event changed after the etag was read. metadata: etag."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 17
-    """RESOURCE_EXHAUSTED, with RetryInfo: too much at once."""
+    """RESOURCE_EXHAUSTED: the service has too much to do; RetryInfo says when to try again."""
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 18
-    """UNAVAILABLE, with RetryInfo: the database, payment provider or scan service did not answer. metadata: dependency."""
+    """UNAVAILABLE: the database, the payment provider or the scan service did not answer; RetryInfo says when to try again. metadata: dependency."""
     ERROR_REASON_PAYMENT_ALREADY_USED: _ErrorReason.ValueType  # 19
-    """ALREADY_EXISTS: that payment pays another purchase. metadata: payment_id, purchase_id."""
+    """ALREADY_EXISTS: the payment pays for another purchase. metadata: payment_id, purchase_id."""
     ERROR_REASON_PURCHASE_LIMIT: _ErrorReason.ValueType  # 20
-    """FAILED_PRECONDITION: more or fewer than the offer allows in one purchase. metadata: ticket_type, min, max."""
+    """FAILED_PRECONDITION: the quantity is outside the limits of the offer. metadata: ticket_type, min, max."""
     ERROR_REASON_TICKET_NOT_ACTIVE: _ErrorReason.ValueType  # 21
-    """FAILED_PRECONDITION: blocked, cancelled or used. metadata: ticket_id, status."""
+    """FAILED_PRECONDITION: the ticket is blocked, cancelled or used. metadata: ticket_id, status."""
     ERROR_REASON_CANCELLATION_PENDING: _ErrorReason.ValueType  # 22
     """FAILED_PRECONDITION: a cancellation of the ticket is under way. metadata: ticket_id, cancellation_id."""
     ERROR_REASON_CAPACITY_BELOW_RESERVED: _ErrorReason.ValueType  # 23
-    """FAILED_PRECONDITION. metadata: event_id, ticket_type if an offer's, reserved."""
+    """FAILED_PRECONDITION: more places are reserved than the new capacity. metadata: event_id, ticket_type if an offer's, reserved."""
     ERROR_REASON_EVENT_NOT_CHANGEABLE: _ErrorReason.ValueType  # 24
-    """FAILED_PRECONDITION. metadata: event_id, field."""
+    """FAILED_PRECONDITION: the field cannot change in the event's present state. metadata: event_id, field."""
     ERROR_REASON_PROVIDER_NOT_CONFIGURED: _ErrorReason.ValueType  # 25
     """FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Why a call failed: the reason of the google.rpc.ErrorInfo in the status
-    details, domain "tickets.ticketing". Each names its status code and the
-    keys of the ErrorInfo's metadata. Field errors come as google.rpc.BadRequest,
-    waiting times as google.rpc.RetryInfo beside it. The reason is spelled as the
-    value here, prefix included.
+    """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
+    status details, domain "tickets.ticketing", spelled as the value here,
+    prefix included. Each comment names the status code and the keys of the
+    ErrorInfo's metadata. A google.rpc.BadRequest beside it names fields, a
+    google.rpc.RetryInfo a time to wait.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
-"""Never sent."""
+"""The service never sends this value."""
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT, with BadRequest naming every field at fault."""
+"""INVALID_ARGUMENT: a BadRequest names every field at fault."""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 2
-"""UNAUTHENTICATED: no access token, or one that does not verify. metadata: cause."""
+"""UNAUTHENTICATED: the access token is missing or does not verify. metadata: cause."""
 ERROR_REASON_FORBIDDEN: ErrorReason.ValueType  # 3
-"""PERMISSION_DENIED: the role does not allow this RPC. metadata: method, role."""
+"""PERMISSION_DENIED: the caller's role does not allow the call. metadata: method, role."""
 ERROR_REASON_EVENT_NOT_FOUND: ErrorReason.ValueType  # 4
-"""NOT_FOUND. metadata: event_id."""
+"""NOT_FOUND: the event does not exist or is hidden from the caller. metadata: event_id."""
 ERROR_REASON_TICKET_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND: none, or not the caller's. metadata: ticket_id or code."""
+"""NOT_FOUND: the ticket does not exist or is hidden from the caller. metadata: ticket_id or code."""
 ERROR_REASON_PURCHASE_NOT_FOUND: ErrorReason.ValueType  # 6
-"""NOT_FOUND: none, or not the caller's. metadata: purchase_id."""
+"""NOT_FOUND: the purchase does not exist or is hidden from the caller. metadata: purchase_id."""
 ERROR_REASON_CANCELLATION_NOT_FOUND: ErrorReason.ValueType  # 7
-"""NOT_FOUND: none, or not the caller's. metadata: cancellation_id."""
+"""NOT_FOUND: the cancellation does not exist or is hidden from the caller. metadata: cancellation_id."""
 ERROR_REASON_NOT_ON_SALE: ErrorReason.ValueType  # 8
-"""FAILED_PRECONDITION: not PUBLISHED, or the type is outside its sales window. metadata: event_id, status, ticket_type."""
+"""FAILED_PRECONDITION: the event is not PUBLISHED, or the type is outside its sales window. metadata: event_id, status, ticket_type."""
 ERROR_REASON_EVENT_ENDED: ErrorReason.ValueType  # 9
-"""FAILED_PRECONDITION. metadata: event_id, end_time."""
+"""FAILED_PRECONDITION: the event is over. metadata: event_id, end_time."""
 ERROR_REASON_SOLD_OUT: ErrorReason.ValueType  # 10
-"""FAILED_PRECONDITION: fewer left than asked for. metadata: event_id, ticket_type, requested, available."""
+"""FAILED_PRECONDITION: fewer places are left than requested. metadata: event_id, ticket_type, requested, available."""
 ERROR_REASON_TICKET_NOT_CANCELLABLE: ErrorReason.ValueType  # 11
-"""FAILED_PRECONDITION. metadata: ticket_id, status."""
+"""FAILED_PRECONDITION: the status of the ticket allows no cancellation. metadata: ticket_id, status."""
 ERROR_REASON_TICKET_CHECKED_IN: ErrorReason.ValueType  # 12
-"""FAILED_PRECONDITION: a gate was first. metadata: ticket_id, check_in_time."""
+"""FAILED_PRECONDITION: a gate checked the ticket in first. metadata: ticket_id, check_in_time."""
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 13
-"""FAILED_PRECONDITION: the step is not open from here. metadata: from, to."""
+"""FAILED_PRECONDITION: the resource cannot go from its state to the requested one. metadata: from, to."""
 ERROR_REASON_PRICE_CHANGED: ErrorReason.ValueType  # 14
-"""FAILED_PRECONDITION: the total is not what the buyer was shown. metadata: expected, actual, currency_code."""
+"""FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, actual, currency_code."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 15
-"""ALREADY_EXISTS: request_id was used for a different request. metadata: request_id."""
+"""ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 16
-"""ABORTED: changed since the etag. metadata: etag."""
+"""ABORTED: the event changed after the etag was read. metadata: etag."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 17
-"""RESOURCE_EXHAUSTED, with RetryInfo: too much at once."""
+"""RESOURCE_EXHAUSTED: the service has too much to do; RetryInfo says when to try again."""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 18
-"""UNAVAILABLE, with RetryInfo: the database, payment provider or scan service did not answer. metadata: dependency."""
+"""UNAVAILABLE: the database, the payment provider or the scan service did not answer; RetryInfo says when to try again. metadata: dependency."""
 ERROR_REASON_PAYMENT_ALREADY_USED: ErrorReason.ValueType  # 19
-"""ALREADY_EXISTS: that payment pays another purchase. metadata: payment_id, purchase_id."""
+"""ALREADY_EXISTS: the payment pays for another purchase. metadata: payment_id, purchase_id."""
 ERROR_REASON_PURCHASE_LIMIT: ErrorReason.ValueType  # 20
-"""FAILED_PRECONDITION: more or fewer than the offer allows in one purchase. metadata: ticket_type, min, max."""
+"""FAILED_PRECONDITION: the quantity is outside the limits of the offer. metadata: ticket_type, min, max."""
 ERROR_REASON_TICKET_NOT_ACTIVE: ErrorReason.ValueType  # 21
-"""FAILED_PRECONDITION: blocked, cancelled or used. metadata: ticket_id, status."""
+"""FAILED_PRECONDITION: the ticket is blocked, cancelled or used. metadata: ticket_id, status."""
 ERROR_REASON_CANCELLATION_PENDING: ErrorReason.ValueType  # 22
 """FAILED_PRECONDITION: a cancellation of the ticket is under way. metadata: ticket_id, cancellation_id."""
 ERROR_REASON_CAPACITY_BELOW_RESERVED: ErrorReason.ValueType  # 23
-"""FAILED_PRECONDITION. metadata: event_id, ticket_type if an offer's, reserved."""
+"""FAILED_PRECONDITION: more places are reserved than the new capacity. metadata: event_id, ticket_type if an offer's, reserved."""
 ERROR_REASON_EVENT_NOT_CHANGEABLE: ErrorReason.ValueType  # 24
-"""FAILED_PRECONDITION. metadata: event_id, field."""
+"""FAILED_PRECONDITION: the field cannot change in the event's present state. metadata: event_id, field."""
 ERROR_REASON_PROVIDER_NOT_CONFIGURED: ErrorReason.ValueType  # 25
 """FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -24,30 +24,91 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot_options__pb2
 from ticketing.tickets.v1 import money_pb2 as ticketing_dot_tickets_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ticketing/tickets/v1/event.proto\x12\x14ticketing.tickets.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ticketing/tickets/v1/money.proto\"\xaf\x03\n\x0bTicketOffer\x12\x35\n\x0bticket_type\x18\x01 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12*\n\x05price\x18\x02 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\x12\x15\n\x08\x63\x61pacity\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08reserved\x18\x04 \x01(\x05\x12\x34\n\x10sales_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0esales_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10min_per_purchase\x18\x07 \x01(\x05\x12\x18\n\x10max_per_purchase\x18\x08 \x01(\x05\x12\x33\n\x0fvalid_from_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\t_capacity\"t\n\x0cRefundPolicy\x12\x36\n\x05tiers\x18\x01 \x03(\x0b\x32\'.ticketing.tickets.v1.RefundPolicy.Tier\x1a,\n\x04Tier\x12\x13\n\x0b\x64\x61ys_before\x18\x01 \x01(\x05\x12\x0f\n\x07percent\x18\x02 \x01(\x05\"\xaf\x07\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x33\n\nevent_type\x18\x04 \x01(\x0e\x32\x1f.ticketing.tickets.v1.EventType\x12\x31\n\x06status\x18\x05 \x01(\x0e\x32!.ticketing.tickets.v1.EventStatus\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0f\x64oors_open_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\t \x01(\t\x12\x10\n\x08location\x18\n \x01(\t\x12\x11\n\tis_online\x18\x0b \x01(\x08\x12\x1d\n\x10max_participants\x18\x0c \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x14\x63urrent_participants\x18\r \x01(\x05\x12\x1e\n\x11\x61vailable_tickets\x18\x0e \x01(\x05H\x01\x88\x01\x01\x12\x31\n\x0cticket_price\x18\x0f \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\x12\x31\n\x06offers\x18\x10 \x03(\x0b\x32!.ticketing.tickets.v1.TicketOffer\x12\x39\n\rrefund_policy\x18\x11 \x01(\x0b\x32\".ticketing.tickets.v1.RefundPolicy\x12?\n\x10\x61\x64mission_policy\x18\x12 \x01(\x0e\x32%.ticketing.tickets.v1.AdmissionPolicy\x12\x11\n\timage_url\x18\x13 \x01(\t\x12)\n\x08metadata\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x12/\n\x0b\x63reate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x17 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x18 \x01(\t\x12\x14\n\x0corganizer_id\x18\x19 \x01(\tB\x13\n\x11_max_participantsB\x14\n\x12_available_tickets*\xa0\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45VENT_TYPE_CONFERENCE\x10\x01\x12\x17\n\x13\x45VENT_TYPE_WORKSHOP\x10\x02\x12\x16\n\x12\x45VENT_TYPE_WEBINAR\x10\x03\x12\x15\n\x11\x45VENT_TYPE_SERIES\x10\x04\x12\x14\n\x10\x45VENT_TYPE_OTHER\x10\x05*\x97\x01\n\x0b\x45ventStatus\x12\x1c\n\x18\x45VENT_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45VENT_STATUS_DRAFT\x10\x01\x12\x1a\n\x16\x45VENT_STATUS_PUBLISHED\x10\x02\x12\x1a\n\x16\x45VENT_STATUS_CANCELLED\x10\x03\x12\x1a\n\x16\x45VENT_STATUS_COMPLETED\x10\x04*\x8b\x01\n\nTicketType\x12\x1b\n\x17TICKET_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14TICKET_TYPE_STANDARD\x10\x01\x12\x13\n\x0fTICKET_TYPE_VIP\x10\x02\x12\x1a\n\x16TICKET_TYPE_EARLY_BIRD\x10\x03\x12\x15\n\x11TICKET_TYPE_GROUP\x10\x04*\x95\x01\n\x0f\x41\x64missionPolicy\x12 \n\x1c\x41\x44MISSION_POLICY_UNSPECIFIED\x10\x00\x12!\n\x1d\x41\x44MISSION_POLICY_SINGLE_ENTRY\x10\x01\x12\x1d\n\x19\x41\x44MISSION_POLICY_RE_ENTRY\x10\x02\x12\x1e\n\x1a\x41\x44MISSION_POLICY_UNLIMITED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ticketing/tickets/v1/event.proto\x12\x14ticketing.tickets.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/money.proto\"\xf1\x03\n\x0bTicketOffer\x12=\n\x0bticket_type\x18\x01 \x01(\x0e\x32 .ticketing.tickets.v1.TicketTypeB\x06\xe2\xe0\x18\x02\x08\x01\x12\x38\n\x05price\x18\x02 \x01(\x0b\x32\x1b.ticketing.tickets.v1.MoneyB\x0c\xe2\xe0\x18\x08\x08\x01\x38\x80\x94\xeb\xdc\x03\x12#\n\x08\x63\x61pacity\x18\x03 \x01(\x05\x42\x0c\xe2\xe0\x18\x08\x30\x00\x38\xff\xff\xff\xff\x07H\x00\x88\x01\x01\x12\x18\n\x08reserved\x18\x04 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x10\x01\x12\x34\n\x10sales_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0esales_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x10min_per_purchase\x18\x07 \x01(\x05\x42\t\xe2\xe0\x18\x05\x30\x00\x38\xe8\x07\x12#\n\x10max_per_purchase\x18\x08 \x01(\x05\x42\t\xe2\xe0\x18\x05\x30\x00\x38\xe8\x07\x12\x33\n\x0fvalid_from_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\t_capacity\"\x91\x01\n\x0cRefundPolicy\x12>\n\x05tiers\x18\x01 \x03(\x0b\x32\'.ticketing.tickets.v1.RefundPolicy.TierB\x06\xe2\xe0\x18\x02@\x14\x1a\x41\n\x04Tier\x12\x1e\n\x0b\x64\x61ys_before\x18\x01 \x01(\x05\x42\t\xe2\xe0\x18\x05\x30\x00\x38\xc2\x1c\x12\x19\n\x07percent\x18\x02 \x01(\x05\x42\x08\xe2\xe0\x18\x04\x30\x00\x38\x64\"\xf1\x08\n\x05\x45vent\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x10\x01\x18\x01\x12\x19\n\x04name\x18\x02 \x01(\tB\x0b\xe2\xe0\x18\x07\x08\x01 \x01(\xc8\x01\x12\x1c\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x07\xe2\xe0\x18\x03(\x90N\x12;\n\nevent_type\x18\x04 \x01(\x0e\x32\x1f.ticketing.tickets.v1.EventTypeB\x06\xe2\xe0\x18\x02\x08\x01\x12\x39\n\x06status\x18\x05 \x01(\x0e\x32!.ticketing.tickets.v1.EventStatusB\x06\xe2\xe0\x18\x02\x10\x01\x12\x36\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xe2\xe0\x18\x02\x08\x01\x12\x34\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xe2\xe0\x18\x02\x08\x01\x12\x33\n\x0f\x64oors_open_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\ttime_zone\x18\t \x01(\tB\x06\xe2\xe0\x18\x02\x18\x04\x12\x19\n\x08location\x18\n \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\x12\x11\n\tis_online\x18\x0b \x01(\x08\x12+\n\x10max_participants\x18\x0c \x01(\x05\x42\x0c\xe2\xe0\x18\x08\x30\x00\x38\xff\xff\xff\xff\x07H\x00\x88\x01\x01\x12$\n\x14\x63urrent_participants\x18\r \x01(\x05\x42\x06\xe2\xe0\x18\x02\x10\x01\x12&\n\x11\x61vailable_tickets\x18\x0e \x01(\x05\x42\x06\xe2\xe0\x18\x02\x10\x01H\x01\x88\x01\x01\x12?\n\x0cticket_price\x18\x0f \x01(\x0b\x32\x1b.ticketing.tickets.v1.MoneyB\x0c\xe2\xe0\x18\x08\x08\x01\x38\x80\x94\xeb\xdc\x03\x12\x39\n\x06offers\x18\x10 \x03(\x0b\x32!.ticketing.tickets.v1.TicketOfferB\x06\xe2\xe0\x18\x02@\x04\x12\x39\n\rrefund_policy\x18\x11 \x01(\x0b\x32\".ticketing.tickets.v1.RefundPolicy\x12?\n\x10\x61\x64mission_policy\x18\x12 \x01(\x0e\x32%.ticketing.tickets.v1.AdmissionPolicy\x12\x1c\n\timage_url\x18\x13 \x01(\tB\t\xe2\xe0\x18\x05\x18\x03(\xf4\x03\x12\x33\n\x08metadata\x18\x14 \x01(\x0b\x32\x17.google.protobuf.StructB\x08\xe2\xe0\x18\x04H\x80\x80\x01\x12\x37\n\x0b\x63reate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xe2\xe0\x18\x02\x10\x01\x12\x37\n\x0bupdate_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xe2\xe0\x18\x02\x10\x01\x12\x18\n\x08revision\x18\x17 \x01(\x03\x42\x06\xe2\xe0\x18\x02\x10\x01\x12\x14\n\x04\x65tag\x18\x18 \x01(\tB\x06\xe2\xe0\x18\x02\x10\x01\x12\x1c\n\x0corganizer_id\x18\x19 \x01(\tB\x06\xe2\xe0\x18\x02\x10\x01\x42\x13\n\x11_max_participantsB\x14\n\x12_available_tickets*\xa0\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45VENT_TYPE_CONFERENCE\x10\x01\x12\x17\n\x13\x45VENT_TYPE_WORKSHOP\x10\x02\x12\x16\n\x12\x45VENT_TYPE_WEBINAR\x10\x03\x12\x15\n\x11\x45VENT_TYPE_SERIES\x10\x04\x12\x14\n\x10\x45VENT_TYPE_OTHER\x10\x05*\x97\x01\n\x0b\x45ventStatus\x12\x1c\n\x18\x45VENT_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45VENT_STATUS_DRAFT\x10\x01\x12\x1a\n\x16\x45VENT_STATUS_PUBLISHED\x10\x02\x12\x1a\n\x16\x45VENT_STATUS_CANCELLED\x10\x03\x12\x1a\n\x16\x45VENT_STATUS_COMPLETED\x10\x04*\x8b\x01\n\nTicketType\x12\x1b\n\x17TICKET_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14TICKET_TYPE_STANDARD\x10\x01\x12\x13\n\x0fTICKET_TYPE_VIP\x10\x02\x12\x1a\n\x16TICKET_TYPE_EARLY_BIRD\x10\x03\x12\x15\n\x11TICKET_TYPE_GROUP\x10\x04*\x95\x01\n\x0f\x41\x64missionPolicy\x12 \n\x1c\x41\x44MISSION_POLICY_UNSPECIFIED\x10\x00\x12!\n\x1d\x41\x44MISSION_POLICY_SINGLE_ENTRY\x10\x01\x12\x1d\n\x19\x41\x44MISSION_POLICY_RE_ENTRY\x10\x02\x12\x1e\n\x1a\x41\x44MISSION_POLICY_UNLIMITED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ticketing.tickets.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVENTTYPE']._serialized_start=1654
-  _globals['_EVENTTYPE']._serialized_end=1814
-  _globals['_EVENTSTATUS']._serialized_start=1817
-  _globals['_EVENTSTATUS']._serialized_end=1968
-  _globals['_TICKETTYPE']._serialized_start=1971
-  _globals['_TICKETTYPE']._serialized_end=2110
-  _globals['_ADMISSIONPOLICY']._serialized_start=2113
-  _globals['_ADMISSIONPOLICY']._serialized_end=2262
-  _globals['_TICKETOFFER']._serialized_start=156
-  _globals['_TICKETOFFER']._serialized_end=587
-  _globals['_REFUNDPOLICY']._serialized_start=589
-  _globals['_REFUNDPOLICY']._serialized_end=705
-  _globals['_REFUNDPOLICY_TIER']._serialized_start=661
-  _globals['_REFUNDPOLICY_TIER']._serialized_end=705
-  _globals['_EVENT']._serialized_start=708
-  _globals['_EVENT']._serialized_end=1651
+  _globals['_TICKETOFFER'].fields_by_name['ticket_type']._loaded_options = None
+  _globals['_TICKETOFFER'].fields_by_name['ticket_type']._serialized_options = b'\342\340\030\002\010\001'
+  _globals['_TICKETOFFER'].fields_by_name['price']._loaded_options = None
+  _globals['_TICKETOFFER'].fields_by_name['price']._serialized_options = b'\342\340\030\010\010\0018\200\224\353\334\003'
+  _globals['_TICKETOFFER'].fields_by_name['capacity']._loaded_options = None
+  _globals['_TICKETOFFER'].fields_by_name['capacity']._serialized_options = b'\342\340\030\0100\0008\377\377\377\377\007'
+  _globals['_TICKETOFFER'].fields_by_name['reserved']._loaded_options = None
+  _globals['_TICKETOFFER'].fields_by_name['reserved']._serialized_options = b'\342\340\030\002\020\001'
+  _globals['_TICKETOFFER'].fields_by_name['min_per_purchase']._loaded_options = None
+  _globals['_TICKETOFFER'].fields_by_name['min_per_purchase']._serialized_options = b'\342\340\030\0050\0008\350\007'
+  _globals['_TICKETOFFER'].fields_by_name['max_per_purchase']._loaded_options = None
+  _globals['_TICKETOFFER'].fields_by_name['max_per_purchase']._serialized_options = b'\342\340\030\0050\0008\350\007'
+  _globals['_REFUNDPOLICY_TIER'].fields_by_name['days_before']._loaded_options = None
+  _globals['_REFUNDPOLICY_TIER'].fields_by_name['days_before']._serialized_options = b'\342\340\030\0050\0008\302\034'
+  _globals['_REFUNDPOLICY_TIER'].fields_by_name['percent']._loaded_options = None
+  _globals['_REFUNDPOLICY_TIER'].fields_by_name['percent']._serialized_options = b'\342\340\030\0040\0008d'
+  _globals['_REFUNDPOLICY'].fields_by_name['tiers']._loaded_options = None
+  _globals['_REFUNDPOLICY'].fields_by_name['tiers']._serialized_options = b'\342\340\030\002@\024'
+  _globals['_EVENT'].fields_by_name['event_id']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\020\001\030\001'
+  _globals['_EVENT'].fields_by_name['name']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['name']._serialized_options = b'\342\340\030\007\010\001 \001(\310\001'
+  _globals['_EVENT'].fields_by_name['description']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['description']._serialized_options = b'\342\340\030\003(\220N'
+  _globals['_EVENT'].fields_by_name['event_type']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['event_type']._serialized_options = b'\342\340\030\002\010\001'
+  _globals['_EVENT'].fields_by_name['status']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['status']._serialized_options = b'\342\340\030\002\020\001'
+  _globals['_EVENT'].fields_by_name['start_time']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['start_time']._serialized_options = b'\342\340\030\002\010\001'
+  _globals['_EVENT'].fields_by_name['end_time']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['end_time']._serialized_options = b'\342\340\030\002\010\001'
+  _globals['_EVENT'].fields_by_name['time_zone']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['time_zone']._serialized_options = b'\342\340\030\002\030\004'
+  _globals['_EVENT'].fields_by_name['location']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['location']._serialized_options = b'\342\340\030\003(\377\001'
+  _globals['_EVENT'].fields_by_name['max_participants']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['max_participants']._serialized_options = b'\342\340\030\0100\0008\377\377\377\377\007'
+  _globals['_EVENT'].fields_by_name['current_participants']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['current_participants']._serialized_options = b'\342\340\030\002\020\001'
+  _globals['_EVENT'].fields_by_name['available_tickets']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['available_tickets']._serialized_options = b'\342\340\030\002\020\001'
+  _globals['_EVENT'].fields_by_name['ticket_price']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['ticket_price']._serialized_options = b'\342\340\030\010\010\0018\200\224\353\334\003'
+  _globals['_EVENT'].fields_by_name['offers']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['offers']._serialized_options = b'\342\340\030\002@\004'
+  _globals['_EVENT'].fields_by_name['image_url']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['image_url']._serialized_options = b'\342\340\030\005\030\003(\364\003'
+  _globals['_EVENT'].fields_by_name['metadata']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['metadata']._serialized_options = b'\342\340\030\004H\200\200\001'
+  _globals['_EVENT'].fields_by_name['create_time']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['create_time']._serialized_options = b'\342\340\030\002\020\001'
+  _globals['_EVENT'].fields_by_name['update_time']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['update_time']._serialized_options = b'\342\340\030\002\020\001'
+  _globals['_EVENT'].fields_by_name['revision']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['revision']._serialized_options = b'\342\340\030\002\020\001'
+  _globals['_EVENT'].fields_by_name['etag']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['etag']._serialized_options = b'\342\340\030\002\020\001'
+  _globals['_EVENT'].fields_by_name['organizer_id']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['organizer_id']._serialized_options = b'\342\340\030\002\020\001'
+  _globals['_EVENTTYPE']._serialized_start=1980
+  _globals['_EVENTTYPE']._serialized_end=2140
+  _globals['_EVENTSTATUS']._serialized_start=2143
+  _globals['_EVENTSTATUS']._serialized_end=2294
+  _globals['_TICKETTYPE']._serialized_start=2297
+  _globals['_TICKETTYPE']._serialized_end=2436
+  _globals['_ADMISSIONPOLICY']._serialized_start=2439
+  _globals['_ADMISSIONPOLICY']._serialized_end=2588
+  _globals['_TICKETOFFER']._serialized_start=192
+  _globals['_TICKETOFFER']._serialized_end=689
+  _globals['_REFUNDPOLICY']._serialized_start=692
+  _globals['_REFUNDPOLICY']._serialized_end=837
+  _globals['_REFUNDPOLICY_TIER']._serialized_start=772
+  _globals['_REFUNDPOLICY_TIER']._serialized_end=837
+  _globals['_EVENT']._serialized_start=840
+  _globals['_EVENT']._serialized_end=1977
 # @@protoc_insertion_point(module_scope)

@@ -29,7 +29,7 @@ class _EventType:
 class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     EVENT_TYPE_UNSPECIFIED: _EventType.ValueType  # 0
-    """Never valid in a request."""
+    """A request may not send this value where it must name a type."""
     EVENT_TYPE_CONFERENCE: _EventType.ValueType  # 1
     """A conference."""
     EVENT_TYPE_WORKSHOP: _EventType.ValueType  # 2
@@ -37,15 +37,15 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_WEBINAR: _EventType.ValueType  # 3
     """A webinar."""
     EVENT_TYPE_SERIES: _EventType.ValueType  # 4
-    """A series of dates sold as one."""
+    """Several dates that are sold as one event."""
     EVENT_TYPE_OTHER: _EventType.ValueType  # 5
-    """Anything else."""
+    """An event of any other kind."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
-    """What kind of event it is."""
+    """The kind of an event."""
 
 EVENT_TYPE_UNSPECIFIED: EventType.ValueType  # 0
-"""Never valid in a request."""
+"""A request may not send this value where it must name a type."""
 EVENT_TYPE_CONFERENCE: EventType.ValueType  # 1
 """A conference."""
 EVENT_TYPE_WORKSHOP: EventType.ValueType  # 2
@@ -53,9 +53,9 @@ EVENT_TYPE_WORKSHOP: EventType.ValueType  # 2
 EVENT_TYPE_WEBINAR: EventType.ValueType  # 3
 """A webinar."""
 EVENT_TYPE_SERIES: EventType.ValueType  # 4
-"""A series of dates sold as one."""
+"""Several dates that are sold as one event."""
 EVENT_TYPE_OTHER: EventType.ValueType  # 5
-"""Anything else."""
+"""An event of any other kind."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 class _EventStatus:
@@ -65,31 +65,35 @@ class _EventStatus:
 class _EventStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     EVENT_STATUS_UNSPECIFIED: _EventStatus.ValueType  # 0
-    """Never valid in a request."""
+    """The service never stores this value."""
     EVENT_STATUS_DRAFT: _EventStatus.ValueType  # 1
-    """Being prepared: nothing is for sale, only organizers see it."""
+    """The organizer prepares the event: nothing is for sale, and only organizers see it."""
     EVENT_STATUS_PUBLISHED: _EventStatus.ValueType  # 2
-    """On sale and open for admission within its validity window."""
+    """Tickets are on sale, and gates admit within the validity of a ticket."""
     EVENT_STATUS_CANCELLED: _EventStatus.ValueType  # 3
-    """Called off: no gate admits, and every ticket without a check-in is refunded in full."""
+    """The organizer cancelled the event: no gate admits, and every ticket
+    without a check-in is refunded in full.
+    """
     EVENT_STATUS_COMPLETED: _EventStatus.ValueType  # 4
-    """Over: end_time has passed."""
+    """The end_time has passed."""
 
 class EventStatus(_EventStatus, metaclass=_EventStatusEnumTypeWrapper):
-    """Where an event is in its life: DRAFT -> PUBLISHED -> COMPLETED, and
-    CANCELLED from DRAFT or PUBLISHED.
+    """The state of an event. It goes from DRAFT to PUBLISHED to COMPLETED, and from
+    DRAFT or PUBLISHED to CANCELLED.
     """
 
 EVENT_STATUS_UNSPECIFIED: EventStatus.ValueType  # 0
-"""Never valid in a request."""
+"""The service never stores this value."""
 EVENT_STATUS_DRAFT: EventStatus.ValueType  # 1
-"""Being prepared: nothing is for sale, only organizers see it."""
+"""The organizer prepares the event: nothing is for sale, and only organizers see it."""
 EVENT_STATUS_PUBLISHED: EventStatus.ValueType  # 2
-"""On sale and open for admission within its validity window."""
+"""Tickets are on sale, and gates admit within the validity of a ticket."""
 EVENT_STATUS_CANCELLED: EventStatus.ValueType  # 3
-"""Called off: no gate admits, and every ticket without a check-in is refunded in full."""
+"""The organizer cancelled the event: no gate admits, and every ticket
+without a check-in is refunded in full.
+"""
 EVENT_STATUS_COMPLETED: EventStatus.ValueType  # 4
-"""Over: end_time has passed."""
+"""The end_time has passed."""
 Global___EventStatus: _TypeAlias = EventStatus  # noqa: Y015
 
 class _TicketType:
@@ -99,29 +103,29 @@ class _TicketType:
 class _TicketTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TICKET_TYPE_UNSPECIFIED: _TicketType.ValueType  # 0
-    """Never valid in a request."""
+    """A request may not send this value where it must name a type."""
     TICKET_TYPE_STANDARD: _TicketType.ValueType  # 1
     """The ordinary ticket."""
     TICKET_TYPE_VIP: _TicketType.ValueType  # 2
     """A ticket with access to restricted areas."""
     TICKET_TYPE_EARLY_BIRD: _TicketType.ValueType  # 3
-    """A cheaper ticket sold until its sales_end_time."""
+    """A cheaper ticket that is sold until the sales_end_time of its offer."""
     TICKET_TYPE_GROUP: _TicketType.ValueType  # 4
-    """A ticket sold only in groups (min_per_purchase)."""
+    """A ticket that is sold in groups; the offer sets min_per_purchase."""
 
 class TicketType(_TicketType, metaclass=_TicketTypeEnumTypeWrapper):
-    """The kinds of ticket an event can sell."""
+    """The type of a ticket."""
 
 TICKET_TYPE_UNSPECIFIED: TicketType.ValueType  # 0
-"""Never valid in a request."""
+"""A request may not send this value where it must name a type."""
 TICKET_TYPE_STANDARD: TicketType.ValueType  # 1
 """The ordinary ticket."""
 TICKET_TYPE_VIP: TicketType.ValueType  # 2
 """A ticket with access to restricted areas."""
 TICKET_TYPE_EARLY_BIRD: TicketType.ValueType  # 3
-"""A cheaper ticket sold until its sales_end_time."""
+"""A cheaper ticket that is sold until the sales_end_time of its offer."""
 TICKET_TYPE_GROUP: TicketType.ValueType  # 4
-"""A ticket sold only in groups (min_per_purchase)."""
+"""A ticket that is sold in groups; the offer sets min_per_purchase."""
 Global___TicketType: _TypeAlias = TicketType  # noqa: Y015
 
 class _AdmissionPolicy:
@@ -131,34 +135,34 @@ class _AdmissionPolicy:
 class _AdmissionPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AdmissionPolicy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ADMISSION_POLICY_UNSPECIFIED: _AdmissionPolicy.ValueType  # 0
-    """Read as SINGLE_ENTRY."""
+    """The service reads this value as SINGLE_ENTRY."""
     ADMISSION_POLICY_SINGLE_ENTRY: _AdmissionPolicy.ValueType  # 1
-    """One check-in; the ticket is then USED."""
+    """Gates check a ticket in once; the ticket is then USED."""
     ADMISSION_POLICY_RE_ENTRY: _AdmissionPolicy.ValueType  # 2
-    """Check-ins and check-outs alternate: whoever is inside must leave before
-    the ticket admits again (anti-passback).
+    """Check-ins and check-outs alternate: a person who is inside must check out
+    before the ticket admits again (anti-passback).
     """
     ADMISSION_POLICY_UNLIMITED: _AdmissionPolicy.ValueType  # 3
-    """Every check-in within the validity window admits."""
+    """Gates check a ticket in any number of times within its validity."""
 
 class AdmissionPolicy(_AdmissionPolicy, metaclass=_AdmissionPolicyEnumTypeWrapper):
-    """How often one ticket opens a gate."""
+    """How often gates check one ticket in."""
 
 ADMISSION_POLICY_UNSPECIFIED: AdmissionPolicy.ValueType  # 0
-"""Read as SINGLE_ENTRY."""
+"""The service reads this value as SINGLE_ENTRY."""
 ADMISSION_POLICY_SINGLE_ENTRY: AdmissionPolicy.ValueType  # 1
-"""One check-in; the ticket is then USED."""
+"""Gates check a ticket in once; the ticket is then USED."""
 ADMISSION_POLICY_RE_ENTRY: AdmissionPolicy.ValueType  # 2
-"""Check-ins and check-outs alternate: whoever is inside must leave before
-the ticket admits again (anti-passback).
+"""Check-ins and check-outs alternate: a person who is inside must check out
+before the ticket admits again (anti-passback).
 """
 ADMISSION_POLICY_UNLIMITED: AdmissionPolicy.ValueType  # 3
-"""Every check-in within the validity window admits."""
+"""Gates check a ticket in any number of times within its validity."""
 Global___AdmissionPolicy: _TypeAlias = AdmissionPolicy  # noqa: Y015
 
 @_typing.final
 class TicketOffer(_message.Message):
-    """One line of an event's price list."""
+    """The offer of one ticket type of an event."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -173,34 +177,49 @@ class TicketOffer(_message.Message):
     VALID_FROM_TIME_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     ticket_type: Global___TicketType.ValueType
-    """What is sold. One offer a type."""
+    """Required. The type that is sold; an event has one offer per type."""
     capacity: _builtins.int
-    """Most tickets of this type, inside the event's max_participants. Absent: no limit of its own."""
+    """The largest number of tickets of this type, 0 or more, within the event's
+    max_participants. Absent: the offer has no limit of its own.
+    """
     reserved: _builtins.int
-    """Held or sold so far. Output only."""
+    """Output only. The number of tickets that are held or sold."""
     min_per_purchase: _builtins.int
-    """Fewest in one purchase. 0 is read as 1."""
+    """The smallest number of tickets in one purchase, up to the service's limit
+    (20 unless configured). 0 is read as 1.
+    """
     max_per_purchase: _builtins.int
-    """Most in one purchase. 0 is read as the service's limit (default 20)."""
+    """The largest number of tickets in one purchase, up to the service's limit
+    (20 unless configured) and not below min_per_purchase. 0 is read as the
+    service's limit.
+    """
     @_builtins.property
     def price(self) -> _money_pb2.Money:
-        """Price of one ticket; the event's currency."""
+        """Required. The price of one ticket, in the currency of the event's
+        ticket_price; 0 to 1,000,000,000 minor units.
+        """
 
     @_builtins.property
     def sales_start_time(self) -> _timestamp_pb2.Timestamp:
-        """On sale from here on. Absent: from publication."""
+        """The time from which the type is on sale. Absent: it is on sale from publication."""
 
     @_builtins.property
     def sales_end_time(self) -> _timestamp_pb2.Timestamp:
-        """On sale until here. Absent: until the event ends."""
+        """The time until which the type is on sale; after sales_start_time. Absent:
+        it is on sale until the event ends.
+        """
 
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
-        """Gates admit such tickets from here on. Absent: as the event's."""
+        """The time from which gates admit tickets of this type, for day tickets.
+        Absent: the event's time holds.
+        """
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Gates admit such tickets until here. Absent: as the event's. For day tickets."""
+        """The time until which gates admit tickets of this type; after
+        valid_from_time. Absent: the event's time holds.
+        """
 
     def __init__(
         self,
@@ -228,24 +247,27 @@ Global___TicketOffer: _TypeAlias = TicketOffer  # noqa: Y015
 
 @_typing.final
 class RefundPolicy(_message.Message):
-    """What a buyer gets back, by how early the ticket is cancelled. The tier with
-    the largest days_before that the cancellation still meets applies; none: no refund.
+    """The shares of the price that a cancellation refunds. The tier with the
+    largest days_before that the cancellation still meets applies; without such
+    a tier nothing is refunded.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
     class Tier(_message.Message):
-        """A share of the price, for cancelling early enough."""
+        """The share that is refunded when a ticket is cancelled early enough."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
         DAYS_BEFORE_FIELD_NUMBER: _builtins.int
         PERCENT_FIELD_NUMBER: _builtins.int
         days_before: _builtins.int
-        """Whole days left before the event's start_time."""
+        """The smallest number of whole days before the event's start_time, 0 to
+        3,650; unique within the policy.
+        """
         percent: _builtins.int
-        """0 to 100."""
+        """The refunded share of the price in percent, 0 to 100."""
         def __init__(
             self,
             *,
@@ -261,7 +283,9 @@ class RefundPolicy(_message.Message):
     TIERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefundPolicy.Tier]:
-        """In any order; days_before is unique. Empty: 7 days 100 %, 3 days 50 %."""
+        """At most 20 tiers, in any order. Empty: 100 % until 7 days and 50 % until 3
+        days before the event.
+        """
 
     def __init__(
         self,
@@ -278,7 +302,7 @@ Global___RefundPolicy: _TypeAlias = RefundPolicy  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
-    """Something people hold tickets for."""
+    """An event that people buy tickets for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -308,74 +332,87 @@ class Event(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     ORGANIZER_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """UUIDv7, given by the service."""
+    """Output only. The service gives each event a UUIDv7. UpdateEvent reads it
+    to find the event.
+    """
     name: _builtins.str
-    """1 to 200 characters."""
+    """Required. The name, 1 to 200 characters."""
     description: _builtins.str
-    """At most 10,000 characters."""
+    """The description, at most 10,000 characters."""
     event_type: Global___EventType.ValueType
-    """Required."""
+    """Required. The kind of the event."""
     status: Global___EventStatus.ValueType
-    """Output only; the verbs Publish and Cancel change it."""
+    """Output only. PublishEvent and CancelEvent change it."""
     time_zone: _builtins.str
-    """IANA name for display and calendars, such as "Europe/Berlin". Default "UTC"."""
+    """The IANA name of the time zone for displays and calendars, such as
+    "Europe/Berlin". Empty is read as "UTC".
+    """
     location: _builtins.str
-    """At most 255 characters."""
+    """The place, at most 255 characters."""
     is_online: _builtins.bool
-    """Held online, with location a link or empty."""
+    """True: the event takes place online, and location is a link or empty."""
     max_participants: _builtins.int
-    """Most tickets over all types. Absent: unlimited."""
+    """The largest number of tickets over all types, 0 or more. Absent: the number is unlimited."""
     current_participants: _builtins.int
-    """Held or sold so far. Output only."""
+    """Output only. The number of tickets that are held or sold."""
     available_tickets: _builtins.int
-    """What is left over all types. Absent: unlimited. Output only."""
+    """Output only. The number of tickets that are left over all types. Absent
+    when max_participants is absent.
+    """
     admission_policy: Global___AdmissionPolicy.ValueType
-    """How often one ticket admits."""
+    """How often gates check one ticket in. UNSPECIFIED is read as SINGLE_ENTRY."""
     image_url: _builtins.str
-    """At most 500 characters; https."""
+    """The https URL of a picture, at most 500 characters."""
     revision: _builtins.int
-    """Grows with every change that gates need to know; see TicketFeedService. Output only."""
+    """Output only. A number that grows with every change that gates need; see TicketFeedService."""
     etag: _builtins.str
-    """Changes with status and with what organizers set, not with sales. Send it
-    back with an update to be told (ABORTED) of one that came between.
+    """Output only. A text that changes with the status and the settings of the
+    event, not with sales. UpdateEvent compares it when it is set and fails
+    with ABORTED when the event changed in between.
     """
     organizer_id: _builtins.str
-    """Whose event it is: the organizer of the access token that created it. Output only."""
+    """Output only. The organizer of the event: the subject of the access token that created it."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Required."""
+        """Required. The time when the event starts."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Required; after start_time."""
+        """Required. The time when the event ends; after start_time."""
 
     @_builtins.property
     def doors_open_time(self) -> _timestamp_pb2.Timestamp:
-        """Gates admit from here on. Absent: from start_time. Not after start_time."""
+        """The time from which gates admit; not after start_time. Absent: gates admit
+        from start_time.
+        """
 
     @_builtins.property
     def ticket_price(self) -> _money_pb2.Money:
-        """Price of a type that has no offer. Required; 0 for a free event."""
+        """Required. The price of a type when `offers` is empty; 0 to 1,000,000,000
+        minor units, 0 for a free event.
+        """
 
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TicketOffer]:
-        """Price list. Empty: every type is on sale at ticket_price. Otherwise only these types."""
+        """The types on sale, at most one offer for each of the 4 types. Empty: every
+        type is on sale at ticket_price.
+        """
 
     @_builtins.property
     def refund_policy(self) -> Global___RefundPolicy:
-        """What buyers get back."""
+        """The refund terms. Absent: the default of RefundPolicy.tiers holds."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Free-form, kept as is; at most 16 KiB as JSON."""
+        """Free-form data that the service stores unchanged, at most 16 KiB as JSON."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only."""
+        """Output only. The time when the event was created."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only."""
+        """Output only. The time of the last change."""
 
     def __init__(
         self,

@@ -24,62 +24,81 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot_options__pb2
 from ticketing.tickets.v1 import event_pb2 as ticketing_dot_tickets_dot_v1_dot_event__pb2
 from ticketing.tickets.v1 import money_pb2 as ticketing_dot_tickets_dot_v1_dot_money__pb2
 from ticketing.tickets.v1 import ticket_pb2 as ticketing_dot_tickets_dot_v1_dot_ticket__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ticketing/tickets/v1/event_service.proto\x12\x14ticketing.tickets.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ticketing/tickets/v1/event.proto\x1a ticketing/tickets/v1/money.proto\x1a!ticketing/tickets/v1/ticket.proto\"T\n\x12\x43reateEventRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"A\n\x13\x43reateEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"#\n\x0fGetEventRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\">\n\x10GetEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"\xd6\x01\n\x11ListEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x33\n\nevent_type\x18\x03 \x01(\x0e\x32\x1f.ticketing.tickets.v1.EventType\x12\x31\n\x06status\x18\x04 \x01(\x0e\x32!.ticketing.tickets.v1.EventStatus\x12\x32\n\x0emin_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x12ListEventsResponse\x12+\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x12UpdateEventRequest\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"A\n\x13UpdateEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"\'\n\x13PublishEventRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"B\n\x14PublishEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"6\n\x12\x43\x61ncelEventRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"W\n\x13\x43\x61ncelEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12\x14\n\x0cgates_closed\x18\x02 \x01(\x08\"(\n\x14GetEventSalesRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"x\n\x15GetEventSalesResponse\x12.\n\x05lines\x18\x01 \x03(\x0b\x32\x1f.ticketing.tickets.v1.SalesLine\x12\x17\n\x0frefunds_pending\x18\x02 \x01(\x05\x12\x16\n\x0erefunds_failed\x18\x03 \x01(\x05\"\xe1\x01\n\tSalesLine\x12\x35\n\x0bticket_type\x18\x01 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12\x32\n\x06status\x18\x02 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\x12\x0f\n\x07tickets\x18\x03 \x01(\x05\x12)\n\x04paid\x18\x04 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\x12-\n\x08refunded\x18\x05 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money2\xea\x05\n\x0c\x45ventService\x12g\n\x0b\x43reateEvent\x12(.ticketing.tickets.v1.CreateEventRequest\x1a).ticketing.tickets.v1.CreateEventResponse\"\x03\x90\x02\x02\x12^\n\x08GetEvent\x12%.ticketing.tickets.v1.GetEventRequest\x1a&.ticketing.tickets.v1.GetEventResponse\"\x03\x90\x02\x01\x12\x64\n\nListEvents\x12\'.ticketing.tickets.v1.ListEventsRequest\x1a(.ticketing.tickets.v1.ListEventsResponse\"\x03\x90\x02\x01\x12g\n\x0bUpdateEvent\x12(.ticketing.tickets.v1.UpdateEventRequest\x1a).ticketing.tickets.v1.UpdateEventResponse\"\x03\x90\x02\x02\x12j\n\x0cPublishEvent\x12).ticketing.tickets.v1.PublishEventRequest\x1a*.ticketing.tickets.v1.PublishEventResponse\"\x03\x90\x02\x02\x12g\n\x0b\x43\x61ncelEvent\x12(.ticketing.tickets.v1.CancelEventRequest\x1a).ticketing.tickets.v1.CancelEventResponse\"\x03\x90\x02\x02\x12m\n\rGetEventSales\x12*.ticketing.tickets.v1.GetEventSalesRequest\x1a+.ticketing.tickets.v1.GetEventSalesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ticketing/tickets/v1/event_service.proto\x12\x14ticketing.tickets.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/event.proto\x1a ticketing/tickets/v1/money.proto\x1a!ticketing/tickets/v1/ticket.proto\"^\n\x12\x43reateEventRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12*\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"A\n\x13\x43reateEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"-\n\x0fGetEventRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\">\n\x10GetEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"\xe7\x01\n\x11ListEventsRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\x80\x04\x12\x33\n\nevent_type\x18\x03 \x01(\x0e\x32\x1f.ticketing.tickets.v1.EventType\x12\x31\n\x06status\x18\x04 \x01(\x0e\x32!.ticketing.tickets.v1.EventStatus\x12\x32\n\x0emin_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x12ListEventsResponse\x12+\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x12UpdateEventRequest\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12\x37\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xe2\xe0\x18\x02\x08\x01\"A\n\x13UpdateEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"1\n\x13PublishEventRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"B\n\x14PublishEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"I\n\x12\x43\x61ncelEventRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x17\n\x06reason\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\xf4\x03\"W\n\x13\x43\x61ncelEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12\x14\n\x0cgates_closed\x18\x02 \x01(\x08\"2\n\x14GetEventSalesRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"x\n\x15GetEventSalesResponse\x12.\n\x05lines\x18\x01 \x03(\x0b\x32\x1f.ticketing.tickets.v1.SalesLine\x12\x17\n\x0frefunds_pending\x18\x02 \x01(\x05\x12\x16\n\x0erefunds_failed\x18\x03 \x01(\x05\"\xe1\x01\n\tSalesLine\x12\x35\n\x0bticket_type\x18\x01 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12\x32\n\x06status\x18\x02 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\x12\x0f\n\x07tickets\x18\x03 \x01(\x05\x12)\n\x04paid\x18\x04 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\x12-\n\x08refunded\x18\x05 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money2\xa1\x06\n\x0c\x45ventService\x12n\n\x0b\x43reateEvent\x12(.ticketing.tickets.v1.CreateEventRequest\x1a).ticketing.tickets.v1.CreateEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12h\n\x08GetEvent\x12%.ticketing.tickets.v1.GetEventRequest\x1a&.ticketing.tickets.v1.GetEventResponse\"\r\x90\x02\x01\xe2\xe0\x18\x06\n\x04\x01\x02\x03\x04\x12n\n\nListEvents\x12\'.ticketing.tickets.v1.ListEventsRequest\x1a(.ticketing.tickets.v1.ListEventsResponse\"\r\x90\x02\x01\xe2\xe0\x18\x06\n\x04\x01\x02\x03\x04\x12n\n\x0bUpdateEvent\x12(.ticketing.tickets.v1.UpdateEventRequest\x1a).ticketing.tickets.v1.UpdateEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12q\n\x0cPublishEvent\x12).ticketing.tickets.v1.PublishEventRequest\x1a*.ticketing.tickets.v1.PublishEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12n\n\x0b\x43\x61ncelEvent\x12(.ticketing.tickets.v1.CancelEventRequest\x1a).ticketing.tickets.v1.CancelEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12t\n\rGetEventSales\x12*.ticketing.tickets.v1.GetEventSalesRequest\x1a+.ticketing.tickets.v1.GetEventSalesResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ticketing.tickets.v1.event_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CREATEEVENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATEEVENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_GETEVENTREQUEST'].fields_by_name['event_id']._loaded_options = None
+  _globals['_GETEVENTREQUEST'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\340\030\0020\000'
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\340\030\003(\200\004'
+  _globals['_UPDATEEVENTREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATEEVENTREQUEST'].fields_by_name['update_mask']._serialized_options = b'\342\340\030\002\010\001'
+  _globals['_PUBLISHEVENTREQUEST'].fields_by_name['event_id']._loaded_options = None
+  _globals['_PUBLISHEVENTREQUEST'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_CANCELEVENTREQUEST'].fields_by_name['event_id']._loaded_options = None
+  _globals['_CANCELEVENTREQUEST'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_CANCELEVENTREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_CANCELEVENTREQUEST'].fields_by_name['reason']._serialized_options = b'\342\340\030\003(\364\003'
+  _globals['_GETEVENTSALESREQUEST'].fields_by_name['event_id']._loaded_options = None
+  _globals['_GETEVENTSALESREQUEST'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
   _globals['_EVENTSERVICE'].methods_by_name['CreateEvent']._loaded_options = None
-  _globals['_EVENTSERVICE'].methods_by_name['CreateEvent']._serialized_options = b'\220\002\002'
+  _globals['_EVENTSERVICE'].methods_by_name['CreateEvent']._serialized_options = b'\220\002\002\342\340\030\003\n\001\002'
   _globals['_EVENTSERVICE'].methods_by_name['GetEvent']._loaded_options = None
-  _globals['_EVENTSERVICE'].methods_by_name['GetEvent']._serialized_options = b'\220\002\001'
+  _globals['_EVENTSERVICE'].methods_by_name['GetEvent']._serialized_options = b'\220\002\001\342\340\030\006\n\004\001\002\003\004'
   _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._loaded_options = None
-  _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\220\002\001'
+  _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\220\002\001\342\340\030\006\n\004\001\002\003\004'
   _globals['_EVENTSERVICE'].methods_by_name['UpdateEvent']._loaded_options = None
-  _globals['_EVENTSERVICE'].methods_by_name['UpdateEvent']._serialized_options = b'\220\002\002'
+  _globals['_EVENTSERVICE'].methods_by_name['UpdateEvent']._serialized_options = b'\220\002\002\342\340\030\003\n\001\002'
   _globals['_EVENTSERVICE'].methods_by_name['PublishEvent']._loaded_options = None
-  _globals['_EVENTSERVICE'].methods_by_name['PublishEvent']._serialized_options = b'\220\002\002'
+  _globals['_EVENTSERVICE'].methods_by_name['PublishEvent']._serialized_options = b'\220\002\002\342\340\030\003\n\001\002'
   _globals['_EVENTSERVICE'].methods_by_name['CancelEvent']._loaded_options = None
-  _globals['_EVENTSERVICE'].methods_by_name['CancelEvent']._serialized_options = b'\220\002\002'
+  _globals['_EVENTSERVICE'].methods_by_name['CancelEvent']._serialized_options = b'\220\002\002\342\340\030\003\n\001\002'
   _globals['_EVENTSERVICE'].methods_by_name['GetEventSales']._loaded_options = None
-  _globals['_EVENTSERVICE'].methods_by_name['GetEventSales']._serialized_options = b'\220\002\001'
-  _globals['_CREATEEVENTREQUEST']._serialized_start=236
-  _globals['_CREATEEVENTREQUEST']._serialized_end=320
-  _globals['_CREATEEVENTRESPONSE']._serialized_start=322
-  _globals['_CREATEEVENTRESPONSE']._serialized_end=387
-  _globals['_GETEVENTREQUEST']._serialized_start=389
-  _globals['_GETEVENTREQUEST']._serialized_end=424
-  _globals['_GETEVENTRESPONSE']._serialized_start=426
-  _globals['_GETEVENTRESPONSE']._serialized_end=488
-  _globals['_LISTEVENTSREQUEST']._serialized_start=491
-  _globals['_LISTEVENTSREQUEST']._serialized_end=705
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=707
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=797
-  _globals['_UPDATEEVENTREQUEST']._serialized_start=799
-  _globals['_UPDATEEVENTREQUEST']._serialized_end=912
-  _globals['_UPDATEEVENTRESPONSE']._serialized_start=914
-  _globals['_UPDATEEVENTRESPONSE']._serialized_end=979
-  _globals['_PUBLISHEVENTREQUEST']._serialized_start=981
-  _globals['_PUBLISHEVENTREQUEST']._serialized_end=1020
-  _globals['_PUBLISHEVENTRESPONSE']._serialized_start=1022
-  _globals['_PUBLISHEVENTRESPONSE']._serialized_end=1088
-  _globals['_CANCELEVENTREQUEST']._serialized_start=1090
-  _globals['_CANCELEVENTREQUEST']._serialized_end=1144
-  _globals['_CANCELEVENTRESPONSE']._serialized_start=1146
-  _globals['_CANCELEVENTRESPONSE']._serialized_end=1233
-  _globals['_GETEVENTSALESREQUEST']._serialized_start=1235
-  _globals['_GETEVENTSALESREQUEST']._serialized_end=1275
-  _globals['_GETEVENTSALESRESPONSE']._serialized_start=1277
-  _globals['_GETEVENTSALESRESPONSE']._serialized_end=1397
-  _globals['_SALESLINE']._serialized_start=1400
-  _globals['_SALESLINE']._serialized_end=1625
-  _globals['_EVENTSERVICE']._serialized_start=1628
-  _globals['_EVENTSERVICE']._serialized_end=2374
+  _globals['_EVENTSERVICE'].methods_by_name['GetEventSales']._serialized_options = b'\220\002\001\342\340\030\003\n\001\002'
+  _globals['_CREATEEVENTREQUEST']._serialized_start=272
+  _globals['_CREATEEVENTREQUEST']._serialized_end=366
+  _globals['_CREATEEVENTRESPONSE']._serialized_start=368
+  _globals['_CREATEEVENTRESPONSE']._serialized_end=433
+  _globals['_GETEVENTREQUEST']._serialized_start=435
+  _globals['_GETEVENTREQUEST']._serialized_end=480
+  _globals['_GETEVENTRESPONSE']._serialized_start=482
+  _globals['_GETEVENTRESPONSE']._serialized_end=544
+  _globals['_LISTEVENTSREQUEST']._serialized_start=547
+  _globals['_LISTEVENTSREQUEST']._serialized_end=778
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=780
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=870
+  _globals['_UPDATEEVENTREQUEST']._serialized_start=872
+  _globals['_UPDATEEVENTREQUEST']._serialized_end=993
+  _globals['_UPDATEEVENTRESPONSE']._serialized_start=995
+  _globals['_UPDATEEVENTRESPONSE']._serialized_end=1060
+  _globals['_PUBLISHEVENTREQUEST']._serialized_start=1062
+  _globals['_PUBLISHEVENTREQUEST']._serialized_end=1111
+  _globals['_PUBLISHEVENTRESPONSE']._serialized_start=1113
+  _globals['_PUBLISHEVENTRESPONSE']._serialized_end=1179
+  _globals['_CANCELEVENTREQUEST']._serialized_start=1181
+  _globals['_CANCELEVENTREQUEST']._serialized_end=1254
+  _globals['_CANCELEVENTRESPONSE']._serialized_start=1256
+  _globals['_CANCELEVENTRESPONSE']._serialized_end=1343
+  _globals['_GETEVENTSALESREQUEST']._serialized_start=1345
+  _globals['_GETEVENTSALESREQUEST']._serialized_end=1395
+  _globals['_GETEVENTSALESRESPONSE']._serialized_start=1397
+  _globals['_GETEVENTSALESRESPONSE']._serialized_end=1517
+  _globals['_SALESLINE']._serialized_start=1520
+  _globals['_SALESLINE']._serialized_end=1745
+  _globals['_EVENTSERVICE']._serialized_start=1748
+  _globals['_EVENTSERVICE']._serialized_end=2549
 # @@protoc_insertion_point(module_scope)

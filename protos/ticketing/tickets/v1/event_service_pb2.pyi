@@ -32,10 +32,10 @@ class CreateEventRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """UUID chosen by the caller; a retry with the same one returns the first result."""
+    """Required. A UUID that the caller chooses; the same request_id returns the first result."""
     @_builtins.property
     def event(self) -> _event_pb2.Event:
-        """Output-only fields are ignored."""
+        """The event. The service ignores its output-only fields."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class CreateEventResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def event(self) -> _event_pb2.Event:
-        """As stored."""
+        """The event as stored."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class GetEventRequest(_message.Message):
 
     EVENT_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the event."""
     def __init__(
         self,
         *,
@@ -106,7 +106,7 @@ class GetEventResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def event(self) -> _event_pb2.Event:
-        """As stored."""
+        """The event as stored."""
 
     def __init__(
         self,
@@ -133,16 +133,20 @@ class ListEventsRequest(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     MIN_START_TIME_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """0 is read as 25; more than 100 as 100."""
+    """The number of events on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
-    """next_page_token of the page before, with the same filter."""
+    """The next_page_token of the page before, with the same filter; at most 512
+    characters. Empty: the first page.
+    """
     event_type: _event_pb2.EventType.ValueType
-    """Only this type. Unspecified: all."""
+    """Returns only events of this type. UNSPECIFIED: all types."""
     status: _event_pb2.EventStatus.ValueType
-    """Only this status. Unspecified: PUBLISHED. Organizers alone may ask for others."""
+    """Returns only events in this status. UNSPECIFIED is read as PUBLISHED; only
+    organizers may ask for another status.
+    """
     @_builtins.property
     def min_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Only events that start at or after."""
+        """Returns only events that start at this time or later. Absent: all events."""
 
     def __init__(
         self,
@@ -170,10 +174,10 @@ class ListEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """The token of the next page. Empty on the last page."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """By start_time, then event_id."""
+        """The events by start_time, then event_id."""
 
     def __init__(
         self,
@@ -199,11 +203,13 @@ class UpdateEventRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def event(self) -> _event_pb2.Event:
-        """event_id and, if wanted, etag; the rest as named in update_mask."""
+        """The event_id is required; the etag may be empty. Of the other fields the
+        service reads those that update_mask names.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Required; output-only fields are INVALID_ARGUMENT."""
+        """Required. The names of the fields that change; an output-only field is INVALID_ARGUMENT."""
 
     def __init__(
         self,
@@ -228,7 +234,7 @@ class UpdateEventResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def event(self) -> _event_pb2.Event:
-        """As stored."""
+        """The event as stored."""
 
     def __init__(
         self,
@@ -251,7 +257,7 @@ class PublishEventRequest(_message.Message):
 
     EVENT_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the event."""
     def __init__(
         self,
         *,
@@ -274,7 +280,7 @@ class PublishEventResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def event(self) -> _event_pb2.Event:
-        """As stored."""
+        """The event as stored."""
 
     def __init__(
         self,
@@ -298,9 +304,9 @@ class CancelEventRequest(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the event."""
     reason: _builtins.str
-    """Told to ticket holders; at most 500 characters."""
+    """The reason that ticket holders read, at most 500 characters."""
     def __init__(
         self,
         *,
@@ -324,10 +330,10 @@ class CancelEventResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     GATES_CLOSED_FIELD_NUMBER: _builtins.int
     gates_closed: _builtins.bool
-    """The scan service has confirmed that no gate admits any more."""
+    """True when the scan service has confirmed that no gate admits."""
     @_builtins.property
     def event(self) -> _event_pb2.Event:
-        """As stored."""
+        """The event as stored."""
 
     def __init__(
         self,
@@ -351,7 +357,7 @@ class GetEventSalesRequest(_message.Message):
 
     EVENT_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the event."""
     def __init__(
         self,
         *,
@@ -375,12 +381,12 @@ class GetEventSalesResponse(_message.Message):
     REFUNDS_PENDING_FIELD_NUMBER: _builtins.int
     REFUNDS_FAILED_FIELD_NUMBER: _builtins.int
     refunds_pending: _builtins.int
-    """Refunds that the payment provider has not confirmed yet."""
+    """The number of refunds that the payment provider has not confirmed."""
     refunds_failed: _builtins.int
-    """Refunds that the provider refuses; see TicketService.RetryRefund."""
+    """The number of refunds that the provider refused; see TicketService.RetryRefund."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___SalesLine]:
-        """A row a ticket type and status."""
+        """One line for each ticket type and status."""
 
     def __init__(
         self,
@@ -399,7 +405,7 @@ Global___GetEventSalesResponse: _TypeAlias = GetEventSalesResponse  # noqa: Y015
 
 @_typing.final
 class SalesLine(_message.Message):
-    """Sales of one ticket type in one status."""
+    """The sales of one ticket type in one status."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -409,18 +415,18 @@ class SalesLine(_message.Message):
     PAID_FIELD_NUMBER: _builtins.int
     REFUNDED_FIELD_NUMBER: _builtins.int
     ticket_type: _event_pb2.TicketType.ValueType
-    """The type."""
+    """The type of the tickets."""
     status: _ticket_pb2.TicketStatus.ValueType
-    """The status."""
+    """The status of the tickets."""
     tickets: _builtins.int
-    """How many tickets."""
+    """The number of tickets."""
     @_builtins.property
     def paid(self) -> _money_pb2.Money:
-        """Prices paid, summed."""
+        """The sum of the prices paid."""
 
     @_builtins.property
     def refunded(self) -> _money_pb2.Money:
-        """Refunds owed or made, summed."""
+        """The sum of the refunds owed or made."""
 
     def __init__(
         self,

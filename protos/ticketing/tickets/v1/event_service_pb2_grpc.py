@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class EventServiceStub:
-    """Events and their life. Reading published events is open to every
-    authenticated caller; all else is the organizer's.
+    """EventService manages events. Every caller with a role reads published
+    events; only the organizer of an event changes it.
     """
 
     def __init__(self, channel):
@@ -74,8 +74,8 @@ class EventServiceStub:
 
 
 class EventServiceServicer:
-    """Events and their life. Reading published events is open to every
-    authenticated caller; all else is the organizer's.
+    """EventService manages events. Every caller with a role reads published
+    events; only the organizer of an event changes it.
     """
 
     def CreateEvent(self, request, context):
@@ -86,7 +86,7 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEvent(self, request, context):
-        """Reads one event. A DRAFT is NOT_FOUND to all but organizers.
+        """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,35 +100,36 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateEvent(self, request, context):
-        """Changes the fields named in update_mask. Tickets follow new times by
-        themselves. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED, and
-        EVENT_NOT_CHANGEABLE for what may not change any more (currency, or the
-        offer of a type, once sold; anything once CANCELLED or COMPLETED).
+        """Changes the fields that update_mask names. Tickets follow new times without
+        a change of their own. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED;
+        EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, and for the
+        currency and the offer of a type once tickets are sold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PublishEvent(self, request, context):
-        """DRAFT -> PUBLISHED.
+        """Puts a DRAFT event on sale; it becomes PUBLISHED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelEvent(self, request, context):
-        """Calls an event off, for good: sales stop at once, gates stop admitting
-        (gates_closed says whether the scan service has confirmed it yet; it is
-        told until it has), and every ACTIVE or BLOCKED ticket without a standing
-        check-in is refunded in full in the background; GetEventSales shows how
-        far that is. A purchase completed later is refunded too.
+        """Cancels an event for good. Sales stop at once, and gates stop admitting
+        once the scan service has confirmed it (gates_closed); the ticket service
+        repeats the request until then. Every ACTIVE or BLOCKED ticket without a
+        check-in is refunded in full in the background, and so is a purchase that
+        is paid later; GetEventSales shows the progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetEventSales(self, request, context):
-        """Sums up sales: tickets and money by type and status, refunds under way.
+        """Sums up the sales of an event: tickets and money by type and status, and
+        refunds under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,8 +182,8 @@ def add_EventServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EventService:
-    """Events and their life. Reading published events is open to every
-    authenticated caller; all else is the organizer's.
+    """EventService manages events. Every caller with a role reads published
+    events; only the organizer of an event changes it.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EventServiceStub:
-    """Events and their life. Reading published events is open to every
-    authenticated caller; all else is the organizer's.
+    """EventService manages events. Every caller with a role reads published
+    events; only the organizer of an event changes it.
     """
 
     @_typing.overload
@@ -38,61 +38,65 @@ class EventServiceStub:
     CreateEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.CreateEventRequest, _event_service_pb2.CreateEventResponse]
     """Creates a DRAFT event."""
     GetEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.GetEventRequest, _event_service_pb2.GetEventResponse]
-    """Reads one event. A DRAFT is NOT_FOUND to all but organizers."""
+    """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]
     """Lists events by start_time."""
     UpdateEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]
-    """Changes the fields named in update_mask. Tickets follow new times by
-    themselves. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED, and
-    EVENT_NOT_CHANGEABLE for what may not change any more (currency, or the
-    offer of a type, once sold; anything once CANCELLED or COMPLETED).
+    """Changes the fields that update_mask names. Tickets follow new times without
+    a change of their own. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED;
+    EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, and for the
+    currency and the offer of a type once tickets are sold.
     """
     PublishEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]
-    """DRAFT -> PUBLISHED."""
+    """Puts a DRAFT event on sale; it becomes PUBLISHED."""
     CancelEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.CancelEventRequest, _event_service_pb2.CancelEventResponse]
-    """Calls an event off, for good: sales stop at once, gates stop admitting
-    (gates_closed says whether the scan service has confirmed it yet; it is
-    told until it has), and every ACTIVE or BLOCKED ticket without a standing
-    check-in is refunded in full in the background; GetEventSales shows how
-    far that is. A purchase completed later is refunded too.
+    """Cancels an event for good. Sales stop at once, and gates stop admitting
+    once the scan service has confirmed it (gates_closed); the ticket service
+    repeats the request until then. Every ACTIVE or BLOCKED ticket without a
+    check-in is refunded in full in the background, and so is a purchase that
+    is paid later; GetEventSales shows the progress.
     """
     GetEventSales: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.GetEventSalesRequest, _event_service_pb2.GetEventSalesResponse]
-    """Sums up sales: tickets and money by type and status, refunds under way."""
+    """Sums up the sales of an event: tickets and money by type and status, and
+    refunds under way.
+    """
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
-    """Events and their life. Reading published events is open to every
-    authenticated caller; all else is the organizer's.
+    """EventService manages events. Every caller with a role reads published
+    events; only the organizer of an event changes it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.CreateEventRequest, _event_service_pb2.CreateEventResponse]  # type: ignore[assignment]
     """Creates a DRAFT event."""
     GetEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.GetEventRequest, _event_service_pb2.GetEventResponse]  # type: ignore[assignment]
-    """Reads one event. A DRAFT is NOT_FOUND to all but organizers."""
+    """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists events by start_time."""
     UpdateEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]  # type: ignore[assignment]
-    """Changes the fields named in update_mask. Tickets follow new times by
-    themselves. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED, and
-    EVENT_NOT_CHANGEABLE for what may not change any more (currency, or the
-    offer of a type, once sold; anything once CANCELLED or COMPLETED).
+    """Changes the fields that update_mask names. Tickets follow new times without
+    a change of their own. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED;
+    EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, and for the
+    currency and the offer of a type once tickets are sold.
     """
     PublishEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]  # type: ignore[assignment]
-    """DRAFT -> PUBLISHED."""
+    """Puts a DRAFT event on sale; it becomes PUBLISHED."""
     CancelEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.CancelEventRequest, _event_service_pb2.CancelEventResponse]  # type: ignore[assignment]
-    """Calls an event off, for good: sales stop at once, gates stop admitting
-    (gates_closed says whether the scan service has confirmed it yet; it is
-    told until it has), and every ACTIVE or BLOCKED ticket without a standing
-    check-in is refunded in full in the background; GetEventSales shows how
-    far that is. A purchase completed later is refunded too.
+    """Cancels an event for good. Sales stop at once, and gates stop admitting
+    once the scan service has confirmed it (gates_closed); the ticket service
+    repeats the request until then. Every ACTIVE or BLOCKED ticket without a
+    check-in is refunded in full in the background, and so is a purchase that
+    is paid later; GetEventSales shows the progress.
     """
     GetEventSales: _aio.UnaryUnaryMultiCallable[_event_service_pb2.GetEventSalesRequest, _event_service_pb2.GetEventSalesResponse]  # type: ignore[assignment]
-    """Sums up sales: tickets and money by type and status, refunds under way."""
+    """Sums up the sales of an event: tickets and money by type and status, and
+    refunds under way.
+    """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Events and their life. Reading published events is open to every
-    authenticated caller; all else is the organizer's.
+    """EventService manages events. Every caller with a role reads published
+    events; only the organizer of an event changes it.
     """
 
     @_abc_1.abstractmethod
@@ -109,7 +113,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.GetEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.GetEventResponse, _abc.Awaitable[_event_service_pb2.GetEventResponse]]:
-        """Reads one event. A DRAFT is NOT_FOUND to all but organizers."""
+        """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer."""
 
     @_abc_1.abstractmethod
     def ListEvents(
@@ -125,10 +129,10 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.UpdateEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.UpdateEventResponse, _abc.Awaitable[_event_service_pb2.UpdateEventResponse]]:
-        """Changes the fields named in update_mask. Tickets follow new times by
-        themselves. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED, and
-        EVENT_NOT_CHANGEABLE for what may not change any more (currency, or the
-        offer of a type, once sold; anything once CANCELLED or COMPLETED).
+        """Changes the fields that update_mask names. Tickets follow new times without
+        a change of their own. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED;
+        EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, and for the
+        currency and the offer of a type once tickets are sold.
         """
 
     @_abc_1.abstractmethod
@@ -137,7 +141,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.PublishEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.PublishEventResponse, _abc.Awaitable[_event_service_pb2.PublishEventResponse]]:
-        """DRAFT -> PUBLISHED."""
+        """Puts a DRAFT event on sale; it becomes PUBLISHED."""
 
     @_abc_1.abstractmethod
     def CancelEvent(
@@ -145,11 +149,11 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.CancelEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.CancelEventResponse, _abc.Awaitable[_event_service_pb2.CancelEventResponse]]:
-        """Calls an event off, for good: sales stop at once, gates stop admitting
-        (gates_closed says whether the scan service has confirmed it yet; it is
-        told until it has), and every ACTIVE or BLOCKED ticket without a standing
-        check-in is refunded in full in the background; GetEventSales shows how
-        far that is. A purchase completed later is refunded too.
+        """Cancels an event for good. Sales stop at once, and gates stop admitting
+        once the scan service has confirmed it (gates_closed); the ticket service
+        repeats the request until then. Every ACTIVE or BLOCKED ticket without a
+        check-in is refunded in full in the background, and so is a purchase that
+        is paid later; GetEventSales shows the progress.
         """
 
     @_abc_1.abstractmethod
@@ -158,6 +162,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.GetEventSalesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.GetEventSalesResponse, _abc.Awaitable[_event_service_pb2.GetEventSalesResponse]]:
-        """Sums up sales: tickets and money by type and status, refunds under way."""
+        """Sums up the sales of an event: tickets and money by type and status, and
+        refunds under way.
+        """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

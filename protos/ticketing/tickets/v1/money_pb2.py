@@ -22,15 +22,20 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ticketing/tickets/v1/money.proto\x12\x14ticketing.tickets.v1\"3\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x13\n\x0bminor_units\x18\x02 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ticketing/tickets/v1/money.proto\x12\x14ticketing.tickets.v1\x1a\"ticketing/options/v1/options.proto\"E\n\x05Money\x12\x1f\n\rcurrency_code\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x05\x12\x1b\n\x0bminor_units\x18\x02 \x01(\x03\x42\x06\xe2\xe0\x18\x02\x30\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ticketing.tickets.v1.money_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MONEY']._serialized_start=58
-  _globals['_MONEY']._serialized_end=109
+  _globals['_MONEY'].fields_by_name['currency_code']._loaded_options = None
+  _globals['_MONEY'].fields_by_name['currency_code']._serialized_options = b'\342\340\030\004\010\001\030\005'
+  _globals['_MONEY'].fields_by_name['minor_units']._loaded_options = None
+  _globals['_MONEY'].fields_by_name['minor_units']._serialized_options = b'\342\340\030\0020\000'
+  _globals['_MONEY']._serialized_start=94
+  _globals['_MONEY']._serialized_end=163
 # @@protoc_insertion_point(module_scope)

@@ -18,8 +18,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Money(_message.Message):
-    """An amount in one currency, counted in the currency's minor unit, so that
-    sums and shares stay exact: 25.00 EUR is {currency_code: "EUR", minor_units: 2500}.
+    """An amount in one currency. It is counted in the currency's minor unit, so
+    sums and shares stay exact: {currency_code: "EUR", minor_units: 2500} is 25.00 EUR.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -27,9 +27,11 @@ class Money(_message.Message):
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     MINOR_UNITS_FIELD_NUMBER: _builtins.int
     currency_code: _builtins.str
-    """ISO 4217 code, three upper-case letters."""
+    """Required. The ISO 4217 code of the currency: three upper-case letters."""
     minor_units: _builtins.int
-    """Amount in the currency's minor unit (cents for EUR, yen for JPY)."""
+    """The amount in the minor unit of ISO 4217 (cents for EUR, yen for JPY), 0 or
+    more. The field that holds the message states the largest amount.
+    """
     def __init__(
         self,
         *,

@@ -23,24 +23,31 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot_options__pb2
 from ticketing.tickets.v1 import event_pb2 as ticketing_dot_tickets_dot_v1_dot_event__pb2
 from ticketing.tickets.v1 import money_pb2 as ticketing_dot_tickets_dot_v1_dot_money__pb2
 from ticketing.tickets.v1 import ticket_pb2 as ticketing_dot_tickets_dot_v1_dot_ticket__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ticketing/tickets/v1/purchase.proto\x12\x14ticketing.tickets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ticketing/tickets/v1/event.proto\x1a ticketing/tickets/v1/money.proto\x1a!ticketing/tickets/v1/ticket.proto\"\x88\x01\n\x0cPurchaseItem\x12\x35\n\x0bticket_type\x18\x01 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12\x10\n\x08quantity\x18\x02 \x01(\x05\x12/\n\nunit_price\x18\x03 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\"\\\n\x07Payment\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12\x15\n\rclient_secret\x18\x03 \x01(\t\x12\x14\n\x0c\x64\x65\x63line_code\x18\x04 \x01(\t\"\xd0\x03\n\x08Purchase\x12\x13\n\x0bpurchase_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x31\n\x05items\x18\x04 \x03(\x0b\x32\".ticketing.tickets.v1.PurchaseItem\x12*\n\x05total\x18\x05 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\x12\x34\n\x06status\x18\x06 \x01(\x0e\x32$.ticketing.tickets.v1.PurchaseStatus\x12\x34\n\x10hold_expire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07payment\x18\x08 \x01(\x0b\x32\x1d.ticketing.tickets.v1.Payment\x12-\n\x07tickets\x18\t \x03(\x0b\x32\x1c.ticketing.tickets.v1.Ticket\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x80\x02\n\x0ePurchaseStatus\x12\x1f\n\x1bPURCHASE_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14PURCHASE_STATUS_HELD\x10\x01\x12\x1d\n\x19PURCHASE_STATUS_COMPLETED\x10\x02\x12\x1b\n\x17PURCHASE_STATUS_EXPIRED\x10\x03\x12\x1c\n\x18PURCHASE_STATUS_RELEASED\x10\x04\x12\x1c\n\x18PURCHASE_STATUS_DECLINED\x10\x05\x12\x1d\n\x19PURCHASE_STATUS_REFUNDING\x10\x06\x12\x1c\n\x18PURCHASE_STATUS_REFUNDED\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ticketing/tickets/v1/purchase.proto\x12\x14ticketing.tickets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/event.proto\x1a ticketing/tickets/v1/money.proto\x1a!ticketing/tickets/v1/ticket.proto\"\xa3\x01\n\x0cPurchaseItem\x12=\n\x0bticket_type\x18\x01 \x01(\x0e\x32 .ticketing.tickets.v1.TicketTypeB\x06\xe2\xe0\x18\x02\x08\x01\x12\x1b\n\x08quantity\x18\x02 \x01(\x05\x42\t\xe2\xe0\x18\x05\x30\x01\x38\xe8\x07\x12\x37\n\nunit_price\x18\x03 \x01(\x0b\x32\x1b.ticketing.tickets.v1.MoneyB\x06\xe2\xe0\x18\x02\x10\x01\"\\\n\x07Payment\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12\x15\n\rclient_secret\x18\x03 \x01(\t\x12\x14\n\x0c\x64\x65\x63line_code\x18\x04 \x01(\t\"\xd0\x03\n\x08Purchase\x12\x13\n\x0bpurchase_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x31\n\x05items\x18\x04 \x03(\x0b\x32\".ticketing.tickets.v1.PurchaseItem\x12*\n\x05total\x18\x05 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\x12\x34\n\x06status\x18\x06 \x01(\x0e\x32$.ticketing.tickets.v1.PurchaseStatus\x12\x34\n\x10hold_expire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07payment\x18\x08 \x01(\x0b\x32\x1d.ticketing.tickets.v1.Payment\x12-\n\x07tickets\x18\t \x03(\x0b\x32\x1c.ticketing.tickets.v1.Ticket\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x80\x02\n\x0ePurchaseStatus\x12\x1f\n\x1bPURCHASE_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14PURCHASE_STATUS_HELD\x10\x01\x12\x1d\n\x19PURCHASE_STATUS_COMPLETED\x10\x02\x12\x1b\n\x17PURCHASE_STATUS_EXPIRED\x10\x03\x12\x1c\n\x18PURCHASE_STATUS_RELEASED\x10\x04\x12\x1c\n\x18PURCHASE_STATUS_DECLINED\x10\x05\x12\x1d\n\x19PURCHASE_STATUS_REFUNDING\x10\x06\x12\x1c\n\x18PURCHASE_STATUS_REFUNDED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ticketing.tickets.v1.purchase_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PURCHASESTATUS']._serialized_start=898
-  _globals['_PURCHASESTATUS']._serialized_end=1154
-  _globals['_PURCHASEITEM']._serialized_start=198
-  _globals['_PURCHASEITEM']._serialized_end=334
-  _globals['_PAYMENT']._serialized_start=336
-  _globals['_PAYMENT']._serialized_end=428
-  _globals['_PURCHASE']._serialized_start=431
-  _globals['_PURCHASE']._serialized_end=895
+  _globals['_PURCHASEITEM'].fields_by_name['ticket_type']._loaded_options = None
+  _globals['_PURCHASEITEM'].fields_by_name['ticket_type']._serialized_options = b'\342\340\030\002\010\001'
+  _globals['_PURCHASEITEM'].fields_by_name['quantity']._loaded_options = None
+  _globals['_PURCHASEITEM'].fields_by_name['quantity']._serialized_options = b'\342\340\030\0050\0018\350\007'
+  _globals['_PURCHASEITEM'].fields_by_name['unit_price']._loaded_options = None
+  _globals['_PURCHASEITEM'].fields_by_name['unit_price']._serialized_options = b'\342\340\030\002\020\001'
+  _globals['_PURCHASESTATUS']._serialized_start=961
+  _globals['_PURCHASESTATUS']._serialized_end=1217
+  _globals['_PURCHASEITEM']._serialized_start=234
+  _globals['_PURCHASEITEM']._serialized_end=397
+  _globals['_PAYMENT']._serialized_start=399
+  _globals['_PAYMENT']._serialized_end=491
+  _globals['_PURCHASE']._serialized_start=494
+  _globals['_PURCHASE']._serialized_end=958
 # @@protoc_insertion_point(module_scope)

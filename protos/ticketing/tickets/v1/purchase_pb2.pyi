@@ -30,49 +30,49 @@ class _PurchaseStatus:
 class _PurchaseStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PurchaseStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PURCHASE_STATUS_UNSPECIFIED: _PurchaseStatus.ValueType  # 0
-    """Never set."""
+    """The service never sets this value."""
     PURCHASE_STATUS_HELD: _PurchaseStatus.ValueType  # 1
-    """Places are kept until hold_expire_time; payment is outstanding."""
+    """The places are held until hold_expire_time, and the payment is outstanding."""
     PURCHASE_STATUS_COMPLETED: _PurchaseStatus.ValueType  # 2
-    """Paid; the tickets are issued."""
+    """The purchase is paid, and the tickets are issued."""
     PURCHASE_STATUS_EXPIRED: _PurchaseStatus.ValueType  # 3
-    """Not paid in time; the places went back on sale."""
+    """The purchase was not paid in time, and the places are released."""
     PURCHASE_STATUS_RELEASED: _PurchaseStatus.ValueType  # 4
-    """Given up by the buyer; the places went back on sale."""
+    """The buyer released the places."""
     PURCHASE_STATUS_DECLINED: _PurchaseStatus.ValueType  # 5
-    """The payment provider declined; the places went back on sale."""
+    """The payment provider declined, and the places are released."""
     PURCHASE_STATUS_REFUNDING: _PurchaseStatus.ValueType  # 6
-    """Paid too late for its places; the refund is on its way."""
+    """The payment came too late for the places, and the refund is under way."""
     PURCHASE_STATUS_REFUNDED: _PurchaseStatus.ValueType  # 7
-    """Paid too late for its places, and refunded."""
+    """The payment came too late for the places, and it is refunded."""
 
 class PurchaseStatus(_PurchaseStatus, metaclass=_PurchaseStatusEnumTypeWrapper):
-    """Where a purchase is: HELD, then COMPLETED, EXPIRED, RELEASED or DECLINED.
-    Money that comes for an EXPIRED or RELEASED one makes it COMPLETED if places
-    are left and the event is on, else REFUNDING and then REFUNDED.
+    """The state of a purchase. It goes from HELD to COMPLETED, EXPIRED, RELEASED or
+    DECLINED. A payment of an EXPIRED or RELEASED purchase makes it COMPLETED if
+    places are left and the event is PUBLISHED, otherwise REFUNDING and then REFUNDED.
     """
 
 PURCHASE_STATUS_UNSPECIFIED: PurchaseStatus.ValueType  # 0
-"""Never set."""
+"""The service never sets this value."""
 PURCHASE_STATUS_HELD: PurchaseStatus.ValueType  # 1
-"""Places are kept until hold_expire_time; payment is outstanding."""
+"""The places are held until hold_expire_time, and the payment is outstanding."""
 PURCHASE_STATUS_COMPLETED: PurchaseStatus.ValueType  # 2
-"""Paid; the tickets are issued."""
+"""The purchase is paid, and the tickets are issued."""
 PURCHASE_STATUS_EXPIRED: PurchaseStatus.ValueType  # 3
-"""Not paid in time; the places went back on sale."""
+"""The purchase was not paid in time, and the places are released."""
 PURCHASE_STATUS_RELEASED: PurchaseStatus.ValueType  # 4
-"""Given up by the buyer; the places went back on sale."""
+"""The buyer released the places."""
 PURCHASE_STATUS_DECLINED: PurchaseStatus.ValueType  # 5
-"""The payment provider declined; the places went back on sale."""
+"""The payment provider declined, and the places are released."""
 PURCHASE_STATUS_REFUNDING: PurchaseStatus.ValueType  # 6
-"""Paid too late for its places; the refund is on its way."""
+"""The payment came too late for the places, and the refund is under way."""
 PURCHASE_STATUS_REFUNDED: PurchaseStatus.ValueType  # 7
-"""Paid too late for its places, and refunded."""
+"""The payment came too late for the places, and it is refunded."""
 Global___PurchaseStatus: _TypeAlias = PurchaseStatus  # noqa: Y015
 
 @_typing.final
 class PurchaseItem(_message.Message):
-    """So many tickets of one type."""
+    """A number of tickets of one type."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -80,12 +80,12 @@ class PurchaseItem(_message.Message):
     QUANTITY_FIELD_NUMBER: _builtins.int
     UNIT_PRICE_FIELD_NUMBER: _builtins.int
     ticket_type: _event_pb2.TicketType.ValueType
-    """The type."""
+    """Required. The type of the tickets."""
     quantity: _builtins.int
-    """At least 1."""
+    """Required. The number of tickets, 1 to 1,000; the offer may allow fewer."""
     @_builtins.property
     def unit_price(self) -> _money_pb2.Money:
-        """Output only."""
+        """Output only. The price of one ticket."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ Global___PurchaseItem: _TypeAlias = PurchaseItem  # noqa: Y015
 
 @_typing.final
 class Payment(_message.Message):
-    """How a purchase is paid for."""
+    """The payment of a purchase. The service sets every field."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -113,15 +113,15 @@ class Payment(_message.Message):
     CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     DECLINE_CODE_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """Which provider: "stripe", "external" or "free"."""
+    """The provider: "stripe", "external" or "free"."""
     payment_id: _builtins.str
-    """The provider's own id of the payment."""
+    """The provider's id of the payment. Empty before there is one."""
     client_secret: _builtins.str
-    """What a front end needs to finish the payment with the provider (a Stripe
-    client secret); shown to the buyer while HELD.
+    """The secret that a front end needs to finish the payment with the provider
+    (a Stripe client secret). The buyer reads it while the purchase is HELD.
     """
     decline_code: _builtins.str
-    """Why the provider declined, in its own words."""
+    """The provider's code of the reason why it declined. Empty unless DECLINED."""
     def __init__(
         self,
         *,
@@ -140,7 +140,7 @@ Global___Payment: _TypeAlias = Payment  # noqa: Y015
 
 @_typing.final
 class Purchase(_message.Message):
-    """One buyer's order for one event."""
+    """The order of one buyer for one event. The service sets every field."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -156,40 +156,42 @@ class Purchase(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     COMPLETE_TIME_FIELD_NUMBER: _builtins.int
     purchase_id: _builtins.str
-    """UUIDv7, given by the service."""
+    """The UUIDv7 that the service gives each purchase."""
     event_id: _builtins.str
     """The event."""
     user_id: _builtins.str
-    """The buyer."""
+    """The buyer: the subject of their access token."""
     status: Global___PurchaseStatus.ValueType
-    """Output only."""
+    """The state of the purchase."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___PurchaseItem]:
-        """What was ordered; a type at most once."""
+        """The ordered tickets; each type occurs once at most."""
 
     @_builtins.property
     def total(self) -> _money_pb2.Money:
-        """Sum of the items."""
+        """The sum of the items."""
 
     @_builtins.property
     def hold_expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when places are kept while HELD (default 10 minutes from creation)."""
+        """The time until which the places are held, 10 minutes after create_time
+        unless configured. Absent unless HELD.
+        """
 
     @_builtins.property
     def payment(self) -> Global___Payment:
-        """How it is paid."""
+        """The payment."""
 
     @_builtins.property
     def tickets(self) -> _containers.RepeatedCompositeFieldContainer[_ticket_pb2.Ticket]:
-        """Once COMPLETED."""
+        """The tickets. Empty unless COMPLETED."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only."""
+        """The time when the purchase was made."""
 
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """When it left HELD."""
+        """The time when the purchase left HELD. Absent while HELD."""
 
     def __init__(
         self,

@@ -23,47 +23,84 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot_options__pb2
 from ticketing.tickets.v1 import money_pb2 as ticketing_dot_tickets_dot_v1_dot_money__pb2
 from ticketing.tickets.v1 import purchase_pb2 as ticketing_dot_tickets_dot_v1_dot_purchase__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ticketing/tickets/v1/purchase_service.proto\x12\x14ticketing.tickets.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a ticketing/tickets/v1/money.proto\x1a#ticketing/tickets/v1/purchase.proto\"\xb8\x02\n\x16PurchaseTicketsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x31\n\x05items\x18\x03 \x03(\x0b\x32\".ticketing.tickets.v1.PurchaseItem\x12\x1d\n\x13\x65xternal_payment_id\x18\x04 \x01(\tH\x00\x12\x1b\n\x11payment_method_id\x18\x05 \x01(\tH\x00\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\r\n\x05\x65mail\x18\x07 \x01(\t\x12\x33\n\x0e\x65xpected_total\x18\x08 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\x12)\n\x08metadata\x18\t \x01(\x0b\x32\x17.google.protobuf.StructB\t\n\x07payment\"K\n\x17PurchaseTicketsResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"u\n\x16\x43onfirmPurchaseRequest\x12\x13\n\x0bpurchase_id\x18\x01 \x01(\t\x12\x1b\n\x13\x65xternal_payment_id\x18\x02 \x01(\t\x12)\n\x04paid\x18\x03 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\"K\n\x17\x43onfirmPurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"-\n\x16ReleasePurchaseRequest\x12\x13\n\x0bpurchase_id\x18\x01 \x01(\t\"K\n\x17ReleasePurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\")\n\x12GetPurchaseRequest\x12\x13\n\x0bpurchase_id\x18\x01 \x01(\t\"G\n\x13GetPurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"`\n\x14ListPurchasesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\"c\n\x15ListPurchasesResponse\x12\x31\n\tpurchases\x18\x01 \x03(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc8\x04\n\x0fPurchaseService\x12s\n\x0fPurchaseTickets\x12,.ticketing.tickets.v1.PurchaseTicketsRequest\x1a-.ticketing.tickets.v1.PurchaseTicketsResponse\"\x03\x90\x02\x02\x12s\n\x0f\x43onfirmPurchase\x12,.ticketing.tickets.v1.ConfirmPurchaseRequest\x1a-.ticketing.tickets.v1.ConfirmPurchaseResponse\"\x03\x90\x02\x02\x12s\n\x0fReleasePurchase\x12,.ticketing.tickets.v1.ReleasePurchaseRequest\x1a-.ticketing.tickets.v1.ReleasePurchaseResponse\"\x03\x90\x02\x02\x12g\n\x0bGetPurchase\x12(.ticketing.tickets.v1.GetPurchaseRequest\x1a).ticketing.tickets.v1.GetPurchaseResponse\"\x03\x90\x02\x01\x12m\n\rListPurchases\x12*.ticketing.tickets.v1.ListPurchasesRequest\x1a+.ticketing.tickets.v1.ListPurchasesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ticketing/tickets/v1/purchase_service.proto\x12\x14ticketing.tickets.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/money.proto\x1a#ticketing/tickets/v1/purchase.proto\"\x96\x03\n\x16PurchaseTicketsRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1a\n\x08\x65vent_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12;\n\x05items\x18\x03 \x03(\x0b\x32\".ticketing.tickets.v1.PurchaseItemB\x08\xe2\xe0\x18\x04\x08\x01@\x04\x12(\n\x13\x65xternal_payment_id\x18\x04 \x01(\tB\t\xe2\xe0\x18\x05 \x01(\xff\x01H\x00\x12&\n\x11payment_method_id\x18\x05 \x01(\tB\t\xe2\xe0\x18\x05 \x01(\xff\x01H\x00\x12\x18\n\x07user_id\x18\x06 \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\x12\x18\n\x05\x65mail\x18\x07 \x01(\tB\t\xe2\xe0\x18\x05\x18\x02(\xfe\x01\x12@\n\x0e\x65xpected_total\x18\x08 \x01(\x0b\x32\x1b.ticketing.tickets.v1.MoneyB\x0b\xe2\xe0\x18\x07\x38\x80\x80\xd1\x94\xb5t\x12\x32\n\x08metadata\x18\t \x01(\x0b\x32\x17.google.protobuf.StructB\x07\xe2\xe0\x18\x03H\x80 B\t\n\x07payment\"K\n\x17PurchaseTicketsResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"\x95\x01\n\x16\x43onfirmPurchaseRequest\x12\x1d\n\x0bpurchase_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12$\n\x13\x65xternal_payment_id\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\x12\x36\n\x04paid\x18\x03 \x01(\x0b\x32\x1b.ticketing.tickets.v1.MoneyB\x0b\xe2\xe0\x18\x07\x38\x80\x80\xd1\x94\xb5t\"K\n\x17\x43onfirmPurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"7\n\x16ReleasePurchaseRequest\x12\x1d\n\x0bpurchase_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"K\n\x17ReleasePurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"3\n\x12GetPurchaseRequest\x12\x1d\n\x0bpurchase_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"G\n\x13GetPurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"\x82\x01\n\x14ListPurchasesRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\x80\x04\x12\x18\n\x08\x65vent_id\x18\x03 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x18\n\x07user_id\x18\x04 \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\"c\n\x15ListPurchasesResponse\x12\x31\n\tpurchases\x18\x01 \x03(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf5\x04\n\x0fPurchaseService\x12|\n\x0fPurchaseTickets\x12,.ticketing.tickets.v1.PurchaseTicketsRequest\x1a-.ticketing.tickets.v1.PurchaseTicketsResponse\"\x0c\x90\x02\x02\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12|\n\x0f\x43onfirmPurchase\x12,.ticketing.tickets.v1.ConfirmPurchaseRequest\x1a-.ticketing.tickets.v1.ConfirmPurchaseResponse\"\x0c\x90\x02\x02\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12|\n\x0fReleasePurchase\x12,.ticketing.tickets.v1.ReleasePurchaseRequest\x1a-.ticketing.tickets.v1.ReleasePurchaseResponse\"\x0c\x90\x02\x02\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12p\n\x0bGetPurchase\x12(.ticketing.tickets.v1.GetPurchaseRequest\x1a).ticketing.tickets.v1.GetPurchaseResponse\"\x0c\x90\x02\x01\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12v\n\rListPurchases\x12*.ticketing.tickets.v1.ListPurchasesRequest\x1a+.ticketing.tickets.v1.ListPurchasesResponse\"\x0c\x90\x02\x01\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ticketing.tickets.v1.purchase_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['request_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['event_id']._loaded_options = None
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['items']._loaded_options = None
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['items']._serialized_options = b'\342\340\030\004\010\001@\004'
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['external_payment_id']._loaded_options = None
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['external_payment_id']._serialized_options = b'\342\340\030\005 \001(\377\001'
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['payment_method_id']._loaded_options = None
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['payment_method_id']._serialized_options = b'\342\340\030\005 \001(\377\001'
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['user_id']._serialized_options = b'\342\340\030\003(\377\001'
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['email']._loaded_options = None
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['email']._serialized_options = b'\342\340\030\005\030\002(\376\001'
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['expected_total']._loaded_options = None
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['expected_total']._serialized_options = b'\342\340\030\0078\200\200\321\224\265t'
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['metadata']._loaded_options = None
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['metadata']._serialized_options = b'\342\340\030\003H\200 '
+  _globals['_CONFIRMPURCHASEREQUEST'].fields_by_name['purchase_id']._loaded_options = None
+  _globals['_CONFIRMPURCHASEREQUEST'].fields_by_name['purchase_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_CONFIRMPURCHASEREQUEST'].fields_by_name['external_payment_id']._loaded_options = None
+  _globals['_CONFIRMPURCHASEREQUEST'].fields_by_name['external_payment_id']._serialized_options = b'\342\340\030\003(\377\001'
+  _globals['_CONFIRMPURCHASEREQUEST'].fields_by_name['paid']._loaded_options = None
+  _globals['_CONFIRMPURCHASEREQUEST'].fields_by_name['paid']._serialized_options = b'\342\340\030\0078\200\200\321\224\265t'
+  _globals['_RELEASEPURCHASEREQUEST'].fields_by_name['purchase_id']._loaded_options = None
+  _globals['_RELEASEPURCHASEREQUEST'].fields_by_name['purchase_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_GETPURCHASEREQUEST'].fields_by_name['purchase_id']._loaded_options = None
+  _globals['_GETPURCHASEREQUEST'].fields_by_name['purchase_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_LISTPURCHASESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTPURCHASESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\340\030\0020\000'
+  _globals['_LISTPURCHASESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTPURCHASESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\340\030\003(\200\004'
+  _globals['_LISTPURCHASESREQUEST'].fields_by_name['event_id']._loaded_options = None
+  _globals['_LISTPURCHASESREQUEST'].fields_by_name['event_id']._serialized_options = b'\342\340\030\002\030\001'
+  _globals['_LISTPURCHASESREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_LISTPURCHASESREQUEST'].fields_by_name['user_id']._serialized_options = b'\342\340\030\003(\377\001'
   _globals['_PURCHASESERVICE'].methods_by_name['PurchaseTickets']._loaded_options = None
-  _globals['_PURCHASESERVICE'].methods_by_name['PurchaseTickets']._serialized_options = b'\220\002\002'
+  _globals['_PURCHASESERVICE'].methods_by_name['PurchaseTickets']._serialized_options = b'\220\002\002\342\340\030\005\n\003\001\002\004'
   _globals['_PURCHASESERVICE'].methods_by_name['ConfirmPurchase']._loaded_options = None
-  _globals['_PURCHASESERVICE'].methods_by_name['ConfirmPurchase']._serialized_options = b'\220\002\002'
+  _globals['_PURCHASESERVICE'].methods_by_name['ConfirmPurchase']._serialized_options = b'\220\002\002\342\340\030\005\n\003\001\002\004'
   _globals['_PURCHASESERVICE'].methods_by_name['ReleasePurchase']._loaded_options = None
-  _globals['_PURCHASESERVICE'].methods_by_name['ReleasePurchase']._serialized_options = b'\220\002\002'
+  _globals['_PURCHASESERVICE'].methods_by_name['ReleasePurchase']._serialized_options = b'\220\002\002\342\340\030\005\n\003\001\002\004'
   _globals['_PURCHASESERVICE'].methods_by_name['GetPurchase']._loaded_options = None
-  _globals['_PURCHASESERVICE'].methods_by_name['GetPurchase']._serialized_options = b'\220\002\001'
+  _globals['_PURCHASESERVICE'].methods_by_name['GetPurchase']._serialized_options = b'\220\002\001\342\340\030\005\n\003\001\002\004'
   _globals['_PURCHASESERVICE'].methods_by_name['ListPurchases']._loaded_options = None
-  _globals['_PURCHASESERVICE'].methods_by_name['ListPurchases']._serialized_options = b'\220\002\001'
-  _globals['_PURCHASETICKETSREQUEST']._serialized_start=171
-  _globals['_PURCHASETICKETSREQUEST']._serialized_end=483
-  _globals['_PURCHASETICKETSRESPONSE']._serialized_start=485
-  _globals['_PURCHASETICKETSRESPONSE']._serialized_end=560
-  _globals['_CONFIRMPURCHASEREQUEST']._serialized_start=562
-  _globals['_CONFIRMPURCHASEREQUEST']._serialized_end=679
-  _globals['_CONFIRMPURCHASERESPONSE']._serialized_start=681
-  _globals['_CONFIRMPURCHASERESPONSE']._serialized_end=756
-  _globals['_RELEASEPURCHASEREQUEST']._serialized_start=758
-  _globals['_RELEASEPURCHASEREQUEST']._serialized_end=803
-  _globals['_RELEASEPURCHASERESPONSE']._serialized_start=805
-  _globals['_RELEASEPURCHASERESPONSE']._serialized_end=880
-  _globals['_GETPURCHASEREQUEST']._serialized_start=882
-  _globals['_GETPURCHASEREQUEST']._serialized_end=923
-  _globals['_GETPURCHASERESPONSE']._serialized_start=925
-  _globals['_GETPURCHASERESPONSE']._serialized_end=996
-  _globals['_LISTPURCHASESREQUEST']._serialized_start=998
-  _globals['_LISTPURCHASESREQUEST']._serialized_end=1094
-  _globals['_LISTPURCHASESRESPONSE']._serialized_start=1096
-  _globals['_LISTPURCHASESRESPONSE']._serialized_end=1195
-  _globals['_PURCHASESERVICE']._serialized_start=1198
-  _globals['_PURCHASESERVICE']._serialized_end=1782
+  _globals['_PURCHASESERVICE'].methods_by_name['ListPurchases']._serialized_options = b'\220\002\001\342\340\030\005\n\003\001\002\004'
+  _globals['_PURCHASETICKETSREQUEST']._serialized_start=207
+  _globals['_PURCHASETICKETSREQUEST']._serialized_end=613
+  _globals['_PURCHASETICKETSRESPONSE']._serialized_start=615
+  _globals['_PURCHASETICKETSRESPONSE']._serialized_end=690
+  _globals['_CONFIRMPURCHASEREQUEST']._serialized_start=693
+  _globals['_CONFIRMPURCHASEREQUEST']._serialized_end=842
+  _globals['_CONFIRMPURCHASERESPONSE']._serialized_start=844
+  _globals['_CONFIRMPURCHASERESPONSE']._serialized_end=919
+  _globals['_RELEASEPURCHASEREQUEST']._serialized_start=921
+  _globals['_RELEASEPURCHASEREQUEST']._serialized_end=976
+  _globals['_RELEASEPURCHASERESPONSE']._serialized_start=978
+  _globals['_RELEASEPURCHASERESPONSE']._serialized_end=1053
+  _globals['_GETPURCHASEREQUEST']._serialized_start=1055
+  _globals['_GETPURCHASEREQUEST']._serialized_end=1106
+  _globals['_GETPURCHASERESPONSE']._serialized_start=1108
+  _globals['_GETPURCHASERESPONSE']._serialized_end=1179
+  _globals['_LISTPURCHASESREQUEST']._serialized_start=1182
+  _globals['_LISTPURCHASESREQUEST']._serialized_end=1312
+  _globals['_LISTPURCHASESRESPONSE']._serialized_start=1314
+  _globals['_LISTPURCHASESRESPONSE']._serialized_end=1413
+  _globals['_PURCHASESERVICE']._serialized_start=1416
+  _globals['_PURCHASESERVICE']._serialized_end=2045
 # @@protoc_insertion_point(module_scope)

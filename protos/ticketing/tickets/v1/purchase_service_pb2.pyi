@@ -37,36 +37,44 @@ class PurchaseTicketsRequest(_message.Message):
     EXPECTED_TOTAL_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """UUID chosen by the caller. A retry with the same one by the same caller
-    buys nothing more and returns the purchase as it now is; with another
-    event, items, payment or user, ALREADY_EXISTS. A request that had no
-    effect is not remembered.
+    """Required. A UUID that the caller chooses. The same request_id of the same
+    caller buys nothing more and returns the purchase in its present state;
+    with another event, items, payment or user it is ALREADY_EXISTS. The
+    service forgets a request that had no effect.
     """
     event_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the event."""
     external_payment_id: _builtins.str
-    """A payment that the caller's own payment system has already taken. Roles
-    service and organizer only; one payment pays one purchase.
+    """The id of a payment that the caller's own payment system has taken, 1 to
+    255 characters. Only the roles service and organizer may send it. One
+    payment pays for one purchase.
     """
     payment_method_id: _builtins.str
-    """A payment method of the provider, such as Stripe's "pm_..."."""
+    """The id of a payment method of the provider, such as Stripe's "pm_...", 1
+    to 255 characters.
+    """
     user_id: _builtins.str
-    """Only for callers acting for somebody else (role service or organizer). Empty: the caller."""
+    """The buyer, at most 255 characters. Only the roles service and organizer may
+    name another user. Empty is read as the caller.
+    """
     email: _builtins.str
-    """Where tickets and news of them are mailed; kept apart from the tickets. Empty: the access token's email claim, if any."""
+    """The e-mail address for tickets and news, at most 254 characters; the
+    service stores it apart from the tickets. Empty is read as the access
+    token's email claim, if there is one.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_purchase_pb2.PurchaseItem]:
-        """At least one; a type at most once."""
+        """Required. The ordered tickets, 1 to 4 items; each type occurs once at most."""
 
     @_builtins.property
     def expected_total(self) -> _money_pb2.Money:
-        """What the buyer was shown; another total is PRICE_CHANGED. Required with
-        external_payment_id, where it is what was taken.
+        """The total that the buyer was shown; another total is PRICE_CHANGED.
+        Required with external_payment_id, where it is the amount that was taken.
         """
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Kept with each ticket; at most 4 KiB as JSON."""
+        """Free-form data that the service stores with each ticket, at most 4 KiB as JSON."""
 
     def __init__(
         self,
@@ -100,7 +108,7 @@ class PurchaseTicketsResponse(_message.Message):
     PURCHASE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def purchase(self) -> _purchase_pb2.Purchase:
-        """The purchase, with its tickets once COMPLETED."""
+        """The purchase, with its tickets if COMPLETED."""
 
     def __init__(
         self,
@@ -125,15 +133,16 @@ class ConfirmPurchaseRequest(_message.Message):
     EXTERNAL_PAYMENT_ID_FIELD_NUMBER: _builtins.int
     PAID_FIELD_NUMBER: _builtins.int
     purchase_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the purchase."""
     external_payment_id: _builtins.str
-    """The caller's own payment id (roles service and organizer); empty where
-    the provider is asked instead. A second, different payment for a paid
+    """The id of the payment in the caller's own payment system, at most 255
+    characters; only the roles service and organizer may send it. Empty: the
+    service asks the payment provider. A second, different payment of a paid
     purchase is refunded.
     """
     @_builtins.property
     def paid(self) -> _money_pb2.Money:
-        """What was taken; required with external_payment_id."""
+        """The amount that was taken. Required with external_payment_id."""
 
     def __init__(
         self,
@@ -182,7 +191,7 @@ class ReleasePurchaseRequest(_message.Message):
 
     PURCHASE_ID_FIELD_NUMBER: _builtins.int
     purchase_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the purchase."""
     def __init__(
         self,
         *,
@@ -228,7 +237,7 @@ class GetPurchaseRequest(_message.Message):
 
     PURCHASE_ID_FIELD_NUMBER: _builtins.int
     purchase_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the purchase."""
     def __init__(
         self,
         *,
@@ -277,13 +286,17 @@ class ListPurchasesRequest(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """0 is read as 25; more than 100 as 100."""
+    """The number of purchases on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
-    """next_page_token of the page before, with the same filter."""
+    """The next_page_token of the page before, with the same filter; at most 512
+    characters. Empty: the first page.
+    """
     event_id: _builtins.str
-    """Only for this event."""
+    """Returns only purchases of this event, a UUID. Empty: all events."""
     user_id: _builtins.str
-    """Only of this user. Empty: the caller; organizers: all."""
+    """Returns only purchases of this user, at most 255 characters. Empty is read
+    as the caller, and for organizers and services as every user.
+    """
     def __init__(
         self,
         *,
@@ -309,10 +322,10 @@ class ListPurchasesResponse(_message.Message):
     PURCHASES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """The token of the next page. Empty on the last page."""
     @_builtins.property
     def purchases(self) -> _containers.RepeatedCompositeFieldContainer[_purchase_pb2.Purchase]:
-        """Newest first, without tickets."""
+        """The purchases, newest first, without tickets."""
 
     def __init__(
         self,

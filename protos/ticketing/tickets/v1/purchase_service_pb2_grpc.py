@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class PurchaseServiceStub:
-    """Buying. A purchase never exceeds what is left, and a retried request never
-    buys or charges twice.
+    """PurchaseService sells tickets. Held and sold tickets together never exceed
+    the capacity, and a repeated request never buys or charges twice.
     """
 
     def __init__(self, channel):
@@ -64,16 +64,17 @@ class PurchaseServiceStub:
 
 
 class PurchaseServiceServicer:
-    """Buying. A purchase never exceeds what is left, and a retried request never
-    buys or charges twice.
+    """PurchaseService sells tickets. Held and sold tickets together never exceed
+    the capacity, and a repeated request never buys or charges twice.
     """
 
     def PurchaseTickets(self, request, context):
-        """Buys tickets for the caller. Free, or already paid by the caller's own
-        payment system (external_payment_id): COMPLETED at once. With a payment
-        method of the provider: charged, and COMPLETED, DECLINED, or HELD where
-        the buyer must first confirm with the provider (3-D Secure). With
-        neither: HELD, to be finished with ConfirmPurchase.
+        """Buys tickets for the caller. The purchase is COMPLETED at once when it is
+        free or when the caller's own payment system has taken the payment
+        (external_payment_id). With a payment method of the provider it is charged,
+        and it is COMPLETED, DECLINED, or HELD when the buyer must first confirm
+        with the provider (3-D Secure). With neither it is HELD, and
+        ConfirmPurchase finishes it.
         FAILED_PRECONDITION: SOLD_OUT, NOT_ON_SALE, EVENT_ENDED, PRICE_CHANGED,
         PURCHASE_LIMIT; ALREADY_EXISTS: PAYMENT_ALREADY_USED, REQUEST_ID_REUSED.
         """
@@ -82,29 +83,31 @@ class PurchaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmPurchase(self, request, context):
-        """Finishes a HELD purchase once it is paid. A payment that arrives after
-        the hold has expired is kept if places are left, and refunded if not.
+        """Completes a HELD purchase that is paid. A payment that arrives after the
+        hold has expired completes the purchase if places are left and is refunded
+        otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleasePurchase(self, request, context):
-        """Gives a HELD purchase up; its places go back on sale at once.
+        """Releases the places of a HELD purchase at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPurchase(self, request, context):
-        """Reads one purchase: the buyer's own, or any for organizers.
+        """Returns one purchase. A buyer reads their own, an organizer those of their
+        events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPurchases(self, request, context):
-        """Lists the caller's purchases, newest first; organizers may ask by event or user.
+        """Lists the caller's purchases, newest first. Organizers may ask by event or user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,8 +150,8 @@ def add_PurchaseServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PurchaseService:
-    """Buying. A purchase never exceeds what is left, and a retried request never
-    buys or charges twice.
+    """PurchaseService sells tickets. Held and sold tickets together never exceed
+    the capacity, and a repeated request never buys or charges twice.
     """
 
     @staticmethod

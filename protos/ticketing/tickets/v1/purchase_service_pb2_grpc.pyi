@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PurchaseServiceStub:
-    """Buying. A purchase never exceeds what is left, and a retried request never
-    buys or charges twice.
+    """PurchaseService sells tickets. Held and sold tickets together never exceed
+    the capacity, and a repeated request never buys or charges twice.
     """
 
     @_typing.overload
@@ -36,55 +36,63 @@ class PurchaseServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PurchaseServiceAsyncStub: ...
     PurchaseTickets: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.PurchaseTicketsRequest, _purchase_service_pb2.PurchaseTicketsResponse]
-    """Buys tickets for the caller. Free, or already paid by the caller's own
-    payment system (external_payment_id): COMPLETED at once. With a payment
-    method of the provider: charged, and COMPLETED, DECLINED, or HELD where
-    the buyer must first confirm with the provider (3-D Secure). With
-    neither: HELD, to be finished with ConfirmPurchase.
+    """Buys tickets for the caller. The purchase is COMPLETED at once when it is
+    free or when the caller's own payment system has taken the payment
+    (external_payment_id). With a payment method of the provider it is charged,
+    and it is COMPLETED, DECLINED, or HELD when the buyer must first confirm
+    with the provider (3-D Secure). With neither it is HELD, and
+    ConfirmPurchase finishes it.
     FAILED_PRECONDITION: SOLD_OUT, NOT_ON_SALE, EVENT_ENDED, PRICE_CHANGED,
     PURCHASE_LIMIT; ALREADY_EXISTS: PAYMENT_ALREADY_USED, REQUEST_ID_REUSED.
     """
     ConfirmPurchase: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ConfirmPurchaseRequest, _purchase_service_pb2.ConfirmPurchaseResponse]
-    """Finishes a HELD purchase once it is paid. A payment that arrives after
-    the hold has expired is kept if places are left, and refunded if not.
+    """Completes a HELD purchase that is paid. A payment that arrives after the
+    hold has expired completes the purchase if places are left and is refunded
+    otherwise.
     """
     ReleasePurchase: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ReleasePurchaseRequest, _purchase_service_pb2.ReleasePurchaseResponse]
-    """Gives a HELD purchase up; its places go back on sale at once."""
+    """Releases the places of a HELD purchase at once."""
     GetPurchase: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.GetPurchaseRequest, _purchase_service_pb2.GetPurchaseResponse]
-    """Reads one purchase: the buyer's own, or any for organizers."""
+    """Returns one purchase. A buyer reads their own, an organizer those of their
+    events.
+    """
     ListPurchases: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ListPurchasesRequest, _purchase_service_pb2.ListPurchasesResponse]
-    """Lists the caller's purchases, newest first; organizers may ask by event or user."""
+    """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
 
 @_typing.type_check_only
 class PurchaseServiceAsyncStub(PurchaseServiceStub):
-    """Buying. A purchase never exceeds what is left, and a retried request never
-    buys or charges twice.
+    """PurchaseService sells tickets. Held and sold tickets together never exceed
+    the capacity, and a repeated request never buys or charges twice.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PurchaseTickets: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.PurchaseTicketsRequest, _purchase_service_pb2.PurchaseTicketsResponse]  # type: ignore[assignment]
-    """Buys tickets for the caller. Free, or already paid by the caller's own
-    payment system (external_payment_id): COMPLETED at once. With a payment
-    method of the provider: charged, and COMPLETED, DECLINED, or HELD where
-    the buyer must first confirm with the provider (3-D Secure). With
-    neither: HELD, to be finished with ConfirmPurchase.
+    """Buys tickets for the caller. The purchase is COMPLETED at once when it is
+    free or when the caller's own payment system has taken the payment
+    (external_payment_id). With a payment method of the provider it is charged,
+    and it is COMPLETED, DECLINED, or HELD when the buyer must first confirm
+    with the provider (3-D Secure). With neither it is HELD, and
+    ConfirmPurchase finishes it.
     FAILED_PRECONDITION: SOLD_OUT, NOT_ON_SALE, EVENT_ENDED, PRICE_CHANGED,
     PURCHASE_LIMIT; ALREADY_EXISTS: PAYMENT_ALREADY_USED, REQUEST_ID_REUSED.
     """
     ConfirmPurchase: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ConfirmPurchaseRequest, _purchase_service_pb2.ConfirmPurchaseResponse]  # type: ignore[assignment]
-    """Finishes a HELD purchase once it is paid. A payment that arrives after
-    the hold has expired is kept if places are left, and refunded if not.
+    """Completes a HELD purchase that is paid. A payment that arrives after the
+    hold has expired completes the purchase if places are left and is refunded
+    otherwise.
     """
     ReleasePurchase: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ReleasePurchaseRequest, _purchase_service_pb2.ReleasePurchaseResponse]  # type: ignore[assignment]
-    """Gives a HELD purchase up; its places go back on sale at once."""
+    """Releases the places of a HELD purchase at once."""
     GetPurchase: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.GetPurchaseRequest, _purchase_service_pb2.GetPurchaseResponse]  # type: ignore[assignment]
-    """Reads one purchase: the buyer's own, or any for organizers."""
+    """Returns one purchase. A buyer reads their own, an organizer those of their
+    events.
+    """
     ListPurchases: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ListPurchasesRequest, _purchase_service_pb2.ListPurchasesResponse]  # type: ignore[assignment]
-    """Lists the caller's purchases, newest first; organizers may ask by event or user."""
+    """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
 
 class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Buying. A purchase never exceeds what is left, and a retried request never
-    buys or charges twice.
+    """PurchaseService sells tickets. Held and sold tickets together never exceed
+    the capacity, and a repeated request never buys or charges twice.
     """
 
     @_abc_1.abstractmethod
@@ -93,11 +101,12 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _purchase_service_pb2.PurchaseTicketsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_service_pb2.PurchaseTicketsResponse, _abc.Awaitable[_purchase_service_pb2.PurchaseTicketsResponse]]:
-        """Buys tickets for the caller. Free, or already paid by the caller's own
-        payment system (external_payment_id): COMPLETED at once. With a payment
-        method of the provider: charged, and COMPLETED, DECLINED, or HELD where
-        the buyer must first confirm with the provider (3-D Secure). With
-        neither: HELD, to be finished with ConfirmPurchase.
+        """Buys tickets for the caller. The purchase is COMPLETED at once when it is
+        free or when the caller's own payment system has taken the payment
+        (external_payment_id). With a payment method of the provider it is charged,
+        and it is COMPLETED, DECLINED, or HELD when the buyer must first confirm
+        with the provider (3-D Secure). With neither it is HELD, and
+        ConfirmPurchase finishes it.
         FAILED_PRECONDITION: SOLD_OUT, NOT_ON_SALE, EVENT_ENDED, PRICE_CHANGED,
         PURCHASE_LIMIT; ALREADY_EXISTS: PAYMENT_ALREADY_USED, REQUEST_ID_REUSED.
         """
@@ -108,8 +117,9 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _purchase_service_pb2.ConfirmPurchaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_service_pb2.ConfirmPurchaseResponse, _abc.Awaitable[_purchase_service_pb2.ConfirmPurchaseResponse]]:
-        """Finishes a HELD purchase once it is paid. A payment that arrives after
-        the hold has expired is kept if places are left, and refunded if not.
+        """Completes a HELD purchase that is paid. A payment that arrives after the
+        hold has expired completes the purchase if places are left and is refunded
+        otherwise.
         """
 
     @_abc_1.abstractmethod
@@ -118,7 +128,7 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _purchase_service_pb2.ReleasePurchaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_service_pb2.ReleasePurchaseResponse, _abc.Awaitable[_purchase_service_pb2.ReleasePurchaseResponse]]:
-        """Gives a HELD purchase up; its places go back on sale at once."""
+        """Releases the places of a HELD purchase at once."""
 
     @_abc_1.abstractmethod
     def GetPurchase(
@@ -126,7 +136,9 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _purchase_service_pb2.GetPurchaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_service_pb2.GetPurchaseResponse, _abc.Awaitable[_purchase_service_pb2.GetPurchaseResponse]]:
-        """Reads one purchase: the buyer's own, or any for organizers."""
+        """Returns one purchase. A buyer reads their own, an organizer those of their
+        events.
+        """
 
     @_abc_1.abstractmethod
     def ListPurchases(
@@ -134,6 +146,6 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _purchase_service_pb2.ListPurchasesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_service_pb2.ListPurchasesResponse, _abc.Awaitable[_purchase_service_pb2.ListPurchasesResponse]]:
-        """Lists the caller's purchases, newest first; organizers may ask by event or user."""
+        """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
 
 def add_PurchaseServiceServicer_to_server(servicer: PurchaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,11 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot_options__pb2
 from ticketing.tickets.v1 import event_pb2 as ticketing_dot_tickets_dot_v1_dot_event__pb2
+from ticketing.tickets.v1 import signing_key_pb2 as ticketing_dot_tickets_dot_v1_dot_signing__key__pb2
 from ticketing.tickets.v1 import ticket_pb2 as ticketing_dot_tickets_dot_v1_dot_ticket__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.ticketing/tickets/v1/ticket_feed_service.proto\x12\x14ticketing.tickets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ticketing/tickets/v1/event.proto\x1a!ticketing/tickets/v1/ticket.proto\"\xc7\x01\n\x13WatchTicketsRequest\x12V\n\x0f\x61\x66ter_revisions\x18\x01 \x03(\x0b\x32=.ticketing.tickets.v1.WatchTicketsRequest.AfterRevisionsEntry\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x12\n\nmax_events\x18\x03 \x01(\x05\x1a\x35\n\x13\x41\x66terRevisionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xd6\x01\n\x14WatchTicketsResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.ticketing.tickets.v1.GateEvent\x12\x31\n\x07tickets\x18\x02 \x03(\x0b\x32 .ticketing.tickets.v1.GateTicket\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12:\n\x06others\x18\x05 \x03(\x0b\x32*.ticketing.tickets.v1.WatchTicketsResponse\"\xb2\x02\n\tGateEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x31\n\x06status\x18\x03 \x01(\x0e\x32!.ticketing.tickets.v1.EventStatus\x12?\n\x10\x61\x64mission_policy\x18\x04 \x01(\x0e\x32%.ticketing.tickets.v1.AdmissionPolicy\x12\x33\n\x0fvalid_from_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0corganizer_id\x18\x07 \x01(\t\x12\x10\n\x08revision\x18\x08 \x01(\x03\"\xc1\x02\n\nGateTicket\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ode_digest\x18\x02 \x01(\x0c\x12\x35\n\x0bticket_type\x18\x03 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12\x32\n\x06status\x18\x04 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\x12\x33\n\x0fvalid_from_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctoken_digest\x18\t \x01(\x0c\x12\r\n\x05issue\x18\x07 \x01(\x05\x12\x10\n\x08revision\x18\x08 \x01(\x03\"\x17\n\x15GetSigningKeysRequest\"H\n\x16GetSigningKeysResponse\x12.\n\x04keys\x18\x01 \x03(\x0b\x32 .ticketing.tickets.v1.SigningKey\"\x94\x01\n\nSigningKey\x12\x0e\n\x06key_id\x18\x01 \x01(\r\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12/\n\x0bretire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ractivate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x15ReportCheckInsRequest\x12\x30\n\tcheck_ins\x18\x01 \x03(\x0b\x32\x1d.ticketing.tickets.v1.CheckIn\"s\n\x07\x43heckIn\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\tticket_id\x18\x02 \x01(\t\x12\x31\n\rcheck_in_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x04 \x01(\x03\"R\n\x16ReportCheckInsResponse\x12\x38\n\tconflicts\x18\x01 \x03(\x0b\x32%.ticketing.tickets.v1.CheckInConflict\"j\n\x0f\x43heckInConflict\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\tticket_id\x18\x02 \x01(\t\x12\x32\n\x06status\x18\x03 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\"S\n\x16ReportIncidentsRequest\x12\x39\n\tincidents\x18\x01 \x03(\x0b\x32&.ticketing.tickets.v1.ReportedIncident\"\xb1\x01\n\x10ReportedIncident\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x13\n\x0bincident_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x11\n\tticket_id\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nscan_count\x18\x06 \x01(\x05\x12\x10\n\x08location\x18\x07 \x01(\t\"\x19\n\x17ReportIncidentsResponse2\xda\x03\n\x11TicketFeedService\x12l\n\x0cWatchTickets\x12).ticketing.tickets.v1.WatchTicketsRequest\x1a*.ticketing.tickets.v1.WatchTicketsResponse\"\x03\x90\x02\x01\x30\x01\x12p\n\x0eGetSigningKeys\x12+.ticketing.tickets.v1.GetSigningKeysRequest\x1a,.ticketing.tickets.v1.GetSigningKeysResponse\"\x03\x90\x02\x01\x12p\n\x0eReportCheckIns\x12+.ticketing.tickets.v1.ReportCheckInsRequest\x1a,.ticketing.tickets.v1.ReportCheckInsResponse\"\x03\x90\x02\x02\x12s\n\x0fReportIncidents\x12,.ticketing.tickets.v1.ReportIncidentsRequest\x1a-.ticketing.tickets.v1.ReportIncidentsResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.ticketing/tickets/v1/ticket_feed_service.proto\x12\x14ticketing.tickets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/event.proto\x1a&ticketing/tickets/v1/signing_key.proto\x1a!ticketing/tickets/v1/ticket.proto\"\xe6\x01\n\x13WatchTicketsRequest\x12j\n\x0f\x61\x66ter_revisions\x18\x01 \x03(\x0b\x32=.ticketing.tickets.v1.WatchTicketsRequest.AfterRevisionsEntryB\x12\xe2\xe0\x18\x0e\x18\x01\x30\x00\x38\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x1d\n\nmax_events\x18\x03 \x01(\x05\x42\t\xe2\xe0\x18\x05\x30\x00\x38\xe8\x07\x1a\x35\n\x13\x41\x66terRevisionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xce\x01\n\x14WatchTicketsResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.ticketing.tickets.v1.GateEvent\x12\x31\n\x07tickets\x18\x02 \x03(\x0b\x32 .ticketing.tickets.v1.GateTicket\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12\x32\n\x06others\x18\x05 \x03(\x0b\x32\".ticketing.tickets.v1.EventChanges\"\x83\x01\n\x0c\x45ventChanges\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.ticketing.tickets.v1.GateEvent\x12\x31\n\x07tickets\x18\x02 \x03(\x0b\x32 .ticketing.tickets.v1.GateTicket\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xb2\x02\n\tGateEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x31\n\x06status\x18\x03 \x01(\x0e\x32!.ticketing.tickets.v1.EventStatus\x12?\n\x10\x61\x64mission_policy\x18\x04 \x01(\x0e\x32%.ticketing.tickets.v1.AdmissionPolicy\x12\x33\n\x0fvalid_from_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0corganizer_id\x18\x07 \x01(\t\x12\x10\n\x08revision\x18\x08 \x01(\x03\"\xc1\x02\n\nGateTicket\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ode_digest\x18\x02 \x01(\x0c\x12\x35\n\x0bticket_type\x18\x03 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12\x32\n\x06status\x18\x04 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\x12\x33\n\x0fvalid_from_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctoken_digest\x18\t \x01(\x0c\x12\r\n\x05issue\x18\x07 \x01(\x05\x12\x10\n\x08revision\x18\x08 \x01(\x03\"\x17\n\x15GetSigningKeysRequest\"H\n\x16GetSigningKeysResponse\x12.\n\x04keys\x18\x01 \x03(\x0b\x32 .ticketing.tickets.v1.SigningKey\"R\n\x15ReportCheckInsRequest\x12\x39\n\tcheck_ins\x18\x01 \x03(\x0b\x32\x1d.ticketing.tickets.v1.CheckInB\x07\xe2\xe0\x18\x03@\xe8\x07\"\x99\x01\n\x07\x43heckIn\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1b\n\tticket_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x31\n\rcheck_in_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x08sequence\x18\x04 \x01(\x03\x42\x10\xe2\xe0\x18\x0c\x30\x01\x38\xff\xff\xff\xff\xff\xff\xff\xff\x7f\"R\n\x16ReportCheckInsResponse\x12\x38\n\tconflicts\x18\x01 \x03(\x0b\x32%.ticketing.tickets.v1.CheckInConflict\"j\n\x0f\x43heckInConflict\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\tticket_id\x18\x02 \x01(\t\x12\x32\n\x06status\x18\x03 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\"\\\n\x16ReportIncidentsRequest\x12\x42\n\tincidents\x18\x01 \x03(\x0b\x32&.ticketing.tickets.v1.ReportedIncidentB\x07\xe2\xe0\x18\x03@\xe8\x07\"\xf9\x01\n\x10ReportedIncident\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1d\n\x0bincident_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1a\n\x04kind\x18\x03 \x01(\tB\x0c\xe2\xe0\x18\x08\x08\x01\x18\x06 \x01(2\x12\x19\n\tticket_id\x18\x04 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x37\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xe2\xe0\x18\x02\x08\x01\x12 \n\nscan_count\x18\x06 \x01(\x05\x42\x0c\xe2\xe0\x18\x08\x30\x01\x38\xff\xff\xff\xff\x07\x12\x18\n\x08location\x18\x07 \x01(\tB\x06\xe2\xe0\x18\x02(d\"\x19\n\x17ReportIncidentsResponse2\xf6\x03\n\x11TicketFeedService\x12s\n\x0cWatchTickets\x12).ticketing.tickets.v1.WatchTicketsRequest\x1a*.ticketing.tickets.v1.WatchTicketsResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x06\x30\x01\x12w\n\x0eGetSigningKeys\x12+.ticketing.tickets.v1.GetSigningKeysRequest\x1a,.ticketing.tickets.v1.GetSigningKeysResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x06\x12w\n\x0eReportCheckIns\x12+.ticketing.tickets.v1.ReportCheckInsRequest\x1a,.ticketing.tickets.v1.ReportCheckInsResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x12z\n\x0fReportIncidents\x12,.ticketing.tickets.v1.ReportIncidentsRequest\x1a-.ticketing.tickets.v1.ReportIncidentsResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,44 +38,72 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WATCHTICKETSREQUEST_AFTERREVISIONSENTRY']._loaded_options = None
   _globals['_WATCHTICKETSREQUEST_AFTERREVISIONSENTRY']._serialized_options = b'8\001'
+  _globals['_WATCHTICKETSREQUEST'].fields_by_name['after_revisions']._loaded_options = None
+  _globals['_WATCHTICKETSREQUEST'].fields_by_name['after_revisions']._serialized_options = b'\342\340\030\016\030\0010\0008\377\377\377\377\377\377\377\377\177'
+  _globals['_WATCHTICKETSREQUEST'].fields_by_name['max_events']._loaded_options = None
+  _globals['_WATCHTICKETSREQUEST'].fields_by_name['max_events']._serialized_options = b'\342\340\030\0050\0008\350\007'
+  _globals['_REPORTCHECKINSREQUEST'].fields_by_name['check_ins']._loaded_options = None
+  _globals['_REPORTCHECKINSREQUEST'].fields_by_name['check_ins']._serialized_options = b'\342\340\030\003@\350\007'
+  _globals['_CHECKIN'].fields_by_name['event_id']._loaded_options = None
+  _globals['_CHECKIN'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_CHECKIN'].fields_by_name['ticket_id']._loaded_options = None
+  _globals['_CHECKIN'].fields_by_name['ticket_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_CHECKIN'].fields_by_name['sequence']._loaded_options = None
+  _globals['_CHECKIN'].fields_by_name['sequence']._serialized_options = b'\342\340\030\0140\0018\377\377\377\377\377\377\377\377\177'
+  _globals['_REPORTINCIDENTSREQUEST'].fields_by_name['incidents']._loaded_options = None
+  _globals['_REPORTINCIDENTSREQUEST'].fields_by_name['incidents']._serialized_options = b'\342\340\030\003@\350\007'
+  _globals['_REPORTEDINCIDENT'].fields_by_name['event_id']._loaded_options = None
+  _globals['_REPORTEDINCIDENT'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_REPORTEDINCIDENT'].fields_by_name['incident_id']._loaded_options = None
+  _globals['_REPORTEDINCIDENT'].fields_by_name['incident_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
+  _globals['_REPORTEDINCIDENT'].fields_by_name['kind']._loaded_options = None
+  _globals['_REPORTEDINCIDENT'].fields_by_name['kind']._serialized_options = b'\342\340\030\010\010\001\030\006 \001(2'
+  _globals['_REPORTEDINCIDENT'].fields_by_name['ticket_id']._loaded_options = None
+  _globals['_REPORTEDINCIDENT'].fields_by_name['ticket_id']._serialized_options = b'\342\340\030\002\030\001'
+  _globals['_REPORTEDINCIDENT'].fields_by_name['create_time']._loaded_options = None
+  _globals['_REPORTEDINCIDENT'].fields_by_name['create_time']._serialized_options = b'\342\340\030\002\010\001'
+  _globals['_REPORTEDINCIDENT'].fields_by_name['scan_count']._loaded_options = None
+  _globals['_REPORTEDINCIDENT'].fields_by_name['scan_count']._serialized_options = b'\342\340\030\0100\0018\377\377\377\377\007'
+  _globals['_REPORTEDINCIDENT'].fields_by_name['location']._loaded_options = None
+  _globals['_REPORTEDINCIDENT'].fields_by_name['location']._serialized_options = b'\342\340\030\002(d'
   _globals['_TICKETFEEDSERVICE'].methods_by_name['WatchTickets']._loaded_options = None
-  _globals['_TICKETFEEDSERVICE'].methods_by_name['WatchTickets']._serialized_options = b'\220\002\001'
+  _globals['_TICKETFEEDSERVICE'].methods_by_name['WatchTickets']._serialized_options = b'\220\002\001\342\340\030\003\n\001\006'
   _globals['_TICKETFEEDSERVICE'].methods_by_name['GetSigningKeys']._loaded_options = None
-  _globals['_TICKETFEEDSERVICE'].methods_by_name['GetSigningKeys']._serialized_options = b'\220\002\001'
+  _globals['_TICKETFEEDSERVICE'].methods_by_name['GetSigningKeys']._serialized_options = b'\220\002\001\342\340\030\003\n\001\006'
   _globals['_TICKETFEEDSERVICE'].methods_by_name['ReportCheckIns']._loaded_options = None
-  _globals['_TICKETFEEDSERVICE'].methods_by_name['ReportCheckIns']._serialized_options = b'\220\002\002'
+  _globals['_TICKETFEEDSERVICE'].methods_by_name['ReportCheckIns']._serialized_options = b'\220\002\002\342\340\030\003\n\001\006'
   _globals['_TICKETFEEDSERVICE'].methods_by_name['ReportIncidents']._loaded_options = None
-  _globals['_TICKETFEEDSERVICE'].methods_by_name['ReportIncidents']._serialized_options = b'\220\002\002'
-  _globals['_WATCHTICKETSREQUEST']._serialized_start=175
-  _globals['_WATCHTICKETSREQUEST']._serialized_end=374
-  _globals['_WATCHTICKETSREQUEST_AFTERREVISIONSENTRY']._serialized_start=321
-  _globals['_WATCHTICKETSREQUEST_AFTERREVISIONSENTRY']._serialized_end=374
-  _globals['_WATCHTICKETSRESPONSE']._serialized_start=377
-  _globals['_WATCHTICKETSRESPONSE']._serialized_end=591
-  _globals['_GATEEVENT']._serialized_start=594
-  _globals['_GATEEVENT']._serialized_end=900
-  _globals['_GATETICKET']._serialized_start=903
-  _globals['_GATETICKET']._serialized_end=1224
-  _globals['_GETSIGNINGKEYSREQUEST']._serialized_start=1226
-  _globals['_GETSIGNINGKEYSREQUEST']._serialized_end=1249
-  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_start=1251
-  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_end=1323
-  _globals['_SIGNINGKEY']._serialized_start=1326
-  _globals['_SIGNINGKEY']._serialized_end=1474
-  _globals['_REPORTCHECKINSREQUEST']._serialized_start=1476
-  _globals['_REPORTCHECKINSREQUEST']._serialized_end=1549
-  _globals['_CHECKIN']._serialized_start=1551
-  _globals['_CHECKIN']._serialized_end=1666
-  _globals['_REPORTCHECKINSRESPONSE']._serialized_start=1668
-  _globals['_REPORTCHECKINSRESPONSE']._serialized_end=1750
-  _globals['_CHECKINCONFLICT']._serialized_start=1752
-  _globals['_CHECKINCONFLICT']._serialized_end=1858
-  _globals['_REPORTINCIDENTSREQUEST']._serialized_start=1860
-  _globals['_REPORTINCIDENTSREQUEST']._serialized_end=1943
-  _globals['_REPORTEDINCIDENT']._serialized_start=1946
-  _globals['_REPORTEDINCIDENT']._serialized_end=2123
-  _globals['_REPORTINCIDENTSRESPONSE']._serialized_start=2125
-  _globals['_REPORTINCIDENTSRESPONSE']._serialized_end=2150
-  _globals['_TICKETFEEDSERVICE']._serialized_start=2153
-  _globals['_TICKETFEEDSERVICE']._serialized_end=2627
+  _globals['_TICKETFEEDSERVICE'].methods_by_name['ReportIncidents']._serialized_options = b'\220\002\002\342\340\030\003\n\001\006'
+  _globals['_WATCHTICKETSREQUEST']._serialized_start=251
+  _globals['_WATCHTICKETSREQUEST']._serialized_end=481
+  _globals['_WATCHTICKETSREQUEST_AFTERREVISIONSENTRY']._serialized_start=428
+  _globals['_WATCHTICKETSREQUEST_AFTERREVISIONSENTRY']._serialized_end=481
+  _globals['_WATCHTICKETSRESPONSE']._serialized_start=484
+  _globals['_WATCHTICKETSRESPONSE']._serialized_end=690
+  _globals['_EVENTCHANGES']._serialized_start=693
+  _globals['_EVENTCHANGES']._serialized_end=824
+  _globals['_GATEEVENT']._serialized_start=827
+  _globals['_GATEEVENT']._serialized_end=1133
+  _globals['_GATETICKET']._serialized_start=1136
+  _globals['_GATETICKET']._serialized_end=1457
+  _globals['_GETSIGNINGKEYSREQUEST']._serialized_start=1459
+  _globals['_GETSIGNINGKEYSREQUEST']._serialized_end=1482
+  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_start=1484
+  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_end=1556
+  _globals['_REPORTCHECKINSREQUEST']._serialized_start=1558
+  _globals['_REPORTCHECKINSREQUEST']._serialized_end=1640
+  _globals['_CHECKIN']._serialized_start=1643
+  _globals['_CHECKIN']._serialized_end=1796
+  _globals['_REPORTCHECKINSRESPONSE']._serialized_start=1798
+  _globals['_REPORTCHECKINSRESPONSE']._serialized_end=1880
+  _globals['_CHECKINCONFLICT']._serialized_start=1882
+  _globals['_CHECKINCONFLICT']._serialized_end=1988
+  _globals['_REPORTINCIDENTSREQUEST']._serialized_start=1990
+  _globals['_REPORTINCIDENTSREQUEST']._serialized_end=2082
+  _globals['_REPORTEDINCIDENT']._serialized_start=2085
+  _globals['_REPORTEDINCIDENT']._serialized_end=2334
+  _globals['_REPORTINCIDENTSRESPONSE']._serialized_start=2336
+  _globals['_REPORTINCIDENTSRESPONSE']._serialized_end=2361
+  _globals['_TICKETFEEDSERVICE']._serialized_start=2364
+  _globals['_TICKETFEEDSERVICE']._serialized_end=2866
 # @@protoc_insertion_point(module_scope)

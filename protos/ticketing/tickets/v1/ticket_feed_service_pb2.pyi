@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from ticketing.tickets.v1 import event_pb2 as _event_pb2
+from ticketing.tickets.v1 import signing_key_pb2 as _signing_key_pb2
 from ticketing.tickets.v1 import ticket_pb2 as _ticket_pb2
 import builtins as _builtins
 import sys
@@ -51,17 +52,19 @@ class WatchTicketsRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     MAX_EVENTS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.str
-    """The epoch that the revisions are of. Another one (a database restored
-    from a backup) sends every event from its beginning.
+    """The epoch of the revisions. When it differs from the database's epoch (the
+    database was restored from a backup), the feed starts at revision 0 for
+    every event.
     """
     max_events: _builtins.int
-    """Most events that one response may tell of, at most 1,000. 0 is read as 1:
-    then a response has no `others`.
+    """The largest number of events in one response, at most 1,000. 0 is read as
+    1; a response then has no `others`.
     """
     @_builtins.property
     def after_revisions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Where to go on: the last revision seen of each event. Events not named
-        are sent from their beginning, those that ended over a day ago left out.
+        """The last revision that the caller has of each event, 0 or more, by the
+        event's UUID. The feed starts at revision 0 for an event that is missing
+        here, and leaves it out if it ended over a day ago.
         """
 
     def __init__(
@@ -81,7 +84,7 @@ Global___WatchTicketsRequest: _TypeAlias = WatchTicketsRequest  # noqa: Y015
 
 @_typing.final
 class WatchTicketsResponse(_message.Message):
-    """Response of WatchTickets: a batch of changes of one event, and of others."""
+    """Response of WatchTickets: the changes of one event, and those of others."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -91,20 +94,20 @@ class WatchTicketsResponse(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     OTHERS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """All changes up to here have been sent."""
+    """All changes up to this revision have been sent."""
     epoch: _builtins.str
-    """Of the revisions."""
+    """The epoch of all revisions in the response."""
     @_builtins.property
     def event(self) -> Global___GateEvent:
-        """The event as gates need it."""
+        """The event."""
 
     @_builtins.property
     def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___GateTicket]:
-        """Changed tickets, by revision."""
+        """The changed tickets, by revision."""
 
     @_builtins.property
-    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchTicketsResponse]:
-        """The same of further events, all but the epoch, which is this one."""
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventChanges]:
+        """The changes of further events."""
 
     def __init__(
         self,
@@ -113,7 +116,7 @@ class WatchTicketsResponse(_message.Message):
         tickets: _abc.Iterable[Global___GateTicket] | None = ...,
         revision: _builtins.int = ...,
         epoch: _builtins.str = ...,
-        others: _abc.Iterable[Global___WatchTicketsResponse] | None = ...,
+        others: _abc.Iterable[Global___EventChanges] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -124,8 +127,44 @@ class WatchTicketsResponse(_message.Message):
 Global___WatchTicketsResponse: _TypeAlias = WatchTicketsResponse  # noqa: Y015
 
 @_typing.final
+class EventChanges(_message.Message):
+    """The changes of one event. Its fields have the numbers that they have in
+    WatchTicketsResponse, which stood here before.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    TICKETS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """All changes up to this revision have been sent."""
+    @_builtins.property
+    def event(self) -> Global___GateEvent:
+        """The event."""
+
+    @_builtins.property
+    def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___GateTicket]:
+        """The changed tickets, by revision."""
+
+    def __init__(
+        self,
+        *,
+        event: Global___GateEvent | None = ...,
+        tickets: _abc.Iterable[Global___GateTicket] | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "revision", b"revision", "tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventChanges: _TypeAlias = EventChanges  # noqa: Y015
+
+@_typing.final
 class GateEvent(_message.Message):
-    """An event as gates need it."""
+    """The fields of an event that gates need. The ticket service sets every field."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,24 +177,24 @@ class GateEvent(_message.Message):
     ORGANIZER_ID_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Its id."""
+    """The UUID of the event."""
     name: _builtins.str
-    """Its name, for displays."""
+    """The name, for displays."""
     status: _event_pb2.EventStatus.ValueType
-    """PUBLISHED admits."""
+    """The state; gates admit while it is PUBLISHED."""
     admission_policy: _event_pb2.AdmissionPolicy.ValueType
-    """How often one ticket admits."""
+    """How often gates check one ticket in."""
     organizer_id: _builtins.str
-    """Whose event it is."""
+    """The organizer of the event."""
     revision: _builtins.int
-    """At its last change; an older one never replaces a newer one."""
+    """The event's revision at its last change; a lower one never replaces a higher one."""
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
-        """Gates admit from here on."""
+        """The time from which gates admit."""
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Gates admit until here."""
+        """The time until which gates admit."""
 
     def __init__(
         self,
@@ -179,7 +218,9 @@ Global___GateEvent: _TypeAlias = GateEvent  # noqa: Y015
 
 @_typing.final
 class GateTicket(_message.Message):
-    """A ticket as gates need it: no holder, no price."""
+    """The fields of a ticket that gates need: neither holder nor price. The ticket
+    service sets every field.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -193,28 +234,28 @@ class GateTicket(_message.Message):
     ISSUE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
-    """Its id."""
+    """The UUID of the ticket."""
     code_digest: _builtins.bytes
-    """Digest of its code, for typed codes; never the code."""
+    """The digest of the ticket's code, to look typed codes up; never the code itself."""
     ticket_type: _event_pb2.TicketType.ValueType
-    """Its type."""
+    """The type of the ticket."""
     status: _ticket_pb2.TicketStatus.ValueType
-    """ACTIVE admits."""
+    """The state; gates admit an ACTIVE ticket."""
     token_digest: _builtins.bytes
-    """First 16 bytes of SHA-256 of the token's text, if one was made: a token
-    with this digest is genuine without verifying its signature again.
+    """The first 16 bytes of the SHA-256 of the token's text. A token with this
+    digest is genuine without a second verification. Empty when no token was made.
     """
     issue: _builtins.int
-    """Tokens of an older issue are denied."""
+    """The issue; gates deny tokens of an older issue."""
     revision: _builtins.int
-    """The event's revision at its last change."""
+    """The event's revision at the ticket's last change."""
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
-        """Admits from here on. Absent: as the event."""
+        """The time from which gates admit. Absent: the event's time holds."""
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Admits until here. Absent: as the event."""
+        """The time until which gates admit. Absent: the event's time holds."""
 
     def __init__(
         self,
@@ -262,13 +303,13 @@ class GetSigningKeysResponse(_message.Message):
 
     KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___SigningKey]:
-        """By key_id."""
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[_signing_key_pb2.SigningKey]:
+        """The keys, by key_id."""
 
     def __init__(
         self,
         *,
-        keys: _abc.Iterable[Global___SigningKey] | None = ...,
+        keys: _abc.Iterable[_signing_key_pb2.SigningKey] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -279,44 +320,6 @@ class GetSigningKeysResponse(_message.Message):
 Global___GetSigningKeysResponse: _TypeAlias = GetSigningKeysResponse  # noqa: Y015
 
 @_typing.final
-class SigningKey(_message.Message):
-    """One public key."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_ID_FIELD_NUMBER: _builtins.int
-    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
-    RETIRE_TIME_FIELD_NUMBER: _builtins.int
-    ACTIVATE_TIME_FIELD_NUMBER: _builtins.int
-    key_id: _builtins.int
-    """As in TicketToken."""
-    public_key: _builtins.bytes
-    """Ed25519, 32 bytes."""
-    @_builtins.property
-    def retire_time(self) -> _timestamp_pb2.Timestamp:
-        """Tokens signed with it are denied from here on. Absent: in force."""
-
-    @_builtins.property
-    def activate_time(self) -> _timestamp_pb2.Timestamp:
-        """Nothing is signed with it before; published at least 10 minutes ahead."""
-
-    def __init__(
-        self,
-        *,
-        key_id: _builtins.int = ...,
-        public_key: _builtins.bytes = ...,
-        retire_time: _timestamp_pb2.Timestamp | None = ...,
-        activate_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "retire_time", b"retire_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "key_id", b"key_id", "public_key", b"public_key", "retire_time", b"retire_time"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SigningKey: _TypeAlias = SigningKey  # noqa: Y015
-
-@_typing.final
 class ReportCheckInsRequest(_message.Message):
     """Request of ReportCheckIns."""
 
@@ -325,7 +328,7 @@ class ReportCheckInsRequest(_message.Message):
     CHECK_INS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def check_ins(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckIn]:
-        """At most 1,000."""
+        """The reports, at most 1,000."""
 
     def __init__(
         self,
@@ -342,7 +345,7 @@ Global___ReportCheckInsRequest: _TypeAlias = ReportCheckInsRequest  # noqa: Y015
 
 @_typing.final
 class CheckIn(_message.Message):
-    """What check-in of a ticket stands."""
+    """The first check-in of a ticket that is not annulled."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -351,14 +354,16 @@ class CheckIn(_message.Message):
     CHECK_IN_TIME_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """The event."""
+    """Required. The UUID of the event."""
     ticket_id: _builtins.str
-    """The ticket."""
+    """Required. The UUID of the ticket."""
     sequence: _builtins.int
-    """Grows with each change of this ticket; a report with a lower one is overtaken."""
+    """Required. A number, 1 or more, that grows with each change of this ticket;
+    a report with a lower one is outdated.
+    """
     @_builtins.property
     def check_in_time(self) -> _timestamp_pb2.Timestamp:
-        """When. Absent: none stands (annulled)."""
+        """The time of the check-in. Absent: every check-in was annulled."""
 
     def __init__(
         self,
@@ -385,7 +390,7 @@ class ReportCheckInsResponse(_message.Message):
     CONFLICTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckInConflict]:
-        """Check-ins that cannot be: each an incident."""
+        """The impossible check-ins; the scan service makes each an incident."""
 
     def __init__(
         self,
@@ -402,7 +407,7 @@ Global___ReportCheckInsResponse: _TypeAlias = ReportCheckInsResponse  # noqa: Y0
 
 @_typing.final
 class CheckInConflict(_message.Message):
-    """A check-in that cannot be."""
+    """A check-in that cannot be. The ticket service sets every field."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -414,7 +419,9 @@ class CheckInConflict(_message.Message):
     ticket_id: _builtins.str
     """The ticket."""
     status: _ticket_pb2.TicketStatus.ValueType
-    """CANCELLED or REFUNDED; unspecified where this service knows no such ticket."""
+    """The state of the ticket: CANCELLED or REFUNDED. UNSPECIFIED when the
+    service has no such ticket.
+    """
     def __init__(
         self,
         *,
@@ -439,7 +446,7 @@ class ReportIncidentsRequest(_message.Message):
     INCIDENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportedIncident]:
-        """At most 1,000."""
+        """The reports, at most 1,000."""
 
     def __init__(
         self,
@@ -468,23 +475,23 @@ class ReportedIncident(_message.Message):
     SCAN_COUNT_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """The event."""
+    """Required. The UUID of the event."""
     incident_id: _builtins.str
-    """Given by the scan service, as ListIncidents shows it."""
+    """Required. The UUID that the scan service gave the incident; ListIncidents returns it."""
     kind: _builtins.str
-    """A value of ticketing.scans.v1.IncidentKind without its prefix:
-    "DOUBLE_ADMISSION". Text, so that a new kind is passed on by a service
-    that does not know it; at most 50 capitals and underscores.
+    """Required. A value of ticketing.scans.v1.IncidentKind without its prefix,
+    such as "DOUBLE_ADMISSION", at most 50 characters. It is a text, so that a
+    ticket service passes on a kind that it does not have.
     """
     ticket_id: _builtins.str
-    """The ticket. Empty: none is known."""
+    """The UUID of the ticket. Empty when the ticket is unknown."""
     scan_count: _builtins.int
-    """How many scans were involved by then."""
+    """Required. The number of scans that belonged to it at the time of the report, 1 or more."""
     location: _builtins.str
-    """Where the latest of them was made; at most 100 characters."""
+    """The location of the latest scan, at most 100 characters."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was noticed."""
+        """Required. The time when the incident was recorded."""
 
     def __init__(
         self,
@@ -507,7 +514,7 @@ Global___ReportedIncident: _TypeAlias = ReportedIncident  # noqa: Y015
 
 @_typing.final
 class ReportIncidentsResponse(_message.Message):
-    """Response of ReportIncidents: all of them have been taken."""
+    """Response of ReportIncidents. The service has stored every report."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class TicketFeedServiceStub:
-    """What the scan service needs of the ticket service. Role peer only.
+    """TicketFeedService is internal: only the scan service (role peer) calls it.
+    It serves the feed of ticket changes and takes reports of check-ins and incidents.
     """
 
     def __init__(self, channel):
@@ -58,39 +59,40 @@ class TicketFeedServiceStub:
 
 
 class TicketFeedServiceServicer:
-    """What the scan service needs of the ticket service. Role peer only.
+    """TicketFeedService is internal: only the scan service (role peer) calls it.
+    It serves the feed of ticket changes and takes reports of check-ins and incidents.
     """
 
     def WatchTickets(self, request, context):
-        """Streams the present state of every ticket that changed, event by event,
-        and goes on as they change. Nothing committed is ever skipped; a state may
-        come twice, and only the latest of several changes may come. Check-ins
-        are the scan service's own news and do not come back: USED is sent as ACTIVE.
+        """Streams the present state of every ticket that changed, event by event, and
+        continues as tickets change. It skips no committed change. It may send a
+        state twice and may send only the latest of several changes. The scan
+        service decides check-ins, so the feed sends USED as ACTIVE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSigningKeys(self, request, context):
-        """The public keys that verify tokens, the coming and the retired ones included.
+        """Returns the public keys that verify tokens, including those that sign later and retired ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportCheckIns(self, request, context):
-        """Reports what check-in of a ticket stands, so that it becomes USED, or
-        ACTIVE again, and shows check_in_time. Takes no revision. Repeated and
-        overtaken reports change nothing.
+        """Records the check-ins of tickets: a ticket becomes USED, or ACTIVE again,
+        and shows check_in_time. It takes no revision. Repeated and outdated
+        reports change nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportIncidents(self, request, context):
-        """Reports incidents, each as it was first seen, so that whoever takes
-        notifications hears of it. A repeated report changes nothing; one of an
-        event that this service does not know is dropped.
+        """Records incidents, each as it was first reported, and notifies the
+        receivers. A repeated report changes nothing. The service drops the report
+        of an event that it does not have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,7 +130,8 @@ def add_TicketFeedServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TicketFeedService:
-    """What the scan service needs of the ticket service. Role peer only.
+    """TicketFeedService is internal: only the scan service (role peer) calls it.
+    It serves the feed of ticket changes and takes reports of check-ins and incidents.
     """
 
     @staticmethod

@@ -27,57 +27,63 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TicketFeedServiceStub:
-    """What the scan service needs of the ticket service. Role peer only."""
+    """TicketFeedService is internal: only the scan service (role peer) calls it.
+    It serves the feed of ticket changes and takes reports of check-ins and incidents.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TicketFeedServiceAsyncStub: ...
     WatchTickets: _grpc.UnaryStreamMultiCallable[_ticket_feed_service_pb2.WatchTicketsRequest, _ticket_feed_service_pb2.WatchTicketsResponse]
-    """Streams the present state of every ticket that changed, event by event,
-    and goes on as they change. Nothing committed is ever skipped; a state may
-    come twice, and only the latest of several changes may come. Check-ins
-    are the scan service's own news and do not come back: USED is sent as ACTIVE.
+    """Streams the present state of every ticket that changed, event by event, and
+    continues as tickets change. It skips no committed change. It may send a
+    state twice and may send only the latest of several changes. The scan
+    service decides check-ins, so the feed sends USED as ACTIVE.
     """
     GetSigningKeys: _grpc.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.GetSigningKeysRequest, _ticket_feed_service_pb2.GetSigningKeysResponse]
-    """The public keys that verify tokens, the coming and the retired ones included."""
+    """Returns the public keys that verify tokens, including those that sign later and retired ones."""
     ReportCheckIns: _grpc.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ReportCheckInsRequest, _ticket_feed_service_pb2.ReportCheckInsResponse]
-    """Reports what check-in of a ticket stands, so that it becomes USED, or
-    ACTIVE again, and shows check_in_time. Takes no revision. Repeated and
-    overtaken reports change nothing.
+    """Records the check-ins of tickets: a ticket becomes USED, or ACTIVE again,
+    and shows check_in_time. It takes no revision. Repeated and outdated
+    reports change nothing.
     """
     ReportIncidents: _grpc.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ReportIncidentsRequest, _ticket_feed_service_pb2.ReportIncidentsResponse]
-    """Reports incidents, each as it was first seen, so that whoever takes
-    notifications hears of it. A repeated report changes nothing; one of an
-    event that this service does not know is dropped.
+    """Records incidents, each as it was first reported, and notifies the
+    receivers. A repeated report changes nothing. The service drops the report
+    of an event that it does not have.
     """
 
 @_typing.type_check_only
 class TicketFeedServiceAsyncStub(TicketFeedServiceStub):
-    """What the scan service needs of the ticket service. Role peer only."""
+    """TicketFeedService is internal: only the scan service (role peer) calls it.
+    It serves the feed of ticket changes and takes reports of check-ins and incidents.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     WatchTickets: _aio.UnaryStreamMultiCallable[_ticket_feed_service_pb2.WatchTicketsRequest, _ticket_feed_service_pb2.WatchTicketsResponse]  # type: ignore[assignment]
-    """Streams the present state of every ticket that changed, event by event,
-    and goes on as they change. Nothing committed is ever skipped; a state may
-    come twice, and only the latest of several changes may come. Check-ins
-    are the scan service's own news and do not come back: USED is sent as ACTIVE.
+    """Streams the present state of every ticket that changed, event by event, and
+    continues as tickets change. It skips no committed change. It may send a
+    state twice and may send only the latest of several changes. The scan
+    service decides check-ins, so the feed sends USED as ACTIVE.
     """
     GetSigningKeys: _aio.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.GetSigningKeysRequest, _ticket_feed_service_pb2.GetSigningKeysResponse]  # type: ignore[assignment]
-    """The public keys that verify tokens, the coming and the retired ones included."""
+    """Returns the public keys that verify tokens, including those that sign later and retired ones."""
     ReportCheckIns: _aio.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ReportCheckInsRequest, _ticket_feed_service_pb2.ReportCheckInsResponse]  # type: ignore[assignment]
-    """Reports what check-in of a ticket stands, so that it becomes USED, or
-    ACTIVE again, and shows check_in_time. Takes no revision. Repeated and
-    overtaken reports change nothing.
+    """Records the check-ins of tickets: a ticket becomes USED, or ACTIVE again,
+    and shows check_in_time. It takes no revision. Repeated and outdated
+    reports change nothing.
     """
     ReportIncidents: _aio.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ReportIncidentsRequest, _ticket_feed_service_pb2.ReportIncidentsResponse]  # type: ignore[assignment]
-    """Reports incidents, each as it was first seen, so that whoever takes
-    notifications hears of it. A repeated report changes nothing; one of an
-    event that this service does not know is dropped.
+    """Records incidents, each as it was first reported, and notifies the
+    receivers. A repeated report changes nothing. The service drops the report
+    of an event that it does not have.
     """
 
 class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What the scan service needs of the ticket service. Role peer only."""
+    """TicketFeedService is internal: only the scan service (role peer) calls it.
+    It serves the feed of ticket changes and takes reports of check-ins and incidents.
+    """
 
     @_abc_1.abstractmethod
     def WatchTickets(
@@ -85,10 +91,10 @@ class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_feed_service_pb2.WatchTicketsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ticket_feed_service_pb2.WatchTicketsResponse], _abc.AsyncIterator[_ticket_feed_service_pb2.WatchTicketsResponse]]:
-        """Streams the present state of every ticket that changed, event by event,
-        and goes on as they change. Nothing committed is ever skipped; a state may
-        come twice, and only the latest of several changes may come. Check-ins
-        are the scan service's own news and do not come back: USED is sent as ACTIVE.
+        """Streams the present state of every ticket that changed, event by event, and
+        continues as tickets change. It skips no committed change. It may send a
+        state twice and may send only the latest of several changes. The scan
+        service decides check-ins, so the feed sends USED as ACTIVE.
         """
 
     @_abc_1.abstractmethod
@@ -97,7 +103,7 @@ class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_feed_service_pb2.GetSigningKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_feed_service_pb2.GetSigningKeysResponse, _abc.Awaitable[_ticket_feed_service_pb2.GetSigningKeysResponse]]:
-        """The public keys that verify tokens, the coming and the retired ones included."""
+        """Returns the public keys that verify tokens, including those that sign later and retired ones."""
 
     @_abc_1.abstractmethod
     def ReportCheckIns(
@@ -105,9 +111,9 @@ class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_feed_service_pb2.ReportCheckInsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_feed_service_pb2.ReportCheckInsResponse, _abc.Awaitable[_ticket_feed_service_pb2.ReportCheckInsResponse]]:
-        """Reports what check-in of a ticket stands, so that it becomes USED, or
-        ACTIVE again, and shows check_in_time. Takes no revision. Repeated and
-        overtaken reports change nothing.
+        """Records the check-ins of tickets: a ticket becomes USED, or ACTIVE again,
+        and shows check_in_time. It takes no revision. Repeated and outdated
+        reports change nothing.
         """
 
     @_abc_1.abstractmethod
@@ -116,9 +122,9 @@ class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_feed_service_pb2.ReportIncidentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_feed_service_pb2.ReportIncidentsResponse, _abc.Awaitable[_ticket_feed_service_pb2.ReportIncidentsResponse]]:
-        """Reports incidents, each as it was first seen, so that whoever takes
-        notifications hears of it. A repeated report changes nothing; one of an
-        event that this service does not know is dropped.
+        """Records incidents, each as it was first reported, and notifies the
+        receivers. A repeated report changes nothing. The service drops the report
+        of an event that it does not have.
         """
 
 def add_TicketFeedServiceServicer_to_server(servicer: TicketFeedServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

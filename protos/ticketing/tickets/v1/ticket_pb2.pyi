@@ -28,44 +28,48 @@ class _TicketStatus:
 class _TicketStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TICKET_STATUS_UNSPECIFIED: _TicketStatus.ValueType  # 0
-    """Never valid in a request."""
+    """The service never stores this value."""
     TICKET_STATUS_ACTIVE: _TicketStatus.ValueType  # 1
-    """Paid for and good for admission within its validity."""
+    """The ticket is paid, and gates admit it within its validity."""
     TICKET_STATUS_USED: _TicketStatus.ValueType  # 2
-    """Checked in, where the admission policy is SINGLE_ENTRY. ACTIVE again if
-    that check-in is annulled.
+    """The ticket of a SINGLE_ENTRY event is checked in. It is ACTIVE again if the
+    check-in is annulled.
     """
     TICKET_STATUS_EXPIRED: _TicketStatus.ValueType  # 3
-    """ACTIVE, but valid_until_time has passed. Told when read, never stored."""
+    """The ticket is ACTIVE, but valid_until_time has passed. The service derives
+    this value when it reads a ticket and never stores it.
+    """
     TICKET_STATUS_CANCELLED: _TicketStatus.ValueType  # 4
-    """Cancelled with nothing to refund. Final."""
+    """The ticket is cancelled without a refund, for good."""
     TICKET_STATUS_REFUNDED: _TicketStatus.ValueType  # 5
-    """Cancelled with a refund. Final."""
+    """The ticket is cancelled with a refund, for good."""
     TICKET_STATUS_BLOCKED: _TicketStatus.ValueType  # 6
-    """Withheld by the organizer; gates deny it, once the feed has told them,
-    until it is unblocked.
+    """The organizer blocked the ticket. Gates deny it from when the feed has
+    reached them until the organizer unblocks it.
     """
 
 class TicketStatus(_TicketStatus, metaclass=_TicketStatusEnumTypeWrapper):
-    """Where a ticket is in its life."""
+    """The state of a ticket."""
 
 TICKET_STATUS_UNSPECIFIED: TicketStatus.ValueType  # 0
-"""Never valid in a request."""
+"""The service never stores this value."""
 TICKET_STATUS_ACTIVE: TicketStatus.ValueType  # 1
-"""Paid for and good for admission within its validity."""
+"""The ticket is paid, and gates admit it within its validity."""
 TICKET_STATUS_USED: TicketStatus.ValueType  # 2
-"""Checked in, where the admission policy is SINGLE_ENTRY. ACTIVE again if
-that check-in is annulled.
+"""The ticket of a SINGLE_ENTRY event is checked in. It is ACTIVE again if the
+check-in is annulled.
 """
 TICKET_STATUS_EXPIRED: TicketStatus.ValueType  # 3
-"""ACTIVE, but valid_until_time has passed. Told when read, never stored."""
+"""The ticket is ACTIVE, but valid_until_time has passed. The service derives
+this value when it reads a ticket and never stores it.
+"""
 TICKET_STATUS_CANCELLED: TicketStatus.ValueType  # 4
-"""Cancelled with nothing to refund. Final."""
+"""The ticket is cancelled without a refund, for good."""
 TICKET_STATUS_REFUNDED: TicketStatus.ValueType  # 5
-"""Cancelled with a refund. Final."""
+"""The ticket is cancelled with a refund, for good."""
 TICKET_STATUS_BLOCKED: TicketStatus.ValueType  # 6
-"""Withheld by the organizer; gates deny it, once the feed has told them,
-until it is unblocked.
+"""The organizer blocked the ticket. Gates deny it from when the feed has
+reached them until the organizer unblocks it.
 """
 Global___TicketStatus: _TypeAlias = TicketStatus  # noqa: Y015
 
@@ -76,21 +80,21 @@ class _TicketView:
 class _TicketViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketView.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TICKET_VIEW_UNSPECIFIED: _TicketView.ValueType  # 0
-    """Read as BASIC."""
+    """The service reads this value as BASIC."""
     TICKET_VIEW_BASIC: _TicketView.ValueType  # 1
-    """Without event and qr_code_url."""
+    """All fields but event and qr_code_url."""
     TICKET_VIEW_FULL: _TicketView.ValueType  # 2
-    """With event and qr_code_url."""
+    """All fields."""
 
 class TicketView(_TicketView, metaclass=_TicketViewEnumTypeWrapper):
-    """How much of a ticket to return."""
+    """The parts of a ticket that a response holds."""
 
 TICKET_VIEW_UNSPECIFIED: TicketView.ValueType  # 0
-"""Read as BASIC."""
+"""The service reads this value as BASIC."""
 TICKET_VIEW_BASIC: TicketView.ValueType  # 1
-"""Without event and qr_code_url."""
+"""All fields but event and qr_code_url."""
 TICKET_VIEW_FULL: TicketView.ValueType  # 2
-"""With event and qr_code_url."""
+"""All fields."""
 Global___TicketView: _TypeAlias = TicketView  # noqa: Y015
 
 class _CancellationStatus:
@@ -100,41 +104,42 @@ class _CancellationStatus:
 class _CancellationStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CancellationStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CANCELLATION_STATUS_UNSPECIFIED: _CancellationStatus.ValueType  # 0
-    """Never set."""
+    """The service never sets this value."""
     CANCELLATION_STATUS_PENDING: _CancellationStatus.ValueType  # 1
-    """Waiting for the scan service."""
+    """The scan service has not confirmed the revocation."""
     CANCELLATION_STATUS_REFUNDING: _CancellationStatus.ValueType  # 2
-    """Revoked at every gate; the refund is on its way."""
+    """The ticket is revoked at every gate, and the refund is under way."""
     CANCELLATION_STATUS_DONE: _CancellationStatus.ValueType  # 3
-    """Nothing left to do."""
+    """The cancellation is finished."""
     CANCELLATION_STATUS_REJECTED: _CancellationStatus.ValueType  # 4
-    """The ticket had been checked in; nothing was changed, and it may be asked again."""
+    """The ticket was checked in first. Nothing changed, and the caller may cancel again."""
     CANCELLATION_STATUS_REFUND_FAILED: _CancellationStatus.ValueType  # 5
-    """The provider refuses the refund for good; see RetryRefund."""
+    """The provider refused the refund for good; see TicketService.RetryRefund."""
 
 class CancellationStatus(_CancellationStatus, metaclass=_CancellationStatusEnumTypeWrapper):
-    """Where a cancellation is: PENDING until the scan service has confirmed that
-    the ticket can no longer be admitted, then REFUNDING until the payment
-    provider has confirmed, then DONE. REJECTED: the ticket was checked in first.
+    """The state of a cancellation. It is PENDING until the scan service has
+    confirmed that no gate admits the ticket, then REFUNDING until the payment
+    provider has confirmed the refund, then DONE. It is REJECTED when a gate
+    checked the ticket in first.
     """
 
 CANCELLATION_STATUS_UNSPECIFIED: CancellationStatus.ValueType  # 0
-"""Never set."""
+"""The service never sets this value."""
 CANCELLATION_STATUS_PENDING: CancellationStatus.ValueType  # 1
-"""Waiting for the scan service."""
+"""The scan service has not confirmed the revocation."""
 CANCELLATION_STATUS_REFUNDING: CancellationStatus.ValueType  # 2
-"""Revoked at every gate; the refund is on its way."""
+"""The ticket is revoked at every gate, and the refund is under way."""
 CANCELLATION_STATUS_DONE: CancellationStatus.ValueType  # 3
-"""Nothing left to do."""
+"""The cancellation is finished."""
 CANCELLATION_STATUS_REJECTED: CancellationStatus.ValueType  # 4
-"""The ticket had been checked in; nothing was changed, and it may be asked again."""
+"""The ticket was checked in first. Nothing changed, and the caller may cancel again."""
 CANCELLATION_STATUS_REFUND_FAILED: CancellationStatus.ValueType  # 5
-"""The provider refuses the refund for good; see RetryRefund."""
+"""The provider refused the refund for good; see TicketService.RetryRefund."""
 Global___CancellationStatus: _TypeAlias = CancellationStatus  # noqa: Y015
 
 @_typing.final
 class Ticket(_message.Message):
-    """The right of one person to enter one event."""
+    """The right of one person to enter one event. The service sets every field."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -159,64 +164,67 @@ class Ticket(_message.Message):
     QR_CODE_URL_FIELD_NUMBER: _builtins.int
     CANCELLATION_ID_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
-    """UUIDv7, given by the service."""
+    """The UUIDv7 that the service gives each ticket."""
     code: _builtins.str
-    """"TKT-" and 16 upper-case hex digits: what a person types where a QR code
-    fails. A reissue changes it. Never stored: derived from id, issue and a
-    secret that both services share. Like token and qr_code_url empty unless
-    the caller is the holder or acts for them, or is the organizer.
+    """The code that a person types when a QR code fails: "TKT-" and 16
+    upper-case hex digits. A reissue changes it. The service derives it from
+    ticket_id, issue and a secret that both services share, and never stores
+    it. Empty, like token and qr_code_url, unless the caller is the holder,
+    acts for the holder, or is the organizer.
     """
     token: _builtins.str
-    """What the QR code holds: the text of the signed TicketToken."""
+    """The content of the QR code: the text of the signed TicketToken."""
     purchase_id: _builtins.str
-    """The purchase it came from."""
+    """The purchase that issued the ticket."""
     event_id: _builtins.str
-    """The event it is for."""
+    """The event."""
     user_id: _builtins.str
-    """Whose it is: the subject of the holder's access token."""
+    """The holder: the subject of their access token."""
     ticket_type: _event_pb2.TicketType.ValueType
-    """Its type."""
+    """The type of the ticket."""
     status: Global___TicketStatus.ValueType
-    """Output only."""
+    """The state of the ticket."""
     payment_id: _builtins.str
-    """The payment provider's own id. Empty for holders who are not the buyer."""
+    """The payment provider's id of the payment. Empty for a holder who is not the buyer."""
     issue: _builtins.int
-    """Counts from 1 with every reissue; gates deny tokens of an older issue."""
+    """The issue of the ticket. It starts at 1 and grows by 1 with each reissue;
+    gates deny tokens of an older issue.
+    """
     qr_code_url: _builtins.str
-    """The QR code as a PNG data URL, in the FULL view."""
+    """The QR code as a PNG data URL. Empty unless the view is FULL."""
     cancellation_id: _builtins.str
-    """Its cancellation, if one was asked for and not rejected."""
+    """The cancellation of the ticket. Empty without one, and when it was REJECTED."""
     @_builtins.property
     def price_paid(self) -> _money_pb2.Money:
-        """What was paid for this ticket."""
+        """The price that was paid for this ticket."""
 
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
-        """Gates admit from here on."""
+        """The time from which gates admit."""
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Gates admit until here."""
+        """The time until which gates admit."""
 
     @_builtins.property
     def check_in_time(self) -> _timestamp_pb2.Timestamp:
-        """First check-in that stands. Absent: none."""
+        """The time of the first check-in that is not annulled. Absent: there is none."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """As given with the purchase."""
+        """The metadata of the purchase."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only."""
+        """The time when the ticket was issued."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only."""
+        """The time of the last change."""
 
     @_builtins.property
     def event(self) -> _event_pb2.Event:
-        """The event, in the FULL view."""
+        """The event. Absent unless the view is FULL."""
 
     def __init__(
         self,
@@ -252,7 +260,7 @@ Global___Ticket: _TypeAlias = Ticket  # noqa: Y015
 
 @_typing.final
 class Cancellation(_message.Message):
-    """One ticket given back."""
+    """The cancellation of one ticket. The service sets every field."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -267,30 +275,30 @@ class Cancellation(_message.Message):
     COMPLETE_TIME_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     cancellation_id: _builtins.str
-    """UUIDv7, given by the service."""
+    """The UUIDv7 that the service gives each cancellation."""
     ticket_id: _builtins.str
     """The ticket."""
     status: Global___CancellationStatus.ValueType
-    """How far it is."""
+    """The state of the cancellation."""
     refund_percent: _builtins.int
-    """0 to 100."""
+    """The refunded share of the price in percent, 0 to 100."""
     refund_id: _builtins.str
-    """The payment provider's own id of the refund, once there is one."""
+    """The payment provider's id of the refund. Empty before there is one."""
     reason: _builtins.str
-    """As given."""
+    """The reason that the request gave."""
     failure: _builtins.str
-    """What the provider said, with REFUND_FAILED."""
+    """The provider's reason for a refusal. Empty unless REFUND_FAILED."""
     @_builtins.property
     def refund_amount(self) -> _money_pb2.Money:
-        """What the policy grants, fixed when the cancellation was asked for."""
+        """The refund that the policy grants. The service fixes it when it records the cancellation."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only."""
+        """The time when the cancellation was recorded."""
 
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """When it became DONE or REJECTED."""
+        """The time when it became DONE or REJECTED. Absent before."""
 
     def __init__(
         self,

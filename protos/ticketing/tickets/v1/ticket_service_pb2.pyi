@@ -27,27 +27,27 @@ class _TicketFormat:
 class _TicketFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketFormat.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TICKET_FORMAT_UNSPECIFIED: _TicketFormat.ValueType  # 0
-    """Read as PNG."""
+    """The service reads this value as PNG."""
     TICKET_FORMAT_PNG: _TicketFormat.ValueType  # 1
     """The QR code as a PNG."""
     TICKET_FORMAT_SVG: _TicketFormat.ValueType  # 2
     """The QR code as an SVG."""
     TICKET_FORMAT_PDF: _TicketFormat.ValueType  # 3
-    """A printable A4 page: event, holder, type, QR code, code in words."""
+    """A printable A4 page with event, holder, type, QR code and code."""
     TICKET_FORMAT_ICS: _TicketFormat.ValueType  # 4
     """An iCalendar entry in the event's time zone."""
 
 class TicketFormat(_TicketFormat, metaclass=_TicketFormatEnumTypeWrapper):
-    """What to draw."""
+    """The drawing that RenderTicket returns."""
 
 TICKET_FORMAT_UNSPECIFIED: TicketFormat.ValueType  # 0
-"""Read as PNG."""
+"""The service reads this value as PNG."""
 TICKET_FORMAT_PNG: TicketFormat.ValueType  # 1
 """The QR code as a PNG."""
 TICKET_FORMAT_SVG: TicketFormat.ValueType  # 2
 """The QR code as an SVG."""
 TICKET_FORMAT_PDF: TicketFormat.ValueType  # 3
-"""A printable A4 page: event, holder, type, QR code, code in words."""
+"""A printable A4 page with event, holder, type, QR code and code."""
 TICKET_FORMAT_ICS: TicketFormat.ValueType  # 4
 """An iCalendar entry in the event's time zone."""
 Global___TicketFormat: _TypeAlias = TicketFormat  # noqa: Y015
@@ -62,11 +62,11 @@ class GetTicketRequest(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
-    """By id."""
+    """The UUID of the ticket."""
     code: _builtins.str
-    """By code."""
+    """The code of the ticket in either case, 1 to 64 characters."""
     view: _ticket_pb2.TicketView.ValueType
-    """How much of it."""
+    """The parts of the ticket that the response holds. UNSPECIFIED is read as BASIC."""
     def __init__(
         self,
         *,
@@ -121,17 +121,21 @@ class ListTicketsRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """0 is read as 25; more than 100 as 100."""
+    """The number of tickets on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
-    """next_page_token of the page before, with the same filter."""
+    """The next_page_token of the page before, with the same filter; at most 512
+    characters. Empty: the first page.
+    """
     status: _ticket_pb2.TicketStatus.ValueType
-    """Only this status. Unspecified: all."""
+    """Returns only tickets in this status. UNSPECIFIED: every status."""
     event_id: _builtins.str
-    """Only for this event."""
+    """Returns only tickets of this event, a UUID. Empty: all events."""
     user_id: _builtins.str
-    """Only of this user. Empty: the caller; organizers: all."""
+    """Returns only tickets of this user, at most 255 characters. Empty is read
+    as the caller, and for organizers and services as every user.
+    """
     view: _ticket_pb2.TicketView.ValueType
-    """How much of each."""
+    """The parts of each ticket that the response holds. UNSPECIFIED is read as BASIC."""
     def __init__(
         self,
         *,
@@ -159,10 +163,10 @@ class ListTicketsResponse(_message.Message):
     TICKETS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """The token of the next page. Empty on the last page."""
     @_builtins.property
     def tickets(self) -> _containers.RepeatedCompositeFieldContainer[_ticket_pb2.Ticket]:
-        """Newest first."""
+        """The tickets, newest first."""
 
     def __init__(
         self,
@@ -187,9 +191,9 @@ class RenderTicketRequest(_message.Message):
     TICKET_ID_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the ticket."""
     format: Global___TicketFormat.ValueType
-    """What to draw."""
+    """The drawing. UNSPECIFIED is read as PNG."""
     def __init__(
         self,
         *,
@@ -214,11 +218,11 @@ class RenderTicketResponse(_message.Message):
     FILE_NAME_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
-    """Such as "image/png"."""
+    """The media type of the content, such as "image/png"."""
     file_name: _builtins.str
-    """Such as "TKT-0123456789ABCDEF.png"."""
+    """A name for a file, such as "TKT-0123456789ABCDEF.png"."""
     content: _builtins.bytes
-    """The drawing."""
+    """The bytes of the drawing."""
     def __init__(
         self,
         *,
@@ -243,9 +247,9 @@ class CancelTicketRequest(_message.Message):
     TICKET_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the ticket."""
     reason: _builtins.str
-    """At most 500 characters."""
+    """The reason, at most 500 characters."""
     def __init__(
         self,
         *,
@@ -270,11 +274,11 @@ class CancelTicketResponse(_message.Message):
     TICKET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cancellation(self) -> _ticket_pb2.Cancellation:
-        """How far it is; PENDING where the scan service could not be reached yet."""
+        """The cancellation. It is PENDING when the scan service did not answer."""
 
     @_builtins.property
     def ticket(self) -> _ticket_pb2.Ticket:
-        """As it now is."""
+        """The ticket in its present state."""
 
     def __init__(
         self,
@@ -298,7 +302,7 @@ class GetCancellationRequest(_message.Message):
 
     CANCELLATION_ID_FIELD_NUMBER: _builtins.int
     cancellation_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the cancellation."""
     def __init__(
         self,
         *,
@@ -321,7 +325,7 @@ class GetCancellationResponse(_message.Message):
     CANCELLATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cancellation(self) -> _ticket_pb2.Cancellation:
-        """How far it is."""
+        """The cancellation."""
 
     def __init__(
         self,
@@ -348,15 +352,19 @@ class ListCancellationsRequest(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """0 is read as 25; more than 100 as 100."""
+    """The number of cancellations on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
-    """next_page_token of the page before, with the same filter."""
+    """The next_page_token of the page before, with the same filter; at most 512
+    characters. Empty: the first page.
+    """
     event_id: _builtins.str
-    """Only for this event."""
+    """Returns only cancellations of this event, a UUID. Empty: all events."""
     status: _ticket_pb2.CancellationStatus.ValueType
-    """Only this status. Unspecified: all."""
+    """Returns only cancellations in this status. UNSPECIFIED: every status."""
     user_id: _builtins.str
-    """Only of this user's tickets. Empty: the caller's; organizers: all."""
+    """Returns only cancellations of this user's tickets, at most 255 characters.
+    Empty is read as the caller, and for organizers and services as every user.
+    """
     def __init__(
         self,
         *,
@@ -383,10 +391,10 @@ class ListCancellationsResponse(_message.Message):
     CANCELLATIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """The token of the next page. Empty on the last page."""
     @_builtins.property
     def cancellations(self) -> _containers.RepeatedCompositeFieldContainer[_ticket_pb2.Cancellation]:
-        """Newest first."""
+        """The cancellations, newest first."""
 
     def __init__(
         self,
@@ -410,7 +418,7 @@ class RetryRefundRequest(_message.Message):
 
     CANCELLATION_ID_FIELD_NUMBER: _builtins.int
     cancellation_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the cancellation."""
     def __init__(
         self,
         *,
@@ -433,7 +441,7 @@ class RetryRefundResponse(_message.Message):
     CANCELLATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cancellation(self) -> _ticket_pb2.Cancellation:
-        """How far it is."""
+        """The cancellation."""
 
     def __init__(
         self,
@@ -458,11 +466,11 @@ class ConfirmRefundRequest(_message.Message):
     PURCHASE_ID_FIELD_NUMBER: _builtins.int
     REFUND_ID_FIELD_NUMBER: _builtins.int
     cancellation_id: _builtins.str
-    """A ticket given back."""
+    """The UUID of the cancellation of a ticket."""
     purchase_id: _builtins.str
-    """A purchase paid too late."""
+    """The UUID of a purchase that was paid too late."""
     refund_id: _builtins.str
-    """Required: the payment system's own id of the refund."""
+    """Required. The payment system's id of the refund, 1 to 255 characters."""
     def __init__(
         self,
         *,
@@ -506,9 +514,9 @@ class ReissueTicketRequest(_message.Message):
     TICKET_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the ticket."""
     request_id: _builtins.str
-    """UUID chosen by the caller; a retry with the same one does not reissue again."""
+    """Required. A UUID that the caller chooses; the same request_id does not reissue again."""
     def __init__(
         self,
         *,
@@ -532,7 +540,7 @@ class ReissueTicketResponse(_message.Message):
     TICKET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ticket(self) -> _ticket_pb2.Ticket:
-        """With its new code and token."""
+        """The ticket with its new code and token."""
 
     def __init__(
         self,
@@ -558,13 +566,15 @@ class TransferTicketRequest(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the ticket."""
     user_id: _builtins.str
-    """Required: the new holder."""
+    """Required. The new holder, 1 to 255 characters."""
     email: _builtins.str
-    """Where the new holder is mailed."""
+    """The e-mail address of the new holder, at most 254 characters. Empty: the
+    new holder gets no mail.
+    """
     request_id: _builtins.str
-    """UUID chosen by the caller; a retry with the same one returns the first result."""
+    """Required. A UUID that the caller chooses; the same request_id returns the first result."""
     def __init__(
         self,
         *,
@@ -590,7 +600,7 @@ class TransferTicketResponse(_message.Message):
     TICKET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ticket(self) -> _ticket_pb2.Ticket:
-        """The new holder's: without code, token and QR code for the old one."""
+        """The ticket of the new holder. The old holder reads it without code, token and QR code."""
 
     def __init__(
         self,
@@ -614,9 +624,9 @@ class SetTicketBlockedRequest(_message.Message):
     TICKET_ID_FIELD_NUMBER: _builtins.int
     BLOCKED_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
-    """Required."""
+    """Required. The UUID of the ticket."""
     blocked: _builtins.bool
-    """True withholds, false lets go."""
+    """True blocks the ticket, false unblocks it."""
     def __init__(
         self,
         *,
@@ -640,7 +650,7 @@ class SetTicketBlockedResponse(_message.Message):
     TICKET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ticket(self) -> _ticket_pb2.Ticket:
-        """As it now is."""
+        """The ticket in its present state."""
 
     def __init__(
         self,

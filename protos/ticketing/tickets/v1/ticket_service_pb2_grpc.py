@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class TicketServiceStub:
-    """Tickets: reading, showing, giving back. A holder sees and changes only
-    their own; for anyone else's they do not exist.
+    """TicketService reads, draws, cancels, reissues and blocks tickets. A holder
+    reads and changes their own tickets only; every other ticket is NOT_FOUND.
     """
 
     def __init__(self, channel):
@@ -94,43 +94,43 @@ class TicketServiceStub:
 
 
 class TicketServiceServicer:
-    """Tickets: reading, showing, giving back. A holder sees and changes only
-    their own; for anyone else's they do not exist.
+    """TicketService reads, draws, cancels, reissues and blocks tickets. A holder
+    reads and changes their own tickets only; every other ticket is NOT_FOUND.
     """
 
     def GetTicket(self, request, context):
-        """Reads one ticket.
+        """Returns one ticket.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTickets(self, request, context):
-        """Lists the caller's tickets, newest first; organizers may ask by event or user.
+        """Lists the caller's tickets, newest first. Organizers may ask by event or user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenderTicket(self, request, context):
-        """Draws a ticket: QR code, printable page or calendar entry.
+        """Draws a ticket: a QR code, a printable page or a calendar entry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelTicket(self, request, context):
-        """Gives an ACTIVE ticket back. The refund follows the event's policy and is
-        made only after the scan service has confirmed that no gate will admit
-        the ticket; FAILED_PRECONDITION / TICKET_CHECKED_IN where one already has.
-        Asked again it returns the same cancellation.
+        """Cancels an ACTIVE ticket. The refund follows the event's policy, and it is
+        made after the scan service has confirmed that no gate admits the ticket;
+        FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate was first. A repeated
+        call returns the same cancellation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCancellation(self, request, context):
-        """Reads how far a cancellation is.
+        """Returns one cancellation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,40 +144,39 @@ class TicketServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryRefund(self, request, context):
-        """Tries a REFUND_FAILED refund again. Organizers only.
+        """Requests a REFUND_FAILED refund from the provider again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmRefund(self, request, context):
-        """Says that the caller's own payment system has made a refund (provider
-        "external"). Roles service and organizer.
+        """Records that the caller's own payment system has made a refund (provider
+        "external").
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReissueTicket(self, request, context):
-        """Gives a ticket a new code and token; the old ones stop working at every
-        gate before this returns. For a lost or leaked code, also of somebody
-        inside: what was admitted stays admitted. FAILED_PRECONDITION /
-        TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
+        """Gives a ticket a new code and token, for a lost or leaked code. Every gate
+        denies the old ones before this call returns. A person who is inside stays
+        checked in. FAILED_PRECONDITION / TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TransferTicket(self, request, context):
-        """Makes a ticket somebody else's, reissued as ReissueTicket does; not once
-        it is checked in.
+        """Gives a ticket to another holder and reissues it as ReissueTicket does.
+        FAILED_PRECONDITION / TICKET_CHECKED_IN once it is checked in.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetTicketBlocked(self, request, context):
-        """Withholds a ticket, or lets it go again. Organizers only.
+        """Blocks or unblocks a ticket.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,8 +249,8 @@ def add_TicketServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TicketService:
-    """Tickets: reading, showing, giving back. A holder sees and changes only
-    their own; for anyone else's they do not exist.
+    """TicketService reads, draws, cancels, reissues and blocks tickets. A holder
+    reads and changes their own tickets only; every other ticket is NOT_FOUND.
     """
 
     @staticmethod

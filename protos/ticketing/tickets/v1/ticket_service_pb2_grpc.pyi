@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TicketServiceStub:
-    """Tickets: reading, showing, giving back. A holder sees and changes only
-    their own; for anyone else's they do not exist.
+    """TicketService reads, draws, cancels, reissues and blocks tickets. A holder
+    reads and changes their own tickets only; every other ticket is NOT_FOUND.
     """
 
     @_typing.overload
@@ -36,85 +36,83 @@ class TicketServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TicketServiceAsyncStub: ...
     GetTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.GetTicketRequest, _ticket_service_pb2.GetTicketResponse]
-    """Reads one ticket."""
+    """Returns one ticket."""
     ListTickets: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ListTicketsRequest, _ticket_service_pb2.ListTicketsResponse]
-    """Lists the caller's tickets, newest first; organizers may ask by event or user."""
+    """Lists the caller's tickets, newest first. Organizers may ask by event or user."""
     RenderTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.RenderTicketRequest, _ticket_service_pb2.RenderTicketResponse]
-    """Draws a ticket: QR code, printable page or calendar entry."""
+    """Draws a ticket: a QR code, a printable page or a calendar entry."""
     CancelTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.CancelTicketRequest, _ticket_service_pb2.CancelTicketResponse]
-    """Gives an ACTIVE ticket back. The refund follows the event's policy and is
-    made only after the scan service has confirmed that no gate will admit
-    the ticket; FAILED_PRECONDITION / TICKET_CHECKED_IN where one already has.
-    Asked again it returns the same cancellation.
+    """Cancels an ACTIVE ticket. The refund follows the event's policy, and it is
+    made after the scan service has confirmed that no gate admits the ticket;
+    FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate was first. A repeated
+    call returns the same cancellation.
     """
     GetCancellation: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.GetCancellationRequest, _ticket_service_pb2.GetCancellationResponse]
-    """Reads how far a cancellation is."""
+    """Returns one cancellation."""
     ListCancellations: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ListCancellationsRequest, _ticket_service_pb2.ListCancellationsResponse]
     """Lists cancellations, newest first, so that none is forgotten."""
     RetryRefund: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.RetryRefundRequest, _ticket_service_pb2.RetryRefundResponse]
-    """Tries a REFUND_FAILED refund again. Organizers only."""
+    """Requests a REFUND_FAILED refund from the provider again."""
     ConfirmRefund: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ConfirmRefundRequest, _ticket_service_pb2.ConfirmRefundResponse]
-    """Says that the caller's own payment system has made a refund (provider
-    "external"). Roles service and organizer.
+    """Records that the caller's own payment system has made a refund (provider
+    "external").
     """
     ReissueTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ReissueTicketRequest, _ticket_service_pb2.ReissueTicketResponse]
-    """Gives a ticket a new code and token; the old ones stop working at every
-    gate before this returns. For a lost or leaked code, also of somebody
-    inside: what was admitted stays admitted. FAILED_PRECONDITION /
-    TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
+    """Gives a ticket a new code and token, for a lost or leaked code. Every gate
+    denies the old ones before this call returns. A person who is inside stays
+    checked in. FAILED_PRECONDITION / TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
     """
     TransferTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.TransferTicketRequest, _ticket_service_pb2.TransferTicketResponse]
-    """Makes a ticket somebody else's, reissued as ReissueTicket does; not once
-    it is checked in.
+    """Gives a ticket to another holder and reissues it as ReissueTicket does.
+    FAILED_PRECONDITION / TICKET_CHECKED_IN once it is checked in.
     """
     SetTicketBlocked: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.SetTicketBlockedRequest, _ticket_service_pb2.SetTicketBlockedResponse]
-    """Withholds a ticket, or lets it go again. Organizers only."""
+    """Blocks or unblocks a ticket."""
 
 @_typing.type_check_only
 class TicketServiceAsyncStub(TicketServiceStub):
-    """Tickets: reading, showing, giving back. A holder sees and changes only
-    their own; for anyone else's they do not exist.
+    """TicketService reads, draws, cancels, reissues and blocks tickets. A holder
+    reads and changes their own tickets only; every other ticket is NOT_FOUND.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.GetTicketRequest, _ticket_service_pb2.GetTicketResponse]  # type: ignore[assignment]
-    """Reads one ticket."""
+    """Returns one ticket."""
     ListTickets: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ListTicketsRequest, _ticket_service_pb2.ListTicketsResponse]  # type: ignore[assignment]
-    """Lists the caller's tickets, newest first; organizers may ask by event or user."""
+    """Lists the caller's tickets, newest first. Organizers may ask by event or user."""
     RenderTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.RenderTicketRequest, _ticket_service_pb2.RenderTicketResponse]  # type: ignore[assignment]
-    """Draws a ticket: QR code, printable page or calendar entry."""
+    """Draws a ticket: a QR code, a printable page or a calendar entry."""
     CancelTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.CancelTicketRequest, _ticket_service_pb2.CancelTicketResponse]  # type: ignore[assignment]
-    """Gives an ACTIVE ticket back. The refund follows the event's policy and is
-    made only after the scan service has confirmed that no gate will admit
-    the ticket; FAILED_PRECONDITION / TICKET_CHECKED_IN where one already has.
-    Asked again it returns the same cancellation.
+    """Cancels an ACTIVE ticket. The refund follows the event's policy, and it is
+    made after the scan service has confirmed that no gate admits the ticket;
+    FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate was first. A repeated
+    call returns the same cancellation.
     """
     GetCancellation: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.GetCancellationRequest, _ticket_service_pb2.GetCancellationResponse]  # type: ignore[assignment]
-    """Reads how far a cancellation is."""
+    """Returns one cancellation."""
     ListCancellations: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ListCancellationsRequest, _ticket_service_pb2.ListCancellationsResponse]  # type: ignore[assignment]
     """Lists cancellations, newest first, so that none is forgotten."""
     RetryRefund: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.RetryRefundRequest, _ticket_service_pb2.RetryRefundResponse]  # type: ignore[assignment]
-    """Tries a REFUND_FAILED refund again. Organizers only."""
+    """Requests a REFUND_FAILED refund from the provider again."""
     ConfirmRefund: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ConfirmRefundRequest, _ticket_service_pb2.ConfirmRefundResponse]  # type: ignore[assignment]
-    """Says that the caller's own payment system has made a refund (provider
-    "external"). Roles service and organizer.
+    """Records that the caller's own payment system has made a refund (provider
+    "external").
     """
     ReissueTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ReissueTicketRequest, _ticket_service_pb2.ReissueTicketResponse]  # type: ignore[assignment]
-    """Gives a ticket a new code and token; the old ones stop working at every
-    gate before this returns. For a lost or leaked code, also of somebody
-    inside: what was admitted stays admitted. FAILED_PRECONDITION /
-    TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
+    """Gives a ticket a new code and token, for a lost or leaked code. Every gate
+    denies the old ones before this call returns. A person who is inside stays
+    checked in. FAILED_PRECONDITION / TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
     """
     TransferTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.TransferTicketRequest, _ticket_service_pb2.TransferTicketResponse]  # type: ignore[assignment]
-    """Makes a ticket somebody else's, reissued as ReissueTicket does; not once
-    it is checked in.
+    """Gives a ticket to another holder and reissues it as ReissueTicket does.
+    FAILED_PRECONDITION / TICKET_CHECKED_IN once it is checked in.
     """
     SetTicketBlocked: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.SetTicketBlockedRequest, _ticket_service_pb2.SetTicketBlockedResponse]  # type: ignore[assignment]
-    """Withholds a ticket, or lets it go again. Organizers only."""
+    """Blocks or unblocks a ticket."""
 
 class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tickets: reading, showing, giving back. A holder sees and changes only
-    their own; for anyone else's they do not exist.
+    """TicketService reads, draws, cancels, reissues and blocks tickets. A holder
+    reads and changes their own tickets only; every other ticket is NOT_FOUND.
     """
 
     @_abc_1.abstractmethod
@@ -123,7 +121,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.GetTicketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.GetTicketResponse, _abc.Awaitable[_ticket_service_pb2.GetTicketResponse]]:
-        """Reads one ticket."""
+        """Returns one ticket."""
 
     @_abc_1.abstractmethod
     def ListTickets(
@@ -131,7 +129,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.ListTicketsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.ListTicketsResponse, _abc.Awaitable[_ticket_service_pb2.ListTicketsResponse]]:
-        """Lists the caller's tickets, newest first; organizers may ask by event or user."""
+        """Lists the caller's tickets, newest first. Organizers may ask by event or user."""
 
     @_abc_1.abstractmethod
     def RenderTicket(
@@ -139,7 +137,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.RenderTicketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.RenderTicketResponse, _abc.Awaitable[_ticket_service_pb2.RenderTicketResponse]]:
-        """Draws a ticket: QR code, printable page or calendar entry."""
+        """Draws a ticket: a QR code, a printable page or a calendar entry."""
 
     @_abc_1.abstractmethod
     def CancelTicket(
@@ -147,10 +145,10 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.CancelTicketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.CancelTicketResponse, _abc.Awaitable[_ticket_service_pb2.CancelTicketResponse]]:
-        """Gives an ACTIVE ticket back. The refund follows the event's policy and is
-        made only after the scan service has confirmed that no gate will admit
-        the ticket; FAILED_PRECONDITION / TICKET_CHECKED_IN where one already has.
-        Asked again it returns the same cancellation.
+        """Cancels an ACTIVE ticket. The refund follows the event's policy, and it is
+        made after the scan service has confirmed that no gate admits the ticket;
+        FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate was first. A repeated
+        call returns the same cancellation.
         """
 
     @_abc_1.abstractmethod
@@ -159,7 +157,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.GetCancellationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.GetCancellationResponse, _abc.Awaitable[_ticket_service_pb2.GetCancellationResponse]]:
-        """Reads how far a cancellation is."""
+        """Returns one cancellation."""
 
     @_abc_1.abstractmethod
     def ListCancellations(
@@ -175,7 +173,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.RetryRefundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.RetryRefundResponse, _abc.Awaitable[_ticket_service_pb2.RetryRefundResponse]]:
-        """Tries a REFUND_FAILED refund again. Organizers only."""
+        """Requests a REFUND_FAILED refund from the provider again."""
 
     @_abc_1.abstractmethod
     def ConfirmRefund(
@@ -183,8 +181,8 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.ConfirmRefundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.ConfirmRefundResponse, _abc.Awaitable[_ticket_service_pb2.ConfirmRefundResponse]]:
-        """Says that the caller's own payment system has made a refund (provider
-        "external"). Roles service and organizer.
+        """Records that the caller's own payment system has made a refund (provider
+        "external").
         """
 
     @_abc_1.abstractmethod
@@ -193,10 +191,9 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.ReissueTicketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.ReissueTicketResponse, _abc.Awaitable[_ticket_service_pb2.ReissueTicketResponse]]:
-        """Gives a ticket a new code and token; the old ones stop working at every
-        gate before this returns. For a lost or leaked code, also of somebody
-        inside: what was admitted stays admitted. FAILED_PRECONDITION /
-        TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
+        """Gives a ticket a new code and token, for a lost or leaked code. Every gate
+        denies the old ones before this call returns. A person who is inside stays
+        checked in. FAILED_PRECONDITION / TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
         """
 
     @_abc_1.abstractmethod
@@ -205,8 +202,8 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.TransferTicketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.TransferTicketResponse, _abc.Awaitable[_ticket_service_pb2.TransferTicketResponse]]:
-        """Makes a ticket somebody else's, reissued as ReissueTicket does; not once
-        it is checked in.
+        """Gives a ticket to another holder and reissues it as ReissueTicket does.
+        FAILED_PRECONDITION / TICKET_CHECKED_IN once it is checked in.
         """
 
     @_abc_1.abstractmethod
@@ -215,6 +212,6 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.SetTicketBlockedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.SetTicketBlockedResponse, _abc.Awaitable[_ticket_service_pb2.SetTicketBlockedResponse]]:
-        """Withholds a ticket, or lets it go again. Organizers only."""
+        """Blocks or unblocks a ticket."""
 
 def add_TicketServiceServicer_to_server(servicer: TicketServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

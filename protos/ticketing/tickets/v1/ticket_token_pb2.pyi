@@ -19,16 +19,18 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class TicketToken(_message.Message):
-    """What a QR code carries: enough to admit a genuine ticket with no look-up.
+    """The payload of a QR code. It is enough to admit a genuine ticket without a
+    look-up. The ticket service sets every field.
 
-    As text: "T1", then Base32 (RFC 4648, upper case, no padding) of 64 bytes of
-    signature followed by the serialized TicketToken. The signature is Ed25519
-    over the ASCII text "ticketing.tickets.v1.TicketToken", a zero byte and the
-    same serialized bytes. Only letters and digits, so that it fits a QR code's
-    alphanumeric mode and survives mail, URLs and barcode scanners that type.
-    A text that is not exactly the encoding of its bytes is refused.
+    The text of a token is "T1", then Base32 (RFC 4648, upper case, no padding)
+    of the 64 bytes of the signature and the serialized TicketToken. The
+    signature is Ed25519 over the ASCII text "ticketing.tickets.v1.TicketToken",
+    a zero byte and the same serialized bytes. The text has only letters and
+    digits: it fits the alphanumeric mode of a QR code and survives mail, URLs
+    and barcode scanners that type. A text that is not exactly the encoding of
+    its bytes is denied.
 
-    It names no times: a printed ticket follows its event when that moves.
+    A token holds no times: a printed ticket follows its event when the event moves.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -39,15 +41,15 @@ class TicketToken(_message.Message):
     TICKET_TYPE_FIELD_NUMBER: _builtins.int
     ISSUE_FIELD_NUMBER: _builtins.int
     key_id: _builtins.int
-    """Which of the service's keys signed; see TicketFeedService.GetSigningKeys."""
+    """The key that signed the token; see TicketFeedService.GetSigningKeys."""
     event_id: _builtins.bytes
-    """The event's UUID, 16 bytes."""
+    """The UUID of the event, 16 bytes."""
     ticket_id: _builtins.bytes
-    """The ticket's UUID, 16 bytes."""
+    """The UUID of the ticket, 16 bytes."""
     ticket_type: _event_pb2.TicketType.ValueType
-    """Its type."""
+    """The type of the ticket."""
     issue: _builtins.int
-    """The ticket's issue."""
+    """The issue of the ticket, 1 or more."""
     def __init__(
         self,
         *,

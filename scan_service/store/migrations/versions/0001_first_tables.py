@@ -1,6 +1,6 @@
-"""Everything that the first release keeps: the copy of the tickets, revocations, scans, public keys.
+"""The tables of the first release: the replica of the tickets, revocations, scans and public keys.
 
-Spelled out and not taken from `tables`, which goes on changing.
+They are spelled out here, because `tables` changes later.
 """
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ TIME = TIMESTAMP(timezone=True)
 
 
 def upgrade() -> None:
-    """Build the tables."""
+    """Create the tables."""
     _create_events()
     _create_feed_cursors()
     _create_feed()

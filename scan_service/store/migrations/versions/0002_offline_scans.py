@@ -1,4 +1,4 @@
-"""Scans that devices decided alone, and incidents."""
+"""Offline scans and incidents."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ TIME = TIMESTAMP(timezone=True)
 
 
 def upgrade() -> None:
-    """Build the tables and let a record say what a device let in."""
+    """Create the tables of incidents, and allow records of any offline admission."""
     op.add_column("scans", sa.Column("doubt", sa.Text()))
     op.drop_constraint(op.f("scans_ticket_ck"), "scans")
     op.create_check_constraint(

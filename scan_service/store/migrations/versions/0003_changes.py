@@ -1,4 +1,4 @@
-"""Which transaction changed a ticket last, so that gates can be told of changes without one being skipped."""
+"""The last transaction that changed each ticket, so that gate devices receive every change."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -11,7 +11,7 @@ TIME = TIMESTAMP(timezone=True)
 
 
 def upgrade() -> None:
-    """Build the table."""
+    """Create the table."""
     op.create_table(
         "devices",
         sa.Column("device_id", sa.UUID(), nullable=False),

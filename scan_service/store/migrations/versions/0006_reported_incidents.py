@@ -1,4 +1,4 @@
-"""Which incidents the ticket service was told of, so that whoever takes notifications hears of each."""
+"""The incidents that were reported to the ticket service, so that it notifies each one."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Count what there is as reported: nobody is to be called out tonight for what happened last year."""
+    """Mark existing incidents as reported: nobody needs a notification about an event of the past."""
     op.add_column("incidents", sa.Column("reported", sa.Boolean, nullable=False, server_default=sa.true()))
     op.alter_column("incidents", "reported", server_default=sa.false())
     op.create_index(

@@ -1,6 +1,6 @@
-"""Everything that the first release keeps: events, purchases, tickets, cancellations, keys, the feed's epoch.
+"""Create the tables of the first release: events, purchases, tickets, cancellations, keys, the feed's epoch.
 
-Spelled out and not taken from `tables`, which goes on changing.
+The columns are written out here and not imported from `tables`, which keeps changing.
 """
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ TIME = TIMESTAMP(timezone=True)
 
 
 def upgrade() -> None:
-    """Build the tables."""
+    """Create the tables."""
     _create_events()
     _create_offers()
     _create_purchases()
@@ -256,5 +256,5 @@ def _create_feed() -> None:
         sa.CheckConstraint("one", name=op.f("feed_one_ck")),
         sa.PrimaryKeyConstraint("one", name=op.f("feed_pk")),
     )
-    # The epoch comes into being with the database.
+    # The epoch of a new database.
     op.execute("INSERT INTO feed DEFAULT VALUES")

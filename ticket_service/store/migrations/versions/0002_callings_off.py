@@ -1,4 +1,4 @@
-"""Events that are called off: how far each is."""
+"""Create the table of event cancellations."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ TIME = TIMESTAMP(timezone=True)
 
 
 def upgrade() -> None:
-    """Build the table."""
+    """Create the table."""
     op.create_table(
         "callings_off",
         sa.Column("event_id", sa.UUID(), nullable=False),

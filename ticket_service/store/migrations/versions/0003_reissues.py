@@ -1,4 +1,4 @@
-"""New issues of tickets, for the same holder or another."""
+"""Create the table of reissues and transfers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ TIME = TIMESTAMP(timezone=True)
 
 
 def upgrade() -> None:
-    """Build the table."""
+    """Create the table."""
     op.create_table(
         "reissues",
         sa.Column("event_id", sa.UUID(), nullable=False),

@@ -1,4 +1,4 @@
-"""Places that are kept until they are paid for, and payments that are owed back."""
+"""Add holds to purchases, and refunds to payments that came too late or twice."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ TIME = TIMESTAMP(timezone=True)
 
 
 def upgrade() -> None:
-    """Add the columns; what there is was paid when it was made."""
+    """Add the columns; every existing purchase was paid when it was made."""
     op.add_column("purchases", sa.Column("hold_expire_time", TIME))
     op.add_column("purchases", sa.Column("due_time", TIME))
     op.create_check_constraint(

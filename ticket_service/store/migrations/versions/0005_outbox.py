@@ -1,4 +1,4 @@
-"""Notifications on their way: what is to be told, and to whom."""
+"""Create the outbox of notifications and their deliveries."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ TIME = TIMESTAMP(timezone=True)
 
 
 def upgrade() -> None:
-    """Build the tables."""
+    """Create the tables."""
     op.create_table("outbox", *_notification(), sa.PrimaryKeyConstraint("event_id", "position", name=op.f("outbox_pk")))
     op.create_table(
         "deliveries",

@@ -1,4 +1,4 @@
-"""Charges and refunds by a provider of ours, and the ledger of all money that moved."""
+"""Add charges and refunds by a payment provider of this service, and the ledger of all money that moved."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,12 +9,12 @@ down_revision = "0005"
 
 TIME = TIMESTAMP(timezone=True)
 
-# What was taken and given back before there was a ledger.
+# Entries of payments and refunds from before the ledger existed.
 ENTER_PAYMENTS = """
     INSERT INTO ledger (event_id, purchase_id, provider, kind, payment_id, currency, amount, note, create_time)
     SELECT event_id, purchase_id, provider, 'CHARGED', payment_id, currency, amount, '', create_time FROM payments
 """
-ENTER_PAYMENTS_GIVEN_BACK = """
+ENTER_REFUNDED_PAYMENTS = """
     INSERT INTO ledger
         (event_id, purchase_id, provider, kind, payment_id, refund_id, currency, amount, note, create_time)
     SELECT event_id, purchase_id, provider, 'REFUNDED', payment_id, refund_id, currency, amount, '', create_time
@@ -32,7 +32,7 @@ ENTER_CANCELLATIONS = """
 
 
 def upgrade() -> None:
-    """Build the tables, and enter what there is."""
+    """Create the tables, and enter existing payments and refunds."""
     op.add_column("purchases", sa.Column("payment_method", sa.Text()))
     op.add_column("purchases", sa.Column("client_secret", sa.Text()))
     op.add_column("purchases", sa.Column("decline_code", sa.Text()))
@@ -41,7 +41,7 @@ def upgrade() -> None:
     )
     _create_refund_orders()
     _create_ledger()
-    for statement in (ENTER_PAYMENTS, ENTER_PAYMENTS_GIVEN_BACK, ENTER_CANCELLATIONS):
+    for statement in (ENTER_PAYMENTS, ENTER_REFUNDED_PAYMENTS, ENTER_CANCELLATIONS):
         op.execute(statement)
 
 

@@ -1,4 +1,4 @@
-"""Which incidents receivers were told of: the scan service reports one again until it hears that it was taken."""
+"""Create the table of incidents that have caused a notification: the scan service may report an incident again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +9,7 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Build the table."""
+    """Create the table."""
     op.create_table(
         "told_incidents",
         sa.Column("event_id", sa.UUID(), nullable=False),

@@ -1,6 +1,6 @@
-"""Room on the pages of tickets: most are written once more, when their check-in is reported.
+"""Leave free space on the pages of tickets: most rows are updated once more, by the report of their check-in.
 
-A row that finds room for its new version on its own page leaves the table's seven indexes alone (HOT).
+An update that finds space on the same page changes none of the seven indexes (HOT).
 """
 
 from alembic import op
@@ -10,5 +10,5 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Leave room on pages that are filled from now on."""
+    """Leave free space on pages that are filled from now on."""
     op.execute("ALTER TABLE tickets SET (fillfactor = 80)")

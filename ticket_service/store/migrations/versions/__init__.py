@@ -1,1 +1,1 @@
-"""One module a step; a step that was released never changes."""
+"""One module for each migration; a released migration never changes."""

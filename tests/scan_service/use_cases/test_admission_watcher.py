@@ -1,4 +1,4 @@
-"""WatchAdmissions: what a device needs to decide alone, and nothing skipped."""
+"""Tests of WatchAdmissions: a device receives every change that it needs to decide offline."""
 
 import asyncio
 import random
@@ -13,7 +13,7 @@ from scan_service.domain.changes import Cursor, read_cursor
 from scan_service.store.changes import read_changes
 from tests.environment.refusals import reason_of, violations_of
 from tests.environment.streams import next_message
-from tests.scanning.gates import Copy, Service
+from tests.scanning.gates import ScansDatabase, Service
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import event_pb2
@@ -22,7 +22,7 @@ OUT = scan_pb2.SCAN_TYPE_CHECK_OUT
 
 
 class Watcher:
-    """A device's copy, kept as the contract says."""
+    """A device replica, updated as the contract says."""
 
     def __init__(self, service: Service, event_id: uuid.UUID) -> None:
         self._service = service
@@ -50,8 +50,8 @@ class Watcher:
 
 
 @pytest.fixture
-def event_id(copy) -> uuid.UUID:
-    return copy.event(admission_policy="RE_ENTRY")
+def event_id(database) -> uuid.UUID:
+    return database.event(admission_policy="RE_ENTRY")
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ async def watcher(service, event_id) -> Watcher:
     return made
 
 
-async def test_it_begins_with_the_rules_and_every_ticket(copy: Copy, service, event_id):
-    shown = [copy.ticket(event_id, status=status) for status in ("ACTIVE", "BLOCKED")]
+async def test_a_watch_begins_with_the_rules_and_every_ticket(database: ScansDatabase, service, event_id):
+    shown = [database.ticket(event_id, status=status) for status in ("ACTIVE", "BLOCKED")]
     scan = await service.scan(event_id, shown[0].token)
-    copy.ticket(copy.event())
+    database.ticket(database.event())
     watcher = Watcher(service, event_id)
     watcher.connect()
     message = await watcher.follow()
@@ -72,7 +72,7 @@ async def test_it_begins_with_the_rules_and_every_ticket(copy: Copy, service, ev
     rules = message.rules
     assert (rules.event_name, rules.status) == ("Concert", event_pb2.EVENT_STATUS_PUBLISHED)
     assert rules.admission_policy == event_pb2.ADMISSION_POLICY_RE_ENTRY
-    assert [key.public_key for key in rules.signing_keys] == [bytes(copy.key.verify_key)]
+    assert [key.public_key for key in rules.signing_keys] == [bytes(database.key.verify_key)]
     assert set(watcher.tickets) == {one.ticket_id.bytes for one in shown}
     came, blocked = (watcher.tickets[one.ticket_id.bytes] for one in shown)
     assert (came.inside, came.issue, came.check_in.scan_id) == (True, 1, scan.scan_id)
@@ -81,16 +81,16 @@ async def test_it_begins_with_the_rules_and_every_ticket(copy: Copy, service, ev
     assert not blocked.HasField("check_in")
 
 
-async def test_nothing_in_it_opens_a_gate(copy, watcher, event_id):
-    shown = copy.ticket(event_id)
+async def test_a_watch_contains_no_credential(database, watcher, event_id):
+    shown = database.ticket(event_id)
     message = str(await watcher.follow()) + str(watcher.tickets)
     assert shown.code not in message
     assert shown.token not in message
 
 
-async def test_what_gates_do_is_told_as_it_happens(copy, service, watcher, event_id):
+async def test_scans_and_annulments_are_sent_as_they_happen(database, service, watcher, event_id):
     await watcher.follow()
-    shown = copy.ticket(event_id)
+    shown = database.ticket(event_id)
     for kind, inside in ((scan_pb2.SCAN_TYPE_CHECK_IN, True), (OUT, False)):
         scan = await service.scan(event_id, shown.token, scan_type=kind)
         while not (known := watcher.tickets.get(shown.ticket_id.bytes)) or known.inside != inside:
@@ -101,17 +101,17 @@ async def test_what_gates_do_is_told_as_it_happens(copy, service, watcher, event
     assert watcher.restarts == 1
 
 
-async def test_new_rules_are_told(copy, watcher):
+async def test_changed_rules_are_sent(database, watcher):
     await watcher.follow()
-    with copy.engine.begin() as connection:
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET closed = true")
     message = await watcher.follow()
     assert message.rules.status == event_pb2.EVENT_STATUS_CANCELLED
     assert not message.tickets
 
 
-async def test_a_device_goes_on_where_it_stopped(copy, service, watcher, event_id):
-    before, between = copy.ticket(event_id), copy.ticket(event_id)
+async def test_a_watch_resumes_at_its_cursor(database, service, watcher, event_id):
+    before, between = database.ticket(event_id), database.ticket(event_id)
     while len(watcher.tickets) < 2:
         await watcher.follow()
     watcher.call.cancel()
@@ -127,8 +127,8 @@ async def test_a_device_goes_on_where_it_stopped(copy, service, watcher, event_i
 @pytest.mark.parametrize(
     "cursor", ["x", "x:1", f"{uuid.UUID(int=0)}:1", f"{uuid.UUID(int=0)}:-1", ":", "\u0663", "1" * 1000]
 )
-async def test_a_cursor_that_is_not_known_begins_from_the_beginning(copy, service, event_id, cursor):
-    copy.ticket(event_id)
+async def test_a_malformed_cursor_restarts_the_watch(database, service, event_id, cursor):
+    database.ticket(event_id)
     watcher = Watcher(service, event_id)
     watcher.cursor = cursor
     watcher.connect()
@@ -136,7 +136,7 @@ async def test_a_cursor_that_is_not_known_begins_from_the_beginning(copy, servic
     assert (message.restart, len(message.tickets)) == (True, 1)
 
 
-async def test_a_cursor_of_another_epoch_or_from_the_future_begins_from_the_beginning(copy, service, watcher, event_id):
+async def test_a_cursor_of_another_epoch_or_the_future_restarts(database, service, watcher, event_id):
     await watcher.follow()
     cursor = read_cursor(watcher.cursor)
     assert cursor is not None
@@ -147,8 +147,8 @@ async def test_a_cursor_of_another_epoch_or_from_the_future_begins_from_the_begi
         assert (await other.follow()).restart
 
 
-async def test_many_tickets_come_in_several_messages_and_only_the_last_is_whole(copy, service, event_id):
-    with copy.engine.begin() as connection:
+async def test_only_the_last_of_several_messages_has_a_cursor(database, service, event_id):
+    with database.engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, issue, code_digest, generation,"
             " revision, inside, sequence, reported_sequence)"
@@ -164,11 +164,11 @@ async def test_many_tickets_come_in_several_messages_and_only_the_last_is_whole(
     assert len(watcher.tickets) == 2500
 
 
-async def test_a_change_that_commits_after_a_later_one_is_not_skipped(copy, service, watcher, event_id):
-    slow, quick = copy.ticket(event_id), copy.ticket(event_id)
+async def test_a_change_that_commits_after_a_later_one_is_not_skipped(database, service, watcher, event_id):
+    slow, quick = database.ticket(event_id), database.ticket(event_id)
     while len(watcher.tickets) < 2:
         await watcher.follow()
-    with copy.engine.begin() as connection:
+    with database.engine.begin() as connection:
         connection.execute(
             sa.text(
                 "UPDATE tickets SET issue = 9, changed_by = CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
@@ -176,7 +176,7 @@ async def test_a_change_that_commits_after_a_later_one_is_not_skipped(copy, serv
             ),
             {"ticket_id": slow.ticket_id},
         )
-        # A later transaction commits first, and is told.
+        # A later transaction commits first and is sent.
         await service.scan(event_id, quick.token)
         while not watcher.tickets[quick.ticket_id.bytes].inside:
             await watcher.follow()
@@ -185,10 +185,10 @@ async def test_a_change_that_commits_after_a_later_one_is_not_skipped(copy, serv
         await watcher.follow()
 
 
-async def test_among_writers_of_all_kinds_nothing_is_skipped(copy, service, event_id):
-    """Readers that go on by the cursor alone, also over long transactions and rollbacks, end with what is there."""
+async def test_no_change_is_skipped_among_concurrent_writers(database, service, event_id):
+    """A reader that follows the cursor over long transactions and rollbacks ends with the present state."""
     chance = random.Random(20260704)
-    shown = [copy.ticket(event_id) for _ in range(30)]
+    shown = [database.ticket(event_id) for _ in range(30)]
     seen: dict[uuid.UUID, object] = {}
     cursor = None
 
@@ -203,16 +203,16 @@ async def test_among_writers_of_all_kinds_nothing_is_skipped(copy, service, even
             " WHERE ticket_id = :ticket_id"
         )
         for _ in range(15):
-            connection = await asyncio.to_thread(copy.engine.connect)
-            await asyncio.to_thread(connection.execute, update, {"ticket_id": copy.ticket(event_id).ticket_id})
-            # Holds its transaction open over some of the others', on a ticket of its own.
+            connection = await asyncio.to_thread(database.engine.connect)
+            await asyncio.to_thread(connection.execute, update, {"ticket_id": database.ticket(event_id).ticket_id})
+            # Keeps its transaction open during others, on a ticket of its own.
             await asyncio.sleep(chance.random() / 50)
             await asyncio.to_thread(connection.commit if chance.random() < 0.8 else connection.rollback)
             await asyncio.to_thread(connection.close)
 
     def look() -> None:
         nonlocal cursor
-        with copy.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        with database.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             changes = read_changes(connection, event_id, cursor)
         assert changes is not None
         assert cursor is None or not changes.restart
@@ -231,7 +231,7 @@ async def test_among_writers_of_all_kinds_nothing_is_skipped(copy, service, even
     assert len(seen) == 60
 
 
-async def test_watches_end_with_the_service_the_credential_and_at_foreign_events(copy, service, watcher, issuer):
+async def test_watches_end_with_service_and_credential(database, service, watcher, issuer):
     await watcher.follow()
     ending = Watcher(service, watcher.event_id)
     ending.connect(issuer.metadata("scanner", exp=service.clock() + timedelta(seconds=60)))

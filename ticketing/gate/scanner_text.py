@@ -1,4 +1,4 @@
-"""What scanners type: lines of any length, ended by whatever the scanner was set up to send."""
+"""The text that scanners type: lines of any length, with the line ends that the scanner is configured to send."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -6,19 +6,19 @@ from typing import Final
 
 from ticketing.admission.scans import MAX_CODE
 
-# What a token or a typed code looks like at the end of a line; scanners put symbology marks or words of their own in
-# front, and a keyboard with caps lock on turns the case around.
+# A token or a typed code at the end of a line. Scanners put symbology marks or configured words in front of it, and
+# caps lock swaps upper and lower case.
 _CREDENTIAL: Final = re.compile(r"(?:T1[A-Z2-7]{100,}|TKT-[0-9A-F]{16})$", re.IGNORECASE)
 _CHUNK_BYTES: Final = 65_536
 
-Read = Callable[[int], bytes]
+ReadBytes = Callable[[int], bytes]
 
 
-def lines(read: Read) -> Iterator[str]:
-    """Yield what was scanned, line by line, until the end; blank lines are none.
+def scanned_lines(read: ReadBytes) -> Iterator[str]:
+    """Yield the scanned lines until the end of the input, without blank ones.
 
     Args:
-        read: returns at most so many bytes as soon as there are any, none at the end.
+        read: returns at most the given number of bytes as soon as there are any, and none at the end.
     """
     line = bytearray()
     while chunk := read(_CHUNK_BYTES):
@@ -34,12 +34,12 @@ def lines(read: Read) -> Iterator[str]:
 
 
 def _append(line: bytearray, part: bytes) -> None:
-    # Whatever is longer than a code may be is none, and not worth the memory.
+    # A line longer than a code may be is no code: the rest of it would only take memory.
     line += part[: MAX_CODE - len(line)]
 
 
 def scanned_text(line: bytes) -> str:
-    """Return what a line says, without what scanners and keyboards add to it."""
+    """Return the text of a line without the additions of scanners and keyboards."""
     text = line.decode(errors="replace").strip("\0\t\x02\x03\x04 ")
     found = _CREDENTIAL.search(text)
     return found.group().upper() if found else text

@@ -1,18 +1,18 @@
-"""The end of streams that only tell: all of them wake at the same moments, and end with their caller or service."""
+"""The pace and the end of watches: all watches poll at the same moments, and end with their caller or the service."""
 
 import asyncio
 
-from ticketing.chassis.authentication import LEEWAY, Role
+from ticketing.chassis.authentication import Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import unauthenticated
 from ticketing.chassis.interceptor import current_caller
 
 
-class Watching:
-    """Lets those who watch wait for their next look.
+class WatchPacer:
+    """The common pace of all watches of this process; it also ends them.
 
     Args:
-        clock: the present time, for credentials that end.
+        clock: the present time, for credentials that expire.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -20,18 +20,16 @@ class Watching:
         self._draining = asyncio.Event()
         self._revoked = frozenset[str]()
 
-    async def pause(self, seconds: float) -> bool:
-        """Wait for the next multiple of `seconds`, so that many can share one look; False at the end of the service.
+    async def wait(self, seconds: float) -> bool:
+        """Wait for the next multiple of `seconds`, so that watches share a poll; return False when the service drains.
 
         Raises:
-            Failure: UNAUTHENTICATED once the caller's credential has ended.
+            Failure: UNAUTHENTICATED once the caller's credential has expired or its device was revoked.
         """
         caller = current_caller()
         if caller.is_any(Role.DEVICE) and caller.subject in self._revoked:
             raise unauthenticated("the device was revoked")
-        until = caller.expire_time
-        if until is not None and self._clock() >= until + LEEWAY:
-            raise unauthenticated("the token has expired")
+        caller.check_expiry(self._clock())
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(seconds - loop.time() % seconds):
@@ -41,7 +39,7 @@ class Watching:
         return False
 
     def end_devices(self, device_ids: frozenset[str]) -> None:
-        """End the watches of devices that were revoked."""
+        """End the watches of revoked devices at their next poll."""
         self._revoked = device_ids
 
     def drain(self) -> None:

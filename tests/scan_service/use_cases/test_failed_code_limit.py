@@ -1,4 +1,4 @@
-"""Who types codes that do not exist: slowed, and noted."""
+"""Tests of the bound on failed codes."""
 
 import uuid
 
@@ -6,10 +6,10 @@ import grpc
 import pytest
 
 from scan_service.app import App
-from scan_service.use_cases.guessing import Guessing
+from scan_service.use_cases.failed_code_limit import FailedCodeLimit
 from tests.environment.clock import SettableClock
 from tests.environment.refusals import reason_of
-from tests.scanning.gates import Copy, Device, Service, settings_of
+from tests.scanning.gates import Device, ScansDatabase, Service, settings_of
 from ticketing.admission.scans import Attempt, DenialReason, Gate, Scan, ScanType, Verdict
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import OVERLOADED, Failure
@@ -18,10 +18,10 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 
 
 @pytest.fixture
-async def wary(copy: Copy, tmp_path, issuer):
-    """A service that bears three codes that do not exist, and takes 20 s to forget one."""
+async def strict(database: ScansDatabase, tmp_path, issuer):
+    """Run a service that allows three unknown codes a minute: one more every 20 s."""
     clock = SettableClock()
-    app = App(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="3"), copy.url, clock)
+    app = App(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="3"), database.url, clock)
     port = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Service(app, channel, issuer, clock)
@@ -37,54 +37,54 @@ async def incidents_of(service, event_id):
     return (await service.scans.ListIncidents(request, metadata=service.scanner)).incidents
 
 
-async def test_a_device_that_tries_codes_is_held_up_and_becomes_an_incident(copy, wary):
-    event_id = copy.event()
-    ticket, other = copy.ticket(event_id), copy.ticket(event_id)
-    device = Device(wary)
+async def test_a_device_that_guesses_codes_is_refused_and_reported(database, strict):
+    event_id = database.event()
+    ticket, other = database.ticket(event_id), database.ticket(event_id)
+    device = Device(strict)
     await device.open(event_id)
     for _ in range(2):
         scan = await device.scan(made_up())
         assert scan.denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
-    assert await incidents_of(wary, event_id) == []
+    assert await incidents_of(strict, event_id) == []
     last = await device.scan(made_up())
     await device.ask(made_up())
     await device.ask(ticket.code)
     for _ in range(2):
-        # Also a code that exists: whether one does is what is not to be told.
+        # A known code is refused too: the answer must not reveal whether a code exists.
         assert (await device.receive()).rejected.reason == error_reason_pb2.ERROR_REASON_OVERLOADED
-    # The door itself goes on.
+    # The gate keeps admitting tokens.
     assert (await device.scan(other.token)).verdict == scan_pb2.VERDICT_ADMITTED
-    [incident] = await incidents_of(wary, event_id)
+    [incident] = await incidents_of(strict, event_id)
     assert incident.kind == scan_pb2.INCIDENT_KIND_CODE_GUESSING
     assert [scan.scan_id for scan in incident.scans] == [last.scan_id]
-    # Nobody else is held up.
-    stranger = wary.issuer.metadata("scanner", "sue")
-    assert (await wary.scan(event_id, ticket.code, metadata=stranger)).verdict == scan_pb2.VERDICT_ADMITTED
+    # Other scanners are not refused.
+    stranger = strict.issuer.metadata("scanner", "sue")
+    assert (await strict.scan(event_id, ticket.code, metadata=stranger)).verdict == scan_pb2.VERDICT_ADMITTED
     device.call.cancel()
 
 
-async def test_guesses_without_a_gate_are_held_up_too(copy, wary):
-    event_id = copy.event()
+async def test_guesses_by_validation_count_too(database, strict):
+    event_id = database.event()
     gate = scan_pb2.Gate(event_id=str(event_id))
     for _ in range(3):
-        await wary.scans.ValidateTicket(pb.ValidateTicketRequest(gate=gate, code=made_up()), metadata=wary.scanner)
-    with pytest.raises(grpc.aio.AioRpcError) as held_up:
-        await wary.scan(event_id, made_up())
-    assert reason_of(held_up.value) == "OVERLOADED"
+        await strict.scans.ValidateTicket(pb.ValidateTicketRequest(gate=gate, code=made_up()), metadata=strict.scanner)
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await strict.scan(event_id, made_up())
+    assert reason_of(refusal.value) == "OVERLOADED"
 
 
-async def test_codes_that_exist_and_texts_that_are_no_codes_are_not_guesses(copy, wary):
-    event_id = copy.event()
-    tickets = [copy.ticket(event_id) for _ in range(4)]
+async def test_known_codes_and_other_texts_are_not_guesses(database, strict):
+    event_id = database.event()
+    tickets = [database.ticket(event_id) for _ in range(4)]
     for text in ("https://example.org", "x", "T1ABC", *(ticket.code for ticket in tickets)):
-        await wary.scan(event_id, text)
-    assert (await wary.scan(event_id, tickets[0].code)).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
+        await strict.scan(event_id, text)
+    assert (await strict.scan(event_id, tickets[0].code)).denial_reason == scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN
 
 
-async def test_what_was_decided_stands_where_the_incident_cannot_be_noted(scans_url):
-    """The database that takes the incidents is away."""
+async def test_decisions_stay_where_the_incident_is_not_recorded(scans_url):
+    """The database of the incidents does not answer."""
     away = Database(scans_url.set(database="nowhere"), "test")
-    guessing = Guessing(1, away, SettableClock())
+    guessing = FailedCodeLimit(1, away, SettableClock())
     attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", ScanType.CHECK_IN, "sam", None, {})
 
     async def decide(attempts):

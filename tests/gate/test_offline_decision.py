@@ -1,4 +1,4 @@
-"""The device alone and the service give the same answer, on cases and on random histories."""
+"""The device and the service decide alike, on a table of cases and on random histories."""
 
 import os
 import tempfile
@@ -15,11 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
+from scan_service.convert.attempts import AttemptParser
 from scan_service.convert.changes import changes_messages
-from scan_service.convert.scans import AttemptReader
-from scan_service.domain import changes as told
+from scan_service.domain import changes as feed_changes
 from scan_service.store.admission import LockedRows
-from scan_service.use_cases.admission import Batch
+from scan_service.use_cases.admission import ScanBatch
 from scan_service.use_cases.batch_locker import LockedBatch
 from scan_service.use_cases.ticket_lookup import TicketLookup
 from tests.environment.access import CODE_SECRET
@@ -30,7 +30,7 @@ from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     Admission,
     AdmissionPolicy,
-    Entry,
+    CheckIn,
     Event,
     EventStatus,
     Ticket,
@@ -39,11 +39,11 @@ from ticketing.admission.tickets import (
 )
 from ticketing.admission.tokens import PublicKey, read_token
 from ticketing.chassis.authentication import Caller, Role
+from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
-from ticketing.gate.decide import UNKNOWN_KEY, Known, Question, decide_alone
 from ticketing.gate.device import Device
-from ticketing.gate.link import Link
-from ticketing.gate.messages import SCAN_TYPES, Rules, gate_message
+from ticketing.gate.messages import SCAN_TYPES, EventRules, gate_message
+from ticketing.gate.offline_decision import UNKNOWN_KEY, DeviceRecords, DeviceScan, decide_offline
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
@@ -63,7 +63,7 @@ EPOCH = uuid.UUID(int=3)
 
 
 def texts() -> Sequence[str]:
-    """What people show: good tokens of two issues, other events', forged, damaged, other keys', and no tokens."""
+    """Return genuine tokens of two issues, tokens of other events and keys, forged and damaged ones, other texts."""
     good = [
         token_of(KEY, EVENT_ID, ticket_id, issue=issue, kind=kind)
         for ticket_id in TICKET_IDS
@@ -74,11 +74,11 @@ def texts() -> Sequence[str]:
     return [*good, *odd, token_of(KEY, ELSEWHERE, TICKET_IDS[0]), good[0][:-1] + "7", "T1", "4006381333931"]
 
 
-# A step is a scan, a change of a ticket, a change of the event, or the copy telling how a ticket stands.
+# A step is a scan, a change of a ticket, or a change of the event; the replica receives the admission after some scans.
 ANY_SCAN = st.tuples(
     st.sampled_from(texts()), st.sampled_from(ScanType), st.sampled_from(ALLOWED), st.integers(-90, 90), st.booleans()
 )
-# One person in and out: left to chance, few histories would show one ticket twice.
+# One person enters and leaves: at random, few histories would contain one ticket twice.
 PASSING = st.tuples(
     st.just(texts()[0]),
     st.sampled_from(ScanType),
@@ -102,15 +102,15 @@ HISTORIES = st.lists(st.one_of(ANY_SCAN, PASSING, PASSING, TICKETS, EVENTS), max
 
 
 class FetchedKeys(dict[int, PublicKey]):
-    """All there are."""
+    """Keys that are complete."""
 
-    def may_lack(self, key_id, since) -> bool:
+    def may_be_missing(self, key_id, since) -> bool:
         return False
 
 
 @dataclass
 class World:
-    """The service's decisions, in memory, and a device beside it that is never connected."""
+    """The service's decisions in memory, and a device without a connection beside it."""
 
     store: Store
     channel: grpc.Channel
@@ -137,51 +137,53 @@ class World:
     def change_event(self, status, policy) -> None:
         self.put_event(replace(self.held.events[EVENT_ID], status=status, policy=policy))
 
-    def scan(self, text, scan_type, allowed, minutes, tell) -> tuple[object, object]:
-        """Scan at both; return both answers."""
+    def scan(self, text, scan_type, allowed, minutes, is_sent) -> tuple[object, object]:
+        """Scan at the service and at the device; return both answers."""
         self.now = NOON + timedelta(minutes=minutes)
         gate = Gate(EVENT_ID, "North", allowed)
         answer = self.at_the_service(text, scan_type, gate)
         device = self.at_the_device(text, scan_type, gate)
-        if tell and (EVENT_ID, answer.ticket_id) in self.held.tickets:
-            # Only now: before, the device would hear of its own scan as of another gate's.
+        if is_sent and (EVENT_ID, answer.ticket_id) in self.held.tickets:
+            # The replica changes after the device's scan; before, the change would look like a scan of another gate.
             self.put(self.held.tickets[EVENT_ID, answer.ticket_id])
         return (answer.verdict, answer.denial_reason), device
 
     def at_the_service(self, text, scan_type, gate):
-        asked = pb.ScanTicketRequest(
+        request = pb.ScanTicketRequest(
             gate=gate_message(gate),
             attempt=pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=text, scan_type=SCAN_TYPES[scan_type]),
         )
-        attempt = AttemptReader(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(asked)
+        attempt = AttemptParser(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(request)
         keys: Any = FetchedKeys(KEYS)
         ticket_lookup = TicketLookup(self.held, keys, CODES, self.now)
-        for ticket in ticket_lookup.unknown([attempt]):
+        for ticket in ticket_lookup.find_unknown([attempt]):
             self.held.tickets[EVENT_ID, ticket.ticket_id] = ticket
-        batch = Batch(LockedBatch(self.held, ticket_lookup, self.now))
-        answer = batch.answer(attempt)
+        batch = ScanBatch(LockedBatch(self.held, ticket_lookup, self.now))
+        answer = batch.decide(attempt)
         for key, admission in batch.changed.items():
             self.held.tickets[key] = replace(self.held.tickets[key], admission=admission)
         return answer
 
     def at_the_device(self, text, scan_type, gate):
-        link = Link(ScanServiceStub(self.channel), (), gate_message(gate))
-        connection = Connection(link, self.store, lambda: self.now, answer_seconds=0)
+        client = ScanServiceClient(ScanServiceStub(self.channel), (), gate_message(gate))
+        connection = Connection(client, self.store, lambda: self.now, answer_seconds=0)
         answer = Device(gate, scan_type, self.store, connection, lambda: self.now).scan(text, lambda _: None)
         return "ADMITTED" if answer.admitted else "DENIED", answer.reason
 
     def put(self, ticket: Ticket) -> None:
         self.held.tickets[EVENT_ID, ticket.ticket_id] = ticket
-        self._tell(ticket)
+        self._send(ticket)
 
     def put_event(self, event: Event) -> None:
         self.held.events[EVENT_ID] = event
-        self._tell()
+        self._send()
 
-    def _tell(self, *tickets: Ticket) -> None:
-        """Tell the device what the service would."""
-        rules = told.Rules(self.held.events[EVENT_ID], KEYS)
-        changes = told.Changes(rules, [(ticket, 1) for ticket in tickets], told.Cursor(EPOCH, 1), restart=False)
+    def _send(self, *tickets: Ticket) -> None:
+        """Send the device the changes that the service would send."""
+        rules = feed_changes.GateRules(self.held.events[EVENT_ID], KEYS)
+        changes = feed_changes.Changes(
+            rules, [(ticket, 1) for ticket in tickets], feed_changes.Cursor(EPOCH, 1), restart=False
+        )
         self.store.apply(EVENT_ID, changes_messages(changes, None if tickets else rules, ""), self.now)
 
 
@@ -197,7 +199,7 @@ CASES = DENIED | {name: (changes, None) for name, changes in ADMITTED.items()}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_device_alone_and_the_service_decide_the_cases_of_the_table_alike(world, case):
+def test_device_and_service_decide_the_table_alike(world, case):
     changes, reason = CASES[case]
     world.put_event(replace(EVENT, **changes.get("event", {})))
     ticket = replace(TICKET, **changes.get("ticket", {}), admission=changes.get("admission", Admission()))
@@ -205,15 +207,15 @@ def test_a_device_alone_and_the_service_decide_the_cases_of_the_table_alike(worl
         world.put(ticket)
     world.now = changes.get("time", NOON)
     text = token_of(KEY, ticket.event_id, ticket.ticket_id, issue=changes.get("issue", 2))
-    asked = (
+    scan = (
         text,
         changes.get("scan_type", ScanType.CHECK_IN),
         Gate(HERE, "South", changes.get("allowed", frozenset())),
     )
     expected = ("DENIED" if reason else "ADMITTED", reason)
-    answer = world.at_the_service(*asked)
+    answer = world.at_the_service(*scan)
     assert (answer.verdict, answer.denial_reason) == expected
-    assert world.at_the_device(*asked) == expected
+    assert world.at_the_device(*scan) == expected
 
 
 @pytest.mark.parametrize(
@@ -225,16 +227,16 @@ def test_a_device_alone_and_the_service_decide_the_cases_of_the_table_alike(worl
         ("4006381333931", DenialReason.TICKET_NOT_FOUND),
     ],
 )
-def test_what_is_no_ticket_is_none_for_both(world, text, reason):
-    asked = (text, ScanType.CHECK_IN, Gate(HERE, "South"))
-    assert world.at_the_service(*asked).denial_reason == reason
-    assert world.at_the_device(*asked) == ("DENIED", reason)
+def test_device_and_service_deny_invalid_texts_alike(world, text, reason):
+    scan = (text, ScanType.CHECK_IN, Gate(HERE, "South"))
+    assert world.at_the_service(*scan).denial_reason == reason
+    assert world.at_the_device(*scan) == ("DENIED", reason)
 
 
 @settings(max_examples=int(os.environ.get("TICKETING_ROUNDS", "60")), deadline=None)
 @given(HISTORIES)
 @example(IN_AGAIN_OUT_IN)
-def test_a_device_alone_and_the_service_give_the_same_answers(history):
+def test_device_and_service_decide_random_histories_alike(history):
     with tempfile.TemporaryDirectory() as folder, grpc.insecure_channel("127.0.0.1:1") as channel:
         store = Store(Path(folder) / "gate.sqlite")
         try:
@@ -251,30 +253,30 @@ def test_a_device_alone_and_the_service_give_the_same_answers(history):
             store.close()
 
 
-def test_a_token_of_a_key_that_is_not_known_is_not_let_in_and_says_so():
-    question = _question(token_of(KEY, EVENT_ID, TICKET_IDS[0], key_id=9))
-    ruling = decide_alone(question, Known(_rules()), NOON)
-    assert (ruling.decision.reason, ruling.note) == (DenialReason.INVALID_SIGNATURE, UNKNOWN_KEY)
+def test_token_of_an_unknown_key_is_denied_with_a_note():
+    scan = _scan(token_of(KEY, EVENT_ID, TICKET_IDS[0], key_id=9))
+    decided = decide_offline(scan, DeviceRecords(_rules()), NOON)
+    assert (decided.decision.reason, decided.note) == (DenialReason.INVALID_SIGNATURE, UNKNOWN_KEY)
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_a_scan_whose_answer_was_lost_is_not_denied_for_itself(own):
-    """The service admitted it and the copy, or an earlier try, tells of it."""
-    question = _question(token_of(KEY, EVENT_ID, TICKET_IDS[0]))
-    admission = Admission(NOON, Entry(question.scan_id, NOON, "North"), inside=True)
+def test_lost_answer_does_not_deny_the_same_scan(own):
+    """The replica, or the device's own record, contains the admission of the same scan."""
+    scan = _scan(token_of(KEY, EVENT_ID, TICKET_IDS[0]))
+    admission = Admission(NOON, CheckIn(scan.scan_id, NOON, "North"), inside=True)
     ticket = Ticket(
         EVENT_ID, TICKET_IDS[0], TicketType.STANDARD, TicketStatus.ACTIVE, None, None, 1, b"", None, admission
     )
-    known = Known(_rules(), None, admission) if own else Known(_rules(), ticket)
-    assert decide_alone(question, known, NOON).decision.reason is None
+    known = DeviceRecords(_rules(), None, admission) if own else DeviceRecords(_rules(), ticket)
+    assert decide_offline(scan, known, NOON).decision.reason is None
 
 
-def _rules() -> Rules:
+def _rules() -> EventRules:
     event = Event(
         EVENT_ID, "", "Concert", EventStatus.PUBLISHED, AdmissionPolicy.SINGLE_ENTRY, None, None, closed=False
     )
-    return Rules(event, KEYS)
+    return EventRules(event, KEYS)
 
 
-def _question(text: str) -> Question:
-    return Question(uuid.UUID(int=5), text, read_token(text), ScanType.CHECK_IN, Gate(EVENT_ID, "North"))
+def _scan(text: str) -> DeviceScan:
+    return DeviceScan(uuid.UUID(int=5), text, read_token(text), ScanType.CHECK_IN, Gate(EVENT_ID, "North"))

@@ -1,0 +1,28 @@
+"""The rights of a caller as the use cases need them."""
+
+from typing import Final
+from uuid import UUID
+
+from scan_service.domain.reasons import Reason
+from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.failures import Failure
+
+# Roles that scan for any event; an organizer scans for their own events only.
+ANY_EVENT: Final = (Role.SCANNER, Role.SERVICE)
+
+
+def own_organizer(caller: Caller) -> str | None:
+    """Return the organizer to whose events the caller is restricted; None: the caller is not restricted."""
+    if caller.is_any(Role.DEVICE):
+        return caller.owner
+    return None if caller.is_any(*ANY_EVENT) else caller.subject
+
+
+def check_device_event(caller: Caller, event_id: UUID) -> None:
+    """Refuse an event that the device of the call is not for.
+
+    Raises:
+        Failure: FORBIDDEN.
+    """
+    if caller.bound_to and event_id not in caller.bound_to:
+        raise Failure(Reason.FORBIDDEN, "this device is not for this event", event_id=event_id)

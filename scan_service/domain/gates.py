@@ -1,0 +1,14 @@
+"""The opening of a gate."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GateOpening:
+    """The event as an opened gate shows it, and the age of the replica of its tickets."""
+
+    event_name: str
+    organizer_id: str
+    # When the replica was last known to be complete; None: never yet.
+    complete_time: datetime | None

@@ -1,0 +1,27 @@
+"""Failures about devices and scans that a caller receives."""
+
+from uuid import UUID
+
+from scan_service.domain.reasons import Reason
+from ticketing.chassis.failures import Failure
+
+
+def device_not_found(device_id: UUID) -> Failure:
+    """Return the failure for an unknown device and for another organizer's: the two look the same."""
+    return Failure(Reason.DEVICE_NOT_FOUND, "no such device", device_id=device_id)
+
+
+def scan_not_found(scan_id: UUID) -> Failure:
+    """Return the failure for an unknown scan and for one that the caller may not see: the two look the same."""
+    return Failure(Reason.SCAN_NOT_FOUND, "no such scan", scan_id=scan_id)
+
+
+def enrollment_code_invalid() -> Failure:
+    """Return the failure for a code that enrolls no device."""
+    return Failure(Reason.ENROLLMENT_CODE_INVALID, "the code was used before, has expired, or is unknown")
+
+
+def request_id_reused(request_id: UUID) -> Failure:
+    """Return the failure for a request_id that the caller used for a different request."""
+    message = "the request_id was used for another request"
+    return Failure(Reason.REQUEST_ID_REUSED, message, request_id=request_id)

@@ -1,0 +1,78 @@
+"""The changes that gate devices follow in order to decide offline; watchers with the same cursor share one read."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.engine import Connection
+
+from scan_service.domain.changes import Changes, Cursor, GateRules
+from scan_service.domain.event_access import event_not_found
+from scan_service.store.changes import read_changes
+from scan_service.use_cases.event_access import check_access
+from scan_service.use_cases.watch_pacer import WatchPacer
+from ticketing.chassis.database import Database
+
+INTERVAL_SECONDS: Final = 0.5
+
+
+class AdmissionWatcher:
+    """The use case that watches the changes of events.
+
+    Args:
+        database: the scans database.
+        pacer: paces the polls and ends them.
+    """
+
+    def __init__(self, database: Database, pacer: WatchPacer) -> None:
+        self._database = database
+        self._pacer = pacer
+        self._reads = dict[tuple[UUID, Cursor | None], asyncio.Task[Changes]]()
+
+    async def watch(
+        self, event_id: UUID, organizer_id: str | None, after: Cursor | None
+    ) -> AsyncGenerator[tuple[Changes, GateRules | None], None]:
+        """Yield the changes after `after`, with the rules where they changed, then every later change.
+
+        Raises:
+            Failure: EVENT_NOT_FOUND for an unknown event and, unless `organizer_id` is None, for another organizer's;
+                OVERLOADED or DEPENDENCY_UNAVAILABLE where the database does not answer.
+        """
+        # In a transaction of its own, so that a foreign event takes as long as an unknown one.
+        await self._database.run(lambda connection: check_access(connection, event_id, organizer_id))
+        rules: GateRules | None = None
+        # The tickets changed at or after the horizon: the next read finds them again, and they need no second message.
+        sent = dict[UUID, int]()
+        while True:
+            changes = await self._read_shared(event_id, after)
+            if changes.restart:
+                sent.clear()
+            horizon = changes.cursor.horizon
+            unsent = [pair for pair in changes.tickets if sent.get(pair[0].ticket_id) != pair[1]]
+            if unsent or changes.rules != rules or changes.restart:
+                yield replace(changes, tickets=unsent), None if changes.rules == rules else changes.rules
+            rules, after = changes.rules, changes.cursor
+            sent = {ticket.ticket_id: changed_by for ticket, changed_by in changes.tickets if changed_by >= horizon}
+            if not await self._pacer.wait(INTERVAL_SECONDS):
+                return
+
+    async def _read_shared(self, event_id: UUID, after: Cursor | None) -> Changes:
+        """Join the read in progress for this event and cursor, or start one."""
+        key = (event_id, after)
+        read = self._reads.get(key)
+        if read is None:
+            read = self._reads[key] = asyncio.create_task(self._read(event_id, after), name="changes")
+            read.add_done_callback(lambda _: self._reads.pop(key))
+        # Shielded: other watchers may share the read when this one is cancelled.
+        return await asyncio.shield(read)
+
+    async def _read(self, event_id: UUID, after: Cursor | None) -> Changes:
+        def work(connection: Connection) -> Changes | None:
+            return read_changes(connection, event_id, after)
+
+        changes = await self._database.run(work, isolation="REPEATABLE READ")
+        if changes is None:
+            raise event_not_found(event_id)
+        return changes

@@ -1,0 +1,18 @@
+"""The check that a caller may access an event, at the start of a transaction."""
+
+from uuid import UUID
+
+from sqlalchemy.engine import Connection
+
+from scan_service.domain.event_access import event_not_found
+from scan_service.store.events import is_accessible
+
+
+def check_access(connection: Connection, event_id: UUID, organizer_id: str | None) -> None:
+    """Check that the event exists and, unless `organizer_id` is None, belongs to that organizer.
+
+    Raises:
+        Failure: EVENT_NOT_FOUND.
+    """
+    if not is_accessible(connection, event_id, organizer_id):
+        raise event_not_found(event_id)

@@ -1,0 +1,91 @@
+"""The bound on failed codes: a device that scans too many unknown codes is slowed down and becomes an incident.
+
+A code has 64 bits, but no honest device needs many tries. Each process counts for itself. Tokens are never delayed:
+signatures cannot be guessed, and a gate keeps admitting tokens while somebody types codes at it.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+from scan_service.domain.incidents import IncidentScan, assign_guess
+from scan_service.store import incidents
+from scan_service.use_cases.batch_locker import Answers
+from ticketing.admission.scans import Attempt, DenialReason, Scan
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.database import Database
+from ticketing.chassis.failures import Failure, overloaded
+from ticketing.chassis.limits import Buckets
+
+log = logging.getLogger(__name__)
+MINUTE: Final = timedelta(minutes=1)
+
+Process = Callable[[Sequence[Attempt]], Awaitable[Answers]]
+
+
+class FailedCodeLimit:
+    """The count of unknown codes by device or person, and the bound on it.
+
+    Args:
+        per_minute: the number of unknown codes that one device may scan in a minute.
+        database: stores the incidents.
+        clock: the present time.
+    """
+
+    def __init__(self, per_minute: int, database: Database, clock: Clock) -> None:
+        self._buckets = Buckets(per_minute / MINUTE.total_seconds(), per_minute)
+        self._database = database
+        self._clock = clock
+
+    def check(self, attempt: Attempt) -> None:
+        """Refuse a typed code of a device beyond the limit.
+
+        Raises:
+            Failure: OVERLOADED.
+        """
+        if isinstance(attempt.credential, bytes) and (wait := self._buckets.wait(_device(attempt))):
+            raise overloaded("codes that do not exist", wait)
+
+    def count(self, attempt: Attempt, scan: Scan) -> bool:
+        """Count an unknown code; return whether its device has reached the limit."""
+        if scan.denial_reason is not DenialReason.TICKET_NOT_FOUND or not isinstance(attempt.credential, bytes):
+            return False
+        self._buckets.take(_device(attempt))
+        return bool(self._buckets.wait(_device(attempt)))
+
+    async def process(self, attempts: Sequence[Attempt], decide: Process) -> Answers:
+        """Decide a batch of live scans without the refused ones, and record incidents of guessed codes."""
+        if not any(isinstance(attempt.credential, bytes) for attempt in attempts):
+            return await decide(attempts)
+        refused = dict[int, Failure]()
+        for index, attempt in enumerate(attempts):
+            try:
+                self.check(attempt)
+            except Failure as failure:
+                refused[index] = failure
+        if len(refused) == len(attempts):
+            return list(refused.values())
+        accepted = [attempt for index, attempt in enumerate(attempts) if index not in refused]
+        decided = await decide(accepted)
+        guesses = [
+            assign_guess(scan)
+            for attempt, scan in zip(accepted, decided, strict=True)
+            if isinstance(scan, Scan) and self.count(attempt, scan)
+        ]
+        if guesses:
+            await self._record(guesses)
+        answers = iter(decided)
+        return [refused.get(index) or next(answers) for index in range(len(attempts))]
+
+    async def _record(self, guesses: Sequence[IncidentScan]) -> None:
+        now = self._clock()
+        try:
+            await self._database.run(lambda connection: incidents.add(connection, guesses, now))
+        except Failure as failure:
+            # The decisions are committed all the same, and the next guess is recorded again.
+            log.warning("an incident of guessed codes was not recorded", extra={"cause": failure.message})
+
+
+def _device(attempt: Attempt) -> tuple[str, str]:
+    return attempt.device_id, attempt.scanner_user_id

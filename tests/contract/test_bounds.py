@@ -1,0 +1,209 @@
+"""The bounds in the contract: the services enforce each, and code that needs the same number has the same."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+
+from tests.contract.matrix_requests import REQUESTS
+from tests.contract.matrix_world import OWN, RPCS, World
+from tests.environment.access import PEER_METADATA
+from tests.environment.refusals import violations_of
+from ticket_service.convert.enums import TICKET_TYPES
+from ticket_service.domain.events import MAX_PRICE
+from ticket_service.settings import read_settings
+from ticketing.admission.scans import MAX_CODE
+from ticketing.admission.tokens import MAX_ISSUE
+from ticketing.chassis import authentication, paging
+from ticketing.chassis.bounds import FieldBounds, bounds_of
+from ticketing.chassis.settings import Environment, SettingsError
+from ticketing.gate import command
+from ticketing.options.v1 import options_pb2
+from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_pb2, scan_service_pb2
+from ticketing.tickets.v1 import event_pb2, purchase_pb2, purchase_service_pb2
+
+INT64 = 2**63 - 1
+# Opaque texts that the services only compare, and lists that only the size of a message bounds.
+UNBOUNDED = {
+    "Gate.allowed_ticket_types",
+    "WatchAdmissionsRequest.after_cursor",
+    "WatchTicketsRequest.epoch",
+}
+# An empty event there admits tickets of every event.
+OPTIONAL = {("ScanService/ValidateTicket", "gate.event_id")}
+# Streams read their messages elsewhere: tests/scan_service/test_edges.py.
+STREAMED = {"ScanService/StreamScans"}
+
+
+def bounds_in(field: Any) -> options_pb2.Bounds:
+    bounds: options_pb2.Bounds = field.GetOptions().Extensions[options_pb2.bounds]
+    return bounds
+
+
+def own_fields(message: Any, seen: tuple[str, ...] = ()) -> Iterator[Any]:
+    """Every field below a request that a caller sets."""
+    for field in message.fields:
+        if bounds_in(field).output_only:
+            continue
+        yield field
+        inner = field.message_type
+        if (
+            inner is not None
+            and not is_map(field)
+            and inner.full_name.startswith("ticketing.")
+            and inner.full_name not in seen
+        ):
+            yield from own_fields(inner, (*seen, message.full_name))
+
+
+def is_map(field: Any) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+
+
+def test_every_text_number_and_list_of_a_request_is_bounded() -> None:
+    loose = set()
+    for rpc in RPCS.values():
+        for field in own_fields(rpc.input_type):
+            bounds = bounds_in(field)
+            bounded = bounds.max_length or bounds.format or bounds.max_items or bounds.max_bytes
+            is_number = field.cpp_type in {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64}
+            is_struct = field.message_type is Struct.DESCRIPTOR
+            if is_number:
+                bounded = bounds.HasField("minimum")
+            if (
+                is_number or is_struct or field.is_repeated or field.type == FieldDescriptor.TYPE_STRING
+            ) and not bounded:
+                loose.add(f"{field.containing_type.name}.{field.name}")
+    assert loose == UNBOUNDED
+
+
+def too_much(message: Message, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every way to break one bound of a message: the path at fault, and a function that breaks it."""
+    for field in message.DESCRIPTOR.fields:
+        bounds, name = bounds_in(field), path + field.name
+        if is_map(field):
+            continue
+        inner = field.message_type
+        if inner is not None and inner.full_name.startswith("ticketing."):
+            if field.is_repeated:
+                if len(getattr(message, field.name)):
+                    yield from too_much(getattr(message, field.name)[0], f"{name}[0].")
+            elif message.HasField(field.name):
+                yield from too_much(getattr(message, field.name), f"{name}.")
+        if not bounds.output_only:
+            yield from broken(message, field, bounds, name)
+
+
+def broken(message: Message, field: Any, bounds: options_pb2.Bounds, name: str) -> Iterator[tuple[str, Any]]:
+    oneof = field.containing_oneof
+    if bounds.required and (oneof is None or message.WhichOneof(oneof.name) == field.name):
+        yield name, lambda: message.ClearField(field.name)
+    if bounds.max_items:
+        yield name, lambda: fill(getattr(message, field.name), bounds.max_items + 1)
+    if field.is_repeated:
+        return
+    if bounds.max_length:
+        yield name, lambda: setattr(message, field.name, "x" * (bounds.max_length + 1))
+    if bounds.format:
+        yield name, lambda: setattr(message, field.name, "no such format")
+    if field.message_type is None and bounds.HasField("minimum") and bounds.minimum > -INT64:
+        yield name, lambda: setattr(message, field.name, bounds.minimum - 1)
+    if field.message_type is None and bounds.HasField("maximum") and bounds.maximum < 2**31 - 1:
+        yield name, lambda: setattr(message, field.name, bounds.maximum + 1)
+    if bounds.max_bytes:
+        yield name, lambda: getattr(message, field.name).update({"text": "x" * bounds.max_bytes})
+    if field.message_type is not None and field.message_type.name == "Money" and bounds.HasField("maximum"):
+        yield f"{name}.minor_units", lambda: price(getattr(message, field.name), bounds.maximum + 1)
+
+
+def fill(values: Any, count: int) -> None:
+    while len(values) < count:
+        if hasattr(values, "add"):
+            values.add()
+        else:
+            values.append("x")
+
+
+def price(money: Any, minor_units: int) -> None:
+    money.currency_code, money.minor_units = "EUR", minor_units
+
+
+def caller_of(world: World, rpc: MethodDescriptor) -> Any:
+    roles = rpc.GetOptions().Extensions[options_pb2.access].roles
+    if options_pb2.ROLE_PEER in roles:
+        return PEER_METADATA
+    return world.issuer.metadata("organizer", "olga")
+
+
+async def violated(world: World, rpc: MethodDescriptor, request: Message) -> set[str]:
+    """Call and return the paths of the violations."""
+    channel: Any = world.scans if ".scans." in rpc.full_name else world.tickets
+    path, data = f"/{rpc.containing_service.full_name}/{rpc.name}", request.SerializeToString()
+    metadata = caller_of(world, rpc)
+    try:
+        if rpc.server_streaming:
+            await channel.unary_stream(path)(data, metadata=metadata, timeout=20).read()
+        else:
+            await channel.unary_unary(path)(data, metadata=metadata, timeout=20)
+    except grpc.aio.AioRpcError as error:
+        return set(violations_of(error))
+    return set()
+
+
+async def test_every_bound_of_the_contract_is_enforced(world: World) -> None:
+    accepted, count = [], 0
+    for name, rpc in RPCS.items():
+        if name in STREAMED:
+            continue
+        # A request for each way to break it, as one breaks the message that it is of.
+        good = await REQUESTS[name](world, OWN)
+        for index, (path, _) in enumerate(list(too_much(good))):
+            request: Any = type(good)()
+            request.CopyFrom(good)
+            _, break_it = list(too_much(request))[index]
+            break_it()
+            if name == "EventService/UpdateEvent" and path.startswith("event."):
+                request.update_mask.paths[:] = [re.split(r"[.[]", path)[1]]
+            count += 1
+            if path not in await violated(world, rpc, request) and (name, path) not in OPTIONAL:
+                accepted.append(f"{name}: {path} #{index}")
+    print(f"{count} bounds broken")
+    assert "\n".join(accepted) == ""
+    assert count > 100
+
+
+def limit(message: type[Message], field: str) -> FieldBounds:
+    return bounds_of(message, field)
+
+
+def test_numbers_that_code_or_database_need_are_those_of_the_contract() -> None:
+    attempt, gate = scan_service_pb2.ScanAttempt, scan_pb2.Gate
+    order = purchase_service_pb2.PurchaseTicketsRequest
+    assert limit(event_pb2.Event, "ticket_price").maximum == MAX_PRICE
+    assert limit(event_pb2.TicketOffer, "price").maximum == MAX_PRICE
+    assert limit(event_pb2.Event, "offers").max_items == len(TICKET_TYPES)
+    assert limit(order, "items").max_items == len(TICKET_TYPES)
+    max_total = len(TICKET_TYPES) * limit(purchase_pb2.PurchaseItem, "quantity").maximum * MAX_PRICE
+    assert limit(order, "expected_total").maximum == max_total
+    assert limit(purchase_service_pb2.ConfirmPurchaseRequest, "paid").maximum == max_total
+    assert limit(order, "email").max_length == authentication.MAX_EMAIL_CHARACTERS
+    assert limit(order, "user_id").max_length == authentication.MAX_SUBJECT_CHARACTERS
+    assert limit(attempt, "code").max_length == MAX_CODE
+    assert limit(revocation_service_pb2.Revocation, "issue").maximum == MAX_ISSUE
+    assert limit(gate, "location").max_length == command.MAX_LOCATION
+    assert limit(device_service_pb2.ListDevicesRequest, "page_token").max_length == paging.MAX_TOKEN_CHARACTERS
+
+
+@pytest.mark.parametrize(("value", "good"), [(1_000, True), (1_001, False)])
+def test_the_limit_of_a_purchase_stays_within_that_of_an_offer(value: int, *, good: bool) -> None:
+    environment = Environment({"TICKETS_MAX_PER_PURCHASE": str(value)})
+    read_settings(environment)
+    with pytest.raises(SettingsError) as caught:
+        environment.check()
+    assert ("TICKETS_MAX_PER_PURCHASE" not in str(caught.value)) == good
+    assert limit(event_pb2.TicketOffer, "max_per_purchase").maximum == 1_000

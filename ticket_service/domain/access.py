@@ -1,0 +1,13 @@
+"""Decide what a caller may do as an organizer or as a service; `store.access` says the same in SQL."""
+
+from ticketing.chassis.authentication import Caller, Role
+
+
+def organizer_of(caller: Caller) -> str | None:
+    """Return the id of the organizer that the caller is, or None."""
+    return caller.subject if caller.is_any(Role.ORGANIZER) else None
+
+
+def administers(caller: Caller, organizer_id: str) -> bool:
+    """Return whether the caller administers the events of an organizer: that organizer, or a service."""
+    return caller.is_any(Role.SERVICE) or organizer_of(caller) == organizer_id

@@ -1,0 +1,47 @@
+"""Queries of the lists that callers read."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from ticket_service.domain.cancellations import CancellationStatus
+from ticket_service.domain.events import EventStatus, EventType
+from ticket_service.domain.tickets import TicketStatus
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """A filter of ListEvents."""
+
+    status: EventStatus
+    event_type: EventType | None
+    min_start_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseQuery:
+    """A filter of ListPurchases."""
+
+    event_id: UUID | None
+    # "" selects the caller's own; for organizers and services, all that they may see.
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TicketQuery:
+    """A filter of ListTickets."""
+
+    status: TicketStatus | None
+    event_id: UUID | None
+    # "" selects the caller's own; for organizers and services, all that they may see.
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationQuery:
+    """A filter of ListCancellations."""
+
+    status: CancellationStatus | None
+    event_id: UUID | None
+    # "" selects those of the caller's tickets; for organizers and services, of all tickets that they may see.
+    user_id: str

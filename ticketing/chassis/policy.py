@@ -1,0 +1,35 @@
+"""The policy of a service: the roles that may call each RPC, as the contract's `access` option states them."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+
+from ticketing.chassis.authentication import Role
+from ticketing.chassis.interceptor import PUBLIC, Policy
+from ticketing.options.v1 import options_pb2
+
+_ROLE_PREFIX: Final = "ROLE_"
+
+
+def policy_of(files: Iterable[FileDescriptor]) -> Policy:
+    """Derive the policy of every RPC in `files`; an RPC without roles is left out, so the interceptor denies it."""
+    policy = {}
+    for file in files:
+        for service in file.services_by_name.values():
+            for method in service.methods:
+                access = method.GetOptions().Extensions[options_pb2.access]
+                if access.public or access.roles:
+                    policy[method_path(method)] = _roles(access)
+    return policy
+
+
+def method_path(method: MethodDescriptor) -> str:
+    """Return the name by which gRPC calls the method, such as "/package.Service/Method"."""
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def _roles(access: options_pb2.Access) -> frozenset[Role]:
+    if access.public:
+        return PUBLIC
+    return frozenset(Role(options_pb2.Role.Name(role).removeprefix(_ROLE_PREFIX).lower()) for role in access.roles)

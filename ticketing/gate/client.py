@@ -1,0 +1,56 @@
+"""The client of the scan service: channel options, the device's credential and gate, and errors in words for people."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
+
+OPTIONS: Final = (
+    # A dead Wi-Fi is noticed after these two together, 7 s; `keepalive_timeout_ms` has no effect in the C core.
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 2_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Despite its name this is the time limit of one attempt to connect, TLS handshake included. With 200 ms the channel
+    # gave up on slow networks and busy machines before they answered.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+)
+
+# Between two attempts to open a stream.
+FIRST_BACKOFF_SECONDS: Final = 0.5
+MAX_BACKOFF_SECONDS: Final = 4.0
+
+# The service does not accept the credential, or not for this event: the device admits nobody.
+REFUSALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
+# By a part of gRPC's error message: the cause in words for people. The message itself lists addresses and sockets.
+_TLS_PROBLEMS: Final = {
+    "CERTIFICATE_VERIFY_FAILED": "the service's certificate is not by an authority of --ca",
+    "Hostname Verification": "the service's certificate is for another name than --server",
+    "WRONG_VERSION_NUMBER": "the service does not speak TLS there",
+}
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanServiceClient:
+    """The stub of the scan service, with the credential and the gate of this device."""
+
+    stub: ScanServiceStub
+    metadata: Metadata
+    gate: scan_pb2.Gate
+
+
+def error_text(error: grpc.RpcError) -> str:
+    """Describe for people why a call failed; a service that only closes connections may require a certificate."""
+    details = error.details() or ""
+    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+        return details
+    return next((problem for sign, problem in _TLS_PROBLEMS.items() if sign in details), "no connection to the service")
