@@ -166,6 +166,7 @@ async def test_exactly_one_of_racing_scan_and_revocation_wins(database, service)
         assert all(await asyncio.gather(*(race() for _ in range(15))))
 
 
+@pytest.mark.slow
 async def test_closing_an_event_among_scans_counts_the_admitted(database, service):
     event_id = database.event()
     tickets = [database.ticket(event_id) for _ in range(120)]
