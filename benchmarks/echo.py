@@ -13,7 +13,7 @@ import grpc.aio
 import uvloop
 
 from ticketing.chassis.server import OPTIONS, SERVERS
-from ticketing.chassis.thread_priority import put_network_last
+from ticketing.chassis.thread_priority import lower_network_priority
 from ticketing.scans.v1 import scan_service_pb2 as scans
 from ticketing.tickets.v1 import purchase_service_pb2 as purchases
 
@@ -66,7 +66,7 @@ async def serve(port: int, scan: bytes, purchase: bytes) -> None:
         server.add_generic_rpc_handlers(handlers(*answers))
         server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
-    put_network_last()
+    lower_network_priority()
     await servers[-1].wait_for_termination()
 
 

@@ -1,7 +1,7 @@
-"""Both services in the foreground, with the embedded PostgreSQL unless told of another: `python -m dev.up`.
+"""Both services in the foreground, with the embedded PostgreSQL unless the settings name another: `python -m dev.up`.
 
-Prints one line with both addresses once both are healthy. Ctrl-C or SIGTERM stops everything that was started; so does
-the end of one of the two.
+The program prints one line with both addresses once both services are healthy. Ctrl-C, SIGTERM and the end of one of the
+services stop everything that the program started.
 """
 
 import os
@@ -19,7 +19,8 @@ from types import FrameType
 from dev.keys import development_keys
 from ticketing.chassis.probe import is_serving
 from ticketing.chassis.settings import Environment
-from ticketing.chassis.tls import Tls, read_tls
+from ticketing.chassis.tls import Tls
+from ticketing.chassis.tls_settings import read_tls
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -27,7 +28,7 @@ STOP_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service as a child process."""
+    """A service as a child process."""
 
     name: str
     address: str
@@ -35,11 +36,11 @@ class Service:
 
 
 class StoppedError(Exception):
-    """A service ended by itself, or did not become healthy."""
+    """Raised when a service ended by itself or did not become healthy."""
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Complete the environment for both services; what is set already stands."""
+    """Complete the environment of both services; variables that are set stay."""
     keys = development_keys(Path(variables.get("TICKETING_DATA_DIR") or ".data"))
     defaults = {
         "TICKETING_JWKS_FILE": str(keys.jwks_file),
@@ -56,43 +57,43 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 def start(module: str, address: str, variables: Mapping[str, str]) -> Service:
     """Start one service."""
-    # A session of its own: Ctrl-C reaches this program alone, which then lets each service drain.
+    # In a session of its own: Ctrl-C reaches this program only, which then drains each service.
     process = subprocess.Popen([sys.executable, "-m", "dev.child", module], env=dict(variables), start_new_session=True)
     return Service(module, address, process)
 
 
 class Signals:
-    """Waits for signals without losing one: a handler alone would, between a look at its flag and a blocking call."""
+    """Waits for signals; a handler that sets a flag would lose one between the check of the flag and a blocking call."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
         self._writer.settimeout(0)
         signal.set_wakeup_fd(self._writer.fileno())
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, _note)
+            signal.signal(number, _ignore)
 
-    def asked_to_stop(self, seconds: float | None) -> bool:
-        """Wait for a signal, `None` for ever; tell whether it asks us to stop, and not of a child's end."""
+    def stop_requested(self, seconds: float | None) -> bool:
+        """Wait up to `seconds` (None: forever) for a signal; return whether it is SIGINT or SIGTERM and not SIGCHLD."""
         if not select.select([self._reader], [], [], seconds)[0]:
             return False
         numbers = set(self._reader.recv(4096))
         return not numbers.isdisjoint({signal.SIGINT, signal.SIGTERM})
 
 
-def _note(_number: int, _frame: FrameType | None) -> None:
-    """Handle a signal by letting its number be written to the wake-up socket."""
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: Python has already written the number of the signal to the wake-up socket."""
 
 
 def wait_until_healthy(services: list[Service], signals: Signals, tls: Tls) -> bool:
-    """Wait until every service answers that it serves; False where we are asked to stop before.
+    """Wait until every service is healthy; return False if a stop is requested before.
 
     Raises:
-        StoppedError: one of them ended, or took longer than START_SECONDS.
+        StoppedError: a service ended, or took longer than START_SECONDS.
     """
     deadline = time.monotonic() + START_SECONDS
     for service in services:
         while not is_serving(service.address, seconds=0.5, tls=tls):
-            if signals.asked_to_stop(0):
+            if signals.stop_requested(0):
                 return False
             if service.process.poll() is not None:
                 raise StoppedError(f"{service.name} ended with exit status {service.process.returncode}")
@@ -102,35 +103,35 @@ def wait_until_healthy(services: list[Service], signals: Signals, tls: Tls) -> b
 
 
 def run(services: list[Service], signals: Signals, tls: Tls) -> None:
-    """Serve until asked to stop.
+    """Serve until a stop is requested.
 
     Raises:
-        StoppedError: one of the services ended; the other is of no use alone.
+        StoppedError: a service ended; the other one is useless alone.
     """
     if not wait_until_healthy(services, signals, tls):
         return
     tickets, scans = services
     print(f"ticket service {tickets.address}  scan service {scans.address}  (Ctrl-C stops both)", flush=True)
-    while not signals.asked_to_stop(None):
+    while not signals.stop_requested(None):
         for service in services:
             if service.process.poll() is not None:
-                raise StoppedError(f"{service.name} has ended; its log above says why")
+                raise StoppedError(f"{service.name} has ended; see its log above")
 
 
 def stop(services: list[Service], signals: Signals) -> None:
-    """Let every service drain; kill what does not end in time, or when asked a second time."""
+    """Drain the services; kill them after STOP_SECONDS or at a second request to stop."""
     for service in services:
         service.process.terminate()
     deadline = time.monotonic() + STOP_SECONDS
     while any(service.process.poll() is None for service in services):
-        if signals.asked_to_stop(max(0.0, deadline - time.monotonic())) or time.monotonic() >= deadline:
+        if signals.stop_requested(max(0.0, deadline - time.monotonic())) or time.monotonic() >= deadline:
             for service in services:
                 service.process.kill()
                 service.process.wait()
 
 
 def main() -> int:
-    """Run both services; return 0 where we were asked to stop."""
+    """Run both services; return 0 after a requested stop, 1 after a failure."""
     signals = Signals()
     variables = environment(os.environ)
     services = [

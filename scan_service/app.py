@@ -43,7 +43,7 @@ from ticketing.admission.scans import Attempt, Scan
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.leadership import keep_on, lead
+from ticketing.chassis.leadership import repeat_with_backoff, run_as_leader
 from ticketing.chassis.loop_connection import LoopConnection
 from ticketing.chassis.server import Server
 from ticketing.chassis.service import call_interceptor
@@ -105,7 +105,9 @@ class App:
         scans = ScansServicer(use_cases, codes)
         devices = Devices(database, Credentials(self._settings.code_secret), self._clock)
         presence = Presence(gates, self._clock, streams, pacer)
-        self._running.push_async_callback(_end, asyncio.create_task(keep_on("presence of devices", presence.poll)))
+        self._running.push_async_callback(
+            _end, asyncio.create_task(repeat_with_backoff("presence of devices", presence.poll))
+        )
         server = Server(
             self._settings.service.listen,
             call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock, devices.caller),
@@ -167,11 +169,14 @@ class App:
         key_replica = KeyReplica(database, tickets, keys, self._clock)
         replica, reports = Replica(database, tickets, key_replica, self._clock), Reports(database, tickets, self._clock)
         duties = (
-            partial(keep_on, "replica of the tickets", replica.follow),
-            partial(keep_on, "reports of check-ins", reports.report_check_ins),
-            partial(keep_on, "reports of incidents", reports.report_incidents),
+            partial(repeat_with_backoff, "replica of the tickets", replica.follow),
+            partial(repeat_with_backoff, "reports of check-ins", reports.report_check_ins),
+            partial(repeat_with_backoff, "reports of incidents", reports.report_incidents),
         )
-        for work in (keep_on("replica of the keys", key_replica.refresh), lead(connection, duties)):
+        for work in (
+            repeat_with_backoff("replica of the keys", key_replica.refresh),
+            run_as_leader(connection, duties),
+        ):
             self._running.push_async_callback(_end, asyncio.create_task(work))
 
 

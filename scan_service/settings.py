@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
-from ticketing.chassis.service import SECRET_CHARACTERS, ServiceSettings, read_peer_address, read_service_settings
+from ticketing.chassis.service_settings import (
+    SECRET_CHARACTERS,
+    ServiceSettings,
+    read_peer_address,
+    read_service_settings,
+)
 from ticketing.chassis.settings import Environment
 
 

@@ -26,7 +26,7 @@ from ticket_service.commands.erase_addresses import erase_addresses
 from ticket_service.commands.rotate_keys import retire_keys, rotate_keys
 from ticket_service.delivery.app import DeliveryApp
 from ticket_service.settings import Settings, read_settings
-from ticketing.chassis.service import Parts, main
+from ticketing.chassis.service import ServiceDefinition, main
 
 MIGRATIONS: Final = Path(__file__).parent / "store" / "migrations"
 
@@ -47,4 +47,11 @@ def make_relay(settings: Settings, url: URL) -> DeliveryApp:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Parts("ticket_service", "tickets", MIGRATIONS, COMMANDS), read_settings, App, {"relay": make_relay}))
+    sys.exit(
+        main(
+            ServiceDefinition("ticket_service", "tickets", MIGRATIONS, COMMANDS),
+            read_settings,
+            App,
+            {"relay": make_relay},
+        )
+    )

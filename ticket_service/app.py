@@ -37,9 +37,9 @@ from ticket_service.use_cases.tickets import Tickets
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.loop_connection import LoopConnection
-from ticketing.chassis.server import Register, Server
+from ticketing.chassis.server import RegisterServicer, Server
 from ticketing.chassis.service import call_interceptor
-from ticketing.chassis.sweeper import Sweeper, Unfinished
+from ticketing.chassis.sweeper import Sweepable, Sweeper
 from ticketing.tickets.v1 import (
     event_service_pb2_grpc,
     purchase_service_pb2_grpc,
@@ -130,14 +130,14 @@ class App:
             self._opened.push_async_callback(delivery.stop)
             await delivery.start()
 
-    def _sweep(self, work: Unfinished) -> None:
+    def _sweep(self, work: Sweepable) -> None:
         sweeper = Sweeper(work, self._settings.sweep_seconds)
         sweeper.start()
         self._opened.push_async_callback(sweeper.stop)
 
     def _event_service(
         self, database: Database, feed: Feed, scans: ScanServiceClient, cancellations: Cancellations
-    ) -> dict[str, Register]:
+    ) -> dict[str, RegisterServicer]:
         event_cancellations = EventCancellations(database, scans, cancellations, self._clock, feed.wake)
         self._sweep(event_cancellations)
         events = Events(database, self._clock, feed.wake)
@@ -147,7 +147,7 @@ class App:
 
     def _purchase_service(
         self, database: Database, feed: Feed, messages: TicketMessages, sale_settings: SaleSettings, payments: Payments
-    ) -> dict[str, Register]:
+    ) -> dict[str, RegisterServicer]:
         connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS)
         sales = Sales(connection, sale_settings, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
@@ -157,12 +157,12 @@ class App:
 
     def _ticket_service(
         self, database: Database, messages: TicketMessages, changes: TicketChanges
-    ) -> dict[str, Register]:
+    ) -> dict[str, RegisterServicer]:
         servicer = TicketServicer(Tickets(database, self._clock), changes, messages)
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}
 
-    def _feed_service(self, database: Database, feed: Feed) -> dict[str, Register]:
+    def _feed_service(self, database: Database, feed: Feed) -> dict[str, RegisterServicer]:
         servicer = FeedServicer(database, feed, self._clock)
         register = ticket_feed_service_pb2_grpc.add_TicketFeedServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketFeedService": partial(register, servicer)}

@@ -7,7 +7,12 @@ from pathlib import Path
 from ticket_service.adapters.payment_provider import ProviderSettings
 from ticket_service.adapters.providers import read_provider_settings
 from ticket_service.delivery.settings import DeliverySettings, read_delivery_settings
-from ticketing.chassis.service import SECRET_CHARACTERS, ServiceSettings, read_peer_address, read_service_settings
+from ticketing.chassis.service_settings import (
+    SECRET_CHARACTERS,
+    ServiceSettings,
+    read_peer_address,
+    read_service_settings,
+)
 from ticketing.chassis.settings import Environment
 
 PORT = 50051

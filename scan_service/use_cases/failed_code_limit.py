@@ -16,7 +16,7 @@ from ticketing.admission.scans import Attempt, DenialReason, Scan
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure, overloaded
-from ticketing.chassis.limits import Buckets
+from ticketing.chassis.limits import RateLimiter
 
 log = logging.getLogger(__name__)
 MINUTE: Final = timedelta(minutes=1)
@@ -34,7 +34,7 @@ class FailedCodeLimit:
     """
 
     def __init__(self, per_minute: int, database: Database, clock: Clock) -> None:
-        self._buckets = Buckets(per_minute / MINUTE.total_seconds(), per_minute)
+        self._buckets = RateLimiter(per_minute / MINUTE.total_seconds(), per_minute)
         self._database = database
         self._clock = clock
 

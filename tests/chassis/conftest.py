@@ -8,7 +8,7 @@ from ticketing.chassis.postgres import Lease
 
 @pytest.fixture(scope="session")
 def counters(postgres: Lease) -> URL:
-    """Make one database per worker: one per test would take most of the time."""
+    """Return the URL of one database for this worker: one per test would take most of the time."""
     url = database_url(postgres.url("chassis"))
     execute(url, "CREATE TABLE counters (name text PRIMARY KEY, value int NOT NULL)")
     return url
@@ -16,6 +16,6 @@ def counters(postgres: Lease) -> URL:
 
 @pytest.fixture
 def url(counters: URL) -> URL:
-    """Return a database with one table of two rows."""
+    """Return the URL of a database with one table of two rows."""
     execute(counters, "TRUNCATE counters; INSERT INTO counters VALUES ('a', 0), ('b', 0)")
     return counters

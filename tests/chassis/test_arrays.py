@@ -7,12 +7,12 @@ import psycopg2.extras
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, spelled small by its library
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.arrays import array, ids, times
 
-# What PostgreSQL can hold: no NUL, no lone surrogate.
+# Texts that PostgreSQL can store: no NUL, no lone surrogate.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 STORED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -33,22 +33,22 @@ def read_back(connection: Connection, literal: str, kind: str) -> list[object]:
 
 @STORED
 @given(st.lists(st.none() | TEXTS | st.sampled_from(["NULL", "{}", '"', "\\", 'a","b', ""]), max_size=8))
-def test_texts_arrive_as_they_were(connection: Connection, values: list[str | None]) -> None:
+def test_texts_survive_the_round_trip(connection: Connection, values: list[str | None]) -> None:
     assert read_back(connection, array(values), "text") == values
 
 
 @STORED
 @given(st.lists(st.none() | st.datetimes(timezones=st.just(UTC)), max_size=4).map(lambda some: [*some, *some]))
-def test_times_arrive_as_they_were(connection: Connection, values: list[datetime | None]) -> None:
+def test_times_survive_the_round_trip(connection: Connection, values: list[datetime | None]) -> None:
     assert read_back(connection, times(values), "timestamptz") == values
 
 
 @STORED
 @given(st.lists(st.none() | st.uuids(), max_size=8))
-def test_ids_arrive_as_they_were(connection: Connection, values: list[UUID | None]) -> None:
+def test_ids_survive_the_round_trip(connection: Connection, values: list[UUID | None]) -> None:
     assert read_back(connection, ids(values), "uuid") == values
 
 
-def test_other_types_arrive_by_their_text(connection: Connection) -> None:
+def test_other_types_are_written_as_text(connection: Connection) -> None:
     assert read_back(connection, array([1, None, -5]), "bigint") == [1, None, -5]
     assert read_back(connection, array([True, False]), "boolean") == [True, False]

@@ -15,9 +15,9 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from tests.environment.clock import SettableClock
 from ticketing.chassis import authentication
-from ticketing.chassis.authentication import LEEWAY, Authenticator, Expected, PeerProof, Role
+from ticketing.chassis.authentication import LEEWAY, Authenticator, PeerProof, Role, TokenRequirements
 from ticketing.chassis.failures import UNAUTHENTICATED, Failure
-from ticketing.chassis.jwks import REFRESH_INTERVAL, File, KeySet
+from ticketing.chassis.jwks import REFRESH_INTERVAL, JwksFile, KeySet
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PROOF = PeerProof(secret="the-peers-secret", name="peer.example")
@@ -29,7 +29,7 @@ ED, EC, RSA = (
 
 
 def jwk_set(**keys: Any) -> str:
-    """The public keys, each under its id."""
+    """Return a JWK set of the public keys, each under its id."""
     kinds: dict[str, Any] = {"EdDSA": OKPAlgorithm, "ES256": ECAlgorithm, "RS256": RSAAlgorithm}
     documents = []
     for key_id, key in keys.items():
@@ -46,7 +46,7 @@ def jwk_set(**keys: Any) -> str:
 
 @dataclass
 class Setting:
-    """An authenticator whose clock and key file the test can change."""
+    """An authenticator with a clock and a key file that the test can change."""
 
     authenticator: Authenticator
     jwks: Path
@@ -70,8 +70,8 @@ def setting(tmp_path: Path) -> Setting:
     jwks = tmp_path / "jwks.json"
     jwks.write_text(jwk_set(ed=ED, ec=EC, rsa=RSA))
     clock = SettableClock(NOW)
-    expected = Expected(issuer="us", audience="ticketing")
-    return Setting(Authenticator(KeySet(File(jwks).read, clock), expected, PROOF, clock), jwks, clock)
+    requirements = TokenRequirements(issuer="us", audience="ticketing")
+    return Setting(Authenticator(KeySet(JwksFile(jwks).read, clock), requirements, PROOF, clock), jwks, clock)
 
 
 def token(key: Any = ED, key_id: str | None = "ed", alg: str = "EdDSA", **claims: Any) -> str:
@@ -82,13 +82,13 @@ def token(key: Any = ED, key_id: str | None = "ed", alg: str = "EdDSA", **claims
         "roles": ["user"],
         "exp": NOW + timedelta(hours=1),
     }
-    given = {name: value for name, value in {**usual, **claims}.items() if value is not None}
+    present = {name: value for name, value in {**usual, **claims}.items() if value is not None}
     headers = {} if key_id is None else {"kid": key_id}
-    return jwt.encode(given, key, algorithm=alg, headers=headers)
+    return jwt.encode(present, key, algorithm=alg, headers=headers)
 
 
 @pytest.mark.parametrize(("key", "key_id", "alg"), [(ED, "ed", "EdDSA"), (EC, "ec", "ES256"), (RSA, "rsa", "RS256")])
-def test_a_signed_token_says_who_calls(setting: Setting, key: object, key_id: str, alg: str) -> None:
+def test_a_signed_token_identifies_its_caller(setting: Setting, key: object, key_id: str, alg: str) -> None:
     caller = setting.caller(token(key, key_id, alg, roles=["organizer", "user", "wizard"], email="a@example.org"))
     assert caller.subject == "alice"
     assert caller.roles == {Role.ORGANIZER, Role.USER}
@@ -97,11 +97,11 @@ def test_a_signed_token_says_who_calls(setting: Setting, key: object, key_id: st
     assert not caller.is_any(Role.SERVICE)
 
 
-def test_one_role_may_stand_alone(setting: Setting) -> None:
+def test_a_single_role_needs_no_list(setting: Setting) -> None:
     assert setting.caller(token(roles="scanner")).roles == {Role.SCANNER}
 
 
-def test_the_shared_secret_makes_the_peer_and_no_token_can(setting: Setting) -> None:
+def test_only_the_shared_secret_proves_the_peer_and_no_token(setting: Setting) -> None:
     assert setting.caller("the-peers-secret").roles == {Role.PEER}
     assert "no role" in setting.cause(token(roles=["peer"]))
     assert "no role" in setting.cause(token(roles=["device"]))
@@ -111,7 +111,7 @@ HMAC_WITH_PUBLIC_KEY = ED.public_key().public_bytes(Encoding.Raw, PublicFormat.R
 
 
 def confused() -> str:
-    """A token signed by HMAC with the public key as its secret, which everybody knows."""
+    """Return a token signed by HMAC with the public key as its secret."""
     header = base64.urlsafe_b64encode(json.dumps({"alg": "HS256", "kid": "ed"}).encode()).rstrip(b"=")
     signed = jwt.encode({"sub": "alice"}, HMAC_WITH_PUBLIC_KEY, algorithm="HS256", headers={"kid": "ed"})
     return (header + b"." + signed.split(".", 1)[1].encode()).decode()
@@ -146,7 +146,7 @@ def confused() -> str:
         ("x" * 9000, "not a bearer token"),
     ],
 )
-def test_anything_else_is_refused_with_its_cause(setting: Setting, bad: str, cause: str) -> None:
+def test_an_invalid_token_is_refused_with_its_cause(setting: Setting, bad: str, cause: str) -> None:
     assert cause in setting.cause(bad)
 
 
@@ -161,29 +161,29 @@ def test_anything_else_is_refused_with_its_cause(setting: Setting, bad: str, cau
         ([("authorization", b"Bearer x")], "more than one"),
     ],
 )
-def test_metadata_without_one_bearer_token_is_refused(
+def test_metadata_without_exactly_one_bearer_token_is_refused(
     setting: Setting, metadata: list[tuple[str, str | bytes]], cause: str
 ) -> None:
     assert cause in setting.cause_of(metadata)
 
 
-def test_an_unusable_expiry_is_refused(setting: Setting) -> None:
+def test_an_unreadable_expiry_is_refused(setting: Setting) -> None:
     assert "expiry" in setting.cause(token(exp="soon"))
 
 
-def test_an_email_that_cannot_be_one_is_left_out(setting: Setting) -> None:
+def test_an_overlong_email_is_dropped(setting: Setting) -> None:
     assert setting.caller(token(email="x" * 300)).email == ""
 
 
-def test_a_remembered_token_still_ends(setting: Setting) -> None:
+def test_a_cached_token_still_expires(setting: Setting) -> None:
     good = token()
     assert setting.caller(good) is setting.caller(good)
     setting.clock.now = NOW + timedelta(hours=1) + LEEWAY
     assert "expired" in setting.cause(good)
 
 
-def test_memory_for_tokens_is_bounded(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authentication, "MAX_REMEMBERED", 3)
+def test_the_cache_of_tokens_is_bounded(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authentication, "MAX_CACHED_TOKENS", 3)
     first = token(sub="0")
     caller = setting.caller(first)
     for n in range(1, 4):
@@ -191,21 +191,21 @@ def test_memory_for_tokens_is_bounded(setting: Setting, monkeypatch: pytest.Monk
     assert setting.caller(first) is not caller
 
 
-def test_a_certificate_with_the_peers_name_makes_the_peer_where_no_token_says_otherwise(setting: Setting) -> None:
-    async def who(metadata: list[tuple[str, str]], *names: str) -> Role:
+def test_the_peers_certificate_proves_the_peer_without_a_token(setting: Setting) -> None:
+    async def role_of(metadata: list[tuple[str, str]], *names: str) -> Role:
         return next(iter((await setting.authenticator.authenticate(metadata, lambda: names)).roles))
 
-    assert asyncio.run(who([], "other.example", "peer.example")) is Role.PEER
+    assert asyncio.run(role_of([], "other.example", "peer.example")) is Role.PEER
     by_alice = [("authorization", f"Bearer {token()}")]
-    assert asyncio.run(who(by_alice, "peer.example")) is Role.USER
+    assert asyncio.run(role_of(by_alice, "peer.example")) is Role.USER
     with pytest.raises(Failure) as caught:
-        asyncio.run(who([], "other.example"))
+        asyncio.run(role_of([], "other.example"))
     assert caught.value.metadata["cause"] == "no access token"
 
 
-def test_without_a_secret_or_a_name_nobody_is_the_peer(setting: Setting) -> None:
-    keys = KeySet(File(setting.jwks).read, lambda: NOW)
-    nobody = Authenticator(keys, Expected("us", "ticketing"), PeerProof(), lambda: NOW)
+def test_without_secret_and_name_no_caller_is_the_peer(setting: Setting) -> None:
+    keys = KeySet(JwksFile(setting.jwks).read, lambda: NOW)
+    nobody = Authenticator(keys, TokenRequirements("us", "ticketing"), PeerProof(), lambda: NOW)
     for metadata in ([], [("authorization", "Bearer the-peers-secret")]):
         with pytest.raises(Failure) as caught:
             asyncio.run(nobody.authenticate(metadata, lambda: ["", "peer.example"]))
@@ -219,22 +219,22 @@ def test_without_a_secret_or_a_name_nobody_is_the_peer(setting: Setting) -> None
         ("https://example.org/roles", {"https://example.org/roles": ["scanner"]}),
     ],
 )
-def test_roles_are_where_the_issuer_puts_them(setting: Setting, claim: str, claims: dict[str, Any]) -> None:
-    keys = KeySet(File(setting.jwks).read, lambda: NOW)
-    reader = Authenticator(keys, Expected("us", "ticketing", claim), PROOF, lambda: NOW)
-    said = token(**{"roles": None, **claims})
-    caller = asyncio.run(reader.authenticate([("authorization", f"Bearer {said}")]))
+def test_the_roles_claim_may_be_a_path(setting: Setting, claim: str, claims: dict[str, Any]) -> None:
+    keys = KeySet(JwksFile(setting.jwks).read, lambda: NOW)
+    reader = Authenticator(keys, TokenRequirements("us", "ticketing", claim), PROOF, lambda: NOW)
+    bearer = token(**{"roles": None, **claims})
+    caller = asyncio.run(reader.authenticate([("authorization", f"Bearer {bearer}")]))
     assert caller.roles == {Role.SCANNER}
     with pytest.raises(Failure, match="no role"):
         asyncio.run(reader.authenticate([("authorization", f"Bearer {token(realm_access='scanner')}")]))
 
 
-async def test_a_key_that_was_taken_out_takes_its_tokens_with_it(setting: Setting) -> None:
+async def test_a_removed_key_invalidates_its_tokens(setting: Setting) -> None:
     metadata = [("authorization", f"Bearer {token()}")]
     await setting.authenticator.authenticate(metadata)
     setting.jwks.write_text(jwk_set(ec=EC))
     setting.clock.advance(REFRESH_INTERVAL)
-    # Looks, in the background.
+    # Starts the refresh in the background.
     await setting.authenticator.authenticate(metadata)
     await asyncio.wait([task for task in asyncio.all_tasks() if task.get_name() == "key set"])
     with pytest.raises(Failure, match="unknown key"):

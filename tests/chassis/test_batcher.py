@@ -8,7 +8,7 @@ from ticketing.chassis.failures import OVERLOADED, Failure
 
 
 class Recorder:
-    """Doubles numbers, keeps the batches it saw, and holds a batch back until it is let go."""
+    """Doubles numbers, records its batches, and answers while `gate` is set."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -34,7 +34,7 @@ async def test_an_idle_batcher_answers_at_once() -> None:
     assert recorder.batches == [[1]]
 
 
-async def test_what_arrives_during_a_batch_makes_the_next_one() -> None:
+async def test_requests_during_a_batch_form_the_next_one() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=3, max_waiting=100)
     recorder.gate.clear()
@@ -47,7 +47,7 @@ async def test_what_arrives_during_a_batch_makes_the_next_one() -> None:
     assert recorder.batches == [[1], [2, 3, 4], [5]]
 
 
-async def test_a_batch_that_follows_another_waits_for_those_who_were_just_answered() -> None:
+async def test_a_following_batch_waits_for_callers_just_answered() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100, gather_seconds=0.001)
     recorder.gate.clear()
@@ -64,7 +64,7 @@ async def test_a_batch_that_follows_another_waits_for_those_who_were_just_answer
     assert recorder.batches == [[1], [2, 3]]
 
 
-async def test_a_batch_is_bounded_by_what_its_requests_weigh_and_one_too_heavy_goes_alone() -> None:
+async def test_a_batch_is_bounded_by_weight_and_a_heavy_request_is_alone() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100, weigh=lambda n: n)
     recorder.gate.clear()
@@ -77,7 +77,7 @@ async def test_a_batch_is_bounded_by_what_its_requests_weigh_and_one_too_heavy_g
     assert recorder.batches == [[1], [4, 6], [1], [50], [2]]
 
 
-async def test_a_refusal_is_the_callers_own() -> None:
+async def test_a_refusal_reaches_only_its_caller() -> None:
     batcher = Batcher("test", Recorder().process, max_batch=10, max_waiting=100)
     answers = await asyncio.gather(*(batcher.submit(n) for n in (6, 7, 8)), return_exceptions=True)
     assert answers[0] == 12
@@ -85,7 +85,7 @@ async def test_a_refusal_is_the_callers_own() -> None:
     assert answers[2] == 16
 
 
-async def test_a_poisoned_request_fails_by_itself() -> None:
+async def test_a_faulty_request_fails_alone() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
     answers = await asyncio.gather(*(batcher.submit(n) for n in (12, 13, 14)), return_exceptions=True)
@@ -94,7 +94,7 @@ async def test_a_poisoned_request_fails_by_itself() -> None:
     assert recorder.batches == [[12, 13, 14], [12], [13], [14]]
 
 
-async def test_an_outage_is_told_to_all_without_trying_each() -> None:
+async def test_an_outage_fails_the_whole_batch_at_once() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
     answers = await asyncio.gather(*(batcher.submit(n) for n in (1, 99)), return_exceptions=True)
@@ -102,22 +102,22 @@ async def test_an_outage_is_told_to_all_without_trying_each() -> None:
     assert len(recorder.batches) == 1
 
 
-async def test_a_caller_that_gave_up_is_skipped_and_nobody_hangs() -> None:
+async def test_a_cancelled_caller_is_skipped_and_no_other_hangs() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
     recorder.gate.clear()
     first = asyncio.create_task(batcher.submit(1))
     await recorder.begun.wait()
-    gone, stays = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
+    cancelled, other = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
     await asyncio.sleep(0)
-    gone.cancel()
+    cancelled.cancel()
     recorder.gate.set()
-    assert await stays == 6
+    assert await other == 6
     assert await first == 2
     assert recorder.batches == [[1], [3]]
 
 
-async def test_a_batch_that_has_begun_is_finished_although_its_caller_left() -> None:
+async def test_a_batch_that_has_begun_completes_without_its_caller() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
     recorder.gate.clear()
@@ -131,7 +131,7 @@ async def test_a_batch_that_has_begun_is_finished_although_its_caller_left() -> 
     assert await batcher.submit(5) == 10
 
 
-async def test_too_many_waiting_are_refused_and_the_others_served() -> None:
+async def test_requests_beyond_the_queue_are_refused_and_others_served() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=1, max_waiting=2)
     recorder.gate.clear()
@@ -147,7 +147,7 @@ async def test_too_many_waiting_are_refused_and_the_others_served() -> None:
     assert await asyncio.gather(first, *waiting) == [2, 4, 6]
 
 
-async def test_closing_finishes_what_waits() -> None:
+async def test_closing_processes_waiting_requests() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=1, max_waiting=10)
     answers = [asyncio.create_task(batcher.submit(n)) for n in (1, 2, 3)]

@@ -27,7 +27,7 @@ def increment(connection: Connection, name: str) -> int:
 
 
 @pytest.mark.parametrize("text", ["postgresql://u:p@h/d", "postgres+psycopg2://h/d", "postgresql+psycopg://h/d"])
-def test_every_postgresql_url_means_our_driver(text: str) -> None:
+def test_every_postgresql_url_gets_the_psycopg2_driver(text: str) -> None:
     if text.startswith("postgres+"):
         with pytest.raises(ValueError, match="PostgreSQL"):
             database_url(text)
@@ -36,17 +36,17 @@ def test_every_postgresql_url_means_our_driver(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["mysql://h/d", "not a url", "://"])
-def test_anything_else_is_no_url_of_ours(text: str) -> None:
+def test_other_urls_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a"):
         database_url(text)
 
 
-async def test_work_is_committed_when_its_answer_is_there(database: Database) -> None:
+async def test_work_is_committed_when_run_returns(database: Database) -> None:
     assert await database.run(lambda connection: increment(connection, "a")) == 1
     assert await database.run(lambda connection: increment(connection, "a")) == 2
 
 
-async def test_work_that_raises_leaves_nothing_behind(database: Database) -> None:
+async def test_work_that_raises_is_rolled_back(database: Database) -> None:
     def fail(connection: Connection) -> None:
         increment(connection, "a")
         raise Failure("SOLD_OUT", "none left")
@@ -56,7 +56,7 @@ async def test_work_that_raises_leaves_nothing_behind(database: Database) -> Non
     assert await database.run(lambda connection: increment(connection, "a")) == 1
 
 
-async def test_work_knows_the_request_it_is_for(database: Database) -> None:
+async def test_work_sees_the_request_id(database: Database) -> None:
     token = REQUEST_ID.set("r-1")
     try:
         assert await database.run(lambda _: REQUEST_ID.get()) == "r-1"
@@ -64,7 +64,7 @@ async def test_work_knows_the_request_it_is_for(database: Database) -> None:
         REQUEST_ID.reset(token)
 
 
-async def test_a_deadlock_is_answered_by_running_the_loser_again(database: Database) -> None:
+async def test_work_that_loses_a_deadlock_runs_again(database: Database) -> None:
     meeting = threading.Barrier(2)
     runs: list[str] = []
 
@@ -83,7 +83,7 @@ async def test_a_deadlock_is_answered_by_running_the_loser_again(database: Datab
     assert await database.run(lambda connection: increment(connection, "a")) == 3
 
 
-async def test_who_loses_every_time_is_told_to_come_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_work_that_loses_every_race_is_overloaded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BACKOFF_SECONDS", 0)
     runs = []
 
@@ -97,7 +97,7 @@ async def test_who_loses_every_time_is_told_to_come_again(database: Database, mo
     assert len(runs) == ATTEMPTS
 
 
-async def test_a_snapshot_stays_what_it_was(database: Database) -> None:
+async def test_repeatable_read_keeps_its_snapshot(database: Database) -> None:
     def read_twice(connection: Connection) -> tuple[int, int]:
         read = sa.text("SELECT value FROM counters WHERE name = 'a'")
         before = connection.execute(read).scalar_one()
@@ -108,13 +108,13 @@ async def test_a_snapshot_stays_what_it_was(database: Database) -> None:
     assert await database.run(read_twice) == (1, 2)
 
 
-async def test_a_wrong_statement_is_a_fault_of_ours_and_no_outage(database: Database) -> None:
+async def test_a_wrong_statement_is_no_outage(database: Database) -> None:
     with pytest.raises(sa.exc.ProgrammingError):
         await database.run(lambda connection: connection.execute(sa.text("SELECT nonsense")))
 
 
-async def test_a_database_that_is_away_is_unavailable_and_comes_back(database: Database, url: URL) -> None:
-    def cut_off(connection: Connection) -> None:
+async def test_a_lost_connection_is_unavailable_and_recovers(database: Database, url: URL) -> None:
+    def terminate_connections(connection: Connection) -> None:
         execute(
             url.set(database="postgres"),
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.database}'",
@@ -122,21 +122,21 @@ async def test_a_database_that_is_away_is_unavailable_and_comes_back(database: D
         increment(connection, "a")
 
     with pytest.raises(Failure) as caught:
-        await database.run(cut_off)
+        await database.run(terminate_connections)
     assert caught.value.reason == DEPENDENCY_UNAVAILABLE
     assert caught.value.metadata == {"dependency": "database"}
     assert await database.run(lambda connection: increment(connection, "a")) == 1
 
 
-async def test_nobody_there_is_unavailable() -> None:
-    nobody = Database(database_url("postgresql://u:p@127.0.0.1:1/none"), "tests", threads=1)
+async def test_an_unreachable_server_is_unavailable() -> None:
+    unreachable = Database(database_url("postgresql://u:p@127.0.0.1:1/none"), "tests", threads=1)
     with pytest.raises(Failure) as caught:
-        await nobody.run(lambda connection: increment(connection, "a"))
+        await unreachable.run(lambda connection: increment(connection, "a"))
     assert caught.value.reason == DEPENDENCY_UNAVAILABLE
-    await nobody.close()
+    await unreachable.close()
 
 
-async def test_too_many_waiting_are_refused(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_work_beyond_the_queue_is_refused(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITING_PER_THREAD", 1)
     database = Database(url, "tests", threads=1)
     go = threading.Event()

@@ -16,14 +16,14 @@ from grpc_reflection.v1alpha import reflection_pb2
 from tests.environment.access import Issuer
 from tests.environment.refusals import details_of, reason_of
 from tests.environment.streams import next_message
-from ticketing.chassis.authentication import LEEWAY, Authenticator, Caller, Expected, PeerProof, Role
+from ticketing.chassis.authentication import LEEWAY, Authenticator, Caller, PeerProof, Role, TokenRequirements
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.interceptor import MALFORMED, PUBLIC, CallInterceptor, current_caller
-from ticketing.chassis.jwks import File, KeySet
-from ticketing.chassis.limits import Limits, Throttle
+from ticketing.chassis.jwks import JwksFile, KeySet
+from ticketing.chassis.limits import CallLimiter, Limits
 from ticketing.chassis.logs import REQUEST_ID
-from ticketing.chassis.server import MAX_METADATA_BYTES, MAX_REQUEST_BYTES, Listen, Server
+from ticketing.chassis.server import MAX_METADATA_BYTES, MAX_REQUEST_BYTES, ListenSettings, Server
 from ticketing.chassis.statuses import Catalogue, Entry
 
 SERVICE = "tests.Echo"
@@ -47,10 +47,10 @@ POLICY = {
 
 
 class Echo:
-    """Does what it is told to, so that the wrapping can be watched."""
+    """A service whose requests select how it answers, fails or waits."""
 
     def __init__(self) -> None:
-        self.hold = asyncio.Event()
+        self.may_answer = asyncio.Event()
         self.begun = asyncio.Event()
         self.ended = asyncio.Event()
         self.arrived: asyncio.Queue[None] = asyncio.Queue()
@@ -59,15 +59,15 @@ class Echo:
         if request.value == "refuse":
             raise Failure("SOLD_OUT", "none left")
         if request.value == "break":
-            raise ZeroDivisionError("a secret of ours")
+            raise ZeroDivisionError("a secret")
         if request.value == "wait":
             self.arrived.put_nowait(None)
             self.begun.set()
             try:
-                await self.hold.wait()
+                await self.may_answer.wait()
             finally:
                 self.ended.set()
-        if request.value == "who":
+        if request.value == "caller":
             caller = current_caller()
             return StringValue(value=f"{caller.subject} {REQUEST_ID.get()}")
         return request
@@ -85,9 +85,9 @@ class Echo:
             if request.value == 3:
                 raise Failure("SOLD_OUT", "no more numbers")
             if request.value == 4:
-                raise ZeroDivisionError("a secret of ours")
+                raise ZeroDivisionError("a secret")
             self.begun.set()
-            await self.hold.wait()
+            await self.may_answer.wait()
         finally:
             self.ended.set()
 
@@ -116,7 +116,7 @@ class Echo:
 
 
 class Client:
-    """Calls the echo over a real socket."""
+    """A client of the echo service over a real socket."""
 
     def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
         self.channel = channel
@@ -145,23 +145,23 @@ async def echo() -> Echo:
     return Echo()
 
 
-async def own_tokens(token: str) -> Caller | None:
-    """Know one token of the service's own, and leave all others to the authenticator."""
+async def verify_local_token(token: str) -> Caller | None:
+    """Verify one token of the service itself; the authenticator verifies all others."""
     return Caller("a device", frozenset({Role.USER})) if token == "own" else None
 
 
 def new_server(echo: Echo, issuer: Issuer, port: int = 0) -> Server:
-    keys = KeySet(File(issuer.jwks_file).read, system_clock)
-    authenticator = Authenticator(keys, Expected("ticketing", "ticketing"), PeerProof("p" * 32), system_clock)
-    interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, Throttle(Limits(calls=2)), own_tokens)
-    return Server(Listen("127.0.0.1", port, drain_seconds=5), interceptor, {SERVICE: echo.register})
+    keys = KeySet(JwksFile(issuer.jwks_file).read, system_clock)
+    authenticator = Authenticator(keys, TokenRequirements("ticketing", "ticketing"), PeerProof("p" * 32), system_clock)
+    interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, CallLimiter(Limits(calls=2)), verify_local_token)
+    return Server(ListenSettings("127.0.0.1", port, drain_seconds=5), interceptor, {SERVICE: echo.register})
 
 
 @pytest.fixture
 async def server(echo: Echo, issuer: Issuer) -> AsyncIterator[int]:
     server = new_server(echo, issuer)
     yield await server.start()
-    await server.drain(echo.hold.set)
+    await server.drain(echo.may_answer.set)
 
 
 @pytest.fixture
@@ -170,34 +170,34 @@ async def client(server: int, issuer: Issuer) -> AsyncIterator[Client]:
         yield Client(channel, issuer.metadata("user", "alice"))
 
 
-async def test_a_call_knows_its_caller_and_its_request(client: Client) -> None:
+async def test_a_handler_sees_its_caller_and_request_id(client: Client) -> None:
     metadata = (*client.metadata, ("x-request-id", "shop-42"))
-    assert await client.call("who", metadata=metadata) == "alice shop-42"
+    assert await client.call("caller", metadata=metadata) == "alice shop-42"
 
 
 @pytest.mark.parametrize("request_id", ["", "x" * 65, "two words", 'a"b'])
-async def test_a_request_id_that_could_spoil_a_log_is_replaced(client: Client, request_id: str) -> None:
+async def test_an_unsafe_request_id_is_replaced(client: Client, request_id: str) -> None:
     metadata = (*client.metadata, ("x-request-id", request_id))
-    assert request_id not in (await client.call("who", metadata=metadata)).split()[1:]
+    assert request_id not in (await client.call("caller", metadata=metadata)).split()[1:]
 
 
-async def test_who_has_no_token_is_not_let_in(client: Client) -> None:
+async def test_a_call_without_token_is_unauthenticated(client: Client) -> None:
     error = await client.fails("x", metadata=())
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
     assert reason_of(error) == "UNAUTHENTICATED"
 
 
-async def test_a_token_that_the_service_gave_out_itself_is_read_by_it(client: Client) -> None:
-    assert (await client.call("who", metadata=(("authorization", "Bearer own"),))).startswith("a device ")
+async def test_a_token_of_the_service_itself_is_verified_locally(client: Client) -> None:
+    assert (await client.call("caller", metadata=(("authorization", "Bearer own"),))).startswith("a device ")
 
 
-async def test_a_role_is_let_into_what_the_policy_names(client: Client, issuer: Issuer) -> None:
+async def test_a_role_outside_the_policy_is_denied(client: Client, issuer: Issuer) -> None:
     error = await client.fails("x", metadata=issuer.metadata("scanner"))
     assert error.code() is grpc.StatusCode.PERMISSION_DENIED
     assert reason_of(error) == "FORBIDDEN"
 
 
-async def test_what_the_policy_does_not_name_is_denied_to_everyone(client: Client) -> None:
+async def test_a_method_outside_the_policy_is_denied(client: Client) -> None:
     assert (await client.fails("x", "Unplaced")).code() is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -205,14 +205,12 @@ async def test_a_public_method_needs_no_token(client: Client) -> None:
     assert await client.call("hello", "Open", metadata=()) == "hello"
 
 
-async def test_a_refusal_is_told_with_its_reason(client: Client) -> None:
+async def test_a_refusal_carries_its_reason(client: Client) -> None:
     error = await client.fails("refuse")
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "SOLD_OUT")
 
 
-async def test_an_unforeseen_exception_tells_nothing_but_an_id_in_the_log(
-    client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_unexpected_exception_reveals_only_a_log_id(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     error = await client.fails("break")
     assert error.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in str(error.details())
@@ -220,42 +218,42 @@ async def test_an_unforeseen_exception_tells_nothing_but_an_id_in_the_log(
     assert str(error.details()).endswith(logged[0].__dict__["error_id"])
 
 
-async def test_what_is_not_built_yet_says_so(client: Client) -> None:
+async def test_a_method_without_implementation_is_unimplemented(client: Client) -> None:
     assert (await client.fails("x", "Later")).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_method_that_does_not_exist_is_unimplemented(client: Client) -> None:
+async def test_an_unknown_method_is_unimplemented(client: Client) -> None:
     assert (await client.fails("x", "Nonsense")).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize("raw", [b"\x0a\x02\xff\xfe", b"\x0a\xff", b"garbage"])
-async def test_bytes_that_are_no_message_are_an_invalid_argument(client: Client, raw: bytes) -> None:
+async def test_undecodable_bytes_are_an_invalid_argument(client: Client, raw: bytes) -> None:
     error = await client.fails(raw)
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
 
 
-async def test_a_request_past_the_size_limit_is_refused(client: Client) -> None:
+async def test_a_request_above_the_size_limit_is_refused(client: Client) -> None:
     assert (await client.fails("x" * (MAX_REQUEST_BYTES + 1))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_metadata_past_its_limit_is_refused(client: Client) -> None:
+async def test_metadata_above_the_size_limit_are_refused(client: Client) -> None:
     metadata = (*client.metadata, ("x-large", "x" * 3 * MAX_METADATA_BYTES))
     assert (await client.fails("x", metadata=metadata)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_too_many_calls_at_once_are_refused_and_the_others_served(client: Client, echo: Echo) -> None:
-    held = [asyncio.create_task(client.call("wait")) for _ in range(2)]
-    for _ in held:
+async def test_calls_beyond_the_limit_are_refused_and_others_served(client: Client, echo: Echo) -> None:
+    waiting_calls = [asyncio.create_task(client.call("wait")) for _ in range(2)]
+    for _ in waiting_calls:
         await echo.arrived.get()
     error = await client.fails("x")
     assert reason_of(error) == "OVERLOADED"
     assert details_of(error)[1].Is(error_details_pb2.RetryInfo.DESCRIPTOR)
-    echo.hold.set()
-    assert await asyncio.gather(*held) == ["wait", "wait"]
+    echo.may_answer.set()
+    assert await asyncio.gather(*waiting_calls) == ["wait", "wait"]
     assert await client.call("again") == "again"
 
 
-async def test_a_caller_that_leaves_ends_its_call(client: Client, echo: Echo) -> None:
+async def test_a_cancelled_call_ends_its_handler(client: Client, echo: Echo) -> None:
     task = asyncio.create_task(client.call("wait"))
     await echo.begun.wait()
     task.cancel()
@@ -263,7 +261,7 @@ async def test_a_caller_that_leaves_ends_its_call(client: Client, echo: Echo) ->
     assert await client.call("x") == "x"
 
 
-async def test_a_stream_that_is_refused_half_way_tells_why(client: Client) -> None:
+async def test_a_refusal_within_a_stream_carries_its_reason(client: Client) -> None:
     call = client.count(3)
     assert [(await next_message(call)).value for _ in range(3)] == [0, 1, 2]
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -271,21 +269,21 @@ async def test_a_stream_that_is_refused_half_way_tells_why(client: Client) -> No
     assert reason_of(caught.value) == "SOLD_OUT"
 
 
-async def test_a_stream_that_breaks_tells_nothing(client: Client) -> None:
+async def test_an_exception_within_a_stream_reveals_nothing(client: Client) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         _ = [message async for message in client.count(4)]
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in str(caught.value.details())
 
 
-async def test_a_stream_that_its_caller_leaves_is_ended_here_too(client: Client, echo: Echo) -> None:
+async def test_a_cancelled_stream_ends_its_handler(client: Client, echo: Echo) -> None:
     call = client.count(1)
     await echo.begun.wait()
     call.cancel()
     await asyncio.wait_for(echo.ended.wait(), 10)
 
 
-async def test_a_bad_message_on_a_stream_reaches_its_handler_and_the_stream_goes_on(client: Client) -> None:
+async def test_a_stream_continues_after_an_undecodable_message(client: Client) -> None:
     call: Any = client.channel.stream_stream(f"/{SERVICE}/Chat", None, StringValue.FromString)(
         metadata=client.metadata, timeout=10
     )
@@ -327,22 +325,22 @@ async def test_health_can_be_watched_until_the_server_drains(echo: Echo, issuer:
         drain = asyncio.create_task(server.drain(lambda: None))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         watch.cancel()
-        # gRPC cancels what is sent before the client has heard of the end.
+        # gRPC cancels a call that is sent before the client has received GOAWAY.
         async with asyncio.timeout(10):
             await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
         assert (await client.fails("x")).code() is grpc.StatusCode.UNAVAILABLE
-        echo.hold.set()
+        echo.may_answer.set()
         assert await waiting == "wait"
         await drain
 
 
-async def test_a_port_that_is_taken_is_told_plainly(server: int, echo: Echo, issuer: Issuer) -> None:
+async def test_a_port_in_use_is_named_in_the_error(server: int, echo: Echo, issuer: Issuer) -> None:
     second = new_server(echo, issuer, server)
     with pytest.raises(OSError, match=f"127.0.0.1:{server}"):
         await second.start()
 
 
-async def test_every_call_leaves_a_line_in_the_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+async def test_every_call_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "ticketing.chassis.interceptor"):
         await client.fails("refuse")
     ended = [record.__dict__ for record in caplog.records if record.getMessage() == "call ended"]
@@ -354,9 +352,7 @@ async def test_every_call_leaves_a_line_in_the_log(client: Client, caplog: pytes
     assert json.dumps(ended[0]["milliseconds"])
 
 
-async def test_a_stream_ends_with_its_token_also_while_nobody_says_anything(
-    server: int, issuer: Issuer, echo: Echo
-) -> None:
+async def test_an_idle_stream_ends_when_its_token_expires(server: int, issuer: Issuer, echo: Echo) -> None:
     ends_soon = datetime.now(UTC).timestamp() - LEEWAY.total_seconds() + 0.3
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server}") as channel:
         call = Client(channel, issuer.metadata("user", "alice", exp=ends_soon)).count(2)

@@ -12,7 +12,15 @@ from jwt.algorithms import OKPAlgorithm
 
 from ticketing.chassis import jwks
 from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, Failure
-from ticketing.chassis.jwks import LOOK_INTERVAL, MAX_BYTES, REFRESH_INTERVAL, File, KeySet, Web, parsed
+from ticketing.chassis.jwks import (
+    MAX_BYTES,
+    MIN_FETCH_INTERVAL,
+    REFRESH_INTERVAL,
+    JwksFile,
+    JwksUrl,
+    KeySet,
+    parse_key_set,
+)
 
 
 def key_set(*key_ids: str) -> bytes:
@@ -21,20 +29,20 @@ def key_set(*key_ids: str) -> bytes:
 
 
 class Source:
-    """A source that counts who asks, and fails or waits as it is told."""
+    """A source of a key set that counts reads, and that a test can block or make fail."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.asked = 0
-        self.away = False
+        self.down = False
         self.may_answer = threading.Event()
         self.may_answer.set()
 
     def read(self) -> bytes:
         self.asked += 1
         self.may_answer.wait(10)
-        if self.away:
-            raise OSError("nobody there")
+        if self.down:
+            raise OSError("the source is down")
         return self.content
 
 
@@ -48,43 +56,43 @@ class Setting:
         return await self.keys.key(key_id) is not None
 
     async def refreshed(self) -> None:
-        """Look in the background, as calls do, and wait until that is done."""
+        """Refresh in the background, as calls do, and wait until that is done."""
         self.keys.refresh()
         async with asyncio.timeout(10):
             await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "key set"))
 
 
-async def test_keys_are_read_once_and_kept() -> None:
+async def test_keys_are_read_once_and_cached() -> None:
     setting = Setting(key_set("a"))
     assert await setting.has("a")
     assert await setting.has("a")
     assert setting.source.asked == 1
 
 
-async def test_an_unknown_key_makes_us_look_but_not_at_every_call() -> None:
+async def test_an_unknown_key_causes_a_read_but_not_at_every_call() -> None:
     setting = Setting(key_set("a"))
     assert await setting.has("a")
     setting.source.content = key_set("b")
     assert not await setting.has("b")
-    setting.now += LOOK_INTERVAL
+    setting.now += MIN_FETCH_INTERVAL
     assert await setting.has("b")
     assert not await setting.has("a")
     assert setting.source.asked == 2
 
 
-async def test_many_who_come_with_an_unknown_key_share_one_look() -> None:
+async def test_concurrent_calls_with_unknown_keys_share_one_read() -> None:
     setting = Setting(key_set("a"))
     assert await asyncio.gather(*(setting.has("a") for _ in range(20))) == [True] * 20
     assert setting.source.asked == 1
 
 
-async def test_keys_stay_while_the_source_is_away_or_broken() -> None:
+async def test_keys_stay_valid_while_the_source_is_down_or_invalid() -> None:
     setting = Setting(key_set("a"))
     assert await setting.has("a")
-    setting.source.away = True
+    setting.source.down = True
     setting.now += REFRESH_INTERVAL
     await setting.refreshed()
-    setting.source.away, setting.source.content = False, b"{"
+    setting.source.down, setting.source.content = False, b"{"
     setting.now += REFRESH_INTERVAL
     await setting.refreshed()
     assert setting.source.asked == 3
@@ -92,21 +100,21 @@ async def test_keys_stay_while_the_source_is_away_or_broken() -> None:
     assert setting.keys.version == 1
 
 
-async def test_known_keys_are_looked_at_again_in_the_background() -> None:
+async def test_known_keys_are_refreshed_in_the_background() -> None:
     setting = Setting(key_set("a"))
     assert await setting.has("a")
     setting.source.content = key_set("b")
     setting.source.may_answer.clear()
     setting.now += REFRESH_INTERVAL
     setting.keys.refresh()
-    # Nobody with a known key waits for it.
+    # A call with a known key does not wait for the refresh.
     assert await setting.has("a")
     setting.source.may_answer.set()
     await setting.refreshed()
     assert not await setting.has("a")
 
 
-async def test_a_source_that_hangs_holds_nobody_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_source_delays_callers_only_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.05)
     setting = Setting(key_set("a"))
     setting.source.may_answer.clear()
@@ -117,47 +125,47 @@ async def test_a_source_that_hangs_holds_nobody_up_for_long(monkeypatch: pytest.
     assert await setting.has("a")
 
 
-async def test_without_any_keys_yet_callers_are_told_to_try_again() -> None:
-    """Not that their tokens are bad: a gate would give up for good."""
+async def test_without_keys_the_dependency_is_unavailable() -> None:
+    """UNAUTHENTICATED would make a gate stop for good."""
     setting = Setting(key_set("a"))
-    setting.source.away = True
+    setting.source.down = True
     with pytest.raises(Failure) as caught:
         await setting.has("a")
     assert caught.value.reason == DEPENDENCY_UNAVAILABLE
-    setting.source.away = False
-    setting.now += LOOK_INTERVAL
+    setting.source.down = False
+    setting.now += MIN_FETCH_INTERVAL
     assert await setting.has("a")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"keys": 1}', b'{"keys": []}', b"\xff", b"[" * 100_000])
-def test_what_is_no_key_set_is_none(content: bytes) -> None:
+def test_invalid_key_sets_are_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        parsed(content)
+        parse_key_set(content)
 
 
-def test_secrets_and_nameless_keys_verify_nothing() -> None:
-    """A secret in the set would let whoever knows it sign; HMAC is the way of key confusion."""
+def test_symmetric_and_nameless_keys_are_ignored() -> None:
+    """With a symmetric key in the set every reader of the set could sign; HMAC also enables key confusion."""
     secret = {"kty": "oct", "kid": "hmac", "alg": "HS256", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}
     nameless = {key: value for key, value in json.loads(key_set("a"))["keys"][0].items() if key != "kid"}
     good = json.loads(key_set("a"))["keys"][0]
-    assert parsed(json.dumps({"keys": [secret, nameless, good]}).encode()).keys() == {"a"}
+    assert parse_key_set(json.dumps({"keys": [secret, nameless, good]}).encode()).keys() == {"a"}
 
 
-def test_a_file_is_read_to_a_bound(tmp_path: Path) -> None:
+def test_a_file_above_the_size_limit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "jwks.json"
     path.write_bytes(b"x" * (MAX_BYTES + 1))
     with pytest.raises(ValueError, match="larger"):
-        File(path).read()
+        JwksFile(path).read()
 
 
 @pytest.mark.parametrize("url", ["http://example.org/jwks", "file:///etc/passwd", "ftp://example.org", "https://", "x"])
-def test_only_https_and_this_machine_are_asked(url: str) -> None:
+def test_only_https_and_loopback_urls_are_accepted(url: str) -> None:
     with pytest.raises(ValueError, match="https"):
-        Web(url)
+        JwksUrl(url)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers by path."""
+    """Answers requests by their path."""
 
     def do_GET(self) -> None:
         if self.path == "/moved":
@@ -184,18 +192,18 @@ def address() -> Iterator[str]:
         thread.join()
 
 
-def test_a_url_is_read_to_a_bound_and_without_redirects(address: str) -> None:
-    assert parsed(Web(f"{address}/keys").read()).keys() == {"a"}
+def test_a_url_is_read_within_a_size_limit_and_without_redirects(address: str) -> None:
+    assert parse_key_set(JwksUrl(f"{address}/keys").read()).keys() == {"a"}
     with pytest.raises(ValueError, match="larger"):
-        Web(f"{address}/large").read()
+        JwksUrl(f"{address}/large").read()
     with pytest.raises(OSError, match="302") as refused:
-        Web(f"{address}/moved").read()
+        JwksUrl(f"{address}/moved").read()
     refused.value.close()  # type: ignore[attr-defined]  # urllib's error is a response too
 
 
-def test_a_slow_url_is_given_up(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_url_times_out(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 100.0])
-    # Of this module alone: the server's threads ask what time it is, too.
+    # Patched in this module only, because the threads of the server read the clock too.
     monkeypatch.setattr(jwks, "monotonic", lambda: next(times))
     with pytest.raises(TimeoutError, match="slow"):
-        Web(f"{address}/keys").read()
+        JwksUrl(f"{address}/keys").read()

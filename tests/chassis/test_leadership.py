@@ -1,4 +1,4 @@
-"""One process leads; it goes on after a fault, and stops when another has the lock."""
+"""One process leads, restarts failed tasks, and stops when another process has the lock."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,12 +10,12 @@ from tests.environment.databases import connected
 from tests.environment.waiting import until
 from ticketing.chassis import leadership
 from ticketing.chassis.failures import dependency_unavailable
-from ticketing.chassis.leadership import LOCK, keep_on, lead
+from ticketing.chassis.leadership import LOCK, repeat_with_backoff, run_as_leader
 from ticketing.chassis.loop_connection import LoopConnection
 
 
-class Duty:
-    """Counts how often it was begun and given up."""
+class CountingTask:
+    """Counts how often the task began and ended."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -39,42 +39,42 @@ def value(url, statement):
 
 
 @pytest.fixture
-async def duty(scans_url, monkeypatch) -> AsyncIterator[Duty]:
-    monkeypatch.setattr(leadership, "LOOK_SECONDS", 0.05)
-    made = Duty()
+async def task(scans_url, monkeypatch) -> AsyncIterator[CountingTask]:
+    monkeypatch.setattr(leadership, "POLL_SECONDS", 0.05)
+    made = CountingTask()
     connection = LoopConnection(scans_url, "lead", {})
-    task = asyncio.create_task(lead(connection, [made]))
+    running = asyncio.create_task(run_as_leader(connection, [made]))
     yield made
-    task.cancel()
-    await asyncio.wait([task])
+    running.cancel()
+    await asyncio.wait([running])
     connection.close()
     assert made.begun >= 1
 
 
-async def test_who_loses_the_lock_stops_and_begins_again_once_it_is_free(scans_url, duty):
-    await until(lambda: duty.begun)
+async def test_a_leader_that_loses_the_lock_stops_until_it_is_free(scans_url, task):
+    await until(lambda: task.begun)
     other = psycopg2.connect(scans_url.set(drivername="postgresql").render_as_string(hide_password=False))
     waiting = asyncio.create_task(asyncio.to_thread(other.cursor().execute, f"SELECT pg_advisory_lock({LOCK})"))
     await until(lambda: value(scans_url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
     value(scans_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lead'")
     await waiting
-    await until(lambda: duty.ended == 1)
+    await until(lambda: task.ended == 1)
     other.close()
-    await until(lambda: duty.begun == 2)
+    await until(lambda: task.begun == 2)
 
 
-async def test_a_duty_that_fails_by_a_fault_of_ours_begins_again(duty, caplog):
-    duty.faults.append(ZeroDivisionError("a fault of ours"))
-    await until(lambda: duty.begun == 2)
-    assert "a fault of ours" in caplog.text
+async def test_a_failed_task_starts_again(task, caplog):
+    task.faults.append(ZeroDivisionError("a fault"))
+    await until(lambda: task.begun == 2)
+    assert "a fault" in caplog.text
 
 
-async def test_a_duty_waits_while_what_it_needs_is_away(monkeypatch):
-    monkeypatch.setattr(leadership, "LONGEST_SECONDS", 0.01)
-    duty = Duty()
-    duty.faults.extend(dependency_unavailable("database") for _ in range(3))
-    task = asyncio.create_task(keep_on("test", duty))
-    await until(lambda: duty.begun == 4)
-    task.cancel()
-    await asyncio.wait([task])
-    assert duty.ended == 1
+async def test_a_task_is_retried_while_its_dependency_is_down(monkeypatch):
+    monkeypatch.setattr(leadership, "MAX_BACKOFF_SECONDS", 0.01)
+    task = CountingTask()
+    task.faults.extend(dependency_unavailable("database") for _ in range(3))
+    running = asyncio.create_task(repeat_with_backoff("test", task))
+    await until(lambda: task.begun == 4)
+    running.cancel()
+    await asyncio.wait([running])
+    assert task.ended == 1

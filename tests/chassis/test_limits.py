@@ -3,7 +3,7 @@ import pytest
 from ticketing.chassis import limits
 from ticketing.chassis.authentication import PEER, Caller, Role
 from ticketing.chassis.failures import OVERLOADED, Failure
-from ticketing.chassis.limits import Buckets, Limits, Throttle
+from ticketing.chassis.limits import CallLimiter, Limits, RateLimiter
 
 ALICE, BOB = Caller("alice", frozenset({Role.USER})), Caller("bob", frozenset({Role.USER}))
 SHOP = Caller("shop", frozenset({Role.SERVICE}))
@@ -18,84 +18,84 @@ class Seconds:
         return self.now
 
 
-def test_a_bucket_holds_a_burst_and_is_refilled_steadily() -> None:
+def test_a_bucket_allows_a_burst_and_refills_at_its_rate() -> None:
     seconds = Seconds()
-    buckets = Buckets(2, 3, seconds)
+    limiter = RateLimiter(2, 3, seconds)
     for _ in range(3):
-        assert not buckets.wait("a")
-        buckets.take("a")
-    assert buckets.wait("a").total_seconds() == 0.5
-    assert not buckets.wait("b")
+        assert not limiter.wait("a")
+        limiter.take("a")
+    assert limiter.wait("a").total_seconds() == 0.5
+    assert not limiter.wait("b")
     seconds.now += 0.5
-    assert not buckets.wait("a")
-    buckets.take("a")
-    buckets.take("a")
-    assert buckets.wait("a").total_seconds() == 1
+    assert not limiter.wait("a")
+    limiter.take("a")
+    limiter.take("a")
+    assert limiter.wait("a").total_seconds() == 1
     for _ in range(100):
-        buckets.take("a")
-    assert buckets.wait("a").total_seconds() == 2
+        limiter.take("a")
+    assert limiter.wait("a").total_seconds() == 2
     seconds.now += 1_000
     for _ in range(3):
-        buckets.take("a")
-    assert buckets.wait("a")
+        limiter.take("a")
+    assert limiter.wait("a")
 
 
-def test_memory_for_callers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_REMEMBERED", 2)
-    buckets = Buckets(1, 1, Seconds())
+def test_the_number_of_limiter_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_KEYS", 2)
+    limiter = RateLimiter(1, 1, Seconds())
     for key in ("a", "b", "a", "c"):
-        buckets.take(key)
-    assert [bool(buckets.wait(key)) for key in "abc"] == [True, False, True]
+        limiter.take(key)
+    assert [bool(limiter.wait(key)) for key in "abc"] == [True, False, True]
 
 
-def refused(throttle: Throttle, caller: Caller | None, address: str = "ipv4:1.2.3.4:5") -> str:
-    with pytest.raises(Failure) as caught, throttle.call(caller, address):
+def refused(limiter: CallLimiter, caller: Caller | None, address: str = "ipv4:1.2.3.4:5") -> str:
+    with pytest.raises(Failure) as caught, limiter.call(caller, address):
         pass
     assert caught.value.reason == OVERLOADED
     assert caught.value.retry_after
     return caught.value.message
 
 
-def make(throttle: Throttle, caller: Caller | None, address: str = "ipv4:1.2.3.4:5") -> None:
-    with throttle.call(caller, address):
+def make(limiter: CallLimiter, caller: Caller | None, address: str = "ipv4:1.2.3.4:5") -> None:
+    with limiter.call(caller, address):
         pass
 
 
-def test_a_caller_who_calls_too_often_is_refused_and_nobody_else() -> None:
-    throttle = Throttle(Limits(calls_per_second=1))
+def test_a_caller_above_its_rate_is_refused_and_others_served() -> None:
+    limiter = CallLimiter(Limits(calls_per_second=1))
     for caller in (ALICE, DEVICE, None):
-        make(throttle, caller)
-        make(throttle, caller)
-        assert "calls of one caller" in refused(throttle, caller)
-    # Another port is the same machine.
-    assert refused(throttle, None, "ipv4:1.2.3.4:6")
-    make(throttle, None, "ipv4:1.2.3.5:5")
-    make(throttle, BOB)
+        make(limiter, caller)
+        make(limiter, caller)
+        assert "calls of one caller" in refused(limiter, caller)
+    # Another port of the same machine counts as the same caller.
+    assert refused(limiter, None, "ipv4:1.2.3.4:6")
+    make(limiter, None, "ipv4:1.2.3.5:5")
+    make(limiter, BOB)
     for _ in range(9):
-        make(throttle, SHOP)
-        make(throttle, PEER)
+        make(limiter, SHOP)
+        make(limiter, PEER)
 
 
-def test_past_the_most_calls_at_once_the_other_service_alone_is_answered() -> None:
-    throttle = Throttle(Limits(calls=1))
-    with throttle.call(ALICE, ""):
+def test_above_the_limit_of_calls_only_the_peer_is_served() -> None:
+    limiter = CallLimiter(Limits(calls=1))
+    with limiter.call(ALICE, ""):
         for caller in (BOB, SHOP, None):
-            assert refused(throttle, caller).endswith(": calls")
-        make(throttle, PEER)
-    make(throttle, BOB)
+            assert refused(limiter, caller).endswith(": calls")
+        make(limiter, PEER)
+    make(limiter, BOB)
 
 
-@pytest.mark.parametrize(("caller", "most"), [(ALICE, 3), (DEVICE, 2)])
-def test_a_caller_may_have_so_many_streams_open(caller: Caller, most: int) -> None:
-    throttle = Throttle(Limits(streams=3, device_streams=2))
-    held = [throttle.stream(caller, "") for _ in range(most)]
-    for stream in held:
+@pytest.mark.parametrize(("caller", "maximum"), [(ALICE, 3), (DEVICE, 2)])
+def test_open_streams_of_one_caller_are_bounded(caller: Caller, maximum: int) -> None:
+    limiter = CallLimiter(Limits(streams=3, device_streams=2))
+    streams = [limiter.stream(caller, "") for _ in range(maximum)]
+    for stream in streams:
         stream.__enter__()
-    with pytest.raises(Failure, match="streams of one caller"), throttle.stream(caller, ""):
+    with pytest.raises(Failure, match="streams of one caller"), limiter.stream(caller, ""):
         pass
-    with throttle.stream(BOB, ""):
+    with limiter.stream(BOB, ""):
         pass
-    for stream in held:
+    for stream in streams:
         stream.__exit__(None, None, None)
-    with throttle.stream(caller, ""):
+    with limiter.stream(caller, ""):
         pass

@@ -11,7 +11,7 @@ def line(record: logging.LogRecord) -> dict[str, object]:
     return parsed
 
 
-def test_a_line_is_json_with_the_facts_it_was_given() -> None:
+def test_a_line_is_json_with_its_extra_fields() -> None:
     record = logging.makeLogRecord({"msg": "sold %d", "args": (2,), "levelname": "INFO", "event_id": "e1"})
     parsed = line(record)
     assert parsed["message"] == "sold 2"
@@ -20,7 +20,7 @@ def test_a_line_is_json_with_the_facts_it_was_given() -> None:
     assert "request_id" not in parsed
 
 
-def test_a_line_names_the_request_it_belongs_to() -> None:
+def test_a_line_contains_the_request_id() -> None:
     token = REQUEST_ID.set("r-1")
     try:
         assert line(logging.makeLogRecord({"msg": "x"}))["request_id"] == "r-1"
@@ -28,7 +28,7 @@ def test_a_line_names_the_request_it_belongs_to() -> None:
         REQUEST_ID.reset(token)
 
 
-def test_an_exception_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_is_part_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     before = (root.handlers[:], root.level)
     root.handlers = []

@@ -39,19 +39,19 @@ async def values(connection: LoopConnection) -> list[int]:
     return [value for (value,) in await connection.round_trip("EXECUTE values")]
 
 
-def cut_off(url: URL) -> None:
-    """End every connection to the database, from the server's side."""
+def terminate_connections(url: URL) -> None:
+    """Terminate every connection to the database on the server."""
     statement = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.database}'"
     execute(url.set(database="postgres"), statement)
 
 
-async def test_work_is_committed_when_its_answer_is_there(connection: LoopConnection) -> None:
+async def test_work_is_committed_when_transact_returns(connection: LoopConnection) -> None:
     assert await connection.transact(increment) == 1
     assert await connection.transact(increment) == 2
     assert await connection.transact(values) == [2, 0]
 
 
-async def test_statements_of_one_trip_run_until_the_first_that_fails(connection: LoopConnection) -> None:
+async def test_a_round_trip_stops_at_the_first_failed_statement(connection: LoopConnection) -> None:
     async def work(connection: LoopConnection) -> None:
         await connection.round_trip("BEGIN; EXECUTE increment('a'); SELECT 1/0; EXECUTE increment('b'); COMMIT")
 
@@ -60,7 +60,7 @@ async def test_statements_of_one_trip_run_until_the_first_that_fails(connection:
     assert await connection.transact(values) == [0, 0]
 
 
-async def test_more_than_the_socket_takes_at_once_arrives_whole(connection: LoopConnection) -> None:
+async def test_a_statement_larger_than_the_socket_buffer_is_sent(connection: LoopConnection) -> None:
     long = "é" * 5_000_000
 
     async def work(connection: LoopConnection) -> str:
@@ -71,7 +71,7 @@ async def test_more_than_the_socket_takes_at_once_arrives_whole(connection: Loop
     assert await connection.transact(work) == long
 
 
-async def test_a_refusal_inside_the_work_rolls_back(connection: LoopConnection) -> None:
+async def test_a_refusal_rolls_back(connection: LoopConnection) -> None:
     async def work(connection: LoopConnection) -> None:
         await connection.round_trip(INCREMENT, ("a",))
         raise Failure("SOLD_OUT", "none left")
@@ -81,7 +81,7 @@ async def test_a_refusal_inside_the_work_rolls_back(connection: LoopConnection) 
     assert await connection.transact(values) == [0, 0]
 
 
-async def test_a_key_taken_meanwhile_is_seen_by_the_second_run(connection: LoopConnection, url: URL) -> None:
+async def test_the_second_run_sees_a_key_inserted_meanwhile(connection: LoopConnection, url: URL) -> None:
     runs = []
 
     async def take(connection: LoopConnection) -> str:
@@ -95,7 +95,7 @@ async def test_a_key_taken_meanwhile_is_seen_by_the_second_run(connection: LoopC
     assert await connection.transact(take) == "seen"
 
 
-async def test_an_integrity_error_that_is_no_race_is_raised(connection: LoopConnection) -> None:
+async def test_an_integrity_error_without_a_race_is_raised(connection: LoopConnection) -> None:
     async def work(connection: LoopConnection) -> None:
         await connection.round_trip("BEGIN; INSERT INTO counters VALUES ('x', NULL); COMMIT")
 
@@ -104,7 +104,7 @@ async def test_an_integrity_error_that_is_no_race_is_raised(connection: LoopConn
     assert await connection.transact(increment) == 1
 
 
-async def test_who_loses_every_race_is_told_to_come_again(
+async def test_work_that_loses_every_race_is_overloaded(
     connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BACKOFF_SECONDS", 0)
@@ -120,20 +120,20 @@ async def test_who_loses_every_race_is_told_to_come_again(
     assert len(runs) == ATTEMPTS
 
 
-async def test_a_connection_lost_while_idle_is_opened_again_unnoticed(connection: LoopConnection, url: URL) -> None:
+async def test_a_connection_lost_while_idle_is_reopened(connection: LoopConnection, url: URL) -> None:
     assert await connection.transact(increment) == 1
-    cut_off(url)
+    terminate_connections(url)
     assert await connection.transact(increment) == 2
 
 
-async def test_a_connection_lost_in_the_middle_runs_the_work_again_once(connection: LoopConnection, url: URL) -> None:
+async def test_work_runs_again_once_after_a_lost_connection(connection: LoopConnection, url: URL) -> None:
     runs = []
 
     async def lose_first(connection: LoopConnection) -> int:
         runs.append(1)
         rows = await connection.round_trip(INCREMENT, ("a",))
         if len(runs) == 1:
-            cut_off(url)
+            terminate_connections(url)
         await connection.round_trip("COMMIT")
         value: int = rows[0][0]
         return value
@@ -145,7 +145,7 @@ async def test_a_connection_lost_in_the_middle_runs_the_work_again_once(connecti
 async def test_a_connection_lost_twice_is_unavailable(connection: LoopConnection, url: URL) -> None:
     async def lose(connection: LoopConnection) -> None:
         await connection.round_trip(INCREMENT, ("a",))
-        cut_off(url)
+        terminate_connections(url)
         await connection.round_trip("COMMIT")
 
     with pytest.raises(Failure) as caught:
@@ -154,14 +154,14 @@ async def test_a_connection_lost_twice_is_unavailable(connection: LoopConnection
     assert await connection.transact(values) == [0, 0]
 
 
-async def test_nobody_there_is_unavailable() -> None:
-    nobody = LoopConnection(database_url("postgresql://u:p@127.0.0.1:1/none"), "tests", STATEMENTS)
+async def test_an_unreachable_server_is_unavailable() -> None:
+    unreachable = LoopConnection(database_url("postgresql://u:p@127.0.0.1:1/none"), "tests", STATEMENTS)
     with pytest.raises(Failure) as caught:
-        await nobody.transact(values)
+        await unreachable.transact(values)
     assert caught.value.reason == DEPENDENCY_UNAVAILABLE
 
 
-async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connect_without_an_answer_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -171,11 +171,11 @@ async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.Monke
     assert caught.value.reason == DEPENDENCY_UNAVAILABLE
 
 
-async def test_a_trip_without_an_answer_is_given_up(
+async def test_a_round_trip_without_an_answer_times_out(
     connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await connection.transact(values)
-    monkeypatch.setattr(module, "TRIP_SECONDS", 0.05)
+    monkeypatch.setattr(module, "ROUND_TRIP_SECONDS", 0.05)
 
     async def wait(connection: LoopConnection) -> None:
         await connection.round_trip("SELECT pg_sleep(60)")
@@ -185,7 +185,7 @@ async def test_a_trip_without_an_answer_is_given_up(
     assert caught.value.reason == DEPENDENCY_UNAVAILABLE
 
 
-async def test_a_statement_that_takes_too_long_is_no_answer_either(connection: LoopConnection) -> None:
+async def test_a_statement_timeout_is_unavailable(connection: LoopConnection) -> None:
     async def wait(connection: LoopConnection) -> None:
         await connection.round_trip("BEGIN; SET LOCAL statement_timeout = 20; SELECT pg_sleep(60)")
 
@@ -195,7 +195,7 @@ async def test_a_statement_that_takes_too_long_is_no_answer_either(connection: L
     assert await connection.transact(increment) == 1
 
 
-async def test_cancelled_work_leaves_no_transaction_open(connection: LoopConnection) -> None:
+async def test_cancelled_work_leaves_no_open_transaction(connection: LoopConnection) -> None:
     begun = asyncio.Event()
 
     async def hang(connection: LoopConnection) -> None:
@@ -211,24 +211,24 @@ async def test_cancelled_work_leaves_no_transaction_open(connection: LoopConnect
     assert await connection.transact(increment) == 1
 
 
-async def test_a_trip_needs_a_connection(connection: LoopConnection) -> None:
+async def test_a_round_trip_needs_a_connection(connection: LoopConnection) -> None:
     with pytest.raises(psycopg2.InterfaceError, match="closed"):
         await connection.round_trip("SELECT 1")
 
 
-async def test_prepared_statements_are_planned_for_look_ups_by_key(connection: LoopConnection) -> None:
+async def test_the_planner_settings_are_applied(connection: LoopConnection) -> None:
     async def shown(connection: LoopConnection) -> dict[str, str]:
-        return {name: (await connection.round_trip(f"SHOW {name}"))[0][0] for name in module.PLANNER}
+        return {name: (await connection.round_trip(f"SHOW {name}"))[0][0] for name in module.PLANNER_SETTINGS}
 
-    assert await connection.transact(shown) == module.PLANNER
+    assert await connection.transact(shown) == module.PLANNER_SETTINGS
 
 
-async def test_plans_follow_what_the_tables_become(
+async def test_plans_follow_the_growth_of_tables(
     connection: LoopConnection, url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def expected_rows() -> int:
         lines = await connection.transact(lambda connection: connection.round_trip("EXPLAIN EXECUTE values"))
-        # As each step of the plan says, in the form of "rows=2".
+        # Each step of the plan contains "rows=2".
         words = " ".join(line for (line,) in lines).split()
         return max(int(word.removeprefix("rows=")) for word in words if word.startswith("rows="))
 

@@ -6,12 +6,12 @@ from ticketing.chassis.paging import MAX_TOKEN_CHARACTERS, page_position, page_s
 FILTER = ("alice", "PUBLISHED", None)
 
 
-def test_a_token_gives_its_position_back() -> None:
+def test_a_token_contains_its_position() -> None:
     token = page_token(["2026-01-01", "id"], FILTER)
     assert page_position(token, FILTER, parts=2) == ["2026-01-01", "id"]
 
 
-def test_no_token_is_the_first_page() -> None:
+def test_no_token_means_the_first_page() -> None:
     assert page_position("", FILTER, parts=2) is None
 
 
@@ -28,16 +28,16 @@ def test_no_token_is_the_first_page() -> None:
         "A" * (MAX_TOKEN_CHARACTERS + 1),
     ],
 )
-def test_a_token_of_another_filter_or_a_made_up_one_is_refused(token: str) -> None:
+def test_a_token_of_another_filter_or_a_forged_one_is_refused(token: str) -> None:
     with pytest.raises(Failure) as caught:
         page_position(token, FILTER, parts=2)
     assert caught.value.reason == INVALID_ARGUMENT
     assert caught.value.violations[0].field == "page_token"
 
 
-@pytest.mark.parametrize(("asked", "given"), [(0, 25), (1, 1), (100, 100), (5000, 100)])
-def test_page_sizes_have_a_default_and_a_bound(asked: int, given: int) -> None:
-    assert page_size(asked) == given
+@pytest.mark.parametrize(("requested", "effective"), [(0, 25), (1, 1), (100, 100), (5000, 100)])
+def test_page_sizes_have_a_default_and_a_maximum(requested: int, effective: int) -> None:
+    assert page_size(requested) == effective
 
 
 def test_a_negative_page_size_is_refused() -> None:

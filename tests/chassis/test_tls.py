@@ -1,4 +1,4 @@
-"""TLS on a real port: who is let in, who is known, and how certificates change under it."""
+"""TLS on real ports: trust of servers and callers, and renewal of certificates."""
 
 import asyncio
 import ssl
@@ -23,20 +23,21 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 from tests.environment.access import Issuer
 from tests.environment.certificates import Folder
-from ticketing.chassis.authentication import Authenticator, Expected, PeerProof, Role
+from ticketing.chassis.authentication import Authenticator, PeerProof, Role, TokenRequirements
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.interceptor import CallInterceptor, current_caller
-from ticketing.chassis.jwks import File, KeySet
-from ticketing.chassis.limits import Limits, Throttle
+from ticketing.chassis.jwks import JwksFile, KeySet
+from ticketing.chassis.limits import CallLimiter, Limits
 from ticketing.chassis.peer_client import PeerClient
 from ticketing.chassis.probe import is_serving
-from ticketing.chassis.server import Listen, Server
+from ticketing.chassis.server import ListenSettings, Server
 from ticketing.chassis.settings import Environment, SettingsError
 from ticketing.chassis.statuses import Catalogue, Entry
-from ticketing.chassis.tls import Tls, is_loopback, read_tls
+from ticketing.chassis.tls import Tls, is_loopback
+from ticketing.chassis.tls_settings import read_tls
 
-METHOD = "/tests.Who/Ask"
-CATALOGUE = Catalogue("tests.who", {"UNAUTHENTICATED": Entry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"}))})
+METHOD = "/tests.Roles/Get"
+CATALOGUE = Catalogue("tests.roles", {"UNAUTHENTICATED": Entry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"}))})
 
 
 @pytest.fixture
@@ -46,19 +47,19 @@ def folder(tmp_path: Path) -> Folder:
 
 @asynccontextmanager
 async def serving(issuer: Issuer, tls: Tls, proof: PeerProof) -> AsyncIterator[str]:
-    """Answer everybody with the roles they come with."""
+    """Run a server that answers each call with the roles of its caller."""
 
-    async def ask(request: StringValue, context: Any) -> StringValue:
+    async def get_roles(request: StringValue, context: Any) -> StringValue:
         return StringValue(value=",".join(current_caller().roles))
 
     def register(server: grpc.aio.Server) -> None:
-        handler = grpc.unary_unary_rpc_method_handler(ask, StringValue.FromString, StringValue.SerializeToString)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("tests.Who", {"Ask": handler}),))
+        handler = grpc.unary_unary_rpc_method_handler(get_roles, StringValue.FromString, StringValue.SerializeToString)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("tests.Roles", {"Get": handler}),))
 
-    keys = KeySet(File(issuer.jwks_file).read, system_clock)
-    authenticator = Authenticator(keys, Expected("ticketing", "ticketing"), proof, system_clock)
-    interceptor = CallInterceptor(authenticator, {METHOD: frozenset(Role)}, CATALOGUE, Throttle(Limits()))
-    server = Server(Listen("127.0.0.1", 0, 1, tls), interceptor, {"tests.Who": register})
+    keys = KeySet(JwksFile(issuer.jwks_file).read, system_clock)
+    authenticator = Authenticator(keys, TokenRequirements("ticketing", "ticketing"), proof, system_clock)
+    interceptor = CallInterceptor(authenticator, {METHOD: frozenset(Role)}, CATALOGUE, CallLimiter(Limits()))
+    server = Server(ListenSettings("127.0.0.1", 0, 1, tls), interceptor, {"tests.Roles": register})
     port = await server.start()
     yield f"localhost:{port}"
     await server.drain(lambda: None)
@@ -84,7 +85,7 @@ async def calling(address: str, secret: str, tls: Tls) -> AsyncIterator[PeerClie
     await peer.close()
 
 
-async def test_by_tls_the_secret_makes_the_peer_and_plain_text_reaches_nobody(folder: Folder, issuer: Issuer) -> None:
+async def test_plain_text_cannot_reach_a_tls_server(folder: Folder, issuer: Issuer) -> None:
     tls = Tls(folder.identity("localhost"), server_ca=folder.ca)
     async with serving(issuer, tls, PeerProof("p" * 32)) as address:
         async with calling(address, "p" * 32, Tls(server_ca=folder.ca)) as peer:
@@ -93,7 +94,7 @@ async def test_by_tls_the_secret_makes_the_peer_and_plain_text_reaches_nobody(fo
             assert await refused(plain) is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_server_that_another_authority_vouches_for_is_not_told_anything(
+async def test_a_server_of_another_authority_is_not_called(
     folder: Folder, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     stranger = Folder(tmp_path_factory.mktemp("stranger"))
@@ -104,7 +105,7 @@ async def test_a_server_that_another_authority_vouches_for_is_not_told_anything(
         assert await refused(peer) is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_certificate_makes_the_peer_by_its_name_and_by_that_alone(folder: Folder, issuer: Issuer) -> None:
+async def test_only_the_name_in_a_certificate_proves_the_peer(folder: Folder, issuer: Issuer) -> None:
     server = Tls(folder.identity("localhost"), client_ca=folder.ca)
     by_name = PeerProof(name="scans.internal")
     shop = folder.identity("shop.internal", of="shop")
@@ -112,7 +113,7 @@ async def test_a_certificate_makes_the_peer_by_its_name_and_by_that_alone(folder
         scans = Tls(folder.identity("scans.internal", of="scans"), server_ca=folder.ca)
         async with calling(address, "", scans) as peer:
             assert await asked(peer) == "peer"
-            # Whoever brings a token is who the token says.
+            # A token takes precedence over the certificate.
             assert await asked(peer, issuer.metadata("user", "alice")) == "user"
         async with calling(address, "", Tls(shop, server_ca=folder.ca)) as other:
             assert await refused(other) is grpc.StatusCode.UNAUTHENTICATED
@@ -122,15 +123,13 @@ async def test_a_certificate_makes_the_peer_by_its_name_and_by_that_alone(folder
 
 
 def serial(address: str) -> int:
-    """Ask a port for its certificate, as a new connection."""
+    """Return the serial number of the certificate that a new connection receives."""
     host, _, port = address.rpartition(":")
     pem = ssl.get_server_certificate((host, int(port)))
     return x509.load_pem_x509_certificate(pem.encode()).serial_number
 
 
-async def test_a_new_certificate_is_shown_without_a_restart_and_a_half_written_one_never(
-    folder: Folder, issuer: Issuer
-) -> None:
+async def test_a_complete_new_certificate_is_used_without_a_restart(folder: Folder, issuer: Issuer) -> None:
     identity = folder.identity("localhost")
     async with serving(issuer, Tls(identity), PeerProof("p" * 32)) as address:
         first = await asyncio.to_thread(serial, address)
@@ -146,7 +145,7 @@ async def test_a_new_certificate_is_shown_without_a_restart_and_a_half_written_o
         assert await asyncio.to_thread(serial, address) == second
 
 
-async def test_a_caller_shows_its_new_certificate_from_the_next_call_on(folder: Folder, issuer: Issuer) -> None:
+async def test_a_caller_uses_its_new_certificate_at_the_next_call(folder: Folder, issuer: Issuer) -> None:
     server = Tls(folder.identity("localhost"), client_ca=folder.ca)
     client = folder.identity("old.internal", of="client")
     async with (
@@ -178,7 +177,7 @@ def test_settings_name_the_files(folder: Folder) -> None:
     ) == Tls(identity, folder.ca, folder.ca)
 
 
-def test_files_that_cannot_be_used_stop_the_start(folder: Folder, tmp_path: Path) -> None:
+def test_unusable_files_are_faults_of_the_settings(folder: Folder, tmp_path: Path) -> None:
     identity = folder.identity("localhost")
     other = folder.identity("localhost", of="other")
     certificate = str(identity.certificate)
@@ -195,8 +194,8 @@ def test_files_that_cannot_be_used_stop_the_start(folder: Folder, tmp_path: Path
         ({"CLIENT_CA": str(folder.ca)}, "of no use"),
         ({"CA": str(junk)}, "TICKETING_TLS_CA cannot be used"),
     ]
-    for files, said in wrong:
-        with pytest.raises(SettingsError, match=said):
+    for files, fault in wrong:
+        with pytest.raises(SettingsError, match=fault):
             read(**{f"TICKETING_TLS_{name}": path for name, path in files.items()})
 
 
@@ -206,17 +205,16 @@ def _encrypted(pem: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "[::1]", "::1", "localhost"])
-def test_loopback_is_this_machine_alone(host: str) -> None:
+def test_loopback_addresses_are_recognised(host: str) -> None:
     assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", ""])  # noqa: S104 - nothing is bound
-def test_others_can_reach_any_other_address(host: str) -> None:
+def test_other_addresses_are_not_loopback(host: str) -> None:
     assert not is_loopback(host)
 
 
-def test_a_probe_and_a_device_reach_a_service_by_tls(folder: Folder) -> None:
-    """Theirs are channels that block."""
+def test_a_probe_reaches_a_service_by_tls(folder: Folder) -> None:
     tls = Tls(folder.identity("localhost", "127.0.0.1"), server_ca=folder.ca)
     server = grpc.server(ThreadPoolExecutor(1))
     servicer = health.HealthServicer()

@@ -9,7 +9,7 @@ from scan_service.settings import read_settings as read_scan_settings
 from ticket_service.adapters.providers import read_provider_settings
 from ticket_service.delivery.settings import read_delivery_settings
 from ticket_service.settings import read_settings as read_ticket_settings
-from ticketing.chassis.service import ServiceSettings
+from ticketing.chassis.service_settings import ServiceSettings
 from ticketing.chassis.settings import Environment
 
 ROOT = Path(__file__).parents[2]

@@ -6,22 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-import ticketing.chassis.peer_client
-import ticketing.gate.client
 from tests.environment.certificates import Folder
+from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.tls import Tls
 
 # A handshake over a bad mobile network.
 SLOW_SECONDS = 1.0
 
 
-@pytest.mark.parametrize(
-    "options", [ticketing.gate.client.OPTIONS, ticketing.chassis.peer_client.OPTIONS], ids=["device", "peer"]
-)
-def test_a_handshake_that_takes_a_second_is_waited_for(folder: Folder, options) -> None:
+def test_a_handshake_that_takes_a_second_is_waited_for(folder: Folder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         given_up = pool.submit(was_given_up, listener)
-        channel = Tls(server_ca=folder.ca).channel(f"127.0.0.1:{listener.getsockname()[1]}", options)
+        channel = Tls(server_ca=folder.ca).channel(f"127.0.0.1:{listener.getsockname()[1]}", CHANNEL_OPTIONS)
         try:
             grpc.channel_ready_future(channel)
             assert not given_up.result()

@@ -34,7 +34,7 @@ WINDOW = 50
 def dump(url: URL) -> str:
     """Dump what is stored, as an operator does every night."""
     plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    command: list[str | Path] = [find().postgres.with_name("pg_dump"), "--data-only", f"--dbname={plain}"]
+    command: list[str | Path] = [find() / "pg_dump", "--data-only", f"--dbname={plain}"]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
 
 

@@ -9,9 +9,10 @@ import pytest
 from tests.environment.certificates import Folder
 from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate
+from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.tls import Identity, Tls
-from ticketing.gate.client import OPTIONS, ScanServiceClient
+from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.command import main
 from ticketing.gate.connection import Connection
 from ticketing.gate.messages import gate_message
@@ -95,7 +96,7 @@ def test_enroll_names_the_problem_of_the_certificate(
 
 def test_connection_names_the_problem_of_the_certificate(folder: Folder, stranger: Folder, tmp_path: Path) -> None:
     with serving(Tls(stranger.identity("127.0.0.1"))) as server, closing(Store(tmp_path / "gate.sqlite")) as store:
-        channel = Tls(server_ca=folder.ca).channel(server.address, OPTIONS)
+        channel = Tls(server_ca=folder.ca).channel(server.address, CHANNEL_OPTIONS)
         client = ScanServiceClient(ScanServiceStub(channel), (), gate_message(Gate(server.service.event_id, "North 3")))
         connection = Connection(client, store, system_clock)
         connection.start()

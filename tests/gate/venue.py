@@ -10,8 +10,9 @@ import grpc
 from tests.environment.access import PEER_METADATA
 from tests.environment.proxy import Proxy
 from ticketing.admission.scans import Gate, ScanType
+from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
-from ticketing.gate.client import OPTIONS, Metadata, ScanServiceClient
+from ticketing.gate.client import Metadata, ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.device import Device
 from ticketing.gate.messages import gate_message
@@ -77,7 +78,7 @@ class Handheld:
         self.store = Store(path)
         self._stack = stack.enter_context(ExitStack())
         self._stack.callback(self.store.close)
-        channel = self._stack.enter_context(grpc.insecure_channel(address, options=OPTIONS))
+        channel = self._stack.enter_context(grpc.insecure_channel(address, options=CHANNEL_OPTIONS))
         self.stub = ScanServiceStub(channel)
         self.client = ScanServiceClient(self.stub, metadata, gate_message(gate))
         self.connection = Connection(self.client, self.store, clock, options.get("answer_seconds", 1.5))

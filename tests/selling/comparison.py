@@ -19,7 +19,7 @@ from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.reissues import Reissues
-from ticketing.chassis.sweeper import Unfinished
+from ticketing.chassis.sweeper import Sweepable
 from ticketing.tickets.v1 import (
     event_pb2,
     event_service_pb2,
@@ -37,9 +37,9 @@ class StillApp(App):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.unfinished: list[Unfinished] = []
+        self.unfinished: list[Sweepable] = []
 
-    def _sweep(self, work: Unfinished) -> None:
+    def _sweep(self, work: Sweepable) -> None:
         self.unfinished.append(work)
 
 

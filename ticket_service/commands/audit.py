@@ -46,7 +46,7 @@ def audit(url: URL, write: Write = print, records: Records = MappingProxyType({}
     """
     try:
         # The provider first: then the snapshot contains whatever the service had begun before.
-        theirs = {name: read() for name, read in records.items()}
+        listed = {name: read() for name, read in records.items()}
     except Failure as failure:
         write(f"    BROKEN {failure.message}")
         return BROKEN
@@ -54,21 +54,21 @@ def audit(url: URL, write: Write = print, records: Records = MappingProxyType({}
         for table in store.COUNTED:
             write(f"{store.count(connection, table):>10} {table.replace('_', ' ')}")
         results: dict[str, Sequence[str]] = {check: store.breaches(connection, check) for check in store.CHECKS}
-        compared = [(theirs[name], read_own_records(connection, name)) for name in theirs]
-    for one, ours in compared:
-        _write_sums(one, ours, write)
+        compared = [(listed[name], read_own_records(connection, name)) for name in listed]
+    for provider, own in compared:
+        _write_sums(provider, own, write)
     if compared:
         results |= {
-            name: [breach for one, ours in compared for breach in check(one, ours)]
+            name: [breach for provider, own in compared for breach in check(provider, own)]
             for name, check in reconciliation.CHECKS.items()
         }
     return _write_results(results, write)
 
 
-def _write_sums(theirs: ProviderRecords, ours: OwnRecords, write: Write) -> None:
-    write(f"{len(theirs.charges):>10} payments at the provider")
-    write(f"{len(theirs.refunds):>10} refunds at the provider")
-    for line in reconciliation.sums(theirs, ours):
+def _write_sums(provider: ProviderRecords, own: OwnRecords, write: Write) -> None:
+    write(f"{len(provider.charges):>10} payments at the provider")
+    write(f"{len(provider.refunds):>10} refunds at the provider")
+    for line in reconciliation.sums(provider, own):
         write(f"{'':>10} {line}")
 
 

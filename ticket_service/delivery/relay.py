@@ -22,7 +22,7 @@ from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
-from ticketing.chassis.sweeper import Sweeper, Unfinished
+from ticketing.chassis.sweeper import Sweepable, Sweeper
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Relay:
         for receiver in self._receivers:
             await receiver.close()
 
-    def _sweep(self, work: Unfinished, interval_seconds: float) -> Sweeper:
+    def _sweep(self, work: Sweepable, interval_seconds: float) -> Sweeper:
         sweeper = Sweeper(work, interval_seconds)
         sweeper.start()
         self._opened.push_async_callback(sweeper.stop)

@@ -1,1 +1,1 @@
-"""What any gRPC service drives on: no word of tickets or scans stands in here."""
+"""Code that any gRPC service needs; it imports no service and knows no business terms."""

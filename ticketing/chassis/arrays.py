@@ -1,6 +1,6 @@
-"""Array literals for the hot paths: one text a column, parsed by PostgreSQL at once.
+"""Array literals for the hot paths: one text per column, which PostgreSQL parses at once.
 
-psycopg2 would write a list as ARRAY['…', '…'], a node of PostgreSQL's parser for each element.
+psycopg2 writes a list as ARRAY['…', '…'], which costs PostgreSQL's parser one node per element.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,21 +9,21 @@ from uuid import UUID
 
 
 def ids(values: Iterable[UUID | None]) -> str:
-    """Write UUIDs as `array` would, in a third of the time."""
+    """Write UUIDs as an array literal, in a third of the time that `array` takes."""
     return "{" + ",".join(["NULL" if value is None else f"{value.int:032x}" for value in values]) + "}"
 
 
 def times(values: Sequence[datetime | None]) -> str:
-    """Write times as `array` would; what happens in one batch mostly happens at one time."""
+    """Write times as an array literal; most rows of one batch have the same time, so each is formatted once."""
     written = {value: f'"{value}"' for value in set(values)} | {None: "NULL"}
     return "{" + ",".join([written[value] for value in values]) + "}"
 
 
 def array(values: Iterable[object | None]) -> str:
-    """Write `values` by their text as the literal of an array of any type."""
+    """Write the texts of `values` as an array literal of any type."""
     listed = values if isinstance(values, list) else list(values)
     if None not in listed:
-        # Joined first and looked at once: a third of the time that looking at each takes.
+        # Joining first and searching the result once takes a third of the time of checking each value.
         joined = '","'.join(map(str, listed))
         if "\\" not in joined and joined.count('"') == 2 * (len(listed) - 1):
             return '{"' + joined + '"}'

@@ -1,6 +1,7 @@
-"""Who calls: bearer tokens (RFC 6750), JWTs verified by a JWK set; the other service, by a secret or its certificate.
+"""Authentication of callers by bearer tokens (RFC 6750), and of the other service by a secret or a certificate.
 
-Verified tokens are remembered until they expire: verifying one costs about 0.2 ms, a third of what a small call costs.
+Access tokens are JWTs that a JWK set verifies. Verified tokens are cached until they expire: to verify one takes about
+0.2 ms, a third of a small call.
 """
 
 import hashlib
@@ -19,14 +20,14 @@ from ticketing.chassis.failures import unauthenticated
 from ticketing.chassis.jwks import KeySet
 
 LEEWAY = timedelta(seconds=30)
-MAX_REMEMBERED = 10_000
+MAX_CACHED_TOKENS = 10_000
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_SUBJECT_CHARACTERS = 255
 MAX_EMAIL_CHARACTERS = 254
 
 
 class Role(StrEnum):
-    """What a caller may be."""
+    """A role that a policy may admit to an RPC."""
 
     USER = "user"
     ORGANIZER = "organizer"
@@ -36,25 +37,26 @@ class Role(StrEnum):
     PEER = "peer"
 
 
-# The other service is proven by its secret, a device by the token that its service gave it; no JWT claims to be one.
+# The other service proves itself by its secret or certificate, a device by a token that its service issued. A JWT that
+# claims one of these roles does not get it.
 CLAIMABLE = frozenset(Role) - {Role.PEER, Role.DEVICE}
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, as their credential says."""
+    """The caller of an RPC, as its credential describes it."""
 
     subject: str
     roles: frozenset[Role]
     email: str = ""
-    # When the credential ends; streams end with it.
+    # The expiry of the credential, at which streams end too; None: it does not expire.
     expire_time: datetime | None = None
-    # Whose it is, where a device calls, and what it is bound to; nothing: all that is its owner's.
+    # For a device: the subject that owns it, and the ids it is restricted to; empty: all that its owner has.
     owner: str = ""
     bound_to: frozenset[UUID] = frozenset()
 
     def is_any(self, *roles: Role) -> bool:
-        """Tell whether the caller has one of `roles`."""
+        """Return whether the caller has one of `roles`."""
         return not self.roles.isdisjoint(roles)
 
     def has_expired(self, now: datetime) -> bool:
@@ -75,88 +77,88 @@ PEER = Caller("peer", frozenset({Role.PEER}))
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """What a JWT must say besides being signed."""
+class TokenRequirements:
+    """The claims that a JWT must have besides a valid signature."""
 
     issuer: str
     audience: str
-    # A path with dots leads into claims that are objects, such as `realm_access.roles`.
+    # Dots lead into claims that are objects, such as `realm_access.roles`.
     roles_claim: str = "roles"
 
 
 @dataclass(frozen=True, slots=True)
 class PeerProof:
-    """What makes a caller the other service; no JWT can claim that role."""
+    """The credentials that prove a caller to be the other service."""
 
-    # Presented as a bearer token; empty: none is taken.
+    # A shared secret, sent as a bearer token; empty: no secret is accepted.
     secret: str = ""
-    # A name in its certificate (SAN), presented without a token; empty: none is taken.
+    # A name in its certificate (SAN), for calls without a token; empty: no name is accepted.
     name: str = ""
 
 
 class Authenticator:
-    """Turns the metadata of a call into a Caller.
+    """Authenticates callers by the metadata of their calls.
 
     Args:
-        keys: verify the JWTs.
-        expected: issuer, audience and the claim that names the roles.
-        proof: what makes the other service.
+        keys: the keys that verify JWTs.
+        requirements: the required claims of a JWT.
+        proof: the credentials of the other service.
         clock: the present time.
     """
 
-    def __init__(self, keys: KeySet, expected: Expected, proof: PeerProof, clock: Clock) -> None:
+    def __init__(self, keys: KeySet, requirements: TokenRequirements, proof: PeerProof, clock: Clock) -> None:
         self._keys = keys
-        self._expected = expected
+        self._requirements = requirements
         self._peer_digest = _digest(proof.secret) if proof.secret else None
         self._peer_name = proof.name
         self._clock = clock
-        self._remembered: OrderedDict[bytes, Caller] = OrderedDict()
-        self._version = keys.version
+        self._cache: OrderedDict[bytes, Caller] = OrderedDict()
+        self._key_set_version = keys.version
 
     async def authenticate(
-        self, metadata: Collection[tuple[str, str | bytes]], certified: Callable[[], Collection[str]] = tuple
+        self, metadata: Collection[tuple[str, str | bytes]], certified_names: Callable[[], Collection[str]] = tuple
     ) -> Caller:
-        """Return who calls.
+        """Return the caller.
 
         Args:
-            metadata: of the call.
-            certified: gives the names in the caller's verified certificate; asked for only where they matter.
+            metadata: the metadata of the call.
+            certified_names: returns the names in the caller's verified certificate; called only where they matter.
 
         Raises:
-            Failure: UNAUTHENTICATED, with the cause; DEPENDENCY_UNAVAILABLE where there are no keys yet.
+            Failure: UNAUTHENTICATED, with the cause; DEPENDENCY_UNAVAILABLE while no keys have been read yet.
         """
-        if self._peer_name and not authorizations(metadata) and self._peer_name in certified():
+        if self._peer_name and not authorizations(metadata) and self._peer_name in certified_names():
             return PEER
         token = bearer_token(metadata)
         digest = _digest(token)
         if self._peer_digest is not None and hmac.compare_digest(digest, self._peer_digest):
             return PEER
         self._keys.refresh()
-        self._forget_others()
-        caller = self._remembered.get(digest)
+        self._clear_cache_of_old_keys()
+        caller = self._cache.get(digest)
         if caller is None:
             caller = await self._verify(token)
-            self._forget_others()
-            self._remembered[digest] = caller
-            if len(self._remembered) > MAX_REMEMBERED:
-                self._remembered.popitem(last=False)
-        # Asked at every call, remembered or not.
+            self._clear_cache_of_old_keys()
+            self._cache[digest] = caller
+            if len(self._cache) > MAX_CACHED_TOKENS:
+                self._cache.popitem(last=False)
+        # A cached token expires like any other.
         if caller.has_expired(self._clock()):
-            self._remembered.pop(digest, None)
+            self._cache.pop(digest, None)
             raise unauthenticated("the token has expired")
         return caller
 
     def seconds_left(self, caller: Caller) -> float | None:
-        """Return for how long the caller's credential is still good; None: for good."""
+        """Return the seconds until the caller's credential expires; None: it does not expire."""
         if caller.expire_time is None:
             return None
         return max(0.0, (caller.expire_time + LEEWAY - self._clock()).total_seconds())
 
-    def _forget_others(self) -> None:
-        """Forget what other keys have verified: one that was taken out takes its tokens with it."""
-        if self._version != self._keys.version:
-            self._remembered.clear()
-            self._version = self._keys.version
+    def _clear_cache_of_old_keys(self) -> None:
+        """Clear the cache when the key set changed: a key removed from it no longer verifies any token."""
+        if self._key_set_version != self._keys.version:
+            self._cache.clear()
+            self._key_set_version = self._keys.version
 
     async def _verify(self, token: str) -> Caller:
         try:
@@ -164,13 +166,13 @@ class Authenticator:
             claims = jwt.decode(
                 token,
                 key.key,
-                # The key's own algorithm, never the one the token asks for (RFC 8725, 3.1).
+                # The algorithm of the key, never the one that the token names (RFC 8725, 3.1).
                 algorithms=[key.algorithm_name],
-                audience=self._expected.audience,
-                issuer=self._expected.issuer,
+                audience=self._requirements.audience,
+                issuer=self._requirements.issuer,
                 options={
                     "require": ["exp", "iss", "aud", "sub"],
-                    # Times are compared with our own clock, below.
+                    # `_caller` and `authenticate` compare times with the clock of this object.
                     "verify_exp": False,
                     "verify_nbf": False,
                     "verify_iat": False,
@@ -179,7 +181,7 @@ class Authenticator:
         except jwt.InvalidAudienceError as error:
             raise unauthenticated("the token is for another audience") from error
         except jwt.InvalidIssuerError as error:
-            raise unauthenticated("the token is of another issuer") from error
+            raise unauthenticated("the token is from another issuer") from error
         except (jwt.PyJWTError, ValueError) as error:
             raise unauthenticated("the token does not verify") from error
         return self._caller(claims)
@@ -201,10 +203,10 @@ class Authenticator:
             raise unauthenticated("the token is not valid yet")
         subject, expires, email = claims["sub"], claims["exp"], claims.get("email")
         if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_CHARACTERS or "\0" in subject:
-            raise unauthenticated("the token's subject is empty, too long or no text")
+            raise unauthenticated("the subject of the token is empty, too long or not a text")
         return Caller(
             subject=subject,
-            roles=_roles(_claim(claims, self._expected.roles_claim)),
+            roles=_roles(_claim(claims, self._requirements.roles_claim)),
             email=email if isinstance(email, str) and len(email) <= MAX_EMAIL_CHARACTERS and "\0" not in email else "",
             expire_time=_time(expires),
         )
@@ -212,15 +214,15 @@ class Authenticator:
 
 def _time(seconds: object) -> datetime:
     if not isinstance(seconds, int | float):
-        raise unauthenticated("the token has no expiry that can be read")
+        raise unauthenticated("the expiry of the token is missing or unreadable")
     try:
         return datetime.fromtimestamp(seconds, tz=UTC)
     except (OverflowError, ValueError, OSError) as error:
-        raise unauthenticated("the token has no expiry that can be read") from error
+        raise unauthenticated("the expiry of the token is missing or unreadable") from error
 
 
 def _claim(claims: Mapping[str, object], name: str) -> object:
-    """Find a claim by its name, or else by the path that the name may be (names with dots are usual: URLs)."""
+    """Find a claim by its name, or else by `name` as a path; names that contain dots are common, for they are URLs."""
     found: object = claims
     for part in [name] if name in claims else name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
@@ -231,22 +233,22 @@ def _roles(claim: object) -> frozenset[Role]:
     names = claim if isinstance(claim, list) else [claim]
     roles = frozenset(role for role in CLAIMABLE if role in names)
     if not roles:
-        raise unauthenticated("the token names no role that is known here")
+        raise unauthenticated("the token names no role of this service")
     return roles
 
 
 def bearer_token(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """Return the token of a call's authorization.
+    """Return the bearer token in the metadata of a call.
 
     Raises:
-        Failure: UNAUTHENTICATED where there is none that can be read.
+        Failure: UNAUTHENTICATED where there is not exactly one readable token.
     """
     values = authorizations(metadata)
     if not values:
         raise unauthenticated("no access token")
     value = values[0]
     if len(values) > 1 or not isinstance(value, str):
-        raise unauthenticated("more than one access token, or none that can be read")
+        raise unauthenticated("more than one access token, or an unreadable one")
     scheme, _, token = value.partition(" ")
     if scheme.lower() != "bearer" or not token.strip() or len(token) > MAX_TOKEN_CHARACTERS:
         raise unauthenticated("the authorization is not a bearer token")
@@ -254,7 +256,7 @@ def bearer_token(metadata: Iterable[tuple[str, str | bytes]]) -> str:
 
 
 def authorizations(metadata: Iterable[tuple[str, str | bytes]]) -> list[str | bytes]:
-    """Return what a call brings as its authorization: one value, if it is as it should be."""
+    """Return the values of `authorization` in the metadata of a call; a valid call has at most one."""
     return [value for key, value in metadata if key == "authorization"]
 
 

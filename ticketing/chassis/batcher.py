@@ -1,9 +1,9 @@
-"""Gathers requests while the batch before them is being committed.
+"""Batching: requests that arrive while one batch is processed form the next batch.
 
-An idle batcher answers the first request at once, and under load a batch grows to whatever arrived during one commit.
-Who is answered asks again a moment later, just too late for the batch that follows: where a batch costs much and a request
-comes as a call of its own, the next batch is worth a short wait. For messages of streams it gained nothing when tried; nor did a
-second connection, on which the next batch began while the one before was being committed.
+An idle batcher processes the first request at once; under load a batch grows to the requests that arrived during one
+commit. A caller that gets its answer calls again a moment later, just too late for the following batch. Where a batch is
+costly and each request is an RPC of its own, a short wait before the next batch pays off (`gather_seconds`). For messages
+of streams the wait gained nothing; nor did a second connection on which the next batch began during the commit.
 """
 
 import asyncio
@@ -32,17 +32,17 @@ class Batcher(Generic[Request, Answer]):
     """Runs `process` on one batch at a time.
 
     Args:
-        name: for metrics and logs.
-        process: answers a batch, in order; a Failure among the answers is raised to that caller alone. What it raises
-            as a Failure goes to every caller; after any other exception each request is tried alone, so that a
-            poisoned one fails by itself.
-        max_batch: what one batch may weigh, unless it is one request alone.
-        most_waiting: requests that may wait; the next one is OVERLOADED.
-        weigh: says how much work a request is, 1 or more.
-        gather_seconds: how long a batch that follows another waits for more.
+        name: the name in metrics and logs.
+        process: answers a batch, in order. A Failure among the answers is raised to that caller alone; a Failure that
+            `process` raises goes to every caller. After any other exception each request is processed alone, so that
+            only the faulty one fails.
+        max_batch: the maximum weight of a batch; a single request may exceed it.
+        max_waiting: the maximum number of waiting requests; the next one is OVERLOADED.
+        weigh: returns the weight of a request, 1 or more.
+        gather_seconds: the wait for more requests before a batch that follows another.
     """
 
-    def __init__(  # noqa: PLR0913 - a name, what to do, and keywords
+    def __init__(  # noqa: PLR0913 - a name, a function, and keywords
         self,
         name: str,
         process: Process[Request, Answer],
@@ -64,20 +64,20 @@ class Batcher(Generic[Request, Answer]):
         WAITING.labels(name).set_function(self._waiting.__len__)
 
     async def submit(self, request: Request) -> Answer:
-        """Return the answer to `request` once its batch is through.
+        """Return the answer to `request` once its batch is processed.
 
-        A caller that is cancelled meanwhile is skipped if its batch has not begun; one that has begun is finished.
+        A cancelled request is skipped if its batch has not begun; a batch that has begun is completed.
 
         Raises:
-            Failure: OVERLOADED where too many wait, or what `process` answered.
+            Failure: OVERLOADED where too many requests wait, or the Failure that `process` answered.
         """
         return await self.enqueue(request)
 
     def enqueue(self, request: Request) -> "asyncio.Future[Answer]":
-        """Return the answer to come, as `submit` does, for a caller that goes on asking meanwhile.
+        """Return a future of the answer, for a caller that submits more requests meanwhile.
 
         Raises:
-            Failure: OVERLOADED where too many wait.
+            Failure: OVERLOADED where too many requests wait.
         """
         if len(self._waiting) >= self._max_waiting:
             raise overloaded(self._name)
@@ -88,7 +88,7 @@ class Batcher(Generic[Request, Answer]):
         return answer
 
     async def close(self) -> None:
-        """Finish what waits."""
+        """Process all waiting requests."""
         while self._worker is not None:
             await self._worker
 
@@ -103,7 +103,6 @@ class Batcher(Generic[Request, Answer]):
             self._worker = None
 
     def _next(self) -> list[tuple[Request, asyncio.Future[Answer]]]:
-        """Take the next batch."""
         batch: list[tuple[Request, asyncio.Future[Answer]]] = []
         room = self._max_batch
         while self._waiting:
@@ -112,7 +111,7 @@ class Batcher(Generic[Request, Answer]):
             if batch and weight > room:
                 break
             self._waiting.popleft()
-            # A caller that gave up has a future that is done; a batch that waited for one hung.
+            # The future of a cancelled caller is done. Skip it: a batch that answered one hung.
             if not answer.done():
                 batch.append((request, answer))
                 room -= weight
@@ -126,7 +125,7 @@ class Batcher(Generic[Request, Answer]):
             answers = [failure] * len(batch)
         except Exception as error:
             if len(batch) > 1:
-                log.exception("a batch failed; its requests are tried one by one", extra={"batcher": self._name})
+                log.exception("a batch failed; its requests are processed one by one", extra={"batcher": self._name})
                 for entry in batch:
                     await self._run([entry])
                 return

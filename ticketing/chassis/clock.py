@@ -1,4 +1,4 @@
-"""Time, passed in: whoever needs the hour is given a Clock, so that tests can set it."""
+"""The wall clock, passed as an argument so that tests can set the time."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,7 +1,7 @@
-"""PostgreSQL by SQLAlchemy Core in a bounded pool of threads: for everything but the hot paths.
+"""PostgreSQL by SQLAlchemy Core in a bounded pool of threads, for everything but the hot paths.
 
-A unit of work is a plain function of a connection; it runs in one transaction and must be safe to run again, because
-deadlocks and serialization failures are answered by running it again.
+A unit of work is a plain function of a connection that runs in one transaction. It must be safe to run again, because it
+is retried after deadlocks and serialization failures.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from ticketing.chassis.failures import dependency_unavailable, overloaded
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# What PostgreSQL tells those who lost a race (40001 serialization_failure, 40P01 deadlock_detected).
+# Lost races: 40001 serialization_failure, 40P01 deadlock_detected.
 TRANSIENT: Final = frozenset({"40001", "40P01"})
 ATTEMPTS: Final = 5
 BACKOFF_SECONDS: Final = 0.02
-# Callers that may wait for a thread, for each thread; the next one is refused.
+# The maximum number of waiting callers per thread; the next one is OVERLOADED.
 WAITING_PER_THREAD: Final = 32
 
 CONNECT_SECONDS: Final = 3
-# Enforced by PostgreSQL, so that a lost client leaves no lock behind and a slow one holds nobody up.
+# PostgreSQL enforces these limits, so that a lost client leaves no lock behind and a slow one does not block others.
 SESSION_MILLISECONDS: Final = {
     "statement_timeout": 10_000,
     "lock_timeout": 5_000,
@@ -40,10 +40,10 @@ SESSION_MILLISECONDS: Final = {
 
 
 def database_url(text: str) -> URL:
-    """Read a PostgreSQL URL; a bare `postgresql://` would mean another driver to SQLAlchemy 2.1.
+    """Parse a PostgreSQL URL and set its driver to psycopg2; SQLAlchemy 2.1 reads a bare `postgresql://` as psycopg 3.
 
     Raises:
-        ValueError: it is no PostgreSQL URL.
+        ValueError: `text` is not a PostgreSQL URL.
     """
     try:
         url = make_url(text)
@@ -55,13 +55,13 @@ def database_url(text: str) -> URL:
 
 
 def connect_arguments(application_name: str) -> dict[str, str | int]:
-    """Return the libpq parameters of every connection of ours."""
+    """Return the libpq parameters of every connection of a service."""
     session = " ".join(f"-c {name}={value}" for name, value in SESSION_MILLISECONDS.items())
     return {
         "application_name": application_name,
         "connect_timeout": CONNECT_SECONDS,
         "options": f"{session} -c timezone=UTC",
-        # A server whose host vanished is noticed while a query waits for it (Linux).
+        # A query that waits for a server whose host vanished fails after 15 s (Linux).
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -70,12 +70,12 @@ def connect_arguments(application_name: str) -> dict[str, str | int]:
 
 
 class Database:
-    """One database, reached by threads.
+    """A database and the thread pool that runs units of work on it.
 
     Args:
-        url: where it is.
-        application_name: what PostgreSQL calls us in pg_stat_activity.
-        threads: how many units of work run at once.
+        url: the URL of the database.
+        application_name: the name of the connections in pg_stat_activity.
+        threads: the maximum number of units of work that run at once.
     """
 
     def __init__(self, url: URL, application_name: str, threads: int = 8) -> None:
@@ -84,7 +84,7 @@ class Database:
             pool_size=threads,
             max_overflow=0,
             pool_timeout=CONNECT_SECONDS,
-            # A round trip for each unit of work, accepted: after a restart of PostgreSQL nobody sees an error.
+            # This costs one round trip per unit of work; in return no caller gets an error after PostgreSQL restarts.
             pool_pre_ping=True,
             connect_args=connect_arguments(application_name),
         )
@@ -93,10 +93,10 @@ class Database:
         self._under_way = 0
 
     async def run(self, work: Callable[[Connection], T], *, isolation: str | None = None) -> T:
-        """Run `work` in one transaction in a thread and return what it returns, once committed.
+        """Run `work` in one transaction in a thread and return its result once committed.
 
         Raises:
-            Failure: OVERLOADED where too many wait; DEPENDENCY_UNAVAILABLE where PostgreSQL does not answer.
+            Failure: OVERLOADED where too many callers wait; DEPENDENCY_UNAVAILABLE where PostgreSQL does not answer.
         """
         if self._under_way >= self._max_under_way:
             raise overloaded("database work")
@@ -131,7 +131,7 @@ class Database:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def close(self) -> None:
-        """Let what has begun end, then close every connection."""
+        """Wait for the units of work that have begun, then close every connection."""
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
         self._engine.dispose()
 
@@ -142,5 +142,5 @@ def _sqlstate(error: DBAPIError) -> str | None:
 
 
 def _is_outage(error: DBAPIError) -> bool:
-    """Tell a database that is not there, or too slow, from a statement that is wrong."""
+    """Return whether the database is unreachable or too slow, rather than the statement wrong."""
     return isinstance(error, OperationalError) or error.connection_invalidated

@@ -1,13 +1,13 @@
-"""What a call can fail with, free of gRPC, so that the domain may raise it.
+"""Failures of a call, independent of gRPC so that the domain can raise them.
 
-A service's catalogue (`ticketing.chassis.statuses`) says which status code and which metadata keys belong to a reason.
+A service's catalogue (`ticketing.chassis.statuses`) maps each reason to its status code and metadata keys.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-# The reasons that the chassis itself gives; every service's contract has them.
+# The reasons that the chassis itself raises; the contract of every service contains them.
 INVALID_ARGUMENT = "INVALID_ARGUMENT"
 UNAUTHENTICATED = "UNAUTHENTICATED"
 FORBIDDEN = "FORBIDDEN"
@@ -16,27 +16,27 @@ DEPENDENCY_UNAVAILABLE = "DEPENDENCY_UNAVAILABLE"
 
 RETRY_SOON = timedelta(seconds=1)
 
-# Details travel in the trailers, which peers bound to 8 KiB: name so many fields, then count the rest.
+# Details travel in the trailers, which peers limit to 8 KiB: name this many fields and count the rest.
 MAX_VIOLATIONS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One field at fault, by its path in the request, such as `items[0].quantity`."""
+    """An invalid field, named by its path in the request, such as `items[0].quantity`."""
 
     field: str
     description: str
 
 
-class Failure(Exception):  # noqa: N818 - the name a caller of the service would use: most of these are no errors of ours
-    """A refusal that the caller is told: reason, words for people, and facts for programs.
+class Failure(Exception):  # noqa: N818 - most of these are refusals, not errors of the service
+    """A refusal that the caller receives: a reason, a message for people, and metadata for programs.
 
     Args:
-        reason: as in the service's ErrorReason, without its prefix.
-        message: for people; nothing internal.
-        violations: the fields at fault, with INVALID_ARGUMENT.
-        retry_after: where waiting helps, how long.
-        metadata: the facts that the reason's contract names.
+        reason: a value of the service's ErrorReason, without its prefix.
+        message: a text for people, without internals.
+        violations: the invalid fields, with INVALID_ARGUMENT.
+        retry_after: the wait before a retry, where a retry may succeed.
+        metadata: values for the metadata keys that the contract gives the reason.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Failure(Exception):  # noqa: N818 - the name a caller of the service would
 
 
 def invalid(field: str, description: str) -> Failure:
-    """Say that one field is at fault."""
+    """Build the Failure for one invalid field."""
     return invalid_fields([FieldViolation(field, description)])
 
 
 def invalid_fields(violations: Sequence[FieldViolation]) -> Failure:
-    """Say which fields are at fault, all at once."""
+    """Build the Failure that names all invalid fields."""
     named = list(violations[:MAX_VIOLATIONS])
     if more := len(violations) - len(named):
         named.append(FieldViolation("", f"and {more} more"))
@@ -72,16 +72,16 @@ def invalid_fields(violations: Sequence[FieldViolation]) -> Failure:
 
 
 def unauthenticated(cause: str) -> Failure:
-    """Say that the credential is missing or does not verify."""
+    """Build the Failure for a missing or invalid credential."""
     return Failure(UNAUTHENTICATED, f"not authenticated: {cause}", cause=cause)
 
 
 def overloaded(what: str, retry_after: timedelta = RETRY_SOON) -> Failure:
-    """Say that too much was asked at once."""
+    """Build the Failure for load beyond a limit; `what` names the limited resource."""
     return Failure(OVERLOADED, f"too much at once: {what}", retry_after=retry_after)
 
 
 def dependency_unavailable(dependency: str, retry_after: timedelta = RETRY_SOON) -> Failure:
-    """Say that something this service needs did not answer."""
+    """Build the Failure for a dependency that did not answer."""
     message = f"the {dependency} did not answer; try again"
     return Failure(DEPENDENCY_UNAVAILABLE, message, retry_after=retry_after, dependency=dependency)

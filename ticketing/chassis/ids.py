@@ -1,4 +1,4 @@
-"""Identifiers: UUIDv7 (RFC 9562), so that what is made together lies together in an index."""
+"""Identifiers: UUIDv7 (RFC 9562), so that rows created together lie together in an index."""
 
 from uuid import UUID
 
@@ -6,5 +6,5 @@ from uuid_utils.compat import uuid7
 
 
 def new_id() -> UUID:
-    """Make a new UUIDv7."""
+    """Generate a UUIDv7."""
     return uuid7()

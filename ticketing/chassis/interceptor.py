@@ -1,10 +1,10 @@
-"""What happens around every call: request id, authentication, policy, limits, errors, log and metrics, in one place.
+"""The interceptor of every call: request id, authentication, policy, limits, errors, log and metrics.
 
-An interceptor that wraps a streaming handler without iterating it lets errors escape as UNKNOWN; hence the two shapes
-of wrapper below, one that awaits and one that iterates.
+An interceptor that wraps a streaming handler without iterating it lets errors escape as UNKNOWN. Hence the two kinds of
+wrapper below: one awaits the handler, one iterates it.
 """
 
-# grpcio's types are generic to the type checker alone.
+# grpcio's types are generic in its stubs only.
 from __future__ import annotations
 
 import asyncio
@@ -25,7 +25,7 @@ from prometheus_client import Counter, Histogram
 from ticketing.chassis.authentication import Authenticator, Caller, Role, authorizations, bearer_token
 from ticketing.chassis.failures import FORBIDDEN, OVERLOADED, Failure, invalid, unauthenticated
 from ticketing.chassis.ids import new_id
-from ticketing.chassis.limits import Throttle
+from ticketing.chassis.limits import CallLimiter
 from ticketing.chassis.logs import REQUEST_ID
 from ticketing.chassis.statuses import Catalogue, internal_status
 from ticketing.chassis.tls import certified_names
@@ -36,44 +36,46 @@ REQUEST_ID_KEY: Final = "x-request-id"
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:/+=@-]{1,64}")
 
 CALLS = Counter("grpc_server_calls_total", "Calls answered.", ["method", "code"])
-SECONDS = Histogram("grpc_server_seconds", "Time from a call's arrival to its answer, or a stream's end.", ["method"])
-# Only methods that are there reach them.
+SECONDS = Histogram(
+    "grpc_server_seconds", "Time from the arrival of a call to its answer or the end of its stream.", ["method"]
+)
+# Cached without a bound: only methods that exist reach them.
 _counter, _timer = cache(CALLS.labels), cache(SECONDS.labels)
 
-# In place of a message whose bytes are not of its type: invalid UTF-8, truncated, garbage.
+# Replaces a message whose bytes do not decode: invalid UTF-8, truncated, garbage.
 MALFORMED: Final = object()
 
-# Answered by grpcio's own servicers, under any load and to anyone: load balancers ask for health, ops tools for the
-# schema, which is no secret.
+# grpcio's own servicers answer these, under any load and for any caller: load balancers check health, and operators' tools
+# read the schema, which is no secret.
 INFRASTRUCTURE: Final = ("/grpc.health.v1.", "/grpc.reflection.v1.", "/grpc.reflection.v1alpha.")
 
 # The roles of a method that needs no credential.
 PUBLIC: Final = frozenset[Role]()
 Policy = Mapping[str, frozenset[Role]]
-OwnTokens = Callable[[str], Awaitable[Caller | None]]
+LocalTokenVerifier = Callable[[str], Awaitable[Caller | None]]
 
 _CALLER: ContextVar[Caller] = ContextVar("caller")
 
 
 def current_caller() -> Caller:
-    """Return who made the call that is being worked on.
+    """Return the caller of the call under way.
 
     Raises:
-        LookupError: outside a call, or in a public one.
+        LookupError: no call is under way, or it is a public one.
     """
     return _CALLER.get()
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler; streaming ones are to be async generators.
+    """Wraps every handler of a server; streaming handlers must be async generators.
 
     Args:
-        authenticator: says who calls.
-        policy: the roles of every method by its full name; one that it does not name is denied. PUBLIC needs no
+        authenticator: authenticates callers.
+        policy: the roles of each method, by its full name. A method without an entry is denied; PUBLIC needs no
             credential.
-        catalogue: the service's reasons.
-        throttle: limits calls and streams; within a stream, messages have limits of their own.
-        own_tokens: reads tokens that the service itself gave out; None for one that is not of that form.
+        catalogue: the service's failure reasons.
+        limiter: limits calls and streams; messages within a stream have limits of their own.
+        verify_local_token: verifies a token that the service itself issued; returns None for any other token.
     """
 
     def __init__(
@@ -81,21 +83,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         authenticator: Authenticator,
         policy: Policy,
         catalogue: Catalogue,
-        throttle: Throttle,
-        own_tokens: OwnTokens | None = None,
+        limiter: CallLimiter,
+        verify_local_token: LocalTokenVerifier | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._policy = policy
         self._catalogue = catalogue
-        self._throttle = throttle
-        self._own_tokens = own_tokens
+        self._limiter = limiter
+        self._verify_local_token = verify_local_token
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Return the handler of the call, wrapped."""
+        """Return the wrapped handler of the call."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or method.startswith(INFRASTRUCTURE):
@@ -110,21 +112,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _awaited(self, behaviour: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            async with _Answer(method, context, self._catalogue):
+            async with _CallCompletion(method, context, self._catalogue):
                 caller = await self._admit(method, metadata, context)
-                _check_form(request)
-                with self._throttle.call(caller, context.peer()):
+                _check_decoded(request)
+                with self._limiter.call(caller, context.peer()):
                     return await behaviour(request, context)
 
         return call
 
     def _iterated(self, behaviour: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            async with _Answer(method, context, self._catalogue):
+            async with _CallCompletion(method, context, self._catalogue):
                 caller = await self._admit(method, metadata, context)
-                _check_form(request)
-                # Closed here and not by the garbage collector, so that a stream's own `finally` runs at once.
-                with self._throttle.stream(caller, context.peer()):
+                _check_decoded(request)
+                # Close it here rather than leave it to the garbage collector: the handler's `finally` must run at once.
+                with self._limiter.stream(caller, context.peer()):
                     async with self._while_authentic(caller), aclosing(behaviour(request, context)) as responses:
                         async for response in responses:
                             yield response
@@ -132,7 +134,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return call
 
     async def _admit(self, method: str, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Caller | None:
-        """Return who may make the call; None where everybody may."""
+        """Authenticate and authorize the caller; return None for a public method."""
         REQUEST_ID.set(_request_id(metadata))
         roles = self._policy.get(method)
         if roles is not None and not roles:
@@ -146,7 +148,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _while_authentic(self, caller: Caller | None) -> AsyncIterator[None]:
-        """End what goes on for longer than the caller's credential, also while nobody says anything."""
+        """End a stream when the caller's credential expires, also while no messages arrive."""
         until = asyncio.timeout(None if caller is None else self._authenticator.seconds_left(caller))
         try:
             async with until:
@@ -157,15 +159,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise
 
     async def _caller(self, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
-        if self._own_tokens is not None and authorizations(metadata):
-            caller = await self._own_tokens(bearer_token(metadata))
+        if self._verify_local_token is not None and authorizations(metadata):
+            caller = await self._verify_local_token(bearer_token(metadata))
             if caller is not None:
                 return caller
         return await self._authenticator.authenticate(metadata, lambda: certified_names(context.auth_context()))
 
 
-class _Answer:
-    """Turns what a handler raises into a status, and counts and logs how the call ended."""
+class _CallCompletion:
+    """Converts the exception of a handler to a status, then counts and logs the result of the call."""
 
     def __init__(self, method: str, context: grpc.aio.ServicerContext[Any, Any], catalogue: Catalogue) -> None:
         self._method = method
@@ -178,27 +180,27 @@ class _Answer:
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
-            self._ended("OK")
+            self._record("OK")
         elif isinstance(error, Failure):
             status = self._catalogue.status(error)
-            self._ended(status.code.name, reason=error.reason)
+            self._record(status.code.name, reason=error.reason)
             await self._context.abort_with_status(status)
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):
-            # The caller left or its deadline passed. Swallowed, it would leak the handler's task.
-            self._ended("CANCELLED")
+            # The caller left or its deadline passed. To swallow this would leak the handler's task.
+            self._record("CANCELLED")
         elif isinstance(error, grpc.aio.AbortError):
-            self._ended("ABORTED_BY_HANDLER")
+            self._record("ABORTED_BY_HANDLER")
         elif isinstance(error, NotImplementedError):
-            # What protoc generates for an RPC that is not built yet; it has set the status itself.
-            self._ended("UNIMPLEMENTED")
-            await self._context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{self._method} is not built yet")
+            # The servicer lacks this RPC: the base class that protoc generates raises this after it has set the status.
+            self._record("UNIMPLEMENTED")
+            await self._context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{self._method} is not implemented")
         else:
             error_id = str(new_id())
-            log.error("unforeseen exception", exc_info=error, extra={"error_id": error_id, "method": self._method})
-            self._ended("INTERNAL")
+            log.error("unexpected exception", exc_info=error, extra={"error_id": error_id, "method": self._method})
+            self._record("INTERNAL")
             await self._context.abort_with_status(internal_status(error_id))
 
-    def _ended(self, code: str, reason: str = "") -> None:
+    def _record(self, code: str, reason: str = "") -> None:
         seconds = time.perf_counter() - self._begin
         _counter(self._method, code).inc()
         _timer(self._method).observe(seconds)
@@ -209,7 +211,7 @@ class _Answer:
 
 
 def _codec(handler: grpc.RpcMethodHandler[Any, Any]) -> tuple[Any, Any]:
-    """Decode so that a bad message reaches the wrapper: gRPC itself would answer INTERNAL without details."""
+    """Replace an undecodable message by MALFORMED: gRPC itself would answer INTERNAL without details."""
     decode = handler.request_deserializer
 
     def decode_or_mark(data: bytes) -> Any:
@@ -221,7 +223,7 @@ def _codec(handler: grpc.RpcMethodHandler[Any, Any]) -> tuple[Any, Any]:
     return decode_or_mark, handler.response_serializer
 
 
-def _check_form(request: Any) -> None:
+def _check_decoded(request: Any) -> None:
     if request is MALFORMED:
         raise invalid("", "the message is not of this type: truncated, garbage, or invalid UTF-8")
 

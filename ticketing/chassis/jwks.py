@@ -1,7 +1,7 @@
-"""The keys that verify access tokens: a JWK set (RFC 7517) from a file or a URL, kept while its source is away.
+"""The keys that verify access tokens: a JWK set (RFC 7517) from a file or a URL.
 
-Read again every few minutes, so that keys that were taken out end, and when a token names a key that is not there, at
-most every few seconds. Nobody who comes with a known key waits for the source.
+The set is read again every few minutes, so that removed keys expire, and when a token names an unknown key, at most
+every few seconds. Calls with a known key never wait for the source, and the keys stay valid while the source is down.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
 MAX_BYTES: Final = 256 * 1024
 FETCH_SECONDS: Final = 5.0
-# Anybody can name keys that do not exist; so often at most they make us look.
-LOOK_INTERVAL: Final = timedelta(seconds=5)
+# Any caller can name keys that do not exist: this bounds the reads that such tokens cause.
+MIN_FETCH_INTERVAL: Final = timedelta(seconds=5)
 REFRESH_INTERVAL: Final = timedelta(minutes=5)
 _CHUNK: Final = 16 * 1024
 
@@ -36,10 +36,10 @@ Read = Callable[[], bytes]
 
 
 class KeySet:
-    """The keys, read when they are first asked for.
+    """The current keys of one source, read at the first use.
 
     Args:
-        read: reads the document; blocks, and raises OSError or ValueError.
+        read: reads the document; it blocks, and raises OSError or ValueError.
         clock: the present time.
     """
 
@@ -48,55 +48,55 @@ class KeySet:
         self._clock = clock
         self._content: bytes | None = None
         self._keys: Mapping[str, jwt.PyJWK] = {}
-        self._looked: datetime | None = None
-        self._look: asyncio.Task[None] | None = None
-        # Grows with every change, so that what was verified by other keys can be forgotten.
+        self._fetch_time: datetime | None = None
+        self._fetch: asyncio.Task[None] | None = None
+        # Grows with every change, so that caches of verified tokens can be cleared.
         self.version = 0
 
     async def key(self, key_id: str) -> jwt.PyJWK | None:
-        """Return the key of that id, if there is one.
+        """Return the key with that id; None if there is none.
 
         Raises:
-            Failure: DEPENDENCY_UNAVAILABLE where the source has never answered yet.
+            Failure: DEPENDENCY_UNAVAILABLE while the source has never answered.
         """
         if key_id not in self._keys:
-            self._look_after(LOOK_INTERVAL)
-            if self._look is not None:
-                # Shared, and without end for nobody: whoever leaves or has waited enough does not stop it.
-                await asyncio.wait([self._look], timeout=FETCH_SECONDS)
+            self._fetch_after(MIN_FETCH_INTERVAL)
+            if self._fetch is not None:
+                # All callers share one fetch; `wait` does not cancel it when a caller leaves or its wait ends.
+                await asyncio.wait([self._fetch], timeout=FETCH_SECONDS)
         if self._content is None:
             raise dependency_unavailable("key set")
         return self._keys.get(key_id)
 
     def refresh(self) -> None:
-        """Look again in the background where it is time to."""
-        self._look_after(REFRESH_INTERVAL)
+        """Read the set again in the background if it is older than REFRESH_INTERVAL."""
+        self._fetch_after(REFRESH_INTERVAL)
 
-    def _look_after(self, interval: timedelta) -> None:
+    def _fetch_after(self, interval: timedelta) -> None:
         now = self._clock()
-        if self._look is None and (self._looked is None or now - self._looked >= interval):
-            self._looked = now
-            self._look = asyncio.create_task(self._load(), name="key set")
+        if self._fetch is None and (self._fetch_time is None or now - self._fetch_time >= interval):
+            self._fetch_time = now
+            self._fetch = asyncio.create_task(self._load(), name="key set")
 
     async def _load(self) -> None:
         try:
             content = await asyncio.to_thread(self._read)
             if content != self._content:
-                self._keys = parsed(content)
+                self._keys = parse_key_set(content)
                 self._content = content
                 self.version += 1
         except (OSError, ValueError, HTTPException) as error:
-            # Away, half-written or none: the keys we have stay good, and somebody looks again.
+            # The source is down, half-written or invalid: the present keys stay, and a later call reads it again.
             log.warning("the key set could not be read", extra={"error": str(error)})
         finally:
-            self._look = None
+            self._fetch = None
 
 
-def parsed(content: bytes) -> dict[str, jwt.PyJWK]:
-    """Return the keys of a JWK set that can verify tokens here, by their ids.
+def parse_key_set(content: bytes) -> dict[str, jwt.PyJWK]:
+    """Return the keys of a JWK set that can verify access tokens, by their ids.
 
     Raises:
-        ValueError: it is no JWK set, or holds no key of use.
+        ValueError: the content is no JWK set, or has no usable key.
     """
     try:
         keys = jwt.PyJWKSet.from_dict(json.loads(content)).keys
@@ -104,28 +104,28 @@ def parsed(content: bytes) -> dict[str, jwt.PyJWK]:
         raise ValueError(f"is no JWK set: {error}") from error
     usable = {key.key_id: key for key in keys if key.key_id and key.algorithm_name in ALGORITHMS}
     if not usable:
-        raise ValueError(f"holds no key with an id for {', '.join(ALGORITHMS)}")
+        raise ValueError(f"has no key with an id for {', '.join(ALGORITHMS)}")
     return usable
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class JwksFile:
     """A JWK set in a file."""
 
     path: Path
 
     def read(self) -> bytes:
-        """Read it."""
+        """Read the file."""
         with self.path.open("rb") as file:
             return _bounded(file.read(MAX_BYTES + 1))
 
 
 @dataclass(frozen=True, slots=True)
-class Web:
-    """A JWK set behind a URL; redirects are not followed, for they could lead away from TLS.
+class JwksUrl:
+    """A JWK set at a URL; redirects are not followed, because they could leave TLS.
 
     Raises:
-        ValueError: it is no https URL, nor one of this machine.
+        ValueError: the URL is neither https nor on this machine.
     """
 
     url: str
@@ -137,7 +137,7 @@ class Web:
             raise ValueError("is no https:// URL")
 
     def read(self) -> bytes:
-        """Fetch it."""
+        """Fetch the URL."""
         deadline = monotonic() + FETCH_SECONDS
         content = b""
         with urllib.request.build_opener(_NoRedirects).open(self.url, timeout=FETCH_SECONDS) as response:
@@ -150,7 +150,7 @@ class Web:
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_request: object) -> None:
-        """Follow none: what was asked for stays an error."""
+        """Follow no redirect, so that urllib raises HTTPError."""
 
 
 def _bounded(content: bytes) -> bytes:

@@ -1,6 +1,6 @@
-"""Duties that one process does for all that share the database: the one that holds an advisory lock of PostgreSQL's.
+"""Leader election by an advisory lock of PostgreSQL: one process does some tasks for all that share the database.
 
-The lock spares work and is no guard: what the duties do is right also where two processes do it for a moment.
+The lock only saves work: the tasks are also correct while two processes run them for a moment.
 """
 
 import asyncio
@@ -14,68 +14,68 @@ from ticketing.chassis.loop_connection import LoopConnection
 
 log = logging.getLogger(__name__)
 
-# Any number, the same in all processes; PostgreSQL scopes it to one database.
+# Any number that is the same in all processes; PostgreSQL scopes it to one database.
 LOCK: Final = 7_205_759_403_792_795
-LOOK_SECONDS: Final = 1.0
-FIRST_SECONDS: Final = 0.2
-LONGEST_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 1.0
+FIRST_BACKOFF_SECONDS: Final = 0.2
+MAX_BACKOFF_SECONDS: Final = 5.0
 
-Duty = Callable[[], Awaitable[None]]
-
-
-class LostLead(Exception):  # noqa: N818 - nothing is wrong: another process goes on
-    """Another process has the lock."""
+LeaderTask = Callable[[], Awaitable[None]]
 
 
-async def lead(connection: LoopConnection, duties: Sequence[Duty]) -> NoReturn:
-    """Do `duties` whenever this process has the lock, for ever.
+class LeadershipLost(Exception):  # noqa: N818 - no error: another process continues the tasks
+    """Raised in the leader when another process has the lock."""
+
+
+async def run_as_leader(connection: LoopConnection, tasks: Sequence[LeaderTask]) -> NoReturn:
+    """Run `tasks` whenever this process is the leader, forever.
 
     Args:
-        connection: of its own: the lock lives as long as its session.
-        duties: each goes on until it is cancelled.
+        connection: used for nothing else; PostgreSQL releases the lock when its session ends.
+        tasks: each runs until it is cancelled.
     """
     while True:
         try:
             if await _has_lock(connection):
-                await _work(connection, duties)
-        except* (LostLead, Failure) as ended:
+                await _run_while_leader(connection, tasks)
+        except* (LeadershipLost, Failure) as ended:
             log.info("another process leads, or the database did not answer", extra={"causes": ended.exceptions})
         except* Exception:
-            log.exception("a duty failed; it begins again")
-        await asyncio.sleep(LOOK_SECONDS)
+            log.exception("a task of the leader failed and starts again")
+        await asyncio.sleep(POLL_SECONDS)
 
 
-async def _work(connection: LoopConnection, duties: Sequence[Duty]) -> None:
+async def _run_while_leader(connection: LoopConnection, tasks: Sequence[LeaderTask]) -> None:
     log.info("this process leads")
     async with asyncio.TaskGroup() as group:
-        for duty in duties:
-            group.create_task(_run(duty))
-        while await _has_lock(connection):  # noqa: ASYNC110 - PostgreSQL tells nobody that a session is gone
-            await asyncio.sleep(LOOK_SECONDS)
-        raise LostLead
+        for task in tasks:
+            group.create_task(_run(task))
+        while await _has_lock(connection):  # noqa: ASYNC110 - PostgreSQL does not report that a session has ended
+            await asyncio.sleep(POLL_SECONDS)
+        raise LeadershipLost
 
 
-async def _run(duty: Duty) -> None:
-    await duty()
+async def _run(task: LeaderTask) -> None:
+    await task()
 
 
 async def _has_lock(connection: LoopConnection) -> bool:
-    """Take the lock, or see that we still have it: a session that has it gets it again, a new one has to ask."""
+    """Acquire the lock, or confirm it: a session that has the lock gets it again, a new session competes for it."""
     rows = await connection.transact(lambda session: session.round_trip(f"SELECT pg_try_advisory_lock({LOCK})"))
-    held: bool = rows[0][0]
-    return held
+    acquired: bool = rows[0][0]
+    return acquired
 
 
-async def keep_on(name: str, duty: Duty) -> NoReturn:
-    """Repeat `duty` for ever; where the other service or the database did not answer, after a growing wait."""
+async def repeat_with_backoff(name: str, task: LeaderTask) -> NoReturn:
+    """Repeat `task` forever; after a Failure of the other service or the database, wait longer each time."""
     failures = 0
     while True:
         try:
-            await duty()
+            await task()
             failures = 0
         except Failure as failure:
-            # Once, and not at every try of a long outage.
+            # One warning at the start of an outage, not one for every retry.
             level = logging.DEBUG if failures else logging.WARNING
-            log.log(level, "a duty waits", extra={"duty": name, "cause": failure.message})
+            log.log(level, "a task waits for what it depends on", extra={"task": name, "cause": failure.message})
             failures += 1
-        await asyncio.sleep(backoff_seconds(failures, first=FIRST_SECONDS, longest=LONGEST_SECONDS))
+        await asyncio.sleep(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, longest=MAX_BACKOFF_SECONDS))

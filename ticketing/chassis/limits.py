@@ -1,6 +1,6 @@
-"""How much one caller may ask, and all together: refused at once, never queued, in bounded memory.
+"""Limits of calls and streams, per caller and in total: excess calls are refused at once, never queued.
 
-The two services' calls to each other are held up by none of it: a revocation must get through when everybody buys.
+The calls of the other service pass every limit: they must succeed while a service refuses its other callers.
 """
 
 import time
@@ -16,55 +16,54 @@ from prometheus_client import Gauge
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.failures import overloaded
 
-UNDER_WAY = Gauge("grpc_server_calls_under_way", "Unary calls being worked on.")
-MAX_REMEMBERED: Final = 10_000
+UNDER_WAY = Gauge("grpc_server_calls_under_way", "Unary calls under way.")
+MAX_KEYS: Final = 10_000
 BURST_SECONDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The numbers; the defaults are far above what a gate or a shop does."""
+    """The limits of one process; the defaults are far above the load of any usual caller."""
 
-    # Unary calls worked on at once, of all callers.
+    # Unary calls under way, of all callers.
     calls: int = 512
-    # Unary calls and openings of streams a second, of one caller; a burst may be twice as many.
+    # Unary calls and opened streams per second, of one caller; a burst may be twice as large.
     calls_per_second: int = 2_000
-    # Streams open at once, of one caller.
+    # Open streams of one caller.
     streams: int = 1_000
-    # The same of one device, which needs two, and two more while the network still holds on to dead ones.
+    # Open streams of one device, which needs two, and two more until the network drops dead ones.
     device_streams: int = 16
 
 
-class Buckets:
-    """A token bucket for each key: full at first, refilled steadily.
+class RateLimiter:
+    """A token bucket for each key: full at first, refilled at a constant rate.
 
-    Those that were not used for longest are forgotten first; by then they are full, unless there are more busy ones
-    than are remembered.
+    The bucket that was unused for longest is dropped first. By then it is full, unless more than MAX_KEYS keys are busy.
 
     Args:
-        per_second: how fast each is refilled.
-        burst: what each holds.
-        clock: monotonic, in seconds.
+        per_second: the rate at which a bucket is refilled.
+        burst: the capacity of a bucket.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, per_second: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_second = per_second
         self._burst = burst
         self._clock = clock
-        # What was left, and when.
+        # The tokens left, and the time of that count.
         self._left = OrderedDict[Hashable, tuple[float, float]]()
 
     def wait(self, key: Hashable) -> timedelta:
-        """Return after which time there is something to take; zero: now."""
+        """Return the time until the bucket of `key` has a token; zero: now."""
         left = self._now(key, self._clock())
         return timedelta(seconds=max(0.0, 1 - left) / self._per_second)
 
     def take(self, key: Hashable) -> None:
-        """Take one; what is not there is owed, up to as much as a bucket holds."""
+        """Take one token; the count may fall below zero, down to minus the capacity."""
         now = self._clock()
         self._left[key] = (max(-self._burst, self._now(key, now) - 1), now)
         self._left.move_to_end(key)
-        if len(self._left) > MAX_REMEMBERED:
+        if len(self._left) > MAX_KEYS:
             self._left.popitem(last=False)
 
     def _now(self, key: Hashable, now: float) -> float:
@@ -72,23 +71,23 @@ class Buckets:
         return min(self._burst, left + (now - then) * self._per_second)
 
 
-class Throttle:
-    """Counts calls and streams against the limits."""
+class CallLimiter:
+    """Counts the calls and streams of a process against its limits."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._calls = 0
-        self._rate = Buckets(limits.calls_per_second, BURST_SECONDS * limits.calls_per_second)
+        self._rate = RateLimiter(limits.calls_per_second, BURST_SECONDS * limits.calls_per_second)
         self._streams = Counter[Hashable]()
         UNDER_WAY.set_function(lambda: self._calls)
 
     @contextmanager
     def call(self, caller: Caller | None, address: str) -> Iterator[None]:
-        """Hold one place among the unary calls.
+        """Count a unary call as under way.
 
         Args:
             caller: None where the call needs no credential.
-            address: where it comes from.
+            address: the peer's address.
 
         Raises:
             Failure: OVERLOADED.
@@ -96,7 +95,7 @@ class Throttle:
         if caller is not None and caller.is_any(Role.PEER):
             yield
             return
-        self._rated(caller, address)
+        self._check_rate(caller, address)
         if self._calls >= self._limits.calls:
             raise overloaded("calls")
         self._calls += 1
@@ -107,12 +106,12 @@ class Throttle:
 
     @contextmanager
     def stream(self, caller: Caller | None, address: str) -> Iterator[None]:
-        """Hold one place among the caller's streams.
+        """Count a stream as open.
 
         Raises:
             Failure: OVERLOADED.
         """
-        self._rated(caller, address)
+        self._check_rate(caller, address)
         key = _key(caller, address)
         device = caller is not None and caller.is_any(Role.DEVICE)
         if self._streams[key] >= (self._limits.device_streams if device else self._limits.streams):
@@ -125,9 +124,9 @@ class Throttle:
             if not self._streams[key]:
                 del self._streams[key]
 
-    def _rated(self, caller: Caller | None, address: str) -> None:
+    def _check_rate(self, caller: Caller | None, address: str) -> None:
         if caller is not None and caller.is_any(Role.SERVICE, Role.PEER):
-            # A backend calls for many.
+            # A backend calls on behalf of many users.
             return
         key = _key(caller, address)
         if wait := self._rate.wait(key):
@@ -137,6 +136,6 @@ class Throttle:
 
 def _key(caller: Caller | None, address: str) -> Hashable:
     if caller is None:
-        # Without the port, which is another for every connection.
+        # Without the port, which differs for every connection.
         return address.rpartition(":")[0]
     return caller.is_any(Role.DEVICE), caller.subject

@@ -1,6 +1,6 @@
-"""Structured logs: one JSON object a line on standard error, with the id of the request it belongs to.
+"""Structured logs: one JSON object per line on standard error, with the id of the request.
 
-The request id travels from one service to the other in the metadata `x-request-id`, so one grep tells the whole story.
+The services pass the request id to each other in the metadata `x-request-id`, so one grep finds all lines of a request.
 """
 
 import json
@@ -12,19 +12,23 @@ from datetime import UTC, datetime
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
-# What logging itself puts on a record; everything else came by `extra=` and is printed.
-_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+# Attributes that logging itself sets on a record; all others came by `extra=` and are printed.
+_STANDARD_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON."""
+    """Formats a record as one line of JSON.
+
+    Args:
+        facts: fields of every line.
+    """
 
     def __init__(self, facts: Mapping[str, str]) -> None:
         super().__init__()
         self._facts = dict(facts)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the line of a record."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -34,14 +38,14 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := REQUEST_ID.get():
             line["request_id"] = request_id
-        line.update((key, value) for key, value in record.__dict__.items() if key not in _OWN)
+        line.update((key, value) for key, value in record.__dict__.items() if key not in _STANDARD_ATTRIBUTES)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
 def configure_logs(level: str, service: str) -> None:
-    """Send every log of this process to standard error, as JSON."""
+    """Write every log record of this process to standard error, as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter({"service": service}))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,6 +1,6 @@
-"""Keyset pages: a token holds where the last page ended and which filter it was of.
+"""Keyset pagination: a page token contains the last position and a digest of the filter.
 
-A token is opaque, not secret: it carries only what the caller has been shown.
+A token is opaque, not secret: it contains only values that the caller has received.
 """
 
 import base64
@@ -16,28 +16,28 @@ DIGEST_BYTES = 8
 MAX_TOKEN_CHARACTERS = 512
 
 
-def page_size(asked: int, *, max_size: int = 100) -> int:
-    """Read a page size (AIP-158): 0 is the default, too large is the largest.
+def page_size(requested: int, *, max_size: int = 100) -> int:
+    """Return the effective page size (AIP-158): the default for 0, at most `max_size`.
 
     Raises:
-        Failure: INVALID_ARGUMENT for a negative one.
+        Failure: INVALID_ARGUMENT for a negative size.
     """
-    if asked < 0:
+    if requested < 0:
         raise invalid("page_size", "is negative")
-    return min(asked or DEFAULT_PAGE_SIZE, max_size)
+    return min(requested or DEFAULT_PAGE_SIZE, max_size)
 
 
 def page_token(position: Sequence[str], query: Sequence[object]) -> str:
-    """Make the token of the page after `position` for the filter `query`."""
+    """Build the token of the page after `position` for the filter `query`."""
     packed = _digest(query) + json.dumps(list(position)).encode()
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
 def page_position(token: str, query: Sequence[object], *, parts: int) -> list[str] | None:
-    """Read where to go on; None for the first page.
+    """Return the position at which the page begins; None for the first page.
 
     Raises:
-        Failure: INVALID_ARGUMENT for a token that was not made for this filter.
+        Failure: INVALID_ARGUMENT for a token of another filter.
     """
     if not token:
         return None

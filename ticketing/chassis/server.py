@@ -1,4 +1,4 @@
-"""A gRPC server with what every service of ours has: health, reflection, limits, keepalive, a graceful end."""
+"""The gRPC server of every service: health, reflection, limits, keepalive, graceful shutdown."""
 
 import asyncio
 import errno
@@ -22,36 +22,36 @@ MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 MAX_METADATA_BYTES: Final = 16 * 1024
 
 OPTIONS: Final[Sequence[tuple[str, int]]] = (
-    # Our own share the port; `_check_free` sees to it that nobody else does.
+    # The servers of one process share the port; `_check_port_is_free` keeps other processes from sharing it.
     ("grpc.so_reuseport", 1),
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
-    # Of one connection. With 1,000, streams that are reset as fast as they open fill the core's queue, and it cancels the
-    # calls of others; with 200 they took 140 times as long, with 100, the least that RFC 9113 recommends, 4 to 8 times.
+    # Per connection. With 1,000, streams that are reset as fast as they open fill the core's queue, and the core cancels
+    # calls of others. With 200 those calls took 140 times as long; with 100, the minimum of RFC 9113, 4 to 8 times.
     ("grpc.max_concurrent_streams", 100),
-    # So that flow control stays at 64 KiB a stream: else a device that floods has megabytes read before its stream ends.
+    # Keeps flow control at 64 KiB per stream: otherwise megabytes of a flooding device are read before its stream ends.
     ("grpc.http2.bdp_probe", 0),
-    # A peer that is gone is noticed after these two together; `keepalive_timeout_ms` has no effect in the C core.
+    # A dead peer is noticed after these two together; `keepalive_timeout_ms` has no effect in the C core.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Gate devices ping every few seconds to notice a dead Wi-Fi; the default would cut them off for it.
+    # Gate devices ping every few seconds to notice a dead Wi-Fi; by default the core would close their connections.
     ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
 
-# grpc.aio takes calls one at a time, each some turns of the event loop after the one before, and calls wait for that while
-# the loop is busy: with one server 64 callers bought 711 times a second, with four 898, with eight 975. The kernel spreads
-# the connections over them, and what waits on one holds up no other.
+# grpc.aio accepts calls one at a time, each some iterations of the event loop after the previous one, so calls wait while
+# the loop is busy. One server answered 64 callers 711 times a second, four servers 898 times, eight 975 times. The kernel
+# distributes the connections over the servers, and calls that wait on one server block no other.
 SERVERS: Final = 8
 
-Register = Callable[[grpc.aio.Server], None]
+RegisterServicer = Callable[[grpc.aio.Server], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Listen:
-    """Where to listen and how long calls may take to end."""
+class ListenSettings:
+    """The address of a server, its TLS files, and the time that calls get to end at shutdown."""
 
     host: str
     port: int
@@ -59,39 +59,41 @@ class Listen:
     tls: Tls = PLAIN
 
 
-class _Handlers:
-    """What the code that protoc generates adds a service's handlers to: found by name, not registered one by one.
+class _GenericHandlers:
+    """Receives handlers from the code that protoc generates and adds them as generic ones, which are found by name.
 
-    For whichever call comes, grpc.aio waits anew for all methods that are registered: with 16 of them a tenth of a small
-    call. Where none is, it waits for the next call and looks its method up.
+    For each call, grpc.aio waits for all registered methods: with 16 of them this takes a tenth of a small call. Without
+    registered methods it waits for one call and looks its method up.
     """
 
     def __init__(self, servers: Sequence[grpc.aio.Server]) -> None:
         self._servers = servers
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        """Take a service's handlers."""
-        taken = tuple(handlers)
+        """Add the handlers of a service to every server."""
+        added = tuple(handlers)
         for server in self._servers:
-            server.add_generic_rpc_handlers(taken)
+            server.add_generic_rpc_handlers(added)
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Leave the same handlers, one by one, alone."""
+        """Ignore the same handlers, which protoc's code also registers one by one."""
 
 
 class Server:
-    """What answers on one port.
+    """The servers of one process on one port.
 
     Args:
-        listen: where.
-        interceptor: what happens around every call.
-        services: registers one servicer each, by the full name of its service.
+        listen: the address, TLS files and shutdown time.
+        interceptor: wraps every call.
+        services: a function that registers the servicer, by the full name of its service.
     """
 
-    def __init__(self, listen: Listen, interceptor: CallInterceptor, services: Mapping[str, Register]) -> None:
+    def __init__(
+        self, listen: ListenSettings, interceptor: CallInterceptor, services: Mapping[str, RegisterServicer]
+    ) -> None:
         self._listen = listen
         self._servers = [grpc.aio.server(interceptors=[interceptor], options=OPTIONS) for _ in range(SERVERS)]
-        self._handlers = cast(grpc.aio.Server, _Handlers(self._servers))
+        self._handlers = cast(grpc.aio.Server, _GenericHandlers(self._servers))
         self._names = [*services, health.SERVICE_NAME]
         for register in services.values():
             register(self._handlers)
@@ -100,28 +102,29 @@ class Server:
         self._add_reflection()
 
     async def start(self) -> int:
-        """Listen and answer; return the port.
+        """Listen and serve; return the port.
 
         Raises:
-            OSError: the address is taken or not ours, or a certificate is gone.
+            OSError: the address is in use or not of this machine, or a certificate file is missing.
         """
         port = self._listen.port
-        _check_free(self._listen.host, port)
+        _check_port_is_free(self._listen.host, port)
         for server, credentials in zip(self._servers, self._listen.tls.server_credentials(SERVERS), strict=True):
-            # The first one finds the port where any will do.
+            # With port 0 the first server chooses the port of all.
             port = _add_port(server, f"{self._listen.host}:{port}", credentials)
         for server in self._servers:
             await server.start()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         return port
 
-    async def drain(self, tell_streams: Callable[[], None]) -> None:
-        """Refuse what is new, tell open streams to go elsewhere, give calls their time, then end.
+    async def drain(self, end_streams: Callable[[], None]) -> None:
+        """Report NOT_SERVING, end the streams, refuse new calls, and wait until calls under way have ended.
 
-        `server.stop(grace)` alone would wait the whole grace for one idle stream.
+        Args:
+            end_streams: makes open streams end; `server.stop(grace)` alone would wait the whole grace for an idle one.
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        tell_streams()
+        end_streams()
         await asyncio.gather(*(server.stop(self._listen.drain_seconds) for server in self._servers))
 
     async def _set_health(self, status: int) -> None:
@@ -129,7 +132,7 @@ class Server:
             await self._health.set(name, status)
 
     def _add_reflection(self) -> None:
-        _describe_reflection_v1()
+        _register_reflection_v1_schema()
         names = [*self._names, reflection.SERVICE_NAME, REFLECTION_V1]
         reflection.enable_server_reflection(names, self._handlers)
         servicer = reflection.aio.ReflectionServicer(names)
@@ -142,22 +145,22 @@ class Server:
         self._handlers.add_generic_rpc_handlers((handlers,))
 
 
-def _check_free(host: str, port: int) -> None:
-    """Refuse a port that somebody listens on: with the option that lets ours share it, another's would share it too.
+def _check_port_is_free(host: str, port: int) -> None:
+    """Check that no process listens on the port: SO_REUSEPORT would let this process share it silently.
 
     Raises:
-        OSError: it is taken, or nobody knows the host.
+        OSError: the port is in use, or the host name does not resolve.
     """
     for family, kind, protocol, _, address in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
         try:
             with socket.socket(family, kind, protocol) as probe:
-                # Connections that ended a moment ago are no reason.
+                # Connections in TIME_WAIT do not make the port busy.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 probe.bind(address)
         except OSError as error:
-            # Whatever else is wrong, gRPC will say: of two addresses that a name stands for, one may do.
+            # gRPC reports all other errors: of two addresses of a host name, one may work.
             if error.errno == errno.EADDRINUSE:
                 raise OSError(f"cannot listen on {host}:{port}: {error}") from error
 
@@ -171,8 +174,8 @@ def _add_port(server: grpc.aio.Server, address: str, credentials: grpc.ServerCre
         raise OSError(f"cannot listen on {address}: {error}") from error
 
 
-def _describe_reflection_v1() -> None:
-    """Make the schema of reflection v1, which grpcio-reflection lacks: that of v1alpha under another name."""
+def _register_reflection_v1_schema() -> None:
+    """Register the schema of reflection v1, which grpcio-reflection lacks: that of v1alpha under another name."""
     schema = descriptor_pb2.FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
     old, new = schema.package, REFLECTION_V1.rpartition(".")[0]
     schema.name, schema.package = "grpc/reflection/v1/reflection.proto", new
@@ -181,20 +184,20 @@ def _describe_reflection_v1() -> None:
     for method in schema.service[0].method:
         method.input_type = method.input_type.replace(old, new)
         method.output_type = method.output_type.replace(old, new)
-    # To add the same schema again changes nothing.
+    # Adding the same schema again has no effect.
     descriptor_pool.Default().Add(schema)
 
 
 def stop_signal() -> asyncio.Event:
-    """Give what SIGTERM or SIGINT sets from now on; a second one ends the process at once."""
+    """Return an event that SIGTERM or SIGINT sets from now on; a second signal ends the process at once."""
     loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
+    stop = asyncio.Event()
 
-    def ask() -> None:
-        asked.set()
+    def request_stop() -> None:
+        stop.set()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask)
-    return asked
+        loop.add_signal_handler(number, request_stop)
+    return stop

@@ -1,4 +1,4 @@
-"""Settings from the environment, read once; whatever is wrong with them is told in one message that names all."""
+"""Settings from environment variables, read once; one message names all faults."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,27 +9,27 @@ MAX_PORT = 65_535
 
 
 class SettingsError(Exception):
-    """One or more settings are missing or wrong; the message names each of them."""
+    """One or more settings are missing or invalid; the message names each of them."""
 
 
 class Environment:
-    """Reads settings and collects what is wrong; call `check()` after the last one."""
+    """Reads settings and collects their faults; call `check()` after the last one."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
         self._faults: list[str] = []
 
     def check(self) -> None:
-        """Raise SettingsError if anything was wrong."""
+        """Raise SettingsError if any setting has a fault."""
         if self._faults:
             raise SettingsError("these settings are wrong:\n" + "\n".join(f"  {fault}" for fault in self._faults))
 
-    def fault(self, name: str, what: str) -> None:
-        """Note that setting `name` is wrong."""
-        self._faults.append(f"{name} {what}")
+    def fault(self, name: str, description: str) -> None:
+        """Record a fault of the setting `name`."""
+        self._faults.append(f"{name} {description}")
 
     def text(self, name: str, default: str | None = None, *, min_length: int = 0) -> str:
-        """Read a text of at least `min_length` characters; required where there is no default."""
+        """Read a text of at least `min_length` characters; required if there is no default."""
         value = self._variables.get(name, "").strip()
         if not value:
             if default is None:
@@ -40,7 +40,7 @@ class Environment:
         return value
 
     def optional(self, name: str) -> str | None:
-        """Read a text that may be absent."""
+        """Read a text; None if it is not set."""
         return self._variables.get(name, "").strip() or None
 
     def choice(self, name: str, default: str, choices: Sequence[str]) -> str:
@@ -68,12 +68,12 @@ class Environment:
         return Path(self.text(name, default)).expanduser()
 
     def optional_path(self, name: str) -> Path | None:
-        """Read a path that may be absent."""
+        """Read a path; None if it is not set."""
         text = self.optional(name)
         return None if text is None else Path(text).expanduser()
 
     def flag(self, name: str) -> bool:
-        """Read `yes` or `no`; no by default."""
+        """Read `yes` or `no`; the default is no."""
         return self.choice(name, "no", ("yes", "no")) == "yes"
 
     def _parsed(self, name: str, default: N, bounds: tuple[N, N], parse: Callable[[str], N]) -> N:
@@ -85,7 +85,7 @@ class Environment:
         except ValueError:
             self.fault(name, f"is {value!r}, not a {'whole ' if parse is int else ''}number")
             return default
-        # Written so that NaN, which is within no bounds, fails.
+        # NaN fails this comparison, as it should.
         if not bounds[0] <= parsed <= bounds[1]:
             self.fault(name, f"is {value}, not within {bounds[0]} and {bounds[1]}")
             return default

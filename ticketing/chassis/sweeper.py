@@ -1,4 +1,4 @@
-"""Goes on with what a crash or an outage left half-way; several processes share the work by SKIP LOCKED."""
+"""Periodic completion of work that a crash or an outage interrupted; processes share it by SKIP LOCKED."""
 
 import asyncio
 import logging
@@ -9,42 +9,42 @@ from ticketing.chassis.failures import Failure
 log = logging.getLogger(__name__)
 
 
-class Unfinished(Protocol):
-    """Work that can be left half-way."""
+class Sweepable(Protocol):
+    """Work that may remain unfinished."""
 
     async def sweep(self) -> bool:
-        """Go on with some of what is due; tell whether there may be more to do at once."""
+        """Complete a part of the work that is due; return whether more may be due at once."""
 
 
 class Sweeper:
     """Sweeps at intervals, and at once when woken.
 
     Args:
-        work: what is swept.
-        interval_seconds: how long to rest where nothing is left to do.
+        work: the work to sweep.
+        interval_seconds: the pause after a sweep that found nothing more to do.
     """
 
-    def __init__(self, work: Unfinished, interval_seconds: float) -> None:
+    def __init__(self, work: Sweepable, interval_seconds: float) -> None:
         self._work = work
         self._interval_seconds = interval_seconds
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._sweep_on(), name="sweeper")
+        """Start sweeping in a background task."""
+        self._task = asyncio.create_task(self._sweep_forever(), name="sweeper")
 
     def wake(self) -> None:
         """Sweep at once."""
         self._woken.set()
 
     async def stop(self) -> None:
-        """End; what is under way is left to the next sweep of anyone."""
+        """Stop; the next sweep of any process completes the work that this one interrupts."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _sweep_on(self) -> None:
+    async def _sweep_forever(self) -> None:
         while True:
             self._woken.clear()
             if await self._sweep():
@@ -61,6 +61,6 @@ class Sweeper:
         except Failure as failure:
             log.warning("could not sweep", extra={"reason": failure.reason})
         except Exception:
-            # One fault must not end all sweeping: what is due comes up again, and the log says why it did not go on.
+            # One fault must not end all sweeping: the next sweep finds the same work again.
             log.exception("a sweep failed")
         return False

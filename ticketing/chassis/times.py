@@ -1,4 +1,4 @@
-"""Times as messages, to the microsecond, UTC."""
+"""Conversion of times to protobuf timestamps, in UTC, to the microsecond."""
 
 from datetime import datetime, timedelta
 
@@ -10,9 +10,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:
-    """Build the message of a time; None stays absent."""
+    """Convert a time to a Timestamp; None stays absent."""
     if time is None:
         return None
-    # Timestamp.FromDatetime does the same in Python, at five times the price.
+    # Timestamp.FromDatetime does the same in Python and takes five times as long.
     seconds, microseconds = divmod((time - EPOCH) // _MICROSECOND, 1_000_000)
     return Timestamp(seconds=seconds, nanos=microseconds * 1_000)

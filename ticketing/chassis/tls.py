@@ -1,6 +1,6 @@
-"""TLS for what we listen on and for whom we call; files that change are taken up without a restart.
+"""TLS for servers and channels; renewed certificate files take effect without a restart.
 
-gRPC's Python can ask every caller of a port for a certificate, or none: with `client_ca` every caller has to show one.
+gRPC for Python requires a certificate of every caller of a port or of none: with `client_ca` every caller needs one.
 """
 
 import logging
@@ -15,12 +15,10 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from ticketing.chassis.settings import Environment
-
 log = logging.getLogger(__name__)
 
 SAN: Final = "x509_subject_alternative_name"
-State = tuple[tuple[int, int, int], ...]
+FileState = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +33,32 @@ class Identity:
 
         Raises:
             OSError: a file cannot be read.
-            ValueError: they are no PEM, or do not belong together, as while somebody replaces one after the other.
+            ValueError: the files are no PEM or do not match, as while one of them is replaced and the other not yet.
         """
         key, chain = self.key.read_bytes(), self.certificate.read_bytes()
         try:
-            ours = load_pem_private_key(key, password=None).public_key()
+            public_key = load_pem_private_key(key, password=None).public_key()
         except (TypeError, UnsupportedAlgorithm) as error:
             raise ValueError(f"the key cannot be used: {error}") from error
         certified = x509.load_pem_x509_certificates(chain)[0].public_key()
-        if _encoded(ours) != _encoded(certified):
+        if _encoded(public_key) != _encoded(certified):
             raise ValueError("the key is not that of the certificate")
         return key, chain
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Which files say who we are and whom we trust; all absent: plain text."""
+    """The certificate files of a program; all absent: plain text."""
 
-    # Shown to callers and to whom we call.
+    # Presented to callers and to servers.
     identity: Identity | None = None
-    # Verifies callers' certificates; absent: they show none.
+    # Verifies the certificates of callers; absent: they present none.
     client_ca: Path | None = None
-    # Verifies whom we call; absent: they are called in plain text.
+    # Verifies the certificates of servers; absent: channels are plain text.
     server_ca: Path | None = None
 
     def server_credentials(self, servers: int = 1) -> Sequence[grpc.ServerCredentials | None]:
-        """Return what each of the servers of one port listens with; None: plain text.
+        """Return the credentials for each of the servers that share a port; None: plain text.
 
         Raises:
             OSError, ValueError: as Identity.read.
@@ -71,7 +69,7 @@ class Tls:
         return [certificates.credentials() for _ in range(servers)]
 
     def channel_credentials(self) -> grpc.ChannelCredentials | None:
-        """Return what others are called with; None: plain text.
+        """Return the credentials of a channel; None: plain text.
 
         Raises:
             OSError, ValueError: as Identity.read.
@@ -82,7 +80,7 @@ class Tls:
         return grpc.ssl_channel_credentials(self.server_ca.read_bytes(), key, chain)
 
     def channel(self, address: str, options: Sequence[tuple[str, object]] = ()) -> grpc.Channel:
-        """Open a channel for a client that blocks.
+        """Open a channel of the synchronous API.
 
         Raises:
             OSError, ValueError: as Identity.read.
@@ -92,11 +90,11 @@ class Tls:
             return grpc.insecure_channel(address, options=options)
         return grpc.secure_channel(address, credentials, options=options)
 
-    def state(self) -> State:
-        """Return what changes whenever one of the files does.
+    def file_state(self) -> FileState:
+        """Return a value that changes whenever one of the files changes.
 
         Raises:
-            OSError: one is gone.
+            OSError: a file is missing.
         """
         identity = () if self.identity is None else (self.identity.certificate, self.identity.key)
         paths = [path for path in (*identity, self.client_ca, self.server_ca) if path is not None]
@@ -107,43 +105,43 @@ PLAIN: Final = Tls()
 
 
 class _ServerCertificates:
-    """Looks at the files at every handshake, and takes up what is whole and new, for all servers of a port."""
+    """The certificates of the servers that share a port, read again at a handshake if their files changed."""
 
     def __init__(self, identity: Identity, client_ca: Path | None) -> None:
         self._tls = Tls(identity, client_ca)
         self._identity = identity
-        self._state = self._tls.state()
+        self._file_state = self._tls.file_state()
         self._configuration = self._read()
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Return what one server listens with."""
-        shown = self._configuration
+        """Return the credentials of one server."""
+        presented = self._configuration
 
         def changed() -> "grpc.ServerCertificateConfiguration | None":
-            nonlocal shown
-            self._look()
-            if shown is self._configuration:
+            nonlocal presented
+            self._reload()
+            if presented is self._configuration:
                 return None
-            shown = self._configuration
-            return shown
+            presented = self._configuration
+            return presented
 
         return grpc.dynamic_ssl_server_credentials(
-            shown,
+            presented,
             changed,  # type: ignore[arg-type]  # None, for no change, is missing in the stubs
             require_client_authentication=self._tls.client_ca is not None,
         )
 
-    def _look(self) -> None:
-        """Take up new certificates; the old ones serve until the new ones are whole."""
+    def _reload(self) -> None:
+        """Load changed files; the old certificates stay in use until the new files are complete."""
         try:
-            state = self._tls.state()
-            if state == self._state:
+            state = self._tls.file_state()
+            if state == self._file_state:
                 return
             configuration = self._read()
         except (OSError, ValueError) as error:
             log.warning("the new certificates cannot be used; the old ones stay", extra={"error": str(error)})
             return
-        self._state, self._configuration = state, configuration
+        self._file_state, self._configuration = state, configuration
         log.info("certificates renewed")
 
     def _read(self) -> "grpc.ServerCertificateConfiguration":
@@ -157,7 +155,7 @@ def certified_names(auth_context: Mapping[str, Iterable[bytes]]) -> frozenset[st
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach `host`."""
+    """Return whether only this machine can reach `host`."""
     host = host.strip("[]")
     if host == "localhost":
         return True
@@ -165,31 +163,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def read_tls(environment: Environment) -> Tls:
-    """Read and try the settings of TLS."""
-    paths = {
-        name: environment.optional_path(f"TICKETING_TLS_{name}") for name in ("CERTIFICATE", "KEY", "CLIENT_CA", "CA")
-    }
-    certificate, key = paths["CERTIFICATE"], paths["KEY"]
-    if (certificate is None) != (key is None):
-        environment.fault("TICKETING_TLS_CERTIFICATE", "and TICKETING_TLS_KEY belong together")
-    identity = Identity(certificate, key) if certificate is not None and key is not None else None
-    if paths["CLIENT_CA"] is not None and identity is None:
-        environment.fault("TICKETING_TLS_CLIENT_CA", "is of no use without TICKETING_TLS_CERTIFICATE")
-    try:
-        if identity is not None:
-            identity.read()
-    except (OSError, ValueError) as error:
-        environment.fault("TICKETING_TLS_CERTIFICATE", f"and TICKETING_TLS_KEY cannot be used: {error}")
-    for name in ("CLIENT_CA", "CA"):
-        try:
-            if (path := paths[name]) is not None:
-                x509.load_pem_x509_certificates(path.read_bytes())
-        except (OSError, ValueError) as error:
-            environment.fault(f"TICKETING_TLS_{name}", f"cannot be used: {error}")
-    return Tls(identity, paths["CLIENT_CA"], paths["CA"])
 
 
 def _encoded(key: object) -> bytes:

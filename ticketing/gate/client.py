@@ -1,4 +1,4 @@
-"""The client of the scan service: channel options, the device's credential and gate, and errors in words for people."""
+"""The client of the scan service: the device's credential and gate, and errors in words for people."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,20 +7,6 @@ import grpc
 
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
-
-OPTIONS: Final = (
-    # A dead Wi-Fi is noticed after these two together, 7 s; `keepalive_timeout_ms` has no effect in the C core.
-    ("grpc.keepalive_time_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 2_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Despite its name this is the time limit of one attempt to connect, TLS handshake included. With 200 ms the channel
-    # gave up on slow networks and busy machines before they answered.
-    ("grpc.min_reconnect_backoff_ms", 5_000),
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-)
 
 # Between two attempts to open a stream.
 FIRST_BACKOFF_SECONDS: Final = 0.5

@@ -16,11 +16,12 @@ from cryptography import x509
 
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import TicketType
+from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.tls import Identity, Tls, is_loopback
 from ticketing.chassis.version import VERSION
 from ticketing.gate.answer_text import LinePrinter
-from ticketing.gate.client import OPTIONS, Metadata, ScanServiceClient, error_text
+from ticketing.gate.client import Metadata, ScanServiceClient, error_text
 from ticketing.gate.connection import Connection
 from ticketing.gate.connection_status import ConnectionStatus
 from ticketing.gate.device import Device, ShowAnswer
@@ -159,7 +160,7 @@ def _open_channel(server: str, tls: Tls, stack: ExitStack) -> grpc.Channel:
     try:
         if tls.server_ca is not None:
             x509.load_pem_x509_certificates(tls.server_ca.read_bytes())
-        return stack.enter_context(tls.channel(server, OPTIONS))
+        return stack.enter_context(tls.channel(server, CHANNEL_OPTIONS))
     except (OSError, ValueError) as error:
         raise CommandError(f"the certificates cannot be used: {error}") from error
 

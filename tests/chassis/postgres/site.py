@@ -11,45 +11,42 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extensions
 
-from tests.environment.waiting import eventually
+from tests.environment.waiting import MAX_SECONDS, eventually
 from ticketing.chassis.postgres import Lease, locks
 from ticketing.chassis.postgres.layout import Layout
-from ticketing.chassis.postgres.locks import Mode
-
-WAIT_SECONDS = 40
 
 
 @dataclass
-class HolderProcess:
-    """A running holder.py."""
+class LeaseProcess:
+    """A running lease_process.py."""
 
     process: subprocess.Popen[str]
 
     def url(self) -> str:
-        """Wait for the holder's URL or error."""
+        """Wait for the URL or error that the process prints."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
     def error(self) -> str:
-        """Wait for the holder to fail and return the whole message."""
+        """Wait until the process fails and return its whole message."""
         assert self.process.stdout is not None
         text = self.process.stdout.read()
-        assert self.process.wait(WAIT_SECONDS) == 1
+        assert self.process.wait(MAX_SECONDS) == 1
         return text
 
     def release(self) -> int:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        return self.process.wait(WAIT_SECONDS)
+        return self.process.wait(MAX_SECONDS)
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(WAIT_SECONDS)
+        self.process.wait(MAX_SECONDS)
 
 
 @dataclass
 class Site:
-    """A data directory, and who is at work in it."""
+    """A data directory and the processes that use it."""
 
     data_dir: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -75,10 +72,10 @@ class Site:
     def lease(self) -> Lease:
         return Lease(self.data_dir, fsync_initdb=False)
 
-    def hold(self, *options: str, database: str = "things", new_session: bool = False) -> HolderProcess:
-        """Start a holder."""
+    def start_process(self, *options: str, database: str = "things", new_session: bool = False) -> LeaseProcess:
+        """Start a process with a lease."""
         process = subprocess.Popen(
-            [*self.command, Path(__file__).with_name("holder.py"), self.data_dir, database, *options],
+            [*self.command, Path(__file__).with_name("lease_process.py"), self.data_dir, database, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -86,7 +83,7 @@ class Site:
             start_new_session=new_session,
         )
         self.stack.callback(self._clear, process)
-        return HolderProcess(process)
+        return LeaseProcess(process)
 
     @staticmethod
     def _clear(process: subprocess.Popen[str]) -> None:
@@ -94,14 +91,14 @@ class Site:
             process.kill()
 
     def keeper_pid(self) -> int:
-        """Wait for the keeper that holds its lock, and return its process id."""
+        """Wait until there is exactly one keeper and return its process id."""
         found: list[int] = []
 
-        def look() -> bool:
+        def is_single() -> bool:
             found[:] = keepers_of(self.layout)
             return len(found) == 1
 
-        eventually(look)
+        eventually(is_single)
         return found[0]
 
     def postmaster_pid(self) -> int | None:
@@ -110,12 +107,16 @@ class Site:
         except (FileNotFoundError, IndexError):
             return None
 
+    def wait_until_ready(self) -> None:
+        """Wait until the server accepts connections."""
+        status = self.layout.data / "postmaster.pid"
+        eventually(lambda: status.exists() and "ready" in status.read_text())
+
     def is_idle(self) -> bool:
-        """Tell whether neither a keeper nor any process of a server is left."""
+        """Return whether neither a keeper nor any process of a server is left."""
         if not self.layout.root.exists():
             return True
-        held = (locks.is_held_exclusively(lock) for lock in (self.layout.keeper_lock, self.layout.server_lock))
-        return not any(held) and not keepers_of(self.layout)
+        return not locks.is_exclusive(self.layout.server_lock) and not keepers_of(self.layout)
 
     def wait_until_idle(self) -> None:
         eventually(self.is_idle)
@@ -134,7 +135,7 @@ def keepers_of(layout: Layout) -> list[int]:
     return found
 
 
-def take_lock(path: Path, mode: Mode) -> int:
+def take_lock(path: Path, mode: int) -> int:
     """Take a lock that is free; return its file descriptor."""
     lock = locks.take(path, mode, wait_seconds=0)
     assert lock is not None

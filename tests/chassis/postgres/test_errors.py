@@ -1,6 +1,6 @@
 import pytest
 
-from ticketing.chassis.postgres.errors import with_advice
+from ticketing.chassis.postgres import EmbeddedPostgresError
 
 
 @pytest.mark.parametrize(
@@ -12,10 +12,12 @@ from ticketing.chassis.postgres.errors import with_advice
         ("[Errno 30] Read-only file system: 'x'", "can be written to"),
     ],
 )
-def test_a_known_cause_comes_with_what_to_do(text, advice):
-    assert with_advice(text).startswith(text + "\n")
-    assert advice in with_advice(text)
+def test_a_known_cause_comes_with_advice_once(text, advice):
+    message = str(EmbeddedPostgresError(text))
+    assert message.startswith(text + "\n")
+    assert advice in message
+    assert str(EmbeddedPostgresError(message)) == message
 
 
-def test_an_unknown_cause_comes_as_it_is():
-    assert with_advice("something else") == "something else"
+def test_an_unknown_cause_comes_without_advice():
+    assert str(EmbeddedPostgresError("something else")) == "something else"

@@ -11,85 +11,84 @@ from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 
 pytestmark = pytest.mark.slow
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another identity")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
 WITHOUT_UNSHARE = {"PATH": "/nonexistent"}
 
 
 @as_root
-def test_without_user_namespaces_the_server_runs_as_nobody_and_lets_nobody_else_in(open_site):
+def test_without_namespaces_the_server_runs_as_nobody(open_site):
     open_site.environment |= WITHOUT_UNSHARE
-    holder = open_site.hold()
-    assert open_site.query(holder.url(), "SELECT 1") == [(1,)]
+    process = open_site.start_process()
+    assert open_site.query(process.url(), "SELECT 1") == [(1,)]
     layout = open_site.layout
     assert layout.data.stat().st_uid == pwd.getpwnam("nobody").pw_uid
     assert stat.S_IMODE(layout.root.stat().st_mode) == 0o710
     inside = [layout.cluster, *layout.cluster.rglob("*"), *(path for path in layout.root.iterdir() if path.is_file())]
     assert [path for path in inside if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
-    # A keeper's death is its server's, though that has changed its user.
+    # The server ends with its keeper although it has changed its user.
     keeper = open_site.keeper_pid()
-    holder.kill()
+    process.kill()
     os.kill(keeper, signal.SIGKILL)
     open_site.wait_until_idle()
 
 
 @as_root
-def test_a_cluster_of_nobodys_stays_nobodys_when_namespaces_are_allowed_again(open_site):
+def test_a_cluster_of_nobody_keeps_its_owner(open_site):
     open_site.environment |= WITHOUT_UNSHARE
-    first = open_site.hold()
+    first = open_site.start_process()
     open_site.query(first.url(), "CREATE TABLE kept ()")
     first.release()
     open_site.environment.clear()
-    second = open_site.hold()
+    second = open_site.start_process()
     assert open_site.query(second.url(), "TABLE kept") == []
 
 
 @as_root
-def test_a_place_that_nobody_may_not_enter_is_a_clear_error(empty_site):
+def test_a_directory_closed_to_nobody_is_a_clear_error(empty_site):
     empty_site.data_dir.parent.chmod(0o700)
     empty_site.environment |= WITHOUT_UNSHARE
-    message = empty_site.hold().error()
+    message = empty_site.start_process().error()
     assert "Permission denied" in message
     assert "choose another data directory" in message
 
 
 @as_root
-def test_a_cluster_of_roots_without_user_namespaces_is_a_clear_error(site):
+def test_a_cluster_of_root_needs_user_namespaces(site):
     site.environment |= WITHOUT_UNSHARE
-    assert "Neither a user namespace" in site.hold().error()
+    assert "Neither a user namespace" in site.start_process().error()
 
 
 @as_root
-def test_programs_that_nobody_may_not_run_are_a_clear_error(tmp_path, site, monkeypatch):
+def test_programs_closed_to_nobody_are_a_clear_error(tmp_path, site, monkeypatch):
     tmp_path.chmod(0o700)
-    hidden = tmp_path / "postgres"
-    shutil.copy("/bin/true", hidden)
+    shutil.copy("/bin/true", tmp_path / "postgres")
     shutil.rmtree(site.layout.cluster)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(EmbeddedPostgresError, match="run as an ordinary user, allow user namespaces"):
-        launcher.choose_identity(binaries.Binaries(initdb=hidden, postgres=hidden), site.layout)
+        launcher.choose_launcher(tmp_path, site.layout, lock=0)
 
 
 @as_root
-def test_a_namespace_that_is_not_allowed_is_passed_over(tmp_path, site, monkeypatch):
+def test_a_forbidden_namespace_is_skipped(tmp_path, site, monkeypatch):
     refusing = tmp_path / "bin"
     refusing.mkdir()
     shutil.copy("/bin/false", refusing / "unshare")
     monkeypatch.setenv("PATH", str(refusing))
     with pytest.raises(EmbeddedPostgresError, match="Neither"):
-        launcher.choose_identity(binaries.find(), site.layout)
+        launcher.choose_launcher(binaries.find(), site.layout, lock=0)
 
 
 def test_a_directory_of_another_user_is_a_clear_error(open_site, as_nobody):
     with open_site.lease():
         pass
     open_site.command = as_nobody
-    message = open_site.hold().error()
+    message = open_site.start_process().error()
     assert "belongs to root (uid 0), and this is nobody (uid 65534): run as root (uid 0)" in message
     assert "choose another data directory" in message
 
 
-def test_a_directory_that_may_not_be_written_to_is_a_clear_error(open_site, as_nobody):
+def test_a_read_only_directory_is_a_clear_error(open_site, as_nobody):
     open_site.command = as_nobody
-    message = open_site.hold().error()
+    message = open_site.start_process().error()
     assert "cannot use the data directory" in message
     assert "choose another data directory" in message

@@ -1,10 +1,8 @@
-import fcntl
 import logging
 import os
 import re
 import signal
 import stat
-import subprocess
 import threading
 from pathlib import Path
 
@@ -26,7 +24,7 @@ def test_a_new_directory_gets_a_server_with_the_database(empty_site):
     assert empty_site.is_idle()
 
 
-def test_the_server_is_durable_and_reachable_from_this_machine_alone(site):
+def test_the_server_is_durable_and_listens_on_loopback_only(site):
     expected = {
         "fsync": "on",
         "synchronous_commit": "on",
@@ -49,7 +47,7 @@ def test_a_wrong_password_is_refused(site):
             site.query(url, "SELECT 1")
 
 
-def test_nothing_is_open_to_group_or_others(empty_site):
+def test_no_file_is_open_to_group_or_others(empty_site):
     with empty_site.lease() as server:
         server.url("things")
         made = [empty_site.data_dir, *empty_site.data_dir.rglob("*")]
@@ -58,14 +56,14 @@ def test_nothing_is_open_to_group_or_others(empty_site):
     assert open_ones == []
 
 
-def test_the_permissions_of_parent_directories_stay_as_they_are(empty_site):
+def test_permissions_of_parent_directories_stay_unchanged(empty_site):
     parents = list(empty_site.data_dir.absolute().parents)
     before = [parent.stat().st_mode for parent in parents]
     with empty_site.lease():
         assert [parent.stat().st_mode for parent in parents] == before
 
 
-def test_what_was_stored_is_found_by_the_next_lease(site):
+def test_rows_survive_the_last_lease(site):
     with site.lease() as server:
         site.query(server.url("things"), "CREATE TABLE kept AS SELECT 42 AS answer")
     assert site.is_idle()
@@ -73,7 +71,7 @@ def test_what_was_stored_is_found_by_the_next_lease(site):
         assert site.query(server.url("things"), "SELECT answer FROM kept") == [(42,)]
 
 
-def test_the_server_stays_while_another_lease_is_held(site):
+def test_the_server_runs_while_another_lease_exists(site):
     with site.lease() as first:
         second = site.lease().acquire()
         url = second.url("things")
@@ -84,17 +82,17 @@ def test_the_server_stays_while_another_lease_is_held(site):
             assert cursor.fetchall() == [(1,)]
 
 
-def test_services_that_start_at_the_same_moment_share_one_server(empty_site):
-    holders = [empty_site.hold() for _ in range(4)]
-    urls = {holder.url() for holder in holders}
+def test_concurrent_starts_share_one_server(empty_site):
+    processes = [empty_site.start_process() for _ in range(4)]
+    urls = {process.url() for process in processes}
     assert len(urls) == 1
     assert urls.pop().startswith("postgresql+psycopg2://")
     empty_site.keeper_pid()
-    assert [holder.release() for holder in holders] == [0, 0, 0, 0]
+    assert [process.release() for process in processes] == [0, 0, 0, 0]
     assert empty_site.is_idle()
 
 
-def test_databases_created_at_the_same_moment_do_not_collide(site):
+def test_concurrent_creations_of_databases_succeed(site):
     with site.lease() as server:
         gate = threading.Barrier(6)
         failures = []
@@ -114,26 +112,26 @@ def test_databases_created_at_the_same_moment_do_not_collide(site):
         assert failures == []
 
 
-def test_the_server_stops_when_its_last_user_is_killed(site):
-    holder = site.hold()
-    holder.url()
-    holder.kill()
+def test_the_server_stops_when_the_last_service_is_killed(site):
+    process = site.start_process()
+    process.url()
+    process.kill()
     site.wait_until_idle()
     assert not site.layout.port_file.exists()
 
 
 def test_a_child_of_a_killed_service_does_not_keep_the_server(site):
-    holder = site.hold("--child")
-    holder.url()
-    holder.kill()
+    process = site.start_process("--child")
+    process.url()
+    process.kill()
     site.wait_until_idle()
-    assert holder.process.stdout.read(0) == ""
+    assert process.process.stdout.read(0) == ""
 
 
-def test_ctrl_c_reaches_the_services_and_not_the_database(site):
-    interrupted = site.hold(new_session=True)
+def test_ctrl_c_reaches_services_and_not_the_database(site):
+    interrupted = site.start_process(new_session=True)
     url = interrupted.url()
-    other = site.hold(new_session=True)
+    other = site.start_process(new_session=True)
     assert other.url() == url
     with site.connected(url) as connection, connection.cursor() as cursor:
         os.killpg(interrupted.process.pid, signal.SIGINT)
@@ -143,11 +141,11 @@ def test_ctrl_c_reaches_the_services_and_not_the_database(site):
 
 
 def test_a_start_while_the_server_is_stopping_gets_a_server(site):
-    # The moments are spread over the keeper's look at the lease and the stop of the server.
+    # The moments are spread over the keeper's check of the lease and the stop of the server.
     for moment in range(6):
-        holder = site.hold()
-        assert "@127.0.0.1:" in holder.url()
-        holder.kill()
+        process = site.start_process()
+        assert "@127.0.0.1:" in process.url()
+        process.kill()
         threading.Event().wait(moment * 0.03)
         with site.lease() as server:
             assert site.query(server.url("things"), "SELECT 1") == [(1,)]
@@ -161,7 +159,7 @@ def test_a_killed_keeper_is_replaced_on_the_same_port(site, caplog):
         assert server.url("things") == url
 
 
-def test_a_keeper_that_cannot_start_its_server_is_tried_again_until_it_can(site, caplog):
+def test_a_failed_restart_is_retried_until_it_succeeds(site, caplog):
     with site.lease() as server, caplog.at_level(logging.WARNING):
         url = server.url("things")
         version = site.layout.data / "PG_VERSION"
@@ -173,7 +171,7 @@ def test_a_keeper_that_cannot_start_its_server_is_tried_again_until_it_can(site,
         assert server.url("things") == url
 
 
-def test_a_server_that_had_to_take_another_port_is_reported(site, caplog):
+def test_a_change_of_the_port_is_logged(site, caplog):
     with site.lease() as server, caplog.at_level(logging.WARNING):
         server.url("things")
         keeper = site.keeper_pid()
@@ -199,7 +197,7 @@ def site_answers(site, server):
     return site.query(server.url("things"), "SELECT 1") == [(1,)]
 
 
-def test_settings_of_other_servers_in_the_environment_do_no_harm(empty_site, monkeypatch):
+def test_variables_of_other_servers_are_ignored(empty_site, monkeypatch):
     for name, value in {
         "PGDATA": "/nonexistent",
         "PGPORT": "1",
@@ -215,20 +213,27 @@ def test_settings_of_other_servers_in_the_environment_do_no_harm(empty_site, mon
         assert empty_site.query(url, "SELECT 1") == [(1,)]
 
 
-def test_a_lease_is_taken_once_at_a_time(site):
-    with site.lease() as server, pytest.raises(RuntimeError, match="held already"):
+def test_a_lease_cannot_be_acquired_twice(site):
+    with site.lease() as server, pytest.raises(RuntimeError, match="already acquired"):
         server.acquire()
 
 
-def test_a_released_lease_can_be_taken_again_and_gives_no_url_meanwhile(site):
+def test_a_released_lease_has_no_url_and_can_be_acquired_again(site):
     server = site.lease()
     server.acquire()
     server.release()
     server.release()
-    with pytest.raises(RuntimeError, match="not held"):
+    with pytest.raises(RuntimeError, match="not acquired"):
         server.url("things")
     with server:
         assert site_answers(site, server)
+
+
+def test_a_keeper_that_crashes_points_to_the_log(site, monkeypatch, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import os; os._exit(3)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(EmbeddedPostgresError, match=r"failed; see .*server\.log"):
+        site.lease().acquire()
 
 
 def test_a_data_directory_that_is_a_file_is_a_clear_error(tmp_path):
@@ -239,35 +244,20 @@ def test_a_data_directory_that_is_a_file_is_a_clear_error(tmp_path):
 
 def test_a_server_that_never_answers_is_a_clear_error(site, monkeypatch):
     monkeypatch.setattr(lease, "_SERVER_SECONDS", 0.5)
-    # A keeper that does nothing, and the port of nobody.
-    keeper = take_lock(site.layout.keeper_lock, locks.Mode.EXCLUSIVE)
+    # A keeper that does nothing, and a port on which no server listens.
+    keeper = take_lock(site.layout.server_lock, locks.EXCLUSIVE)
     site.layout.record_port(1)
     with pytest.raises(EmbeddedPostgresError, match=r"could not be reached for 0\.5 s: .*refused"):
         site.lease().acquire()
     os.close(keeper)
-    lock = take_lock(site.layout.lease_lock, locks.Mode.EXCLUSIVE)
-    assert lock is not None, "the failed lease was not given back"
+    lock = take_lock(site.layout.lease_lock, locks.EXCLUSIVE)
+    assert lock is not None, "the failed lease was not released"
     os.close(lock)
 
 
 def test_a_server_that_never_stops_is_a_clear_error(site, monkeypatch):
     monkeypatch.setattr(lease, "_LEASE_SECONDS", 0.1)
-    stopping = take_lock(site.layout.lease_lock, locks.Mode.EXCLUSIVE)
+    stopping = take_lock(site.layout.lease_lock, locks.EXCLUSIVE)
     with pytest.raises(EmbeddedPostgresError, match="has been stopping"):
         site.lease().acquire()
     os.close(stopping)
-
-
-def test_the_descriptor_of_a_lease_is_not_inherited(site):
-    with site.lease():
-        inheritable = subprocess.run(
-            ["/bin/sh", "-c", "ls -l /proc/self/fd"], capture_output=True, text=True, check=True, close_fds=False
-        )
-        assert "lease.lock" not in inheritable.stdout
-        # The check can fail: an inheritable descriptor does show.
-        with site.layout.lease_lock.open() as file:
-            fcntl.fcntl(file, fcntl.F_SETFD, 0)
-            inheritable = subprocess.run(
-                ["/bin/sh", "-c", "ls -l /proc/self/fd"], capture_output=True, text=True, check=True, close_fds=False
-            )
-            assert "lease.lock" in inheritable.stdout

@@ -1,4 +1,4 @@
-"""The smallest service: one table, no RPC but health; what `ticketing.chassis.service` is tested with."""
+"""A minimal service for the tests of `ticketing.chassis.service`: one table, and no RPC but health."""
 
 import os
 import sys
@@ -10,7 +10,8 @@ from sqlalchemy.engine import URL
 
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.server import Server
-from ticketing.chassis.service import Parts, ServiceSettings, call_interceptor, main, read_service_settings
+from ticketing.chassis.service import ServiceDefinition, call_interceptor, main
+from ticketing.chassis.service_settings import ServiceSettings, read_service_settings
 from ticketing.chassis.statuses import Catalogue
 
 
@@ -37,5 +38,7 @@ class App:
 
 
 if __name__ == "__main__":
-    parts = Parts("toy", "toy", Path(__file__).parent / "migrations", {"lucky": lambda url: 7 if url.database else 1})
-    sys.exit(main(parts, lambda e: Settings(read_service_settings(e, "TOY", 0, 0)), App))
+    definition = ServiceDefinition(
+        "toy", "toy", Path(__file__).parent / "migrations", {"lucky": lambda url: 7 if url.database else 1}
+    )
+    sys.exit(main(definition, lambda e: Settings(read_service_settings(e, "TOY", 0, 0)), App))

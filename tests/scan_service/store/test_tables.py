@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, Connection
 from scan_service.store.tables import metadata
 from tests.environment import ROOT
 from tests.environment.databases import NewDatabase
-from ticketing.chassis.migrations import locked, migrate
+from ticketing.chassis.migrations import migrate, run_under_lock
 
 SCRIPTS = ROOT / "scan_service" / "store" / "migrations"
 
@@ -90,7 +90,7 @@ def at_0004(new_database: NewDatabase) -> URL:
         command.upgrade(config, "0004")
 
     url = new_database("scan")
-    locked(url, build)
+    run_under_lock(url, build)
     return url
 
 

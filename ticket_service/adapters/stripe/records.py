@@ -26,30 +26,32 @@ def read_records(key: str, api_base: str) -> ProviderRecords:
         client = new_client(key, api_base, session, retries=RETRIES)
         try:
             intents = client.v1.payment_intents.list({"limit": PAGE}).auto_paging_iter()
-            taken = [_taken(intent) for intent in intents if intent.status == "succeeded" and _ours(intent.metadata)]
+            charges = [
+                _charge(intent) for intent in intents if intent.status == "succeeded" and _is_own(intent.metadata)
+            ]
             refunds = client.v1.refunds.list({"limit": PAGE}).auto_paging_iter()
-            given_back = [
-                _given_back(refund)
+            made = [
+                _refund(refund)
                 for refund in refunds
-                if refund.status not in {"failed", "canceled"} and _ours(refund.metadata)
+                if refund.status not in {"failed", "canceled"} and _is_own(refund.metadata)
             ]
         except stripe.StripeError as error:
             raise dependency_unavailable("payment provider") from error
-    return ProviderRecords(read_time, tuple(taken), tuple(given_back))
+    return ProviderRecords(read_time, tuple(charges), tuple(made))
 
 
-def _taken(intent: stripe.PaymentIntent) -> ProviderCharge:
+def _charge(intent: stripe.PaymentIntent) -> ProviderCharge:
     metadata = _metadata(intent.metadata)
     return ProviderCharge(intent.id, metadata["purchase_id"], intent.currency.upper(), intent.amount)
 
 
-def _given_back(refund: stripe.Refund) -> ProviderRefund:
+def _refund(refund: stripe.Refund) -> ProviderRefund:
     # A refund that a person made in the dashboard has no order.
     order_id = _metadata(refund.metadata).get("order_id", "")
     return ProviderRefund(refund.id, order_id, refund.currency.upper(), refund.amount, refund.status == "succeeded")
 
 
-def _ours(metadata: object) -> bool:
+def _is_own(metadata: object) -> bool:
     return "purchase_id" in _metadata(metadata)
 
 

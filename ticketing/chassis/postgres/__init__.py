@@ -1,8 +1,8 @@
-"""A real PostgreSQL in a directory, shared by the processes that hold a lease on it.
+"""A real PostgreSQL in a directory, shared by all processes that have a lease on it.
 
-A service takes a `Lease`; a keeper process of its own runs the server while any lease is held and stops it after the
-last. Every claim is a lock of the kernel's, so `kill -9` of anyone counts as leaving. Linux; macOS has no
-way to end a server with its keeper, so there a server whose keeper was killed must be stopped by hand.
+A service takes a `Lease`. A process of its own, the keeper, runs the server while any lease exists and stops it after the
+last one. Every claim is a lock of the kernel, so `kill -9` of any process releases its claims. This holds for Linux;
+macOS cannot end a server with its keeper, so there a server whose keeper was killed must be stopped by hand.
 """
 
 from ticketing.chassis.postgres.errors import EmbeddedPostgresError

