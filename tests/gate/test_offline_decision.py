@@ -227,6 +227,7 @@ def test_device_and_service_deny_invalid_texts_alike(world, text, reason):
     assert world.at_the_device(*scan) == ("DENIED", reason)
 
 
+@pytest.mark.slow
 @settings(max_examples=int(os.environ.get("TICKETING_ROUNDS", "60")), deadline=None)
 @given(HISTORIES)
 @example(IN_AGAIN_OUT_IN)
