@@ -78,7 +78,9 @@ class Validation:
         if event is not None:
             rows.events[event.event_id] = event
         now = self._clock()
-        answer = ScanBatch(LockedBatch(rows, TicketLookup(rows, self._keys, self._codes, now), now)).decide(attempt)
+        answer = ScanBatch(LockedBatch(rows, TicketLookup(rows, self._keys.cached, self._codes, now), now)).decide(
+            attempt
+        )
         if isinstance(answer, Failure):
             raise answer
         return answer

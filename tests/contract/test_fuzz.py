@@ -33,6 +33,8 @@ from ticketing.chassis.authentication import Role
 from ticketing.chassis.logs import JsonFormatter
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 
+pytestmark = pytest.mark.slow
+
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "1000"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 POLICY = {**TICKETS, **SCANS}

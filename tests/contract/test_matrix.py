@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.protobuf.descriptor import MethodDescriptor
@@ -18,6 +19,8 @@ from tests.contract.matrix_requests import REQUESTS
 from tests.contract.matrix_world import FOREIGN, MISSING, OWN, RPCS, SHOP, Answer, Metadata, World
 from tests.environment.access import PEER_METADATA, PEER_SECRET, Issuer
 from ticketing.scans.v1 import device_service_pb2
+
+pytestmark = pytest.mark.slow
 
 SIDES = (OWN, FOREIGN, MISSING)
 ROLES = ("user", "organizer", "scanner", "service", "device", "peer")

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from nacl.signing import SigningKey
@@ -23,6 +24,8 @@ from ticketing.chassis.postgres.binaries import find
 from ticketing.scans.v1 import device_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 from ticketing.tickets.v1 import event_pb2
+
+pytestmark = pytest.mark.slow
 
 WINDOW = 50
 
