@@ -1,7 +1,7 @@
 """Guard the contract: `python -m dev.contract generate|drift|breaking`.
 
-`drift` generates the stubs anew and compares them with those committed. `breaking` lets buf compare the contract with
-the main branch, or, on it, with the commit before, so that a break shows whether or not it is committed yet.
+`generate` replaces the committed stubs. `drift` compares them with newly generated ones. `breaking` lets buf compare the
+contract with the main branch, or, on the main branch, with the commit before.
 """
 
 import os
@@ -20,7 +20,7 @@ def generate(target: Path) -> None:
     sources = sorted(str(path) for path in PROTOS.rglob("*.proto"))
     services = [source for source in sources if source.endswith("_service.proto")]
     protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}"]
-    # protoc looks its plugins up by PATH; they stand beside our interpreter, in an environment activated or not.
+    # protoc finds its plugins by PATH; they stand beside the interpreter, also where the environment is not activated.
     variables = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
     for outputs, files in (("python_out mypy_out", sources), ("grpc_python_out mypy_grpc_out", services)):
         options = [f"--{output}={'quiet:' if 'mypy' in output else ''}{target}" for output in outputs.split()]
@@ -33,7 +33,7 @@ def stubs(root: Path) -> dict[str, Path]:
 
 
 def drift() -> int:
-    """Tell which committed stubs are not those of the contract."""
+    """Print the committed stubs that differ from those of the contract; return the exit status."""
     with tempfile.TemporaryDirectory() as directory:
         generate(Path(directory))
         fresh, committed = stubs(Path(directory)), stubs(PROTOS)
@@ -48,7 +48,7 @@ def drift() -> int:
 
 
 def regenerate() -> int:
-    """Replace the committed stubs by fresh ones."""
+    """Replace the committed stubs by newly generated ones."""
     for path in stubs(PROTOS).values():
         path.unlink()
     generate(PROTOS)
@@ -56,7 +56,7 @@ def regenerate() -> int:
 
 
 def baseline() -> str | None:
-    """Return the commit that the contract must not break with; None where there is no history."""
+    """Return the commit whose callers the contract must not break; None without a history."""
     head = _revision("HEAD")
     main = _revision("origin/main") or _revision("main")
     return main if main != head else _revision("HEAD~1")
@@ -69,7 +69,7 @@ def _revision(name: str) -> str | None:
 
 
 def breaking() -> int:
-    """Tell what breaks callers that were built on the baseline's contract."""
+    """Print the changes that break callers of the baseline's contract; return the exit status."""
     against = baseline()
     if against is None:
         print("no history to compare the contract with")
@@ -79,7 +79,7 @@ def breaking() -> int:
 
 
 def main() -> int:
-    """Run the command that was asked for."""
+    """Run the command of the command line."""
     commands = {"drift": drift, "breaking": breaking, "generate": regenerate}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:  # noqa: PLR2004 - the program and its one argument
         print(f"usage: python -m dev.contract {'|'.join(commands)}", file=sys.stderr)

@@ -163,21 +163,21 @@ class App:
         """Start to follow the ticket service in the background, whether it is available or not."""
         peer = self._settings.service.peer(self._settings.tickets_address)
         self._running.push_async_callback(peer.close)
-        connection = LoopConnection(self._url, f"{NAME} lead", {})
+        connection = LoopConnection(self._url, f"{NAME} leader", {})
         self._running.callback(connection.close)
         tickets = TicketService(peer)
         key_replica = KeyReplica(database, tickets, keys, self._clock)
         replica, reports = Replica(database, tickets, key_replica, self._clock), Reports(database, tickets, self._clock)
-        duties = (
+        leader_tasks = (
             partial(repeat_with_backoff, "replica of the tickets", replica.follow),
             partial(repeat_with_backoff, "reports of check-ins", reports.report_check_ins),
             partial(repeat_with_backoff, "reports of incidents", reports.report_incidents),
         )
-        for work in (
+        for task in (
             repeat_with_backoff("replica of the keys", key_replica.refresh),
-            run_as_leader(connection, duties),
+            run_as_leader(connection, leader_tasks),
         ):
-            self._running.push_async_callback(_end, asyncio.create_task(work))
+            self._running.push_async_callback(_end, asyncio.create_task(task))
 
 
 async def _end(task: "asyncio.Task[NoReturn]") -> None:

@@ -6,16 +6,16 @@ from typing import Final
 from grpc import StatusCode
 
 from ticket_service.domain.reasons import Reason
-from ticketing.chassis.statuses import Catalogue, Entry
+from ticketing.chassis.statuses import Catalogue, ReasonEntry
 
 DOMAIN: Final = "tickets.ticketing"
 
 
-def _entry(code: StatusCode, *metadata_keys: str) -> Entry:
-    return Entry(code, frozenset(metadata_keys))
+def _entry(code: StatusCode, *metadata_keys: str) -> ReasonEntry:
+    return ReasonEntry(code, frozenset(metadata_keys))
 
 
-ENTRIES: Final[Mapping[str, Entry]] = {
+ENTRIES: Final[Mapping[str, ReasonEntry]] = {
     Reason.INVALID_ARGUMENT: _entry(StatusCode.INVALID_ARGUMENT),
     Reason.UNAUTHENTICATED: _entry(StatusCode.UNAUTHENTICATED, "cause"),
     Reason.FORBIDDEN: _entry(StatusCode.PERMISSION_DENIED, "method", "role"),

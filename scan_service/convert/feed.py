@@ -7,6 +7,7 @@ one that denies, and the log says so.
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -134,12 +135,15 @@ def _ticket_status(message: pb.GateTicket) -> TicketStatus:
     status = _TICKET_STATUSES.get(message.status)
     if status is None:
         # The database holds only statuses that every version has.
-        log.warning(
-            "a ticket has a status that this version does not have; gates deny it as BLOCKED",
-            extra={"ticket_id": message.ticket_id, "status": message.status},
-        )
+        _warn_of_status(message.status)
         return TicketStatus.BLOCKED
     return status
+
+
+@cache
+def _warn_of_status(number: int) -> None:
+    """Log an unknown status once per process: a feed may hold it in every ticket."""
+    log.warning("tickets have a status that only a newer version has; gates deny them", extra={"status": number})
 
 
 def _time(message: Timestamp) -> datetime:

@@ -1,9 +1,14 @@
-"""Failures about devices and scans that a caller receives."""
+"""The failures of the use cases, one function for each reason."""
 
 from uuid import UUID
 
 from scan_service.domain.reasons import Reason
 from ticketing.chassis.failures import Failure
+
+
+def event_not_found(event_id: UUID) -> Failure:
+    """Return the failure for an unknown event and for one that the caller may not access: the two look the same."""
+    return Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=event_id)
 
 
 def device_not_found(device_id: UUID) -> Failure:
@@ -14,6 +19,17 @@ def device_not_found(device_id: UUID) -> Failure:
 def scan_not_found(scan_id: UUID) -> Failure:
     """Return the failure for an unknown scan and for one that the caller may not see: the two look the same."""
     return Failure(Reason.SCAN_NOT_FOUND, "no such scan", scan_id=scan_id)
+
+
+def scan_not_annullable(scan_id: UUID, cause: str) -> Failure:
+    """Return the failure for a scan that the caller cannot annul."""
+    message = f"this scan cannot be annulled: {cause}"
+    return Failure(Reason.SCAN_NOT_ANNULLABLE, message, scan_id=scan_id, cause=cause)
+
+
+def scan_id_reused(scan_id: UUID) -> Failure:
+    """Return the failure for a scan_id that was used for a different scan."""
+    return Failure(Reason.SCAN_ID_REUSED, "this scan_id was used for a different scan", scan_id=scan_id)
 
 
 def enrollment_code_invalid() -> Failure:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from scan_service.domain.event_access import event_not_found, may_access
+from scan_service.domain.access import may_access
 from scan_service.domain.incidents import IncidentScan, assign_forgery
-from scan_service.domain.reasons import Reason
+from scan_service.domain.refusals import event_not_found, scan_id_reused
 from scan_service.store import admission as store
 from scan_service.store import incidents
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
@@ -53,7 +53,7 @@ class ScanBatch:
         if first is not None:
             if first.fingerprint == fingerprint:
                 return first
-            return Failure(Reason.SCAN_ID_REUSED, "this scan_id was used for a different scan", scan_id=attempt.scan_id)
+            return scan_id_reused(attempt.scan_id)
         event = self._rows.events.get(attempt.gate.event_id)
         if event is None or not may_access(attempt.organizer_id, event.organizer_id):
             return event_not_found(attempt.gate.event_id)

@@ -9,9 +9,9 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.changes import Changes, Cursor, GateRules
-from scan_service.domain.event_access import event_not_found
+from scan_service.domain.refusals import event_not_found
 from scan_service.store.changes import read_changes
-from scan_service.use_cases.event_access import check_access
+from scan_service.use_cases.access import check_access
 from scan_service.use_cases.watch_pacer import WatchPacer
 from ticketing.chassis.database import Database
 

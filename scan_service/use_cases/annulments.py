@@ -7,14 +7,13 @@ from sqlalchemy.engine import Connection
 from scan_service.domain.admission_state import fold_scans
 from scan_service.domain.annulment import Annulment, find_obstacle
 from scan_service.domain.incidents import assign_conflicts
-from scan_service.domain.reasons import Reason
+from scan_service.domain.refusals import scan_not_annullable, scan_not_found
 from scan_service.store import annulments as store
 from scan_service.store import incidents
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Scan, restore_code
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.failures import Failure
 
 
 class Annulments:
@@ -44,15 +43,14 @@ class Annulments:
         visible = store.visible_to(annulment.organizer_id, annulment.bound_to)
         locked = store.lock_scan(connection, annulment.scan_id, visible)
         if locked is None:
-            raise Failure(Reason.SCAN_NOT_FOUND, "no such scan", scan_id=annulment.scan_id)
+            raise scan_not_found(annulment.scan_id)
         scan, now = locked.scan, self._clock()
         if scan.annul_time is not None:
             return scan
         limited = annulment.is_limited(locked.event.organizer_id)
         cause = find_obstacle(scan, locked.scans, annulment, now, limited=limited)
         if cause is not None:
-            message = f"this scan cannot be annulled: {cause}"
-            raise Failure(Reason.SCAN_NOT_ANNULLABLE, message, scan_id=scan.scan_id, cause=cause)
+            raise scan_not_annullable(scan.scan_id, cause)
         annulled = replace(scan, annul_time=now)
         store.save_annulment(connection, annulled)
         scans = [annulled if other.scan_id == scan.scan_id else other for other in locked.scans]

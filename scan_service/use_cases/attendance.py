@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from scan_service.domain.attendance import Attendance
 from scan_service.store.attendance import read_counts
-from scan_service.use_cases.event_access import check_access
+from scan_service.use_cases.access import check_access
 from scan_service.use_cases.watch_pacer import WatchPacer
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database

@@ -83,4 +83,4 @@ class BatchLocker:
         for scan_id, scan in rows.scans.items():
             rows.scans[scan_id] = restore_code(scan, self._codes)
         now = self._clock()
-        return LockedBatch(rows, TicketLookup(rows, self._keys, self._codes, now), now)
+        return LockedBatch(rows, TicketLookup(rows, self._keys.cached, self._codes, now), now)

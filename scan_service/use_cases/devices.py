@@ -17,8 +17,7 @@ from scan_service.domain.devices import (
     code_digest,
     token_digest,
 )
-from scan_service.domain.event_access import event_not_found
-from scan_service.domain.refusals import device_not_found, enrollment_code_invalid, request_id_reused
+from scan_service.domain.refusals import device_not_found, enrollment_code_invalid, event_not_found, request_id_reused
 from scan_service.store import devices as store
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock

@@ -4,8 +4,9 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
-from scan_service.domain.event_access import event_not_found, may_access
+from scan_service.domain.access import may_access
 from scan_service.domain.gates import GateOpening
+from scan_service.domain.refusals import event_not_found
 from scan_service.store.devices import read_revoked, record_gate, record_presence
 from scan_service.store.events import read_opening
 from ticketing.admission.scans import Gate

@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 
 from scan_service.domain.incidents import Incident, IncidentQuery
 from scan_service.store.incidents import read_incidents
-from scan_service.use_cases.event_access import check_access
+from scan_service.use_cases.access import check_access
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import restore_code
 from ticketing.chassis.database import Database

@@ -1,7 +1,8 @@
 """The public keys of tokens, cached by each process and read again from the database where one is missing."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,9 +15,27 @@ from ticketing.chassis.database import Database
 INTERVAL: Final = timedelta(seconds=1)
 
 
-class Keys:
-    """The cached keys of this process.
+@dataclass(frozen=True, slots=True)
+class CachedKeys:
+    """The keys that this process had at one moment, and when it had last fetched them from the ticket service."""
 
+    by_id: Mapping[int, PublicKey]
+    # None: never.
+    fetch_time: datetime | None
+
+    def get(self, key_id: int) -> PublicKey | None:
+        """Return the key; None where it is not cached."""
+        return self.by_id.get(key_id)
+
+    def may_be_missing(self, key_id: int, since: datetime) -> bool:
+        """Return whether the ticket service may have a key that it was not asked for since `since`."""
+        return key_id not in self.by_id and (self.fetch_time is None or self.fetch_time < since)
+
+
+class Keys:
+    """The keys of this process.
+
+    `cached` is replaced whenever they are read, so that decisions which belong together use the keys of one moment.
     `missing` is set where a token named a key that is not in the database either, so that it has to be fetched from the
     ticket service.
     """
@@ -24,19 +43,10 @@ class Keys:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._keys = dict[int, PublicKey]()
+        self.cached = CachedKeys({}, None)
         self._reading = asyncio.Lock()
         self._read_time: datetime | None = None
-        self._fetch_time: datetime | None = None
         self.missing = asyncio.Event()
-
-    def get(self, key_id: int) -> PublicKey | None:
-        """Return the key; None where it is not cached."""
-        return self._keys.get(key_id)
-
-    def may_be_missing(self, key_id: int, since: datetime) -> bool:
-        """Return whether the ticket service may have a key that it was not asked for since `since`."""
-        return key_id not in self._keys and (self._fetch_time is None or self._fetch_time < since)
 
     async def load(self, fetched: datetime | None = None) -> None:
         """Read all keys from the database.
@@ -45,24 +55,23 @@ class Keys:
             fetched: when the ticket service was asked, where its keys were stored just before.
         """
         async with self._reading:
-            await self._load()
-            self._fetch_time = fetched or self._fetch_time
+            await self._load(fetched or self.cached.fetch_time)
 
     async def load_missing(self, key_ids: Iterable[int]) -> None:
         """Read the keys again if one of `key_ids` is not cached; never wait for the ticket service."""
         needed = set(key_ids)
-        if needed <= self._keys.keys():
+        if needed <= self.cached.by_id.keys():
             return
         # A read in progress may load the key.
         async with self._reading:
-            if not needed <= self._keys.keys() and (
+            if not needed <= self.cached.by_id.keys() and (
                 self._read_time is None or self._clock() - self._read_time >= INTERVAL
             ):
-                await self._load()
-        if not needed <= self._keys.keys():
+                await self._load(self.cached.fetch_time)
+        if not needed <= self.cached.by_id.keys():
             self.missing.set()
 
-    async def _load(self) -> None:
+    async def _load(self, fetch_time: datetime | None) -> None:
         begin = self._clock()
-        self._keys = dict(await self._database.run(read_keys))
+        self.cached = CachedKeys(dict(await self._database.run(read_keys)), fetch_time)
         self._read_time = begin

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.engine import Connection
 
 from scan_service.store.scan_list import read_scans
-from scan_service.use_cases.event_access import check_access
+from scan_service.use_cases.access import check_access
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Scan, ScanQuery, restore_code
 from ticketing.chassis.database import Database

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from scan_service.store.admission import LockedRows, TicketKey
-from scan_service.use_cases.keys import Keys
+from scan_service.use_cases.keys import CachedKeys
 from ticketing.admission.codes import Codes
 from ticketing.admission.decision import PresentedTicket
 from ticketing.admission.scans import Attempt, DenialReason
@@ -26,7 +26,7 @@ class TicketLookup:
         now: the present time.
     """
 
-    def __init__(self, rows: LockedRows, keys: Keys, codes: Codes, now: datetime) -> None:
+    def __init__(self, rows: LockedRows, keys: CachedKeys, codes: Codes, now: datetime) -> None:
         self._rows = rows
         self._keys = keys
         self._codes = codes

@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
+from scan_service.domain.access import may_access
 from scan_service.domain.admission_state import fold_scans
-from scan_service.domain.event_access import event_not_found, may_access
 from scan_service.domain.incidents import IncidentKind, IncidentScan, assign_conflicts, assign_forgery, find_violation
 from scan_service.domain.offline import merge_records
-from scan_service.domain.reasons import Reason
+from scan_service.domain.refusals import event_not_found, scan_id_reused
 from scan_service.store import incidents, uploads
 from scan_service.store.admission import TicketKey
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
@@ -76,7 +76,7 @@ class UploadBatch:
             return event_not_found(attempt.gate.event_id)
         recorded = self._rows.scans.get(attempt.scan_id)
         if recorded is not None and not _is_same(recorded, attempt):
-            return Failure(Reason.SCAN_ID_REUSED, "this scan_id was used for a different scan", scan_id=attempt.scan_id)
+            return scan_id_reused(attempt.scan_id)
         presented = self._ticket_lookup.find(attempt)
         if presented is DenialReason.INVALID_SIGNATURE and self._ticket_lookup.may_be_genuine(attempt):
             # The record is final, so it waits for the keys: the device keeps the scan, and nobody waits at a gate.

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.event_access import may_access
+from scan_service.domain.access import may_access
 from scan_service.store.admission import LockedRows
 from scan_service.store.events import read_event
 from scan_service.store.tickets import read_ticket
@@ -78,7 +78,9 @@ class Validation:
         if event is not None:
             rows.events[event.event_id] = event
         now = self._clock()
-        answer = ScanBatch(LockedBatch(rows, TicketLookup(rows, self._keys, self._codes, now), now)).decide(attempt)
+        answer = ScanBatch(LockedBatch(rows, TicketLookup(rows, self._keys.cached, self._codes, now), now)).decide(
+            attempt
+        )
         if isinstance(answer, Failure):
             raise answer
         return answer

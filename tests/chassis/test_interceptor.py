@@ -24,17 +24,17 @@ from ticketing.chassis.jwks import JwksFile, KeySet
 from ticketing.chassis.limits import CallLimiter, Limits
 from ticketing.chassis.logs import REQUEST_ID
 from ticketing.chassis.server import MAX_METADATA_BYTES, MAX_REQUEST_BYTES, ListenSettings, Server
-from ticketing.chassis.statuses import Catalogue, Entry
+from ticketing.chassis.statuses import Catalogue, ReasonEntry
 
 SERVICE = "tests.Echo"
 CATALOGUE = Catalogue(
     "tests.echo",
     {
-        "INVALID_ARGUMENT": Entry(grpc.StatusCode.INVALID_ARGUMENT),
-        "UNAUTHENTICATED": Entry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"})),
-        "FORBIDDEN": Entry(grpc.StatusCode.PERMISSION_DENIED, frozenset({"method", "role"})),
-        "OVERLOADED": Entry(grpc.StatusCode.RESOURCE_EXHAUSTED),
-        "SOLD_OUT": Entry(grpc.StatusCode.FAILED_PRECONDITION),
+        "INVALID_ARGUMENT": ReasonEntry(grpc.StatusCode.INVALID_ARGUMENT),
+        "UNAUTHENTICATED": ReasonEntry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"})),
+        "FORBIDDEN": ReasonEntry(grpc.StatusCode.PERMISSION_DENIED, frozenset({"method", "role"})),
+        "OVERLOADED": ReasonEntry(grpc.StatusCode.RESOURCE_EXHAUSTED),
+        "SOLD_OUT": ReasonEntry(grpc.StatusCode.FAILED_PRECONDITION),
     },
 )
 POLICY = {

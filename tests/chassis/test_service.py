@@ -28,6 +28,8 @@ from ticketing.chassis.postgres import Lease
 from ticketing.chassis.probe import is_serving
 from ticketing.chassis.tls import Identity
 
+pytestmark = pytest.mark.slow
+
 TOY = ROOT / "tests" / "chassis" / "toy"
 
 

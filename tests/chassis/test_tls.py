@@ -32,12 +32,14 @@ from ticketing.chassis.peer_client import PeerClient
 from ticketing.chassis.probe import is_serving
 from ticketing.chassis.server import ListenSettings, Server
 from ticketing.chassis.settings import Environment, SettingsError
-from ticketing.chassis.statuses import Catalogue, Entry
+from ticketing.chassis.statuses import Catalogue, ReasonEntry
 from ticketing.chassis.tls import Tls, is_loopback
 from ticketing.chassis.tls_settings import read_tls
 
 METHOD = "/tests.Roles/Get"
-CATALOGUE = Catalogue("tests.roles", {"UNAUTHENTICATED": Entry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"}))})
+CATALOGUE = Catalogue(
+    "tests.roles", {"UNAUTHENTICATED": ReasonEntry(grpc.StatusCode.UNAUTHENTICATED, frozenset({"cause"}))}
+)
 
 
 @pytest.fixture

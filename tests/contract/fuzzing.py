@@ -1,4 +1,4 @@
-"""Messages that nobody would send, and bytes that are no message; the same again for the same seed."""
+"""Generation of unusual messages and of bytes that are no message; a seed repeats them."""
 
 import random
 import uuid
@@ -33,7 +33,7 @@ TEXTS = (
         "bm90LWEtdG9rZW4",
     ),
 )
-# What one message may hold of anything; more is a matter of size, which has a limit of its own.
+# The nesting of a generated message; the size of a message has a limit of its own.
 DEPTH = 4
 SIGNED = {FieldDescriptor.CPPTYPE_INT32: 2**31, FieldDescriptor.CPPTYPE_INT64: 2**63}
 UNSIGNED = {FieldDescriptor.CPPTYPE_UINT32: 2**32, FieldDescriptor.CPPTYPE_UINT64: 2**64}
@@ -41,11 +41,11 @@ FLOATING = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 
 
 class Fuzzer:
-    """Makes inputs.
+    """The generator of inputs.
 
     Args:
-        chance: seeded.
-        known: texts that are there: ids, codes, tokens.
+        chance: a seeded source of random values.
+        known: ids, codes and tokens that exist.
     """
 
     def __init__(self, chance: random.Random, known: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ class Fuzzer:
         self._known = known
 
     def payload(self, kind: Descriptor, good: Sequence[Message]) -> bytes:
-        """Make the bytes of one message: one of `good` with a field changed, any other, a damaged one, or noise."""
+        """Make the bytes of a changed message of `good`, of a random message, of a damaged one, or random bytes."""
         way = self.chance.random()
         if way < 0.1:
             return self.chance.randbytes(self.chance.choice((0, 1, 2, 9, 100, 2_000)))
@@ -70,7 +70,7 @@ class Fuzzer:
         return bytes(data)
 
     def message(self, kind: Descriptor, depth: int = 0) -> Message:
-        """Make a message of any fields with any values."""
+        """Make a message with random fields."""
         message = GetMessageClass(kind)()
         for field in kind.fields:
             if self.chance.random() < (0.75 if depth == 0 else 0.5):
@@ -78,7 +78,7 @@ class Fuzzer:
         return message
 
     def _change(self, message: Message, depth: int = 0) -> None:
-        """Change one field, here or further in."""
+        """Change one field of the message or of a message inside it."""
         if not message.DESCRIPTOR.fields:
             return
         fields: Any = message.DESCRIPTOR.fields

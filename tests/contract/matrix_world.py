@@ -1,6 +1,7 @@
-"""What the matrix asks about: two organizers who share one installation, with everything that calls can name.
+"""The objects of the matrix: two organizers in one installation, with every kind of object that a call can name.
 
-`own` is Olga's event with what Alice bought and Olga's device; `foreign` is Oskar's, with Bob; `missing` is nobody's.
+`own` is Olga's event with Alice's purchase and Olga's device; `foreign` is Oskar's event with Bob's purchase; a
+`missing` object does not exist.
 """
 
 import uuid
@@ -42,7 +43,7 @@ ORGANIZERS = {OWN: "olga", FOREIGN: "oskar"}
 BUYERS = {OWN: "alice", FOREIGN: "bob"}
 SHOP = ("service", "shop")
 NOBODY = "nobody"
-# What gRPC's client says of a stream that ended before its first message left, instead of how it ended.
+# The text of gRPC's client for a stream that ended before its first message was sent; it hides the status.
 CANNOT_SEND = "Internal error from Core"
 TRIES = 20
 Metadata = tuple[tuple[str, str], ...]
@@ -62,25 +63,25 @@ RPCS: dict[str, MethodDescriptor] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """How one call ended."""
+    """The end of one call."""
 
     # "ok", "some" and "none" for lists, or the reason.
     word: str
     message: str = ""
-    # The SQL that was run for it in threads, without its parameters.
+    # The SQL statements of the call, without parameters.
     statements: tuple[str, ...] = ()
 
 
 @dataclass
 class World:
-    """Both services with what they know."""
+    """Both services with their objects."""
 
     tickets: grpc.aio.Channel
     scans: grpc.aio.Channel
     issuer: Issuer
     copy: ScansDatabase
     shop: Shop
-    # By name and side; forgotten once a call has changed something.
+    # The objects by name and side. A call that changes state clears them.
     made: dict[tuple[str, str], Any] = field(default_factory=dict)
     statements: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     device_token: str = ""
@@ -90,12 +91,12 @@ class World:
         sa.event.listen(sa.Engine, "before_cursor_execute", self._note)
 
     def close(self) -> None:
-        """Note no more statements."""
+        """Stop recording statements."""
         if sa.event.contains(sa.Engine, "before_cursor_execute", self._note):
             sa.event.remove(sa.Engine, "before_cursor_execute", self._note)
 
     def _note(self, _connection: object, _cursor: object, statement: str, *_more: object) -> None:
-        # A device is looked up once a second, whatever it asks.
+        # The service looks a device up once a second, whichever call it makes.
         if "devices.token_digest = " not in statement:
             self.statements[REQUEST_ID.get()].append(statement)
 
@@ -114,7 +115,7 @@ class World:
         return await self._once("draft", side, make)
 
     async def event(self, side: str) -> str:
-        """A published event at which a ticket costs 25 EUR and can be given back."""
+        """Return a published event with tickets of 25 EUR that can be cancelled."""
         if side == MISSING:
             return new_id()
 
@@ -164,14 +165,14 @@ class World:
             request = ticket_service_pb2.CancelTicketRequest(ticket_id=await self.ticket(side))
             stub = ticket_service_pb2_grpc.TicketServiceStub(self.tickets)
             answer = await stub.CancelTicket(request, metadata=self.shop.metadata(SHOP))
-            # Its ticket is given back now.
+            # The ticket of that purchase is cancelled now.
             del self.made["purchase", side]
             return answer.cancellation.cancellation_id
 
         return await self._once("cancellation", side, make)
 
     async def shown(self, side: str) -> ShownTicket:
-        """A ticket as the scan service knows it."""
+        """Return a ticket of the scan service's replica."""
 
         async def make(side: str) -> ShownTicket:
             return self.copy.ticket(self.copy.event(organizer_id=ORGANIZERS[side]))
@@ -186,7 +187,7 @@ class World:
         return "TKT-0123456789ABCDEF" if side == MISSING else (await self.shown(side)).code
 
     async def scan(self, side: str) -> str:
-        """A scan that Sam has made; a denied one, so that it can be made again and again."""
+        """Return a denied scan of Sam's; a denied scan can be repeated."""
         if side == MISSING:
             return new_id()
 
@@ -211,16 +212,18 @@ class World:
 
     async def _new_device(self, side: str) -> device_service_pb2.CreateDeviceResponse:
         by = self.issuer.metadata("organizer", ORGANIZERS[side])
-        return await self.devices.CreateDevice(device_service_pb2.CreateDeviceRequest(name="Door"), metadata=by)
+        return await self.devices.CreateDevice(
+            device_service_pb2.CreateDeviceRequest(name="Door", request_id=new_id()), metadata=by
+        )
 
     async def enrolled(self, side: str) -> tuple[str, str]:
         """Enroll a device; return its id and its token."""
         created = await self._new_device(side)
-        request = device_service_pb2.EnrollDeviceRequest(enrollment_code=created.enrollment_code)
+        request = device_service_pb2.EnrollDeviceRequest(enrollment_code=created.enrollment_code, request_id=new_id())
         return created.device.device_id, (await self.devices.EnrollDevice(request)).access_token
 
     async def order(self, side: str) -> purchase_service_pb2.PurchaseTicketsRequest:
-        """Ask for a ticket that somebody else has paid for, as organizers and backends do."""
+        """Return an order of a paid ticket, as organizers and backends send it."""
         return purchase_service_pb2.PurchaseTicketsRequest(
             request_id=new_id(),
             event_id=await self.event(side),
@@ -230,15 +233,15 @@ class World:
         )
 
     async def ask(self, rpc: MethodDescriptor, request: Message, metadata: Metadata) -> Answer:
-        """Make one call of whatever kind."""
+        """Make one call, unary or streaming."""
         for _ in range(TRIES):
             answer = await self._ask(rpc, request, metadata)
             if answer is not None:
                 return answer
-        raise AssertionError(f"{rpc.full_name} was never told how it ended")
+        raise AssertionError(f"{rpc.full_name} never reported its status")
 
     async def _ask(self, rpc: MethodDescriptor, request: Message, metadata: Metadata) -> Answer | None:
-        """Make one call; None where the client does not know how it ended."""
+        """Make one call; return None where the client does not report its status."""
         request_id = uuid.uuid4().hex
         channel = self.scans if ".scans." in rpc.full_name else self.tickets
         try:
@@ -257,7 +260,7 @@ class World:
 
 
 async def _call(channel: grpc.aio.Channel, rpc: MethodDescriptor, request: Message, metadata: Metadata) -> bytes:
-    """Call by path, as bytes: one RPC is much like the next, and no stub has to be found for it."""
+    """Call by path and with bytes, so that no stub has to be found."""
     raw: Any = channel  # Its types know calls with messages alone.
     path, sent = f"/{rpc.containing_service.full_name}/{rpc.name}", request.SerializeToString()
     if rpc.server_streaming:

@@ -1,4 +1,4 @@
-"""The bounds in the contract: the services enforce each, and code that needs the same number has the same."""
+"""The services enforce every bound of the contract, and code that needs the same number has the same number."""
 
 import re
 from collections.abc import Iterator
@@ -20,23 +20,22 @@ from ticket_service.settings import read_settings
 from ticketing.admission.scans import MAX_CODE
 from ticketing.admission.tokens import MAX_ISSUE
 from ticketing.chassis import authentication, paging
-from ticketing.chassis.bounds import FieldBounds, bounds_of
+from ticketing.chassis.bounds import bounds_of
 from ticketing.chassis.settings import Environment, SettingsError
-from ticketing.gate import command
 from ticketing.options.v1 import options_pb2
-from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_pb2, scan_service_pb2
+from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_service_pb2
 from ticketing.tickets.v1 import event_pb2, purchase_pb2, purchase_service_pb2
 
 INT64 = 2**63 - 1
-# Opaque texts that the services only compare, and lists that only the size of a message bounds.
+# Opaque texts, which the services only compare, and a list that only the size of a message bounds.
 UNBOUNDED = {
     "Gate.allowed_ticket_types",
     "WatchAdmissionsRequest.after_cursor",
     "WatchTicketsRequest.epoch",
 }
-# An empty event there admits tickets of every event.
+# There an empty event admits tickets of every event.
 OPTIONAL = {("ScanService/ValidateTicket", "gate.event_id")}
-# Streams read their messages elsewhere: tests/scan_service/test_edges.py.
+# Its messages are tested in tests/scan_service/test_edges.py.
 STREAMED = {"ScanService/StreamScans"}
 
 
@@ -46,7 +45,7 @@ def bounds_in(field: Any) -> options_pb2.Bounds:
 
 
 def own_fields(message: Any, seen: tuple[str, ...] = ()) -> Iterator[Any]:
-    """Every field below a request that a caller sets."""
+    """Yield every field that a caller sets, here and in inner messages."""
     for field in message.fields:
         if bounds_in(field).output_only:
             continue
@@ -82,8 +81,8 @@ def test_every_text_number_and_list_of_a_request_is_bounded() -> None:
     assert loose == UNBOUNDED
 
 
-def too_much(message: Message, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every way to break one bound of a message: the path at fault, and a function that breaks it."""
+def breaches(message: Message, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every way to break one bound of a message: the path of the violation, and a function that breaks the bound."""
     for field in message.DESCRIPTOR.fields:
         bounds, name = bounds_in(field), path + field.name
         if is_map(field):
@@ -92,14 +91,14 @@ def too_much(message: Message, path: str = "") -> Iterator[tuple[str, Any]]:
         if inner is not None and inner.full_name.startswith("ticketing."):
             if field.is_repeated:
                 if len(getattr(message, field.name)):
-                    yield from too_much(getattr(message, field.name)[0], f"{name}[0].")
+                    yield from breaches(getattr(message, field.name)[0], f"{name}[0].")
             elif message.HasField(field.name):
-                yield from too_much(getattr(message, field.name), f"{name}.")
+                yield from breaches(getattr(message, field.name), f"{name}.")
         if not bounds.output_only:
-            yield from broken(message, field, bounds, name)
+            yield from breaches_of(message, field, bounds, name)
 
 
-def broken(message: Message, field: Any, bounds: options_pb2.Bounds, name: str) -> Iterator[tuple[str, Any]]:
+def breaches_of(message: Message, field: Any, bounds: options_pb2.Bounds, name: str) -> Iterator[tuple[str, Any]]:
     oneof = field.containing_oneof
     if bounds.required and (oneof is None or message.WhichOneof(oneof.name) == field.name):
         yield name, lambda: message.ClearField(field.name)
@@ -141,7 +140,7 @@ def caller_of(world: World, rpc: MethodDescriptor) -> Any:
 
 
 async def violated(world: World, rpc: MethodDescriptor, request: Message) -> set[str]:
-    """Call and return the paths of the violations."""
+    """Make a call and return the paths of its violations."""
     channel: Any = world.scans if ".scans." in rpc.full_name else world.tickets
     path, data = f"/{rpc.containing_service.full_name}/{rpc.name}", request.SerializeToString()
     metadata = caller_of(world, rpc)
@@ -160,13 +159,13 @@ async def test_every_bound_of_the_contract_is_enforced(world: World) -> None:
     for name, rpc in RPCS.items():
         if name in STREAMED:
             continue
-        # A request for each way to break it, as one breaks the message that it is of.
+        # A breach changes its message, so each gets a copy.
         good = await REQUESTS[name](world, OWN)
-        for index, (path, _) in enumerate(list(too_much(good))):
+        for index, (path, _) in enumerate(list(breaches(good))):
             request: Any = type(good)()
             request.CopyFrom(good)
-            _, break_it = list(too_much(request))[index]
-            break_it()
+            _, breach = list(breaches(request))[index]
+            breach()
             if name == "EventService/UpdateEvent" and path.startswith("event."):
                 request.update_mask.paths[:] = [re.split(r"[.[]", path)[1]]
             count += 1
@@ -177,26 +176,21 @@ async def test_every_bound_of_the_contract_is_enforced(world: World) -> None:
     assert count > 100
 
 
-def limit(message: type[Message], field: str) -> FieldBounds:
-    return bounds_of(message, field)
-
-
 def test_numbers_that_code_or_database_need_are_those_of_the_contract() -> None:
-    attempt, gate = scan_service_pb2.ScanAttempt, scan_pb2.Gate
+    attempt = scan_service_pb2.ScanAttempt
     order = purchase_service_pb2.PurchaseTicketsRequest
-    assert limit(event_pb2.Event, "ticket_price").maximum == MAX_PRICE
-    assert limit(event_pb2.TicketOffer, "price").maximum == MAX_PRICE
-    assert limit(event_pb2.Event, "offers").max_items == len(TICKET_TYPES)
-    assert limit(order, "items").max_items == len(TICKET_TYPES)
-    max_total = len(TICKET_TYPES) * limit(purchase_pb2.PurchaseItem, "quantity").maximum * MAX_PRICE
-    assert limit(order, "expected_total").maximum == max_total
-    assert limit(purchase_service_pb2.ConfirmPurchaseRequest, "paid").maximum == max_total
-    assert limit(order, "email").max_length == authentication.MAX_EMAIL_CHARACTERS
-    assert limit(order, "user_id").max_length == authentication.MAX_SUBJECT_CHARACTERS
-    assert limit(attempt, "code").max_length == MAX_CODE
-    assert limit(revocation_service_pb2.Revocation, "issue").maximum == MAX_ISSUE
-    assert limit(gate, "location").max_length == command.MAX_LOCATION
-    assert limit(device_service_pb2.ListDevicesRequest, "page_token").max_length == paging.MAX_TOKEN_CHARACTERS
+    assert bounds_of(event_pb2.Event, "ticket_price").maximum == MAX_PRICE
+    assert bounds_of(event_pb2.TicketOffer, "price").maximum == MAX_PRICE
+    assert bounds_of(event_pb2.Event, "offers").max_items == len(TICKET_TYPES)
+    assert bounds_of(order, "items").max_items == len(TICKET_TYPES)
+    max_total = len(TICKET_TYPES) * bounds_of(purchase_pb2.PurchaseItem, "quantity").maximum * MAX_PRICE
+    assert bounds_of(order, "expected_total").maximum == max_total
+    assert bounds_of(purchase_service_pb2.ConfirmPurchaseRequest, "paid").maximum == max_total
+    assert bounds_of(order, "email").max_length == authentication.MAX_EMAIL_CHARACTERS
+    assert bounds_of(order, "user_id").max_length == authentication.MAX_SUBJECT_CHARACTERS
+    assert bounds_of(attempt, "code").max_length == MAX_CODE
+    assert bounds_of(revocation_service_pb2.Revocation, "issue").maximum == MAX_ISSUE
+    assert bounds_of(device_service_pb2.ListDevicesRequest, "page_token").max_length == paging.MAX_TOKEN_CHARACTERS
 
 
 @pytest.mark.parametrize(("value", "good"), [(1_000, True), (1_001, False)])
@@ -206,4 +200,4 @@ def test_the_limit_of_a_purchase_stays_within_that_of_an_offer(value: int, *, go
     with pytest.raises(SettingsError) as caught:
         environment.check()
     assert ("TICKETS_MAX_PER_PURCHASE" not in str(caught.value)) == good
-    assert limit(event_pb2.TicketOffer, "max_per_purchase").maximum == 1_000
+    assert bounds_of(event_pb2.TicketOffer, "max_per_purchase").maximum == 1_000

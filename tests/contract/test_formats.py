@@ -1,4 +1,4 @@
-"""What both services write down separately because neither imports the other: codes and tokens must stay the same."""
+"""Both services implement codes and tokens, because neither imports the other: the formats must be the same."""
 
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from ticket_service.domain.tokens import Signer, token_digest
 from ticketing.admission.codes import Codes as ScanCodes
 from ticketing.admission.codes import read_code
 from ticketing.admission.tokens import DAMAGED, Token, read_token
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
 
 SECRET = "a-secret-that-both-services-share-0123"
 ISSUES = st.integers(min_value=1, max_value=2**31 - 1)
@@ -27,7 +28,7 @@ def test_both_services_derive_the_same_code(ticket_id: UUID, issue: int) -> None
 
 
 def test_the_format_of_codes_never_changes() -> None:
-    """Printed tickets outlive releases: these were written down once."""
+    """Printed tickets outlive releases, so these values are constants."""
     ticket_id = UUID("0197a2b0-1111-7000-8000-0123456789ab")
     codes = TicketCodes(SECRET)
     assert codes.code(ticket_id, 1) == "TKT-CDCDFE7DED686F02"
@@ -35,7 +36,7 @@ def test_the_format_of_codes_never_changes() -> None:
 
 
 @given(st.binary(min_size=32, max_size=32), st.uuids(), st.uuids(), st.sampled_from(TicketType), ISSUES)
-def test_what_one_service_signs_the_other_verifies(
+def test_a_token_of_one_service_verifies_at_the_other(
     seed: bytes, event_id: UUID, ticket_id: UUID, ticket_type: TicketType, issue: int
 ) -> None:
     key = SigningKey(seed)
@@ -68,3 +69,12 @@ def test_a_token_with_one_letter_changed_is_never_genuine(position: int, letter:
         return
     token = read_token(changed)
     assert token is DAMAGED or (isinstance(token, Token) and not token.verifies(key.verify_key))
+
+
+def test_changes_of_further_events_read_as_the_previous_version_wrote_them() -> None:
+    """The previous version nested WatchTicketsResponse in itself; a pair of two versions must understand each other."""
+    event, tickets = feed_pb.GateEvent(event_id="e"), [feed_pb.GateTicket(ticket_id="t", revision=7)]
+    changes = feed_pb.EventChanges(event=event, tickets=tickets, revision=7)
+    nested = feed_pb.WatchTicketsResponse(event=event, tickets=tickets, revision=7)
+    assert changes.SerializeToString() == nested.SerializeToString()
+    assert feed_pb.EventChanges.FromString(nested.SerializeToString()) == changes

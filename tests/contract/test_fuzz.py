@@ -1,7 +1,7 @@
-"""Every RPC with bytes that are no message, and with messages that nobody would send.
+"""Every RPC receives unusual messages and bytes that are no message.
 
-Nothing may end as INTERNAL or UNKNOWN, neither service may fall or grow, and no log line may hold a secret.
-`FUZZ_INPUTS` says how many inputs are sent (100,000 in a long run), `FUZZ_SEED` which.
+No call may end as INTERNAL or UNKNOWN, neither service may stop or grow, and no log line may contain a secret.
+`FUZZ_INPUTS` is the number of inputs (100,000 in a long run), `FUZZ_SEED` selects them.
 """
 
 import asyncio
@@ -33,20 +33,22 @@ from ticketing.chassis.authentication import Role
 from ticketing.chassis.logs import JsonFormatter
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 
+pytestmark = pytest.mark.slow
+
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "1000"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 POLICY = {**TICKETS, **SCANS}
-# At once.
+# Concurrent callers.
 CALLERS = 16
-# Streams that only tell go on until then.
+# Streams without requests are read for so long.
 WATCH_SECONDS = 0.2
-# What the second half of a run may add; a leak of a kilobyte a call would add fifty in a long one.
+# The growth of the second half of a run; a leak of 1 KiB per call would add 50 MiB in a long run.
 MAX_GROWTH_BYTES = 24 * 2**20
 PAGE_BYTES = resource.getpagesize()
 
 
 class Listener(logging.Handler):
-    """Reads every line as it would be written, and notes those that hold a secret or tell of a fault of ours."""
+    """A log handler that records the lines with a secret or an internal error."""
 
     def __init__(self, secrets: list[str]) -> None:
         super().__init__(logging.DEBUG)
@@ -64,7 +66,7 @@ class Listener(logging.Handler):
 
 @contextmanager
 def only(listener: logging.Handler) -> Iterator[None]:
-    """Hand every log line to `listener` alone."""
+    """Send every log line to `listener` only."""
     root = logging.getLogger()
     usual, level = root.handlers, root.level
     root.handlers = [listener]
@@ -77,12 +79,12 @@ def only(listener: logging.Handler) -> Iterator[None]:
 
 
 def memory() -> int:
-    """How much of this process is in memory; both services are in it, and whoever calls them."""
+    """Return the resident bytes of this process, in which both services and all callers run."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
 
 
 async def known(world: World) -> list[str]:
-    """Give what is there to be named."""
+    """Return ids, codes and tokens that exist."""
     found = []
     for side in (OWN, FOREIGN):
         purchase = await world.purchase(side)
@@ -94,7 +96,7 @@ async def known(world: World) -> list[str]:
 
 
 class Callers:
-    """Everybody, and nobody."""
+    """The credentials of every role, and none."""
 
     def __init__(self, world: World, device_token: str) -> None:
         subjects = {"user": "alice", "organizer": "olga", "scanner": "sam", "service": "shop"}
@@ -104,7 +106,7 @@ class Callers:
         self.everybody = [*self.by_role.values(), ()]
 
     def any_for(self, rpc: MethodDescriptor, chance: random.Random) -> Metadata:
-        """Give one who may call it, mostly: whoever may not gets no further than the door."""
+        """Return mostly a credential that the method admits: the interceptor refuses the others."""
         roles = POLICY[f"/{rpc.containing_service.full_name}/{rpc.name}"]
         if not roles or chance.random() < 0.1:
             return chance.choice(self.everybody)
@@ -112,8 +114,8 @@ class Callers:
 
 
 async def send(world: World, rpc: MethodDescriptor, payloads: list[bytes], metadata: Metadata) -> str:
-    """Make one call; return its end."""
-    # Its types know calls with messages alone.
+    """Make one call; return its status."""
+    # The types of a channel know only calls with messages.
     raw: Any = world.scans if ".scans." in rpc.full_name else world.tickets
     path = f"/{rpc.containing_service.full_name}/{rpc.name}"
     try:
@@ -127,7 +129,7 @@ async def send(world: World, rpc: MethodDescriptor, payloads: list[bytes], metad
         if error.code() is grpc.StatusCode.UNAVAILABLE and reason_of(error) == "DEPENDENCY_UNAVAILABLE":
             return "DEPENDENCY_UNAVAILABLE"
         if (error.details() or "").startswith("Internal error from Core"):
-            # Of grpc.aio itself: the service had ended the stream while we were still writing to it.
+            # grpc.aio reports so when the service ends a stream to which the client still writes.
             return "CUT"
         return error.code().name
     return "OK"
@@ -139,7 +141,7 @@ async def _drained(call: Any) -> None:
 
 
 @pytest.mark.timeout(60 + INPUTS // 50)
-async def test_nothing_that_can_be_sent_breaks_a_service_or_makes_it_tell_a_secret(world: World) -> None:
+async def test_no_input_breaks_a_service_or_reveals_a_secret(world: World) -> None:
     print(f"FUZZ_SEED={SEED} FUZZ_INPUTS={INPUTS}")
     _, device_token = await world.enrolled(OWN)
     texts, callers = await known(world), Callers(world, device_token)
@@ -165,7 +167,7 @@ async def test_nothing_that_can_be_sent_breaks_a_service_or_makes_it_tell_a_secr
                 payloads = [*opened, *(fuzzer.payload(rpc.input_type, good[rpc.name]) for _ in range(more))]
             ends[rpc.name, await send(world, rpc, payloads, callers.any_for(rpc, fuzzer.chance))] += 1
 
-    # What is noted for other tests, and kept for a report, would count as growth.
+    # Recorded statements and log lines would count as growth.
     world.close()
     listener = Listener(secrets)
     with only(listener):
@@ -177,12 +179,12 @@ async def test_nothing_that_can_be_sent_breaks_a_service_or_makes_it_tell_a_secr
     assert listener.bad == []
     assert listener.lines
     assert sizes[1] - sizes[0] < MAX_GROWTH_BYTES
-    # Both go on.
+    # Both services still answer.
     for rpc in ("EventService/ListEvents", "DeviceService/ListDevices"):
         assert (await world.ask(RPCS[rpc], Empty(), world.issuer.metadata("organizer", "olga"))).word == "some"
 
 
 async def halfway(left: list[int], sizes: list[int]) -> None:
-    """Note the size once half of the inputs are sent: caches are full by then."""
+    """Record the size after half of the inputs, when the caches are full."""
     await until(lambda: left[0] <= INPUTS // 2, seconds=60 + INPUTS // 50)
     sizes.append(memory())

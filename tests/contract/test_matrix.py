@@ -1,5 +1,6 @@
-"""Who is answered what: every RPC, asked by every role about its own, somebody else's and nobody's things, and with
-every credential that is none. The answers are written down here by hand, not read from the policy tables.
+"""Every role calls every RPC about its own, a foreign and a missing object, and with every invalid credential.
+
+The expected answers are written here by hand; they are not derived from the policies.
 """
 
 import json
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.protobuf.descriptor import MethodDescriptor
@@ -18,10 +20,12 @@ from tests.contract.matrix_world import FOREIGN, MISSING, OWN, RPCS, SHOP, Answe
 from tests.environment.access import PEER_METADATA, PEER_SECRET, Issuer
 from ticketing.scans.v1 import device_service_pb2
 
+pytestmark = pytest.mark.slow
+
 SIDES = (OWN, FOREIGN, MISSING)
 ROLES = ("user", "organizer", "scanner", "service", "device", "peer")
-# One word for all three things, or one each for the own, the foreign and the missing one. `no`: FORBIDDEN; `who`:
-# UNAUTHENTICATED, as every device is at the ticket service; `-`: the reason in the second column.
+# One word for all three objects, or one each for the own, the foreign and the missing one. `no`: FORBIDDEN; `who`:
+# UNAUTHENTICATED, which devices get at the ticket service; `-`: the reason in the second column.
 EXPECTED = """
 EventService/CreateEvent           |                        | no        | ok            | no         | no        | who       | no
 EventService/GetEvent              | EVENT_NOT_FOUND        | ok ok -   | ok ok -       | ok ok -    | ok ok -   | who       | no
@@ -76,7 +80,7 @@ WORDS = {"no": "FORBIDDEN", "who": "UNAUTHENTICATED", "denied": "SCAN_NOT_ANNULL
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """A line of the table."""
 
     name: str
     absent: str
@@ -116,7 +120,7 @@ def without_ids(message: str) -> str:
     return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|TKT-[0-9A-F]{16}", "…", message)
 
 
-async def test_every_role_is_answered_as_it_should_be_about_every_thing(world: World) -> None:
+async def test_every_role_gets_the_expected_answers(world: World) -> None:
     _, world.device_token = await world.enrolled(OWN)
     wrong = []
     for row in rows():
@@ -130,7 +134,7 @@ async def test_every_role_is_answered_as_it_should_be_about_every_thing(world: W
                     wrong.append(f"{row.name} by {role} about {side}: {answer.word} {answer.message!r}, not {word}")
             foreign, missing = answers[FOREIGN], answers[MISSING]
             if foreign.word == missing.word == row.absent:
-                # Nor may the words or the way through the database tell which of the two it was.
+                # Neither the text nor the statements may reveal which of the two it was.
                 if without_ids(foreign.message) != without_ids(missing.message):
                     wrong.append(f"{row.name} by {role}: {foreign.message!r} or {missing.message!r}")
                 if foreign.statements != missing.statements:
@@ -139,7 +143,7 @@ async def test_every_role_is_answered_as_it_should_be_about_every_thing(world: W
 
 
 def forged(issuer: Issuer, device_tokens: tuple[str, str]) -> dict[str, str | None]:
-    """Give the credentials that are none, by name; an organizer's, whose rights reach furthest."""
+    """Return invalid credentials by name; they claim the organizer, whose rights reach furthest."""
     public = issuer.private_key.public_key()
     raw = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -173,7 +177,7 @@ def forged(issuer: Issuer, device_tokens: tuple[str, str]) -> dict[str, str | No
 
 
 def _hmac(claims: dict[str, Any], secret: bytes) -> str:
-    """Sign as PyJWT refuses to: by HMAC with a public key as the secret."""
+    """Sign by HMAC with a public key as the secret, which PyJWT refuses to do."""
     algorithm = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
     payload = {**claims, "exp": int(claims["exp"].timestamp())}
     parts = [
@@ -184,7 +188,7 @@ def _hmac(claims: dict[str, Any], secret: bytes) -> str:
     return b".".join([*parts, signature]).decode()
 
 
-async def test_no_credential_that_is_none_is_taken_for_one(world: World) -> None:
+async def test_no_invalid_credential_is_accepted(world: World) -> None:
     device_id, revoked = await world.enrolled(OWN)
     await world.devices.RevokeDevice(
         device_service_pb2.RevokeDeviceRequest(device_id=device_id), metadata=world.issuer.metadata("organizer", "olga")
@@ -193,7 +197,7 @@ async def test_no_credential_that_is_none_is_taken_for_one(world: World) -> None
     for name, credential in forged(world.issuer, (revoked, "device_" + "A" * 43)).items():
         metadata = () if credential is None else (("authorization", f"Bearer {credential}"),)
         for rpc, method in RPCS.items():
-            # The one that needs no credential: its code is its proof.
+            # It needs no credential but the code.
             expected = "ENROLLMENT_CODE_INVALID" if rpc == "DeviceService/EnrollDevice" else "UNAUTHENTICATED"
             request = await REQUESTS[rpc](world, MISSING)
             answer = await world.ask(method, request, metadata)

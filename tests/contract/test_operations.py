@@ -1,4 +1,4 @@
-"""What can be set, in the code, in docs/operations.md and in docker-compose.yml: the same."""
+"""The settings in the code, in docs/operations.md and in docker-compose.yml are the same."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Listening(dict[str, str]):
-    """An environment that remembers what it was asked for."""
+    """An environment that records which variables are read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Listening(dict[str, str]):
 
 
 def documented() -> dict[str, str]:
-    """Every variable of the tables, with its default."""
+    """Return every variable of the tables, with its default."""
     text = (ROOT / "docs" / "operations.md").read_text()
     return dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", text, re.MULTILINE))
 
@@ -68,12 +68,12 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
         ("SCANS_MAX_FAILED_CODES", lambda tickets, scans: scans.max_failed_codes),
     ],
 )
-def test_a_default_is_the_one_that_is_documented(variable: str, setting: object) -> None:
+def test_a_default_equals_the_documented_one(variable: str, setting: object) -> None:
     tickets, scans = read_ticket_settings(Environment({})), read_scan_settings(Environment({}))
     assert documented()[variable] == f"`{setting(tickets, scans)}`"  # type: ignore[operator]  # a function of both
 
 
-def test_settings_that_both_services_share_are_read_alike() -> None:
+def test_both_services_read_shared_settings_alike() -> None:
     tickets, scans = read_ticket_settings(Environment({})).service, read_scan_settings(Environment({})).service
     own = {"listen", "metrics_port"}
     for name in ServiceSettings.__dataclass_fields__.keys() - own:
@@ -81,18 +81,18 @@ def test_settings_that_both_services_share_are_read_alike() -> None:
 
 
 def passed_on() -> set[str]:
-    """Every variable that the containers are given as it is, or empty."""
+    """Return every variable that the containers receive unchanged, or empty."""
     text = (ROOT / "docker-compose.yml").read_text()
     return {name for name, of in re.findall(r"^ +([A-Z_]+): \$\{([A-Z_]+):-\}$", text, re.MULTILINE) if name == of}
 
 
-def test_containers_are_told_of_payments_and_notifications_all_that_is_no_file() -> None:
+def test_containers_receive_all_payment_and_notification_settings() -> None:
     environment = Listening()
     read_delivery_settings(Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1)
     read_provider_settings(Environment(environment))
     assert passed_on() == environment.asked - {"TICKETS_MAIL_TEMPLATES"}
 
 
-def test_what_containers_are_told_empty_is_as_good_as_unset() -> None:
+def test_an_empty_variable_of_a_container_counts_as_unset() -> None:
     empty, unset = Environment(dict.fromkeys(passed_on(), "")), Environment({})
     assert read_ticket_settings(empty) == read_ticket_settings(unset)

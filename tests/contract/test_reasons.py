@@ -19,7 +19,7 @@ from ticketing.admission.decision import DENIAL_BY_STATUS
 from ticketing.admission.scans import DenialReason
 from ticketing.admission.tickets import TicketStatus
 from ticketing.chassis import failures
-from ticketing.chassis.statuses import REASON_PREFIX, Entry
+from ticketing.chassis.statuses import REASON_PREFIX, ReasonEntry
 from ticketing.gate import messages
 from ticketing.gate.answer_text import describe
 from ticketing.scans.v1 import error_reason_pb2 as scans_pb2
@@ -63,7 +63,7 @@ def documented(package: str) -> dict[str, tuple[str, set[str]]]:
 def test_the_catalogue_equals_the_contract(
     package: str, catalogue: object, reason: type, pb2: ModuleType, service: str
 ) -> None:
-    entries: Mapping[str, Entry] = catalogue.entries  # type: ignore[attr-defined]  # a Catalogue
+    entries: Mapping[str, ReasonEntry] = catalogue.entries  # type: ignore[attr-defined]  # a Catalogue
     in_contract = {name.removeprefix(REASON_PREFIX) for name in pb2.ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118 - an enum wrapper
     assert set(entries) == in_contract
     assert {str(member) for member in reason} == in_contract  # type: ignore[attr-defined]  # an enum

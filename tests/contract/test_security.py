@@ -1,4 +1,4 @@
-"""docs/security.md names tests: each of them is there."""
+"""Every test that docs/security.md names exists."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ PAGE = ROOT / "docs" / "security.md"
 
 
 def named() -> set[tuple[str, str]]:
-    """The tests that the page names, by file."""
+    """Return the tests that the page names, with their files."""
     return set(re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", PAGE.read_text()))
 
 
@@ -23,7 +23,7 @@ def defined_in(path: str) -> set[str]:
 
 def test_every_test_that_the_page_names_exists() -> None:
     found = named()
-    assert len(found) > 20, "the page names no tests any more, or in another way"
+    assert len(found) > 20, "the page names tests in another way"
     assert {f"{path}::{name}" for path, name in found if name not in defined_in(path)} == set()
 
 

@@ -1,4 +1,4 @@
-"""Who connects waits for a slow network: a device on a crowded Wi-Fi, a service whose peer is busy."""
+"""Clients wait for a slow handshake: of a device on a crowded Wi-Fi, of a service whose peer is busy."""
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from ticketing.chassis.tls import Tls
 SLOW_SECONDS = 1.0
 
 
-def test_a_handshake_that_takes_a_second_is_waited_for(folder: Folder) -> None:
+def test_a_client_waits_a_second_for_a_handshake(folder: Folder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         given_up = pool.submit(was_given_up, listener)
         channel = Tls(server_ca=folder.ca).channel(f"127.0.0.1:{listener.getsockname()[1]}", CHANNEL_OPTIONS)
@@ -31,7 +31,7 @@ def folder(tmp_path) -> Folder:
 
 
 def was_given_up(listener: socket.socket) -> bool:
-    """Take a connection, say nothing, and tell whether its other end left."""
+    """Accept a connection without an answer; return whether the client closed it."""
     listener.settimeout(20)
     connection, _ = listener.accept()
     with connection:

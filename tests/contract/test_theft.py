@@ -1,7 +1,6 @@
-"""What thieves get who take a dump of a database, or what a device was told: nothing that admits, signs or calls.
+"""A stolen dump of a database or a stolen device contains nothing that admits, signs or calls.
 
-They know the formats, and all that the dumps hold; what they lack is what stands outside: the two secrets, the signing
-key.
+A thief has the formats and everything in the dumps, but not the two secrets and the signing key, which stand outside.
 """
 
 import base64
@@ -11,6 +10,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from nacl.signing import SigningKey
@@ -25,29 +25,31 @@ from ticketing.scans.v1 import device_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 from ticketing.tickets.v1 import event_pb2
 
+pytestmark = pytest.mark.slow
+
 WINDOW = 50
 
 
 def dump(url: URL) -> str:
-    """Dump what is stored, as an operator does every night."""
+    """Dump a database, as an operator does every night."""
     plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
     command: list[str | Path] = [find() / "pg_dump", "--data-only", f"--dbname={plain}"]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
 def binaries(texts: Iterable[str]) -> set[bytes]:
-    """Give what is stored as bytes."""
+    """Return the values of columns of bytes."""
     return {bytes.fromhex(text[3:]) for text in texts if re.fullmatch(r"\\\\x[0-9a-f]+", text)}
 
 
 def texts_of(dumped: str) -> set[str]:
-    """Give every field, and every word of those that are documents."""
+    """Return every field, and every word of JSON documents."""
     fields = set(re.split(r"[\t\n]", dumped))
     return (fields | set(re.split(r"[\s\"',:{}\[\]()]+", dumped))) - {""}
 
 
 def spelled(data: bytes) -> set[str]:
-    """Spell bytes in every way that a code, a token or a credential is written."""
+    """Return every spelling of bytes as a code, a token or a credential."""
     encoded = base64.b32encode(data).decode().rstrip("=")
     return {
         *(data.hex(), base64.b64encode(data).decode(), encoded),
@@ -59,10 +61,10 @@ def spelled(data: bytes) -> set[str]:
 
 
 async def opened(world: World, gate_event: uuid.UUID, codes: Iterable[str]) -> list[str]:
-    """Show everything at a gate; return what was let in."""
+    """Scan everything at a gate; return the admitted texts."""
     gate = Device(Service(None, world.scans, world.issuer, None))  # type: ignore[arg-type]  # neither is used
     await gate.open(gate_event)
-    let_in, codes = [], list(codes)
+    admitted, codes = [], list(codes)
     for begin in range(0, len(codes), WINDOW):
         window = codes[begin : begin + WINDOW]
         for code in window:
@@ -71,13 +73,13 @@ async def opened(world: World, gate_event: uuid.UUID, codes: Iterable[str]) -> l
             answer = await gate.receive()
             assert answer.WhichOneof("message") == "result", answer
             if answer.result.verdict == scan_pb2.VERDICT_ADMITTED:
-                let_in.append(code)
+                admitted.append(code)
     await gate.call.done_writing()
-    return let_in
+    return admitted
 
 
 async def accepted(world: World, texts: Iterable[str]) -> list[str]:
-    """Bring every text as a credential to both services, and as a device's one-time code; return what was taken."""
+    """Send every text as a credential to both services and as an enrollment code; return the accepted ones."""
     taken = []
     for text in texts:
         if not text.isascii() or not text.isprintable():
@@ -96,7 +98,7 @@ async def accepted(world: World, texts: Iterable[str]) -> list[str]:
 
 
 async def recorded(world: World, gate_event: uuid.UUID) -> list[ShownTicket]:
-    """Have tickets turned away whose holders will come again: the wrong gate for their type, or not copied yet."""
+    """Record denied scans of valid tickets: at a gate for another type, or before their replication."""
     tickets = [world.copy.ticket(gate_event, ticket_type="VIP") for _ in range(2)]
     not_copied = world.copy.unknown(gate_event)
     narrow = scan_pb2.Gate(
@@ -111,7 +113,7 @@ async def recorded(world: World, gate_event: uuid.UUID) -> list[ShownTicket]:
 
 
 def forged(keys: Iterable[bytes], tickets: Iterable[ShownTicket]) -> set[str]:
-    """Sign with everything that is as long as a key."""
+    """Sign with every value that has the length of a key."""
     return {
         token_of(SigningKey(key), ticket.event_id, ticket.ticket_id, key_id=key_id)
         for key in keys
@@ -121,11 +123,11 @@ def forged(keys: Iterable[bytes], tickets: Iterable[ShownTicket]) -> set[str]:
     }
 
 
-async def test_dumps_of_both_databases_admit_nobody_sign_nothing_and_call_nothing(
+async def test_stolen_dumps_admit_nobody_sign_nothing_and_call_nothing(
     world: World, tickets_url: URL, scans_url: URL
 ) -> None:
     sold = (await world.purchase(OWN)).tickets[0]
-    # The ticket as the feed brings it, with what both services store of its code and its token.
+    # The ticket as the feed sends it, with the values that both services store of its code and its token.
     gate_event = uuid.UUID(sold.event_id)
     world.copy.event(event_id=gate_event, organizer_id="olga", valid_from_time=NOW.replace(year=2020))
     world.copy.event(event_id=uuid.uuid4())
@@ -140,15 +142,15 @@ async def test_dumps_of_both_databases_admit_nobody_sign_nothing_and_call_nothin
     found = binaries(texts)
     assert len(found) > 10
     guesses = texts | {spelling for data in found for spelling in spelled(data)} | forged(found, tickets)
-    print(f"{len(texts)} texts and {len(found)} values in the dumps, {len(guesses)} things tried")
+    print(f"{len(texts)} texts and {len(found)} values in the dumps, {len(guesses)} guesses tried")
     assert await opened(world, gate_event, guesses) == []
     assert await accepted(world, [text for text in guesses if len(text) > 15]) == []
-    # The gate was open all the while: to those who have what the dumps have not.
+    # The gate was open: it admits codes and tokens that the dumps do not contain.
     assert await opened(world, gate_event, [ticket.code for ticket in tickets[:2]]) != []
     assert await opened(world, gate_event, [tickets[-1].token]) != []
 
 
-async def test_what_a_stolen_device_was_told_is_of_no_use_once_it_is_revoked(world: World) -> None:
+async def test_a_stolen_device_is_of_no_use_once_it_is_revoked(world: World) -> None:
     shown = await world.shown(OWN)
     device_id, token = await world.enrolled(OWN)
     bearer = (("authorization", f"Bearer {token}"),)
@@ -157,16 +159,16 @@ async def test_what_a_stolen_device_was_told_is_of_no_use_once_it_is_revoked(wor
         request_serializer=scans_pb.WatchAdmissionsRequest.SerializeToString,
         response_deserializer=scans_pb.WatchAdmissionsResponse.FromString,
     )(scans_pb.WatchAdmissionsRequest(event_id=str(shown.event_id)), metadata=bearer)
-    told = await next_message(watch)
+    received = await next_message(watch)
     watch.cancel()
-    assert [ticket.ticket_id for ticket in told.tickets] == [shown.ticket_id.bytes]
+    assert [ticket.ticket_id for ticket in received.tickets] == [shown.ticket_id.bytes]
     organizer = world.issuer.metadata("organizer", "olga")
     await world.devices.RevokeDevice(device_service_pb2.RevokeDeviceRequest(device_id=device_id), metadata=organizer)
-    keys = [key.public_key for key in told.rules.signing_keys]
+    keys = [key.public_key for key in received.rules.signing_keys]
     found = {shown.ticket_id.bytes, shown.event_id.bytes, *keys}
-    guesses = {token, device_id, told.cursor, *(spelling for data in found for spelling in spelled(data))}
+    guesses = {token, device_id, received.cursor, *(spelling for data in found for spelling in spelled(data))}
     assert await opened(world, shown.event_id, guesses | forged(keys, [shown])) == []
-    # For a second a process remembers who was not revoked yet; the matrix shows the same of every RPC.
+    # A process caches a device for a second; the matrix shows the refusal for every RPC.
 
     async def word() -> str:
         return (await world.ask(RPCS["DeviceService/ListDevices"], Empty(), bearer)).word

@@ -15,6 +15,8 @@ import pytest
 
 from tests.e2e.service_pair import ServicePair, new_gate
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 TICKETS = [
     "ticketing.tickets.v1.EventService",

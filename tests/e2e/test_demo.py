@@ -19,6 +19,8 @@ from dev.transcript import Transcript
 from tests.environment import ROOT
 from ticketing.chassis.probe import is_serving
 
+pytestmark = pytest.mark.slow
+
 
 def variables(data_dir: Path) -> dict[str, str]:
     """Return the environment of `make up` on free ports."""

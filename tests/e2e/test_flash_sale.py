@@ -29,6 +29,8 @@ from ticket_service.commands.audit import CLEAN, audit
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2, ticket_service_pb2
 from ticketing.tickets.v1.purchase_service_pb2_grpc import PurchaseServiceStub
 
+pytestmark = pytest.mark.slow
+
 FULL = os.environ.get("TICKETING_FLASH") == "full"
 BUYERS, PLACES, PROCESSES, KILLS, ARRIVAL_SECONDS = (2_000, 200, 4, 12, 8.0) if FULL else (150, 30, 2, 1, 0.3)
 SEED = int(os.environ.get("TICKETING_SEED", "1"))

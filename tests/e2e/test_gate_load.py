@@ -23,6 +23,8 @@ from tests.processes.service import ServiceProcess
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2, scan_service_pb2_grpc
 from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2, ticket_service_pb2_grpc
 
+pytestmark = pytest.mark.slow
+
 FULL = os.environ.get("TICKETING_CROWD") == "full"
 DEVICES, TICKETS, KILLS, CUTS = (200, 20_000, 3, 60) if FULL else (20, 400, 1, 6)
 RACES = 10_000 if FULL else 150

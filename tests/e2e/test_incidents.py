@@ -6,6 +6,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from sqlalchemy.engine import URL
 
 from dev.demo import timestamp
@@ -14,6 +15,8 @@ from tests.environment.waiting import eventually, until
 from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import ticket_pb2
+
+pytestmark = pytest.mark.slow
 
 
 def deliver(pair: ServicePair, event_id: str, code: str, location: str) -> None:

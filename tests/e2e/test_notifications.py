@@ -29,6 +29,8 @@ from tests.stand_ins.webhook import SECRET, Hook, Post, listening
 from ticketing.scans.v1 import scan_pb2
 from ticketing.tickets.v1 import event_pb2, ticket_pb2, ticket_service_pb2
 
+pytestmark = pytest.mark.slow
+
 RUNS = int(os.environ.get("TICKETING_NOTIFIED", "1"))
 FIRST_SEED = int(os.environ.get("TICKETING_SEED", "1"))
 

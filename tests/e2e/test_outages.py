@@ -17,6 +17,8 @@ from ticketing.chassis.postgres import Lease
 from ticketing.scans.v1 import scan_pb2
 from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tickets_server(tmp_path: Path) -> Iterator[Lease]:

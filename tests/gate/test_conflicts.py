@@ -4,6 +4,8 @@ import math
 import os
 import uuid
 
+import pytest
+
 from tests.environment.waiting import eventually
 from tests.scanning.gates import token_of
 from ticketing.admission.scans import DenialReason
@@ -63,6 +65,7 @@ def test_queue_uploaded_at_another_event_is_recorded_at_its_own(database, wifi, 
     assert office.scans(tonight) == []
 
 
+@pytest.mark.slow
 def test_unstable_network_loses_no_scan_and_makes_no_conflict(database, wifi, office, new_handheld):
     """The network fails between any two scans."""
     people = int(os.environ.get("TICKETING_ROUNDS", "40"))

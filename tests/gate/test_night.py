@@ -16,6 +16,8 @@ from tests.scanning.gates import token_of
 from ticketing.admission.scans import DenialReason
 from ticketing.scans.v1 import scan_pb2
 
+pytestmark = pytest.mark.slow
+
 MINUTE = timedelta(minutes=1)
 ROUNDS = int(os.environ.get("TICKETING_ROUNDS", "2"))
 SEED = int(os.environ.get("TICKETING_SEED", "1"))

@@ -69,7 +69,7 @@ def test_ticket_admitted_at_another_gate_is_denied_offline(copied, server, stand
         (scan_pb2.DENIAL_REASON_CANCELLED, DenialReason.CANCELLED),
         (scan_pb2.DENIAL_REASON_BLOCKED, DenialReason.BLOCKED),
         # The device has no status for this reason, and denies.
-        (scan_pb2.DENIAL_REASON_EXPIRED, DenialReason.BLOCKED),
+        (scan_pb2.DENIAL_REASON_EXPIRED, DenialReason.UNKNOWN),
     ],
 )
 def test_denial_of_the_replica_is_applied_offline(handheld, server, stand_in, denial, reason):
@@ -187,7 +187,7 @@ def test_revoked_device_admits_nobody_and_records_nothing(copied, server, stand_
     stand_in.end_streams(grpc.StatusCode.UNAUTHENTICATED)
     eventually(lambda: handheld.state == "REFUSED")
     answer = handheld.scan(tokens[0])
-    assert (answer.may_pass, answer.note) == (False, REFUSED_NOTE)
+    assert (answer.may_pass, answer.reason, answer.note) == (False, None, REFUSED_NOTE)
     assert handheld.store.queue_length() == 0
     handheld.close()
     # The refusal survives a restart without a network.

@@ -5,9 +5,8 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -21,6 +20,7 @@ from scan_service.domain import changes as feed_changes
 from scan_service.store.admission import LockedRows
 from scan_service.use_cases.admission import ScanBatch
 from scan_service.use_cases.batch_locker import LockedBatch
+from scan_service.use_cases.keys import CachedKeys
 from scan_service.use_cases.ticket_lookup import TicketLookup
 from tests.environment.access import CODE_SECRET
 from tests.scanning.cases import ADMITTED, DENIED, ELSEWHERE, EVENT, HERE, HOUR, NOON, TICKET
@@ -101,13 +101,6 @@ IN_AGAIN_OUT_IN = [
 HISTORIES = st.lists(st.one_of(ANY_SCAN, PASSING, PASSING, TICKETS, EVENTS), max_size=25)
 
 
-class FetchedKeys(dict[int, PublicKey]):
-    """Keys that are complete."""
-
-    def may_be_missing(self, key_id, since) -> bool:
-        return False
-
-
 @dataclass
 class World:
     """The service's decisions in memory, and a device without a connection beside it."""
@@ -154,7 +147,8 @@ class World:
             attempt=pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=text, scan_type=SCAN_TYPES[scan_type]),
         )
         attempt = AttemptParser(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(request)
-        keys: Any = FetchedKeys(KEYS)
+        # Fetched later than any scan: no key is missing.
+        keys = CachedKeys(KEYS, datetime.max.replace(tzinfo=UTC))
         ticket_lookup = TicketLookup(self.held, keys, CODES, self.now)
         for ticket in ticket_lookup.find_unknown([attempt]):
             self.held.tickets[EVENT_ID, ticket.ticket_id] = ticket
@@ -233,6 +227,7 @@ def test_device_and_service_deny_invalid_texts_alike(world, text, reason):
     assert world.at_the_device(*scan) == ("DENIED", reason)
 
 
+@pytest.mark.slow
 @settings(max_examples=int(os.environ.get("TICKETING_ROUNDS", "60")), deadline=None)
 @given(HISTORIES)
 @example(IN_AGAIN_OUT_IN)

@@ -12,6 +12,8 @@ from tests.scanning.gates import ticket_id_in
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_pb2
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = int(os.environ.get("TICKETING_ROUNDS", "3"))
 PEOPLE = 60
 

@@ -8,6 +8,8 @@ from tests.environment import ROOT
 from ticketing.chassis import service
 from ticketing.chassis.version import VERSION
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("program", ["ticket_service", "scan_service", "ticketing.gate"])
 def test_every_program_prints_its_version(program: str) -> None:

@@ -26,6 +26,8 @@ from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 from ticketing.tickets.v1 import ticket_pb2
 
+pytestmark = pytest.mark.slow
+
 ADMITTED = scan_pb2.VERDICT_ADMITTED
 # A process imports, migrates and listens, which takes long on a busy machine.
 START_SECONDS = 60

@@ -39,10 +39,11 @@ async def reasons(service: Service, event_id: uuid.UUID, texts: list[str]) -> li
 
 
 @pytest.mark.parametrize("digest", [True, False], ids=["known by its digest", "known by its signature"])
+@pytest.mark.slow
 async def test_every_flipped_bit_of_a_token_is_detected(
     database: ScansDatabase,
     service: Service,
-    digest: bool,  # noqa: FBT001 - a parameter of the test of the test of the test
+    digest: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     event_id = database.event()
     token = database.ticket(event_id, digest=digest).token

@@ -11,6 +11,8 @@ from tests.scanning.gates import Device
 from tests.scanning.uploads import ACCESS, ADMITTED, DENIED, IN, OUT, decided
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = int(os.environ.get("TICKETING_ROUNDS", "6"))
 
 

@@ -80,6 +80,7 @@ async def test_unusable_key_file_stops_the_start(make_settings, tickets_url, tmp
         await app.stop()
 
 
+@pytest.mark.slow
 def test_wrong_settings_stop_the_start_with_one_message(environment_of):
     ended = run(environment_of(TICKETS_PORT="99999", TICKETING_CODE_SECRET=""))
     assert ended.returncode == 2
@@ -88,6 +89,7 @@ def test_wrong_settings_stop_the_start_with_one_message(environment_of):
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_migrate_command_migrates_and_exits(environment_of, postgres: Lease):
     url = database_url(postgres.url("migrated_alone"))
     ended = run(environment_of(TICKETS_DATABASE_URL=url.render_as_string(hide_password=False)), "migrate")
@@ -97,6 +99,7 @@ def test_migrate_command_migrates_and_exits(environment_of, postgres: Lease):
         assert set(sa.inspect(connection).get_table_names()) == {*metadata.tables, "alembic_version"}
 
 
+@pytest.mark.slow
 def test_sigterm_stops_the_service_in_order(environment_of, tickets_url):
     url = tickets_url.render_as_string(hide_password=False)
     with TicketProcess(environment_of(TICKETS_DATABASE_URL=url)) as process:

@@ -31,6 +31,8 @@ from ticketing.tickets.v1 import purchase_service_pb2 as purchasing
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
+pytestmark = pytest.mark.slow
+
 PRICE = 2_500
 POINTS = int(os.environ.get("TICKETING_CRASH_POINTS", "2"))
 SEED = int(os.environ.get("TICKETING_CRASH_SEED", "1"))

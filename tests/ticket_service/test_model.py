@@ -38,6 +38,8 @@ from ticketing.tickets.v1 import (
     ticket_service_pb2,
 )
 
+pytestmark = pytest.mark.slow
+
 ROUNDS: Final = int(os.environ.get("TICKETING_ROUNDS", "10"))
 STEPS: Final = 40
 # The longest wait before a reissue or cancellation is tried again.

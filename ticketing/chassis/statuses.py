@@ -1,4 +1,4 @@
-"""From a Failure to a gRPC status with details (AIP-193, google.rpc.ErrorInfo)."""
+"""Conversion of a Failure to a gRPC status with details (AIP-193, google.rpc.ErrorInfo)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ REASON_PREFIX = "ERROR_REASON_"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What a reason promises: its status code and the metadata keys it may carry."""
+class ReasonEntry:
+    """The status code of a reason and the metadata keys that it may have, as the contract states them."""
 
     code: grpc.StatusCode
     metadata_keys: frozenset[str] = frozenset()
@@ -24,16 +24,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """A service's reasons and the domain they are of."""
+    """All reasons of a service, and their domain."""
 
     domain: str
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, ReasonEntry]
 
     def status(self, failure: Failure) -> grpc.Status:
-        """Build the status that tells `failure`.
+        """Build the status of `failure`.
 
         Raises:
-            LookupError: the reason, or a metadata key of it, is not in the catalogue.
+            LookupError: the catalogue lacks the reason or one of its metadata keys.
         """
         entry = self.entries[failure.reason]
         if unknown := failure.metadata.keys() - entry.metadata_keys:
@@ -72,7 +72,7 @@ def _packed(detail: Message) -> any_pb2.Any:
 
 
 def internal_status(error_id: str) -> grpc.Status:
-    """Build the status of an unforeseen exception: an id that stands in the log, and nothing else."""
+    """Build the status of an unexpected exception; it has an id that the log has too, and nothing else."""
     status = status_pb2.Status(code=code_pb2.INTERNAL, message=f"internal error {error_id}")
     result: grpc.Status = rpc_status.to_status(status)
     return result

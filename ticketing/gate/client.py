@@ -1,4 +1,4 @@
-"""The client of the scan service: the device's credential and gate, and errors in words for people."""
+"""The client of the scan service: the device's credential and gate, waits between streams, and errors in words."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -16,6 +16,7 @@ from cryptography import x509
 
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import TicketType
+from ticketing.chassis.bounds import bounds_of
 from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.tls import Identity, Tls, is_loopback
@@ -30,6 +31,7 @@ from ticketing.gate.messages import gate_message
 from ticketing.gate.replica import DeviceReplica
 from ticketing.gate.scanner_text import scanned_lines
 from ticketing.gate.store import Store, StoreError
+from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1.device_service_pb2 import EnrollDeviceRequest, EnrollDeviceResponse
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
@@ -41,7 +43,7 @@ UNDO_CODE: Final = "GATE-UNDO"
 FIRST_CONNECTION_SECONDS: Final = 2.0
 # Decisions that are not delivered by then stay for the next run.
 DELIVERY_SECONDS: Final = 5.0
-MAX_LOCATION: Final = 100
+MAX_LOCATION: Final = bounds_of(scan_pb2.Gate, "location").max_length
 ENROLL_SECONDS: Final = 10.0
 ENROLL_TRIES: Final = 2
 # The service may have enrolled the device all the same.

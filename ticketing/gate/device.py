@@ -212,7 +212,7 @@ class Device:
         """Deny a scan without a record, because the service refused the device's credential."""
         scan = scan_pb2.Scan(code=sanitize_text(text), verdict=scan_pb2.VERDICT_DENIED, offline=True)
         scan.scan_time.CopyFrom(timestamp(self._service_time()))
-        answer = answer_of(scan, REFUSED_NOTE)
+        answer = replace(answer_of(scan, REFUSED_NOTE), reason=None)
         show(answer)
         return answer
 

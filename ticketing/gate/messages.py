@@ -13,7 +13,7 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 from nacl.signing import VerifyKey
 
-from ticketing.admission.decision import PresentedTicket
+from ticketing.admission.decision import DENIAL_BY_STATUS, PresentedTicket
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     Admission,
@@ -40,9 +40,7 @@ _EVENT_STATUSES: Final = {event_pb2.EventStatus.Value(f"EVENT_STATUS_{status}"):
 _POLICIES: Final = {event_pb2.AdmissionPolicy.Value(f"ADMISSION_POLICY_{policy}"): policy for policy in AdmissionPolicy}
 _TICKET_STATUSES: Final = {
     scan_pb2.DENIAL_REASON_UNSPECIFIED: TicketStatus.ACTIVE,
-    scan_pb2.DENIAL_REASON_CANCELLED: TicketStatus.CANCELLED,
-    scan_pb2.DENIAL_REASON_REFUNDED: TicketStatus.REFUNDED,
-    scan_pb2.DENIAL_REASON_BLOCKED: TicketStatus.BLOCKED,
+    **{DENIAL_REASONS[reason]: status for status, reason in DENIAL_BY_STATUS.items()},
 }
 
 
@@ -63,7 +61,7 @@ class Answer:
     code: str
     scan_type: ScanType
     admitted: bool
-    # None if the scan is admitted.
+    # UNKNOWN if only a newer service has the reason; None if the scan is admitted or if `note` is the reason.
     reason: DenialReason | None
     ticket_type: TicketType | None
     # The earlier check-in that caused the denial.

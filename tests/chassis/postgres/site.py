@@ -11,11 +11,9 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extensions
 
-from tests.environment.waiting import eventually
+from tests.environment.waiting import MAX_SECONDS, eventually
 from ticketing.chassis.postgres import Lease, locks
 from ticketing.chassis.postgres.layout import Layout
-
-WAIT_SECONDS = 40
 
 
 @dataclass
@@ -33,17 +31,17 @@ class LeaseProcess:
         """Wait until the process fails and return its whole message."""
         assert self.process.stdout is not None
         text = self.process.stdout.read()
-        assert self.process.wait(WAIT_SECONDS) == 1
+        assert self.process.wait(MAX_SECONDS) == 1
         return text
 
     def release(self) -> int:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        return self.process.wait(WAIT_SECONDS)
+        return self.process.wait(MAX_SECONDS)
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(WAIT_SECONDS)
+        self.process.wait(MAX_SECONDS)
 
 
 @dataclass

@@ -10,6 +10,8 @@ import pytest
 from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import Lease, cluster
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("fsync_initdb", [True, False])
 def test_a_new_cluster_is_forced_to_disk_by_default(empty_site, fsync_initdb):

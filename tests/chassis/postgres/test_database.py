@@ -5,6 +5,8 @@ import pytest
 from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import EmbeddedPostgresError, database
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_refused_connection_is_not_reachable():
     with pytest.raises(database.NotReachableError, match="refused"):

@@ -11,6 +11,8 @@ from tests.chassis.postgres.site import take_lock
 from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import EmbeddedPostgresError, keeper, locks
 
+pytestmark = pytest.mark.slow
+
 
 def run_keeper(site):
     return subprocess.Popen(

@@ -9,6 +9,8 @@ import pytest
 from ticketing.chassis.postgres import binaries, launcher
 from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 
+pytestmark = pytest.mark.slow
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
 WITHOUT_UNSHARE = {"PATH": "/nonexistent"}
 

@@ -13,6 +13,8 @@ from tests.chassis.postgres.site import take_lock
 from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import EmbeddedPostgresError, Lease, lease, locks
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_new_directory_gets_a_server_with_the_database(empty_site):
     with empty_site.lease() as server:

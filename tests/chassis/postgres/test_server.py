@@ -2,7 +2,11 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 from ticketing.chassis.postgres import server
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_recorded_port_in_use_is_replaced(site):

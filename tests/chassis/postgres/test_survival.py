@@ -10,6 +10,8 @@ import pytest
 
 from tests.environment.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 VICTIMS = ("a service", "the keeper", "the server", "keeper and server", "all processes")
 ROUNDS = 5
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,6 +84,7 @@ def test_the_sequence_grows_exactly_when_the_check_in_changes():
 
 
 @given(st.sampled_from(AdmissionPolicy), st.lists(st.sampled_from(ScanType), max_size=12), st.randoms())
+@pytest.mark.slow
 def test_live_decisions_lead_to_the_folded_state(policy, kinds, chance):
     event = Event(EVENT_ID, "orga", "Concert", EventStatus.PUBLISHED, policy, None, None, closed=False)
     ticket = Ticket(EVENT_ID, uuid.UUID(int=3), None, TicketStatus.ACTIVE, None, None, 1, b"", None)

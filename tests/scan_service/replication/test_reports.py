@@ -20,7 +20,7 @@ BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     """Retry at once."""
-    monkeypatch.setattr(leadership, "LONGEST_SECONDS", 0.05)
+    monkeypatch.setattr(leadership, "MAX_BACKOFF_SECONDS", 0.05)
 
 
 async def upload_admission(service, shown, minute, location, kind=IN):

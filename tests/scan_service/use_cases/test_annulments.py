@@ -181,6 +181,7 @@ async def test_a_stream_cancelled_during_an_annulment_leaves_no_task(database, s
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "annulment"]
 
 
+@pytest.mark.slow
 async def test_racing_annulment_revocation_and_scan_fit_the_record(database, service):
     chance = random.Random(20260702)
     event_id = database.event()

@@ -49,6 +49,7 @@ async def test_attendance_counts_tickets_people_denials_and_gates(database, serv
     ]
 
 
+@pytest.mark.slow
 async def test_attendance_under_load_equals_the_records(database, service):
     chance = random.Random(20260703)
     event_id = database.event(admission_policy="RE_ENTRY")

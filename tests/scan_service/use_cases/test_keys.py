@@ -1,17 +1,26 @@
 """Tests of the cached public keys: a missing key is read before a token counts as forged, at a bounded rate."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from nacl.signing import SigningKey
 
+from scan_service.store.admission import LockedRows
 from scan_service.store.tables import signing_keys
 from scan_service.use_cases.keys import Keys
+from scan_service.use_cases.ticket_lookup import TicketLookup
+from tests.environment.access import CODE_SECRET
 from tests.environment.clock import SettableClock
 from tests.environment.waiting import until
-from tests.scanning.gates import DAY, NOW
+from tests.scanning.cases import EVENT
+from tests.scanning.gates import DAY, NOW, token_of
+from ticketing.admission.codes import Codes
+from ticketing.admission.scans import Attempt, DenialReason, Gate, OfflineDecision, ScanType, Verdict
+from ticketing.admission.tokens import read_token
 from ticketing.chassis.database import Database
 
 SECOND = timedelta(seconds=1)
@@ -40,7 +49,7 @@ async def test_a_key_that_another_process_has_fetched_is_read(database, keys, cl
     database.insert(signing_keys, **new_key(2))
     clock.advance(SECOND)
     await keys.load_missing([1, 2])
-    assert keys.get(2) is not None
+    assert keys.cached.get(2) is not None
     assert not keys.missing.is_set()
 
 
@@ -55,7 +64,7 @@ async def test_a_lookup_joins_the_read_in_progress(database, keys, clock):
         await asyncio.sleep(0)
         assert not second.done()
     await asyncio.gather(first, second)
-    assert keys.get(2) is not None
+    assert keys.cached.get(2) is not None
     assert not keys.missing.is_set()
 
 
@@ -65,15 +74,42 @@ async def test_unknown_keys_cause_one_query_a_second(database, keys, clock):
     assert keys.missing.is_set()
     database.insert(signing_keys, **new_key(7))
     await keys.load_missing([7])
-    assert keys.get(7) is None
+    assert keys.cached.get(7) is None
     clock.advance(SECOND)
     await keys.load_missing([7])
-    assert keys.get(7) is not None
+    assert keys.cached.get(7) is not None
 
 
 async def test_a_key_may_be_missing_until_keys_are_fetched(keys, clock):
-    assert keys.may_be_missing(2, clock() - DAY)
+    assert keys.cached.may_be_missing(2, clock() - DAY)
     await keys.load(fetched=clock())
-    assert not keys.may_be_missing(2, clock() - SECOND)
-    assert keys.may_be_missing(2, clock() + SECOND)
-    assert not keys.may_be_missing(1, clock() + SECOND)
+    assert not keys.cached.may_be_missing(2, clock() - SECOND)
+    assert keys.cached.may_be_missing(2, clock() + SECOND)
+    assert not keys.cached.may_be_missing(1, clock() + SECOND)
+
+
+async def test_one_lookup_uses_the_keys_of_one_moment(database, keys, clock):
+    """A key that arrives between two steps of a batch must not turn a genuine token into a forged one."""
+    signer, event_id = SigningKey.generate(), uuid.uuid4()
+    attempt = uploaded(token_of(signer, event_id, uuid.uuid4(), key_id=2), event_id, clock())
+    rows = LockedRows(events={event_id: replace(EVENT, event_id=event_id)})
+    lookup = TicketLookup(rows, keys.cached, Codes(CODE_SECRET), clock())
+    assert lookup.find_unknown([attempt]) == []
+    database.insert(signing_keys, **new_key(2) | {"public_key": bytes(signer.verify_key)})
+    await keys.load(fetched=clock())
+    assert lookup.find(attempt) is DenialReason.INVALID_SIGNATURE
+    assert lookup.may_be_genuine(attempt)
+
+
+def uploaded(token: str, event_id: uuid.UUID, scan_time: datetime) -> Attempt:
+    return Attempt(
+        scan_id=uuid.uuid4(),
+        gate=Gate(event_id, "North 3", frozenset()),
+        text=token,
+        credential=read_token(token),
+        scan_type=ScanType.CHECK_IN,
+        scanner_user_id="sam",
+        organizer_id=None,
+        metadata={},
+        offline=OfflineDecision(Verdict.ADMITTED, None, scan_time, None),
+    )

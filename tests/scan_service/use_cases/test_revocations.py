@@ -141,6 +141,7 @@ async def test_closing_an_event_known_or_not_counts_check_ins(database, service)
     assert (await service.scan(unknown, ticket.token)).denial_reason == scan_pb2.DENIAL_REASON_EVENT_CANCELLED
 
 
+@pytest.mark.slow
 async def test_exactly_one_of_racing_scan_and_revocation_wins(database, service):
     chance = random.Random(20260701)
     event_id = database.event()
@@ -165,6 +166,7 @@ async def test_exactly_one_of_racing_scan_and_revocation_wins(database, service)
         assert all(await asyncio.gather(*(race() for _ in range(15))))
 
 
+@pytest.mark.slow
 async def test_closing_an_event_among_scans_counts_the_admitted(database, service):
     event_id = database.event()
     tickets = [database.ticket(event_id) for _ in range(120)]

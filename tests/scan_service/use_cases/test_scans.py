@@ -30,6 +30,16 @@ async def test_scans_are_listed_newest_first_as_they_were_answered(database, ser
     assert answers[2].code == "no\\x07thing"
 
 
+async def test_a_scan_names_the_events_of_its_gate_and_of_its_ticket(database, service):
+    gate_event, ticket_event = database.event(), database.event()
+    elsewhere, unknown = database.ticket(ticket_event).token, "x"
+    scans = [await service.scan(gate_event, text) for text in (elsewhere, unknown)]
+    assert [scan.gate_event_id for scan in scans] == [str(gate_event)] * 2
+    assert [scan.event_id for scan in scans] == [str(ticket_event), ""]
+    assert list((await listed(service, gate_event)).scans) == scans[::-1]
+    assert not (await listed(service, ticket_event)).scans
+
+
 async def test_pages_follow_each_other_without_gap_or_overlap(database, service):
     event_id = database.event()
     answers = [(await service.scan(event_id, "x")).scan_id for _ in range(5)]

@@ -30,6 +30,7 @@ def test_next_start_reads_the_same_key(path):
     assert seeds(path) == seeds(path)
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_share_one_key(path):
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(4, mp_context=spawned) as processes:

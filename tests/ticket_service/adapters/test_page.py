@@ -13,6 +13,8 @@ from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tokens import Signer
 from ticketing.chassis.ids import new_id
 
+pytestmark = pytest.mark.slow
+
 SECRETS = Secrets(
     "TKT-0123456789ABCDEF", Signer(1, SigningKey.generate()).token(new_id(), new_id(), TicketType.STANDARD, 1)
 )

@@ -27,6 +27,8 @@ from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2, tic
 from ticketing.tickets.v1 import purchase_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
+pytestmark = pytest.mark.slow
+
 PRICE = 2_500
 
 

@@ -86,6 +86,7 @@ async def test_readable_key_file_is_restricted_to_its_owner(database, clock, pat
     assert "others could read" in caplog.text
 
 
+@pytest.mark.slow
 def test_key_commands_run_beside_a_service_and_print_no_secret(environment_of, tickets_url, monkeypatch, capsys):
     variables = environment_of(TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False))
     for name, value in variables.items():

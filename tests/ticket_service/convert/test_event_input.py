@@ -80,7 +80,7 @@ def test_events_within_the_bounds_are_valid(message):
         (event(NOW, event_type=6, admission_policy=4), {"event_type", "admission_policy"}),
         (event(NOW, end_time=at(START)), {"end_time"}),
         (event(NOW, doors_open_time=at(START + timedelta(microseconds=1))), {"doors_open_time"}),
-        # The end is not judged by a start that could not be read, nor are the doors.
+        # An unreadable start is not compared with the end or the doors.
         (broken_time(seconds=253_402_300_800), {"start_time"}),
         (broken_time(seconds=-62_135_596_801), {"start_time"}),
         (broken_time(nanos=-1), {"start_time"}),
@@ -115,5 +115,5 @@ def test_events_within_the_bounds_are_valid(message):
          {"offers[0].valid_until_time"}),
     ],
 )  # fmt: skip
-def test_every_fault_is_named_by_its_path(message, fields):
+def test_every_violation_has_its_path(message, fields):
     assert faults(message) == {f"event.{field}" for field in fields}

@@ -13,6 +13,7 @@ from ticket_service.delivery.store import count_outbox_rows
 from ticketing.chassis.settings import SettingsError
 
 
+@pytest.mark.slow
 async def test_relay_runs_as_its_own_process(shop, environment_of, tickets_url):
     async with listening(Hook()) as hook:
         variables = environment_of(
@@ -74,6 +75,7 @@ async def test_notifications_below_the_log_level_are_deleted(shop, make_settings
     assert not [record for record in caplog.records if hasattr(record, "notification")]
 
 
+@pytest.mark.slow
 async def test_outbox_command_shows_the_backlog(environment_of, tickets_url):
     variables = environment_of(TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False))
     process = await asyncio.create_subprocess_exec(

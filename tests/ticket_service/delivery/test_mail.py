@@ -23,6 +23,8 @@ from ticket_service.store.tables import contacts, reissues
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_service_pb2, ticket_service_pb2
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def mailbox() -> AsyncIterator[Mailbox]:

@@ -35,7 +35,7 @@ def not_found(event_id: str) -> Refusal:
     return Refusal(grpc.StatusCode.NOT_FOUND, "EVENT_NOT_FOUND", {"event_id": event_id}, frozenset())
 
 
-async def test_everything_an_organizer_sets_comes_back_as_it_was(shop, clock):
+async def test_an_event_keeps_all_values_of_its_organizer(shop, clock):
     now = clock()
     given = event(
         now,
@@ -71,7 +71,7 @@ async def test_everything_an_organizer_sets_comes_back_as_it_was(shop, clock):
     assert await shop.get(created.event_id, Shop.OLGA) == created
 
 
-async def test_what_is_left_out_gets_its_default(shop):
+async def test_a_missing_field_gets_its_default(shop):
     created = await shop.create()
     assert created.time_zone == "UTC"
     assert created.admission_policy == event_pb2.ADMISSION_POLICY_SINGLE_ENTRY
@@ -84,7 +84,7 @@ async def test_output_only_fields_of_a_new_event_are_ignored(shop):
     assert (created.organizer_id, created.revision) == ("olga", 1)
 
 
-async def test_a_repeated_request_creates_once_and_gets_the_event_as_it_now_is(shop, clock):
+async def test_a_repeated_creation_returns_the_present_event(shop, clock):
     request = event_service_pb2.CreateEventRequest(request_id=new_id(), event=event(clock()))
     olga = shop.metadata(Shop.OLGA)
     first = (await shop.events.CreateEvent(request, metadata=olga)).event
@@ -92,7 +92,7 @@ async def test_a_repeated_request_creates_once_and_gets_the_event_as_it_now_is(s
     assert (await shop.events.CreateEvent(request, metadata=olga)).event == published
 
 
-async def test_a_request_id_is_refused_for_another_event_and_open_to_another_caller(shop, clock):
+async def test_a_request_id_belongs_to_one_event_and_one_caller(shop, clock):
     request = event_service_pb2.CreateEventRequest(request_id=new_id(), event=event(clock()))
     olga, otto = shop.metadata(Shop.OLGA), shop.metadata(("organizer", "otto"))
     await shop.events.CreateEvent(request, metadata=olga)
@@ -126,30 +126,30 @@ async def test_every_field_at_fault_is_named_at_once(shop, clock):
     }
 
 
-async def test_a_draft_exists_for_its_organizer_alone(shop):
+async def test_a_draft_is_hidden_from_all_but_its_organizer(shop):
     draft = await shop.create()
     assert (await shop.get(draft.event_id, Shop.OLGA)).event_id == draft.event_id
     for by in (Shop.ALICE, Shop.BACKEND, ("scanner", "gate"), ("organizer", "otto")):
         assert await refusal(shop.get(draft.event_id, by)) == not_found(draft.event_id)
 
 
-async def test_a_published_event_is_there_for_everyone(shop):
+async def test_everyone_reads_a_published_event(shop):
     published = await shop.on_sale()
     for by in (Shop.ALICE, Shop.BACKEND, ("scanner", "gate"), ("organizer", "otto")):
         assert await shop.get(published.event_id, by) == published
 
 
-async def test_an_event_is_completed_once_its_end_has_passed(shop, clock):
+async def test_an_event_is_completed_after_its_end(shop, clock):
     published = await shop.on_sale()
     clock.advance(timedelta(days=11))
     assert (await shop.get(published.event_id)).status == event_pb2.EVENT_STATUS_COMPLETED
 
 
-async def test_a_malformed_event_id_is_named(shop):
+async def test_a_malformed_event_id_is_a_violation(shop):
     assert (await refusal(shop.get("1234"))).fields == {"event_id"}
 
 
-async def test_publishing_takes_a_revision_and_again_changes_nothing(shop):
+async def test_publishing_takes_one_revision_however_often(shop):
     draft = await shop.create()
     published = await shop.publish(draft.event_id)
     assert published.status == event_pb2.EVENT_STATUS_PUBLISHED
@@ -171,7 +171,7 @@ async def test_a_foreign_event_cannot_be_published_or_changed(shop):
     assert await refusal(shop.update(published, "name", by=otto)) == not_found(published.event_id)
 
 
-async def test_an_update_changes_what_the_mask_names_and_nothing_else(shop):
+async def test_an_update_changes_only_the_fields_of_its_mask(shop):
     before = await shop.on_sale()
     wanted = event_pb2.Event(event_id=before.event_id, name="Concert, moved", location="Park", description="ignored")
     after = await shop.update(wanted, "name", "location")
@@ -180,7 +180,7 @@ async def test_an_update_changes_what_the_mask_names_and_nothing_else(shop):
     assert await shop.get(before.event_id) == after
 
 
-async def test_an_update_clears_what_the_mask_names_and_the_event_lacks(shop):
+async def test_an_update_clears_masked_fields_that_are_absent(shop):
     before = await shop.create(max_participants=5, offers=[offer()], description="Loud")
     wanted = event_pb2.Event(event_id=before.event_id)
     after = await shop.update(wanted, "max_participants", "offers", "description")
@@ -188,19 +188,19 @@ async def test_an_update_clears_what_the_mask_names_and_the_event_lacks(shop):
     assert (list(after.offers), after.description) == ([], "")
 
 
-async def test_an_update_that_changes_nothing_leaves_the_event_alone(shop):
+async def test_an_update_without_a_change_changes_nothing(shop):
     before = await shop.on_sale()
     assert await shop.update(before, "name", "start_time") == before
 
 
-async def test_what_gates_need_not_know_takes_no_revision(shop):
+async def test_a_field_that_gates_do_not_need_takes_no_revision(shop):
     before = await shop.on_sale()
     after = await shop.update(event_pb2.Event(event_id=before.event_id, description="Louder"), "description")
     assert (after.revision, after.etag) == (before.revision, "3")
 
 
 @pytest.mark.parametrize("path", ["status", "event_id", "revision", "etag", "organizer_id", "no_such", "offers.price"])
-async def test_output_only_and_unknown_paths_are_named(shop, path):
+async def test_output_only_and_unknown_paths_are_violations(shop, path):
     draft = await shop.create()
     assert (await refusal(shop.update(draft, "name", path))).fields == {"update_mask.paths[1]"}
 
@@ -210,14 +210,14 @@ async def test_an_update_without_a_mask_is_refused(shop):
     assert (await refusal(shop.update(draft))).fields == {"update_mask"}
 
 
-async def test_an_update_is_judged_with_what_is_stored(shop):
+async def test_an_update_is_compared_with_the_stored_event(shop):
     draft = await shop.create(offers=[offer()])
     ends_first = event_pb2.Event(event_id=draft.event_id, end_time=draft.start_time, ticket_price=money(5, "USD"))
     refused = await refusal(shop.update(ends_first, "end_time", "ticket_price"))
     assert refused.fields == {"event.end_time", "event.offers[0].price.currency_code"}
 
 
-async def test_an_update_made_on_an_older_event_is_told_of_the_newer(shop):
+async def test_an_update_of_an_older_etag_is_refused(shop):
     draft = await shop.create()
     await shop.publish(draft.event_id)
     refused = await refusal(shop.update(draft, "name"))
@@ -233,7 +233,7 @@ async def test_a_completed_event_does_not_change(shop, clock):
     assert refused.reason == "EVENT_NOT_CHANGEABLE"
 
 
-async def test_capacity_does_not_fall_below_what_is_sold(shop):
+async def test_capacity_does_not_fall_below_the_sold_tickets(shop):
     published = await shop.on_sale(max_participants=10, offers=[offer(price=0, capacity=10)])
     await shop.buy(published.event_id, quantity=3)
     total = event_pb2.Event(event_id=published.event_id, max_participants=2)
@@ -247,7 +247,7 @@ async def test_capacity_does_not_fall_below_what_is_sold(shop):
     assert (await shop.update(line, "offers")).offers[0].reserved == 3
 
 
-async def test_what_was_sold_keeps_its_currency_and_its_offer(shop):
+async def test_currency_and_offer_of_sold_tickets_do_not_change(shop):
     published = await shop.on_sale(offers=[offer(price=0), offer(VIP)])
     await shop.buy(published.event_id)
     base = event_pb2.Event(event_id=published.event_id)
@@ -264,7 +264,7 @@ async def test_what_was_sold_keeps_its_currency_and_its_offer(shop):
     assert refused.metadata["field"] == "ticket_price.currency_code"
 
 
-async def test_an_offer_that_comes_later_counts_what_was_sold_before(shop):
+async def test_a_later_offer_counts_tickets_sold_before(shop):
     published = await shop.on_sale()
     await shop.buy(published.event_id, quantity=4)
     priced = event_pb2.Event(event_id=published.event_id, offers=[offer(price=700, capacity=5)])
@@ -296,7 +296,7 @@ async def test_events_are_listed_by_type_and_earliest_start(shop, clock):
     assert not (await listing(shop, min_start_time=at(clock() + timedelta(days=11)))).events
 
 
-async def test_organizers_list_their_own_drafts_and_all_that_is_over(shop, clock):
+async def test_organizers_list_their_drafts_and_all_past_events(shop, clock):
     draft, foreign = await shop.create(), await shop.create(("organizer", "otto"))
     over = await shop.on_sale(("organizer", "otto"), end_time=at(clock() + timedelta(days=11)))
     assert list((await listing(shop, Shop.OLGA, status=event_pb2.EVENT_STATUS_DRAFT)).events) == [draft]
@@ -306,13 +306,13 @@ async def test_organizers_list_their_own_drafts_and_all_that_is_over(shop, clock
     assert foreign.event_id != draft.event_id
 
 
-async def test_only_organizers_list_what_is_not_on_sale(shop):
+async def test_only_organizers_list_events_that_are_not_on_sale(shop):
     refused = await refusal(listing(shop, status=event_pb2.EVENT_STATUS_DRAFT))
     assert (refused.code, refused.reason) == (grpc.StatusCode.PERMISSION_DENIED, "FORBIDDEN")
     assert refused.metadata == {"method": "/ticketing.tickets.v1.EventService/ListEvents", "role": "user"}
 
 
-async def test_a_page_token_is_good_for_its_own_list_alone(shop):
+async def test_a_page_token_belongs_to_one_list(shop):
     for _ in range(2):
         await shop.on_sale()
     token = (await listing(shop, page_size=1)).next_page_token
@@ -323,12 +323,12 @@ async def test_a_page_token_is_good_for_its_own_list_alone(shop):
     assert (await refusal(listing(shop, Shop.BACKEND, page_token=token))).fields == {"page_token"}
 
 
-async def test_a_page_token_of_our_form_that_holds_no_position_is_refused(shop):
+async def test_a_page_token_without_a_position_is_refused(shop):
     forged = page_token(["yesterday", "x"], ["alice", EventQuery(EventStatus.PUBLISHED, None, None)])
     assert (await refusal(listing(shop, page_token=forged))).fields == {"page_token"}
 
 
-async def test_a_listing_with_unknown_enums_and_times_names_them(shop):
+async def test_unknown_enums_and_times_of_a_list_are_violations(shop):
     request = event_service_pb2.ListEventsRequest(event_type=99, status=99)  # type: ignore[arg-type]  # no such values
     request.min_start_time.seconds = 10**15
     refused = await refusal(shop.events.ListEvents(request, metadata=shop.metadata()))
@@ -339,19 +339,19 @@ async def test_users_create_no_events(shop):
     assert (await refusal(shop.create(Shop.ALICE))).reason == "FORBIDDEN"
 
 
-async def test_an_event_called_off_sells_nothing_more(shop):
+async def test_a_cancelled_event_sells_nothing(shop):
     published = await shop.on_sale()
     await shop.buy(published.event_id)
     request = event_service_pb2.CancelEventRequest(event_id=published.event_id, reason="storm")
-    told = await shop.events.CancelEvent(request, metadata=shop.metadata(Shop.OLGA))
-    assert told.event.status == event_pb2.EVENT_STATUS_CANCELLED
-    assert not told.gates_closed, "there is no scan service here"
+    response = await shop.events.CancelEvent(request, metadata=shop.metadata(Shop.OLGA))
+    assert response.event.status == event_pb2.EVENT_STATUS_CANCELLED
+    assert not response.gates_closed, "there is no scan service here"
     refused = await refusal(shop.buy(published.event_id))
     assert refused.reason == "NOT_ON_SALE"
     assert (await shop.get(published.event_id)).status == event_pb2.EVENT_STATUS_CANCELLED
 
 
-async def test_a_reason_for_calling_off_is_bounded(shop):
+async def test_the_reason_of_an_event_cancellation_is_bounded(shop):
     request = event_service_pb2.CancelEventRequest(event_id="x", reason="r" * 501)
     refused = await refusal(shop.events.CancelEvent(request, metadata=shop.metadata(Shop.OLGA)))
     assert refused.fields == {"event_id", "reason"}

@@ -58,7 +58,7 @@ async def fields_at_fault(call: Any) -> list[str]:
     return list(violations_of(caught.value))
 
 
-async def test_gates_get_what_they_need_and_no_more(stub, database, clock):
+async def test_the_feed_has_only_the_fields_that_gates_need(stub, database, clock):
     day = Offer(
         TicketType.VIP,
         9_900,
@@ -88,7 +88,7 @@ async def test_gates_get_what_they_need_and_no_more(stub, database, clock):
     assert UUID(message.epoch)
 
 
-async def test_a_stream_goes_on_from_its_cursor_and_a_used_ticket_is_sent_as_active(stub, database, clock):
+async def test_a_stream_continues_after_its_cursor(stub, database, clock):
     event, [first, second] = await sold(database, clock, 2)
     digest = b"d" * 16
     changed = sa.update(tickets).where(tickets.c.ticket_id == second)
@@ -110,29 +110,29 @@ async def test_a_stream_goes_on_from_its_cursor_and_a_used_ticket_is_sent_as_act
     assert ticket.ticket_id == str(third)
 
 
-async def test_whoever_takes_several_events_in_a_message_gets_them(stub, database, clock):
+async def test_a_response_has_as_many_events_as_requested(stub, database, clock):
     sales = [await sold(database, clock, count) for count in (1, 2, 1)]
     stream = stub.WatchTickets(pb.WatchTicketsRequest(max_events=2), metadata=PEER_METADATA)
     first, second = await stream.read(), await stream.read()
     stream.cancel()
     [other] = first.others
-    told = [first, other, second]
+    pages = [first, other, second]
     assert not second.others
-    assert [message.event.event_id for message in told] == [str(event.event_id) for event, _ in sales]
-    assert [[ticket.ticket_id for ticket in message.tickets] for message in told] == [
+    assert [message.event.event_id for message in pages] == [str(event.event_id) for event, _ in sales]
+    assert [[ticket.ticket_id for ticket in message.tickets] for message in pages] == [
         [str(ticket_id) for ticket_id in ticket_ids] for _, ticket_ids in sales
     ]
-    assert [message.revision for message in told] == [2, 3, 2]
+    assert [message.revision for message in pages] == [2, 3, 2]
     assert first.epoch == second.epoch != ""
 
 
 @pytest.mark.parametrize("most", [-1, 1_001])
-async def test_more_events_in_a_message_than_there_may_be_are_refused(stub, most):
+async def test_the_events_of_a_response_are_bounded(stub, most):
     stream = stub.WatchTickets(pb.WatchTicketsRequest(max_events=most), metadata=PEER_METADATA)
     assert await fields_at_fault(stream) == ["max_events"]
 
 
-async def test_a_cursor_that_cannot_be_is_refused(stub):
+async def test_an_impossible_cursor_is_refused(stub):
     for cursors, fields in [
         ({"x": 1}, ["after_revisions"]),
         ({(event_id := str(new_id())): -1}, [f'after_revisions["{event_id}"]']),
@@ -142,7 +142,7 @@ async def test_a_cursor_that_cannot_be_is_refused(stub):
 
 
 @pytest.mark.parametrize("role", ["user", "organizer", "scanner", "service"])
-async def test_the_feed_is_for_the_other_service_alone(stub, issuer, role):
+async def test_only_the_peer_reads_the_feed(stub, issuer, role):
     for call in [
         stub.WatchTickets(pb.WatchTicketsRequest(), metadata=issuer.metadata(role)).read(),
         stub.GetSigningKeys(pb.GetSigningKeysRequest(), metadata=issuer.metadata(role)),
@@ -154,7 +154,7 @@ async def test_the_feed_is_for_the_other_service_alone(stub, issuer, role):
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-async def test_a_service_that_stops_ends_its_streams_at_once(make_settings, tickets_url, database, clock):
+async def test_a_stopping_service_ends_its_streams_at_once(make_settings, tickets_url, database, clock):
     await sold(database, clock)
     app = App(make_settings(TICKETING_DRAIN_SECONDS="60"), tickets_url, clock)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{await app.start()}") as channel:
@@ -165,7 +165,7 @@ async def test_a_service_that_stops_ends_its_streams_at_once(make_settings, tick
             assert await stream.read() is grpc.aio.EOF
 
 
-async def test_the_public_keys_are_told(stub, clock):
+async def test_the_feed_returns_the_public_keys(stub, clock):
     response = await stub.GetSigningKeys(pb.GetSigningKeysRequest(), metadata=PEER_METADATA)
     [key] = response.keys
     assert (key.key_id, len(key.public_key)) == (1, 32)
@@ -192,7 +192,7 @@ async def test_check_ins_are_shown_and_annulled_without_a_revision(stub, databas
     assert await database.run(lambda connection: connection.execute(query).scalar_one()) == 2
 
 
-async def test_an_overtaken_report_changes_nothing(stub, database, clock):
+async def test_an_outdated_report_changes_nothing(stub, database, clock):
     event, [ticket_id] = await sold(database, clock)
     reports = [check_in(event, ticket_id, 5, clock()), check_in(event, ticket_id, 4)]
     for report in reports:
@@ -200,7 +200,7 @@ async def test_an_overtaken_report_changes_nothing(stub, database, clock):
     assert (await row(database, ticket_id)).check_in_time == clock()
 
 
-async def test_check_ins_that_cannot_be_are_told_each_time(stub, database, clock):
+async def test_impossible_check_ins_are_returned_each_time(stub, database, clock):
     event, [given_back, fine] = await sold(database, clock, 2)
     cancel = sa.update(tickets).where(tickets.c.ticket_id == given_back).values(status="REFUNDED")
     await database.run(lambda connection: connection.execute(cancel))
@@ -216,13 +216,15 @@ async def test_check_ins_that_cannot_be_are_told_each_time(stub, database, clock
         }
     assert (await row(database, fine)).check_in_time == clock()
     assert (await row(database, given_back)).check_in_time is None
-    # The scan service makes an incident of each, and reports those: here they would be told twice.
-    assert [(told.kind, told.ticket_id) for told in await outbox_rows(database)] == [("ticket.checked_in", fine)]
+    # The scan service reports an incident for each, so a notification here would be the second one.
+    assert [(notification.kind, notification.ticket_id) for notification in await outbox_rows(database)] == [
+        ("ticket.checked_in", fine)
+    ]
 
 
 async def test_reported_tickets_are_locked_in_the_order_of_their_ids(stub, database, clock):
     event, [first, *others] = await sold(database, clock, 50)
-    # Rewritten, the first lies behind the others: whoever locks them as they lie comes to it last.
+    # An updated row lies behind the others: a lock in physical order would reach it last.
     move = sa.update(tickets).where(tickets.c.ticket_id == first).values(update_time=clock())
     await database.run(lambda connection: connection.execute(move))
     lock = sa.select(tickets.c.ticket_id).with_for_update(nowait=True)
@@ -247,7 +249,7 @@ async def test_reported_tickets_are_locked_in_the_order_of_their_ids(stub, datab
     assert not (await reporting).conflicts
 
 
-async def test_an_empty_report_is_no_fault(stub):
+async def test_an_empty_report_is_valid(stub):
     assert not (await stub.ReportCheckIns(pb.ReportCheckInsRequest(), metadata=PEER_METADATA)).conflicts
 
 
@@ -275,7 +277,7 @@ def incident(event_id: UUID, time: datetime, **values: Any) -> pb.ReportedIncide
     return message
 
 
-async def test_each_incident_is_one_notification_however_often_it_is_reported(stub, database, clock):
+async def test_a_repeated_incident_makes_one_notification(stub, database, clock):
     event, [ticket_id] = await sold(database, clock)
     double = incident(event.event_id, clock(), ticket_id=str(ticket_id))
     forged = incident(event.event_id, clock(), kind="FORGED_TOKEN")
@@ -289,7 +291,10 @@ async def test_each_incident_is_one_notification_however_often_it_is_reported(st
         owner.purchase_id,
         owner.user_id,
     )
-    assert [str(told.notification_id) for told in (first, second)] == [double.incident_id, forged.incident_id]
+    assert [str(notification.notification_id) for notification in (first, second)] == [
+        double.incident_id,
+        forged.incident_id,
+    ]
     assert first.data == {
         "incident_id": double.incident_id,
         "kind": "DOUBLE_ADMISSION",
@@ -300,7 +305,7 @@ async def test_each_incident_is_one_notification_however_often_it_is_reported(st
     assert (second.data["kind"], second.ticket_id, second.purchase_id) == ("FORGED_TOKEN", None, None)
 
 
-async def test_an_incident_that_was_delivered_is_not_told_again(stub, database, clock):
+async def test_a_delivered_incident_is_not_notified_again(stub, database, clock):
     event, [ticket_id] = await sold(database, clock)
     request = pb.ReportIncidentsRequest(incidents=[incident(event.event_id, clock(), ticket_id=str(ticket_id))])
     for _ in range(2):
@@ -310,7 +315,7 @@ async def test_an_incident_that_was_delivered_is_not_told_again(stub, database, 
     assert await outbox_rows(database) == []
 
 
-async def test_an_incident_of_no_sold_ticket_holds_nothing_of_the_event_up(stub, database, clock):
+async def test_an_incident_without_a_ticket_delays_nothing(stub, database, clock):
     event, [ticket_id] = await sold(database, clock)
     reports = [
         incident(event.event_id, clock(), ticket_id=str(ticket_id)),
@@ -320,22 +325,22 @@ async def test_an_incident_of_no_sold_ticket_holds_nothing_of_the_event_up(stub,
     await stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=reports), metadata=PEER_METADATA)
     await database.run(lambda connection: dispatch(connection, [Route("hook", list(Kind))], clock(), 500))
     query = sa.select(deliveries.c.stream, deliveries.c.purchase_id).order_by(deliveries.c.position)
-    told = await database.run(lambda connection: connection.execute(query).all())
-    assert told[0].stream == told[0].purchase_id == (await row(database, ticket_id)).purchase_id
-    assert [str(one.stream) for one in told[1:]] == [report.incident_id for report in reports[1:]]
+    notifications = await database.run(lambda connection: connection.execute(query).all())
+    assert notifications[0].stream == notifications[0].purchase_id == (await row(database, ticket_id)).purchase_id
+    assert [str(one.stream) for one in notifications[1:]] == [report.incident_id for report in reports[1:]]
 
 
-async def test_an_incident_of_an_unknown_event_is_dropped_with_a_line_in_the_log(stub, database, clock, caplog):
+async def test_an_incident_of_an_unknown_event_is_dropped_and_logged(stub, database, clock, caplog):
     event, _ = await sold(database, clock)
     here, elsewhere = incident(event.event_id, clock()), incident(new_id(), clock())
     await stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=[elsewhere, here]), metadata=PEER_METADATA)
-    assert [str(told.notification_id) for told in await outbox_rows(database)] == [here.incident_id]
+    assert [str(notification.notification_id) for notification in await outbox_rows(database)] == [here.incident_id]
     [line] = [record for record in caplog.records if record.name == "ticket_service.use_cases.incidents"]
     assert (str(line.event_id), str(line.incident_id)) == (elsewhere.event_id, elsewhere.incident_id)
 
 
-async def test_an_incident_waits_for_what_is_being_told_of_its_ticket(stub, database, clock):
-    """Else it would have the lower place and might be told after what has the higher one."""
+async def test_an_incident_waits_for_notifications_of_its_ticket(stub, database, clock):
+    """Otherwise it had the lower position and could be delivered after the notification with the higher one."""
     event, [ticket_id] = await sold(database, clock)
     lock = sa.select(tickets.c.ticket_id).where(tickets.c.ticket_id == ticket_id).with_for_update()
     waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
@@ -359,7 +364,7 @@ async def test_an_incident_waits_for_what_is_being_told_of_its_ticket(stub, data
 
 
 @pytest.mark.parametrize("kind", ["TKT-212F882CF65701B2", "TKT212F882CF65701B2", "Double_Admission", "_", "A" * 51])
-async def test_what_is_no_name_is_no_kind_and_in_no_log(stub, clock, caplog, kind):
+async def test_a_kind_that_is_no_name_is_refused_and_not_logged(stub, clock, caplog, kind):
     report = incident(new_id(), clock(), kind=kind)
     call = stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=[report]), metadata=PEER_METADATA)
     assert await fields_at_fault(call) == ["incidents[0].kind"]

@@ -52,7 +52,7 @@ async def test_a_free_purchase_is_completed_with_its_tickets(shop, clock):
     assert (after.revision, after.etag) == (event.revision + 2, event.etag)
 
 
-async def test_a_purchase_reads_as_it_was_answered(shop):
+async def test_a_purchase_reads_like_its_first_answer(shop):
     event = await shop.on_sale(offers=[line(VIP, 500), line(STANDARD, 300)])
     metadata = Struct()
     metadata.update({"seat": "A1"})
@@ -71,7 +71,7 @@ async def test_a_purchase_reads_as_it_was_answered(shop):
         assert await get(shop, bought.purchase_id, by) == bought
 
 
-async def test_a_foreign_purchase_does_not_exist(shop):
+async def test_a_foreign_purchase_is_not_found(shop):
     bought = await shop.buy((await shop.on_sale()).event_id)
     for by in (("user", "bob"), OTTO):
         refused = await refusal(get(shop, bought.purchase_id, by))
@@ -87,7 +87,7 @@ async def test_a_repeated_request_buys_once_and_gets_the_same_answer(shop):
     assert (await shop.get(event.event_id)).current_participants == 2
 
 
-async def test_the_same_request_sent_many_times_at_once_buys_once(shop):
+async def test_concurrent_repetitions_buy_once(shop):
     event = await shop.on_sale()
     request_id = new_id()
     answers = await asyncio.gather(*(shop.buy(event.event_id, request_id=request_id) for _ in range(20)))
@@ -96,7 +96,7 @@ async def test_the_same_request_sent_many_times_at_once_buys_once(shop):
     assert (await shop.get(event.event_id)).current_participants == 1
 
 
-async def test_a_repeated_request_is_answered_before_any_precondition_is_looked_at(shop, clock):
+async def test_a_replay_is_answered_before_any_precondition(shop, clock):
     event = await shop.on_sale(max_participants=1)
     request_id = new_id()
     first = await shop.buy(event.event_id, request_id=request_id)
@@ -109,7 +109,7 @@ async def test_a_repeated_request_is_answered_before_any_precondition_is_looked_
     "change",
     [{"items": items((STANDARD, 2))}, {"items": items((VIP, 1))}, {"user_id": "bob"}, paid(0), {"event_id": None}],
 )
-async def test_a_request_id_is_refused_for_anything_else(shop, change):
+async def test_a_request_id_is_refused_for_another_request(shop, change):
     event, other = await shop.on_sale(), await shop.on_sale()
     request_id = new_id()
     await shop.buy(event.event_id, Shop.BACKEND, request_id=request_id)
@@ -122,14 +122,14 @@ async def test_a_request_id_is_refused_for_anything_else(shop, change):
     assert (refused.reason, refused.metadata) == ("REQUEST_ID_REUSED", {"request_id": request_id})
 
 
-async def test_the_order_of_items_makes_no_other_request(shop):
+async def test_the_order_of_items_does_not_matter(shop):
     event = await shop.on_sale()
     request_id = new_id()
     first = await shop.buy(event.event_id, request_id=request_id, items=items((STANDARD, 1), (VIP, 2)))
     assert await shop.buy(event.event_id, request_id=request_id, items=items((VIP, 2), (STANDARD, 1))) == first
 
 
-async def test_a_request_without_effect_is_not_remembered(shop):
+async def test_a_request_without_effect_is_forgotten(shop):
     draft = await shop.create()
     request_id = new_id()
     assert (await refusal(shop.buy(draft.event_id, request_id=request_id))).reason == "EVENT_NOT_FOUND"
@@ -146,14 +146,14 @@ async def test_one_payment_pays_one_purchase(shop):
     assert refused.metadata == {"payment_id": "payment-1", "purchase_id": bought.purchase_id}
 
 
-async def test_one_payment_sent_many_times_at_once_pays_one_purchase(shop):
+async def test_concurrent_uses_of_a_payment_pay_one_purchase(shop):
     events = [await shop.on_sale(ticket_price=money(100)) for _ in range(2)]
     calls = [shop.buy(events[n % 2].event_id, Shop.BACKEND, **paid(100)) for n in range(10)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(answer, purchase_pb2.Purchase) for answer in answers) == 1
 
 
-async def test_another_total_than_was_shown_is_refused(shop):
+async def test_a_total_other_than_the_expected_one_is_refused(shop):
     event = await shop.on_sale(ticket_price=money(250))
     refused = await refusal(shop.buy(event.event_id, Shop.BACKEND, quantity=2, **paid(400)))
     assert refused.reason == "PRICE_CHANGED"
@@ -162,7 +162,7 @@ async def test_another_total_than_was_shown_is_refused(shop):
     assert (await refusal(shop.buy(event.event_id, Shop.BACKEND, quantity=2, **dollars))).reason == "PRICE_CHANGED"
 
 
-async def test_the_last_places_go_and_no_more(shop):
+async def test_the_last_places_are_sold_once(shop):
     event = await shop.on_sale(max_participants=3)
     await shop.buy(event.event_id, quantity=2)
     refused = await refusal(shop.buy(event.event_id, quantity=2))
@@ -189,7 +189,7 @@ async def test_tickets_of_an_offer_have_its_times(shop, clock):
     assert (standard.valid_from_time, standard.valid_until_time) == (event.start_time, event.end_time)
 
 
-async def test_only_types_with_an_offer_are_sold_once_there_are_offers(shop):
+async def test_an_event_with_offers_sells_only_their_types(shop):
     event = await shop.on_sale(offers=[line(VIP)])
     refused = await refusal(shop.buy(event.event_id))
     assert refused.reason == "NOT_ON_SALE"
@@ -217,7 +217,7 @@ async def test_a_purchase_keeps_within_the_offer_and_the_service(shop):
     assert len((await shop.buy(event.event_id, items=items((GROUP, 5), (STANDARD, 20)))).tickets) == 25
 
 
-async def test_a_draft_is_not_on_sale_to_its_organizer_and_not_there_for_others(shop):
+async def test_a_draft_sells_nothing_and_is_hidden_from_others(shop):
     draft = await shop.create()
     refused = await refusal(shop.buy(draft.event_id, Shop.OLGA))
     assert (refused.reason, refused.metadata) == ("NOT_ON_SALE", {"event_id": draft.event_id, "status": "DRAFT"})
@@ -237,21 +237,21 @@ async def test_an_unknown_event_is_not_found(shop):
     assert (refused.code, refused.metadata) == (grpc.StatusCode.NOT_FOUND, {"event_id": event_id})
 
 
-async def test_organizers_sell_their_own_events_alone(shop):
+async def test_organizers_sell_only_their_own_events(shop):
     event = await shop.on_sale(ticket_price=money(100))
     assert (await shop.buy(event.event_id, Shop.OLGA, user_id="alice", **paid(100))).user_id == "alice"
     assert (await refusal(shop.buy(event.event_id, OTTO, **paid(100, "payment-2")))).reason == "EVENT_NOT_FOUND"
 
 
 @pytest.mark.parametrize("power", [paid(0), {"user_id": "bob"}])
-async def test_users_bring_no_payments_and_buy_for_nobody_else(shop, power):
+async def test_users_may_not_bring_payments_or_buy_for_others(shop, power):
     event = await shop.on_sale()
     refused = await refusal(shop.buy(event.event_id, **power))
     assert refused.code is grpc.StatusCode.PERMISSION_DENIED
     assert refused.metadata == {"method": "/ticketing.tickets.v1.PurchaseService/PurchaseTickets", "role": "user"}
 
 
-async def test_a_payment_for_a_free_purchase_is_no_payment(shop):
+async def test_a_payment_of_a_free_purchase_is_ignored(shop):
     event = await shop.on_sale()
     bought = await shop.buy(event.event_id, Shop.BACKEND, **paid(0))
     assert (bought.payment.provider, bought.payment.payment_id) == ("free", "")
@@ -287,14 +287,14 @@ async def test_every_field_at_fault_is_named_at_once(shop, change, fields):
     assert refused.fields == fields
 
 
-async def test_metadata_that_json_does_not_have_or_too_much_of_it_is_named(shop):
+async def test_invalid_or_large_metadata_is_a_violation(shop):
     for content in ({"x": float("nan")}, {"x": "y" * 4_096}):
         metadata = Struct()
         metadata.update(content)
         assert (await refusal(shop.buy(new_id(), metadata=metadata))).fields == {"metadata"}
 
 
-async def test_text_that_looks_like_an_array_is_kept_as_it_is(shop):
+async def test_text_that_looks_like_an_array_is_unchanged(shop):
     event = await shop.on_sale(ticket_price=money(1))
     odd = "a\"b\\c,{NULL}'%s é"
     bought = await shop.buy(event.event_id, Shop.BACKEND, user_id=odd, **paid(1, odd))
@@ -302,7 +302,7 @@ async def test_text_that_looks_like_an_array_is_kept_as_it_is(shop):
     assert (read.user_id, read.payment.payment_id) == (odd, odd)
 
 
-async def test_mail_goes_where_the_request_says_or_else_the_token(shop, tickets_url):
+async def test_mail_goes_to_the_request_or_the_token_address(shop, tickets_url):
     event = await shop.on_sale()
     await shop.buy(event.event_id, email="alice@example.org")
     request = purchase_service_pb2.PurchaseTicketsRequest(
@@ -329,7 +329,7 @@ async def test_purchases_are_listed_newest_first_page_by_page_without_tickets(sh
     assert [p.purchase_id for p in (await listing(shop, event_id=other.event_id)).purchases] == [made[1].purchase_id]
 
 
-async def test_who_sees_which_purchases(shop):
+async def test_callers_list_only_purchases_that_they_may_see(shop):
     own, foreign = await shop.on_sale(), await shop.on_sale(OTTO)
     for event in (own, foreign):
         for user in ("alice", "bob"):
@@ -346,7 +346,7 @@ async def test_who_sees_which_purchases(shop):
     assert await count(Shop.BACKEND, event_id=own.event_id) == 2
 
 
-async def test_a_listing_names_what_it_cannot_read(shop):
+async def test_invalid_filters_of_a_list_are_violations(shop):
     refused = await refusal(listing(shop, event_id="x", user_id="u" * 256))
     assert refused.fields == {"event_id", "user_id"}
     assert (await refusal(listing(shop, page_token="x"))).fields == {"page_token"}

@@ -373,6 +373,7 @@ async def test_a_service_or_the_organizer_confirms_a_refund(canceller, database,
     assert (done.status, done.refund_id, done.complete_time) == (CancellationStatus.DONE, "refund-1", clock.now)
 
 
+@pytest.mark.slow
 async def test_the_next_process_settles_after_a_kill(database, tickets_url, scans, environment_of, issuer):
     _, [ticket_id] = await sold(database, system_clock)
     variables = environment_of(

@@ -351,6 +351,7 @@ async def test_the_sales_show_the_progress(event_canceller, canceller, database,
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 async def test_the_next_process_continues_after_a_kill(database, tickets_url, scans, environment_of, issuer: Issuer):
     event, _ = await sold(database, system_clock, TICKETS)
     variables = environment_of(

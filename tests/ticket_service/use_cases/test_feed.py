@@ -346,6 +346,7 @@ def heads(connection: Connection) -> dict[UUID, int]:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.slow
 async def test_no_commit_is_skipped_during_long_transactions(the_feed, database, clock, epoch, seed):
     made = [await new_event(database, clock) for _ in range(3)]
     chance = random.Random(seed)

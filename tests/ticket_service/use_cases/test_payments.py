@@ -23,6 +23,8 @@ from ticket_service.use_cases.holds import CLAIM, CLAIM_SPREAD_SECONDS
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2
 from ticketing.tickets.v1 import purchase_service_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 HELD, COMPLETED = purchase_pb2.PURCHASE_STATUS_HELD, purchase_pb2.PURCHASE_STATUS_COMPLETED
 EXPIRED, RELEASED = purchase_pb2.PURCHASE_STATUS_EXPIRED, purchase_pb2.PURCHASE_STATUS_RELEASED
 REFUNDED, DECLINED_STATUS = purchase_pb2.PURCHASE_STATUS_REFUNDED, purchase_pb2.PURCHASE_STATUS_DECLINED

@@ -26,6 +26,8 @@ from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
+pytestmark = pytest.mark.slow
+
 REFUNDING, DONE = ticket_pb2.CANCELLATION_STATUS_REFUNDING, ticket_pb2.CANCELLATION_STATUS_DONE
 FAILED = ticket_pb2.CANCELLATION_STATUS_REFUND_FAILED
 PRICE = 2_500

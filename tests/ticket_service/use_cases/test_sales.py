@@ -86,6 +86,7 @@ async def open_shop(issuer: Issuer) -> AsyncIterator[Open]:
         await channel.close()
 
 
+@pytest.mark.slow
 async def test_two_processes_sell_no_place_twice(start: Start, open_shop: Open, tickets_url):
     shops = [open_shop(start()), open_shop(start())]
     event = await shops[0].on_sale(max_participants=PLACES)
@@ -93,6 +94,7 @@ async def test_two_processes_sell_no_place_twice(start: Start, open_shop: Open, 
     assert_exactly_the_places_are_sold(await asyncio.gather(*buying), tickets_url)
 
 
+@pytest.mark.slow
 async def test_a_request_sent_to_two_processes_buys_once(start: Start, open_shop: Open, tickets_url):
     shops = [open_shop(start()), open_shop(start())]
     all_events = [await shops[0].on_sale(ticket_price=money(100)) for _ in range(8)]
@@ -112,6 +114,7 @@ async def test_a_request_sent_to_two_processes_buys_once(start: Start, open_shop
     assert len(query(tickets_url, sa.select(purchases.c.purchase_id))) == 40
 
 
+@pytest.mark.slow
 async def test_one_payment_sent_for_two_events_pays_one(start: Start, open_shop: Open):
     shops = [open_shop(start()), open_shop(start())]
     all_events = [await shop.on_sale(ticket_price=money(100)) for shop in shops]
@@ -129,6 +132,7 @@ async def test_one_payment_sent_for_two_events_pays_one(start: Start, open_shop:
         assert sorted(answers) == ["PAYMENT_ALREADY_USED", "paid"]
 
 
+@pytest.mark.slow
 async def test_acknowledged_sales_survive_a_killed_process(start: Start, open_shop: Open, tickets_url):
     process = start()
     shop = open_shop(process)

@@ -1,4 +1,4 @@
-"""CancelTicket, and what becomes of its refund."""
+"""CancelTicket and its refund."""
 
 from datetime import UTC, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from ticketing.tickets.v1 import ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 
 
-async def test_giving_a_ticket_back_tells_the_refund_and_the_ticket_as_it_now_is(stub, issuer, database, clock, scans):
+async def test_a_cancellation_returns_the_refund_and_the_ticket(stub, issuer, database, clock, scans):
     _, [ticket_id] = await sold(database, clock, starts_in=timedelta(days=5))
     request = pb.CancelTicketRequest(ticket_id=str(ticket_id), reason="ill")
     response = await stub.CancelTicket(request, metadata=issuer.metadata())
@@ -30,7 +30,7 @@ async def test_giving_a_ticket_back_tells_the_refund_and_the_ticket_as_it_now_is
     assert len(scans.calls) == 1
 
 
-async def test_a_ticket_that_is_used_is_not_given_back(stub, issuer, database, clock, scans):
+async def test_a_used_ticket_is_not_cancelled(stub, issuer, database, clock, scans):
     _, [ticket_id] = await sold(database, clock)
     await change(database, ticket_id, check_in_time=clock())
     call = stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
@@ -41,7 +41,7 @@ async def test_a_ticket_that_is_used_is_not_given_back(stub, issuer, database, c
     assert scans.calls == []
 
 
-async def test_a_blocked_ticket_is_not_given_back(stub, issuer, ticket_id, database):
+async def test_a_blocked_ticket_is_not_cancelled(stub, issuer, ticket_id, database):
     await change(database, ticket_id, status="BLOCKED")
     call = stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
     assert await refusal(call) == (
@@ -50,7 +50,7 @@ async def test_a_blocked_ticket_is_not_given_back(stub, issuer, ticket_id, datab
     )
 
 
-async def test_a_pending_cancellation_is_completed_by_the_services_own_sweeper(stub, issuer, database, clock, scans):
+async def test_the_sweeper_completes_a_pending_cancellation(stub, issuer, database, clock, scans):
     _, [ticket_id] = await sold(database, clock)
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
     request = pb.CancelTicketRequest(ticket_id=str(ticket_id))
@@ -62,12 +62,12 @@ async def test_a_pending_cancellation_is_completed_by_the_services_own_sweeper(s
     scans.called.clear()
     clock.advance(timedelta(minutes=1))
     await scans.called.wait()
-    # The caller who asks meanwhile, or after it, is told the same.
+    # A call during and after the cancellation returns the same.
     response = await stub.CancelTicket(request, metadata=issuer.metadata())
     assert response.cancellation.status == ticket_pb2.CANCELLATION_STATUS_REFUNDING
 
 
-async def test_a_cancellation_is_read_and_listed_by_those_who_see_its_ticket(stub, issuer, database, clock):
+async def test_a_cancellation_is_visible_with_its_ticket(stub, issuer, database, clock):
     event, ticket_ids = await sold(database, clock, 3)
     made = [
         (
@@ -105,7 +105,7 @@ async def test_a_cancellation_is_read_and_listed_by_those_who_see_its_ticket(stu
     assert rest.next_page_token == ""
 
 
-async def test_a_refund_is_confirmed_by_the_backend_that_made_it(stub, issuer, ticket_id, clock):
+async def test_a_backend_confirms_its_refund(stub, issuer, ticket_id, clock):
     cancel = pb.CancelTicketRequest(ticket_id=str(ticket_id))
     cancellation = (await stub.CancelTicket(cancel, metadata=issuer.metadata())).cancellation
     confirm = pb.ConfirmRefundRequest(cancellation_id=cancellation.cancellation_id, refund_id="refund-1")
@@ -135,6 +135,6 @@ async def test_a_purchase_has_no_refund_to_confirm(stub, issuer, database, clock
     )
 
 
-async def test_a_refund_to_try_again_has_an_id(stub, issuer):
+async def test_retrying_a_refund_needs_a_cancellation_id(stub, issuer):
     call = stub.RetryRefund(pb.RetryRefundRequest(cancellation_id="x"), metadata=issuer.metadata("organizer", "olga"))
     assert (await refusal(call))[0] == "INVALID_ARGUMENT"

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.event_access import event_not_found
+from scan_service.domain.refusals import event_not_found
 from scan_service.store.events import is_accessible
 
 
