@@ -5,8 +5,6 @@ from collections.abc import AsyncGenerator
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy.engine import Connection
-
 from scan_service.domain.attendance import Attendance
 from scan_service.store.attendance import read_counts
 from scan_service.use_cases.access import check_access
@@ -56,8 +54,7 @@ class Attendances:
 
     async def _count(self, event_id: UUID) -> Attendance:
         now = self._clock()
-
-        def work(connection: Connection) -> Attendance:
-            return Attendance(read_counts(connection, event_id, now), now)
-
-        return await self._database.run(work, isolation="REPEATABLE READ")
+        counts = await self._database.run(
+            lambda connection: read_counts(connection, event_id, now), isolation="REPEATABLE READ"
+        )
+        return Attendance(counts, now)

@@ -110,15 +110,9 @@ def _check_in(policy: AdmissionPolicy, admission: Admission, check_in: CheckIn) 
     was_in = admission.check_in_time is not None
     if (policy is AdmissionPolicy.SINGLE_ENTRY and was_in) or (policy is AdmissionPolicy.RE_ENTRY and admission.inside):
         return Decision(DenialReason.ALREADY_CHECKED_IN, previous=admission.latest_check_in)
-    return Decision(
-        None,
-        admission=Admission(
-            check_in_time=admission.check_in_time or check_in.time,
-            latest_check_in=check_in,
-            inside=True,
-            sequence=admission.sequence if was_in else admission.sequence + 1,
-        ),
-    )
+    sequence = admission.sequence if was_in else admission.sequence + 1
+    after = Admission(admission.check_in_time or check_in.time, check_in, inside=True, sequence=sequence)
+    return Decision(None, admission=after)
 
 
 def _check_out(admission: Admission) -> Decision:
