@@ -52,10 +52,7 @@ def read_settings(environment: Environment) -> Settings:
         code_secret=code_secret,
         scans_address=read_peer_address(environment, "TICKETS_SCANS_ADDRESS", "127.0.0.1:50052", service),
         delivery=read_delivery_settings(
-            environment,
-            code_secret=code_secret,
-            signing_key_file=signing_key_file,
-            interval_seconds=sweep_seconds,
+            environment, code_secret=code_secret, signing_key_file=signing_key_file, interval_seconds=sweep_seconds
         ),
         signing_key_file=signing_key_file,
         sweep_seconds=sweep_seconds,

@@ -1,4 +1,4 @@
-"""Queries of the lists that callers read."""
+"""The filters of the lists that callers read."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -39,13 +39,7 @@ _SOLD_FIELDS: Final = frozenset({"ticket_price", "offers"})
 
 
 class Events:
-    """The events of a database.
-
-    Args:
-        database: the tickets database.
-        clock: returns the present time.
-        on_change: called after a commit that changes the feed.
-    """
+    """The events of a database; `on_change` is called after each commit that may change the feed."""
 
     def __init__(self, database: Database, clock: Clock, on_change: Callable[[], None]) -> None:
         self._database = database
@@ -53,15 +47,10 @@ class Events:
         self._on_change = on_change
 
     async def create(self, request_id: UUID, draft: Event, content: bytes) -> Event:
-        """Store a new event; a repeated request returns the event of the first one in its present state.
-
-        Args:
-            request_id: the idempotency key, together with the organizer.
-            draft: the event.
-            content: the request's content in bytes; another content under the same key is refused.
+        """Store a new event; a repeated request returns the event of the first request in its present state.
 
         Raises:
-            Failure: REQUEST_ID_REUSED.
+            Failure: REQUEST_ID_REUSED: the organizer used the id for a request with another `content`.
         """
         key = RequestKey(draft.organizer_id, request_id, hashlib.sha256(_CREATE + content).digest())
 
@@ -80,11 +69,7 @@ class Events:
         return event
 
     async def get(self, caller: Caller, event_id: UUID) -> Event:
-        """Read one event that `caller` may see.
-
-        Raises:
-            Failure: EVENT_NOT_FOUND.
-        """
+        """Read one event that `caller` may see; raise EVENT_NOT_FOUND if there is none."""
         visible = event_visible_to(caller)
         return await self._database.run(lambda c: _found(store.find_event(c, event_id, visible), event_id))
 
@@ -100,7 +85,7 @@ class Events:
 
         Raises:
             Failure: EVENT_NOT_FOUND, ETAG_MISMATCH, EVENT_NOT_CHANGEABLE, CAPACITY_BELOW_RESERVED; INVALID_ARGUMENT
-                where a new value contradicts a stored one.
+                if a new value contradicts a stored value.
         """
         now = self._clock()
 
@@ -141,11 +126,7 @@ class Events:
         return event
 
     async def sales(self, caller: Caller, event_id: UUID) -> EventSales:
-        """Sum up the sales of an event of `caller`.
-
-        Raises:
-            Failure: EVENT_NOT_FOUND.
-        """
+        """Sum up the sales of an event of `caller`; raise EVENT_NOT_FOUND if there is none."""
         now = self._clock()
 
         def work(connection: Connection) -> EventSales:
@@ -163,11 +144,7 @@ class Events:
 
 
 def lock_own_event(connection: Connection, caller: Caller, event_id: UUID) -> Event:
-    """Lock an event of `caller` until the transaction ends; return it.
-
-    Raises:
-        Failure: EVENT_NOT_FOUND.
-    """
+    """Lock an event of `caller` until the transaction ends, and return it; raise EVENT_NOT_FOUND if there is none."""
     return _found(store.lock_event(connection, event_id, event_owned_by(caller.subject)), event_id)
 
 

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 async def report(database: Database, clock: Clock, reports: Sequence[Incident]) -> None:
-    """Record reported incidents and notify of the new ones."""
+    """Record reported incidents; notify of the new incidents."""
     now = clock()
 
     def work(connection: Connection) -> list[Incident]:

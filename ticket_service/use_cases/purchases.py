@@ -1,4 +1,4 @@
-"""Read purchases. Every query selects what the caller may see, so a foreign purchase is not found."""
+"""Read purchases. Every query selects only rows that the caller may see, so a foreign purchase is not found."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -17,11 +17,7 @@ from ticketing.chassis.database import Database
 
 
 class Purchases:
-    """The purchases of a database.
-
-    Args:
-        database: the tickets database.
-    """
+    """The purchases of a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
