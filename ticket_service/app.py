@@ -49,13 +49,7 @@ from ticketing.tickets.v1 import (
 
 
 class App:
-    """One ticket service.
-
-    Args:
-        settings: the settings of the service.
-        url: the migrated database.
-        clock: returns the present time.
-    """
+    """One ticket service on its migrated database."""
 
     def __init__(self, settings: Settings, url: URL, clock: Clock = system_clock) -> None:
         self._settings = settings

@@ -24,18 +24,18 @@ class Settings:
     """The settings of one ticket service."""
 
     service: ServiceSettings
-    # Typed codes are derived from it; the scan service has the same secret.
+    # The secret from which both services derive typed codes.
     code_secret: str
-    # host:port of the scan service.
+    # The host:port of the scan service.
     scans_address: str
     delivery: DeliverySettings
-    # The private keys that sign tokens; the first start creates the file.
+    # The file of the private keys that sign tokens; the first start creates it.
     signing_key_file: Path
     # The pause between two sweeps for unfinished work.
     sweep_seconds: float
-    # The limit of tickets of one type in one purchase, where the offer has no limit.
+    # The bound of tickets of one type in one purchase; an offer may have a lower one.
     max_per_purchase: int
-    # How long places are held for an unpaid purchase.
+    # The duration of a hold.
     hold_seconds: float
     # The configured payment providers, by name.
     providers: Mapping[str, ProviderSettings]
