@@ -33,7 +33,7 @@ class Settings:
     signing_key_file: Path
     # The pause between two sweeps for unfinished work.
     sweep_seconds: float
-    # The bound of tickets of one type in one purchase; an offer may have a lower one.
+    # The bound of tickets of one type in one purchase; an offer may have a lower bound.
     max_per_purchase: int
     # The duration of a hold.
     hold_seconds: float

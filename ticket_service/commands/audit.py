@@ -56,10 +56,6 @@ def audit(url: URL, write: Write = print, records: Records = MappingProxyType({}
             name: [breach for provider, own in compared for breach in check(provider, own)]
             for name, check in reconciliation.CHECKS.items()
         }
-    return _write_results(results, write)
-
-
-def _write_results(results: Mapping[str, Sequence[str]], write: Write) -> int:
     for check, found in results.items():
         write(f"{'BROKEN' if found else 'ok':>10} {check}")
         for breach in found[: store.SHOWN]:

@@ -17,7 +17,7 @@ from ticketing.chassis.database import Database
 from ticketing.chassis.settings import SettingsError
 from ticketing.chassis.sweeper import Sweeper
 
-# The relay has its own threads, so that no call waits for it. Three suffice: a relay mostly waits for receivers.
+# The relay has its own threads, so that no call waits for the relay. Three suffice: a relay mostly waits for receivers.
 THREADS: Final = 3
 
 
@@ -28,7 +28,6 @@ class DeliveryApp:
         self._settings = settings
         self._url = url
         self._clock = clock
-        # Closes in reverse order.
         self._opened = AsyncExitStack()
 
     async def start(self) -> int:

@@ -36,11 +36,7 @@ class NatsReceiver:
         self._connecting = asyncio.Lock()
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Publish the notification and wait until the stream has stored it.
-
-        Raises:
-            UndeliveredError: the stream did not confirm it.
-        """
+        """Publish the notification; raise UndeliveredError unless the stream confirms that it is stored."""
         headers = {"Nats-Msg-Id": str(delivery.notification_id), "content-type": MEDIA_TYPE}
         subject = f"{SUBJECTS}.{delivery.notification.kind}"
         try:

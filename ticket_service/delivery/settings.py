@@ -16,7 +16,7 @@ class DeliveryTerms:
 
     # The deadline of one delivery.
     deadline_seconds: float
-    # The wait after the first failed try; it doubles.
+    # The wait after the first failed try; each further failure doubles the wait.
     retry_seconds: float
     # After this number of tries a notification becomes a dead letter.
     max_attempts: int

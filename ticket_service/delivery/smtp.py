@@ -31,7 +31,7 @@ class SmtpClient:
         self._seconds = seconds
 
     async def send(self, message: EmailMessage) -> None:
-        """Send one mail; raise UndeliveredError, with no address because it is stored, if the server does not accept it."""
+        """Send one mail; raise UndeliveredError, without an address in its message, if the server refuses it."""
         try:
             await aiosmtplib.send(
                 message,

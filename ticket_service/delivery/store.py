@@ -69,7 +69,8 @@ _DISPATCH: Final = sa.text(f"""
     SELECT count(*) FROM taken
 """)  # noqa: S608 - made of constants
 # Only the first delivery of each stream can be claimed: the later ones wait while it is claimed or waits for its next
-# try. A dead letter blocks no other delivery. MATERIALIZED, because PostgreSQL might otherwise lock the rows once for each row of the join.
+# try. A dead letter blocks no other delivery. MATERIALIZED, because PostgreSQL might otherwise lock the rows once for
+# each row of the join.
 _CLAIM: Final = sa.text("""
     WITH taken AS MATERIALIZED (
         SELECT event_id, receiver, stream, notification_id FROM deliveries AS first

@@ -35,13 +35,17 @@ class WebhookReceiver:
         self._client = httpx.AsyncClient(timeout=None, trust_env=False, follow_redirects=False)  # noqa: S113 - see above
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Post the notification.
-
-        Raises:
-            UndeliveredError: the answer was not 2xx, or was lost.
-        """
+        """Post the notification; raise UndeliveredError if the answer is lost or not 2xx."""
         body = cloud_event_json(delivery)
-        headers = self._headers(str(delivery.notification_id), body)
+        message_id, timestamp = str(delivery.notification_id), str(int(self._clock().timestamp()))
+        signed = f"{message_id}.{timestamp}.".encode() + body
+        signature = base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()
+        headers = {
+            "content-type": MEDIA_TYPE,
+            "webhook-id": message_id,
+            "webhook-timestamp": timestamp,
+            "webhook-signature": f"v1,{signature}",
+        }
         try:
             answer = await self._client.post(self._url, content=body, headers=headers)
         except httpx.HTTPError as error:
@@ -52,17 +56,6 @@ class WebhookReceiver:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-    def _headers(self, message_id: str, body: bytes) -> dict[str, str]:
-        timestamp = str(int(self._clock().timestamp()))
-        signed = f"{message_id}.{timestamp}.".encode() + body
-        signature = base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()
-        return {
-            "content-type": MEDIA_TYPE,
-            "webhook-id": message_id,
-            "webhook-timestamp": timestamp,
-            "webhook-signature": f"v1,{signature}",
-        }
 
 
 def signing_key(secret: str) -> bytes:

@@ -67,11 +67,7 @@ class Cancellation:
 
 
 def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime) -> Cancellation:
-    """Return a new cancellation of a ticket that has none yet.
-
-    Raises:
-        Failure: TICKET_CHECKED_IN or TICKET_NOT_CANCELLABLE.
-    """
+    """Return the first cancellation of a ticket; raise TICKET_CHECKED_IN or TICKET_NOT_CANCELLABLE."""
     ticket, event = sold.ticket, sold.event
     if ticket.check_in_time is not None:
         # RE_ENTRY is no exception: no ticket is both used and refunded.

@@ -102,13 +102,9 @@ def cancellation_settled(cancellation: Cancellation, *, is_ordered: bool) -> lis
 
 def refund_settled(cancellation: Cancellation) -> list[Notification]:
     """Notify that the refund of a cancelled ticket was made, or that the provider refuses it."""
-    match cancellation.status:
-        case CancellationStatus.DONE:
-            return [_of_cancellation(Kind.REFUND_MADE, cancellation)]
-        case CancellationStatus.REFUND_FAILED:
-            return [_of_cancellation(Kind.REFUND_FAILED, cancellation)]
-        case _:
-            return []
+    kinds = {CancellationStatus.DONE: Kind.REFUND_MADE, CancellationStatus.REFUND_FAILED: Kind.REFUND_FAILED}
+    kind = kinds.get(cancellation.status)
+    return [] if kind is None else [_of_cancellation(kind, cancellation)]
 
 
 def reissue_settled(reissue: Reissue, previous_user_id: str) -> list[Notification]:

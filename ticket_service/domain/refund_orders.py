@@ -34,7 +34,7 @@ class RefundOrder:
     # The provider stores this id with the refund.
     order_id: UUID
     purchase_id: UUID
-    # None: the payment was late or a second one.
+    # None: the order refunds a late or second payment.
     cancellation_id: UUID | None
     provider: str
     payment_id: str

@@ -1,4 +1,4 @@
-"""Checks of the invariants: each statement returns a description of every row that breaks one.
+"""Checks of the invariants: each statement describes every row that breaks an invariant.
 
 The checks derive counters and statuses from other rows than the code that writes them. They do not repeat what a check
 constraint or a unique index enforces.

@@ -40,7 +40,7 @@ def find_events(connection: Connection, event_ids: Collection[UUID]) -> dict[UUI
 
 
 def event_currency(connection: Connection, event_id: UUID) -> str:
-    """Read the currency of an event's prices; it does not change once a ticket is sold."""
+    """Read the currency of an event's prices, which does not change once a ticket is sold."""
     currency: str = connection.execute(sa.select(events.c.currency).where(events.c.event_id == event_id)).scalar_one()
     return currency
 

@@ -73,7 +73,7 @@ offers = sa.Table(
     metadata,
     sa.Column("event_id", UUID, sa.ForeignKey(events.c.event_id), primary_key=True),
     sa.Column("ticket_type", sa.Text, primary_key=True),
-    # The order in the price list, as its organizer set it.
+    # The place of the offer in the price list.
     sa.Column("position", sa.SmallInteger, nullable=False),
     sa.Column("price", sa.BigInteger, nullable=False),
     sa.Column("capacity", sa.Integer),
@@ -102,7 +102,7 @@ purchases = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("provider", sa.Text, nullable=False),
     sa.Column("payment_id", sa.Text),
-    # As the buyer sent it; each ticket of the purchase shows it.
+    # The metadata from the buyer, which each ticket of the purchase shows.
     sa.Column("metadata", JSONB, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("complete_time", TIME),
@@ -357,7 +357,7 @@ deliveries = sa.Table(
     metadata,
     *_notification(),
     sa.Column("receiver", sa.Text, nullable=False),
-    # Deliveries of one stream are made in order: only the first one is tried.
+    # The relay makes the deliveries of one stream in order.
     sa.Column("stream", UUID, nullable=False),
     # When the relay tries next; NULL: the delivery is a dead letter.
     sa.Column("due_time", TIME),

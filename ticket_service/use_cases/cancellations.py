@@ -57,11 +57,7 @@ class TicketRevoker(Protocol):
     """A client that revokes tickets at the scan service."""
 
     async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> Sequence[Outcome]:
-        """Revoke tickets of one event; return one outcome for each, in order.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: the outcome is not known.
-        """
+        """Revoke tickets of one event; return their outcomes in order, or raise DEPENDENCY_UNAVAILABLE."""
 
 
 class Cancellations:
@@ -120,7 +116,7 @@ class Cancellations:
         now = self._clock()
 
         def work(connection: Connection) -> None:
-            # A holder who is neither cannot confirm a refund to themselves.
+            # The condition excludes the holder, who must not confirm a refund to themselves.
             cancellation = store.lock_cancellation(connection, cancellation_id, event_administered_by(caller))
             if cancellation is None:
                 raise cancellation_not_found(cancellation_id)
@@ -146,11 +142,7 @@ class Cancellations:
         return len(due) == MAX_SWEEP
 
     async def advance(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
-        """Do steps 2 and 3 for PENDING cancellations of one event, at most 1,000.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: the sweeper tries again.
-        """
+        """Do steps 2 and 3 for at most 1,000 PENDING cancellations of one event, or raise DEPENDENCY_UNAVAILABLE."""
         answers = await self._revoker.revoke(event_id, [one.revocation for one in pending])
         outcomes = {one.cancellation_id: outcome for one, outcome in zip(pending, answers, strict=True)}
         now = self._clock()

@@ -41,11 +41,7 @@ class EventRevoker(Protocol):
     """A client that closes gates at the scan service."""
 
     async def close_gates(self, event_id: UUID) -> None:
-        """Make every gate deny all tickets of the event.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: the outcome is not known.
-        """
+        """Make every gate deny all tickets of the event, or raise DEPENDENCY_UNAVAILABLE."""
 
 
 class EventCancellations:

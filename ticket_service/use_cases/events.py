@@ -8,15 +8,8 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
+from ticket_service.domain import event_changes as domain
 from ticket_service.domain.cancellations import CancellationStatus
-from ticket_service.domain.event_changes import (
-    EventChange,
-    change_event,
-    check_changeable,
-    check_etag,
-    merge_values,
-    publish_event,
-)
 from ticket_service.domain.event_sales import EventSales
 from ticket_service.domain.events import Event
 from ticket_service.domain.notifications import event_changed
@@ -80,7 +73,7 @@ class Events:
         now = self._clock()
         return await self._database.run(lambda c: store.list_events(c, caller, query, now, (after, limit)))
 
-    async def update(self, caller: Caller, change: EventChange) -> Event:
+    async def update(self, caller: Caller, change: domain.EventChange) -> Event:
         """Change an event of `caller`.
 
         Raises:
@@ -91,12 +84,12 @@ class Events:
 
         def work(connection: Connection) -> Event:
             event = lock_own_event(connection, caller, change.event_id)
-            check_etag(event, change.etag)
-            check_changeable(event, change.paths, now)
-            wanted = merge_values(event, change.values)
+            domain.check_etag(event, change.etag)
+            domain.check_changeable(event, change.paths, now)
+            wanted = domain.merge_values(event, change.values)
             depends_on_sales = not _SOLD_FIELDS.isdisjoint(change.paths)
             sold = store.sold_by_type(connection, event.event_id) if depends_on_sales else {}
-            result = change_event(event, wanted, sold, now)
+            result = domain.change_event(event, wanted, sold, now)
             if result is not event:
                 store.update_event(connection, result)
                 outbox.write(connection, event_changed(event, result), now)
@@ -107,16 +100,12 @@ class Events:
         return event
 
     async def publish(self, caller: Caller, event_id: UUID) -> Event:
-        """Put an event of `caller` on sale.
-
-        Raises:
-            Failure: EVENT_NOT_FOUND, EVENT_ENDED or ILLEGAL_TRANSITION.
-        """
+        """Put an event of `caller` on sale; raise EVENT_NOT_FOUND, EVENT_ENDED or ILLEGAL_TRANSITION."""
         now = self._clock()
 
         def work(connection: Connection) -> Event:
             event = lock_own_event(connection, caller, event_id)
-            result = publish_event(event, now)
+            result = domain.publish_event(event, now)
             if result is not event:
                 store.update_event(connection, result)
             return result

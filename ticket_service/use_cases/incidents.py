@@ -1,4 +1,4 @@
-"""Record reported incidents: each causes one notification, however often it is reported."""
+"""Record reported incidents: each causes one notification, however often the scan service reports it."""
 
 import logging
 from collections.abc import Sequence

@@ -74,7 +74,7 @@ async def public_keys(database: Database) -> list[PublicKey]:
 
 
 def publish(connection: Connection, private: Sequence[SigningKey], now: datetime) -> list[PublicKey]:
-    """Return the public key of each private key; a new one gets an id that no other host can get."""
+    """Return the public key of each private key; a new key gets an id that no other host can assign."""
     store.lock(connection)
     known = {key.public_key: key for key in store.all_keys(connection)}
     own = [bytes(key.verify_key) for key in private]

@@ -75,7 +75,7 @@ class Payments:
             if purchase.status is PurchaseStatus.HELD:
                 await self._advance(purchase)
             elif purchase.status in ENDED:
-                # The charge was withdrawn, so no late payment should exist; an existing one is recorded.
+                # The charge was withdrawn, so no late payment should exist; if one does, this call records it.
                 await self._withdraw(purchase)
             return
         purchase = await self._find(purchase_id, event_administered_by(caller))

@@ -108,16 +108,14 @@ class Refunds:
 
 def settle(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
     """Store the provider's answer, if no process has stored it, with its effect on cancellation or payment."""
-    if order.cancellation_id is not None:
-        _settle_cancellation(connection, order.cancellation_id, order, progress, now)
-    else:
-        _settle_payment(connection, order, progress, now)
-
-
-def _settle_cancellation(
-    connection: Connection, cancellation_id: UUID, order: RefundOrder, progress: RefundProgress, now: datetime
-) -> None:
-    cancellation = lock_cancellation(connection, cancellation_id, in_event(order.event_id))
+    if order.cancellation_id is None:
+        lock_event(connection, order.event_id)
+        [purchase] = lock_purchases(connection, order.event_id, [order.purchase_id])
+        if _store_progress(connection, order, progress, now) is RefundOrderStatus.DONE:
+            payment = Payment(order.payment_id, (order.currency, order.amount), order.provider)
+            record_refund(connection, purchase, payment, progress.refund_id or "", now)
+        return
+    cancellation = lock_cancellation(connection, order.cancellation_id, in_event(order.event_id))
     status = _store_progress(connection, order, progress, now)
     if cancellation is None or status is None:
         return
@@ -127,14 +125,6 @@ def _settle_cancellation(
         settled = cancellation_domain.fail_refund(cancellation, progress.failure or "")
     update_cancellations(connection, [settled])
     outbox.write(connection, refund_settled(settled), now)
-
-
-def _settle_payment(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
-    lock_event(connection, order.event_id)
-    [purchase] = lock_purchases(connection, order.event_id, [order.purchase_id])
-    if _store_progress(connection, order, progress, now) is RefundOrderStatus.DONE:
-        payment = Payment(order.payment_id, (order.currency, order.amount), order.provider)
-        record_refund(connection, purchase, payment, progress.refund_id or "", now)
 
 
 def _store_progress(

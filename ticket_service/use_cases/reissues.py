@@ -82,11 +82,7 @@ class Reissues:
         raise overloaded("changes of one ticket")
 
     async def set_blocked(self, caller: Caller, ticket_id: UUID, *, blocked: bool) -> SoldTicket:
-        """Block a ticket of an event of `caller`, or unblock it.
-
-        Raises:
-            Failure: TICKET_NOT_FOUND or TICKET_NOT_ACTIVE.
-        """
+        """Block or unblock a ticket of an event of `caller`; raise TICKET_NOT_FOUND or TICKET_NOT_ACTIVE."""
         now = self._clock()
         own = event_owned_by(caller.subject)
 

@@ -50,7 +50,7 @@ class SaleSettings:
     """The settings that apply to every sale of this process."""
 
     issuing: Issuing
-    # The bound of tickets of one type in one purchase; an offer may have a lower one.
+    # The bound of tickets of one type in one purchase; an offer may have a lower bound.
     max_per_purchase: int
     # The duration of a hold.
     hold: timedelta
