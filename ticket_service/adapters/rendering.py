@@ -65,7 +65,7 @@ def svg(text: str) -> bytes:
 
 def qr_modules(text: str) -> Modules:
     """Return the rows of the code, including the quiet zone; True is dark."""
-    # Imported with the first code, because a start must not wait for the imaging library that this imports.
+    # Imported with the first code, because a start must not wait for the imaging library that qrcode imports.
     import qrcode  # noqa: PLC0415
     from qrcode.constants import ERROR_CORRECT_M  # noqa: PLC0415
 

@@ -39,10 +39,9 @@ class ScanServiceClient:
 
     async def close_gates(self, event_id: UUID) -> None:
         """Revoke all tickets of an event, so that no gate admits any of them."""
-        request = revoke_event_request(event_id)
         try:
             await RevocationServiceStub(self._peer.channel).RevokeEvent(
-                request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
+                revoke_event_request(event_id), timeout=CALL_SECONDS, metadata=self._peer.metadata()
             )
         except grpc.aio.AioRpcError as error:
             raise _unanswered(error, event_id) from error

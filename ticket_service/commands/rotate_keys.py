@@ -45,9 +45,7 @@ async def rotate(database: Database, key_file: Path, clock: Clock, write: Write)
     await asyncio.to_thread(add_key, key_file)
     await before.sweep()
     newest = (await database.run(store.all_keys))[-1]
-    write(
-        f"key {newest.key_id} signs from {newest.activate_time:%Y-%m-%d %H:%M:%S} UTC on; gates still accept the other keys"
-    )
+    write(f"key {newest.key_id} signs from {newest.activate_time:%Y-%m-%d %H:%M:%S} UTC on; gates accept the others")
     return DONE
 
 

@@ -48,7 +48,7 @@ class EmailReceiver:
         context = await self._database.run(lambda connection: read_context(connection, delivery.notification))
         for email in emails_for(context):
             secrets = [self._issuing.secrets(sold.ticket) for sold in email.tickets]
-            # Drawing takes longer than the event loop may wait.
+            # Drawing would block the event loop for too long.
             message = await asyncio.to_thread(
                 self._writer.write, email, secrets, f"{delivery.notification_id}.{delivery.stream}", self._clock()
             )

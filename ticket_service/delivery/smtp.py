@@ -31,7 +31,7 @@ class SmtpClient:
         self._seconds = seconds
 
     async def send(self, message: EmailMessage) -> None:
-        """Send one mail; raise UndeliveredError, without an address in its message, if the server refuses it."""
+        """Send one mail; raise UndeliveredError, without an address in its message, unless the server accepts it."""
         try:
             await aiosmtplib.send(
                 message,

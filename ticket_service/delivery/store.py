@@ -1,7 +1,7 @@
 """Statements of the delivery: dispatch the outbox, claim and settle deliveries, read the purchase of a mail.
 
-The relay dispatches the outbox: a row becomes one delivery for each receiver. It then claims a delivery for a while, and
-deletes the delivery, postpones it, or makes it a dead letter.
+The relay dispatches the outbox: a row becomes one delivery for each receiver. The relay then claims a delivery for a
+while, and deletes the delivery, postpones it, or makes it a dead letter.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ _DELETE: Final = """
 """
 _DELETE_ROWS: Final = sa.text(_DELETE)
 _TAKEN: Final = f"{_DELETE} RETURNING *"
-# The stream of a notification is the purchase, otherwise the event. An incident about no known ticket has a stream of its
-# own, because no other notification depends on it.
+# The stream of a notification is the purchase, otherwise the event. An incident about no known ticket has a stream of
+# its own, because no other notification depends on the incident.
 _STREAM: Final = f"""
     coalesce({{purchase}}, CASE kind WHEN '{Kind.INCIDENT}' THEN notification_id ELSE event_id END)
 """

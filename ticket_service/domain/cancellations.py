@@ -18,7 +18,7 @@ from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
 from ticketing.chassis.failures import Failure
 
-# The calls to both services take this long while the caller waits; the sweeper tries only afterwards.
+# The sweeper tries only after this time: until then, the caller waits for the calls to both services.
 HEAD_START: Final = timedelta(seconds=5)
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ticket_service.domain.purchases import Purchase
 
-# Both steps of a charge take this long while the buyer waits; the sweeper tries only afterwards.
+# The sweeper tries only after this time: until then, the buyer waits for both steps of a charge.
 HEAD_START: Final = timedelta(seconds=5)
 # How often the sweeper asks the provider whether the buyer's bank has approved a charge that no front end confirms.
 POLL_INTERVAL: Final = timedelta(seconds=30)

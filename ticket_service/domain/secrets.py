@@ -1,4 +1,4 @@
-"""The code and the token of a ticket. Gates admit both, so the service derives them when needed and stores digests."""
+"""The code and the token of a ticket. A gate admits either, so the service stores only their digests."""
 
 from dataclasses import dataclass
 

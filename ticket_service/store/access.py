@@ -33,7 +33,7 @@ def event_visible_to(caller: Caller) -> Condition:
 
 
 def ticket_visible_to(caller: Caller) -> Condition:
-    """Select the tickets that a caller may see: their own; for an organizer also those of their events; for a service all."""
+    """Select the tickets that a caller may see: their own, an organizer also those of their events, a service all."""
     return _visible_to(caller, tickets.c.user_id)
 
 

@@ -63,8 +63,8 @@ events = sa.Table(
     sa.Index(None, "start_time", "event_id"),
     sa.Index(None, "status", "start_time"),
     sa.Index(None, "organizer_id", "start_time"),
-    # The poller of the feed uses this index. No index contains a column that a sale changes, so PostgreSQL updates the row
-    # of a hot event in place (HOT).
+    # The poller of the feed uses this index. No index contains a column that a sale changes, so PostgreSQL updates the
+    # row of a hot event in place (HOT).
     sa.Index(None, "end_time"),
 )
 
@@ -371,8 +371,8 @@ deliveries = sa.Table(
     sa.Index("deliveries_dead_ix", "receiver", "dead_time", postgresql_where=sa.text("dead_time IS NOT NULL")),
 )
 
-# Incidents that have caused a notification, so that a repeated report causes none. No row is ever deleted: each event has
-# few incidents, and a restored scan service may report an incident of any age again.
+# Incidents that have caused a notification, so that a repeated report causes none. No row is ever deleted: each event
+# has few incidents, and a restored scan service may report an incident of any age again.
 told_incidents = sa.Table(
     "told_incidents",
     metadata,

@@ -93,7 +93,7 @@ class Holds:
         return recorded
 
     async def release(self, caller: Caller, purchase_id: UUID) -> None:
-        """Release a HELD purchase that `caller` may see; the caller has withdrawn its charge before.
+        """Release a HELD purchase that `caller` may see; `Payments` has withdrawn its charge before.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION.

@@ -1,8 +1,8 @@
 """Charge purchases: (1) hold the places, (2) create the charge and store its id, (3) confirm it, (4) settle.
 
 The sale does step 1. Step 4 completes the purchase, or releases its places when the provider can capture nothing any
-more. A caller can repeat every step by a repeated request, and the sweeper after a crash: each step begins with the
-state of the stored id at the provider. No provider is called inside a transaction.
+more. A caller can repeat every step by a repeated request, and the sweeper after a crash: each step first asks the
+provider about the stored id. No transaction contains a call to a provider.
 """
 
 import asyncio

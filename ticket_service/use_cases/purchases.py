@@ -23,7 +23,7 @@ class Purchases:
         self._database = database
 
     async def get(self, caller: Caller, purchase_id: UUID) -> tuple[Purchase, Sequence[SoldTicket]]:
-        """Read one purchase that `caller` may see, and its tickets, oldest first; raise PURCHASE_NOT_FOUND if there is none."""
+        """Read one purchase that `caller` may see, and its tickets, oldest first; raise PURCHASE_NOT_FOUND."""
 
         def work(connection: Connection) -> tuple[Purchase, Sequence[SoldTicket]]:
             purchase = find_purchase(connection, purchase_id, purchase_visible_to(caller))

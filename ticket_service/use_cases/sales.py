@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 MAX_BATCH: Final = 512
 # Orders that may wait for the next batch: about the sales of a second.
 MAX_WAITING: Final = 2_048
-# With 64 callers, this wait raised a batch from 3 or 4 orders to 10, and the sales per second by a fifth: accepting each
+# With 64 callers, this wait raised a batch from 3 or 4 orders to 10 and the sales per second by a fifth: accepting each
 # call takes longer than a batch of a few orders.
 GATHER_SECONDS: Final = 0.005
 

@@ -16,7 +16,7 @@ import stripe
 
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
 from ticket_service.domain.refund_orders import RefundOrder
-from ticketing.chassis.failures import Failure, dependency_unavailable, overloaded
+from ticketing.chassis.failures import dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class StripePayments:
         return await self._run(lambda: self._cancel(progress, payment_id))
 
     async def refund(self, order: RefundOrder) -> RefundProgress:
-        """Make a refund; a repeated try first searches for it, because Stripe stores idempotency keys for a day only."""
+        """Make a refund; a repeated try first searches for it, because Stripe stores idempotency keys for a day."""
         if order.attempts > 1:
             found = await self._run(lambda: self._find_refund(order))
             if found is not None:
@@ -111,11 +111,11 @@ class StripePayments:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except _TRANSIENT as error:
             log.warning("Stripe did not answer", extra={"error": type(error).__name__, "status": error.http_status})
-            raise _unanswered() from error
+            raise dependency_unavailable("payment provider") from error
         except stripe.StripeError as error:
             # Stripe refuses a well-formed call: the key or the account is wrong, and an operator must repair it.
             log.exception("Stripe refused a call", extra={"code": error.code, "status": error.http_status})
-            raise _unanswered() from error
+            raise dependency_unavailable("payment provider") from error
         finally:
             self._under_way -= 1
 
@@ -149,7 +149,7 @@ class StripePayments:
 
     def _cancel(self, before: Progress, payment_id: str) -> Progress:
         try:
-            # The key contains the state: otherwise Stripe would repeat for a day its refusal to cancel a WAITING intent.
+            # The key contains the state: otherwise Stripe would repeat its refusal for a WAITING intent for a day.
             key = f"cancel-{payment_id}-{before.state}"
             return _progress(self._intents.cancel(payment_id, options={"idempotency_key": key}))
         except stripe.InvalidRequestError:
@@ -210,7 +210,3 @@ def _refund_progress(refund: stripe.Refund) -> RefundProgress:
 def metadata_of(stored: stripe.PaymentIntent | stripe.Refund) -> dict[str, str]:
     """Return the metadata of an intent or a refund; {} if it has none."""
     return stored.metadata.to_dict() if stored.metadata else {}
-
-
-def _unanswered() -> Failure:
-    return dependency_unavailable("payment provider")
