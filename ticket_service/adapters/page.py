@@ -17,7 +17,7 @@ from ticket_service.adapters.rendering import dark_runs, qr_modules
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket
 
-# In millimetres.
+# These lengths are in millimetres.
 MARGIN: Final = 20
 QR_SIDE: Final = 90
 QR_TOP: Final = 168

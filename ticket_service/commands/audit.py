@@ -1,4 +1,4 @@
-"""Check on a live database that the promises hold: `python -m ticket_service audit`.
+"""Check the invariants on a live database: `python -m ticket_service audit`.
 
 The audit reads one snapshot and changes nothing, so it may run beside the service at any time. It also lists the
 payments and refunds of each configured provider, and compares them with the database.

@@ -30,7 +30,7 @@ class CheckInConflict:
 
 @dataclass(frozen=True, slots=True)
 class ReportedTicket:
-    """The stored state of a ticket that a report is about."""
+    """The stored state of a reported ticket."""
 
     status: TicketStatus
     sequence: int

@@ -77,7 +77,7 @@ DEFAULT_REFUND_TIERS: Final = (RefundTier(7, 100), RefundTier(3, 50))
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event that tickets are sold for."""
+    """An event for which tickets are sold."""
 
     event_id: UUID
     organizer_id: str
@@ -96,7 +96,7 @@ class Event:
     currency: str
     ticket_price: int
     offers: tuple[Offer, ...]
-    # Empty: the default policy.
+    # Empty: the default policy applies.
     refund_tiers: tuple[RefundTier, ...]
     admission_policy: AdmissionPolicy
     image_url: str

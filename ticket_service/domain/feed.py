@@ -25,7 +25,7 @@ class GateEvent:
 
 @dataclass(frozen=True, slots=True)
 class GateTicket:
-    """The part of a ticket that gates need; the status is the stored one, so a USED or EXPIRED ticket is ACTIVE."""
+    """The part of a ticket that gates need; the stored status of a USED or EXPIRED ticket is ACTIVE."""
 
     # The text that is sent: PostgreSQL formats a UUID in a tenth of the time that Python takes.
     ticket_id: str

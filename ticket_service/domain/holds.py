@@ -23,7 +23,7 @@ class Payment:
     payment_id: str
     # The currency and the amount in minor units.
     paid: tuple[str, int]
-    # EXTERNAL: the caller's own payment system captured it.
+    # EXTERNAL: the caller's own payment system captured the payment.
     provider: str = EXTERNAL
 
 

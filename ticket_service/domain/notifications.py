@@ -108,7 +108,7 @@ def refund_settled(cancellation: Cancellation) -> list[Notification]:
 
 
 def reissue_settled(reissue: Reissue, previous_user_id: str) -> list[Notification]:
-    """Notify of a new issue of a ticket, for the same holder or another one."""
+    """Notify of a new issue of a ticket, for the same holder or another holder."""
     if reissue.status is not ReissueStatus.DONE:
         return []
     is_transfer = reissue.user_id is not None

@@ -11,7 +11,6 @@ from ticketing.chassis.authentication import Caller, Role
 
 Condition = sa.ColumnElement[bool]
 
-# Selects every row.
 ANY: Final[Condition] = sa.true()
 
 

@@ -1,4 +1,4 @@
-"""Cancel tickets: (1) record the refund, (2) have the scan service revoke the ticket, (3) settle.
+"""Cancel tickets: (1) record the cancellation, (2) have the scan service revoke the ticket, (3) settle.
 
 A caller can repeat every step by a repeated request, and the sweeper after a crash. Step 1 returns the recorded
 cancellation, the scan service settles step 2 once by its revocation_id, and step 3 changes only a PENDING cancellation.

@@ -30,7 +30,7 @@ MAX_WAITING: Final = 256
 # The refunds of one payment that a search reads: more than a purchase can have tickets.
 MAX_REFUNDS: Final = 10_000
 
-# Errors without a verdict: another try with the same idempotency key makes sense.
+# After these errors the result is unknown, and another try with the same idempotency key is safe.
 _TRANSIENT: Final = (stripe.APIConnectionError, stripe.APIError, stripe.RateLimitError, stripe.IdempotencyError)
 _STATES: Final = {
     "requires_payment_method": ChargeState.DECLINED,

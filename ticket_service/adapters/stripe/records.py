@@ -1,4 +1,4 @@
-"""List the payments and refunds that Stripe has of this service, for the audit."""
+"""List the payments and refunds of this service at Stripe, for the audit."""
 
 from datetime import UTC, datetime
 from typing import Final
