@@ -200,11 +200,7 @@ class LoadGenerator:
         self._idle = deque[LoadConnection]()
 
     def run(self) -> Measurement:
-        """Run the plan and measure it.
-
-        Raises:
-            LoadError: the server returned an error or sent no answer.
-        """
+        """Run the plan and measure it."""
         connections = [
             LoadConnection(self._plan, self._plan.addresses[n % len(self._plan.addresses)])
             for n in range(self._plan.connections)

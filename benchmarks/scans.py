@@ -32,11 +32,7 @@ def scan_plan(
 
 
 def check_admitted(measured: Measurement) -> None:
-    """Check that every answer was an admission.
-
-    Raises:
-        ValueError: at least one scan was denied.
-    """
+    """Check that every answer was an admission; raise ValueError otherwise."""
     answers = map(scan_service_pb2.StreamScansResponse.FromString, measured.answers)
     if denied := sum(answer.result.verdict != scan_pb2.VERDICT_ADMITTED for answer in answers):
         raise ValueError(f"{denied} of {len(measured.answers)} scans were denied")

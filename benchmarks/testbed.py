@@ -187,11 +187,7 @@ def sell(testbed: Testbed, event: event_pb2.Event, count: int) -> list[ticket_pb
 
 
 def wait_for_replica(testbed: Testbed, event_id: str, count: int) -> None:
-    """Wait until the scan database has `count` tickets of an event.
-
-    Raises:
-        NotReadyError: it does not have them after START_SECONDS.
-    """
+    """Wait until the scan database has `count` tickets of an event, for at most START_SECONDS."""
     deadline = time.monotonic() + START_SECONDS
     statement = f"SELECT count(*) FROM tickets WHERE event_id = '{uuid.UUID(event_id)}' AND known"  # noqa: S608 - a UUID
     while testbed.query("scans", statement) != [(count,)]:

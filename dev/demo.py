@@ -38,11 +38,7 @@ class UnexpectedError(Exception):
 
 
 def expect(name: str, actual: object, expected: object) -> None:
-    """Compare an answer with the expected one.
-
-    Raises:
-        UnexpectedError: they differ.
-    """
+    """Compare an answer with the expected one; raise UnexpectedError where they differ."""
     if actual != expected:
         raise UnexpectedError(f"{name} is {actual}, not {expected}")
 
