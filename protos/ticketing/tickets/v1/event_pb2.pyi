@@ -212,13 +212,13 @@ class TicketOffer(_message.Message):
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
         """The time from which gates admit tickets of this type, for day tickets.
-        Absent: the event's time holds.
+        Absent: the event's time applies.
         """
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
         """The time until which gates admit tickets of this type; after
-        valid_from_time. Absent: the event's time holds.
+        valid_from_time. Absent: the event's time applies.
         """
 
     def __init__(
@@ -400,7 +400,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def refund_policy(self) -> Global___RefundPolicy:
-        """The refund terms. Absent: the default of RefundPolicy.tiers holds."""
+        """The refund terms. Absent: the default of RefundPolicy.tiers applies."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:

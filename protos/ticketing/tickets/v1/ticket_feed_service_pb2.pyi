@@ -128,8 +128,8 @@ Global___WatchTicketsResponse: _TypeAlias = WatchTicketsResponse  # noqa: Y015
 
 @_typing.final
 class EventChanges(_message.Message):
-    """The changes of one event. Its fields have the numbers that they have in
-    WatchTicketsResponse, which stood here before.
+    """The changes of one event. Each field has its number in WatchTicketsResponse,
+    because an earlier version of the contract used that message here.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -251,11 +251,11 @@ class GateTicket(_message.Message):
     """The event's revision at the ticket's last change."""
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
-        """The time from which gates admit. Absent: the event's time holds."""
+        """The time from which gates admit. Absent: the event's time applies."""
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
-        """The time until which gates admit. Absent: the event's time holds."""
+        """The time until which gates admit. Absent: the event's time applies."""
 
     def __init__(
         self,
@@ -407,7 +407,9 @@ Global___ReportCheckInsResponse: _TypeAlias = ReportCheckInsResponse  # noqa: Y0
 
 @_typing.final
 class CheckInConflict(_message.Message):
-    """A check-in that cannot be. The ticket service sets every field."""
+    """A check-in that the state of its ticket rules out. The ticket service sets
+    every field.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

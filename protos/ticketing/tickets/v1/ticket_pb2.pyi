@@ -44,8 +44,8 @@ class _TicketStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketSt
     TICKET_STATUS_REFUNDED: _TicketStatus.ValueType  # 5
     """The ticket is cancelled with a refund, for good."""
     TICKET_STATUS_BLOCKED: _TicketStatus.ValueType  # 6
-    """The organizer blocked the ticket. Gates deny it from when the feed has
-    reached them until the organizer unblocks it.
+    """The organizer blocked the ticket. Gates deny it once the feed has brought
+    the change to them, until the organizer unblocks it.
     """
 
 class TicketStatus(_TicketStatus, metaclass=_TicketStatusEnumTypeWrapper):
@@ -68,8 +68,8 @@ TICKET_STATUS_CANCELLED: TicketStatus.ValueType  # 4
 TICKET_STATUS_REFUNDED: TicketStatus.ValueType  # 5
 """The ticket is cancelled with a refund, for good."""
 TICKET_STATUS_BLOCKED: TicketStatus.ValueType  # 6
-"""The organizer blocked the ticket. Gates deny it from when the feed has
-reached them until the organizer unblocks it.
+"""The organizer blocked the ticket. Gates deny it once the feed has brought
+the change to them, until the organizer unblocks it.
 """
 Global___TicketStatus: _TypeAlias = TicketStatus  # noqa: Y015
 
@@ -87,7 +87,7 @@ class _TicketViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketView
     """All fields."""
 
 class TicketView(_TicketView, metaclass=_TicketViewEnumTypeWrapper):
-    """The parts of a ticket that a response holds."""
+    """The parts of a ticket that a response contains."""
 
 TICKET_VIEW_UNSPECIFIED: TicketView.ValueType  # 0
 """The service reads this value as BASIC."""

@@ -66,7 +66,7 @@ class GetTicketRequest(_message.Message):
     code: _builtins.str
     """The code of the ticket in either case, 1 to 64 characters."""
     view: _ticket_pb2.TicketView.ValueType
-    """The parts of the ticket that the response holds. UNSPECIFIED is read as BASIC."""
+    """The parts of the ticket that the response contains. UNSPECIFIED is read as BASIC."""
     def __init__(
         self,
         *,
@@ -135,7 +135,7 @@ class ListTicketsRequest(_message.Message):
     as the caller, and for organizers and services as every user.
     """
     view: _ticket_pb2.TicketView.ValueType
-    """The parts of each ticket that the response holds. UNSPECIFIED is read as BASIC."""
+    """The parts of each ticket that the response contains. UNSPECIFIED is read as BASIC."""
     def __init__(
         self,
         *,
