@@ -159,13 +159,13 @@ def test_a_missing_uuid_is_a_violation() -> None:
         ("a\0b", "holds a NUL character"),
     ],
 )
-def test_texts_are_bounded_and_hold_no_nul(value: str, fault: str) -> None:
+def test_texts_are_bounded_and_contain_no_nul(value: str, fault: str) -> None:
     fields = Fields(Sample(name=value))
     fields.text("name")
     assert violations_of(fields) == {"name": fault}
 
 
-def test_any_text_is_bounded_and_may_hold_nul() -> None:
+def test_any_text_is_bounded_and_may_contain_nul() -> None:
     assert Fields(Sample(note="a\0b")).any_text("note") == "a\0b"
     fields = Fields(Sample(note="x" * 11))
     fields.any_text("note")

@@ -30,7 +30,7 @@ class Work:
                 await self.swept.wait()
 
 
-async def test_it_sweeps_again_at_once_while_work_is_left():
+async def test_a_sweeper_continues_at_once_while_work_is_left():
     work = Work(True, True)  # noqa: FBT003 - results of sweeps
     sweeper = Sweeper(work, interval_seconds=3_600)
     sweeper.start()
@@ -39,7 +39,7 @@ async def test_it_sweeps_again_at_once_while_work_is_left():
     assert work.sweeps == 3
 
 
-async def test_it_sweeps_again_after_the_interval():
+async def test_a_sweeper_sweeps_again_after_the_interval():
     work = Work()
     sweeper = Sweeper(work, interval_seconds=0.001)
     sweeper.start()
@@ -47,7 +47,7 @@ async def test_it_sweeps_again_after_the_interval():
     await sweeper.stop()
 
 
-async def test_it_sweeps_at_once_when_woken():
+async def test_a_woken_sweeper_sweeps_at_once():
     work = Work()
     sweeper = Sweeper(work, interval_seconds=3_600)
     sweeper.start()

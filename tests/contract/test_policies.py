@@ -50,7 +50,7 @@ def test_only_enrollment_needs_no_credential() -> None:
     assert public == {"/ticketing.scans.v1.DeviceService/EnrollDevice"}
 
 
-def test_the_peer_calls_the_internal_services_and_nobody_else_does() -> None:
+def test_only_the_peer_calls_the_internal_services() -> None:
     internal = {
         method_path(method)
         for module in INTERNAL

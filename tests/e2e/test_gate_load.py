@@ -194,7 +194,7 @@ async def test_of_a_cancellation_and_a_scan_exactly_one_wins(pair: ServicePair) 
     )
 
 
-def test_a_flooding_device_is_stopped_and_others_go_on(pair: ServicePair) -> None:
+def test_a_flooding_device_is_stopped_and_others_continue(pair: ServicePair) -> None:
     event, (ticket, other_ticket) = sell(pair, 2)
     new_gate(pair, event.event_id).close()
 

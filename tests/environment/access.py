@@ -23,6 +23,15 @@ class Issuer:
     private_key: Ed25519PrivateKey
     jwks_file: Path
 
+    def variables(self, data_dir: Path) -> dict[str, str]:
+        """Return the settings of a service that accepts these tokens and the shared secrets."""
+        return {
+            "TICKETING_DATA_DIR": str(data_dir),
+            "TICKETING_JWKS_FILE": str(self.jwks_file),
+            "TICKETING_PEER_SECRET": PEER_SECRET,
+            "TICKETING_CODE_SECRET": CODE_SECRET,
+        }
+
     def token(self, role: str = "user", subject: str = "alice", **claims: Any) -> str:
         """Make an access token; `claims` replace or add to the default claims."""
         now = datetime.now(UTC)

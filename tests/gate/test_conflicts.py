@@ -11,6 +11,8 @@ from tests.scanning.gates import token_of
 from ticketing.admission.scans import DenialReason
 from ticketing.scans.v1 import scan_pb2
 
+pytestmark = pytest.mark.slow
+
 
 def test_each_conflict_of_an_outage_becomes_one_incident(database, wifi, office, new_handheld):
     event_id = database.event()
@@ -65,7 +67,6 @@ def test_queue_uploaded_at_another_event_is_recorded_at_its_own(database, wifi, 
     assert office.scans(tonight) == []
 
 
-@pytest.mark.slow
 def test_unstable_network_loses_no_scan_and_makes_no_conflict(database, wifi, office, new_handheld):
     """The network fails between any two scans."""
     people = int(os.environ.get("TICKETING_ROUNDS", "40"))

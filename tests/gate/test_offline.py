@@ -16,6 +16,8 @@ from ticketing.gate.offline_decision import NEEDS_CONNECTION, NO_REPLICA
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 OVERLOADED = error_reason_pb2.ERROR_REASON_OVERLOADED
 
 

@@ -59,6 +59,7 @@ async def test_every_flipped_bit_of_a_token_is_detected(
     assert await reasons(service, event_id, [token]) == [scan_pb2.DENIAL_REASON_UNSPECIFIED]
 
 
+@pytest.mark.slow
 async def test_a_shortened_or_lengthened_token_is_denied(database: ScansDatabase, service: Service) -> None:
     event_id = database.event()
     token = database.ticket(event_id).token

@@ -11,8 +11,9 @@ import grpc
 import grpc.aio
 
 from tests.environment.access import Issuer
+from tests.environment.refusals import refusal_of
 from tests.selling.model import Line, Purchase, Refused, SalesModel, Ticket
-from tests.selling.shop import Shop, at, money, refusal
+from tests.selling.shop import Shop, at, money
 from tests.stand_ins.revocations import ScansStandIn
 from ticket_service.app import App
 from ticket_service.use_cases.cancellations import Cancellations
@@ -150,7 +151,7 @@ async def answer_of(call: Any) -> Any:
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        return await refusal(_raised(error))
+        return refusal_of(error)
 
 
 def refusal_by(say: Callable[[], Any]) -> Refused | None:
@@ -160,10 +161,6 @@ def refusal_by(say: Callable[[], Any]) -> Refused | None:
     except Refused as refused:
         return refused
     return None
-
-
-async def _raised(error: grpc.aio.AioRpcError) -> None:
-    raise error
 
 
 def offer(kind: str, line: Line) -> event_pb2.TicketOffer:

@@ -1,18 +1,13 @@
 """A client that calls a ticket service as organizers, buyers and backends do."""
 
 import uuid
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc.aio
-import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2
 
 from tests.environment.access import Issuer
-from tests.environment.refusals import details_of
 from ticketing.tickets.v1 import (
     event_pb2,
     event_service_pb2,
@@ -26,33 +21,6 @@ from ticketing.tickets.v1 import (
 STANDARD = event_pb2.TICKET_TYPE_STANDARD
 VIP = event_pb2.TICKET_TYPE_VIP
 GROUP = event_pb2.TICKET_TYPE_GROUP
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """The status and details of a refused call."""
-
-    code: grpc.StatusCode
-    reason: str
-    metadata: Mapping[str, str]
-    fields: frozenset[str]
-
-
-async def refusal(call: Awaitable[object]) -> Refusal:
-    """Make a call that is refused; return its refusal."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    info, faults = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in details_of(caught.value):
-        for known in (info, faults):
-            if detail.Is(known.DESCRIPTOR):
-                detail.Unpack(known)
-    return Refusal(
-        caught.value.code(),
-        info.reason.removeprefix("ERROR_REASON_"),
-        dict(info.metadata),
-        frozenset(violation.field for violation in faults.field_violations),
-    )
 
 
 def at(time: datetime) -> Timestamp:
@@ -134,6 +102,36 @@ class Shop:
         usual: dict[str, Any] = {"request_id": new_id(), "event_id": event_id, "items": items((STANDARD, quantity))}
         request = purchase_service_pb2.PurchaseTicketsRequest(**{**usual, **changes})
         return (await self.purchases.PurchaseTickets(request, metadata=self.metadata(by))).purchase
+
+    async def read(self, purchase: purchase_pb2.Purchase, by: tuple[str, str] = ALICE) -> purchase_pb2.Purchase:
+        """Read a purchase."""
+        request = purchase_service_pb2.GetPurchaseRequest(purchase_id=purchase.purchase_id)
+        return (await self.purchases.GetPurchase(request, metadata=self.metadata(by))).purchase
+
+    async def confirm(self, purchase: purchase_pb2.Purchase, by: tuple[str, str] = ALICE) -> purchase_pb2.Purchase:
+        """Confirm a charge of the service."""
+        request = purchase_service_pb2.ConfirmPurchaseRequest(purchase_id=purchase.purchase_id)
+        return (await self.purchases.ConfirmPurchase(request, metadata=self.metadata(by))).purchase
+
+    async def report_payment(
+        self, purchase: purchase_pb2.Purchase, payment_id: str, by: tuple[str, str] = BACKEND, paid: int = 0
+    ) -> purchase_pb2.Purchase:
+        """Confirm a payment of the caller's own system, by default of the whole price."""
+        request = purchase_service_pb2.ConfirmPurchaseRequest(
+            purchase_id=purchase.purchase_id,
+            external_payment_id=payment_id,
+            paid=money(paid or purchase.total.minor_units),
+        )
+        return (await self.purchases.ConfirmPurchase(request, metadata=self.metadata(by))).purchase
+
+    async def release(self, purchase: purchase_pb2.Purchase, by: tuple[str, str] = ALICE) -> purchase_pb2.Purchase:
+        """Release a hold."""
+        request = purchase_service_pb2.ReleasePurchaseRequest(purchase_id=purchase.purchase_id)
+        return (await self.purchases.ReleasePurchase(request, metadata=self.metadata(by))).purchase
+
+    async def left(self, event: event_pb2.Event) -> int:
+        """Return the number of places on sale."""
+        return (await self.get(event.event_id)).available_tickets
 
 
 def new_id() -> str:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -272,12 +272,6 @@ JOURNEYS: list[Journey] = [
     transfer,
     event_cancellation,
 ]
-
-
-@pytest.fixture
-def stripe() -> Iterator[StripeStandIn]:
-    with StripeStandIn() as stand_in:
-        yield stand_in
 
 
 @pytest.fixture

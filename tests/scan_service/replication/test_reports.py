@@ -3,11 +3,8 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from tests.environment.waiting import until
 from tests.scanning.gates import Device
-from ticketing.chassis import leadership
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
@@ -15,12 +12,6 @@ from ticketing.tickets.v1 import ticket_pb2
 
 IN, OUT = scan_pb2.SCAN_TYPE_CHECK_IN, scan_pb2.SCAN_TYPE_CHECK_OUT
 BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    """Retry at once."""
-    monkeypatch.setattr(leadership, "MAX_BACKOFF_SECONDS", 0.05)
 
 
 async def upload_admission(service, shown, minute, location, kind=IN):

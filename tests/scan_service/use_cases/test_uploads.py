@@ -8,7 +8,7 @@ import grpc
 import pytest
 from nacl.signing import SigningKey
 
-from tests.environment.refusals import reason_of
+from tests.environment.refusals import refusal
 from tests.environment.waiting import until
 from tests.scanning.gates import Device, token_of
 from tests.scanning.uploads import ACCESS, ADMITTED, BEGIN, DENIED, MINUTE, OUT, decided
@@ -379,9 +379,7 @@ async def test_offline_scans_beyond_the_credits_end_the_stream(database, service
         await device.send(upload=pb.Upload(scans=[decided("nothing") for _ in range(400)]))
     for _ in range(2):
         assert len((await device.receive()).uploaded.results) == 400
-    with pytest.raises(grpc.aio.AioRpcError) as end:
-        await device.receive()
-    assert reason_of(end.value) == "OVERLOADED"
+    assert (await refusal(device.receive())).reason == "OVERLOADED"
 
 
 async def test_incidents_of_own_events_are_listed_page_by_page(database, service, device, issuer):
@@ -398,10 +396,7 @@ async def test_incidents_of_own_events_are_listed_page_by_page(database, service
     newest_first = [scan.scan_id for scan in scans][::-1]
     assert pages == [newest_first[:2], newest_first[2:4], newest_first[4:]]
     request = pb.ListIncidentsRequest(event_id=str(device.event_id))
-    with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await service.scans.ListIncidents(request, metadata=issuer.metadata("organizer", "other"))
-    assert reason_of(refusal.value) == "EVENT_NOT_FOUND"
+    refused = await refusal(service.scans.ListIncidents(request, metadata=issuer.metadata("organizer", "other")))
+    assert refused.reason == "EVENT_NOT_FOUND"
     for bad in ("x", pages and token + "x"):
-        with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await listed(service, device.event_id, page_token=bad)
-        assert reason_of(refusal.value) == "INVALID_ARGUMENT"
+        assert (await refusal(listed(service, device.event_id, page_token=bad))).reason == "INVALID_ARGUMENT"

@@ -18,6 +18,8 @@ from ticket_service.domain.payments import Charge, ChargeState, Progress, Refund
 from ticket_service.domain.refund_orders import RefundOrder
 from ticketing.chassis.failures import Failure
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk_test_12345"
 # Test cards of Stripe: valid, declined when charged, confirmed by the bank first.
 CARD, DECLINED, SECURE = "4242424242424242", "4000000000000341", "4000002500003155"

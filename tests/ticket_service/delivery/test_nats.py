@@ -11,6 +11,8 @@ from ticket_service.delivery.nats import NatsReceiver
 from ticket_service.delivery.receiver import UndeliveredError
 from ticket_service.domain.notifications import Kind
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[NatsServer]:
