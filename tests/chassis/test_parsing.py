@@ -24,7 +24,7 @@ MESSAGES = {
     "span": ".google.protobuf.Duration",
     "message": ".tests.parsing.Sample",
 }
-# Name, type, repeated, bounds.
+# Each field has a name, a type, whether it is repeated, and its bounds.
 SAMPLE: list[tuple[str, str, bool, Bounds | None]] = [
     ("id", "text", False, Bounds(required=True)),
     ("ids", "text", True, Bounds(max_items=2)),

@@ -33,9 +33,9 @@ UNBOUNDED = {
     "WatchAdmissionsRequest.after_cursor",
     "WatchTicketsRequest.epoch",
 }
-# There an empty event admits tickets of every event.
+# A request without an event admits tickets of every event.
 OPTIONAL = {("ScanService/ValidateTicket", "gate.event_id")}
-# Its messages are tested in tests/scan_service/test_edges.py.
+# tests/scan_service/test_edges.py tests the messages of the stream.
 STREAMED = {"ScanService/StreamScans"}
 
 

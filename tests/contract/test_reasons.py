@@ -1,4 +1,4 @@
-"""The reasons of the contract, of the catalogues and of the code are the same: of failures and of denials."""
+"""Contract, catalogues and code have the same reasons of failures and of denials."""
 
 import ast
 import re

@@ -47,7 +47,7 @@ SERVICES = ("ticket_service", "scan_service")
 # Tests wait for a state with tests/environment/waiting.py. These modules sleep, because the sleep is the load itself.
 SLEEPING = {
     "tests/environment/waiting.py": "the pause between two looks at a state",
-    "tests/processes/gate.py": "the moment of a kill varies",
+    "tests/processes/gate.py": "a process is killed at a random moment",
     "tests/scan_service/test_edges.py": "nothing shows that the service has read a message",
     "tests/scan_service/test_processes.py": "the offset of a race, and scans before an event closes",
     "tests/scan_service/use_cases/test_admission_watcher.py": "a transaction stays open while others commit",

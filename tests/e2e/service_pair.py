@@ -93,7 +93,6 @@ def purchase_request(
 
 
 def buy(shop: ApiClient, event: event_pb2.Event, quantity: int = 1, user_id: str = "bob") -> purchase_pb2.Purchase:
-    """Buy tickets."""
     return shop.ask(shop.purchases.PurchaseTickets, purchase_request(event, quantity, user_id)).purchase
 
 

@@ -1,4 +1,4 @@
-"""An operator uses grpcurl and buf curl, which know the services from reflection alone."""
+"""An operator uses grpcurl and buf curl, which find the services by reflection alone."""
 
 import json
 import re

@@ -18,7 +18,7 @@ PEER_METADATA = (("authorization", f"Bearer {PEER_SECRET}"),)
 
 @dataclass(frozen=True)
 class Issuer:
-    """Issues access tokens and publishes the key that verifies them."""
+    """An issuer of access tokens, with the file of the key that verifies them."""
 
     private_key: Ed25519PrivateKey
     jwks_file: Path
@@ -45,13 +45,11 @@ class Issuer:
         return jwt.encode({**usual, **claims}, self.private_key, algorithm="EdDSA", headers={"kid": "test"})
 
     def metadata(self, role: str = "user", subject: str = "alice", **claims: Any) -> tuple[tuple[str, str], ...]:
-        """Make the metadata of a call."""
         return (("authorization", f"Bearer {self.token(role, subject, **claims)}"),)
 
 
 @pytest.fixture(scope="session")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
-    """Make the issuer of access tokens."""
     private_key = Ed25519PrivateKey.generate()
     jwk = OKPAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
     path = tmp_path_factory.mktemp("keys") / "jwks.json"

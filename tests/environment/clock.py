@@ -19,7 +19,6 @@ class SettableClock:
 
     @property
     def now(self) -> datetime:
-        """The time that the clock shows."""
         return (self._start or datetime.now(UTC)) + self._ahead
 
     @now.setter
@@ -27,5 +26,5 @@ class SettableClock:
         self.advance(time - self.now)
 
     def advance(self, by: timedelta) -> None:
-        """Put the clock forward, or back."""
+        """Move the clock forward, or back if `by` is negative."""
         self._ahead += by

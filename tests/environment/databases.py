@@ -19,7 +19,6 @@ from ticketing.chassis.postgres import Lease
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lease]:
-    """Start the PostgreSQL server of this worker."""
     with Lease(tmp_path_factory.mktemp("postgres"), fsync_initdb=False) as server:
         yield server
 
@@ -36,7 +35,6 @@ def connected(url: URL) -> Iterator[Any]:
 
 
 def execute(url: URL, statement: str) -> None:
-    """Run one statement outside any transaction."""
     connection = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
     connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
     try:
@@ -83,7 +81,7 @@ def new_database(templates: Callable[[str], URL]) -> Iterator[NewDatabase]:
 
 @dataclass(frozen=True)
 class Reusable:
-    """A migrated database that one test after the other uses: to empty it takes a tenth of the time to create one."""
+    """A migrated database that tests use one after the other: emptying takes a tenth of the time of creating."""
 
     url: URL
     tables: list[str]

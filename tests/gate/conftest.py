@@ -30,13 +30,11 @@ def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def venue_clock() -> SettableClock:
-    """Make the clock of the scan service."""
     return SettableClock()
 
 
 @pytest.fixture
 def scan_service(database: ScansDatabase, tmp_path: Path, issuer: Issuer, venue_clock: SettableClock) -> Iterator[str]:
-    """Run the scan service; return its address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

@@ -1,4 +1,4 @@
-"""Devices without a connection for a while: scans are recorded as shown, and conflicts become incidents."""
+"""Scans of disconnected devices are recorded as shown, and conflicts become incidents."""
 
 import math
 import os

@@ -78,7 +78,7 @@ def texts() -> Sequence[str]:
 ANY_SCAN = st.tuples(
     st.sampled_from(texts()), st.sampled_from(ScanType), st.sampled_from(ALLOWED), st.integers(-90, 90), st.booleans()
 )
-# One person enters and leaves: at random, few histories would contain one ticket twice.
+# One person enters and leaves, because few random histories contain one ticket twice.
 PASSING = st.tuples(
     st.just(texts()[0]),
     st.sampled_from(ScanType),
@@ -147,7 +147,7 @@ class World:
             attempt=pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=text, scan_type=SCAN_TYPES[scan_type]),
         )
         attempt = AttemptParser(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(request)
-        # Fetched later than any scan: no key is missing.
+        # The keys are fetched later than any scan, so no key is missing.
         keys = CachedKeys(KEYS, datetime.max.replace(tzinfo=UTC))
         ticket_lookup = TicketLookup(self.held, keys, CODES, self.now)
         for ticket in ticket_lookup.find_unknown([attempt]):

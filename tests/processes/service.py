@@ -47,15 +47,12 @@ class ServiceProcess:
 
     @property
     def address(self) -> str:
-        """The address of the service."""
         return f"127.0.0.1:{self._port}"
 
     def has_ended(self) -> bool:
-        """Return whether the process has ended."""
         return self._process.poll() is not None
 
     def log(self) -> str:
-        """Return the log."""
         return "".join(self._log)
 
     def end(self, number: int = signal.SIGTERM) -> int:

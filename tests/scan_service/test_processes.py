@@ -73,7 +73,7 @@ def request(event_id, code, scan_id=None) -> pb.ScanTicketRequest:
 async def test_a_ticket_at_fifty_gates_of_two_processes_is_admitted_once(database, processes):
     event_id = database.event()
     services = [await processes.start(), await processes.start()]
-    # One ticket from the feed, and one that only its token proves.
+    # The feed contains one ticket; only its token proves the other.
     for ticket in (database.ticket(event_id), database.unknown(event_id)):
         calls = [services[n % 2].scans.StreamScans(metadata=processes.metadata) for n in range(50)]
         for call in calls:
@@ -177,7 +177,7 @@ async def test_an_event_closes_while_two_processes_scan(database, processes):
                 return
 
     devices = [asyncio.create_task(device(services[number % 2])) for number in range(16)]
-    # The load before the event is closed.
+    # Gates scan for a while before the event is closed.
     await asyncio.sleep(0.5)
     asked = revocation_service_pb2.RevokeEventRequest(event_id=str(event_id))
     response = await services[0].revocations.RevokeEvent(asked, metadata=PEER_METADATA, timeout=20)

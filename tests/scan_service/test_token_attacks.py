@@ -68,7 +68,7 @@ async def test_a_shortened_or_lengthened_token_is_denied(database: ScansDatabase
     longer += [token + " ", " " + token, token * 2, token + "A" * 8, token + "\n"]
     found = dict(zip(shorter + longer, await reasons(service, event_id, shorter + longer), strict=True))
     assert set(found.values()) == {FORGED, NO_TICKET}
-    # One character less or more still has the form of a token.
+    # A text with one character less or more still has the form of a token.
     assert found[token[:-1]] == found[token + "A"] == FORGED
     assert await reasons(service, event_id, [token]) == [scan_pb2.DENIAL_REASON_UNSPECIFIED]
 

@@ -48,7 +48,7 @@ def token_of(  # noqa: PLR0913 - a token's fields
     kind: "event_pb2.TicketType.ValueType" = event_pb2.TICKET_TYPE_STANDARD,
     issue: int = 1,
 ) -> str:
-    """Sign a token as the contract says; independent of the code of both services on purpose."""
+    """Sign a token by the contract, without code of either service."""
     payload = ticket_token_pb2.TicketToken(
         key_id=key_id, event_id=event_id.bytes, ticket_id=ticket_id.bytes, ticket_type=kind, issue=issue
     ).SerializeToString(deterministic=True)
@@ -57,7 +57,6 @@ def token_of(  # noqa: PLR0913 - a token's fields
 
 
 def ticket_id_in(text: str) -> uuid.UUID:
-    """Return the ticket id of a token."""
     token = read_token(text)
     assert isinstance(token, Token)
     return token.ticket_id
@@ -226,7 +225,6 @@ def settings_of(data_dir: Path, issuer: Issuer, **variables: str) -> Settings:
 
 @asynccontextmanager
 async def running_service(settings: Settings, url: URL, issuer: Issuer) -> AsyncIterator[Service]:
-    """Run a scan service in this event loop."""
     clock = SettableClock()
     app = App(settings, url, clock)
     async with running(app) as address, grpc.aio.insecure_channel(address) as channel:

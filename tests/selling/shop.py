@@ -24,14 +24,12 @@ GROUP = event_pb2.TICKET_TYPE_GROUP
 
 
 def at(time: datetime) -> Timestamp:
-    """Build the message of a time."""
     message = Timestamp()
     message.FromDatetime(time)
     return message
 
 
 def money(minor_units: int, currency: str = "EUR") -> money_pb2.Money:
-    """Build the message of an amount."""
     return money_pb2.Money(currency_code=currency, minor_units=minor_units)
 
 
@@ -70,27 +68,22 @@ class Shop:
         return self._issuer.metadata(*by, **{"exp": self.now + timedelta(days=3650), **claims})
 
     async def create(self, by: tuple[str, str] = OLGA, **changes: Any) -> event_pb2.Event:
-        """Create a draft."""
         request = event_service_pb2.CreateEventRequest(request_id=new_id(), event=event(self.now, **changes))
         return (await self.events.CreateEvent(request, metadata=self.metadata(by))).event
 
     async def publish(self, event_id: str, by: tuple[str, str] = OLGA) -> event_pb2.Event:
-        """Publish a draft."""
         request = event_service_pb2.PublishEventRequest(event_id=event_id)
         return (await self.events.PublishEvent(request, metadata=self.metadata(by))).event
 
     async def on_sale(self, by: tuple[str, str] = OLGA, **changes: Any) -> event_pb2.Event:
-        """Create an event and publish it."""
         draft = await self.create(by, **changes)
         return await self.publish(draft.event_id, by)
 
     async def get(self, event_id: str, by: tuple[str, str] = ALICE) -> event_pb2.Event:
-        """Read an event."""
         request = event_service_pb2.GetEventRequest(event_id=event_id)
         return (await self.events.GetEvent(request, metadata=self.metadata(by))).event
 
     async def update(self, changed: event_pb2.Event, *paths: str, by: tuple[str, str] = OLGA) -> event_pb2.Event:
-        """Change an event."""
         request = event_service_pb2.UpdateEventRequest(event=changed)
         request.update_mask.paths.extend(paths)
         return (await self.events.UpdateEvent(request, metadata=self.metadata(by))).event
@@ -104,7 +97,6 @@ class Shop:
         return (await self.purchases.PurchaseTickets(request, metadata=self.metadata(by))).purchase
 
     async def read(self, purchase: purchase_pb2.Purchase, by: tuple[str, str] = ALICE) -> purchase_pb2.Purchase:
-        """Read a purchase."""
         request = purchase_service_pb2.GetPurchaseRequest(purchase_id=purchase.purchase_id)
         return (await self.purchases.GetPurchase(request, metadata=self.metadata(by))).purchase
 
@@ -125,7 +117,6 @@ class Shop:
         return (await self.purchases.ConfirmPurchase(request, metadata=self.metadata(by))).purchase
 
     async def release(self, purchase: purchase_pb2.Purchase, by: tuple[str, str] = ALICE) -> purchase_pb2.Purchase:
-        """Release a hold."""
         request = purchase_service_pb2.ReleasePurchaseRequest(purchase_id=purchase.purchase_id)
         return (await self.purchases.ReleasePurchase(request, metadata=self.metadata(by))).purchase
 

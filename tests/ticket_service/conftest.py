@@ -33,7 +33,6 @@ def clock() -> SettableClock:
 
 @pytest.fixture
 async def database(tickets_url: URL) -> AsyncIterator[Database]:
-    """Open an empty tickets database."""
     database = Database(tickets_url, "test")
     yield database
     await database.close()
@@ -78,14 +77,12 @@ def make_settings(environment_of: EnvironmentOf) -> MakeSettings:
 
 @pytest.fixture
 async def service(make_settings: MakeSettings, tickets_url: URL, clock: SettableClock) -> AsyncIterator[str]:
-    """Run a ticket service; return its address."""
     async with running(App(make_settings(), tickets_url, clock)) as address:
         yield address
 
 
 @pytest.fixture
 async def channel(service: str) -> AsyncIterator[grpc.aio.Channel]:
-    """Open a channel to the service."""
     async with grpc.aio.insecure_channel(service) as channel:
         yield channel
 
@@ -115,7 +112,6 @@ async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[ScanServ
 
 @pytest.fixture
 def stripe() -> Iterator[StripeStandIn]:
-    """Run a stand-in for Stripe."""
     with StripeStandIn() as stand_in:
         yield stand_in
 

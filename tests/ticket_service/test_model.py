@@ -65,7 +65,7 @@ STEPS_IN_TIME: Final = [timedelta(seconds=1), timedelta(minutes=5), timedelta(mi
 pick = st.integers(0, 63)
 Baskets = st.sampled_from(BASKETS)
 Buyers = st.sampled_from(["alice", "bob"])
-# A buyer, a basket, and whether it is paid already.
+# A buyer, the items, and whether the purchase is paid already.
 Orders = st.tuples(Buyers, Baskets, st.booleans())
 # The error of an expected or paid price.
 Mistakes = st.sampled_from([0] * 7 + [1])
@@ -88,7 +88,6 @@ class Selling(RuleBasedStateMachine):
 
     @property
     def now(self) -> datetime:
-        """Return the service's present time."""
         hour: datetime = self.world.clock.now
         return hour
 
@@ -279,7 +278,7 @@ class Selling(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tickets)
     @rule(is_meant=st.sampled_from([False] * 9 + [True]))
     def cancel_event(self, *, is_meant: bool) -> None:
-        # Rarely, because little can happen afterwards.
+        # Cancellations are rare, because little can happen afterwards.
         if not is_meant:
             return
         request = event_service_pb2.CancelEventRequest(event_id=self.event_id)

@@ -27,7 +27,6 @@ async def upload_admission(service, shown, minute, location, kind=IN):
 
 
 async def forge(service, event_id):
-    """Scan a forged token."""
     await service.scan(event_id, "T1" + "A" * 170)
 
 
@@ -45,7 +44,7 @@ async def listed(service, event_id):
 async def test_an_incident_is_reported_once_with_its_facts(database, paired, tickets):
     event_id = database.event()
     shown = database.ticket(event_id)
-    # The later scan first: the report names the location of the latest scan, not of the last upload.
+    # The later scan is uploaded first: the report names the location of the latest scan, not of the last upload.
     await upload_admission(paired, shown, 2, "South")
     await upload_admission(paired, shown, 1, "North")
     await wait_for_report(tickets[0], "DOUBLE_ADMISSION")

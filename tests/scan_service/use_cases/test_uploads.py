@@ -193,7 +193,7 @@ def signed_with(database, event_id, key_id: int) -> str:
 
 
 async def test_a_token_is_not_forged_before_keys_are_fetched(database, service, device):
-    """The ticket service does not answer: it may have created a key since the last fetch."""
+    """The ticket service does not answer, and it may have created a key since the last fetch."""
     token = signed_with(database, device.event_id, 2)
     assert (await device.scan(token)).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
     [rejected] = (await upload(device, decided(token))).rejected
@@ -313,7 +313,7 @@ async def test_a_waiting_upload_delays_no_live_scan(database, service, device):
         await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         assert (await device.scan(quick.token)).verdict == ADMITTED
         await device.call.done_writing()
-    # In their order, although the second upload needed no work.
+    # The answers keep their order, although the second upload requires no work.
     assert len((await device.receive()).uploaded.results) == 1
     assert len((await device.receive()).uploaded.rejected) == 1
     assert await device.receive() is grpc.aio.EOF

@@ -1,4 +1,4 @@
-"""Tests of ValidateTicket: the answer of a scan without a record."""
+"""Tests of ValidateTicket, which answers as a scan does and records nothing."""
 
 import uuid
 from dataclasses import replace
@@ -59,7 +59,7 @@ async def test_unknown_and_foreign_events_are_not_found(database, service, issue
 
 
 async def test_every_invalid_field_is_named(service):
-    unknown: Any = 9  # Not a value of the enum.
+    unknown: Any = 9  # The enum has no such value.
     gate = scan_pb2.Gate(event_id="x", location="\0", allowed_ticket_types=[event_pb2.TICKET_TYPE_STANDARD, unknown])
     request = pb.ValidateTicketRequest(gate=gate, code="x" * 4097, scan_type=unknown)
     refused = await refusal(service.scans.ValidateTicket(request, metadata=service.scanner))

@@ -1,4 +1,4 @@
-"""Test the adapter against localstripe, which other people wrote: our stand-in may repeat our own misunderstandings."""
+"""Test the adapter against localstripe: our own stand-in may repeat our misunderstandings of Stripe."""
 
 import subprocess
 import sys

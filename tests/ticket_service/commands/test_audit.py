@@ -70,7 +70,7 @@ async def charged(shop: Shop, tickets: Any, stripe: StripeStandIn) -> None:
 
 @pytest.fixture
 async def history(shop: Shop, channel: grpc.aio.Channel, clock, stripe: StripeStandIn) -> None:
-    """Do everything that moves places, tickets or money."""
+    """Make every change of places, tickets and money."""
     tickets = TicketServiceStub(channel)
     await charged(shop, tickets, stripe)
     backend, alice = shop.metadata(Shop.BACKEND), shop.metadata()

@@ -29,14 +29,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 async def mailbox() -> AsyncIterator[Mailbox]:
-    """Run an SMTP server."""
     async with serving_mail(Mailbox()) as mailbox:
         yield mailbox
 
 
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock, mailbox, scans) -> AsyncIterator[str]:
-    """Run a ticket service that mails."""
     settings = make_settings(
         TICKETS_RELAY="built-in",
         TICKETS_SMTP_URL=mailbox.url,

@@ -30,7 +30,7 @@ from ticketing.chassis.failures import Failure
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 
 # 50,000 for the figures of a release; a few batches show that it works.
-TICKETS = int(os.environ.get("TICKETING_CALLED_OFF_TICKETS", "600"))
+TICKETS = int(os.environ.get("TICKETING_CANCELLED_TICKETS", "600"))
 
 ALICE = Caller("alice", frozenset({Role.USER}))
 OLGA = Caller("olga", frozenset({Role.ORGANIZER}))

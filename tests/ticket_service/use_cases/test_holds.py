@@ -126,14 +126,14 @@ async def test_a_late_payment_without_places_is_refunded(shop, event, clock, cha
     request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
     sales = await shop.events.GetEventSales(request, metadata=shop.metadata(Shop.OLGA))
     assert sales.refunds_pending == 1
-    # Twice, as a retry does.
+    # A retry confirms the refund twice.
     for _ in range(2):
         await confirm_refund(channel, shop, held, "refund-1")
     assert (await shop.read(held)).status == REFUNDED
     assert await owed(database) == [("pay-1", True, "refund-1"), ("pay-bob", False, None)]
     refused = await refusal(confirm_refund(channel, shop, held, "refund-2"))
     assert (refused.reason, refused.metadata) == ("ILLEGAL_TRANSITION", {"from": "REFUNDED", "to": "REFUNDED"})
-    # Another late payment is to be refunded again.
+    # Another late payment is refunded too.
     assert (await shop.report_payment(held, "pay-2")).status == REFUNDING
 
 

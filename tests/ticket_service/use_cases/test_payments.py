@@ -1,4 +1,4 @@
-"""Card payments end correctly whatever Stripe answers, and whenever."""
+"""Card payments end correctly after every answer of Stripe, also after late and lost ones."""
 
 import asyncio
 from datetime import timedelta
@@ -267,7 +267,7 @@ async def test_a_late_payment_is_honoured_while_places_are_left(shop, event, str
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     clock.advance(timedelta(minutes=10))
     await has_status(shop, held, EXPIRED)
-    # Not possible at Stripe; if it happened, the money would not be lost.
+    # Stripe takes no money for a withdrawn charge; even then the money would not be lost.
     stripe.intents[held.payment.payment_id]["status"] = "succeeded"
     done = await shop.confirm(held)
     assert (done.status, len(done.tickets)) == (COMPLETED, 1)

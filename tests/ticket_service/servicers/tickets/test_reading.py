@@ -109,7 +109,7 @@ async def test_a_code_may_be_any_text_of_bounded_length(stub, issuer):
 
 async def test_bad_requests_name_every_field_at_fault(stub, issuer):
     user, service = issuer.metadata(), issuer.metadata("service")
-    unknown: Any = 77  # No enum has it.
+    unknown: Any = 77  # No enum has this value.
     get = pb.GetTicketRequest(view=unknown)
     tickets = pb.ListTicketsRequest(status=unknown, event_id="x", user_id="u" * 256, view=unknown)
     render = pb.RenderTicketRequest(ticket_id="x", format=unknown)
