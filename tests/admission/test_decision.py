@@ -22,13 +22,7 @@ from tests.scanning.cases import (
 )
 from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, ScanType
-from ticketing.admission.tickets import (
-    Admission,
-    AdmissionPolicy,
-    CheckIn,
-    EventStatus,
-    TicketStatus,
-)
+from ticketing.admission.tickets import Admission, AdmissionPolicy, CheckIn, EventStatus, TicketStatus
 
 
 def decided(  # noqa: PLR0913 - what a case may name

@@ -94,11 +94,7 @@ def test_every_field_at_fault_is_named_at_once() -> None:
     fields.uuid("id")
     fields.text("name")
     fields.number("quantity")
-    assert violations_of(fields) == {
-        "id": "is not a UUID",
-        "name": "is required",
-        "quantity": "is not within 1 and 10",
-    }
+    assert violations_of(fields) == {"id": "is not a UUID", "name": "is required", "quantity": "is not within 1 and 10"}
 
 
 def test_a_valid_message_keeps_its_values() -> None:
@@ -180,10 +176,7 @@ def test_a_replaced_value_is_bounded_like_the_field() -> None:
     fields = Fields(Sample(quantity=6))
     assert fields.number("quantity", maximum=5) == 1
     fields.number("quantity", 11, '["key"]')
-    assert violations_of(fields) == {
-        "quantity": "is not within 1 and 5",
-        'quantity["key"]': "is not within 1 and 10",
-    }
+    assert violations_of(fields) == {"quantity": "is not within 1 and 5", 'quantity["key"]': "is not within 1 and 10"}
 
 
 def test_an_enum_must_be_set_and_be_in_the_contract() -> None:

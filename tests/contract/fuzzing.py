@@ -41,12 +41,7 @@ FLOATING = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 
 
 class Fuzzer:
-    """The generator of inputs.
-
-    Args:
-        chance: a seeded source of random values.
-        known: ids, codes and tokens that exist.
-    """
+    """The generator of inputs; `known` contains ids, codes and tokens that exist."""
 
     def __init__(self, chance: random.Random, known: Sequence[str]) -> None:
         self.chance = chance

@@ -65,7 +65,4 @@ def test_only_the_peer_calls_the_internal_services() -> None:
 
 def test_a_scanner_only_reads_events_at_the_ticket_service() -> None:
     allowed = {method for method, roles in TICKETS.items() if Role.SCANNER in roles}
-    assert allowed == {
-        "/ticketing.tickets.v1.EventService/GetEvent",
-        "/ticketing.tickets.v1.EventService/ListEvents",
-    }
+    assert allowed == {"/ticketing.tickets.v1.EventService/GetEvent", "/ticketing.tickets.v1.EventService/ListEvents"}

@@ -39,10 +39,7 @@ CHASSIS_REASONS = {
     failures.DEPENDENCY_UNAVAILABLE,
 }
 # Reasons of the contract that no code raises yet.
-NOT_RAISED_YET: dict[str, set[str]] = {
-    "tickets": set(),
-    "scans": set(),
-}
+NOT_RAISED_YET: dict[str, set[str]] = {"tickets": set(), "scans": set()}
 
 
 def documented(package: str) -> dict[str, tuple[str, set[str]]]:

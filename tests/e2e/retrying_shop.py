@@ -48,14 +48,9 @@ class SoldOutError(Exception):
 
 @dataclass
 class RetryingShop:
-    """A backend with its buyers, its answers and its payments.
+    """A backend with its buyers, its answers and its payments; some of `services` may be down.
 
-    Args:
-        services: the stubs of all ticket services; some services may be down.
-        metadata: the call metadata of the backend.
-        event: the event on sale.
-        random: decides what each buyer does.
-        on_answer: is called with the number of answers so far.
+    The shop calls `on_answer` with the number of answers so far.
     """
 
     services: Sequence[PurchaseServiceStub]

@@ -24,11 +24,7 @@ TICKETS = [
     "ticketing.tickets.v1.TicketFeedService",
     "ticketing.tickets.v1.TicketService",
 ]
-SCANS = [
-    "ticketing.scans.v1.DeviceService",
-    "ticketing.scans.v1.RevocationService",
-    "ticketing.scans.v1.ScanService",
-]
+SCANS = ["ticketing.scans.v1.DeviceService", "ticketing.scans.v1.RevocationService", "ticketing.scans.v1.ScanService"]
 INFRASTRUCTURE = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

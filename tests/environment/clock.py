@@ -4,11 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class SettableClock:
-    """A clock that a test sets.
-
-    Args:
-        start: the time at which the clock stands until the test sets it; None: the clock runs with the real time.
-    """
+    """A clock that a test sets. The clock stands at `start`, or runs with the real time if `start` is None."""
 
     def __init__(self, start: datetime | None = None) -> None:
         self._start = start

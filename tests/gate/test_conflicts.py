@@ -118,10 +118,7 @@ def receive_again(device, wifi) -> None:
 
 
 def recorded(office, event_id, scan_id) -> tuple[int, bool] | None:
-    return next(
-        ((scan.verdict, scan.offline) for scan in office.scans(event_id) if scan.scan_id == scan_id),
-        None,
-    )
+    return next(((scan.verdict, scan.offline) for scan in office.scans(event_id) if scan.scan_id == scan_id), None)
 
 
 def test_denied_but_shown_as_admitted_becomes_an_incident(database, wifi, office, new_handheld):

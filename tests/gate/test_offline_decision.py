@@ -201,11 +201,7 @@ def test_device_and_service_decide_the_table_alike(world, case):
         world.put(ticket)
     world.now = changes.get("time", NOON)
     text = token_of(KEY, ticket.event_id, ticket.ticket_id, issue=changes.get("issue", 2))
-    scan = (
-        text,
-        changes.get("scan_type", ScanType.CHECK_IN),
-        Gate(HERE, "South", changes.get("allowed", frozenset())),
-    )
+    scan = (text, changes.get("scan_type", ScanType.CHECK_IN), Gate(HERE, "South", changes.get("allowed", frozenset())))
     expected = ("DENIED" if reason else "ADMITTED", reason)
     answer = world.at_the_service(*scan)
     assert (answer.verdict, answer.denial_reason) == expected

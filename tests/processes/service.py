@@ -19,13 +19,7 @@ STOP_SECONDS = 15
 
 
 class ServiceProcess:
-    """A process of a service; its port is known from its log.
-
-    Args:
-        module: the module to run.
-        variables: the settings, as environment variables.
-        arguments: the command line.
-    """
+    """A process of a service, which logs its port."""
 
     def __init__(self, module: str, variables: Mapping[str, str], *arguments: str) -> None:
         self._process = subprocess.Popen(

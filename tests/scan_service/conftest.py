@@ -13,9 +13,7 @@ from tests.environment.access import Issuer
 from tests.scanning.gates import ScansDatabase, Service, database, running_service, settings_of
 from tests.stand_ins.tickets import TicketServiceStandIn
 from ticketing.chassis import leadership
-from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import (
-    add_TicketFeedServiceServicer_to_server,
-)
+from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import add_TicketFeedServiceServicer_to_server
 
 __all__ = ["database"]
 

@@ -78,11 +78,7 @@ async def test_a_foreign_token_is_denied_with_its_reason(database: ScansDatabase
     ticket, foreign = database.ticket(event_id), database.ticket(elsewhere)
     stranger, retired = SigningKey.generate(), SigningKey.generate()
     database.insert(
-        signing_keys,
-        key_id=2,
-        public_key=bytes(retired.verify_key),
-        activate_time=NOW - 2 * DAY,
-        retire_time=NOW - DAY,
+        signing_keys, key_id=2, public_key=bytes(retired.verify_key), activate_time=NOW - 2 * DAY, retire_time=NOW - DAY
     )
     shown = {
         foreign.token: scan_pb2.DENIAL_REASON_WRONG_EVENT,

@@ -153,10 +153,7 @@ class ScansDatabase:
         """Return a sold ticket that the replica does not contain."""
         ticket_id = ticket_id or uuid.uuid4()
         return ShownTicket(
-            event_id,
-            ticket_id,
-            CODES.code(ticket_id, issue),
-            token_of(self.key, event_id, ticket_id, issue=issue),
+            event_id, ticket_id, CODES.code(ticket_id, issue), token_of(self.key, event_id, ticket_id, issue=issue)
         )
 
 

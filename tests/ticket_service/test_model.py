@@ -14,13 +14,7 @@ import grpc.aio
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from sqlalchemy.engine import URL
 
 from tests.environment.access import PEER_METADATA, Issuer
@@ -92,11 +86,7 @@ class Selling(RuleBasedStateMachine):
         return hour
 
     def ask(self, call: Any, say: Callable[[], Any]) -> Any:
-        """Make a call and the model's step; check that both refuse for the same reason, or neither does.
-
-        Returns:
-            The response, or None.
-        """
+        """Make a call and the model's step; check that both or neither refuse, and why. Return the response, or None."""
         answer = self.world.run(answer_of(call))
         refused = refusal_by(say)
         self.world.answers["refused" if refused else "done"] += 1

@@ -240,11 +240,7 @@ async def test_check_ins_are_reported_until_they_are_confirmed(database, paired,
     scan = await paired.scan(event_id, shown.token)
     await until(lambda: row_of(database)["reported_sequence"] == 1)
     [reported] = tickets[0].reported
-    assert (reported.ticket_id, reported.check_in_time, reported.sequence) == (
-        str(shown.ticket_id),
-        scan.scan_time,
-        1,
-    )
+    assert (reported.ticket_id, reported.check_in_time, reported.sequence) == (str(shown.ticket_id), scan.scan_time, 1)
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,7 @@ async def revoke(service, event_id, *revocations):
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"),
-    [(CANCELLED, scan_pb2.DENIAL_REASON_CANCELLED), (REFUNDED, scan_pb2.DENIAL_REASON_REFUNDED)],
+    ("status", "reason"), [(CANCELLED, scan_pb2.DENIAL_REASON_CANCELLED), (REFUNDED, scan_pb2.DENIAL_REASON_REFUNDED)]
 )
 async def test_a_revoked_ticket_is_denied_known_or_not(database, service, status, reason):
     event_id = database.event()

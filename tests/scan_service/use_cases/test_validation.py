@@ -24,11 +24,7 @@ async def test_validation_answers_as_a_scan_and_records_nothing(database, servic
     ticket = database.ticket(event_id)
     for code in (ticket.token, ticket.code):
         scan = await validate(service, code, event_id)
-        assert (scan.verdict, scan.ticket_id, scan.scan_id) == (
-            scan_pb2.VERDICT_ADMITTED,
-            str(ticket.ticket_id),
-            "",
-        )
+        assert (scan.verdict, scan.ticket_id, scan.scan_id) == (scan_pb2.VERDICT_ADMITTED, str(ticket.ticket_id), "")
         assert not scan.HasField("record_time")
     assert database.rows("scans") == []
     assert not database.rows("tickets")[0]["inside"]

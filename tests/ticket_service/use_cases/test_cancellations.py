@@ -19,24 +19,14 @@ from ticket_service.domain.events import Offer, RefundTier, TicketType
 from ticket_service.domain.queries import CancellationQuery
 from ticket_service.domain.revocations import Outcome
 from ticket_service.store.tables import cancellations, events, offers, tickets
-from ticket_service.use_cases.cancellations import (
-    MAX_SWEEP,
-    SHORTEST_RETRY_SECONDS,
-    Cancellations,
-    settle,
-)
+from ticket_service.use_cases.cancellations import MAX_SWEEP, SHORTEST_RETRY_SECONDS, Cancellations, settle
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.logs import REQUEST_ID
-from ticketing.tickets.v1 import (
-    ticket_feed_service_pb2,
-    ticket_feed_service_pb2_grpc,
-    ticket_pb2,
-    ticket_service_pb2,
-)
+from ticketing.tickets.v1 import ticket_feed_service_pb2, ticket_feed_service_pb2_grpc, ticket_pb2, ticket_service_pb2
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
 ALICE = Caller("alice", frozenset({Role.USER}))

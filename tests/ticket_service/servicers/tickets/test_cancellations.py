@@ -45,10 +45,7 @@ async def test_a_used_ticket_is_not_cancelled(stub, issuer, database, clock, sca
 async def test_a_blocked_ticket_is_not_cancelled(stub, issuer, ticket_id, database):
     await change(database, ticket_id, status="BLOCKED")
     call = stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
-    assert (await refusal(call)).cause == (
-        "TICKET_NOT_CANCELLABLE",
-        {"ticket_id": str(ticket_id), "status": "BLOCKED"},
-    )
+    assert (await refusal(call)).cause == ("TICKET_NOT_CANCELLABLE", {"ticket_id": str(ticket_id), "status": "BLOCKED"})
 
 
 async def test_the_sweeper_completes_a_pending_cancellation(stub, issuer, database, clock, scans):

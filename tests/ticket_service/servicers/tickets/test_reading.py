@@ -116,25 +116,16 @@ async def test_bad_requests_name_every_field_at_fault(stub, issuer):
     cancellations = pb.ListCancellationsRequest(status=unknown, event_id="x", user_id="\0")
     for call, fields in [
         (stub.GetTicket(get, metadata=user), ["view", "ticket_id"]),
-        (
-            stub.ListTickets(tickets, metadata=user),
-            ["status", "event_id", "user_id", "view"],
-        ),
+        (stub.ListTickets(tickets, metadata=user), ["status", "event_id", "user_id", "view"]),
         (stub.ListTickets(pb.ListTicketsRequest(page_size=-1), metadata=user), ["page_size"]),
         (stub.ListTickets(pb.ListTicketsRequest(page_token="zzz"), metadata=user), ["page_token"]),
-        (
-            stub.RenderTicket(render, metadata=user),
-            ["ticket_id", "format"],
-        ),
+        (stub.RenderTicket(render, metadata=user), ["ticket_id", "format"]),
         (
             stub.CancelTicket(pb.CancelTicketRequest(ticket_id="x", reason="r" * 501), metadata=user),
             ["ticket_id", "reason"],
         ),
         (stub.GetCancellation(pb.GetCancellationRequest(), metadata=user), ["cancellation_id"]),
-        (
-            stub.ListCancellations(cancellations, metadata=user),
-            ["status", "event_id", "user_id"],
-        ),
+        (stub.ListCancellations(cancellations, metadata=user), ["status", "event_id", "user_id"]),
         (stub.ConfirmRefund(pb.ConfirmRefundRequest(), metadata=service), ["cancellation_id", "refund_id"]),
         (
             stub.ConfirmRefund(pb.ConfirmRefundRequest(purchase_id="x", refund_id="r" * 256), metadata=service),
@@ -163,10 +154,7 @@ async def test_a_page_token_belongs_to_one_caller_and_filter(stub, issuer, datab
     first = await stub.ListTickets(pb.ListTicketsRequest(page_size=1), metadata=issuer.metadata())
     for request, metadata in [
         (pb.ListTicketsRequest(page_token=first.next_page_token), issuer.metadata(subject="bob")),
-        (
-            pb.ListTicketsRequest(page_token=first.next_page_token, event_id=str(event.event_id)),
-            issuer.metadata(),
-        ),
+        (pb.ListTicketsRequest(page_token=first.next_page_token, event_id=str(event.event_id)), issuer.metadata()),
     ]:
         assert await fields_at_fault(stub.ListTickets(request, metadata=metadata)) == ["page_token"]
 
