@@ -6,6 +6,8 @@ import pytest
 
 from tests.environment import ROOT
 
+pytestmark = pytest.mark.slow
+
 # Prints the name and the priority of every thread of a process that has just started a server.
 PROGRAM = """
 import asyncio, os

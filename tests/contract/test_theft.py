@@ -150,7 +150,7 @@ async def test_stolen_dumps_admit_nobody_sign_nothing_and_call_nothing(
     assert await opened(world, gate_event, [tickets[-1].token]) != []
 
 
-async def test_a_stolen_device_is_of_no_use_once_it_is_revoked(world: World) -> None:
+async def test_a_stolen_device_has_no_access_after_its_revocation(world: World) -> None:
     shown = await world.shown(OWN)
     device_id, token = await world.enrolled(OWN)
     bearer = (("authorization", f"Bearer {token}"),)

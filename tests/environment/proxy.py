@@ -6,7 +6,7 @@ import threading
 
 
 class Proxy:
-    """Forwards connections from its own port to `target` until `cut`."""
+    """A proxy that forwards connections from its own port to `target` until `cut`."""
 
     def __init__(self, target: tuple[str, int], port: int = 0) -> None:
         self._target = target
@@ -19,7 +19,6 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """The address of the proxy."""
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def cut_connections(self) -> None:
