@@ -57,7 +57,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 def start(module: str, address: str, variables: Mapping[str, str]) -> Service:
     """Start one service."""
-    # In a session of its own: Ctrl-C reaches this program only, which then drains each service.
+    # Each service has a session of its own, so Ctrl-C reaches this program only, which then drains each service.
     process = subprocess.Popen([sys.executable, "-m", "dev.child", module], env=dict(variables), start_new_session=True)
     return Service(module, address, process)
 

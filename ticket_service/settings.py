@@ -35,7 +35,7 @@ class Settings:
     sweep_seconds: float
     # The limit of tickets of one type in one purchase, where the offer has no limit.
     max_per_purchase: int
-    # How long places are held for an unpaid purchase.
+    # The time for which places are held for an unpaid purchase.
     hold_seconds: float
     # The configured payment providers, by name.
     providers: Mapping[str, ProviderSettings]

@@ -47,7 +47,7 @@ class TicketService:
 
     async def watch(self, position: FeedPosition) -> AsyncGenerator[Sequence[FeedPage] | None, None]:
         """Yield the pages after `position`, one or more at a time, and None whenever the feed is silent."""
-        # Without a deadline: the stream stays open. The channel's pings notice a peer that is gone.
+        # The call has no deadline, because the stream stays open. The channel's pings notice a peer that is gone.
         call = TicketFeedServiceStub(self._peer.channel).WatchTickets(
             convert.watch_request(position), metadata=self._peer.metadata()
         )

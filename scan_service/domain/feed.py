@@ -28,7 +28,7 @@ class FeedPosition:
     """The position of the replica in the feed."""
 
     epoch: str
-    # By event id.
+    # The revision of each event, by event id.
     revisions: dict[str, int]
 
 
@@ -55,7 +55,7 @@ class IncidentReport:
     ticket_id: str | None
     create_time: datetime
     scan_count: int
-    # Of the latest scan.
+    # The location of the latest scan.
     location: str
 
 
@@ -65,5 +65,5 @@ class CheckInConflict:
 
     event_id: UUID
     ticket_id: UUID
-    # None: the ticket service does not know the ticket.
+    # None: the ticket service does not have the ticket.
     status: TicketStatus | None

@@ -44,7 +44,7 @@ RECONNECT_WITHIN: Final = timedelta(seconds=2)
 class Pending:
     """A scan or a passage whose answer is outstanding."""
 
-    # As the device sent it.
+    # The id as the device sent it.
     scan_id: str
     answer: "asyncio.Future[Scan]"
     message: Callable[[Scan], pb.StreamScansResponse]

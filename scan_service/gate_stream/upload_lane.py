@@ -17,7 +17,7 @@ from ticketing.chassis.parsing import Fields
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 MAX_SCANS: Final = bounds_of(pb.Upload, "scans").max_items
-# So many scans are read or written before the event loop runs other tasks: live scans wait for it.
+# The number of scans read or written before the event loop runs other tasks, for which live scans wait.
 SLICE: Final = 32
 
 Send = Callable[[pb.StreamScansResponse], None]
@@ -27,7 +27,7 @@ Send = Callable[[pb.StreamScansResponse], None]
 class UploadedScan:
     """A scan of an upload, with its future answer or its failure."""
 
-    # As the device sent it.
+    # The id as the device sent it.
     scan_id: str
     answer: "asyncio.Future[Scan] | Failure"
 

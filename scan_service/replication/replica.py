@@ -17,9 +17,9 @@ from ticketing.chassis.database import Database
 # The feed delivers changes of ended events only if the request names them, and the names of all past events would not
 # fit into one message. An event that is moved into the future is delivered again from its beginning.
 FOLLOWED_AFTER_END: Final = timedelta(days=7)
-# So many messages wait while those before them are saved.
+# The maximum of messages that wait while earlier ones are saved.
 MAX_MESSAGES: Final = 32
-# So many tickets are saved in one transaction, unless one page alone has more.
+# The maximum of tickets that one transaction saves, unless one page alone has more.
 MAX_TICKETS: Final = 1_000
 
 # The pages of one message; None: the feed is silent.

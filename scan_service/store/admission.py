@@ -86,7 +86,7 @@ STATEMENTS: Final[Mapping[str, str]] = {
 _LOCK_EVENTS: Final = "BEGIN; EXECUTE lock_events(%s)"
 _LOCK_TICKETS: Final = "EXECUTE lock_tickets(%s, %s, %s)"
 _LOCK_AND_READ: Final = "EXECUTE lock_and_read(%s, %s, %s, %s, %s)"
-# In a transaction of its own: inserted after other rows are locked, the new rows would violate the lock order.
+# A transaction of its own creates the rows: inserted after other rows are locked, they would violate the lock order.
 _CREATE: Final = "ROLLBACK; BEGIN; EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
 WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 31)})"
 

@@ -111,7 +111,7 @@ def _save_event(connection: Connection, event: Event, generation: int, revision:
         "generation": generation,
         "revision": revision,
     }
-    # Without `closed`: an event closed by RevokeEvent stays closed.
+    # The update leaves out `closed`: an event closed by RevokeEvent stays closed.
     connection.execute(
         insert(events)
         .values(event_id=event.event_id, closed=False, **values)

@@ -17,7 +17,7 @@ from ticketing.admission.tickets import (
     TicketType,
 )
 
-# In the order that `ticket_of` expects.
+# `ticket_of` expects the columns in this order.
 TICKET_COLUMNS: Final = (
     "event_id",
     "ticket_id",

@@ -54,11 +54,11 @@ feed = sa.Table(
     "feed",
     metadata,
     sa.Column("one", sa.Boolean, primary_key=True, server_default=sa.true()),
-    # Empty before the first message.
+    # The epoch is empty before the first message.
     sa.Column("epoch", sa.Text, nullable=False, server_default=""),
     # The number of epochs so far.
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
-    # When the replica was last known to be complete.
+    # The last time at which the replica was complete.
     sa.Column("whole_time", TIME),
     # The epoch of the transaction ids in `tickets.changed_by`; a database restored from a backup gets a new one.
     sa.Column("changes_epoch", UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
@@ -179,7 +179,7 @@ incidents = sa.Table(
     # NULL where the ticket is unknown.
     sa.Column("ticket_id", UUID),
     sa.Column("create_time", TIME, nullable=False),
-    # Whether the ticket service has confirmed the report.
+    # True once the ticket service has confirmed the report.
     sa.Column("reported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint(
         "kind IN ('DOUBLE_ADMISSION', 'REVOKED_ADMISSION', 'FORGED_TOKEN', 'UNKNOWN_ADMISSION', 'INVALID_ADMISSION',"

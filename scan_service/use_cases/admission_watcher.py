@@ -40,7 +40,7 @@ class AdmissionWatcher:
             Failure: EVENT_NOT_FOUND for an unknown event and, unless `organizer_id` is None, for another organizer's;
                 OVERLOADED or DEPENDENCY_UNAVAILABLE where the database does not answer.
         """
-        # In a transaction of its own, so that a foreign event takes as long as an unknown one.
+        # The check has a transaction of its own, so that a foreign event takes as long as an unknown one.
         await self._database.run(lambda connection: check_access(connection, event_id, organizer_id))
         rules: GateRules | None = None
         # The tickets changed at or after the horizon: the next read finds them again, and they need no second message.

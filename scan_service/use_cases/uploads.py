@@ -25,7 +25,7 @@ from ticketing.admission.tickets import Admission, Event
 from ticketing.chassis.failures import Failure, dependency_unavailable
 from ticketing.chassis.loop_connection import LoopConnection
 
-# So many scans are processed before the event loop runs other tasks: live scans wait for it.
+# The number of scans processed before the event loop runs other tasks, for which live scans wait.
 SLICE: Final = 16
 
 

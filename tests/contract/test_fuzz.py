@@ -115,7 +115,7 @@ class Callers:
 
 async def send(world: World, rpc: MethodDescriptor, payloads: list[bytes], metadata: Metadata) -> str:
     """Make one call; return its status."""
-    # The types of a channel know only calls with messages.
+    # The types of a channel allow only calls with messages.
     raw: Any = world.scans if ".scans." in rpc.full_name else world.tickets
     path = f"/{rpc.containing_service.full_name}/{rpc.name}"
     try:

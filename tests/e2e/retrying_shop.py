@@ -22,10 +22,10 @@ HOLD_SECONDS: Final = 1
 CALL_SECONDS: Final = 5
 TRIES: Final = 500
 RETRY_SECONDS: Final = 0.4
-# How often a buyer asks for places that are sold out: other holds may end in between.
+# The number of tries of a buyer while the places are sold out: other holds may end in between.
 REQUESTS: Final = 3
 OVERLOADED: Final = grpc.StatusCode.RESOURCE_EXHAUSTED
-# No refusal: the service or its database is down, or the service is overloaded.
+# These are no refusals: the service or its database is down, or the service is overloaded.
 ASK_AGAIN: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, OVERLOADED})
 
 
@@ -63,9 +63,9 @@ class RetryingShop:
     event: event_pb2.Event
     random: random.Random
     on_answer: Callable[[int], None]
-    # By purchase id: the tickets of the first answer with COMPLETED.
+    # The tickets of the first answer with COMPLETED, by purchase id.
     completed: dict[str, frozenset[str]] = field(default_factory=dict)
-    # By payment id: the purchase id, once there is one, and the outcome.
+    # The purchase id, once there is one, and the outcome, by payment id.
     payments: dict[str, tuple[str, PaymentOutcome]] = field(default_factory=dict)
     answers: int = 0
     # `lost`: calls without an answer. `found`: purchases that such a call had made.

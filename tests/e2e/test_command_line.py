@@ -1,4 +1,4 @@
-"""An operator uses grpcurl and buf curl, which know the services from reflection alone."""
+"""An operator uses grpcurl and buf curl, which read the schema by reflection only."""
 
 import json
 import re

@@ -99,7 +99,7 @@ def buy(world: World, email: str) -> tuple[event_pb2.Event, Sequence[ticket_pb2.
 
 def admit(world: World, event: event_pb2.Event, ticket: ticket_pb2.Ticket) -> None:
     with closing(new_gate(world.pair, event.event_id)) as gate:
-        # The scan service may know the event as a draft still.
+        # The replica of the scan service may still contain the event as a draft.
         eventually(lambda: gate.scan(ticket.token).verdict, scan_pb2.VERDICT_ADMITTED)
     bob = world.pair.caller("user", "bob")
     get = ticket_service_pb2.GetTicketRequest(ticket_id=ticket.ticket_id)

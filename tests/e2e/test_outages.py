@@ -39,7 +39,7 @@ def test_gates_admit_without_the_ticket_service_and_its_database(
     event = on_sale(organizer)
     replicated, second_replicated = buy(shop, event, quantity=2).tickets
     with closing(new_gate(pair, event.event_id)) as gate:
-        # The scan service knows a typed code from its replica alone.
+        # The scan service finds a typed code in its replica only.
         eventually(lambda: gate.scan(replicated.code).verdict, scan_pb2.VERDICT_ADMITTED)
 
         network.cut()

@@ -80,7 +80,7 @@ async def test_a_gate_admits_only_its_ticket_types(database, service):
 
 
 async def test_every_invalid_field_of_a_scan_is_named(service):
-    unknown: Any = 9  # Not a value of the enum.
+    unknown: Any = 9  # 9 is no value of the enum.
     gate = scan_pb2.Gate(event_id="x", location="y" * 101, allowed_ticket_types=[event_pb2.TICKET_TYPE_UNSPECIFIED])
     attempt = pb.ScanAttempt(scan_id="z", code="x" * 2**20, scan_type=unknown)
     attempt.offline.verdict = unknown

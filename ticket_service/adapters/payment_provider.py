@@ -41,7 +41,7 @@ class PaymentProvider(Protocol):
         """Close open connections."""
 
 
-# By name: the configured providers, and EXTERNAL.
+# The configured providers and EXTERNAL, by name.
 Providers = Mapping[str, PaymentProvider]
 
 

@@ -20,7 +20,7 @@ from ticketing.chassis.failures import Failure
 from ticketing.chassis.settings import Environment
 
 Write = Callable[[str], None]
-# By the name of the provider.
+# A reader of records for each provider, by its name.
 Records = Mapping[str, Callable[[], ProviderRecords]]
 
 CLEAN: Final = 0

@@ -40,7 +40,7 @@ def read_values(request: Fields[Any], paths: Sequence[str], max_per_purchase: in
         attributes["currency"], attributes["ticket_price"] = read_required_price(fields, "ticket_price")
     if "offers" in paths:
         attributes["offers"] = _offers(fields, max_per_purchase)
-        # In step with the offers that were read: with too many of them, none is.
+        # `attributes` has no offers if there are too many.
         currencies = tuple(_currency(offer) for offer, _ in zip(event.offers, attributes["offers"], strict=False))
     if "refund_policy" in paths:
         attributes["refund_tiers"] = _tiers(fields)
@@ -103,7 +103,7 @@ def _image_url(fields: EventFields) -> str:
     return url
 
 
-# By path, for those fields that are one attribute of an Event under the same name.
+# The readers by path, of the fields that are one attribute of an Event under the same name.
 _READERS: Final[Mapping[str, Callable[[EventFields], object]]] = {
     "name": lambda fields: fields.text("name"),
     "description": lambda fields: fields.text("description"),

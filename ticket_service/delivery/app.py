@@ -79,7 +79,7 @@ class DeliveryApp:
         return receivers
 
     async def _email_receiver(self, database: Database, smtp_url: str) -> Receiver:
-        # As above; the modules that draw pages take a second to import.
+        # The modules that draw pages take a second to import.
         from ticket_service.delivery.mail import EmailReceiver  # noqa: PLC0415
         from ticket_service.delivery.mail_texts import read_texts  # noqa: PLC0415
         from ticket_service.delivery.mime_writer import MimeWriter  # noqa: PLC0415

@@ -10,7 +10,7 @@ from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 
-# Holders know of their own check-ins; requested refunds and incidents concern the organizer.
+# Holders need no mail about their own check-ins; requested refunds and incidents concern the organizer.
 MAILED: Final = (
     Kind.PURCHASE_COMPLETED,
     Kind.HOLD_EXPIRED,
@@ -45,7 +45,7 @@ class Email:
     event: Event
     tickets: tuple[SoldTicket, ...]
     notification: Notification
-    # From the metadata of the purchase; "" if the shop named none.
+    # The language in the metadata of the purchase; "" if the shop named none.
     language: str
 
 

@@ -35,7 +35,7 @@ class MailTexts:
     def fill(self, text: str, part: str, facts: Mapping[str, object]) -> str:
         """Render a part of a text, such as the subject of a mail."""
         source: str = self.words["mails"][text][part]
-        # Not escaped: the plain part needs it as it is, and the HTML template escapes it.
+        # The text is not escaped: the plain part needs it unchanged, and the HTML template escapes it.
         return self._templates.from_string(source).render(facts).strip()
 
     def render(self, template: str, facts: Mapping[str, object]) -> str:

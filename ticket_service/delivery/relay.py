@@ -151,7 +151,7 @@ class ReceiverWorker:
             else:
                 store.postpone(connection, delivery, now + self._wait(delivery), cause)
         if failed:
-            # One line for all failures: a line for each would fill the log while a receiver is down.
+            # One line reports all failures: a line for each would fill the log while a receiver is down.
             facts = {**_facts(failed[0][0]), "cause": str(failed[0][1])[:MAX_FAILURE], "failed": len(failed)}
             log.warning("a receiver did not accept notifications", extra=facts)
 

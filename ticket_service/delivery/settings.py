@@ -14,7 +14,7 @@ BUILT_IN: Final = "built-in"
 class DeliveryTerms:
     """Deadlines, retries and intervals of deliveries."""
 
-    # Of one delivery.
+    # The deadline of one delivery.
     deadline_seconds: float
     # The wait after the first failed try; it doubles.
     retry_seconds: float

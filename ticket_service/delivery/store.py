@@ -110,7 +110,7 @@ class ReceiverBacklog:
 
     receiver: str
     waiting: int
-    # Of the oldest waiting notification.
+    # The time of the oldest waiting notification.
     oldest_time: datetime | None
     dead: int
 

@@ -52,7 +52,7 @@ class Cancellation:
     # The check-in that was first, with REJECTED.
     check_in_time: datetime | None = None
     complete_time: datetime | None = None
-    # When the sweeper tries next; None: the sweeper has nothing to do.
+    # The time when the sweeper tries next; None: the sweeper has nothing to do.
     due_time: datetime | None = None
     attempts: int = 0
 
@@ -75,7 +75,7 @@ def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime)
     """
     ticket, event = sold.ticket, sold.event
     if ticket.check_in_time is not None:
-        # Also where the ticket could be checked in again (RE_ENTRY): no ticket is ever both used and refunded.
+        # This includes tickets that could be checked in again (RE_ENTRY): no ticket is ever both used and refunded.
         raise ticket_checked_in(ticket.ticket_id, ticket.check_in_time)
     status = sold.status_at(now)
     if status is not TicketStatus.ACTIVE:

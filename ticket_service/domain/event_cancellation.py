@@ -19,9 +19,9 @@ class EventCancellation:
     event_id: UUID
     reason: str
     create_time: datetime
-    # When the sweeper continues; None: it is complete.
+    # The time when the sweeper continues; None: the cancellation is complete.
     due_time: datetime | None
-    # When the scan service confirmed that no gate admits to the event.
+    # The time when the scan service confirmed that no gate admits to the event.
     gates_closed_time: datetime | None = None
     # Batches proceed by ticket id: up to this one, every ticket has a cancellation or needs none.
     after_ticket_id: UUID | None = None

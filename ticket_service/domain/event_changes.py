@@ -24,7 +24,7 @@ PROMISED: Final = ("price", "valid_from_time", "valid_until_time")
 class EventValues:
     """The values of those fields of an event that its organizer sets."""
 
-    # By attribute of `Event`.
+    # The new values, by attribute of `Event`.
     attributes: Mapping[str, Any]
     # The currency of each offer's price, in order; None where the offer has no price.
     offer_currencies: tuple[str | None, ...] = ()

@@ -96,7 +96,7 @@ class Event:
     currency: str
     ticket_price: int
     offers: tuple[Offer, ...]
-    # Empty: the default policy.
+    # Empty: the default policy applies.
     refund_tiers: tuple[RefundTier, ...]
     admission_policy: AdmissionPolicy
     image_url: str

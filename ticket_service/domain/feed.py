@@ -31,7 +31,7 @@ class GateTicket:
     ticket_id: str
     ticket_type: TicketType
     status: TicketStatus
-    # None: the event's.
+    # None: the time of the event applies.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     code_digest: bytes

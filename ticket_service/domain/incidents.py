@@ -16,7 +16,7 @@ class Incident:
     kind: str
     # None: the ticket is not known.
     ticket_id: UUID | None
-    # When the scan service noticed it.
+    # The time when the scan service recorded the incident.
     create_time: datetime
     # The scans involved by then, and the location of the latest of them.
     scan_count: int

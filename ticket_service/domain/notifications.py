@@ -31,7 +31,7 @@ class Kind(StrEnum):
     TICKET_REISSUED = "ticket.reissued"
     TICKET_TRANSFERRED = "ticket.transferred"
     TICKET_CHECKED_IN = "ticket.checked_in"
-    # Asks the caller's own payment system to refund; it confirms with ConfirmRefund.
+    # The caller's own payment system must refund, and confirms with ConfirmRefund.
     REFUND_REQUESTED = "refund.requested"
     REFUND_MADE = "refund.made"
     REFUND_FAILED = "refund.failed"
@@ -76,7 +76,7 @@ def payment_refund_due(purchase: Purchase, payment_id: str, provider: str) -> li
     Args:
         purchase: the purchase that it was for.
         payment_id: the payment.
-        provider: captured it; not always the purchase's provider.
+        provider: the provider that captured the payment; not always the purchase's provider.
     """
     if provider != EXTERNAL:
         return []

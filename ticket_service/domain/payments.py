@@ -10,8 +10,8 @@ from ticket_service.domain.purchases import Purchase
 
 # A buyer who waits needs this long for both steps of a charge; the sweeper takes over only then.
 HEAD_START: Final = timedelta(seconds=5)
-# How often the provider is asked whether a buyer has finished with their bank, where the buyer's front end does not
-# confirm it.
+# The interval at which the sweeper asks the provider whether a buyer has finished with their bank, if the buyer's front
+# end does not confirm it.
 POLL_INTERVAL: Final = timedelta(seconds=30)
 
 
@@ -49,7 +49,7 @@ class Progress:
     state: ChargeState
     payment_id: str | None = None
     client_secret: str | None = None
-    # Why the charge was declined; also of one that was withdrawn afterwards.
+    # The reason why the charge was declined; a later withdrawal keeps it.
     decline_code: str | None = None
 
 

@@ -14,7 +14,7 @@ from ticket_service.domain.holds import Payment
 from ticket_service.domain.payments import RefundProgress, RefundState
 from ticket_service.domain.purchases import Purchase
 
-# After the provider has refused a refund that no organizer can retry.
+# The wait after the provider has refused a refund that no organizer can retry.
 RETRY_INTERVAL: Final = timedelta(hours=1)
 
 
@@ -41,7 +41,7 @@ class RefundOrder:
     currency: str
     amount: int
     create_time: datetime
-    # When the sweeper tries next; None: the order has ended.
+    # The time when the sweeper tries next; None: the order has ended.
     due_time: datetime | None
     status: RefundOrderStatus = RefundOrderStatus.PENDING
     # Starts at 1 and grows with each retry after the provider has refused.

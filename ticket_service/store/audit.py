@@ -29,7 +29,7 @@ COUNTED: Final = (
     "idempotency_keys",
 )
 
-# For several checks: the places that are reserved, and the settled cancellations.
+# Several checks use these: the places that are reserved, and the settled cancellations.
 _VIEWS: Final = """
     WITH reserved_places AS (
         SELECT event_id, ticket_type, sum(places) AS places FROM (

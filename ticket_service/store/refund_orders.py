@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Row
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 from ticket_service.store.tables import refund_orders
 
-# From the payment that completed the ticket's purchase. The caller's own system refunds its payments itself.
+# An order refunds the payment that completed the purchase. The caller's own system refunds its payments itself.
 _ORDER: Final = sa.text("""
     INSERT INTO refund_orders
         (event_id, order_id, purchase_id, cancellation_id, provider, payment_id, currency, amount, status, round,

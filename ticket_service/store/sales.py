@@ -26,7 +26,7 @@ _EVENT_COLUMNS: Final = tuple(column.name for column in events.columns)
 _OFFER_COLUMNS: Final = tuple(column.name for column in offers.columns)
 _OFFER_TYPES: Final = {column.name: column.type.compile() for column in offers.columns}
 
-# In the one lock order. NO KEY: no row refers to an event's key while it is sold.
+# The statement locks in the one lock order. NO KEY: no row refers to an event's key while it is sold.
 _LOCK: Final = f"""(uuid[]) AS
 SELECT {", ".join(_EVENT_COLUMNS)} FROM events WHERE event_id = ANY ($1) ORDER BY event_id FOR NO KEY UPDATE
 """  # noqa: S608 - names of our own columns

@@ -63,7 +63,7 @@ events = sa.Table(
     sa.Index(None, "start_time", "event_id"),
     sa.Index(None, "status", "start_time"),
     sa.Index(None, "organizer_id", "start_time"),
-    # For the poller of the feed. No index contains a column that a sale changes, so that the row of a hot event is updated
+    # The feed's poller reads this index. No index contains a column that a sale changes, so a hot event's row is updated
     # in place (HOT).
     sa.Index(None, "end_time"),
 )
@@ -102,19 +102,19 @@ purchases = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("provider", sa.Text, nullable=False),
     sa.Column("payment_id", sa.Text),
-    # As the buyer sent it; each ticket of the purchase shows it.
+    # The metadata as the buyer sent it; each ticket of the purchase shows it.
     sa.Column("metadata", JSONB, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("complete_time", TIME),
-    # When the hold expires, or did; NULL: the purchase was never held.
+    # The time when the hold expires, or did; NULL: the purchase was never held.
     sa.Column("hold_expire_time", TIME),
-    # When the sweeper processes it next, while HELD.
+    # The time when the sweeper processes the purchase next, while HELD.
     sa.Column("due_time", TIME),
     # The payment method that the provider charges; NULL once the purchase left HELD.
     sa.Column("payment_method", sa.Text),
     # The buyer's front end finishes the payment with it; NULL once the purchase left HELD.
     sa.Column("client_secret", sa.Text),
-    # Why the provider declined.
+    # The reason why the provider declined.
     sa.Column("decline_code", sa.Text),
     sa.CheckConstraint(
         "status IN ('HELD', 'COMPLETED', 'EXPIRED', 'RELEASED', 'DECLINED', 'REFUNDING', 'REFUNDED')", "status"
@@ -198,7 +198,7 @@ cancellations = sa.Table(
     sa.CheckConstraint("refund_percent BETWEEN 0 AND 100", "refund_percent"),
     sa.CheckConstraint(f"refund_amount {PRICE_BOUNDS}", "refund_amount"),
     sa.Index(None, "cancellation_id"),
-    # At most one that was not rejected: a ticket is cancelled once.
+    # A ticket has at most one cancellation that was not rejected.
     sa.Index(
         "cancellations_ticket_uq",
         "event_id",
@@ -216,12 +216,12 @@ event_cancellations = sa.Table(
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # When the scan service confirmed that no gate admits to the event.
+    # The time when the scan service confirmed that no gate admits to the event.
     sa.Column("gates_closed_time", TIME),
     # Up to this one, every ticket has a cancellation or needs none.
     sa.Column("after_ticket_id", UUID),
     sa.Column("complete_time", TIME),
-    # When the sweeper continues; NULL: it is complete.
+    # The time when the sweeper continues; NULL: the cancellation is complete.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("(complete_time IS NULL) = (due_time IS NOT NULL)", "complete_time"),
@@ -255,7 +255,7 @@ reissues = sa.Table(
     sa.CheckConstraint("status IN ('PENDING', 'DONE', 'REJECTED')", "status"),
     sa.CheckConstraint("(status = 'PENDING') = (complete_time IS NULL)", "complete_time"),
     sa.CheckConstraint("(status = 'PENDING') = (due_time IS NOT NULL)", "due_time"),
-    # One at a time, because each increments the issue.
+    # A ticket has one reissue at a time, because each increments the issue.
     sa.Index(
         "reissues_ticket_uq",
         "event_id",
@@ -389,10 +389,10 @@ deliveries = sa.Table(
     sa.Column("receiver", sa.Text, nullable=False),
     # Deliveries of one stream are made in order: only the first one is tried.
     sa.Column("stream", UUID, nullable=False),
-    # When it is tried next; NULL: it is a dead letter.
+    # The time of the next try; NULL: the delivery is a dead letter.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
-    # When it became a dead letter; a replay makes it due again.
+    # The time when the delivery became a dead letter; a replay makes it due again.
     sa.Column("dead_time", TIME),
     # The receiver's last error.
     sa.Column("failure", sa.Text, nullable=False),

@@ -124,7 +124,7 @@ def lock_ticket(connection: Connection, ticket_id: UUID, condition: Condition = 
     own = (tickets.c.ticket_id == ticket_id, condition)
     lock = sa.select(tickets.c.ticket_id).join(events, events.c.event_id == tickets.c.event_id).where(*own)
     connection.execute(lock.with_for_update(key_share=True, of=tickets))
-    # In a second statement, which sees the changes of a transaction that this one waited for.
+    # A second statement sees the changes of a transaction that this one waited for.
     found = _find_tickets(connection, own)
     return found[0] if found else None
 

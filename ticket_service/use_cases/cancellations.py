@@ -46,9 +46,9 @@ from ticketing.chassis.ids import new_id
 
 log = logging.getLogger(__name__)
 
-# In one sweep; the event's row is locked while those of one event are settled.
+# The bound of one sweep: the event's row is locked while the cancellations of one event are settled.
 MAX_SWEEP: Final = 100
-# Longer than a call to the scan service and a commit take, so that no two processes try at once.
+# A call to the scan service and a commit take less time, so no two processes try at once.
 SHORTEST_RETRY_SECONDS: Final = 3.0
 LONGEST_RETRY_SECONDS: Final = 30.0
 
@@ -153,7 +153,7 @@ class Cancellations:
         by_event: dict[UUID, list[Cancellation]] = defaultdict(list)
         for cancellation in due:
             by_event[cancellation.event_id].append(cancellation)
-        # In parallel, so that an event that fails delays no other.
+        # Events run in parallel, so that an event that fails delays no other.
         await asyncio.gather(*(self._try_advance(event_id, pending) for event_id, pending in by_event.items()))
         return len(due) == MAX_SWEEP
 

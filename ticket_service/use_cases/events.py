@@ -158,7 +158,7 @@ class Events:
                 refunds_failed=count_cancellations(connection, event_id, CancellationStatus.REFUND_FAILED),
             )
 
-        # One snapshot, so that lines and counts agree.
+        # Lines and counts come from one snapshot, so that they agree.
         return await self._database.run(work, isolation="REPEATABLE READ")
 
 

@@ -25,7 +25,7 @@ from ticketing.chassis.failures import Failure
 log = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.1
-# The least time between two polls, however often a busy process wakes the poller.
+# The shortest time between two polls, even if a busy process wakes the poller more often.
 REST_SECONDS: Final = 0.05
 # Events that ended longer ago hardly change: only every so many polls read them.
 LIVE_AFTER_END: Final = timedelta(days=1)
@@ -35,7 +35,7 @@ PAGE_TICKETS: Final = 1_000
 # hundred events on sale, a bound of sixteen events made seven transactions for the few sales of each poll.
 GROUP_EVENTS: Final = 256
 GROUP_TICKETS: Final = 8_000
-# Before the first revision, so that an event without tickets is sent too.
+# The value precedes the first revision, so that an event without tickets is sent too.
 BEGINNING: Final = -1
 
 
@@ -134,7 +134,7 @@ class Feed:
         """
         own_epoch = await self._database.run(store.epoch)
         watcher = _Watcher(afters if epoch == own_epoch else dict.fromkeys(afters, BEGINNING))
-        # Before the first look, so that no commit in between is missed.
+        # The watcher is registered before the first read, so that no commit in between is missed.
         self._watchers.add(watcher)
         try:
             watcher.note(await self._look(named=list(afters)))

@@ -46,9 +46,9 @@ from ticketing.chassis.ids import new_id
 
 log = logging.getLogger(__name__)
 
-# In one sweep; the event's row is locked while those of one event expire.
+# The bound of one sweep: the event's row is locked while the holds of one event expire.
 MAX_SWEEP: Final = 100
-# Longer than a sweep takes, so that no two processes handle a hold at once.
+# A sweep takes less time, so no two processes handle a hold at once.
 CLAIM: Final = timedelta(seconds=10)
 CLAIM_SPREAD_SECONDS: Final = 2.0
 

@@ -21,7 +21,7 @@ from ticketing.chassis.database import Database
 from ticketing.chassis.settings import SettingsError
 
 PUBLISHED_AHEAD: Final = timedelta(minutes=10)
-# Far below the ten minutes, so that all processes change keys at the same time.
+# The interval is far below ten minutes, so that all processes change keys at the same time.
 LOOK_SECONDS: Final = 30.0
 
 

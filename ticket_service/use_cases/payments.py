@@ -28,12 +28,12 @@ from ticketing.chassis.failures import Failure, dependency_unavailable
 
 log = logging.getLogger(__name__)
 
-# For a buyer who waits; then the sweeper continues.
+# The number of tries while a buyer waits; then the sweeper continues.
 TRIES: Final = 2
 TRY_AGAIN_SECONDS: Final = 0.2
 # Create, confirm, and one more for a step that another process did meanwhile.
 STEPS: Final = 3
-# In one sweep: few enough that even with a provider that hangs, the sweep ends before other processes may try them.
+# The bound of one sweep: even while a provider hangs, the sweep ends before other processes may try its charges.
 MAX_SWEEP: Final = 16
 
 

@@ -38,9 +38,9 @@ from ticketing.chassis.failures import Failure
 
 log = logging.getLogger(__name__)
 
-# In one sweep: few enough that even with a provider that hangs, the sweep ends before other processes may try them.
+# The bound of one sweep: even while a provider hangs, the sweep ends before other processes may try its orders.
 MAX_SWEEP: Final = 32
-# Longer than a sweep takes, so that no two processes try at once.
+# A sweep takes less time, so no two processes try at once.
 SHORTEST_RETRY_SECONDS: Final = 20.0
 LONGEST_RETRY_SECONDS: Final = 900.0
 

@@ -37,7 +37,7 @@ from ticketing.chassis.ids import new_id
 
 log = logging.getLogger(__name__)
 
-# In one sweep.
+# The bound of one sweep.
 MAX_SWEEP: Final = 20
 # Pending reissues of other requests that a request settles before its own.
 TRIES: Final = 4
@@ -123,7 +123,7 @@ class Reissues:
     def _request(self, connection: Connection, caller: Caller, request: ReissueRequest) -> Reissue:
         """Do step 1, once; return another pending reissue of the ticket where one has to be settled first."""
         key = RequestKey(request.caller, request.request_id, _fingerprint(request))
-        # Before the ticket is read: after a transfer the old holder may repeat the request, but not see the ticket.
+        # The request is read before the ticket: after a transfer the old holder may repeat it, but not read the ticket.
         first = find_first(connection, key)
         if first is None:
             sold = lock_ticket(connection, request.ticket_id, ticket_visible_to(caller))

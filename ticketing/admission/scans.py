@@ -60,7 +60,7 @@ class Gate:
 
     event_id: UUID
     location: str
-    # Empty: all types.
+    # Empty: the gate admits all types.
     allowed_types: frozenset[TicketType] = frozenset()
 
 

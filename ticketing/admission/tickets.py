@@ -56,7 +56,7 @@ class Event:
     name: str
     status: EventStatus
     policy: AdmissionPolicy
-    # Absent in an event that was cancelled before the feed delivered it.
+    # None in an event that was cancelled before the feed delivered it.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     # Closed by RevokeEvent; overrides the status.
@@ -91,7 +91,7 @@ class Ticket:
 
     event_id: UUID
     ticket_id: UUID
-    # Absent where a revocation came before the feed.
+    # None if a revocation arrived before the feed.
     ticket_type: TicketType | None
     status: TicketStatus
     # Set for day tickets; None: the times of the event apply.

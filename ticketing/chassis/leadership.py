@@ -74,7 +74,7 @@ async def repeat_with_backoff(name: str, task: LeaderTask) -> NoReturn:
             await task()
             failures = 0
         except Failure as failure:
-            # One warning at the start of an outage, not one for every retry.
+            # An outage logs one warning at its start, not one for every retry.
             level = logging.DEBUG if failures else logging.WARNING
             log.log(level, "a task waits for what it depends on", extra={"task": name, "cause": failure.message})
             failures += 1

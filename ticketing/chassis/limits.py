@@ -136,6 +136,6 @@ class CallLimiter:
 
 def _key(caller: Caller | None, address: str) -> Hashable:
     if caller is None:
-        # Without the port, which differs for every connection.
+        # The port differs for every connection, so the key leaves it out.
         return address.rpartition(":")[0]
     return caller.is_any(Role.DEVICE), caller.subject

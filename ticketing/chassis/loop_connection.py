@@ -26,7 +26,7 @@ T = TypeVar("T")
 # Lost races: 40001 and 40P01 as in database.py; with 23505 another process inserted the key after our transaction looked
 # for it, and the next attempt finds it.
 LOST_RACE: Final = frozenset({"40001", "40P01", "23505"})
-# Longer than PostgreSQL's own statement_timeout: this limit is for a server that does not answer at all.
+# The limit exceeds PostgreSQL's own statement_timeout: it ends the wait for a server that does not answer at all.
 ROUND_TRIP_SECONDS: Final = 15.0
 
 # A plan that was made while a table was small would later read all of it: 18 ms for 16 of 50,000 rows instead of 0.2 ms.

@@ -28,7 +28,7 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MAX_SECONDS: Final = 253_402_300_799
 MIN_SECONDS: Final = -62_135_596_800
 MAX_NANOS: Final = 999_999_999
-# A Struct nests as deeply as its sender likes; the code that reads it again should not have to.
+# A sender may nest a Struct to any depth; the bound protects the code that reads the value again.
 MAX_STRUCT_DEPTH: Final = 32
 
 M = TypeVar("M", bound=Message)
@@ -183,7 +183,7 @@ class Fields(Generic[M]):
             return {}
         value: Struct = getattr(self.message, field)
         max_bytes = self._bounds[field].max_bytes
-        # Before anything walks it: ByteSize is native, and a JSON text is never shorter than half of it.
+        # This check precedes the walk: ByteSize is native, and a JSON text is never shorter than half of it.
         if value.ByteSize() > 4 * max_bytes:
             self.violate(field, f"is larger than {max_bytes} bytes as JSON")
             return {}

@@ -188,9 +188,9 @@ def _freeze_start_up_objects() -> None:
 
 
 async def _serve(build: Callable[[], Program], settings: ServiceSettings) -> None:
-    # Inside the loop, because objects of grpc.aio belong to the loop that runs when they are created.
+    # The loop is running, because objects of grpc.aio belong to the loop that runs when they are created.
     program = build()
-    # Before the service is reachable, so that no signal from a client of it is lost.
+    # The handler is installed before the service is reachable, so that no signal is lost.
     stop_requested = stop_signal()
     try:
         metrics, thread = _start_metrics(settings)

@@ -8,14 +8,14 @@ import grpc
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
-# Between two attempts to open a stream.
+# The waits between two attempts to open a stream.
 FIRST_BACKOFF_SECONDS: Final = 0.5
 MAX_BACKOFF_SECONDS: Final = 4.0
 
 # The service does not accept the credential, or not for this event: the device admits nobody.
 REFUSALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
-# By a part of gRPC's error message: the cause in words for people. The message itself lists addresses and sockets.
+# The cause in words for people, by a part of gRPC's error message, which itself lists addresses and sockets.
 _TLS_PROBLEMS: Final = {
     "CERTIFICATE_VERIFY_FAILED": "the service's certificate is not by an authority of --ca",
     "Hostname Verification": "the service's certificate is for another name than --server",

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return enroll(EnrollOptions(parsed.server, parsed.data, parsed.code, _read_tls(parsed)))
         return run(_read_run_options(parsed))
     except (CommandError, InputError, StoreError, sqlite3.Error) as error:
-        # Also a full disk: an answer that cannot be stored is not shown.
+        # A full disk raises this too: an answer that cannot be stored is not shown.
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1
 
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def enroll(options: EnrollOptions) -> int:
     """Exchange the one-time code for the device's access token, and store the token."""
     with ExitStack() as stack:
-        # First, because a code is used up even if the token cannot be stored.
+        # The file is opened first, because a code is used up even if the token cannot be stored.
         store = _open_store(options.data, stack)
         channel = _open_channel(options.server, options.tls, stack)
         # Stored before the call: if the answer is lost, the next try, also of a later run, gets the same token.

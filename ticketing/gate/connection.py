@@ -176,7 +176,7 @@ class Connection:
             if self._stopped.is_set():
                 return False
             self._stream = stream
-            # No deadline: the stream lasts for hours. `is_overdue` and the keepalive end it without a service.
+            # The stream lasts for hours, so it has no deadline. `is_overdue` and the keepalive end it without a service.
             call = self._client.stub.StreamScans(self._requests(stream), metadata=self._client.metadata)
             self._call = call
         code, problem = None, "the service ended the stream"

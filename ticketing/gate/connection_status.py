@@ -27,5 +27,5 @@ class ConnectionStatus:
 
     state: ConnectionState = ConnectionState.CONNECTING
     event_name: str = ""
-    # For people; empty while the connection is open.
+    # A text for people; empty while the connection is open.
     problem: str = ""

@@ -123,7 +123,7 @@ class Device:
         if isinstance(token, Token):
             return self._store.has_unrecorded_admission(token.event_id, token.ticket_id)
         if read_code(text) is not None:
-            # Only the service can tell the ticket of a typed code, so it first needs every scan of this device.
+            # Only the service can find the ticket of a typed code, so it first needs every scan of this device.
             self._connection.wait_for_delivery(ANSWER_SECONDS)
         return False
 

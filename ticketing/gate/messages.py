@@ -1,6 +1,6 @@
 """Conversions between the messages of the contract and the types of `ticketing.admission`.
 
-The device trusts the scan service, so it does not validate messages. A value that only a newer service has is read as
+The device does not validate messages of the scan service. A value that only a newer service has is read as
 one that denies.
 """
 
@@ -66,13 +66,13 @@ class Answer:
     ticket_type: TicketType | None
     # The earlier check-in that caused the denial.
     previous: CheckIn | None
-    # By the service's clock.
+    # The time of the service's clock.
     time: datetime
     # The device decided without the service.
     offline: bool
     # The person did not pass.
     annulled: bool
-    # For the person at the gate; empty if the reason suffices.
+    # A text for the person at the gate; empty if the reason suffices.
     note: str = ""
 
     @property

@@ -28,7 +28,7 @@ class DeviceDecision:
     decision: Decision
     # The ticket before the scan; None if the text is no genuine token.
     presented: PresentedTicket | None = None
-    # For the person at the gate.
+    # A text for the person at the gate.
     note: str = ""
 
 

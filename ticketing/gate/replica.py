@@ -58,7 +58,7 @@ class DeviceReplica:
         with self._lock:
             if self._stopped.is_set():
                 return False
-            # No deadline: the stream lasts for hours. The keepalive ends it when the service is unreachable.
+            # The stream lasts for hours, so it has no deadline. The keepalive ends it when the service is unreachable.
             call = self._client.stub.WatchAdmissions(request, metadata=self._client.metadata)
             self._call = call
         has_changes = False

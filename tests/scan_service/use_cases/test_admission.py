@@ -53,7 +53,7 @@ async def test_a_scan_recorded_by_another_process_gets_its_answer(database, serv
     [row] = database.rows("scans")
     database.value("DELETE FROM scans RETURNING true")
     with database.engine.begin() as connection:
-        # As if another process were recording the scan now.
+        # The transaction stands for another process that is recording the scan.
         connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
         connection.execute(scans.insert().values(**row))
         calls = [service.scan(event_id, ticket.token, scan_id=first.scan_id), service.scan(event_id, other.token)]

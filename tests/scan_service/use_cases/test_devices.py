@@ -61,7 +61,7 @@ async def test_a_device_enrolls_by_its_code_and_scans(database, service, orga):
     assert (created.device.name, created.device.organizer_id) == ("Handheld 12", "orga")
     assert list(created.device.event_ids) == [str(ticket.event_id)]
     assert not created.device.HasField("enroll_time")
-    # In the form in which a person types it.
+    # A person types the code in this form.
     response = await enroll(service, f" {created.enrollment_code.lower().replace('-', ' ')}\n")
     assert response.device.HasField("enroll_time")
     metadata = (("authorization", f"Bearer {response.access_token}"),)

@@ -313,7 +313,7 @@ async def test_a_waiting_upload_delays_no_live_scan(database, service, device):
         await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         assert (await device.scan(quick.token)).verdict == ADMITTED
         await device.call.done_writing()
-    # In their order, although the second upload needed no work.
+    # The answers keep the order, although the second upload needed no work.
     assert len((await device.receive()).uploaded.results) == 1
     assert len((await device.receive()).uploaded.rejected) == 1
     assert await device.receive() is grpc.aio.EOF

@@ -276,7 +276,7 @@ async def test_audit_finds_each_difference_to_the_records_of_stripe(tickets_url,
         (given_back, {"amount": 1}, {back_there}),
         (given_back, {"id": "another"}, {back_there, back_here}),
         (given_back, {"metadata": {"purchase_id": "x", "order_id": "another"}}, {back_there}),
-        # A payment of another system in the same account.
+        # This payment belongs to another system with the same account.
         (held, {"status": "succeeded", "metadata": {}}, set()),
     ]:
         before = dict(thing)

@@ -31,7 +31,7 @@ async def receiver(server: NatsServer) -> AsyncIterator[NatsReceiver]:
 
 async def test_repeated_delivery_is_stored_once(server, receiver):
     first, second = delivery(), delivery(Kind.REFUND_MADE)
-    # In parallel, so that two deliveries create the stream.
+    # The deliveries run in parallel, so that two of them create the stream.
     await asyncio.gather(receiver.deliver(first), receiver.deliver(second))
     await receiver.deliver(first)
     kept = await server.messages()

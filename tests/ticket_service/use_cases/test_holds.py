@@ -152,7 +152,7 @@ async def test_a_late_payment_without_places_is_refunded(shop, event, clock, cha
     request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
     sales = await shop.events.GetEventSales(request, metadata=shop.metadata(Shop.OLGA))
     assert sales.refunds_pending == 1
-    # Twice, as a retry does.
+    # The second call stands for a retry.
     for _ in range(2):
         await confirm_refund(channel, shop, held, "refund-1")
     assert (await read(shop, held)).status == REFUNDED

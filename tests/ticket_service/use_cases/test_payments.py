@@ -313,7 +313,7 @@ async def test_a_late_payment_is_honoured_while_places_are_left(shop, event, str
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     clock.advance(timedelta(minutes=10))
     await has_status(shop, held, EXPIRED)
-    # Not possible at Stripe; if it happened, the money would not be lost.
+    # Stripe allows no such payment; if there were one, the money would not be lost.
     stripe.intents[held.payment.payment_id]["status"] = "succeeded"
     done = await confirm(shop, held)
     assert (done.status, len(done.tickets)) == (COMPLETED, 1)

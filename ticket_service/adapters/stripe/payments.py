@@ -21,7 +21,7 @@ from ticketing.chassis.failures import Failure, dependency_unavailable, overload
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Sent with every call, so that an upgrade of the library or the account does not change the behaviour.
+# Every call names the version, so that an upgrade of the library or the account does not change the behaviour.
 API_VERSION: Final = "2024-06-20"
 CALL_SECONDS: Final = 2.0
 THREADS: Final = 8
@@ -65,9 +65,9 @@ class StripePayments:
     """
 
     def __init__(self, key: str, api_base: str) -> None:
-        # One session for all threads, so that `close` can close it.
+        # All threads share one session, so that `close` can close it.
         self._session = requests.Session()
-        # No retries here: the use case and the sweeper repeat the call.
+        # The library makes no retries: the use case and the sweeper repeat the call.
         client = new_client(key, api_base, self._session, retries=0)
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
@@ -166,7 +166,7 @@ class StripePayments:
 
     def _cancel(self, before: Progress, payment_id: str) -> Progress:
         try:
-            # One key for each state: else Stripe would repeat an answer from while a bank was at work for a day.
+            # Each state has its own key: under one key Stripe would return the answer "processing" for a day.
             key = f"cancel-{payment_id}-{before.state}"
             return _progress(self._intents.cancel(payment_id, options={"idempotency_key": key}))
         except stripe.InvalidRequestError:

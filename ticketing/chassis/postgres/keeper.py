@@ -22,7 +22,7 @@ from ticketing.chassis.postgres.launcher import Launcher, choose_launcher
 from ticketing.chassis.postgres.layout import NO_SYNC, Layout
 
 _POLL_SECONDS = 0.1
-# Longer than a process takes the lock shared to check whether there is a keeper.
+# A process that checks whether there is a keeper has the shared lock for a shorter time.
 _OLD_KEEPER_SECONDS = 0.2
 _LOG_BYTES = 4 * 1024 * 1024
 _PORT_ATTEMPTS = 10
