@@ -66,7 +66,7 @@ class LoadPlan:
 class Measurement:
     """The answers and latencies of one run."""
 
-    # Serialized answers by arrival, without those of the warm-up.
+    # The serialized answers by arrival, without those of the warm-up.
     answers: Sequence[bytes]
     # Seconds for each answer; with a rate they begin at the scheduled time of the message.
     latencies: "array[float]"

@@ -16,7 +16,7 @@ class Settings:
     """The settings of the scan service, read once at the start."""
 
     service: ServiceSettings
-    # Shared with the ticket service, which derives the same codes.
+    # The ticket service has the same secret and derives the same codes.
     code_secret: str
     tickets_address: str
     # The number of live scans that one stream may have unanswered.

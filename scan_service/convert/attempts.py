@@ -102,7 +102,7 @@ class AttemptParser:
         return attempt, any_event
 
     def _read(self, fields: Fields[scan_service_pb2.ScanAttempt], gate: Gate) -> Attempt:
-        # Any text: the record of a scan escapes what cannot be stored or shown.
+        # Any text is valid: the record of a scan escapes characters that cannot be stored or shown.
         text = fields.any_text("code")
         return Attempt(
             scan_id=fields.uuid("scan_id"),

@@ -29,7 +29,7 @@ class AttendanceCounts:
     checked_in: int
     inside: int
     denials: Mapping[DenialReason, int]
-    # Ordered by name.
+    # The locations, ordered by name.
     locations: Sequence[LocationCounts]
 
 

@@ -40,7 +40,7 @@ class CheckInReport:
     ticket_id: str
     # None: the ticket is not checked in any more.
     check_in_time: datetime | None
-    # Incremented with each change.
+    # The number grows with each change.
     sequence: int
 
 

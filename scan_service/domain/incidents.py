@@ -65,7 +65,7 @@ class Incident:
     event_id: UUID
     ticket_id: UUID | None
     create_time: datetime
-    # Ordered by scan_time.
+    # The scans, ordered by scan_time.
     scans: tuple[Scan, ...]
 
 

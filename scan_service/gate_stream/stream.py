@@ -141,7 +141,7 @@ class Stream:
         self._outstanding = 0
         self._draining = False
         self._reconnect_sent = False
-        # Set when the writer has to look again: an answer is there, or the stream ends.
+        # The event wakes the writer: an answer is there, or the stream ends.
         self._wakeup = asyncio.Event()
         self._reading = asyncio.create_task(self._read(messages), name="stream reader")
         self._reading.add_done_callback(lambda _: self._wake())
@@ -169,7 +169,7 @@ class Stream:
                 # The stream ends as its reader ended, once everything before is answered.
                 return None if self._reading.cancelled() else self._reading.result()
             await self._wait()
-        # Counted before it is sent: the device may send its next scan before the write returns.
+        # The answer is counted before it is sent: the device may send its next scan before the write returns.
         return self._message(self._outgoing.popleft())
 
     def end(self, failure: BaseException) -> None:
@@ -199,7 +199,7 @@ class Stream:
             if isinstance(outgoing, Pending):
                 _abandon(outgoing.answer)
         if not self._reading.cancelled():
-            # Retrieved, so that asyncio logs no exception that was never retrieved.
+            # This call retrieves the exception, so that asyncio does not log it.
             self._reading.exception()
 
     def _message(self, outgoing: Outgoing) -> pb.StreamScansResponse:

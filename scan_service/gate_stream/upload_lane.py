@@ -92,7 +92,7 @@ class UploadLane:
             await asyncio.wait([self._answering])
         for scan in self._scans:
             if isinstance(scan.answer, asyncio.Future) and not scan.answer.cancel():
-                # Retrieved, so that asyncio logs no exception that was never retrieved.
+                # This call retrieves the exception, so that asyncio does not log it.
                 _ = scan.answer.cancelled() or scan.answer.exception()
 
     def _check(self, answering: "asyncio.Task[None]") -> None:

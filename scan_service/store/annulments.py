@@ -56,7 +56,7 @@ def lock_scan(
         .with_for_update()
     ).first()
     ticket = None if ticket_row is None else ticket_of(tuple(ticket_row))
-    # Read after the ticket is locked: another transaction may have annulled the scan meanwhile.
+    # The scan is read after the ticket is locked: another transaction may have annulled the scan meanwhile.
     scan = _scan(connection, found.event_id, scan_id)
     # A ticket for another event has no row here, but an offline device may have admitted it.
     return LockedScan(event, scan, ticket, [scan] if found.ticket_id is None else _admitted(connection, scan))

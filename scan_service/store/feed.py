@@ -13,7 +13,7 @@ from scan_service.store.tables import events, feed, feed_cursors
 from ticketing.admission.tickets import Event, Ticket
 from ticketing.chassis.arrays import array, ids, times
 
-# Ordered by ticket id, as every batch locks them.
+# The rows are ordered by ticket id, as every batch locks them.
 _SAVE_TICKETS: Final = sa.text("""
     INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, valid_from_time, valid_until_time, issue,
                          code_digest, token_digest, generation, revision, inside, sequence, reported_sequence)
@@ -90,9 +90,9 @@ def _save_events(connection: Connection, pages: Sequence[FeedPage], generation: 
     query = sa.select(events.c.event_id, events.c.generation, events.c.revision).where(
         events.c.event_id.in_({page.event.event_id for page in pages})
     )
-    # Read first: the upsert waits for all scans in progress even where it changes nothing.
+    # The events are read first: the upsert waits for all scans in progress even where it changes nothing.
     known = {row.event_id: (row.generation, row.revision) for row in connection.execute(query)}
-    # Ordered by event id, as scans lock them.
+    # The events are ordered by id, as scans lock them.
     for page in sorted(pages, key=lambda page: page.event.event_id):
         version = (generation, page.event_revision)
         if known.get(page.event.event_id, (-1, -1)) < version:

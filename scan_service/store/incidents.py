@@ -18,7 +18,7 @@ from ticketing.chassis.ids import new_id
 # A listed incident contains so many scans; ListScans lists the others.
 MAX_SCANS: Final = 50
 
-# Ordered by key, as concurrent transactions insert the same rows.
+# The rows are ordered by key, as concurrent transactions insert the same rows.
 _ADD_INCIDENTS: Final = """
     INSERT INTO incidents (event_id, kind, subject, incident_id, ticket_id, create_time)
     SELECT DISTINCT ON (event_id, kind, subject) event_id, kind, subject, incident_id, ticket_id, create_time

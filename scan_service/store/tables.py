@@ -34,7 +34,7 @@ events = sa.Table(
     # The number of the feed's epoch, counted here, and the revision in that epoch: together they order versions.
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
-    # Closed by RevokeEvent: no gate admits any more, whatever the feed delivers.
+    # RevokeEvent closes the event: no gate admits any more, whatever the feed delivers.
     sa.Column("closed", sa.Boolean, nullable=False),
     sa.CheckConstraint("status IN ('DRAFT', 'PUBLISHED', 'CANCELLED', 'COMPLETED')", "status"),
     sa.CheckConstraint("admission_policy IN ('SINGLE_ENTRY', 'RE_ENTRY', 'UNLIMITED')", "admission_policy"),
@@ -90,7 +90,7 @@ tickets = sa.Table(
     sa.Column("entry_time", TIME),
     sa.Column("entry_location", sa.Text),
     sa.Column("inside", sa.Boolean, nullable=False),
-    # Incremented with each change of check_in_time; the ticket service has confirmed reports up to reported_sequence.
+    # The sequence grows with each change of check_in_time; reported_sequence is the last confirmed one.
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("reported_sequence", sa.BigInteger, nullable=False),
     # The transaction that last changed the ticket; see store/changes.py.
@@ -217,7 +217,7 @@ devices = sa.Table(
     sa.Column("token_digest", BYTEA, unique=True),
     sa.Column("last_seen_time", TIME),
     sa.Column("revoke_time", TIME),
-    # Advanced while a stream is open, so that it expires by itself when a process dies.
+    # An open stream advances the time, so that it expires by itself when a process dies.
     sa.Column("connected_until", TIME),
     sa.Column("gate_event_id", UUID),
     sa.Column("gate_location", sa.Text),

@@ -65,7 +65,7 @@ class AdmissionWatcher:
         if read is None:
             read = self._reads[key] = asyncio.create_task(self._read(event_id, after), name="changes")
             read.add_done_callback(lambda _: self._reads.pop(key))
-        # Shielded: other watchers may share the read when this one is cancelled.
+        # The read is shielded: other watchers may share the read when this one is cancelled.
         return await asyncio.shield(read)
 
     async def _read(self, event_id: UUID, after: Cursor | None) -> Changes:

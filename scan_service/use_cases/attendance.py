@@ -66,7 +66,7 @@ class Attendances:
         if count is None:
             count = self._counts[event_id] = asyncio.create_task(self._count(event_id), name="attendance")
             count.add_done_callback(lambda _: self._counts.pop(event_id))
-        # Shielded: other watchers may share the count when this one is cancelled.
+        # The count is shielded: other watchers may share it when this one is cancelled.
         return await asyncio.shield(count)
 
     async def _count(self, event_id: UUID) -> Attendance:

@@ -61,7 +61,7 @@ class Revocations:
             for revocation in revocations
         }
         tickets = store.lock_tickets(connection, event_id, unknown.values())
-        # Read after the tickets are locked: another call may have decided the same revocation meanwhile.
+        # Outcomes are read after the tickets are locked: another call may have decided the same revocation meanwhile.
         outcomes = store.read_outcomes(connection, event_id, [revocation.revocation_id for revocation in revocations])
         decided = dict[Revocation, RevocationOutcome]()
         changed = dict[UUID, Ticket]()

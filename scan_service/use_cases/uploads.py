@@ -47,7 +47,7 @@ async def record_batch(connection: LoopConnection, attempts: Sequence[Attempt], 
         reassign, rows = incidents.reassign_round_trip(known, assigned, batch.now)
         statements, arguments = f"{statements}; {reassign}", (*arguments, *rows)
     await connection.round_trip(f"{statements}; COMMIT", arguments)
-    # Read from the batch at the end: an upload may contain one scan twice.
+    # The result is read from the batch at the end: an upload may contain one scan twice.
     return [answer if isinstance(answer, Failure) else batch.scan(answer) for answer in answers]
 
 

@@ -20,7 +20,7 @@ class Folder:
         """Issue a certificate; it replaces an earlier one with the same file name."""
         issued = self.authority.issue_cert(*names)
         identity = Identity(self.path / f"{of}.pem", self.path / f"{of}.key")
-        # The key first, as some tools do: for a moment key and certificate do not match.
+        # Some tools write the key first: for a moment key and certificate do not match.
         issued.private_key_pem.write_to_path(str(identity.key))
         with identity.certificate.open("wb") as file:
             for blob in issued.cert_chain_pems:

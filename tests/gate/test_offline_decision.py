@@ -147,7 +147,7 @@ class World:
             attempt=pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=text, scan_type=SCAN_TYPES[scan_type]),
         )
         attempt = AttemptParser(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(request)
-        # Fetched later than any scan: no key is missing.
+        # The keys were fetched later than any scan: none is missing.
         keys = CachedKeys(KEYS, datetime.max.replace(tzinfo=UTC))
         ticket_lookup = TicketLookup(self.held, keys, CODES, self.now)
         for ticket in ticket_lookup.find_unknown([attempt]):

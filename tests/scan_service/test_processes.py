@@ -77,7 +77,7 @@ class Processes:
             sys.executable, "-m", "scan_service", env=self._environment, stderr=asyncio.subprocess.PIPE
         )
         port = await _port(process)
-        # Read until the end, or the process blocks at a full pipe.
+        # The output is read to the end: a full pipe would block the process.
         assert process.stderr is not None
         draining = asyncio.create_task(process.stderr.read())
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -50,7 +50,7 @@ class World:
         self.clock, self.began = clock, clock.now
         self.scans = ScansStandIn()
         self.answers = Counter[str]()
-        # Runs only while `run` is called.
+        # The loop runs only while `run` is called.
         self._loop = asyncio.new_event_loop()
         # Calls are created outside of the loop, and gRPC looks the loop up then.
         asyncio.set_event_loop(self._loop)

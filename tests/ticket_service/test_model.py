@@ -278,7 +278,7 @@ class Selling(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tickets)
     @rule(is_meant=st.sampled_from([False] * 9 + [True]))
     def cancel_event(self, *, is_meant: bool) -> None:
-        # Rarely, because little can happen afterwards.
+        # The rule runs rarely, because little can happen afterwards.
         if not is_meant:
             return
         request = event_service_pb2.CancelEventRequest(event_id=self.event_id)

@@ -12,7 +12,7 @@ from ticket_service.domain.events import EventStatus
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 
-# Outside of these years no zone has rules that calendars know, and Python's range of years may end.
+# Outside of these years calendars have no rules of any zone, and Python's range of years may end.
 RULED_YEARS: Final = range(1971, 2500)
 # The entry contains the rules of the zone for this time around the event, which covers every clock change in it.
 RULES_AROUND: Final = timedelta(days=366)
@@ -27,7 +27,7 @@ def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_removed: bool =
         now: DTSTAMP of the entry.
         is_removed: write the removal, for the previous holder of a transferred ticket.
     """
-    # Imported with the first entry, so that a start does not wait for it.
+    # The first entry imports the library, so that a start does not wait for it.
     from icalendar import Calendar  # noqa: PLC0415
     from icalendar import Event as Entry  # noqa: PLC0415
 

@@ -63,7 +63,7 @@ class ProviderSettings(Protocol):
 class ProviderRegistration:
     """A payment provider that the service can be configured with."""
 
-    # Stored with purchases, payments and refunds: it must never change.
+    # The database stores the name with purchases, payments and refunds, so it must never change.
     name: str
     # Returns None if the provider is not configured.
     read_settings: Callable[[Environment], ProviderSettings | None]

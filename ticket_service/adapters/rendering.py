@@ -65,7 +65,7 @@ def svg(text: str) -> bytes:
 
 def qr_modules(text: str) -> Modules:
     """Return the rows of the code, including the quiet zone; True is dark."""
-    # Imported with the first code: it imports an imaging library, and a start must not wait for that.
+    # The first code imports the library: it imports an imaging library, and a start must not wait for that.
     import qrcode  # noqa: PLC0415
     from qrcode.constants import ERROR_CORRECT_M  # noqa: PLC0415
 

@@ -61,7 +61,7 @@ class ScanServiceClient:
 
 
 def _unanswered(error: grpc.aio.AioRpcError, event_id: UUID) -> Failure:
-    # Only a repeated call settles it. Any error but an outage also needs an operator.
+    # Only a repeated call gives the outcome. Any error but an outage also needs an operator.
     outage = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
     level = logging.WARNING if outage else logging.ERROR
     log.log(level, "the scan service did not revoke", extra={"code": error.code().name, "event_id": event_id})

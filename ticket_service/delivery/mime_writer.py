@@ -52,7 +52,7 @@ class MimeWriter:
         try:
             message["To"] = Address(addr_spec=email.address)
         except (ValueError, IndexError) as error:
-            # Stored by a version that did not check addresses, or of a kind that MIME headers cannot hold.
+            # An earlier version stored the address unchecked, or MIME headers cannot contain an address of its kind.
             raise UndeliveredError("the address cannot be written to", is_permanent=True) from error
         message["From"] = self._sender
         message["Subject"] = str(facts["subject"])

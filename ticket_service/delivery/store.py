@@ -19,7 +19,7 @@ from ticket_service.domain.purchases import Purchase
 from ticket_service.store.purchases import find_purchases
 from ticket_service.store.tables import deliveries, outbox, purchases
 
-# Ordered by event and position, so that a row that remains of a ticket is later than every row that was taken.
+# Rows are ordered by event and position, so that a row that remains of a ticket is later than every row taken.
 _DELETE: Final = """
     DELETE FROM outbox WHERE (event_id, position) IN (
         SELECT event_id, position FROM outbox ORDER BY event_id, position LIMIT :limit

@@ -30,7 +30,7 @@ class Order:
     # A digest of the request's content.
     fingerprint: bytes
     event_id: UUID
-    # Each type at most once.
+    # Each type occurs at most once.
     quantities: tuple[tuple[TicketType, int], ...]
     user_id: str
     email: str

@@ -248,6 +248,6 @@ def count(connection: Connection, table: str) -> int:
 
 def breaches(connection: Connection, check: str) -> list[str]:
     """Return descriptions of the breaches of a check, at most SHOWN."""
-    # Passed to the driver directly: the percent signs of format() and the colons of casts are no parameters.
+    # The driver gets the text directly: the percent signs of format() and the colons of casts are no parameters.
     statement = f"{_VIEWS} {CHECKS[check]} LIMIT {SHOWN}".replace("%", "%%")
     return list(connection.exec_driver_sql(statement).scalars())

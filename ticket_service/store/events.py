@@ -66,7 +66,7 @@ def list_events(
         connection: in a transaction.
         caller: sees no drafts of other organizers.
         query: the filter.
-        now: statuses are as of then.
+        now: the time of the statuses.
         page: start_time and event_id of the event before the page, and the size of the page.
     """
     after, limit = page

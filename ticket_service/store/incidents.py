@@ -17,7 +17,7 @@ _LOCK: Final = sa.text("""
     ORDER BY event_id, ticket_id
     FOR NO KEY UPDATE
 """)
-# Ordered, so that two reports of the same incidents do not deadlock.
+# The rows are ordered, so that two reports of the same incidents do not deadlock.
 _RECORD: Final = sa.text("""
     INSERT INTO told_incidents (event_id, incident_id, create_time)
     SELECT event_id, incident_id, :now

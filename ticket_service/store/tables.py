@@ -190,7 +190,7 @@ cancellations = sa.Table(
     sa.Column("check_in_time", TIME),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("complete_time", TIME),
-    # When the sweeper tries next; NULL: the sweeper has nothing to do.
+    # The time when the sweeper tries next; NULL: the sweeper has nothing to do.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("status IN ('PENDING', 'REFUNDING', 'DONE', 'REJECTED', 'REFUND_FAILED')", "status"),
@@ -249,7 +249,7 @@ reissues = sa.Table(
     # The check-in that was first, with REJECTED.
     sa.Column("check_in_time", TIME),
     sa.Column("complete_time", TIME),
-    # When the sweeper tries next; NULL: it has ended.
+    # The time when the sweeper tries next; NULL: the row has ended.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("status IN ('PENDING', 'DONE', 'REJECTED')", "status"),
@@ -301,14 +301,14 @@ refund_orders = sa.Table(
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
-    # Starts at 1 and grows with each retry after the provider has refused.
+    # The round starts at 1 and grows with each retry after the provider has refused.
     sa.Column("round", sa.Integer, nullable=False),
     sa.Column("refund_id", sa.Text),
     # The provider's error when it refused.
     sa.Column("failure", sa.Text),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("complete_time", TIME),
-    # When the sweeper tries next; NULL: it has ended.
+    # The time when the sweeper tries next; NULL: the row has ended.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("status IN ('PENDING', 'DONE', 'FAILED')", "status"),
@@ -363,7 +363,7 @@ def _notification(*position: sa.Identity) -> list[sa.Column[Any]]:
     """Return the columns of a notification: ids, but nothing that opens a gate and no address."""
     return [
         sa.Column("event_id", UUID, nullable=False),
-        # Assigned while the ticket or the event is locked, so that a later change of a ticket has a higher position.
+        # A writer takes the position while it locks ticket or event, so a later change of a ticket has a higher position.
         sa.Column("position", sa.BigInteger, *position, nullable=False),
         # Receivers deduplicate by it.
         sa.Column("notification_id", UUID, nullable=False),

@@ -94,7 +94,7 @@ def list_tickets(
         connection: in a transaction.
         caller: sees their own; an organizer also those of their events, a service all.
         query: the filter.
-        now: statuses are as of then.
+        now: the time of the statuses.
         page: the id of the ticket before the page, and the size of the page.
     """
     before, limit = page
@@ -114,7 +114,7 @@ def _find_tickets(
     """Read tickets, newest first."""
     query = _SOLD.where(*conditions).order_by(tickets.c.ticket_id.desc()).limit(limit)
     rows = connection.execute(query).all()
-    # Each event once, not beside every ticket: descriptions are long.
+    # The query returns each event once, not beside every ticket: descriptions are long.
     by_id = find_events(connection, {row.event_id for row in rows}) if rows else {}
     return [_sold(row, by_id[row.event_id]) for row in rows]
 

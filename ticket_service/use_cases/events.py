@@ -32,7 +32,7 @@ from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
-# Part of the fingerprint: another RPC with the same request_id is another request.
+# The name is part of the fingerprint: another RPC with the same request_id is another request.
 _CREATE: Final = b"CreateEvent\0"
 # A change of one of these depends on the tickets sold.
 _SOLD_FIELDS: Final = frozenset({"ticket_price", "offers"})

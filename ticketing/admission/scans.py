@@ -50,7 +50,7 @@ class DenialReason(StrEnum):
     ALREADY_CHECKED_IN = "ALREADY_CHECKED_IN"
     NOT_CHECKED_IN = "NOT_CHECKED_IN"
     TICKET_TYPE_NOT_ALLOWED = "TICKET_TYPE_NOT_ALLOWED"
-    # Only a gate device decides so, for a ticket whose reason only a newer service has.
+    # A gate device denies a ticket for a reason that only a newer service has.
     UNKNOWN = "UNKNOWN"
 
 

@@ -39,7 +39,7 @@ class TicketStatus(StrEnum):
     CANCELLED = "CANCELLED"
     REFUNDED = "REFUNDED"
     BLOCKED = "BLOCKED"
-    # Only in a device replica: the ticket is denied for a reason that this version does not have.
+    # Only a device replica has this status: the ticket is denied for a reason that this version does not have.
     UNKNOWN = "UNKNOWN"
 
 
@@ -59,7 +59,7 @@ class Event:
     # None in an event that was cancelled before the feed delivered it.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
-    # Closed by RevokeEvent; overrides the status.
+    # True once RevokeEvent has closed the event; overrides the status.
     closed: bool
 
 
@@ -81,7 +81,7 @@ class Admission:
     # The latest check-in that is not annulled.
     latest_check_in: CheckIn | None = None
     inside: bool = False
-    # Incremented with each change of check_in_time.
+    # The sequence grows with each change of check_in_time.
     sequence: int = 0
 
 
@@ -94,7 +94,7 @@ class Ticket:
     # None if a revocation arrived before the feed.
     ticket_type: TicketType | None
     status: TicketStatus
-    # Set for day tickets; None: the times of the event apply.
+    # The times of a day ticket; None: the times of the event apply.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     # The newest issue; older ones are denied.

@@ -15,7 +15,7 @@ from ticketing.admission.tickets import TicketType
 from ticketing.tickets.v1 import event_pb2, ticket_token_pb2
 
 TOKEN_PREFIX: Final = "T1"  # noqa: S105 - a format's name, no secret
-# Signed together with the payload, so that a signature of another document never verifies as a ticket.
+# The signature covers this text, so that a signature of another document never verifies as a ticket.
 CONTEXT: Final = b"ticketing.tickets.v1.TicketToken\0"
 DIGEST_BYTES: Final = 16
 SIGNATURE_BYTES: Final = 64

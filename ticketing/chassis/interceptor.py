@@ -39,10 +39,10 @@ CALLS = Counter("grpc_server_calls_total", "Calls answered.", ["method", "code"]
 SECONDS = Histogram(
     "grpc_server_seconds", "Time from the arrival of a call to its answer or the end of its stream.", ["method"]
 )
-# Cached without a bound: only methods that exist reach them.
+# The caches have no bound: only methods that exist reach them.
 _counter, _timer = cache(CALLS.labels), cache(SECONDS.labels)
 
-# Replaces a message whose bytes do not decode: invalid UTF-8, truncated, garbage.
+# This value replaces a message whose bytes do not decode: invalid UTF-8, truncated, garbage.
 MALFORMED: Final = object()
 
 # grpcio's own servicers answer these, under any load and for any caller: load balancers check health, and operators' tools

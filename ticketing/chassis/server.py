@@ -30,7 +30,7 @@ OPTIONS: Final[Sequence[tuple[str, int]]] = (
     # Per connection. With 1,000, streams that are reset as fast as they open fill the core's queue, and the core cancels
     # calls of others. With 200 those calls took 140 times as long; with 100, the minimum of RFC 9113, 4 to 8 times.
     ("grpc.max_concurrent_streams", 100),
-    # Keeps flow control at 64 KiB per stream: otherwise megabytes of a flooding device are read before its stream ends.
+    # This keeps flow control at 64 KiB per stream: otherwise megabytes of a flooding device are read before its stream ends.
     ("grpc.http2.bdp_probe", 0),
     # A dead peer is noticed after these two together; `keepalive_timeout_ms` has no effect in the C core.
     ("grpc.keepalive_time_ms", 10_000),

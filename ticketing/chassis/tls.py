@@ -50,7 +50,7 @@ class Identity:
 class Tls:
     """The certificate files of a program; all absent: plain text."""
 
-    # Presented to callers and to servers.
+    # The pair that this service presents to callers and to servers.
     identity: Identity | None = None
     # Verifies the certificates of callers; absent: they present none.
     client_ca: Path | None = None

@@ -37,7 +37,7 @@ from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
 PROGRAM: Final = "ticketing-gate"
-# Scanned or typed instead of a ticket: the person of the last scan did not pass.
+# A text scanned or typed instead of a ticket: the person of the last scan did not pass.
 UNDO_CODE: Final = "GATE-UNDO"
 # A reachable service answers sooner; an unreachable one must not delay the first scan.
 FIRST_CONNECTION_SECONDS: Final = 2.0
@@ -97,7 +97,7 @@ def enroll(options: EnrollOptions) -> int:
         # The file is opened first, because a code is used up even if the token cannot be stored.
         store = _open_store(options.data, stack)
         channel = _open_channel(options.server, options.tls, stack)
-        # Stored before the call: if the answer is lost, the next try, also of a later run, gets the same token.
+        # The id is stored before the call: if the answer is lost, the next try, even in a later run, gets the same token.
         request_id = store.setting("enrollment_request_id") or str(uuid4())
         store.save_setting("enrollment_request_id", request_id)
         request = EnrollDeviceRequest(enrollment_code=options.code, request_id=request_id)

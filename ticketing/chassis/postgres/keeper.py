@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.1
 _OLD_KEEPER_SECONDS = 0.2
 _LOG_BYTES = 4 * 1024 * 1024
 _PORT_ATTEMPTS = 10
-# Below the ports that Linux gives to outgoing connections: a client that retries such a port while the server is down can
+# Linux gives higher ports to outgoing connections: a client that retries such a port while the server is down can
 # connect to itself, and then the server cannot get its port back.
 _PORTS = range(15_000, 32_000)
 

@@ -112,7 +112,7 @@ def choose_launcher(programs: Path, layout: Layout, lock: int) -> Launcher:
 def _die_with_parent(signal_number: signal.Signals) -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
-    # Looked up before the fork, because the child should do as little as possible.
+    # The ids are read before the fork, because the child should do as little as possible.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
 

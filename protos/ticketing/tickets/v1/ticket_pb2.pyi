@@ -298,7 +298,7 @@ class Cancellation(_message.Message):
 
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when it became DONE or REJECTED. The field is absent before."""
+        """The time when it became DONE or REJECTED. The field is absent until then."""
 
     def __init__(
         self,
