@@ -63,7 +63,7 @@ def start(module: str, address: str, variables: Mapping[str, str]) -> Service:
 
 
 class Signals:
-    """Waits for signals; a handler that sets a flag would lose one between the check of the flag and a blocking call."""
+    """A wait for signals; a flag set by a handler could be set between its check and a blocking call."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()

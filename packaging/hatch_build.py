@@ -7,7 +7,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 
 class SameVersion(MetadataHookInterface):
-    """Pins the distributions of this repository to the version that is being built."""
+    """A metadata hook that pins the distributions of this repository to the version that is being built."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Add the distributions listed under `same-version` to the dependencies."""
@@ -16,7 +16,7 @@ class SameVersion(MetadataHookInterface):
 
 
 class FilesOfTheRepository(BuildHookInterface[Any]):
-    """Adds files from outside the project's folder to its wheel.
+    """A build hook that adds files from outside the project's folder to its wheel.
 
     Hatchling's own `force-include` would also copy them into editable installations, which read the repository.
     """

@@ -41,7 +41,7 @@ def find_obstacle(
     Args:
         scan: the scan to annul; not annulled yet.
         scans: all scans of its ticket.
-        annulment: the request.
+        annulment: the requested annulment.
         now: the present time.
         limited: whether the limits of a gate apply: its own, latest scan, at most 15 minutes old.
     """

@@ -20,7 +20,7 @@ from ticketing.chassis.arrays import array, ids, times
 _COLUMNS: Final = ", ".join(f"t.{column}" for column in TICKET_COLUMNS)
 _NO_COLUMNS: Final = ", ".join(["NULL"] * len(TICKET_COLUMNS))
 
-# Finds tickets by id and by the digest of a typed code. After a wait for a lock, PostgreSQL returns the row in its new
+# The statement finds tickets by id and by code digest. After a wait for a lock, PostgreSQL returns the row in its new
 # version; if a revocation changed the code meanwhile, the row has the new code, and the old code finds no ticket.
 _LOCK: Final = """
     FROM (

@@ -15,7 +15,7 @@ from scan_service.store.tables import events, revocations, tickets
 from ticketing.admission.tickets import EventStatus, Ticket
 from ticketing.chassis.arrays import array
 
-# Inserts unknown tickets and locks known ones, in one statement and in the order of ids; the update changes nothing.
+# One statement inserts unknown tickets and locks known ones, in the order of ids; the update changes nothing.
 _LOCK_TICKETS: Final = sa.text(f"""
     INSERT INTO tickets (event_id, ticket_id, known, status, issue, code_digest, generation, revision, inside,
                          sequence, reported_sequence)

@@ -211,7 +211,7 @@ devices = sa.Table(
     # The events to which the device is bound; empty: all of the organizer's.
     sa.Column("event_ids", ARRAY(UUID), nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # Hashes, so that a database dump contains no credential.
+    # The columns are hashes, so that a database dump contains no credential.
     sa.Column("code_digest", BYTEA, nullable=False, unique=True),
     sa.Column("enroll_time", TIME),
     sa.Column("token_digest", BYTEA, unique=True),

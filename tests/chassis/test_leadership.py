@@ -15,7 +15,7 @@ from ticketing.chassis.loop_connection import LoopConnection
 
 
 class CountingTask:
-    """Counts how often the task began and ended."""
+    """A task that counts its starts and ends."""
 
     def __init__(self) -> None:
         self.begun = 0

@@ -8,7 +8,7 @@ from ticketing.chassis.sweeper import Sweeper
 
 
 class Work:
-    """Returns or raises `answers` in order, then reports that no work is left."""
+    """Work that returns or raises `answers` in order, then reports that no work is left."""
 
     def __init__(self, *answers: bool | Exception) -> None:
         self._answers: Iterator[bool | Exception] = iter(answers)

@@ -40,7 +40,7 @@ SEED = int(os.environ.get("FUZZ_SEED", "1"))
 POLICY = {**TICKETS, **SCANS}
 # Concurrent callers.
 CALLERS = 16
-# Streams without requests are read for so long.
+# The time for which streams without requests are read.
 WATCH_SECONDS = 0.2
 # The growth of the second half of a run; a leak of 1 KiB per call would add 50 MiB in a long run.
 MAX_GROWTH_BYTES = 24 * 2**20

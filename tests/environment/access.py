@@ -18,7 +18,7 @@ PEER_METADATA = (("authorization", f"Bearer {PEER_SECRET}"),)
 
 @dataclass(frozen=True)
 class Issuer:
-    """Issues access tokens and publishes the key that verifies them."""
+    """An issuer of access tokens, which publishes the key that verifies them."""
 
     private_key: Ed25519PrivateKey
     jwks_file: Path

@@ -27,5 +27,5 @@ class SettableClock:
         self.advance(time - self.now)
 
     def advance(self, by: timedelta) -> None:
-        """Put the clock forward, or back."""
+        """Set the clock forward or back."""
         self._ahead += by

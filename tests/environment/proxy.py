@@ -6,7 +6,7 @@ import threading
 
 
 class Proxy:
-    """Forwards connections from its own port to `target` until `cut`."""
+    """A proxy that forwards connections from its own port to `target` until `cut`."""
 
     def __init__(self, target: tuple[str, int], port: int = 0) -> None:
         self._target = target

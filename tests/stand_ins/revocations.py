@@ -15,7 +15,7 @@ from ticketing.scans.v1.revocation_service_pb2_grpc import (
 
 
 class ScansStandIn(RevocationServiceServicer):
-    """Settles revocations; tests set the checked-in tickets and read the calls."""
+    """A scan service that settles revocations; tests set the checked-in tickets and read the calls."""
 
     def __init__(self) -> None:
         self.admitted: dict[str, datetime] = {}

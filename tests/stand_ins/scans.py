@@ -36,7 +36,7 @@ KINDS = {1: ScanType.CHECK_IN, 2: ScanType.CHECK_OUT, 3: ScanType.ACCESS}
 
 
 class ScanServiceStandIn(ScanServiceServicer):
-    """Serves one event. `lose` names the kinds of lost answers; `refusal` is the status that ends streams."""
+    """A scan service for one event. `lose` names the kinds of lost answers; `refusal` is the status that ends streams."""
 
     def __init__(self) -> None:
         now = datetime.now(UTC)

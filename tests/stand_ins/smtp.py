@@ -16,7 +16,7 @@ from tests.environment.waiting import until
 
 @dataclass
 class Mailbox:
-    """Stores mails; `refuses` returns the answer that rejects a recipient, or None."""
+    """An SMTP handler that stores mails; `refuses` returns the answer that rejects a recipient, or None."""
 
     refuses: Callable[[str], str | None] = lambda address: None
     mails: list[EmailMessage] = field(default_factory=list)

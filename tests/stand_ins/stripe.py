@@ -30,7 +30,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of the stand-i
 
 @dataclass
 class StripeStandIn:
-    """Charges and refunds; tests set the faults."""
+    """A Stripe that charges and refunds; tests set the faults."""
 
     intents: dict[str, Json] = field(default_factory=dict)
     refunds: list[Json] = field(default_factory=list)

@@ -10,7 +10,7 @@ from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceS
 
 
 class TicketServiceStandIn(TicketFeedServiceServicer):
-    """Sends the feed that a test puts in, and records the reports that it receives."""
+    """A ticket service that sends the feed of a test and records the reports that it receives."""
 
     def __init__(self) -> None:
         self.keys: list[SigningKey] = []
@@ -20,7 +20,7 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         self.reported: list[feed_pb.CheckIn] = []
         self.conflicts: list[feed_pb.CheckInConflict] = []
         self.metadata: dict[str, str] = {}
-        # Includes the reports that it refuses.
+        # The list includes the refused reports.
         self.reports: list[feed_pb.ReportIncidentsRequest] = []
         self.accepts_incidents = True
         self.metadata_of_incidents: dict[str, str] = {}

@@ -29,7 +29,7 @@ class Post:
 
 @dataclass
 class Hook:
-    """Answers posts; `answers` returns the status, or None to hang."""
+    """A webhook that answers posts; `answers` returns the status, or None to hang."""
 
     answers: Callable[[Post], int | None] = lambda post: 204
     posts: list[Post] = field(default_factory=list)

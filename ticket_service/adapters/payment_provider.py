@@ -65,7 +65,7 @@ class ProviderRegistration:
 
     # The database stores the name with purchases, payments and refunds, so it must never change.
     name: str
-    # Returns None if the provider is not configured.
+    # The function returns None if the provider is not configured.
     read_settings: Callable[[Environment], ProviderSettings | None]
-    # Returns whether the provider charges a payment_method_id.
+    # The function returns whether the provider charges a payment_method_id.
     is_payment_method: Callable[[str], bool]

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class ScanServiceClient:
-    """Revokes tickets at the scan service.
+    """A client that revokes tickets at the scan service.
 
     Args:
         peer: the channel to it, with this service's credentials.

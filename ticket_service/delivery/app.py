@@ -37,7 +37,7 @@ class DeliveryApp:
         self._settings = settings
         self._url = url
         self._clock = clock
-        # Closes in reverse order.
+        # The stack closes in reverse order.
         self._opened = AsyncExitStack()
 
     async def start(self) -> int:

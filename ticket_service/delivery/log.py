@@ -19,7 +19,7 @@ MAX_BATCH: Final = 1_000
 
 
 class LogRelay:
-    """Logs the notifications of the outbox.
+    """A relay that logs the notifications of the outbox.
 
     Args:
         database: a pool of its own, so that no call waits for the relay's threads.

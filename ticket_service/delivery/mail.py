@@ -22,7 +22,7 @@ from ticketing.chassis.database import Database
 
 
 class EmailReceiver:
-    """Mails notifications to buyers and holders.
+    """A receiver that mails notifications to buyers and holders.
 
     Args:
         database: the database of tickets and addresses.

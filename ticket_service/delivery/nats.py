@@ -22,7 +22,7 @@ NO_RETRIES: Final[dict[str, Any]] = {"allow_reconnect": False, "max_reconnect_at
 
 
 class NatsReceiver:
-    """Publishes notifications on `ticketing.<kind>`.
+    """A receiver that publishes notifications on `ticketing.<kind>`.
 
     Args:
         url: the URL of the server.

@@ -14,15 +14,15 @@ class Delivery:
     """A notification on its way to one receiver."""
 
     notification: Notification
-    # Receivers deduplicate by it.
+    # Receivers deduplicate by this id.
     notification_id: UUID
     receiver: str
     # A later notification of a stream is not tried before the earlier ones are delivered or dead.
     stream: UUID
-    # Increases within a stream.
+    # The position increases within a stream.
     position: int
     create_time: datetime
-    # Tries so far, including the present one.
+    # The number of tries, the present one included.
     attempts: int
 
 

@@ -32,7 +32,7 @@ MAX_DISPATCH: Final = 500
 CLAIM_MARGIN: Final = timedelta(seconds=2)
 MAX_RETRY_SECONDS: Final = 300.0
 BACKLOG_SECONDS: Final = 15.0
-# Characters of a failure that are stored and logged.
+# The number of characters of a failure that are stored and logged.
 MAX_FAILURE: Final = 500
 
 WAITING = Gauge("notifications_waiting", "Notifications that a receiver did not get yet.", ["receiver"])
@@ -77,7 +77,7 @@ class Relay:
 
 
 class Dispatcher:
-    """Turns rows of the outbox into deliveries."""
+    """A loop that turns rows of the outbox into deliveries."""
 
     def __init__(
         self, database: Database, receivers: Sequence[Receiver], clock: Clock, workers: Sequence[Sweeper]
@@ -97,7 +97,7 @@ class Dispatcher:
 
 
 class ReceiverWorker:
-    """Delivers to one receiver."""
+    """A loop that delivers to one receiver."""
 
     def __init__(self, database: Database, receiver: Receiver, terms: DeliveryTerms, clock: Clock) -> None:
         self._database = database

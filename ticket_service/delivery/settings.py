@@ -35,7 +35,7 @@ class DeliverySettings:
     nats_stream: str
     webhook_url: str | None
     webhook_secret: str = field(repr=False)
-    # Contains a password.
+    # The URL contains a password.
     smtp_url: str | None = field(repr=False)
     # The sender of mails, such as `Concert Hall <tickets@example.com>`.
     mail_from: str

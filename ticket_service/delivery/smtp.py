@@ -14,7 +14,7 @@ PERMANENT: Final = range(500, 600)
 
 
 class SmtpClient:
-    """Sends mails through one server.
+    """A client that sends mails through one server.
 
     Args:
         url: `smtp://user:password@host:587`, or `smtps://` for TLS from the first byte.

@@ -20,7 +20,7 @@ SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the name of a format, no secret
 
 
 class WebhookReceiver:
-    """Posts notifications to one URL.
+    """A receiver that posts notifications to one URL.
 
     Args:
         url: the URL.

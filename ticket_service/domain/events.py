@@ -103,7 +103,7 @@ class Event:
     metadata: Mapping[str, object]
     create_time: datetime
     update_time: datetime
-    # Grows with every change that gates need, of the event or of one of its tickets.
+    # The number grows with every change that gates need, of the event or of one of its tickets.
     revision: int
     # The revision of the last change of the event itself.
     changed_revision: int

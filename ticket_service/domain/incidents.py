@@ -14,11 +14,11 @@ class Incident:
     incident_id: UUID
     # The contract's name. Not an enum, because a newer scan service may send more kinds.
     kind: str
-    # None: the ticket is not known.
+    # None: the ticket is unknown.
     ticket_id: UUID | None
     # The time when the scan service recorded the incident.
     create_time: datetime
-    # The scans involved by then, and the location of the latest of them.
+    # The number of the incident's scans, and the location of the latest one.
     scan_count: int
     location: str
 

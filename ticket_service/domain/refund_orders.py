@@ -49,7 +49,7 @@ class RefundOrder:
     refund_id: str | None = None
     failure: str | None = None
     complete_time: datetime | None = None
-    # Tries so far, the present one included.
+    # The number of tries, the present one included.
     attempts: int = 0
 
 

@@ -180,7 +180,7 @@ class TicketServicer(TicketServiceServicer):
         def draw() -> list[ticket_pb2.Ticket]:
             return [self._messages.full(caller, sold, qr_code_url) for sold in found]
 
-        # Milliseconds per ticket: in the event loop they would delay sales.
+        # A ticket takes milliseconds, which would delay sales in the event loop.
         return await asyncio.to_thread(draw)
 
 

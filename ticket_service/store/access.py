@@ -11,7 +11,7 @@ from ticketing.chassis.authentication import Caller, Role
 
 Condition = sa.ColumnElement[bool]
 
-# Selects every row.
+# This condition selects every row.
 ANY: Final[Condition] = sa.true()
 
 

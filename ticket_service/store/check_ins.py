@@ -12,7 +12,7 @@ from ticket_service.domain.check_ins import CheckIn, ReportedTicket
 from ticket_service.domain.tickets import TicketStatus
 from ticketing.chassis.arrays import array, ids, times
 
-# Returns the ordinal of each report: Python takes longer to read two ids than PostgreSQL to find the row.
+# The statement returns the ordinal of each report: Python takes longer to read two ids than PostgreSQL to find the row.
 _LOCK: Final = sa.text("""
     SELECT report.n, tickets.status, tickets.check_in_sequence
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:ticket_ids AS uuid[]))

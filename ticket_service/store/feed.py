@@ -14,7 +14,7 @@ from ticket_service.domain.feed import GateEvent, GateTicket, Page
 from ticket_service.domain.tickets import TicketStatus
 from ticket_service.store.tables import events, feed
 
-# Reads each event by the index on (event_id, revision): an event with many changes does not slow the others.
+# The query reads each event by the index on (event_id, revision): an event with many changes does not slow the others.
 _TICKETS: Final = sa.text("""
     SELECT ticket.*
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:afters AS bigint[])) AS cursor (event_id, after)

@@ -365,7 +365,7 @@ def _notification(*position: sa.Identity) -> list[sa.Column[Any]]:
         sa.Column("event_id", UUID, nullable=False),
         # A writer takes the position while it locks ticket or event, so a later change of a ticket has a higher position.
         sa.Column("position", sa.BigInteger, *position, nullable=False),
-        # Receivers deduplicate by it.
+        # Receivers deduplicate by this id.
         sa.Column("notification_id", UUID, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         # NULL: it is about the whole event, or about an incident without a sold ticket.

@@ -97,7 +97,7 @@ class PeerProof:
 
 
 class Authenticator:
-    """Authenticates callers by the metadata of their calls.
+    """An authenticator of callers by the metadata of their calls.
 
     Args:
         keys: the keys that verify JWTs.

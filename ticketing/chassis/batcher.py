@@ -29,7 +29,7 @@ Process = Callable[[Sequence[Request]], Awaitable[Sequence[Answer | Failure]]]
 
 
 class Batcher(Generic[Request, Answer]):
-    """Runs `process` on one batch at a time.
+    """A queue whose requests `process` answers in batches, one batch at a time.
 
     Args:
         name: the name in metrics and logs.

@@ -67,7 +67,7 @@ def current_caller() -> Caller:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler of a server; streaming handlers must be async generators.
+    """An interceptor that wraps every handler of a server; streaming handlers must be async generators.
 
     Args:
         authenticator: authenticates callers.
@@ -167,7 +167,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 class _CallCompletion:
-    """Converts the exception of a handler to a status, then counts and logs the result of the call."""
+    """A context that converts a handler's exception to a status, then counts and logs the result of the call."""
 
     def __init__(self, method: str, context: grpc.aio.ServicerContext[Any, Any], catalogue: Catalogue) -> None:
         self._method = method

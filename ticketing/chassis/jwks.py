@@ -50,7 +50,7 @@ class KeySet:
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._fetch_time: datetime | None = None
         self._fetch: asyncio.Task[None] | None = None
-        # Grows with every change, so that caches of verified tokens can be cleared.
+        # The number grows with every change, so that caches of verified tokens can be cleared.
         self.version = 0
 
     async def key(self, key_id: str) -> jwt.PyJWK | None:

@@ -72,7 +72,7 @@ class RateLimiter:
 
 
 class CallLimiter:
-    """Counts the calls and streams of a process against its limits."""
+    """The counts of the calls and streams of a process, and their limits."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

@@ -17,7 +17,7 @@ _STANDARD_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON.
+    """A formatter that writes a record as one line of JSON.
 
     Args:
         facts: fields of every line.

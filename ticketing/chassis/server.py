@@ -60,7 +60,7 @@ class ListenSettings:
 
 
 class _GenericHandlers:
-    """Receives handlers from the code that protoc generates and adds them as generic ones, which are found by name.
+    """A registry that adds the handlers of protoc's code as generic ones, which are found by name.
 
     For each call, grpc.aio waits for all registered methods: with 16 of them this takes a tenth of a small call. Without
     registered methods it waits for one call and looks its method up.

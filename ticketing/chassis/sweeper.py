@@ -17,7 +17,7 @@ class Sweepable(Protocol):
 
 
 class Sweeper:
-    """Sweeps at intervals, and at once when woken.
+    """A loop that sweeps at intervals, and at once when woken.
 
     Args:
         work: the work to sweep.

@@ -53,7 +53,7 @@ def json_record(answer: Answer) -> dict[str, Any]:
 
 
 class LinePrinter:
-    """Prints one line for each answer.
+    """A display that prints one line for each answer.
 
     Args:
         out: receives the lines.

@@ -67,7 +67,7 @@ class DeviceStatus:
 
 
 class Screen:
-    """Shows answers on the whole terminal.
+    """A display that fills the terminal with the answer.
 
     Args:
         console: the terminal.

@@ -251,7 +251,7 @@ class Store:
         with self.transaction():
             self._run("DELETE FROM asked WHERE scan_id = ?", scan_id)
 
-    # Decisions to deliver.
+    # The decisions to deliver.
 
     def enqueue(self, attempt: pb.ScanAttempt) -> None:
         """Store a decision for delivery; it replaces an earlier one of the scan and goes to the end of the queue."""

@@ -1,4 +1,4 @@
-"""Tests of revocations: either the check-in or the revocation comes first; never both, never neither."""
+"""Tests of revocations: exactly one of check-in and revocation wins."""
 
 import asyncio
 import random

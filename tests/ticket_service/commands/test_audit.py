@@ -205,7 +205,7 @@ async def test_audit_finds_each_broken_promise_and_nothing_else(tickets_url):
     found_at_all = set()
     for statement, expected in BREAKS:
         with engine.connect() as connection:
-            # Disables the trigger that protects the ledger.
+            # The statement disables the trigger that protects the ledger.
             connection.execute(sa.text("SET session_replication_role = replica"))
             # Restoring the tables is faster than a database for each statement.
             tables = (

@@ -30,7 +30,7 @@ TERMS = DeliveryTerms(deadline_seconds=5, retry_seconds=0.01, max_attempts=20, i
 
 @dataclass
 class FakeReceiver:
-    """Accepts every delivery, unless `rejects` raises."""
+    """A receiver that accepts every delivery, unless `rejects` raises."""
 
     name: str = "listener"
     kinds: Sequence[Kind] = tuple(Kind)

@@ -27,7 +27,7 @@ _NAMESPACE = ("--user", "--map-user=65534", "--map-group=65534")
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """Starts programs behind `prefix` or as `user`; each of them inherits the descriptor `lock`."""
+    """A launcher of programs behind `prefix` or as `user`; each of them inherits the descriptor `lock`."""
 
     # The folder of the programs.
     programs: Path
