@@ -24,7 +24,7 @@ from benchmarks.testbed import Testbed, publish, running_testbed, sell
 DEVICES = 20
 SCANS_A_SECOND = 100.0
 FLOOD = 10_000
-# The flooding device writes for so long before it reads the end of its stream.
+# The flooding device writes for this time before it reads the end of its stream.
 FLOOD_SECONDS = 1.0
 
 

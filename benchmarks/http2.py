@@ -25,7 +25,7 @@ WINDOW: Final = 2**31 - 1
 DEFAULT_WINDOW: Final = 65_535
 SETTINGS_INITIAL_WINDOW_SIZE: Final = 4
 RECEIVE_BYTES: Final = 65_536
-# A server that sends no answer for so long has failed.
+# A server that sends no answer for this time has failed.
 SILENCE_SECONDS: Final = 30.0
 
 

@@ -106,7 +106,7 @@ def run(services: list[Service], signals: Signals, tls: Tls) -> None:
     """Serve until a stop is requested.
 
     Raises:
-        StoppedError: a service ended; the other one is useless alone.
+        StoppedError: a service ended, so the other one ends too.
     """
     if not wait_until_healthy(services, signals, tls):
         return

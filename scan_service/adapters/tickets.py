@@ -12,7 +12,7 @@ from ticketing.chassis.failures import dependency_unavailable
 from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
 
-# A feed that was silent for so long has delivered everything: it delivers new changes at once.
+# A feed that was silent for this time has delivered everything: it delivers new changes at once.
 SILENCE_SECONDS: Final = 1.0
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class TicketService:
 
     async def watch(self, position: FeedPosition) -> AsyncGenerator[Sequence[FeedPage] | None, None]:
         """Yield the pages after `position`, one or more at a time, and None whenever the feed is silent."""
-        # The call has no deadline, because the stream stays open. The channel's pings notice a peer that is gone.
+        # The call has no deadline, because the stream stays open. The channel's pings detect a dead peer.
         call = TicketFeedServiceStub(self._peer.channel).WatchTickets(
             convert.watch_request(position), metadata=self._peer.metadata()
         )

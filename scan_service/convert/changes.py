@@ -1,4 +1,4 @@
-"""Conversion of changes to messages of WatchAdmissions; the messages hold nothing that opens a gate."""
+"""Conversion of changes to messages of WatchAdmissions; the messages contain nothing that opens a gate."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -134,7 +134,7 @@ def _ticket_of(event_id: UUID, message: pb.GateTicket) -> Ticket:
 def _ticket_status(message: pb.GateTicket) -> TicketStatus:
     status = _TICKET_STATUSES.get(message.status)
     if status is None:
-        # The database holds only statuses that every version has.
+        # The database contains only statuses that every version has.
         _warn_of_status(message.status)
         return TicketStatus.BLOCKED
     return status
@@ -142,7 +142,7 @@ def _ticket_status(message: pb.GateTicket) -> TicketStatus:
 
 @cache
 def _warn_of_status(number: int) -> None:
-    """Log an unknown status once per process: a feed may hold it in every ticket."""
+    """Log an unknown status once per process: every ticket of a feed may have it."""
     log.warning("tickets have a status that only a newer version has; gates deny them", extra={"status": number})
 
 

@@ -15,7 +15,7 @@ from scan_service.store.tables import incident_scans, incidents, scans
 from ticketing.admission.scans import Scan
 from ticketing.chassis.ids import new_id
 
-# A listed incident contains so many scans; ListScans lists the others.
+# The maximum of scans in a listed incident; ListScans lists the others.
 MAX_SCANS: Final = 50
 
 # The rows are ordered by key, as concurrent transactions insert the same rows.

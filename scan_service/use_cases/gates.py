@@ -13,7 +13,7 @@ from ticketing.admission.scans import Gate
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
-# A device counts as connected for so long after its presence was last recorded.
+# The time for which a device counts as connected after its presence was last recorded.
 CONNECTED: Final = timedelta(seconds=15)
 
 

@@ -107,7 +107,7 @@ class Reusable:
         return cls(url, tables, seeds)
 
     def empty(self) -> None:
-        """Restore the migrated state. Sessions of killed processes end first: they may hold locks."""
+        """Restore the migrated state. Sessions of killed processes end first: they may own locks."""
         with connected(self.url) as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -6,7 +6,7 @@ from inspect import isawaitable
 from time import monotonic, sleep
 from typing import Final, TypeVar, cast, overload
 
-# Only a test that fails waits so long: the start of a process takes some seconds on a busy machine.
+# Only a test that fails waits for this time: the start of a process takes some seconds on a busy machine.
 MAX_SECONDS: Final = 40.0
 PAUSE_SECONDS: Final = 0.02
 TRUE: Final = object()

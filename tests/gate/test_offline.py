@@ -195,7 +195,7 @@ def test_revoked_device_admits_nobody_and_records_nothing(copied, server, stand_
     again = new_handheld(server.address, stand_in.event_id).connect()
     assert again.state == "REFUSED"
     assert not again.scan(tokens[0]).may_pass
-    # It ends once the service accepts the credential.
+    # The state ends once the service accepts the credential.
     stand_in.refusal = None
     server.start()
     eventually(lambda: again.state == "ONLINE")

@@ -1,4 +1,4 @@
-"""Check on a live database that the promises hold: `python -m ticket_service audit`.
+"""Check on a live database that the promises are kept: `python -m ticket_service audit`.
 
 The audit reads one snapshot and changes nothing, so it may run beside the service at any time. It also lists the
 payments and refunds of each configured provider, and compares them with the database.
@@ -45,7 +45,7 @@ def audit(url: URL, write: Write = print, records: Records = MappingProxyType({}
         The exit status: 1 if a check found a breach or a provider did not answer.
     """
     try:
-        # The provider first: then the snapshot contains whatever the service had begun before.
+        # The provider is read first, so the snapshot contains every cause that the service stored before.
         listed = {name: read() for name, read in records.items()}
     except Failure as failure:
         write(f"    BROKEN {failure.message}")

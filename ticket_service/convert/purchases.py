@@ -175,7 +175,7 @@ def _fingerprint(
 ) -> bytes:
     payment_id, payment_method = payment
     items = [f"{kind} {quantity}" for kind, quantity in sorted(quantities)]
-    # No part holds a NUL, so no two contents give the same text; a missing payment differs from an empty one.
+    # No part contains a NUL, so no two contents give the same text; a missing payment differs from an empty one.
     parts = ["PurchaseTickets", event_id.hex, user_id, *items]
     parts += [] if payment_id is None else ["paid", payment_id]
     parts += [] if payment_method is None else ["charge", payment_method]

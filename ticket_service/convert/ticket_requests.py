@@ -19,7 +19,7 @@ from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2
 
 
 class TicketView(StrEnum):
-    """The parts of a ticket that a response holds."""
+    """The parts of a ticket that a response contains."""
 
     BASIC = "BASIC"
     FULL = "FULL"

@@ -1,1 +1,1 @@
-"""What tickets are and how is decided about them: plain data and pure functions, no I/O."""
+"""The rules of the ticket service: plain data and pure functions, no I/O."""

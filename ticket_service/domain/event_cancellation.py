@@ -50,7 +50,7 @@ def confirm_closed_gates(event_cancellation: EventCancellation, now: datetime) -
 
 
 def claim(event_cancellation: EventCancellation, now: datetime, seconds: float) -> EventCancellation:
-    """Return the event cancellation before a try, with no other try due for so many seconds."""
+    """Return the event cancellation with one try more, and the next try due after `seconds`."""
     return replace(
         event_cancellation, attempts=event_cancellation.attempts + 1, due_time=now + timedelta(seconds=seconds)
     )

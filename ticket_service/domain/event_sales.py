@@ -14,7 +14,7 @@ class SalesLine:
     status: TicketStatus
     tickets: int
     paid: int
-    # Due or made.
+    # The sum of refunds due or made.
     refunded: int
 
 

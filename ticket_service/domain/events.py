@@ -40,7 +40,7 @@ class TicketType(StrEnum):
 
 
 class AdmissionPolicy(StrEnum):
-    """How often one ticket is admitted."""
+    """The number of times that one ticket is admitted."""
 
     SINGLE_ENTRY = "SINGLE_ENTRY"
     RE_ENTRY = "RE_ENTRY"
@@ -66,7 +66,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class RefundTier:
-    """A percentage of the price that is refunded for cancelling at least so many whole days before the start."""
+    """A percentage of the price that is refunded for a cancellation at least `days_before` whole days before the start."""
 
     days_before: int
     percent: int

@@ -21,7 +21,7 @@ class Payment:
     """A captured payment."""
 
     payment_id: str
-    # Currency and minor units.
+    # The currency and the minor units.
     paid: tuple[str, int]
     # EXTERNAL: the caller's own payment system captured it.
     provider: str = EXTERNAL

@@ -277,7 +277,7 @@ payments = sa.Table(
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # It came too late, or twice: it is to be refunded.
+    # True if the payment came too late, or twice, and must be refunded.
     sa.Column("refund_due", sa.Boolean, nullable=False, server_default=sa.false()),
     # The provider's own id of the refund, once it is made.
     sa.Column("refund_id", sa.Text),
@@ -412,7 +412,7 @@ told_incidents = sa.Table(
     sa.Column("create_time", TIME, nullable=False),
 )
 
-# Public keys alone. They are in the database so that two hosts cannot assign the same key_id.
+# The table contains public keys only, so that two hosts cannot assign the same key_id.
 signing_keys = sa.Table(
     "signing_keys",
     metadata,

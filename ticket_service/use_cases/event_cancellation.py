@@ -146,7 +146,7 @@ class EventCancellations:
 
     def _postpone(self, connection: Connection, event_id: UUID) -> None:
         event_cancellation = store.lock(connection, event_id)
-        # It is complete where another process had the last batch meanwhile.
+        # The cancellation is complete if another process had the last batch meanwhile.
         if event_cancellation is not None and event_cancellation.due_time is not None:
             store.update(connection, _claimed(event_cancellation, self._clock()))
 

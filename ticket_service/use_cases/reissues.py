@@ -182,7 +182,7 @@ def settle(connection: Connection, reissue: Reissue, outcome: Outcome, issuing: 
         outbox.write(connection, reissue_settled(reissue, sold.ticket.user_id), now)
         take_revision(connection, event.event_id, ticket.revision)
     else:
-        # It had no effect, so the same request may succeed once the check-in is annulled.
+        # The reissue had no effect, so the same request may succeed once the check-in is annulled.
         forget(connection, reissue.caller, reissue.request_id)
     return reissue
 

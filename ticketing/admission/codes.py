@@ -11,7 +11,7 @@ from uuid import UUID
 
 CODE_PREFIX: Final = "TKT-"
 DIGEST_BYTES: Final = 16
-# A masked code keeps so many digits: enough to find the code, and 40 bits short of opening a gate.
+# A masked code keeps this number of digits: enough to find the code, and 40 bits short of opening a gate.
 SHOWN_DIGITS: Final = 6
 _FORM: Final = re.compile(r"TKT-[0-9A-F]{16}")
 # A masked token keeps at most a third of its signature.

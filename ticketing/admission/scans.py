@@ -13,7 +13,7 @@ from ticketing.admission.tickets import CheckIn, TicketType
 from ticketing.admission.tokens import DamagedToken, Token
 
 MAX_CODE: Final = 4_096
-# A record keeps so many characters of a text that is not a code of a ticket.
+# A record keeps this number of characters of a text that is not a code of a ticket.
 MAX_RECORDED: Final = 200
 FINGERPRINT_BYTES: Final = 16
 

@@ -144,6 +144,6 @@ def _bytes(text: str) -> bytes | DamagedToken | None:
         return None
     number = int(digits, 32)
     # More than four spare bits are one character too many; a set spare bit is a second encoding of the same bytes.
-    if spare_bits > 4 or number & ((1 << spare_bits) - 1):  # noqa: PLR2004 - a character holds five
+    if spare_bits > 4 or number & ((1 << spare_bits) - 1):  # noqa: PLR2004 - a character has five
         return DAMAGED
     return (number >> spare_bits).to_bytes(size, "big")

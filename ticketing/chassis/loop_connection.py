@@ -101,7 +101,7 @@ class LoopConnection:
                 await self._rollback()
                 raise
             except BaseException:
-                # A cancellation or a fault between two round trips: what PostgreSQL still executes is unknown.
+                # After a cancellation or a fault between two round trips, PostgreSQL may still execute a statement.
                 self.close()
                 raise
             await asyncio.sleep(backoff_seconds(attempt, first=BACKOFF_SECONDS, longest=1))

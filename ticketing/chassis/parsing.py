@@ -178,7 +178,7 @@ class Fields(Generic[M]):
         return timedelta(seconds=value.seconds, microseconds=value.nanos // 1_000)
 
     def struct(self, field: str) -> dict[str, object]:
-        """Read JSON that PostgreSQL's jsonb can hold, bounded in bytes and depth; absent is empty."""
+        """Read JSON that PostgreSQL's jsonb can store, bounded in bytes and depth; absent is empty."""
         if not self.message.HasField(field):
             return {}
         value: Struct = getattr(self.message, field)

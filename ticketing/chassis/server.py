@@ -32,11 +32,11 @@ OPTIONS: Final[Sequence[tuple[str, int]]] = (
     ("grpc.max_concurrent_streams", 100),
     # This keeps flow control at 64 KiB per stream: otherwise megabytes of a flooding device are read before its stream ends.
     ("grpc.http2.bdp_probe", 0),
-    # A dead peer is noticed after these two together; `keepalive_timeout_ms` has no effect in the C core.
+    # The server detects a dead peer after these two together; `keepalive_timeout_ms` has no effect in the C core.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Gate devices ping every few seconds to notice a dead Wi-Fi; by default the core would close their connections.
+    # Gate devices ping every few seconds to detect a dead Wi-Fi; by default the core would close their connections.
     ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
     ("grpc.http2.max_ping_strikes", 0),
 )

@@ -98,11 +98,11 @@ def main(
     build: BuildProgram[S],
     other_programs: Mapping[str, BuildProgram[S]] = MappingProxyType({}),
 ) -> int:
-    """Run a service until a signal stops it, or what the command line names: `migrate`, a command, another program.
+    """Run a service until a signal stops it, or the `migrate`, command or program that the command line names.
 
     Args:
         definition: the service.
-        read_settings: reads the settings of the service.
+        read_settings: returns the settings; reports faults.
         build: builds the service's main program.
         other_programs: programs with the same settings, by the argument that selects them.
 

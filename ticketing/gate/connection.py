@@ -23,10 +23,10 @@ from ticketing.gate.store import Store
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
-# A person waits at the gate for so long.
+# The time that a person waits at the gate.
 ANSWER_SECONDS: Final = 1.5
 OPEN_SECONDS: Final = 5.0
-# A stream with unanswered scans and without any response for so long is dead, whatever the keepalive reports.
+# A stream with unanswered scans and without any response for this time is dead, whatever the keepalive reports.
 SILENT_SECONDS: Final = 5.0
 UPLOAD_SECONDS: Final = 30.0
 UPLOAD_SCANS: Final = 500

@@ -77,7 +77,7 @@ class Answer:
 
     @property
     def may_pass(self) -> bool:
-        """Whether the person may pass."""
+        """Return whether the person may pass."""
         return self.admitted and not self.annulled
 
 

@@ -199,7 +199,7 @@ class Store:
         count: int = self._value("SELECT count(*) FROM tickets WHERE event_id = ?", event_id.bytes)
         return count
 
-    # Our own admissions.
+    # The admissions of this device.
 
     def own_admission(self, event_id: UUID, ticket_id: UUID) -> Admission | None:
         """Return a ticket's admission after our own scans; None if the replica is at least as new."""

@@ -173,7 +173,7 @@ async def test_the_organizer_retries_a_refused_refund(shop, event, tickets, stri
     listing = pb.ListCancellationsRequest(status=FAILED)
     listed = await tickets.ListCancellations(listing, metadata=shop.metadata(Shop.OLGA))
     assert [one.cancellation_id for one in listed.cancellations] == [asked.cancellation_id]
-    # It waits for the organizer: time alone changes nothing.
+    # The refund waits for the organizer: time changes nothing.
     clock.advance(timedelta(days=1))
     assert stripe.calls.count("refund") == 1
 

@@ -252,7 +252,7 @@ Global___Upload: _TypeAlias = Upload  # noqa: Y015
 
 @_typing.final
 class Passage(_message.Message):
-    """Whether a person passed the gate."""
+    """The report of a device that a person passed the gate, or did not pass."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -413,7 +413,7 @@ class GateOpened(_message.Message):
     """The largest number of offline scans that may be unanswered."""
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
-        """The service's clock, by which a device notices that its own is wrong."""
+        """The service's clock, by which a device detects that its own is wrong."""
 
     @_builtins.property
     def replica_lag(self) -> _duration_pb2.Duration:
