@@ -44,7 +44,7 @@ def lock_tickets(
     """Lock tickets and insert the unknown ones.
 
     Args:
-        connection: in a transaction.
+        connection: a connection in a transaction.
         event_id: the event of the tickets.
         unknown: each ticket id with the issue and the code digest that its row gets where the ticket is unknown.
     """

@@ -37,7 +37,7 @@ class BatchLocker:
     """A connection that runs batches of attempts in transactions, with their rows locked.
 
     Args:
-        connection: with the statements of the work prepared.
+        connection: a connection with the prepared statements of the work.
         keys: verify tokens.
         codes: derives the codes of tickets.
         clock: the present time, read while the tickets are locked.

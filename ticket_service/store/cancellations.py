@@ -133,7 +133,7 @@ def release_tickets(
     """Cancel tickets of one event and release their places.
 
     Args:
-        connection: has locked the event, then the tickets.
+        connection: a connection that has locked the event, then the tickets.
         event_id: the event.
         revoked: cancellations of tickets that no gate admits any more.
         revision: the event's; each ticket takes one after it.

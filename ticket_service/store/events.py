@@ -63,7 +63,7 @@ def list_events(
     """Read events that a caller may see, by start_time, then event_id.
 
     Args:
-        connection: in a transaction.
+        connection: a connection in a transaction.
         caller: sees no drafts of other organizers.
         query: the filter.
         now: the time of the statuses.

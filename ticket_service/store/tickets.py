@@ -91,7 +91,7 @@ def list_tickets(
     """Read tickets that a caller may see, newest first.
 
     Args:
-        connection: in a transaction.
+        connection: a connection in a transaction.
         caller: sees their own; an organizer also those of their events, a service all.
         query: the filter.
         now: the time of the statuses.
@@ -133,7 +133,7 @@ def update_ticket(connection: Connection, ticket: Ticket, digests: Digests | Non
     """Update a locked ticket.
 
     Args:
-        connection: in a transaction.
+        connection: a connection in a transaction.
         ticket: the ticket.
         digests: of its code and token, where they change too.
     """

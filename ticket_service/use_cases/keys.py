@@ -38,7 +38,7 @@ class SigningKeys:
         self._database = database
         self._key_file = key_file
         self._clock = clock
-        # Each with the time from which it signs.
+        # The signers, each with the time from which it signs.
         self._signers: Sequence[tuple[datetime, Signer]] = ()
 
     @classmethod

@@ -54,11 +54,11 @@ class Device(_message.Message):
 
     @_builtins.property
     def enroll_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when the device was enrolled. The field is absent before."""
+        """The time when the device was enrolled. The field is absent until then."""
 
     @_builtins.property
     def last_seen_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when the service last received a message of the device. The field is absent before the first."""
+        """The time when the service last received a message of the device. The field is absent until the first message."""
 
     @_builtins.property
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
