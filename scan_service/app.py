@@ -63,7 +63,7 @@ class App:
     """The scan service.
 
     Args:
-        settings: as read from the environment.
+        settings: the settings of the service.
         url: the scans database, migrated.
         clock: the present time.
     """

@@ -29,8 +29,8 @@ def visible_to(organizer_id: str | None, bound_to: Collection[UUID]) -> Sequence
     """Return the condition that scans are visible to a caller.
 
     Args:
-        organizer_id: only scans at this organizer's events; None: any organizer.
-        bound_to: only scans at these events; empty: no restriction.
+        organizer_id: the organizer whose events count; None: any organizer.
+        bound_to: the events that count; empty: no restriction.
     """
     conditions = [] if organizer_id is None else [events.c.organizer_id == organizer_id]
     return [*conditions, events.c.event_id.in_(bound_to)] if bound_to else conditions

@@ -41,7 +41,7 @@ class BatchLocker:
         keys: verify tokens.
         codes: derives the codes of tickets.
         clock: the present time, read while the tickets are locked.
-        lock_first: read recorded scans only after all tickets are locked, for work that changes recorded scans.
+        lock_first: True reads recorded scans after all tickets are locked, for work that changes recorded scans.
     """
 
     def __init__(

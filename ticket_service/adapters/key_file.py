@@ -38,7 +38,7 @@ def add_key(path: Path) -> None:
     """Add a key; the processes that share the file find it at their next sweep.
 
     Raises:
-        SettingsError: as private_keys.
+        SettingsError: the file cannot be used; the message names it.
     """
     with _opened(path):
         _write(path, [*_read(path), SigningKey.generate()])
@@ -48,7 +48,7 @@ def drop_keys(path: Path, public_keys: Collection[bytes]) -> None:
     """Delete the private keys of the given public keys.
 
     Raises:
-        SettingsError: as private_keys.
+        SettingsError: the file cannot be used; the message names it.
     """
     with _opened(path):
         _write(path, [key for key in _read(path) if bytes(key.verify_key) not in public_keys])

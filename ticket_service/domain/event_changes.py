@@ -130,8 +130,8 @@ def change_event(event: Event, wanted: Event, sold: Mapping[TicketType, int], no
     """Return the event with all fields that organizers set taken from `wanted`.
 
     Args:
-        event: as stored.
-        wanted: as its organizer wants it.
+        event: the stored event.
+        wanted: the event with the organizer's changes.
         sold: the tickets that take up a place, of every type that was ever sold.
         now: the present time.
 
@@ -168,7 +168,7 @@ def check_changeable(event: Event, fields: Sequence[str], now: datetime) -> None
     """Refuse every change of an event that is CANCELLED or COMPLETED.
 
     Args:
-        event: as stored.
+        event: the stored event.
         fields: the fields to change.
         now: the present time.
 

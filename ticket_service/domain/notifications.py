@@ -94,7 +94,7 @@ def cancellation_settled(cancellation: Cancellation, *, is_ordered: bool) -> lis
     """Notify of a cancelled ticket, and request its refund; nothing is due where a gate was first.
 
     Args:
-        cancellation: as settled.
+        cancellation: the settled cancellation.
         is_ordered: this service has ordered the refund from a provider, so the caller's own system must not refund.
     """
     notifications = []

@@ -64,7 +64,7 @@ def list_events(
 
     Args:
         connection: a connection in a transaction.
-        caller: sees no drafts of other organizers.
+        caller: the caller, who gets no drafts of other organizers.
         query: the filter.
         now: the time of the statuses.
         page: start_time and event_id of the event before the page, and the size of the page.

@@ -92,7 +92,7 @@ def list_tickets(
 
     Args:
         connection: a connection in a transaction.
-        caller: sees their own; an organizer also those of their events, a service all.
+        caller: the caller, who gets their own; an organizer also those of their events, a service all.
         query: the filter.
         now: the time of the statuses.
         page: the id of the ticket before the page, and the size of the page.
@@ -135,7 +135,7 @@ def update_ticket(connection: Connection, ticket: Ticket, digests: Digests | Non
     Args:
         connection: a connection in a transaction.
         ticket: the ticket.
-        digests: of its code and token, where they change too.
+        digests: the digests of its code and token, where they change too.
     """
     changes = {name: getattr(ticket, name) for name in _CHANGING}
     if digests is not None:

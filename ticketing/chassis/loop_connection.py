@@ -86,7 +86,7 @@ class LoopConnection:
                 state = getattr(error, "pgcode", None)
                 if state not in LOST_RACE:
                     self.close()
-                    # An error with a state is a statement that PostgreSQL cancelled (57014, 55P03 …): also no answer in time.
+                    # An error with a state means that PostgreSQL cancelled the statement (57014, 55P03 …): no answer came in time.
                     if lost_connection or state is not None:
                         log.warning("the database did not answer", extra={"error": str(error)})
                         raise dependency_unavailable("database") from error

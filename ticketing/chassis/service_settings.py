@@ -55,7 +55,7 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
 
     Args:
         environment: collects the faults.
-        prefix: begins the names of settings that each service has for itself.
+        prefix: the first part of the names of settings that each service has for itself.
         port: the default port of the service.
         metrics_port: the default port of its metrics.
     """

@@ -78,7 +78,7 @@ class Connection:
     """The connection of one device: a thread that keeps one stream open.
 
     Args:
-        client: of the scan service.
+        client: the client of the scan service.
         store: the device's file.
         clock: the device's clock.
         answer_seconds: the time limit of an answer.

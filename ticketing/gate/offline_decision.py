@@ -60,8 +60,8 @@ def decide_offline(scan: DeviceScan, records: DeviceRecords, now: datetime) -> D
     """Decide one scan.
 
     Args:
-        scan: what the scanner read, and where.
-        records: of the event and the ticket.
+        scan: the scanned text and its gate.
+        records: the records of the event and the ticket.
         now: the present time by the service's clock.
     """
     rules = records.rules

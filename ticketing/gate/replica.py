@@ -16,7 +16,7 @@ class DeviceReplica:
     """A thread that follows the admissions of one event and stores them.
 
     Args:
-        client: of the scan service.
+        client: the client of the scan service.
         event_id: the event to follow.
         store: receives the changes.
         clock: the device's clock.
