@@ -1,6 +1,6 @@
 """Draw QR codes as pictures.
 
-Tokens consist of letters and digits, so alphanumeric mode holds 172 characters in version 7 at error correction M. With
+Tokens consist of letters and digits, so alphanumeric mode fits 172 characters in version 7 at error correction M. With
 a fixed version and mask a code takes 2 ms; trying all masks takes 14 ms. Decoders read every mask in a trial, because
 the payload is practically random.
 """

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # Rows of the outbox in one transaction.
 MAX_DISPATCH: Final = 500
-# A claim outlasts the deadline of its deliveries by this, so that the relay can store their results.
+# A claim outlasts the deadline of its deliveries by this time, so that the relay can store their results.
 CLAIM_MARGIN: Final = timedelta(seconds=2)
 MAX_RETRY_SECONDS: Final = 300.0
 BACKLOG_SECONDS: Final = 15.0

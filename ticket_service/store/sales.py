@@ -123,7 +123,7 @@ async def load_batch(connection: LoopConnection, orders: Sequence[Order], *, wai
     """Lock the event rows of a batch; load their offers, and the recorded requests and payments of its orders.
 
     Args:
-        connection: prepared with STATEMENTS.
+        connection: a connection with the prepared STATEMENTS.
         orders: the orders of the batch.
         wait: wait for rows that another transaction has locked. Otherwise the batch reads them without a lock and
             lists them in `skipped`.

@@ -64,7 +64,7 @@ class Sales:
     """The sales of this process.
 
     Args:
-        connection: prepared with the statements of `store.sales`.
+        connection: a connection with the prepared statements of `store.sales`.
         settings: apply to every sale.
         clock: returns the present time.
         on_change: called after a commit, so that the feed sends the tickets at once.

@@ -113,7 +113,9 @@ class Payment(_message.Message):
     CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     DECLINE_CODE_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """The provider: "stripe", "external" or "free"."""
+    """The name of the payment provider, such as "stripe"; "external" is the caller's own payment
+    system, and "free" is a purchase without payment.
+    """
     payment_id: _builtins.str
     """The provider's id of the payment. The field is empty before there is one."""
     client_secret: _builtins.str
