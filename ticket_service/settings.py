@@ -24,7 +24,7 @@ class Settings:
     """The settings of one ticket service."""
 
     service: ServiceSettings
-    # Typed codes are derived from it; the scan service has the same secret.
+    # Typed codes are derived from this secret, which the scan service has too.
     code_secret: str
     # host:port of the scan service.
     scans_address: str

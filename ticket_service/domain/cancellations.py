@@ -83,7 +83,7 @@ def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime)
             Reason.TICKET_NOT_CANCELLABLE, f"the ticket is {status}", ticket_id=ticket.ticket_id, status=status
         )
     if event.status is EventStatus.CANCELLED:
-        # A holder who is faster than the event's cancellation gets the same refund as from it.
+        # A holder who is faster than the event's cancellation gets the same refund.
         granted = in_full(ticket.price)
     else:
         granted = refund(ticket.price, event.refund_tiers, event.start_time, now)

@@ -59,7 +59,7 @@ class Purchase:
     due_time: datetime | None = None
     # The method that this service's provider charges, while HELD; None: the caller's own system captures the payment.
     payment_method: str | None = None
-    # The buyer's front end finishes the payment with it, while HELD.
+    # The secret with which the buyer's front end finishes the payment, while HELD.
     client_secret: str | None = None
     # The reason why the provider declined.
     decline_code: str | None = None

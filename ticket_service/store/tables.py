@@ -112,7 +112,7 @@ purchases = sa.Table(
     sa.Column("due_time", TIME),
     # The payment method that the provider charges; NULL once the purchase left HELD.
     sa.Column("payment_method", sa.Text),
-    # The buyer's front end finishes the payment with it; NULL once the purchase left HELD.
+    # The secret with which the buyer's front end finishes the payment; NULL once the purchase left HELD.
     sa.Column("client_secret", sa.Text),
     # The reason why the provider declined.
     sa.Column("decline_code", sa.Text),

@@ -142,7 +142,7 @@ class Payments:
 
     async def _withdraw_for_good(self, purchase: Purchase) -> None:
         if purchase.provider == EXTERNAL:
-            # This service charges nothing for it.
+            # This service charges nothing for such a purchase.
             return
         if (await self._withdraw(purchase)).status is PurchaseStatus.HELD:
             # A bank still processes the payment.

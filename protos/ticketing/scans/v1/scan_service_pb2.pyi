@@ -915,8 +915,8 @@ class WatchAdmissionsRequest(_message.Message):
     event_id: _builtins.str
     """Required. The UUID of the event."""
     after_cursor: _builtins.str
-    """The cursor of the last response that the device has stored. Empty, or
-    unknown to the service: the stream starts at the beginning.
+    """The cursor of the last response that the device has stored. At an empty or
+    unknown cursor the stream starts at the beginning.
     """
     def __init__(
         self,
