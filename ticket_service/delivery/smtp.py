@@ -34,7 +34,7 @@ class SmtpClient:
         """Send one mail.
 
         Raises:
-            UndeliveredError: the server did not accept it. The message contains no address, because it is stored.
+            UndeliveredError: the server did not accept it. The error is stored, so it contains no address.
         """
         try:
             await aiosmtplib.send(

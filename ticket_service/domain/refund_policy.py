@@ -32,7 +32,7 @@ def refund(price: int, tiers: Sequence[RefundTier], start_time: datetime, now: d
 
 
 def in_full(price: int) -> Refund:
-    """Return what is granted where the event itself is cancelled."""
+    """Return the refund of a ticket whose event is cancelled."""
     return Refund(price, FULL_PERCENT)
 
 

@@ -46,7 +46,7 @@ class Ticket:
     ticket_type: TicketType
     status: TicketStatus
     price: int
-    # None unless the offer has a validity of its own (day tickets): the event's applies.
+    # The value is None unless the offer has a validity of its own (day tickets): the event's applies.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     check_in_time: datetime | None

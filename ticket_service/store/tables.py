@@ -277,7 +277,7 @@ payments = sa.Table(
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # True if the payment came too late, or twice, and must be refunded.
+    # The value is True if the payment came too late, or twice, and must be refunded.
     sa.Column("refund_due", sa.Boolean, nullable=False, server_default=sa.false()),
     # The provider's own id of the refund, once it is made.
     sa.Column("refund_id", sa.Text),

@@ -134,7 +134,7 @@ def update_ticket(connection: Connection, ticket: Ticket, digests: Digests | Non
 
     Args:
         connection: a connection in a transaction.
-        ticket: the ticket.
+        ticket: the locked ticket.
         digests: the digests of its code and token, where they change too.
     """
     changes = {name: getattr(ticket, name) for name in _CHANGING}

@@ -48,9 +48,9 @@ class DeviceScan:
 class DeviceRecords:
     """The records of the device about the event and the ticket of one scan."""
 
-    # None if the device has no replica of the event.
+    # The value is None if the device has no replica of the event.
     rules: EventRules | None
-    # None if the replica lacks the ticket; a genuine token makes up for it.
+    # The value is None if the replica lacks the ticket; a genuine token makes up for it.
     ticket: Ticket | None = None
     # The admission after this device's own scans; None if the replica is at least as new.
     own_admission: Admission | None = None

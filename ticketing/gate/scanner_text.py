@@ -6,7 +6,7 @@ from typing import Final
 
 from ticketing.admission.scans import MAX_CODE
 
-# A token or a typed code at the end of a line. Scanners put symbology marks or configured words in front of the text, and
+# A token or a typed code at the end of a line. Scanners put symbology marks or words in front of the text, and
 # caps lock swaps upper and lower case.
 _CREDENTIAL: Final = re.compile(r"(?:T1[A-Z2-7]{100,}|TKT-[0-9A-F]{16})$", re.IGNORECASE)
 _CHUNK_BYTES: Final = 65_536
