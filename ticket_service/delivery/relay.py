@@ -107,7 +107,7 @@ class ReceiverWorker:
         self._is_down = False
 
     async def sweep(self) -> bool:
-        """Deliver what is due; return whether more may be due.
+        """Make the due deliveries; return whether more may be due.
 
         A receiver that accepted nothing may be down: the worker pauses, then tries it with one delivery.
         """

@@ -1,4 +1,4 @@
-"""Decide whether a ticket can be cancelled, what is refunded for it, and how a cancellation proceeds.
+"""Decide whether a ticket can be cancelled, its refund, and the next step of a cancellation.
 
 A cancellation is PENDING until the scan service has confirmed that no gate will admit the ticket, then REFUNDING or
 DONE. It is REJECTED where a gate was first. The refund is fixed when the cancellation is requested.

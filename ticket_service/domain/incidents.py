@@ -12,7 +12,7 @@ class Incident:
 
     event_id: UUID
     incident_id: UUID
-    # The contract's name. Not an enum, because a newer scan service may send more kinds.
+    # The contract's name. The kind is no enum, because a newer scan service may send more kinds.
     kind: str
     # None: the ticket is unknown.
     ticket_id: UUID | None

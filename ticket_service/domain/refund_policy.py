@@ -20,7 +20,7 @@ class Refund:
 
 
 def refund(price: int, tiers: Sequence[RefundTier], start_time: datetime, now: datetime) -> Refund:
-    """Return what the policy grants for a ticket cancelled now; no tiers mean the default policy.
+    """Return the refund of a ticket cancelled now; no tiers mean the default policy.
 
     The tier with the largest days_before that is still met applies. Days are whole: 7 days to the second are 7 days,
     a second less is 6.

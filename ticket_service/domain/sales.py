@@ -181,7 +181,7 @@ def _check_price(event: Event, order: Order, total: int) -> None:
 
 
 def price_changed(currency: str, total: int, expected: tuple[str, int]) -> Failure:
-    """Return PRICE_CHANGED: the total differs from what the caller expected."""
+    """Return PRICE_CHANGED: the total differs from the expected one."""
     expected_currency, expected_total = expected
     return Failure(
         Reason.PRICE_CHANGED,

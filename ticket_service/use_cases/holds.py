@@ -145,7 +145,7 @@ class Holds:
     async def claim_due(self, provider: str, limit: int) -> list[Purchase]:
         """Claim due HELD purchases of a provider; no other process handles them for a while."""
         now = self._context().now
-        # Spread, so that purchases that became due together are due apart from then on.
+        # The time is random, so that purchases that became due together are due apart from then on.
         until = now + CLAIM + timedelta(seconds=backoff_seconds(0, first=CLAIM_SPREAD_SECONDS, longest=60))
         return await self._database.run(lambda c: store.claim_due(c, provider, now, until, limit))
 

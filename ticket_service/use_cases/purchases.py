@@ -1,4 +1,4 @@
-"""Read purchases. Every query selects what the caller may see, so a foreign purchase is not found."""
+"""Read purchases. Every query selects only rows that the caller may see, so a foreign purchase is not found."""
 
 from collections.abc import Sequence
 from uuid import UUID

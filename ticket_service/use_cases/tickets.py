@@ -1,4 +1,4 @@
-"""Read tickets. Every query selects what the caller may see, so a foreign ticket is not found."""
+"""Read tickets. Every query selects only rows that the caller may see, so a foreign ticket is not found."""
 
 from collections.abc import Sequence
 from uuid import UUID

@@ -189,7 +189,7 @@ class LoopConnection:
             self._result.set_exception(TimeoutError("no answer from PostgreSQL"))
 
     def _poll(self) -> None:
-        """Read what has arrived; the event loop calls this when the socket is ready."""
+        """Read the arrived bytes; the event loop calls this when the socket is ready."""
         connection, result = self._connection, self._result
         if connection is None:
             return

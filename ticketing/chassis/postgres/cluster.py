@@ -51,7 +51,7 @@ def _initdb(layout: Layout, launcher: Launcher, password_file: Path, *, sync: bo
         "--builtin-locale=C.UTF-8",
         *([] if sync else ["--no-sync"]),
     ]
-    # SIGKILL, because initdb does not end at once on any other signal.
+    # Only SIGKILL ends initdb at once.
     process = launcher.start(command, folder=layout.staging, output=subprocess.PIPE, death_signal=signal.SIGKILL)
     with process:
         try:
