@@ -41,7 +41,7 @@ events = sa.Table(
     sa.CheckConstraint("closed OR valid_from_time IS NOT NULL AND valid_until_time IS NOT NULL", "valid_time"),
 )
 
-# The cursors are apart from `events`, so that saving tickets of the feed never waits for scans, which lock the event row FOR SHARE.
+# A table apart from `events`: saving tickets never waits for scans, which lock the event row FOR SHARE.
 feed_cursors = sa.Table(
     "feed_cursors",
     metadata,

@@ -1,7 +1,7 @@
 """Hold purchases until their payment: record payments, release or expire holds, and request refunds.
 
 Every transaction here locks the event first, as sales do, so that a place is either held or on sale. A payment is
-stored together with its effect: its buyer has the tickets or a refund is due, never both and never neither.
+stored together with its effect: its buyer has the tickets or a refund is due.
 """
 
 import logging
