@@ -1,6 +1,6 @@
 """Erase mail addresses: `python -m ticket_service erase`, with one address a line on standard input.
 
-Not as an argument: shell histories and process lists would keep the address.
+An argument would leave the address in shell histories and process lists.
 """
 
 import sys

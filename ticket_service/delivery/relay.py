@@ -1,7 +1,7 @@
 """Deliver the notifications of the outbox to every receiver, at least once, in order per stream.
 
 Several relays share the work. A relay claims deliveries for longer than one delivery may take and holds no row lock
-meanwhile, so a receiver that hangs delays only its own deliveries. When a relay dies, another one repeats its
+meanwhile, so a receiver that hangs delays only its own deliveries. When a relay is killed, another one repeats its
 deliveries after the claim ends.
 """
 

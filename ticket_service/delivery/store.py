@@ -128,7 +128,7 @@ def dispatch(connection: Connection, routes: Sequence[Route], now: datetime, lim
     """Turn up to `limit` rows of the outbox into deliveries; return the number of rows.
 
     One relay dispatches at a time, so that a later row of a ticket never becomes a delivery before an earlier one.
-    Returns 0 while another relay dispatches.
+    The result is 0 while another relay dispatches.
     """
     if not _lock_outbox(connection):
         return 0

@@ -53,7 +53,7 @@ def claim(
 ) -> FirstResult | None:
     """Insert a key for a result about to be stored; return the first result instead if the key is taken.
 
-    Waits for another transaction that is inserting the same key.
+    The statement waits for another transaction that is inserting the same key.
     """
     taken = connection.execute(
         insert(idempotency_keys)

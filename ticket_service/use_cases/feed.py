@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS: Final = 0.1
 # The shortest time between two polls, even if a busy process wakes the poller more often.
 REST_SECONDS: Final = 0.05
-# Events that ended longer ago hardly change: only each poll of this multiple reads them.
+# Events that ended longer ago hardly change: one poll in this number reads them.
 LIVE_AFTER_END: Final = timedelta(days=1)
 POLLS_PER_FULL_POLL: Final = 100
 PAGE_TICKETS: Final = 1_000

@@ -59,7 +59,7 @@ class Event:
     # The value is None in an event that was cancelled before the feed delivered it.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
-    # The value is True once RevokeEvent has closed the event; overrides the status.
+    # The value is True once RevokeEvent has closed the event, whatever its status.
     closed: bool
 
 

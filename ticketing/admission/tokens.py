@@ -49,7 +49,7 @@ class Token:
     signed: bytes
 
     def verifies(self, key: VerifyKey) -> bool:
-        """Return whether `key` made the signature; takes about 60 µs."""
+        """Return whether `key` made the signature; the check takes about 60 µs."""
         try:
             key.verify(self.signed, self.signature)
         except BadSignatureError:

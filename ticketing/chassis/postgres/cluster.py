@@ -1,4 +1,4 @@
-"""Creates the database files: initdb runs in a staging folder, which is then renamed in one step."""
+"""Create the database files: initdb runs in a staging folder, which is then renamed in one step."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Starts a keeper and collects its error."""
+"""Start a keeper and collect its error."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Starts PostgreSQL's programs as a user that they accept: they refuse root.
+"""Start PostgreSQL's programs as a user that they accept: they refuse root.
 
 Root runs them in a user namespace that maps root to `nobody`. Outside of it the files still belong to root, and neither
 a user nor a permission has to be added. Where namespaces are not allowed, the programs run as the real `nobody`.

@@ -1,4 +1,4 @@
-"""Starts and stops the PostgreSQL server of a cluster."""
+"""Start and stop the PostgreSQL server of a cluster."""
 
 import signal
 import subprocess

@@ -169,7 +169,7 @@ class Ticket(_message.Message):
     """The code that a person types when a QR code fails: "TKT-" and 16
     upper-case hex digits. A reissue changes it. The service derives it from
     ticket_id, issue and a secret that both services share, and never stores
-    it. Empty, like token and qr_code_url, unless the caller is the holder,
+    it. Like token and qr_code_url the field is empty unless the caller is the holder,
     acts for the holder, or is the organizer.
     """
     token: _builtins.str
