@@ -25,7 +25,7 @@ WINDOW: Final = 2**31 - 1
 DEFAULT_WINDOW: Final = 65_535
 SETTINGS_INITIAL_WINDOW_SIZE: Final = 4
 RECEIVE_BYTES: Final = 65_536
-# A server that sends no answer for so long has failed.
+# A server that sends no answer for this time has failed.
 SILENCE_SECONDS: Final = 30.0
 
 
@@ -57,7 +57,7 @@ class LoadPlan:
 class Measurement:
     """The answers and latencies of one run."""
 
-    # Serialized answers by arrival, without those of the warm-up.
+    # The serialized answers by arrival, without those of the warm-up.
     answers: Sequence[bytes]
     # Seconds for each answer; with a rate they begin at the scheduled time of the message.
     latencies: "array[float]"

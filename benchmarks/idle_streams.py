@@ -21,7 +21,7 @@ STREAMS = 2_000
 SCANS = 500
 SETTLE_SECONDS = 20.0
 OPEN_SECONDS = 60.0
-# The streams that open at the same time: the service asks more to retry, and this client does not retry.
+# The number of streams that open at once; the service rejects more, and this client does not retry.
 OPENING = 32
 
 

@@ -30,7 +30,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 TICKETS_IN_A_PURCHASE = 20
 SELLERS = 8
-# How often the benchmark counts the rows of the replica.
+# The interval at which the benchmark counts the rows of the replica.
 POLL_SECONDS = 0.05
 
 

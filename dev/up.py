@@ -62,7 +62,7 @@ def start(module: str, address: str, variables: Mapping[str, str]) -> Service:
 
 
 class Signals:
-    """Waits for signals; a handler that sets a flag would lose one between the check of the flag and a blocking call."""
+    """A wait for signals; a flag set by a handler could be set between its check and a blocking call."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -102,7 +102,7 @@ def run(services: list[Service], signals: Signals, tls: Tls) -> None:
     """Serve until a stop is requested.
 
     Raises:
-        StoppedError: a service ended; the other one is useless alone.
+        StoppedError: a service ended, so the other one ends too.
     """
     if not wait_until_healthy(services, signals, tls):
         return

@@ -23,7 +23,7 @@ class Settings:
     max_outstanding_scans: int
     # The number of offline scans that one stream may have unanswered.
     max_outstanding_uploads: int
-    # The number of scans of all callers that may wait for a batch; applies to live and to offline scans each.
+    # The number of scans of all callers that may wait for a batch, for live and for offline scans each.
     max_waiting_scans: int
     # The number of unknown codes that one device may scan in a minute.
     max_failed_codes: int

@@ -55,7 +55,7 @@ class App:
         self._settings = settings
         self._url = url
         self._clock = clock
-        # Closes in reverse order.
+        # The stack closes in reverse order.
         self._opened = AsyncExitStack()
 
     async def start(self) -> int:

@@ -41,13 +41,13 @@ class AttemptParser:
         self._codes = codes
 
     def read_live(self, fields: Fields[scan_service_pb2.ScanAttempt], gate: Gate) -> Attempt:
-        """Read a live scan at `gate`; usable only if `fields` has no violation."""
+        """Read a live scan at `gate`; the result is usable only if `fields` has no violation."""
         if fields.message.HasField("offline"):
             fields.violate("offline", "is for scans of an upload")
         return self._read(fields, gate)
 
     def read_offline(self, fields: Fields[scan_service_pb2.ScanAttempt], gate: Gate) -> Attempt:
-        """Read an offline scan at its own gate or else at `gate`; usable only if `fields` has no violation."""
+        """Read an offline scan at its own gate or else at `gate`; the result is usable only if `fields` has no violation."""
         message = fields.message
         if not message.HasField("offline"):
             fields.violate("offline", "is required")

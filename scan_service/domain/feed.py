@@ -65,5 +65,5 @@ class CheckInConflict:
 
     event_id: UUID
     ticket_id: UUID
-    # None: the ticket service does not know the ticket.
+    # None: the ticket service does not have the ticket.
     status: TicketStatus | None

@@ -113,7 +113,7 @@ class Stream:
     def __init__(self, dependencies: StreamDependencies, caller: Caller, messages: AsyncIterator[object]) -> None:
         self._dependencies = dependencies
         self._caller = caller
-        # Empty where the caller is not a gate device.
+        # The value is empty where the caller is not a gate device.
         self.device_id = caller.subject if caller.is_any(Role.DEVICE) else ""
         self._ended: BaseException | None = None
         self._parser = AttemptParser(caller, dependencies.codes)

@@ -28,7 +28,7 @@ events = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("admission_policy", sa.Text, nullable=False),
-    # NULL where the event was cancelled before the feed delivered it.
+    # The value is NULL where the event was cancelled before the feed delivered it.
     sa.Column("valid_from_time", TIME),
     sa.Column("valid_until_time", TIME),
     # The number of the feed's epoch, counted here, and the revision in that epoch: together they order versions.
@@ -54,7 +54,7 @@ feed = sa.Table(
     "feed",
     metadata,
     sa.Column("one", sa.Boolean, primary_key=True, server_default=sa.true()),
-    # Empty before the first message.
+    # The epoch is empty before the first message.
     sa.Column("epoch", sa.Text, nullable=False, server_default=""),
     # The number of epochs so far.
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
@@ -70,9 +70,9 @@ tickets = sa.Table(
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("ticket_id", UUID, primary_key=True),
-    # False until the feed delivers the ticket: a token or a revocation created the row.
+    # The value is False until the feed delivers the ticket: a token or a revocation created the row.
     sa.Column("known", sa.Boolean, nullable=False),
-    # NULL where a revocation came before the feed.
+    # The value is NULL where a revocation came before the feed.
     sa.Column("ticket_type", sa.Text),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("valid_from_time", TIME),
@@ -176,10 +176,10 @@ incidents = sa.Table(
     # The ticket, the ticket that a forged token names, an id for the device that guesses codes, or the nil UUID.
     sa.Column("subject", UUID, primary_key=True),
     sa.Column("incident_id", UUID, nullable=False),
-    # NULL where the ticket is unknown.
+    # The value is NULL where the ticket is unknown.
     sa.Column("ticket_id", UUID),
     sa.Column("create_time", TIME, nullable=False),
-    # Whether the ticket service has confirmed the report.
+    # The value is True once the ticket service has confirmed the report.
     sa.Column("reported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint(
         "kind IN ('DOUBLE_ADMISSION', 'REVOKED_ADMISSION', 'FORGED_TOKEN', 'UNKNOWN_ADMISSION', 'INVALID_ADMISSION',"

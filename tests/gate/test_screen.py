@@ -18,7 +18,7 @@ from ticketing.gate.screen import SHOWN_SECONDS, DeviceStatus, Screen
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 ONLINE = ConnectionStatus(ConnectionState.ONLINE, "Concert")
-# One row of the large word DENIED, and one of ADMITTED.
+# A row of the large word DENIED, and one of ADMITTED.
 LARGE_D = "████   █████  █   █  ███  █████  ████"
 LARGE_ADMITTED = "███   ████   █   █  ███  █████  █████  █████  ████"
 

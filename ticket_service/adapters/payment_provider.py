@@ -32,7 +32,7 @@ class PaymentProvider(Protocol):
         """Close open connections."""
 
 
-# By name: the configured providers, and EXTERNAL.
+# The configured providers and EXTERNAL, by name.
 Providers = Mapping[str, PaymentProvider]
 
 
@@ -52,7 +52,7 @@ class ProviderRegistration:
 
     # Stored with purchases, payments and refunds, so it must never change.
     name: str
-    # Returns None if the provider is not configured.
+    # The function returns None if the provider is not configured.
     read_settings: Callable[[Environment], ProviderSettings | None]
-    # Returns whether the provider charges a payment_method_id.
+    # The function returns whether the provider charges a payment_method_id.
     is_payment_method: Callable[[str], bool]

@@ -18,7 +18,7 @@ PIXELS_PER_MODULE: Final = 10
 
 Modules = list[list[bool]]
 
-# From the PNG specification (ISO/IEC 15948): the constant end of the header, and two of the filters of a line.
+# The PNG specification (ISO/IEC 15948) defines the constant end of the header and these two filters of a line.
 _ONE_BIT_GREYSCALE: Final = bytes([1, 0, 0, 0, 0])
 _FILTER_NONE: Final = b"\0"
 _FILTER_UP: Final = b"\2"

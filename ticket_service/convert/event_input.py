@@ -99,7 +99,7 @@ def _image_url(fields: EventFields) -> str:
     return url
 
 
-# By path, for those fields that are one attribute of an Event under the same name.
+# The readers by path, of the fields that are one attribute of an Event under the same name.
 _READERS: Final[Mapping[str, Callable[[EventFields], object]]] = {
     "name": lambda fields: fields.text("name"),
     "description": lambda fields: fields.text("description"),

@@ -66,7 +66,7 @@ class MimeWriter:
         for sold, its in zip(email.tickets, secrets, strict=True):
             if email.attachments is Attachments.TICKET and is_valid(sold):
                 if html is not None:
-                    # A related part: mail programs do not show pictures in data URLs.
+                    # The picture is a related part, because mail programs show none in data URLs.
                     name = f"{its.code}.png"
                     html.add_related(png(its.token), "image", "png", cid=f"<{_content_id(sold)}>", filename=name)
                 page = pdf(sold, its, now)

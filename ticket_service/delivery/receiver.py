@@ -19,10 +19,10 @@ class Delivery:
     receiver: str
     # The relay tries a notification only after the earlier ones of its stream are delivered or dead.
     stream: UUID
-    # Increases within a stream.
+    # The position increases within a stream.
     position: int
     create_time: datetime
-    # Tries so far, including the present one.
+    # The number of tries, the present one included.
     attempts: int
 
 

@@ -32,7 +32,7 @@ MAX_DISPATCH: Final = 500
 CLAIM_MARGIN: Final = timedelta(seconds=2)
 MAX_RETRY_SECONDS: Final = 300.0
 BACKLOG_SECONDS: Final = 15.0
-# Characters of a failure that are stored and logged.
+# The number of characters of a failure that are stored and logged.
 MAX_FAILURE: Final = 500
 
 WAITING = Gauge("notifications_waiting", "Notifications that a receiver did not get yet.", ["receiver"])

@@ -4,7 +4,7 @@ from ticketing.chassis.authentication import Caller, Role
 
 
 def organizer_of(caller: Caller) -> str | None:
-    """Return the id of the organizer that the caller is, or None."""
+    """Return the caller's id as an organizer; None for any other caller."""
     return caller.subject if caller.is_any(Role.ORGANIZER) else None
 
 

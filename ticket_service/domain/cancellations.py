@@ -51,7 +51,7 @@ class Cancellation:
     # The check-in for which the cancellation is REJECTED.
     check_in_time: datetime | None = None
     complete_time: datetime | None = None
-    # When the sweeper tries next; None: the sweeper has nothing to do.
+    # The time when the sweeper tries next; None: the sweeper has nothing to do.
     due_time: datetime | None = None
     attempts: int = 0
 

@@ -21,7 +21,7 @@ class EventCancellation:
     create_time: datetime
     # When the sweeper continues; None: the cancellation is complete.
     due_time: datetime | None
-    # When the scan service confirmed that no gate admits to the event.
+    # The time when the scan service confirmed that no gate admits to the event.
     gates_closed_time: datetime | None = None
     # Batches proceed by ticket id: every ticket up to this id has a cancellation or needs none.
     after_ticket_id: UUID | None = None

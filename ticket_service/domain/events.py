@@ -40,7 +40,7 @@ class TicketType(StrEnum):
 
 
 class AdmissionPolicy(StrEnum):
-    """How often one ticket is admitted."""
+    """The number of times that one ticket is admitted."""
 
     SINGLE_ENTRY = "SINGLE_ENTRY"
     RE_ENTRY = "RE_ENTRY"
@@ -66,7 +66,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class RefundTier:
-    """A percentage of the price that is refunded for cancelling at least so many whole days before the start."""
+    """A percentage of the price that is refunded for a cancellation at least `days_before` whole days before the start."""
 
     days_before: int
     percent: int
@@ -103,7 +103,7 @@ class Event:
     metadata: Mapping[str, object]
     create_time: datetime
     update_time: datetime
-    # Grows with every change that gates need, of the event or of one of its tickets.
+    # The number grows with every change that gates need, of the event or of one of its tickets.
     revision: int
     # The revision of the last change of the event itself.
     changed_revision: int

@@ -14,7 +14,7 @@ class Incident:
     incident_id: UUID
     # The name in the contract. No enum, because a newer scan service may send more kinds.
     kind: str
-    # None: the ticket is not known.
+    # None: the ticket is unknown.
     ticket_id: UUID | None
     # When the scan service detected the incident.
     create_time: datetime

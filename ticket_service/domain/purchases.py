@@ -61,5 +61,5 @@ class Purchase:
     payment_method: str | None = None
     # The buyer's front end finishes the payment with this secret, while HELD.
     client_secret: str | None = None
-    # Why the provider declined.
+    # The reason why the provider declined.
     decline_code: str | None = None

@@ -41,10 +41,10 @@ class RefundOrder:
     currency: str
     amount: int
     create_time: datetime
-    # When the sweeper tries next; None: the order has ended.
+    # The time when the sweeper tries next; None: the order has ended.
     due_time: datetime | None
     status: RefundOrderStatus = RefundOrderStatus.PENDING
-    # Starts at 1 and grows with each retry after the provider has refused.
+    # The round starts at 1 and grows with each retry after the provider has refused.
     round: int = 1
     refund_id: str | None = None
     failure: str | None = None

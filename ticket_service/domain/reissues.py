@@ -56,7 +56,7 @@ class Reissue:
     # The check-in for which the reissue is REJECTED.
     check_in_time: datetime | None = None
     complete_time: datetime | None = None
-    # When the sweeper tries next; None: the reissue has ended.
+    # The time when the sweeper tries next; None: the reissue has ended.
     due_time: datetime | None = None
     attempts: int = 0
 

@@ -25,7 +25,7 @@ from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
-# Part of the fingerprint: another RPC with the same request_id is another request.
+# The name is part of the fingerprint: another RPC with the same request_id is another request.
 _CREATE: Final = b"CreateEvent\0"
 # A change of one of these depends on the tickets sold.
 _SOLD_FIELDS: Final = frozenset({"ticket_price", "offers"})
@@ -128,7 +128,7 @@ class Events:
                 refunds_failed=count_cancellations(connection, event_id, CancellationStatus.REFUND_FAILED),
             )
 
-        # One snapshot, so that lines and counts agree.
+        # Lines and counts come from one snapshot, so that they agree.
         return await self._database.run(work, isolation="REPEATABLE READ")
 
 

@@ -128,7 +128,7 @@ class Feed:
         """
         own_epoch = await self._database.run(store.epoch)
         watcher = _Watcher(afters if epoch == own_epoch else dict.fromkeys(afters, BEGINNING))
-        # Before the first look, so that no commit in between is missed.
+        # The watcher is registered before the first read, so that no commit in between is missed.
         self._watchers.add(watcher)
         try:
             watcher.note(await self._look(named=list(afters)))

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 # Reissues in one sweep.
 MAX_SWEEP: Final = 20
-# Pending reissues of other requests that a request settles before its own.
+# The number of pending reissues of other requests that a request settles before its own.
 TRIES: Final = 4
 
 

@@ -41,7 +41,7 @@ def qr_code_url(token: str) -> str:
 
 
 def _pdf(sold: SoldTicket, secrets: Secrets, now: datetime) -> bytes:
-    # Imported in the thread of the first page: the library of fonts takes half a second to load.
+    # The thread of the first page imports the module: the library of fonts takes half a second to load.
     from ticket_service.adapters.page import pdf  # noqa: PLC0415
 
     return pdf(sold, secrets, now)

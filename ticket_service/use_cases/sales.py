@@ -114,7 +114,7 @@ class Sales:
     ) -> list[SaleOutcome | Failure]:
         batch = await load_batch(connection, orders, wait=wait)
         self._note_skipped(batch, orders)
-        # Read after the wait for the locks: orders are decided as of the time at which the event was locked.
+        # The time is read after the wait for the locks: orders are decided as of the time of the event lock.
         context = self._settings.context(self._clock())
         answers = [answer(order, batch, context) for order in orders]
         outcomes = [self._issue(found) if isinstance(found, Sale) else found for found in answers]

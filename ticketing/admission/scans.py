@@ -60,7 +60,7 @@ class Gate:
 
     event_id: UUID
     location: str
-    # Empty: all types.
+    # Empty: the gate admits all types.
     allowed_types: frozenset[TicketType] = frozenset()
 
 
@@ -90,7 +90,7 @@ class Attempt:
     # The organizer to whose events the caller is restricted; None: any organizer.
     organizer_id: str | None
     metadata: dict[str, object]
-    # Empty where the caller is not a gate device.
+    # The value is empty where the caller is not a gate device.
     device_id: str = ""
     # None: the service decides.
     offline: OfflineDecision | None = None

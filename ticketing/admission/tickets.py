@@ -94,7 +94,7 @@ class Ticket:
     # None where a revocation came before the feed.
     ticket_type: TicketType | None
     status: TicketStatus
-    # Set for day tickets; None: the times of the event apply.
+    # The times of a day ticket; None: the times of the event apply.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     # The newest issue; older ones are denied.

@@ -49,7 +49,7 @@ class Token:
     signed: bytes
 
     def verifies(self, key: VerifyKey) -> bool:
-        """Return whether `key` made the signature; takes about 60 µs."""
+        """Return whether `key` made the signature; the check takes about 60 µs."""
         try:
             key.verify(self.signed, self.signature)
         except BadSignatureError:
@@ -149,6 +149,6 @@ def _bytes(text: str) -> bytes | DamagedToken | None:
         return None
     number = int(digits, 32)
     # More than four spare bits are one character too many; a set spare bit is a second encoding of the same bytes.
-    if spare_bits > 4 or number & ((1 << spare_bits) - 1):  # noqa: PLR2004 - a character holds five
+    if spare_bits > 4 or number & ((1 << spare_bits) - 1):  # noqa: PLR2004 - a character has five
         return DAMAGED
     return (number >> spare_bits).to_bytes(size, "big")

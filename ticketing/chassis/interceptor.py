@@ -42,7 +42,7 @@ SECONDS = Histogram(
 # The caches need no bound: only methods that exist reach them.
 _counter, _timer = cache(CALLS.labels), cache(SECONDS.labels)
 
-# Replaces a message whose bytes do not decode: invalid UTF-8, truncated, garbage.
+# This value replaces a message whose bytes do not decode: invalid UTF-8, truncated, garbage.
 MALFORMED: Final = object()
 
 # grpcio's own servicers answer these, under any load and for any caller: load balancers check health, and operators' tools
@@ -67,7 +67,7 @@ def current_caller() -> Caller:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler of a server; streaming handlers must be async generators.
+    """An interceptor that wraps every handler of a server; streaming handlers must be async generators.
 
     Args:
         policy: the roles of each method by its full name; a method without an entry is denied.
@@ -164,7 +164,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 class _CallCompletion:
-    """Converts the exception of a handler to a status, then counts and logs the result of the call."""
+    """A context that converts a handler's exception to a status, then counts and logs the result of the call."""
 
     def __init__(self, method: str, context: grpc.aio.ServicerContext[Any, Any], catalogue: Catalogue) -> None:
         self._method = method

@@ -29,9 +29,9 @@ class Limits:
     calls: int = 512
     # Unary calls and opened streams per second, of one caller; a burst may be twice as large.
     calls_per_second: int = 2_000
-    # Open streams of one caller.
+    # The open streams of one caller.
     streams: int = 1_000
-    # Open streams of one device, which needs two, and two more until the network drops dead ones.
+    # The open streams of one device, which needs two, and two more until the network drops dead ones.
     device_streams: int = 16
 
 
@@ -67,7 +67,7 @@ class RateLimiter:
 
 
 class CallLimiter:
-    """Counts the calls and streams of a process against its limits."""
+    """The counts of the calls and streams of a process, and their limits."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

@@ -36,7 +36,7 @@ OPTIONS: Final[Sequence[tuple[str, int]]] = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Gate devices ping every few seconds to notice a dead Wi-Fi; by default the core would close their connections.
+    # Gate devices ping every few seconds to detect a dead Wi-Fi; by default the core would close their connections.
     ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
@@ -60,7 +60,7 @@ class ListenSettings:
 
 
 class _GenericHandlers:
-    """Receives handlers from the code that protoc generates and adds them as generic ones, which are found by name.
+    """A registry that adds the handlers of protoc's code as generic ones, which are found by name.
 
     For each call, grpc.aio waits for all registered methods: with 16 of them this takes a tenth of a small call. Without
     registered methods it waits for one call and looks its method up.

@@ -64,7 +64,7 @@ class Program(Protocol):
         """Serve; return the port, or 0 for a program without one."""
 
     async def stop(self) -> None:
-        """Drain, then close everything; also after a start that failed half-way."""
+        """Drain, then close everything; a start that failed half-way calls this too."""
 
 
 class ProgramSettings(Protocol):

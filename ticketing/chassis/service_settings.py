@@ -40,7 +40,7 @@ class ServiceSettings:
     audience: str
     roles_claim: str
     peer_proof: PeerProof
-    # Whether connections without TLS may leave this machine.
+    # True permits connections without TLS beyond this machine.
     allow_plaintext: bool
     limits: Limits
     log_level: str

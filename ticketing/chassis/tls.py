@@ -52,9 +52,9 @@ class Tls:
 
     # The program presents it to callers and to servers.
     identity: Identity | None = None
-    # Verifies the certificates of callers; absent: they present none.
+    # The authorities that verify callers; absent: callers present no certificate.
     client_ca: Path | None = None
-    # Verifies the certificates of servers; absent: channels are plain text.
+    # The authorities that verify servers; absent: channels are plain text.
     server_ca: Path | None = None
 
     def server_credentials(self, servers: int = 1) -> Sequence[grpc.ServerCredentials | None]:

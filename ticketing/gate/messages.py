@@ -1,6 +1,6 @@
 """Conversions between the messages of the contract and the types of `ticketing.admission`.
 
-The device trusts the scan service, so it does not validate messages. A value that only a newer service has is read as
+The device does not validate messages of the scan service. A value that only a newer service has is read as
 one that denies.
 """
 
@@ -77,7 +77,7 @@ class Answer:
 
     @property
     def may_pass(self) -> bool:
-        """Whether the person may pass."""
+        """Return whether the person may pass."""
         return self.admitted and not self.annulled
 
 

@@ -48,7 +48,7 @@ class DeviceScan:
 class DeviceRecords:
     """The records of the device about the event and the ticket of one scan."""
 
-    # None if the device has no replica of the event.
+    # The value is None if the device has no replica of the event.
     rules: EventRules | None
     # None if the replica lacks the ticket; a genuine token proves it.
     ticket: Ticket | None = None

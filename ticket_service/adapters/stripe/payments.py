@@ -21,7 +21,7 @@ from ticketing.chassis.failures import dependency_unavailable, overloaded
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Sent with every call, so that an upgrade of the library or the account does not change the behaviour.
+# Every call names the version, so that an upgrade of the library or the account does not change the behaviour.
 API_VERSION: Final = "2024-06-20"
 CALL_SECONDS: Final = 2.0
 THREADS: Final = 8
@@ -60,9 +60,9 @@ class StripePayments:
     """The payments of one Stripe account; `api_base` is the URL of its API."""
 
     def __init__(self, key: str, api_base: str) -> None:
-        # One session for all threads, so that `close` can close it.
+        # All threads share one session, so that `close` can close it.
         self._session = requests.Session()
-        # No retries here: the use case and the sweeper repeat the call.
+        # The library makes no retries: the use case and the sweeper repeat the call.
         client = new_client(key, api_base, self._session, retries=0)
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds

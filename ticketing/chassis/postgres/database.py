@@ -1,4 +1,4 @@
-"""Creates databases on the embedded server."""
+"""Create databases on the embedded server."""
 
 from contextlib import closing
 

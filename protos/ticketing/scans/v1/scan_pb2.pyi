@@ -211,7 +211,7 @@ class Gate(_message.Message):
     """The name of the gate, such as "North 3", at most 100 characters."""
     @_builtins.property
     def allowed_ticket_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.TicketType.ValueType]:
-        """The ticket types that the gate admits. Empty: all types."""
+        """The ticket types that the gate admits. Empty selects all types."""
 
     def __init__(
         self,
@@ -266,21 +266,21 @@ class Scan(_message.Message):
     verdict: Global___Verdict.ValueType
     """The verdict."""
     denial_reason: Global___DenialReason.ValueType
-    """The reason of a denial. UNSPECIFIED unless DENIED."""
+    """The reason of a denial. The field is UNSPECIFIED unless DENIED."""
     ticket_id: _builtins.str
-    """The ticket. Empty while it is unknown."""
+    """The ticket. The field is empty while it is unknown."""
     event_id: _builtins.str
     """The event of the ticket; with WRONG_EVENT it differs from gate_event_id.
     Empty while the ticket is unknown.
     """
     ticket_type: _event_pb2.TicketType.ValueType
-    """The type of the ticket. UNSPECIFIED while the ticket is unknown."""
+    """The type of the ticket. The field is UNSPECIFIED while the ticket is unknown."""
     location: _builtins.str
     """The name of the gate, such as "North 3"."""
     device_id: _builtins.str
-    """The gate device. Empty when a person or a program scanned without one."""
+    """The gate device. The field is empty when a person or a program scanned without one."""
     scanner_user_id: _builtins.str
-    """The person or program that scanned. Empty when a gate device did."""
+    """The person or program that scanned. The field is empty when a gate device did."""
     offline: _builtins.bool
     """True when the device decided the scan while it was offline."""
     gate_event_id: _builtins.str
@@ -301,7 +301,7 @@ class Scan(_message.Message):
 
     @_builtins.property
     def previous(self) -> Global___PreviousScan:
-        """The check-in that is the reason of ALREADY_CHECKED_IN. Absent otherwise."""
+        """The check-in that is the reason of ALREADY_CHECKED_IN. The field is absent otherwise."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
@@ -390,7 +390,7 @@ class Incident(_message.Message):
     event_id: _builtins.str
     """The event."""
     ticket_id: _builtins.str
-    """The ticket. Empty while it is unknown."""
+    """The ticket. The field is empty while it is unknown."""
     @_builtins.property
     def scans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Scan]:
         """The scans that belong to it, by scan_time."""

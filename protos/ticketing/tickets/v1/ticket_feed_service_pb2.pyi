@@ -183,7 +183,7 @@ class GateEvent(_message.Message):
     status: _event_pb2.EventStatus.ValueType
     """The state; gates admit while it is PUBLISHED."""
     admission_policy: _event_pb2.AdmissionPolicy.ValueType
-    """How often gates check one ticket in."""
+    """The number of times that gates check one ticket in."""
     organizer_id: _builtins.str
     """The organizer of the event."""
     revision: _builtins.int
@@ -243,7 +243,7 @@ class GateTicket(_message.Message):
     """The state; gates admit an ACTIVE ticket."""
     token_digest: _builtins.bytes
     """The first 16 bytes of the SHA-256 of the token's text. A token with this
-    digest is genuine without a second verification. Empty when no token was made.
+    digest is genuine without a second verification. The field is empty when no token was made.
     """
     issue: _builtins.int
     """The issue; gates deny tokens of an older issue."""
@@ -421,7 +421,7 @@ class CheckInConflict(_message.Message):
     ticket_id: _builtins.str
     """The ticket."""
     status: _ticket_pb2.TicketStatus.ValueType
-    """The state of the ticket: CANCELLED or REFUNDED. UNSPECIFIED when the
+    """The state of the ticket: CANCELLED or REFUNDED. The field is UNSPECIFIED when the
     service has no such ticket.
     """
     def __init__(
@@ -486,7 +486,7 @@ class ReportedIncident(_message.Message):
     ticket service passes on a kind that it does not have.
     """
     ticket_id: _builtins.str
-    """The UUID of the ticket. Empty when the ticket is unknown."""
+    """The UUID of the ticket. The field is empty when the ticket is unknown."""
     scan_count: _builtins.int
     """Required. The number of scans that belonged to it at the time of the report, 1 or more."""
     location: _builtins.str
