@@ -32,12 +32,7 @@ def memory_kb(pid: int) -> int:
 
 
 class IdleStreams:
-    """Open streams, whose connections answer the pings of the server.
-
-    Args:
-        testbed: the running services.
-        plan: the number of streams and their first message.
-    """
+    """Open streams, whose connections answer the pings of the server."""
 
     def __init__(self, testbed: Testbed, plan: LoadPlan) -> None:
         self._selector = selectors.DefaultSelector()

@@ -16,7 +16,7 @@ class Settings:
     """The settings of the scan service, read once at the start."""
 
     service: ServiceSettings
-    # The ticket service has the same secret and derives the same codes.
+    # Both services share the secret, and derive the same codes from it.
     code_secret: str
     tickets_address: str
     # The number of live scans that one stream may have unanswered.

@@ -19,7 +19,7 @@ class FeedPage:
     tickets: Sequence[tuple[Ticket, int]]
     # The page completes all changes up to this revision.
     revision: int
-    # The epoch of the revisions; another epoch means that they started over.
+    # The epoch of the revisions; in another epoch, the revisions started over.
     epoch: str
 
 
@@ -28,7 +28,7 @@ class FeedPosition:
     """The position of the replica in the feed."""
 
     epoch: str
-    # The revision of each event, by event id.
+    # The revision by event id.
     revisions: dict[str, int]
 
 
@@ -40,7 +40,7 @@ class CheckInReport:
     ticket_id: str
     # None: the ticket is not checked in any more.
     check_in_time: datetime | None
-    # The number grows with each change.
+    # Each change of the check-in increments the sequence.
     sequence: int
 
 

@@ -1,7 +1,7 @@
 """The tables of the scans database. The migrations create them, and a test compares the two.
 
 As in the tickets database, tables that grow have no foreign keys, and `event_id` leads every key. The replica of a
-ticket and its admission state share one row: gate, cancellation and feed compete for that row and for nothing else.
+ticket and its admission state share one row: gate, cancellation and feed compete for this row alone.
 """
 
 import sqlalchemy as sa
@@ -34,14 +34,14 @@ events = sa.Table(
     # The number of the feed's epoch, counted here, and the revision in that epoch: together they order versions.
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
-    # RevokeEvent closes the event: no gate admits any more, whatever the feed delivers.
+    # RevokeEvent closes an event: no gate admits any more, whatever the feed delivers.
     sa.Column("closed", sa.Boolean, nullable=False),
     sa.CheckConstraint("status IN ('DRAFT', 'PUBLISHED', 'CANCELLED', 'COMPLETED')", "status"),
     sa.CheckConstraint("admission_policy IN ('SINGLE_ENTRY', 'RE_ENTRY', 'UNLIMITED')", "admission_policy"),
     sa.CheckConstraint("closed OR valid_from_time IS NOT NULL AND valid_until_time IS NOT NULL", "valid_time"),
 )
 
-# A table apart from `events`: saving tickets never waits for scans, which lock the event row FOR SHARE.
+# Apart from `events`, this table lets the feed save tickets without a wait for scans, which lock event rows FOR SHARE.
 feed_cursors = sa.Table(
     "feed_cursors",
     metadata,
@@ -58,7 +58,7 @@ feed = sa.Table(
     sa.Column("epoch", sa.Text, nullable=False, server_default=""),
     # The number of epochs so far.
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
-    # The last time at which the replica was complete.
+    # The last time at which the replica was known to be complete.
     sa.Column("whole_time", TIME),
     # The epoch of the transaction ids in `tickets.changed_by`; a database restored from a backup gets a new one.
     sa.Column("changes_epoch", UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
@@ -90,7 +90,7 @@ tickets = sa.Table(
     sa.Column("entry_time", TIME),
     sa.Column("entry_location", sa.Text),
     sa.Column("inside", sa.Boolean, nullable=False),
-    # The sequence grows with each change of check_in_time; reported_sequence is the last confirmed one.
+    # Each change of check_in_time increments sequence; the ticket service has confirmed all up to reported_sequence.
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("reported_sequence", sa.BigInteger, nullable=False),
     # The transaction that last changed the ticket; see store/changes.py.
@@ -149,7 +149,7 @@ scans = sa.Table(
     sa.Column("previous_time", TIME),
     sa.Column("previous_location", sa.Text),
     sa.Column("metadata", JSONB, nullable=False),
-    # The violation: the kind of incident that the admission causes. An earlier name, kept in the database.
+    # The violation: the kind of incident that the admission causes. The column keeps an earlier name.
     sa.Column("doubt", sa.Text),
     # The issue of the ticket, where known: `code` is masked, and the full code is derived from the issue again.
     sa.Column("issue", sa.Integer),
@@ -167,7 +167,7 @@ scans = sa.Table(
     sa.Index(None, "event_id", "ticket_id", "scan_time"),
 )
 
-# One row per event, kind and subject. Lists contain it only while scans are assigned: a late scan may explain others.
+# One row per event, kind and subject. Lists contain the row while scans are assigned: a late scan may explain others.
 incidents = sa.Table(
     "incidents",
     metadata,
@@ -211,13 +211,13 @@ devices = sa.Table(
     # The events to which the device is bound; empty: all of the organizer's.
     sa.Column("event_ids", ARRAY(UUID), nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # The columns are hashes, so that a database dump contains no credential.
+    # The digests are hashes, so that a database dump contains no credential.
     sa.Column("code_digest", BYTEA, nullable=False, unique=True),
     sa.Column("enroll_time", TIME),
     sa.Column("token_digest", BYTEA, unique=True),
     sa.Column("last_seen_time", TIME),
     sa.Column("revoke_time", TIME),
-    # An open stream advances the time, so that it expires by itself when a process dies.
+    # An open stream advances this time, so that the time expires when the process dies.
     sa.Column("connected_until", TIME),
     sa.Column("gate_event_id", UUID),
     sa.Column("gate_location", sa.Text),

@@ -22,13 +22,7 @@ from tests.scanning.cases import (
 )
 from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, ScanType
-from ticketing.admission.tickets import (
-    Admission,
-    AdmissionPolicy,
-    CheckIn,
-    EventStatus,
-    TicketStatus,
-)
+from ticketing.admission.tickets import Admission, AdmissionPolicy, CheckIn, EventStatus, TicketStatus
 
 
 def decided(  # noqa: PLR0913 - what a case may name
@@ -58,7 +52,7 @@ def test_the_rules_admit(case):
 
 
 def test_the_first_applicable_reason_is_returned():
-    """Everything is wrong at once; each returned reason is repaired, one after the other."""
+    """All reasons apply at first; the test removes each returned reason, one after the other."""
     wrong: dict[str, Any] = {
         "ticket": {"event_id": ELSEWHERE, "status": TicketStatus.REFUNDED},
         "event": {"closed": True, "status": EventStatus.DRAFT},

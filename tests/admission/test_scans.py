@@ -40,7 +40,7 @@ def test_recorded_text_contains_no_full_code_or_token():
         {"text": "other"},
         {"scan_type": ScanType.ACCESS},
         {"scanner_user_id": "sue"},
-        # The same characters, divided differently.
+        # The fields contain the same characters, divided differently.
         {"scanner_user_id": "sa", "text": "mcode"},
     ],
 )

@@ -83,7 +83,6 @@ def payload(**values) -> bytes:
         # The same fields in another order, and one field twice.
         payload()[2:] + payload()[:2],
         payload() + b"\x28\x03",
-        # These bytes are no message.
         b"\xff" * 42,
     ],
 )

@@ -8,7 +8,7 @@ from ticketing.chassis.failures import OVERLOADED, Failure
 
 
 class Recorder:
-    """A process that doubles numbers, records its batches, and answers while `gate` is set."""
+    """A process function that doubles numbers, records its batches, and answers while `gate` is set."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

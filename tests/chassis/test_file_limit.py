@@ -7,6 +7,8 @@ import pytest
 from tests.environment import ROOT
 from ticketing.chassis.file_limit import WANTED_FILES
 
+pytestmark = pytest.mark.slow
+
 LIMITS = "resource.getrlimit(resource.RLIMIT_NOFILE)"
 
 

@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.environment import ROOT
+
+pytestmark = pytest.mark.slow
 
 MODULES = {f"ticketing.chassis.{name}" for name in ("backoff", "channel", "clock", "ids", "tls", "version")}
 # Besides these the distribution has the standard library.

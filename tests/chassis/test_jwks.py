@@ -165,7 +165,7 @@ def test_only_https_and_loopback_urls_are_accepted(url: str) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """An HTTP handler that answers requests by their path."""
+    """A web server whose answers depend on the path."""
 
     def do_GET(self) -> None:
         if self.path == "/moved":

@@ -15,7 +15,7 @@ from ticketing.chassis.loop_connection import LoopConnection
 
 
 class CountingTask:
-    """A task that counts its starts and ends."""
+    """A task that counts how often it began and ended."""
 
     def __init__(self) -> None:
         self.begun = 0

@@ -40,7 +40,7 @@ def test_a_bucket_allows_a_burst_and_refills_at_its_rate() -> None:
     assert limiter.wait("a")
 
 
-def test_the_number_of_limiter_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_limiters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_KEYS", 2)
     limiter = RateLimiter(1, 1, Seconds())
     for key in ("a", "b", "a", "c"):

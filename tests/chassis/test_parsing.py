@@ -24,7 +24,7 @@ MESSAGES = {
     "span": ".google.protobuf.Duration",
     "message": ".tests.parsing.Sample",
 }
-# Name, type, repeated, bounds.
+# Each field has a name, a type, whether it is repeated, and its bounds.
 SAMPLE: list[tuple[str, str, bool, Bounds | None]] = [
     ("id", "text", False, Bounds(required=True)),
     ("ids", "text", True, Bounds(max_items=2)),
@@ -94,11 +94,7 @@ def test_every_field_at_fault_is_named_at_once() -> None:
     fields.uuid("id")
     fields.text("name")
     fields.number("quantity")
-    assert violations_of(fields) == {
-        "id": "is not a UUID",
-        "name": "is required",
-        "quantity": "is not within 1 and 10",
-    }
+    assert violations_of(fields) == {"id": "is not a UUID", "name": "is required", "quantity": "is not within 1 and 10"}
 
 
 def test_a_valid_message_keeps_its_values() -> None:
@@ -159,13 +155,13 @@ def test_a_missing_uuid_is_a_violation() -> None:
         ("a\0b", "holds a NUL character"),
     ],
 )
-def test_texts_are_bounded_and_hold_no_nul(value: str, fault: str) -> None:
+def test_texts_are_bounded_and_contain_no_nul(value: str, fault: str) -> None:
     fields = Fields(Sample(name=value))
     fields.text("name")
     assert violations_of(fields) == {"name": fault}
 
 
-def test_any_text_is_bounded_and_may_hold_nul() -> None:
+def test_any_text_is_bounded_and_may_contain_nul() -> None:
     assert Fields(Sample(note="a\0b")).any_text("note") == "a\0b"
     fields = Fields(Sample(note="x" * 11))
     fields.any_text("note")
@@ -180,10 +176,7 @@ def test_a_replaced_value_is_bounded_like_the_field() -> None:
     fields = Fields(Sample(quantity=6))
     assert fields.number("quantity", maximum=5) == 1
     fields.number("quantity", 11, '["key"]')
-    assert violations_of(fields) == {
-        "quantity": "is not within 1 and 5",
-        'quantity["key"]': "is not within 1 and 10",
-    }
+    assert violations_of(fields) == {"quantity": "is not within 1 and 5", 'quantity["key"]': "is not within 1 and 10"}
 
 
 def test_an_enum_must_be_set_and_be_in_the_contract() -> None:

@@ -8,7 +8,7 @@ from ticketing.chassis.sweeper import Sweeper
 
 
 class Work:
-    """Work that returns or raises `answers` in order, then reports that no work is left."""
+    """Work whose sweeps return or raise `answers` in order, then report that no work is left."""
 
     def __init__(self, *answers: bool | Exception) -> None:
         self._answers: Iterator[bool | Exception] = iter(answers)
@@ -30,7 +30,7 @@ class Work:
                 await self.swept.wait()
 
 
-async def test_it_sweeps_again_at_once_while_work_is_left():
+async def test_a_sweeper_continues_at_once_while_work_is_left():
     work = Work(True, True)  # noqa: FBT003 - results of sweeps
     sweeper = Sweeper(work, interval_seconds=3_600)
     sweeper.start()
@@ -39,7 +39,7 @@ async def test_it_sweeps_again_at_once_while_work_is_left():
     assert work.sweeps == 3
 
 
-async def test_it_sweeps_again_after_the_interval():
+async def test_a_sweeper_sweeps_again_after_the_interval():
     work = Work()
     sweeper = Sweeper(work, interval_seconds=0.001)
     sweeper.start()
@@ -47,7 +47,7 @@ async def test_it_sweeps_again_after_the_interval():
     await sweeper.stop()
 
 
-async def test_it_sweeps_at_once_when_woken():
+async def test_a_woken_sweeper_sweeps_at_once():
     work = Work()
     sweeper = Sweeper(work, interval_seconds=3_600)
     sweeper.start()

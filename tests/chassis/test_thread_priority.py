@@ -6,7 +6,9 @@ import pytest
 
 from tests.environment import ROOT
 
-# This program prints the name and the priority of every thread of a process that has just started a server.
+pytestmark = pytest.mark.slow
+
+# Prints the name and the priority of every thread of a process that has just started a server.
 PROGRAM = """
 import asyncio, os
 from pathlib import Path

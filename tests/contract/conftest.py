@@ -9,7 +9,8 @@ from sqlalchemy.engine import URL
 
 from scan_service.app import App as ScanApp
 from tests.contract.matrix_world import World
-from tests.environment.access import CODE_SECRET, PEER_SECRET, Issuer
+from tests.environment.access import Issuer
+from tests.environment.serving import running
 from tests.scanning.gates import ScansDatabase, settings_of
 from tests.selling.shop import Shop
 from ticket_service.app import App as TicketApp
@@ -22,29 +23,23 @@ async def world(tickets_url: URL, scans_url: URL, tmp_path: Path, issuer: Issuer
     copy = ScansDatabase(scans_url)
     # The matrix sends many wrong codes; a slowed answer would look like a refusal.
     scans = ScanApp(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="100000"), scans_url)
-    scans_port = await scans.start()
-    environment = Environment(
-        {
-            "TICKETS_PORT": "0",
-            "TICKETING_DATA_DIR": str(tmp_path),
-            "TICKETING_JWKS_FILE": str(issuer.jwks_file),
-            "TICKETING_PEER_SECRET": PEER_SECRET,
-            "TICKETING_CODE_SECRET": CODE_SECRET,
-            "TICKETS_SCANS_ADDRESS": f"127.0.0.1:{scans_port}",
-            "TICKETS_SWEEP_SECONDS": "3600",
-        }
-    )
-    settings = read_settings(environment)
-    environment.check()
-    tickets = TicketApp(settings, tickets_url)
-    tickets_port = await tickets.start()
-    async with (
-        grpc.aio.insecure_channel(f"127.0.0.1:{tickets_port}") as ticket_channel,
-        grpc.aio.insecure_channel(f"127.0.0.1:{scans_port}") as scan_channel,
-    ):
-        world = World(ticket_channel, scan_channel, issuer, copy, Shop(ticket_channel, issuer))
-        yield world
-        world.close()
-    await tickets.stop()
-    await scans.stop()
+    async with running(scans) as scans_address:
+        environment = Environment(
+            {
+                "TICKETS_PORT": "0",
+                **issuer.variables(tmp_path),
+                "TICKETS_SCANS_ADDRESS": scans_address,
+                "TICKETS_SWEEP_SECONDS": "3600",
+            }
+        )
+        settings = read_settings(environment)
+        environment.check()
+        async with (
+            running(TicketApp(settings, tickets_url)) as tickets_address,
+            grpc.aio.insecure_channel(tickets_address) as ticket_channel,
+            grpc.aio.insecure_channel(scans_address) as scan_channel,
+        ):
+            world = World(ticket_channel, scan_channel, issuer, copy, Shop(ticket_channel, issuer))
+            yield world
+            world.close()
     copy.engine.dispose()

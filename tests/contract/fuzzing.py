@@ -33,7 +33,7 @@ TEXTS = (
         "bm90LWEtdG9rZW4",
     ),
 )
-# The nesting of a generated message; the size of a message has a limit of its own.
+# The depth of a generated message; another limit bounds its size.
 DEPTH = 4
 SIGNED = {FieldDescriptor.CPPTYPE_INT32: 2**31, FieldDescriptor.CPPTYPE_INT64: 2**63}
 UNSIGNED = {FieldDescriptor.CPPTYPE_UINT32: 2**32, FieldDescriptor.CPPTYPE_UINT64: 2**64}
@@ -41,12 +41,7 @@ FLOATING = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 
 
 class Fuzzer:
-    """The generator of inputs.
-
-    Args:
-        chance: a seeded source of random values.
-        known: ids, codes and tokens that exist.
-    """
+    """The generator of inputs; `known` contains ids, codes and tokens that exist."""
 
     def __init__(self, chance: random.Random, known: Sequence[str]) -> None:
         self.chance = chance
@@ -70,7 +65,6 @@ class Fuzzer:
         return bytes(data)
 
     def message(self, kind: Descriptor, depth: int = 0) -> Message:
-        """Make a message with random fields."""
         message = GetMessageClass(kind)()
         for field in kind.fields:
             if self.chance.random() < (0.75 if depth == 0 else 0.5):

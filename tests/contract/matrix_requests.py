@@ -1,4 +1,4 @@
-"""A request for every line of the matrix, about the caller's own, a foreign or a missing object."""
+"""The requests of the matrix, about the caller's own, a foreign or a missing object."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -10,7 +10,7 @@ from tests.environment import ROOT
 
 PAGES = [page for folder in (".", "docs", "docs/decisions") for page in sorted((ROOT / folder).glob("*.md"))]
 DECISIONS = ROOT / "docs" / "decisions"
-# A path in backticks that begins with one of these is meant from the root of the repository.
+# A path in backticks that begins with one of these starts at the root of the repository.
 FOLDERS = "benchmarks|dev|docs|packaging|protos|scan_service|tests|ticket_service|ticketing"
 
 

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "1000"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 POLICY = {**TICKETS, **SCANS}
-# Concurrent callers.
+# The number of concurrent callers.
 CALLERS = 16
 # The time for which streams without requests are read.
 WATCH_SECONDS = 0.2
@@ -96,7 +96,7 @@ async def known(world: World) -> list[str]:
 
 
 class Callers:
-    """The credentials of every role, and none."""
+    """The credentials of every role, and the absence of a credential."""
 
     def __init__(self, world: World, device_token: str) -> None:
         subjects = {"user": "alice", "organizer": "olga", "scanner": "sam", "service": "shop"}

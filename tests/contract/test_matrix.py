@@ -197,7 +197,7 @@ async def test_no_invalid_credential_is_accepted(world: World) -> None:
     for name, credential in forged(world.issuer, (revoked, "device_" + "A" * 43)).items():
         metadata = () if credential is None else (("authorization", f"Bearer {credential}"),)
         for rpc, method in RPCS.items():
-            # EnrollDevice needs no credential but the code.
+            # EnrollDevice requires the code alone.
             expected = "ENROLLMENT_CODE_INVALID" if rpc == "DeviceService/EnrollDevice" else "UNAUTHENTICATED"
             request = await REQUESTS[rpc](world, MISSING)
             answer = await world.ask(method, request, metadata)

@@ -50,7 +50,7 @@ def test_only_enrollment_needs_no_credential() -> None:
     assert public == {"/ticketing.scans.v1.DeviceService/EnrollDevice"}
 
 
-def test_the_peer_calls_the_internal_services_and_nobody_else_does() -> None:
+def test_only_the_peer_calls_the_internal_services() -> None:
     internal = {
         method_path(method)
         for module in INTERNAL
@@ -65,7 +65,4 @@ def test_the_peer_calls_the_internal_services_and_nobody_else_does() -> None:
 
 def test_a_scanner_only_reads_events_at_the_ticket_service() -> None:
     allowed = {method for method, roles in TICKETS.items() if Role.SCANNER in roles}
-    assert allowed == {
-        "/ticketing.tickets.v1.EventService/GetEvent",
-        "/ticketing.tickets.v1.EventService/ListEvents",
-    }
+    assert allowed == {"/ticketing.tickets.v1.EventService/GetEvent", "/ticketing.tickets.v1.EventService/ListEvents"}

@@ -1,4 +1,4 @@
-"""The reasons of the contract, of the catalogues and of the code are the same: of failures and of denials."""
+"""Contract, catalogues and code have the same reasons of failures and of denials."""
 
 import ast
 import re
@@ -39,10 +39,7 @@ CHASSIS_REASONS = {
     failures.DEPENDENCY_UNAVAILABLE,
 }
 # Reasons of the contract that no code raises yet.
-NOT_RAISED_YET: dict[str, set[str]] = {
-    "tickets": set(),
-    "scans": set(),
-}
+NOT_RAISED_YET: dict[str, set[str]] = {"tickets": set(), "scans": set()}
 
 
 def documented(package: str) -> dict[str, tuple[str, set[str]]]:
@@ -121,14 +118,14 @@ def test_a_gate_shows_a_reason_of_a_newer_service_as_unknown(number: Any) -> Non
     assert (answer.reason, describe(answer)) == (DenialReason.UNKNOWN, "REASON UNKNOWN")
 
 
-def test_a_device_denies_a_ticket_for_a_reason_of_a_newer_service_as_unknown() -> None:
+def test_a_device_reads_a_denial_reason_of_a_newer_service_as_unknown() -> None:
     admission = scan_service_pb2.TicketAdmission(ticket_id=bytes(16), denial_reason=99)  # type: ignore[arg-type]  # a value of a newer service
     status = messages.ticket_of(UUID(int=0), admission).status
     assert DENIAL_BY_STATUS[status] is DenialReason.UNKNOWN
 
 
 @pytest.mark.parametrize("status", sorted(set(TicketStatus) - {TicketStatus.ACTIVE}))
-def test_a_device_denies_a_ticket_for_the_reason_that_the_service_sent(status: TicketStatus) -> None:
+def test_a_device_denies_for_the_reason_that_the_service_sent(status: TicketStatus) -> None:
     number = enums.DENIAL_REASONS[DENIAL_BY_STATUS[status]]
     admission = scan_service_pb2.TicketAdmission(ticket_id=bytes(16), denial_reason=number)
     assert messages.ticket_of(UUID(int=0), admission).status is status

@@ -1,4 +1,4 @@
-"""Clients wait for a slow handshake: of a device on a crowded Wi-Fi, of a service whose peer is busy."""
+"""Clients wait for a slow handshake, on a crowded Wi-Fi or with a busy peer."""
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from tests.environment.certificates import Folder
 from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.tls import Tls
 
-# A handshake over a bad mobile network.
+# A handshake over a bad mobile network takes so long.
 SLOW_SECONDS = 1.0
 
 

@@ -1,7 +1,9 @@
 """The walls between packages and layers: imports run downward only. ARCHITECTURE.md gives the reasons."""
 
 import ast
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from tests.environment import ROOT
 
 # The packages that each package may import.
-DOORS = {
+ALLOWED = {
     "ticketing.admission": set[str](),
     "ticketing.chassis": set[str](),
     "ticketing.gate": {"ticketing.admission", "ticketing.chassis"},
@@ -42,20 +44,37 @@ MESSAGE_LAYERS = {"servicers", "convert", "gate_stream", "policy"}
 # A domain contains data and pure functions; these modules could do I/O or depend on time or chance.
 NOT_IN_A_DOMAIN = {"grpc", "sqlalchemy", "psycopg2", "asyncio", "socket", "logging", "threading", "time", "random"}
 SERVICES = ("ticket_service", "scan_service")
+# Tests wait for a state with tests/environment/waiting.py. These modules sleep, because the sleep is the load itself.
+SLEEPING = {
+    "tests/environment/waiting.py": "the pause between two looks at a state",
+    "tests/processes/gate.py": "a process is killed at a random moment",
+    "tests/scan_service/test_edges.py": "nothing shows that the service has read a message",
+    "tests/scan_service/test_processes.py": "the offset of a race, and scans before an event closes",
+    "tests/scan_service/use_cases/test_admission_watcher.py": "a transaction stays open while others commit",
+    "tests/scan_service/use_cases/test_revocations.py": "scans arrive at a rate",
+    "tests/e2e/retrying_devices.py": "devices retry at random moments",
+    "tests/e2e/retrying_shop.py": "buyers pay and retry at random moments",
+    "tests/e2e/test_flash_sale.py": "buyers arrive at random moments",
+    "tests/e2e/test_gate_load.py": "the offset of a race",
+}
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield every module that a file imports, inside functions too."""
+@cache
+def imported(path: Path) -> list[str]:
+    """Return every module that a file imports, inside functions too."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports must be absolute"
             assert node.module is not None
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from [name for name in names if is_module(name)] or [node.module]
+            found.extend([name for name in names if is_module(name)] or [node.module])
+    return found
 
 
+@cache
 def is_module(name: str) -> bool:
     path = name.replace(".", "/")
     return any((root / f"{path}.py").exists() or (root / path).is_dir() for root in (ROOT, ROOT / "protos"))
@@ -68,7 +87,7 @@ def sources(package: str) -> list[Path]:
 
 
 def package_of(module: str) -> str | None:
-    return next((package for package in DOORS if module == package or module.startswith(f"{package}.")), None)
+    return next((package for package in ALLOWED if module == package or module.startswith(f"{package}.")), None)
 
 
 def layer_of(path: Path) -> str:
@@ -89,9 +108,9 @@ def offences(files: Sequence[Path], is_offence) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("package", DOORS)
-def test_a_package_imports_only_packages_it_has_a_door_to(package: str) -> None:
-    allowed = DOORS[package] | {package, None}
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_package_imports_only_the_packages_it_may(package: str) -> None:
+    allowed = ALLOWED[package] | {package, None}
     assert offences(sources(package), lambda _, module: package_of(module) not in allowed) == []
 
 
@@ -174,3 +193,14 @@ def test_the_chassis_contains_no_word_of_tickets_or_scans() -> None:
         if any(word in line.lower().replace("ticketing", "") for word in ("ticket", "scan ", "scans", "purchase"))
     ]
     assert words == []
+
+
+def test_no_test_imports_a_conftest() -> None:
+    importing = re.compile(r"^ *(from|import) .*\bconftest\b", re.MULTILINE)
+    assert [path for path in sources("tests") if importing.search(path.read_text())] == []
+
+
+def test_tests_wait_for_states_and_do_not_sleep() -> None:
+    """`sleep(0)` is allowed: other tasks run once, and no time passes."""
+    asleep = re.compile(r"^[^#\n]*\bsleep\((?!0\)|\))", re.MULTILINE)
+    assert {str(p.relative_to(ROOT)) for p in sources("tests") if asleep.search(p.read_text())} == set(SLEEPING)

@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 
 from dev.clients import free_ports
 from tests.e2e.service_pair import NewServicePair, ServicePair
-from tests.environment.access import CODE_SECRET, PEER_SECRET, Issuer
+from tests.environment.access import Issuer
 from tests.environment.databases import NewDatabase
 
 
@@ -22,10 +22,7 @@ def new_pair(issuer: Issuer, tmp_path: Path, new_database: NewDatabase) -> Itera
         def make(tickets_url: URL, scans_url: URL, **more: str) -> ServicePair:
             tickets_port, scans_port = free_ports(2)
             variables = {
-                "TICKETING_DATA_DIR": str(tmp_path),
-                "TICKETING_JWKS_FILE": str(issuer.jwks_file),
-                "TICKETING_PEER_SECRET": PEER_SECRET,
-                "TICKETING_CODE_SECRET": CODE_SECRET,
+                **issuer.variables(tmp_path),
                 "TICKETS_DATABASE_URL": tickets_url.render_as_string(hide_password=False),
                 "SCANS_DATABASE_URL": scans_url.render_as_string(hide_password=False),
                 "TICKETS_PORT": str(tickets_port),

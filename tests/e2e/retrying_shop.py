@@ -22,10 +22,10 @@ HOLD_SECONDS: Final = 1
 CALL_SECONDS: Final = 5
 TRIES: Final = 500
 RETRY_SECONDS: Final = 0.4
-# The number of tries of a buyer while the places are sold out: other holds may end in between.
+# A buyer asks several times for places that are sold out, because other holds may end in between.
 REQUESTS: Final = 3
 OVERLOADED: Final = grpc.StatusCode.RESOURCE_EXHAUSTED
-# These are no refusals: the service or its database is down, or the service is overloaded.
+# With these codes the service or its database is down, or the service is overloaded.
 ASK_AGAIN: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, OVERLOADED})
 
 
@@ -48,14 +48,9 @@ class SoldOutError(Exception):
 
 @dataclass
 class RetryingShop:
-    """A backend with its buyers, its answers and its payments.
+    """A backend with its buyers, its answers and its payments; some of `services` may be down.
 
-    Args:
-        services: the stubs of all ticket services; some services may be down.
-        metadata: the call metadata of the backend.
-        event: the event on sale.
-        random: decides what each buyer does.
-        on_answer: is called with the number of answers so far.
+    The shop calls `on_answer` with the number of answers so far.
     """
 
     services: Sequence[PurchaseServiceStub]
@@ -73,7 +68,7 @@ class RetryingShop:
     found: int = 0
 
     async def buy(self, number: int) -> None:
-        """Buy as one of many buyers; chance decides how the buyer pays."""
+        """Buy as one of many buyers, who pay in random ways."""
         buyer, quantity = f"buyer-{number}", self.random.choice([1, 1, 1, 2, 3])
         kind = self.random.choice([self._pay_first, self._pay_in_time, self._pay_late, self._pay_twice, self._leave])
         try:
@@ -90,7 +85,6 @@ class RetryingShop:
         return True
 
     async def read(self, purchase_id: str) -> purchase_pb2.Purchase:
-        """Read a purchase."""
         request = purchase_service_pb2.GetPurchaseRequest(purchase_id=purchase_id)
         return (await self._ask("GetPurchase", request)).purchase
 

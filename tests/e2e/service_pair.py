@@ -11,10 +11,10 @@ from typing import Any
 import grpc
 
 from dev.clients import ApiClient, GateClient
-from dev.demo import timestamp
 from tests.environment.access import Issuer
 from tests.environment.waiting import eventually
 from tests.processes.service import ServiceProcess
+from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2
 
 
@@ -70,8 +70,7 @@ def on_sale(organizer: ApiClient, **fields: Any) -> event_pb2.Event:
     )
     event.MergeFrom(event_pb2.Event(**fields))
     created = organizer.ask(
-        organizer.events.CreateEvent,
-        event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=event),
+        organizer.events.CreateEvent, event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=event)
     ).event
     request = event_service_pb2.PublishEventRequest(event_id=created.event_id)
     return organizer.ask(organizer.events.PublishEvent, request).event
@@ -93,7 +92,6 @@ def purchase_request(
 
 
 def buy(shop: ApiClient, event: event_pb2.Event, quantity: int = 1, user_id: str = "bob") -> purchase_pb2.Purchase:
-    """Buy tickets."""
     return shop.ask(shop.purchases.PurchaseTickets, purchase_request(event, quantity, user_id)).purchase
 
 

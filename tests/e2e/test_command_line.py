@@ -1,4 +1,4 @@
-"""An operator uses grpcurl and buf curl, which read the schema by reflection only."""
+"""An operator uses grpcurl and buf curl, which find the services by reflection alone."""
 
 import json
 import re
@@ -24,11 +24,7 @@ TICKETS = [
     "ticketing.tickets.v1.TicketFeedService",
     "ticketing.tickets.v1.TicketService",
 ]
-SCANS = [
-    "ticketing.scans.v1.DeviceService",
-    "ticketing.scans.v1.RevocationService",
-    "ticketing.scans.v1.ScanService",
-]
+SCANS = ["ticketing.scans.v1.DeviceService", "ticketing.scans.v1.RevocationService", "ticketing.scans.v1.ScanService"]
 INFRASTRUCTURE = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

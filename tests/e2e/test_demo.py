@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -18,6 +20,7 @@ from dev.keys import development_keys
 from dev.transcript import Transcript
 from tests.environment import ROOT
 from ticketing.chassis.probe import is_serving
+from ticketing.tickets.v1 import event_service_pb2
 
 pytestmark = pytest.mark.slow
 
@@ -36,26 +39,22 @@ def variables(data_dir: Path) -> dict[str, str]:
     }
 
 
-def using(directory: Path) -> list[str]:
-    """Return the command lines that contain `directory`."""
+def processes(directory: Path) -> list[psutil.Process]:
+    """Return the processes whose command line contains `directory`."""
     return [
-        " ".join(process.info["cmdline"])
+        process
         for process in psutil.process_iter(["cmdline"])
         if process.info["cmdline"] and str(directory) in " ".join(process.info["cmdline"])
     ]
 
 
+def run(module: str, cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_the_demo_leaves_a_readable_code_and_no_process(tmp_path: Path) -> None:
-    environment = {**variables(tmp_path), "TMPDIR": str(tmp_path)}
-    result = subprocess.run(
-        [sys.executable, "-m", "dev.demo"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    result = run("dev.demo", tmp_path, {**variables(tmp_path), "TMPDIR": str(tmp_path)})
     assert result.returncode == 0, result.stdout + result.stderr
     assert "ADMITTED" in result.stdout
     assert "DENIED ALREADY_CHECKED_IN, at North 3" in result.stdout
@@ -66,19 +65,14 @@ def test_the_demo_leaves_a_readable_code_and_no_process(tmp_path: Path) -> None:
     )
     assert barcode.text.startswith("T1")
     assert len(barcode.text) == 172
-    assert using(tmp_path) == []
+    assert processes(tmp_path) == []
     assert [path.name for path in tmp_path.iterdir()] == [PICTURE.name]
 
 
 def start_up(environment: dict[str, str]) -> subprocess.Popen[str]:
-    up = subprocess.Popen(
-        [sys.executable, "-m", "dev.up"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "dev.up"]
+    pipe = subprocess.PIPE
+    up = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
     assert up.stdout is not None
     line = up.stdout.readline()
     assert f"127.0.0.1:{environment['TICKETS_PORT']}" in line
@@ -92,7 +86,7 @@ def test_up_stops_every_process_that_it_started(tmp_path: Path, number: int) -> 
     up.send_signal(number)
     up.communicate(timeout=30)
     assert up.returncode == 0
-    assert using(tmp_path) == []
+    assert processes(tmp_path) == []
 
 
 def test_stored_events_survive_a_kill_of_all_processes(tmp_path: Path) -> None:
@@ -100,21 +94,21 @@ def test_stored_events_survive_a_kill_of_all_processes(tmp_path: Path) -> None:
     up = start_up(environment)
     keys = development_keys(tmp_path)
 
-    def event_count() -> int:
-        from ticketing.tickets.v1 import event_service_pb2  # noqa: PLC0415
-
+    @contextmanager
+    def connected() -> Iterator[Services]:
         with (
             grpc.insecure_channel(f"127.0.0.1:{environment['TICKETS_PORT']}") as tickets,
             grpc.insecure_channel(f"127.0.0.1:{environment['SCANS_PORT']}") as scans,
         ):
-            organizer = Services(tickets, scans, keys).client("organizer", "alice")
+            yield Services(tickets, scans, keys)
+
+    def event_count() -> int:
+        with connected() as services:
+            organizer = services.client("organizer", "alice")
             return len(organizer.ask(organizer.events.ListEvents, event_service_pb2.ListEventsRequest()).events)
 
-    with (
-        grpc.insecure_channel(f"127.0.0.1:{environment['TICKETS_PORT']}") as tickets,
-        grpc.insecure_channel(f"127.0.0.1:{environment['SCANS_PORT']}") as scans,
-    ):
-        run_main_path(Transcript(colours=False), Services(tickets, scans, keys))
+    with connected() as services:
+        run_main_path(Transcript(colours=False), services)
     assert event_count() == 1
 
     victims = [up, *psutil.Process(up.pid).children(recursive=True), *processes(tmp_path)]
@@ -130,15 +124,7 @@ def test_stored_events_survive_a_kill_of_all_processes(tmp_path: Path) -> None:
     assert event_count() == 1
     up.terminate()
     up.communicate(timeout=30)
-    assert using(tmp_path) == []
-
-
-def processes(directory: Path) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if process.info["cmdline"] and str(directory) in " ".join(process.info["cmdline"])
-    ]
+    assert processes(tmp_path) == []
 
 
 def test_services_end_when_up_is_killed(tmp_path: Path) -> None:
@@ -156,15 +142,7 @@ def test_services_end_when_up_is_killed(tmp_path: Path) -> None:
 def test_a_second_up_names_the_ports_in_use(tmp_path: Path) -> None:
     environment = variables(tmp_path)
     up = start_up(environment)
-    second = subprocess.run(
-        [sys.executable, "-m", "dev.up"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    second = run("dev.up", ROOT, environment)
     up.terminate()
     up.communicate(timeout=30)
     assert second.returncode == 1

@@ -48,7 +48,6 @@ class Fleet:
     starting: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self, port: str) -> None:
-        """Start the service of a port."""
         self.running[port] = await asyncio.to_thread(TicketProcess, {**self.variables, "TICKETS_PORT": port})
 
     async def kill(self, seeds: random.Random) -> None:
@@ -60,7 +59,6 @@ class Fleet:
         self.starting.add(asyncio.create_task(self.start(port)))
 
     async def started(self) -> None:
-        """Wait until all services have started."""
         await asyncio.gather(*self.starting)
 
 

@@ -176,7 +176,7 @@ async def test_of_a_cancellation_and_a_scan_exactly_one_wins(pair: ServicePair) 
         async def race(ticket: ticket_pb2.Ticket) -> None:
             nonlocal lead
             async with places:
-                # The offset is computed here, so that the earlier races count.
+                # The offset is computed at the start of each race, so that the earlier races count.
                 offset = lead + seeds.uniform(-0.01, 0.01)
                 refunded, admitted = await asyncio.gather(
                     cancel(ticket, max(0.0, -offset)), scan(ticket, max(0.0, offset))
@@ -194,7 +194,7 @@ async def test_of_a_cancellation_and_a_scan_exactly_one_wins(pair: ServicePair) 
     )
 
 
-def test_a_flooding_device_is_stopped_and_others_go_on(pair: ServicePair) -> None:
+def test_a_flooding_device_is_stopped_and_others_continue(pair: ServicePair) -> None:
     event, (ticket, other_ticket) = sell(pair, 2)
     new_gate(pair, event.event_id).close()
 

@@ -55,13 +55,11 @@ class World:
     killed: int = 0
 
     async def up(self) -> None:
-        """Start every receiver."""
         self.nats.start()
         await self.hook_is_up.enter_async_context(listening(self.hook, self.ports[0]))
         await self.mail_is_up.enter_async_context(serving_mail(self.mailbox, self.ports[1]))
 
     async def down(self) -> None:
-        """Stop every receiver."""
         self.nats.stop()
         await self.hook_is_up.aclose()
         await self.mail_is_up.aclose()
@@ -73,7 +71,7 @@ class World:
         if self.dies_at_post is not None and len(self.hook.posts) >= self.dies_at_post:
             self.dies_at_post = None
             self.pair.running["ticket_service"].end(signal.SIGKILL)
-            # The receiver has the post, and the killed service cannot record it.
+            # The killed service cannot record the post that the receiver has.
             return 204
         return self.chance.choices([204, 500, 429, None], [8, 2, 2, 1])[0]
 

@@ -39,7 +39,7 @@ def test_gates_admit_without_the_ticket_service_and_its_database(
     event = on_sale(organizer)
     replicated, second_replicated = buy(shop, event, quantity=2).tickets
     with closing(new_gate(pair, event.event_id)) as gate:
-        # The scan service finds a typed code in its replica only.
+        # The scan service finds a typed code in its replica alone.
         eventually(lambda: gate.scan(replicated.code).verdict, scan_pb2.VERDICT_ADMITTED)
 
         network.cut()
@@ -55,12 +55,10 @@ def test_gates_admit_without_the_ticket_service_and_its_database(
 
 
 def cancel(holder: ApiClient, ticket_id: str) -> ticket_service_pb2.CancelTicketResponse:
-    """Cancel a ticket."""
     return holder.ask(holder.tickets.CancelTicket, ticket_service_pb2.CancelTicketRequest(ticket_id=ticket_id))
 
 
 def status(holder: ApiClient, cancellation: ticket_pb2.Cancellation) -> int:
-    """Return the status of a cancellation."""
     request = ticket_service_pb2.GetCancellationRequest(cancellation_id=cancellation.cancellation_id)
     return holder.ask(holder.tickets.GetCancellation, request).cancellation.status
 

@@ -18,10 +18,19 @@ PEER_METADATA = (("authorization", f"Bearer {PEER_SECRET}"),)
 
 @dataclass(frozen=True)
 class Issuer:
-    """An issuer of access tokens, which publishes the key that verifies them."""
+    """An issuer of access tokens, with the file of the key that verifies them."""
 
     private_key: Ed25519PrivateKey
     jwks_file: Path
+
+    def variables(self, data_dir: Path) -> dict[str, str]:
+        """Return the settings of a service that accepts these tokens and the shared secrets."""
+        return {
+            "TICKETING_DATA_DIR": str(data_dir),
+            "TICKETING_JWKS_FILE": str(self.jwks_file),
+            "TICKETING_PEER_SECRET": PEER_SECRET,
+            "TICKETING_CODE_SECRET": CODE_SECRET,
+        }
 
     def token(self, role: str = "user", subject: str = "alice", **claims: Any) -> str:
         """Make an access token; `claims` replace or add to the default claims."""
@@ -36,13 +45,11 @@ class Issuer:
         return jwt.encode({**usual, **claims}, self.private_key, algorithm="EdDSA", headers={"kid": "test"})
 
     def metadata(self, role: str = "user", subject: str = "alice", **claims: Any) -> tuple[tuple[str, str], ...]:
-        """Make the metadata of a call."""
         return (("authorization", f"Bearer {self.token(role, subject, **claims)}"),)
 
 
 @pytest.fixture(scope="session")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
-    """Make the issuer of access tokens."""
     private_key = Ed25519PrivateKey.generate()
     jwk = OKPAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
     path = tmp_path_factory.mktemp("keys") / "jwks.json"

@@ -4,11 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class SettableClock:
-    """A clock that a test sets.
-
-    Args:
-        start: the time at which the clock stands until the test sets it; None: the clock runs with the real time.
-    """
+    """A clock that a test sets. The clock stands at `start`, or runs with the real time if `start` is None."""
 
     def __init__(self, start: datetime | None = None) -> None:
         self._start = start
@@ -19,7 +15,6 @@ class SettableClock:
 
     @property
     def now(self) -> datetime:
-        """The time that the clock shows."""
         return (self._start or datetime.now(UTC)) + self._ahead
 
     @now.setter
@@ -27,5 +22,5 @@ class SettableClock:
         self.advance(time - self.now)
 
     def advance(self, by: timedelta) -> None:
-        """Set the clock forward or back."""
+        """Move the clock forward, or back if `by` is negative."""
         self._ahead += by

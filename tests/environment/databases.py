@@ -19,7 +19,6 @@ from ticketing.chassis.postgres import Lease
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lease]:
-    """Start the PostgreSQL server of this worker."""
     with Lease(tmp_path_factory.mktemp("postgres"), fsync_initdb=False) as server:
         yield server
 
@@ -36,7 +35,6 @@ def connected(url: URL) -> Iterator[Any]:
 
 
 def execute(url: URL, statement: str) -> None:
-    """Run one statement outside any transaction."""
     connection = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
     connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
     try:
@@ -83,7 +81,7 @@ def new_database(templates: Callable[[str], URL]) -> Iterator[NewDatabase]:
 
 @dataclass(frozen=True)
 class Reusable:
-    """A migrated database that one test after the other uses: to empty it takes a tenth of the time to create one."""
+    """A migrated database that tests use one after the other: emptying takes a tenth of the time of creating."""
 
     url: URL
     tables: list[str]
@@ -107,17 +105,19 @@ class Reusable:
         return cls(url, tables, seeds)
 
     def empty(self) -> None:
-        """Restore the migrated state. Sessions of killed processes end first: they may own locks."""
+        """Restore the migrated state, in one round trip: most tests begin with it.
+
+        Sessions of killed processes end first, because they may hold locks.
+        """
+        statements = [
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            "SET LOCAL session_replication_role = replica",
+            "SET LOCAL synchronous_commit = off",
+            *(f"DELETE FROM {table}" for table in self.tables),
+            *(f"INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, %s)" for table in self.seeds),
+        ]
         with connected(self.url) as cursor:
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            cursor.execute("SET session_replication_role = replica")
-            for table in self.tables:
-                cursor.execute(f"DELETE FROM {table}")
-            for table, rows in self.seeds.items():
-                cursor.execute(f"INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, %s)", [rows])
+            cursor.execute("; ".join(statements), list(self.seeds.values()))
 
 
 @pytest.fixture(scope="session")

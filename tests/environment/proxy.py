@@ -19,7 +19,6 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """The address of the proxy."""
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def cut_connections(self) -> None:

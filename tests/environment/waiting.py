@@ -6,7 +6,7 @@ from inspect import isawaitable
 from time import monotonic, sleep
 from typing import Final, TypeVar, cast, overload
 
-# Only a test that fails waits for this time: the start of a process takes some seconds on a busy machine.
+# Only a failing test waits so long: the start of a process takes some seconds on a busy machine.
 MAX_SECONDS: Final = 40.0
 PAUSE_SECONDS: Final = 0.02
 TRUE: Final = object()
@@ -15,13 +15,7 @@ Answer = TypeVar("Answer")
 
 
 def eventually(ask: Callable[[], Answer], wanted: object = TRUE, *, seconds: float = MAX_SECONDS) -> Answer:
-    """Ask until the answer is wanted; fail after `seconds`.
-
-    Args:
-        ask: returns the present state.
-        wanted: the answer to wait for; by default any that is true.
-        seconds: bounds the wait.
-    """
+    """Ask until the answer equals `wanted`, or by default is true; fail after `seconds`."""
     deadline = monotonic() + seconds
     while not _is_wanted(answer := ask(), wanted):
         assert monotonic() < deadline, f"still {answer!r} after {seconds} s"
@@ -38,7 +32,7 @@ async def until(ask: Callable[[], Answer], wanted: object = TRUE, *, seconds: fl
 async def until(
     ask: Callable[[], Answer | Awaitable[Answer]], wanted: object = TRUE, *, seconds: float = MAX_SECONDS
 ) -> Answer:
-    """Ask until the answer is wanted; fail after `seconds`. Other tasks run meanwhile, and `ask` may be a coroutine."""
+    """Wait as `eventually` does, while other tasks run; `ask` may be a coroutine function."""
     deadline = monotonic() + seconds
     while True:
         asked = ask()

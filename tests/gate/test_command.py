@@ -174,6 +174,7 @@ def test_enrolled_device_needs_no_token_file(devices_address, server, stand_in, 
     assert main(scan) == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_restores_the_terminal(server, stand_in, tmp_path):
     """The program runs as a process on a pseudo terminal."""
     token_file = tmp_path / "token"

@@ -1,4 +1,4 @@
-"""Devices without a connection for a while: scans are recorded as shown, and conflicts become incidents."""
+"""Scans of disconnected devices are recorded as shown, and conflicts become incidents."""
 
 import math
 import os
@@ -10,6 +10,8 @@ from tests.environment.waiting import eventually
 from tests.scanning.gates import token_of
 from ticketing.admission.scans import DenialReason
 from ticketing.scans.v1 import scan_pb2
+
+pytestmark = pytest.mark.slow
 
 
 def test_each_conflict_of_an_outage_becomes_one_incident(database, wifi, office, new_handheld):
@@ -65,7 +67,6 @@ def test_queue_uploaded_at_another_event_is_recorded_at_its_own(database, wifi, 
     assert office.scans(tonight) == []
 
 
-@pytest.mark.slow
 def test_unstable_network_loses_no_scan_and_makes_no_conflict(database, wifi, office, new_handheld):
     """The network fails between any two scans."""
     people = int(os.environ.get("TICKETING_ROUNDS", "40"))
@@ -117,10 +118,7 @@ def receive_again(device, wifi) -> None:
 
 
 def recorded(office, event_id, scan_id) -> tuple[int, bool] | None:
-    return next(
-        ((scan.verdict, scan.offline) for scan in office.scans(event_id) if scan.scan_id == scan_id),
-        None,
-    )
+    return next(((scan.verdict, scan.offline) for scan in office.scans(event_id) if scan.scan_id == scan_id), None)
 
 
 def test_denied_but_shown_as_admitted_becomes_an_incident(database, wifi, office, new_handheld):

@@ -1,4 +1,4 @@
-"""A device at the real service: created, enrolled, scanning, revoked."""
+"""A device is created, enrolled and revoked at the real service."""
 
 import grpc
 import pytest
@@ -63,7 +63,7 @@ def test_device_bound_to_one_event_admits_nobody_at_another(database, scan_servi
     assert (away.state, away.connection.status.problem.split(":")[0]) == ("REFUSED", "PERMISSION_DENIED")
     assert not away.scan(elsewhere.token).may_pass
     away.close()
-    # The refusal was for the other event alone, so nothing of it is stored.
+    # The refusal concerns the other event alone, so the device stores nothing.
     home = new_handheld(scan_service, bound, metadata=credential)
     assert not home.connection.is_refused()
     assert home.connect().scan(ticket.token).may_pass

@@ -1,4 +1,4 @@
-"""A night at the real service: an hour without network, wrong clocks, and uploads that are cut and repeated."""
+"""Devices scan for an hour without a network and with wrong clocks; their uploads are cut and repeated."""
 
 import os
 import random
@@ -83,7 +83,7 @@ def test_offline_hour_with_wrong_clocks_is_recorded_as_shown(  # noqa: PLR0913, 
     night = [(chance.uniform(0, 60), chance.choice((north, south)), ticket.token, None) for ticket in plain + refunded]
     night += [(minute + 0.1, door, text, DenialReason.ALREADY_CHECKED_IN) for minute, door, text, _ in night[:5]]
     night += [(chance.uniform(0, 60), door, ticket.token, None) for ticket in shared for door in (north, south)]
-    # By the wrong clock of its gate the first ticket would have expired, and the second would not.
+    # By the wrong clock of its gate the first ticket has expired, and the second has not.
     night += [(25, north, early.token, None), (35, south, late.token, DenialReason.EXPIRED)]
     night += [(50, north, forged, DenialReason.INVALID_SIGNATURE)]
     begin = venue_clock()

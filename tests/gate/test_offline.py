@@ -16,6 +16,8 @@ from ticketing.gate.offline_decision import NEEDS_CONNECTION, NO_REPLICA
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 OVERLOADED = error_reason_pb2.ERROR_REASON_OVERLOADED
 
 
@@ -169,7 +171,7 @@ def test_wrong_clock_is_corrected_in_decisions_and_sent_in_uploads(server, stand
     slow.connect().follow()
     eventually(lambda: slow.store.ticket_count(stand_in.event_id) == 1)
     server.stop()
-    # By the device's own clock the doors are not open yet.
+    # The device's own clock shows a time before the doors open.
     answer = slow.scan(token)
     assert answer.may_pass
     server.start()
@@ -195,7 +197,7 @@ def test_revoked_device_admits_nobody_and_records_nothing(copied, server, stand_
     again = new_handheld(server.address, stand_in.event_id).connect()
     assert again.state == "REFUSED"
     assert not again.scan(tokens[0]).may_pass
-    # The state ends once the service accepts the credential.
+    # The refusal ends once the service accepts the credential.
     stand_in.refusal = None
     server.start()
     eventually(lambda: again.state == "ONLINE")

@@ -78,7 +78,7 @@ def texts() -> Sequence[str]:
 ANY_SCAN = st.tuples(
     st.sampled_from(texts()), st.sampled_from(ScanType), st.sampled_from(ALLOWED), st.integers(-90, 90), st.booleans()
 )
-# One person enters and leaves: at random, few histories would contain one ticket twice.
+# One person enters and leaves, because few random histories contain one ticket twice.
 PASSING = st.tuples(
     st.just(texts()[0]),
     st.sampled_from(ScanType),
@@ -147,7 +147,7 @@ class World:
             attempt=pb.ScanAttempt(scan_id=str(uuid.uuid4()), code=text, scan_type=SCAN_TYPES[scan_type]),
         )
         attempt = AttemptParser(Caller("sam", frozenset({Role.SCANNER})), CODES).read_request(request)
-        # The keys were fetched later than any scan: none is missing.
+        # The keys are fetched later than any scan, so no key is missing.
         keys = CachedKeys(KEYS, datetime.max.replace(tzinfo=UTC))
         ticket_lookup = TicketLookup(self.held, keys, CODES, self.now)
         for ticket in ticket_lookup.find_unknown([attempt]):
@@ -201,11 +201,7 @@ def test_device_and_service_decide_the_table_alike(world, case):
         world.put(ticket)
     world.now = changes.get("time", NOON)
     text = token_of(KEY, ticket.event_id, ticket.ticket_id, issue=changes.get("issue", 2))
-    scan = (
-        text,
-        changes.get("scan_type", ScanType.CHECK_IN),
-        Gate(HERE, "South", changes.get("allowed", frozenset())),
-    )
+    scan = (text, changes.get("scan_type", ScanType.CHECK_IN), Gate(HERE, "South", changes.get("allowed", frozenset())))
     expected = ("DENIED" if reason else "ADMITTED", reason)
     answer = world.at_the_service(*scan)
     assert (answer.verdict, answer.denial_reason) == expected

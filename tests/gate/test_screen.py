@@ -94,7 +94,7 @@ def test_annulled_scan_is_red_and_leaves_the_count():
         terminal.screen.show(an_answer())
         terminal.screen.show(TAKEN_BACK)
     text = terminal.text(since(terminal.screen))
-    assert "TAKEN BACK" in text
+    assert "ANNULLED" in text
     assert "\x1b[1;37;42m" not in text
     assert "0 admitted   0 denied" in text
 

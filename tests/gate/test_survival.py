@@ -1,4 +1,4 @@
-"""A device killed at any moment: no admission is lost, and a scan without an answer denies nobody."""
+"""A device killed at any moment loses no admission, and a scan without an answer denies nobody."""
 
 import os
 import random

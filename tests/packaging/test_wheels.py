@@ -18,7 +18,7 @@ from ticketing.chassis.version import VERSION
 
 pytestmark = pytest.mark.slow
 
-# From the bottom to the top: a wheel may import the ones before it.
+# A wheel may import the ones before it.
 PROJECTS = {"ticketing-client": "packaging/client", "ticketing-gate": "packaging/gate", "ticketing-server": "."}
 # Extras whose packages only development needs; no module of a wheel may import them.
 DEVELOPMENT = {"dev", "bench"}

@@ -19,13 +19,7 @@ STOP_SECONDS = 15
 
 
 class ServiceProcess:
-    """A process of a service; its port is known from its log.
-
-    Args:
-        module: the module to run.
-        variables: the settings, as environment variables.
-        arguments: the command line.
-    """
+    """A process of a service, which logs its port."""
 
     def __init__(self, module: str, variables: Mapping[str, str], *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -47,15 +41,12 @@ class ServiceProcess:
 
     @property
     def address(self) -> str:
-        """The address of the service."""
         return f"127.0.0.1:{self._port}"
 
     def has_ended(self) -> bool:
-        """Return whether the process has ended."""
         return self._process.poll() is not None
 
     def log(self) -> str:
-        """Return the log."""
         return "".join(self._log)
 
     def end(self, number: int = signal.SIGTERM) -> int:

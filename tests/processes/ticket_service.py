@@ -6,7 +6,5 @@ from tests.processes.service import ServiceProcess
 
 
 class TicketProcess(ServiceProcess):
-    """A process of the ticket service."""
-
     def __init__(self, variables: Mapping[str, str], *arguments: str) -> None:
         super().__init__("ticket_service", variables, *arguments)

@@ -6,17 +6,25 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from scan_service.app import App
+from scan_service.replication import reports
 from scan_service.settings import Settings
+from scan_service.use_cases import admission_watcher, attendance
 from tests.environment.access import Issuer
-from tests.environment.clock import SettableClock
-from tests.scanning.gates import ScansDatabase, Service, database, settings_of
+from tests.scanning.gates import ScansDatabase, Service, database, running_service, settings_of
 from tests.stand_ins.tickets import TicketServiceStandIn
-from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import (
-    add_TicketFeedServiceServicer_to_server,
-)
+from ticketing.chassis import leadership
+from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import add_TicketFeedServiceServicer_to_server
 
 __all__ = ["database"]
+
+
+@pytest.fixture(autouse=True)
+def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeat periodic work every 50 ms instead of every second."""
+    monkeypatch.setattr(admission_watcher, "INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(attendance, "INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(leadership, "MAX_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(reports, "PAUSE_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -26,12 +34,8 @@ def settings(tmp_path: Path, issuer: Issuer) -> Settings:
 
 @pytest.fixture
 async def service(database: ScansDatabase, settings: Settings, issuer: Issuer) -> AsyncIterator[Service]:
-    clock = SettableClock()
-    app = App(settings, database.url, clock)
-    port = await app.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Service(app, channel, issuer, clock)
-    await app.stop()
+    async with running_service(settings, database.url, issuer) as service:
+        yield service
 
 
 @pytest.fixture
@@ -51,9 +55,12 @@ async def paired(
     database: ScansDatabase, tmp_path: Path, issuer: Issuer, tickets: tuple[TicketServiceStandIn, str]
 ) -> AsyncIterator[Service]:
     """Run a scan service that follows the stand-in."""
-    clock = SettableClock()
-    app = App(settings_of(tmp_path, issuer, SCANS_TICKETS_ADDRESS=tickets[1]), database.url, clock)
-    port = await app.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Service(app, channel, issuer, clock)
-    await app.stop()
+    settings = settings_of(tmp_path, issuer, SCANS_TICKETS_ADDRESS=tickets[1])
+    async with running_service(settings, database.url, issuer) as service:
+        yield service
+
+
+@pytest.fixture
+def orga(issuer: Issuer) -> tuple[tuple[str, str], ...]:
+    """Return the metadata of the organizer of the events."""
+    return issuer.metadata("organizer", "orga")

@@ -1,25 +1,21 @@
 """Tests of several processes on one database, and of their kill."""
 
 import asyncio
-import json
-import os
 import random
 import signal
-import sys
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import pytest
-from sqlalchemy.engine import URL
 
-from tests.environment import ROOT
-from tests.environment.access import CODE_SECRET, PEER_METADATA, PEER_SECRET, Issuer
-from tests.scanning.gates import ScansDatabase
+from tests.environment.access import PEER_METADATA, Issuer
+from tests.processes.service import ServiceProcess
+from tests.scanning.gates import ScansDatabase, variables_of
 from ticketing.scans.v1 import revocation_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
@@ -29,80 +25,41 @@ from ticketing.tickets.v1 import ticket_pb2
 pytestmark = pytest.mark.slow
 
 ADMITTED = scan_pb2.VERDICT_ADMITTED
-# A process imports, migrates and listens, which takes long on a busy machine.
-START_SECONDS = 60
 
 
-@dataclass
 class Process:
-    """A scan service in a process of its own."""
+    """A scan service in a process of its own, with the stubs of its callers."""
 
-    process: asyncio.subprocess.Process
     # The stubs are typed for a synchronous client.
     scans: Any
     revocations: Any
 
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+    def __init__(self, process: ServiceProcess, channel: grpc.aio.Channel) -> None:
+        self.scans, self.revocations = ScanServiceStub(channel), RevocationServiceStub(channel)
+        self.kill = partial(process.end, signal.SIGKILL)
 
 
 class Processes:
     """The scan services of one database, each in a process of its own."""
 
-    def __init__(self, url: URL, issuer: Issuer, data_dir: Path, stack: AsyncExitStack) -> None:
-        self._issuer = issuer
+    def __init__(self, variables: dict[str, str], metadata: Any, stack: AsyncExitStack) -> None:
+        self.metadata = metadata
+        self._variables = variables
         self._stack = stack
-        self._environment = os.environ | {
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos'}",
-            "SCANS_PORT": "0",
-            "SCANS_METRICS_PORT": "0",
-            "SCANS_DATABASE_URL": url.render_as_string(hide_password=False),
-            "SCANS_TICKETS_ADDRESS": "127.0.0.1:1",
-            "TICKETING_DATA_DIR": str(data_dir),
-            "TICKETING_JWKS_FILE": str(issuer.jwks_file),
-            "TICKETING_PEER_SECRET": PEER_SECRET,
-            "TICKETING_CODE_SECRET": CODE_SECRET,
-        }
-
-    @property
-    def metadata(self):
-        return self._issuer.metadata("scanner", "sam")
 
     async def start(self) -> Process:
-        return await self._stack.enter_async_context(self._run())
-
-    @asynccontextmanager
-    async def _run(self) -> AsyncIterator[Process]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "scan_service", env=self._environment, stderr=asyncio.subprocess.PIPE
-        )
-        port = await _port(process)
-        # The output is read to the end: a full pipe would block the process.
-        assert process.stderr is not None
-        draining = asyncio.create_task(process.stderr.read())
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Process(process, ScanServiceStub(channel), RevocationServiceStub(channel))
-        if process.returncode is None:
-            process.terminate()
-        await draining
-        await process.wait()
-
-
-async def _port(process: asyncio.subprocess.Process) -> int:
-    said = []
-    assert process.stderr is not None
-    async with asyncio.timeout(START_SECONDS):
-        while line := await process.stderr.readline():
-            said.append(line.decode())
-            if line.startswith(b"{") and (entry := json.loads(line))["message"] == "serving":
-                return entry["port"]
-    pytest.fail("the service ended before it served:\n" + "".join(said))
+        process = ServiceProcess("scan_service", self._variables)
+        self._stack.callback(process.end)
+        channel = await self._stack.enter_async_context(grpc.aio.insecure_channel(process.address))
+        return Process(process, channel)
 
 
 @pytest.fixture
 async def processes(database: ScansDatabase, issuer: Issuer, tmp_path: Path) -> AsyncIterator[Processes]:
+    url = database.url.render_as_string(hide_password=False)
     async with AsyncExitStack() as stack:
-        yield Processes(database.url, issuer, tmp_path, stack)
+        variables = {**variables_of(tmp_path, issuer), "SCANS_DATABASE_URL": url}
+        yield Processes(variables, issuer.metadata("scanner", "sam"), stack)
 
 
 def request(event_id, code, scan_id=None) -> pb.ScanTicketRequest:
@@ -116,7 +73,7 @@ def request(event_id, code, scan_id=None) -> pb.ScanTicketRequest:
 async def test_a_ticket_at_fifty_gates_of_two_processes_is_admitted_once(database, processes):
     event_id = database.event()
     services = [await processes.start(), await processes.start()]
-    # One ticket from the feed, and one that only its token proves.
+    # The feed contains one ticket; only its token proves the other.
     for ticket in (database.ticket(event_id), database.unknown(event_id)):
         calls = [services[n % 2].scans.StreamScans(metadata=processes.metadata) for n in range(50)]
         for call in calls:
@@ -220,7 +177,7 @@ async def test_an_event_closes_while_two_processes_scan(database, processes):
                 return
 
     devices = [asyncio.create_task(device(services[number % 2])) for number in range(16)]
-    # The load before the event is closed.
+    # Gates scan for a while before the event is closed.
     await asyncio.sleep(0.5)
     asked = revocation_service_pb2.RevokeEventRequest(event_id=str(event_id))
     response = await services[0].revocations.RevokeEvent(asked, metadata=PEER_METADATA, timeout=20)

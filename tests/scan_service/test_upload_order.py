@@ -71,7 +71,7 @@ async def test_the_order_and_repetition_of_uploads_do_not_matter(database, servi
             sent = scans if repeat == 0 else [*scans, *chance.choices(scans, k=15)]
             if repeat:
                 chance.shuffle(sent)
-            # Two devices upload at once, in several messages.
+            # Two devices upload the messages at once.
             devices = [Device(service), Device(service)]
             for device in devices:
                 await device.open(event_id)

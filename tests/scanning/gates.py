@@ -4,7 +4,8 @@ import asyncio
 import base64
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +20,10 @@ from sqlalchemy.engine import URL
 from scan_service.app import App
 from scan_service.settings import Settings, read_settings
 from scan_service.store.tables import events, metadata, signing_keys, tickets
-from tests.environment.access import CODE_SECRET, PEER_METADATA, PEER_SECRET, Issuer
+from tests.environment.access import CODE_SECRET, PEER_METADATA, Issuer
 from tests.environment.clock import SettableClock
 from tests.environment.databases import execute
+from tests.environment.serving import running
 from ticketing.admission.codes import Codes
 from ticketing.admission.tokens import Token, read_token
 from ticketing.chassis.settings import Environment
@@ -46,7 +48,7 @@ def token_of(  # noqa: PLR0913 - a token's fields
     kind: "event_pb2.TicketType.ValueType" = event_pb2.TICKET_TYPE_STANDARD,
     issue: int = 1,
 ) -> str:
-    """Sign a token as the contract says; independent of the code of both services on purpose."""
+    """Sign a token by the contract, without code of either service."""
     payload = ticket_token_pb2.TicketToken(
         key_id=key_id, event_id=event_id.bytes, ticket_id=ticket_id.bytes, ticket_type=kind, issue=issue
     ).SerializeToString(deterministic=True)
@@ -55,7 +57,6 @@ def token_of(  # noqa: PLR0913 - a token's fields
 
 
 def ticket_id_in(text: str) -> uuid.UUID:
-    """Return the ticket id of a token."""
     token = read_token(text)
     assert isinstance(token, Token)
     return token.ticket_id
@@ -152,10 +153,7 @@ class ScansDatabase:
         """Return a sold ticket that the replica does not contain."""
         ticket_id = ticket_id or uuid.uuid4()
         return ShownTicket(
-            event_id,
-            ticket_id,
-            CODES.code(ticket_id, issue),
-            token_of(self.key, event_id, ticket_id, issue=issue),
+            event_id, ticket_id, CODES.code(ticket_id, issue), token_of(self.key, event_id, ticket_id, issue=issue)
         )
 
 
@@ -202,25 +200,32 @@ class Service:
         return (await self.scans.ScanTicket(request, metadata=metadata, timeout=20)).scan
 
 
+def variables_of(data_dir: Path, issuer: Issuer) -> dict[str, str]:
+    """Return the environment of a service without a ticket service."""
+    return {
+        "SCANS_PORT": "0",
+        "SCANS_METRICS_PORT": "0",
+        **issuer.variables(data_dir),
+        # Nothing listens there: gates work without the ticket service.
+        "SCANS_TICKETS_ADDRESS": "127.0.0.1:1",
+        "TICKETING_DRAIN_SECONDS": "5",
+    }
+
+
 def settings_of(data_dir: Path, issuer: Issuer, **variables: str) -> Settings:
     """Read settings as a start of the service does."""
-    environment = Environment(
-        {
-            "SCANS_PORT": "0",
-            "SCANS_METRICS_PORT": "0",
-            "TICKETING_DATA_DIR": str(data_dir),
-            "TICKETING_JWKS_FILE": str(issuer.jwks_file),
-            "TICKETING_PEER_SECRET": PEER_SECRET,
-            "TICKETING_CODE_SECRET": CODE_SECRET,
-            # Nothing listens there: gates work without the ticket service.
-            "SCANS_TICKETS_ADDRESS": "127.0.0.1:1",
-            "TICKETING_DRAIN_SECONDS": "5",
-        }
-        | variables
-    )
+    environment = Environment(variables_of(data_dir, issuer) | variables)
     settings = read_settings(environment)
     environment.check()
     return settings
+
+
+@asynccontextmanager
+async def running_service(settings: Settings, url: URL, issuer: Issuer) -> AsyncIterator[Service]:
+    clock = SettableClock()
+    app = App(settings, url, clock)
+    async with running(app) as address, grpc.aio.insecure_channel(address) as channel:
+        yield Service(app, channel, issuer, clock)
 
 
 class Device:

@@ -11,8 +11,9 @@ import grpc
 import grpc.aio
 
 from tests.environment.access import Issuer
+from tests.environment.refusals import refusal_of
 from tests.selling.model import Line, Purchase, Refused, SalesModel, Ticket
-from tests.selling.shop import Shop, at, money, refusal
+from tests.selling.shop import Shop, at, money
 from tests.stand_ins.revocations import ScansStandIn
 from ticket_service.app import App
 from ticket_service.use_cases.cancellations import Cancellations
@@ -50,7 +51,7 @@ class World:
         self.clock, self.began = clock, clock.now
         self.scans = ScansStandIn()
         self.answers = Counter[str]()
-        # The loop runs only while `run` is called.
+        # The loop runs only during `run`.
         self._loop = asyncio.new_event_loop()
         # Calls are created outside of the loop, and gRPC looks the loop up then.
         asyncio.set_event_loop(self._loop)
@@ -69,11 +70,9 @@ class World:
         self.backend, self.organizer = self.shop.metadata(Shop.BACKEND), self.shop.metadata(Shop.OLGA)
 
     def run(self, work: Awaitable[Any]) -> Any:
-        """Run a coroutine to its end."""
         return self._loop.run_until_complete(work)
 
     def close(self) -> None:
-        """Stop everything."""
         self.run(self._opened.aclose())
         asyncio.set_event_loop(None)
         self._loop.close()
@@ -114,13 +113,12 @@ class World:
         self.compare_purchase(answer.purchase, purchase, model)
 
     async def read_ticket(self, ticket: Ticket) -> ticket_pb2.Ticket:
-        """Read a ticket."""
         request = ticket_service_pb2.GetTicketRequest(ticket_id=ticket.id)
         found: ticket_pb2.Ticket = (await self.tickets.GetTicket(request, metadata=self.backend)).ticket
         return found
 
     def compare_purchase(self, answer: purchase_pb2.Purchase, purchase: Purchase, model: SalesModel) -> None:
-        """Compare a purchase in an answer; a new purchase of the model takes its ids from there."""
+        """Compare a purchase in an answer; a new purchase of the model takes its ids from the answer."""
         purchase.id = purchase.id or answer.purchase_id
         assert answer.purchase_id == purchase.id
         assert purchase_pb2.PurchaseStatus.Name(answer.status) == f"PURCHASE_STATUS_{purchase.status}"
@@ -135,7 +133,6 @@ class World:
             self.compare_ticket(one, ticket, model)
 
     def compare_ticket(self, answer: ticket_pb2.Ticket, ticket: Ticket, model: SalesModel) -> None:
-        """Compare a ticket in an answer."""
         assert answer.ticket_id == ticket.id
         assert ticket_status(answer.status) == model.status_of(ticket, self.clock.now)
         assert (name_of(answer.ticket_type), answer.price_paid.minor_units) == (ticket.kind, ticket.price)
@@ -150,20 +147,15 @@ async def answer_of(call: Any) -> Any:
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        return await refusal(_raised(error))
+        return refusal_of(error)
 
 
 def refusal_by(say: Callable[[], Any]) -> Refused | None:
-    """Return the refusal of the model, or None."""
     try:
         say()
     except Refused as refused:
         return refused
     return None
-
-
-async def _raised(error: grpc.aio.AioRpcError) -> None:
-    raise error
 
 
 def offer(kind: str, line: Line) -> event_pb2.TicketOffer:
@@ -180,10 +172,8 @@ def offer(kind: str, line: Line) -> event_pb2.TicketOffer:
 
 
 def name_of(kind: "event_pb2.TicketType.ValueType") -> str:
-    """Return the name of a type without its prefix."""
     return event_pb2.TicketType.Name(kind).removeprefix("TICKET_TYPE_")
 
 
 def ticket_status(status: "ticket_pb2.TicketStatus.ValueType") -> str:
-    """Return the name of a status without its prefix."""
     return ticket_pb2.TicketStatus.Name(status).removeprefix("TICKET_STATUS_")

@@ -46,8 +46,6 @@ class Ticket:
 
 @dataclass(eq=False)
 class Purchase:
-    """One purchase."""
-
     buyer: str
     items: Mapping[str, int]
     total: int
@@ -60,8 +58,6 @@ class Purchase:
 
 @dataclass
 class Payment:
-    """One captured payment."""
-
     purchase: Purchase
     refund_due: bool = False
     refund_id: str = ""
@@ -104,13 +100,11 @@ class SalesModel:
         return [ticket for purchase in self.purchases for ticket in purchase.tickets]
 
     def status(self, now: datetime) -> str:
-        """Return the event's status."""
         if self.is_cancelled:
             return "CANCELLED"
         return "COMPLETED" if now >= self.end else "PUBLISHED"
 
     def status_of(self, ticket: Ticket, now: datetime) -> str:
-        """Return the status of a ticket."""
         if ticket.status != "ACTIVE":
             return ticket.status
         if ticket.reported is not None and self.is_single_entry:
@@ -170,7 +164,6 @@ class SalesModel:
         return purchase
 
     def confirm(self, purchase: Purchase, payment: str, paid: int, now: datetime) -> None:
-        """Record a payment."""
         if payment in self.payments:
             if self.payments[payment].purchase is not purchase:
                 raise Refused("PAYMENT_ALREADY_USED", purchase_id=self.payments[payment].purchase.id)
@@ -190,7 +183,6 @@ class SalesModel:
             purchase.status, purchase.payment = "REFUNDING", payment
 
     def release(self, purchase: Purchase) -> None:
-        """Release a held purchase."""
         if purchase.status in ENDED:
             return
         if purchase.status != "HELD":
@@ -198,7 +190,6 @@ class SalesModel:
         purchase.status = "RELEASED"
 
     def refund_payment(self, purchase: Purchase, refund_id: str) -> None:
-        """Record the refund of a payment."""
         owed = [payment for payment in self.payments.values() if payment.purchase is purchase and payment.refund_due]
         if any(payment.refund_id == refund_id for payment in owed):
             return
@@ -219,7 +210,7 @@ class SalesModel:
             if self.status_of(ticket, now) != "ACTIVE":
                 raise Refused("TICKET_NOT_CANCELLABLE", status=self.status_of(ticket, now))
             ticket.percent = 100 if self.is_cancelled else self.refund_percent(now)
-            # Half a cent is rounded up.
+            # The service rounds half a cent up.
             ticket.granted = int(ticket.price * ticket.percent / 100 + 0.5)
             ticket.cancellation = "PENDING"
         if ticket.cancellation == "PENDING" and not self.is_cut_off:
@@ -237,7 +228,6 @@ class SalesModel:
         return best[1]
 
     def refund_cancellation(self, ticket: Ticket, refund_id: str) -> None:
-        """Record the refund of a cancellation."""
         if ticket.cancellation == "DONE" and ticket.refund_id == refund_id:
             return
         if ticket.cancellation != "REFUNDING":
@@ -245,7 +235,7 @@ class SalesModel:
         ticket.cancellation, ticket.refund_id = "DONE", refund_id
 
     def reissue(self, request: str, ticket: Ticket, holder: str | None, now: datetime) -> None:
-        """Give a ticket a new issue, and another holder unless `holder` is None."""
+        """Reissue a ticket, or transfer it unless `holder` is None."""
         asked = (ticket.id, holder)
         if request not in self.requests:
             # The pending reissue of another request is settled first.
@@ -267,7 +257,6 @@ class SalesModel:
                 raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.admitted.isoformat())
 
     def block(self, ticket: Ticket, *, blocked: bool) -> None:
-        """Block or unblock a ticket."""
         if ticket.status not in OPEN:
             raise Refused("TICKET_NOT_ACTIVE", status=ticket.status)
         ticket.status = "BLOCKED" if blocked else "ACTIVE"

@@ -15,6 +15,8 @@ from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, Ev
 from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
 from ticket_service.store.events import insert_event
 from ticket_service.store.tables import events, offers, purchases, tickets
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.database import Database
 from ticketing.chassis.ids import new_id
 
 NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
@@ -127,6 +129,31 @@ def sell(
         .values(reserved=offers.c.reserved + count)
     )
     return ticket_ids
+
+
+async def sold(
+    database: Database, clock: Clock, count: int = 1, user_id: str = "alice", **wanted: Any
+) -> tuple[Event, list[UUID]]:
+    """Store an event and sell tickets of it; return the event and the ids of the tickets."""
+    ticket_type = wanted.pop("ticket_type", TicketType.STANDARD)
+
+    def work(connection: Connection) -> tuple[Event, list[UUID]]:
+        event = store_event(connection, now=clock(), **wanted)
+        return event, sell(connection, event, count, user_id=user_id, ticket_type=ticket_type)
+
+    return await database.run(work)
+
+
+async def row(database: Database, table: sa.Table, **key: Any) -> sa.Row[Any]:
+    """Read the row with a key."""
+    query = sa.select(table).filter_by(**key)
+    return await database.run(lambda connection: connection.execute(query).one())
+
+
+async def change(database: Database, ticket_id: UUID, **values: Any) -> None:
+    """Change columns of a ticket."""
+    statement = sa.update(tickets).where(tickets.c.ticket_id == ticket_id).values(**values)
+    await database.run(lambda connection: connection.execute(statement))
 
 
 def _insert_tickets(

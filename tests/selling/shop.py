@@ -1,18 +1,13 @@
 """A client that calls a ticket service as organizers, buyers and backends do."""
 
 import uuid
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc.aio
-import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2
 
 from tests.environment.access import Issuer
-from tests.environment.refusals import details_of
 from ticketing.tickets.v1 import (
     event_pb2,
     event_service_pb2,
@@ -28,42 +23,13 @@ VIP = event_pb2.TICKET_TYPE_VIP
 GROUP = event_pb2.TICKET_TYPE_GROUP
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """The status and details of a refused call."""
-
-    code: grpc.StatusCode
-    reason: str
-    metadata: Mapping[str, str]
-    fields: frozenset[str]
-
-
-async def refusal(call: Awaitable[object]) -> Refusal:
-    """Make a call that is refused; return its refusal."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    info, faults = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in details_of(caught.value):
-        for known in (info, faults):
-            if detail.Is(known.DESCRIPTOR):
-                detail.Unpack(known)
-    return Refusal(
-        caught.value.code(),
-        info.reason.removeprefix("ERROR_REASON_"),
-        dict(info.metadata),
-        frozenset(violation.field for violation in faults.field_violations),
-    )
-
-
 def at(time: datetime) -> Timestamp:
-    """Build the message of a time."""
     message = Timestamp()
     message.FromDatetime(time)
     return message
 
 
 def money(minor_units: int, currency: str = "EUR") -> money_pb2.Money:
-    """Build the message of an amount."""
     return money_pb2.Money(currency_code=currency, minor_units=minor_units)
 
 
@@ -102,27 +68,22 @@ class Shop:
         return self._issuer.metadata(*by, **{"exp": self.now + timedelta(days=3650), **claims})
 
     async def create(self, by: tuple[str, str] = OLGA, **changes: Any) -> event_pb2.Event:
-        """Create a draft."""
         request = event_service_pb2.CreateEventRequest(request_id=new_id(), event=event(self.now, **changes))
         return (await self.events.CreateEvent(request, metadata=self.metadata(by))).event
 
     async def publish(self, event_id: str, by: tuple[str, str] = OLGA) -> event_pb2.Event:
-        """Publish a draft."""
         request = event_service_pb2.PublishEventRequest(event_id=event_id)
         return (await self.events.PublishEvent(request, metadata=self.metadata(by))).event
 
     async def on_sale(self, by: tuple[str, str] = OLGA, **changes: Any) -> event_pb2.Event:
-        """Create an event and publish it."""
         draft = await self.create(by, **changes)
         return await self.publish(draft.event_id, by)
 
     async def get(self, event_id: str, by: tuple[str, str] = ALICE) -> event_pb2.Event:
-        """Read an event."""
         request = event_service_pb2.GetEventRequest(event_id=event_id)
         return (await self.events.GetEvent(request, metadata=self.metadata(by))).event
 
     async def update(self, changed: event_pb2.Event, *paths: str, by: tuple[str, str] = OLGA) -> event_pb2.Event:
-        """Change an event."""
         request = event_service_pb2.UpdateEventRequest(event=changed)
         request.update_mask.paths.extend(paths)
         return (await self.events.UpdateEvent(request, metadata=self.metadata(by))).event
@@ -134,6 +95,34 @@ class Shop:
         usual: dict[str, Any] = {"request_id": new_id(), "event_id": event_id, "items": items((STANDARD, quantity))}
         request = purchase_service_pb2.PurchaseTicketsRequest(**{**usual, **changes})
         return (await self.purchases.PurchaseTickets(request, metadata=self.metadata(by))).purchase
+
+    async def read(self, purchase: purchase_pb2.Purchase, by: tuple[str, str] = ALICE) -> purchase_pb2.Purchase:
+        request = purchase_service_pb2.GetPurchaseRequest(purchase_id=purchase.purchase_id)
+        return (await self.purchases.GetPurchase(request, metadata=self.metadata(by))).purchase
+
+    async def confirm(self, purchase: purchase_pb2.Purchase, by: tuple[str, str] = ALICE) -> purchase_pb2.Purchase:
+        """Confirm a charge of the service."""
+        request = purchase_service_pb2.ConfirmPurchaseRequest(purchase_id=purchase.purchase_id)
+        return (await self.purchases.ConfirmPurchase(request, metadata=self.metadata(by))).purchase
+
+    async def report_payment(
+        self, purchase: purchase_pb2.Purchase, payment_id: str, by: tuple[str, str] = BACKEND, paid: int = 0
+    ) -> purchase_pb2.Purchase:
+        """Confirm a payment of the caller's own system, by default of the whole price."""
+        request = purchase_service_pb2.ConfirmPurchaseRequest(
+            purchase_id=purchase.purchase_id,
+            external_payment_id=payment_id,
+            paid=money(paid or purchase.total.minor_units),
+        )
+        return (await self.purchases.ConfirmPurchase(request, metadata=self.metadata(by))).purchase
+
+    async def release(self, purchase: purchase_pb2.Purchase, by: tuple[str, str] = ALICE) -> purchase_pb2.Purchase:
+        request = purchase_service_pb2.ReleasePurchaseRequest(purchase_id=purchase.purchase_id)
+        return (await self.purchases.ReleasePurchase(request, metadata=self.metadata(by))).purchase
+
+    async def left(self, event: event_pb2.Event) -> int:
+        """Return the number of places on sale."""
+        return (await self.get(event.event_id)).available_tickets
 
 
 def new_id() -> str:

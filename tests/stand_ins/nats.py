@@ -25,11 +25,10 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        """Return its URL."""
         return f"nats://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Start the server and wait until it listens: a client sleeps two seconds after a refused connection."""
+        """Start the server and wait until it listens, because a client sleeps two seconds after a refused connection."""
         options = ["-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(self._directory)]
         self._process = subprocess.Popen([PROGRAM, *options], stderr=subprocess.DEVNULL)
         eventually(self._listens)

@@ -32,7 +32,6 @@ class ScansStandIn(RevocationServiceServicer):
         self._server: grpc.aio.Server | None = None
 
     async def start(self, port: int = 0) -> int:
-        """Listen; return the port."""
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)])
         add_RevocationServiceServicer_to_server(self, self._server)
         port = self._server.add_insecure_port(f"127.0.0.1:{port}")
@@ -40,7 +39,6 @@ class ScansStandIn(RevocationServiceServicer):
         return port
 
     async def stop(self) -> None:
-        """Stop listening."""
         if self._server is not None:
             await self._server.stop(None)
 
@@ -60,7 +58,6 @@ class ScansStandIn(RevocationServiceServicer):
     async def RevokeEvent(  # noqa: N802 - the contract's name
         self, request: pb.RevokeEventRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.RevokeEventResponse:
-        """Record the revoked event."""
         if self.fails_with is not None:
             await context.abort(self.fails_with, "as the test asked for")
         self.closed.append(request.event_id)

@@ -36,7 +36,7 @@ KINDS = {1: ScanType.CHECK_IN, 2: ScanType.CHECK_OUT, 3: ScanType.ACCESS}
 
 
 class ScanServiceStandIn(ScanServiceServicer):
-    """A scan service for one event. `lose` names the kinds of lost answers; `refusal` is the status that ends streams."""
+    """A scan service with one event. `lose` names the kinds of lost answers; `refusal` is the status that ends streams."""
 
     def __init__(self) -> None:
         now = datetime.now(UTC)
@@ -69,7 +69,7 @@ class ScanServiceStandIn(ScanServiceServicer):
         self._changed = threading.Condition()
         self._ends: list[queue.SimpleQueue[Any]] = []
 
-    # Tests set these attributes.
+    # Tests prepare the event by these methods.
 
     def ticket(self, *, copied: bool = True, **values) -> str:
         """Create a ticket; return its token."""

@@ -16,7 +16,7 @@ from tests.environment.waiting import until
 
 @dataclass
 class Mailbox:
-    """An SMTP handler that stores mails; `refuses` returns the answer that rejects a recipient, or None."""
+    """A mailbox; `refuses` returns the answer that rejects a recipient, or None."""
 
     refuses: Callable[[str], str | None] = lambda address: None
     mails: list[EmailMessage] = field(default_factory=list)
@@ -26,7 +26,6 @@ class Mailbox:
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, server: object, session: object, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Accept or reject a recipient."""
         self.tried += 1
         if answer := self.refuses(address):
             return answer
@@ -48,7 +47,6 @@ class Mailbox:
 
 @asynccontextmanager
 async def serving_mail(mailbox: Mailbox, port: int = 0) -> AsyncIterator[Mailbox]:
-    """Listen on a port."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(mailbox, enable_SMTPUTF8=True), "127.0.0.1", port)
     mailbox.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"

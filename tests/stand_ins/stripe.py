@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-# Payment methods, by their outcome.
+# The payment methods are named after their outcome.
 CARD, DECLINED, SECURE, UNKNOWN = "pm_card", "pm_declined", "pm_3d_secure", "pm_unknown"
 KEY = "sk_test_of_the_tests"
 
@@ -30,7 +30,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of the stand-i
 
 @dataclass
 class StripeStandIn:
-    """A Stripe that charges and refunds; tests set the faults."""
+    """A server with charges and refunds; tests set the faults."""
 
     intents: dict[str, Json] = field(default_factory=dict)
     refunds: list[Json] = field(default_factory=list)
@@ -89,7 +89,6 @@ class StripeStandIn:
 
     @property
     def api_base(self) -> str:
-        """Return its URL."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def charged(self) -> dict[str, int]:

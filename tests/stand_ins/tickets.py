@@ -20,7 +20,7 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         self.reported: list[feed_pb.CheckIn] = []
         self.conflicts: list[feed_pb.CheckInConflict] = []
         self.metadata: dict[str, str] = {}
-        # The list includes the refused reports.
+        # All reports, also the refused ones.
         self.reports: list[feed_pb.ReportIncidentsRequest] = []
         self.accepts_incidents = True
         self.metadata_of_incidents: dict[str, str] = {}

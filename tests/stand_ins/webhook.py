@@ -14,8 +14,6 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw=="
 
 @dataclass(frozen=True)
 class Post:
-    """One POST request."""
-
     headers: dict[str, str]
     body: bytes
 
@@ -29,7 +27,7 @@ class Post:
 
 @dataclass
 class Hook:
-    """A webhook that answers posts; `answers` returns the status, or None to hang."""
+    """A webhook; `answers` returns the status of each answer, or None to hang."""
 
     answers: Callable[[Post], int | None] = lambda post: 204
     posts: list[Post] = field(default_factory=list)
@@ -37,7 +35,6 @@ class Hook:
     url: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the posts of one connection."""
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 post = await self._read(reader)
@@ -66,7 +63,6 @@ class Hook:
 
 @contextlib.asynccontextmanager
 async def listening(hook: Hook, port: int = 0) -> AsyncIterator[Hook]:
-    """Listen on a port."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

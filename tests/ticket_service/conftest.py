@@ -1,7 +1,8 @@
 """A ticket service in this process, on a real socket and database, with a settable clock."""
 
+import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,13 +10,18 @@ import grpc.aio
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.environment.access import CODE_SECRET, PEER_SECRET, Issuer
+from tests.environment.access import PEER_SECRET, Issuer
 from tests.environment.clock import SettableClock
+from tests.environment.serving import running
 from tests.selling.shop import Shop
 from tests.stand_ins.revocations import ScansStandIn
+from tests.stand_ins.stripe import StripeStandIn
+from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.app import App
+from ticket_service.commands.audit import audit
 from ticket_service.settings import Settings, read_settings
 from ticketing.chassis.database import Database
+from ticketing.chassis.peer_client import PeerClient
 from ticketing.chassis.settings import Environment
 
 
@@ -27,7 +33,6 @@ def clock() -> SettableClock:
 
 @pytest.fixture
 async def database(tickets_url: URL) -> AsyncIterator[Database]:
-    """Open an empty tickets database."""
     database = Database(tickets_url, "test")
     yield database
     await database.close()
@@ -44,10 +49,7 @@ def environment_of(issuer: Issuer, tmp_path: Path) -> EnvironmentOf:
         return {
             "TICKETS_PORT": "0",
             "TICKETS_METRICS_PORT": "0",
-            "TICKETING_DATA_DIR": str(tmp_path),
-            "TICKETING_JWKS_FILE": str(issuer.jwks_file),
-            "TICKETING_PEER_SECRET": PEER_SECRET,
-            "TICKETING_CODE_SECRET": CODE_SECRET,
+            **issuer.variables(tmp_path),
             "TICKETING_DRAIN_SECONDS": "5",
             # Without a relay the service needs one connection pool less.
             "TICKETS_RELAY": "off",
@@ -75,17 +77,12 @@ def make_settings(environment_of: EnvironmentOf) -> MakeSettings:
 
 @pytest.fixture
 async def service(make_settings: MakeSettings, tickets_url: URL, clock: SettableClock) -> AsyncIterator[str]:
-    """Run a ticket service; return its address."""
-    app = App(make_settings(), tickets_url, clock)
-    try:
-        yield f"127.0.0.1:{await app.start()}"
-    finally:
-        await app.stop()
+    async with running(App(make_settings(), tickets_url, clock)) as address:
+        yield address
 
 
 @pytest.fixture
 async def channel(service: str) -> AsyncIterator[grpc.aio.Channel]:
-    """Open a channel to the service."""
     async with grpc.aio.insecure_channel(service) as channel:
         yield channel
 
@@ -102,6 +99,29 @@ async def scans() -> AsyncIterator[ScansStandIn]:
     stand_in = ScansStandIn()
     yield stand_in
     await stand_in.stop()
+
+
+@pytest.fixture
+async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[ScanServiceClient]:
+    """Start the stand-in for the scan service; return a client of it."""
+    await scans.start(scans_port)
+    peer = PeerClient(f"127.0.0.1:{scans_port}", PEER_SECRET)
+    yield ScanServiceClient(peer)
+    await peer.close()
+
+
+@pytest.fixture
+def stripe() -> Iterator[StripeStandIn]:
+    with StripeStandIn() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+async def adds_up(tickets_url: URL) -> AsyncIterator[None]:
+    """Check after the test that the audit finds no breach."""
+    yield
+    lines: list[str] = []
+    assert await asyncio.to_thread(audit, tickets_url, lines.append) == 0, "\n".join(lines)
 
 
 @pytest.fixture

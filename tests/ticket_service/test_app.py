@@ -43,7 +43,7 @@ async def until_a_sale_waits_for_a_lock(engine: sa.Engine) -> None:
     waiting = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE '% sales'"
     )
-    # Each read has a transaction of its own: within one, pg_stat_activity does not change.
+    # Each look has a transaction of its own, because PostgreSQL shows one state per transaction.
     await until(lambda: _scalar(engine, waiting))
 
 

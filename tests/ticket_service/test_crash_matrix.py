@@ -8,7 +8,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,11 +79,10 @@ class World:
     # The calls of the journey so far, and the number and side ("before", "after") of the call to kill at.
     calls: list[str] = field(default_factory=list)
     planned: tuple[int, str] | None = None
-    # `planned`, once the journey has begun.
+    # Equals `planned` once the journey has begun.
     point: tuple[int, str] | None = None
 
     async def start(self) -> None:
-        """Start or restart the service."""
         self.process = await asyncio.to_thread(TicketProcess, self.variables)
         if self.channel is not None:
             await self.channel.close()
@@ -92,7 +91,6 @@ class World:
         self.tickets = TicketServiceStub(self.channel)
 
     async def stop(self) -> None:
-        """End the service."""
         if self.channel is not None:
             await self.channel.close()
         if self.process is not None:
@@ -249,7 +247,7 @@ async def event_cancellation(world: World) -> None:
     world.begin()
     request = event_service_pb2.CancelEventRequest(event_id=event.event_id)
     await world.try_to(world.shop.events.CancelEvent(request, metadata=world.shop.metadata(Shop.OLGA)))
-    # Paid after the event was cancelled.
+    # The payment arrives after the cancellation of the event.
     world.stripe.finish(late.payment.payment_id)
 
     async def is_settled() -> bool:
@@ -272,12 +270,6 @@ JOURNEYS: list[Journey] = [
     transfer,
     event_cancellation,
 ]
-
-
-@pytest.fixture
-def stripe() -> Iterator[StripeStandIn]:
-    with StripeStandIn() as stand_in:
-        yield stand_in
 
 
 @pytest.fixture

@@ -14,19 +14,14 @@ import grpc.aio
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from sqlalchemy.engine import URL
 
 from tests.environment.access import PEER_METADATA, Issuer
+from tests.environment.refusals import Refusal
 from tests.selling.comparison import StillApp, World, answer_of, offer, refusal_by
 from tests.selling.model import Line, Purchase, SalesModel, Ticket
-from tests.selling.shop import Refusal, at, money, new_id
+from tests.selling.shop import at, money, new_id
 from ticket_service.commands.audit import CLEAN, audit
 from ticketing.tickets.v1 import (
     event_pb2,
@@ -64,7 +59,7 @@ STEPS_IN_TIME: Final = [timedelta(seconds=1), timedelta(minutes=5), timedelta(mi
 pick = st.integers(0, 63)
 Baskets = st.sampled_from(BASKETS)
 Buyers = st.sampled_from(["alice", "bob"])
-# A buyer, a basket, and whether it is paid already.
+# A buyer, the items, and whether the purchase is paid already.
 Orders = st.tuples(Buyers, Baskets, st.booleans())
 # The difference of an expected or paid price from the right one.
 Mistakes = st.sampled_from([0] * 7 + [1])
@@ -87,16 +82,11 @@ class Selling(RuleBasedStateMachine):
 
     @property
     def now(self) -> datetime:
-        """Return the service's present time."""
         hour: datetime = self.world.clock.now
         return hour
 
     def ask(self, call: Any, say: Callable[[], Any]) -> Any:
-        """Make a call and the model's step; check that both refuse for the same reason, or neither does.
-
-        Returns:
-            The response, or None.
-        """
+        """Make a call and the model's step; check that both or neither refuse, and why. Return the response, or None."""
         answer = self.world.run(answer_of(call))
         refused = refusal_by(say)
         self.world.answers["refused" if refused else "done"] += 1
@@ -278,7 +268,7 @@ class Selling(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tickets)
     @rule(is_meant=st.sampled_from([False] * 9 + [True]))
     def cancel_event(self, *, is_meant: bool) -> None:
-        # The rule runs rarely, because little can happen afterwards.
+        # Cancellations are rare, because little can happen afterwards.
         if not is_meant:
             return
         request = event_service_pb2.CancelEventRequest(event_id=self.event_id)

@@ -40,9 +40,7 @@ def watch_response(epoch: str, pages: Sequence[Page]) -> pb.WatchTicketsResponse
 
 def _changes(page: Page) -> pb.EventChanges:
     return pb.EventChanges(
-        event=_gate_event(page.event),
-        tickets=[_gate_ticket(ticket) for ticket in page.tickets],
-        revision=page.revision,
+        event=_gate_event(page.event), tickets=[_gate_ticket(ticket) for ticket in page.tickets], revision=page.revision
     )
 
 

@@ -1,1 +1,1 @@
-"""The rules of the ticket service: plain data and pure functions, no I/O."""
+"""Decisions about events, sales, tickets and refunds: frozen dataclasses and pure functions, without I/O."""

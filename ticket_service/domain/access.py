@@ -1,4 +1,4 @@
-"""Decide what a caller may do as an organizer or as a service; `store.access` says the same in SQL."""
+"""Decide what a caller may do as an organizer or as a service; `store.access` has the same rules in SQL."""
 
 from ticketing.chassis.authentication import Caller, Role
 

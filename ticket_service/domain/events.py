@@ -1,4 +1,4 @@
-"""Events and their offers, and the status of an event as of a time."""
+"""Events, their offers and their status at a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class Offer:
     sales_start_time: datetime | None = None
     sales_end_time: datetime | None = None
     min_per_purchase: int = 1
-    # None: the service's bound applies.
+    # None: the bound of the service applies.
     max_per_purchase: int | None = None
     valid_from_time: datetime | None = None
     valid_until_time: datetime | None = None
@@ -77,7 +77,7 @@ DEFAULT_REFUND_TIERS: Final = (RefundTier(7, 100), RefundTier(3, 50))
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event that tickets are sold for."""
+    """An event for which tickets are sold."""
 
     event_id: UUID
     organizer_id: str
@@ -107,7 +107,7 @@ class Event:
     revision: int
     # The revision of the last change of the event itself.
     changed_revision: int
-    # The etag. Grows when an organizer changes the event or its status, not with sales.
+    # Grows when an organizer changes the event or its status, not with sales.
     version: int
 
     def status_at(self, now: datetime) -> EventStatus:
@@ -125,7 +125,7 @@ class Event:
 
     @property
     def etag(self) -> str:
-        """Return the version that an organizer sends with an update, so that a lost update is refused."""
+        """Return the version as text; an update with another etag is refused, so that no update is lost."""
         return str(self.version)
 
     @property

@@ -3,7 +3,7 @@
 import resource
 from typing import Final
 
-# The number suffices for some thousand callers. With a hard limit of a million, closing "all files" takes a second.
+# The limit allows some thousand callers. With a hard limit of a million, closing "all files" would take a second.
 WANTED_FILES: Final = 10_240
 
 

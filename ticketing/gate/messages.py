@@ -66,13 +66,13 @@ class Answer:
     ticket_type: TicketType | None
     # The earlier check-in that caused the denial.
     previous: CheckIn | None
-    # The time of the service's clock.
+    # The time by the service's clock.
     time: datetime
     # The device decided without the service.
     offline: bool
     # The person did not pass.
     annulled: bool
-    # A text for the person at the gate; empty if the reason suffices.
+    # A note for the person at the gate; empty if the reason suffices.
     note: str = ""
 
     @property
@@ -162,7 +162,7 @@ def previous_message(check_in: CheckIn) -> scan_pb2.PreviousScan:
 
 
 def token_ticket_message(presented: PresentedTicket) -> pb.TicketAdmission:
-    """Write a ticket of which the device has only the token."""
+    """Write a ticket that only its token proves."""
     message = pb.TicketAdmission(ticket_id=presented.ticket.ticket_id.bytes, issue=presented.issue)
     if presented.ticket_type is not None:
         message.ticket_type = TICKET_TYPES[presented.ticket_type]

@@ -41,7 +41,7 @@ def made_cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Return a data directory that every user can reach; the directories of pytest are for their owner only."""
+    """Return a data directory that every user can reach; only the owner can reach the directories of pytest."""
     base = Path("/tmp") / f"{tmp_path_factory.getbasetemp().name}-{os.urandom(8).hex()}"  # noqa: S108  random enough
     base.mkdir()
     base.chmod(0o711)

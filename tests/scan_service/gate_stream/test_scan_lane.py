@@ -74,7 +74,7 @@ async def test_a_waiting_scan_alone_gets_its_failure():
     assert await answers[-1] == "good"
 
 
-async def test_scans_beyond_the_queue_are_overloaded_waiting_or_not():
+async def test_waiting_and_new_scans_beyond_the_queue_are_overloaded():
     decisions = Decisions(max_waiting=MAX_AT_ONCE)
     lane, others = decisions.lane(), decisions.lane()
     answers = [lane.submit(number) for number in range(MAX_AT_ONCE + 1)]

@@ -121,7 +121,7 @@ async def test_the_later_of_pages_saved_together_prevails(database, paired, tick
         2,
         2,
     )
-    # The new epoch has delivered nothing else.
+    # The new epoch has sent nothing else.
     assert [(row["event_id"], row["revision"]) for row in database.rows("feed_cursors")] == [(event_id, 2)]
 
 
@@ -219,7 +219,7 @@ async def test_an_unknown_key_is_fetched_in_the_background(database, paired, tic
     first = await paired.scan(event_id, shown.token)
     assert first.denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
     tickets[0].keys = [SigningKey(key_id=2, public_key=bytes(database.key.verify_key), activate_time=time(NOW - DAY))]
-    # Shown again and again, as people do; keys are looked for once a second at most.
+    # People show a ticket again; the service looks for keys once a second at most.
     while (await paired.scan(event_id, shown.token)).verdict != scan_pb2.VERDICT_ADMITTED:
         paired.clock.advance(timedelta(seconds=2))
     assert {row["key_id"] for row in database.rows("signing_keys")} == {1, 2}
@@ -240,11 +240,7 @@ async def test_check_ins_are_reported_until_they_are_confirmed(database, paired,
     scan = await paired.scan(event_id, shown.token)
     await until(lambda: row_of(database)["reported_sequence"] == 1)
     [reported] = tickets[0].reported
-    assert (reported.ticket_id, reported.check_in_time, reported.sequence) == (
-        str(shown.ticket_id),
-        scan.scan_time,
-        1,
-    )
+    assert (reported.ticket_id, reported.check_in_time, reported.sequence) == (str(shown.ticket_id), scan.scan_time, 1)
 
 
 @pytest.mark.parametrize(

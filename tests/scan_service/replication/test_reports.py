@@ -3,11 +3,8 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from tests.environment.waiting import until
 from tests.scanning.gates import Device
-from ticketing.chassis import leadership
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
@@ -15,12 +12,6 @@ from ticketing.tickets.v1 import ticket_pb2
 
 IN, OUT = scan_pb2.SCAN_TYPE_CHECK_IN, scan_pb2.SCAN_TYPE_CHECK_OUT
 BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    """Retry at once."""
-    monkeypatch.setattr(leadership, "MAX_BACKOFF_SECONDS", 0.05)
 
 
 async def upload_admission(service, shown, minute, location, kind=IN):
@@ -36,7 +27,6 @@ async def upload_admission(service, shown, minute, location, kind=IN):
 
 
 async def forge(service, event_id):
-    """Scan a forged token."""
     await service.scan(event_id, "T1" + "A" * 170)
 
 
@@ -54,7 +44,7 @@ async def listed(service, event_id):
 async def test_an_incident_is_reported_once_with_its_facts(database, paired, tickets):
     event_id = database.event()
     shown = database.ticket(event_id)
-    # The later scan first: the report names the location of the latest scan, not of the last upload.
+    # The later scan is uploaded first: the report names the location of the latest scan, not of the last upload.
     await upload_admission(paired, shown, 2, "South")
     await upload_admission(paired, shown, 1, "North")
     await wait_for_report(tickets[0], "DOUBLE_ADMISSION")

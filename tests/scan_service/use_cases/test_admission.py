@@ -4,10 +4,9 @@ import asyncio
 import uuid
 
 import grpc
-import pytest
 
 from scan_service.store.tables import events, scans
-from tests.environment.refusals import reason_of
+from tests.environment.refusals import refusal
 from tests.environment.waiting import until
 from ticketing.scans.v1 import scan_pb2
 
@@ -53,7 +52,7 @@ async def test_a_scan_recorded_by_another_process_gets_its_answer(database, serv
     [row] = database.rows("scans")
     database.value("DELETE FROM scans RETURNING true")
     with database.engine.begin() as connection:
-        # The transaction stands for another process that is recording the scan.
+        # The uncommitted row is that of another process that records the scan.
         connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
         connection.execute(scans.insert().values(**row))
         calls = [service.scan(event_id, ticket.token, scan_id=first.scan_id), service.scan(event_id, other.token)]
@@ -68,9 +67,8 @@ async def test_a_scan_id_used_for_another_scan_is_refused(database, service):
     event_id = database.event()
     scan_id = str(uuid.uuid4())
     await service.scan(event_id, "x", scan_id=scan_id)
-    with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await service.scan(event_id, "y", scan_id=scan_id)
-    assert (refusal.value.code(), reason_of(refusal.value)) == (grpc.StatusCode.ALREADY_EXISTS, "SCAN_ID_REUSED")
+    refused = await refusal(service.scan(event_id, "y", scan_id=scan_id))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.ALREADY_EXISTS, "SCAN_ID_REUSED")
 
 
 async def test_a_genuine_ticket_unknown_to_the_replica_is_admitted_once(database, service):
@@ -91,9 +89,8 @@ async def test_one_ticket_at_many_gates_at_once_is_admitted_once(database, servi
 
 
 async def test_an_unknown_event_is_not_found(service):
-    with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await service.scan(uuid.uuid4(), "x")
-    assert (refusal.value.code(), reason_of(refusal.value)) == (grpc.StatusCode.NOT_FOUND, "EVENT_NOT_FOUND")
+    refused = await refusal(service.scan(uuid.uuid4(), "x"))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.NOT_FOUND, "EVENT_NOT_FOUND")
 
 
 async def test_a_closed_event_admits_nobody(database, service):

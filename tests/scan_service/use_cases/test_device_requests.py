@@ -6,15 +6,9 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
 
-from tests.environment.refusals import detail_of, reason_of, violations_of
+from tests.environment.refusals import refusal
 from ticketing.scans.v1 import device_service_pb2 as pb
-
-
-@pytest.fixture
-def orga(issuer):
-    return issuer.metadata("organizer", "orga")
 
 
 def new_id() -> str:
@@ -28,12 +22,6 @@ async def create(service, metadata, request_id, name="Handheld 12", event_ids=()
 
 async def enroll(service, code, request_id="") -> pb.EnrollDeviceResponse:
     return await service.devices.EnrollDevice(pb.EnrollDeviceRequest(enrollment_code=code, request_id=request_id))
-
-
-async def refusal_of(call) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await call
-    return refusal.value
 
 
 async def test_a_repeated_creation_returns_the_same_device_and_code(database, service, orga):
@@ -55,9 +43,9 @@ async def test_two_creations_at_once_make_one_device(database, service, orga):
 async def test_another_creation_under_the_same_id_is_refused(database, service, orga, change):
     event_id, request_id = str(database.event()), new_id()
     await create(service, orga, request_id, event_ids=[event_id])
-    refusal = await refusal_of(create(service, orga, request_id, **{"event_ids": [event_id], **change}))
-    assert (refusal.code(), reason_of(refusal)) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
-    assert detail_of(refusal, error_details_pb2.ErrorInfo).metadata == {"request_id": request_id}
+    refused = await refusal(create(service, orga, request_id, **{"event_ids": [event_id], **change}))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+    assert refused.metadata == {"request_id": request_id}
 
 
 async def test_request_ids_of_two_organizers_are_independent(service, orga, issuer):
@@ -70,7 +58,7 @@ async def test_request_ids_of_two_organizers_are_independent(service, orga, issu
 
 async def test_a_creation_that_had_no_effect_is_forgotten(database, service, orga):
     request_id = new_id()
-    assert reason_of(await refusal_of(create(service, orga, request_id, event_ids=[new_id()]))) == "EVENT_NOT_FOUND"
+    assert (await refusal(create(service, orga, request_id, event_ids=[new_id()]))).reason == "EVENT_NOT_FOUND"
     assert (await create(service, orga, request_id)).device.name == "Handheld 12"
 
 
@@ -94,32 +82,29 @@ async def test_two_enrollments_at_once_get_one_token(service, orga):
 async def test_a_used_code_is_refused_under_another_request_id(service, orga, request_id):
     created = await create(service, orga, "")
     await enroll(service, created.enrollment_code, new_id())
-    refusal = await refusal_of(enroll(service, created.enrollment_code, request_id))
-    assert reason_of(refusal) == "ENROLLMENT_CODE_INVALID"
+    assert (await refusal(enroll(service, created.enrollment_code, request_id))).reason == "ENROLLMENT_CODE_INVALID"
 
 
 async def test_a_code_used_without_a_request_id_is_refused(service, orga):
     created = await create(service, orga, "")
     await enroll(service, created.enrollment_code)
-    assert reason_of(await refusal_of(enroll(service, created.enrollment_code, new_id()))) == "ENROLLMENT_CODE_INVALID"
+    assert (await refusal(enroll(service, created.enrollment_code, new_id()))).reason == "ENROLLMENT_CODE_INVALID"
 
 
 async def test_an_enrollment_is_repeated_within_the_hour_only(service, orga):
     created, request_id = await create(service, orga, ""), new_id()
     await enroll(service, created.enrollment_code, request_id)
     service.clock.advance(timedelta(hours=1, seconds=1))
-    refusal = await refusal_of(enroll(service, created.enrollment_code, request_id))
-    assert reason_of(refusal) == "ENROLLMENT_CODE_INVALID"
+    assert (await refusal(enroll(service, created.enrollment_code, request_id))).reason == "ENROLLMENT_CODE_INVALID"
 
 
 async def test_a_revoked_device_is_not_enrolled_again(service, orga):
     created, request_id = await create(service, orga, ""), new_id()
     await enroll(service, created.enrollment_code, request_id)
     await service.devices.RevokeDevice(pb.RevokeDeviceRequest(device_id=created.device.device_id), metadata=orga)
-    refusal = await refusal_of(enroll(service, created.enrollment_code, request_id))
-    assert reason_of(refusal) == "ENROLLMENT_CODE_INVALID"
+    assert (await refusal(enroll(service, created.enrollment_code, request_id))).reason == "ENROLLMENT_CODE_INVALID"
 
 
 async def test_a_request_id_has_to_be_a_uuid(service, orga):
-    assert set(violations_of(await refusal_of(create(service, orga, "42")))) == {"request_id"}
-    assert set(violations_of(await refusal_of(enroll(service, "code", "42")))) == {"request_id"}
+    assert (await refusal(create(service, orga, "42"))).fields == {"request_id"}
+    assert (await refusal(enroll(service, "code", "42"))).fields == {"request_id"}

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from nacl.signing import SigningKey
 
-from tests.environment.refusals import reason_of
+from tests.environment.refusals import refusal
 from tests.environment.waiting import until
 from tests.scanning.gates import Device, token_of
 from tests.scanning.uploads import ACCESS, ADMITTED, BEGIN, DENIED, MINUTE, OUT, decided
@@ -193,7 +193,7 @@ def signed_with(database, event_id, key_id: int) -> str:
 
 
 async def test_a_token_is_not_forged_before_keys_are_fetched(database, service, device):
-    """The ticket service does not answer: it may have created a key since the last fetch."""
+    """The ticket service does not answer, and it may have created a key since the last fetch."""
     token = signed_with(database, device.event_id, 2)
     assert (await device.scan(token)).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
     [rejected] = (await upload(device, decided(token))).rejected
@@ -313,7 +313,7 @@ async def test_a_waiting_upload_delays_no_live_scan(database, service, device):
         await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         assert (await device.scan(quick.token)).verdict == ADMITTED
         await device.call.done_writing()
-    # The answers keep the order, although the second upload needed no work.
+    # The answers keep their order, although the second upload requires no work.
     assert len((await device.receive()).uploaded.results) == 1
     assert len((await device.receive()).uploaded.rejected) == 1
     assert await device.receive() is grpc.aio.EOF
@@ -379,9 +379,7 @@ async def test_offline_scans_beyond_the_credits_end_the_stream(database, service
         await device.send(upload=pb.Upload(scans=[decided("nothing") for _ in range(400)]))
     for _ in range(2):
         assert len((await device.receive()).uploaded.results) == 400
-    with pytest.raises(grpc.aio.AioRpcError) as end:
-        await device.receive()
-    assert reason_of(end.value) == "OVERLOADED"
+    assert (await refusal(device.receive())).reason == "OVERLOADED"
 
 
 async def test_incidents_of_own_events_are_listed_page_by_page(database, service, device, issuer):
@@ -398,10 +396,7 @@ async def test_incidents_of_own_events_are_listed_page_by_page(database, service
     newest_first = [scan.scan_id for scan in scans][::-1]
     assert pages == [newest_first[:2], newest_first[2:4], newest_first[4:]]
     request = pb.ListIncidentsRequest(event_id=str(device.event_id))
-    with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await service.scans.ListIncidents(request, metadata=issuer.metadata("organizer", "other"))
-    assert reason_of(refusal.value) == "EVENT_NOT_FOUND"
+    refused = await refusal(service.scans.ListIncidents(request, metadata=issuer.metadata("organizer", "other")))
+    assert refused.reason == "EVENT_NOT_FOUND"
     for bad in ("x", pages and token + "x"):
-        with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await listed(service, device.event_id, page_token=bad)
-        assert reason_of(refusal.value) == "INVALID_ARGUMENT"
+        assert (await refusal(listed(service, device.event_id, page_token=bad))).reason == "INVALID_ARGUMENT"

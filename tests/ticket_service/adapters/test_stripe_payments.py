@@ -1,4 +1,4 @@
-"""Test the adapter against localstripe, which other people wrote: our stand-in may repeat our own misunderstandings."""
+"""Test the adapter against localstripe: our own stand-in may repeat our misunderstandings of Stripe."""
 
 import subprocess
 import sys
@@ -17,6 +17,8 @@ from ticket_service.adapters.stripe.records import read_records
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundState
 from ticket_service.domain.refund_orders import RefundOrder
 from ticketing.chassis.failures import Failure
+
+pytestmark = pytest.mark.slow
 
 KEY = "sk_test_12345"
 # Test cards of Stripe: valid, declined when charged, confirmed by the bank first.

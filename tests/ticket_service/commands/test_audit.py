@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from tests.environment import ROOT
+from tests.environment.serving import running
 from tests.environment.waiting import until
 from tests.selling.shop import STANDARD, Shop, money, new_id
 from tests.stand_ins.revocations import ScansStandIn
@@ -24,18 +24,11 @@ from ticket_service.commands.audit import audit
 from ticket_service.domain import reconciliation
 from ticket_service.store.audit import CHECKS
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2, ticket_pb2, ticket_service_pb2
-from ticketing.tickets.v1 import purchase_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
 pytestmark = pytest.mark.slow
 
 PRICE = 2_500
-
-
-@pytest.fixture
-def stripe() -> Iterator[StripeStandIn]:
-    with StripeStandIn() as stand_in:
-        yield stand_in
 
 
 @pytest.fixture
@@ -48,23 +41,13 @@ async def service(make_settings, tickets_url: URL, clock, scans: ScansStandIn, s
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
     )
-    app = App(settings, tickets_url, clock)
-    try:
-        yield f"127.0.0.1:{await app.start()}"
-    finally:
-        await app.stop()
+    async with running(App(settings, tickets_url, clock)) as address:
+        yield address
 
 
 async def paid(shop: Shop, event_id: str, payment_id: str, quantity: int = 1) -> purchase_pb2.Purchase:
     payment = {"external_payment_id": payment_id, "expected_total": money(quantity * PRICE)}
     return await shop.buy(event_id, Shop.BACKEND, user_id="alice", quantity=quantity, **payment)
-
-
-async def confirm(shop: Shop, purchase: purchase_pb2.Purchase, payment_id: str) -> None:
-    request = pb.ConfirmPurchaseRequest(
-        purchase_id=purchase.purchase_id, external_payment_id=payment_id, paid=purchase.total
-    )
-    await shop.purchases.ConfirmPurchase(request, metadata=shop.metadata(Shop.BACKEND))
 
 
 async def charged(shop: Shop, tickets: Any, stripe: StripeStandIn) -> None:
@@ -87,7 +70,7 @@ async def charged(shop: Shop, tickets: Any, stripe: StripeStandIn) -> None:
 
 @pytest.fixture
 async def history(shop: Shop, channel: grpc.aio.Channel, clock, stripe: StripeStandIn) -> None:
-    """Do everything that moves places, tickets or money."""
+    """Make every change of places, tickets and money."""
     tickets = TicketServiceStub(channel)
     await charged(shop, tickets, stripe)
     backend, alice = shop.metadata(Shop.BACKEND), shop.metadata()
@@ -107,7 +90,7 @@ async def history(shop: Shop, channel: grpc.aio.Channel, clock, stripe: StripeSt
     await tickets.SetTicketBlocked(block, metadata=shop.metadata(Shop.OLGA))
     held = await shop.buy(event.event_id)
     for payment_id in ("pay-2", "pay-2 again"):
-        await confirm(shop, held, payment_id)
+        await shop.report_payment(held, payment_id)
     late = await shop.buy(event.event_id)
     other = await shop.on_sale(ticket_price=money(PRICE))
     await paid(shop, other.event_id, "pay-3", quantity=2)
@@ -120,7 +103,7 @@ async def history(shop: Shop, channel: grpc.aio.Channel, clock, stripe: StripeSt
         ).available_tickets < 17:
             pass
     clock.advance(timedelta(days=11))
-    await confirm(shop, late, "pay-4")
+    await shop.report_payment(late, "pay-4")
     clock.advance(timedelta(days=-11))
     await shop.buy(event.event_id)
     await shop.buy(event.event_id, payment_method_id=SECURE)

@@ -13,6 +13,7 @@ import zxingcpp
 from PIL import Image
 from sqlalchemy.engine import URL
 
+from tests.environment.serving import running
 from tests.environment.waiting import until
 from tests.selling.shop import STANDARD, Shop, at, items, money, new_id
 from tests.stand_ins.smtp import Mailbox, serving_mail
@@ -28,14 +29,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 async def mailbox() -> AsyncIterator[Mailbox]:
-    """Run an SMTP server."""
     async with serving_mail(Mailbox()) as mailbox:
         yield mailbox
 
 
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock, mailbox, scans) -> AsyncIterator[str]:
-    """Run a ticket service that mails."""
     settings = make_settings(
         TICKETS_RELAY="built-in",
         TICKETS_SMTP_URL=mailbox.url,
@@ -43,11 +42,8 @@ async def service(make_settings, tickets_url: URL, clock, mailbox, scans) -> Asy
         TICKETS_SWEEP_SECONDS="0.02",
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
     )
-    app = App(settings, tickets_url, clock)
-    try:
-        yield f"127.0.0.1:{await app.start()}"
-    finally:
-        await app.stop()
+    async with running(App(settings, tickets_url, clock)) as address:
+        yield address
 
 
 def attachments(mail: EmailMessage, media_type: str) -> list[bytes]:

@@ -11,10 +11,11 @@ from ticket_service.delivery.nats import NatsReceiver
 from ticket_service.delivery.receiver import UndeliveredError
 from ticket_service.domain.notifications import Kind
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[NatsServer]:
-    """Run a NATS server."""
     server = NatsServer(tmp_path)
     server.start()
     yield server
@@ -23,7 +24,6 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 
 @pytest.fixture
 async def receiver(server: NatsServer) -> AsyncIterator[NatsReceiver]:
-    """Connect a receiver to the server."""
     receiver = NatsReceiver(server.url, "ticketing")
     yield receiver
     await receiver.close()

@@ -14,7 +14,6 @@ MESSAGE.set_content("Hello")
 
 @pytest.fixture
 async def mailbox() -> AsyncIterator[Mailbox]:
-    """Run an SMTP server."""
     async with serving_mail(Mailbox()) as mailbox:
         yield mailbox
 

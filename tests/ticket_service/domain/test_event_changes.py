@@ -34,10 +34,7 @@ def test_publishing_a_published_event_changes_nothing():
 
 @pytest.mark.parametrize(
     ("event", "status"),
-    [
-        (make_event(status=EventStatus.CANCELLED), "CANCELLED"),
-        (make_event(starts_in=timedelta(days=-1)), "COMPLETED"),
-    ],
+    [(make_event(status=EventStatus.CANCELLED), "CANCELLED"), (make_event(starts_in=timedelta(days=-1)), "COMPLETED")],
 )
 def test_a_cancelled_or_completed_event_is_not_published(event, status):
     with pytest.raises(Failure) as caught:
@@ -105,12 +102,7 @@ def test_a_change_keeps_the_fields_that_organizers_do_not_set():
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"capacity": 2},
-        {"sales_end_time": NOW},
-        {"min_per_purchase": 2, "max_per_purchase": 3},
-    ],
+    "change", [{"capacity": 2}, {"sales_end_time": NOW}, {"min_per_purchase": 2, "max_per_purchase": 3}]
 )
 def test_the_terms_of_further_sales_of_a_sold_type_may_change(change):
     event = make_event(reserved=2, offers=(STANDARD,))

@@ -30,12 +30,7 @@ def test_the_default_policy_changes_at_the_exact_second(before_start, percent):
 
 @pytest.mark.parametrize(
     ("before_start", "percent"),
-    [
-        (timedelta(days=30), 80),
-        (timedelta(days=30) - SECOND, 25),
-        (timedelta(0), 25),
-        (-SECOND, 0),
-    ],
+    [(timedelta(days=30), 80), (timedelta(days=30) - SECOND, 25), (timedelta(0), 25), (-SECOND, 0)],
 )
 def test_an_events_own_tiers_apply_in_any_order(before_start, percent):
     tiers = (RefundTier(0, 25), RefundTier(30, 80))

@@ -29,11 +29,7 @@ def test_a_token_names_its_ticket_and_verifies_in_its_domain():
     signature, payload = decoded(SIGNER.token(event_id, ticket_id, TicketType.GROUP, 3))
     KEY.verify_key.verify(b"ticketing.tickets.v1.TicketToken\0" + payload, signature)
     assert ticket_token_pb2.TicketToken.FromString(payload) == ticket_token_pb2.TicketToken(
-        key_id=7,
-        event_id=event_id.bytes,
-        ticket_id=ticket_id.bytes,
-        ticket_type=event_pb2.TICKET_TYPE_GROUP,
-        issue=3,
+        key_id=7, event_id=event_id.bytes, ticket_id=ticket_id.bytes, ticket_type=event_pb2.TICKET_TYPE_GROUP, issue=3
     )
 
 

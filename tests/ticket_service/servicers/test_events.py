@@ -6,7 +6,8 @@ import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from tests.selling.shop import STANDARD, VIP, Refusal, Shop, at, event, items, money, new_id, refusal
+from tests.environment.refusals import Refusal, refusal
+from tests.selling.shop import STANDARD, VIP, Shop, at, event, items, money, new_id
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.queries import EventQuery
 from ticketing.chassis.paging import page_token

@@ -10,15 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tests.environment.access import PEER_METADATA
-from tests.environment.refusals import violations_of
+from tests.environment.refusals import fields_at_fault, refusal
 from tests.environment.waiting import until
-from tests.selling.rows import sell, store_event
+from tests.selling.rows import row, sell, sold
 from ticket_service.app import App
 from ticket_service.delivery.store import Route, dispatch
 from ticket_service.domain.events import Event, Offer, TicketType
 from ticket_service.domain.notifications import Kind
 from ticket_service.store.tables import deliveries, events, outbox, tickets
-from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.ids import new_id
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
@@ -31,31 +30,9 @@ def stub(channel: grpc.aio.Channel) -> TicketFeedServiceStub:
     return TicketFeedServiceStub(channel)
 
 
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
-    ticket_type = wanted.pop("ticket_type", TicketType.STANDARD)
-
-    def work(connection: Connection) -> tuple[Event, list[UUID]]:
-        event = store_event(connection, now=clock(), **wanted)
-        return event, sell(connection, event, count, ticket_type=ticket_type)
-
-    return await database.run(work)
-
-
-async def row(database: Database, ticket_id: UUID) -> sa.Row[Any]:
-    query = sa.select(tickets).where(tickets.c.ticket_id == ticket_id)
-    return await database.run(lambda connection: connection.execute(query).one())
-
-
 async def outbox_rows(database: Database) -> list[sa.Row[Any]]:
     query = sa.select(outbox).order_by(outbox.c.position)
     return await database.run(lambda connection: list(connection.execute(query)))
-
-
-async def fields_at_fault(call: Any) -> list[str]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call if not hasattr(call, "read") else await call.read()
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    return list(violations_of(caught.value))
 
 
 async def test_the_feed_has_only_the_fields_that_gates_need(stub, database, clock):
@@ -66,7 +43,7 @@ async def test_the_feed_has_only_the_fields_that_gates_need(stub, database, cloc
         valid_until_time=clock() + timedelta(days=11),
     )
     event, [ticket_id] = await sold(database, clock, offers=(day,), ticket_type=TicketType.VIP)
-    stored = await row(database, ticket_id)
+    stored = await row(database, tickets, ticket_id=ticket_id)
     stream = stub.WatchTickets(pb.WatchTicketsRequest(), metadata=PEER_METADATA)
     message = await stream.read()
     stream.cancel()
@@ -129,7 +106,7 @@ async def test_a_response_has_as_many_events_as_requested(stub, database, clock)
 @pytest.mark.parametrize("most", [-1, 1_001])
 async def test_the_events_of_a_response_are_bounded(stub, most):
     stream = stub.WatchTickets(pb.WatchTicketsRequest(max_events=most), metadata=PEER_METADATA)
-    assert await fields_at_fault(stream) == ["max_events"]
+    assert await fields_at_fault(stream.read()) == ["max_events"]
 
 
 async def test_an_impossible_cursor_is_refused(stub):
@@ -138,7 +115,7 @@ async def test_an_impossible_cursor_is_refused(stub):
         ({(event_id := str(new_id())): -1}, [f'after_revisions["{event_id}"]']),
     ]:
         stream = stub.WatchTickets(pb.WatchTicketsRequest(after_revisions=cursors), metadata=PEER_METADATA)
-        assert await fields_at_fault(stream) == fields
+        assert await fields_at_fault(stream.read()) == fields
 
 
 @pytest.mark.parametrize("role", ["user", "organizer", "scanner", "service"])
@@ -149,9 +126,7 @@ async def test_only_the_peer_reads_the_feed(stub, issuer, role):
         stub.ReportCheckIns(pb.ReportCheckInsRequest(), metadata=issuer.metadata(role)),
         stub.ReportIncidents(pb.ReportIncidentsRequest(), metadata=issuer.metadata(role)),
     ]:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call
-        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert (await refusal(call)).code is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_a_stopping_service_ends_its_streams_at_once(make_settings, tickets_url, database, clock):
@@ -186,7 +161,7 @@ async def test_check_ins_are_shown_and_annulled_without_a_revision(stub, databas
         request = pb.ReportCheckInsRequest(check_ins=[check_in(event, ticket_id, sequence, time)])
         for _ in range(2):
             assert not (await stub.ReportCheckIns(request, metadata=PEER_METADATA)).conflicts
-        stored = await row(database, ticket_id)
+        stored = await row(database, tickets, ticket_id=ticket_id)
         assert (stored.check_in_time, stored.check_in_sequence, stored.revision) == (time, sequence, 2)
     query = sa.select(events.c.revision)
     assert await database.run(lambda connection: connection.execute(query).scalar_one()) == 2
@@ -197,7 +172,7 @@ async def test_an_outdated_report_changes_nothing(stub, database, clock):
     reports = [check_in(event, ticket_id, 5, clock()), check_in(event, ticket_id, 4)]
     for report in reports:
         await stub.ReportCheckIns(pb.ReportCheckInsRequest(check_ins=[report]), metadata=PEER_METADATA)
-    assert (await row(database, ticket_id)).check_in_time == clock()
+    assert (await row(database, tickets, ticket_id=ticket_id)).check_in_time == clock()
 
 
 async def test_impossible_check_ins_are_returned_each_time(stub, database, clock):
@@ -214,8 +189,8 @@ async def test_impossible_check_ins_are_returned_each_time(stub, database, clock
             (str(given_back), ticket_pb2.TICKET_STATUS_REFUNDED),
             (str(unknown), ticket_pb2.TICKET_STATUS_UNSPECIFIED),
         }
-    assert (await row(database, fine)).check_in_time == clock()
-    assert (await row(database, given_back)).check_in_time is None
+    assert (await row(database, tickets, ticket_id=fine)).check_in_time == clock()
+    assert (await row(database, tickets, ticket_id=given_back)).check_in_time is None
     # The scan service reports an incident for each, so a notification here would be the second one.
     assert [(notification.kind, notification.ticket_id) for notification in await outbox_rows(database)] == [
         ("ticket.checked_in", fine)
@@ -284,7 +259,7 @@ async def test_a_repeated_incident_makes_one_notification(stub, database, clock)
     for reports in ([double], [double, double, forged], [forged, double]):
         await stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=reports), metadata=PEER_METADATA)
     first, second = await outbox_rows(database)
-    owner = await row(database, ticket_id)
+    owner = await row(database, tickets, ticket_id=ticket_id)
     assert (first.kind, first.ticket_id, first.purchase_id, first.user_id) == (
         "incident",
         ticket_id,
@@ -325,9 +300,10 @@ async def test_an_incident_without_a_ticket_delays_nothing(stub, database, clock
     await stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=reports), metadata=PEER_METADATA)
     await database.run(lambda connection: dispatch(connection, [Route("hook", list(Kind))], clock(), 500))
     query = sa.select(deliveries.c.stream, deliveries.c.purchase_id).order_by(deliveries.c.position)
-    notifications = await database.run(lambda connection: connection.execute(query).all())
-    assert notifications[0].stream == notifications[0].purchase_id == (await row(database, ticket_id)).purchase_id
-    assert [str(one.stream) for one in notifications[1:]] == [report.incident_id for report in reports[1:]]
+    of_ticket, *others = await database.run(lambda connection: connection.execute(query).all())
+    ticket = await row(database, tickets, ticket_id=ticket_id)
+    assert of_ticket.stream == of_ticket.purchase_id == ticket.purchase_id
+    assert [str(one.stream) for one in others] == [report.incident_id for report in reports[1:]]
 
 
 async def test_an_incident_of_an_unknown_event_is_dropped_and_logged(stub, database, clock, caplog):

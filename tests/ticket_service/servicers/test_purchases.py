@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 from google.protobuf.struct_pb2 import Struct
 
-from tests.selling.shop import GROUP, STANDARD, VIP, Shop, at, items, money, new_id, refusal
+from tests.environment.refusals import refusal
+from tests.selling.shop import GROUP, STANDARD, VIP, Shop, at, items, money, new_id
 from ticket_service.store.tables import contacts
 from ticketing.tickets.v1 import event_pb2, purchase_pb2, purchase_service_pb2
 
@@ -316,7 +317,7 @@ async def test_mail_goes_to_the_request_or_the_token_address(shop, tickets_url):
     assert found == {"alice@example.org", "bob@example.org"}
 
 
-async def test_purchases_are_listed_newest_first_page_by_page_without_tickets(shop):
+async def test_purchases_are_listed_newest_first_without_tickets(shop):
     event, other = await shop.on_sale(), await shop.on_sale()
     made = [await shop.buy(e.event_id) for e in (event, other, event)]
     await shop.buy(event.event_id, ("user", "bob"))

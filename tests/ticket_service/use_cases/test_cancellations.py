@@ -1,10 +1,8 @@
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import grpc
 import pytest
@@ -14,33 +12,21 @@ from sqlalchemy.engine import Connection
 from tests.environment.access import PEER_METADATA, PEER_SECRET
 from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
-from tests.selling.rows import sell, store_event
-from tests.stand_ins.revocations import ScansStandIn
+from tests.selling.rows import row, sold
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import HEAD_START, CancellationStatus
-from ticket_service.domain.events import Event, Offer, RefundTier, TicketType
+from ticket_service.domain.events import Offer, RefundTier, TicketType
 from ticket_service.domain.queries import CancellationQuery
 from ticket_service.domain.revocations import Outcome
 from ticket_service.store.tables import cancellations, events, offers, tickets
-from ticket_service.use_cases.cancellations import (
-    MAX_SWEEP,
-    SHORTEST_RETRY_SECONDS,
-    Cancellations,
-    settle,
-)
+from ticket_service.use_cases.cancellations import MAX_SWEEP, SHORTEST_RETRY_SECONDS, Cancellations, settle
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.logs import REQUEST_ID
-from ticketing.chassis.peer_client import PeerClient
-from ticketing.tickets.v1 import (
-    ticket_feed_service_pb2,
-    ticket_feed_service_pb2_grpc,
-    ticket_pb2,
-    ticket_service_pb2,
-)
+from ticketing.tickets.v1 import ticket_feed_service_pb2, ticket_feed_service_pb2_grpc, ticket_pb2, ticket_service_pb2
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
 ALICE = Caller("alice", frozenset({Role.USER}))
@@ -57,26 +43,8 @@ def changes() -> list[None]:
 
 
 @pytest.fixture
-async def canceller(
-    database: Database, clock: Clock, scans: ScansStandIn, scans_port: int, changes: list[None]
-) -> AsyncIterator[Cancellations]:
-    await scans.start(scans_port)
-    peer = PeerClient(f"127.0.0.1:{scans_port}", PEER_SECRET)
-    yield Cancellations(database, ScanServiceClient(peer), clock, lambda: changes.append(None))
-    await peer.close()
-
-
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
-    def work(connection: Connection) -> tuple[Event, list[UUID]]:
-        event = store_event(connection, now=clock(), **wanted)
-        return event, sell(connection, event, count)
-
-    return await database.run(work)
-
-
-async def row(database: Database, table: sa.Table, **key: Any) -> sa.Row[Any]:
-    query = sa.select(table).filter_by(**key)
-    return await database.run(lambda connection: connection.execute(query).one())
+def canceller(database: Database, remote: ScanServiceClient, clock: Clock, changes: list[None]) -> Cancellations:
+    return Cancellations(database, remote, clock, lambda: changes.append(None))
 
 
 async def test_cancelling_revokes_the_ticket_and_releases_its_place(canceller, database, clock, scans, changes):
@@ -193,7 +161,7 @@ async def test_the_organizer_and_services_may_cancel_for_the_holder(canceller, d
     assert (await canceller.cancel(caller, ticket_id, "")).status is CancellationStatus.REFUNDING
 
 
-async def test_without_the_scan_service_it_is_pending_until_swept(canceller, database, clock, scans, scans_port):
+async def test_a_cancellation_is_pending_while_the_scan_service_is_down(canceller, database, clock, scans, scans_port):
     event, [ticket_id] = await sold(database, clock)
     await scans.stop()
     pending = await canceller.cancel(ALICE, ticket_id, "")
@@ -215,7 +183,7 @@ async def test_without_the_scan_service_it_is_pending_until_swept(canceller, dat
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL])
-async def test_a_call_that_fails_leaves_it_pending(canceller, database, clock, scans, code):
+async def test_a_failed_call_leaves_the_cancellation_pending(canceller, database, clock, scans, code):
     _, [ticket_id] = await sold(database, clock)
     scans.fails_with = code
     assert (await canceller.cancel(ALICE, ticket_id, "")).status is CancellationStatus.PENDING

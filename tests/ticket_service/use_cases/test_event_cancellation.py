@@ -2,25 +2,22 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import grpc
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
-from tests.environment.access import PEER_SECRET, Issuer
+from tests.environment.access import Issuer
 from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
-from tests.selling.rows import sell, store_event
-from tests.stand_ins.revocations import ScansStandIn
+from tests.selling.rows import change, row, sold, store_event
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import HEAD_START
 from ticket_service.domain.check_ins import CheckIn
-from ticket_service.domain.events import Event, EventStatus
+from ticket_service.domain.events import EventStatus
 from ticket_service.store.tables import cancellations, event_cancellations, events, tickets
 from ticket_service.use_cases import check_ins, event_cancellation
 from ticket_service.use_cases.cancellations import Cancellations
@@ -30,23 +27,14 @@ from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
-from ticketing.chassis.peer_client import PeerClient
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 
 # 50,000 for the figures of a release; a few batches show that it works.
-TICKETS = int(os.environ.get("TICKETING_CALLED_OFF_TICKETS", "600"))
+TICKETS = int(os.environ.get("TICKETING_CANCELLED_TICKETS", "600"))
 
 ALICE = Caller("alice", frozenset({Role.USER}))
 OLGA = Caller("olga", frozenset({Role.ORGANIZER}))
 OSCAR = Caller("oscar", frozenset({Role.ORGANIZER}))
-
-
-@pytest.fixture
-async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[ScanServiceClient]:
-    await scans.start(scans_port)
-    peer = PeerClient(f"127.0.0.1:{scans_port}", PEER_SECRET)
-    yield ScanServiceClient(peer)
-    await peer.close()
 
 
 @pytest.fixture
@@ -72,27 +60,9 @@ def batches_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_cancellation, "BATCH_TICKETS", 2)
 
 
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
-    def work(connection: Connection) -> tuple[Event, list[UUID]]:
-        event = store_event(connection, now=clock(), **wanted)
-        return event, sell(connection, event, count)
-
-    return await database.run(work)
-
-
-async def change(database: Database, ticket_id: UUID, **values: Any) -> None:
-    statement = sa.update(tickets).where(tickets.c.ticket_id == ticket_id).values(**values)
-    await database.run(lambda connection: connection.execute(statement))
-
-
 async def statuses(database: Database, table: sa.Table, event_id: UUID) -> Counter[str]:
     query = sa.select(table.c.status).where(table.c.event_id == event_id)
     return Counter(await database.run(lambda connection: connection.execute(query).scalars().all()))
-
-
-async def row(database: Database, table: sa.Table, **key: Any) -> sa.Row[Any]:
-    query = sa.select(table).filter_by(**key)
-    return await database.run(lambda connection: connection.execute(query).one())
 
 
 async def to_the_end(sweep: Callable[[], Awaitable[bool]]) -> None:
@@ -185,7 +155,7 @@ async def test_an_event_of_another_organizer_is_not_found(event_canceller, datab
     assert caught.value.reason == "EVENT_NOT_FOUND"
 
 
-async def test_a_checked_in_ticket_stays_valid_known_here_or_not(event_canceller, database, clock, scans):
+async def test_a_checked_in_ticket_stays_valid_reported_or_not(event_canceller, database, clock, scans):
     event, [known, unknown, outside] = await sold(database, clock, 3)
     await change(database, known, check_in_time=clock.now)
     scans.admitted[str(unknown)] = clock.now

@@ -230,7 +230,7 @@ async def test_events_with_few_changes_are_read_together(the_feed, database, clo
     assert max(groups) == TOGETHER[bound]
 
 
-async def test_a_change_noted_while_it_is_read_is_not_read_again(the_feed, database, clock, monkeypatch):
+async def test_a_change_noted_during_its_read_is_not_read_again(the_feed, database, clock, monkeypatch):
     made = [(await new_event(database, clock)).event_id for _ in range(2)]
     monkeypatch.setattr("ticket_service.use_cases.feed.GROUP_EVENTS", 1)
     read, groups = the_feed._read, []  # noqa: SLF001 - not visible from outside

@@ -6,8 +6,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from tests.environment.refusals import refusal
+from tests.environment.serving import running
 from tests.environment.waiting import until
-from tests.selling.shop import STANDARD, VIP, Shop, items, money, new_id, refusal
+from tests.selling.shop import STANDARD, VIP, Shop, items, money, new_id
 from ticket_service.app import App
 from ticket_service.store.tables import payments, purchases
 from ticketing.chassis.database import Database
@@ -24,11 +26,10 @@ PRICE = 2_500
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock):
     """Run a ticket service whose sweeper runs every 20 ms."""
-    app = App(make_settings(TICKETS_SWEEP_SECONDS="0.02", TICKETS_HOLD_SECONDS="600"), tickets_url, clock)
-    try:
-        yield f"127.0.0.1:{await app.start()}"
-    finally:
-        await app.stop()
+    async with running(
+        App(make_settings(TICKETS_SWEEP_SECONDS="0.02", TICKETS_HOLD_SECONDS="600"), tickets_url, clock)
+    ) as address:
+        yield address
 
 
 @pytest.fixture
@@ -41,40 +42,13 @@ async def event(shop: Shop) -> event_pb2.Event:
     return await shop.on_sale(ticket_price=money(PRICE), max_participants=3, offers=offers)
 
 
-async def confirm(
-    shop: Shop, purchase: purchase_pb2.Purchase, payment_id: str, by: tuple[str, str] = Shop.BACKEND, paid: int = 0
-) -> purchase_pb2.Purchase:
-    request = pb.ConfirmPurchaseRequest(
-        purchase_id=purchase.purchase_id,
-        external_payment_id=payment_id,
-        paid=money(paid or purchase.total.minor_units),
-    )
-    return (await shop.purchases.ConfirmPurchase(request, metadata=shop.metadata(by))).purchase
-
-
-async def release(
-    shop: Shop, purchase: purchase_pb2.Purchase, by: tuple[str, str] = Shop.ALICE
-) -> purchase_pb2.Purchase:
-    request = pb.ReleasePurchaseRequest(purchase_id=purchase.purchase_id)
-    return (await shop.purchases.ReleasePurchase(request, metadata=shop.metadata(by))).purchase
-
-
-async def read(shop: Shop, purchase: purchase_pb2.Purchase) -> purchase_pb2.Purchase:
-    request = pb.GetPurchaseRequest(purchase_id=purchase.purchase_id)
-    return (await shop.purchases.GetPurchase(request, metadata=shop.metadata())).purchase
-
-
 async def expire(shop: Shop, clock, purchase: purchase_pb2.Purchase) -> None:
     clock.advance(timedelta(seconds=600))
 
     async def is_over() -> bool:
-        return (await read(shop, purchase)).status != HELD
+        return (await shop.read(purchase)).status != HELD
 
     await until(is_over)
-
-
-async def left(shop: Shop, event: event_pb2.Event) -> int:
-    return (await shop.get(event.event_id)).available_tickets
 
 
 async def test_an_unpaid_purchase_is_held_for_ten_minutes(shop, event, clock):
@@ -82,7 +56,7 @@ async def test_an_unpaid_purchase_is_held_for_ten_minutes(shop, event, clock):
     assert (held.status, held.total.minor_units, list(held.tickets)) == (HELD, 2 * PRICE, [])
     assert held.hold_expire_time.ToDatetime(tzinfo=UTC) == clock.now + timedelta(minutes=10)
     assert not held.HasField("complete_time")
-    assert await left(shop, event) == 1
+    assert await shop.left(event) == 1
     assert (await refusal(shop.buy(event.event_id))).reason == "SOLD_OUT"
     stored = await shop.get(event.event_id)
     assert [offer.reserved for offer in stored.offers] == [2, 0]
@@ -92,42 +66,42 @@ async def test_a_repeated_request_returns_the_same_hold(shop, event):
     request_id = new_id()
     held = await shop.buy(event.event_id, request_id=request_id)
     assert await shop.buy(event.event_id, request_id=request_id) == held
-    assert await left(shop, event) == 2
+    assert await shop.left(event) == 2
 
 
 async def test_a_payment_completes_a_hold_once(shop, event):
     held = await shop.buy(event.event_id, quantity=2)
-    done = await confirm(shop, held, "pay-1")
+    done = await shop.report_payment(held, "pay-1")
     assert (done.status, len(done.tickets), done.payment.payment_id) == (COMPLETED, 2, "pay-1")
     assert not done.HasField("hold_expire_time")
-    assert await confirm(shop, held, "pay-1") == done
-    assert await left(shop, event) == 1
-    mine = await read(shop, held)
+    assert await shop.report_payment(held, "pay-1") == done
+    assert await shop.left(event) == 1
+    mine = await shop.read(held)
     assert all(ticket.token and ticket.code for ticket in mine.tickets)
     assert len({ticket.ticket_id for ticket in mine.tickets}) == 2
 
 
 async def test_concurrent_confirmations_issue_the_tickets_once(shop, event):
     held = await shop.buy(event.event_id, quantity=2)
-    answer = await asyncio.gather(*(confirm(shop, held, "pay-1") for _ in range(6)))
+    answer = await asyncio.gather(*(shop.report_payment(held, "pay-1") for _ in range(6)))
     assert len({one.SerializeToString(deterministic=True) for one in answer}) == 1
 
 
 async def test_the_places_of_an_expired_hold_return_to_sale(shop, event, clock):
     held = await shop.buy(event.event_id, quantity=2)
     await expire(shop, clock, held)
-    expired = await read(shop, held)
+    expired = await shop.read(held)
     assert (expired.status, expired.complete_time.ToDatetime(tzinfo=UTC)) == (EXPIRED, clock.now)
-    assert await left(shop, event) == 3
+    assert await shop.left(event) == 3
     assert [offer.reserved for offer in (await shop.get(event.event_id)).offers] == [0, 0]
 
 
 async def test_a_late_payment_is_honoured_while_places_are_left(shop, event, clock):
     held = await shop.buy(event.event_id, quantity=2)
     await expire(shop, clock, held)
-    done = await confirm(shop, held, "pay-1")
+    done = await shop.report_payment(held, "pay-1")
     assert (done.status, len(done.tickets)) == (COMPLETED, 2)
-    assert await left(shop, event) == 1
+    assert await shop.left(event) == 1
 
 
 async def owed(database: Database) -> list[tuple[str, bool, str | None]]:
@@ -145,32 +119,32 @@ async def confirm_refund(channel, shop: Shop, purchase: purchase_pb2.Purchase, r
 async def test_a_late_payment_without_places_is_refunded(shop, event, clock, channel, database):
     held = await shop.buy(event.event_id, quantity=2)
     await expire(shop, clock, held)
-    await confirm(shop, await shop.buy(event.event_id, ("user", "bob")), "pay-bob")
-    late = await confirm(shop, held, "pay-1")
+    await shop.report_payment(await shop.buy(event.event_id, ("user", "bob")), "pay-bob")
+    late = await shop.report_payment(held, "pay-1")
     assert (late.status, list(late.tickets)) == (REFUNDING, [])
-    assert await left(shop, event) == 2
+    assert await shop.left(event) == 2
     request = event_service_pb2.GetEventSalesRequest(event_id=event.event_id)
     sales = await shop.events.GetEventSales(request, metadata=shop.metadata(Shop.OLGA))
     assert sales.refunds_pending == 1
-    # The second call stands for a retry.
+    # A retry confirms the refund twice.
     for _ in range(2):
         await confirm_refund(channel, shop, held, "refund-1")
-    assert (await read(shop, held)).status == REFUNDED
+    assert (await shop.read(held)).status == REFUNDED
     assert await owed(database) == [("pay-1", True, "refund-1"), ("pay-bob", False, None)]
     refused = await refusal(confirm_refund(channel, shop, held, "refund-2"))
     assert (refused.reason, refused.metadata) == ("ILLEGAL_TRANSITION", {"from": "REFUNDED", "to": "REFUNDED"})
-    # Another late payment is to be refunded again.
-    assert (await confirm(shop, held, "pay-2")).status == REFUNDING
+    # Another late payment is refunded too.
+    assert (await shop.report_payment(held, "pay-2")).status == REFUNDING
 
 
 async def test_a_second_payment_is_refunded_and_the_tickets_stay(shop, event, channel, database):
     held = await shop.buy(event.event_id)
-    done = await confirm(shop, held, "pay-1")
-    assert await confirm(shop, held, "pay-2") == done
+    done = await shop.report_payment(held, "pay-1")
+    assert await shop.report_payment(held, "pay-2") == done
     assert await owed(database) == [("pay-1", False, None), ("pay-2", True, None)]
     await confirm_refund(channel, shop, held, "refund-2")
     assert await owed(database) == [("pay-1", False, None), ("pay-2", True, "refund-2")]
-    assert (await read(shop, held)).status == COMPLETED
+    assert (await shop.read(held)).status == COMPLETED
 
 
 @pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "ended"])
@@ -181,44 +155,44 @@ async def test_a_payment_of_a_cancelled_or_ended_event_is_refunded(shop, event, 
         await shop.events.CancelEvent(cancel, metadata=shop.metadata(Shop.OLGA))
     else:
         clock.advance(timedelta(days=11))
-    late = await confirm(shop, held, "pay-1")
+    late = await shop.report_payment(held, "pay-1")
     assert (late.status, list(late.tickets)) == (REFUNDING, [])
-    assert await left(shop, event) == 3
+    assert await shop.left(event) == 3
 
 
 async def test_a_released_hold_releases_its_places_at_once(shop, event):
     held = await shop.buy(event.event_id, quantity=2)
-    released = await release(shop, held)
+    released = await shop.release(held)
     assert released.status == RELEASED
-    assert await left(shop, event) == 3
-    assert await release(shop, held) == released
-    assert await left(shop, event) == 3
+    assert await shop.left(event) == 3
+    assert await shop.release(held) == released
+    assert await shop.left(event) == 3
 
 
 async def test_a_paid_purchase_is_not_released(shop, event):
     held = await shop.buy(event.event_id)
-    await confirm(shop, held, "pay-1")
-    refused = await refusal(release(shop, held))
+    await shop.report_payment(held, "pay-1")
+    refused = await refusal(shop.release(held))
     assert (refused.reason, refused.metadata) == ("ILLEGAL_TRANSITION", {"from": "COMPLETED", "to": "RELEASED"})
 
 
 async def test_a_payment_pays_one_purchase_at_exactly_its_price(shop, event):
     first, second = await shop.buy(event.event_id), await shop.buy(event.event_id)
-    refused = await refusal(confirm(shop, first, "pay-1", paid=PRICE - 1))
+    refused = await refusal(shop.report_payment(first, "pay-1", paid=PRICE - 1))
     assert (refused.reason, refused.metadata["actual"]) == ("PRICE_CHANGED", str(PRICE))
-    await confirm(shop, first, "pay-1")
-    refused = await refusal(confirm(shop, second, "pay-1"))
+    await shop.report_payment(first, "pay-1")
+    refused = await refusal(shop.report_payment(second, "pay-1"))
     assert refused.reason == "PAYMENT_ALREADY_USED"
     assert refused.metadata == {"payment_id": "pay-1", "purchase_id": first.purchase_id}
-    assert (await read(shop, second)).status == HELD
+    assert (await shop.read(second)).status == HELD
 
 
 async def test_a_buyer_confirms_no_payment_and_sees_own_purchases_only(shop, event):
     held = await shop.buy(event.event_id)
-    assert (await refusal(confirm(shop, held, "pay-1", Shop.ALICE))).code is grpc.StatusCode.PERMISSION_DENIED
-    assert (await refusal(confirm(shop, held, "pay-1", ("organizer", "oscar")))).reason == "PURCHASE_NOT_FOUND"
-    assert (await refusal(release(shop, held, ("user", "bob")))).reason == "PURCHASE_NOT_FOUND"
-    assert (await confirm(shop, held, "pay-1", Shop.OLGA)).status == COMPLETED
+    assert (await refusal(shop.report_payment(held, "pay-1", Shop.ALICE))).code is grpc.StatusCode.PERMISSION_DENIED
+    assert (await refusal(shop.report_payment(held, "pay-1", ("organizer", "oscar")))).reason == "PURCHASE_NOT_FOUND"
+    assert (await refusal(shop.release(held, ("user", "bob")))).reason == "PURCHASE_NOT_FOUND"
+    assert (await shop.report_payment(held, "pay-1", Shop.OLGA)).status == COMPLETED
 
 
 async def test_bad_requests_name_every_field_at_fault(shop):
@@ -250,12 +224,12 @@ async def test_concurrent_payments_and_expiry_sell_no_place_twice(shop, clock, d
     held = await asyncio.gather(*(shop.buy(event.event_id, ("user", f"user-{n}")) for n in range(10)))
     clock.advance(timedelta(seconds=600))
     ends = await asyncio.gather(
-        *(confirm(shop, one, f"pay-{n}") for n, one in enumerate(held[:5])),
-        *(release(shop, one, ("user", f"user-{n}")) for n, one in enumerate(held[5:8], 5)),
+        *(shop.report_payment(one, f"pay-{n}") for n, one in enumerate(held[:5])),
+        *(shop.release(one, ("user", f"user-{n}")) for n, one in enumerate(held[5:8], 5)),
     )
     assert {end.status for end in ends[:5]} == {COMPLETED}
     assert {end.status for end in ends[5:]} <= {RELEASED, EXPIRED}
-    await until(lambda: left(shop, event), 5)
+    await until(lambda: shop.left(event), 5)
     waiting = sa.select(sa.func.count()).where(purchases.c.status == "HELD")
     assert await database.run(lambda connection: connection.execute(waiting).scalar_one()) == 0
     assert (await shop.buy(event.event_id, items=items((STANDARD, 5)))).status == HELD

@@ -1,7 +1,5 @@
 """A refund by Stripe is made once, or its failure is visible."""
 
-import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -10,14 +8,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from tests.environment.refusals import refusal
+from tests.environment.serving import running
 from tests.environment.waiting import until
-from tests.selling.shop import Shop, money, refusal
+from tests.selling.shop import Shop, money
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, KEY, StripeStandIn
 from ticket_service.adapters import scans as adapters_scans
 from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.app import App
-from ticket_service.commands.audit import audit
 from ticket_service.domain.notifications import Kind
 from ticket_service.store.tables import outbox
 from ticket_service.use_cases.refunds import LONGEST_RETRY_SECONDS, Refunds
@@ -26,17 +25,11 @@ from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("adds_up")]
 
 REFUNDING, DONE = ticket_pb2.CANCELLATION_STATUS_REFUNDING, ticket_pb2.CANCELLATION_STATUS_DONE
 FAILED = ticket_pb2.CANCELLATION_STATUS_REFUND_FAILED
 PRICE = 2_500
-
-
-@pytest.fixture
-def stripe() -> Iterator[StripeStandIn]:
-    with StripeStandIn() as stand_in:
-        yield stand_in
 
 
 @pytest.fixture(autouse=True)
@@ -57,11 +50,8 @@ async def service(make_settings, tickets_url: URL, clock, stripe: StripeStandIn,
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
     )
-    app = App(settings, tickets_url, clock)
-    try:
-        yield f"127.0.0.1:{await app.start()}"
-    finally:
-        await app.stop()
+    async with running(App(settings, tickets_url, clock)) as address:
+        yield address
 
 
 @pytest.fixture
@@ -72,14 +62,6 @@ async def event(shop: Shop) -> event_pb2.Event:
 @pytest.fixture
 def tickets(channel: grpc.aio.Channel) -> Any:
     return TicketServiceStub(channel)
-
-
-@pytest.fixture(autouse=True)
-async def adds_up(tickets_url: URL) -> object:
-    """Check that the audit finds no breach after the test."""
-    yield
-    lines: list[str] = []
-    assert await asyncio.to_thread(audit, tickets_url, lines.append) == 0, "\n".join(lines)
 
 
 async def cancel(tickets: Any, shop: Shop, ticket_id: str) -> ticket_pb2.Cancellation:
@@ -173,7 +155,7 @@ async def test_the_organizer_retries_a_refused_refund(shop, event, tickets, stri
     listing = pb.ListCancellationsRequest(status=FAILED)
     listed = await tickets.ListCancellations(listing, metadata=shop.metadata(Shop.OLGA))
     assert [one.cancellation_id for one in listed.cancellations] == [asked.cancellation_id]
-    # The refund waits for the organizer: time changes nothing.
+    # The refund waits for the organizer; time alone changes nothing.
     clock.advance(timedelta(days=1))
     assert stripe.calls.count("refund") == 1
 

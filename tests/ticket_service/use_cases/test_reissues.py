@@ -1,22 +1,17 @@
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import grpc
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
-from tests.environment.access import CODE_SECRET, PEER_SECRET
+from tests.environment.access import CODE_SECRET
 from tests.environment.waiting import until
-from tests.selling.rows import sell, store_event
-from tests.stand_ins.revocations import ScansStandIn
+from tests.selling.rows import change, row, sold
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import HEAD_START
 from ticket_service.domain.codes import Codes
-from ticket_service.domain.events import Event
 from ticket_service.domain.reissues import ReissueRequest
 from ticket_service.domain.revocations import Outcome
 from ticket_service.store import reissues as store
@@ -31,7 +26,6 @@ from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
-from ticketing.chassis.peer_client import PeerClient
 from ticketing.tickets.v1 import ticket_pb2
 
 ALICE = Caller("alice", frozenset({Role.USER}))
@@ -39,14 +33,6 @@ BOB = Caller("bob", frozenset({Role.USER}))
 OLGA = Caller("olga", frozenset({Role.ORGANIZER}))
 OSCAR = Caller("oscar", frozenset({Role.ORGANIZER}))
 CODES = Codes(CODE_SECRET)
-
-
-@pytest.fixture
-async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[ScanServiceClient]:
-    await scans.start(scans_port)
-    peer = PeerClient(f"127.0.0.1:{scans_port}", PEER_SECRET)
-    yield ScanServiceClient(peer)
-    await peer.close()
 
 
 @pytest.fixture
@@ -64,29 +50,11 @@ def canceller(database: Database, remote: ScanServiceClient, clock: Clock) -> Ca
     return Cancellations(database, remote, clock, lambda: None)
 
 
-async def sold(database: Database, clock: Clock, count: int = 1, **wanted: Any) -> tuple[Event, list[UUID]]:
-    def work(connection: Connection) -> tuple[Event, list[UUID]]:
-        event = store_event(connection, now=clock(), **wanted)
-        return event, sell(connection, event, count)
-
-    return await database.run(work)
-
-
 @pytest.fixture
 async def ticket_id(database: Database, clock: Clock) -> UUID:
     """Sell alice one ticket of a sold-out event."""
     _, [ticket_id] = await sold(database, clock, max_participants=1)
     return ticket_id
-
-
-async def row(database: Database, table: sa.Table, **key: Any) -> sa.Row[Any]:
-    query = sa.select(table).filter_by(**key)
-    return await database.run(lambda connection: connection.execute(query).one())
-
-
-async def change(database: Database, ticket_id: UUID, **values: Any) -> None:
-    statement = sa.update(tickets).where(tickets.c.ticket_id == ticket_id).values(**values)
-    await database.run(lambda connection: connection.execute(statement))
 
 
 def reissue(ticket_id: UUID) -> ReissueRequest:

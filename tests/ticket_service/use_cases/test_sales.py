@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from tests.environment.access import Issuer
+from tests.environment.refusals import Refusal, refusal, refusal_of
 from tests.processes.ticket_service import TicketProcess
-from tests.selling.shop import Refusal, Shop, money, new_id, refusal
+from tests.selling.shop import Shop, money, new_id
 from ticket_service.store.tables import events, purchases, tickets
 from ticketing.chassis.database import SESSION_MILLISECONDS
 from ticketing.tickets.v1 import purchase_pb2
@@ -32,11 +33,7 @@ async def try_to_buy(shop: Shop, event_id: str, user: str) -> purchase_pb2.Purch
     try:
         return await shop.buy(event_id, ("user", user))
     except grpc.aio.AioRpcError as error:
-        return await refusal(_raised(error))
-
-
-async def _raised(error: grpc.aio.AioRpcError) -> None:
-    raise error
+        return refusal_of(error)
 
 
 def assert_exactly_the_places_are_sold(answers: list[purchase_pb2.Purchase | Refusal], url: URL) -> None:
@@ -124,7 +121,7 @@ async def test_one_payment_sent_for_two_events_pays_one(start: Start, open_shop:
         try:
             await shops[number].buy(all_events[number].event_id, Shop.BACKEND, **paid)
         except grpc.aio.AioRpcError as error:
-            return (await refusal(_raised(error))).reason
+            return refusal_of(error).reason
         return "paid"
 
     pairs = [asyncio.gather(pay(0, payment), pay(1, payment)) for payment in range(20)]

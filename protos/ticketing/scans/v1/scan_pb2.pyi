@@ -206,7 +206,7 @@ class Gate(_message.Message):
     LOCATION_FIELD_NUMBER: _builtins.int
     ALLOWED_TICKET_TYPES_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """The UUID of the event that the gate admits to. Only ValidateTicket does not require it."""
+    """Required, except in ValidateTicket. The UUID of the event that the gate admits to."""
     location: _builtins.str
     """The name of the gate, such as "North 3", at most 100 characters."""
     @_builtins.property
@@ -258,7 +258,7 @@ class Scan(_message.Message):
     """The UUID that the device chose; the same scan_id returns the first verdict."""
     code: _builtins.str
     """The code of the ticket. While the ticket is unknown it is the text that was
-    read, cut at 200 characters, with codes and tokens covered and other
+    read, cut at 200 characters, with codes and tokens masked and other
     characters escaped.
     """
     scan_type: Global___ScanType.ValueType
@@ -270,8 +270,8 @@ class Scan(_message.Message):
     ticket_id: _builtins.str
     """The ticket. The field is empty while it is unknown."""
     event_id: _builtins.str
-    """The event of the ticket, which is another than gate_event_id with
-    WRONG_EVENT. The field is empty while the ticket is unknown.
+    """The event of the ticket; with WRONG_EVENT it differs from gate_event_id.
+    Empty while the ticket is unknown.
     """
     ticket_type: _event_pb2.TicketType.ValueType
     """The type of the ticket. The field is UNSPECIFIED while the ticket is unknown."""
@@ -297,7 +297,7 @@ class Scan(_message.Message):
 
     @_builtins.property
     def annul_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when the scan was annulled: the person did not pass. Absent: it was not."""
+        """The time when the scan was annulled: the person did not pass. Absent: it is in effect."""
 
     @_builtins.property
     def previous(self) -> Global___PreviousScan:

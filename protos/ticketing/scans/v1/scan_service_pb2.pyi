@@ -73,9 +73,9 @@ Global___ScanAttempt: _TypeAlias = ScanAttempt  # noqa: Y015
 
 @_typing.final
 class OfflineDecision(_message.Message):
-    """A decision that a device made while it was offline. The device has
-    shown it to a person, so it replaces another answer that the service recorded
-    under the same scan_id and that the device never received. Conflicts become incidents.
+    """A decision that a device made while it was offline. A person has seen it, so
+    it is final: it replaces another answer that the service recorded under the
+    same scan_id and that the device never received. Conflicts become incidents.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -96,7 +96,7 @@ class OfflineDecision(_message.Message):
 
     @_builtins.property
     def gate(self) -> _scan_pb2.Gate:
-        """The gate where it was made. Absent selects the gate of the request or the stream."""
+        """The gate of the decision. Absent: the gate of the request or the stream."""
 
     @_builtins.property
     def annul_time(self) -> _timestamp_pb2.Timestamp:
@@ -194,7 +194,7 @@ class StreamScansRequest(_message.Message):
     UPLOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open(self) -> _scan_pb2.Gate:
-        """Opens a gate. It is the first message, and again moves the device to another gate."""
+        """Opens a gate. It is the first message; a later one moves the device to another gate."""
 
     @_builtins.property
     def scan(self) -> Global___ScanAttempt:
@@ -252,7 +252,7 @@ Global___Upload: _TypeAlias = Upload  # noqa: Y015
 
 @_typing.final
 class Passage(_message.Message):
-    """The report of a device that a person passed the gate, or did not pass."""
+    """The report whether a person passed the gate."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -302,7 +302,7 @@ class StreamScansResponse(_message.Message):
 
     @_builtins.property
     def reconnect(self) -> Global___Reconnect:
-        """Asks the device to connect again, to another process if possible: this one stops."""
+        """Asks the device to connect again, to another process if possible, because this one stops."""
 
     @_builtins.property
     def rejected(self) -> Global___Rejection:
@@ -972,7 +972,7 @@ Global___WatchAdmissionsResponse: _TypeAlias = WatchAdmissionsResponse  # noqa: 
 
 @_typing.final
 class GateRules(_message.Message):
-    """The rules that apply to all tickets of an event."""
+    """The rules for all tickets of an event."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1035,7 +1035,7 @@ class TicketAdmission(_message.Message):
     CHECK_IN_FIELD_NUMBER: _builtins.int
     INSIDE_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.bytes
-    """The UUID of the ticket, 16 bytes, as a token contains it."""
+    """The UUID of the ticket, 16 bytes, as in a token."""
     ticket_type: _event_pb2.TicketType.ValueType
     """The type of the ticket."""
     denial_reason: _scan_pb2.DenialReason.ValueType

@@ -128,8 +128,8 @@ Global___WatchTicketsResponse: _TypeAlias = WatchTicketsResponse  # noqa: Y015
 
 @_typing.final
 class EventChanges(_message.Message):
-    """The changes of one event. Its fields have the numbers that they have in
-    WatchTicketsResponse, which stood here before.
+    """The changes of one event. Each field has its number in WatchTicketsResponse,
+    because an earlier version of the contract used that message here.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -407,7 +407,9 @@ Global___ReportCheckInsResponse: _TypeAlias = ReportCheckInsResponse  # noqa: Y0
 
 @_typing.final
 class CheckInConflict(_message.Message):
-    """A check-in that cannot be. The ticket service sets every field."""
+    """A check-in that the state of its ticket rules out. The ticket service sets
+    every field.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -44,8 +44,8 @@ class _TicketStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketSt
     TICKET_STATUS_REFUNDED: _TicketStatus.ValueType  # 5
     """The ticket is cancelled with a refund, for good."""
     TICKET_STATUS_BLOCKED: _TicketStatus.ValueType  # 6
-    """The organizer blocked the ticket. Once the feed has reached the gates,
-    they deny it until the organizer unblocks it.
+    """The organizer blocked the ticket. Gates deny it once the feed has brought
+    the change to them, until the organizer unblocks it.
     """
 
 class TicketStatus(_TicketStatus, metaclass=_TicketStatusEnumTypeWrapper):
@@ -68,8 +68,8 @@ TICKET_STATUS_CANCELLED: TicketStatus.ValueType  # 4
 TICKET_STATUS_REFUNDED: TicketStatus.ValueType  # 5
 """The ticket is cancelled with a refund, for good."""
 TICKET_STATUS_BLOCKED: TicketStatus.ValueType  # 6
-"""The organizer blocked the ticket. Once the feed has reached the gates,
-they deny it until the organizer unblocks it.
+"""The organizer blocked the ticket. Gates deny it once the feed has brought
+the change to them, until the organizer unblocks it.
 """
 Global___TicketStatus: _TypeAlias = TicketStatus  # noqa: Y015
 

@@ -5,7 +5,8 @@ import grpc
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.selling.calls import sold
+from tests.environment.serving import running
+from tests.selling.rows import sold
 from tests.stand_ins.revocations import ScansStandIn
 from ticket_service.app import App
 from ticketing.chassis.clock import Clock
@@ -18,11 +19,8 @@ async def service(make_settings, tickets_url: URL, clock: Clock, scans: ScansSta
     """Run a ticket service and a stand-in for the scan service."""
     port = await scans.start()
     settings = make_settings(TICKETS_SCANS_ADDRESS=f"127.0.0.1:{port}", TICKETS_SWEEP_SECONDS="0.05")
-    app = App(settings, tickets_url, clock)
-    try:
-        yield f"127.0.0.1:{await app.start()}"
-    finally:
-        await app.stop()
+    async with running(App(settings, tickets_url, clock)) as address:
+        yield address
 
 
 @pytest.fixture

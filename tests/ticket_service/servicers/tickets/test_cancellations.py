@@ -6,7 +6,8 @@ from typing import Any
 import grpc
 import sqlalchemy as sa
 
-from tests.selling.calls import change, refusal, sold
+from tests.environment.refusals import refusal
+from tests.selling.rows import change, sold
 from ticket_service.store.tables import purchases
 from ticketing.chassis.ids import new_id
 from ticketing.tickets.v1 import ticket_pb2
@@ -34,7 +35,7 @@ async def test_a_used_ticket_is_not_cancelled(stub, issuer, database, clock, sca
     _, [ticket_id] = await sold(database, clock)
     await change(database, ticket_id, check_in_time=clock())
     call = stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
-    assert await refusal(call) == (
+    assert (await refusal(call)).cause == (
         "TICKET_CHECKED_IN",
         {"ticket_id": str(ticket_id), "check_in_time": clock().isoformat()},
     )
@@ -44,10 +45,7 @@ async def test_a_used_ticket_is_not_cancelled(stub, issuer, database, clock, sca
 async def test_a_blocked_ticket_is_not_cancelled(stub, issuer, ticket_id, database):
     await change(database, ticket_id, status="BLOCKED")
     call = stub.CancelTicket(pb.CancelTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
-    assert await refusal(call) == (
-        "TICKET_NOT_CANCELLABLE",
-        {"ticket_id": str(ticket_id), "status": "BLOCKED"},
-    )
+    assert (await refusal(call)).cause == ("TICKET_NOT_CANCELLABLE", {"ticket_id": str(ticket_id), "status": "BLOCKED"})
 
 
 async def test_the_sweeper_completes_a_pending_cancellation(stub, issuer, database, clock, scans):
@@ -78,7 +76,7 @@ async def test_a_cancellation_is_visible_with_its_ticket(stub, issuer, database,
     ids = [cancellation.cancellation_id for cancellation in made]
     get = pb.GetCancellationRequest(cancellation_id=ids[0])
     assert (await stub.GetCancellation(get, metadata=issuer.metadata())).cancellation == made[0]
-    assert await refusal(stub.GetCancellation(get, metadata=issuer.metadata(subject="bob"))) == (
+    assert (await refusal(stub.GetCancellation(get, metadata=issuer.metadata(subject="bob")))).cause == (
         "CANCELLATION_NOT_FOUND",
         {"cancellation_id": ids[0]},
     )
@@ -117,11 +115,11 @@ async def test_a_backend_confirms_its_refund(stub, issuer, ticket_id, clock):
     assert (done.status, done.refund_id) == (ticket_pb2.CANCELLATION_STATUS_DONE, "refund-1")
     assert done.complete_time.ToDatetime(tzinfo=UTC) == clock()
     confirm.refund_id = "refund-2"
-    assert await refusal(stub.ConfirmRefund(confirm, metadata=service)) == (
+    assert (await refusal(stub.ConfirmRefund(confirm, metadata=service))).cause == (
         "ILLEGAL_TRANSITION",
         {"from": "DONE", "to": "DONE"},
     )
-    assert (await refusal(stub.ConfirmRefund(confirm, metadata=issuer.metadata())))[0] == "FORBIDDEN"
+    assert (await refusal(stub.ConfirmRefund(confirm, metadata=issuer.metadata()))).reason == "FORBIDDEN"
 
 
 async def test_a_purchase_has_no_refund_to_confirm(stub, issuer, database, clock):
@@ -129,7 +127,7 @@ async def test_a_purchase_has_no_refund_to_confirm(stub, issuer, database, clock
     query = sa.select(purchases.c.purchase_id)
     purchase_id = await database.run(lambda connection: connection.execute(query).scalar_one())
     request = pb.ConfirmRefundRequest(purchase_id=str(purchase_id), refund_id="refund-1")
-    assert await refusal(stub.ConfirmRefund(request, metadata=issuer.metadata("service", "shop"))) == (
+    assert (await refusal(stub.ConfirmRefund(request, metadata=issuer.metadata("service", "shop")))).cause == (
         "ILLEGAL_TRANSITION",
         {"from": "COMPLETED", "to": "REFUNDED"},
     )
@@ -137,4 +135,4 @@ async def test_a_purchase_has_no_refund_to_confirm(stub, issuer, database, clock
 
 async def test_retrying_a_refund_needs_a_cancellation_id(stub, issuer):
     call = stub.RetryRefund(pb.RetryRefundRequest(cancellation_id="x"), metadata=issuer.metadata("organizer", "olga"))
-    assert (await refusal(call))[0] == "INVALID_ARGUMENT"
+    assert (await refusal(call)).reason == "INVALID_ARGUMENT"

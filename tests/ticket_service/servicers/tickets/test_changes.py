@@ -1,7 +1,7 @@
 """ReissueTicket, TransferTicket and SetTicketBlocked."""
 
 from tests.environment.access import CODE_SECRET
-from tests.selling.calls import fields_at_fault, refusal
+from tests.environment.refusals import fields_at_fault, refusal
 from ticket_service.domain.codes import Codes
 from ticketing.chassis.ids import new_id
 from ticketing.tickets.v1 import ticket_pb2
@@ -17,7 +17,7 @@ async def test_only_the_new_code_finds_a_reissued_ticket(stub, issuer, ticket_id
     after = (await stub.ReissueTicket(request, metadata=user)).ticket
     assert (after.issue, after.code) == (2, CODES.code(ticket_id, 2))
     assert after.token not in {"", before.token}
-    assert await refusal(stub.GetTicket(pb.GetTicketRequest(code=before.code), metadata=user)) == (
+    assert (await refusal(stub.GetTicket(pb.GetTicketRequest(code=before.code), metadata=user))).cause == (
         "TICKET_NOT_FOUND",
         {"code": before.code},
     )
@@ -34,7 +34,7 @@ async def test_the_old_holder_reads_no_code_after_a_transfer(stub, issuer, ticke
         assert (received.user_id, received.issue) == ("bob", 2)
         assert (received.code, received.token, received.qr_code_url) == ("", "", "")
     get = pb.GetTicketRequest(ticket_id=str(ticket_id), view=ticket_pb2.TICKET_VIEW_FULL)
-    assert (await refusal(stub.GetTicket(get, metadata=issuer.metadata())))[0] == "TICKET_NOT_FOUND"
+    assert (await refusal(stub.GetTicket(get, metadata=issuer.metadata()))).reason == "TICKET_NOT_FOUND"
     his = (await stub.GetTicket(get, metadata=issuer.metadata(subject="bob"))).ticket
     assert his.token
     assert his.qr_code_url

@@ -11,8 +11,8 @@ import zxingcpp
 from PIL import Image
 
 from tests.environment.access import CODE_SECRET, Issuer
-from tests.selling.calls import change, fields_at_fault, refusal, sold
-from tests.selling.rows import sell
+from tests.environment.refusals import fields_at_fault, refusal
+from tests.selling.rows import change, sell, sold
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.events import AdmissionPolicy, Offer, TicketType
 from ticketing.chassis.ids import new_id
@@ -88,7 +88,7 @@ async def test_only_holder_service_and_organizer_find_a_ticket(stub, issuer, tic
             assert ticket.code
             assert ticket.payment_id
         else:
-            assert await refusal(call) == ("TICKET_NOT_FOUND", metadata)
+            assert (await refusal(call)).cause == ("TICKET_NOT_FOUND", metadata)
 
 
 async def test_a_holder_who_is_not_the_buyer_reads_no_payment(stub, issuer, ticket_id, database):
@@ -101,39 +101,31 @@ async def test_a_holder_who_is_not_the_buyer_reads_no_payment(stub, issuer, tick
 
 async def test_a_code_may_be_any_text_of_bounded_length(stub, issuer):
     user = issuer.metadata()
-    assert (await refusal(stub.GetTicket(pb.GetTicketRequest(code="☃ '; --"), metadata=user)))[0] == "TICKET_NOT_FOUND"
+    refused = await refusal(stub.GetTicket(pb.GetTicketRequest(code="☃ '; --"), metadata=user))
+    assert refused.reason == "TICKET_NOT_FOUND"
     for code in ("", "x" * 2**20, "TKT\0"):
         assert await fields_at_fault(stub.GetTicket(pb.GetTicketRequest(code=code), metadata=user)) == ["code"]
 
 
 async def test_bad_requests_name_every_field_at_fault(stub, issuer):
     user, service = issuer.metadata(), issuer.metadata("service")
-    unknown: Any = 77  # No enum has it.
+    unknown: Any = 77  # No enum has this value.
     get = pb.GetTicketRequest(view=unknown)
     tickets = pb.ListTicketsRequest(status=unknown, event_id="x", user_id="u" * 256, view=unknown)
     render = pb.RenderTicketRequest(ticket_id="x", format=unknown)
     cancellations = pb.ListCancellationsRequest(status=unknown, event_id="x", user_id="\0")
     for call, fields in [
         (stub.GetTicket(get, metadata=user), ["view", "ticket_id"]),
-        (
-            stub.ListTickets(tickets, metadata=user),
-            ["status", "event_id", "user_id", "view"],
-        ),
+        (stub.ListTickets(tickets, metadata=user), ["status", "event_id", "user_id", "view"]),
         (stub.ListTickets(pb.ListTicketsRequest(page_size=-1), metadata=user), ["page_size"]),
         (stub.ListTickets(pb.ListTicketsRequest(page_token="zzz"), metadata=user), ["page_token"]),
-        (
-            stub.RenderTicket(render, metadata=user),
-            ["ticket_id", "format"],
-        ),
+        (stub.RenderTicket(render, metadata=user), ["ticket_id", "format"]),
         (
             stub.CancelTicket(pb.CancelTicketRequest(ticket_id="x", reason="r" * 501), metadata=user),
             ["ticket_id", "reason"],
         ),
         (stub.GetCancellation(pb.GetCancellationRequest(), metadata=user), ["cancellation_id"]),
-        (
-            stub.ListCancellations(cancellations, metadata=user),
-            ["status", "event_id", "user_id"],
-        ),
+        (stub.ListCancellations(cancellations, metadata=user), ["status", "event_id", "user_id"]),
         (stub.ConfirmRefund(pb.ConfirmRefundRequest(), metadata=service), ["cancellation_id", "refund_id"]),
         (
             stub.ConfirmRefund(pb.ConfirmRefundRequest(purchase_id="x", refund_id="r" * 256), metadata=service),
@@ -162,10 +154,7 @@ async def test_a_page_token_belongs_to_one_caller_and_filter(stub, issuer, datab
     first = await stub.ListTickets(pb.ListTicketsRequest(page_size=1), metadata=issuer.metadata())
     for request, metadata in [
         (pb.ListTicketsRequest(page_token=first.next_page_token), issuer.metadata(subject="bob")),
-        (
-            pb.ListTicketsRequest(page_token=first.next_page_token, event_id=str(event.event_id)),
-            issuer.metadata(),
-        ),
+        (pb.ListTicketsRequest(page_token=first.next_page_token, event_id=str(event.event_id)), issuer.metadata()),
     ]:
         assert await fields_at_fault(stub.ListTickets(request, metadata=metadata)) == ["page_token"]
 
@@ -244,12 +233,13 @@ async def test_a_drawing_is_named_after_the_code(stub, issuer, ticket_id, form, 
 async def test_a_cancelled_ticket_is_not_drawn(stub, issuer, ticket_id, database):
     await change(database, ticket_id, status="REFUNDED")
     call = stub.RenderTicket(pb.RenderTicketRequest(ticket_id=str(ticket_id)), metadata=issuer.metadata())
-    assert await refusal(call) == ("TICKET_NOT_ACTIVE", {"ticket_id": str(ticket_id), "status": "REFUNDED"})
+    assert (await refusal(call)).cause == ("TICKET_NOT_ACTIVE", {"ticket_id": str(ticket_id), "status": "REFUNDED"})
 
 
 async def test_a_foreign_ticket_is_not_drawn(stub, issuer, ticket_id):
     request = pb.RenderTicketRequest(ticket_id=str(ticket_id))
-    assert (await refusal(stub.RenderTicket(request, metadata=issuer.metadata(subject="bob"))))[0] == "TICKET_NOT_FOUND"
+    refused = await refusal(stub.RenderTicket(request, metadata=issuer.metadata(subject="bob")))
+    assert refused.reason == "TICKET_NOT_FOUND"
 
 
 async def test_a_ticket_is_drawn_as_a_page_and_a_calendar_entry(stub, issuer, ticket_id):
@@ -271,7 +261,7 @@ async def test_a_calendar_entry_of_a_cancelled_ticket_cancels_it(stub, issuer, t
 
 async def test_a_scanner_may_not_read_tickets(stub, issuer: Issuer):
     call = stub.GetTicket(pb.GetTicketRequest(ticket_id=str(new_id())), metadata=issuer.metadata("scanner", "gate"))
-    assert (await refusal(call))[0] == "FORBIDDEN"
+    assert (await refusal(call)).reason == "FORBIDDEN"
 
 
 async def test_a_changed_page_token_is_refused(stub, issuer, database, clock):
