@@ -93,7 +93,7 @@ class PeerProof:
 
 
 class Authenticator:
-    """Authenticates callers by the metadata of their calls."""
+    """An authenticator of callers by the metadata of their calls."""
 
     def __init__(self, keys: KeySet, requirements: TokenRequirements, proof: PeerProof, clock: Clock) -> None:
         self._keys = keys
