@@ -28,7 +28,7 @@ class Device:
     # The events to which the device is bound; empty: all of its organizer's.
     event_ids: frozenset[UUID]
     create_time: datetime
-    # None: the device is not enrolled yet.
+    # None: not enrolled yet.
     enroll_time: datetime | None = None
     last_seen_time: datetime | None = None
     revoke_time: datetime | None = None

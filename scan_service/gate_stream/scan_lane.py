@@ -1,7 +1,7 @@
 """The lane of one stream's live scans: a stream has few scans in a batch, so a flooding device delays no other device.
 
 People pass a gate one after the other. More than a few scans at once come from a queue of the device or from an attack.
-Those scans wait in the lane, where they cost nothing, and count as unanswered.
+They wait in the lane, where they cost nothing, and count as unanswered.
 """
 
 import asyncio

@@ -72,7 +72,7 @@ def test_a_token_with_one_letter_changed_is_never_genuine(position: int, letter:
 
 
 def test_nested_changes_of_the_previous_version_are_readable() -> None:
-    """The previous version nested WatchTicketsResponse in itself; two versions must decode each other's messages."""
+    """The previous version nested WatchTicketsResponse in itself; a pair of two versions must understand each other."""
     event, tickets = feed_pb.GateEvent(event_id="e"), [feed_pb.GateTicket(ticket_id="t", revision=7)]
     changes = feed_pb.EventChanges(event=event, tickets=tickets, revision=7)
     nested = feed_pb.WatchTicketsResponse(event=event, tickets=tickets, revision=7)

@@ -203,7 +203,7 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
 
 
 def retry_seconds(attempts: int) -> float:
-    """Return the wait before the next call to the scan service, after this number of tries."""
+    """Return the wait before the next call to the scan service, after so many tries."""
     longest = LONGEST_RETRY_SECONDS - SHORTEST_RETRY_SECONDS
     return SHORTEST_RETRY_SECONDS + backoff_seconds(attempts, first=1, longest=longest)
 

@@ -93,7 +93,7 @@ class PeerProof:
 
 
 class Authenticator:
-    """An authenticator of callers by the metadata of their calls."""
+    """Authenticates callers by the metadata of their calls."""
 
     def __init__(self, keys: KeySet, requirements: TokenRequirements, proof: PeerProof, clock: Clock) -> None:
         self._keys = keys
