@@ -359,7 +359,7 @@ deliveries = sa.Table(
     sa.Column("receiver", sa.Text, nullable=False),
     # The relay makes the deliveries of one stream in order.
     sa.Column("stream", UUID, nullable=False),
-    # When the relay tries next; NULL: the delivery is a dead letter.
+    # The time when the relay tries next; NULL: the delivery is a dead letter.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("dead_time", TIME),
