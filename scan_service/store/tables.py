@@ -208,7 +208,7 @@ devices = sa.Table(
     sa.Column("device_id", UUID, primary_key=True),
     sa.Column("organizer_id", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
-    # The events to which the device is bound; empty: all of the organizer's.
+    # The events to which the device is bound; empty: all events of the organizer are allowed.
     sa.Column("event_ids", ARRAY(UUID), nullable=False),
     sa.Column("create_time", TIME, nullable=False),
     # The digests are hashes, so that a database dump contains no credential.

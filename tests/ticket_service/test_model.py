@@ -53,7 +53,7 @@ PRICE_LISTS: Final = [
     {"STANDARD": Line(333, capacity=3), "VIP": Line(1, capacity=2)},
     {"STANDARD": Line(0), "VIP": Line(7_001, capacity=2)},
 ]
-# None: the default policy.
+# None: the default policy applies.
 POLICIES: Final = [None, [(0, 25), (8, 80)], [(1, 33), (5, 67), (6, 50)], [(4, 0), (2, 100)]]
 STEPS_IN_TIME: Final = [timedelta(seconds=1), timedelta(minutes=5), timedelta(minutes=10), timedelta(days=1)]
 pick = st.integers(0, 63)

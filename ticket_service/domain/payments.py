@@ -10,7 +10,7 @@ from ticket_service.domain.purchases import Purchase
 
 # The sweeper tries only after this time: until then, the buyer waits for both steps of a charge.
 HEAD_START: Final = timedelta(seconds=5)
-# The interval at which the sweeper asks the provider whether the buyer's bank has approved a charge that no front end confirms.
+# The interval at which the sweeper asks whether the buyer's bank has approved a charge that no front end confirms.
 POLL_INTERVAL: Final = timedelta(seconds=30)
 
 
