@@ -95,7 +95,7 @@ purchases = sa.Table(
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("purchase_id", UUID, primary_key=True),
     sa.Column("user_id", sa.Text, nullable=False),
-    # [[ticket_type, quantity, unit_price], ...]; never changes.
+    # The items as [[ticket_type, quantity, unit_price], ...]; they never change.
     sa.Column("items", JSONB, nullable=False),
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("total", sa.BigInteger, nullable=False),
