@@ -217,7 +217,7 @@ devices = sa.Table(
     sa.Column("token_digest", BYTEA, unique=True),
     sa.Column("last_seen_time", TIME),
     sa.Column("revoke_time", TIME),
-    # An open stream advances this time, so that the time expires when the process dies.
+    # An open stream advances this time, so that the time expires when the process is killed.
     sa.Column("connected_until", TIME),
     sa.Column("gate_event_id", UUID),
     sa.Column("gate_location", sa.Text),
