@@ -1,4 +1,4 @@
-# `make` alone lists what there is. Needs Python 3.11 or newer with pip and venv, and nothing else.
+# `make` alone lists the commands. The Makefile needs Python 3.11 or newer with pip and venv, and nothing else.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -10,7 +10,7 @@ SOURCES := ticketing ticket_service scan_service dev benchmarks packaging tests
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Two stamps, so that `make demo` downloads what it needs and no linters.
+# Two stamps keep linters and other development tools out of `make demo`.
 PACKAGES := pyproject.toml constraints.txt packaging/client/pyproject.toml packaging/gate/pyproject.toml
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 $(VENV)/runtime: $(PACKAGES) packaging/hatch_build.py ticketing/chassis/version.py

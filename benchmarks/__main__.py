@@ -3,7 +3,6 @@
 Every comparison runs in rounds. The services and the baseline take turns, so that both meet the same state of the machine.
 """
 
-import argparse
 import os
 import platform
 import statistics
@@ -21,8 +20,8 @@ from benchmarks.curves import CurvePoint, plot
 from benchmarks.database import CLIENTS, sales_a_second
 from benchmarks.http2 import LoadGenerator, LoadPlan, Measurement
 from benchmarks.purchases import purchase_plan
-from benchmarks.report import Comparison, percentile, table
-from benchmarks.scans import admitted, scan_plan
+from benchmarks.report import Comparison, percentile, round_options, table
+from benchmarks.scans import check_admitted, scan_plan
 from benchmarks.testbed import Testbed, publish, purchase_request, running_testbed, sell
 from benchmarks.uploads import generator_process, run_plan, upload
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
@@ -67,10 +66,10 @@ class BenchmarkRun:
         for _ in range(self.rounds):
             plan = self.scans(devices, self.seconds)
             measured = run(plan)
-            check(measured)
+            check_admitted(measured)
             ours.append(measured.rate)
             baseline.append(run(self.echo_plan(plan)).rate)
-        return Comparison(f"scans, {devices} devices, {name}", ours, baseline, "a second", "echo", target)
+        return Comparison(f"scans, {devices} devices, {name}", ours, baseline, "echo", target)
 
     def compare_latency(self, devices: int, rate: float) -> Comparison:
         """Compare the p99 latencies at a fixed rate."""
@@ -80,7 +79,7 @@ class BenchmarkRun:
             ours.append(1000 * percentile(LoadGenerator(plan).run().latencies, 99))
             baseline.append(1000 * percentile(LoadGenerator(self.echo_plan(plan)).run().latencies, 99))
         name = f"scans, {devices} devices, p99 in ms at {rate:,.0f} a second"
-        return Comparison(name, ours, baseline, "ms", "echo", "at most 8")
+        return Comparison(name, ours, baseline, "echo", "at most 8")
 
     def compare_purchases(self) -> Iterator[Comparison]:
         """Compare the purchase rates of one event and of many, and of PostgreSQL alone."""
@@ -93,9 +92,9 @@ class BenchmarkRun:
             database.append(sales_a_second(self.testbed, event.event_id, self.seconds))
             many.append(LoadGenerator(purchase_plan(self.testbed, events, CALLERS, self.seconds)).run().rate)
         name = f"purchases, hot event, {CALLERS} callers"
-        yield Comparison(name, hot, database, "a second", f"pgbench, {CLIENTS} clients", "at least 1.6")
-        yield Comparison(name, hot, baseline, "a second", "echo", "at least 0.42")
-        yield Comparison(f"purchases, {HOT_EVENTS} events", many, hot, "a second", "hot event", "at least 1")
+        yield Comparison(name, hot, database, f"pgbench, {CLIENTS} clients", "at least 1.6")
+        yield Comparison(name, hot, baseline, "echo", "at least 0.42")
+        yield Comparison(f"purchases, {HOT_EVENTS} events", many, hot, "hot event", "at least 1")
 
     def compare_uploads(self) -> Iterator[Comparison]:
         """Measure the upload rate, and compare the p99 of live scans with and without an upload."""
@@ -114,10 +113,8 @@ class BenchmarkRun:
             rates.append(result.scans_a_second)
             during_upload.append(1000 * percentile(result.live.latencies, 99))
         target = [5_000.0] * len(rates)
-        yield Comparison("uploaded offline scans, one stream", rates, target, "a second", "target", "at least 1")
-        yield Comparison(
-            "p99 of live scans during uploads, ms", during_upload, idle, "ms", "without uploads", "at most 2"
-        )
+        yield Comparison("uploaded offline scans, one stream", rates, target, "target", "at least 1")
+        yield Comparison("p99 of live scans during uploads, ms", during_upload, idle, "without uploads", "at most 2")
 
     def rates(self) -> tuple[Sequence[float], Sequence[float]]:
         """Measure scans and purchases a second, one figure per round."""
@@ -136,22 +133,11 @@ class BenchmarkRun:
             yield CurvePoint(devices, measured.rate, p50, p99)
 
 
-def check(measured: Measurement) -> None:
-    """Check that every answer was an admission.
-
-    Raises:
-        ValueError: at least one scan was denied.
-    """
-    if admitted(measured) != len(measured.answers):
-        raise ValueError(f"only {admitted(measured)} of {len(measured.answers)} scans were admitted")
-
-
 def measure(bench: BenchmarkRun) -> Iterator[Comparison]:
     """Run every comparison, in the order of the table."""
-    raw: Callable[[LoadPlan], Measurement] = lambda plan: LoadGenerator(plan).run()  # noqa: E731 - as short as testbed use
-    many = bench.compare_scans(200, "at least 0.32, aim 0.45", raw, "raw generator")
+    many = bench.compare_scans(200, "at least 0.32, aim 0.45", run_plan, "raw generator")
     yield many
-    few = bench.compare_scans(16, "at least 0.18, aim 0.27", raw, "raw generator")
+    few = bench.compare_scans(16, "at least 0.18, aim 0.27", run_plan, "raw generator")
     yield few
     yield bench.compare_scans(200, "at least 0.5", clients.run, "grpc.aio clients")
     yield bench.compare_scans(16, "at least 0.35", clients.run, "grpc.aio clients")
@@ -169,7 +155,7 @@ def compare_growth(bench: BenchmarkRun) -> Iterator[Comparison]:
     growth.settle(bench.testbed)
     for name, before, after in zip(("scans, 200 devices", "purchases, hot event"), small, bench.rates(), strict=True):
         stored = f"{growth.TICKETS:,} tickets and {growth.SCANS:,} scans stored"
-        yield Comparison(f"{name}, {stored}", after, before, "a second", "nearly empty", "at least 0.9")
+        yield Comparison(f"{name}, {stored}", after, before, "nearly empty", "at least 0.9")
 
 
 def feed_lines(testbed: Testbed) -> Iterator[str]:
@@ -222,23 +208,16 @@ def _ms(seconds: Sequence[float], percent: float) -> str:
 def machine() -> str:
     """Describe the machine and the versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf", "psycopg2-binary", "sqlalchemy"))
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - git is found by PATH
-        capture_output=True,
-        check=True,
-        text=True,
-    )
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True)  # noqa: S607 - found by PATH
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip()}: {os.cpu_count()} cores, {platform.machine()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit.strip()}: {os.cpu_count()} cores, {platform.machine()}, "
         f"Linux {platform.release()}, Python {platform.python_version()}, {versions}."
     )
 
 
 def main() -> int:
     """Run all measurements and write the results."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    options.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default: %(default)s)")
-    options.add_argument("--seconds", type=float, default=3, help="seconds of each measurement (default: %(default)s)")
+    options = round_options("benchmarks", __doc__)
     options.add_argument("--output", type=Path, default=HERE, help="folder of the results (default: %(default)s)")
     options.add_argument("--growth", action="store_true", help="also measure with millions of stored tickets and scans")
     given = options.parse_args()

@@ -4,7 +4,7 @@ import re
 import subprocess
 
 from benchmarks.testbed import Testbed
-from ticketing.chassis.postgres.binaries import find
+from ticketing.chassis.postgres.launcher import find_programs
 
 CLIENTS = 32
 THREADS = 2
@@ -40,7 +40,7 @@ def sales_a_second(testbed: Testbed, event_id: str, seconds: float) -> float:
     """Sell tickets of one event over CLIENTS connections, durably; return transactions a second."""
     script = testbed.directory / "sale.sql"
     script.write_text(SALE.format(event_id=event_id).replace("\n", " ") + "\n")
-    pgbench = find() / "pgbench"
+    pgbench = find_programs() / "pgbench"
     command = [str(pgbench), "--no-vacuum", "--protocol", "prepared", "--file", str(script)]
     command += ["--client", str(CLIENTS), "--jobs", str(THREADS), "--time", f"{max(seconds, MIN_SECONDS):.0f}"]
     done = subprocess.run([*command, testbed.database_url("tickets")], check=True, capture_output=True, text=True)

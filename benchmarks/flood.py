@@ -5,7 +5,6 @@ Twenty other devices scan at a steady rate. Rounds without the flood, with it, a
 take turns. The last kind of round shows the share of the machine itself, which runs the flooding program too.
 """
 
-import argparse
 import multiprocessing
 import os
 import sys
@@ -17,14 +16,14 @@ from multiprocessing.sharedctypes import Synchronized
 import grpc
 
 from benchmarks.http2 import LoadGenerator, LoadPlan, Measurement
-from benchmarks.report import Comparison, percentile, table
+from benchmarks.report import Comparison, percentile, round_options, table
 from benchmarks.scans import PATH, scan_plan
 from benchmarks.testbed import Testbed, publish, running_testbed, sell
 
 DEVICES = 20
 SCANS_A_SECOND = 100.0
 FLOOD = 10_000
-# The flooding device writes for so long before it reads the end of its stream.
+# The flooding device writes for this time before it reads the end of its stream.
 FLOOD_SECONDS = 1.0
 
 
@@ -99,12 +98,7 @@ def beside(address: tuple[str, int], other: LoadPlan, plan: LoadPlan) -> tuple[M
 
 def main() -> int:
     """Run the rounds and print a table."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks.flood", description=__doc__)
-    options.add_argument("--rounds", type=int, default=4, help="rounds of the comparison (default: %(default)s)")
-    options.add_argument(
-        "--seconds", type=float, default=5, help="seconds of each part of a round (default: %(default)s)"
-    )
-    given = options.parse_args()
+    given = round_options("benchmarks.flood", __doc__, rounds=4, seconds=5).parse_args()
     with running_testbed() as testbed:
         event = publish(testbed)
         count = int(3 * given.rounds * (given.seconds * SCANS_A_SECOND + 2 * DEVICES))
@@ -123,8 +117,8 @@ def main() -> int:
             for column in zip(*((one.quiet, one.flooded, one.elsewhere) for one in seen), strict=True)
         )
         name = f"p{percent} of {DEVICES} other devices, ms"
-        rows.append(Comparison(name, flooded, quiet, "ms", "without the flood", "as before"))
-        rows.append(Comparison(name, flooded, elsewhere, "ms", "flood at another server", "as before"))
+        rows.append(Comparison(name, flooded, quiet, "without the flood", "as before"))
+        rows.append(Comparison(name, flooded, elsewhere, "flood at another server", "as before"))
     print(table(rows))
     print(f"streams of the flooding device that the service ended: {[one.ended for one in seen]}")
     print(f"load of the machine: {os.getloadavg()}")

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from benchmarks.http2 import END_HEADERS, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, header
 from benchmarks.report import percentile
 from benchmarks.testbed import Testbed, running_testbed
 from ticketing.tickets.v1 import event_service_pb2
@@ -23,45 +24,15 @@ CONNECTIONS = 400
 STREAMS = 900
 SETTLE_SECONDS = 0.5
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEADERS, RST_STREAM, SETTINGS, CONTINUATION = 1, 3, 4, 9
-END_HEADERS = 4
+CONTINUATION = 9
 PATH = "/ticketing.tickets.v1.EventService/ListEvents"
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Encode one HTTP/2 frame (RFC 9113, 4.1)."""
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
-
-
-def header(name: str, value: str) -> bytes:
-    """Encode one header field without indexing (RFC 7541, 6.2.2); values have at most 16 KiB."""
-    return b"\x00" + _text(name) + _text(value)
-
-
-def _text(text: str) -> bytes:
-    data, length = text.encode(), bytearray()
-    rest = len(data)
-    if rest < 127:  # noqa: PLR2004 - a prefix of seven bits
-        return bytes([rest]) + data
-    length.append(127)
-    rest -= 127
-    while rest >= 128:  # noqa: PLR2004 - as above
-        length.append(rest % 128 + 128)
-        rest //= 128
-    return bytes([*length, rest]) + data
 
 
 def call(authorization: str = "") -> bytes:
     """Encode the headers of a call."""
-    fields = {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": PATH,
-        ":authority": "x",
-        "content-type": "application/grpc",
-    }
-    fields |= {"te": "trailers"} | ({"authorization": authorization} if authorization else {})
+    fields = {":method": "POST", ":scheme": "http", ":path": PATH, ":authority": "x"}
+    fields |= {"content-type": "application/grpc", "te": "trailers"}
+    fields |= {"authorization": authorization} if authorization else {}
     return b"".join(header(*field) for field in fields.items())
 
 

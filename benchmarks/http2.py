@@ -25,7 +25,7 @@ WINDOW: Final = 2**31 - 1
 DEFAULT_WINDOW: Final = 65_535
 SETTINGS_INITIAL_WINDOW_SIZE: Final = 4
 RECEIVE_BYTES: Final = 65_536
-# A server that sends no answer for so long has failed.
+# A server that sends no answer for this time has failed.
 SILENCE_SECONDS: Final = 30.0
 
 
@@ -35,30 +35,21 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """The messages that one generator sends, and their rate.
+    """The serialized messages that one generator sends, and their rate."""
 
-    Args:
-        addresses: addresses of the servers; connections go to them in turn.
-        path: path of the RPC.
-        metadata: metadata of every call.
-        connections: number of connections; each has one unanswered message at a time.
-        first: message that opens a stream on each connection before the measurement; None makes every message a unary
-            call.
-        messages: serialized messages in sending order.
-        warm_up: number of messages at the start that are not measured.
-        seconds: longest duration of the measurement.
-        rate: messages a second over all connections, sent on schedule even when answers are slow; None sends the next
-            message as soon as an answer arrives.
-    """
-
+    # The connections go to the servers in turn.
     addresses: Sequence[tuple[str, int]]
     path: str
     metadata: Sequence[tuple[str, str]]
+    # The number of connections; each has one unanswered message at a time.
     connections: int
+    # The message that opens a stream on each connection before the measurement; None: every message is a unary call.
     first: bytes | None
     messages: Sequence[bytes]
+    # The number of messages at the start that are not measured.
     warm_up: int
     seconds: float
+    # Messages a second over all connections, on schedule even when answers are slow; None: at once after each answer.
     rate: float | None = None
 
 
@@ -66,7 +57,7 @@ class LoadPlan:
 class Measurement:
     """The answers and latencies of one run."""
 
-    # Serialized answers by arrival, without those of the warm-up.
+    # The serialized answers by arrival, without those of the warm-up.
     answers: Sequence[bytes]
     # Seconds for each answer; with a rate they begin at the scheduled time of the message.
     latencies: "array[float]"
@@ -80,11 +71,12 @@ class Measurement:
         return len(self.answers) / self.seconds
 
 
-def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+    """Encode one frame (RFC 9113, 4.1)."""
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream_id.to_bytes(4, "big") + payload
 
 
-def _header(name: str, value: str) -> bytes:
+def header(name: str, value: str) -> bytes:
     """Encode one literal header field, never indexed, without Huffman coding (RFC 7541, 6.2.3)."""
     encoded = b"\x10"
     for text in (name.encode(), value.encode()):
@@ -127,27 +119,27 @@ class LoadConnection:
             ("content-type", "application/grpc"),
             *self.plan.metadata,
         ]
-        self._headers = b"".join(_header(name, value) for name, value in fields)
+        self._headers = b"".join(header(name, value) for name, value in fields)
         self.wire = socket.create_connection(self.address)
         self.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         window = SETTINGS_INITIAL_WINDOW_SIZE.to_bytes(2, "big") + WINDOW.to_bytes(4, "big")
-        greeting = PREFACE + _frame(SETTINGS, 0, 0, window)
-        greeting += _frame(WINDOW_UPDATE, 0, 0, (WINDOW - DEFAULT_WINDOW).to_bytes(4, "big"))
+        greeting = PREFACE + frame(SETTINGS, 0, 0, window)
+        greeting += frame(WINDOW_UPDATE, 0, 0, (WINDOW - DEFAULT_WINDOW).to_bytes(4, "big"))
         if self.plan.first is not None:
-            greeting += self._open() + _frame(DATA, 0, self._stream_id, _message(self.plan.first))
+            greeting += self._open() + frame(DATA, 0, self._stream_id, _message(self.plan.first))
         self.wire.sendall(greeting)
         self.wire.setblocking(False)  # noqa: FBT003 - its only parameter
 
     def _open(self) -> bytes:
-        return _frame(HEADERS, END_HEADERS, self._stream_id, self._headers)
+        return frame(HEADERS, END_HEADERS, self._stream_id, self._headers)
 
     def ask(self, message: bytes, at: float) -> None:
         """Send a message; its latency begins at `at`."""
         self.sent_at = at
         if self.plan.first is None:
-            request = self._open() + _frame(DATA, END_STREAM, self._stream_id, _message(message))
+            request = self._open() + frame(DATA, END_STREAM, self._stream_id, _message(message))
         else:
-            request = _frame(DATA, 0, self._stream_id, _message(message))
+            request = frame(DATA, 0, self._stream_id, _message(message))
         if self.wire.send(request) != len(request):
             raise LoadError("the socket did not accept a whole message")
 
@@ -172,26 +164,24 @@ class LoadConnection:
         if kind == DATA:
             self._body += payload
         elif kind == SETTINGS and not flags & ACK:
-            self.wire.send(_frame(SETTINGS, ACK, 0, b""))
+            self.wire.send(frame(SETTINGS, ACK, 0))
         elif kind == PING and not flags & ACK:
-            self.wire.send(_frame(PING, ACK, 0, payload))
+            self.wire.send(frame(PING, ACK, 0, payload))
         elif kind in {RST_STREAM, GOAWAY}:
             raise LoadError(f"the server ended the {'connection' if kind == GOAWAY else 'stream'}: {payload!r}")
         is_ended = kind in {DATA, HEADERS} and bool(flags & END_STREAM)
-        return self._ended() if self.plan.first is None and is_ended else self._streamed(is_ended=is_ended)
-
-    def _ended(self) -> bytes:
-        """Return the answer of a unary call. An answer without a message is an error; its text is in undecoded headers."""
+        if self.plan.first is not None:
+            if is_ended:
+                raise LoadError(f"the server ended the stream of {self.plan.path}")
+            return self._whole()
+        if not is_ended:
+            return None
         answer = self._whole()
         if answer is None:
+            # A unary call without a message has failed; the text of the error is in undecoded headers.
             raise LoadError(f"{self.plan.path} returned an error")
         self._stream_id += 2
         return answer
-
-    def _streamed(self, *, is_ended: bool) -> bytes | None:
-        if is_ended:
-            raise LoadError(f"the server ended the stream of {self.plan.path}")
-        return None if self.plan.first is None else self._whole()
 
     def _whole(self) -> bytes | None:
         size = MESSAGE_HEADER + int.from_bytes(self._body[1:MESSAGE_HEADER], "big")
@@ -210,11 +200,7 @@ class LoadGenerator:
         self._idle = deque[LoadConnection]()
 
     def run(self) -> Measurement:
-        """Run the plan and measure it.
-
-        Raises:
-            LoadError: the server returned an error or sent no answer.
-        """
+        """Run the plan and measure it."""
         connections = [
             LoadConnection(self._plan, self._plan.addresses[n % len(self._plan.addresses)])
             for n in range(self._plan.connections)

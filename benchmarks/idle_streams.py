@@ -21,7 +21,7 @@ STREAMS = 2_000
 SCANS = 500
 SETTLE_SECONDS = 20.0
 OPEN_SECONDS = 60.0
-# The streams that open at the same time: the service asks more to retry, and this client does not retry.
+# The number of streams that open at once; the service rejects more, and this client does not retry.
 OPENING = 32
 
 
@@ -32,12 +32,7 @@ def memory_kb(pid: int) -> int:
 
 
 class IdleStreams:
-    """Open streams, whose connections answer the pings of the server.
-
-    Args:
-        testbed: the running services.
-        plan: the number of streams and their first message.
-    """
+    """Open streams, whose connections answer the pings of the server."""
 
     def __init__(self, testbed: Testbed, plan: LoadPlan) -> None:
         self._selector = selectors.DefaultSelector()

@@ -4,7 +4,6 @@ Rounds without a receiver take turns with rounds with three failing ones. A webh
 connections and never answer, and a NATS server does not run. At the end the webhook answers and receives the backlog.
 """
 
-import argparse
 import http.server
 import socket
 import sys
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 
 from benchmarks.http2 import LoadGenerator
 from benchmarks.purchases import purchase_plan
-from benchmarks.report import Comparison, table
+from benchmarks.report import Comparison, round_options, table
 from benchmarks.scans import scan_plan
 from benchmarks.testbed import Testbed, publish, running_testbed, sell
 from dev.clients import free_ports
@@ -70,10 +69,7 @@ def backlog(testbed: Testbed) -> int:
 
 def main() -> int:
     """Run the rounds and print a table."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks.notifications", description=__doc__)
-    options.add_argument("--rounds", type=int, default=5, help="rounds of the comparison (default: %(default)s)")
-    options.add_argument("--seconds", type=float, default=3, help="seconds of each measurement (default: %(default)s)")
-    given = options.parse_args()
+    given = round_options("benchmarks.notifications", __doc__).parse_args()
     # The kernel completes connections without an accept until the queue is full; then connecting hangs too.
     with running_testbed() as testbed, socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -89,9 +85,7 @@ def main() -> int:
             without.append(rates(testbed, {}, given.seconds))
             hung.append(rates(testbed, hanging, given.seconds))
         rows = [
-            Comparison(
-                name, [one[n] for one in hung], [one[n] for one in without], "a second", "none set", "its own spread"
-            )
+            Comparison(name, [one[n] for one in hung], [one[n] for one in without], "none set", "its own spread")
             for n, name in enumerate(("sales, receivers hang", "scans, receivers hang"))
         ]
         print(table(rows))

@@ -3,7 +3,6 @@
 The program takes two minutes and needs Linux.
 """
 
-import argparse
 import os
 import statistics
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.http2 import LoadGenerator, LoadPlan
 from benchmarks.purchases import purchase_plan
-from benchmarks.report import Comparison, table
+from benchmarks.report import Comparison, round_options, table
 from benchmarks.scans import scan_plan
 from benchmarks.testbed import Testbed, publish, running_testbed, sell
 from dev.clients import free_ports
@@ -78,7 +77,7 @@ def compare(
         one.append(measure(testbed, plan()))
         next_plan = plan()
         two.append(measure(testbed, replace(next_plan, addresses=[*next_plan.addresses, second])))
-    row = Comparison(f"{name}, two processes", [s.rate for s in two], [s.rate for s in one], "a second", "one", "")
+    row = Comparison(f"{name}, two processes", [s.rate for s in two], [s.rate for s in one], "one", "")
     yield table([row])
     cores, rate = os.cpu_count() or 1, statistics.median(s.rate for s in one)
     yield f"One process: CPU microseconds per answer ({name}); {cores} cores have {1e6 * cores / rate:,.0f}:\n"
@@ -93,10 +92,7 @@ def compare(
 
 def main() -> int:
     """Run the comparisons and print them."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks.processes", description=__doc__)
-    options.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default: %(default)s)")
-    options.add_argument("--seconds", type=float, default=3, help="seconds of each measurement (default: %(default)s)")
-    given = options.parse_args()
+    given = round_options("benchmarks.processes", __doc__).parse_args()
     with running_testbed() as testbed:
         ports = free_ports(2)
         first = dict(testbed.services)

@@ -1,5 +1,6 @@
-"""Comparisons as a table."""
+"""Comparisons in rounds, as a table."""
 
+import argparse
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,6 @@ class Comparison:
     name: str
     ours: Sequence[float]
     baseline: Sequence[float]
-    # The unit of both series.
-    unit: str
     baseline_name: str
     target: str
 
@@ -24,13 +23,19 @@ class Comparison:
 
     def cells(self) -> list[str]:
         """Return the cells of the table row."""
-        return [
-            self.name,
-            _spread(self.ours),
-            f"{self.baseline_name}: {_spread(self.baseline)}",
-            f"{self.ratio:.2f}",
-            self.target,
-        ]
+        baseline = f"{self.baseline_name}: {_spread(self.baseline)}"
+        return [self.name, _spread(self.ours), baseline, f"{self.ratio:.2f}", self.target]
+
+
+def round_options(
+    program: str, description: str | None, *, rounds: int = 5, seconds: float = 3
+) -> argparse.ArgumentParser:
+    """Build the parser of a program that measures in rounds."""
+    options = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    options.add_argument("--rounds", type=int, default=rounds, help="rounds of each comparison (default: %(default)s)")
+    seconds_help = "seconds of each measurement (default: %(default)s)"
+    options.add_argument("--seconds", type=float, default=seconds, help=seconds_help)
+    return options
 
 
 def _spread(figures: Sequence[float]) -> str:

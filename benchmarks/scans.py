@@ -31,7 +31,8 @@ def scan_plan(
     )
 
 
-def admitted(measured: Measurement) -> int:
-    """Count the admitted scans."""
+def check_admitted(measured: Measurement) -> None:
+    """Check that every answer was an admission; raise ValueError otherwise."""
     answers = map(scan_service_pb2.StreamScansResponse.FromString, measured.answers)
-    return sum(answer.result.verdict == scan_pb2.VERDICT_ADMITTED for answer in answers)
+    if denied := sum(answer.result.verdict != scan_pb2.VERDICT_ADMITTED for answer in answers):
+        raise ValueError(f"{denied} of {len(measured.answers)} scans were denied")

@@ -19,18 +19,18 @@ import psycopg2
 
 from dev import up
 from dev.clients import ApiClient, free_ports
-from dev.demo import timestamp
 from dev.keys import DevelopmentKeys, development_keys
 from ticketing.chassis.database import database_url
 from ticketing.chassis.postgres import Lease
 from ticketing.chassis.probe import is_serving
-from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2, ticket_pb2
+from ticketing.chassis.times import timestamp
+from ticketing.tickets.v1 import event_pb2, money_pb2, purchase_pb2, purchase_service_pb2, ticket_pb2
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 TICKETS_IN_A_PURCHASE = 20
 SELLERS = 8
-# How often the benchmark counts the rows of the replica.
+# The interval at which the benchmark counts the rows of the replica.
 POLL_SECONDS = 0.05
 
 
@@ -50,17 +50,15 @@ class Testbed:
     # The last started process of each service.
     services: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, module: str, port: int, **variables: str) -> subprocess.Popen[bytes]:
+    def start(self, module: str, port: int, **variables: str) -> None:
         """Start a service and wait until it is healthy."""
         prefix = "TICKETS" if module == "ticket_service" else "SCANS"
         settings = {**self.variables, f"{prefix}_PORT": str(port), **variables}
-        process = self._start([sys.executable, "-m", "dev.child", module], settings)
-        self.services[module] = process
+        self.services[module] = process = self._start([sys.executable, "-m", "dev.child", module], settings)
         deadline = time.monotonic() + START_SECONDS
         while not is_serving(f"127.0.0.1:{port}", seconds=0.5):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise NotReadyError(f"{module} is not healthy")
-        return process
 
     def stop(self, module: str) -> None:
         """Stop the last started process of a service."""
@@ -149,9 +147,9 @@ def running_testbed() -> Iterator[Testbed]:
         yield testbed
 
 
-def publish(testbed: Testbed, **fields: object) -> event_pb2.Event:
-    """Publish a free event whose doors are open; `fields` replaces the defaults."""
-    organizer, now = testbed.client("organizer", "alice"), datetime.now(UTC)
+def publish(testbed: Testbed) -> event_pb2.Event:
+    """Publish a free event whose doors are open."""
+    now = datetime.now(UTC)
     event = event_pb2.Event(
         name="Concert",
         event_type=event_pb2.EVENT_TYPE_OTHER,
@@ -160,11 +158,7 @@ def publish(testbed: Testbed, **fields: object) -> event_pb2.Event:
         end_time=timestamp(now + timedelta(hours=12)),
         ticket_price=money_pb2.Money(currency_code="EUR", minor_units=0),
     )
-    event.MergeFrom(event_pb2.Event(**fields))  # type: ignore[arg-type]  # fields of Event
-    create = event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=event)
-    created = organizer.ask(organizer.events.CreateEvent, create).event
-    published = event_service_pb2.PublishEventRequest(event_id=created.event_id)
-    return organizer.ask(organizer.events.PublishEvent, published).event
+    return testbed.client("organizer", "alice").publish(event)
 
 
 def purchase_request(event: event_pb2.Event, quantity: int = 1) -> purchase_service_pb2.PurchaseTicketsRequest:
@@ -193,11 +187,7 @@ def sell(testbed: Testbed, event: event_pb2.Event, count: int) -> list[ticket_pb
 
 
 def wait_for_replica(testbed: Testbed, event_id: str, count: int) -> None:
-    """Wait until the scan database has `count` tickets of an event.
-
-    Raises:
-        NotReadyError: it does not have them after START_SECONDS.
-    """
+    """Wait until the scan database has `count` tickets of an event, for at most START_SECONDS."""
     deadline = time.monotonic() + START_SECONDS
     statement = f"SELECT count(*) FROM tickets WHERE event_id = '{uuid.UUID(event_id)}' AND known"  # noqa: S608 - a UUID
     while testbed.query("scans", statement) != [(count,)]:

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 
 from benchmarks.http2 import LoadGenerator, LoadPlan, Measurement
 from benchmarks.testbed import Testbed
-from dev.demo import timestamp
+from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 

@@ -1,6 +1,6 @@
 """Clients of both services, written as an internal backend and a gate device would write them."""
 
-# grpcio's types are generic to the type checker alone.
+# grpcio's types are generic in its stubs only.
 from __future__ import annotations
 
 import contextlib
@@ -21,7 +21,13 @@ import grpc
 
 from dev.keys import DevelopmentKeys, development_keys
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2, scan_service_pb2_grpc
-from ticketing.tickets.v1 import event_service_pb2_grpc, purchase_service_pb2_grpc, ticket_service_pb2_grpc
+from ticketing.tickets.v1 import (
+    event_pb2,
+    event_service_pb2,
+    event_service_pb2_grpc,
+    purchase_service_pb2_grpc,
+    ticket_service_pb2_grpc,
+)
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -60,6 +66,12 @@ class ApiClient:
     def ask(self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
         """Make one unary call."""
         return rpc(request, metadata=self._metadata, timeout=CALL_SECONDS)
+
+    def publish(self, event: event_pb2.Event) -> event_pb2.Event:
+        """Create an event and publish it."""
+        creation = event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=event)
+        event_id = self.ask(self.events.CreateEvent, creation).event.event_id
+        return self.ask(self.events.PublishEvent, event_service_pb2.PublishEventRequest(event_id=event_id)).event
 
     def stream(
         self, requests: Iterator[scan_service_pb2.StreamScansRequest]

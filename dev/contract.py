@@ -20,7 +20,7 @@ def generate(target: Path) -> None:
     sources = sorted(str(path) for path in PROTOS.rglob("*.proto"))
     services = [source for source in sources if source.endswith("_service.proto")]
     protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}"]
-    # protoc finds its plugins by PATH; they stand beside the interpreter, also where the environment is not activated.
+    # protoc finds its plugins by PATH; they are beside the interpreter, and the environment may not be activated.
     variables = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
     for outputs, files in (("python_out mypy_out", sources), ("grpc_python_out mypy_grpc_out", services)):
         options = [f"--{output}={'quiet:' if 'mypy' in output else ''}{target}" for output in outputs.split()]

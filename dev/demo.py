@@ -1,7 +1,7 @@
 """Run the main path on the terminal, from an event to an admitted ticket: `python -m dev.demo`.
 
 The demo starts both services on an embedded PostgreSQL in a temporary folder and calls them as any client does. It
-leaves nothing behind but a QR code as PNG. The exit status is 0 only if every answer was the expected one.
+leaves only a QR code as PNG. The exit status is 0 only if every answer was the expected one.
 """
 
 import contextlib
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import grpc
 import qrcode
-from google.protobuf.timestamp_pb2 import Timestamp
 from qrcode.constants import ERROR_CORRECT_M
 
 from dev.clients import ApiClient, GateClient, NotStartedError, Services, running_services
 from dev.transcript import Transcript
+from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import (
     event_pb2,
@@ -38,11 +38,7 @@ class UnexpectedError(Exception):
 
 
 def expect(name: str, actual: object, expected: object) -> None:
-    """Compare an answer with the expected one.
-
-    Raises:
-        UnexpectedError: they differ.
-    """
+    """Compare an answer with the expected one; raise UnexpectedError where they differ."""
     if actual != expected:
         raise UnexpectedError(f"{name} is {actual}, not {expected}")
 
@@ -50,13 +46,6 @@ def expect(name: str, actual: object, expected: object) -> None:
 def euros(money: money_pb2.Money) -> str:
     """Format an amount of a currency with two decimals."""
     return f"{money.minor_units / 100:.2f} {money.currency_code}"
-
-
-def timestamp(moment: datetime) -> Timestamp:
-    """Convert a time to its protobuf message."""
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp
 
 
 def tonight() -> event_pb2.Event:
@@ -80,25 +69,18 @@ def tonight() -> event_pb2.Event:
 def publish(transcript: Transcript, organizer: ApiClient) -> event_pb2.Event:
     """Create and publish an event."""
     transcript.section("An organizer creates an event and publishes it")
+    creation = event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=tonight())
     created = transcript.call(
         "organizer",
         "CreateEvent",
-        lambda: (
-            organizer.ask(
-                organizer.events.CreateEvent,
-                event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=tonight()),
-            ).event
-        ),
+        lambda: organizer.ask(organizer.events.CreateEvent, creation).event,
         lambda event: f"{event.name!r}, {event.max_participants} places at {euros(event.ticket_price)}",
     )
+    publication = event_service_pb2.PublishEventRequest(event_id=created.event_id)
     return transcript.call(
         "organizer",
         "PublishEvent",
-        lambda: (
-            organizer.ask(
-                organizer.events.PublishEvent, event_service_pb2.PublishEventRequest(event_id=created.event_id)
-            ).event
-        ),
+        lambda: organizer.ask(organizer.events.PublishEvent, publication).event,
         lambda event: event_pb2.EventStatus.Name(event.status).removeprefix("EVENT_STATUS_"),
     )
 
@@ -168,12 +150,11 @@ def verdict(scan: scan_pb2.Scan) -> str:
 def cancel(transcript: Transcript, holder: ApiClient, ticket_id: str) -> ticket_pb2.Cancellation:
     """Cancel a ticket and check its refund."""
     transcript.section("Bob cancels the other ticket")
+    request = ticket_service_pb2.CancelTicketRequest(ticket_id=ticket_id, reason="ill")
     answer = transcript.call(
         "bob",
         "CancelTicket",
-        lambda: holder.ask(
-            holder.tickets.CancelTicket, ticket_service_pb2.CancelTicketRequest(ticket_id=ticket_id, reason="ill")
-        ),
+        lambda: holder.ask(holder.tickets.CancelTicket, request),
         lambda cancelled: (
             f"refund {euros(cancelled.cancellation.refund_amount)} ({cancelled.cancellation.refund_percent} %), ticket "
             + ticket_pb2.TicketStatus.Name(cancelled.ticket.status).removeprefix("TICKET_STATUS_")
@@ -217,15 +198,13 @@ def run_main_path(transcript: Transcript, services: Services) -> None:
         expect("the second verdict", scan.denial_reason, scan_pb2.DENIAL_REASON_ALREADY_CHECKED_IN)
 
         cancellation = cancel(transcript, bob, second.ticket_id)
+        refund = ticket_service_pb2.ConfirmRefundRequest(
+            cancellation_id=cancellation.cancellation_id, refund_id=f"refund-{uuid.uuid4().hex[:8]}"
+        )
         transcript.call(
             "web shop",
             "ConfirmRefund",
-            lambda: shop.ask(
-                shop.tickets.ConfirmRefund,
-                ticket_service_pb2.ConfirmRefundRequest(
-                    cancellation_id=cancellation.cancellation_id, refund_id=f"refund-{uuid.uuid4().hex[:8]}"
-                ),
-            ),
+            lambda: shop.ask(shop.tickets.ConfirmRefund, refund),
             lambda _: "the shop has paid the refund",
         )
         scan = transcript.call("gate", "scan, cancelled ticket", lambda: gate.scan(second.token), verdict)

@@ -28,13 +28,8 @@ class DevelopmentKeys:
 
     def token(self, role: str, subject: str) -> str:
         """Sign an access token that is valid for TOKEN_LIFETIME."""
-        claims = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": subject,
-            "roles": [role],
-            "exp": datetime.now(UTC) + TOKEN_LIFETIME,
-        }
+        expire_time = datetime.now(UTC) + TOKEN_LIFETIME
+        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "roles": [role], "exp": expire_time}
         return jwt.encode(claims, self.issuer_key, algorithm="EdDSA", headers={"kid": KEY_ID})
 
 

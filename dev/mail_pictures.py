@@ -1,6 +1,6 @@
 """Draw the pictures of docs/notifications.md: `python -m dev.mail_pictures`; the program needs Chromium.
 
-Both services run as in the demo. A local SMTP server keeps the mails, so that the pictures show mails that were sent.
+Both services run as in the demo, and a local SMTP server stores the mails that they send.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ import pypdfium2
 from aiosmtpd.smtp import SMTP, Envelope
 
 from dev.clients import Services, running_services
-from dev.demo import timestamp
+from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2
 
 PICTURES: Final = Path("docs/pictures")
@@ -77,15 +77,11 @@ def sell(services: Services) -> event_pb2.Event:
         end_time=timestamp(START + HOURS),
         ticket_price=money_pb2.Money(currency_code="EUR", minor_units=2500),
     )
-    create = event_service_pb2.CreateEventRequest(request_id=str(uuid.uuid4()), event=event)
-    created = organizer.ask(organizer.events.CreateEvent, create).event
-    publish = event_service_pb2.PublishEventRequest(event_id=created.event_id)
-    published = organizer.ask(organizer.events.PublishEvent, publish).event
-    item = purchase_pb2.PurchaseItem(ticket_type=event_pb2.TICKET_TYPE_STANDARD, quantity=2)
+    published = organizer.publish(event)
     request = purchase_service_pb2.PurchaseTicketsRequest(
         request_id=str(uuid.uuid4()),
         event_id=published.event_id,
-        items=[item],
+        items=[purchase_pb2.PurchaseItem(ticket_type=event_pb2.TICKET_TYPE_STANDARD, quantity=2)],
         user_id="bob",
         email="bob@example.com",
         external_payment_id="payment-1",
@@ -124,20 +120,9 @@ def draw_mail(browser: str, mail: EmailMessage, picture: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         page = Path(directory) / "mail.html"
         page.write_text(html)
-        options = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            f"--user-data-dir={directory}/own",
-        ]
-        size = "--window-size=640,850"
-        subprocess.run(
-            [browser, *options, size, f"--screenshot={picture.resolve()}", page.as_uri()],
-            check=True,
-            capture_output=True,
-            timeout=120,
-        )
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=640,850"]
+        paths = [f"--user-data-dir={directory}/own", f"--screenshot={picture.resolve()}"]
+        subprocess.run([browser, *options, *paths, page.as_uri()], check=True, capture_output=True, timeout=120)
 
 
 def draw_page(content: bytes, picture: Path) -> None:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from dev.keys import development_keys
 from ticketing.chassis.probe import is_serving
@@ -57,20 +56,21 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 def start(module: str, address: str, variables: Mapping[str, str]) -> Service:
     """Start one service."""
-    # In a session of its own: Ctrl-C reaches this program only, which then drains each service.
+    # Each service has a session of its own: Ctrl-C reaches this program only, which then drains them.
     process = subprocess.Popen([sys.executable, "-m", "dev.child", module], env=dict(variables), start_new_session=True)
     return Service(module, address, process)
 
 
 class Signals:
-    """Waits for signals; a handler that sets a flag would lose one between the check of the flag and a blocking call."""
+    """A wait for signals; a flag set by a handler could be set between its check and a blocking call."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
         self._writer.settimeout(0)
         signal.set_wakeup_fd(self._writer.fileno())
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, _ignore)
+            # Python writes the number of the signal to the wake-up socket, so the handler has nothing to do.
+            signal.signal(number, lambda *_: None)
 
     def stop_requested(self, seconds: float | None) -> bool:
         """Wait up to `seconds` (None: forever) for a signal; return whether it is SIGINT or SIGTERM and not SIGCHLD."""
@@ -78,10 +78,6 @@ class Signals:
             return False
         numbers = set(self._reader.recv(4096))
         return not numbers.isdisjoint({signal.SIGINT, signal.SIGTERM})
-
-
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing: Python has already written the number of the signal to the wake-up socket."""
 
 
 def wait_until_healthy(services: list[Service], signals: Signals, tls: Tls) -> bool:
@@ -106,7 +102,7 @@ def run(services: list[Service], signals: Signals, tls: Tls) -> None:
     """Serve until a stop is requested.
 
     Raises:
-        StoppedError: a service ended; the other one is useless alone.
+        StoppedError: a service ended, so the other one ends too.
     """
     if not wait_until_healthy(services, signals, tls):
         return

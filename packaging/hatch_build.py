@@ -7,7 +7,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 
 class SameVersion(MetadataHookInterface):
-    """Pins the distributions of this repository to the version that is being built."""
+    """A hook that pins other distributions of this repository to the version of the one that is built."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Add the distributions listed under `same-version` to the dependencies."""
@@ -16,12 +16,12 @@ class SameVersion(MetadataHookInterface):
 
 
 class FilesOfTheRepository(BuildHookInterface[Any]):
-    """Adds files from outside the project's folder to its wheel.
+    """A hook that adds files from outside the project's folder to its wheel.
 
     Hatchling's own `force-include` would also copy them into editable installations, which read the repository.
     """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Include the files listed under `files`, by their place in the repository, unless the wheel is editable."""
+        """Include the files listed under `files`, by their path from the project, unless the wheel is editable."""
         if version == "standard":
             build_data["force_include"].update(self.config["files"])

@@ -1,1 +1,1 @@
-"""The scan service: decides scans at gates and records every scan."""
+"""The scan service, which decides scans at gates and records every scan."""

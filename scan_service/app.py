@@ -1,4 +1,4 @@
-"""The composition root: builds the service, starts it, and stops its parts in the opposite order."""
+"""The composition root: it builds the service, starts it, and stops its parts in the opposite order."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -48,25 +48,18 @@ from ticketing.chassis.loop_connection import LoopConnection
 from ticketing.chassis.server import Server
 from ticketing.chassis.service import call_interceptor
 from ticketing.scans.v1.device_service_pb2_grpc import add_DeviceServiceServicer_to_server
-from ticketing.scans.v1.revocation_service_pb2_grpc import (
-    add_RevocationServiceServicer_to_server,
-)
+from ticketing.scans.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from ticketing.scans.v1.scan_service_pb2_grpc import add_ScanServiceServicer_to_server
 
 NAME: Final = "scan_service"
 # A larger batch delays its first scan by more than it saves for its last one.
 MAX_BATCH: Final = 256
+# Small batches lock few tickets briefly, so that live scans of these tickets wait less.
 MAX_UPLOAD_BATCH: Final = 64
 
 
 class App:
-    """The scan service.
-
-    Args:
-        settings: as read from the environment.
-        url: the scans database, migrated.
-        clock: the present time.
-    """
+    """The scan service; `url` is that of its migrated database."""
 
     def __init__(self, settings: Settings, url: URL, clock: Clock = system_clock) -> None:
         self._settings = settings
@@ -75,7 +68,7 @@ class App:
         self._running = AsyncExitStack()
 
     async def start(self) -> int:
-        """Start to serve and return the port; the ticket service need not be available."""
+        """Start to serve and return the port, whether the ticket service is available or not."""
         database = Database(self._url, NAME)
         self._running.push_async_callback(database.close)
         keys = Keys(database, self._clock)
@@ -83,7 +76,7 @@ class App:
         codes = Codes(self._settings.code_secret)
         self._follow(database, keys)
         failed_codes = FailedCodeLimit(self._settings.max_failed_codes, database, self._clock)
-        batcher, uploads = self._batcher(keys, codes, failed_codes), self._uploads(keys, codes)
+        batcher, uploads = self._batchers(keys, codes, failed_codes)
         annulments = Annulments(database, codes, self._clock)
         gates = Gates(database, self._clock)
         allowed = Credits(self._settings.max_outstanding_scans, self._settings.max_outstanding_uploads)
@@ -132,35 +125,27 @@ class App:
         """Drain the streams, then stop all parts."""
         await self._running.aclose()
 
-    def _batcher(self, keys: Keys, codes: Codes, failed_codes: FailedCodeLimit) -> Batcher[Attempt, Scan]:
-        connection = LoopConnection(self._url, NAME, {**STATEMENTS, **INCIDENT_STATEMENTS})
-        self._running.callback(connection.close)
-        locker = BatchLocker(connection, keys, codes, self._clock)
+    def _batchers(
+        self, keys: Keys, codes: Codes, failed_codes: FailedCodeLimit
+    ) -> tuple[Batcher[Attempt, Scan], Batcher[Attempt, Scan]]:
+        """Build the batchers of live scans and of uploads, with a connection each: neither waits for the other."""
+        live = LoopConnection(self._url, NAME, {**STATEMENTS, **INCIDENT_STATEMENTS})
+        uploading = LoopConnection(self._url, f"{NAME} uploads", UPLOAD_STATEMENTS)
+        decide = partial(BatchLocker(live, keys, codes, self._clock).transact, work=admission.decide_batch)
+        locker = BatchLocker(uploading, keys, codes, self._clock, lock_first=True)
+        record = partial(locker.transact, work=uploads.record_batch)
         waiting = self._settings.max_waiting_scans
-        decide = partial(locker.transact, work=admission.decide_batch)
-        batcher: Batcher[Attempt, Scan] = Batcher(
-            "scans", partial(failed_codes.process, decide=decide), max_batch=MAX_BATCH, max_waiting=waiting
+        batchers: tuple[Batcher[Attempt, Scan], Batcher[Attempt, Scan]] = (
+            Batcher("scans", partial(failed_codes.process, decide=decide), max_batch=MAX_BATCH, max_waiting=waiting),
+            Batcher("uploads", record, max_batch=MAX_UPLOAD_BATCH, max_waiting=waiting),
         )
-        self._running.push_async_callback(batcher.close)
-        return batcher
-
-    def _uploads(self, keys: Keys, codes: Codes) -> Batcher[Attempt, Scan]:
-        """Build the batcher of offline scans, with its own connection and small batches, which lock few tickets briefly."""
-        connection = LoopConnection(self._url, f"{NAME} uploads", UPLOAD_STATEMENTS)
-        self._running.callback(connection.close)
-        locker = BatchLocker(connection, keys, codes, self._clock, lock_first=True)
-        waiting = self._settings.max_waiting_scans
-        batcher: Batcher[Attempt, Scan] = Batcher(
-            "uploads",
-            partial(locker.transact, work=uploads.record_batch),
-            max_batch=MAX_UPLOAD_BATCH,
-            max_waiting=waiting,
-        )
-        self._running.push_async_callback(batcher.close)
-        return batcher
+        for connection, batcher in zip((live, uploading), batchers, strict=True):
+            self._running.callback(connection.close)
+            self._running.push_async_callback(batcher.close)
+        return batchers
 
     def _follow(self, database: Database, keys: Keys) -> None:
-        """Start to follow the ticket service in the background, whether it is available or not."""
+        """Start to follow the ticket service in the background."""
         peer = self._settings.service.peer(self._settings.tickets_address)
         self._running.push_async_callback(peer.close)
         connection = LoopConnection(self._url, f"{NAME} leader", {})

@@ -16,14 +16,14 @@ class Settings:
     """The settings of the scan service, read once at the start."""
 
     service: ServiceSettings
-    # Shared with the ticket service, which derives the same codes.
+    # Both services share the secret, and derive the same codes from it.
     code_secret: str
     tickets_address: str
     # The number of live scans that one stream may have unanswered.
     max_outstanding_scans: int
     # The number of offline scans that one stream may have unanswered.
     max_outstanding_uploads: int
-    # The number of scans of all callers that may wait for a batch; applies to live and to offline scans each.
+    # The number of scans of all callers that may wait for a batch, for live and for offline scans each.
     max_waiting_scans: int
     # The number of unknown codes that one device may scan in a minute.
     max_failed_codes: int

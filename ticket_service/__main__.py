@@ -25,7 +25,7 @@ from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_
 from ticket_service.commands.erase_addresses import erase_addresses
 from ticket_service.commands.rotate_keys import retire_keys, rotate_keys
 from ticket_service.delivery.app import DeliveryApp
-from ticket_service.settings import Settings, read_settings
+from ticket_service.settings import read_settings
 from ticketing.chassis.service import ServiceDefinition, main
 
 MIGRATIONS: Final = Path(__file__).parent / "store" / "migrations"
@@ -41,17 +41,12 @@ COMMANDS: Final[Mapping[str, Callable[[URL], int]]] = {
 }
 
 
-def make_relay(settings: Settings, url: URL) -> DeliveryApp:
-    """Make the program that `relay` runs."""
-    return DeliveryApp(settings.delivery, url)
-
-
 if __name__ == "__main__":
     sys.exit(
         main(
             ServiceDefinition("ticket_service", "tickets", MIGRATIONS, COMMANDS),
             read_settings,
             App,
-            {"relay": make_relay},
+            {"relay": lambda settings, url: DeliveryApp(settings.delivery, url)},
         )
     )

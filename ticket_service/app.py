@@ -49,19 +49,13 @@ from ticketing.tickets.v1 import (
 
 
 class App:
-    """One ticket service.
-
-    Args:
-        settings: the settings of the service.
-        url: the migrated database.
-        clock: returns the present time.
-    """
+    """One ticket service on its migrated database."""
 
     def __init__(self, settings: Settings, url: URL, clock: Clock = system_clock) -> None:
         self._settings = settings
         self._url = url
         self._clock = clock
-        # Closes in reverse order.
+        # The stack closes in reverse order.
         self._opened = AsyncExitStack()
 
     async def start(self) -> int:
@@ -76,9 +70,7 @@ class App:
         feed.start()
         self._opened.push_async_callback(feed.stop)
         keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
-        key_sweeper = Sweeper(keys, LOOK_SECONDS)
-        key_sweeper.start()
-        self._opened.push_async_callback(key_sweeper.stop)
+        self._sweep(keys, LOOK_SECONDS)
         messages = TicketMessages(Codes(self._settings.code_secret), keys.signer, self._clock)
         peer = self._settings.service.peer(self._settings.scans_address)
         self._opened.push_async_callback(peer.close)
@@ -103,11 +95,8 @@ class App:
             **self._ticket_service(database, messages, TicketChanges(cancellations, reissues, holds, refunds)),
             **self._feed_service(database, feed),
         }
-        server = Server(
-            self._settings.service.listen,
-            call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock),
-            services,
-        )
+        interceptor = call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock)
+        server = Server(self._settings.service.listen, interceptor, services)
         await self._relay()
         port = await server.start()
         self._opened.push_async_callback(server.drain, feed.drain)
@@ -130,8 +119,8 @@ class App:
             self._opened.push_async_callback(delivery.stop)
             await delivery.start()
 
-    def _sweep(self, work: Sweepable) -> None:
-        sweeper = Sweeper(work, self._settings.sweep_seconds)
+    def _sweep(self, work: Sweepable, interval_seconds: float | None = None) -> None:
+        sweeper = Sweeper(work, interval_seconds or self._settings.sweep_seconds)
         sweeper.start()
         self._opened.push_async_callback(sweeper.stop)
 

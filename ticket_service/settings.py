@@ -24,18 +24,18 @@ class Settings:
     """The settings of one ticket service."""
 
     service: ServiceSettings
-    # Typed codes are derived from it; the scan service has the same secret.
+    # The secret from which both services derive typed codes.
     code_secret: str
-    # host:port of the scan service.
+    # The host:port of the scan service.
     scans_address: str
     delivery: DeliverySettings
-    # The private keys that sign tokens; the first start creates the file.
+    # The file of the private keys that sign tokens; the first start creates it.
     signing_key_file: Path
     # The pause between two sweeps for unfinished work.
     sweep_seconds: float
-    # The limit of tickets of one type in one purchase, where the offer has no limit.
+    # The bound of tickets of one type in one purchase; an offer may have a lower bound.
     max_per_purchase: int
-    # How long places are held for an unpaid purchase.
+    # The duration of a hold.
     hold_seconds: float
     # The configured payment providers, by name.
     providers: Mapping[str, ProviderSettings]
@@ -52,10 +52,7 @@ def read_settings(environment: Environment) -> Settings:
         code_secret=code_secret,
         scans_address=read_peer_address(environment, "TICKETS_SCANS_ADDRESS", "127.0.0.1:50052", service),
         delivery=read_delivery_settings(
-            environment,
-            code_secret=code_secret,
-            signing_key_file=signing_key_file,
-            interval_seconds=sweep_seconds,
+            environment, code_secret=code_secret, signing_key_file=signing_key_file, interval_seconds=sweep_seconds
         ),
         signing_key_file=signing_key_file,
         sweep_seconds=sweep_seconds,

@@ -12,7 +12,7 @@ from ticketing.chassis.failures import dependency_unavailable
 from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
 
-# A feed that was silent for so long has delivered everything: it delivers new changes at once.
+# A feed that is silent for this time has delivered everything: it delivers new changes at once.
 SILENCE_SECONDS: Final = 1.0
 
 T = TypeVar("T")
@@ -47,14 +47,14 @@ class TicketService:
 
     async def watch(self, position: FeedPosition) -> AsyncGenerator[Sequence[FeedPage] | None, None]:
         """Yield the pages after `position`, one or more at a time, and None whenever the feed is silent."""
-        # Without a deadline: the stream stays open. The channel's pings notice a peer that is gone.
+        # The call has no deadline, because the stream stays open. The channel's pings detect an unreachable peer.
         call = TicketFeedServiceStub(self._peer.channel).WatchTickets(
             convert.watch_request(position), metadata=self._peer.metadata()
         )
         reading: asyncio.Future[Any] | None = None
         try:
             while True:
-                # A read is kept over a silence: cancelling it cancels the call.
+                # The read continues over a silence, because its cancellation would cancel the call.
                 reading = reading or asyncio.ensure_future(_answer(call.read()))
                 done, _ = await asyncio.wait({reading}, timeout=SILENCE_SECONDS)
                 if not done:

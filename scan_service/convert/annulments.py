@@ -8,11 +8,7 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 
 
 def read_annulment(caller: Caller, message: pb.AnnulScanRequest | pb.Passage, path: str = "") -> Annulment:
-    """Read the scan that `caller` annuls.
-
-    Raises:
-        Failure: INVALID_ARGUMENT.
-    """
+    """Read the scan that `caller` annuls."""
     fields = Fields(message, path)
     scan_id = fields.uuid("scan_id")
     fields.check()

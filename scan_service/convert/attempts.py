@@ -41,13 +41,13 @@ class AttemptParser:
         self._codes = codes
 
     def read_live(self, fields: Fields[scan_service_pb2.ScanAttempt], gate: Gate) -> Attempt:
-        """Read a live scan at `gate`; usable only if `fields` has no violation."""
+        """Read a live scan at `gate`; the result is usable only if `fields` has no violation."""
         if fields.message.HasField("offline"):
             fields.violate("offline", "is for scans of an upload")
         return self._read(fields, gate)
 
     def read_offline(self, fields: Fields[scan_service_pb2.ScanAttempt], gate: Gate) -> Attempt:
-        """Read an offline scan at its own gate or else at `gate`; usable only if `fields` has no violation."""
+        """Read an offline scan at its own gate or else at `gate`; the result is usable only if `fields` has no violation."""
         message = fields.message
         if not message.HasField("offline"):
             fields.violate("offline", "is required")
@@ -58,11 +58,7 @@ class AttemptParser:
         return replace(self._read(fields, gate), offline=_read_decision(offline))
 
     def check_event(self, gate: Gate) -> None:
-        """Refuse a gate of an event that the device is not for.
-
-        Raises:
-            Failure: FORBIDDEN.
-        """
+        """Refuse a gate of an event that the device is not for, as FORBIDDEN."""
         check_device_event(self._caller, gate.event_id)
 
     def read_request(self, message: scan_service_pb2.ScanTicketRequest) -> Attempt:
@@ -102,7 +98,7 @@ class AttemptParser:
         return attempt, any_event
 
     def _read(self, fields: Fields[scan_service_pb2.ScanAttempt], gate: Gate) -> Attempt:
-        # Any text: the record of a scan escapes what cannot be stored or shown.
+        # Any text is valid: the record of a scan escapes the characters that cannot be stored or shown.
         text = fields.any_text("code")
         return Attempt(
             scan_id=fields.uuid("scan_id"),
@@ -118,7 +114,6 @@ class AttemptParser:
 
 
 def _read_decision(fields: Fields[scan_service_pb2.OfflineDecision]) -> OfflineDecision:
-    """Read the decision of a device, its times corrected by the offset of its clock."""
     message = fields.message
     offset = fields.span("clock_offset")
     scan_time = _correct(fields, "scan_time", fields.time("scan_time"), offset)

@@ -19,10 +19,6 @@ def own_organizer(caller: Caller) -> str | None:
 
 
 def check_device_event(caller: Caller, event_id: UUID) -> None:
-    """Refuse an event that the device of the call is not for.
-
-    Raises:
-        Failure: FORBIDDEN.
-    """
+    """Refuse an event that the device of the call is not for, as FORBIDDEN."""
     if caller.bound_to and event_id not in caller.bound_to:
         raise Failure(Reason.FORBIDDEN, "this device is not for this event", event_id=event_id)

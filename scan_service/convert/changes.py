@@ -1,4 +1,4 @@
-"""Conversion of changes to messages of WatchAdmissions; the messages hold nothing that opens a gate."""
+"""Conversion of changes to messages of WatchAdmissions; the messages contain nothing that opens a gate."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -17,12 +17,9 @@ MAX_TICKETS: Final = 1_000
 
 
 def changes_messages(changes: Changes, rules: GateRules | None, after: str) -> Iterator[pb.WatchAdmissionsResponse]:
-    """Build the messages of changes; only the last one has the cursor behind all of them.
+    """Build the messages of changes; only the last one has the cursor of all changes.
 
-    Args:
-        changes: the changed tickets.
-        rules: the rules where they changed; None otherwise.
-        after: the cursor of the message before.
+    `rules` is None where they did not change; `after` is the cursor of the message before.
     """
     tickets = [ticket for ticket, _ in changes.tickets]
     for begin in range(0, max(len(tickets), 1), MAX_TICKETS):

@@ -7,8 +7,7 @@ from uuid import UUID
 from scan_service.convert.enums import TICKET_TYPES
 from scan_service.domain.devices import Device, DeviceRequest
 from ticketing.admission.scans import Gate
-from ticketing.chassis.failures import invalid
-from ticketing.chassis.paging import page_position, page_token
+from ticketing.chassis.paging import page_token
 from ticketing.chassis.parsing import Fields
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import device_service_pb2 as pb
@@ -16,44 +15,20 @@ from ticketing.scans.v1 import scan_pb2
 
 
 def read_create(request: pb.CreateDeviceRequest) -> DeviceRequest:
-    """Read a CreateDeviceRequest.
-
-    Raises:
-        Failure: INVALID_ARGUMENT, naming every field at fault.
-    """
+    """Read a CreateDeviceRequest."""
     fields = Fields(request)
-    device = DeviceRequest(
-        fields.text("name"), frozenset(fields.uuids("event_ids")), fields.optional_uuid("request_id")
-    )
+    name, event_ids = fields.text("name"), frozenset(fields.uuids("event_ids"))
+    device = DeviceRequest(name, event_ids, fields.optional_uuid("request_id"))
     fields.check()
     return device
 
 
 def read_enroll(request: pb.EnrollDeviceRequest) -> tuple[str, UUID | None]:
-    """Read the code and the request_id of an EnrollDeviceRequest.
-
-    Raises:
-        Failure: INVALID_ARGUMENT, naming every field at fault.
-    """
+    """Read the code and the request_id of an EnrollDeviceRequest."""
     fields = Fields(request)
     code, request_id = fields.text("enrollment_code"), fields.optional_uuid("request_id")
     fields.check()
     return code, request_id
-
-
-def read_position(request: pb.ListDevicesRequest, organizer_id: str) -> UUID | None:
-    """Read the id after which a page begins; None for the first page.
-
-    Raises:
-        Failure: INVALID_ARGUMENT.
-    """
-    position = page_position(request.page_token, (organizer_id,), parts=1)
-    if position is None:
-        return None
-    try:
-        return UUID(position[0])
-    except ValueError as error:
-        raise invalid("page_token", "is not a token of this list with this filter") from error
 
 
 def list_response(devices: Sequence[Device], size: int, organizer_id: str, now: datetime) -> pb.ListDevicesResponse:

@@ -13,7 +13,7 @@ ADMISSION_POLICIES: Final = {
     policy: event_pb2.AdmissionPolicy.Value(f"ADMISSION_POLICY_{policy}") for policy in AdmissionPolicy
 }
 TICKET_TYPES: Final = {kind: event_pb2.TicketType.Value(f"TICKET_TYPE_{kind}") for kind in TicketType}
-# Without UNKNOWN, which only a device replica holds.
+# UNKNOWN is missing: only a device replica contains that value.
 TICKET_STATUSES: Final = {
     status: ticket_pb2.TicketStatus.Value(f"TICKET_STATUS_{status}")
     for status in TicketStatus

@@ -80,35 +80,35 @@ def watch_request(position: FeedPosition) -> pb.WatchTicketsRequest:
 
 
 def check_ins_request(check_ins: Sequence[CheckInReport]) -> pb.ReportCheckInsRequest:
-    """Build the report of check-ins."""
-    return pb.ReportCheckInsRequest(check_ins=[check_in_message(check_in) for check_in in check_ins])
+    """Build the report of the first effective check-in of each ticket."""
+    return pb.ReportCheckInsRequest(
+        check_ins=[
+            pb.CheckIn(
+                event_id=check_in.event_id,
+                ticket_id=check_in.ticket_id,
+                check_in_time=timestamp(check_in.check_in_time),
+                sequence=check_in.sequence,
+            )
+            for check_in in check_ins
+        ]
+    )
 
 
 def incidents_request(incidents: Sequence[IncidentReport]) -> pb.ReportIncidentsRequest:
     """Build the report of incidents."""
-    return pb.ReportIncidentsRequest(incidents=[incident_message(incident) for incident in incidents])
-
-
-def check_in_message(check_in: CheckInReport) -> pb.CheckIn:
-    """Build the report of the first effective check-in of a ticket."""
-    return pb.CheckIn(
-        event_id=check_in.event_id,
-        ticket_id=check_in.ticket_id,
-        check_in_time=timestamp(check_in.check_in_time),
-        sequence=check_in.sequence,
-    )
-
-
-def incident_message(incident: IncidentReport) -> pb.ReportedIncident:
-    """Build the report of an incident."""
-    return pb.ReportedIncident(
-        event_id=incident.event_id,
-        incident_id=incident.incident_id,
-        kind=incident.kind,
-        ticket_id=incident.ticket_id or "",
-        create_time=timestamp(incident.create_time),
-        scan_count=incident.scan_count,
-        location=incident.location,
+    return pb.ReportIncidentsRequest(
+        incidents=[
+            pb.ReportedIncident(
+                event_id=incident.event_id,
+                incident_id=incident.incident_id,
+                kind=incident.kind,
+                ticket_id=incident.ticket_id or "",
+                create_time=timestamp(incident.create_time),
+                scan_count=incident.scan_count,
+                location=incident.location,
+            )
+            for incident in incidents
+        ]
     )
 
 
@@ -134,7 +134,7 @@ def _ticket_of(event_id: UUID, message: pb.GateTicket) -> Ticket:
 def _ticket_status(message: pb.GateTicket) -> TicketStatus:
     status = _TICKET_STATUSES.get(message.status)
     if status is None:
-        # The database holds only statuses that every version has.
+        # The database contains only statuses that every version has.
         _warn_of_status(message.status)
         return TicketStatus.BLOCKED
     return status
@@ -142,7 +142,7 @@ def _ticket_status(message: pb.GateTicket) -> TicketStatus:
 
 @cache
 def _warn_of_status(number: int) -> None:
-    """Log an unknown status once per process: a feed may hold it in every ticket."""
+    """Log an unknown status once per process: every ticket of a feed may have it."""
     log.warning("tickets have a status that only a newer version has; gates deny them", extra={"status": number})
 
 

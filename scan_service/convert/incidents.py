@@ -1,15 +1,13 @@
 """Parsing of ListIncidents requests, and conversion of incidents to messages."""
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from scan_service.convert.callers import own_organizer
 from scan_service.convert.enums import INCIDENT_KINDS
 from scan_service.convert.scans import scan_message
 from scan_service.domain.incidents import Incident, IncidentQuery
 from ticketing.chassis.authentication import Caller
-from ticketing.chassis.failures import invalid
-from ticketing.chassis.paging import page_position, page_size, page_token
+from ticketing.chassis.paging import id_position, page_size, page_token
 from ticketing.chassis.parsing import read_uuid
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2
@@ -17,13 +15,10 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 
 
 def read_incidents_query(request: pb.ListIncidentsRequest, caller: Caller) -> IncidentQuery:
-    """Read the filter and the page of a ListIncidentsRequest.
-
-    Raises:
-        Failure: INVALID_ARGUMENT, naming every field at fault.
-    """
+    """Read the filter and the page of a ListIncidentsRequest."""
     event_id = read_uuid(request, "event_id")
-    return IncidentQuery(event_id, own_organizer(caller), page_size(request.page_size), _position(request))
+    size, after = page_size(request.page_size), id_position(request.page_token, (request.event_id,))
+    return IncidentQuery(event_id, own_organizer(caller), size, after)
 
 
 def incidents_response(
@@ -44,13 +39,3 @@ def _message(incident: Incident) -> scan_pb2.Incident:
         scans=[scan_message(scan) for scan in incident.scans],
         create_time=timestamp(incident.create_time),
     )
-
-
-def _position(request: pb.ListIncidentsRequest) -> UUID | None:
-    position = page_position(request.page_token, (request.event_id,), parts=1)
-    if position is None:
-        return None
-    try:
-        return UUID(position[0])
-    except ValueError as error:
-        raise invalid("page_token", "is not a token of this list with this filter") from error

@@ -16,11 +16,7 @@ _STATUSES: Final = {status: number for status, number in TICKET_STATUSES.items()
 
 
 def read_revoke_tickets(request: pb.RevokeTicketsRequest) -> tuple[UUID, Sequence[Revocation]]:
-    """Read the event and the revocations of a RevokeTicketsRequest.
-
-    Raises:
-        Failure: INVALID_ARGUMENT, naming every field at fault.
-    """
+    """Read the event and the revocations of a RevokeTicketsRequest."""
     fields = Fields(request)
     event_id = fields.uuid("event_id")
     revocations = [

@@ -1,9 +1,7 @@
 """Parsing of ListScans requests, and conversion of a page to a message."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 from scan_service.convert.callers import own_organizer
 from scan_service.convert.enums import VERDICTS
@@ -11,8 +9,7 @@ from scan_service.convert.scans import scan_message
 from ticketing.admission.codes import read_code
 from ticketing.admission.scans import Scan, ScanQuery, sanitize_text
 from ticketing.chassis.authentication import Caller
-from ticketing.chassis.failures import invalid
-from ticketing.chassis.paging import page_position, page_size, page_token
+from ticketing.chassis.paging import page_size, page_token, time_position
 from ticketing.chassis.parsing import Fields
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -20,11 +17,7 @@ MAX_PAGE_SIZE: Final = 1_000
 
 
 def read_query(request: pb.ListScansRequest, caller: Caller) -> ScanQuery:
-    """Read the filter and the page of a ListScansRequest.
-
-    Raises:
-        Failure: INVALID_ARGUMENT, naming every field at fault.
-    """
+    """Read the filter and the page of a ListScansRequest."""
     fields = Fields(request)
     device_id, code = fields.text("device_id"), fields.text("code")
     event_id = fields.uuid("event_id")
@@ -39,7 +32,7 @@ def read_query(request: pb.ListScansRequest, caller: Caller) -> ScanQuery:
         verdict=verdict,
         code=sanitize_text(read_code(code) or code),
         size=page_size(request.page_size, max_size=MAX_PAGE_SIZE),
-        after=_position(request),
+        after=time_position(request.page_token, _filter(request)),
     )
 
 
@@ -50,16 +43,6 @@ def list_response(request: pb.ListScansRequest, query: ScanQuery, scans: Sequenc
     if more:
         token = page_token((page[-1].record_time.isoformat(), str(page[-1].scan_id)), _filter(request))
     return pb.ListScansResponse(scans=[scan_message(scan) for scan in page], next_page_token=token)
-
-
-def _position(request: pb.ListScansRequest) -> tuple[datetime, UUID] | None:
-    position = page_position(request.page_token, _filter(request), parts=2)
-    if position is None:
-        return None
-    try:
-        return datetime.fromisoformat(position[0]), UUID(position[1])
-    except ValueError as error:
-        raise invalid("page_token", "is not a token of this list with this filter") from error
 
 
 def _filter(request: pb.ListScansRequest) -> tuple[object, ...]:

@@ -1,8 +1,8 @@
 """The admission state of a ticket: a fold over its effective scans, ordered by the time at the gate.
 
 A scan is effective if it was admitted and is not annulled. An annulment, or an upload hours after the event, changes
-the past, so the state is computed again from all scans of the ticket. A live scan is always the latest one: for it,
-`ticketing.admission.decision` computes the same state in one step.
+the past, so the state is computed again from all scans of the ticket. A live scan is always the latest one, so
+`ticketing.admission.decision` computes the same state for it in one step.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,7 @@ def select_effective(scans: Iterable[Scan]) -> Sequence[Scan]:
 
 
 def fold_scans(scans: Iterable[Scan], before: Admission) -> Admission:
-    """Compute the admission state of a ticket from all of its scans.
-
-    Args:
-        scans: the scans of one ticket, in any order; only effective ones count.
-        before: the state so far, for its sequence.
-    """
+    """Compute the admission state of a ticket from all of its scans, in any order; `before` has the sequence so far."""
     first: CheckIn | None = None
     latest: CheckIn | None = None
     inside = False

@@ -23,9 +23,9 @@ class Annulment:
     organizer_id: str | None
     # The events to which a device is bound; empty: all of its organizer's.
     bound_to: frozenset[UUID]
-    # The organizer at whose events the limits of a gate do not apply to the caller; None: at nobody's.
+    # The limits of a gate do not apply to the caller at this organizer's events; None: at no organizer's.
     unlimited_at: str | None
-    # The limits of a gate apply to the caller nowhere.
+    # The limits of a gate never apply to the caller.
     unlimited: bool
 
     def is_limited(self, organizer_id: str) -> bool:
@@ -36,14 +36,9 @@ class Annulment:
 def find_obstacle(
     scan: Scan, scans: Sequence[Scan], annulment: Annulment, now: datetime, *, limited: bool
 ) -> str | None:
-    """Return the reason why `scan` cannot be annulled; None where it can.
+    """Return the reason why `scan`, one of the `scans` of its ticket, cannot be annulled; None where it can.
 
-    Args:
-        scan: the scan to annul; not annulled yet.
-        scans: all scans of its ticket.
-        annulment: the request.
-        now: the present time.
-        limited: whether the limits of a gate apply: its own, latest scan, at most 15 minutes old.
+    Under the limits of a gate, a device annuls only its own scan, the latest of the ticket, within 15 minutes.
     """
     if scan.verdict is Verdict.DENIED:
         return "it was denied anyway"

@@ -12,11 +12,11 @@ class LocationCounts:
     """The scans of one location."""
 
     location: str
-    # Effective scans: admitted and not annulled.
+    # The counts of effective scans, which are admitted and not annulled.
     check_ins: int
     check_outs: int
     denied: int
-    # All scans of the last minute.
+    # The count of all scans of the last minute.
     last_minute: int
 
 
@@ -24,12 +24,12 @@ class LocationCounts:
 class AttendanceCounts:
     """The counts of one event, exact to the last recorded scan."""
 
-    # Tickets that are ACTIVE or have been checked in.
+    # The count of tickets that are ACTIVE or have been checked in.
     tickets: int
     checked_in: int
     inside: int
     denials: Mapping[DenialReason, int]
-    # Ordered by name.
+    # The list is ordered by name.
     locations: Sequence[LocationCounts]
 
 

@@ -12,7 +12,7 @@ from ticketing.admission.tokens import PublicKey
 class Cursor:
     """A position in the changes: a device has all changes of transactions older than `horizon`."""
 
-    # The epoch of the transaction ids; another epoch means that they started over.
+    # The epoch of the transaction ids; in another epoch, the ids started over.
     epoch: UUID
     horizon: int
 
@@ -23,7 +23,7 @@ class Cursor:
 def read_cursor(text: str) -> Cursor | None:
     """Read the text of a cursor; return None for an empty or malformed text."""
     epoch, _, horizon = text.partition(":")
-    # As many digits as the largest transaction id has; int() would also accept signs and blanks.
+    # The largest transaction id has 19 digits; int() would also accept signs and blanks.
     if not (horizon.isascii() and horizon.isdigit() and len(horizon) <= 19):  # noqa: PLR2004 - digits of 2**63
         return None
     try:

@@ -29,13 +29,13 @@ class Device:
     event_ids: frozenset[UUID]
     create_time: datetime
     # None: not enrolled yet.
-    enroll_time: datetime | None
-    last_seen_time: datetime | None
-    revoke_time: datetime | None
+    enroll_time: datetime | None = None
+    last_seen_time: datetime | None = None
+    revoke_time: datetime | None = None
     # The device counts as connected until this time.
-    connected_until: datetime | None
+    connected_until: datetime | None = None
     # The gate that the device opened last.
-    gate: Gate | None
+    gate: Gate | None = None
 
     def may_enroll(self, now: datetime) -> bool:
         """Return whether the enrollment code is within its hour and the device is not revoked."""
@@ -52,18 +52,16 @@ class DeviceRequest:
     request_id: UUID | None
 
     def created(self, device: Device) -> bool:
-        """Return whether this request created the device that was created under its request_id."""
+        """Return whether the device under the request_id of this request was created by an equal request."""
         return (device.name, device.event_ids) == (self.name, self.event_ids)
 
 
 class Credentials:
     """The enrollment codes and access tokens of devices.
 
-    The database stores only their hashes, so the answer of a request with a request_id is derived by HMAC: a repetition
-    derives it again. Without a request_id it is random.
-
-    Args:
-        secret: the secret that both services share; domains keep the derived values apart.
+    The database stores only their hashes, so the credentials of a request with a request_id are derived by HMAC, and a
+    repetition derives them again. Without a request_id they are random. Both services share `secret`; domains keep the
+    derived values apart.
     """
 
     def __init__(self, secret: str) -> None:
@@ -85,23 +83,19 @@ class Credentials:
         return TOKEN_PREFIX + base64.urlsafe_b64encode(seed).decode().rstrip("=")
 
     def _derive(self, domain: bytes, *parts: bytes) -> bytes:
-        # An id has 16 bytes and a code stands last, so no two lists of parts give the same message.
+        # An id has 16 bytes and a code stands last, so different lists of parts give different messages.
         return hmac.digest(self._secret, b"\0".join((b"ticketing", domain, b"".join(parts))), hashlib.sha256)
 
 
 def code_digest(code: str) -> bytes:
     """Return the stored digest of an enrollment code; case, blanks and hyphens do not matter."""
-    return _digest(_canonical(code))
+    return token_digest(_canonical(code))
 
 
 def token_digest(token: str) -> bytes:
     """Return the stored digest of an access token."""
-    return _digest(token)
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _canonical(code: str) -> str:
     return "".join(code.split()).replace("-", "").upper()
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()

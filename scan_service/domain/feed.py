@@ -19,7 +19,7 @@ class FeedPage:
     tickets: Sequence[tuple[Ticket, int]]
     # The page completes all changes up to this revision.
     revision: int
-    # The epoch of the revisions; another epoch means that they started over.
+    # The epoch of the revisions; in another epoch, the revisions started over.
     epoch: str
 
 
@@ -28,7 +28,7 @@ class FeedPosition:
     """The position of the replica in the feed."""
 
     epoch: str
-    # By event id.
+    # The revision by event id.
     revisions: dict[str, int]
 
 
@@ -40,7 +40,7 @@ class CheckInReport:
     ticket_id: str
     # None: the ticket is not checked in any more.
     check_in_time: datetime | None
-    # Incremented with each change.
+    # Each change of the check-in increments the sequence.
     sequence: int
 
 
@@ -55,7 +55,7 @@ class IncidentReport:
     ticket_id: str | None
     create_time: datetime
     scan_count: int
-    # Of the latest scan.
+    # The location of the latest scan.
     location: str
 
 
@@ -65,5 +65,5 @@ class CheckInConflict:
 
     event_id: UUID
     ticket_id: UUID
-    # None: the ticket service does not know the ticket.
+    # None: the ticket service does not have the ticket.
     status: TicketStatus | None

@@ -10,5 +10,5 @@ class GateOpening:
 
     event_name: str
     organizer_id: str
-    # When the replica was last known to be complete; None: never yet.
+    # The last time at which the replica was known to be complete; None: never yet.
     complete_time: datetime | None

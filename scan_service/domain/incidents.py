@@ -1,7 +1,7 @@
 """Incidents as a function of the recorded scans.
 
-The incidents of a ticket are computed again from all of its scans whenever a scan is uploaded or annulled. So the same
-scans lead to the same incidents, whatever the order and the number of uploads.
+Each upload and each annulment computes the incidents of a ticket again from all of its scans. So the same scans lead to
+the same incidents, whatever the order and the number of uploads.
 """
 
 from collections.abc import Iterable, Iterator
@@ -65,7 +65,7 @@ class Incident:
     event_id: UUID
     ticket_id: UUID | None
     create_time: datetime
-    # Ordered by scan_time.
+    # The scans are ordered by scan_time.
     scans: tuple[Scan, ...]
 
 
@@ -84,9 +84,9 @@ class IncidentQuery:
 def find_violation(
     event: Event, attempt: Attempt, presented: PresentedTicket | DenialReason, time: datetime
 ) -> IncidentKind | None:
-    """Return the violation that admitting `presented` at `time` was; None where the rules allow the admission.
+    """Return how an admission of `presented` at `time` violates the rules; None where they allow it.
 
-    The check ignores whether the person was inside or outside: `assign_conflicts` judges that from all scans.
+    The check ignores whether the person was inside: `assign_conflicts` decides that from all scans.
     """
     if isinstance(presented, DenialReason):
         return _KINDS.get(presented, IncidentKind.INVALID_ADMISSION)
@@ -101,10 +101,7 @@ def find_violation(
 
 
 def assign_forgery(scan: Scan, credential: object) -> IncidentScan:
-    """Assign a scan of a forged token to the incident of the ticket that the token names.
-
-    All tokens too damaged to be read belong to one incident.
-    """
+    """Assign a scan of a forged token to the incident of the ticket that the token names; damaged tokens share one."""
     claimed = credential.ticket_id if isinstance(credential, Token) else NO_SUBJECT
     return IncidentScan(scan.gate_event_id, IncidentKind.FORGED_TOKEN, claimed, None, scan.scan_id)
 
@@ -116,11 +113,9 @@ def assign_guess(scan: Scan) -> IncidentScan:
 
 
 def assign_conflicts(policy: AdmissionPolicy | None, scans: Iterable[Scan]) -> Iterator[IncidentScan]:
-    """Assign the scans of one ticket at one event's gates to incidents, other than forgeries.
+    """Assign all admitted scans of one ticket at one event's gates to incidents, other than forgeries.
 
-    Args:
-        policy: the policy of the event; None where the ticket is for another event, whose policy does not apply here.
-        scans: all admitted scans of the ticket.
+    `policy` is that of the event; None where the ticket is for another event, whose policy does not apply here.
     """
     effective = select_effective(scans)
     for scan in effective:

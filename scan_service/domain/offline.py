@@ -7,24 +7,20 @@ from ticketing.admission.scans import Scan, Verdict
 
 
 def merge_records(recorded: Scan, uploaded: Scan) -> Scan:
-    """Return the record of a scan that is recorded and is uploaded under the same scan_id.
+    """Merge a recorded scan with an upload of the same scan_id.
 
     The decision that the device showed to the person prevails. Where both are uploads (a device sends one decision with
-    two clock offsets), the earlier one prevails, so that the order of uploads makes no difference. An annulment of
-    either one is kept.
+    two clock offsets), the earlier one prevails, so that the order of uploads makes no difference. An annulment in
+    either record remains.
     """
     if not recorded.offline:
         same = (recorded.verdict, recorded.denial_reason) == (uploaded.verdict, uploaded.denial_reason)
         merged = recorded if same else uploaded
     else:
         merged = min(recorded, uploaded, key=_order)
-    return replace(merged, annul_time=_annul_time(merged, recorded, uploaded))
+    times = [scan.annul_time for scan in (recorded, uploaded) if scan.annul_time is not None]
+    return replace(merged, annul_time=min(times) if times and merged.verdict is Verdict.ADMITTED else None)
 
 
 def _order(scan: Scan) -> tuple[datetime, str, str, str]:
     return scan.scan_time, scan.verdict, scan.denial_reason or "", scan.location
-
-
-def _annul_time(merged: Scan, *both: Scan) -> datetime | None:
-    times = [scan.annul_time for scan in both if scan.annul_time is not None]
-    return min(times) if times and merged.verdict is Verdict.ADMITTED else None

@@ -7,7 +7,7 @@ from ticketing.chassis.failures import Failure
 
 
 def event_not_found(event_id: UUID) -> Failure:
-    """Return the failure for an unknown event and for one that the caller may not access: the two look the same."""
+    """Return the failure for an unknown event and for one that the caller may not access: both look the same."""
     return Failure(Reason.EVENT_NOT_FOUND, "no such event", event_id=event_id)
 
 
@@ -23,8 +23,7 @@ def scan_not_found(scan_id: UUID) -> Failure:
 
 def scan_not_annullable(scan_id: UUID, cause: str) -> Failure:
     """Return the failure for a scan that the caller cannot annul."""
-    message = f"this scan cannot be annulled: {cause}"
-    return Failure(Reason.SCAN_NOT_ANNULLABLE, message, scan_id=scan_id, cause=cause)
+    return Failure(Reason.SCAN_NOT_ANNULLABLE, f"this scan cannot be annulled: {cause}", scan_id=scan_id, cause=cause)
 
 
 def scan_id_reused(scan_id: UUID) -> Failure:
@@ -39,5 +38,4 @@ def enrollment_code_invalid() -> Failure:
 
 def request_id_reused(request_id: UUID) -> Failure:
     """Return the failure for a request_id that the caller used for a different request."""
-    message = "the request_id was used for another request"
-    return Failure(Reason.REQUEST_ID_REUSED, message, request_id=request_id)
+    return Failure(Reason.REQUEST_ID_REUSED, "the request_id was used for another request", request_id=request_id)

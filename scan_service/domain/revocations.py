@@ -37,11 +37,11 @@ def decide_outcome(ticket: Ticket, revocation: Revocation) -> RevocationOutcome:
 
 
 def apply_revocation(ticket: Ticket, revocation: Revocation, codes: Codes) -> Ticket:
-    """Return the revoked ticket; a final status stays, and so does a newer issue."""
+    """Return the revoked ticket; a final status and a newer issue remain."""
     if revocation.status in FINAL_STATUSES and ticket.status not in FINAL_STATUSES:
         ticket = replace(ticket, status=revocation.status)
     if revocation.issue <= ticket.issue:
         return ticket
-    # The code of the older issue is not found any more, and its token is not accepted by its digest.
+    # From now on, the code of the older issue finds no ticket, and the digest of its token proves nothing.
     digest = codes.digest(codes.code(ticket.ticket_id, revocation.issue))
     return replace(ticket, issue=revocation.issue, code_digest=digest, token_digest=None)

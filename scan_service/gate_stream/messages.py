@@ -43,7 +43,7 @@ def result_message(scan: Scan) -> pb.StreamScansResponse:
 
 
 def annulled_message(scan: Scan) -> pb.StreamScansResponse:
-    """Build the answer to a passage that annulled its scan."""
+    """Build the answer to a `passage` that annulled its scan."""
     return pb.StreamScansResponse(annulled=scan_message(scan))
 
 

@@ -9,22 +9,15 @@ from scan_service.use_cases.gates import Gates
 from scan_service.use_cases.watch_pacer import WatchPacer
 from ticketing.chassis.clock import Clock
 
-# A stream ends within a second after the revocation of its device: the pause and the query stay well below that.
+# A stream ends within a second after the revocation of its device: the pause and the query take much less.
 POLL_SECONDS: Final = 0.4
 RECORD_INTERVAL: Final = timedelta(seconds=5)
-# The clocks of the process that revokes and of the one that polls differ by less.
+# The clocks of two processes differ by less.
 MAX_CLOCK_SKEW: Final = timedelta(minutes=1)
 
 
 class Presence:
-    """The task that polls for revoked devices and records connected ones.
-
-    Args:
-        gates: reads revocations and stores the presence.
-        clock: the present time.
-        streams: the open streams.
-        pacer: ends the watches of devices.
-    """
+    """The task that polls for revoked devices and records connected ones."""
 
     def __init__(self, gates: Gates, clock: Clock, streams: Streams, pacer: WatchPacer) -> None:
         self._gates = gates
@@ -36,11 +29,7 @@ class Presence:
         self._connected = frozenset[str]()
 
     async def poll(self) -> None:
-        """Poll once, then wait.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE where the database does not answer.
-        """
+        """Poll once, then wait; raise DEPENDENCY_UNAVAILABLE where the database does not answer."""
         now = self._clock()
         revoked = await self._gates.read_revoked(self._polled - MAX_CLOCK_SKEW)
         self._polled = now

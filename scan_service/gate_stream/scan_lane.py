@@ -1,6 +1,6 @@
 """The lane of one stream's live scans: a stream has few scans in a batch, so a flooding device delays no other device.
 
-People pass a gate one after the other. More than a few scans at once are a queue that the device kept, or an attack.
+People pass a gate one after the other. More than a few scans at once come from a queue of the device or from an attack.
 They wait in the lane, where they cost nothing, and count as unanswered.
 """
 
@@ -18,12 +18,7 @@ MAX_AT_ONCE: Final = 8
 
 
 class ScanLane:
-    """The queue that passes the live scans of one stream to the batcher, in their order.
-
-    Args:
-        batcher: decides and records scans.
-        on_answer: called when an answer is there.
-    """
+    """The queue that passes the live scans of one stream to the batcher, in their order."""
 
     def __init__(self, batcher: Batcher[Attempt, Scan], on_answer: Callable[[], None]) -> None:
         self._batcher = batcher
@@ -34,8 +29,7 @@ class ScanLane:
     def submit(self, attempt: Attempt) -> "asyncio.Future[Scan]":
         """Return the future answer; an attempt whose future is cancelled is skipped unless its batch has begun.
 
-        Raises:
-            Failure: OVERLOADED where too many scans of all devices wait; the future may have the same failure.
+        Where too many scans of all devices wait, OVERLOADED is raised here or by the future.
         """
         if self._deciding < MAX_AT_ONCE:
             return self._enqueue(attempt)
@@ -59,7 +53,7 @@ class ScanLane:
                 self._enqueue(attempt).add_done_callback(partial(_copy_result, answer))
             except Failure as failure:
                 answer.set_exception(failure)
-        # `_copy_result` of the finished scan runs before the awakened writer looks for the answer.
+        # `_copy_result` of the finished scan runs before the woken writer reads the answer.
         self._on_answer()
 
 

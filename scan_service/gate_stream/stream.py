@@ -1,7 +1,7 @@
 """A gate's stream: it reads scans and sends answers in the same order, while more scans are on their way.
 
-One task reads and passes each scan to the batcher at once, so that the scans of a device that does not wait for answers
-share a batch. The outstanding answers stand in a queue, which is bounded by the credits of the stream.
+One task passes each scan to the batcher at once, so that the scans of a device that does not wait for answers share a
+batch. The credits of the stream bound the queue of outstanding answers.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ RECONNECT_WITHIN: Final = timedelta(seconds=2)
 class Pending:
     """A scan or a passage whose answer is outstanding."""
 
-    # As the device sent it.
+    # The text that the device sent.
     scan_id: str
     answer: "asyncio.Future[Scan]"
     message: Callable[[Scan], pb.StreamScansResponse]
@@ -55,17 +55,7 @@ Outgoing: TypeAlias = Pending | pb.StreamScansResponse
 
 @dataclass(frozen=True, slots=True)
 class StreamDependencies:
-    """The objects that all streams share.
-
-    Args:
-        gates: opens gates.
-        batcher: decides and records live scans.
-        uploads: records offline scans.
-        annulments: annuls scans.
-        codes: derives the codes of tickets.
-        clock: the present time.
-        credits: bound the unanswered scans of each stream.
-    """
+    """The objects that all streams share; `batcher` decides live scans, `uploads` records offline scans."""
 
     gates: Gates
     batcher: Batcher[Attempt, Scan]
@@ -73,6 +63,7 @@ class StreamDependencies:
     annulments: Annulments
     codes: Codes
     clock: Clock
+    # The bounds on the unanswered scans of each stream.
     credits: Credits
 
 
@@ -117,18 +108,12 @@ class Streams:
 
 
 class Stream:
-    """The stream of one gate.
-
-    Args:
-        dependencies: the objects that all streams share.
-        caller: the device or the person that opened the stream.
-        messages: StreamScansRequest, or MALFORMED for a message that could not be parsed.
-    """
+    """The stream of one gate; `messages` has a StreamScansRequest each, or MALFORMED where parsing failed."""
 
     def __init__(self, dependencies: StreamDependencies, caller: Caller, messages: AsyncIterator[object]) -> None:
         self._dependencies = dependencies
         self._caller = caller
-        # Empty where the caller is not a gate device.
+        # The value is empty where the caller is not a gate device.
         self.device_id = caller.subject if caller.is_any(Role.DEVICE) else ""
         self._ended: BaseException | None = None
         self._parser = AttemptParser(caller, dependencies.codes)
@@ -141,7 +126,7 @@ class Stream:
         self._outstanding = 0
         self._draining = False
         self._reconnect_sent = False
-        # Set when the writer has to look again: an answer is there, or the stream ends.
+        # The event is set when the writer has work: an answer is there, or the stream ends.
         self._wakeup = asyncio.Event()
         self._reading = asyncio.create_task(self._read(messages), name="stream reader")
         self._reading.add_done_callback(lambda _: self._wake())
@@ -166,10 +151,10 @@ class Stream:
                 self._reconnect_sent = True
                 return reconnect_message(RECONNECT_WITHIN)
             if self._reading.done():
-                # The stream ends as its reader ended, once everything before is answered.
+                # Everything before is answered: the stream ends with the result or the error of its reader.
                 return None if self._reading.cancelled() else self._reading.result()
             await self._wait()
-        # Counted before it is sent: the device may send its next scan before the write returns.
+        # The answer counts as sent from here on: the device may send its next scan before the write returns.
         return self._message(self._outgoing.popleft())
 
     def end(self, failure: BaseException) -> None:
@@ -178,7 +163,6 @@ class Stream:
         self._wake()
 
     def _wake(self) -> None:
-        """Wake the writer: once for an answer that is there, not for one that is outstanding."""
         self._wakeup.set()
 
     async def _wait(self) -> None:
@@ -191,7 +175,7 @@ class Stream:
         self._wake()
 
     async def close(self) -> None:
-        """Cancel everything that the stream started; a scan whose batch has begun is recorded all the same."""
+        """Cancel all work of the stream; a scan whose batch has begun is recorded all the same."""
         self._reading.cancel()
         await asyncio.wait([self._reading])
         await self._uploads.close()
@@ -199,7 +183,7 @@ class Stream:
             if isinstance(outgoing, Pending):
                 _abandon(outgoing.answer)
         if not self._reading.cancelled():
-            # Retrieved, so that asyncio logs no exception that was never retrieved.
+            # Without this call, asyncio logs an exception that was never retrieved.
             self._reading.exception()
 
     def _message(self, outgoing: Outgoing) -> pb.StreamScansResponse:
@@ -235,7 +219,7 @@ class Stream:
                 self._send(_rejection_of(message))
 
     async def _open_gate(self, message: scan_pb2.Gate) -> None:
-        """Open a gate; a failure ends the stream, because the scans after it have no gate to be decided at."""
+        """Open a gate; a failure ends the stream, because later scans would have no gate."""
         fields = Fields(message, "open.")
         gate = read_gate(fields)
         fields.check()
@@ -259,7 +243,7 @@ class Stream:
         self._send(Pending(message.scan_id, answer, result_message))
 
     def _annul(self, message: pb.Passage) -> None:
-        """Annul the scan of a person who did not pass; a person who passed needs no action and no answer."""
+        """Annul the scan of a person who did not pass; a message about a person who passed gets no answer."""
         if message.passed:
             return
         try:
@@ -278,7 +262,6 @@ class Stream:
 
 
 def _rejection_of(message: object) -> pb.StreamScansResponse:
-    """Build the answer to a message that is malformed or empty."""
     if not isinstance(message, pb.StreamScansRequest):
         return rejected_message(
             "", invalid("", "the message is not of this type: truncated, garbage, or invalid UTF-8")

@@ -1,4 +1,4 @@
-"""The lane of one stream's uploads: answered in their order, beside the live scans, which never wait for them."""
+"""The lane of one stream's uploads, which are answered in their order, while live scans never wait for them."""
 
 import asyncio
 from collections import deque
@@ -17,7 +17,7 @@ from ticketing.chassis.parsing import Fields
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 MAX_SCANS: Final = bounds_of(pb.Upload, "scans").max_items
-# So many scans are read or written before the event loop runs other tasks: live scans wait for it.
+# The number of scans that one slice reads or writes before the event loop runs other tasks: live scans wait for it.
 SLICE: Final = 32
 
 Send = Callable[[pb.StreamScansResponse], None]
@@ -27,20 +27,15 @@ Send = Callable[[pb.StreamScansResponse], None]
 class UploadedScan:
     """A scan of an upload, with its future answer or its failure."""
 
-    # As the device sent it.
+    # The text that the device sent.
     scan_id: str
     answer: "asyncio.Future[Scan] | Failure"
 
 
 class UploadLane:
-    """The queue that records the uploads of one stream.
+    """The queue that records the uploads of one stream; at most `max_unanswered` scans may be unanswered.
 
-    Args:
-        batcher: records offline scans.
-        parser: reads the scans of uploads.
-        max_unanswered: the number of scans that may be unanswered.
-        send: sends an answer.
-        end: ends the stream after an unexpected error; the device uploads again on its next stream.
+    `end` ends the stream after an unexpected error; the device uploads again on its next stream.
     """
 
     def __init__(
@@ -58,22 +53,18 @@ class UploadLane:
         self._end = end
         # The uploads, each with the gate that was open when it came.
         self._waiting = deque[tuple[pb.Upload, Gate]]()
-        # The scans of the first upload, as far as it has been read.
+        # The scans of the first upload that have been read.
         self._scans = list[UploadedScan]()
         self._outstanding = 0
         self._answering: asyncio.Task[None] | None = None
 
     @property
     def is_idle(self) -> bool:
-        """Every upload is answered."""
+        """Whether every upload is answered."""
         return not self._waiting
 
     def submit(self, message: pb.Upload, gate: Gate) -> None:
-        """Accept an upload, or reject it where it is too long.
-
-        Raises:
-            Failure: OVERLOADED where too many scans are unanswered.
-        """
+        """Accept an upload, or reject a too long one; raise OVERLOADED where too many scans are unanswered."""
         if len(message.scans) > MAX_SCANS:
             self._send(rejected_message("", invalid("upload.scans", f"holds more than {MAX_SCANS}")))
             return
@@ -92,7 +83,7 @@ class UploadLane:
             await asyncio.wait([self._answering])
         for scan in self._scans:
             if isinstance(scan.answer, asyncio.Future) and not scan.answer.cancel():
-                # Retrieved, so that asyncio logs no exception that was never retrieved.
+                # Without this call, asyncio logs an exception that was never retrieved.
                 _ = scan.answer.cancelled() or scan.answer.exception()
 
     def _check(self, answering: "asyncio.Task[None]") -> None:

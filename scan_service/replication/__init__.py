@@ -1,1 +1,1 @@
-"""Replication: following the ticket service's feed, and reporting check-ins and incidents to it."""
+"""The replication of the ticket service's feed, and the reports of check-ins and incidents to that service."""

@@ -1,7 +1,8 @@
-"""The replica of the ticket service's public keys; every process updates it, since each may see a new key first."""
+"""The replica of the ticket service's public keys; every process updates it, since each may need a new key first."""
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final
 
 from scan_service.adapters.tickets import TicketService
@@ -18,14 +19,7 @@ INTERVAL_SECONDS: Final = 60.0
 
 
 class KeyReplica:
-    """The task that fetches the keys and stores them.
-
-    Args:
-        database: stores the replica.
-        tickets: the ticket service.
-        keys: the cached keys of this process.
-        clock: the present time.
-    """
+    """The task that fetches the keys and stores them."""
 
     def __init__(self, database: Database, tickets: TicketService, keys: Keys, clock: Clock) -> None:
         self._database = database
@@ -34,22 +28,14 @@ class KeyReplica:
         self._clock = clock
 
     async def fetch(self) -> None:
-        """Fetch the keys from the ticket service and store them.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE where the ticket service or the database does not answer.
-        """
+        """Fetch and store the keys; raise DEPENDENCY_UNAVAILABLE where ticket service or database does not answer."""
         begin = self._clock()
         rows = await self._tickets.signing_keys()
         await self._database.run(lambda connection: save_keys(connection, rows))
         await self._keys.load(fetched=begin)
 
     async def refresh(self) -> None:
-        """Fetch the keys, then wait until the interval has passed or a key is missing.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE where the database does not answer.
-        """
+        """Fetch the keys if the ticket service answers, then wait until the interval has passed or a key is missing."""
         self._keys.missing.clear()
         try:
             await self.fetch()
@@ -57,8 +43,6 @@ class KeyReplica:
             log.debug("the signing keys were not fetched", extra={"cause": failure.message})
             # Another process may have stored a new key or a retirement.
             await self._keys.load()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(INTERVAL_SECONDS):
                 await self._keys.missing.wait()
-        except TimeoutError:
-            return

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from scan_service.adapters.tickets import TicketService
@@ -14,12 +15,12 @@ from scan_service.store.feed import mark_complete, read_position, save_pages
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
-# The feed delivers changes of ended events only if the request names them, and the names of all past events would not
-# fit into one message. An event that is moved into the future is delivered again from its beginning.
+# The feed delivers changes of ended events only if the request names them, and the ids of all past events would not fit
+# into one message. If an event is moved into the future, the feed delivers it again from its beginning.
 FOLLOWED_AFTER_END: Final = timedelta(days=7)
-# So many messages wait while those before them are saved.
+# The number of messages that may wait while the messages before them are saved.
 MAX_MESSAGES: Final = 32
-# So many tickets are saved in one transaction, unless one page alone has more.
+# The number of tickets that one transaction saves, unless one page alone has more.
 MAX_TICKETS: Final = 1_000
 
 # The pages of one message; None: the feed is silent.
@@ -27,14 +28,7 @@ FeedMessage = Sequence[FeedPage] | None
 
 
 class Replica:
-    """The task that follows the feed.
-
-    Args:
-        database: stores the replica.
-        tickets: the ticket service.
-        keys: fetched first; their answer proves that the ticket service is available.
-        clock: the present time.
-    """
+    """The task that follows the feed."""
 
     def __init__(self, database: Database, tickets: TicketService, keys: KeyReplica, clock: Clock) -> None:
         self._database = database
@@ -43,27 +37,17 @@ class Replica:
         self._clock = clock
 
     async def follow(self) -> None:
-        """Follow the feed from the position of the replica until the stream ends.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE where the ticket service or the database does not answer.
-        """
+        """Follow the feed from the position of the replica until the stream ends."""
+        # The answer proves that the ticket service is available.
         await self._keys.fetch()
         ended_after = self._clock() - FOLLOWED_AFTER_END
         position = await self._database.run(lambda connection: read_position(connection, ended_after))
         async with aclosing(self._tickets.watch(position)) as messages, aclosing(_group(messages)) as groups:
             async for group in groups:
                 for transaction in _transactions([page for pages in group if pages is not None for page in pages]):
-                    await self._save(transaction)
+                    await self._database.run(partial(save_pages, pages=transaction))
                 if group[-1] is None:
-                    await self._mark_complete()
-
-    async def _save(self, pages: Sequence[FeedPage]) -> None:
-        await self._database.run(lambda connection: save_pages(connection, pages))
-
-    async def _mark_complete(self) -> None:
-        now = self._clock()
-        await self._database.run(lambda connection: mark_complete(connection, now))
+                    await self._database.run(partial(mark_complete, now=self._clock()))
 
 
 async def _group(messages: AsyncIterator[FeedMessage]) -> AsyncGenerator[list[FeedMessage], None]:
@@ -90,11 +74,11 @@ async def _group(messages: AsyncIterator[FeedMessage]) -> AsyncGenerator[list[Fe
             for _ in group:
                 capacity.release()
             yield group
-        # The generator ends as the reader ended, once all messages are saved.
+        # All messages are saved: an error of the reader ends the generator.
         reading.result()
     finally:
         reading.cancel()
-        # An error of the reader is not raised a second time.
+        # The error of the reader is raised once, above.
         await asyncio.gather(reading, return_exceptions=True)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 from sqlalchemy.engine import Connection
 
 from scan_service.adapters.tickets import TicketService
-from scan_service.domain.feed import CheckInConflict, CheckInReport
+from scan_service.domain.feed import CheckInConflict
 from scan_service.domain.incidents import IncidentKind, assign_conflicts
 from scan_service.store import incidents, reports
 from scan_service.store.annulments import lock_latest_check_in, save_violations
@@ -28,13 +27,7 @@ PAUSE_SECONDS: Final = 0.5
 
 
 class Reports:
-    """The tasks that report check-ins and incidents.
-
-    Args:
-        database: the scans database.
-        tickets: the ticket service.
-        clock: the present time.
-    """
+    """The tasks that report check-ins and incidents."""
 
     def __init__(self, database: Database, tickets: TicketService, clock: Clock) -> None:
         self._database = database
@@ -42,36 +35,23 @@ class Reports:
         self._clock = clock
 
     async def report_check_ins(self) -> None:
-        """Report one batch, then wait while the next one gathers.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE where the ticket service or the database does not answer.
-        """
+        """Report one batch, then wait while the next one gathers."""
         check_ins = await self._database.run(
             lambda connection: reports.read_unreported_check_ins(connection, MAX_CHECK_INS)
         )
         if check_ins:
-            await self._report(check_ins)
+            for conflict in await self._tickets.report_check_ins(check_ins):
+                log.warning(
+                    "the ticket service does not accept a reported check-in",
+                    extra={"event_id": conflict.event_id, "ticket_id": conflict.ticket_id, "status": conflict.status},
+                )
+                await self._database.run(partial(self._record_conflict, conflict))
+            await self._database.run(lambda connection: reports.mark_check_ins_reported(connection, check_ins))
         if len(check_ins) < MAX_CHECK_INS:
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _report(self, check_ins: Sequence[CheckInReport]) -> None:
-        for conflict in await self._tickets.report_check_ins(check_ins):
-            log.warning(
-                "the ticket service does not accept a reported check-in",
-                extra={"event_id": conflict.event_id, "ticket_id": conflict.ticket_id, "status": conflict.status},
-            )
-            await self._database.run(partial(self._record_conflict, conflict))
-        await self._database.run(lambda connection: reports.mark_check_ins_reported(connection, check_ins))
-
     async def report_incidents(self) -> None:
-        """Report one batch, or wait where there is none.
-
-        Incidents are reported by a task of their own, so that a refused incident delays no check-in.
-
-        Raises:
-            Failure: as `report_check_ins` does.
-        """
+        """Report one batch, or wait where there is none; this second task keeps incidents from delaying check-ins."""
         batch = await self._database.run(
             lambda connection: reports.read_unreported_incidents(connection, MAX_INCIDENTS)
         )

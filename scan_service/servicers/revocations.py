@@ -10,17 +10,17 @@ from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceServ
 
 
 class RevocationsServicer(RevocationServiceServicer):
-    """Serve the ticket service."""
+    """Serves RevocationService to the ticket service."""
 
     def __init__(self, revocations: Revocations) -> None:
         self._revocations = revocations
 
-    async def RevokeTickets(self, request: pb.RevokeTicketsRequest, context: Any) -> pb.RevokeTicketsResponse:  # noqa: ARG002, N802 - gRPC's
+    async def RevokeTickets(self, request: pb.RevokeTicketsRequest, _context: Any) -> pb.RevokeTicketsResponse:  # noqa: N802 - the contract's name
         """Revoke tickets."""
         outcomes = await self._revocations.revoke_tickets(*convert.read_revoke_tickets(request))
         return convert.revoke_tickets_response(outcomes)
 
-    async def RevokeEvent(self, request: pb.RevokeEventRequest, context: Any) -> pb.RevokeEventResponse:  # noqa: ARG002, N802 - gRPC's
+    async def RevokeEvent(self, request: pb.RevokeEventRequest, _context: Any) -> pb.RevokeEventResponse:  # noqa: N802 - the contract's name
         """End the admission to an event."""
         checked_in = await self._revocations.revoke_event(read_uuid(request, "event_id"))
         return pb.RevokeEventResponse(checked_in=checked_in)

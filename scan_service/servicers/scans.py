@@ -45,58 +45,51 @@ class UseCases:
 
 
 class ScansServicer(ScanServiceServicer):
-    """Serve gates and readers of the records.
-
-    Args:
-        use_cases: decide, record and read scans.
-        codes: looks typed codes up.
-    """
+    """Serves ScanService."""
 
     def __init__(self, use_cases: UseCases, codes: Codes) -> None:
         self._use = use_cases
         self._codes = codes
 
-    async def ScanTicket(self, request: pb.ScanTicketRequest, context: Any) -> pb.ScanTicketResponse:  # noqa: ARG002, N802 - gRPC's
+    async def ScanTicket(self, request: pb.ScanTicketRequest, _context: Any) -> pb.ScanTicketResponse:  # noqa: N802 - the contract's name
         """Decide and record one scan."""
         attempt = AttemptParser(current_caller(), self._codes).read_request(request)
         batcher = self._use.batcher if attempt.offline is None else self._use.uploads
         return pb.ScanTicketResponse(scan=scan_message(await batcher.submit(attempt)))
 
-    def StreamScans(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[pb.StreamScansResponse]:  # noqa: ARG002, N802 - gRPC's
+    def StreamScans(self, request_iterator: AsyncIterator[Any], _context: Any) -> AsyncIterator[pb.StreamScansResponse]:  # noqa: N802 - the contract's name
         """Serve a gate's stream."""
         return self._use.streams.run(request_iterator, current_caller())
 
-    async def ValidateTicket(self, request: pb.ValidateTicketRequest, context: Any) -> pb.ValidateTicketResponse:  # noqa: ARG002, N802 - gRPC's
+    async def ValidateTicket(self, request: pb.ValidateTicketRequest, _context: Any) -> pb.ValidateTicketResponse:  # noqa: N802 - the contract's name
         """Decide a scan without recording it."""
         attempt, any_event = AttemptParser(current_caller(), self._codes).read_validation(request)
         scan = await self._use.validation.validate(attempt, anywhere=any_event)
         return pb.ValidateTicketResponse(scan=validation_message(scan))
 
-    async def AnnulScan(self, request: pb.AnnulScanRequest, context: Any) -> pb.AnnulScanResponse:  # noqa: ARG002, N802 - gRPC's
+    async def AnnulScan(self, request: pb.AnnulScanRequest, _context: Any) -> pb.AnnulScanResponse:  # noqa: N802 - the contract's name
         """Annul a scan."""
         annulment = read_annulment(current_caller(), request)
         return pb.AnnulScanResponse(scan=scan_message(await self._use.annulments.annul(annulment)))
 
-    async def ListScans(self, request: pb.ListScansRequest, context: Any) -> pb.ListScansResponse:  # noqa: ARG002, N802 - gRPC's
+    async def ListScans(self, request: pb.ListScansRequest, _context: Any) -> pb.ListScansResponse:  # noqa: N802 - the contract's name
         """List recorded scans."""
         query = read_query(request, current_caller())
         return list_response(request, query, await self._use.scans.list_scans(query))
 
-    async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Any) -> pb.ListIncidentsResponse:  # noqa: ARG002, N802 - gRPC's
+    async def ListIncidents(self, request: pb.ListIncidentsRequest, _context: Any) -> pb.ListIncidentsResponse:  # noqa: N802 - the contract's name
         """List incidents."""
         query = read_incidents_query(request, current_caller())
         return incidents_response(request, query, await self._use.incidents.list_incidents(query))
 
-    async def GetAttendance(self, request: pb.GetAttendanceRequest, context: Any) -> pb.GetAttendanceResponse:  # noqa: ARG002, N802 - gRPC's
+    async def GetAttendance(self, request: pb.GetAttendanceRequest, _context: Any) -> pb.GetAttendanceResponse:  # noqa: N802 - the contract's name
         """Count the attendance of an event."""
         caller = current_caller()
         attendance = await self._use.attendances.get(read_event_id(request, caller), own_organizer(caller))
         return pb.GetAttendanceResponse(attendance=attendance_message(attendance))
 
-    async def WatchAttendance(  # noqa: N802 - gRPC's
-        self,
-        request: pb.WatchAttendanceRequest,
-        context: Any,  # noqa: ARG002 - gRPC's
+    async def WatchAttendance(  # noqa: N802 - the contract's name
+        self, request: pb.WatchAttendanceRequest, _context: Any
     ) -> AsyncGenerator[pb.WatchAttendanceResponse, None]:
         """Stream the attendance of an event."""
         caller = current_caller()
@@ -105,10 +98,8 @@ class ScansServicer(ScanServiceServicer):
             async for attendance in attendances:
                 yield pb.WatchAttendanceResponse(attendance=attendance_message(attendance))
 
-    async def WatchAdmissions(  # noqa: N802 - gRPC's
-        self,
-        request: pb.WatchAdmissionsRequest,
-        context: Any,  # noqa: ARG002 - gRPC's
+    async def WatchAdmissions(  # noqa: N802 - the contract's name
+        self, request: pb.WatchAdmissionsRequest, _context: Any
     ) -> AsyncGenerator[pb.WatchAdmissionsResponse, None]:
         """Stream the data by which a device decides alone."""
         caller, after = current_caller(), request.after_cursor

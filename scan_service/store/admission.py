@@ -1,7 +1,7 @@
-"""The prepared statements of the scan batch: lock and read its rows, create tickets, record scans.
+"""The prepared statements of the scan batch: they lock and read its rows, create tickets and record scans.
 
-Each statement of a round trip has its own snapshot. So `lock_and_read` sees data at least as new as the locks taken
-before it: those of the events, and those of the tickets where they are locked first.
+Each statement of a round trip has its own snapshot. So `lock_and_read` reads data at least as new as the locks taken
+before it: the locks of the events and, where the tickets are locked first, of the tickets.
 """
 
 import json
@@ -20,8 +20,8 @@ from ticketing.chassis.arrays import array, ids, times
 _COLUMNS: Final = ", ".join(f"t.{column}" for column in TICKET_COLUMNS)
 _NO_COLUMNS: Final = ", ".join(["NULL"] * len(TICKET_COLUMNS))
 
-# Finds tickets by id and by the digest of a typed code. After a wait for a lock, PostgreSQL returns the row in its new
-# version; if a revocation changed the code meanwhile, the row has the new code, and the old code finds no ticket.
+# Tickets are found by id and by the digest of a typed code. After a wait for a lock, PostgreSQL returns the new version
+# of the row; if a revocation changed the code meanwhile, the row has the new code, and the old code finds no ticket.
 _LOCK: Final = """
     FROM (
         SELECT * FROM unnest($1, $2) AS named(event_id, ticket_id)
@@ -45,8 +45,8 @@ STATEMENTS: Final[Mapping[str, str]] = {
         ON CONFLICT DO NOTHING""",
     # One statement locks the tickets and reads. A statement takes 0.4 ms however few its rows are: with a separate
     # statement that locked the tickets first, 16 devices got a tenth fewer answers. If another process recorded a scan
-    # while this statement waited for its ticket, the snapshot does not contain that scan. Recording it again violates
-    # the primary key, and the batch is run again. Work that changes recorded scans locks the tickets first.
+    # while this statement waited for its ticket, the snapshot does not contain that scan. A second record of the scan
+    # violates the primary key, and the batch runs again. Work that changes recorded scans locks the tickets first.
     "lock_and_read": f"""(uuid[], uuid[], bytea[], uuid[], uuid[]) AS
         WITH locked AS MATERIALIZED (SELECT {_COLUMNS} {_LOCK})
         SELECT NULL::jsonb AS event, NULL::jsonb AS scan, locked.* FROM locked
@@ -86,10 +86,11 @@ STATEMENTS: Final[Mapping[str, str]] = {
 _LOCK_EVENTS: Final = "BEGIN; EXECUTE lock_events(%s)"
 _LOCK_TICKETS: Final = "EXECUTE lock_tickets(%s, %s, %s)"
 _LOCK_AND_READ: Final = "EXECUTE lock_and_read(%s, %s, %s, %s, %s)"
-# In a transaction of its own: inserted after other rows are locked, the new rows would violate the lock order.
+# The insert has a transaction of its own: after locks on other rows, it would violate the lock order.
 _CREATE: Final = "ROLLBACK; BEGIN; EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
 WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 31)})"
 
+# An event id and a ticket id.
 TicketKey = tuple[UUID, UUID]
 WriteArguments = tuple[str | bool, ...]
 
@@ -99,7 +100,6 @@ class LockRequest:
     """The keys of the rows that a batch locks and reads."""
 
     events: Iterable[UUID]
-    # (event_id, ticket_id).
     tickets: Sequence[TicketKey]
     code_digests: Iterable[bytes]
     scans: Iterable[UUID]
@@ -107,8 +107,7 @@ class LockRequest:
     def round_trip(self, *, lock_first: bool) -> tuple[str, tuple[str, ...]]:
         """Return the round trip that begins the transaction, locks and reads.
 
-        Args:
-            lock_first: read in a snapshot taken after all tickets are locked, not one taken before.
+        With `lock_first`, the snapshot of the reads is taken after all tickets are locked, not before.
         """
         events = ids(self.events)
         tickets = (
@@ -202,7 +201,6 @@ def write_arguments(
 
 
 def _check_ins(check_ins: Sequence[CheckIn | None]) -> tuple[str, str, str]:
-    """Return check-ins as three columns: scan ids, times and locations."""
     return (
         ids([None if check_in is None else check_in.scan_id for check_in in check_ins]),
         times([None if check_in is None else check_in.time for check_in in check_ins]),

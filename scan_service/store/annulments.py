@@ -19,19 +19,14 @@ class LockedScan:
 
     event: Event
     scan: Scan
-    # None where the scan is not of a ticket of this event.
+    # None where the scan presented no ticket of this event.
     ticket: Ticket | None
     # All admitted scans of the ticket at this event, annulled or not.
     scans: Sequence[Scan]
 
 
 def visible_to(organizer_id: str | None, bound_to: Collection[UUID]) -> Sequence[sa.ColumnElement[bool]]:
-    """Return the condition that scans are visible to a caller.
-
-    Args:
-        organizer_id: only scans at this organizer's events; None: any organizer.
-        bound_to: only scans at these events; empty: no restriction.
-    """
+    """Select scans at events of `organizer_id` (None: of any organizer) and of `bound_to` (empty: no restriction)."""
     conditions = [] if organizer_id is None else [events.c.organizer_id == organizer_id]
     return [*conditions, events.c.event_id.in_(bound_to)] if bound_to else conditions
 
@@ -56,8 +51,9 @@ def lock_scan(
         .with_for_update()
     ).first()
     ticket = None if ticket_row is None else ticket_of(tuple(ticket_row))
-    # Read after the ticket is locked: another transaction may have annulled the scan meanwhile.
-    scan = _scan(connection, found.event_id, scan_id)
+    # The scan is read after the ticket is locked: another transaction may have annulled the scan meanwhile.
+    scan_row = sa.select(sa.func.to_jsonb(scans.table_valued())).where(scans.c.event_id == found.event_id)
+    scan = scan_of(connection.execute(scan_row.where(scans.c.scan_id == scan_id)).scalar_one())
     # A ticket for another event has no row here, but an offline device may have admitted it.
     return LockedScan(event, scan, ticket, [scan] if found.ticket_id is None else _admitted(connection, scan))
 
@@ -70,7 +66,7 @@ def lock_latest_check_in(connection: Connection, event_id: UUID, ticket_id: UUID
 
 
 def save_violations(connection: Connection, violating: Sequence[Scan]) -> None:
-    """Store the violation of each of these scans."""
+    """Store the violation of each scan."""
     for scan in violating:
         key = (scans.c.event_id == scan.gate_event_id, scans.c.scan_id == scan.scan_id)
         connection.execute(scans.update().where(*key).values(doubt=scan.violation))
@@ -102,15 +98,6 @@ def save_admission(connection: Connection, ticket: Ticket) -> None:
 
 def _admitted(connection: Connection, scan: Scan) -> Sequence[Scan]:
     query = sa.select(sa.func.to_jsonb(scans.table_valued())).where(
-        scans.c.event_id == scan.gate_event_id,
-        scans.c.ticket_id == scan.ticket_id,
-        scans.c.verdict == Verdict.ADMITTED,
+        scans.c.event_id == scan.gate_event_id, scans.c.ticket_id == scan.ticket_id, scans.c.verdict == Verdict.ADMITTED
     )
     return [scan_of(row) for row in connection.execute(query).scalars()]
-
-
-def _scan(connection: Connection, event_id: UUID, scan_id: UUID) -> Scan:
-    query = sa.select(sa.func.to_jsonb(scans.table_valued())).where(
-        scans.c.event_id == event_id, scans.c.scan_id == scan_id
-    )
-    return scan_of(connection.execute(query).scalar_one())

@@ -1,6 +1,6 @@
 """The statements that count the attendance of an event from its tickets and scans, in one snapshot.
 
-There are no counter rows: a row that every scan of an event updates would make its gates wait for each other.
+There are no counter rows: if every scan of an event updated one row, its gates would wait for each other.
 """
 
 from datetime import datetime, timedelta

@@ -1,9 +1,8 @@
 """The statements that read the changes of an event after a cursor, without skipping a change.
 
 Every transaction that changes a ticket stores its id in `changed_by`. A reader selects, in one snapshot, the rows whose
-id is not older than its horizon. Its next horizon is the oldest transaction in progress at the snapshot: every older
-one has ended, so the snapshot contains it, and the next read selects all others again. Readers and writers never wait
-for each other.
+id is not older than its horizon. Its next horizon is the oldest transaction in progress at the snapshot: the snapshot
+contains every older one, and the next read selects all others again. Readers and writers never wait for each other.
 """
 
 from typing import Final
@@ -18,7 +17,6 @@ from scan_service.store.keys import read_keys
 from scan_service.store.rows import TICKET_COLUMNS, ticket_of
 from scan_service.store.tables import feed, tickets
 
-# Each function returns a property of the current snapshot, which under REPEATABLE READ is that of the transaction.
 _SNAPSHOT: Final = sa.text(
     "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint),"
     " CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
@@ -26,7 +24,7 @@ _SNAPSHOT: Final = sa.text(
 
 
 def read_changes(connection: Connection, event_id: UUID, after: Cursor | None) -> Changes | None:
-    """Return the changes after `after`, or all tickets where it is None or unusable; None for an unknown event.
+    """Return the changes after `after`, or all tickets where `after` is None or unusable; None for an unknown event.
 
     The transaction must be REPEATABLE READ, so that all statements read one snapshot.
     """
@@ -35,7 +33,7 @@ def read_changes(connection: Connection, event_id: UUID, after: Cursor | None) -
         return None
     oldest, next_one = connection.execute(_SNAPSHOT).one()
     epoch = connection.execute(sa.select(feed.c.changes_epoch)).scalar_one()
-    # A horizon in the future comes from another database.
+    # A horizon in the future belongs to another database.
     restart = after is None or after.epoch != epoch or after.horizon > next_one
     query = sa.select(tickets.c.changed_by, *(tickets.c[name] for name in TICKET_COLUMNS))
     query = query.where(tickets.c.event_id == event_id)

@@ -16,7 +16,7 @@ from ticketing.admission.tickets import TicketType
 
 
 def find_foreign_event(connection: Connection, event_ids: Collection[UUID], organizer_id: str) -> UUID | None:
-    """Return one of the events that is unknown or another organizer's; None where there is none."""
+    """Return an event that is unknown or another organizer's; None where there is none."""
     query = sa.select(events.c.event_id).where(
         events.c.event_id.in_(list(event_ids)), events.c.organizer_id == organizer_id
     )
@@ -24,7 +24,7 @@ def find_foreign_event(connection: Connection, event_ids: Collection[UUID], orga
 
 
 def create(connection: Connection, device: Device, request_id: UUID | None, code_digest: bytes) -> bool:
-    """Insert a device; return False where its organizer has a device of that request_id, also of a concurrent call."""
+    """Insert a device; return False where its organizer has one of that request_id, also from a concurrent call."""
     statement = (
         insert(devices)
         .values(
@@ -48,7 +48,7 @@ def read_by_request(connection: Connection, organizer_id: str, request_id: UUID)
 
 
 def lock_by_code(connection: Connection, code_digest: bytes) -> tuple[Device | None, bytes | None]:
-    """Lock the device of an enrollment code; return it, or None, and the digest of its access token, if it has one."""
+    """Lock the device of an enrollment code; return it and the digest of its access token, each None if absent."""
     query = sa.select(devices).where(devices.c.code_digest == code_digest).with_for_update()
     row = connection.execute(query).one_or_none()
     return _device(row), None if row is None else row.token_digest
@@ -69,7 +69,7 @@ def enroll(connection: Connection, device: Device, token_digest: bytes, now: dat
 
 
 def revoke(connection: Connection, device_id: UUID, organizer_id: str, now: datetime) -> Device | None:
-    """Revoke a device, once; return None where it is not that organizer's."""
+    """Revoke a device, and keep an earlier revocation time; return None where it is not that organizer's."""
     query = (
         devices.update()
         .where(devices.c.device_id == device_id, devices.c.organizer_id == organizer_id)

@@ -13,7 +13,7 @@ from scan_service.store.tables import events, feed, feed_cursors
 from ticketing.admission.tickets import Event, Ticket
 from ticketing.chassis.arrays import array, ids, times
 
-# Ordered by ticket id, as every batch locks them.
+# The statement locks the tickets in the order of their ids, as every batch does.
 _SAVE_TICKETS: Final = sa.text("""
     INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, valid_from_time, valid_until_time, issue,
                          code_digest, token_digest, generation, revision, inside, sequence, reported_sequence)
@@ -34,7 +34,7 @@ _SAVE_TICKETS: Final = sa.text("""
         valid_from_time = EXCLUDED.valid_from_time,
         valid_until_time = EXCLUDED.valid_until_time,
         issue = greatest(tickets.issue, EXCLUDED.issue),
-        -- A revocation may already have raised the issue: the older code and token stay invalid.
+        -- A revocation may already have raised the issue: the older code and token remain invalid.
         code_digest = CASE WHEN EXCLUDED.issue < tickets.issue THEN tickets.code_digest ELSE EXCLUDED.code_digest END,
         token_digest = CASE WHEN EXCLUDED.issue < tickets.issue THEN tickets.token_digest
                             ELSE EXCLUDED.token_digest END,
@@ -62,7 +62,7 @@ def read_position(connection: Connection, ended_after: datetime) -> FeedPosition
 
 
 def save_pages(connection: Connection, pages: Sequence[FeedPage]) -> None:
-    """Save pages of one epoch, in the order in which they came."""
+    """Save pages of one epoch, in their order."""
     # The lock matters while two processes follow the feed, after the leader lost its connection.
     known = connection.execute(sa.select(feed.c.epoch, feed.c.generation).with_for_update()).one()
     generation = known.generation
@@ -71,7 +71,7 @@ def save_pages(connection: Connection, pages: Sequence[FeedPage]) -> None:
         connection.execute(feed.update().values(epoch=pages[0].epoch, generation=generation, whole_time=None))
         connection.execute(feed_cursors.delete())
     _save_events(connection, pages, generation)
-    # Each ticket once: the last page contains its present state.
+    # Each ticket is saved once: the last page contains its present state.
     tickets = {
         (ticket.event_id, ticket.ticket_id): (ticket, revision) for page in pages for ticket, revision in page.tickets
     }
@@ -90,9 +90,9 @@ def _save_events(connection: Connection, pages: Sequence[FeedPage], generation: 
     query = sa.select(events.c.event_id, events.c.generation, events.c.revision).where(
         events.c.event_id.in_({page.event.event_id for page in pages})
     )
-    # Read first: the upsert waits for all scans in progress even where it changes nothing.
+    # The upsert waits for all scans in progress even where it changes nothing, so the versions are read first.
     known = {row.event_id: (row.generation, row.revision) for row in connection.execute(query)}
-    # Ordered by event id, as scans lock them.
+    # Scans lock events in the order of their ids too.
     for page in sorted(pages, key=lambda page: page.event.event_id):
         version = (generation, page.event_revision)
         if known.get(page.event.event_id, (-1, -1)) < version:
@@ -111,7 +111,7 @@ def _save_event(connection: Connection, event: Event, generation: int, revision:
         "generation": generation,
         "revision": revision,
     }
-    # Without `closed`: an event closed by RevokeEvent stays closed.
+    # The values lack `closed`: an event closed by RevokeEvent remains closed.
     connection.execute(
         insert(events)
         .values(event_id=event.event_id, closed=False, **values)

@@ -15,10 +15,10 @@ from scan_service.store.tables import incident_scans, incidents, scans
 from ticketing.admission.scans import Scan
 from ticketing.chassis.ids import new_id
 
-# A listed incident contains so many scans; ListScans lists the others.
+# The maximum number of scans of a listed incident; ListScans lists the others.
 MAX_SCANS: Final = 50
 
-# Ordered by key, as concurrent transactions insert the same rows.
+# Concurrent transactions insert the same rows; the order of the keys prevents deadlocks.
 _ADD_INCIDENTS: Final = """
     INSERT INTO incidents (event_id, kind, subject, incident_id, ticket_id, create_time)
     SELECT DISTINCT ON (event_id, kind, subject) event_id, kind, subject, incident_id, ticket_id, create_time
@@ -32,7 +32,7 @@ _ADD_SCANS: Final = """
     FROM jsonb_to_recordset({rows}) AS new(event_id uuid, kind text, subject uuid, scan_id uuid)
     ORDER BY event_id, kind, subject, scan_id
     ON CONFLICT DO NOTHING"""
-# Forgeries and guesses stay assigned, whatever other scans come in.
+# Forgeries and guesses remain assigned, whatever scans follow.
 _REMOVE_SCANS: Final = """
     DELETE FROM incident_scans s
     USING jsonb_to_recordset({scans}) AS old(event_id uuid, scan_id uuid)
@@ -96,16 +96,11 @@ def read_incidents(connection: Connection, wanted: IncidentQuery) -> Sequence[In
 
 
 def _scans_of(connection: Connection, event_id: UUID, kind: str, subject: UUID) -> tuple[Scan, ...]:
+    link = incident_scans.c
     query = (
         sa.select(sa.func.to_jsonb(scans.table_valued()))
-        .join_from(
-            incident_scans,
-            scans,
-            sa.and_(scans.c.event_id == incident_scans.c.event_id, scans.c.scan_id == incident_scans.c.scan_id),
-        )
-        .where(
-            incident_scans.c.event_id == event_id, incident_scans.c.kind == kind, incident_scans.c.subject == subject
-        )
+        .where(scans.c.event_id == link.event_id, scans.c.scan_id == link.scan_id)
+        .where(link.event_id == event_id, link.kind == kind, link.subject == subject)
         .order_by(scans.c.scan_time, scans.c.scan_id)
         .limit(MAX_SCANS)
     )

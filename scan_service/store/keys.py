@@ -19,13 +19,8 @@ def read_keys(connection: Connection) -> Mapping[int, PublicKey]:
 
 
 def save_keys(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert or update rows of signing_keys; keys that the ticket service does not list any more stay unchanged."""
-    if not rows:
-        return
-    new = insert(signing_keys).values(list(rows))
-    columns = ("public_key", "activate_time", "retire_time")
-    connection.execute(
-        new.on_conflict_do_update(
-            index_elements=[signing_keys.c.key_id], set_={name: new.excluded[name] for name in columns}
-        )
-    )
+    """Insert or update rows of signing_keys; keys that the ticket service does not list any more remain unchanged."""
+    if rows:
+        new = insert(signing_keys).values(list(rows))
+        updated = {name: new.excluded[name] for name in ("public_key", "activate_time", "retire_time")}
+        connection.execute(new.on_conflict_do_update(index_elements=[signing_keys.c.key_id], set_=updated))

@@ -10,7 +10,7 @@ from scan_service.domain.feed import CheckInReport, IncidentReport
 from scan_service.store.tables import tickets
 from ticketing.chassis.arrays import array
 
-# Locks the tickets in the order of their ids first, as every batch does.
+# The statement first locks the tickets in the order of their ids, as every batch does.
 _MARK: Final = sa.text("""
     WITH confirmed AS (
         SELECT * FROM unnest(CAST(:event_ids AS uuid[]), CAST(:ticket_ids AS uuid[]), CAST(:sequences AS bigint[]))
@@ -23,7 +23,7 @@ _MARK: Final = sa.text("""
     FROM locked WHERE t.event_id = locked.event_id AND t.ticket_id = locked.ticket_id
 """)
 
-# Uses the index of unreported incidents. An incident without scans is over: a later scan explained the others.
+# The statement uses the index of unreported incidents. An incident without scans has ended: a later scan explained it.
 _UNREPORTED_INCIDENTS: Final = sa.text("""
     SELECT i.event_id::text, i.incident_id::text, i.kind, i.ticket_id::text, i.create_time, its.scan_count, its.location
     FROM incidents i CROSS JOIN LATERAL (
@@ -69,7 +69,7 @@ def read_unreported_incidents(connection: Connection, limit: int) -> Sequence[In
 
 
 def mark_incidents_reported(connection: Connection, incidents: Sequence[IncidentReport]) -> None:
-    """Record that the ticket service has confirmed incidents; each is reported once, whatever changes later."""
+    """Record that the ticket service has confirmed incidents; later changes of them are not reported again."""
     keys = {
         "event_ids": array(incident.event_id for incident in incidents),
         "incident_ids": array(incident.incident_id for incident in incidents),

@@ -15,7 +15,7 @@ from scan_service.store.tables import events, revocations, tickets
 from ticketing.admission.tickets import EventStatus, Ticket
 from ticketing.chassis.arrays import array
 
-# Inserts unknown tickets and locks known ones, in one statement and in the order of ids; the update changes nothing.
+# One statement inserts unknown tickets and locks known ones, in the order of ids; its update changes nothing.
 _LOCK_TICKETS: Final = sa.text(f"""
     INSERT INTO tickets (event_id, ticket_id, known, status, issue, code_digest, generation, revision, inside,
                          sequence, reported_sequence)
@@ -41,13 +41,7 @@ _UPDATE_TICKETS: Final = sa.text("""
 def lock_tickets(
     connection: Connection, event_id: UUID, unknown: Iterable[tuple[UUID, int, bytes]]
 ) -> dict[UUID, Ticket]:
-    """Lock tickets and insert the unknown ones.
-
-    Args:
-        connection: in a transaction.
-        event_id: the event of the tickets.
-        unknown: each ticket id with the issue and the code digest that its row gets where the ticket is unknown.
-    """
+    """Lock tickets; `unknown` has each ticket id, with the issue and the code digest that an unknown ticket gets."""
     new = list(unknown)
     rows = connection.execute(
         _LOCK_TICKETS,
@@ -65,9 +59,8 @@ def lock_tickets(
 def read_outcomes(
     connection: Connection, event_id: UUID, revocation_ids: Iterable[UUID]
 ) -> dict[UUID, RevocationOutcome]:
-    """Return the outcomes of those of the revocations that were decided before, by id."""
-    columns = (revocations.c.revocation_id, revocations.c.ticket_id, revocations.c.check_in_time)
-    query = sa.select(*columns).where(
+    """Return the outcomes of the revocations that were decided before, by id."""
+    query = sa.select(revocations).where(
         revocations.c.event_id == event_id, revocations.c.revocation_id.in_(list(revocation_ids))
     )
     return {row.revocation_id: RevocationOutcome(row.ticket_id, row.check_in_time) for row in connection.execute(query)}
@@ -109,7 +102,7 @@ def save_outcomes(
 
 
 def close_event(connection: Connection, event_id: UUID) -> None:
-    """Close an event, known or not; wait for the scans in progress, so that all later ones see it closed."""
+    """Close an event, known or not; wait for the scans in progress, so that every later scan finds the event closed."""
     statement = insert(events).values(
         event_id=event_id,
         organizer_id="",
@@ -125,8 +118,5 @@ def close_event(connection: Connection, event_id: UUID) -> None:
 
 def count_checked_in(connection: Connection, event_id: UUID) -> int:
     """Count the tickets of an event that are checked in."""
-    query = sa.select(sa.func.count()).select_from(tickets)
-    count: int = connection.execute(
-        query.where(tickets.c.event_id == event_id, tickets.c.check_in_time.is_not(None))
-    ).scalar_one()
-    return count
+    query = sa.select(sa.func.count()).where(tickets.c.event_id == event_id, tickets.c.check_in_time.is_not(None))
+    return connection.execute(query).scalar_one()

@@ -17,7 +17,7 @@ from ticketing.admission.tickets import (
     TicketType,
 )
 
-# In the order that `ticket_of` expects.
+# The columns in the order that `ticket_of` expects.
 TICKET_COLUMNS: Final = (
     "event_id",
     "ticket_id",
@@ -40,6 +40,8 @@ TICKET_COLUMNS: Final = (
 def ticket_of(row: tuple[Any, ...]) -> Ticket:
     """Read a row of TICKET_COLUMNS."""
     event_id, ticket_id, kind, status, begin, end, issue, code_digest, token_digest, *admission = row
+    check_in_time, scan_id, time, location, inside, sequence = admission
+    latest = None if scan_id is None else CheckIn(scan_id, time, location)
     return Ticket(
         event_id=event_id,
         ticket_id=ticket_id,
@@ -50,20 +52,8 @@ def ticket_of(row: tuple[Any, ...]) -> Ticket:
         issue=issue,
         code_digest=bytes(code_digest),
         token_digest=None if token_digest is None else bytes(token_digest),
-        admission=_admission_of(*admission),
+        admission=Admission(check_in_time, latest, inside, sequence),
     )
-
-
-def _admission_of(  # noqa: PLR0913, PLR0917 - a row's columns, in their order
-    check_in_time: datetime | None,
-    scan_id: UUID | None,
-    time: datetime | None,
-    location: str | None,
-    inside: bool,  # noqa: FBT001 - as above
-    sequence: int,
-) -> Admission:
-    latest = None if scan_id is None or time is None else CheckIn(scan_id, time, location or "")
-    return Admission(check_in_time, latest, inside, sequence)
 
 
 def event_of(row: Mapping[str, Any]) -> Event:

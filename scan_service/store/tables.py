@@ -1,7 +1,7 @@
 """The tables of the scans database. The migrations create them, and a test compares the two.
 
 As in the tickets database, tables that grow have no foreign keys, and `event_id` leads every key. The replica of a
-ticket and its admission state share one row: gate, cancellation and feed compete for that row and for nothing else.
+ticket and its admission state share one row: gate, cancellation and feed compete for this row alone.
 """
 
 import sqlalchemy as sa
@@ -28,20 +28,20 @@ events = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("admission_policy", sa.Text, nullable=False),
-    # NULL where the event was cancelled before the feed delivered it.
+    # The value is NULL where the event was cancelled before the feed delivered it.
     sa.Column("valid_from_time", TIME),
     sa.Column("valid_until_time", TIME),
     # The number of the feed's epoch, counted here, and the revision in that epoch: together they order versions.
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
-    # Closed by RevokeEvent: no gate admits any more, whatever the feed delivers.
+    # RevokeEvent closes an event: no gate admits any more, whatever the feed delivers.
     sa.Column("closed", sa.Boolean, nullable=False),
     sa.CheckConstraint("status IN ('DRAFT', 'PUBLISHED', 'CANCELLED', 'COMPLETED')", "status"),
     sa.CheckConstraint("admission_policy IN ('SINGLE_ENTRY', 'RE_ENTRY', 'UNLIMITED')", "admission_policy"),
     sa.CheckConstraint("closed OR valid_from_time IS NOT NULL AND valid_until_time IS NOT NULL", "valid_time"),
 )
 
-# Apart from `events`, so that saving tickets of the feed never waits for scans, which lock the event row FOR SHARE.
+# Apart from `events`, this table lets the feed save tickets without a wait for scans, which lock event rows FOR SHARE.
 feed_cursors = sa.Table(
     "feed_cursors",
     metadata,
@@ -54,11 +54,11 @@ feed = sa.Table(
     "feed",
     metadata,
     sa.Column("one", sa.Boolean, primary_key=True, server_default=sa.true()),
-    # Empty before the first message.
+    # The epoch is empty before the first message.
     sa.Column("epoch", sa.Text, nullable=False, server_default=""),
     # The number of epochs so far.
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
-    # When the replica was last known to be complete.
+    # The last time at which the replica was known to be complete.
     sa.Column("whole_time", TIME),
     # The epoch of the transaction ids in `tickets.changed_by`; a database restored from a backup gets a new one.
     sa.Column("changes_epoch", UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
@@ -70,9 +70,9 @@ tickets = sa.Table(
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("ticket_id", UUID, primary_key=True),
-    # False until the feed delivers the ticket: a token or a revocation created the row.
+    # The value is False until the feed delivers the ticket: a token or a revocation created the row.
     sa.Column("known", sa.Boolean, nullable=False),
-    # NULL where a revocation came before the feed.
+    # The value is NULL where a revocation came before the feed.
     sa.Column("ticket_type", sa.Text),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("valid_from_time", TIME),
@@ -90,7 +90,7 @@ tickets = sa.Table(
     sa.Column("entry_time", TIME),
     sa.Column("entry_location", sa.Text),
     sa.Column("inside", sa.Boolean, nullable=False),
-    # Incremented with each change of check_in_time; the ticket service has confirmed reports up to reported_sequence.
+    # Each change of check_in_time increments sequence; the ticket service has confirmed all up to reported_sequence.
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("reported_sequence", sa.BigInteger, nullable=False),
     # The transaction that last changed the ticket; see store/changes.py.
@@ -149,7 +149,7 @@ scans = sa.Table(
     sa.Column("previous_time", TIME),
     sa.Column("previous_location", sa.Text),
     sa.Column("metadata", JSONB, nullable=False),
-    # The violation: the kind of incident that the admission causes. An earlier name, kept in the database.
+    # The violation: the kind of incident that the admission causes. The column keeps an earlier name.
     sa.Column("doubt", sa.Text),
     # The issue of the ticket, where known: `code` is masked, and the full code is derived from the issue again.
     sa.Column("issue", sa.Integer),
@@ -167,7 +167,7 @@ scans = sa.Table(
     sa.Index(None, "event_id", "ticket_id", "scan_time"),
 )
 
-# One row per event, kind and subject. Lists contain it only while scans are assigned: a late scan may explain others.
+# One row per event, kind and subject. Lists contain the row while scans are assigned: a late scan may explain others.
 incidents = sa.Table(
     "incidents",
     metadata,
@@ -176,10 +176,10 @@ incidents = sa.Table(
     # The ticket, the ticket that a forged token names, an id for the device that guesses codes, or the nil UUID.
     sa.Column("subject", UUID, primary_key=True),
     sa.Column("incident_id", UUID, nullable=False),
-    # NULL where the ticket is unknown.
+    # The value is NULL where the ticket is unknown.
     sa.Column("ticket_id", UUID),
     sa.Column("create_time", TIME, nullable=False),
-    # Whether the ticket service has confirmed the report.
+    # The value is True once the ticket service has confirmed the report.
     sa.Column("reported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint(
         "kind IN ('DOUBLE_ADMISSION', 'REVOKED_ADMISSION', 'FORGED_TOKEN', 'UNKNOWN_ADMISSION', 'INVALID_ADMISSION',"
@@ -211,13 +211,13 @@ devices = sa.Table(
     # The events to which the device is bound; empty: all of the organizer's.
     sa.Column("event_ids", ARRAY(UUID), nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # Hashes, so that a database dump contains no credential.
+    # The digests are hashes, so that a database dump contains no credential.
     sa.Column("code_digest", BYTEA, nullable=False, unique=True),
     sa.Column("enroll_time", TIME),
     sa.Column("token_digest", BYTEA, unique=True),
     sa.Column("last_seen_time", TIME),
     sa.Column("revoke_time", TIME),
-    # Advanced while a stream is open, so that it expires by itself when a process dies.
+    # An open stream advances this time, so that the time expires when the process dies.
     sa.Column("connected_until", TIME),
     sa.Column("gate_event_id", UUID),
     sa.Column("gate_location", sa.Text),

@@ -1,4 +1,4 @@
-"""The prepared statements of the upload batch; it locks its rows by the statements of the scan batch."""
+"""The prepared statements of the upload batch, which locks its rows by the statements of the scan batch."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,8 +78,5 @@ def _scan_row(scan: Scan) -> dict[str, object]:
         "previous_location": None if previous is None else previous.location,
         "doubt": scan.violation,
     }
-    return _texts(row) | {"offline": scan.offline, "metadata": scan.metadata}
-
-
-def _texts(row: Mapping[str, object]) -> dict[str, object]:
-    return {name: None if value is None else str(value) for name, value in row.items()}
+    texts = {name: None if value is None else str(value) for name, value in row.items()}
+    return {**texts, "offline": scan.offline, "metadata": scan.metadata}

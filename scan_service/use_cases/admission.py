@@ -47,7 +47,7 @@ class ScanBatch:
         self.changed = dict[store.TicketKey, Admission]()
 
     def decide(self, attempt: Attempt) -> Scan | Failure:
-        """Decide one attempt; return its record, or the failure of its caller."""
+        """Decide one attempt; return its record or its failure."""
         fingerprint = attempt.fingerprint()
         first = self._rows.scans.get(attempt.scan_id)
         if first is not None:
@@ -65,7 +65,6 @@ class ScanBatch:
         return scan
 
     def _scan(self, attempt: Attempt, event: Event, fingerprint: bytes) -> Scan:
-        """Decide an attempt, keep the changed admission state and return the record."""
         presented = self._ticket_lookup.find(attempt)
         time = self.now
         if isinstance(presented, PresentedTicket):
@@ -103,13 +102,12 @@ class ScanBatch:
         )
 
     def _next_time(self, key: store.TicketKey) -> datetime:
-        """Return a later time for each scan of one ticket in a batch, so that `fold_scans` keeps their order."""
+        """Return a later time for each scan of a ticket in a batch, so that `fold_scans` keeps their order."""
         last = self._times.get(key)
         time = self._times[key] = self.now if last is None else last + MICROSECOND
         return time
 
     def _with_current_admission(self, presented: PresentedTicket) -> PresentedTicket:
-        """Return the ticket with the admission state that earlier scans of this batch left."""
         admission = self.changed.get((presented.ticket.event_id, presented.ticket.ticket_id))
         if admission is None:
             return presented

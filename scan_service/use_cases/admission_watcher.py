@@ -6,8 +6,6 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy.engine import Connection
-
 from scan_service.domain.changes import Changes, Cursor, GateRules
 from scan_service.domain.refusals import event_not_found
 from scan_service.store.changes import read_changes
@@ -19,12 +17,7 @@ INTERVAL_SECONDS: Final = 0.5
 
 
 class AdmissionWatcher:
-    """The use case that watches the changes of events.
-
-    Args:
-        database: the scans database.
-        pacer: paces the polls and ends them.
-    """
+    """The use case that watches the changes of events."""
 
     def __init__(self, database: Database, pacer: WatchPacer) -> None:
         self._database = database
@@ -37,13 +30,12 @@ class AdmissionWatcher:
         """Yield the changes after `after`, with the rules where they changed, then every later change.
 
         Raises:
-            Failure: EVENT_NOT_FOUND for an unknown event and, unless `organizer_id` is None, for another organizer's;
-                OVERLOADED or DEPENDENCY_UNAVAILABLE where the database does not answer.
+            Failure: EVENT_NOT_FOUND as `check_access` raises it.
         """
-        # In a transaction of its own, so that a foreign event takes as long as an unknown one.
+        # A transaction of its own makes the answer for another organizer's event take as long as for an unknown one.
         await self._database.run(lambda connection: check_access(connection, event_id, organizer_id))
         rules: GateRules | None = None
-        # The tickets changed at or after the horizon: the next read finds them again, and they need no second message.
+        # The tickets that changed at or after the horizon: the next read returns them again, but the device has them.
         sent = dict[UUID, int]()
         while True:
             changes = await self._read_shared(event_id, after)
@@ -59,20 +51,18 @@ class AdmissionWatcher:
                 return
 
     async def _read_shared(self, event_id: UUID, after: Cursor | None) -> Changes:
-        """Join the read in progress for this event and cursor, or start one."""
         key = (event_id, after)
         read = self._reads.get(key)
         if read is None:
             read = self._reads[key] = asyncio.create_task(self._read(event_id, after), name="changes")
             read.add_done_callback(lambda _: self._reads.pop(key))
-        # Shielded: other watchers may share the read when this one is cancelled.
+        # The shield protects the read: other watchers may share it when this one is cancelled.
         return await asyncio.shield(read)
 
     async def _read(self, event_id: UUID, after: Cursor | None) -> Changes:
-        def work(connection: Connection) -> Changes | None:
-            return read_changes(connection, event_id, after)
-
-        changes = await self._database.run(work, isolation="REPEATABLE READ")
+        changes = await self._database.run(
+            lambda connection: read_changes(connection, event_id, after), isolation="REPEATABLE READ"
+        )
         if changes is None:
             raise event_not_found(event_id)
         return changes

@@ -1,4 +1,4 @@
-"""Annulments of scans, under the same locks as scans and revocations, so that each sees the ones before it."""
+"""Annulments of scans, under the same locks as scans and revocations, so that they take effect one after the other."""
 
 from dataclasses import replace
 
@@ -17,13 +17,7 @@ from ticketing.chassis.database import Database
 
 
 class Annulments:
-    """The use case that annuls scans.
-
-    Args:
-        database: the scans database.
-        codes: derives the codes of tickets.
-        clock: the present time, read while the ticket is locked.
-    """
+    """The use case that annuls scans."""
 
     def __init__(self, database: Database, codes: Codes, clock: Clock) -> None:
         self._database = database
@@ -48,8 +42,7 @@ class Annulments:
         if scan.annul_time is not None:
             return scan
         limited = annulment.is_limited(locked.event.organizer_id)
-        cause = find_obstacle(scan, locked.scans, annulment, now, limited=limited)
-        if cause is not None:
+        if cause := find_obstacle(scan, locked.scans, annulment, now, limited=limited):
             raise scan_not_annullable(scan.scan_id, cause)
         annulled = replace(scan, annul_time=now)
         store.save_annulment(connection, annulled)

@@ -5,8 +5,6 @@ from collections.abc import AsyncGenerator
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy.engine import Connection
-
 from scan_service.domain.attendance import Attendance
 from scan_service.store.attendance import read_counts
 from scan_service.use_cases.access import check_access
@@ -18,13 +16,7 @@ INTERVAL_SECONDS: Final = 1.0
 
 
 class Attendances:
-    """The use case that counts and watches the attendance of events.
-
-    Args:
-        database: the scans database.
-        clock: the present time.
-        pacer: paces the polls and ends them.
-    """
+    """The use case that counts and watches the attendance of events."""
 
     def __init__(self, database: Database, clock: Clock, pacer: WatchPacer) -> None:
         self._database = database
@@ -33,20 +25,12 @@ class Attendances:
         self._counts = dict[UUID, asyncio.Task[Attendance]]()
 
     async def get(self, event_id: UUID, organizer_id: str | None) -> Attendance:
-        """Count the attendance of an event.
-
-        Raises:
-            Failure: EVENT_NOT_FOUND for an unknown event and, unless `organizer_id` is None, for another organizer's.
-        """
+        """Count the attendance of an event; raise EVENT_NOT_FOUND as `check_access` does."""
         await self._check(event_id, organizer_id)
         return await self._count(event_id)
 
     async def watch(self, event_id: UUID, organizer_id: str | None) -> AsyncGenerator[Attendance, None]:
-        """Yield the attendance at once, and again whenever a count has changed.
-
-        Raises:
-            Failure: as `get`; OVERLOADED or DEPENDENCY_UNAVAILABLE where the database does not answer.
-        """
+        """Yield the attendance at once and after each change of a count; raise EVENT_NOT_FOUND as `get` does."""
         await self._check(event_id, organizer_id)
         sent: Attendance | None = None
         while True:
@@ -61,18 +45,16 @@ class Attendances:
         await self._database.run(lambda connection: check_access(connection, event_id, organizer_id))
 
     async def _count_shared(self, event_id: UUID) -> Attendance:
-        """Join the count in progress for this event, or start one."""
         count = self._counts.get(event_id)
         if count is None:
             count = self._counts[event_id] = asyncio.create_task(self._count(event_id), name="attendance")
             count.add_done_callback(lambda _: self._counts.pop(event_id))
-        # Shielded: other watchers may share the count when this one is cancelled.
+        # The shield protects the count: other watchers may share it when this one is cancelled.
         return await asyncio.shield(count)
 
     async def _count(self, event_id: UUID) -> Attendance:
         now = self._clock()
-
-        def work(connection: Connection) -> Attendance:
-            return Attendance(read_counts(connection, event_id, now), now)
-
-        return await self._database.run(work, isolation="REPEATABLE READ")
+        counts = await self._database.run(
+            lambda connection: read_counts(connection, event_id, now), isolation="REPEATABLE READ"
+        )
+        return Attendance(counts, now)

@@ -1,6 +1,6 @@
 """The transaction of a batch of scans: lock its tickets, identify them, and run the work on them.
 
-Live scans and uploads lock by this module alike, so that both take their locks in one order.
+Live scans and uploads both use this module, so that they take their locks in one order.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,19 +29,14 @@ class LockedBatch:
 
 
 Answers: TypeAlias = Sequence[Scan | Failure]
-# Answers attempts from the locked rows, and commits.
+# A function that answers attempts from the locked rows, and commits.
 Work: TypeAlias = Callable[[LoopConnection, Sequence[Attempt], LockedBatch], Awaitable[Answers]]
 
 
 class BatchLocker:
     """A connection that runs batches of attempts in transactions, with their rows locked.
 
-    Args:
-        connection: with the statements of the work prepared.
-        keys: verify tokens.
-        codes: derives the codes of tickets.
-        clock: the present time, read while the tickets are locked.
-        lock_first: read recorded scans only after all tickets are locked, for work that changes recorded scans.
+    `lock_first` serves work that changes recorded scans: the connection reads them after all tickets are locked.
     """
 
     def __init__(
@@ -54,11 +49,7 @@ class BatchLocker:
         self._lock_first = lock_first
 
     async def transact(self, attempts: Sequence[Attempt], work: Work) -> Answers:
-        """Lock the events and tickets of `attempts`, insert tickets that only their tokens prove, and run `work`.
-
-        Raises:
-            Failure: as LoopConnection.transact does.
-        """
+        """Lock the events and tickets of `attempts`, insert tickets that only their tokens prove, and run `work`."""
         tokens = [attempt.credential for attempt in attempts if isinstance(attempt.credential, Token)]
         await self._keys.load_missing(token.key_id for token in tokens)
         request = store.LockRequest(

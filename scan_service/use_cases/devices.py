@@ -9,14 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.devices import (
-    TOKEN_PREFIX,
-    Credentials,
-    Device,
-    DeviceRequest,
-    code_digest,
-    token_digest,
-)
+from scan_service.domain.devices import TOKEN_PREFIX, Credentials, Device, DeviceRequest, code_digest, token_digest
 from scan_service.domain.refusals import device_not_found, enrollment_code_invalid, event_not_found, request_id_reused
 from scan_service.store import devices as store
 from ticketing.chassis.authentication import Caller, Role
@@ -31,13 +24,7 @@ MAX_CACHED: Final = 10_000
 
 
 class Devices:
-    """The use case that creates, enrolls, revokes and authenticates devices.
-
-    Args:
-        database: the scans database.
-        credentials: makes enrollment codes and access tokens.
-        clock: the present time.
-    """
+    """The use case that creates, enrolls, revokes and authenticates devices."""
 
     def __init__(self, database: Database, credentials: Credentials, clock: Clock) -> None:
         self._database = database
@@ -46,28 +33,23 @@ class Devices:
         self._cached = OrderedDict[bytes, tuple[datetime, Device | None]]()
 
     async def create(self, organizer_id: str, request: DeviceRequest) -> tuple[Device, str]:
-        """Create a device, or find the one of a repeated request; return it and its enrollment code.
+        """Create a device, or find that of a repeated request; return the device and its enrollment code.
 
         Raises:
             Failure: REQUEST_ID_REUSED; EVENT_NOT_FOUND for an unknown event and for another organizer's.
         """
         device_id, request_id = new_id(), request.request_id
         code = self._credentials.code(device_id, request_id)
-        device = Device(
-            device_id, organizer_id, request.name, request.event_ids, self._clock(), None, None, None, None, None
-        )
+        device = Device(device_id, organizer_id, request.name, request.event_ids, self._clock())
 
         def work(connection: Connection) -> Device:
-            if request_id is not None:
-                earlier = store.read_by_request(connection, organizer_id, request_id)
-                if earlier is not None:
-                    return earlier
-            foreign = store.find_foreign_event(connection, request.event_ids, organizer_id)
-            if foreign is not None:
+            if request_id is not None and (earlier := store.read_by_request(connection, organizer_id, request_id)):
+                return earlier
+            if foreign := store.find_foreign_event(connection, request.event_ids, organizer_id):
                 raise event_not_found(foreign)
             if store.create(connection, device, request_id, code_digest(code)) or request_id is None:
                 return device
-            # A concurrent request created it; the insert has waited for its commit.
+            # A concurrent request created the device; the insert has waited for its commit.
             return store.read_by_request(connection, organizer_id, request_id) or device
 
         created = await self._database.run(work)
@@ -78,11 +60,7 @@ class Devices:
         return created, self._credentials.code(created.device_id, request_id)
 
     async def enroll(self, code: str, request_id: UUID | None) -> tuple[Device, str]:
-        """Exchange an enrollment code, once or repeatedly under one request_id, for the access token of the device.
-
-        Raises:
-            Failure: ENROLLMENT_CODE_INVALID.
-        """
+        """Exchange an enrollment code, once or repeatedly under one request_id, for the access token of the device."""
         token = self._credentials.token(code, request_id)
 
         def work(connection: Connection) -> Device:
@@ -93,7 +71,7 @@ class Devices:
             if stored_digest is None:
                 store.enroll(connection, device, token_digest(token), now)
                 return replace(device, enroll_time=now, last_seen_time=now)
-            # The same code and request_id derive the same token; a random one matches nothing.
+            # The same code and request_id derive the same token; a random token matches none.
             if stored_digest != token_digest(token):
                 raise enrollment_code_invalid()
             return device
@@ -105,11 +83,7 @@ class Devices:
         return await self._database.run(lambda connection: store.read_devices(connection, organizer_id, after, size))
 
     async def revoke(self, device_id: UUID, organizer_id: str) -> Device:
-        """Revoke a device.
-
-        Raises:
-            Failure: DEVICE_NOT_FOUND for an unknown device and for another organizer's.
-        """
+        """Revoke a device; raise DEVICE_NOT_FOUND for an unknown device and for another organizer's."""
         now = self._clock()
         device = await self._database.run(lambda connection: store.revoke(connection, device_id, organizer_id, now))
         if device is None:
@@ -117,11 +91,7 @@ class Devices:
         return device
 
     async def caller(self, token: str) -> Caller | None:
-        """Return the caller of a device token; None where the token is not a device token.
-
-        Raises:
-            Failure: UNAUTHENTICATED for an unknown or revoked device.
-        """
+        """Return the caller of a device token, None for another token; raise UNAUTHENTICATED for an invalid one."""
         if not token.startswith(TOKEN_PREFIX):
             return None
         device = await self._device(token_digest(token))

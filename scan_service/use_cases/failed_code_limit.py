@@ -1,7 +1,7 @@
-"""The bound on failed codes: a device that scans too many unknown codes is slowed down and becomes an incident.
+"""The bound on unknown codes of a device: beyond it, typed codes are refused, and an incident is recorded.
 
 A code has 64 bits, but no honest device needs many tries. Each process counts for itself. Tokens are never delayed:
-signatures cannot be guessed, and a gate keeps admitting tokens while somebody types codes at it.
+signatures cannot be guessed, and a gate keeps admitting tokens while a person types codes there.
 """
 
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from scan_service.domain.incidents import IncidentScan, assign_guess
+from scan_service.domain.incidents import assign_guess
 from scan_service.store import incidents
 from scan_service.use_cases.batch_locker import Answers
 from ticketing.admission.scans import Attempt, DenialReason, Scan
@@ -25,13 +25,7 @@ Process = Callable[[Sequence[Attempt]], Awaitable[Answers]]
 
 
 class FailedCodeLimit:
-    """The count of unknown codes by device or person, and the bound on it.
-
-    Args:
-        per_minute: the number of unknown codes that one device may scan in a minute.
-        database: stores the incidents.
-        clock: the present time.
-    """
+    """The count of unknown codes by device or person, and the bound on it."""
 
     def __init__(self, per_minute: int, database: Database, clock: Clock) -> None:
         self._buckets = RateLimiter(per_minute / MINUTE.total_seconds(), per_minute)
@@ -39,11 +33,7 @@ class FailedCodeLimit:
         self._clock = clock
 
     def check(self, attempt: Attempt) -> None:
-        """Refuse a typed code of a device beyond the limit.
-
-        Raises:
-            Failure: OVERLOADED.
-        """
+        """Raise OVERLOADED for a typed code of a device that has reached the limit."""
         if isinstance(attempt.credential, bytes) and (wait := self._buckets.wait(_device(attempt))):
             raise overloaded("codes that do not exist", wait)
 
@@ -74,17 +64,14 @@ class FailedCodeLimit:
             if isinstance(scan, Scan) and self.count(attempt, scan)
         ]
         if guesses:
-            await self._record(guesses)
+            now = self._clock()
+            try:
+                await self._database.run(lambda connection: incidents.add(connection, guesses, now))
+            except Failure as failure:
+                # The decisions are committed all the same, and the next guess is recorded again.
+                log.warning("an incident of guessed codes was not recorded", extra={"cause": failure.message})
         answers = iter(decided)
         return [refused.get(index) or next(answers) for index in range(len(attempts))]
-
-    async def _record(self, guesses: Sequence[IncidentScan]) -> None:
-        now = self._clock()
-        try:
-            await self._database.run(lambda connection: incidents.add(connection, guesses, now))
-        except Failure as failure:
-            # The decisions are committed all the same, and the next guess is recorded again.
-            log.warning("an incident of guessed codes was not recorded", extra={"cause": failure.message})
 
 
 def _device(attempt: Attempt) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Gates: opening them, and the presence of the devices at them."""
+"""The opening of gates, and the presence of the devices there."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -13,28 +13,19 @@ from ticketing.admission.scans import Gate
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
-# A device counts as connected for so long after its presence was last recorded.
+# A device counts as connected for this time after the last record of its presence.
 CONNECTED: Final = timedelta(seconds=15)
 
 
 class Gates:
-    """The use case that opens gates and records which devices are connected.
-
-    Args:
-        database: the scans database.
-        clock: the present time.
-    """
+    """The use case that opens gates and records which devices are connected."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def open(self, gate: Gate, organizer_id: str | None, device_id: str) -> GateOpening:
-        """Open a gate and, unless `device_id` is empty, record it for the device.
-
-        Raises:
-            Failure: EVENT_NOT_FOUND for an unknown event and, unless `organizer_id` is None, for another organizer's.
-        """
+        """Open a gate and, unless `device_id` is empty, record it; raise EVENT_NOT_FOUND as `check_access` does."""
         opening = await self._database.run(lambda connection: read_opening(connection, gate.event_id))
         if opening is None or not may_access(organizer_id, opening.organizer_id):
             raise event_not_found(gate.event_id)

@@ -14,23 +14,14 @@ from ticketing.chassis.database import Database
 
 
 class Incidents:
-    """The use case that lists incidents.
-
-    Args:
-        database: the scans database.
-        codes: derives the codes of tickets.
-    """
+    """The use case that lists incidents."""
 
     def __init__(self, database: Database, codes: Codes) -> None:
         self._database = database
         self._codes = codes
 
     async def list_incidents(self, query: IncidentQuery) -> Sequence[Incident]:
-        """Return up to one incident more than `query.size`, newest first.
-
-        Raises:
-            Failure: EVENT_NOT_FOUND for an unknown event and for one that the caller may not access.
-        """
+        """Return up to `query.size` + 1 incidents, newest first; raise EVENT_NOT_FOUND as `check_access` does."""
 
         def work(connection: Connection) -> Sequence[Incident]:
             check_access(connection, query.event_id, query.organizer_id)

@@ -1,4 +1,4 @@
-"""The public keys of tokens, cached by each process and read again from the database where one is missing."""
+"""The public keys of tokens, which each process caches and reads again from the database where one is missing."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ INTERVAL: Final = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class CachedKeys:
-    """The keys that this process had at one moment, and when it had last fetched them from the ticket service."""
+    """The keys that this process had at one moment, and the time of their last fetch from the ticket service."""
 
     by_id: Mapping[int, PublicKey]
     # None: never.
@@ -28,16 +28,15 @@ class CachedKeys:
         return self.by_id.get(key_id)
 
     def may_be_missing(self, key_id: int, since: datetime) -> bool:
-        """Return whether the ticket service may have a key that it was not asked for since `since`."""
+        """Return whether a key is missing that the ticket service may have: the last fetch was before `since`."""
         return key_id not in self.by_id and (self.fetch_time is None or self.fetch_time < since)
 
 
 class Keys:
     """The keys of this process.
 
-    `cached` is replaced whenever they are read, so that decisions which belong together use the keys of one moment.
-    `missing` is set where a token named a key that is not in the database either, so that it has to be fetched from the
-    ticket service.
+    Each read replaces `cached`, so that decisions which belong together use the keys of one moment. `missing` is set
+    where a token named a key that the database lacks too; the key replica fetches it from the ticket service.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -49,11 +48,7 @@ class Keys:
         self.missing = asyncio.Event()
 
     async def load(self, fetched: datetime | None = None) -> None:
-        """Read all keys from the database.
-
-        Args:
-            fetched: when the ticket service was asked, where its keys were stored just before.
-        """
+        """Read all keys from the database; `fetched` is the time of a fetch that has just stored them."""
         async with self._reading:
             await self._load(fetched or self.cached.fetch_time)
 

@@ -1,6 +1,6 @@
 """Revocations: an answered revocation applies at every gate from then on.
 
-A revocation and a scan lock the same ticket row; the first one to lock it wins, and the other one finds its result. A
+A revocation and a scan lock the same ticket row; the first one takes effect, and the second one finds its result. A
 revocation does not lock the event row, which contains nothing about one ticket.
 """
 
@@ -19,13 +19,7 @@ from ticketing.chassis.failures import invalid
 
 
 class Revocations:
-    """The use case that revokes tickets and events.
-
-    Args:
-        database: the scans database.
-        codes: derives the codes of the issues that are valid from now on.
-        clock: the present time.
-    """
+    """The use case that revokes tickets and events."""
 
     def __init__(self, database: Database, codes: Codes, clock: Clock) -> None:
         self._database = database
@@ -52,16 +46,12 @@ class Revocations:
     def _revoke(
         self, connection: Connection, event_id: UUID, revocations: Sequence[Revocation]
     ) -> Sequence[RevocationOutcome]:
-        unknown = {
-            revocation.ticket_id: (
-                revocation.ticket_id,
-                revocation.issue,
-                self._codes.digest(self._codes.code(revocation.ticket_id, revocation.issue)),
-            )
-            for revocation in revocations
-        }
+        unknown = dict[UUID, tuple[UUID, int, bytes]]()
+        for revocation in revocations:
+            code = self._codes.code(revocation.ticket_id, revocation.issue)
+            unknown[revocation.ticket_id] = (revocation.ticket_id, revocation.issue, self._codes.digest(code))
         tickets = store.lock_tickets(connection, event_id, unknown.values())
-        # Read after the tickets are locked: another call may have decided the same revocation meanwhile.
+        # The outcomes are read after the tickets are locked: another call may have decided a revocation meanwhile.
         outcomes = store.read_outcomes(connection, event_id, [revocation.revocation_id for revocation in revocations])
         decided = dict[Revocation, RevocationOutcome]()
         changed = dict[UUID, Ticket]()

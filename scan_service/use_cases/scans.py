@@ -12,23 +12,14 @@ from ticketing.chassis.database import Database
 
 
 class Scans:
-    """The use case that lists scans.
-
-    Args:
-        database: the scans database.
-        codes: derives the codes of tickets.
-    """
+    """The use case that lists scans."""
 
     def __init__(self, database: Database, codes: Codes) -> None:
         self._database = database
         self._codes = codes
 
     async def list_scans(self, query: ScanQuery) -> Sequence[Scan]:
-        """Return up to one scan more than `query.size`, newest first.
-
-        Raises:
-            Failure: EVENT_NOT_FOUND for an unknown event and for one that the caller may not access.
-        """
+        """Return up to `query.size` + 1 scans, newest first; raise EVENT_NOT_FOUND as `check_access` does."""
 
         def work(connection: Connection) -> Sequence[Scan]:
             check_access(connection, query.event_id, query.organizer_id)

@@ -9,22 +9,15 @@ from scan_service.use_cases.keys import CachedKeys
 from ticketing.admission.codes import Codes
 from ticketing.admission.decision import PresentedTicket
 from ticketing.admission.scans import Attempt, DenialReason
-from ticketing.admission.tickets import Ticket, TicketStatus
+from ticketing.admission.tickets import Ticket
 from ticketing.admission.tokens import DamagedToken, Token, is_genuine
 
-# Keys that were fetched within this time count as complete: a live token that names another key is forged.
+# Keys fetched within this time count as complete: a live token that names another key is forged.
 MAX_FETCH_AGE: Final = timedelta(minutes=2)
 
 
 class TicketLookup:
-    """A lookup of tickets among the rows of one transaction.
-
-    Args:
-        rows: locked; changed as the batch proceeds.
-        keys: verify tokens.
-        codes: derives the codes of tickets.
-        now: the present time.
-    """
+    """A lookup of tickets among the rows of one transaction, which change as its batch proceeds."""
 
     def __init__(self, rows: LockedRows, keys: CachedKeys, codes: Codes, now: datetime) -> None:
         self._rows = rows
@@ -43,7 +36,7 @@ class TicketLookup:
             key = (token.event_id, token.ticket_id)
             known = key in self._rows.tickets or token.event_id not in self._rows.events
             if not known and self._is_genuine(token, None, attempt):
-                result[key] = self._ticket_of(token)
+                result[key] = self._token_ticket(token)
         return list(result.values())
 
     def find(self, attempt: Attempt) -> PresentedTicket | DenialReason:
@@ -54,7 +47,7 @@ class TicketLookup:
             if not self._is_genuine(credential, None if ticket is None else ticket.token_digest, attempt):
                 return DenialReason.INVALID_SIGNATURE
             # A genuine token has no row only where it is for another event.
-            return PresentedTicket(ticket or self._ticket_of(credential), credential.issue, credential.ticket_type)
+            return PresentedTicket(ticket or self._token_ticket(credential), credential.issue, credential.ticket_type)
         if isinstance(credential, DamagedToken):
             return DenialReason.INVALID_SIGNATURE
         key = credential and self._rows.keys_by_code.get(credential)
@@ -64,12 +57,12 @@ class TicketLookup:
         return PresentedTicket(ticket, ticket.issue, ticket.ticket_type)
 
     def may_be_genuine(self, attempt: Attempt) -> bool:
-        """Return whether an unverified token names a key that may not be fetched from the ticket service yet."""
+        """Return whether a token names a key that this process may still have to fetch from the ticket service."""
         token = attempt.credential
         if not isinstance(token, Token):
             return False
         scan_time = self._now if attempt.offline is None else attempt.offline.scan_time
-        # Keys are fetched once a minute. A scan time in the future, of a device with a wrong clock, extends no wait.
+        # Keys are fetched once a minute. A scan time in the future, from a device with a wrong clock, extends no wait.
         return self._keys.may_be_missing(token.key_id, min(scan_time, self._now - MAX_FETCH_AGE))
 
     def code(self, presented: PresentedTicket) -> str:
@@ -89,16 +82,5 @@ class TicketLookup:
             self._genuine[token.digest, time] = genuine
         return genuine
 
-    def _ticket_of(self, token: Token) -> Ticket:
-        code = self._codes.code(token.ticket_id, token.issue)
-        return Ticket(
-            event_id=token.event_id,
-            ticket_id=token.ticket_id,
-            ticket_type=token.ticket_type,
-            status=TicketStatus.ACTIVE,
-            valid_from_time=None,
-            valid_until_time=None,
-            issue=token.issue,
-            code_digest=self._codes.digest(code),
-            token_digest=None,
-        )
+    def _token_ticket(self, token: Token) -> Ticket:
+        return token.ticket(self._codes.digest(self._codes.code(token.ticket_id, token.issue)))

@@ -20,12 +20,12 @@ from scan_service.store import incidents, uploads
 from scan_service.store.admission import TicketKey
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import PresentedTicket
-from ticketing.admission.scans import Attempt, DenialReason, OfflineDecision, Scan, Verdict, sanitize_text
+from ticketing.admission.scans import Attempt, DenialReason, Scan, Verdict, sanitize_text
 from ticketing.admission.tickets import Admission, Event
 from ticketing.chassis.failures import Failure, dependency_unavailable
 from ticketing.chassis.loop_connection import LoopConnection
 
-# So many scans are processed before the event loop runs other tasks: live scans wait for it.
+# The number of scans that one slice processes before the event loop runs other tasks: live scans wait for it.
 SLICE: Final = 16
 
 
@@ -47,12 +47,12 @@ async def record_batch(connection: LoopConnection, attempts: Sequence[Attempt], 
         reassign, rows = incidents.reassign_round_trip(known, assigned, batch.now)
         statements, arguments = f"{statements}; {reassign}", (*arguments, *rows)
     await connection.round_trip(f"{statements}; COMMIT", arguments)
-    # Read from the batch at the end: an upload may contain one scan twice.
+    # An upload may contain one scan twice, so the records are read from the batch at the end.
     return [answer if isinstance(answer, Failure) else batch.scan(answer) for answer in answers]
 
 
 class UploadBatch:
-    """The records, the admission states and the incidents that one batch of offline scans leads to."""
+    """The records, admission states and incidents of one batch of offline scans."""
 
     def __init__(self, locked: LockedBatch) -> None:
         self._rows = locked.rows
@@ -70,7 +70,7 @@ class UploadBatch:
         return self._rows.scans[scan_id]
 
     def record(self, attempt: Attempt) -> UUID | Failure:
-        """Record one scan; return its id, or the failure of its caller."""
+        """Record one scan; return its id or its failure."""
         event = self._rows.events.get(attempt.gate.event_id)
         if event is None or not may_access(attempt.organizer_id, event.organizer_id):
             return event_not_found(attempt.gate.event_id)
@@ -79,7 +79,7 @@ class UploadBatch:
             return scan_id_reused(attempt.scan_id)
         presented = self._ticket_lookup.find(attempt)
         if presented is DenialReason.INVALID_SIGNATURE and self._ticket_lookup.may_be_genuine(attempt):
-            # The record is final, so it waits for the keys: the device keeps the scan, and nobody waits at a gate.
+            # The record is final, so the device keeps the scan until the keys are there; nobody waits at a gate.
             return dependency_unavailable("ticket service")
         scan = self._scan(attempt, presented, event)
         if recorded is None:
@@ -96,13 +96,9 @@ class UploadBatch:
         return scan.scan_id
 
     def assign(self, before: Sequence[Scan]) -> tuple[Sequence[Scan], Sequence[IncidentScan]]:
-        """Compute the admission states and the incidents of the touched tickets.
+        """Compute the admission states of the touched tickets, whose admitted scans so far are `before`.
 
-        Args:
-            before: the recorded admitted scans of the touched tickets.
-
-        Returns:
-            The scans that may be assigned to incidents so far, and all assignments from now on.
+        Return the scans that may be assigned to incidents so far, and all assignments from now on.
         """
         changed = self.new | self.replaced
         scans = {scan.scan_id: scan for scan in before} | changed
@@ -122,8 +118,9 @@ class UploadBatch:
         return [scan for scan in scans.values() if scan.scan_id not in self.new], assigned
 
     def _scan(self, attempt: Attempt, presented: PresentedTicket | DenialReason, event: Event) -> Scan:
-        """Return the record of an offline decision, with its violation."""
-        decision = _decision(attempt)
+        decision = attempt.offline
+        if decision is None:
+            raise AssertionError("an uploaded scan has an offline decision")
         violation = find_violation(event, attempt, presented, decision.scan_time)
         ticket = presented if isinstance(presented, PresentedTicket) else None
         scan = Scan(
@@ -153,13 +150,6 @@ class UploadBatch:
         return scan
 
 
-def _decision(attempt: Attempt) -> OfflineDecision:
-    if attempt.offline is None:
-        raise AssertionError("an uploaded scan has an offline decision")
-    return attempt.offline
-
-
 def _is_same(recorded: Scan, attempt: Attempt) -> bool:
-    """Return whether both are one scan; another person may be signed in when the device uploads it."""
-    same_scanner = replace(attempt, scanner_user_id=recorded.scanner_user_id)
-    return recorded.fingerprint == same_scanner.fingerprint()
+    # Another person may be signed in when the device uploads the scan.
+    return recorded.fingerprint == replace(attempt, scanner_user_id=recorded.scanner_user_id).fingerprint()

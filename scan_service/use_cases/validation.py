@@ -1,7 +1,6 @@
 """ValidateTicket: the decision that a scan would get now, without a lock and without a record."""
 
 from dataclasses import replace
-from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
@@ -16,7 +15,7 @@ from scan_service.use_cases.keys import Keys
 from scan_service.use_cases.ticket_lookup import TicketLookup
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Scan
-from ticketing.admission.tickets import AdmissionPolicy, Event, EventStatus
+from ticketing.admission.tickets import AdmissionPolicy, Event, EventStatus, Ticket
 from ticketing.admission.tokens import Token
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -24,15 +23,7 @@ from ticketing.chassis.failures import Failure
 
 
 class Validation:
-    """The use case that decides attempts without recording them.
-
-    Args:
-        database: the scans database.
-        keys: verify tokens.
-        codes: derives the codes of tickets.
-        clock: the present time.
-        failed_codes: bounds unknown codes, as at a gate.
-    """
+    """The use case that decides attempts without recording them."""
 
     def __init__(
         self, database: Database, keys: Keys, codes: Codes, clock: Clock, failed_codes: FailedCodeLimit
@@ -44,7 +35,7 @@ class Validation:
         self._failed_codes = failed_codes
 
     async def validate(self, attempt: Attempt, *, anywhere: bool) -> Scan:
-        """Decide `attempt`; with `anywhere` at a gate of the ticket's own event.
+        """Decide `attempt`; with `anywhere`, at a gate of the ticket's own event.
 
         Raises:
             Failure: EVENT_NOT_FOUND where the event of the gate is unknown or the caller may not access it; OVERLOADED.
@@ -65,10 +56,9 @@ class Validation:
             key = (ticket.event_id, ticket.ticket_id)
             rows.tickets[key] = ticket
             rows.keys_by_code[ticket.code_digest] = key
-        if anywhere and ticket is not None:
-            attempt = _moved(attempt, ticket.event_id)
-        elif anywhere and isinstance(attempt.credential, Token):
-            attempt = _moved(attempt, attempt.credential.event_id)
+        presented = ticket or attempt.credential
+        if anywhere and isinstance(presented, Ticket | Token):
+            attempt = replace(attempt, gate=replace(attempt.gate, event_id=presented.event_id))
         event = read_event(connection, attempt.gate.event_id)
         if anywhere and (event is None or not may_access(attempt.organizer_id, event.organizer_id)):
             event = _draft_event(attempt)
@@ -78,16 +68,11 @@ class Validation:
         if event is not None:
             rows.events[event.event_id] = event
         now = self._clock()
-        answer = ScanBatch(LockedBatch(rows, TicketLookup(rows, self._keys.cached, self._codes, now), now)).decide(
-            attempt
-        )
+        lookup = TicketLookup(rows, self._keys.cached, self._codes, now)
+        answer = ScanBatch(LockedBatch(rows, lookup, now)).decide(attempt)
         if isinstance(answer, Failure):
             raise answer
         return answer
-
-
-def _moved(attempt: Attempt, event_id: UUID) -> Attempt:
-    return replace(attempt, gate=replace(attempt.gate, event_id=event_id))
 
 
 def _draft_event(attempt: Attempt) -> Event:

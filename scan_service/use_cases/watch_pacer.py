@@ -9,11 +9,7 @@ from ticketing.chassis.interceptor import current_caller
 
 
 class WatchPacer:
-    """The common pace of all watches of this process; it also ends them.
-
-    Args:
-        clock: the present time, for credentials that expire.
-    """
+    """The common pace of all watches of this process; it also ends them."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

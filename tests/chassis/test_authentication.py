@@ -234,7 +234,7 @@ async def test_a_removed_key_invalidates_its_tokens(setting: Setting) -> None:
     await setting.authenticator.authenticate(metadata)
     setting.jwks.write_text(jwk_set(ec=EC))
     setting.clock.advance(REFRESH_INTERVAL)
-    # Starts the refresh in the background.
+    # This call starts the refresh in the background.
     await setting.authenticator.authenticate(metadata)
     await asyncio.wait([task for task in asyncio.all_tasks() if task.get_name() == "key set"])
     with pytest.raises(Failure, match="unknown key"):

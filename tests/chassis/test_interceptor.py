@@ -294,7 +294,7 @@ async def test_a_stream_continues_after_an_undecodable_message(client: Client) -
 
 
 async def test_health_and_reflection_need_no_token(client: Client) -> None:
-    health: Any = health_pb2_grpc.HealthStub(client.channel)  # Its types name no method.
+    health: Any = health_pb2_grpc.HealthStub(client.channel)  # The stub's types lack its methods.
     for service in ("", SERVICE):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING

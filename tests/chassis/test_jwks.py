@@ -203,7 +203,7 @@ def test_a_url_is_read_within_a_size_limit_and_without_redirects(address: str) -
 
 def test_a_slow_url_times_out(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 100.0])
-    # Patched in this module only, because the threads of the server read the clock too.
+    # The clock is patched in this module only, because the threads of the server read the clock too.
     monkeypatch.setattr(jwks, "monotonic", lambda: next(times))
     with pytest.raises(TimeoutError, match="slow"):
         JwksUrl(f"{address}/keys").read()

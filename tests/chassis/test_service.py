@@ -161,7 +161,7 @@ def test_a_second_signal_ends_a_long_drain(variables: dict[str, str], toy_url: U
     process = start({**with_url(variables, toy_url), "TICKETING_DRAIN_SECONDS": "300"})
     port = serving(process)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        health: Any = health_pb2_grpc.HealthStub(channel)  # Its types name no method.
+        health: Any = health_pb2_grpc.HealthStub(channel)  # The stub's types lack its methods.
         watch = health.Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         process.terminate()

@@ -261,7 +261,7 @@ class World:
 
 async def _call(channel: grpc.aio.Channel, rpc: MethodDescriptor, request: Message, metadata: Metadata) -> bytes:
     """Call by path and with bytes, so that no stub has to be found."""
-    raw: Any = channel  # Its types know calls with messages alone.
+    raw: Any = channel  # The types of a channel allow only calls with messages.
     path, sent = f"/{rpc.containing_service.full_name}/{rpc.name}", request.SerializeToString()
     if rpc.server_streaming:
         if rpc.client_streaming:

@@ -40,7 +40,7 @@ SEED = int(os.environ.get("FUZZ_SEED", "1"))
 POLICY = {**TICKETS, **SCANS}
 # The number of concurrent callers.
 CALLERS = 16
-# Streams without requests are read for so long.
+# The time for which streams without requests are read.
 WATCH_SECONDS = 0.2
 # The growth of the second half of a run; a leak of 1 KiB per call would add 50 MiB in a long run.
 MAX_GROWTH_BYTES = 24 * 2**20
@@ -115,7 +115,7 @@ class Callers:
 
 async def send(world: World, rpc: MethodDescriptor, payloads: list[bytes], metadata: Metadata) -> str:
     """Make one call; return its status."""
-    # The types of a channel know only calls with messages.
+    # The types of a channel allow only calls with messages.
     raw: Any = world.scans if ".scans." in rpc.full_name else world.tickets
     path = f"/{rpc.containing_service.full_name}/{rpc.name}"
     try:

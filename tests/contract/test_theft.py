@@ -20,7 +20,7 @@ from tests.contract.matrix_world import OWN, RPCS, World
 from tests.environment.streams import next_message
 from tests.environment.waiting import until
 from tests.scanning.gates import NOW, Device, Service, ShownTicket, token_of
-from ticketing.chassis.postgres.binaries import find
+from ticketing.chassis.postgres.launcher import find_programs
 from ticketing.scans.v1 import device_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 from ticketing.tickets.v1 import event_pb2
@@ -33,7 +33,7 @@ WINDOW = 50
 def dump(url: URL) -> str:
     """Dump a database, as an operator does every night."""
     plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    command: list[str | Path] = [find() / "pg_dump", "--data-only", f"--dbname={plain}"]
+    command: list[str | Path] = [find_programs() / "pg_dump", "--data-only", f"--dbname={plain}"]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
 
 

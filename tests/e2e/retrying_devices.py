@@ -52,7 +52,7 @@ class RetryingDevice:
     event_id: str
     random: random.Random
     answers: dict[str, scan_pb2.Scan] = field(default_factory=dict)
-    # How often a connection ended before an answer, by error.
+    # The number of connections that ended before an answer, by error.
     lost: Counter[str] = field(default_factory=Counter)
 
     async def admit(self, visitors: Sequence[Visitor]) -> AsyncIterator[scan_pb2.Scan]:

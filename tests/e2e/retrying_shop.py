@@ -58,9 +58,9 @@ class RetryingShop:
     event: event_pb2.Event
     random: random.Random
     on_answer: Callable[[int], None]
-    # By purchase id: the tickets of the first answer with COMPLETED.
+    # The tickets of the first answer with COMPLETED, by purchase id.
     completed: dict[str, frozenset[str]] = field(default_factory=dict)
-    # By payment id: the purchase id, once there is one, and the outcome.
+    # The purchase id, once there is one, and the outcome, by payment id.
     payments: dict[str, tuple[str, PaymentOutcome]] = field(default_factory=dict)
     answers: int = 0
     # `lost`: calls without an answer. `found`: purchases that such a call had made.

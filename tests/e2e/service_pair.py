@@ -11,10 +11,10 @@ from typing import Any
 import grpc
 
 from dev.clients import ApiClient, GateClient
-from dev.demo import timestamp
 from tests.environment.access import Issuer
 from tests.environment.waiting import eventually
 from tests.processes.service import ServiceProcess
+from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2
 
 

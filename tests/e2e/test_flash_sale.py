@@ -87,7 +87,7 @@ def crash(url: URL) -> None:
 
 
 async def recovered(url: URL) -> None:
-    """Wait until the database takes connections again."""
+    """Wait until the database accepts connections again."""
 
     def takes_connections() -> bool:
         with suppress(psycopg2.OperationalError), connected(url):

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import URL
 
-from dev.demo import timestamp
 from tests.e2e.service_pair import NewServicePair, ServicePair, buy, new_gate, on_sale
 from tests.environment.waiting import eventually, until
 from tests.stand_ins.webhook import SECRET, Hook, listening
+from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import ticket_pb2
 

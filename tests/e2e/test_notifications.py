@@ -80,7 +80,7 @@ class World:
         return "451 try again" if self.chance.random() < 0.3 else None
 
     def die(self) -> None:
-        """Kill the ticket service, unless a post has, and restart it."""
+        """Kill the ticket service, unless a webhook request has killed it, and restart it."""
         self.pair.running["ticket_service"].end(signal.SIGKILL)
         self.pair.running.pop("ticket_service")
         self.pair.start("ticket_service")

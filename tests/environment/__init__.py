@@ -1,4 +1,4 @@
-"""What every test may use: databases, access tokens, certificates, a clock, waiting."""
+"""Helpers for every test: databases, access tokens, certificates, a clock, waiting."""
 
 from pathlib import Path
 from typing import Final

@@ -78,7 +78,7 @@ def test_offline_hour_with_wrong_clocks_is_recorded_as_shown(  # noqa: PLR0913, 
     eventually(lambda: all(door.device.state == "OFFLINE" for door in (north, south)))
     for ticket in refunded:
         office.refund(ticket)
-    # Each step is a minute, a door, a text, and the reason of the denial.
+    # Each step is a minute, a gate, a text, and the reason of the denial.
     night: list[tuple[float, Any, str, DenialReason | None]]
     night = [(chance.uniform(0, 60), chance.choice((north, south)), ticket.token, None) for ticket in plain + refunded]
     night += [(minute + 0.1, door, text, DenialReason.ALREADY_CHECKED_IN) for minute, door, text, _ in night[:5]]

@@ -18,7 +18,7 @@ from ticketing.gate.screen import SHOWN_SECONDS, DeviceStatus, Screen
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 ONLINE = ConnectionStatus(ConnectionState.ONLINE, "Concert")
-# One row of the large word DENIED, and one of ADMITTED.
+# A row of the large word DENIED, and one of ADMITTED.
 LARGE_D = "████   █████  █   █  ███  █████  ████"
 LARGE_ADMITTED = "███   ████   █   █  ███  █████  █████  █████  ████"
 
@@ -94,7 +94,7 @@ def test_annulled_scan_is_red_and_leaves_the_count():
         terminal.screen.show(an_answer())
         terminal.screen.show(TAKEN_BACK)
     text = terminal.text(since(terminal.screen))
-    assert "TAKEN BACK" in text
+    assert "ANNULLED" in text
     assert "\x1b[1;37;42m" not in text
     assert "0 admitted   0 denied" in text
 

@@ -85,7 +85,7 @@ def test_enroll_names_the_problem_of_the_certificate(
     served: list[tuple[Callable[[], Tls], str]] = [
         (lambda: Tls(stranger.identity("127.0.0.1")), "the service's certificate is not by an authority of --ca"),
         (lambda: Tls(folder.identity("scans.example")), "the service's certificate is for another name than --server"),
-        (Tls, "the service does not speak TLS there"),
+        (Tls, "the service does not use TLS there"),
     ]
     for tls, message in served:
         with serving(tls()) as server:
@@ -126,7 +126,7 @@ def test_unusable_tls_options_are_named(folder: Folder, tmp_path: Path, capsys: 
             [*ca, *shown(Identity(ours.certificate, other.key))],
             "the certificates cannot be used: the key is not that of",
         ),
-        (["--server", "scans.example:50052"], "--server scans.example:50052: others can overhear it without TLS"),
+        (["--server", "scans.example:50052"], "--server scans.example:50052: without TLS, others can read the token"),
     ]
     for options, message in wrong:
         assert main(["enroll", "--data", str(tmp_path / "device"), *options, "CODE"]) == 1

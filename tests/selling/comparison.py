@@ -40,8 +40,10 @@ class StillApp(App):
         super().__init__(*arguments)
         self.unfinished: list[Sweepable] = []
 
-    def _sweep(self, work: Sweepable) -> None:
-        self.unfinished.append(work)
+    def _sweep(self, work: Sweepable, interval_seconds: float | None = None) -> None:
+        # Work with an interval of its own (the signing keys) is no unfinished work.
+        if interval_seconds is None:
+            self.unfinished.append(work)
 
 
 class World:

@@ -84,9 +84,9 @@ class SalesModel:
     tiers: Sequence[tuple[int, int]]
     is_single_entry: bool
     purchases: list[Purchase] = field(default_factory=list)
-    # By payment id; a payment sent with a free purchase is not recorded.
+    # The payments, by payment id; a payment sent with a free purchase is not recorded.
     payments: dict[str, Payment] = field(default_factory=dict)
-    # By request id: the content of the request and its result.
+    # The content of each request and its result, by request id.
     requests: dict[str, tuple[object, Purchase | Ticket]] = field(default_factory=dict)
     is_cancelled: bool = False
     are_gates_closed: bool = False

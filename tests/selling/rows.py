@@ -94,7 +94,7 @@ def sell(
     user_id: str = "alice",
     ticket_type: TicketType = TicketType.STANDARD,
 ) -> list[UUID]:
-    """Sell tickets in one purchase; return their ids. Locks the event until the transaction ends."""
+    """Sell tickets in one purchase; return their ids. The event stays locked until the transaction ends."""
     locked = sa.select(events).where(events.c.event_id == event.event_id).with_for_update(key_share=True)
     revision = connection.execute(locked).one().revision
     offer = event.offer(ticket_type)

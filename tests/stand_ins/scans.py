@@ -128,7 +128,7 @@ class ScanServiceStandIn(ScanServiceServicer):
                     )
                     outgoing.put(pb.StreamScansResponse(opened=opened))
                 elif kind == "scan":
-                    # Read before `asked` changes: a test that sees the scan may let answers arrive again.
+                    # The flag is read before `asked` changes: a test that sees the scan may let answers arrive again.
                     is_lost = "result" in self.lose
                     self.asked.append(request.scan.scan_id)
                     answer = self._answer(request.scan, gate)

@@ -45,7 +45,7 @@ class StripeStandIn:
     refuses_refunds: str = ""
     # The status of new refunds.
     refund_status: str = "succeeded"
-    # Called before an operation is done, and before it is answered; a ConnectionError drops the call there.
+    # The stand-in calls this before it does an operation and before it answers; a ConnectionError drops the call there.
     on_arrival: Callable[[str], None] = lambda _operation: None
     on_done: Callable[[str], None] = lambda _operation: None
 

@@ -33,7 +33,7 @@ def run(variables: dict[str, str], *arguments: str) -> subprocess.CompletedProce
 
 
 async def test_every_service_of_the_contract_is_healthy(service, channel):
-    health: Any = health_pb2_grpc.HealthStub(channel)  # Its types name no method.
+    health: Any = health_pb2_grpc.HealthStub(channel)  # The stub's types lack its methods.
     for name in {method.split("/")[1] for method in POLICY}:
         answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING

@@ -124,7 +124,7 @@ class World:
             return None
 
     async def settles(self, condition: Callable[[], Awaitable[bool]]) -> None:
-        """Wait until a condition holds; restart the service whenever it is dead."""
+        """Wait until a condition is true; restart the service whenever it is dead."""
         async with asyncio.timeout(90):
             while True:
                 if self.process is not None and self.process.has_ended():

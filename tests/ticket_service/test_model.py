@@ -61,7 +61,7 @@ Baskets = st.sampled_from(BASKETS)
 Buyers = st.sampled_from(["alice", "bob"])
 # A buyer, the items, and whether the purchase is paid already.
 Orders = st.tuples(Buyers, Baskets, st.booleans())
-# The error of an expected or paid price.
+# The difference of an expected or paid price from the right one.
 Mistakes = st.sampled_from([0] * 7 + [1])
 
 

@@ -1,7 +1,7 @@
 """Write a ticket as a calendar entry (RFC 5545), in the time zone of the event.
 
-The UID is derived from the ticket id and SEQUENCE is the version of the event, so a calendar replaces an older entry by
-a newer one. METHOD CANCEL removes it.
+The UID contains the ticket id and SEQUENCE is the version of the event, so a calendar replaces an older entry by a
+newer one. METHOD CANCEL removes the entry.
 """
 
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -12,22 +12,18 @@ from ticket_service.domain.events import EventStatus
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 
-# Outside of these years no zone has rules that calendars know, and Python's range of years may end.
+# Outside these years calendars have no rules of zones, and a date may exceed Python's range of years.
 RULED_YEARS: Final = range(1971, 2500)
-# The entry contains the rules of the zone for this time around the event, which covers every clock change in it.
+# The entry contains the rules of the zone for this time before and after the event, with every clock change in it.
 RULES_AROUND: Final = timedelta(days=366)
 
 
 def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_removed: bool = False) -> bytes:
-    """Write the entry of a ticket, or its removal if the ticket or the event is cancelled.
+    """Write the entry of a ticket, or its removal if the ticket or the event is cancelled or `is_removed` is true.
 
-    Args:
-        sold: the ticket.
-        secrets: its code and token; the entry contains the code.
-        now: DTSTAMP of the entry.
-        is_removed: write the removal, for the previous holder of a transferred ticket.
+    The entry contains the code of `secrets`, and `now` as DTSTAMP.
     """
-    # Imported with the first entry, so that a start does not wait for it.
+    # Imported with the first entry, so that a start does not wait for the library.
     from icalendar import Calendar  # noqa: PLC0415
     from icalendar import Event as Entry  # noqa: PLC0415
 
@@ -60,7 +56,7 @@ def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_removed: bool =
 
 
 def ticket_hours(sold: SoldTicket) -> tuple[datetime, datetime]:
-    """Return start and end of the event for a ticket: the day of a day ticket, else the whole event."""
+    """Return the start and the end of a ticket: of the day for a day ticket, otherwise of the event."""
     starts = max(sold.event.start_time, sold.ticket.valid_from_time or sold.event.start_time)
     ends = min(sold.event.end_time, sold.ticket.valid_until_time or sold.event.end_time)
     return (starts, ends) if starts < ends else (sold.event.start_time, sold.event.end_time)

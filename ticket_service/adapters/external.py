@@ -1,4 +1,4 @@
-"""The caller's own payment system: it reports payments and refunds, and the service never calls it."""
+"""The caller's own payment system, which reports payments and refunds; the service never calls it."""
 
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
 from ticket_service.domain.refund_orders import RefundOrder

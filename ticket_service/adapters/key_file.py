@@ -1,6 +1,6 @@
 """Read and write the file of the private signing keys.
 
-The processes of a host share the file; only its owner can read it. Its content is
+The processes of a host share the file, and only its owner can read it. Its content is
 `{"seeds": ["<base64 of 32 bytes>", ...]}`; a second seed is the next key, which is published before it signs.
 """
 
@@ -28,35 +28,26 @@ def private_keys(path: Path) -> list[SigningKey]:
     """Read the keys; the first process creates the file with one key.
 
     Raises:
-        SettingsError: the file cannot be used; the message names it.
+        SettingsError: the file cannot be used, here as in the other functions.
     """
     with _opened(path):
         return _read(path)
 
 
 def add_key(path: Path) -> None:
-    """Add a key; the processes that share the file find it at their next sweep.
-
-    Raises:
-        SettingsError: as private_keys.
-    """
+    """Add a key; the processes that share the file read it at their next sweep."""
     with _opened(path):
         _write(path, [*_read(path), SigningKey.generate()])
 
 
 def drop_keys(path: Path, public_keys: Collection[bytes]) -> None:
-    """Delete the private keys of the given public keys.
-
-    Raises:
-        SettingsError: as private_keys.
-    """
+    """Delete the private keys of the given public keys."""
     with _opened(path):
         _write(path, [key for key in _read(path) if bytes(key.verify_key) not in public_keys])
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[None]:
-    """Lock the file; create it if it is missing, and restrict its mode to the owner."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(path):
@@ -84,7 +75,7 @@ def _read(path: Path) -> list[SigningKey]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Lock out the other processes of this host; the kernel releases the lock of a process that dies."""
+    """Exclude the other processes of this host; the kernel releases the lock of a process that dies."""
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -94,10 +85,10 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, keys: Sequence[SigningKey]) -> None:
-    """Replace the file atomically, also across a power cut."""
+    """Replace the file atomically, even if the power fails."""
     seeds = [base64.b64encode(bytes(key)).decode() for key in keys]
     unfinished = path.with_name(path.name + ".new")
-    # A process that died before the rename leaves this file. The lock excludes a process that still writes it.
+    # A process that died before the rename left this file. The lock excludes that a process still writes it.
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
     with os.fdopen(descriptor, "w") as file:

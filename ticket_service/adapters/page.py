@@ -1,8 +1,8 @@
 """Draw a ticket as a PDF page (A4); the QR code consists of rectangles, so that it is sharp at any size.
 
 Names may be in any script. Noto Sans has Latin, Greek and Cyrillic letters. The font with Chinese, Japanese and Korean
-characters takes ten times as long to load (half a second): it is loaded only for a text that needs it, and only if the
-extra `cjk` is installed. A character in neither font is drawn as a box.
+characters takes ten times as long to load (half a second), so only a text that needs the font loads it, if the extra
+`cjk` is installed. A character in neither font becomes a box.
 """
 
 import importlib.resources
@@ -17,7 +17,7 @@ from ticket_service.adapters.rendering import dark_runs, qr_modules
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket
 
-# In millimetres.
+# These lengths are in millimetres.
 MARGIN: Final = 20
 QR_SIDE: Final = 90
 QR_TOP: Final = 168
@@ -61,7 +61,6 @@ def pdf(sold: SoldTicket, secrets: Secrets, _now: datetime) -> bytes:
 
 
 def _when(sold: SoldTicket) -> str:
-    """Format the hours in the time zone of the event."""
     starts, ends = ticket_hours(sold)
     zone = zone_of(sold.event.time_zone, starts, ends)
     starts, ends = starts.astimezone(zone), ends.astimezone(zone)

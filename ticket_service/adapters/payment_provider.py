@@ -1,6 +1,6 @@
 """The interface of a payment provider, and its registration.
 
-A provider has a module or package of its own in `adapters`, and one line in `adapters.providers`.
+Each provider has a module or package of its own in `adapters`, and one line in `adapters.providers`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,34 +14,25 @@ from ticketing.chassis.settings import Environment
 
 
 class PaymentProvider(Protocol):
-    """A payment system that charges buyers and refunds payments."""
+    """A payment system that charges buyers and refunds payments.
+
+    Its methods raise DEPENDENCY_UNAVAILABLE if the state is not known; the service then repeats the call.
+    """
 
     async def advance(self, charge: Charge) -> Progress:
-        """Take the next step of a charge; return its state.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: the state is not known.
-        """
+        """Take the next step of a charge; return its state."""
 
     async def withdraw(self, charge: Charge) -> Progress:
-        """Prevent that the charge takes money: WITHDRAWN, or PAID if it has taken it already.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: the state is not known.
-        """
+        """Withdraw a charge; return WITHDRAWN, or PAID if the provider has captured the money already."""
 
     async def refund(self, order: RefundOrder) -> RefundProgress:
-        """Make a refund; repeated calls for an order make one refund.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: the state is not known.
-        """
+        """Make a refund; repeated calls for an order make one refund."""
 
     async def close(self) -> None:
         """Close open connections."""
 
 
-# By name: the configured providers, and EXTERNAL.
+# The configured providers and EXTERNAL, by name.
 Providers = Mapping[str, PaymentProvider]
 
 
@@ -52,20 +43,16 @@ class ProviderSettings(Protocol):
         """Return a client that charges and refunds."""
 
     def read_records(self) -> ProviderRecords:
-        """List the payments and refunds of the provider, for the audit.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE.
-        """
+        """List the payments and refunds for the audit; raise DEPENDENCY_UNAVAILABLE if the provider does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderRegistration:
-    """A payment provider that the service can be configured with."""
+    """A payment provider that an operator can configure."""
 
-    # Stored with purchases, payments and refunds: it must never change.
+    # Stored with purchases, payments and refunds, so it must never change.
     name: str
-    # Returns None if the provider is not configured.
+    # The function returns None if the provider is not configured.
     read_settings: Callable[[Environment], ProviderSettings | None]
-    # Returns whether the provider charges a payment_method_id.
+    # The function returns whether the provider charges a payment_method_id.
     is_payment_method: Callable[[str], bool]

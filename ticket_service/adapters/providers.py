@@ -1,4 +1,4 @@
-"""The payment providers that the service can be configured with."""
+"""The payment providers that an operator can configure."""
 
 from typing import Final
 

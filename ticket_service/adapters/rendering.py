@@ -1,8 +1,8 @@
 """Draw QR codes as pictures.
 
-Tokens consist of letters and digits, so alphanumeric mode holds 172 characters in version 7 at error correction M. With
-a fixed version and mask a code takes 2 ms; trying all masks takes 14 ms. Decoders read every mask in a trial, because
-the payload is practically random.
+Tokens consist of capital letters and digits, so a code of version 7 with error correction M has room for 172 of them in
+alphanumeric mode. With a fixed version and mask a code takes 2 ms; trying all masks takes 14 ms. In a trial, decoders
+read every mask, because the payload is practically random.
 """
 
 import base64
@@ -12,13 +12,13 @@ from typing import Final
 
 VERSION: Final = 7
 MASK: Final = 3
-# In modules; scanners need this margin.
+# The margin that scanners need, in modules.
 QUIET_ZONE: Final = 4
 PIXELS_PER_MODULE: Final = 10
 
 Modules = list[list[bool]]
 
-# From the PNG specification (ISO/IEC 15948): the constant end of the header, and two of the filters of a line.
+# The PNG specification (ISO/IEC 15948) defines the constant end of the header and these two filters of a line.
 _ONE_BIT_GREYSCALE: Final = bytes([1, 0, 0, 0, 0])
 _FILTER_NONE: Final = b"\0"
 _FILTER_UP: Final = b"\2"
@@ -27,7 +27,7 @@ _FILTER_UP: Final = b"\2"
 def png(text: str) -> bytes:
     """Draw the code as a PNG, black on white, large enough for the screen of a phone.
 
-    This function writes the PNG itself: a page of 100 tickets takes a third less time than with an imaging library.
+    Without an imaging library, a page of 100 tickets takes a third less time.
     """
     modules = qr_modules(text)
     side = len(modules) * PIXELS_PER_MODULE
@@ -40,7 +40,7 @@ def png(text: str) -> bytes:
         pixels = "".join([black if dark else white for dark in row]) + unused_bits
         lines += _FILTER_NONE + int(pixels, 2).to_bytes(line_bytes, "big") + repetition * (PIXELS_PER_MODULE - 1)
     header = struct.pack(">II", side, side) + _ONE_BIT_GREYSCALE
-    # A picture has two kilobytes: a higher level of compression only costs time.
+    # A picture takes two kilobytes: a higher level of compression only costs time.
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines, level=1)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join([_chunk(kind, data) for kind, data in chunks])
 
@@ -65,7 +65,7 @@ def svg(text: str) -> bytes:
 
 def qr_modules(text: str) -> Modules:
     """Return the rows of the code, including the quiet zone; True is dark."""
-    # Imported with the first code: it imports an imaging library, and a start must not wait for that.
+    # Imported with the first code, because a start must not wait for the imaging library that qrcode imports.
     import qrcode  # noqa: PLC0415
     from qrcode.constants import ERROR_CORRECT_M  # noqa: PLC0415
 

@@ -18,21 +18,13 @@ log = logging.getLogger(__name__)
 
 
 class ScanServiceClient:
-    """Revokes tickets at the scan service.
-
-    Args:
-        peer: the channel to it, with this service's credentials.
-    """
+    """A client of the scan service; its methods raise DEPENDENCY_UNAVAILABLE if the outcome is not known."""
 
     def __init__(self, peer: PeerClient) -> None:
         self._peer = peer
 
     async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> list[Outcome]:
-        """Revoke tickets of an event; return one outcome for each, in order.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: the outcome is not known; repeat the call.
-        """
+        """Revoke tickets of an event; return one outcome for each, in order."""
         request = revoke_request(event_id, revocations)
         try:
             response = await RevocationServiceStub(self._peer.channel).RevokeTickets(
@@ -46,22 +38,17 @@ class ScanServiceClient:
             raise scan_service_unavailable() from error
 
     async def close_gates(self, event_id: UUID) -> None:
-        """Revoke all tickets of an event, so that no gate admits to it any more.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: the outcome is not known; repeat the call.
-        """
-        request = revoke_event_request(event_id)
+        """Revoke all tickets of an event, so that no gate admits any of them."""
         try:
             await RevocationServiceStub(self._peer.channel).RevokeEvent(
-                request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
+                revoke_event_request(event_id), timeout=CALL_SECONDS, metadata=self._peer.metadata()
             )
         except grpc.aio.AioRpcError as error:
             raise _unanswered(error, event_id) from error
 
 
 def _unanswered(error: grpc.aio.AioRpcError, event_id: UUID) -> Failure:
-    # Only a repeated call settles it. Any error but an outage also needs an operator.
+    # The caller repeats the call. Any error other than an outage also needs an operator.
     outage = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
     level = logging.WARNING if outage else logging.ERROR
     log.log(level, "the scan service did not revoke", extra={"code": error.code().name, "event_id": event_id})

@@ -1,1 +1,1 @@
-"""Commands of an operator: `python -m ticket_service COMMAND`."""
+"""The commands of an operator: `python -m ticket_service COMMAND`."""

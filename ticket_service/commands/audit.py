@@ -1,4 +1,4 @@
-"""Check on a live database that the promises hold: `python -m ticket_service audit`.
+"""Check the invariants on a live database: `python -m ticket_service audit`.
 
 The audit reads one snapshot and changes nothing, so it may run beside the service at any time. It also lists the
 payments and refunds of each configured provider, and compares them with the database.
@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy.engine import URL
 
 from ticket_service.domain import reconciliation
-from ticket_service.domain.reconciliation import OwnRecords, ProviderRecords
+from ticket_service.domain.reconciliation import ProviderRecords
 from ticket_service.settings import read_settings
 from ticket_service.store import audit as store
 from ticket_service.store.reconciliation import read_own_records
@@ -20,7 +20,7 @@ from ticketing.chassis.failures import Failure
 from ticketing.chassis.settings import Environment
 
 Write = Callable[[str], None]
-# By the name of the provider.
+# A function for each provider, by its name.
 Records = Mapping[str, Callable[[], ProviderRecords]]
 
 CLEAN: Final = 0
@@ -34,18 +34,9 @@ def run_audit(url: URL) -> int:
 
 
 def audit(url: URL, write: Write = print, records: Records = MappingProxyType({})) -> int:
-    """Run all checks and write the counts and the breaches.
-
-    Args:
-        url: the tickets database.
-        write: writes one line.
-        records: reads the records of each provider to compare.
-
-    Returns:
-        The exit status: 1 if a check found a breach or a provider did not answer.
-    """
+    """Write the counts and the breaches; return 1 if a check found a breach or a provider did not answer, else 0."""
     try:
-        # The provider first: then the snapshot contains whatever the service had begun before.
+        # The provider's records are read first: the snapshot then contains every purchase and order behind them.
         listed = {name: read() for name, read in records.items()}
     except Failure as failure:
         write(f"    BROKEN {failure.message}")
@@ -56,23 +47,15 @@ def audit(url: URL, write: Write = print, records: Records = MappingProxyType({}
         results: dict[str, Sequence[str]] = {check: store.breaches(connection, check) for check in store.CHECKS}
         compared = [(listed[name], read_own_records(connection, name)) for name in listed]
     for provider, own in compared:
-        _write_sums(provider, own, write)
+        write(f"{len(provider.charges):>10} payments at the provider")
+        write(f"{len(provider.refunds):>10} refunds at the provider")
+        for line in reconciliation.sums(provider, own):
+            write(f"{'':>10} {line}")
     if compared:
         results |= {
             name: [breach for provider, own in compared for breach in check(provider, own)]
             for name, check in reconciliation.CHECKS.items()
         }
-    return _write_results(results, write)
-
-
-def _write_sums(provider: ProviderRecords, own: OwnRecords, write: Write) -> None:
-    write(f"{len(provider.charges):>10} payments at the provider")
-    write(f"{len(provider.refunds):>10} refunds at the provider")
-    for line in reconciliation.sums(provider, own):
-        write(f"{'':>10} {line}")
-
-
-def _write_results(results: Mapping[str, Sequence[str]], write: Write) -> int:
     for check, found in results.items():
         write(f"{'BROKEN' if found else 'ok':>10} {check}")
         for breach in found[: store.SHOWN]:

@@ -1,6 +1,6 @@
 """Erase mail addresses: `python -m ticket_service erase`, with one address a line on standard input.
 
-Not as an argument: shell histories and process lists would keep the address.
+The command takes no address as an argument, because shell histories and process lists would contain it.
 """
 
 import sys
@@ -13,7 +13,7 @@ from ticket_service.store.sessions import session
 
 
 def erase_addresses(url: URL, lines: Iterable[str] | None = None, write: Callable[[str], None] = print) -> int:
-    """Erase every listed address; no further mails of their purchases are written."""
+    """Erase every listed address; the relay then sends no mail to it."""
     addresses = [line.strip() for line in (sys.stdin if lines is None else lines) if line.strip()]
     with session(url) as connection:
         erased = sum(erase(connection, address) for address in addresses)

@@ -1,7 +1,7 @@
 """Change the keys that sign tokens while services run: `rotate-keys`, and later `retire-keys`.
 
-A new key is published ten minutes before it signs. Gates go on accepting the old key, because tickets are printed. An
-operator retires it by a second command, after a leak or when no valid ticket has its signature.
+A new key is published ten minutes before it signs. Gates continue to accept the old key, because tickets are printed.
+An operator retires the old key after a leak, or when no valid ticket has its signature.
 """
 
 import asyncio
@@ -39,18 +39,18 @@ def retire_keys(url: URL) -> int:
 async def rotate(database: Database, key_file: Path, clock: Clock, write: Write) -> int:
     """Add a key and publish it; return the exit status.
 
-    After a crash between the two steps, any process publishes the key at its next sweep, also ten minutes ahead.
+    After a crash between the two steps, any process publishes the key at its next sweep, ten minutes ahead too.
     """
     before = await SigningKeys.open(database, key_file, clock)
     await asyncio.to_thread(add_key, key_file)
     await before.sweep()
     newest = (await database.run(store.all_keys))[-1]
-    write(f"key {newest.key_id} signs from {newest.activate_time:%Y-%m-%d %H:%M:%S} UTC on; the others go on verifying")
+    write(f"key {newest.key_id} signs from {newest.activate_time:%Y-%m-%d %H:%M:%S} UTC on; gates accept the others")
     return DONE
 
 
 async def retire(database: Database, key_file: Path, clock: Clock, write: Write) -> int:
-    """Retire the keys that do not sign any more; return the exit status."""
+    """Retire the keys that no longer sign; return the exit status."""
     keys = await SigningKeys.open(database, key_file, clock)
     in_file = {bytes(key.verify_key) for key in await asyncio.to_thread(private_keys, key_file)}
     signing, now = keys.signer().key_id, clock()
@@ -67,7 +67,7 @@ async def retire(database: Database, key_file: Path, clock: Clock, write: Write)
     if any(key.activate_time > now for key in old):
         write(f"key {signing} still signs; wait for the new one")
         return TOO_EARLY
-    # The database first: deleting the private key of a public key that gates still accept would be of no use.
+    # The database first: as long as gates accept the public key, deleting the private key is of no use.
     await asyncio.to_thread(drop_keys, key_file, [key.public_key for key in old])
     names = ", ".join(str(key.key_id) for key in old) or "none"
     write(f"retired: {names}; gates deny their tokens within a minute. Key {signing} signs")

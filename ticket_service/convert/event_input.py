@@ -27,10 +27,7 @@ OfferFields: TypeAlias = Fields[event_pb2.TicketOffer]
 def read_values(request: Fields[Any], paths: Sequence[str], max_per_purchase: int) -> EventValues:
     """Read the fields of an event that `paths` names; the result is usable only if `request` has no violation.
 
-    Args:
-        request: the fields of a CreateEventRequest or an UpdateEventRequest.
-        paths: fields that organizers set.
-        max_per_purchase: no offer may allow more tickets of one type in one purchase.
+    No offer may allow more than `max_per_purchase` tickets of one type in one purchase.
     """
     event: event_pb2.Event = request.message.event
     fields = request.inside("event", event)
@@ -40,8 +37,11 @@ def read_values(request: Fields[Any], paths: Sequence[str], max_per_purchase: in
         attributes["currency"], attributes["ticket_price"] = read_required_price(fields, "ticket_price")
     if "offers" in paths:
         attributes["offers"] = _offers(fields, max_per_purchase)
-        # In step with the offers that were read: with too many of them, none is.
-        currencies = tuple(_currency(offer) for offer, _ in zip(event.offers, attributes["offers"], strict=False))
+        # Each currency belongs to an offer that was read; of too many offers, none is read.
+        currencies = tuple(
+            offer.price.currency_code if offer.HasField("price") else None
+            for offer, _ in zip(event.offers, attributes["offers"], strict=False)
+        )
     if "refund_policy" in paths:
         attributes["refund_tiers"] = _tiers(fields)
     values = EventValues(attributes, currencies)
@@ -80,10 +80,6 @@ def read_paths(fields: Fields[event_service_pb2.UpdateEventRequest]) -> tuple[st
     return tuple(path for path in paths if path in SETTABLE)
 
 
-def _currency(offer: event_pb2.TicketOffer) -> str | None:
-    return offer.price.currency_code if offer.HasField("price") else None
-
-
 def _time_zone(fields: EventFields) -> str:
     name = fields.message.time_zone
     if name and name not in TIME_ZONES:
@@ -103,7 +99,7 @@ def _image_url(fields: EventFields) -> str:
     return url
 
 
-# By path, for those fields that are one attribute of an Event under the same name.
+# The readers by path, of the fields that are one attribute of an Event under the same name.
 _READERS: Final[Mapping[str, Callable[[EventFields], object]]] = {
     "name": lambda fields: fields.text("name"),
     "description": lambda fields: fields.text("description"),

@@ -86,7 +86,7 @@ def sales_message(sales: EventSales) -> event_service_pb2.GetEventSalesResponse:
 
 
 def without_output_only(message: event_pb2.Event) -> event_pb2.Event:
-    """Return a copy that holds only the fields that organizers set."""
+    """Return a copy with only the fields that organizers set."""
     copy = event_pb2.Event()
     copy.CopyFrom(message)
     for name in OUTPUT_ONLY:

@@ -40,9 +40,7 @@ def watch_response(epoch: str, pages: Sequence[Page]) -> pb.WatchTicketsResponse
 
 def _changes(page: Page) -> pb.EventChanges:
     return pb.EventChanges(
-        event=_gate_event(page.event),
-        tickets=[_gate_ticket(ticket) for ticket in page.tickets],
-        revision=page.revision,
+        event=_gate_event(page.event), tickets=[_gate_ticket(ticket) for ticket in page.tickets], revision=page.revision
     )
 
 
@@ -138,7 +136,7 @@ def read_incidents(request: pb.ReportIncidentsRequest) -> list[Incident]:
 
 
 def _kind(fields: Fields[pb.ReportedIncident]) -> str:
-    """Read the name of a kind. Logs show it, so it may not be any text, such as a ticket's code."""
+    """Read the name of a kind. The log shows the name, so it must not be a ticket's code."""
     kind = fields.text("kind")
     if not fields.at_fault("kind") and not _CONSTANT_NAME.fullmatch(kind):
         fields.violate("kind", "is not a name of capitals and underscores")

@@ -20,7 +20,8 @@ from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.failures import FORBIDDEN, Failure
 from ticketing.chassis.parsing import Fields
 from ticketing.chassis.times import timestamp
-from ticketing.tickets.v1 import purchase_pb2, purchase_service_pb2, ticket_pb2
+from ticketing.tickets.v1 import purchase_pb2, ticket_pb2
+from ticketing.tickets.v1 import purchase_service_pb2 as pb
 
 M = TypeVar("M", bound=Message)
 
@@ -34,10 +35,7 @@ _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def purchase_message(caller: Caller, purchase: Purchase, tickets: Sequence[ticket_pb2.Ticket]) -> purchase_pb2.Purchase:
-    """Build the message of a purchase for `caller`.
-
-    Only the buyer and services read the secret that finishes the payment.
-    """
+    """Build the message of a purchase; of all callers, buyers and services alone read the secret of the payment."""
     may_pay = caller.subject == purchase.user_id or caller.is_any(Role.SERVICE)
     return purchase_pb2.Purchase(
         purchase_id=str(purchase.purchase_id),
@@ -66,7 +64,7 @@ def purchase_message(caller: Caller, purchase: Purchase, tickets: Sequence[ticke
     )
 
 
-def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Caller) -> Order:
+def read_order(request: pb.PurchaseTicketsRequest, caller: Caller) -> Order:
     """Read the order of a PurchaseTicketsRequest.
 
     Raises:
@@ -108,10 +106,8 @@ def read_order(request: purchase_service_pb2.PurchaseTicketsRequest, caller: Cal
     )
 
 
-def read_confirmation(
-    request: purchase_service_pb2.ConfirmPurchaseRequest, caller: Caller
-) -> tuple[UUID, Payment | None]:
-    """Read the purchase and its payment; None: the provider knows the payment.
+def read_confirmation(request: pb.ConfirmPurchaseRequest, caller: Caller) -> tuple[UUID, Payment | None]:
+    """Read the purchase and its payment; None: the provider has the payment.
 
     Raises:
         Failure: INVALID_ARGUMENT; FORBIDDEN for a caller who may not bring a payment.
@@ -132,7 +128,7 @@ def read_confirmation(
     return purchase_id, Payment(payment_id, paid)
 
 
-def read_query(request: purchase_service_pb2.ListPurchasesRequest) -> PurchaseQuery:
+def read_query(request: pb.ListPurchasesRequest) -> PurchaseQuery:
     """Read the filter of a ListPurchasesRequest."""
     fields = Fields(request)
     query = PurchaseQuery(event_id=fields.optional_uuid("event_id"), user_id=fields.text("user_id"))
@@ -148,7 +144,7 @@ def read_email(fields: Fields[M]) -> str:
     return email
 
 
-def _quantities(fields: Fields[purchase_service_pb2.PurchaseTicketsRequest]) -> tuple[tuple[TicketType, int], ...]:
+def _quantities(fields: Fields[pb.PurchaseTicketsRequest]) -> tuple[tuple[TicketType, int], ...]:
     quantities: dict[TicketType, int] = {}
     for item in fields.each("items", fields.message.items):
         ticket_type = item.enum("ticket_type", TICKET_TYPES)
@@ -158,7 +154,7 @@ def _quantities(fields: Fields[purchase_service_pb2.PurchaseTicketsRequest]) -> 
     return tuple(quantities.items())
 
 
-def _payment(fields: Fields[purchase_service_pb2.PurchaseTicketsRequest]) -> tuple[str | None, str | None]:
+def _payment(fields: Fields[pb.PurchaseTicketsRequest]) -> tuple[str | None, str | None]:
     """Read the payment that was taken or the payment method to charge; at most one of them."""
     payment = fields.message.WhichOneof("payment")
     return (
@@ -168,14 +164,11 @@ def _payment(fields: Fields[purchase_service_pb2.PurchaseTicketsRequest]) -> tup
 
 
 def _fingerprint(
-    event_id: UUID,
-    quantities: Sequence[tuple[TicketType, int]],
-    payment: tuple[str | None, str | None],
-    user_id: str,
+    event_id: UUID, quantities: Sequence[tuple[TicketType, int]], payment: tuple[str | None, str | None], user_id: str
 ) -> bytes:
     payment_id, payment_method = payment
     items = [f"{kind} {quantity}" for kind, quantity in sorted(quantities)]
-    # No part holds a NUL, so no two contents give the same text; a missing payment differs from an empty one.
+    # No part contains a NUL, so no two contents give the same text; a missing payment differs from an empty one.
     parts = ["PurchaseTickets", event_id.hex, user_id, *items]
     parts += [] if payment_id is None else ["paid", payment_id]
     parts += [] if payment_method is None else ["charge", payment_method]

@@ -6,15 +6,15 @@ from uuid import UUID
 
 from ticket_service.convert.enums import TICKET_STATUSES
 from ticket_service.domain.revocations import Outcome, Revocation
-from ticketing.scans.v1 import revocation_service_pb2
+from ticketing.scans.v1 import revocation_service_pb2 as pb
 
 
-def revoke_request(event_id: UUID, revocations: Sequence[Revocation]) -> revocation_service_pb2.RevokeTicketsRequest:
+def revoke_request(event_id: UUID, revocations: Sequence[Revocation]) -> pb.RevokeTicketsRequest:
     """Build the request that revokes tickets of an event."""
-    return revocation_service_pb2.RevokeTicketsRequest(
+    return pb.RevokeTicketsRequest(
         event_id=str(event_id),
         revocations=[
-            revocation_service_pb2.Revocation(
+            pb.Revocation(
                 revocation_id=str(revocation.revocation_id),
                 ticket_id=str(revocation.ticket_id),
                 status=TICKET_STATUSES[revocation.status],
@@ -26,14 +26,12 @@ def revoke_request(event_id: UUID, revocations: Sequence[Revocation]) -> revocat
     )
 
 
-def revoke_event_request(event_id: UUID) -> revocation_service_pb2.RevokeEventRequest:
+def revoke_event_request(event_id: UUID) -> pb.RevokeEventRequest:
     """Build the request that revokes all tickets of an event."""
-    return revocation_service_pb2.RevokeEventRequest(event_id=str(event_id))
+    return pb.RevokeEventRequest(event_id=str(event_id))
 
 
-def read_outcomes(
-    response: revocation_service_pb2.RevokeTicketsResponse, revocations: Sequence[Revocation]
-) -> list[Outcome]:
+def read_outcomes(response: pb.RevokeTicketsResponse, revocations: Sequence[Revocation]) -> list[Outcome]:
     """Read the outcomes of a request with these revocations.
 
     Raises:
@@ -42,9 +40,6 @@ def read_outcomes(
     if [outcome.ticket_id for outcome in response.outcomes] != [str(one.ticket_id) for one in revocations]:
         raise ValueError("the outcomes are not those of the requested tickets, in order")
     return [
-        Outcome(
-            outcome.revoked,
-            outcome.check_in_time.ToDatetime(tzinfo=UTC) if outcome.HasField("check_in_time") else None,
-        )
-        for outcome in response.outcomes
+        Outcome(one.revoked, one.check_in_time.ToDatetime(tzinfo=UTC) if one.HasField("check_in_time") else None)
+        for one in response.outcomes
     ]

@@ -12,24 +12,21 @@ from ticket_service.domain.queries import CancellationQuery, TicketQuery
 from ticket_service.domain.reissues import ReissueRequest
 from ticket_service.domain.tickets import TicketFormat
 from ticketing.chassis.authentication import Caller
-from ticketing.chassis.failures import invalid
 from ticketing.chassis.paging import page_size
 from ticketing.chassis.parsing import Fields
-from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2
+from ticketing.tickets.v1 import ticket_pb2
+from ticketing.tickets.v1 import ticket_service_pb2 as pb
 
 
 class TicketView(StrEnum):
-    """The parts of a ticket that a response holds."""
+    """The parts of a ticket that a response contains."""
 
     BASIC = "BASIC"
     FULL = "FULL"
 
 
 TICKET_VIEWS: Final = {view: ticket_pb2.TicketView.Value(f"TICKET_VIEW_{view}") for view in TicketView}
-TICKET_FORMATS: Final = {
-    ticket_format: ticket_service_pb2.TicketFormat.Value(f"TICKET_FORMAT_{ticket_format}")
-    for ticket_format in TicketFormat
-}
+TICKET_FORMATS: Final = {kind: pb.TicketFormat.Value(f"TICKET_FORMAT_{kind}") for kind in TicketFormat}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class ConfirmedRefund:
     refund_id: str
 
 
-def read_get(request: ticket_service_pb2.GetTicketRequest) -> TicketLookup:
+def read_get(request: pb.GetTicketRequest) -> TicketLookup:
     """Read a GetTicketRequest."""
     fields = Fields(request)
     view = fields.enum("view", TICKET_VIEWS, TicketView.BASIC)
@@ -64,7 +61,7 @@ def read_get(request: ticket_service_pb2.GetTicketRequest) -> TicketLookup:
     return TicketLookup(ticket_id, code, view)
 
 
-def read_list(request: ticket_service_pb2.ListTicketsRequest) -> tuple[TicketQuery, TicketView, int]:
+def read_list(request: pb.ListTicketsRequest) -> tuple[TicketQuery, TicketView, int]:
     """Read the filter, the view and the page size of a ListTicketsRequest."""
     fields = Fields(request)
     query = TicketQuery(
@@ -77,7 +74,7 @@ def read_list(request: ticket_service_pb2.ListTicketsRequest) -> tuple[TicketQue
     return query, view, page_size(request.page_size)
 
 
-def read_render(request: ticket_service_pb2.RenderTicketRequest) -> tuple[UUID, TicketFormat]:
+def read_render(request: pb.RenderTicketRequest) -> tuple[UUID, TicketFormat]:
     """Read a RenderTicketRequest."""
     fields = Fields(request)
     ticket_id = fields.uuid("ticket_id")
@@ -86,7 +83,7 @@ def read_render(request: ticket_service_pb2.RenderTicketRequest) -> tuple[UUID, 
     return ticket_id, ticket_format
 
 
-def read_cancel(request: ticket_service_pb2.CancelTicketRequest) -> tuple[UUID, str]:
+def read_cancel(request: pb.CancelTicketRequest) -> tuple[UUID, str]:
     """Read the ticket and the reason of a CancelTicketRequest."""
     fields = Fields(request)
     ticket_id, reason = fields.uuid("ticket_id"), fields.text("reason")
@@ -94,7 +91,7 @@ def read_cancel(request: ticket_service_pb2.CancelTicketRequest) -> tuple[UUID, 
     return ticket_id, reason
 
 
-def read_list_cancellations(request: ticket_service_pb2.ListCancellationsRequest) -> tuple[CancellationQuery, int]:
+def read_list_cancellations(request: pb.ListCancellationsRequest) -> tuple[CancellationQuery, int]:
     """Read the filter and the page size of a ListCancellationsRequest."""
     fields = Fields(request)
     query = CancellationQuery(
@@ -106,7 +103,7 @@ def read_list_cancellations(request: ticket_service_pb2.ListCancellationsRequest
     return query, page_size(request.page_size)
 
 
-def read_confirm_refund(request: ticket_service_pb2.ConfirmRefundRequest) -> ConfirmedRefund:
+def read_confirm_refund(request: pb.ConfirmRefundRequest) -> ConfirmedRefund:
     """Read a ConfirmRefundRequest."""
     fields = Fields(request)
     cancellation_id = purchase_id = None
@@ -119,7 +116,7 @@ def read_confirm_refund(request: ticket_service_pb2.ConfirmRefundRequest) -> Con
     return ConfirmedRefund(cancellation_id, purchase_id, refund_id)
 
 
-def read_reissue(request: ticket_service_pb2.ReissueTicketRequest, caller: Caller) -> ReissueRequest:
+def read_reissue(request: pb.ReissueTicketRequest, caller: Caller) -> ReissueRequest:
     """Read a ReissueTicketRequest."""
     fields = Fields(request)
     reissue = ReissueRequest(caller.subject, fields.uuid("request_id"), fields.uuid("ticket_id"))
@@ -127,25 +124,10 @@ def read_reissue(request: ticket_service_pb2.ReissueTicketRequest, caller: Calle
     return reissue
 
 
-def read_transfer(request: ticket_service_pb2.TransferTicketRequest, caller: Caller) -> ReissueRequest:
+def read_transfer(request: pb.TransferTicketRequest, caller: Caller) -> ReissueRequest:
     """Read a TransferTicketRequest."""
     fields = Fields(request)
-    transfer = ReissueRequest(
-        caller.subject,
-        fields.uuid("request_id"),
-        fields.uuid("ticket_id"),
-        fields.text("user_id"),
-        read_email(fields),
-    )
+    request_id, ticket_id = fields.uuid("request_id"), fields.uuid("ticket_id")
+    transfer = ReissueRequest(caller.subject, request_id, ticket_id, fields.text("user_id"), read_email(fields))
     fields.check()
     return transfer
-
-
-def read_before(position: list[str] | None) -> UUID | None:
-    """Read the id before which a page begins, as lists start with the newest; None for the first page."""
-    if position is None:
-        return None
-    try:
-        return UUID(position[0])
-    except ValueError as error:
-        raise invalid("page_token", "is not a token of this list") from error

@@ -22,13 +22,10 @@ from ticketing.tickets.v1 import ticket_pb2
 def ticket_message(
     sold: SoldTicket, now: datetime, secrets: Secrets | None, *, show_payment: bool
 ) -> ticket_pb2.Ticket:
-    """Build the BASIC view of a ticket.
+    """Build the BASIC view of a ticket as of `now`.
 
-    Args:
-        sold: the ticket.
-        now: the time of its status.
-        secrets: the code and the token; None for a caller who may not open a gate with them.
-        show_payment: whether the caller may read the id of the payment.
+    `secrets` is None for a caller who may not open a gate with the code and the token. `show_payment` adds the id of the
+    payment.
     """
     ticket = sold.ticket
     message = ticket_pb2.Ticket(
@@ -59,15 +56,10 @@ def ticket_message(
 
 @dataclass(frozen=True, slots=True)
 class TicketMessages:
-    """The builder of the messages of tickets, each with the fields that its caller may read.
-
-    Args:
-        codes: derives typed codes.
-        signer: returns the key that signs tokens now.
-        clock: returns the present time.
-    """
+    """The builder of the messages of tickets, each with the fields that its caller may read."""
 
     codes: Codes
+    # Returns the key that signs tokens now.
     signer: Callable[[], Signer]
     clock: Clock
 

@@ -1,1 +1,1 @@
-"""Delivery of notifications from the outbox to receivers, as a program of its own."""
+"""The delivery of notifications from the outbox to receivers, a program of its own."""

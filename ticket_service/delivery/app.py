@@ -1,7 +1,4 @@
-"""Compose the relay and its receivers, for the ticket service's process or one of its own.
-
-`python -m ticket_service relay` runs it alone.
-"""
+"""Compose the relay and its receivers, for the process of the ticket service or, as the command `relay`, alone."""
 
 from contextlib import AsyncExitStack
 from typing import Final
@@ -20,24 +17,17 @@ from ticketing.chassis.database import Database
 from ticketing.chassis.settings import SettingsError
 from ticketing.chassis.sweeper import Sweeper
 
-# A pool of its own, so that no call waits for the relay. Three suffice: a relay mostly waits for receivers.
+# The relay has its own threads, so that no call waits for the relay. Three suffice: a relay mostly waits for receivers.
 THREADS: Final = 3
 
 
 class DeliveryApp:
-    """One relay with its receivers.
-
-    Args:
-        settings: receivers, deadlines and retries.
-        url: the migrated database of the ticket service.
-        clock: returns the present time.
-    """
+    """One relay with its receivers, on the migrated database of the ticket service."""
 
     def __init__(self, settings: DeliverySettings, url: URL, clock: Clock = system_clock) -> None:
         self._settings = settings
         self._url = url
         self._clock = clock
-        # Closes in reverse order.
         self._opened = AsyncExitStack()
 
     async def start(self) -> int:
@@ -65,7 +55,7 @@ class DeliveryApp:
     async def _receivers(self, database: Database) -> list[Receiver]:
         settings = self._settings
         receivers: list[Receiver] = []
-        # Each module is imported only where its receiver is configured.
+        # Each module is imported only if its receiver is configured.
         if settings.webhook_url is not None:
             from ticket_service.delivery.webhook import WebhookReceiver  # noqa: PLC0415
 
@@ -79,7 +69,7 @@ class DeliveryApp:
         return receivers
 
     async def _email_receiver(self, database: Database, smtp_url: str) -> Receiver:
-        # As above; the modules that draw pages take a second to import.
+        # Imported late too: the modules that draw pages take a second to import.
         from ticket_service.delivery.mail import EmailReceiver  # noqa: PLC0415
         from ticket_service.delivery.mail_texts import read_texts  # noqa: PLC0415
         from ticket_service.delivery.mime_writer import MimeWriter  # noqa: PLC0415

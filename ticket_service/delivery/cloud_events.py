@@ -12,12 +12,11 @@ SOURCE: Final = "/ticketing/tickets"
 def cloud_event(delivery: Delivery) -> dict[str, object]:
     """Build the event; receivers deduplicate by its `id`."""
     notification = delivery.notification
-    ids = {
-        "event_id": notification.event_id,
-        "purchase_id": notification.purchase_id,
-        "ticket_id": notification.ticket_id,
+    named = {
+        name: str(value)
+        for name in ("event_id", "purchase_id", "ticket_id", "user_id")
+        if (value := getattr(notification, name)) is not None
     }
-    named = {name: str(value) for name, value in ids.items() if value is not None}
     return {
         "specversion": "1.0",
         "id": str(delivery.notification_id),
@@ -29,11 +28,7 @@ def cloud_event(delivery: Delivery) -> dict[str, object]:
         # Extensions of the specification: the stream, and the position in it.
         "partitionkey": str(delivery.stream),
         "sequence": f"{delivery.position:019}",
-        "data": {
-            **named,
-            **({"user_id": notification.user_id} if notification.user_id is not None else {}),
-            **notification.data,
-        },
+        "data": {**named, **notification.data},
     }
 
 

@@ -1,4 +1,4 @@
-"""Decide which mails a notification causes: one for each address, not one for each ticket. Pure."""
+"""Decide which mails a notification causes: one for each address, not one for each ticket."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 
-# Holders know of their own check-ins; requested refunds and incidents concern the organizer.
+# Holders need no mail about their own check-ins; requested refunds and incidents concern the organizer.
 MAILED: Final = (
     Kind.PURCHASE_COMPLETED,
     Kind.HOLD_EXPIRED,
@@ -30,7 +30,7 @@ class Attachments(StrEnum):
     NONE = "NONE"
     # QR code, page and calendar entry.
     TICKET = "TICKET"
-    # An entry that removes the ticket from the calendar.
+    # A calendar entry that removes the ticket from the calendar.
     CALENDAR_REMOVAL = "CALENDAR_REMOVAL"
 
 
@@ -45,7 +45,7 @@ class Email:
     event: Event
     tickets: tuple[SoldTicket, ...]
     notification: Notification
-    # From the metadata of the purchase; "" if the shop named none.
+    # From the metadata of the purchase; "" if they name none.
     language: str
 
 
@@ -55,9 +55,9 @@ class MailContext:
 
     notification: Notification
     event: Event
-    # The tickets of the notification; none before they are paid.
+    # The tickets of the notification; empty before the payment.
     tickets: Sequence[SoldTicket]
-    # Addresses of the buyer, and of the holder of each ticket; "" if unknown or erased.
+    # The addresses of the buyer and of the holder of each ticket; "" if unknown or erased.
     buyer: str
     holders: Mapping[UUID, str]
     # The address of the holder before a transfer.
@@ -66,14 +66,14 @@ class MailContext:
 
 
 def emails_for(context: MailContext) -> list[Email]:
-    """Return the mails of a notification; none if no address is known or the notification concerns no ticket."""
+    """Return the mails of a notification: none if no address is known or no ticket is concerned."""
     kind = context.notification.kind
     if kind is Kind.TICKET_CANCELLED and context.event.status is EventStatus.CANCELLED:
-        # The mail about the cancelled event announced the refund already.
+        # The mail about the cancelled event has announced the refund.
         return []
     if not context.tickets:
         if kind is Kind.EVENT_CHANGED:
-            # All tickets were cancelled meanwhile.
+            # Every ticket was cancelled meanwhile.
             return []
         return _email(context, context.buyer, kind, Attachments.NONE, ())
     by_address: dict[str, list[SoldTicket]] = {}

@@ -1,7 +1,7 @@
-"""Log each notification where no receiver is configured.
+"""Log each notification if no receiver is configured.
 
-The relay logs straight from the outbox: a log accepts everything at once and never fails. A first draft used deliveries
-with claims and retries; each line then cost the database more than the check-in that it reported.
+The relay logs from the outbox without deliveries, because a log accepts every line at once. A first draft with claims
+and retries cost the database more for each line than the check-in that the line reported.
 """
 
 import logging
@@ -19,11 +19,7 @@ MAX_BATCH: Final = 1_000
 
 
 class LogRelay:
-    """Logs the notifications of the outbox.
-
-    Args:
-        database: a pool of its own, so that no call waits for the relay's threads.
-    """
+    """A relay that logs the notifications of the outbox."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -22,20 +22,12 @@ from ticketing.chassis.database import Database
 
 
 class EmailReceiver:
-    """Mails notifications to buyers and holders.
-
-    Args:
-        database: the database of tickets and addresses.
-        writer: writes the mails.
-        smtp: sends them.
-        issuing: derives codes and tokens.
-        clock: returns the present time.
-    """
+    """The receiver that mails notifications to buyers and holders."""
 
     name: Final = "mail"
     kinds: Final = MAILED
     by_purchase: Final = True
-    # Each mail draws codes and pages. More in parallel would slow sales down where the service itself delivers.
+    # Each mail draws codes and pages. More in parallel would slow down sales if the relay runs in the service.
     max_parallel: Final = 2
 
     def __init__(
@@ -56,7 +48,7 @@ class EmailReceiver:
         context = await self._database.run(lambda connection: read_context(connection, delivery.notification))
         for email in emails_for(context):
             secrets = [self._issuing.secrets(sold.ticket) for sold in email.tickets]
-            # Drawing takes longer than the event loop may be blocked.
+            # Drawing would block the event loop for too long.
             message = await asyncio.to_thread(
                 self._writer.write, email, secrets, f"{delivery.notification_id}.{delivery.stream}", self._clock()
             )
@@ -67,11 +59,7 @@ class EmailReceiver:
 
 
 def read_context(connection: Connection, notification: Notification) -> MailContext:
-    """Read the present state of the event, the purchase, its tickets and their addresses.
-
-    Raises:
-        UndeliveredError: the event or the purchase does not exist.
-    """
+    """Read the present event, purchase, tickets and addresses; raise UndeliveredError if there is no such purchase."""
     event = find_event(connection, notification.event_id)
     purchase = find_purchase(connection, notification.event_id, notification.purchase_id)
     if event is None or purchase is None:
@@ -99,11 +87,11 @@ def _tickets(connection: Connection, notification: Notification, purchase_id: UU
         ticket = find_ticket(connection, notification.ticket_id)
         return [ticket] if ticket else []
     if notification.kind is Kind.REFUND_MADE:
-        # The refund of a late or second payment: the tickets, if any, were paid by another payment.
+        # The refund of a late or second payment: another payment paid the tickets, if any.
         return []
     sold = tickets_of_purchase(connection, notification.event_id, purchase_id)
     if notification.kind in {Kind.PURCHASE_COMPLETED, Kind.EVENT_CANCELLED}:
-        # The cancellation of an event is the mail about the tickets that it cancelled.
+        # The mail about a cancelled event is also the mail about its cancelled tickets.
         return sold
     # A holder who cancelled a ticket gets no further mails about the event.
     return [one for one in sold if one.ticket.status not in CANCELLED_STATUSES]

@@ -21,12 +21,7 @@ THREE_DECIMALS: Final = "BHD IQD JOD KWD LYD OMR TND"
 
 
 class MailTexts:
-    """The texts of one language.
-
-    Args:
-        words: the content of its file.
-        templates: the templates of all languages.
-    """
+    """The texts of one language: `words` from its file, and the `templates` that all languages share."""
 
     def __init__(self, words: Mapping[str, Any], templates: Environment) -> None:
         self.words = words
@@ -35,7 +30,7 @@ class MailTexts:
     def fill(self, text: str, part: str, facts: Mapping[str, object]) -> str:
         """Render a part of a text, such as the subject of a mail."""
         source: str = self.words["mails"][text][part]
-        # Not escaped: the plain part needs it as it is, and the HTML template escapes it.
+        # The result is not escaped: the plain part needs plain text, and the HTML template escapes it.
         return self._templates.from_string(source).render(facts).strip()
 
     def render(self, template: str, facts: Mapping[str, object]) -> str:

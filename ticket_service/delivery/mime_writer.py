@@ -1,4 +1,4 @@
-"""Write a mail as MIME: a plain part, an HTML part with QR codes, and pages and calendar entries attached."""
+"""Write a mail as MIME: a plain part, an HTML part with QR codes, and attached pages and calendar entries."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,11 +18,11 @@ from ticket_service.domain.tickets import SoldTicket
 
 
 class MimeWriter:
-    """Writes mails as MIME messages.
+    """A writer of MIME messages.
 
     Args:
         texts: the texts of each language.
-        language: the default, for purchases that name no known language.
+        language: the language of purchases that name no known language.
         sender: the From header, such as `Concert Hall <tickets@example.com>`.
     """
 
@@ -36,9 +36,9 @@ class MimeWriter:
         """Write one mail.
 
         Args:
-            email: address, texts, tickets and attachments.
-            secrets: code and token of each ticket, in the same order.
-            message_id: the same for every repetition of the mail.
+            email: the mail.
+            secrets: the code and the token of each ticket, in the same order.
+            message_id: equal for every repetition of the mail.
             now: the Date header.
 
         Raises:
@@ -52,7 +52,7 @@ class MimeWriter:
         try:
             message["To"] = Address(addr_spec=email.address)
         except (ValueError, IndexError) as error:
-            # Stored by a version that did not check addresses, or of a kind that MIME headers cannot hold.
+            # An older version stored addresses unchecked, and MIME headers cannot contain every valid address.
             raise UndeliveredError("the address cannot be written to", is_permanent=True) from error
         message["From"] = self._sender
         message["Subject"] = str(facts["subject"])
@@ -66,12 +66,16 @@ class MimeWriter:
         for sold, its in zip(email.tickets, secrets, strict=True):
             if email.attachments is Attachments.TICKET and is_valid(sold):
                 if html is not None:
-                    # A related part: mail programs do not show pictures in data URLs.
+                    # The picture is a related part, because mail programs show none in data URLs.
                     name = f"{its.code}.png"
                     html.add_related(png(its.token), "image", "png", cid=f"<{_content_id(sold)}>", filename=name)
-                _attach_ticket(message, sold, its, now)
+                page = pdf(sold, its, now)
+                message.add_attachment(page, maintype="application", subtype="pdf", filename=f"{its.code}.pdf")
+                _attach_entry(message, ics(sold, its, now), "PUBLISH", its.code)
             elif email.attachments is not Attachments.NONE:
-                _attach_removal(message, sold, its, now)
+                # The file name contains the ticket id: the code may belong to another holder now.
+                entry = ics(sold, its, now, is_removed=True)
+                _attach_entry(message, entry, "CANCEL", str(sold.ticket.ticket_id))
         return message
 
 
@@ -97,17 +101,6 @@ def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts) -> dict[s
             for sold, its in zip(email.tickets, secrets, strict=True)
         ],
     }
-
-
-def _attach_ticket(message: EmailMessage, sold: SoldTicket, secrets: Secrets, now: datetime) -> None:
-    page = pdf(sold, secrets, now)
-    message.add_attachment(page, maintype="application", subtype="pdf", filename=f"{secrets.code}.pdf")
-    _attach_entry(message, ics(sold, secrets, now), "PUBLISH", secrets.code)
-
-
-def _attach_removal(message: EmailMessage, sold: SoldTicket, secrets: Secrets, now: datetime) -> None:
-    # The name has the ticket id: the code may belong to another holder now.
-    _attach_entry(message, ics(sold, secrets, now, is_removed=True), "CANCEL", str(sold.ticket.ticket_id))
 
 
 def _attach_entry(message: EmailMessage, entry: bytes, method: str, name: str) -> None:

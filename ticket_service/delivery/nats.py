@@ -17,17 +17,12 @@ from ticket_service.domain.notifications import Kind
 SUBJECTS: Final = "ticketing"
 # The stream drops repetitions within this time: longer than any wait between two tries.
 DUPLICATE_SECONDS: Final = 3_600.0
-# The client must not retry by itself: the relay retries, and stores the number of tries.
+# The client must not retry, because the relay retries and stores the number of tries.
 NO_RETRIES: Final[dict[str, Any]] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
 
 
 class NatsReceiver:
-    """Publishes notifications on `ticketing.<kind>`.
-
-    Args:
-        url: the URL of the server.
-        stream: the name of the stream; created if it does not exist.
-    """
+    """The receiver that publishes notifications on `ticketing.<kind>`; it creates the stream if there is none."""
 
     name: Final = "nats"
     kinds: Final = tuple(Kind)
@@ -41,11 +36,7 @@ class NatsReceiver:
         self._connecting = asyncio.Lock()
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Publish the notification and wait until the stream has stored it.
-
-        Raises:
-            UndeliveredError: the stream did not confirm it.
-        """
+        """Publish the notification; raise UndeliveredError unless the stream confirms that it is stored."""
         headers = {"Nats-Msg-Id": str(delivery.notification_id), "content-type": MEDIA_TYPE}
         subject = f"{SUBJECTS}.{delivery.notification.kind}"
         try:
@@ -72,10 +63,9 @@ class NatsReceiver:
             await stream.stream_info(self._stream)
         except nats.js.errors.NotFoundError:
             subjects = [f"{SUBJECTS}.>"]
-            await stream.add_stream(
-                StreamConfig(name=self._stream, subjects=subjects, duplicate_window=DUPLICATE_SECONDS)
-            )
+            config = StreamConfig(name=self._stream, subjects=subjects, duplicate_window=DUPLICATE_SECONDS)
+            await stream.add_stream(config)
 
 
 async def _ignore(_error: Exception) -> None:
-    """Ignore an error that the client reports: `publish` raises it too."""
+    """Ignore an error that the client reports, because `publish` raises it too."""

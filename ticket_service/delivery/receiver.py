@@ -1,4 +1,4 @@
-"""The interface of a receiver, and the deliveries that it receives."""
+"""The interface of a receiver, and the deliveries to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ class Delivery:
     """A notification on its way to one receiver."""
 
     notification: Notification
-    # Receivers deduplicate by it.
+    # Receivers deduplicate by this id.
     notification_id: UUID
     receiver: str
-    # A later notification of a stream is not tried before the earlier ones are delivered or dead.
+    # The relay tries a notification only after the earlier ones of its stream are delivered or dead.
     stream: UUID
-    # Increases within a stream.
+    # The position increases within a stream.
     position: int
     create_time: datetime
-    # Tries so far, including the present one.
+    # The number of tries, the present one included.
     attempts: int
 
 
@@ -30,7 +30,7 @@ class UndeliveredError(Exception):
     """A receiver did not accept a notification.
 
     Args:
-        message: the cause, for operators. It is stored, so it must not contain an address.
+        message: the cause, for operators; stored, so it must not contain an address.
         is_permanent: another try cannot succeed.
     """
 
@@ -48,22 +48,18 @@ class Receiver(Protocol):
 
     @property
     def kinds(self) -> Sequence[Kind]:
-        """Return the kinds of notifications that it receives."""
+        """Return the kinds of notifications that the relay delivers to it."""
 
     @property
     def by_purchase(self) -> bool:
-        """Return whether it receives a notification about an event once for each purchase of the event."""
+        """Return whether a notification about an event becomes one delivery for each purchase of the event."""
 
     @property
     def max_parallel(self) -> int:
         """Return how many deliveries run at the same time."""
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Deliver a notification; the relay may repeat a delivery.
-
-        Raises:
-            UndeliveredError: the receiver rejected it, or its answer was lost.
-        """
+        """Deliver a notification; raise UndeliveredError if it was rejected or the answer was lost."""
 
     async def close(self) -> None:
         """Close open connections."""

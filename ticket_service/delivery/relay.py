@@ -1,8 +1,8 @@
 """Deliver the notifications of the outbox to every receiver, at least once, in order per stream.
 
-Several relays share the work. A relay claims deliveries for longer than one delivery may take and holds no row lock
-meanwhile, so a receiver that hangs delays only its own deliveries. When a relay dies, another one repeats its
-deliveries after the claim ends.
+Several relays share the work. A relay claims deliveries for longer than one delivery may take and locks no row
+meanwhile, so a receiver that hangs delays only its own deliveries. If a relay dies, another relay repeats its
+deliveries after the claim.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 # Rows of the outbox in one transaction.
 MAX_DISPATCH: Final = 500
-# A claim outlasts the deadline of its deliveries by this, so that the relay can store their results.
+# A claim outlasts the deadline of its deliveries by this time, so that the relay can store the results.
 CLAIM_MARGIN: Final = timedelta(seconds=2)
 MAX_RETRY_SECONDS: Final = 300.0
 BACKLOG_SECONDS: Final = 15.0
-# Characters of a failure that are stored and logged.
+# The number of characters of a failure that are stored and logged.
 MAX_FAILURE: Final = 500
 
 WAITING = Gauge("notifications_waiting", "Notifications that a receiver did not get yet.", ["receiver"])
@@ -40,14 +40,7 @@ DEAD = Gauge("notifications_dead", "Dead letters.", ["receiver"])
 
 
 class Relay:
-    """A running relay of all configured receivers.
-
-    Args:
-        database: a pool of its own, so that no call waits for the relay's threads.
-        receivers: the receivers.
-        terms: deadlines, retries and intervals.
-        clock: returns the present time.
-    """
+    """The sweepers of one relay: the dispatcher, a worker for each receiver, and the metrics."""
 
     def __init__(self, database: Database, receivers: Sequence[Receiver], terms: DeliveryTerms, clock: Clock) -> None:
         self._receivers = receivers
@@ -77,7 +70,7 @@ class Relay:
 
 
 class Dispatcher:
-    """Turns rows of the outbox into deliveries."""
+    """The sweeper that turns rows of the outbox into deliveries."""
 
     def __init__(
         self, database: Database, receivers: Sequence[Receiver], clock: Clock, workers: Sequence[Sweeper]
@@ -97,7 +90,7 @@ class Dispatcher:
 
 
 class ReceiverWorker:
-    """Delivers to one receiver."""
+    """The sweeper that delivers to one receiver."""
 
     def __init__(self, database: Database, receiver: Receiver, terms: DeliveryTerms, clock: Clock) -> None:
         self._database = database
@@ -107,9 +100,9 @@ class ReceiverWorker:
         self._is_down = False
 
     async def sweep(self) -> bool:
-        """Deliver what is due; return whether more may be due.
+        """Make due deliveries; return whether more may be due.
 
-        A receiver that accepted nothing may be down: the worker pauses, then tries it with one delivery.
+        A receiver that accepted nothing may be down: the worker pauses, then tries one delivery.
         """
         now = self._clock()
         until = now + timedelta(seconds=self._terms.deadline_seconds) + CLAIM_MARGIN
@@ -134,7 +127,7 @@ class ReceiverWorker:
         except Failure as failure:
             return UndeliveredError(failure.message)
         except Exception as error:
-            # A notification that the relay cannot even send must not block all others: it becomes a dead letter.
+            # A notification that the relay cannot send must not block the others: it becomes a dead letter.
             log.exception("a delivery failed unexpectedly", extra=_facts(delivery))
             return UndeliveredError(type(error).__name__)
         return None
@@ -151,15 +144,13 @@ class ReceiverWorker:
             else:
                 store.postpone(connection, delivery, now + self._wait(delivery), cause)
         if failed:
-            # One line for all failures: a line for each would fill the log while a receiver is down.
+            # One line reports all failures: a line for each would fill the log while a receiver is down.
             facts = {**_facts(failed[0][0]), "cause": str(failed[0][1])[:MAX_FAILURE], "failed": len(failed)}
             log.warning("a receiver did not accept notifications", extra=facts)
 
     def _wait(self, delivery: Delivery) -> timedelta:
-        first = self._terms.retry_seconds
-        return timedelta(
-            seconds=backoff_seconds(delivery.attempts - 1, first=first, longest=max(first, MAX_RETRY_SECONDS))
-        )
+        first, longest = self._terms.retry_seconds, max(self._terms.retry_seconds, MAX_RETRY_SECONDS)
+        return timedelta(seconds=backoff_seconds(delivery.attempts - 1, first=first, longest=longest))
 
 
 class _BacklogMetrics:
@@ -167,7 +158,7 @@ class _BacklogMetrics:
         self._database = database
 
     async def sweep(self) -> bool:
-        # The table has no row of a receiver without deliveries.
+        # The table contains no row of a receiver without deliveries.
         for metric in (WAITING, DEAD):
             metric.clear()
         for backlog in await self._database.run(store.count_backlogs):

@@ -1,4 +1,4 @@
-"""Settings of the delivery: receivers, deadlines and retries. Without a receiver, notifications go to the log."""
+"""The settings of the delivery: receivers, deadlines and retries. Without a receiver, the relay logs notifications."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,9 @@ BUILT_IN: Final = "built-in"
 class DeliveryTerms:
     """Deadlines, retries and intervals of deliveries."""
 
-    # Of one delivery.
+    # The deadline of one delivery.
     deadline_seconds: float
-    # The wait after the first failed try; it doubles.
+    # The wait after the first failed try; each further failure doubles the wait.
     retry_seconds: float
     # After this number of tries a notification becomes a dead letter.
     max_attempts: int
@@ -28,14 +28,14 @@ class DeliveryTerms:
 class DeliverySettings:
     """The settings of a relay; a receiver whose URL is None gets no notifications."""
 
-    # The process of the ticket service runs a relay too.
+    # Whether the process of the ticket service runs a relay.
     is_built_in: bool
     terms: DeliveryTerms
     nats_url: str | None
     nats_stream: str
     webhook_url: str | None
     webhook_secret: str = field(repr=False)
-    # Contains a password.
+    # The URL contains a password.
     smtp_url: str | None = field(repr=False)
     # The sender of mails, such as `Concert Hall <tickets@example.com>`.
     mail_from: str
@@ -50,14 +50,7 @@ class DeliverySettings:
 def read_delivery_settings(
     environment: Environment, *, code_secret: str, signing_key_file: Path, interval_seconds: float
 ) -> DeliverySettings:
-    """Read the settings; `environment` collects the faults.
-
-    Args:
-        environment: the environment variables.
-        code_secret: the ticket service's, as are the two others.
-        signing_key_file: the file of the private keys.
-        interval_seconds: the pause when no delivery is due.
-    """
+    """Read the settings; `environment` collects the faults. The other arguments are settings of the ticket service."""
     webhook_url = _url(environment, "TICKETS_WEBHOOK_URL", "http", "https")
     smtp_url = _url(environment, "TICKETS_SMTP_URL", "smtp", "smtps")
     webhook_secret = environment.optional("TICKETS_WEBHOOK_SECRET") or ""
@@ -92,7 +85,7 @@ def _url(environment: Environment, name: str, *schemes: str) -> str | None:
 
 
 def _check_secret(environment: Environment, secret: str) -> None:
-    # The module imports httpx: a process without a webhook does not pay for that.
+    # Imported late, so that a process without a webhook does not load httpx.
     from ticket_service.delivery.webhook import signing_key  # noqa: PLC0415
 
     try:

@@ -9,12 +9,12 @@ import aiosmtplib
 from ticket_service.delivery.receiver import UndeliveredError
 
 TLS_SCHEME: Final = "smtps"
-# Replies of a server that will never accept the mail.
+# The replies of a server that refuses the mail for good.
 PERMANENT: Final = range(500, 600)
 
 
 class SmtpClient:
-    """Sends mails through one server.
+    """A client of one mail server.
 
     Args:
         url: `smtp://user:password@host:587`, or `smtps://` for TLS from the first byte.
@@ -31,11 +31,7 @@ class SmtpClient:
         self._seconds = seconds
 
     async def send(self, message: EmailMessage) -> None:
-        """Send one mail.
-
-        Raises:
-            UndeliveredError: the server did not accept it. The message contains no address, because it is stored.
-        """
+        """Send one mail; raise UndeliveredError, without an address in its message, unless the server accepts it."""
         try:
             await aiosmtplib.send(
                 message,

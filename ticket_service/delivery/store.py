@@ -1,7 +1,7 @@
 """Statements of the delivery: dispatch the outbox, claim and settle deliveries, read the purchase of a mail.
 
-The relay dispatches the outbox: it makes one delivery of a row for each receiver. It then claims a delivery for a while,
-and deletes it, postpones it, or makes it a dead letter.
+The relay dispatches the outbox: a row becomes one delivery for each receiver. The relay then claims a delivery for a
+while, and deletes the delivery, postpones it, or makes it a dead letter.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from ticket_service.domain.purchases import Purchase
 from ticket_service.store.purchases import find_purchases
 from ticket_service.store.tables import deliveries, outbox, purchases
 
-# Ordered by event and position, so that a row that remains of a ticket is later than every row that was taken.
+# The order by event and position ensures that the remaining rows of a ticket are later than its taken rows.
 _DELETE: Final = """
     DELETE FROM outbox WHERE (event_id, position) IN (
         SELECT event_id, position FROM outbox ORDER BY event_id, position LIMIT :limit
@@ -27,14 +27,15 @@ _DELETE: Final = """
 """
 _DELETE_ROWS: Final = sa.text(_DELETE)
 _TAKEN: Final = f"{_DELETE} RETURNING *"
-# The stream of a notification: the purchase, else the event. An incident about no known ticket has a stream of its own,
-# because it changes nothing that another notification reports.
+# The stream of a notification is the purchase, otherwise the event. An incident about no known ticket has a stream of
+# its own, because no other notification depends on the incident.
 _STREAM: Final = f"""
     coalesce({{purchase}}, CASE kind WHEN '{Kind.INCIDENT}' THEN notification_id ELSE event_id END)
 """
 _TAKE_ROWS: Final = sa.text(f"""
     WITH taken AS ({_TAKEN})
-    SELECT *, {_STREAM.format(purchase="purchase_id")} AS stream FROM taken ORDER BY event_id, position
+    SELECT *, CAST(:receiver AS text) AS receiver, 1 AS attempts, {_STREAM.format(purchase="purchase_id")} AS stream
+    FROM taken ORDER BY event_id, position
 """)  # noqa: S608 - made of constants
 _DISPATCH: Final = sa.text(f"""
     WITH route AS (
@@ -62,14 +63,14 @@ _DISPATCH: Final = sa.text(f"""
         SELECT event_id, position, notification_id, kind, its_purchase, ticket_id, user_id, data, create_time,
                receiver, {_STREAM.format(purchase="its_purchase")}, :now, 0, ''
         FROM addressed
-        -- The outbox holds a repetition of a notification that is not delivered yet.
+        -- The outbox contains a repetition of a notification that is not delivered yet.
         ON CONFLICT DO NOTHING
     )
     SELECT count(*) FROM taken
 """)  # noqa: S608 - made of constants
-# Only the first delivery of each stream is due: an earlier one that is claimed, or waits for its next try, comes before
-# the later ones. A dead letter blocks no other delivery. Materialized, because the rows might otherwise be locked once
-# for each row that they are compared with.
+# Only the first delivery of each stream can be claimed: the later ones wait while it is claimed or waits for its next
+# try. A dead letter blocks no other delivery. MATERIALIZED, because PostgreSQL might otherwise lock the rows once for
+# each row of the join.
 _CLAIM: Final = sa.text("""
     WITH taken AS MATERIALIZED (
         SELECT event_id, receiver, stream, notification_id FROM deliveries AS first
@@ -90,13 +91,13 @@ _CLAIM: Final = sa.text("""
     RETURNING deliveries.*
 """)
 
-# An arbitrary number; all relays must use the same.
+# An arbitrary number, which all relays must share.
 _LOCK: Final = 7_205_759_403_792_795
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The notifications that one receiver gets."""
+    """The kinds of notifications that one receiver gets."""
 
     receiver: str
     kinds: Sequence[Kind]
@@ -110,7 +111,7 @@ class ReceiverBacklog:
 
     receiver: str
     waiting: int
-    # Of the oldest waiting notification.
+    # The create_time of the oldest waiting notification.
     oldest_time: datetime | None
     dead: int
 
@@ -127,8 +128,8 @@ class DeadLetter:
 def dispatch(connection: Connection, routes: Sequence[Route], now: datetime, limit: int) -> int:
     """Turn up to `limit` rows of the outbox into deliveries; return the number of rows.
 
-    One relay dispatches at a time, so that a later row of a ticket never becomes a delivery before an earlier one.
-    Returns 0 while another relay dispatches.
+    One relay dispatches at a time, so that a later row of a ticket never becomes a delivery before an earlier row. The
+    result is 0 while another relay dispatches.
     """
     if not _lock_outbox(connection):
         return 0
@@ -148,8 +149,7 @@ def take_outbox_rows(connection: Connection, receiver: str, limit: int) -> list[
     """Remove up to `limit` rows from the outbox, in order, for delivery to `receiver` within this transaction."""
     if not _lock_outbox(connection):
         return []
-    rows = connection.execute(_TAKE_ROWS, {"limit": limit})
-    return [_delivery(row, receiver=receiver, attempts=1) for row in rows]
+    return [_delivery(row) for row in connection.execute(_TAKE_ROWS, {"receiver": receiver, "limit": limit})]
 
 
 def delete_outbox_rows(connection: Connection, limit: int) -> int:
@@ -166,9 +166,7 @@ def count_outbox_rows(connection: Connection) -> int:
 def claim_due(connection: Connection, receiver: str, now: datetime, until: datetime, limit: int) -> list[Delivery]:
     """Claim the first due delivery of up to `limit` streams; no other relay tries them before `until`."""
     parameters = {"receiver": receiver, "now": now, "until": until, "limit": limit}
-    return [
-        _delivery(row, receiver=row.receiver, attempts=row.attempts) for row in connection.execute(_CLAIM, parameters)
-    ]
+    return [_delivery(row) for row in connection.execute(_CLAIM, parameters)]
 
 
 def delete_delivered(connection: Connection, delivered: Sequence[Delivery]) -> None:
@@ -198,10 +196,7 @@ def replay_dead_letters(connection: Connection, now: datetime) -> int:
 def find_dead_letters(connection: Connection) -> list[DeadLetter]:
     """Read all dead letters, oldest first."""
     query = sa.select(deliveries).where(deliveries.c.dead_time.is_not(None)).order_by(deliveries.c.dead_time)
-    return [
-        DeadLetter(_delivery(row, receiver=row.receiver, attempts=row.attempts), row.dead_time, row.failure)
-        for row in connection.execute(query)
-    ]
+    return [DeadLetter(_delivery(row), row.dead_time, row.failure) for row in connection.execute(query)]
 
 
 def count_backlogs(connection: Connection) -> list[ReceiverBacklog]:
@@ -223,19 +218,18 @@ def find_purchase(connection: Connection, event_id: UUID, purchase_id: UUID | No
 
 
 def _lock_outbox(connection: Connection) -> bool:
-    """Lock the outbox against other relays until the transaction ends; return False while another relay has the lock."""
-    statement = sa.text("SELECT pg_try_advisory_xact_lock(:lock)")
-    is_locked: bool = connection.execute(statement, {"lock": _LOCK}).scalar_one()
+    """Lock the outbox until the transaction ends; return False while another relay has the lock."""
+    is_locked: bool = connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))).scalar_one()
     return is_locked
 
 
 def _is_one_of(these: Sequence[Delivery]) -> sa.ColumnElement[bool]:
     key = (deliveries.c.event_id, deliveries.c.receiver, deliveries.c.stream, deliveries.c.notification_id)
-    return sa.tuple_(*key).in_(
-        [(one.notification.event_id, one.receiver, one.stream, one.notification_id) for one in these]
-    )
+    keys = [(one.notification.event_id, one.receiver, one.stream, one.notification_id) for one in these]
+    return sa.tuple_(*key).in_(keys)
 
 
-def _delivery(row: Row[Any], receiver: str, attempts: int) -> Delivery:
+def _delivery(row: Row[Any]) -> Delivery:
     notification = Notification(row.event_id, Kind(row.kind), row.purchase_id, row.ticket_id, row.user_id, row.data)
-    return Delivery(notification, row.notification_id, receiver, row.stream, row.position, row.create_time, attempts)
+    columns = ("notification_id", "receiver", "stream", "position", "create_time", "attempts")
+    return Delivery(notification, **{name: getattr(row, name) for name in columns})

@@ -1,7 +1,7 @@
 """Post notifications to a webhook, signed over id, time and body as Standard Webhooks specifies.
 
-The id is the notification's, so receivers recognise a repeated or replayed delivery. The time is that of the attempt, so
-receivers may reject old deliveries.
+The id is the notification id, so receivers recognise a repeated or replayed delivery. The time is the time of the try,
+so receivers can reject old deliveries.
 """
 
 import base64
@@ -16,17 +16,11 @@ from ticket_service.delivery.receiver import Delivery, UndeliveredError
 from ticket_service.domain.notifications import Kind
 from ticketing.chassis.clock import Clock
 
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the name of a format, no secret
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the name of a format, not a secret
 
 
 class WebhookReceiver:
-    """Posts notifications to one URL.
-
-    Args:
-        url: the URL.
-        secret: "whsec_" and the key in Base64.
-        clock: returns the present time.
-    """
+    """The receiver that posts notifications to one URL; `secret` is "whsec_" and the key in Base64."""
 
     name: Final = "webhook"
     kinds: Final = tuple(Kind)
@@ -41,13 +35,17 @@ class WebhookReceiver:
         self._client = httpx.AsyncClient(timeout=None, trust_env=False, follow_redirects=False)  # noqa: S113 - see above
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Post the notification.
-
-        Raises:
-            UndeliveredError: the answer was not 2xx, or was lost.
-        """
+        """Post the notification; raise UndeliveredError if the answer is lost or not 2xx."""
         body = cloud_event_json(delivery)
-        headers = self._headers(str(delivery.notification_id), body)
+        message_id, timestamp = str(delivery.notification_id), str(int(self._clock().timestamp()))
+        signed = f"{message_id}.{timestamp}.".encode() + body
+        signature = base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()
+        headers = {
+            "content-type": MEDIA_TYPE,
+            "webhook-id": message_id,
+            "webhook-timestamp": timestamp,
+            "webhook-signature": f"v1,{signature}",
+        }
         try:
             answer = await self._client.post(self._url, content=body, headers=headers)
         except httpx.HTTPError as error:
@@ -59,24 +57,9 @@ class WebhookReceiver:
         """Close the connections."""
         await self._client.aclose()
 
-    def _headers(self, message_id: str, body: bytes) -> dict[str, str]:
-        timestamp = str(int(self._clock().timestamp()))
-        signed = f"{message_id}.{timestamp}.".encode() + body
-        signature = base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()
-        return {
-            "content-type": MEDIA_TYPE,
-            "webhook-id": message_id,
-            "webhook-timestamp": timestamp,
-            "webhook-signature": f"v1,{signature}",
-        }
-
 
 def signing_key(secret: str) -> bytes:
-    """Decode the key of a secret.
-
-    Raises:
-        ValueError: it is not "whsec_" and Base64.
-    """
+    """Decode the key of a secret; raise ValueError if it is not "whsec_" and Base64."""
     if not secret.startswith(SECRET_PREFIX):
         raise ValueError(f"does not begin with {SECRET_PREFIX}")
     return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)

@@ -1,1 +1,1 @@
-"""What tickets are and how is decided about them: plain data and pure functions, no I/O."""
+"""Decisions about events, sales, tickets and refunds: frozen dataclasses and pure functions, without I/O."""

@@ -1,10 +1,10 @@
-"""Decide what a caller may do as an organizer or as a service; `store.access` says the same in SQL."""
+"""Decide what a caller may do as an organizer or as a service; `store.access` has the same rules in SQL."""
 
 from ticketing.chassis.authentication import Caller, Role
 
 
 def organizer_of(caller: Caller) -> str | None:
-    """Return the id of the organizer that the caller is, or None."""
+    """Return the caller's id as an organizer; None for any other caller."""
     return caller.subject if caller.is_any(Role.ORGANIZER) else None
 
 

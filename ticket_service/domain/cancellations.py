@@ -1,7 +1,7 @@
-"""Decide whether a ticket can be cancelled, what is refunded for it, and how a cancellation proceeds.
+"""Decide whether a ticket can be cancelled, how much is refunded for it, and how a cancellation proceeds.
 
 A cancellation is PENDING until the scan service has confirmed that no gate will admit the ticket, then REFUNDING or
-DONE. It is REJECTED where a gate was first. The refund is fixed when the cancellation is requested.
+DONE. It is REJECTED if a gate has admitted the ticket before. The refund is fixed when the cancellation is requested.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
 from ticketing.chassis.failures import Failure
 
-# A caller who waits needs this long for the calls to both services; the sweeper takes over only then.
+# The sweeper tries only after this time: until then, the caller waits for the calls to both services.
 HEAD_START: Final = timedelta(seconds=5)
 
 
@@ -39,7 +39,6 @@ class Cancellation:
     cancellation_id: UUID
     event_id: UUID
     ticket_id: UUID
-    # The ticket's.
     issue: int
     status: CancellationStatus
     currency: str
@@ -49,10 +48,10 @@ class Cancellation:
     create_time: datetime
     refund_id: str | None = None
     failure: str | None = None
-    # The check-in that was first, with REJECTED.
+    # The check-in for which the cancellation is REJECTED.
     check_in_time: datetime | None = None
     complete_time: datetime | None = None
-    # When the sweeper tries next; None: the sweeper has nothing to do.
+    # The time when the sweeper tries next; None: the sweeper has nothing to do.
     due_time: datetime | None = None
     attempts: int = 0
 
@@ -68,14 +67,10 @@ class Cancellation:
 
 
 def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime) -> Cancellation:
-    """Return a new cancellation of a ticket that has none yet.
-
-    Raises:
-        Failure: TICKET_CHECKED_IN or TICKET_NOT_CANCELLABLE.
-    """
+    """Return the first cancellation of a ticket; raise TICKET_CHECKED_IN or TICKET_NOT_CANCELLABLE."""
     ticket, event = sold.ticket, sold.event
     if ticket.check_in_time is not None:
-        # Also where the ticket could be checked in again (RE_ENTRY): no ticket is ever both used and refunded.
+        # RE_ENTRY is no exception: no ticket is both used and refunded.
         raise ticket_checked_in(ticket.ticket_id, ticket.check_in_time)
     status = sold.status_at(now)
     if status is not TicketStatus.ACTIVE:
@@ -83,7 +78,7 @@ def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime)
             Reason.TICKET_NOT_CANCELLABLE, f"the ticket is {status}", ticket_id=ticket.ticket_id, status=status
         )
     if event.status is EventStatus.CANCELLED:
-        # A holder who is faster than the event's cancellation gets the same refund as from it.
+        # The cancellation of the event has not reached this ticket yet; its refund is the full price too.
         granted = in_full(ticket.price)
     else:
         granted = refund(ticket.price, event.refund_tiers, event.start_time, now)
@@ -103,28 +98,24 @@ def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime)
 
 
 def settle(cancellation: Cancellation, outcome: Outcome, now: datetime) -> Cancellation:
-    """Return a PENDING cancellation as it is after the scan service's answer."""
+    """Apply the scan service's answer to a PENDING cancellation."""
     if not outcome.revoked:
         status = CancellationStatus.REJECTED
     elif cancellation.refund_amount > 0:
         status = CancellationStatus.REFUNDING
     else:
         status = CancellationStatus.DONE
-    is_over = status is not CancellationStatus.REFUNDING
+    complete_time = None if status is CancellationStatus.REFUNDING else now
     return replace(
-        cancellation,
-        status=status,
-        check_in_time=outcome.check_in_time,
-        complete_time=now if is_over else None,
-        due_time=None,
+        cancellation, status=status, check_in_time=outcome.check_in_time, complete_time=complete_time, due_time=None
     )
 
 
 def record_refund(cancellation: Cancellation, refund_id: str, now: datetime) -> Cancellation:
-    """Return a REFUNDING cancellation as DONE; one that is DONE by the same refund stays as it is.
+    """Return a REFUNDING cancellation as DONE; a cancellation that is DONE by the same refund stays unchanged.
 
     Raises:
-        Failure: ILLEGAL_TRANSITION where no refund is outstanding, or another one was made.
+        Failure: ILLEGAL_TRANSITION if no refund is outstanding or another refund was made.
     """
     if cancellation.status is CancellationStatus.DONE and cancellation.refund_id == refund_id:
         return cancellation
@@ -134,15 +125,15 @@ def record_refund(cancellation: Cancellation, refund_id: str, now: datetime) -> 
 
 
 def fail_refund(cancellation: Cancellation, failure: str) -> Cancellation:
-    """Return a REFUNDING cancellation as it is when the provider refuses its refund for good."""
+    """Return a REFUNDING cancellation as REFUND_FAILED: the provider refuses the refund for good."""
     return replace(cancellation, status=CancellationStatus.REFUND_FAILED, failure=failure)
 
 
 def retry_refund(cancellation: Cancellation) -> Cancellation:
-    """Return a cancellation as it is when its refund is retried; one whose refund is in progress stays as it is.
+    """Return a REFUND_FAILED cancellation as REFUNDING; a refund in progress or made stays unchanged.
 
     Raises:
-        Failure: ILLEGAL_TRANSITION where no refund is due.
+        Failure: ILLEGAL_TRANSITION if no refund is due.
     """
     if cancellation.status is CancellationStatus.REFUND_FAILED:
         return replace(cancellation, status=CancellationStatus.REFUNDING, failure=None)

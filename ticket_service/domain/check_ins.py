@@ -1,4 +1,4 @@
-"""Decide which reports of check-ins are applied. The scan service decided about the check-ins themselves."""
+"""Decide which reports of check-ins are applied. The scan service has decided about the check-ins."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ class CheckIn:
     ticket_id: UUID
     # None: the ticket has no valid check-in.
     check_in_time: datetime | None
-    # Grows with each change; a report with a lower one is outdated.
+    # Grows with each change; a report with a lower sequence is outdated.
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class CheckInConflict:
-    """A check-in of a ticket that was cancelled or (status None) was never sold."""
+    """A check-in of a ticket that is cancelled or, with status None, was never sold."""
 
     check_in: CheckIn
     status: TicketStatus | None
@@ -30,7 +30,7 @@ class CheckInConflict:
 
 @dataclass(frozen=True, slots=True)
 class ReportedTicket:
-    """The stored state of a ticket that a report is about."""
+    """The stored state of a reported ticket."""
 
     status: TicketStatus
     sequence: int

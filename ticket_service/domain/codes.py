@@ -13,7 +13,7 @@ DIGEST_BYTES: Final = 16
 
 
 class Codes:
-    """A derivation of codes under one secret."""
+    """The codes of one secret."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
@@ -24,5 +24,5 @@ class Codes:
         return CODE_PREFIX + hmac.digest(self._secret, message, hashlib.sha256)[:8].hex().upper()
 
     def digest(self, code: str) -> bytes:
-        """Return the digest that databases store of a code, for look-up."""
+        """Return the digest of a code, which databases store for look-up."""
         return hmac.digest(self._secret, b"ticketing code digest\0" + code.encode(), hashlib.sha256)[:DIGEST_BYTES]

@@ -19,11 +19,11 @@ class EventCancellation:
     event_id: UUID
     reason: str
     create_time: datetime
-    # When the sweeper continues; None: it is complete.
+    # When the sweeper continues; None: the cancellation is complete.
     due_time: datetime | None
-    # When the scan service confirmed that no gate admits to the event.
+    # The time when the scan service confirmed that no gate admits to the event.
     gates_closed_time: datetime | None = None
-    # Batches proceed by ticket id: up to this one, every ticket has a cancellation or needs none.
+    # Batches proceed by ticket id: every ticket up to this id has a cancellation or needs none.
     after_ticket_id: UUID | None = None
     complete_time: datetime | None = None
     attempts: int = 0
@@ -40,7 +40,7 @@ class OpenTicket:
 
 
 def begin(event_id: UUID, reason: str, now: datetime) -> EventCancellation:
-    """Return a new event cancellation; the caller's own try to close the gates comes before the sweeper's."""
+    """Return a new event cancellation; the sweeper tries after the caller's own try to close the gates."""
     return EventCancellation(event_id, reason, create_time=now, due_time=now + HEAD_START)
 
 
@@ -50,7 +50,7 @@ def confirm_closed_gates(event_cancellation: EventCancellation, now: datetime) -
 
 
 def claim(event_cancellation: EventCancellation, now: datetime, seconds: float) -> EventCancellation:
-    """Return the event cancellation before a try, with no other try due for so many seconds."""
+    """Count a try of the event cancellation, and make the next try due after so many seconds."""
     return replace(
         event_cancellation, attempts=event_cancellation.attempts + 1, due_time=now + timedelta(seconds=seconds)
     )
@@ -60,18 +60,13 @@ def advance(event_cancellation: EventCancellation, batch: Sequence[OpenTicket], 
     """Return the event cancellation after a batch has its cancellations; an empty batch completes it."""
     if not batch:
         return replace(event_cancellation, complete_time=now, due_time=None)
-    # Due at once: another process may process the next batch while this one is settled.
+    # Another process may process the next batch while this batch is settled.
     return replace(event_cancellation, after_ticket_id=batch[-1].ticket_id, due_time=now)
 
 
 def tickets_to_cancel(batch: Sequence[OpenTicket], pending: Collection[UUID]) -> list[OpenTicket]:
-    """Return the tickets that need a new cancellation.
-
-    Args:
-        batch: tickets of the event.
-        pending: those of them that have a PENDING cancellation already; it continues.
-    """
-    # A ticket with a known check-in stays valid. The scan service decides about a check-in that is not known here.
+    """Return the tickets of a batch that need a new cancellation; a `pending` ticket has a PENDING one."""
+    # A ticket with a known check-in stays valid. The scan service decides about check-ins that are not reported yet.
     return [ticket for ticket in batch if ticket.check_in_time is None and ticket.ticket_id not in pending]
 
 

@@ -1,10 +1,7 @@
-"""Decide how an event changes when its organizer publishes, changes or cancels it.
-
-The functions are pure: each takes the stored event and returns the changed one.
-"""
+"""Decide how an event changes when its organizer publishes, changes or cancels it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -24,7 +21,7 @@ PROMISED: Final = ("price", "valid_from_time", "valid_until_time")
 class EventValues:
     """The values of those fields of an event that its organizer sets."""
 
-    # By attribute of `Event`.
+    # The keys are attributes of `Event`.
     attributes: Mapping[str, Any]
     # The currency of each offer's price, in order; None where the offer has no price.
     offer_currencies: tuple[str | None, ...] = ()
@@ -49,8 +46,8 @@ class FieldConflict:
     # The path in the request, such as `event.end_time`.
     path: str
     description: str
-    # Paths of the values compared; a value that could not be read proves no conflict.
-    compared: tuple[str, ...] = field(default=())
+    # The paths of the compared values; a value that could not be read proves no conflict.
+    compared: tuple[str, ...] = ()
 
 
 def find_conflicts(values: EventValues) -> Iterator[FieldConflict]:
@@ -74,7 +71,7 @@ def merge_values(event: Event, values: EventValues) -> Event:
     """Return the event with these values in place of its own.
 
     Raises:
-        Failure: INVALID_ARGUMENT where a value contradicts a stored one.
+        Failure: INVALID_ARGUMENT if a value contradicts a stored value.
     """
     merged = replace(event, **values.attributes)
     currencies = values.offer_currencies if "offers" in values.attributes else (event.currency,) * len(event.offers)
@@ -87,17 +84,13 @@ def merge_values(event: Event, values: EventValues) -> Event:
 
 
 def check_etag(event: Event, etag: str) -> None:
-    """Refuse a change that was made to another version of the event.
-
-    Raises:
-        Failure: ETAG_MISMATCH.
-    """
+    """Raise ETAG_MISMATCH if the organizer read another version of the event."""
     if etag and etag != event.etag:
         raise Failure(Reason.ETAG_MISMATCH, "the event has changed since it was read", etag=event.etag)
 
 
 def publish_event(event: Event, now: datetime) -> Event:
-    """Return the event as PUBLISHED; one that is published already stays as it is.
+    """Return a DRAFT event as PUBLISHED; a PUBLISHED event stays unchanged.
 
     Raises:
         Failure: EVENT_ENDED or ILLEGAL_TRANSITION.
@@ -113,10 +106,10 @@ def publish_event(event: Event, now: datetime) -> Event:
 
 
 def cancel_event(event: Event, now: datetime) -> Event:
-    """Return the event as CANCELLED; one that is cancelled already stays as it is.
+    """Return the event as CANCELLED; a CANCELLED event stays unchanged.
 
     Raises:
-        Failure: ILLEGAL_TRANSITION where it is COMPLETED.
+        Failure: ILLEGAL_TRANSITION if the event is COMPLETED.
     """
     if event.status is EventStatus.CANCELLED:
         return event
@@ -130,10 +123,10 @@ def change_event(event: Event, wanted: Event, sold: Mapping[TicketType, int], no
     """Return the event with all fields that organizers set taken from `wanted`.
 
     Args:
-        event: as stored.
-        wanted: as its organizer wants it.
+        event: the stored event.
+        wanted: the event with the values of its organizer.
         sold: the tickets that take up a place, of every type that was ever sold.
-        now: the present time.
+        now: becomes the update_time.
 
     Raises:
         Failure: CAPACITY_BELOW_RESERVED or EVENT_NOT_CHANGEABLE.
@@ -165,23 +158,13 @@ def change_event(event: Event, wanted: Event, sold: Mapping[TicketType, int], no
 
 
 def check_changeable(event: Event, fields: Sequence[str], now: datetime) -> None:
-    """Refuse every change of an event that is CANCELLED or COMPLETED.
-
-    Args:
-        event: as stored.
-        fields: the fields to change.
-        now: the present time.
-
-    Raises:
-        Failure: EVENT_NOT_CHANGEABLE.
-    """
+    """Raise EVENT_NOT_CHANGEABLE for a change of `fields` if the event is CANCELLED or COMPLETED."""
     status = event.status_at(now)
     if status in {EventStatus.CANCELLED, EventStatus.COMPLETED}:
         raise _not_changeable(event, fields[0], f"the event is {status}")
 
 
 def _offers(event: Event, wanted: Sequence[Offer], sold: Mapping[TicketType, int]) -> tuple[Offer, ...]:
-    """Return the wanted offers with the reserved places of each."""
     kept = {offer.ticket_type for offer in wanted}
     for offer in event.offers:
         if offer.reserved and offer.ticket_type not in kept:

@@ -1,4 +1,4 @@
-"""Sums of an event's sales."""
+"""The sums of an event's sales."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class SalesLine:
     status: TicketStatus
     tickets: int
     paid: int
-    # Due or made.
+    # Refunds that are due or made.
     refunded: int
 
 
@@ -24,7 +24,7 @@ class EventSales:
 
     currency: str
     lines: tuple[SalesLine, ...]
-    # Refunds due that are not confirmed yet.
+    # Refunds that are due and not confirmed yet.
     refunds_pending: int
     # Refunds that the payment provider refused.
     refunds_failed: int

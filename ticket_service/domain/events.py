@@ -1,4 +1,4 @@
-"""Events and their offers, and the status of an event as of a time."""
+"""Events, their offers and their status at a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class TicketType(StrEnum):
 
 
 class AdmissionPolicy(StrEnum):
-    """How often one ticket is admitted."""
+    """The number of times that one ticket is admitted."""
 
     SINGLE_ENTRY = "SINGLE_ENTRY"
     RE_ENTRY = "RE_ENTRY"
@@ -58,7 +58,7 @@ class Offer:
     sales_start_time: datetime | None = None
     sales_end_time: datetime | None = None
     min_per_purchase: int = 1
-    # None: the service's bound applies.
+    # None: the bound of the service applies.
     max_per_purchase: int | None = None
     valid_from_time: datetime | None = None
     valid_until_time: datetime | None = None
@@ -66,7 +66,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class RefundTier:
-    """A percentage of the price that is refunded for cancelling at least so many whole days before the start."""
+    """A percentage of the price that is refunded for a cancellation at least `days_before` whole days before the start."""
 
     days_before: int
     percent: int
@@ -77,7 +77,7 @@ DEFAULT_REFUND_TIERS: Final = (RefundTier(7, 100), RefundTier(3, 50))
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event that tickets are sold for."""
+    """An event for which tickets are sold."""
 
     event_id: UUID
     organizer_id: str
@@ -96,18 +96,18 @@ class Event:
     currency: str
     ticket_price: int
     offers: tuple[Offer, ...]
-    # Empty: the default policy.
+    # Empty: the default policy applies.
     refund_tiers: tuple[RefundTier, ...]
     admission_policy: AdmissionPolicy
     image_url: str
     metadata: Mapping[str, object]
     create_time: datetime
     update_time: datetime
-    # Grows with every change that gates need, of the event or of one of its tickets.
+    # The number grows with every change that gates need, of the event or of one of its tickets.
     revision: int
     # The revision of the last change of the event itself.
     changed_revision: int
-    # The etag. Grows when an organizer changes the event or its status, not with sales.
+    # Grows when an organizer changes the event or its status, not with sales.
     version: int
 
     def status_at(self, now: datetime) -> EventStatus:
@@ -125,7 +125,7 @@ class Event:
 
     @property
     def etag(self) -> str:
-        """Return the version that an organizer sends with an update, so that a lost update is refused."""
+        """Return the version as text; an update with another etag is refused, so that no update is lost."""
         return str(self.version)
 
     @property

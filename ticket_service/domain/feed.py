@@ -1,4 +1,4 @@
-"""Events and tickets as the scan service needs them: no holder, no price, nothing that opens a gate."""
+"""Events and tickets as the scan service needs them, without holders, prices, codes and tokens."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,13 +25,13 @@ class GateEvent:
 
 @dataclass(frozen=True, slots=True)
 class GateTicket:
-    """The part of a ticket that gates need; the status is the stored one, so a USED or EXPIRED ticket is ACTIVE."""
+    """The part of a ticket that gates need; the stored status of a USED or EXPIRED ticket is ACTIVE."""
 
-    # Text, as it is sent: PostgreSQL writes a UUID in a tenth of the time that Python takes.
+    # The text that is sent: PostgreSQL formats a UUID in a tenth of the time that Python takes.
     ticket_id: str
     ticket_type: TicketType
     status: TicketStatus
-    # None: the event's.
+    # None: the times of the event apply.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     code_digest: bytes

@@ -12,7 +12,7 @@ from ticket_service.domain.sales import Inventory, SaleContext, check_places, pr
 from ticket_service.domain.tickets import Ticket
 from ticketing.chassis.failures import Failure
 
-# A payment of one of these is honoured only if places are left.
+# A payment of a purchase in one of these statuses buys tickets only if places are left.
 ENDED = frozenset({PurchaseStatus.EXPIRED, PurchaseStatus.RELEASED, PurchaseStatus.DECLINED})
 
 
@@ -21,9 +21,9 @@ class Payment:
     """A captured payment."""
 
     payment_id: str
-    # Currency and minor units.
+    # The currency and the amount in minor units.
     paid: tuple[str, int]
-    # EXTERNAL: the caller's own payment system captured it.
+    # EXTERNAL: the caller's own payment system captured the payment.
     provider: str = EXTERNAL
 
 
@@ -41,7 +41,7 @@ def apply_payment(purchase: Purchase, payment: Payment, inventory: Inventory, co
     """Return the result of a payment that is recorded for the first time; reserve or release places accordingly.
 
     Raises:
-        Failure: PRICE_CHANGED where the amount is not the purchase's total.
+        Failure: PRICE_CHANGED if the amount is not the purchase's total.
     """
     if payment.paid != (purchase.currency, purchase.total):
         raise price_changed(purchase.currency, purchase.total, payment.paid)
@@ -63,10 +63,10 @@ def apply_payment(purchase: Purchase, payment: Payment, inventory: Inventory, co
 
 
 def release(purchase: Purchase, inventory: Inventory, now: datetime) -> Purchase:
-    """Return a purchase as RELEASED, and release its places; an ended purchase stays as it is.
+    """Return a purchase as RELEASED, and release its places; an ended purchase stays unchanged.
 
     Raises:
-        Failure: ILLEGAL_TRANSITION where it was paid.
+        Failure: ILLEGAL_TRANSITION if the purchase was paid.
     """
     if purchase.status in ENDED:
         return purchase
@@ -84,7 +84,7 @@ def expire(held: Sequence[Purchase], inventory: Inventory, now: datetime) -> lis
 
 
 def apply_progress(purchase: Purchase, progress: Progress, inventory: Inventory, now: datetime) -> Purchase:
-    """Return a HELD purchase as it is after its provider reported the charge as in progress or withdrawn."""
+    """Apply the provider's report of a charge in progress or withdrawn to a HELD purchase."""
     expires = purchase.hold_expire_time or now
     if progress.state is ChargeState.WITHDRAWN:
         inventory.release(purchase.items)
@@ -96,7 +96,7 @@ def apply_progress(purchase: Purchase, progress: Progress, inventory: Inventory,
 
 
 def complete_refund(purchase: Purchase) -> Purchase:
-    """Return a REFUNDING purchase as it is once every payment due was refunded."""
+    """Return a REFUNDING purchase as REFUNDED, after the refund of every payment due."""
     return replace(purchase, status=PurchaseStatus.REFUNDED)
 
 

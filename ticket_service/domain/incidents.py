@@ -1,4 +1,4 @@
-"""Incidents that the scan service reports; this service passes them on as notifications."""
+"""Incidents that the scan service reports; each causes a notification."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ class Incident:
 
     event_id: UUID
     incident_id: UUID
-    # The contract's name. Not an enum, because a newer scan service may send more kinds.
+    # The name in the contract. No enum, because a newer scan service may send more kinds.
     kind: str
-    # None: the ticket is not known.
+    # None: the ticket is unknown.
     ticket_id: UUID | None
-    # When the scan service noticed it.
+    # When the scan service detected the incident.
     create_time: datetime
-    # The scans involved by then, and the location of the latest of them.
+    # The number of scans involved at that time, and the location of the latest of them.
     scan_count: int
     location: str
 
@@ -26,10 +26,7 @@ class Incident:
 def divide_by_event(
     reports: Iterable[Incident], known: Collection[UUID]
 ) -> tuple[dict[tuple[UUID, UUID], Incident], list[Incident]]:
-    """Return the reports of known events, each once by event and incident, and those of unknown events.
-
-    An unknown event has no organizer to notify.
-    """
+    """Return the reports of known events by event and incident, and the others: their events have no organizer."""
     here: dict[tuple[UUID, UUID], Incident] = {}
     elsewhere: list[Incident] = []
     for report in reports:

@@ -12,13 +12,13 @@ from ticket_service.domain.refund_orders import RefundOrder
 class EntryKind(StrEnum):
     """The kind of a ledger entry."""
 
-    # A charge is about to be confirmed.
+    # The service is about to confirm a charge.
     CHARGE_TRIED = "CHARGE_TRIED"
     CHARGED = "CHARGED"
     DECLINED = "DECLINED"
-    # The charge ended before anything was captured.
+    # The charge ended without a captured payment.
     WITHDRAWN = "WITHDRAWN"
-    # The provider is about to be asked for a refund.
+    # The service is about to request a refund from the provider.
     REFUND_TRIED = "REFUND_TRIED"
     REFUNDED = "REFUNDED"
     REFUND_REFUSED = "REFUND_REFUSED"
@@ -43,7 +43,7 @@ class LedgerEntry:
 
 
 def charge_entries(before: Purchase, after: Purchase) -> list[LedgerEntry]:
-    """Return the entries of a charge that was created, declined or withdrawn between two states of its purchase."""
+    """Return the entries of a charge that was created, declined or withdrawn between two states of a purchase."""
     kinds = []
     if before.payment_id is None and after.payment_id is not None:
         kinds.append(EntryKind.CHARGE_TRIED)

@@ -1,7 +1,7 @@
 """Decide which notifications an action causes.
 
-A notification contains ids, amounts and times: nothing that opens a gate, and no e-mail address. Receivers look those
-up at delivery. So an erased address is in no notification, and a mail shows the ticket as it is by then.
+A notification contains ids, amounts and times, but no code, token or e-mail address. Receivers look those up at
+delivery, so no notification contains an erased address, and a mail shows the ticket in its present state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.reissues import Reissue, ReissueStatus
 from ticket_service.domain.tickets import Ticket
 
-# The fields of an event that concern the holder of a ticket; the others say how it is sold.
+# The fields of an event that concern the holder of a ticket; the other fields concern its sale.
 HOLDER_FIELDS: Final = ("name", "start_time", "end_time", "doors_open_time", "time_zone", "location", "is_online")
 
 
@@ -31,7 +31,7 @@ class Kind(StrEnum):
     TICKET_REISSUED = "ticket.reissued"
     TICKET_TRANSFERRED = "ticket.transferred"
     TICKET_CHECKED_IN = "ticket.checked_in"
-    # Asks the caller's own payment system to refund; it confirms with ConfirmRefund.
+    # Requests a refund from the caller's own payment system, which confirms it with ConfirmRefund.
     REFUND_REQUESTED = "refund.requested"
     REFUND_MADE = "refund.made"
     REFUND_FAILED = "refund.failed"
@@ -42,11 +42,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One change that receivers are notified of; the store adds purchase and holder of a ticket that was sold."""
+    """A message to receivers about one change; the store adds the purchase and the holder of a sold ticket."""
 
     event_id: UUID
     kind: Kind
-    # None: it is about the whole event.
+    # None: the notification is about the whole event.
     purchase_id: UUID | None = None
     ticket_id: UUID | None = None
     user_id: str | None = None
@@ -64,19 +64,16 @@ def purchase_completed(purchase: Purchase, tickets: Sequence[Ticket]) -> list[No
 
 
 def hold_ended(purchase: Purchase) -> list[Notification]:
-    """Notify of a hold that expired; a released or declined one is the answer to a request."""
+    """Notify of a hold that expired; a release or a decline is the answer to a request."""
     if purchase.status is not PurchaseStatus.EXPIRED:
         return []
     return [_of_purchase(Kind.HOLD_EXPIRED, purchase, _money(purchase.currency, purchase.total))]
 
 
 def payment_refund_due(purchase: Purchase, payment_id: str, provider: str) -> list[Notification]:
-    """Request the refund of a payment that came too late, or twice, where the caller's own system captured it.
+    """Request the refund of a late or second payment of a purchase, if the caller's own system captured the payment.
 
-    Args:
-        purchase: the purchase that it was for.
-        payment_id: the payment.
-        provider: captured it; not always the purchase's provider.
+    `provider` captured the payment; the purchase may have another provider.
     """
     if provider != EXTERNAL:
         return []
@@ -85,17 +82,15 @@ def payment_refund_due(purchase: Purchase, payment_id: str, provider: str) -> li
 
 
 def payment_refunded(purchase: Purchase, refund_id: str) -> list[Notification]:
-    """Notify that a payment that came too late, or twice, was refunded."""
+    """Notify that a late or second payment was refunded."""
     data = {"refund_id": refund_id, **_money(purchase.currency, purchase.total)}
     return [_of_purchase(Kind.REFUND_MADE, purchase, data)]
 
 
 def cancellation_settled(cancellation: Cancellation, *, is_ordered: bool) -> list[Notification]:
-    """Notify of a cancelled ticket, and request its refund; nothing is due where a gate was first.
+    """Notify of a cancelled ticket, and request its refund; a REJECTED cancellation causes no notification.
 
-    Args:
-        cancellation: as settled.
-        is_ordered: this service has ordered the refund from a provider, so the caller's own system must not refund.
+    `is_ordered`: this service has ordered the refund from a provider, so the caller's own system must not refund.
     """
     notifications = []
     if cancellation.status in {CancellationStatus.DONE, CancellationStatus.REFUNDING}:
@@ -107,17 +102,13 @@ def cancellation_settled(cancellation: Cancellation, *, is_ordered: bool) -> lis
 
 def refund_settled(cancellation: Cancellation) -> list[Notification]:
     """Notify that the refund of a cancelled ticket was made, or that the provider refuses it."""
-    match cancellation.status:
-        case CancellationStatus.DONE:
-            return [_of_cancellation(Kind.REFUND_MADE, cancellation)]
-        case CancellationStatus.REFUND_FAILED:
-            return [_of_cancellation(Kind.REFUND_FAILED, cancellation)]
-        case _:
-            return []
+    kinds = {CancellationStatus.DONE: Kind.REFUND_MADE, CancellationStatus.REFUND_FAILED: Kind.REFUND_FAILED}
+    kind = kinds.get(cancellation.status)
+    return [] if kind is None else [_of_cancellation(kind, cancellation)]
 
 
 def reissue_settled(reissue: Reissue, previous_user_id: str) -> list[Notification]:
-    """Notify of a new issue of a ticket, for the same holder or another one."""
+    """Notify of a new issue of a ticket, for the same holder or another holder."""
     if reissue.status is not ReissueStatus.DONE:
         return []
     is_transfer = reissue.user_id is not None
@@ -140,9 +131,8 @@ def event_changed(before: Event, after: Event) -> list[Notification]:
 
 
 def event_cancelled(event: Event, reason: str) -> list[Notification]:
-    """Notify that an event is cancelled."""
-    data = {"reason": reason, "version": event.version}
-    return [Notification(event.event_id, Kind.EVENT_CANCELLED, data=data)]
+    """Notify of a cancelled event."""
+    return [Notification(event.event_id, Kind.EVENT_CANCELLED, data={"reason": reason, "version": event.version})]
 
 
 def checked_in(applied: Sequence[CheckIn]) -> list[Notification]:

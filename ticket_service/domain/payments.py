@@ -1,4 +1,4 @@
-"""Charges and refunds as this service asks a payment provider for them, and the provider's answers."""
+"""Charges and refunds that this service requests from a payment provider, and the provider's answers."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,23 +8,22 @@ from uuid import UUID
 
 from ticket_service.domain.purchases import Purchase
 
-# A buyer who waits needs this long for both steps of a charge; the sweeper takes over only then.
+# The sweeper tries only after this time: until then, the buyer waits for both steps of a charge.
 HEAD_START: Final = timedelta(seconds=5)
-# How often the provider is asked whether a buyer has finished with their bank, where the buyer's front end does not
-# confirm it.
+# How often the sweeper asks the provider whether the buyer's bank has approved a charge that no front end confirms.
 POLL_INTERVAL: Final = timedelta(seconds=30)
 
 
 class ChargeState(StrEnum):
     """The state of a charge."""
 
-    # Nothing is captured before the charge is confirmed.
+    # The provider captures nothing before the charge is confirmed.
     CREATED = "CREATED"
     # The buyer, their bank, or the caller's own payment system is to act.
     WAITING = "WAITING"
     PAID = "PAID"
     DECLINED = "DECLINED"
-    # Nothing can be captured any more.
+    # The provider can capture nothing any more.
     WITHDRAWN = "WITHDRAWN"
 
 
@@ -38,7 +37,7 @@ class Charge:
     amount: int
     # The provider's own id of the payment method.
     payment_method: str | None
-    # The provider's own id of the charge; None: none is stored yet.
+    # The provider's own id of the charge; None: no id is stored yet.
     payment_id: str | None
 
 
@@ -49,7 +48,7 @@ class Progress:
     state: ChargeState
     payment_id: str | None = None
     client_secret: str | None = None
-    # Why the charge was declined; also of one that was withdrawn afterwards.
+    # Why the charge was declined; set also if the charge was withdrawn afterwards.
     decline_code: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""Purchases: each is one buyer's order for one event."""
+"""Purchases: the orders of buyers, each for one event."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,13 +53,13 @@ class Purchase:
     metadata: Mapping[str, object]
     create_time: datetime
     complete_time: datetime | None
-    # When its hold expires, or did; None: it was never held.
+    # When the hold expires or expired; None: the purchase was never held.
     hold_expire_time: datetime | None = None
-    # When the sweeper processes it next, while HELD.
+    # When the sweeper processes the purchase next, while HELD.
     due_time: datetime | None = None
     # The method that this service's provider charges, while HELD; None: the caller's own system captures the payment.
     payment_method: str | None = None
-    # The buyer's front end finishes the payment with it, while HELD.
+    # The buyer's front end finishes the payment with this secret, while HELD.
     client_secret: str | None = None
-    # Why the provider declined.
+    # The reason why the provider declined.
     decline_code: str | None = None

@@ -1,4 +1,7 @@
-"""Queries of the lists that callers read."""
+"""The filters of the lists that callers read.
+
+The user_id "" selects the rows of the caller; for organizers and services, all rows that they may see.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +26,6 @@ class PurchaseQuery:
     """A filter of ListPurchases."""
 
     event_id: UUID | None
-    # "" selects the caller's own; for organizers and services, all that they may see.
     user_id: str
 
 
@@ -33,7 +35,6 @@ class TicketQuery:
 
     status: TicketStatus | None
     event_id: UUID | None
-    # "" selects the caller's own; for organizers and services, all that they may see.
     user_id: str
 
 
@@ -43,5 +44,4 @@ class CancellationQuery:
 
     status: CancellationStatus | None
     event_id: UUID | None
-    # "" selects those of the caller's tickets; for organizers and services, of all tickets that they may see.
     user_id: str

@@ -1,4 +1,4 @@
-"""The reasons of failed calls, as ticketing.tickets.v1.ErrorReason spells them without the prefix."""
+"""The reasons of failed calls: the names in ticketing.tickets.v1.ErrorReason without their prefix."""
 
 from enum import StrEnum
 

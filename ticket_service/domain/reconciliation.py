@@ -1,7 +1,7 @@
 """Compare the payments and refunds that a provider lists with those recorded here.
 
-Rows that one transaction wrote agree by construction; only records of another party prove anything. The provider's
-records are read first, so everything in them was asked for by a purchase or an order that is recorded here already.
+Rows that one transaction wrote agree by construction, so only the provider's records prove that money moved. They are
+read first, so the purchase or order of each of them is recorded here already.
 """
 
 from collections import Counter
@@ -39,7 +39,7 @@ class ProviderRefund:
 class ProviderRecords:
     """All payments and refunds that the provider lists."""
 
-    # When reading began; later changes may be missing.
+    # When the reading began; later changes may be missing.
     read_time: datetime
     charges: tuple[ProviderCharge, ...]
     refunds: tuple[ProviderRefund, ...]
@@ -93,7 +93,7 @@ def find_unrecorded_refunds(provider: ProviderRecords, own: OwnRecords) -> Itera
     for one in provider.refunds:
         order = orders.get(one.order_id)
         if order is None:
-            yield f"refund {one.refund_id}: {one.amount} there, ordered by nobody here"
+            yield f"refund {one.refund_id}: {one.amount} there, not ordered here"
         elif (order.currency, order.amount) != (one.currency, one.amount):
             yield f"refund {one.refund_id}: {one.amount} {one.currency} there, {order.amount} {order.currency} ordered"
         elif order.status is RefundOrderStatus.FAILED and one.is_made:
@@ -128,7 +128,7 @@ CHECKS: Final[Mapping[str, Check]] = {
 
 
 def sums(provider: ProviderRecords, own: OwnRecords) -> list[str]:
-    """Return lines with the sums captured and refunded, here and at the provider, by currency."""
+    """Format the sums captured and refunded here and at the provider, by currency."""
     lines = []
     for currency in sorted({one.currency for one in provider.charges} | {one.currency for one in own.charges}):
         there = sum(one.amount for one in provider.charges if one.currency == currency)

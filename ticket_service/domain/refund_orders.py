@@ -1,7 +1,7 @@
-"""Orders to refund through a payment provider of this service, and how they proceed.
+"""Orders to refund through a payment provider of this service, and their progress.
 
-An order is PENDING until the provider has confirmed the refund, then DONE. It is FAILED where the provider refuses and
-the organizer can retry.
+An order is PENDING until the provider has confirmed the refund, then DONE. It is FAILED if the provider refuses the
+refund and the organizer can retry.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from ticket_service.domain.holds import Payment
 from ticket_service.domain.payments import RefundProgress, RefundState
 from ticket_service.domain.purchases import Purchase
 
-# After the provider has refused a refund that no organizer can retry.
+# The wait after the provider has refused a refund that no organizer can retry.
 RETRY_INTERVAL: Final = timedelta(hours=1)
 
 
@@ -31,30 +31,30 @@ class RefundOrder:
     """An amount that a provider is to refund, in minor units."""
 
     event_id: UUID
-    # The provider stores it beside the refund.
+    # The provider stores this id with the refund.
     order_id: UUID
     purchase_id: UUID
-    # None: the payment came too late, or twice.
+    # None: the order refunds a late or second payment.
     cancellation_id: UUID | None
     provider: str
     payment_id: str
     currency: str
     amount: int
     create_time: datetime
-    # When the sweeper tries next; None: the order has ended.
+    # The time when the sweeper tries next; None: the order has ended.
     due_time: datetime | None
     status: RefundOrderStatus = RefundOrderStatus.PENDING
-    # Starts at 1 and grows with each retry after the provider has refused.
+    # The round starts at 1 and grows with each retry after the provider has refused.
     round: int = 1
     refund_id: str | None = None
     failure: str | None = None
     complete_time: datetime | None = None
-    # Tries so far, the present one included.
+    # Tries so far, including the present one.
     attempts: int = 0
 
 
 def order_of_payment(purchase: Purchase, payment: Payment, order_id: UUID, now: datetime) -> RefundOrder:
-    """Return the order to refund all of a payment that came too late, or twice."""
+    """Return the order to refund a late or second payment in full."""
     currency, amount = payment.paid
     return RefundOrder(
         event_id=purchase.event_id,
@@ -71,12 +71,12 @@ def order_of_payment(purchase: Purchase, payment: Payment, order_id: UUID, now: 
 
 
 def claim(order: RefundOrder, now: datetime, wait: timedelta) -> RefundOrder:
-    """Return the order as it is before a try, with no other try due for `wait`."""
+    """Count a try of the order, and make the next try due after `wait`."""
     return replace(order, attempts=order.attempts + 1, due_time=now + wait)
 
 
 def apply_progress(order: RefundOrder, progress: RefundProgress, now: datetime) -> RefundOrder:
-    """Return a PENDING order as it is after the provider's answer."""
+    """Apply the provider's answer to a PENDING order."""
     if progress.state is RefundState.WAITING:
         return order
     if progress.state is RefundState.MADE:
@@ -84,11 +84,11 @@ def apply_progress(order: RefundOrder, progress: RefundProgress, now: datetime) 
             order, status=RefundOrderStatus.DONE, refund_id=progress.refund_id, complete_time=now, due_time=None
         )
     if order.cancellation_id is None:
-        # No organizer can retry it, so the sweeper does, until the cause is removed.
+        # No organizer can retry the refund, so the sweeper repeats it until the cause is removed.
         return replace(order, failure=progress.failure, round=order.round + 1, due_time=now + RETRY_INTERVAL)
     return replace(order, status=RefundOrderStatus.FAILED, failure=progress.failure, due_time=None)
 
 
 def retry(order: RefundOrder, now: datetime) -> RefundOrder:
-    """Return a FAILED order as it is when the organizer retries it."""
+    """Return a FAILED order as PENDING in a new round."""
     return replace(order, status=RefundOrderStatus.PENDING, round=order.round + 1, due_time=now)

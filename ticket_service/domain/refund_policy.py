@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from ticket_service.domain.events import DEFAULT_REFUND_TIERS, RefundTier
 
-_DAY: Final = timedelta(days=1)
 FULL_PERCENT: Final = 100
 
 
@@ -20,19 +19,18 @@ class Refund:
 
 
 def refund(price: int, tiers: Sequence[RefundTier], start_time: datetime, now: datetime) -> Refund:
-    """Return what the policy grants for a ticket cancelled now; no tiers mean the default policy.
+    """Return the refund that the policy grants for a ticket cancelled now; no tiers mean the default policy.
 
-    The tier with the largest days_before that is still met applies. Days are whole: 7 days to the second are 7 days,
-    a second less is 6.
+    The tier with the largest days_before that is still met applies. Only whole days count: one second less than 7 days
+    is 6 days.
     """
-    days = (start_time - now) // _DAY
-    met = [tier for tier in tiers or DEFAULT_REFUND_TIERS if tier.days_before <= days]
+    met = [tier for tier in tiers or DEFAULT_REFUND_TIERS if tier.days_before <= (start_time - now).days]
     percent = max(met, key=lambda tier: tier.days_before).percent if met else 0
     return Refund(share(price, percent), percent)
 
 
 def in_full(price: int) -> Refund:
-    """Return what is granted where the event itself is cancelled."""
+    """Return the refund for a cancelled event: the whole price."""
     return Refund(price, FULL_PERCENT)
 
 

@@ -1,4 +1,4 @@
-"""Failures that more than one module answers with, each with its reason and metadata."""
+"""Failures that more than one module raises or returns."""
 
 from datetime import datetime
 from typing import Any
@@ -41,7 +41,7 @@ def event_ended(event: Event) -> Failure:
 
 
 def ticket_checked_in(ticket_id: UUID, check_in_time: datetime | None) -> Failure:
-    """Return TICKET_CHECKED_IN; the time is None where the scan service did not report one."""
+    """Return TICKET_CHECKED_IN; the time is None if the scan service reported none."""
     time: dict[str, Any] = {"check_in_time": check_in_time.isoformat()} if check_in_time is not None else {}
     return Failure(Reason.TICKET_CHECKED_IN, "the ticket has been checked in", ticket_id=ticket_id, **time)
 
@@ -58,7 +58,7 @@ def payment_already_used(payment_id: str | None, purchase_id: UUID) -> Failure:
 
 
 def request_id_reused(request_id: UUID) -> Failure:
-    """Return REQUEST_ID_REUSED: the caller sent another request under this id before."""
+    """Return REQUEST_ID_REUSED: the caller used this id for another request before."""
     message = "the request_id was used for another request"
     return Failure(Reason.REQUEST_ID_REUSED, message, request_id=request_id)
 
@@ -76,6 +76,6 @@ def provider_not_configured(provider: str) -> Failure:
 
 def illegal_transition(origin: str, target: str) -> Failure:
     """Return ILLEGAL_TRANSITION: no step leads from one status to the other."""
-    # Spread, because `from` is a keyword of the language.
+    # A mapping, because `from` is a keyword of the language.
     metadata: dict[str, Any] = {"from": origin, "to": target}
     return Failure(Reason.ILLEGAL_TRANSITION, f"there is no step from {origin} to {target}", **metadata)

@@ -1,7 +1,7 @@
-"""Decide whether a ticket gets a new issue, for the same holder or another one, and how a reissue proceeds.
+"""Decide whether a ticket gets a new issue, for the same holder or another holder, and how a reissue proceeds.
 
 A reissue is PENDING until the scan service has confirmed that gates deny codes and tokens of older issues, then DONE.
-It is REJECTED where a gate was first, or where the ticket was cancelled meanwhile.
+It is REJECTED if a gate has admitted the ticket before, or if the ticket was cancelled meanwhile.
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class ReissueRequest:
     ticket_id: UUID
     # The new holder; None: the holder stays.
     user_id: str | None = None
-    # The new holder's.
+    # The e-mail address of the new holder.
     email: str = ""
 
 
@@ -53,10 +53,10 @@ class Reissue:
     email: str
     status: ReissueStatus
     create_time: datetime
-    # The check-in that was first, with REJECTED.
+    # The check-in for which the reissue is REJECTED.
     check_in_time: datetime | None = None
     complete_time: datetime | None = None
-    # When the sweeper tries next; None: the reissue has ended.
+    # The time when the sweeper tries next; None: the reissue has ended.
     due_time: datetime | None = None
     attempts: int = 0
 
@@ -102,8 +102,8 @@ def request(sold: SoldTicket, wanted: ReissueRequest, reissue_id: UUID, now: dat
 
 
 def settle(reissue: Reissue, ticket: Ticket, outcome: Outcome, now: datetime) -> Reissue:
-    """Return a PENDING reissue as it is after the scan service's answer."""
-    # Once gates deny the older issue, the new one must follow: otherwise no code or token opens a gate.
+    """Apply the scan service's answer to a PENDING reissue."""
+    # Gates deny the older issue from now on: without the new issue, no code or token of the ticket would be admitted.
     is_done = outcome.revoked and ticket.status not in CANCELLED_STATUSES
     return replace(
         reissue,
@@ -115,7 +115,7 @@ def settle(reissue: Reissue, ticket: Ticket, outcome: Outcome, now: datetime) ->
 
 
 def apply_reissue(ticket: Ticket, reissue: Reissue, revision: int, now: datetime) -> Ticket:
-    """Return the ticket as it is once its reissue is DONE."""
+    """Return the ticket with the issue and the holder of its DONE reissue."""
     return replace(
         ticket, issue=reissue.issue, user_id=reissue.user_id or ticket.user_id, revision=revision, update_time=now
     )
@@ -129,10 +129,10 @@ def rejection(reissue: Reissue, ticket: Ticket) -> Failure:
 
 
 def set_blocked(ticket: Ticket, revision: int, now: datetime, *, blocked: bool) -> Ticket:
-    """Return the ticket as BLOCKED or ACTIVE; one that is so already stays as it is.
+    """Return the ticket as BLOCKED or ACTIVE; a ticket in that status stays unchanged.
 
     Raises:
-        Failure: TICKET_NOT_ACTIVE where it is cancelled.
+        Failure: TICKET_NOT_ACTIVE if the ticket is cancelled.
     """
     if ticket.status in CANCELLED_STATUSES:
         raise ticket_not_active(ticket.ticket_id, ticket.status)

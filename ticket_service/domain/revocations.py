@@ -1,6 +1,6 @@
 """Requests to the scan service to revoke tickets, and its answers.
 
-The gate and the revocation compete for one row in the scan database; whichever is first wins.
+The gate and the revocation compete for one row in the scan database, and the first of them decides.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from ticket_service.domain.tickets import TicketStatus
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """One ticket to revoke; the scan service settles it once per revocation_id."""
+    """One ticket to revoke; the scan service settles each revocation_id once."""
 
     revocation_id: UUID
     ticket_id: UUID
-    # The status that gates see from then on; ACTIVE where only older issues are to stop working.
+    # The status that gates use from then on; ACTIVE if they must deny only older issues.
     status: TicketStatus
     # Gates deny codes and tokens of older issues from then on.
     issue: int
@@ -26,7 +26,7 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The answer of the scan service: the ticket is revoked, or a gate has admitted it before."""
+    """The answer of the scan service: the ticket is revoked, or a gate has admitted the ticket before."""
 
     revoked: bool
     check_in_time: datetime | None = None

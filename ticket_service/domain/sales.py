@@ -1,7 +1,7 @@
-"""Answer a batch of orders, each by what the orders before it left.
+"""Answer a batch of orders in turn: each order gets places that the orders before it left.
 
-The functions are pure: they take the locked events and the recorded requests, and return answers. The inventories of
-the batch then contain the counters for the store to write.
+The functions take the locked events and the recorded requests, and return answers. The inventories of the batch then
+contain the counters for the store to write.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,13 +30,13 @@ class Order:
     # A digest of the request's content.
     fingerprint: bytes
     event_id: UUID
-    # Each type at most once.
+    # Each type occurs at most once.
     quantities: tuple[tuple[TicketType, int], ...]
     user_id: str
     email: str
     # The payment that the caller's own payment system has captured already.
     payment_id: str | None
-    # Currency and minor units that the buyer was shown.
+    # The currency and the minor units that the buyer was shown.
     expected_total: tuple[str, int] | None
     metadata: Mapping[str, object]
     # The organizer that the caller is, or None.
@@ -72,7 +72,7 @@ Answer = Sale | Replayed | Failure
 
 
 class Inventory:
-    """The reserved places of an event and its offers, as they will be once the batch is written."""
+    """The reserved places of an event and its offers, including the sales of the batch so far."""
 
     __slots__ = ("event", "offers_reserved", "reserved", "revision")
 
@@ -99,14 +99,14 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class SalesBatch:
-    """The locked and recorded state that a batch is answered from; every sale changes it."""
+    """The locked and recorded state from which orders are answered; every sale changes it."""
 
     inventories: dict[UUID, Inventory]
     # The results of earlier requests, by caller and request_id.
     requests: dict[tuple[str, UUID], Replayed]
     # The purchase that a payment pays, by payment_id.
     payments: dict[str, UUID]
-    # Events that another transaction has locked and that the batch did not wait for; their orders are refused.
+    # Events that another transaction has locked; the batch did not wait, and their orders are refused.
     skipped: frozenset[UUID] = frozenset()
 
 
@@ -181,7 +181,7 @@ def _check_price(event: Event, order: Order, total: int) -> None:
 
 
 def price_changed(currency: str, total: int, expected: tuple[str, int]) -> Failure:
-    """Return PRICE_CHANGED: the total differs from what the caller expected."""
+    """Return PRICE_CHANGED: the total differs from the expected total."""
     expected_currency, expected_total = expected
     return Failure(
         Reason.PRICE_CHANGED,
@@ -193,11 +193,7 @@ def price_changed(currency: str, total: int, expected: tuple[str, int]) -> Failu
 
 
 def check_places(inventory: Inventory, items: Sequence[Item]) -> None:
-    """Refuse more tickets than places are left.
-
-    Raises:
-        Failure: SOLD_OUT.
-    """
+    """Raise SOLD_OUT if fewer places are left than the items need."""
     event = inventory.event
     for item in items:
         offer = event.offer(item.ticket_type)

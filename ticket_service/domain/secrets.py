@@ -1,10 +1,10 @@
-"""Code and token of a ticket, which open a gate; derived when needed, never stored."""
+"""The code and the token of a ticket. A gate admits either, so the service stores only their digests."""
 
 from dataclasses import dataclass
 
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.tickets import Ticket
-from ticket_service.domain.tokens import Signer, token_digest
+from ticket_service.domain.tokens import Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +17,10 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """The digests that databases store of them, for look-up."""
+    """The digests of a code and a token, which databases store for look-up."""
 
     code: bytes
     token: bytes
-
-
-def digests_of(secrets: Secrets, codes: Codes) -> Digests:
-    """Return the digests that the database stores."""
-    return Digests(codes.digest(secrets.code), token_digest(secrets.token))
 
 
 def secrets_of(ticket: Ticket, codes: Codes, signer: Signer) -> Secrets:

@@ -1,4 +1,4 @@
-"""Tickets, and their status as of a time."""
+"""Tickets and their status at a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class TicketFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The right of one person to enter one event, as stored."""
+    """The stored right of one holder to be admitted to one event."""
 
     ticket_id: UUID
     event_id: UUID
@@ -46,7 +46,7 @@ class Ticket:
     ticket_type: TicketType
     status: TicketStatus
     price: int
-    # Set only where the offer has a validity of its own (day tickets); otherwise the event's applies.
+    # Set only if the offer has a validity of its own (day tickets); otherwise the times of the event apply.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     check_in_time: datetime | None
@@ -57,7 +57,7 @@ class Ticket:
 
 
 def status_at(ticket: Ticket, policy: AdmissionPolicy, valid_until: datetime, now: datetime) -> TicketStatus:
-    """Return the status of `ticket` as of `now`; `valid_until` is its own or its event's."""
+    """Return the status of `ticket` as of `now`; `valid_until` is the end of the ticket or of its event."""
     if ticket.status is not TicketStatus.ACTIVE:
         return ticket.status
     if ticket.check_in_time is not None and policy is AdmissionPolicy.SINGLE_ENTRY:
@@ -72,11 +72,11 @@ class SoldTicket:
     ticket: Ticket
     event: Event
     buyer_id: str
-    # The payment provider's id; "" for a free ticket.
+    # The payment provider's id of the payment; "" for a free ticket.
     payment_id: str
-    # The purchase's.
+    # The metadata of the purchase.
     metadata: Mapping[str, object]
-    # The cancellation that was not rejected, if there is one.
+    # The cancellation that is not REJECTED, or None.
     cancellation_id: UUID | None = None
 
     @property

@@ -13,11 +13,11 @@ from ticket_service.domain.events import TicketType
 from ticketing.tickets.v1 import ticket_token_pb2
 
 TOKEN_PREFIX: Final = "T1"  # noqa: S105 - the name of a format, not a secret
-# Signed with the payload, so that a signature made for another purpose never verifies as a ticket's.
+# The signature covers this prefix too, so that a signature made for another purpose never verifies.
 CONTEXT: Final = b"ticketing.tickets.v1.TicketToken\0"
 DIGEST_BYTES: Final = 16
 
-# From the descriptor of the payload, because the domain imports no other message of the contract.
+# The enum comes from the descriptor of the payload, because the domain imports no other message of the contract.
 _TYPE_ENUM: Final[Any] = ticket_token_pb2.TicketToken.DESCRIPTOR.fields_by_name["ticket_type"].enum_type
 _TYPES: Final = {kind: _TYPE_ENUM.values_by_name[f"TICKET_TYPE_{kind}"].number for kind in TicketType}
 
@@ -29,7 +29,7 @@ class PublicKey:
     key_id: int
     public_key: bytes
     activate_time: datetime
-    # None: not retired.
+    # None: the key is not retired.
     retire_time: datetime | None
 
 
@@ -41,7 +41,7 @@ class Signer:
     private_key: SigningKey
 
     def token(self, event_id: UUID, ticket_id: UUID, ticket_type: TicketType, issue: int) -> str:
-        """Return a token; the same ticket and key always give the same one (RFC 8032 is deterministic)."""
+        """Sign a token; equal arguments and keys give equal tokens, because Ed25519 is deterministic (RFC 8032)."""
         payload = ticket_token_pb2.TicketToken(
             key_id=self.key_id,
             event_id=event_id.bytes,
@@ -54,5 +54,5 @@ class Signer:
 
 
 def token_digest(token: str) -> bytes:
-    """Return the digest by which gates recognise a genuine token."""
+    """Return the digest by which a database recognises a genuine token."""
     return hashlib.sha256(token.encode()).digest()[:DIGEST_BYTES]

@@ -1,10 +1,6 @@
 """The servicer of EventService."""
 
-from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
-
-import grpc.aio
 
 from ticket_service.convert.enums import EVENT_STATUSES, EVENT_TYPES
 from ticket_service.convert.event_input import new_event, read_paths, read_values
@@ -16,26 +12,20 @@ from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
 from ticketing.chassis.authentication import Role
 from ticketing.chassis.clock import Clock
-from ticketing.chassis.failures import FORBIDDEN, Failure, invalid
+from ticketing.chassis.failures import FORBIDDEN, Failure
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.interceptor import current_caller
-from ticketing.chassis.paging import page_position, page_size, page_token
+from ticketing.chassis.paging import page_size, page_token, time_position
 from ticketing.chassis.parsing import Fields, read_uuid
-from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
+from ticketing.tickets.v1 import event_pb2
+from ticketing.tickets.v1 import event_service_pb2 as pb
+from ticketing.tickets.v1.event_service_pb2_grpc import EventServiceServicer
 
-Context = grpc.aio.ServicerContext[Any, Any]
 _LIST: Final = "/ticketing.tickets.v1.EventService/ListEvents"
 
 
-class EventServicer(event_service_pb2_grpc.EventServiceServicer):
-    """Serve reads and changes of events.
-
-    Args:
-        events: creates, reads and changes events.
-        event_cancellations: cancels events.
-        clock: returns the present time.
-        max_per_purchase: the largest number of tickets of one type in one purchase that an offer may allow.
-    """
+class EventServicer(EventServiceServicer):
+    """Serves EventService; no offer may allow more than `max_per_purchase` tickets of one type in one purchase."""
 
     def __init__(
         self, events: Events, event_cancellations: EventCancellations, clock: Clock, max_per_purchase: int
@@ -45,9 +35,7 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         self._clock = clock
         self._max_per_purchase = max_per_purchase
 
-    async def CreateEvent(  # noqa: N802 - the contract's name
-        self, request: event_service_pb2.CreateEventRequest, _context: Context
-    ) -> event_service_pb2.CreateEventResponse:
+    async def CreateEvent(self, request: pb.CreateEventRequest, _context: Any) -> pb.CreateEventResponse:  # noqa: N802 - the contract's name
         """Create a DRAFT event."""
         fields = Fields(request)
         request_id = fields.uuid("request_id")
@@ -56,18 +44,14 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         event = new_event(new_id(), current_caller().subject, values, self._clock())
         content = without_output_only(request.event).SerializeToString(deterministic=True)
         stored = await self._events.create(request_id, event, content)
-        return event_service_pb2.CreateEventResponse(event=self._message(stored))
+        return pb.CreateEventResponse(event=self._message(stored))
 
-    async def GetEvent(  # noqa: N802 - the contract's name
-        self, request: event_service_pb2.GetEventRequest, _context: Context
-    ) -> event_service_pb2.GetEventResponse:
+    async def GetEvent(self, request: pb.GetEventRequest, _context: Any) -> pb.GetEventResponse:  # noqa: N802 - the contract's name
         """Read one event."""
         event = await self._events.get(current_caller(), read_uuid(request, "event_id"))
-        return event_service_pb2.GetEventResponse(event=self._message(event))
+        return pb.GetEventResponse(event=self._message(event))
 
-    async def ListEvents(  # noqa: N802 - the contract's name
-        self, request: event_service_pb2.ListEventsRequest, _context: Context
-    ) -> event_service_pb2.ListEventsResponse:
+    async def ListEvents(self, request: pb.ListEventsRequest, _context: Any) -> pb.ListEventsResponse:  # noqa: N802 - the contract's name
         """List events by start_time."""
         caller = current_caller()
         query = _read_query(request)
@@ -76,17 +60,15 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
             raise Failure(FORBIDDEN, f"only organizers may list {query.status} events", method=_LIST, role=role)
         bound_to = [caller.subject, query]
         size = page_size(request.page_size)
-        after = _read_position(page_position(request.page_token, bound_to, parts=2))
+        after = time_position(request.page_token, bound_to)
         events = await self._events.list(caller, query, after, size + 1)
-        response = event_service_pb2.ListEventsResponse(events=[self._message(event) for event in events[:size]])
+        response = pb.ListEventsResponse(events=[self._message(event) for event in events[:size]])
         if len(events) > size:
             last = events[size - 1]
             response.next_page_token = page_token([last.start_time.isoformat(), str(last.event_id)], bound_to)
         return response
 
-    async def UpdateEvent(  # noqa: N802 - the contract's name
-        self, request: event_service_pb2.UpdateEventRequest, _context: Context
-    ) -> event_service_pb2.UpdateEventResponse:
+    async def UpdateEvent(self, request: pb.UpdateEventRequest, _context: Any) -> pb.UpdateEventResponse:  # noqa: N802 - the contract's name
         """Change the fields that the mask names."""
         fields = Fields(request)
         event_id = fields.inside("event", request.event).uuid("event_id")
@@ -95,28 +77,22 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         fields.check()
         change = EventChange(event_id, request.event.etag, paths, values)
         event = await self._events.update(current_caller(), change)
-        return event_service_pb2.UpdateEventResponse(event=self._message(event))
+        return pb.UpdateEventResponse(event=self._message(event))
 
-    async def PublishEvent(  # noqa: N802 - the contract's name
-        self, request: event_service_pb2.PublishEventRequest, _context: Context
-    ) -> event_service_pb2.PublishEventResponse:
+    async def PublishEvent(self, request: pb.PublishEventRequest, _context: Any) -> pb.PublishEventResponse:  # noqa: N802 - the contract's name
         """Put a DRAFT on sale."""
         event = await self._events.publish(current_caller(), read_uuid(request, "event_id"))
-        return event_service_pb2.PublishEventResponse(event=self._message(event))
+        return pb.PublishEventResponse(event=self._message(event))
 
-    async def CancelEvent(  # noqa: N802 - the contract's name
-        self, request: event_service_pb2.CancelEventRequest, _context: Context
-    ) -> event_service_pb2.CancelEventResponse:
+    async def CancelEvent(self, request: pb.CancelEventRequest, _context: Any) -> pb.CancelEventResponse:  # noqa: N802 - the contract's name
         """Cancel an event."""
         fields = Fields(request)
         event_id, reason = fields.uuid("event_id"), fields.text("reason")
         fields.check()
         event, gates_closed = await self._event_cancellations.cancel(current_caller(), event_id, reason)
-        return event_service_pb2.CancelEventResponse(event=self._message(event), gates_closed=gates_closed)
+        return pb.CancelEventResponse(event=self._message(event), gates_closed=gates_closed)
 
-    async def GetEventSales(  # noqa: N802 - the contract's name
-        self, request: event_service_pb2.GetEventSalesRequest, _context: Context
-    ) -> event_service_pb2.GetEventSalesResponse:
+    async def GetEventSales(self, request: pb.GetEventSalesRequest, _context: Any) -> pb.GetEventSalesResponse:  # noqa: N802 - the contract's name
         """Sum up an event's sales."""
         return sales_message(await self._events.sales(current_caller(), read_uuid(request, "event_id")))
 
@@ -124,7 +100,7 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         return event_message(event, self._clock())
 
 
-def _read_query(request: event_service_pb2.ListEventsRequest) -> EventQuery:
+def _read_query(request: pb.ListEventsRequest) -> EventQuery:
     fields = Fields(request)
     query = EventQuery(
         status=fields.enum("status", EVENT_STATUSES, EventStatus.PUBLISHED),
@@ -133,12 +109,3 @@ def _read_query(request: event_service_pb2.ListEventsRequest) -> EventQuery:
     )
     fields.check()
     return query
-
-
-def _read_position(position: list[str] | None) -> tuple[datetime, UUID] | None:
-    if position is None:
-        return None
-    try:
-        return datetime.fromisoformat(position[0]), UUID(position[1])
-    except ValueError as error:
-        raise invalid("page_token", "is not a token of this list") from error

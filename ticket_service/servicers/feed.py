@@ -15,13 +15,7 @@ from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceS
 
 
 class FeedServicer(TicketFeedServiceServicer):
-    """Serve the scan service.
-
-    Args:
-        database: the tickets database.
-        feed: streams changes.
-        clock: returns the present time.
-    """
+    """Serves TicketFeedService to the scan service."""
 
     def __init__(self, database: Database, feed: Feed, clock: Clock) -> None:
         self._database = database
@@ -37,22 +31,16 @@ class FeedServicer(TicketFeedServiceServicer):
             async for epoch, pages in changes:
                 yield convert.watch_response(epoch, pages)
 
-    async def GetSigningKeys(  # noqa: N802 - as above
-        self, _request: pb.GetSigningKeysRequest, _context: Any
-    ) -> pb.GetSigningKeysResponse:
+    async def GetSigningKeys(self, _request: pb.GetSigningKeysRequest, _context: Any) -> pb.GetSigningKeysResponse:  # noqa: N802 - the contract's name
         """Return every public key."""
         return convert.keys_response(await public_keys(self._database))
 
-    async def ReportCheckIns(  # noqa: N802 - as above
-        self, request: pb.ReportCheckInsRequest, _context: Any
-    ) -> pb.ReportCheckInsResponse:
+    async def ReportCheckIns(self, request: pb.ReportCheckInsRequest, _context: Any) -> pb.ReportCheckInsResponse:  # noqa: N802 - the contract's name
         """Record reports of check-ins."""
         reports = convert.read_check_ins(request)
         return convert.check_ins_response(await check_ins.report(self._database, self._clock, reports))
 
-    async def ReportIncidents(  # noqa: N802 - as above
-        self, request: pb.ReportIncidentsRequest, _context: Any
-    ) -> pb.ReportIncidentsResponse:
+    async def ReportIncidents(self, request: pb.ReportIncidentsRequest, _context: Any) -> pb.ReportIncidentsResponse:  # noqa: N802 - the contract's name
         """Record reports of incidents."""
         await incidents.report(self._database, self._clock, convert.read_incidents(request))
         return pb.ReportIncidentsResponse()

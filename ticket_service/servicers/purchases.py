@@ -4,10 +4,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-import grpc.aio
-
 from ticket_service.convert.purchases import purchase_message, read_confirmation, read_order, read_query
-from ticket_service.convert.ticket_requests import read_before
 from ticket_service.convert.tickets import TicketMessages, ticket_message
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.use_cases.payments import Payments
@@ -15,22 +12,15 @@ from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.sales import IssuedSale, Sales
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.interceptor import current_caller
-from ticketing.chassis.paging import page_position, page_size, page_token
+from ticketing.chassis.paging import id_position, page_size, page_token
 from ticketing.chassis.parsing import read_uuid
-from ticketing.tickets.v1 import purchase_pb2, purchase_service_pb2, purchase_service_pb2_grpc
+from ticketing.tickets.v1 import purchase_pb2
+from ticketing.tickets.v1 import purchase_service_pb2 as pb
+from ticketing.tickets.v1.purchase_service_pb2_grpc import PurchaseServiceServicer
 
-Context = grpc.aio.ServicerContext[Any, Any]
 
-
-class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
-    """Serve purchases.
-
-    Args:
-        sales: sells tickets.
-        payments: charges purchases and records payments.
-        purchases: reads purchases.
-        messages: builds the messages of tickets.
-    """
+class PurchaseServicer(PurchaseServiceServicer):
+    """Serves PurchaseService."""
 
     def __init__(self, sales: Sales, payments: Payments, purchases: Purchases, messages: TicketMessages) -> None:
         self._sales = sales
@@ -38,9 +28,7 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         self._purchases = purchases
         self._messages = messages
 
-    async def PurchaseTickets(  # noqa: N802 - the contract's name
-        self, request: purchase_service_pb2.PurchaseTicketsRequest, _context: Context
-    ) -> purchase_service_pb2.PurchaseTicketsResponse:
+    async def PurchaseTickets(self, request: pb.PurchaseTicketsRequest, _context: Any) -> pb.PurchaseTicketsResponse:  # noqa: N802 - the contract's name
         """Sell tickets, and charge or hold those that are neither free nor paid."""
         caller = current_caller()
         order = read_order(request, caller)
@@ -49,51 +37,41 @@ class PurchaseServicer(purchase_service_pb2_grpc.PurchaseServiceServicer):
         outcome = await self._sales.buy(order)
         if isinstance(outcome, IssuedSale):
             if outcome.sale.purchase.payment_method is None:
-                return purchase_service_pb2.PurchaseTicketsResponse(purchase=_new_purchase_message(caller, outcome))
+                return pb.PurchaseTicketsResponse(purchase=_new_purchase_message(caller, outcome))
             await self._payments.begin(outcome.sale.purchase)
             purchase = await self._read(caller, outcome.sale.purchase.purchase_id)
-            return purchase_service_pb2.PurchaseTicketsResponse(purchase=purchase)
+            return pb.PurchaseTicketsResponse(purchase=purchase)
         purchase = await self._read(caller, outcome.purchase_id)
-        return purchase_service_pb2.PurchaseTicketsResponse(purchase=purchase)
+        return pb.PurchaseTicketsResponse(purchase=purchase)
 
-    async def ConfirmPurchase(  # noqa: N802 - the contract's name
-        self, request: purchase_service_pb2.ConfirmPurchaseRequest, _context: Context
-    ) -> purchase_service_pb2.ConfirmPurchaseResponse:
+    async def ConfirmPurchase(self, request: pb.ConfirmPurchaseRequest, _context: Any) -> pb.ConfirmPurchaseResponse:  # noqa: N802 - the contract's name
         """Complete a purchase that is paid."""
         caller = current_caller()
         purchase_id, payment = read_confirmation(request, caller)
         await self._payments.confirm(caller, purchase_id, payment)
-        return purchase_service_pb2.ConfirmPurchaseResponse(purchase=await self._read(caller, purchase_id))
+        return pb.ConfirmPurchaseResponse(purchase=await self._read(caller, purchase_id))
 
-    async def ReleasePurchase(  # noqa: N802 - the contract's name
-        self, request: purchase_service_pb2.ReleasePurchaseRequest, _context: Context
-    ) -> purchase_service_pb2.ReleasePurchaseResponse:
+    async def ReleasePurchase(self, request: pb.ReleasePurchaseRequest, _context: Any) -> pb.ReleasePurchaseResponse:  # noqa: N802 - the contract's name
         """Release held places."""
         caller = current_caller()
         purchase_id = read_uuid(request, "purchase_id")
         await self._payments.release(caller, purchase_id)
-        return purchase_service_pb2.ReleasePurchaseResponse(purchase=await self._read(caller, purchase_id))
+        return pb.ReleasePurchaseResponse(purchase=await self._read(caller, purchase_id))
 
-    async def GetPurchase(  # noqa: N802 - the contract's name
-        self, request: purchase_service_pb2.GetPurchaseRequest, _context: Context
-    ) -> purchase_service_pb2.GetPurchaseResponse:
+    async def GetPurchase(self, request: pb.GetPurchaseRequest, _context: Any) -> pb.GetPurchaseResponse:  # noqa: N802 - the contract's name
         """Read one purchase with its tickets."""
         purchase_id = read_uuid(request, "purchase_id")
-        return purchase_service_pb2.GetPurchaseResponse(purchase=await self._read(current_caller(), purchase_id))
+        return pb.GetPurchaseResponse(purchase=await self._read(current_caller(), purchase_id))
 
-    async def ListPurchases(  # noqa: N802 - the contract's name
-        self, request: purchase_service_pb2.ListPurchasesRequest, _context: Context
-    ) -> purchase_service_pb2.ListPurchasesResponse:
+    async def ListPurchases(self, request: pb.ListPurchasesRequest, _context: Any) -> pb.ListPurchasesResponse:  # noqa: N802 - the contract's name
         """List purchases, newest first, without tickets."""
         caller = current_caller()
         query = read_query(request)
         bound_to = [caller.subject, query]
         size = page_size(request.page_size)
-        before = read_before(page_position(request.page_token, bound_to, parts=1))
+        before = id_position(request.page_token, bound_to)
         found = await self._purchases.list(caller, query, before, size + 1)
-        response = purchase_service_pb2.ListPurchasesResponse(
-            purchases=[purchase_message(caller, purchase, ()) for purchase in found[:size]]
-        )
+        response = pb.ListPurchasesResponse(purchases=[purchase_message(caller, one, ()) for one in found[:size]])
         if len(found) > size:
             response.next_page_token = page_token([str(found[size - 1].purchase_id)], bound_to)
         return response

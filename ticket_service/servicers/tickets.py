@@ -4,9 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
-
-import grpc.aio
 
 from ticket_service.convert import ticket_requests as requests
 from ticket_service.convert.cancellations import cancellation_message
@@ -21,13 +18,11 @@ from ticket_service.use_cases.rendering import qr_code_url, render
 from ticket_service.use_cases.tickets import Tickets
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.interceptor import current_caller
-from ticketing.chassis.paging import page_position, page_token
+from ticketing.chassis.paging import id_position, page_token
 from ticketing.chassis.parsing import read_uuid
 from ticketing.tickets.v1 import ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceServicer
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +36,14 @@ class TicketChanges:
 
 
 class TicketServicer(TicketServiceServicer):
-    """Serve reads, drawings and changes of tickets.
-
-    Args:
-        tickets: reads tickets.
-        changes: changes tickets.
-        messages: builds their messages.
-    """
+    """Serves TicketService."""
 
     def __init__(self, tickets: Tickets, changes: TicketChanges, messages: TicketMessages) -> None:
         self._tickets = tickets
-        self._cancellations = changes.cancellations
-        self._reissues = changes.reissues
-        self._holds = changes.holds
-        self._refunds = changes.refunds
+        self._changes = changes
         self._messages = messages
 
-    async def GetTicket(  # noqa: N802 - the contract's name
-        self, request: pb.GetTicketRequest, _context: Context
-    ) -> pb.GetTicketResponse:
+    async def GetTicket(self, request: pb.GetTicketRequest, _context: Any) -> pb.GetTicketResponse:  # noqa: N802 - the contract's name
         """Read one ticket."""
         caller = current_caller()
         lookup = requests.read_get(request)
@@ -71,23 +55,19 @@ class TicketServicer(TicketServiceServicer):
         [ticket] = await self._views(caller, [sold], lookup.view)
         return pb.GetTicketResponse(ticket=ticket)
 
-    async def ListTickets(  # noqa: N802 - as above
-        self, request: pb.ListTicketsRequest, _context: Context
-    ) -> pb.ListTicketsResponse:
+    async def ListTickets(self, request: pb.ListTicketsRequest, _context: Any) -> pb.ListTicketsResponse:  # noqa: N802 - the contract's name
         """List tickets, newest first."""
         caller = current_caller()
         query, view, size = requests.read_list(request)
         bound_to = ["tickets", caller.subject, query]
-        before = requests.read_before(page_position(request.page_token, bound_to, parts=1))
+        before = id_position(request.page_token, bound_to)
         found = await self._tickets.list(caller, query, before, size + 1)
         response = pb.ListTicketsResponse(tickets=await self._views(caller, found[:size], view))
         if len(found) > size:
-            response.next_page_token = _token(found[size - 1].ticket.ticket_id, bound_to)
+            response.next_page_token = page_token([str(found[size - 1].ticket.ticket_id)], bound_to)
         return response
 
-    async def RenderTicket(  # noqa: N802 - as above
-        self, request: pb.RenderTicketRequest, _context: Context
-    ) -> pb.RenderTicketResponse:
+    async def RenderTicket(self, request: pb.RenderTicketRequest, _context: Any) -> pb.RenderTicketResponse:  # noqa: N802 - the contract's name
         """Draw a ticket."""
         ticket_id, ticket_format = requests.read_render(request)
         sold = await self._tickets.get(current_caller(), ticket_id)
@@ -96,81 +76,67 @@ class TicketServicer(TicketServiceServicer):
             media_type=rendered.media_type, file_name=rendered.file_name, content=rendered.content
         )
 
-    async def CancelTicket(  # noqa: N802 - as above
-        self, request: pb.CancelTicketRequest, _context: Context
-    ) -> pb.CancelTicketResponse:
+    async def CancelTicket(self, request: pb.CancelTicketRequest, _context: Any) -> pb.CancelTicketResponse:  # noqa: N802 - the contract's name
         """Cancel a ticket."""
         caller = current_caller()
         ticket_id, reason = requests.read_cancel(request)
-        cancellation = await self._cancellations.cancel(caller, ticket_id, reason)
+        cancellation = await self._changes.cancellations.cancel(caller, ticket_id, reason)
         sold = await self._tickets.get(caller, ticket_id)
         return pb.CancelTicketResponse(
             cancellation=cancellation_message(cancellation), ticket=self._messages.basic(caller, sold)
         )
 
-    async def GetCancellation(  # noqa: N802 - as above
-        self, request: pb.GetCancellationRequest, _context: Context
-    ) -> pb.GetCancellationResponse:
+    async def GetCancellation(self, request: pb.GetCancellationRequest, _context: Any) -> pb.GetCancellationResponse:  # noqa: N802 - the contract's name
         """Read one cancellation."""
-        cancellation = await self._cancellations.get(current_caller(), read_uuid(request, "cancellation_id"))
+        cancellation = await self._changes.cancellations.get(current_caller(), read_uuid(request, "cancellation_id"))
         return pb.GetCancellationResponse(cancellation=cancellation_message(cancellation))
 
-    async def ListCancellations(  # noqa: N802 - as above
-        self, request: pb.ListCancellationsRequest, _context: Context
+    async def ListCancellations(  # noqa: N802 - the contract's name
+        self, request: pb.ListCancellationsRequest, _context: Any
     ) -> pb.ListCancellationsResponse:
         """List cancellations, newest first."""
         caller = current_caller()
         query, size = requests.read_list_cancellations(request)
         bound_to = ["cancellations", caller.subject, query]
-        before = requests.read_before(page_position(request.page_token, bound_to, parts=1))
-        found = await self._cancellations.list(caller, query, before, size + 1)
+        before = id_position(request.page_token, bound_to)
+        found = await self._changes.cancellations.list(caller, query, before, size + 1)
         response = pb.ListCancellationsResponse(cancellations=[cancellation_message(one) for one in found[:size]])
         if len(found) > size:
-            response.next_page_token = _token(found[size - 1].cancellation_id, bound_to)
+            response.next_page_token = page_token([str(found[size - 1].cancellation_id)], bound_to)
         return response
 
-    async def RetryRefund(  # noqa: N802 - as above
-        self, request: pb.RetryRefundRequest, _context: Context
-    ) -> pb.RetryRefundResponse:
+    async def RetryRefund(self, request: pb.RetryRefundRequest, _context: Any) -> pb.RetryRefundResponse:  # noqa: N802 - the contract's name
         """Request a refund again that a provider refused."""
-        cancellation = await self._refunds.retry(current_caller(), read_uuid(request, "cancellation_id"))
+        cancellation = await self._changes.refunds.retry(current_caller(), read_uuid(request, "cancellation_id"))
         return pb.RetryRefundResponse(cancellation=cancellation_message(cancellation))
 
-    async def ConfirmRefund(  # noqa: N802 - as above
-        self, request: pb.ConfirmRefundRequest, _context: Context
-    ) -> pb.ConfirmRefundResponse:
+    async def ConfirmRefund(self, request: pb.ConfirmRefundRequest, _context: Any) -> pb.ConfirmRefundResponse:  # noqa: N802 - the contract's name
         """Record a refund that the caller's payment system made."""
         caller = current_caller()
         refund = requests.read_confirm_refund(request)
         if refund.cancellation_id is not None:
-            await self._cancellations.confirm_refund(caller, refund.cancellation_id, refund.refund_id)
+            await self._changes.cancellations.confirm_refund(caller, refund.cancellation_id, refund.refund_id)
         elif refund.purchase_id is not None:
-            await self._holds.confirm_refund(caller, refund.purchase_id, refund.refund_id)
+            await self._changes.holds.confirm_refund(caller, refund.purchase_id, refund.refund_id)
         return pb.ConfirmRefundResponse()
 
-    async def ReissueTicket(  # noqa: N802 - as above
-        self, request: pb.ReissueTicketRequest, _context: Context
-    ) -> pb.ReissueTicketResponse:
+    async def ReissueTicket(self, request: pb.ReissueTicketRequest, _context: Any) -> pb.ReissueTicketResponse:  # noqa: N802 - the contract's name
         """Give a ticket a new code and token."""
         caller = current_caller()
-        sold = await self._reissues.reissue(caller, requests.read_reissue(request, caller))
+        sold = await self._changes.reissues.reissue(caller, requests.read_reissue(request, caller))
         return pb.ReissueTicketResponse(ticket=self._messages.basic(caller, sold))
 
-    async def TransferTicket(  # noqa: N802 - as above
-        self, request: pb.TransferTicketRequest, _context: Context
-    ) -> pb.TransferTicketResponse:
+    async def TransferTicket(self, request: pb.TransferTicketRequest, _context: Any) -> pb.TransferTicketResponse:  # noqa: N802 - the contract's name
         """Give a ticket to another holder."""
         caller = current_caller()
-        sold = await self._reissues.reissue(caller, requests.read_transfer(request, caller))
+        sold = await self._changes.reissues.reissue(caller, requests.read_transfer(request, caller))
         return pb.TransferTicketResponse(ticket=self._messages.basic(caller, sold))
 
-    async def SetTicketBlocked(  # noqa: N802 - as above
-        self, request: pb.SetTicketBlockedRequest, _context: Context
-    ) -> pb.SetTicketBlockedResponse:
+    async def SetTicketBlocked(self, request: pb.SetTicketBlockedRequest, _context: Any) -> pb.SetTicketBlockedResponse:  # noqa: N802 - the contract's name
         """Block or unblock a ticket."""
         caller = current_caller()
         ticket_id = read_uuid(request, "ticket_id")
-        sold = await self._reissues.set_blocked(caller, ticket_id, blocked=request.blocked)
+        sold = await self._changes.reissues.set_blocked(caller, ticket_id, blocked=request.blocked)
         return pb.SetTicketBlockedResponse(ticket=self._messages.basic(caller, sold))
 
     async def _views(self, caller: Caller, found: Sequence[SoldTicket], view: TicketView) -> list[ticket_pb2.Ticket]:
@@ -180,9 +146,5 @@ class TicketServicer(TicketServiceServicer):
         def draw() -> list[ticket_pb2.Ticket]:
             return [self._messages.full(caller, sold, qr_code_url) for sold in found]
 
-        # Milliseconds per ticket: in the event loop they would delay sales.
+        # A drawing takes milliseconds, which would delay sales in the event loop.
         return await asyncio.to_thread(draw)
-
-
-def _token(last_id: UUID, bound_to: Sequence[object]) -> str:
-    return page_token([str(last_id)], bound_to)

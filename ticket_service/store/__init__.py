@@ -1,1 +1,1 @@
-"""The tickets database: tables, migrations and every SQL statement of the service but those of `delivery`."""
+"""The tickets database: tables, migrations and all SQL statements of the service except those of `delivery`."""

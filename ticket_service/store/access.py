@@ -1,4 +1,4 @@
-"""Conditions on the rows that a caller may see or change; `domain.access` says the same of single events."""
+"""Conditions on the rows that a caller may see or change; `domain.access` has the same rules for single events."""
 
 from typing import Final
 
@@ -11,7 +11,6 @@ from ticketing.chassis.authentication import Caller, Role
 
 Condition = sa.ColumnElement[bool]
 
-# Selects every row.
 ANY: Final[Condition] = sa.true()
 
 
@@ -21,7 +20,7 @@ def event_owned_by(organizer_id: str) -> Condition:
 
 
 def event_administered_by(caller: Caller) -> Condition:
-    """Select the events that a caller administers: a service all, an organizer their own."""
+    """Select the events that a caller administers: all for a service, their own for an organizer."""
     return sa.true() if caller.is_any(Role.SERVICE) else event_owned_by(caller.subject)
 
 
@@ -33,7 +32,7 @@ def event_visible_to(caller: Caller) -> Condition:
 
 
 def ticket_visible_to(caller: Caller) -> Condition:
-    """Select the tickets that a caller may see: a service all, an organizer those of their events, others their own."""
+    """Select the tickets that a caller may see: their own, an organizer also those of their events, a service all."""
     return _visible_to(caller, tickets.c.user_id)
 
 
@@ -43,7 +42,7 @@ def ticket_of_user(caller: Caller, user_id: str) -> Condition:
 
 
 def purchase_visible_to(caller: Caller) -> Condition:
-    """Select the purchases that a caller may see; the rule is that of tickets."""
+    """Select the purchases that a caller may see; the rule for tickets applies."""
     return _visible_to(caller, purchases.c.user_id)
 
 

@@ -1,4 +1,4 @@
-"""Checks of the invariants: each statement returns a description of every row that breaks one.
+"""Checks of the invariants: each statement describes every row that breaks an invariant.
 
 The checks derive counters and statuses from other rows than the code that writes them. They do not repeat what a check
 constraint or a unique index enforces.
@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, Connection
 
 from ticketing.chassis.database import CONNECT_SECONDS
 
-# The greatest number of breaches shown for one check.
+# The maximum number of breaches shown for one check.
 SHOWN: Final = 10
 
 COUNTED: Final = (
@@ -29,7 +29,7 @@ COUNTED: Final = (
     "idempotency_keys",
 )
 
-# For several checks: the places that are reserved, and the settled cancellations.
+# Several checks use these views: the places that are reserved, and the settled cancellations.
 _VIEWS: Final = """
     WITH reserved_places AS (
         SELECT event_id, ticket_type, sum(places) AS places FROM (
@@ -247,7 +247,7 @@ def count(connection: Connection, table: str) -> int:
 
 
 def breaches(connection: Connection, check: str) -> list[str]:
-    """Return descriptions of the breaches of a check, at most SHOWN."""
-    # Passed to the driver directly: the percent signs of format() and the colons of casts are no parameters.
+    """Describe the breaches of a check, at most SHOWN."""
+    # The driver gets the statement directly: percent signs of format() and colons of casts are no parameters.
     statement = f"{_VIEWS} {CHECKS[check]} LIMIT {SHOWN}".replace("%", "%%")
     return list(connection.exec_driver_sql(statement).scalars())

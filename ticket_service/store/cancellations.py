@@ -1,6 +1,6 @@
 """Statements that read and change cancellations, and release cancelled tickets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
@@ -24,7 +24,7 @@ _CANCELLATIONS: Final = (
     )
     .join(events, events.c.event_id == cancellations.c.event_id)
 )
-# The columns of the table; the issue is in the ticket's row.
+# The columns of the table; the row of the ticket contains the issue.
 _STORED: Final = tuple(field.name for field in fields(Cancellation) if field.name != "issue")
 # The columns that change after a cancellation is requested.
 _CHANGING: Final = ("status", "refund_id", "failure", "check_in_time", "complete_time", "due_time", "attempts")
@@ -77,7 +77,7 @@ def lock_cancellation(connection: Connection, cancellation_id: UUID, condition: 
 
 
 def lock_pending(connection: Connection, event_id: UUID, cancellation_ids: Sequence[UUID]) -> list[Cancellation]:
-    """Lock those that are still PENDING, and their tickets, in the order of the ticket ids."""
+    """Lock the cancellations that are still PENDING, and their tickets, in the order of the ticket ids."""
     query = (
         _CANCELLATIONS.where(
             cancellations.c.event_id == event_id,
@@ -130,14 +130,9 @@ def update_cancellations(connection: Connection, changed: Sequence[Cancellation]
 def release_tickets(
     connection: Connection, event_id: UUID, revoked: Sequence[Cancellation], revision: int, now: datetime
 ) -> None:
-    """Cancel tickets of one event and release their places.
+    """Cancel tickets of one event and release their places; the event and the tickets are locked.
 
-    Args:
-        connection: has locked the event, then the tickets.
-        event_id: the event.
-        revoked: cancellations of tickets that no gate admits any more.
-        revision: the event's; each ticket takes one after it.
-        now: the present time.
+    `revision` is the present one of the event; each ticket takes a revision after it.
     """
     cancelled = connection.execute(
         _CANCEL_TICKETS,
@@ -158,10 +153,6 @@ def release_tickets(
         .where(events.c.event_id == event_id)
         .values(revision=revision + len(revoked), reserved=events.c.reserved - len(revoked))
     )
-    _release_offers(connection, event_id, places)
-
-
-def _release_offers(connection: Connection, event_id: UUID, places: Mapping[TicketType, int]) -> None:
     # For a type without an offer the statement finds no row.
     for kind, count in places.items():
         connection.execute(

@@ -1,4 +1,4 @@
-"""Statements that apply reports of check-ins. They take no revision: the reports come from the gates."""
+"""Statements that apply reports of check-ins. They take no revision, because the gates sent the check-ins."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from ticket_service.domain.check_ins import CheckIn, ReportedTicket
 from ticket_service.domain.tickets import TicketStatus
 from ticketing.chassis.arrays import array, ids, times
 
-# Returns the ordinal of each report: Python takes longer to read two ids than PostgreSQL to find the row.
+# The statement returns the ordinal of each report: Python reads two ids slower than PostgreSQL finds the row.
 _LOCK: Final = sa.text("""
     SELECT report.n, tickets.status, tickets.check_in_sequence
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:ticket_ids AS uuid[]))

@@ -1,13 +1,13 @@
 """Statements on event cancellations, in the table `callings_off`."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.event_cancellation import EventCancellation, OpenTicket
@@ -15,39 +15,31 @@ from ticket_service.store.events import RESERVED_STATUSES
 from ticket_service.store.tables import cancellations, event_cancellations, tickets
 from ticketing.chassis.parsing import NIL
 
-_COLUMNS: Final = tuple(field.name for field in fields(EventCancellation))
-
 
 def find(connection: Connection, event_id: UUID) -> EventCancellation | None:
-    """Read the cancellation of an event; None: it was never cancelled."""
-    row = connection.execute(
-        sa.select(event_cancellations).where(event_cancellations.c.event_id == event_id)
-    ).one_or_none()
-    return None if row is None else _event_cancellation(row)
+    """Read the cancellation of an event; None: the event was never cancelled."""
+    return _found(connection, sa.select(event_cancellations).where(event_cancellations.c.event_id == event_id))
 
 
 def insert(connection: Connection, event_cancellation: EventCancellation) -> None:
     """Insert the cancellation of a locked event."""
-    connection.execute(sa.insert(event_cancellations), [_row(event_cancellation)])
+    connection.execute(sa.insert(event_cancellations), [asdict(event_cancellation)])
 
 
 def update(connection: Connection, event_cancellation: EventCancellation) -> None:
     """Update a locked event cancellation."""
     statement = sa.update(event_cancellations).where(event_cancellations.c.event_id == event_cancellation.event_id)
-    connection.execute(statement.values(_row(event_cancellation)))
+    connection.execute(statement.values(asdict(event_cancellation)))
 
 
 def lock(connection: Connection, event_id: UUID) -> EventCancellation | None:
     """Lock an event cancellation until the transaction ends; return it."""
-    query = (
-        sa.select(event_cancellations).where(event_cancellations.c.event_id == event_id).with_for_update(key_share=True)
-    )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else _event_cancellation(row)
+    query = sa.select(event_cancellations).where(event_cancellations.c.event_id == event_id)
+    return _found(connection, query.with_for_update(key_share=True))
 
 
 def lock_due(connection: Connection, now: datetime) -> EventCancellation | None:
-    """Lock the longest due event cancellation that no other process has locked."""
+    """Lock the event cancellation that is due first, of those that no other process has locked."""
     query = (
         sa.select(event_cancellations)
         .where(event_cancellations.c.due_time <= now)
@@ -55,8 +47,7 @@ def lock_due(connection: Connection, now: datetime) -> EventCancellation | None:
         .limit(1)
         .with_for_update(key_share=True, skip_locked=True)
     )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else _event_cancellation(row)
+    return _found(connection, query)
 
 
 def lock_open_tickets(connection: Connection, event_id: UUID, after: UUID | None, limit: int) -> list[OpenTicket]:
@@ -92,9 +83,6 @@ def refund_pending_in_full(connection: Connection, event_id: UUID, ticket_ids: S
     return set(connection.execute(statement).scalars())
 
 
-def _row(event_cancellation: EventCancellation) -> dict[str, object]:
-    return {name: getattr(event_cancellation, name) for name in _COLUMNS}
-
-
-def _event_cancellation(row: Row[Any]) -> EventCancellation:
-    return EventCancellation(**row._asdict())
+def _found(connection: Connection, query: sa.Select[Any]) -> EventCancellation | None:
+    row = connection.execute(query).one_or_none()
+    return None if row is None else EventCancellation(**row._asdict())

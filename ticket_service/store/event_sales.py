@@ -20,7 +20,7 @@ _REFUND_DUE: Final = (CancellationStatus.REFUNDING, CancellationStatus.DONE, Can
 
 def sales_lines(connection: Connection, event_id: UUID, now: datetime) -> tuple[SalesLine, ...]:
     """Sum up the tickets of an event by type and status as of `now`."""
-    # A nested loop took 67 s for 50,000 tickets and 10,000 cancellations while PostgreSQL had no statistics of them.
+    # A nested loop took 67 s for 50,000 tickets and 10,000 cancellations for which PostgreSQL had no statistics.
     connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
     status = derived_status(now).label("status")
     its_cancellation = sa.and_(

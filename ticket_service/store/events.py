@@ -9,15 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ticket_service.domain.events import (
-    AdmissionPolicy,
-    Event,
-    EventStatus,
-    EventType,
-    Offer,
-    RefundTier,
-    TicketType,
-)
+from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, EventType, Offer, RefundTier, TicketType
 from ticket_service.domain.queries import EventQuery
 from ticket_service.store.access import Condition, event_visible_to
 from ticket_service.store.tables import events, offers, purchases, tickets
@@ -48,7 +40,7 @@ def find_events(connection: Connection, event_ids: Collection[UUID]) -> dict[UUI
 
 
 def event_currency(connection: Connection, event_id: UUID) -> str:
-    """Read the currency of an event's prices; it does not change once a ticket is sold."""
+    """Read the currency of an event's prices, which does not change once a ticket is sold."""
     currency: str = connection.execute(sa.select(events.c.currency).where(events.c.event_id == event_id)).scalar_one()
     return currency
 
@@ -60,14 +52,9 @@ def list_events(
     now: datetime,
     page: tuple[tuple[datetime, UUID] | None, int],
 ) -> Sequence[Event]:
-    """Read events that a caller may see, by start_time, then event_id.
+    """Read events that a caller may see, with their status as of `now`, by start_time, then event_id.
 
-    Args:
-        connection: in a transaction.
-        caller: sees no drafts of other organizers.
-        query: the filter.
-        now: statuses are as of then.
-        page: start_time and event_id of the event before the page, and the size of the page.
+    `page` is the start_time and event_id of the event before the page, and the size of the page.
     """
     after, limit = page
     selected = (
@@ -107,7 +94,7 @@ def update_event(connection: Connection, event: Event) -> None:
 
 
 def take_revision(connection: Connection, event_id: UUID, revision: int) -> None:
-    """Store the revision of a locked event after a change of one of its tickets took it."""
+    """Store the revision of a locked event that a change of one of its tickets takes."""
     connection.execute(sa.update(events).where(events.c.event_id == event_id).values(revision=revision))
 
 
@@ -118,18 +105,11 @@ def sold_by_type(connection: Connection, event_id: UUID) -> dict[TicketType, int
         sa.select(tickets.c.ticket_type, reserved).where(tickets.c.event_id == event_id).group_by(tickets.c.ticket_type)
     )
     sold = {TicketType(kind): count for kind, count in connection.execute(query)}
-    for kind, count in _held_by_type(connection, event_id).items():
-        sold[kind] = sold.get(kind, 0) + count
-    return sold
-
-
-def _held_by_type(connection: Connection, event_id: UUID) -> dict[TicketType, int]:
-    held: dict[TicketType, int] = {}
-    query = sa.select(purchases.c["items"]).where(purchases.c.event_id == event_id, purchases.c.due_time.is_not(None))
-    for items in connection.execute(query).scalars():
+    held = sa.select(purchases.c["items"]).where(purchases.c.event_id == event_id, purchases.c.due_time.is_not(None))
+    for items in connection.execute(held).scalars():
         for kind, quantity, _ in items:
-            held[TicketType(kind)] = held.get(TicketType(kind), 0) + quantity
-    return held
+            sold[TicketType(kind)] = sold.get(TicketType(kind), 0) + quantity
+    return sold
 
 
 def offer_of(row: Mapping[str, Any]) -> Offer:

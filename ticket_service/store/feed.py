@@ -14,7 +14,7 @@ from ticket_service.domain.feed import GateEvent, GateTicket, Page
 from ticket_service.domain.tickets import TicketStatus
 from ticket_service.store.tables import events, feed
 
-# Reads each event by the index on (event_id, revision): an event with many changes does not slow the others.
+# The lateral join reads each event by the index on (event_id, revision): an event with many changes slows no other.
 _TICKETS: Final = sa.text("""
     SELECT ticket.*
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:afters AS bigint[])) AS cursor (event_id, after)
@@ -31,7 +31,7 @@ _TICKETS: Final = sa.text("""
 
 
 def epoch(connection: Connection) -> str:
-    """Return the epoch that the revisions of this database belong to."""
+    """Return the epoch of the revisions of this database."""
     return str(connection.execute(sa.select(feed.c.epoch)).scalar_one())
 
 
@@ -51,15 +51,21 @@ def _heads(connection: Connection, condition: sa.ColumnElement[bool]) -> dict[UU
 
 
 def pages(connection: Connection, afters: Mapping[UUID, int], limit: int) -> list[Page]:
-    """Return the changes of each event after its revision, at most `limit` tickets of each.
+    """Return the changes of each event after its revision, at most `limit` tickets of an event.
 
     The transaction must be REPEATABLE READ: the tickets and the event's revision must come from one snapshot, otherwise
     a ticket that commits between the two reads would be skipped for good.
     """
     found: dict[UUID, list[GateTicket]] = defaultdict(list)
     parameters = {"event_ids": [str(event_id) for event_id in afters], "afters": list(afters.values()), "limit": limit}
-    for event_id, *ticket in connection.execute(_TICKETS, parameters):
-        found[event_id].append(_gate_ticket(*ticket))
+    for event_id, *columns in connection.execute(_TICKETS, parameters):
+        ticket_id, kind, status, starts, ends, code, token, issue, revision = columns
+        digest = None if token is None else bytes(token)
+        found[event_id].append(
+            GateTicket(
+                ticket_id, TicketType(kind), TicketStatus(status), starts, ends, bytes(code), digest, issue, revision
+            )
+        )
     condition = events.c.event_id == sa.any_(sa.bindparam("ids", list(afters), sa.ARRAY(sa.UUID)))
     rows = connection.execute(sa.select(events).where(condition).order_by(events.c.event_id))
     return [_page(row, found[row.event_id], limit) for row in rows]
@@ -78,27 +84,3 @@ def _page(row: Row[Any], tickets: list[GateTicket], limit: int) -> Page:
         changed_revision=row.changed_revision,
     )
     return Page(event, tuple(tickets), revision, is_cut=revision < row.revision)
-
-
-def _gate_ticket(  # noqa: PLR0913, PLR0917 - the columns of a row, in their order
-    ticket_id: str,
-    ticket_type: str,
-    status: str,
-    valid_from_time: datetime | None,
-    valid_until_time: datetime | None,
-    code_digest: memoryview,
-    token_digest: memoryview | None,
-    issue: int,
-    revision: int,
-) -> GateTicket:
-    return GateTicket(
-        ticket_id=ticket_id,
-        ticket_type=TicketType(ticket_type),
-        status=TicketStatus(status),
-        valid_from_time=valid_from_time,
-        valid_until_time=valid_until_time,
-        code_digest=bytes(code_digest),
-        token_digest=None if token_digest is None else bytes(token_digest),
-        issue=issue,
-        revision=revision,
-    )

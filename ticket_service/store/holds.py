@@ -43,9 +43,8 @@ def lock_purchases(connection: Connection, event_id: UUID, purchase_ids: Sequenc
 def claim_due(connection: Connection, provider: str, now: datetime, until: datetime, limit: int) -> list[Purchase]:
     """Claim due HELD purchases of one provider: no other process handles them before `until`.
 
-    Returns:
-        The purchases before the claim. Their rows are unlocked when the transaction ends, because the row of their
-        event has to be locked first.
+    The returned purchases have their state before the claim. Their rows do not stay locked, because a change of a
+    purchase locks the row of its event first.
     """
     due = (
         sa.select(purchases)
@@ -98,7 +97,7 @@ def insert_tickets(connection: Connection, new: Sequence[Ticket], digests: Mappi
 
 
 def paid_purchase(connection: Connection, payment: Payment) -> UUID | None:
-    """Return the purchase that a recorded payment is for; None: it is not recorded."""
+    """Return the purchase of a recorded payment; None: the payment is not recorded."""
     query = sa.select(payments.c.purchase_id).where(
         payments.c.provider == payment.provider, payments.c.payment_id == payment.payment_id
     )
@@ -125,14 +124,14 @@ def insert_payment(connection: Connection, payment: Payment, result: PaymentResu
 
 @dataclass(frozen=True, slots=True)
 class RefundDue:
-    """A payment to refund, and its refund once that is made."""
+    """A payment to refund, and the id of its refund, if made."""
 
     payment: Payment
     refund_id: str | None
 
 
 def refunds_due(connection: Connection, purchase: Purchase) -> list[RefundDue]:
-    """Return the payments of a purchase that are or were to be refunded, oldest first."""
+    """Return the payments of a purchase that are to be refunded or were refunded, oldest first."""
     query = (
         sa.select(payments)
         .where(payments.c.event_id == purchase.event_id, payments.c.purchase_id == purchase.purchase_id)

@@ -17,7 +17,7 @@ _LOCK: Final = sa.text("""
     ORDER BY event_id, ticket_id
     FOR NO KEY UPDATE
 """)
-# Ordered, so that two reports of the same incidents do not deadlock.
+# The order prevents a deadlock of two reports of the same incidents.
 _RECORD: Final = sa.text("""
     INSERT INTO told_incidents (event_id, incident_id, create_time)
     SELECT event_id, incident_id, :now
@@ -42,7 +42,7 @@ def lock_tickets(connection: Connection, reports: Collection[Incident]) -> None:
 
 
 def record(connection: Connection, reports: Collection[Incident], now: datetime) -> list[tuple[UUID, UUID]]:
-    """Record incidents; return the keys of those that were not recorded before, by event and incident."""
+    """Record incidents; return event and incident id of each that was not recorded before."""
     keys = {
         "event_ids": [str(report.event_id) for report in reports],
         "incident_ids": [str(report.incident_id) for report in reports],

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain.ledger import LedgerEntry
 from ticket_service.store.tables import ledger
 
-# Refers to the payment that completed the ticket's purchase.
+# The entry refers to the payment that completed the purchase of the ticket.
 _ENTER_REFUND_OF: Final = sa.text("""
     INSERT INTO ledger
         (event_id, purchase_id, order_id, provider, kind, payment_id, refund_id, currency, amount, note, create_time)

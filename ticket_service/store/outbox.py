@@ -1,7 +1,6 @@
 """Insert notifications into the outbox, in the transaction of the change that they report.
 
-A sale writes one row, however many receivers exist: `ticket_service.delivery.store` makes one delivery of it for each
-receiver.
+A change writes one row, however many receivers exist: `ticket_service.delivery.store` makes its deliveries.
 """
 
 import json
@@ -16,7 +15,7 @@ from ticket_service.domain.notifications import Notification
 from ticketing.chassis.arrays import array, ids
 from ticketing.chassis.ids import new_id
 
-# Purchase and holder of a ticket come from the ticket's row.
+# The row of a ticket supplies its purchase and its holder.
 _WRITE: Final = sa.text("""
     INSERT INTO outbox (event_id, notification_id, kind, purchase_id, ticket_id, user_id, data, create_time)
     SELECT new.event_id, new.notification_id, new.kind, coalesce(new.purchase_id, tickets.purchase_id),

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Row
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 from ticket_service.store.tables import refund_orders
 
-# From the payment that completed the ticket's purchase. The caller's own system refunds its payments itself.
+# An order refunds the payment that completed the purchase of the ticket. The caller's own system refunds its payments.
 _ORDER: Final = sa.text("""
     INSERT INTO refund_orders
         (event_id, order_id, purchase_id, cancellation_id, provider, payment_id, currency, amount, status, round,
@@ -33,7 +33,7 @@ def order_refunds(
     """Order the refunds of REFUNDING cancellations whose payment a provider of this service captured.
 
     Returns:
-        The cancellations whose refund is ordered; the caller's own payment system has to refund the others.
+        The ids of these cancellations; the caller's own payment system has to refund the others.
     """
     ids = [str(cancellation_id) for cancellation_id in cancellation_ids]
     ordered = connection.execute(_ORDER, {"event_id": event_id, "cancellation_ids": ids, "now": now})

@@ -1,9 +1,9 @@
 """Statements that read and change reissues."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -11,8 +11,6 @@ from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.reissues import Reissue, ReissueStatus
 from ticket_service.store.tables import reissues
-
-_COLUMNS: Final = tuple(field.name for field in fields(Reissue))
 
 
 def find_reissue(connection: Connection, event_id: UUID, reissue_id: UUID) -> Reissue:
@@ -30,9 +28,7 @@ def lock_reissue(connection: Connection, event_id: UUID, reissue_id: UUID) -> Re
 def find_pending_reissue(connection: Connection, event_id: UUID, ticket_id: UUID) -> Reissue | None:
     """Read the PENDING reissue of a ticket; while the ticket is locked, none can be added."""
     query = sa.select(reissues).where(
-        reissues.c.event_id == event_id,
-        reissues.c.ticket_id == ticket_id,
-        reissues.c.status == ReissueStatus.PENDING,
+        reissues.c.event_id == event_id, reissues.c.ticket_id == ticket_id, reissues.c.status == ReissueStatus.PENDING
     )
     row = connection.execute(query).one_or_none()
     return None if row is None else _reissue(row)
@@ -52,18 +48,14 @@ def lock_due(connection: Connection, now: datetime, limit: int) -> Sequence[Reis
 
 def insert_reissue(connection: Connection, reissue: Reissue) -> None:
     """Insert a reissue of a locked ticket."""
-    connection.execute(sa.insert(reissues), [_row(reissue)])
+    connection.execute(sa.insert(reissues), [asdict(reissue)])
 
 
 def update_reissue(connection: Connection, reissue: Reissue) -> None:
     """Update a locked reissue."""
     its = (reissues.c.event_id == reissue.event_id, reissues.c.reissue_id == reissue.reissue_id)
-    connection.execute(sa.update(reissues).where(*its).values(_row(reissue)))
-
-
-def _row(reissue: Reissue) -> dict[str, object]:
-    return {name: getattr(reissue, name) for name in _COLUMNS}
+    connection.execute(sa.update(reissues).where(*its).values(asdict(reissue)))
 
 
 def _reissue(row: Row[Any]) -> Reissue:
-    return replace(Reissue(**row._asdict()), status=ReissueStatus(row.status))
+    return Reissue(**row._asdict() | {"status": ReissueStatus(row.status)})

@@ -1,6 +1,6 @@
 """Statements on idempotency keys, by which one request has one effect."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -31,40 +31,27 @@ class FirstResult:
 
 def find_first(connection: Connection, key: RequestKey) -> FirstResult | None:
     """Return the first result under a key, or None."""
-    row = connection.execute(
-        sa.select(idempotency_keys).where(
-            idempotency_keys.c.caller == key.caller, idempotency_keys.c.request_id == key.request_id
-        )
-    ).one_or_none()
+    its = (idempotency_keys.c.caller == key.caller, idempotency_keys.c.request_id == key.request_id)
+    row = connection.execute(sa.select(idempotency_keys).where(*its)).one_or_none()
     return None if row is None else FirstResult(bytes(row.fingerprint), row.event_id, row.result_id)
 
 
 def forget(connection: Connection, caller: str, request_id: UUID) -> None:
     """Delete the key of a request that had no effect."""
-    connection.execute(
-        sa.delete(idempotency_keys).where(
-            idempotency_keys.c.caller == caller, idempotency_keys.c.request_id == request_id
-        )
-    )
+    its = (idempotency_keys.c.caller == caller, idempotency_keys.c.request_id == request_id)
+    connection.execute(sa.delete(idempotency_keys).where(*its))
 
 
 def claim(
     connection: Connection, key: RequestKey, event_id: UUID, result_id: UUID, now: datetime
 ) -> FirstResult | None:
-    """Insert a key for a result about to be stored; return the first result instead if the key is taken.
+    """Insert a key for a result about to be stored; if the key is taken, return the first result instead.
 
-    Waits for another transaction that is inserting the same key.
+    The statement waits for another transaction that is inserting the same key.
     """
     taken = connection.execute(
         insert(idempotency_keys)
-        .values(
-            caller=key.caller,
-            request_id=key.request_id,
-            fingerprint=key.fingerprint,
-            event_id=event_id,
-            result_id=result_id,
-            create_time=now,
-        )
+        .values(**asdict(key), event_id=event_id, result_id=result_id, create_time=now)
         .on_conflict_do_nothing()
         .returning(idempotency_keys.c.request_id)
     ).first()

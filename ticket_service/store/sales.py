@@ -26,7 +26,7 @@ _EVENT_COLUMNS: Final = tuple(column.name for column in events.columns)
 _OFFER_COLUMNS: Final = tuple(column.name for column in offers.columns)
 _OFFER_TYPES: Final = {column.name: column.type.compile() for column in offers.columns}
 
-# In the one lock order. NO KEY: no row refers to an event's key while it is sold.
+# The order by id prevents deadlocks of batches. NO KEY suffices, because the key of an event never changes.
 _LOCK: Final = f"""(uuid[]) AS
 SELECT {", ".join(_EVENT_COLUMNS)} FROM events WHERE event_id = ANY ($1) ORDER BY event_id FOR NO KEY UPDATE
 """  # noqa: S608 - names of our own columns
@@ -123,7 +123,7 @@ async def load_batch(connection: LoopConnection, orders: Sequence[Order], *, wai
     """Lock the event rows of a batch; load their offers, and the recorded requests and payments of its orders.
 
     Args:
-        connection: prepared with STATEMENTS.
+        connection: has prepared STATEMENTS.
         orders: the orders of the batch.
         wait: wait for rows that another transaction has locked. Otherwise the batch reads them without a lock and
             lists them in `skipped`.
@@ -190,7 +190,7 @@ def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[str]:
 
 def _sale_row(sale: Sale) -> tuple[Any, ...]:
     order, purchase = sale.order, sale.purchase
-    # A new purchase causes one notification at most.
+    # A new purchase causes at most one notification.
     [notification] = sale.notifications or (None,)
     return (
         purchase.event_id.hex,

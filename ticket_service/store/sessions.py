@@ -1,4 +1,4 @@
-"""A transaction for commands that an operator runs."""
+"""The transaction of a command that an operator runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

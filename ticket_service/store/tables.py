@@ -1,8 +1,8 @@
-"""The tables of the tickets database; the migrations build them, and a test compares the two.
+"""The tables of the tickets database; the migrations create them, and a test compares the two.
 
-Tables that grow have no foreign keys: each would cost a look-up for each row of a sale, and every writer locks the
-event's row first anyway. Check constraints repeat the invariants. Every table that grows leads its primary key with
-event_id, so that it can be distributed by it.
+The domain objects describe the columns. Tables that grow have no foreign keys: each would cost a look-up for each row
+of a sale, and every writer locks the row of the event first anyway. Check constraints repeat the invariants. The
+primary key of every table that grows begins with event_id, so that the table can be distributed by event.
 """
 
 from typing import Any
@@ -45,7 +45,7 @@ events = sa.Table(
     sa.Column("reserved", sa.Integer, nullable=False),
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("ticket_price", sa.BigInteger, nullable=False),
-    # [[days_before, percent], ...]; empty: the default policy.
+    # A list of pairs: days_before and percent.
     sa.Column("refund_tiers", JSONB, nullable=False),
     sa.Column("admission_policy", sa.Text, nullable=False),
     sa.Column("image_url", sa.Text, nullable=False),
@@ -63,8 +63,8 @@ events = sa.Table(
     sa.Index(None, "start_time", "event_id"),
     sa.Index(None, "status", "start_time"),
     sa.Index(None, "organizer_id", "start_time"),
-    # For the poller of the feed. No index contains a column that a sale changes, so that the row of a hot event is updated
-    # in place (HOT).
+    # The poller of the feed uses this index. No index contains a column that a sale changes, so PostgreSQL updates the
+    # row of a hot event in place (HOT).
     sa.Index(None, "end_time"),
 )
 
@@ -73,7 +73,7 @@ offers = sa.Table(
     metadata,
     sa.Column("event_id", UUID, sa.ForeignKey(events.c.event_id), primary_key=True),
     sa.Column("ticket_type", sa.Text, primary_key=True),
-    # The order in the price list, as its organizer set it.
+    # The place of the offer in the price list.
     sa.Column("position", sa.SmallInteger, nullable=False),
     sa.Column("price", sa.BigInteger, nullable=False),
     sa.Column("capacity", sa.Integer),
@@ -102,19 +102,14 @@ purchases = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("provider", sa.Text, nullable=False),
     sa.Column("payment_id", sa.Text),
-    # As the buyer sent it; each ticket of the purchase shows it.
+    # The metadata from the buyer, which each ticket of the purchase shows.
     sa.Column("metadata", JSONB, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("complete_time", TIME),
-    # When the hold expires, or did; NULL: the purchase was never held.
     sa.Column("hold_expire_time", TIME),
-    # When the sweeper processes it next, while HELD.
     sa.Column("due_time", TIME),
-    # The payment method that the provider charges; NULL once the purchase left HELD.
     sa.Column("payment_method", sa.Text),
-    # The buyer's front end finishes the payment with it; NULL once the purchase left HELD.
     sa.Column("client_secret", sa.Text),
-    # Why the provider declined.
     sa.Column("decline_code", sa.Text),
     sa.CheckConstraint(
         "status IN ('HELD', 'COMPLETED', 'EXPIRED', 'RELEASED', 'DECLINED', 'REFUNDING', 'REFUNDED')", "status"
@@ -130,7 +125,7 @@ purchases = sa.Table(
     sa.Index(None, "user_id", "purchase_id"),
 )
 
-# The e-mail addresses of buyers, apart from their purchases so that an address can be erased.
+# The e-mail addresses of buyers stand apart from their purchases, so that an address can be erased.
 contacts = sa.Table(
     "contacts",
     metadata,
@@ -152,7 +147,7 @@ tickets = sa.Table(
     sa.Column("valid_from_time", TIME),
     sa.Column("valid_until_time", TIME),
     sa.Column("check_in_time", TIME),
-    # The sequence of the last applied report; a report with a lower one is outdated.
+    # The sequence of the last applied report; a report with a lower sequence is outdated.
     sa.Column("check_in_sequence", sa.BigInteger, nullable=False),
     sa.Column("issue", sa.Integer, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
@@ -169,7 +164,7 @@ tickets = sa.Table(
     sa.Index(None, "event_id", "status"),
     sa.Index(None, "user_id", "status"),
     sa.Index(None, "code_digest"),
-    # Free space for the check-in, which no index contains: the row is updated in place (HOT).
+    # No index contains the check-in: with free space on the page, PostgreSQL updates the row in place (HOT).
     postgresql_with={"fillfactor": 80},
 )
 
@@ -186,11 +181,9 @@ cancellations = sa.Table(
     sa.Column("refund_id", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("failure", sa.Text),
-    # The check-in that was first, with REJECTED.
     sa.Column("check_in_time", TIME),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("complete_time", TIME),
-    # When the sweeper tries next; NULL: the sweeper has nothing to do.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("status IN ('PENDING', 'REFUNDING', 'DONE', 'REJECTED', 'REFUND_FAILED')", "status"),
@@ -198,7 +191,7 @@ cancellations = sa.Table(
     sa.CheckConstraint("refund_percent BETWEEN 0 AND 100", "refund_percent"),
     sa.CheckConstraint(f"refund_amount {PRICE_BOUNDS}", "refund_amount"),
     sa.Index(None, "cancellation_id"),
-    # At most one that was not rejected: a ticket is cancelled once.
+    # A ticket is cancelled once; only a REJECTED cancellation may be followed by another one.
     sa.Index(
         "cancellations_ticket_uq",
         "event_id",
@@ -216,12 +209,9 @@ event_cancellations = sa.Table(
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # When the scan service confirmed that no gate admits to the event.
     sa.Column("gates_closed_time", TIME),
-    # Up to this one, every ticket has a cancellation or needs none.
     sa.Column("after_ticket_id", UUID),
     sa.Column("complete_time", TIME),
-    # When the sweeper continues; NULL: it is complete.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("(complete_time IS NULL) = (due_time IS NOT NULL)", "complete_time"),
@@ -229,39 +219,29 @@ event_cancellations = sa.Table(
     sa.Index("callings_off_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
 )
 
-# New issues of tickets, for the same holder or another one.
 reissues = sa.Table(
     "reissues",
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("reissue_id", UUID, primary_key=True),
     sa.Column("ticket_id", UUID, nullable=False),
-    # The idempotency key.
     sa.Column("caller", sa.Text, nullable=False),
     sa.Column("request_id", UUID, nullable=False),
     sa.Column("issue", sa.Integer, nullable=False),
-    # The new holder; NULL: the holder stays.
     sa.Column("user_id", sa.Text),
-    # The new holder's.
     sa.Column("email", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # The check-in that was first, with REJECTED.
     sa.Column("check_in_time", TIME),
     sa.Column("complete_time", TIME),
-    # When the sweeper tries next; NULL: it has ended.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("status IN ('PENDING', 'DONE', 'REJECTED')", "status"),
     sa.CheckConstraint("(status = 'PENDING') = (complete_time IS NULL)", "complete_time"),
     sa.CheckConstraint("(status = 'PENDING') = (due_time IS NOT NULL)", "due_time"),
-    # One at a time, because each increments the issue.
+    # A ticket has one PENDING reissue at a time, because each increments the issue.
     sa.Index(
-        "reissues_ticket_uq",
-        "event_id",
-        "ticket_id",
-        unique=True,
-        postgresql_where=sa.text("status = 'PENDING'"),
+        "reissues_ticket_uq", "event_id", "ticket_id", unique=True, postgresql_where=sa.text("status = 'PENDING'")
     ),
     sa.Index("reissues_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
 )
@@ -277,38 +257,33 @@ payments = sa.Table(
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
-    # It came too late, or twice: it is to be refunded.
+    # A late or second payment is to be refunded.
     sa.Column("refund_due", sa.Boolean, nullable=False, server_default=sa.false()),
-    # The provider's own id of the refund, once it is made.
+    # The provider's own id of the refund.
     sa.Column("refund_id", sa.Text),
     sa.CheckConstraint("amount >= 0", "amount"),
     sa.CheckConstraint("refund_due OR refund_id IS NULL", "refund"),
     sa.Index(None, "event_id", "purchase_id"),
 )
 
-# Orders to refund through a payment provider of this service.
 refund_orders = sa.Table(
     "refund_orders",
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
-    # The provider stores it beside the refund. The order of a cancellation has the cancellation's id.
+    # The order of a cancellation has the id of the cancellation.
     sa.Column("order_id", UUID, primary_key=True),
     sa.Column("purchase_id", UUID, nullable=False),
-    # NULL: the payment came too late, or twice.
     sa.Column("cancellation_id", UUID),
     sa.Column("provider", sa.Text, nullable=False),
     sa.Column("payment_id", sa.Text, nullable=False),
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
-    # Starts at 1 and grows with each retry after the provider has refused.
     sa.Column("round", sa.Integer, nullable=False),
     sa.Column("refund_id", sa.Text),
-    # The provider's error when it refused.
     sa.Column("failure", sa.Text),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("complete_time", TIME),
-    # When the sweeper tries next; NULL: it has ended.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.CheckConstraint("status IN ('PENDING', 'DONE', 'FAILED')", "status"),
@@ -318,23 +293,20 @@ refund_orders = sa.Table(
     sa.Index("refund_orders_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
 )
 
-# Every charge, refund and attempt. Rows are only added: a trigger refuses every update and delete.
+# A trigger refuses every update and delete.
 ledger = sa.Table(
     "ledger",
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("entry_id", UUID, primary_key=True, server_default=sa.text("gen_random_uuid()")),
     sa.Column("purchase_id", UUID, nullable=False),
-    # The refund order or, where the caller's own payment system refunds, the cancellation.
     sa.Column("order_id", UUID),
     sa.Column("provider", sa.Text, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("payment_id", sa.Text),
     sa.Column("refund_id", sa.Text),
     sa.Column("currency", sa.Text, nullable=False),
-    # The kind says in which direction the money moved.
     sa.Column("amount", sa.BigInteger, nullable=False),
-    # The provider's decline code or error.
     sa.Column("note", sa.Text, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
     sa.CheckConstraint(
@@ -360,15 +332,13 @@ idempotency_keys = sa.Table(
 
 
 def _notification(*position: sa.Identity) -> list[sa.Column[Any]]:
-    """Return the columns of a notification: ids, but nothing that opens a gate and no address."""
     return [
         sa.Column("event_id", UUID, nullable=False),
-        # Assigned while the ticket or the event is locked, so that a later change of a ticket has a higher position.
+        # Assigned while the ticket or the event is locked: a later change of a ticket gets a higher position.
         sa.Column("position", sa.BigInteger, *position, nullable=False),
-        # Receivers deduplicate by it.
         sa.Column("notification_id", UUID, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
-        # NULL: it is about the whole event, or about an incident without a sold ticket.
+        # NULL: the notification is about the whole event, or about an incident without a sold ticket.
         sa.Column("purchase_id", UUID),
         sa.Column("ticket_id", UUID),
         # The buyer or holder.
@@ -387,12 +357,11 @@ deliveries = sa.Table(
     metadata,
     *_notification(),
     sa.Column("receiver", sa.Text, nullable=False),
-    # Deliveries of one stream are made in order: only the first one is tried.
+    # The relay makes the deliveries of one stream in order.
     sa.Column("stream", UUID, nullable=False),
-    # When it is tried next; NULL: it is a dead letter.
+    # When the relay tries next; NULL: the delivery is a dead letter.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
-    # When it became a dead letter; a replay makes it due again.
     sa.Column("dead_time", TIME),
     # The receiver's last error.
     sa.Column("failure", sa.Text, nullable=False),
@@ -402,8 +371,8 @@ deliveries = sa.Table(
     sa.Index("deliveries_dead_ix", "receiver", "dead_time", postgresql_where=sa.text("dead_time IS NOT NULL")),
 )
 
-# Incidents that have caused a notification, so that a repeated report causes none. Rows are never deleted: events are not
-# either, each has few incidents, and a restored scan service may report an incident again, however old it is.
+# Incidents that have caused a notification, so that a repeated report causes none. No row is ever deleted: each event
+# has few incidents, and a restored scan service may report an incident of any age again.
 told_incidents = sa.Table(
     "told_incidents",
     metadata,
@@ -412,7 +381,7 @@ told_incidents = sa.Table(
     sa.Column("create_time", TIME, nullable=False),
 )
 
-# Public keys alone. They are in the database so that two hosts cannot assign the same key_id.
+# Public keys stand in the database so that two hosts cannot assign the same key_id.
 signing_keys = sa.Table(
     "signing_keys",
     metadata,
@@ -423,7 +392,7 @@ signing_keys = sa.Table(
     sa.CheckConstraint("key_id >= 1", "key_id"),
 )
 
-# One row. The epoch changes when the database is restored from a backup, so that old cursors are invalid.
+# One row. The epoch changes when the database is restored from a backup, which invalidates old cursors.
 feed = sa.Table(
     "feed",
     metadata,

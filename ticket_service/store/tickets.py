@@ -1,6 +1,7 @@
 """Statements that read and change tickets."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -17,6 +18,7 @@ from ticket_service.store.events import find_events
 from ticket_service.store.tables import cancellations, events, purchases, tickets
 from ticketing.chassis.authentication import Caller
 
+_STORED: Final = tuple(field.name for field in fields(Ticket))
 _CHANGING: Final = ("status", "user_id", "issue", "revision", "update_time")
 
 _IS_USED: Final = sa.and_(
@@ -35,8 +37,7 @@ _SOLD: Final = (
     )
     .join(events, events.c.event_id == tickets.c.event_id)
     .join(
-        purchases,
-        sa.and_(purchases.c.event_id == tickets.c.event_id, purchases.c.purchase_id == tickets.c.purchase_id),
+        purchases, sa.and_(purchases.c.event_id == tickets.c.event_id, purchases.c.purchase_id == tickets.c.purchase_id)
     )
     .outerjoin(
         cancellations,
@@ -88,14 +89,9 @@ def tickets_of_purchase(connection: Connection, event_id: UUID, purchase_id: UUI
 def list_tickets(
     connection: Connection, caller: Caller, query: TicketQuery, now: datetime, page: tuple[UUID | None, int]
 ) -> list[SoldTicket]:
-    """Read tickets that a caller may see, newest first.
+    """Read tickets that a caller may see, with their status as of `now`, newest first.
 
-    Args:
-        connection: in a transaction.
-        caller: sees their own; an organizer also those of their events, a service all.
-        query: the filter.
-        now: statuses are as of then.
-        page: the id of the ticket before the page, and the size of the page.
+    `page` is the id of the ticket before the page, and the size of the page.
     """
     before, limit = page
     conditions = [ticket_visible_to(caller), ticket_of_user(caller, query.user_id)]
@@ -111,10 +107,9 @@ def list_tickets(
 def _find_tickets(
     connection: Connection, conditions: Sequence[Condition], limit: int | None = None
 ) -> list[SoldTicket]:
-    """Read tickets, newest first."""
     query = _SOLD.where(*conditions).order_by(tickets.c.ticket_id.desc()).limit(limit)
     rows = connection.execute(query).all()
-    # Each event once, not beside every ticket: descriptions are long.
+    # Each event is read once, not with every ticket: descriptions are long.
     by_id = find_events(connection, {row.event_id for row in rows}) if rows else {}
     return [_sold(row, by_id[row.event_id]) for row in rows]
 
@@ -124,19 +119,13 @@ def lock_ticket(connection: Connection, ticket_id: UUID, condition: Condition = 
     own = (tickets.c.ticket_id == ticket_id, condition)
     lock = sa.select(tickets.c.ticket_id).join(events, events.c.event_id == tickets.c.event_id).where(*own)
     connection.execute(lock.with_for_update(key_share=True, of=tickets))
-    # In a second statement, which sees the changes of a transaction that this one waited for.
+    # A second statement sees the changes of a transaction for which the first one waited.
     found = _find_tickets(connection, own)
     return found[0] if found else None
 
 
 def update_ticket(connection: Connection, ticket: Ticket, digests: Digests | None = None) -> None:
-    """Update a locked ticket.
-
-    Args:
-        connection: in a transaction.
-        ticket: the ticket.
-        digests: of its code and token, where they change too.
-    """
+    """Update a locked ticket, and its digests unless they are None."""
     changes = {name: getattr(ticket, name) for name in _CHANGING}
     if digests is not None:
         changes |= {"code_digest": digests.code, "token_digest": digests.token}
@@ -145,20 +134,6 @@ def update_ticket(connection: Connection, ticket: Ticket, digests: Digests | Non
 
 
 def _sold(row: Row[Any], event: Event) -> SoldTicket:
-    ticket = Ticket(
-        ticket_id=row.ticket_id,
-        event_id=row.event_id,
-        purchase_id=row.purchase_id,
-        user_id=row.user_id,
-        ticket_type=TicketType(row.ticket_type),
-        status=TicketStatus(row.status),
-        price=row.price,
-        valid_from_time=row.valid_from_time,
-        valid_until_time=row.valid_until_time,
-        check_in_time=row.check_in_time,
-        issue=row.issue,
-        revision=row.revision,
-        create_time=row.create_time,
-        update_time=row.update_time,
-    )
+    stored: dict[str, Any] = {name: getattr(row, name) for name in _STORED}
+    ticket = Ticket(**stored | {"ticket_type": TicketType(row.ticket_type), "status": TicketStatus(row.status)})
     return SoldTicket(ticket, event, row.buyer_id, row.payment_id or "", row.metadata, row.cancellation_id)

@@ -1,1 +1,1 @@
-"""Use cases: each runs its work in one transaction, with the clock and the database as arguments."""
+"""Use cases: each runs its work in one transaction; the clock and the database are arguments."""

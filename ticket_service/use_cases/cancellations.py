@@ -1,8 +1,7 @@
-"""Cancel tickets: (1) record the refund, (2) have the scan service revoke the ticket, (3) settle.
+"""Cancel tickets: (1) record the cancellation, (2) have the scan service revoke the ticket, (3) settle.
 
-Every step can be repeated, by a caller who repeats the request or by the sweeper after a crash. The first returns the
-recorded cancellation, the scan service settles the second once by its revocation_id, and the third changes only a
-cancellation that is still PENDING.
+A caller can repeat every step by a repeated request, and the sweeper after a crash. Step 1 returns the recorded
+cancellation, the scan service settles step 2 once by its revocation_id, and step 3 changes only a PENDING cancellation.
 """
 
 import asyncio
@@ -11,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -46,33 +46,22 @@ from ticketing.chassis.ids import new_id
 
 log = logging.getLogger(__name__)
 
-# In one sweep; the event's row is locked while those of one event are settled.
+# Cancellations in one sweep; the row of an event is locked while its cancellations are settled.
 MAX_SWEEP: Final = 100
-# Longer than a call to the scan service and a commit take, so that no two processes try at once.
+# Longer than a call to the scan service and a commit, so that no two processes try at once.
 SHORTEST_RETRY_SECONDS: Final = 3.0
 LONGEST_RETRY_SECONDS: Final = 30.0
 
 
 class TicketRevoker(Protocol):
-    """The scan service's side of a cancellation or reissue."""
+    """A client that revokes tickets at the scan service."""
 
     async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> Sequence[Outcome]:
-        """Revoke tickets of one event; return one outcome for each, in order.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: whether they are revoked is not known.
-        """
+        """Revoke tickets of one event; return their outcomes in order, or raise DEPENDENCY_UNAVAILABLE."""
 
 
 class Cancellations:
-    """The cancellations of a database.
-
-    Args:
-        database: the tickets database.
-        revoker: revokes tickets at the gates.
-        clock: returns the present time.
-        on_change: called after a commit that changes the feed.
-    """
+    """The cancellations of a database; `on_change` is called after each commit that changes the feed."""
 
     def __init__(self, database: Database, revoker: TicketRevoker, clock: Clock, on_change: Callable[[], None]) -> None:
         self._database = database
@@ -84,7 +73,7 @@ class Cancellations:
         """Cancel a ticket that `caller` may see; a repeated request continues the same cancellation.
 
         Returns:
-            The cancellation: PENDING where the scan service did not answer; then the sweeper continues it.
+            The cancellation: PENDING if the scan service did not answer; the sweeper then continues it.
 
         Raises:
             Failure: TICKET_NOT_FOUND, TICKET_NOT_CANCELLABLE or TICKET_CHECKED_IN; DEPENDENCY_UNAVAILABLE while a
@@ -105,11 +94,7 @@ class Cancellations:
         return cancellation
 
     async def get(self, caller: Caller, cancellation_id: UUID) -> Cancellation:
-        """Read one cancellation of a ticket that `caller` may see.
-
-        Raises:
-            Failure: CANCELLATION_NOT_FOUND.
-        """
+        """Read one cancellation of a ticket that `caller` may see; raise CANCELLATION_NOT_FOUND if there is none."""
         visible = ticket_visible_to(caller)
         found = await self._database.run(lambda c: store.find_cancellation(c, cancellation_id, visible))
         if found is None:
@@ -131,9 +116,8 @@ class Cancellations:
         now = self._clock()
 
         def work(connection: Connection) -> None:
-            # Being the holder is not enough: a holder cannot confirm a refund to themselves.
-            administered = event_administered_by(caller)
-            cancellation = store.lock_cancellation(connection, cancellation_id, administered)
+            # The condition excludes the holder, who must not confirm a refund to themselves.
+            cancellation = store.lock_cancellation(connection, cancellation_id, event_administered_by(caller))
             if cancellation is None:
                 raise cancellation_not_found(cancellation_id)
             if refund_orders.lock(connection, cancellation.event_id, cancellation_id) is not None:
@@ -153,16 +137,12 @@ class Cancellations:
         by_event: dict[UUID, list[Cancellation]] = defaultdict(list)
         for cancellation in due:
             by_event[cancellation.event_id].append(cancellation)
-        # In parallel, so that an event that fails delays no other.
+        # In parallel, so that an event that fails delays no other event.
         await asyncio.gather(*(self._try_advance(event_id, pending) for event_id, pending in by_event.items()))
         return len(due) == MAX_SWEEP
 
     async def advance(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
-        """Do steps 2 and 3 for PENDING cancellations of one event, at most 1,000.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: they are left to the sweeper.
-        """
+        """Do steps 2 and 3 for at most 1,000 PENDING cancellations of one event, or raise DEPENDENCY_UNAVAILABLE."""
         answers = await self._revoker.revoke(event_id, [one.revocation for one in pending])
         outcomes = {one.cancellation_id: outcome for one, outcome in zip(pending, answers, strict=True)}
         now = self._clock()
@@ -170,7 +150,7 @@ class Cancellations:
         self._on_change()
 
     def _request(self, connection: Connection, caller: Caller, ticket_id: UUID, reason: str) -> Cancellation:
-        """Do step 1, once."""
+        """Do step 1; for a ticket with a cancellation, return that cancellation."""
         sold = lock_ticket(connection, ticket_id, ticket_visible_to(caller))
         if sold is None:
             raise ticket_not_found(ticket_id)
@@ -180,14 +160,14 @@ class Cancellations:
                 raise cancellation_not_found(sold.cancellation_id)
             return found
         if find_pending_reissue(connection, sold.ticket.event_id, ticket_id) is not None:
-            # The ticket's holder is not decided before the scan service answers.
+            # The holder of the ticket is not decided before the scan service answers.
             raise scan_service_unavailable()
         cancellation = domain.request(sold, new_id(), reason, self._clock())
         store.insert_cancellations(connection, [cancellation])
         return cancellation
 
     def _claim_due(self, connection: Connection) -> Sequence[Cancellation]:
-        """Claim due cancellations: no other process tries them until this try must have failed."""
+        """Claim due cancellations: no other process tries them while this try may run."""
         now = self._clock()
         due = store.lock_due(connection, now, MAX_SWEEP)
         store.update_cancellations(connection, [_claimed(cancellation, now) for cancellation in due])
@@ -201,33 +181,29 @@ class Cancellations:
 
 
 def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outcome], now: datetime) -> None:
-    """Do step 3 for those of one event's cancellations that are still PENDING: at most once each."""
+    """Do step 3 for cancellations of one event; it changes only those that are still PENDING."""
     event = lock_event(connection, event_id)
     pending = store.lock_pending(connection, event_id, list(outcomes))
     if event is None or not pending:
         return
     if event.status is EventStatus.CANCELLED and any(one.refund_percent < FULL_PERCENT for one in pending):
-        # The holder cancelled before the event was cancelled, and the event's own batch has not reached the ticket yet:
-        # the refund is the same full one.
+        # The holder cancelled before the event was cancelled, and no batch of the event has reached the ticket yet: the
+        # refund is the full price too.
         refund_pending_in_full(connection, event_id, [one.ticket_id for one in pending])
         pending = store.lock_pending(connection, event_id, list(outcomes))
     settled = [domain.settle(one, outcomes[one.cancellation_id], now) for one in pending]
     store.update_cancellations(connection, settled)
     due = [one.cancellation_id for one in settled if one.status is CancellationStatus.REFUNDING]
     ordered = refund_orders.order_refunds(connection, event_id, due, now) if due else set[UUID]()
-    notifications = [
-        notification
-        for one in settled
-        for notification in cancellation_settled(one, is_ordered=one.cancellation_id in ordered)
-    ]
-    outbox.write(connection, notifications, now)
+    notified = (cancellation_settled(one, is_ordered=one.cancellation_id in ordered) for one in settled)
+    outbox.write(connection, list(chain.from_iterable(notified)), now)
     revoked = [one for one in pending if outcomes[one.cancellation_id].revoked]
     if revoked:
         store.release_tickets(connection, event_id, revoked, event.revision, now)
 
 
 def retry_seconds(attempts: int) -> float:
-    """Return the wait before the next call to the scan service after so many tries."""
+    """Return the wait before the next call to the scan service, after so many tries."""
     longest = LONGEST_RETRY_SECONDS - SHORTEST_RETRY_SECONDS
     return SHORTEST_RETRY_SECONDS + backoff_seconds(attempts, first=1, longest=longest)
 

@@ -1,4 +1,4 @@
-"""Apply reports of check-ins: the scan service has decided, this service only shows the result."""
+"""Apply reports of check-ins: the scan service has decided, and this service shows the result."""
 
 from collections.abc import Sequence
 

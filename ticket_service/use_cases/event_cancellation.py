@@ -1,8 +1,8 @@
 """Cancel events: (1) stop sales, (2) have the scan service close the gates, (3) cancel the tickets in batches.
 
-Every step can be repeated. The first stores a row with the progress of the event. The second is repeated until the
-scan service confirms it. In the third, each batch takes the next tickets by a cursor in that row: a crash loses
-nothing, and several processes share one event. The sweeper of cancellations settles those that a batch leaves PENDING.
+Every step can be repeated. Step 1 stores a row with the progress. Step 2 is repeated until the scan service confirms
+it. In step 3, each batch takes the next tickets by a cursor in that row: a crash loses nothing, and several processes
+share one event. The sweeper of cancellations settles those that a batch leaves PENDING.
 """
 
 import logging
@@ -33,31 +33,19 @@ from ticketing.chassis.ids import new_id
 
 log = logging.getLogger(__name__)
 
-# Tickets in one call to the scan service, and under one lock of the event's row: a quarter of a second.
+# Tickets in one call to the scan service and under one lock of the event's row, which lasts a quarter of a second.
 BATCH_TICKETS: Final = 500
 
 
 class EventRevoker(Protocol):
-    """The scan service's side of an event cancellation."""
+    """A client that closes gates at the scan service."""
 
     async def close_gates(self, event_id: UUID) -> None:
-        """Make every gate deny all tickets of the event.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: whether the gates are closed is not known.
-        """
+        """Make every gate deny all tickets of the event, or raise DEPENDENCY_UNAVAILABLE."""
 
 
 class EventCancellations:
-    """The event cancellations of a database.
-
-    Args:
-        database: the tickets database.
-        revoker: closes the gates.
-        cancellations: cancels the tickets.
-        clock: returns the present time.
-        on_change: called after a commit that changes the feed.
-    """
+    """The event cancellations of a database; `on_change` is called after each commit that changes the feed."""
 
     def __init__(
         self,
@@ -74,7 +62,7 @@ class EventCancellations:
         self._on_change = on_change
 
     async def cancel(self, caller: Caller, event_id: UUID, reason: str) -> tuple[Event, bool]:
-        """Cancel an event of `caller`; a repeated request tries again to close the gates.
+        """Cancel an event of `caller`; a repeated request closes the gates if no earlier request did.
 
         Returns:
             The event, and whether the scan service has confirmed that no gate admits to it.
@@ -85,18 +73,17 @@ class EventCancellations:
         now = self._clock()
         event, event_cancellation = await self._database.run(lambda c: _stop_sales(c, caller, event_id, reason, now))
         self._on_change()
-        if event_cancellation.gates_closed_time is not None:
-            return event, True
-        try:
-            await self._close_gates(event_id)
-        except Failure as failure:
-            # The cancellation is recorded, so the caller gets an answer and no error.
-            log.warning("closing gates is left to the sweeper", extra=_facts(event_cancellation, failure))
-            return event, False
+        if event_cancellation.gates_closed_time is None:
+            try:
+                await self._close_gates(event_id)
+            except Failure as failure:
+                # The cancellation is recorded, so the caller gets an answer and no error.
+                log.warning("closing gates is left to the sweeper", extra=_facts(event_cancellation, failure))
+                return event, False
         return event, True
 
     async def sweep(self) -> bool:
-        """Continue the longest due event cancellation; return whether more may be due."""
+        """Continue the event cancellation that is due first; return whether more may be due."""
         claimed = await self._database.run(self._claim)
         if claimed is None:
             return False
@@ -112,7 +99,6 @@ class EventCancellations:
         return True
 
     async def _close_gates(self, event_id: UUID) -> None:
-        """Do step 2."""
         await self._revoker.close_gates(event_id)
 
         def confirm(connection: Connection) -> None:
@@ -146,7 +132,7 @@ class EventCancellations:
 
     def _postpone(self, connection: Connection, event_id: UUID) -> None:
         event_cancellation = store.lock(connection, event_id)
-        # It is complete where another process had the last batch meanwhile.
+        # The cancellation is complete if another process settled the last batch meanwhile.
         if event_cancellation is not None and event_cancellation.due_time is not None:
             store.update(connection, _claimed(event_cancellation, self._clock()))
 
@@ -154,7 +140,7 @@ class EventCancellations:
 def _stop_sales(
     connection: Connection, caller: Caller, event_id: UUID, reason: str, now: datetime
 ) -> tuple[Event, EventCancellation]:
-    """Do step 1, once."""
+    """Do step 1; for a cancelled event, return its cancellation."""
     event = lock_own_event(connection, caller, event_id)
     event_cancellation = store.find(connection, event_id)
     if event_cancellation is not None:

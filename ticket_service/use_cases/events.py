@@ -8,15 +8,8 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
+from ticket_service.domain import event_changes as domain
 from ticket_service.domain.cancellations import CancellationStatus
-from ticket_service.domain.event_changes import (
-    EventChange,
-    change_event,
-    check_changeable,
-    check_etag,
-    merge_values,
-    publish_event,
-)
 from ticket_service.domain.event_sales import EventSales
 from ticket_service.domain.events import Event
 from ticket_service.domain.notifications import event_changed
@@ -32,20 +25,14 @@ from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
-# Part of the fingerprint: another RPC with the same request_id is another request.
+# The name is part of the fingerprint: another RPC with the same request_id is another request.
 _CREATE: Final = b"CreateEvent\0"
 # A change of one of these depends on the tickets sold.
 _SOLD_FIELDS: Final = frozenset({"ticket_price", "offers"})
 
 
 class Events:
-    """The events of a database.
-
-    Args:
-        database: the tickets database.
-        clock: returns the present time.
-        on_change: called after a commit that changes the feed.
-    """
+    """The events of a database; `on_change` is called after each commit that may change the feed."""
 
     def __init__(self, database: Database, clock: Clock, on_change: Callable[[], None]) -> None:
         self._database = database
@@ -53,15 +40,10 @@ class Events:
         self._on_change = on_change
 
     async def create(self, request_id: UUID, draft: Event, content: bytes) -> Event:
-        """Store a new event; a repeated request returns the event of the first one in its present state.
-
-        Args:
-            request_id: the idempotency key, together with the organizer.
-            draft: the event.
-            content: the request's content in bytes; another content under the same key is refused.
+        """Store a new event; a repeated request returns the event of the first request in its present state.
 
         Raises:
-            Failure: REQUEST_ID_REUSED.
+            Failure: REQUEST_ID_REUSED: the organizer used the id for a request with another `content`.
         """
         key = RequestKey(draft.organizer_id, request_id, hashlib.sha256(_CREATE + content).digest())
 
@@ -80,11 +62,7 @@ class Events:
         return event
 
     async def get(self, caller: Caller, event_id: UUID) -> Event:
-        """Read one event that `caller` may see.
-
-        Raises:
-            Failure: EVENT_NOT_FOUND.
-        """
+        """Read one event that `caller` may see; raise EVENT_NOT_FOUND if there is none."""
         visible = event_visible_to(caller)
         return await self._database.run(lambda c: _found(store.find_event(c, event_id, visible), event_id))
 
@@ -95,23 +73,23 @@ class Events:
         now = self._clock()
         return await self._database.run(lambda c: store.list_events(c, caller, query, now, (after, limit)))
 
-    async def update(self, caller: Caller, change: EventChange) -> Event:
+    async def update(self, caller: Caller, change: domain.EventChange) -> Event:
         """Change an event of `caller`.
 
         Raises:
             Failure: EVENT_NOT_FOUND, ETAG_MISMATCH, EVENT_NOT_CHANGEABLE, CAPACITY_BELOW_RESERVED; INVALID_ARGUMENT
-                where a new value contradicts a stored one.
+                if a new value contradicts a stored value.
         """
         now = self._clock()
 
         def work(connection: Connection) -> Event:
             event = lock_own_event(connection, caller, change.event_id)
-            check_etag(event, change.etag)
-            check_changeable(event, change.paths, now)
-            wanted = merge_values(event, change.values)
+            domain.check_etag(event, change.etag)
+            domain.check_changeable(event, change.paths, now)
+            wanted = domain.merge_values(event, change.values)
             depends_on_sales = not _SOLD_FIELDS.isdisjoint(change.paths)
             sold = store.sold_by_type(connection, event.event_id) if depends_on_sales else {}
-            result = change_event(event, wanted, sold, now)
+            result = domain.change_event(event, wanted, sold, now)
             if result is not event:
                 store.update_event(connection, result)
                 outbox.write(connection, event_changed(event, result), now)
@@ -122,16 +100,12 @@ class Events:
         return event
 
     async def publish(self, caller: Caller, event_id: UUID) -> Event:
-        """Put an event of `caller` on sale.
-
-        Raises:
-            Failure: EVENT_NOT_FOUND, EVENT_ENDED or ILLEGAL_TRANSITION.
-        """
+        """Put an event of `caller` on sale; raise EVENT_NOT_FOUND, EVENT_ENDED or ILLEGAL_TRANSITION."""
         now = self._clock()
 
         def work(connection: Connection) -> Event:
             event = lock_own_event(connection, caller, event_id)
-            result = publish_event(event, now)
+            result = domain.publish_event(event, now)
             if result is not event:
                 store.update_event(connection, result)
             return result
@@ -141,11 +115,7 @@ class Events:
         return event
 
     async def sales(self, caller: Caller, event_id: UUID) -> EventSales:
-        """Sum up the sales of an event of `caller`.
-
-        Raises:
-            Failure: EVENT_NOT_FOUND.
-        """
+        """Sum up the sales of an event of `caller`; raise EVENT_NOT_FOUND if there is none."""
         now = self._clock()
 
         def work(connection: Connection) -> EventSales:
@@ -158,16 +128,12 @@ class Events:
                 refunds_failed=count_cancellations(connection, event_id, CancellationStatus.REFUND_FAILED),
             )
 
-        # One snapshot, so that lines and counts agree.
+        # Lines and counts come from one snapshot, so that they agree.
         return await self._database.run(work, isolation="REPEATABLE READ")
 
 
 def lock_own_event(connection: Connection, caller: Caller, event_id: UUID) -> Event:
-    """Lock an event of `caller` until the transaction ends; return it.
-
-    Raises:
-        Failure: EVENT_NOT_FOUND.
-    """
+    """Lock an event of `caller` until the transaction ends, and return it; raise EVENT_NOT_FOUND if there is none."""
     return _found(store.lock_event(connection, event_id, event_owned_by(caller.subject)), event_id)
 
 

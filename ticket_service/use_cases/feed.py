@@ -1,4 +1,4 @@
-"""Serve the feed: the present state of the events and tickets that gates need, from any cursor on.
+"""Serve the feed: the present state of the events and tickets that gates need, after any cursor.
 
 The feed is state, not a log. A cursor is the last revision of each event that its reader has received; the feed sends
 the present state of every ticket that changed after it. Revisions are taken under the event's row lock, so they commit
@@ -25,17 +25,17 @@ from ticketing.chassis.failures import Failure
 log = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.1
-# The least time between two polls, however often a busy process wakes the poller.
+# The minimum time between two polls, however often a busy process wakes the poller.
 REST_SECONDS: Final = 0.05
-# Events that ended longer ago hardly change: only every so many polls read them.
+# Events that ended longer ago hardly change: only one in POLLS_PER_FULL_POLL polls reads them.
 LIVE_AFTER_END: Final = timedelta(days=1)
 POLLS_PER_FULL_POLL: Final = 100
 PAGE_TICKETS: Final = 1_000
-# The bounds of one transaction, which bound the memory: events, and tickets unless one event alone has more. With a
-# hundred events on sale, a bound of sixteen events made seven transactions for the few sales of each poll.
+# The bounds of one transaction, which bound the memory; one event alone may exceed the bound of tickets. With a hundred
+# events on sale, a bound of sixteen events made seven transactions for the few sales of each poll.
 GROUP_EVENTS: Final = 256
 GROUP_TICKETS: Final = 8_000
-# Before the first revision, so that an event without tickets is sent too.
+# Before the first revision, so that the feed sends an event without tickets too.
 BEGINNING: Final = -1
 
 
@@ -45,11 +45,10 @@ class _Watcher:
     def __init__(self, cursors: Mapping[UUID, int]) -> None:
         self.cursors = dict(cursors)
         self.has_changes = asyncio.Event()
-        # The last known revision of each; bounded by the number of events, not by that of changes.
+        # The last known revision of each event: bounded by the number of events, not of changes.
         self._behind: dict[UUID, int] = {}
 
     def note(self, heads: Mapping[UUID, int]) -> None:
-        """Record the revisions of events."""
         self._behind.update({event_id: head for event_id, head in heads.items() if head > self.cursor(event_id)})
         if self._behind:
             self.has_changes.set()
@@ -58,12 +57,12 @@ class _Watcher:
         return self.cursors.get(event_id, BEGINNING)
 
     def take(self) -> dict[UUID, int]:
-        """Remove the next events to read and return their cursors; older events first."""
+        """Remove the next events to read, older events first; return their cursors."""
         taken: dict[UUID, int] = {}
         room = GROUP_TICKETS
         for event_id in sorted(self._behind):
             cursor = self.cursor(event_id)
-            # Each revision changes one ticket, or the event.
+            # Each revision changes one ticket or the event.
             room -= min(self._behind[event_id] - cursor, PAGE_TICKETS)
             if taken and (room < 0 or len(taken) == GROUP_EVENTS):
                 break
@@ -85,12 +84,7 @@ class _Watcher:
 
 
 class Feed:
-    """The watchers of this process and the one poller that serves them.
-
-    Args:
-        database: the tickets database.
-        clock: returns the present time.
-    """
+    """The watchers of this process and the one poller that serves them."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -106,11 +100,11 @@ class Feed:
         self._poller = asyncio.create_task(self._poll_on(), name="feed poller")
 
     def wake(self) -> None:
-        """Poll at once, because something was committed."""
+        """Poll at once, after a commit."""
         self._woken.set()
 
     def drain(self) -> None:
-        """End every stream; its reader continues at another process."""
+        """End every stream; the readers continue at another process."""
         self._is_draining = True
         for watcher in self._watchers:
             watcher.has_changes.set()
@@ -128,13 +122,13 @@ class Feed:
         """Yield the epoch and the pages of changes as they come; end when drained.
 
         Args:
-            afters: the last revision received of each event.
-            epoch: the epoch of those revisions; with another one they are invalid, and every event starts anew.
-            max_events: how many pages may be yielded at once.
+            afters: the last received revision of each event.
+            epoch: the epoch of the revisions; in another epoch they are invalid, and every event starts anew.
+            max_events: the maximum number of pages that are yielded at once.
         """
         own_epoch = await self._database.run(store.epoch)
         watcher = _Watcher(afters if epoch == own_epoch else dict.fromkeys(afters, BEGINNING))
-        # Before the first look, so that no commit in between is missed.
+        # The watcher is registered before the first read, so that no commit in between is missed.
         self._watchers.add(watcher)
         try:
             watcher.note(await self._look(named=list(afters)))
@@ -156,9 +150,8 @@ class Feed:
         )
 
     async def _look(self, named: Iterable[UUID]) -> dict[UUID, int]:
-        """Read the revisions of all live events, and of those named."""
-        ended_after = self._clock() - LIVE_AFTER_END
-        event_ids = list(named)
+        """Read the revisions of all live events and of the named events."""
+        ended_after, event_ids = self._clock() - LIVE_AFTER_END, list(named)
 
         def look(connection: Connection) -> dict[UUID, int]:
             heads = store.live_heads(connection, ended_after)

@@ -1,7 +1,7 @@
 """Hold purchases until their payment: record payments, release or expire holds, and request refunds.
 
 Every transaction here locks the event first, as sales do, so that a place is either held or on sale. A payment is
-stored together with its effect: its buyer has the tickets or a refund is due, never both and never neither.
+stored together with its effect: the buyer gets the tickets, or a refund is due.
 """
 
 import logging
@@ -16,21 +16,11 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain import holds as domain
 from ticket_service.domain.holds import Payment, PaymentResult
 from ticket_service.domain.ledger import charge_entries, payment_entry, payment_refund_entry
-from ticket_service.domain.notifications import (
-    hold_ended,
-    payment_refund_due,
-    payment_refunded,
-    purchase_completed,
-)
+from ticket_service.domain.notifications import hold_ended, payment_refund_due, payment_refunded, purchase_completed
 from ticket_service.domain.payments import ChargeState, Progress
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.refund_orders import order_of_payment
-from ticket_service.domain.refusals import (
-    event_not_found,
-    illegal_transition,
-    payment_already_used,
-    purchase_not_found,
-)
+from ticket_service.domain.refusals import event_not_found, illegal_transition, payment_already_used, purchase_not_found
 from ticket_service.domain.sales import Inventory, SaleContext
 from ticket_service.store import holds as store
 from ticket_service.store import ledger, outbox, refund_orders
@@ -46,9 +36,9 @@ from ticketing.chassis.ids import new_id
 
 log = logging.getLogger(__name__)
 
-# In one sweep; the event's row is locked while those of one event expire.
+# Holds in one sweep; the row of an event is locked while its holds expire.
 MAX_SWEEP: Final = 100
-# Longer than a sweep takes, so that no two processes handle a hold at once.
+# Longer than a sweep, so that no two processes handle a hold at once.
 CLAIM: Final = timedelta(seconds=10)
 CLAIM_SPREAD_SECONDS: Final = 2.0
 
@@ -58,9 +48,9 @@ class Holds:
 
     Args:
         database: the tickets database.
-        issuing: issues the tickets of a paid purchase.
-        context: returns the limits and the time that apply now.
-        on_change: called after a commit that changes the feed.
+        issuing: derives the digests of the tickets of a paid purchase.
+        context: returns the limits and the present time.
+        on_change: called after each commit that may change the feed.
     """
 
     def __init__(
@@ -91,11 +81,7 @@ class Holds:
         self._on_change()
 
     async def record_progress(self, purchase: Purchase, progress: Progress) -> Purchase:
-        """Record the state of a purchase's charge at its provider; a repetition changes nothing.
-
-        Returns:
-            The purchase in its present state.
-        """
+        """Record the state of a purchase's charge at its provider; return the purchase in its present state."""
 
         def work(connection: Connection) -> Purchase:
             inventory = _inventory(connection, purchase.event_id)
@@ -107,7 +93,7 @@ class Holds:
         return recorded
 
     async def release(self, caller: Caller, purchase_id: UUID) -> None:
-        """Release a HELD purchase that `caller` may see; its charge, if any, was withdrawn before.
+        """Release a HELD purchase that `caller` may see; `Payments` has withdrawn its charge before.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION.
@@ -124,7 +110,7 @@ class Holds:
         """Record that the caller's own payment system refunded the oldest payment due; a repetition changes nothing.
 
         Raises:
-            Failure: PURCHASE_NOT_FOUND, or ILLEGAL_TRANSITION where no refund is due.
+            Failure: PURCHASE_NOT_FOUND, or ILLEGAL_TRANSITION if no refund is due.
         """
 
         def work(connection: Connection) -> None:
@@ -145,7 +131,7 @@ class Holds:
     async def claim_due(self, provider: str, limit: int) -> list[Purchase]:
         """Claim due HELD purchases of a provider; no other process handles them for a while."""
         now = self._context().now
-        # Spread, so that purchases that became due together are due apart from then on.
+        # A random spread separates purchases that became due together.
         until = now + CLAIM + timedelta(seconds=backoff_seconds(0, first=CLAIM_SPREAD_SECONDS, longest=60))
         return await self._database.run(lambda c: store.claim_due(c, provider, now, until, limit))
 
@@ -159,15 +145,15 @@ class Holds:
             try:
                 await self._expire(event_id, purchase_ids)
             except Failure as failure:
-                # The event's row could not be locked in time; the holds are due again when the claim ends.
+                # The row of the event was not locked in time; the holds are due again when the claim ends.
                 log.warning("holds expire later", extra={"event_id": event_id, "reason": failure.reason})
         return len(due) == MAX_SWEEP
 
     async def _expire(self, event_id: UUID, purchase_ids: list[UUID]) -> None:
         def work(connection: Connection) -> None:
             inventory = _inventory(connection, event_id)
-            # Purchases that were paid or released before the event was locked are not HELD any more.
             found = store.lock_purchases(connection, event_id, purchase_ids)
+            # Another transaction may have completed or released a purchase before the event was locked.
             held = [purchase for purchase in found if purchase.status is PurchaseStatus.HELD]
             for purchase in domain.expire(held, inventory, self._context().now):
                 store.update_purchase(connection, purchase)
@@ -219,7 +205,7 @@ class Holds:
 
 
 def record_refund(connection: Connection, purchase: Purchase, payment: Payment, refund_id: str, now: datetime) -> None:
-    """Store the refund of a payment of a locked purchase, and complete the purchase if it was the last one due."""
+    """Store the refund of a payment of a locked purchase; the last refund due makes the purchase REFUNDED."""
     store.store_refund(connection, payment, refund_id)
     outbox.write(connection, payment_refunded(purchase, refund_id), now)
     is_complete = all(one.refund_id is not None for one in store.refunds_due(connection, purchase))
@@ -238,7 +224,6 @@ def _locked(connection: Connection, purchase_id: UUID, condition: Condition) -> 
 
 
 def _inventory(connection: Connection, event_id: UUID) -> Inventory:
-    """Lock an event; return its inventory."""
     event = lock_event(connection, event_id)
     if event is None:
         raise event_not_found(event_id)

@@ -1,4 +1,4 @@
-"""Record reported incidents: each causes one notification, however often it is reported."""
+"""Record reported incidents: each causes one notification, however often the scan service reports it."""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 async def report(database: Database, clock: Clock, reports: Sequence[Incident]) -> None:
-    """Record reported incidents and notify of the new ones."""
+    """Record reported incidents; notify of the new incidents."""
     now = clock()
 
     def work(connection: Connection) -> list[Incident]:

@@ -1,16 +1,17 @@
-"""Issue tickets: derive their code, sign their token and digest both."""
+"""Derive the codes of tickets, sign their tokens and digest both."""
 
 from dataclasses import dataclass
 
 from ticket_service.domain.codes import Codes
-from ticket_service.domain.secrets import Digests, Secrets, digests_of, secrets_of
+from ticket_service.domain.secrets import Digests, Secrets, secrets_of
 from ticket_service.domain.tickets import Ticket
+from ticket_service.domain.tokens import token_digest
 from ticket_service.use_cases.keys import SigningKeys
 
 
 @dataclass(frozen=True, slots=True)
 class Issuing:
-    """The secret of codes and the keys of tokens."""
+    """The secret from which codes are derived, and the keys that sign tokens."""
 
     codes: Codes
     keys: SigningKeys
@@ -20,5 +21,5 @@ class Issuing:
         return secrets_of(ticket, self.codes, self.keys.signer())
 
     def digests(self, secrets: Secrets) -> Digests:
-        """Return the digests that the database stores of them."""
-        return digests_of(secrets, self.codes)
+        """Return the digests that the database stores."""
+        return Digests(self.codes.digest(secrets.code), token_digest(secrets.token))

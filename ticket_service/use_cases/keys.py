@@ -1,7 +1,7 @@
-"""Manage the keys that sign tokens: private ones in a file of this host, public ones in the database.
+"""Manage the keys that sign tokens: the private keys in a file of this host, the public keys in the database.
 
-A new key is published ten minutes before it signs, so that every gate has it by then. Each process reads the file
-again and again, so adding or retiring a key needs no restart.
+A new key is published ten minutes before it signs, so that every gate has received it by then. Each process reads the
+file periodically, so adding or retiring a key needs no restart.
 """
 
 import asyncio
@@ -21,24 +21,18 @@ from ticketing.chassis.database import Database
 from ticketing.chassis.settings import SettingsError
 
 PUBLISHED_AHEAD: Final = timedelta(minutes=10)
-# Far below the ten minutes, so that all processes change keys at the same time.
+# Far below PUBLISHED_AHEAD, so that every process has read a new key before the key signs.
 LOOK_SECONDS: Final = 30.0
 
 
 class SigningKeys:
-    """The keys that this process can sign with.
-
-    Args:
-        database: the tickets database, which stores the public keys.
-        key_file: contains the private keys.
-        clock: returns the present time.
-    """
+    """The keys with which this process can sign; `key_file` contains them, and the database their public keys."""
 
     def __init__(self, database: Database, key_file: Path, clock: Clock) -> None:
         self._database = database
         self._key_file = key_file
         self._clock = clock
-        # Each with the time from which it signs.
+        # Each key with the time from which it signs.
         self._signers: Sequence[tuple[datetime, Signer]] = ()
 
     @classmethod
@@ -70,7 +64,7 @@ class SigningKeys:
         """Return the newest key that is active."""
         now = self._clock()
         active = [signer for activate_time, signer in self._signers if activate_time <= now]
-        # None is active where another host, whose clock is ahead, has just published the first key.
+        # No key is active if another host, whose clock is ahead, has just published the first key.
         return active[-1] if active else self._signers[0][1]
 
 
@@ -80,7 +74,7 @@ async def public_keys(database: Database) -> list[PublicKey]:
 
 
 def publish(connection: Connection, private: Sequence[SigningKey], now: datetime) -> list[PublicKey]:
-    """Return the public key of each private key; a new one gets an id that no other host can get."""
+    """Return the public key of each private key; a new key gets an id that no other host can assign."""
     store.lock(connection)
     known = {key.public_key: key for key in store.all_keys(connection)}
     own = [bytes(key.verify_key) for key in private]

@@ -1,8 +1,8 @@
 """Charge purchases: (1) hold the places, (2) create the charge and store its id, (3) confirm it, (4) settle.
 
-The sale does the first step. The last completes the purchase, or releases its places once nothing can be captured any
-more. Every step can be repeated, by a caller who repeats the request or by the sweeper after a crash: each begins by
-asking the provider about the stored id. No provider is called inside a transaction.
+The sale does step 1. Step 4 completes the purchase, or releases its places when the provider can capture nothing any
+more. A caller can repeat every step by a repeated request, and the sweeper after a crash: each step first asks the
+provider about the stored id. No transaction contains a call to a provider.
 """
 
 import asyncio
@@ -28,24 +28,17 @@ from ticketing.chassis.failures import Failure, dependency_unavailable
 
 log = logging.getLogger(__name__)
 
-# For a buyer who waits; then the sweeper continues.
+# Tries while the buyer waits; then the sweeper continues.
 TRIES: Final = 2
 TRY_AGAIN_SECONDS: Final = 0.2
-# Create, confirm, and one more for a step that another process did meanwhile.
+# Create, confirm, and repeat once a step that another process did meanwhile.
 STEPS: Final = 3
-# In one sweep: few enough that even with a provider that hangs, the sweep ends before other processes may try them.
+# Purchases in one sweep: few enough that the sweep ends before their claims, even if the provider hangs.
 MAX_SWEEP: Final = 16
 
 
 class Payments:
-    """The payments of a database's purchases.
-
-    Args:
-        database: the tickets database.
-        holds: records payments and ends holds.
-        providers: the payment providers, by name.
-        clock: returns the present time.
-    """
+    """The payments of a database's purchases; `holds` records them."""
 
     def __init__(self, database: Database, holds: Holds, providers: Providers, clock: Clock) -> None:
         self._database = database
@@ -54,18 +47,14 @@ class Payments:
         self._clock = clock
 
     def provider_for(self, payment_method: str) -> str:
-        """Return the name of the configured provider that charges a payment method.
-
-        Raises:
-            Failure: PROVIDER_NOT_CONFIGURED.
-        """
+        """Return the provider that charges a payment method; raise PROVIDER_NOT_CONFIGURED if it has no settings."""
         name = provider_of(payment_method)
         if name not in self._providers:
             raise provider_not_configured(name)
         return name
 
     async def begin(self, purchase: Purchase) -> None:
-        """Charge for a new HELD purchase, as far as possible now; the sweeper continues."""
+        """Charge for a new HELD purchase, as far as possible at once; the sweeper continues."""
         for attempt in range(TRIES):
             try:
                 await self._advance(purchase)
@@ -76,7 +65,7 @@ class Payments:
                 return
 
     async def confirm(self, caller: Caller, purchase_id: UUID, payment: Payment | None) -> None:
-        """Record `payment`, or with None the payment that the purchase's provider reports.
+        """Record `payment`; None records the payment that the purchase's provider reports.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND, PAYMENT_ALREADY_USED or PRICE_CHANGED; DEPENDENCY_UNAVAILABLE.
@@ -86,7 +75,7 @@ class Payments:
             if purchase.status is PurchaseStatus.HELD:
                 await self._advance(purchase)
             elif purchase.status in ENDED:
-                # The charge was withdrawn, so no late payment is possible; if one came nevertheless, this records it.
+                # The charge was withdrawn, so no late payment should exist; if one does, this call records it.
                 await self._withdraw(purchase)
             return
         purchase = await self._find(purchase_id, event_administered_by(caller))
@@ -98,7 +87,8 @@ class Payments:
         """Release a HELD purchase that `caller` may see.
 
         Raises:
-            Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION; DEPENDENCY_UNAVAILABLE: it may still be charged for.
+            Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION; DEPENDENCY_UNAVAILABLE if the
+                charge may still succeed.
         """
         purchase = await self._find(purchase_id, purchase_visible_to(caller))
         if purchase.status is PurchaseStatus.HELD:
@@ -123,12 +113,12 @@ class Payments:
             log.warning("a payment is tried again later", extra=_facts(purchase, failure))
 
     async def _advance(self, purchase: Purchase) -> None:
-        """Do steps 2 to 4, as far as possible now."""
+        """Do steps 2 to 4, as far as possible at once."""
         provider = self._provider(purchase)
         for _ in range(STEPS):
             progress = await provider.advance(charge_of(purchase))
             if progress.state is ChargeState.DECLINED:
-                # The buyer's front end could still pay it with another card until it is withdrawn.
+                # The buyer's front end could pay with another card until the charge is withdrawn.
                 await self._withdraw(replace(purchase, payment_id=progress.payment_id), progress.decline_code)
                 return
             purchase = await self._record(purchase, progress)
@@ -141,10 +131,8 @@ class Payments:
         return await self._record(purchase, replace(progress, decline_code=decline_code or progress.decline_code))
 
     async def _withdraw_for_good(self, purchase: Purchase) -> None:
-        if purchase.provider == EXTERNAL:
-            # This service charges nothing for it.
-            return
-        if (await self._withdraw(purchase)).status is PurchaseStatus.HELD:
+        # This service charges nothing for an EXTERNAL purchase.
+        if purchase.provider != EXTERNAL and (await self._withdraw(purchase)).status is PurchaseStatus.HELD:
             # A bank still processes the payment.
             raise dependency_unavailable("payment provider")
 

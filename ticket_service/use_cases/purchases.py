@@ -1,4 +1,4 @@
-"""Read purchases. Every query selects what the caller may see, so a foreign purchase is not found."""
+"""Read purchases. Every query selects only rows that the caller may see, so a foreign purchase is not found."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -17,21 +17,13 @@ from ticketing.chassis.database import Database
 
 
 class Purchases:
-    """The purchases of a database.
-
-    Args:
-        database: the tickets database.
-    """
+    """The purchases of a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, caller: Caller, purchase_id: UUID) -> tuple[Purchase, Sequence[SoldTicket]]:
-        """Read one purchase that `caller` may see, and its tickets in the order in which they were issued.
-
-        Raises:
-            Failure: PURCHASE_NOT_FOUND.
-        """
+        """Read one purchase that `caller` may see, and its tickets, oldest first; raise PURCHASE_NOT_FOUND."""
 
         def work(connection: Connection) -> tuple[Purchase, Sequence[SoldTicket]]:
             purchase = find_purchase(connection, purchase_id, purchase_visible_to(caller))

@@ -1,7 +1,7 @@
 """Make refunds through a payment provider: the sweeper tries each order until the provider confirms or refuses it.
 
 An order is stored in the transaction that makes the refund due. One process tries an order at a time, and the adapter
-asks the provider about earlier tries before the next one: a refund is made once, whatever crashes in between.
+asks the provider about earlier tries before the next try, so that a crash at any point causes no second refund.
 """
 
 import asyncio
@@ -38,21 +38,15 @@ from ticketing.chassis.failures import Failure
 
 log = logging.getLogger(__name__)
 
-# In one sweep: few enough that even with a provider that hangs, the sweep ends before other processes may try them.
+# Orders in one sweep: few enough that the sweep ends before their claims, even if the provider hangs.
 MAX_SWEEP: Final = 32
-# Longer than a sweep takes, so that no two processes try at once.
+# Longer than a sweep, so that no two processes try at once.
 SHORTEST_RETRY_SECONDS: Final = 20.0
 LONGEST_RETRY_SECONDS: Final = 900.0
 
 
 class Refunds:
-    """The refund orders of a database.
-
-    Args:
-        database: the tickets database.
-        providers: the payment providers, by name.
-        clock: returns the present time.
-    """
+    """The refund orders of a database."""
 
     def __init__(self, database: Database, providers: Providers, clock: Clock) -> None:
         self._database = database
@@ -60,10 +54,10 @@ class Refunds:
         self._clock = clock
 
     async def retry(self, caller: Caller, cancellation_id: UUID) -> Cancellation:
-        """Retry a refund that the provider refused, of an event of `caller`; a repetition changes nothing.
+        """Retry a refused refund of an event of `caller`; a repetition changes nothing.
 
         Raises:
-            Failure: CANCELLATION_NOT_FOUND, or ILLEGAL_TRANSITION where no refund is due.
+            Failure: CANCELLATION_NOT_FOUND, or ILLEGAL_TRANSITION if no refund is due.
         """
         now = self._clock()
 
@@ -89,7 +83,7 @@ class Refunds:
         return len(due) == MAX_SWEEP
 
     def _claim_due(self, connection: Connection) -> Sequence[RefundOrder]:
-        """Claim due orders: no other process tries them until this try must have failed."""
+        """Claim due orders: no other process tries them while this try may run."""
         now = self._clock()
         claimed_orders = []
         for order in store.lock_due(connection, now, MAX_SWEEP):
@@ -113,17 +107,15 @@ class Refunds:
 
 
 def settle(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
-    """Store the provider's answer once, together with its effect on the cancellation or the payment."""
-    if order.cancellation_id is not None:
-        _settle_cancellation(connection, order.cancellation_id, order, progress, now)
-    else:
-        _settle_payment(connection, order, progress, now)
-
-
-def _settle_cancellation(
-    connection: Connection, cancellation_id: UUID, order: RefundOrder, progress: RefundProgress, now: datetime
-) -> None:
-    cancellation = lock_cancellation(connection, cancellation_id, in_event(order.event_id))
+    """Store the provider's answer, if no process has stored it, with its effect on cancellation or payment."""
+    if order.cancellation_id is None:
+        lock_event(connection, order.event_id)
+        [purchase] = lock_purchases(connection, order.event_id, [order.purchase_id])
+        if _store_progress(connection, order, progress, now) is RefundOrderStatus.DONE:
+            payment = Payment(order.payment_id, (order.currency, order.amount), order.provider)
+            record_refund(connection, purchase, payment, progress.refund_id or "", now)
+        return
+    cancellation = lock_cancellation(connection, order.cancellation_id, in_event(order.event_id))
     status = _store_progress(connection, order, progress, now)
     if cancellation is None or status is None:
         return
@@ -135,18 +127,10 @@ def _settle_cancellation(
     outbox.write(connection, refund_settled(settled), now)
 
 
-def _settle_payment(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
-    lock_event(connection, order.event_id)
-    [purchase] = lock_purchases(connection, order.event_id, [order.purchase_id])
-    if _store_progress(connection, order, progress, now) is RefundOrderStatus.DONE:
-        payment = Payment(order.payment_id, (order.currency, order.amount), order.provider)
-        record_refund(connection, purchase, payment, progress.refund_id or "", now)
-
-
 def _store_progress(
     connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime
 ) -> RefundOrderStatus | None:
-    """Store the progress of an order; return its status if the order has ended now, otherwise None."""
+    """Store the progress of an order; return its status if the progress ended the order, otherwise None."""
     stored = store.lock(connection, order.event_id, order.order_id)
     if stored is None or (stored.status, stored.round) != (RefundOrderStatus.PENDING, order.round):
         # Another process has stored an answer before.

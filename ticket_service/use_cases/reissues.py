@@ -1,7 +1,7 @@
-"""Reissue tickets, for the same holder or another one: (1) record, (2) revoke older issues, (3) commit the new one.
+"""Reissue tickets: (1) record the reissue, (2) have the scan service revoke older issues, (3) commit the new issue.
 
-As with cancellations, every step can be repeated, by a caller who repeats the request or by the sweeper. The answer to
-a caller is true at every gate: the new issue is committed only after gates deny the older ones.
+A transfer is a reissue for another holder. A caller can repeat every step by a repeated request, and the sweeper after
+a crash. The new issue is committed only after gates deny older issues, so the answer to a caller holds at every gate.
 """
 
 import asyncio
@@ -37,22 +37,14 @@ from ticketing.chassis.ids import new_id
 
 log = logging.getLogger(__name__)
 
-# In one sweep.
+# Reissues in one sweep.
 MAX_SWEEP: Final = 20
-# Pending reissues of other requests that a request settles before its own.
+# The number of pending reissues of other requests that a request settles before its own.
 TRIES: Final = 4
 
 
 class Reissues:
-    """The reissues of a database.
-
-    Args:
-        database: the tickets database.
-        revoker: revokes older issues at the gates.
-        issuing: issues new ones.
-        clock: returns the present time.
-        on_change: called after a commit that changes the feed.
-    """
+    """The reissues of a database; `on_change` is called after each commit that may change the feed."""
 
     def __init__(
         self, database: Database, revoker: TicketRevoker, issuing: Issuing, clock: Clock, on_change: Callable[[], None]
@@ -64,22 +56,22 @@ class Reissues:
         self._on_change = on_change
 
     async def reissue(self, caller: Caller, request: ReissueRequest) -> SoldTicket:
-        """Give a ticket that `caller` may see a new issue; a repeated request_id returns the result of the first.
+        """Reissue a ticket that `caller` may see; a repeated request returns the result of the first request.
 
         Returns:
             The ticket in its present state; the caller may no longer be its holder.
 
         Raises:
             Failure: TICKET_NOT_FOUND, TICKET_NOT_ACTIVE, TICKET_CHECKED_IN, CANCELLATION_PENDING, REQUEST_ID_REUSED;
-                DEPENDENCY_UNAVAILABLE where the scan service did not answer: the sweeper continues the reissue, and the
+                DEPENDENCY_UNAVAILABLE if the scan service did not answer: the sweeper continues the reissue, and the
                 caller may repeat the request.
         """
         for _ in range(TRIES):
             found = await self._database.run(lambda connection: self._request(connection, caller, request))
             if found.status is ReissueStatus.PENDING:
                 found = await self._advance(found)
-            # This was the pending reissue of another request; it is settled now.
             if (found.caller, found.request_id) != (request.caller, request.request_id):
+                # The reissue of another request was PENDING and is settled now.
                 continue
             sold = await self._database.run(lambda c: find_ticket(c, request.ticket_id))
             if sold is None:
@@ -90,11 +82,7 @@ class Reissues:
         raise overloaded("changes of one ticket")
 
     async def set_blocked(self, caller: Caller, ticket_id: UUID, *, blocked: bool) -> SoldTicket:
-        """Block a ticket of an event of `caller`, or unblock it.
-
-        Raises:
-            Failure: TICKET_NOT_FOUND or TICKET_NOT_ACTIVE.
-        """
+        """Block or unblock a ticket of an event of `caller`; raise TICKET_NOT_FOUND or TICKET_NOT_ACTIVE."""
         now = self._clock()
         own = event_owned_by(caller.subject)
 
@@ -121,9 +109,9 @@ class Reissues:
         return len(due) == MAX_SWEEP
 
     def _request(self, connection: Connection, caller: Caller, request: ReissueRequest) -> Reissue:
-        """Do step 1, once; return another pending reissue of the ticket where one has to be settled first."""
+        """Do step 1; return a PENDING reissue of another request if the ticket has one, which must be settled first."""
         key = RequestKey(request.caller, request.request_id, _fingerprint(request))
-        # Before the ticket is read: after a transfer the old holder may repeat the request, but not see the ticket.
+        # Looked up before the ticket: after a transfer the old holder may repeat the request, but not see the ticket.
         first = find_first(connection, key)
         if first is None:
             sold = lock_ticket(connection, request.ticket_id, ticket_visible_to(caller))
@@ -143,7 +131,7 @@ class Reissues:
         return store.find_reissue(connection, first.event_id, first.result_id)
 
     def _claim_due(self, connection: Connection) -> Sequence[Reissue]:
-        """Claim due reissues: no other process tries them until this try must have failed."""
+        """Claim due reissues: no other process tries them while this try may run."""
         now = self._clock()
         due = store.lock_due(connection, now, MAX_SWEEP)
         for reissue in due:
@@ -182,7 +170,7 @@ def settle(connection: Connection, reissue: Reissue, outcome: Outcome, issuing: 
         outbox.write(connection, reissue_settled(reissue, sold.ticket.user_id), now)
         take_revision(connection, event.event_id, ticket.revision)
     else:
-        # It had no effect, so the same request may succeed once the check-in is annulled.
+        # The request had no effect, so a repetition may succeed after the check-in is annulled.
         forget(connection, reissue.caller, reissue.request_id)
     return reissue
 

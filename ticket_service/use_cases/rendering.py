@@ -25,11 +25,7 @@ class RenderedTicket:
 
 
 async def render(sold: SoldTicket, ticket_format: TicketFormat, secrets: Secrets, now: datetime) -> RenderedTicket:
-    """Draw a ticket in a thread.
-
-    Raises:
-        Failure: TICKET_NOT_ACTIVE.
-    """
+    """Draw a ticket in a thread; raise TICKET_NOT_ACTIVE for a picture or page of a cancelled ticket."""
     status = sold.ticket.status
     # A calendar entry of a cancelled ticket removes the ticket from calendars.
     if status in CANCELLED_STATUSES and ticket_format is not TicketFormat.ICS:
@@ -40,12 +36,12 @@ async def render(sold: SoldTicket, ticket_format: TicketFormat, secrets: Secrets
 
 
 def qr_code_url(token: str) -> str:
-    """Draw the QR code of a token as a data URL; this takes some milliseconds."""
+    """Draw the QR code of a token as a data URL, in some milliseconds."""
     return rendering.png_data_url(token)
 
 
 def _pdf(sold: SoldTicket, secrets: Secrets, now: datetime) -> bytes:
-    # Imported in the thread of the first page: the library of fonts takes half a second to load.
+    # The thread of the first page imports the module: the library of fonts takes half a second to load.
     from ticket_service.adapters.page import pdf  # noqa: PLC0415
 
     return pdf(sold, secrets, now)

@@ -1,4 +1,4 @@
-"""Read tickets. Every query selects what the caller may see, so a foreign ticket is not found."""
+"""Read tickets. Every query selects only rows that the caller may see, so a foreign ticket is not found."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -14,34 +14,21 @@ from ticketing.chassis.database import Database
 
 
 class Tickets:
-    """The tickets of a database.
-
-    Args:
-        database: the tickets database.
-        clock: returns the present time.
-    """
+    """The tickets of a database."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def get(self, caller: Caller, ticket_id: UUID) -> SoldTicket:
-        """Read one ticket that `caller` may see.
-
-        Raises:
-            Failure: TICKET_NOT_FOUND.
-        """
+        """Read one ticket that `caller` may see; raise TICKET_NOT_FOUND if there is none."""
         sold = await self._database.run(lambda c: find_ticket(c, ticket_id, ticket_visible_to(caller)))
         if sold is None:
             raise ticket_not_found(ticket_id)
         return sold
 
     async def get_by_code(self, caller: Caller, code: str, code_digest: bytes) -> SoldTicket:
-        """Read the ticket with this code as its current one, if `caller` may see it.
-
-        Raises:
-            Failure: TICKET_NOT_FOUND.
-        """
+        """Read the ticket with this current code, if `caller` may see it; raise TICKET_NOT_FOUND otherwise."""
         sold = await self._database.run(lambda c: find_ticket_by_code(c, code_digest, ticket_visible_to(caller)))
         if sold is None:
             raise ticket_code_not_found(code)

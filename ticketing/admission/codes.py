@@ -11,7 +11,7 @@ from uuid import UUID
 
 CODE_PREFIX: Final = "TKT-"
 DIGEST_BYTES: Final = 16
-# A masked code keeps so many digits: enough to find the code, and 40 bits short of opening a gate.
+# The shown digits of a masked code suffice to find the code; the hidden ones have 40 bits, too many to guess.
 SHOWN_DIGITS: Final = 6
 _FORM: Final = re.compile(r"TKT-[0-9A-F]{16}")
 # A masked token keeps at most a third of its signature.
@@ -42,7 +42,7 @@ def read_code(text: str) -> str | None:
 
 
 def mask_codes(text: str) -> str:
-    """Mask most of every code and every token in a text."""
+    """Mask most characters of every code and every token in a text."""
     return _ANYWHERE.sub(_mask, text)
 
 

@@ -52,8 +52,6 @@ class Decision:
     admission: Admission | None = None
 
 
-ADMIT: Final = Decision(None)
-
 # The denial reason of tickets that are not ACTIVE.
 DENIAL_BY_STATUS: Final = {
     TicketStatus.CANCELLED: DenialReason.CANCELLED,
@@ -64,15 +62,7 @@ DENIAL_BY_STATUS: Final = {
 
 
 def decide(event: Event, gate: Gate, presented: PresentedTicket, scan_type: ScanType, check_in: CheckIn) -> Decision:
-    """Decide one scan.
-
-    Args:
-        event: the event of the gate.
-        gate: the gate of the scan.
-        presented: the ticket that was presented.
-        scan_type: the kind of passage that the person asks for.
-        check_in: the check-in that this scan becomes where it is admitted as one; its time is the time of the scan.
-    """
+    """Decide one scan at a gate of `event`; an admitted check-in becomes `check_in`, whose time is that of the scan."""
     ticket = presented.ticket
     if ticket.event_id != gate.event_id:
         return Decision(DenialReason.WRONG_EVENT)
@@ -120,19 +110,13 @@ def _check_in(policy: AdmissionPolicy, admission: Admission, check_in: CheckIn) 
     was_in = admission.check_in_time is not None
     if (policy is AdmissionPolicy.SINGLE_ENTRY and was_in) or (policy is AdmissionPolicy.RE_ENTRY and admission.inside):
         return Decision(DenialReason.ALREADY_CHECKED_IN, previous=admission.latest_check_in)
-    return Decision(
-        None,
-        admission=Admission(
-            check_in_time=admission.check_in_time or check_in.time,
-            latest_check_in=check_in,
-            inside=True,
-            sequence=admission.sequence if was_in else admission.sequence + 1,
-        ),
-    )
+    sequence = admission.sequence if was_in else admission.sequence + 1
+    after = Admission(admission.check_in_time or check_in.time, check_in, inside=True, sequence=sequence)
+    return Decision(None, admission=after)
 
 
 def _check_out(admission: Admission) -> Decision:
-    """Admit a check-out of a person who is inside; a single-entry ticket stays used."""
+    """Admit a check-out of a person who is inside; a single-entry ticket remains used."""
     if not admission.inside:
         return Decision(DenialReason.NOT_CHECKED_IN)
     return Decision(None, admission=replace(admission, inside=False))
@@ -141,5 +125,5 @@ def _check_out(admission: Admission) -> Decision:
 def _access(policy: AdmissionPolicy, admission: Admission) -> Decision:
     """Admit a person who is inside to an area of the event; under UNLIMITED presence is not tracked."""
     if policy is AdmissionPolicy.UNLIMITED or admission.inside:
-        return ADMIT
+        return Decision(None)
     return Decision(DenialReason.NOT_CHECKED_IN)

@@ -13,7 +13,7 @@ from ticketing.admission.tickets import CheckIn, TicketType
 from ticketing.admission.tokens import DamagedToken, Token
 
 MAX_CODE: Final = 4_096
-# A record keeps so many characters of a text that is not a code of a ticket.
+# The number of characters that a record keeps of a text without a known ticket.
 MAX_RECORDED: Final = 200
 FINGERPRINT_BYTES: Final = 16
 
@@ -50,7 +50,7 @@ class DenialReason(StrEnum):
     ALREADY_CHECKED_IN = "ALREADY_CHECKED_IN"
     NOT_CHECKED_IN = "NOT_CHECKED_IN"
     TICKET_TYPE_NOT_ALLOWED = "TICKET_TYPE_NOT_ALLOWED"
-    # Only a gate device decides so, for a ticket whose reason only a newer service has.
+    # Only a gate device uses this reason, for a ticket whose reason only a newer service has.
     UNKNOWN = "UNKNOWN"
 
 
@@ -60,7 +60,7 @@ class Gate:
 
     event_id: UUID
     location: str
-    # Empty: all types.
+    # Empty: the gate admits all types.
     allowed_types: frozenset[TicketType] = frozenset()
 
 
@@ -81,7 +81,7 @@ class Attempt:
 
     scan_id: UUID
     gate: Gate
-    # The text as the device read it.
+    # The text that the device read.
     text: str
     # The text as a token, a damaged token, or the digest of a typed code; None where it is none of these.
     credential: Token | DamagedToken | bytes | None
@@ -90,7 +90,7 @@ class Attempt:
     # The organizer to whose events the caller is restricted; None: any organizer.
     organizer_id: str | None
     metadata: dict[str, object]
-    # Empty where the caller is not a gate device.
+    # The value is empty where the caller is not a gate device.
     device_id: str = ""
     # None: the service decides.
     offline: OfflineDecision | None = None
@@ -103,7 +103,7 @@ class Attempt:
 
 @lru_cache(10_000)
 def _fingerprint_prefix(event_id: UUID, scan_type: ScanType, scanner: str) -> str:
-    """Return the part that a device's scans have in common; lengths keep two different divisions from being equal."""
+    """Return the part that a device's scans share; the lengths keep ("a", "bc") and ("ab", "c") apart."""
     return "".join(f"{len(part)}:{part}\0" for part in (str(event_id), scan_type, scanner))
 
 

@@ -39,7 +39,7 @@ class TicketStatus(StrEnum):
     CANCELLED = "CANCELLED"
     REFUNDED = "REFUNDED"
     BLOCKED = "BLOCKED"
-    # Only in a device replica: the ticket is denied for a reason that this version does not have.
+    # Only a device replica has this status: the ticket is denied for a reason that this version does not have.
     UNKNOWN = "UNKNOWN"
 
 
@@ -49,17 +49,17 @@ FINAL_STATUSES = frozenset({TicketStatus.CANCELLED, TicketStatus.REFUNDED})
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event: the conditions that all of its tickets share."""
+    """The conditions that all tickets of an event share."""
 
     event_id: UUID
     organizer_id: str
     name: str
     status: EventStatus
     policy: AdmissionPolicy
-    # Absent in an event that was cancelled before the feed delivered it.
+    # None in an event that was cancelled before the feed delivered it.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
-    # Closed by RevokeEvent; overrides the status.
+    # RevokeEvent closes the event, whatever its status is.
     closed: bool
 
 
@@ -81,7 +81,7 @@ class Admission:
     # The latest check-in that is not annulled.
     latest_check_in: CheckIn | None = None
     inside: bool = False
-    # Incremented with each change of check_in_time.
+    # Each change of check_in_time increments the sequence.
     sequence: int = 0
 
 
@@ -91,10 +91,10 @@ class Ticket:
 
     event_id: UUID
     ticket_id: UUID
-    # Absent where a revocation came before the feed.
+    # None where a revocation came before the feed.
     ticket_type: TicketType | None
     status: TicketStatus
-    # Set for day tickets; None: the times of the event apply.
+    # The times of a day ticket; None: the times of the event apply.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     # The newest issue; older ones are denied.

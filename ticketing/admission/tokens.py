@@ -1,4 +1,4 @@
-"""Signed tokens, the content of QR codes: reading and verifying. `ticket_token.proto` describes the format."""
+"""The reading and verification of signed tokens, the content of QR codes; `ticket_token.proto` describes the format."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from google.protobuf.message import DecodeError
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from ticketing.admission.tickets import TicketType
+from ticketing.admission.tickets import Ticket, TicketStatus, TicketType
 from ticketing.tickets.v1 import event_pb2, ticket_token_pb2
 
 TOKEN_PREFIX: Final = "T1"  # noqa: S105 - a format's name, no secret
-# Signed together with the payload, so that a signature of another document never verifies as a ticket.
+# The signature covers this context too, so that a signature of another document never verifies as a ticket.
 CONTEXT: Final = b"ticketing.tickets.v1.TicketToken\0"
 DIGEST_BYTES: Final = 16
 SIGNATURE_BYTES: Final = 64
 UUID_BYTES: Final = 16
 MAX_ISSUE: Final = 2**31 - 1
-# Two ids and three small numbers; a text with a payload of another length is not a token.
+# A payload has two ids and three small numbers; a text with a payload of another length is not a token.
 PAYLOAD_BYTES: Final = range(40, 61)
 
 # int() reads base 32 with the digits 0-9A-V in one call; base64.b32decode takes ten times as long. Every other
@@ -49,12 +49,26 @@ class Token:
     signed: bytes
 
     def verifies(self, key: VerifyKey) -> bool:
-        """Return whether `key` made the signature; takes about 60 µs."""
+        """Return whether `key` made the signature; the check takes about 60 µs."""
         try:
             key.verify(self.signed, self.signature)
         except BadSignatureError:
             return False
         return True
+
+    def ticket(self, code_digest: bytes = b"") -> Ticket:
+        """Return the ticket that this token proves if it is genuine; a device has no digest of the code."""
+        return Ticket(
+            event_id=self.event_id,
+            ticket_id=self.ticket_id,
+            ticket_type=self.ticket_type,
+            status=TicketStatus.ACTIVE,
+            valid_from_time=None,
+            valid_until_time=None,
+            issue=self.issue,
+            code_digest=code_digest,
+            token_digest=None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +81,13 @@ class PublicKey:
     # Tokens signed with the key are denied from this time on; None: not retired.
     retire_time: datetime | None
 
-    def is_retired(self, now: datetime) -> bool:
-        """Return whether tokens signed with the key are denied."""
-        return self.retire_time is not None and now >= self.retire_time
-
 
 def is_genuine(token: Token, known_digest: bytes | None, key: PublicKey | None, now: datetime) -> bool:
-    """Return whether the ticket service made `token`.
+    """Return whether the ticket service made `token`, which names `key`; None: the key is unknown.
 
-    Args:
-        token: the parsed token.
-        known_digest: the digest of the ticket's token from the feed; equality is as strong as the signature.
-        key: the key that the token names; None where it is unknown.
-        now: the present time.
+    The feed delivers `known_digest`, the digest of the ticket's token: its equality is as strong as the signature.
     """
-    if key is not None and key.is_retired(now):
+    if key is not None and key.retire_time is not None and now >= key.retire_time:
         return False
     if token.digest == known_digest:
         return True
@@ -130,12 +136,11 @@ def read_token(text: str) -> Token | DamagedToken | None:
 
 @lru_cache(1_000)
 def _event_id(data: bytes) -> UUID:
-    """Read an event id; thousands of tokens share it."""
+    """Read an event id; thousands of tokens share one."""
     return UUID(bytes=data)
 
 
 def _bytes(text: str) -> bytes | DamagedToken | None:
-    """Decode the Base32 part of a text; return None where the text does not have the form of a token."""
     size, spare_bits = divmod(5 * (len(text) - len(TOKEN_PREFIX)), 8)
     if not text.startswith(TOKEN_PREFIX) or size - SIGNATURE_BYTES not in PAYLOAD_BYTES:
         return None
@@ -144,6 +149,6 @@ def _bytes(text: str) -> bytes | DamagedToken | None:
         return None
     number = int(digits, 32)
     # More than four spare bits are one character too many; a set spare bit is a second encoding of the same bytes.
-    if spare_bits > 4 or number & ((1 << spare_bits) - 1):  # noqa: PLR2004 - a character holds five
+    if spare_bits > 4 or number & ((1 << spare_bits) - 1):  # noqa: PLR2004 - a character has five
         return DAMAGED
     return (number >> spare_bits).to_bytes(size, "big")

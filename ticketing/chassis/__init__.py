@@ -1,1 +1,1 @@
-"""Code that any gRPC service needs; it imports no service and knows no business terms."""
+"""Code that any gRPC service needs, without imports of a service and without business terms."""

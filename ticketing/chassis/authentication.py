@@ -51,7 +51,7 @@ class Caller:
     email: str = ""
     # The expiry of the credential, at which streams end too; None: it does not expire.
     expire_time: datetime | None = None
-    # For a device: the subject that owns it, and the ids it is restricted to; empty: all that its owner has.
+    # The owner of a device, and the ids to which the device is restricted; empty: all ids of its owner.
     owner: str = ""
     bound_to: frozenset[UUID] = frozenset()
 
@@ -64,11 +64,7 @@ class Caller:
         return self.expire_time is not None and now >= self.expire_time + LEEWAY
 
     def check_expiry(self, now: datetime) -> None:
-        """Refuse the next message of a stream whose credential has expired.
-
-        Raises:
-            Failure: UNAUTHENTICATED.
-        """
+        """Refuse the next message of a stream whose credential has expired, as UNAUTHENTICATED."""
         if self.has_expired(now):
             raise unauthenticated("the token has expired")
 
@@ -97,14 +93,7 @@ class PeerProof:
 
 
 class Authenticator:
-    """Authenticates callers by the metadata of their calls.
-
-    Args:
-        keys: the keys that verify JWTs.
-        requirements: the required claims of a JWT.
-        proof: the credentials of the other service.
-        clock: the present time.
-    """
+    """Authenticates callers by the metadata of their calls."""
 
     def __init__(self, keys: KeySet, requirements: TokenRequirements, proof: PeerProof, clock: Clock) -> None:
         self._keys = keys
@@ -118,11 +107,9 @@ class Authenticator:
     async def authenticate(
         self, metadata: Collection[tuple[str, str | bytes]], certified_names: Callable[[], Collection[str]] = tuple
     ) -> Caller:
-        """Return the caller.
+        """Return the caller of a call with `metadata`.
 
-        Args:
-            metadata: the metadata of the call.
-            certified_names: returns the names in the caller's verified certificate; called only where they matter.
+        `certified_names` returns the names in the caller's verified certificate; it is called only where they matter.
 
         Raises:
             Failure: UNAUTHENTICATED, with the cause; DEPENDENCY_UNAVAILABLE while no keys have been read yet.
@@ -166,7 +153,7 @@ class Authenticator:
             claims = jwt.decode(
                 token,
                 key.key,
-                # The algorithm of the key, never the one that the token names (RFC 8725, 3.1).
+                # The key decides the algorithm, never the token (RFC 8725, 3.1).
                 algorithms=[key.algorithm_name],
                 audience=self._requirements.audience,
                 issuer=self._requirements.issuer,
@@ -222,7 +209,7 @@ def _time(seconds: object) -> datetime:
 
 
 def _claim(claims: Mapping[str, object], name: str) -> object:
-    """Find a claim by its name, or else by `name` as a path; names that contain dots are common, for they are URLs."""
+    """Find a claim by its name, or else by `name` as a path; many names are URLs, which contain dots."""
     found: object = claims
     for part in [name] if name in claims else name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
@@ -238,11 +225,7 @@ def _roles(claim: object) -> frozenset[Role]:
 
 
 def bearer_token(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """Return the bearer token in the metadata of a call.
-
-    Raises:
-        Failure: UNAUTHENTICATED where there is not exactly one readable token.
-    """
+    """Return the bearer token in the metadata of a call; without exactly one readable token raise UNAUTHENTICATED."""
     values = authorizations(metadata)
     if not values:
         raise unauthenticated("no access token")

@@ -29,17 +29,13 @@ Process = Callable[[Sequence[Request]], Awaitable[Sequence[Answer | Failure]]]
 
 
 class Batcher(Generic[Request, Answer]):
-    """Runs `process` on one batch at a time.
+    """Runs `process`, which answers a batch in order, on one batch at a time.
 
-    Args:
-        name: the name in metrics and logs.
-        process: answers a batch, in order. A Failure among the answers is raised to that caller alone; a Failure that
-            `process` raises goes to every caller. After any other exception each request is processed alone, so that
-            only the faulty one fails.
-        max_batch: the maximum weight of a batch; a single request may exceed it.
-        max_waiting: the maximum number of waiting requests; the next one is OVERLOADED.
-        weigh: returns the weight of a request, 1 or more.
-        gather_seconds: the wait for more requests before a batch that follows another.
+    A Failure among the answers is raised to that caller alone; a Failure that `process` raises goes to every caller. After
+    any other exception each request is processed alone, so that only the faulty one fails.
+
+    `max_batch` bounds the weight of a batch by `weigh` (1 or more per request); a single request may exceed it. The request
+    after `max_waiting` waiting ones is OVERLOADED. A batch that follows another waits `gather_seconds` for more requests.
     """
 
     def __init__(  # noqa: PLR0913 - a name, a function, and keywords

@@ -44,11 +44,7 @@ BOUNDS: Final = _Tables()
 
 
 def bounds_of(message_class: type[Message], field: str) -> FieldBounds:
-    """Return the bounds of a field.
-
-    Raises:
-        KeyError: the contract states none.
-    """
+    """Return the bounds of a field; raise KeyError where the contract states none."""
     return BOUNDS[message_class][field]
 
 

@@ -6,8 +6,8 @@ from typing import Final
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 
 CHANNEL_OPTIONS: Final[Sequence[tuple[str, int]]] = (
-    # A dead connection is noticed after these two together, 7 s: a black-holed one ended after 6.8 s with the ping
-    # timeout and after 64.8 s without it. `keepalive_timeout_ms` has no effect in the C core.
+    # The channel notices a dead connection after the sum of these two, 7 s: a black-holed one ended after 6.8 s with the
+    # ping timeout and after 64.8 s without it. `keepalive_timeout_ms` has no effect in the C core.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 2_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -70,13 +70,7 @@ def connect_arguments(application_name: str) -> dict[str, str | int]:
 
 
 class Database:
-    """A database and the thread pool that runs units of work on it.
-
-    Args:
-        url: the URL of the database.
-        application_name: the name of the connections in pg_stat_activity.
-        threads: the maximum number of units of work that run at once.
-    """
+    """A database and the thread pool that runs units of work on it, at most `threads` at once."""
 
     def __init__(self, url: URL, application_name: str, threads: int = 8) -> None:
         self._engine: Engine = sa.create_engine(
@@ -120,8 +114,9 @@ class Database:
             except PoolTimeoutError as error:
                 raise overloaded("database connections") from error
             except DBAPIError as error:
-                if _sqlstate(error) not in TRANSIENT:
-                    if _is_outage(error):
+                if getattr(error.orig, "pgcode", None) not in TRANSIENT:
+                    # The database is unreachable or too slow; with any other error the statement is wrong.
+                    if isinstance(error, OperationalError) or error.connection_invalidated:
                         log.warning("the database did not answer", extra={"error": str(error.orig)})
                         raise dependency_unavailable("database") from error
                     raise
@@ -134,13 +129,3 @@ class Database:
         """Wait for the units of work that have begun, then close every connection."""
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
         self._engine.dispose()
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    state: str | None = getattr(error.orig, "pgcode", None)
-    return state
-
-
-def _is_outage(error: DBAPIError) -> bool:
-    """Return whether the database is unreachable or too slow, rather than the statement wrong."""
-    return isinstance(error, OperationalError) or error.connection_invalidated

@@ -31,12 +31,8 @@ class FieldViolation:
 class Failure(Exception):  # noqa: N818 - most of these are refusals, not errors of the service
     """A refusal that the caller receives: a reason, a message for people, and metadata for programs.
 
-    Args:
-        reason: a value of the service's ErrorReason, without its prefix.
-        message: a text for people, without internals.
-        violations: the invalid fields, with INVALID_ARGUMENT.
-        retry_after: the wait before a retry, where a retry may succeed.
-        metadata: values for the metadata keys that the contract gives the reason.
+    `reason` is a value of the service's ErrorReason without its prefix; the contract names the metadata keys of each.
+    `violations` are the invalid fields of INVALID_ARGUMENT. `retry_after` is set where a retry may succeed.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 import resource
 from typing import Final
 
-# Enough for some thousand callers. Not the hard limit: with a limit of a million, closing "all files" takes a second.
+# The limit allows some thousand callers. With a hard limit of a million, closing "all files" would take a second.
 WANTED_FILES: Final = 10_240
 
 

@@ -39,10 +39,10 @@ CALLS = Counter("grpc_server_calls_total", "Calls answered.", ["method", "code"]
 SECONDS = Histogram(
     "grpc_server_seconds", "Time from the arrival of a call to its answer or the end of its stream.", ["method"]
 )
-# Cached without a bound: only methods that exist reach them.
+# The caches need no bound: only methods that exist reach them.
 _counter, _timer = cache(CALLS.labels), cache(SECONDS.labels)
 
-# Replaces a message whose bytes do not decode: invalid UTF-8, truncated, garbage.
+# This value replaces a message whose bytes do not decode: invalid UTF-8, truncated, garbage.
 MALFORMED: Final = object()
 
 # grpcio's own servicers answer these, under any load and for any caller: load balancers check health, and operators' tools
@@ -67,13 +67,10 @@ def current_caller() -> Caller:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler of a server; streaming handlers must be async generators.
+    """An interceptor that wraps every handler of a server; streaming handlers must be async generators.
 
     Args:
-        authenticator: authenticates callers.
-        policy: the roles of each method, by its full name. A method without an entry is denied; PUBLIC needs no
-            credential.
-        catalogue: the service's failure reasons.
+        policy: the roles of each method by its full name; a method without an entry is denied.
         limiter: limits calls and streams; messages within a stream have limits of their own.
         verify_local_token: verifies a token that the service itself issued; returns None for any other token.
     """
@@ -125,7 +122,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async with _CallCompletion(method, context, self._catalogue):
                 caller = await self._admit(method, metadata, context)
                 _check_decoded(request)
-                # Close it here rather than leave it to the garbage collector: the handler's `finally` must run at once.
+                # Close the handler here, not in the garbage collector: its `finally` must run at once.
                 with self._limiter.stream(caller, context.peer()):
                     async with self._while_authentic(caller), aclosing(behaviour(request, context)) as responses:
                         async for response in responses:
@@ -167,7 +164,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 class _CallCompletion:
-    """Converts the exception of a handler to a status, then counts and logs the result of the call."""
+    """A context that converts a handler's exception to a status, then counts and logs the result of the call."""
 
     def __init__(self, method: str, context: grpc.aio.ServicerContext[Any, Any], catalogue: Catalogue) -> None:
         self._method = method
@@ -186,7 +183,7 @@ class _CallCompletion:
             self._record(status.code.name, reason=error.reason)
             await self._context.abort_with_status(status)
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):
-            # The caller left or its deadline passed. To swallow this would leak the handler's task.
+            # The caller disconnected, or its deadline passed. A swallowed cancellation would leak the handler's task.
             self._record("CANCELLED")
         elif isinstance(error, grpc.aio.AbortError):
             self._record("ABORTED_BY_HANDLER")

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
 MAX_BYTES: Final = 256 * 1024
 FETCH_SECONDS: Final = 5.0
-# Any caller can name keys that do not exist: this bounds the reads that such tokens cause.
+# Any caller can name keys that do not exist: the interval bounds the reads that such tokens cause.
 MIN_FETCH_INTERVAL: Final = timedelta(seconds=5)
 REFRESH_INTERVAL: Final = timedelta(minutes=5)
 _CHUNK: Final = 16 * 1024
@@ -36,12 +36,7 @@ Read = Callable[[], bytes]
 
 
 class KeySet:
-    """The current keys of one source, read at the first use.
-
-    Args:
-        read: reads the document; it blocks, and raises OSError or ValueError.
-        clock: the present time.
-    """
+    """The current keys of one source, read at the first use; `read` blocks, and raises OSError or ValueError."""
 
     def __init__(self, read: Read, clock: Clock) -> None:
         self._read = read
@@ -50,7 +45,7 @@ class KeySet:
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._fetch_time: datetime | None = None
         self._fetch: asyncio.Task[None] | None = None
-        # Grows with every change, so that caches of verified tokens can be cleared.
+        # The version grows with every change, so that caches of verified tokens can be cleared.
         self.version = 0
 
     async def key(self, key_id: str) -> jwt.PyJWK | None:

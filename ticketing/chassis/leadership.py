@@ -5,8 +5,8 @@ The lock only saves work: the tasks are also correct while two processes run the
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NoReturn
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, NoReturn
 
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.failures import Failure
@@ -20,7 +20,7 @@ POLL_SECONDS: Final = 1.0
 FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 5.0
 
-LeaderTask = Callable[[], Awaitable[None]]
+LeaderTask = Callable[[], Coroutine[Any, Any, None]]
 
 
 class LeadershipLost(Exception):  # noqa: N818 - no error: another process continues the tasks
@@ -30,9 +30,8 @@ class LeadershipLost(Exception):  # noqa: N818 - no error: another process conti
 async def run_as_leader(connection: LoopConnection, tasks: Sequence[LeaderTask]) -> NoReturn:
     """Run `tasks` whenever this process is the leader, forever.
 
-    Args:
-        connection: used for nothing else; PostgreSQL releases the lock when its session ends.
-        tasks: each runs until it is cancelled.
+    Each task runs until it is cancelled. The caller uses `connection` for nothing else: PostgreSQL releases the lock when
+    its session ends.
     """
     while True:
         try:
@@ -49,21 +48,16 @@ async def _run_while_leader(connection: LoopConnection, tasks: Sequence[LeaderTa
     log.info("this process leads")
     async with asyncio.TaskGroup() as group:
         for task in tasks:
-            group.create_task(_run(task))
+            group.create_task(task())
         while await _has_lock(connection):  # noqa: ASYNC110 - PostgreSQL does not report that a session has ended
             await asyncio.sleep(POLL_SECONDS)
         raise LeadershipLost
 
 
-async def _run(task: LeaderTask) -> None:
-    await task()
-
-
 async def _has_lock(connection: LoopConnection) -> bool:
     """Acquire the lock, or confirm it: a session that has the lock gets it again, a new session competes for it."""
     rows = await connection.transact(lambda session: session.round_trip(f"SELECT pg_try_advisory_lock({LOCK})"))
-    acquired: bool = rows[0][0]
-    return acquired
+    return bool(rows[0][0])
 
 
 async def repeat_with_backoff(name: str, task: LeaderTask) -> NoReturn:
@@ -74,8 +68,8 @@ async def repeat_with_backoff(name: str, task: LeaderTask) -> NoReturn:
             await task()
             failures = 0
         except Failure as failure:
-            # One warning at the start of an outage, not one for every retry.
+            # The log has one warning at the start of an outage, not one for every retry.
             level = logging.DEBUG if failures else logging.WARNING
-            log.log(level, "a task waits for what it depends on", extra={"task": name, "cause": failure.message})
+            log.log(level, "a task waits for its dependency", extra={"task": name, "cause": failure.message})
             failures += 1
         await asyncio.sleep(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, longest=MAX_BACKOFF_SECONDS))

@@ -29,21 +29,16 @@ class Limits:
     calls: int = 512
     # Unary calls and opened streams per second, of one caller; a burst may be twice as large.
     calls_per_second: int = 2_000
-    # Open streams of one caller.
+    # The open streams of one caller.
     streams: int = 1_000
-    # Open streams of one device, which needs two, and two more until the network drops dead ones.
+    # The open streams of one device, which needs two, and two more until the network drops dead ones.
     device_streams: int = 16
 
 
 class RateLimiter:
-    """A token bucket for each key: full at first, refilled at a constant rate.
+    """A bucket of `burst` tokens for each key: full at first, refilled with `per_second` tokens by a monotonic clock.
 
     The bucket that was unused for longest is dropped first. By then it is full, unless more than MAX_KEYS keys are busy.
-
-    Args:
-        per_second: the rate at which a bucket is refilled.
-        burst: the capacity of a bucket.
-        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, per_second: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,7 +67,7 @@ class RateLimiter:
 
 
 class CallLimiter:
-    """Counts the calls and streams of a process against its limits."""
+    """The counts of the calls and streams of a process, and their limits."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -83,15 +78,7 @@ class CallLimiter:
 
     @contextmanager
     def call(self, caller: Caller | None, address: str) -> Iterator[None]:
-        """Count a unary call as under way.
-
-        Args:
-            caller: None where the call needs no credential.
-            address: the peer's address.
-
-        Raises:
-            Failure: OVERLOADED.
-        """
+        """Count a unary call as under way, or raise OVERLOADED; `caller` is None where it needs no credential."""
         if caller is not None and caller.is_any(Role.PEER):
             yield
             return
@@ -106,11 +93,7 @@ class CallLimiter:
 
     @contextmanager
     def stream(self, caller: Caller | None, address: str) -> Iterator[None]:
-        """Count a stream as open.
-
-        Raises:
-            Failure: OVERLOADED.
-        """
+        """Count a stream as open, or raise OVERLOADED."""
         self._check_rate(caller, address)
         key = _key(caller, address)
         device = caller is not None and caller.is_any(Role.DEVICE)
@@ -136,6 +119,6 @@ class CallLimiter:
 
 def _key(caller: Caller | None, address: str) -> Hashable:
     if caller is None:
-        # Without the port, which differs for every connection.
+        # The port differs for every connection.
         return address.rpartition(":")[0]
     return caller.is_any(Role.DEVICE), caller.subject

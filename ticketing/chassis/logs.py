@@ -17,11 +17,7 @@ _STANDARD_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON.
-
-    Args:
-        facts: fields of every line.
-    """
+    """Formats a record as one line of JSON with the fields `facts`."""
 
     def __init__(self, facts: Mapping[str, str]) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """A PostgreSQL connection driven by the event loop: psycopg2's asynchronous mode with prepared statements.
 
-For the two hot paths only. It needs no switch of threads, and several statements travel in one round trip: psycopg2
+Only the two hot paths use this connection: no thread switches are needed, and several statements travel in one round trip: psycopg2
 sends them as one simple query, and PostgreSQL runs them one after the other, each with a fresh snapshot, until the first
 one that fails. The result of a round trip is the result of its last statement.
 """
@@ -26,7 +26,7 @@ T = TypeVar("T")
 # Lost races: 40001 and 40P01 as in database.py; with 23505 another process inserted the key after our transaction looked
 # for it, and the next attempt finds it.
 LOST_RACE: Final = frozenset({"40001", "40P01", "23505"})
-# Longer than PostgreSQL's own statement_timeout: this limit is for a server that does not answer at all.
+# The limit exceeds PostgreSQL's own statement_timeout, because it is for a server that does not answer at all.
 ROUND_TRIP_SECONDS: Final = 15.0
 
 # A plan that was made while a table was small would later read all of it: 18 ms for 16 of 50,000 rows instead of 0.2 ms.
@@ -50,11 +50,8 @@ psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # the stubs le
 class LoopConnection:
     """A connection that opens at its first use, and again after it broke.
 
-    Args:
-        url: the URL of the database.
-        application_name: the name of the connection in pg_stat_activity.
-        statements: statements by name, each as `(parameter types) AS statement`, prepared on every new connection. They
-            must look up a few rows by their keys: the planner settings suit nothing else.
+    Every new connection prepares `statements`, by name, each as `(parameter types) AS statement`. A statement must look up
+    a few rows by their keys: the planner settings suit nothing else.
     """
 
     def __init__(self, url: URL, application_name: str, statements: Mapping[str, str]) -> None:
@@ -86,7 +83,7 @@ class LoopConnection:
                 state = getattr(error, "pgcode", None)
                 if state not in LOST_RACE:
                     self.close()
-                    # An error with a state is a statement that PostgreSQL cancelled (57014, 55P03 …): also no answer in time.
+                    # With a state, PostgreSQL cancelled the statement (57014, 55P03 …), which is no answer in time either.
                     if lost_connection or state is not None:
                         log.warning("the database did not answer", extra={"error": str(error)})
                         raise dependency_unavailable("database") from error
@@ -101,7 +98,7 @@ class LoopConnection:
                 await self._rollback()
                 raise
             except BaseException:
-                # A cancellation or a fault between two round trips: what PostgreSQL still executes is unknown.
+                # After a cancellation or a fault between two round trips, PostgreSQL may still execute a statement.
                 self.close()
                 raise
             await asyncio.sleep(backoff_seconds(attempt, first=BACKOFF_SECONDS, longest=1))
@@ -167,7 +164,6 @@ class LoopConnection:
                 unwatch(descriptor)
 
     async def _wait_for_result(self, connection: AsyncConnection) -> None:
-        """Wait until the result has arrived."""
         loop = asyncio.get_running_loop()
         self._result = loop.create_future()
         timer = loop.call_later(ROUND_TRIP_SECONDS, self._time_out)
@@ -189,7 +185,7 @@ class LoopConnection:
             self._result.set_exception(TimeoutError("no answer from PostgreSQL"))
 
     def _poll(self) -> None:
-        """Read what has arrived; the event loop calls this when the socket is ready."""
+        """Read the received bytes; the event loop calls this when the socket is ready."""
         connection, result = self._connection, self._result
         if connection is None:
             return

@@ -23,7 +23,7 @@ def migrate(url: URL, scripts: Path) -> None:
     def upgrade(connection: Connection) -> None:
         # At INFO Alembic logs the name of each of its own plugins.
         logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
-        # 70 ms of imports that only a start needs.
+        # These imports take 70 ms, and only a start needs them.
         from alembic import command  # noqa: PLC0415
         from alembic.config import Config  # noqa: PLC0415
 

@@ -8,8 +8,10 @@ import binascii
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
 
-from ticketing.chassis.failures import invalid
+from ticketing.chassis.failures import Failure, invalid
 
 DEFAULT_PAGE_SIZE = 25
 DIGEST_BYTES = 8
@@ -17,11 +19,7 @@ MAX_TOKEN_CHARACTERS = 512
 
 
 def page_size(requested: int, *, max_size: int = 100) -> int:
-    """Return the effective page size (AIP-158): the default for 0, at most `max_size`.
-
-    Raises:
-        Failure: INVALID_ARGUMENT for a negative size.
-    """
+    """Return the effective page size (AIP-158): the default for 0, at most `max_size`; refuse a negative one."""
     if requested < 0:
         raise invalid("page_size", "is negative")
     return min(requested or DEFAULT_PAGE_SIZE, max_size)
@@ -41,7 +39,7 @@ def page_position(token: str, query: Sequence[object], *, parts: int) -> list[st
     """
     if not token:
         return None
-    fault = invalid("page_token", "is not a token of this list with this filter")
+    fault = _fault()
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise fault
     try:
@@ -54,6 +52,28 @@ def page_position(token: str, query: Sequence[object], *, parts: int) -> list[st
     if not isinstance(position, list) or len(position) != parts or not all(isinstance(p, str) for p in position):
         raise fault
     return position
+
+
+def id_position(token: str, query: Sequence[object]) -> UUID | None:
+    """Return the id at which the page begins, as `page_position` does."""
+    position = page_position(token, query, parts=1)
+    try:
+        return None if position is None else UUID(position[0])
+    except ValueError as error:
+        raise _fault() from error
+
+
+def time_position(token: str, query: Sequence[object]) -> tuple[datetime, UUID] | None:
+    """Return the time and the id at which the page begins, as `page_position` does."""
+    position = page_position(token, query, parts=2)
+    try:
+        return None if position is None else (datetime.fromisoformat(position[0]), UUID(position[1]))
+    except ValueError as error:
+        raise _fault() from error
+
+
+def _fault() -> Failure:
+    return invalid("page_token", "is not a token of this list with this filter")
 
 
 def _digest(query: Sequence[object]) -> bytes:

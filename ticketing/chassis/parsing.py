@@ -28,7 +28,7 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MAX_SECONDS: Final = 253_402_300_799
 MIN_SECONDS: Final = -62_135_596_800
 MAX_NANOS: Final = 999_999_999
-# A Struct nests as deeply as its sender likes; the code that reads it again should not have to.
+# A Struct may nest to any depth; recursive code that reads it again needs a bound.
 MAX_STRUCT_DEPTH: Final = 32
 
 M = TypeVar("M", bound=Message)
@@ -40,12 +40,8 @@ class Fields(Generic[M]):
     """The fields of one message, and the violations of the whole request.
 
     Every reader takes the name of a field, finds its bounds in the contract, and reads the message's value unless
-    `value` replaces it. `key` names an item of a repeated field or map, such as `[0]`.
-
-    Args:
-        message: the message that is read.
-        path: the path of its fields in the request, such as `items[0].`.
-        of: the fields of the same request whose violations this object shares.
+    `value` replaces it. `key` names an item of a repeated field or map, such as `[0]`; `path` precedes the names of all
+    fields of the message, such as `items[0].`. Fields `of` the same request share its violations.
     """
 
     __slots__ = ("_bounds", "_path", "_violations", "message")
@@ -57,7 +53,7 @@ class Fields(Generic[M]):
         self._violations: list[FieldViolation] = [] if of is None else of._violations  # noqa: SLF001 - of the same class
 
     def inside(self, field: str, message: N) -> "Fields[N]":
-        """Return the fields of a message that stands in `field`."""
+        """Return the fields of the message in `field`."""
         return Fields(message, f"{self._path}{field}.", self)
 
     def each(self, field: str, messages: Sequence[N]) -> "Sequence[Fields[N]]":
@@ -178,12 +174,12 @@ class Fields(Generic[M]):
         return timedelta(seconds=value.seconds, microseconds=value.nanos // 1_000)
 
     def struct(self, field: str) -> dict[str, object]:
-        """Read JSON that PostgreSQL's jsonb can hold, bounded in bytes and depth; absent is empty."""
+        """Read JSON that PostgreSQL's jsonb can store, bounded in bytes and depth; absent is empty."""
         if not self.message.HasField(field):
             return {}
         value: Struct = getattr(self.message, field)
         max_bytes = self._bounds[field].max_bytes
-        # Before anything walks it: ByteSize is native, and a JSON text is never shorter than half of it.
+        # This check precedes code that walks the Struct: ByteSize is native, and a JSON text is never shorter than half of it.
         if value.ByteSize() > 4 * max_bytes:
             self.violate(field, f"is larger than {max_bytes} bytes as JSON")
             return {}
@@ -227,11 +223,7 @@ class Fields(Generic[M]):
 
 
 def read_uuid(request: Message, field: str) -> UUID:
-    """Read the only field of a request.
-
-    Raises:
-        Failure: INVALID_ARGUMENT.
-    """
+    """Read the only field of a request, a UUID, and check it."""
     fields = Fields(request)
     value = fields.uuid(field)
     fields.check()

@@ -13,17 +13,14 @@ from ticketing.chassis.tls import PLAIN, Tls
 
 log = logging.getLogger(__name__)
 
-# The deadline of a call: long enough for a commit of the other service, short enough for a caller that waits meanwhile.
+# This deadline allows for a commit of the other service, and it bounds the wait of the caller.
 CALL_SECONDS: Final = 2.0
 
 
 class PeerClient:
-    """A channel to the other service, and the metadata of calls on it.
+    """A channel to the other service at `host:port`, and the metadata of calls on it.
 
-    Args:
-        address: the `host:port` of the other service.
-        secret: the secret that proves this service to the other one; empty: its certificate proves it.
-        tls: the certificates; a renewed certificate is used from the next call on.
+    With an empty `secret` the certificate proves this service. A renewed certificate is used from the next call on.
     """
 
     def __init__(self, address: str, secret: str, tls: Tls = PLAIN) -> None:

@@ -21,7 +21,7 @@ def is_serving(address: str, seconds: float = PROBE_SECONDS, tls: Tls = PLAIN) -
     with tls.channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
-            # wait_for_ready: the call itself waits for the server, so callers that repeat it need no sleep.
+            # With wait_for_ready the call itself waits for the server, so callers that repeat it need no sleep.
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=seconds, wait_for_ready=True)  # type: ignore[attr-defined]  # missing in the stubs
         except grpc.RpcError:
             return False

@@ -27,16 +27,16 @@ OPTIONS: Final[Sequence[tuple[str, int]]] = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
-    # Per connection. With 1,000, streams that are reset as fast as they open fill the core's queue, and the core cancels
+    # This bounds one connection. With 1,000, streams that are reset as fast as they open fill the core's queue, and the core cancels
     # calls of others. With 200 those calls took 140 times as long; with 100, the minimum of RFC 9113, 4 to 8 times.
     ("grpc.max_concurrent_streams", 100),
-    # Keeps flow control at 64 KiB per stream: otherwise megabytes of a flooding device are read before its stream ends.
+    # Without it flow control stays at 64 KiB per stream; with it megabytes of a flooding device arrive before its stream ends.
     ("grpc.http2.bdp_probe", 0),
-    # A dead peer is noticed after these two together; `keepalive_timeout_ms` has no effect in the C core.
+    # The server notices a dead peer after the sum of these two; `keepalive_timeout_ms` has no effect in the C core.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Gate devices ping every few seconds to notice a dead Wi-Fi; by default the core would close their connections.
+    # Gate devices ping every few seconds to detect a dead Wi-Fi; by default the core would close their connections.
     ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
@@ -60,7 +60,7 @@ class ListenSettings:
 
 
 class _GenericHandlers:
-    """Receives handlers from the code that protoc generates and adds them as generic ones, which are found by name.
+    """A registry that adds the handlers of protoc's code as generic ones, which are found by name.
 
     For each call, grpc.aio waits for all registered methods: with 16 of them this takes a tenth of a small call. Without
     registered methods it waits for one call and looks its method up.
@@ -80,13 +80,7 @@ class _GenericHandlers:
 
 
 class Server:
-    """The servers of one process on one port.
-
-    Args:
-        listen: the address, TLS files and shutdown time.
-        interceptor: wraps every call.
-        services: a function that registers the servicer, by the full name of its service.
-    """
+    """The servers of one process on one port; `services` registers each servicer, by the full name of its service."""
 
     def __init__(
         self, listen: ListenSettings, interceptor: CallInterceptor, services: Mapping[str, RegisterServicer]
@@ -120,8 +114,7 @@ class Server:
     async def drain(self, end_streams: Callable[[], None]) -> None:
         """Report NOT_SERVING, end the streams, refuse new calls, and wait until calls under way have ended.
 
-        Args:
-            end_streams: makes open streams end; `server.stop(grace)` alone would wait the whole grace for an idle one.
+        `end_streams` makes open streams end; `server.stop(grace)` alone would wait the whole grace for an idle one.
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         end_streams()
@@ -146,11 +139,7 @@ class Server:
 
 
 def _check_port_is_free(host: str, port: int) -> None:
-    """Check that no process listens on the port: SO_REUSEPORT would let this process share it silently.
-
-    Raises:
-        OSError: the port is in use, or the host name does not resolve.
-    """
+    """Check that no process listens on the port: SO_REUSEPORT would let this process share it silently."""
     for family, kind, protocol, _, address in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
         try:
             with socket.socket(family, kind, protocol) as probe:

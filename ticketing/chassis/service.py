@@ -64,7 +64,7 @@ class Program(Protocol):
         """Serve; return the port, or 0 for a program without one."""
 
     async def stop(self) -> None:
-        """Drain, then close everything; also after a start that failed half-way."""
+        """Drain, then close everything; a start that failed half-way calls this too."""
 
 
 class ProgramSettings(Protocol):
@@ -98,13 +98,7 @@ def main(
     build: BuildProgram[S],
     other_programs: Mapping[str, BuildProgram[S]] = MappingProxyType({}),
 ) -> int:
-    """Run a service until a signal stops it, or what the command line names: `migrate`, a command, another program.
-
-    Args:
-        definition: the service.
-        read_settings: reads the settings of the service.
-        build: builds the service's main program.
-        other_programs: programs with the same settings, by the argument that selects them.
+    """Run a service until a signal stops it, or the argument of the command line: `migrate`, a command, another program.
 
     Returns:
         The exit status: 0, or that of the command; 1 where the program cannot serve; 2 for wrong arguments or settings.
@@ -124,7 +118,7 @@ def main(
         raise_file_limit()
         return _run(command, definition, settings, other_programs.get(command, build))
     except KeyboardInterrupt:
-        # Ctrl-C during the start; later the event loop handles the signal.
+        # Ctrl-C ended the start; later the event loop handles the signal.
         return 130
     except (SettingsError, EmbeddedPostgresError) as error:
         return _complain(definition, str(error), 2)
@@ -138,7 +132,7 @@ def _run(command: str, definition: ServiceDefinition, settings: S, build: BuildP
             return definition.commands[command](url)
         migrate(url, definition.migrations)
         if command != "migrate":
-            # With asyncio's own loop a small call takes a fifth longer; for streams both loops are alike.
+            # With asyncio's own loop a small call takes a fifth longer; for streams both loops are equally fast.
             uvloop.run(_serve(lambda: build(settings, url), settings.service))
     return 0
 
@@ -172,25 +166,23 @@ def _start_metrics(settings: ServiceSettings) -> tuple[WSGIServer, Thread]:
         client_auth_required=tls.client_ca is not None,
     )
     # Each connection does its handshake in its own thread. Otherwise a client that connects and sends nothing blocks all
-    # others, and the stop of the service.
+    # others and the stop of the service.
     server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]  # the socket is an SSLSocket here
     return server, thread
 
 
 def _freeze_start_up_objects() -> None:
-    """Exclude all present objects from cycle collection, which stopped the process for 40 ms at a time.
-
-    Also run the collector less often: calls leave hardly any cycles, and collection took a tenth of the time.
-    """
+    """Exclude all present objects from cycle collection, which stopped the process for 40 ms at a time."""
     gc.collect()
     gc.freeze()
+    # Calls leave hardly any cycles, and collection took a tenth of the time.
     gc.set_threshold(GC_THRESHOLD)
 
 
 async def _serve(build: Callable[[], Program], settings: ServiceSettings) -> None:
-    # Inside the loop, because objects of grpc.aio belong to the loop that runs when they are created.
+    # Objects of grpc.aio belong to the loop that runs when they are created.
     program = build()
-    # Before the service is reachable, so that no signal from a client of it is lost.
+    # No client can reach the service yet, so no signal of a client is lost.
     stop_requested = stop_signal()
     try:
         metrics, thread = _start_metrics(settings)

@@ -11,7 +11,7 @@ from ticketing.chassis.database import database_url
 from ticketing.chassis.jwks import JwksFile, JwksUrl, parse_key_set
 from ticketing.chassis.limits import Limits
 from ticketing.chassis.peer_client import PeerClient
-from ticketing.chassis.postgres.binaries import is_installed
+from ticketing.chassis.postgres.launcher import is_installed
 from ticketing.chassis.server import ListenSettings
 from ticketing.chassis.settings import Environment
 from ticketing.chassis.tls import Tls, is_loopback
@@ -40,7 +40,7 @@ class ServiceSettings:
     audience: str
     roles_claim: str
     peer_proof: PeerProof
-    # Whether connections without TLS may leave this machine.
+    # True permits connections without TLS beyond this machine.
     allow_plaintext: bool
     limits: Limits
     log_level: str
@@ -51,14 +51,7 @@ class ServiceSettings:
 
 
 def read_service_settings(environment: Environment, prefix: str, port: int, metrics_port: int) -> ServiceSettings:
-    """Read the settings of a service.
-
-    Args:
-        environment: collects the faults.
-        prefix: begins the names of settings that each service has for itself.
-        port: the default port of the service.
-        metrics_port: the default port of its metrics.
-    """
+    """Read the settings of a service; `prefix` begins the names of its own settings, and the ports are defaults."""
     url_name = f"{prefix}_DATABASE_URL"
     url = None
     if text := environment.optional(url_name):

@@ -13,7 +13,7 @@ class SettingsError(Exception):
 
 
 class Environment:
-    """Reads settings and collects their faults; call `check()` after the last one."""
+    """A reader of settings that collects their faults; call `check()` after the last one."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables

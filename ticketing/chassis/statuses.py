@@ -1,6 +1,7 @@
 """Conversion of a Failure to a gRPC status with details (AIP-193, google.rpc.ErrorInfo)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import grpc
@@ -12,6 +13,8 @@ from grpc_status import rpc_status
 from ticketing.chassis.failures import Failure
 
 REASON_PREFIX = "ERROR_REASON_"
+# grpcio-status publishes no types.
+_to_status: Callable[[status_pb2.Status], grpc.Status] = rpc_status.to_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class ReasonEntry:
     """The status code of a reason and the metadata keys that it may have, as the contract states them."""
 
     code: grpc.StatusCode
-    metadata_keys: frozenset[str] = frozenset()
+    metadata_keys: AbstractSet[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,9 @@ class Catalogue:
         entry = self.entries[failure.reason]
         if unknown := failure.metadata.keys() - entry.metadata_keys:
             raise LookupError(f"{failure.reason} has no metadata {sorted(unknown)} in the contract")
-        status = status_pb2.Status(
-            code=code_pb2.Code.Value(entry.code.name),
-            message=failure.message,
-            details=[_packed(detail) for detail in self._details(failure)],
-        )
-        result: grpc.Status = rpc_status.to_status(status)
-        return result
+        details = [_packed(detail) for detail in self._details(failure)]
+        code = code_pb2.Code.Value(entry.code.name)
+        return _to_status(status_pb2.Status(code=code, message=failure.message, details=details))
 
     def _details(self, failure: Failure) -> list[Message]:
         details: list[Message] = [
@@ -72,7 +71,5 @@ def _packed(detail: Message) -> any_pb2.Any:
 
 
 def internal_status(error_id: str) -> grpc.Status:
-    """Build the status of an unexpected exception; it has an id that the log has too, and nothing else."""
-    status = status_pb2.Status(code=code_pb2.INTERNAL, message=f"internal error {error_id}")
-    result: grpc.Status = rpc_status.to_status(status)
-    return result
+    """Build the status of an unexpected exception, which contains only the id by which the log names it."""
+    return _to_status(status_pb2.Status(code=code_pb2.INTERNAL, message=f"internal error {error_id}"))

@@ -17,12 +17,7 @@ class Sweepable(Protocol):
 
 
 class Sweeper:
-    """Sweeps at intervals, and at once when woken.
-
-    Args:
-        work: the work to sweep.
-        interval_seconds: the pause after a sweep that found nothing more to do.
-    """
+    """Sweeps `work`, at once when woken, and `interval_seconds` after a sweep that found nothing more to do."""
 
     def __init__(self, work: Sweepable, interval_seconds: float) -> None:
         self._work = work

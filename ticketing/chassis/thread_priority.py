@@ -1,4 +1,4 @@
-"""The priority of gRPC's network threads, which decides what runs first when all cores are busy."""
+"""The priority of gRPC's network threads, which decides the order of work when all cores are busy."""
 
 import os
 from contextlib import suppress

@@ -48,54 +48,38 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The certificate files of a program; all absent: plain text."""
+    """The certificate files of a program; all absent: plain text. Every method may raise as `Identity.read` does."""
 
-    # Presented to callers and to servers.
+    # The program presents it to callers and to servers.
     identity: Identity | None = None
-    # Verifies the certificates of callers; absent: they present none.
+    # The authorities that verify callers; absent: callers present no certificate.
     client_ca: Path | None = None
-    # Verifies the certificates of servers; absent: channels are plain text.
+    # The authorities that verify servers; absent: channels are plain text.
     server_ca: Path | None = None
 
     def server_credentials(self, servers: int = 1) -> Sequence[grpc.ServerCredentials | None]:
-        """Return the credentials for each of the servers that share a port; None: plain text.
-
-        Raises:
-            OSError, ValueError: as Identity.read.
-        """
+        """Return the credentials for each of the servers that share a port; None: plain text."""
         if self.identity is None:
             return [None] * servers
         certificates = _ServerCertificates(self.identity, self.client_ca)
         return [certificates.credentials() for _ in range(servers)]
 
     def channel_credentials(self) -> grpc.ChannelCredentials | None:
-        """Return the credentials of a channel; None: plain text.
-
-        Raises:
-            OSError, ValueError: as Identity.read.
-        """
+        """Return the credentials of a channel; None: plain text."""
         if self.server_ca is None:
             return None
         key, chain = (None, None) if self.identity is None else self.identity.read()
         return grpc.ssl_channel_credentials(self.server_ca.read_bytes(), key, chain)
 
     def channel(self, address: str, options: Sequence[tuple[str, object]] = ()) -> grpc.Channel:
-        """Open a channel of the synchronous API.
-
-        Raises:
-            OSError, ValueError: as Identity.read.
-        """
+        """Open a channel of the synchronous API."""
         credentials = self.channel_credentials()
         if credentials is None:
             return grpc.insecure_channel(address, options=options)
         return grpc.secure_channel(address, credentials, options=options)
 
     def file_state(self) -> FileState:
-        """Return a value that changes whenever one of the files changes.
-
-        Raises:
-            OSError: a file is missing.
-        """
+        """Return a value that changes whenever one of the files changes."""
         identity = () if self.identity is None else (self.identity.certificate, self.identity.key)
         paths = [path for path in (*identity, self.client_ca, self.server_ca) if path is not None]
         return tuple((status.st_mtime_ns, status.st_size, status.st_ino) for status in (path.stat() for path in paths))

@@ -10,20 +10,14 @@ from ticketing.gate.messages import Answer
 def describe(answer: Answer) -> str:
     """Describe the reason of a denial or the type of an admitted ticket in a few words."""
     parts = [
-        "TAKEN BACK" if answer.annulled else "",
-        _reason_text(answer.reason),
+        "ANNULLED" if answer.annulled else "",
+        "REASON UNKNOWN" if answer.reason is DenialReason.UNKNOWN else (answer.reason or "").replace("_", " "),
         (answer.ticket_type or "").replace("_", " ") if answer.may_pass else "",
     ]
     if answer.previous is not None:
         parts.append(f"at {answer.previous.time.astimezone():%H:%M:%S}, {answer.previous.location}")
     parts.append(answer.note)
     return ", ".join(part for part in parts if part)
-
-
-def _reason_text(reason: DenialReason | None) -> str:
-    if reason is DenialReason.UNKNOWN:
-        return "REASON UNKNOWN"
-    return (reason or "").replace("_", " ")
 
 
 def text_line(answer: Answer) -> str:
@@ -53,12 +47,7 @@ def json_record(answer: Answer) -> dict[str, Any]:
 
 
 class LinePrinter:
-    """Prints one line for each answer.
-
-    Args:
-        out: receives the lines.
-        as_json: prints JSON instead of text.
-    """
+    """A printer of one line for each answer, as text or as JSON."""
 
     def __init__(self, out: TextIO, *, as_json: bool) -> None:
         self._out = out

@@ -1,4 +1,4 @@
-"""The client of the scan service: the device's credential and gate, waits between streams, and errors in words."""
+"""The client of the scan service: the device's credential and gate, the waits between streams, and texts of errors."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,18 +8,18 @@ import grpc
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
-# Between two attempts to open a stream.
+# The waits between two attempts to open a stream.
 FIRST_BACKOFF_SECONDS: Final = 0.5
 MAX_BACKOFF_SECONDS: Final = 4.0
 
-# The service does not accept the credential, or not for this event: the device admits nobody.
+# With these codes the service refuses the credential, also for one event alone: the device admits nobody.
 REFUSALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
-# By a part of gRPC's error message: the cause in words for people. The message itself lists addresses and sockets.
+# The cause for people, by a part of gRPC's error message. The message itself lists addresses and sockets.
 _TLS_PROBLEMS: Final = {
     "CERTIFICATE_VERIFY_FAILED": "the service's certificate is not by an authority of --ca",
     "Hostname Verification": "the service's certificate is for another name than --server",
-    "WRONG_VERSION_NUMBER": "the service does not speak TLS there",
+    "WRONG_VERSION_NUMBER": "the service does not use TLS there",
 }
 
 Metadata = tuple[tuple[str, str], ...]

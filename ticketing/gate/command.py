@@ -4,7 +4,7 @@ import argparse
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from ticketing.chassis.version import VERSION
 from ticketing.gate.answer_text import LinePrinter
 from ticketing.gate.client import Metadata, ScanServiceClient, error_text
 from ticketing.gate.connection import Connection
-from ticketing.gate.connection_status import ConnectionStatus
 from ticketing.gate.device import Device, ShowAnswer
 from ticketing.gate.inputs import InputError, open_input
 from ticketing.gate.messages import gate_message
@@ -37,31 +36,21 @@ from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
 PROGRAM: Final = "ticketing-gate"
-# Scanned or typed instead of a ticket: the person of the last scan did not pass.
+# This line, scanned or typed instead of a ticket, means that the person of the last scan did not pass.
 UNDO_CODE: Final = "GATE-UNDO"
-# A reachable service answers sooner; an unreachable one must not delay the first scan.
+# An unreachable service delays the first scan by this time; a reachable one answers sooner.
 FIRST_CONNECTION_SECONDS: Final = 2.0
-# Decisions that are not delivered by then stay for the next run.
+# The next run delivers the decisions that remain after this time.
 DELIVERY_SECONDS: Final = 5.0
 MAX_LOCATION: Final = bounds_of(scan_pb2.Gate, "location").max_length
 ENROLL_SECONDS: Final = 10.0
 ENROLL_TRIES: Final = 2
-# The service may have enrolled the device all the same.
+# After these errors, the service may have enrolled the device all the same.
 NO_ANSWER: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 class CommandError(Exception):
     """The command fails; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class EnrollOptions:
-    """The options of `enroll`."""
-
-    server: str
-    data: Path
-    code: str
-    tls: Tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +72,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         if parsed.command == "enroll":
-            return enroll(EnrollOptions(parsed.server, parsed.data, parsed.code, _read_tls(parsed)))
+            return enroll(parsed.server, parsed.data, parsed.code, _read_tls(parsed))
         return run(_read_run_options(parsed))
     except (CommandError, InputError, StoreError, sqlite3.Error) as error:
-        # Also a full disk: an answer that cannot be stored is not shown.
+        # A full disk ends the program too: it shows no answer that it cannot store.
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1
 
 
-def enroll(options: EnrollOptions) -> int:
+def enroll(server: str, data: Path, code: str, tls: Tls) -> int:
     """Exchange the one-time code for the device's access token, and store the token."""
     with ExitStack() as stack:
-        # First, because a code is used up even if the token cannot be stored.
-        store = _open_store(options.data, stack)
-        channel = _open_channel(options.server, options.tls, stack)
-        # Stored before the call: if the answer is lost, the next try, also of a later run, gets the same token.
+        # The file is opened first: the code is used up even if the token cannot be stored.
+        store = _open_store(data, stack)
+        channel = _open_channel(server, tls, stack)
+        # The id is stored before the call: if the answer is lost, the next try or run gets the same token.
         request_id = store.setting("enrollment_request_id") or str(uuid4())
         store.save_setting("enrollment_request_id", request_id)
-        request = EnrollDeviceRequest(enrollment_code=options.code, request_id=request_id)
+        request = EnrollDeviceRequest(enrollment_code=code, request_id=request_id)
         enrolled = _enroll(DeviceServiceStub(channel), request)
         with store.transaction():
             store.save_setting("token", enrolled.access_token)
@@ -134,7 +123,7 @@ def run(options: RunOptions) -> int:
         for thread in (connection, replica):
             thread.start()
             stack.callback(thread.stop)
-        show = _open_view(options, stack, lambda: (connection.status, store.queue_length()))
+        show = _open_view(options, connection, store, stack)
         try:
             connection.wait_for_first_attempt(FIRST_CONNECTION_SECONDS)
             for text in scanned_lines(read):
@@ -153,7 +142,9 @@ def _read_tls(parsed: argparse.Namespace) -> Tls:
     if (parsed.certificate is None) != (parsed.key is None):
         raise CommandError("--certificate and --key belong together")
     if parsed.ca is None and not parsed.plaintext and not is_loopback(parsed.server.rpartition(":")[0]):
-        raise CommandError(f"--server {parsed.server}: others can overhear it without TLS; give --ca, or --plaintext")
+        raise CommandError(
+            f"--server {parsed.server}: without TLS, others can read the token; give --ca or --plaintext"
+        )
     identity = None if parsed.certificate is None else Identity(parsed.certificate, parsed.key)
     return Tls(identity, server_ca=parsed.ca)
 
@@ -178,9 +169,7 @@ def _open_store(data: Path, stack: ExitStack) -> Store:
     return store
 
 
-def _open_view(
-    options: RunOptions, stack: ExitStack, read_status: Callable[[], tuple[ConnectionStatus, int]]
-) -> ShowAnswer:
+def _open_view(options: RunOptions, connection: Connection, store: Store, stack: ExitStack) -> ShowAnswer:
     """Return the full-screen view on a terminal, and the printer of lines otherwise."""
     if options.as_json or not sys.stdout.isatty():
         return LinePrinter(sys.stdout, as_json=options.as_json).show
@@ -191,11 +180,10 @@ def _open_view(
     except ImportError:
         return LinePrinter(sys.stdout, as_json=False).show
 
-    def device_status() -> DeviceStatus:
-        connection, queue_length = read_status()
-        return DeviceStatus(connection, options.gate.location, queue_length)
+    def read_status() -> DeviceStatus:
+        return DeviceStatus(connection.status, options.gate.location, store.queue_length())
 
-    return stack.enter_context(Screen(Console(), device_status)).show
+    return stack.enter_context(Screen(Console(), read_status)).show
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -212,18 +200,15 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--json", action="store_true", help="print a line of JSON for each answer, for programs")
     enroll_parser = commands.add_parser("enroll", help="exchange a one-time code for the device's access token")
     enroll_parser.add_argument("code", help="the one-time code that the organizer received")
+    data = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / PROGRAM
     for command in (run_parser, enroll_parser):
         command.add_argument("--server", default="127.0.0.1:50052", help="the scan service's host:port")
         command.add_argument("--ca", type=Path, help="authorities (PEM) that verify the service; turns TLS on")
         command.add_argument("--certificate", type=Path, help="certificate (PEM), if the service requires one")
         command.add_argument("--key", type=Path, help="private key (PEM) of the certificate")
         command.add_argument("--plaintext", action="store_true", help="send the credential without TLS")
-        command.add_argument("--data", type=Path, default=_default_data(), help="the device's folder")
+        command.add_argument("--data", type=Path, default=data, help="the device's folder")
     return parser
-
-
-def _default_data() -> Path:
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "ticketing-gate"
 
 
 def _read_run_options(parsed: argparse.Namespace) -> RunOptions:

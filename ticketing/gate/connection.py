@@ -1,7 +1,8 @@
 """The connection to the scan service: one stream, opened again whenever it ends.
 
 A scan waits a moment for its answer; without one, the device decides. The same stream uploads offline decisions while
-no scan waits to be sent. Two threads serve a stream: gRPC's thread sends the requests, ours receives the responses.
+no scan waits to be sent. Two threads serve a stream: gRPC's thread sends the requests, and the thread of the connection
+receives the responses.
 """
 
 import queue
@@ -23,14 +24,14 @@ from ticketing.gate.store import Store
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
-# A person waits at the gate for so long.
+# The time that a person waits at the gate.
 ANSWER_SECONDS: Final = 1.5
 OPEN_SECONDS: Final = 5.0
-# A stream with unanswered scans and without any response for so long is dead, whatever the keepalive reports.
+# A stream with unanswered scans and without any response in this time is dead, whatever the keepalive reports.
 SILENT_SECONDS: Final = 5.0
 UPLOAD_SECONDS: Final = 30.0
 UPLOAD_SCANS: Final = 500
-# A message may have 1 MiB; scanned texts that are no codes can be long.
+# A message may have 1 MiB, and a scanned text that is not a code can be long.
 UPLOAD_BYTES: Final = 256 * 1024
 UPLOAD_PAUSE_SECONDS: Final = 5.0
 _TICK_SECONDS: Final = 0.05
@@ -49,11 +50,11 @@ class GateStream:
     """The state of one stream, from its opening to its end."""
 
     outgoing: queue.SimpleQueue[pb.StreamScansRequest | None] = field(default_factory=queue.SimpleQueue)
-    # Times are those of monotonic().
+    # All times are values of monotonic().
     start: float = field(default_factory=monotonic)
     opened: bool = False
     ended: bool = False
-    # The scan ids that were sent on this stream and not answered; the service states the maximum.
+    # The ids of the scans sent on this stream and not answered; the service states the maximum.
     unanswered: set[str] = field(default_factory=set)
     max_unanswered: int = 0
     max_uploads: int = 0
@@ -75,14 +76,7 @@ class GateStream:
 
 
 class Connection:
-    """The connection of one device: a thread that keeps one stream open.
-
-    Args:
-        client: of the scan service.
-        store: the device's file.
-        clock: the device's clock.
-        answer_seconds: the time limit of an answer.
-    """
+    """The connection of one device: a thread that keeps one stream open."""
 
     def __init__(
         self, client: ScanServiceClient, store: Store, clock: Clock, answer_seconds: float = ANSWER_SECONDS
@@ -151,7 +145,7 @@ class Connection:
             )
             del self._waiting[key]
             if key not in self._answers and self.status.state not in UNREACHABLE:
-                # The next scans do not wait until the service sends any response.
+                # The next scans do not wait, until the service sends any response.
                 self.status = replace(self.status, state=ConnectionState.OFFLINE, problem="no answer in time")
                 self._stream.silent_since = monotonic()
             return self._answers.pop(key, None)
@@ -165,7 +159,7 @@ class Connection:
         while not self._stopped.is_set():
             lasted = self._serve()
             failures = 0 if lasted else failures + 1
-            # After a stream that worked the first attempt follows at once: the service has probably restarted.
+            # After a stream that lasted, the first attempt follows at once: the service has probably restarted.
             longest = MAX_BACKOFF_SECONDS if failures else _TICK_SECONDS
             self._stopped.wait(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, longest=longest))
 
@@ -176,7 +170,7 @@ class Connection:
             if self._stopped.is_set():
                 return False
             self._stream = stream
-            # No deadline: the stream lasts for hours. `is_overdue` and the keepalive end it without a service.
+            # The call has no deadline: a stream lasts for hours. `is_overdue` and the keepalive end it if it is dead.
             call = self._client.stub.StreamScans(self._requests(stream), metadata=self._client.metadata)
             self._call = call
         code, problem = None, "the service ended the stream"
@@ -203,7 +197,7 @@ class Connection:
         return lasted
 
     def _requests(self, stream: GateStream) -> Iterator[pb.StreamScansRequest]:
-        """Yield the requests of one stream: the gate, then scans and annulments, and uploads while there are none."""
+        """Yield the requests of one stream: the gate, scans and annulments, and uploads while no scan waits."""
         yield pb.StreamScansRequest(open=self._client.gate)
         while not stream.ended:
             try:
@@ -247,7 +241,7 @@ class Connection:
                 case "uploaded":
                     self._handle_uploaded(stream, response.uploaded)
                 case "reconnect":
-                    # Requests from here on wait for the next stream.
+                    # Later requests wait for the next stream.
                     self.status = replace(
                         self.status, state=ConnectionState.CONNECTING, problem="the service is restarting"
                     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-# The display and the answer of a device whose credential the service refused.
+# A device whose credential the service refused shows this text, also as the note of each answer.
 REFUSED_NOTE: Final = "this device may not scan (any more)"
 
 
@@ -17,7 +17,7 @@ class ConnectionState(StrEnum):
     REFUSED = "REFUSED"
 
 
-# In these states no answer of the service is expected.
+# In these states, the device expects no answer of the service.
 UNREACHABLE: Final = frozenset({ConnectionState.OFFLINE, ConnectionState.REFUSED})
 
 
@@ -27,5 +27,5 @@ class ConnectionStatus:
 
     state: ConnectionState = ConnectionState.CONNECTING
     event_name: str = ""
-    # For people; empty while the connection is open.
+    # The reason, for people; empty while the connection is open.
     problem: str = ""

@@ -1,7 +1,7 @@
 """One scan at the gate, from the scanned text to the answer shown.
 
-The order survives a power cut: the device stores the request, sends it, stores the answer, shows it, and deletes it.
-If the answer was never shown and the same text is scanned again, the device repeats the request under its scan_id.
+A power cut loses no scan: the device stores the request, sends it, stores the answer, shows it, and deletes both. If
+the answer was never shown and the same text is scanned again, the device repeats the request under its scan_id.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ from ticketing.gate.store import OwnAdmission, Store
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
-# A person without an answer tries again within moments; after this time the same text is another scan.
+# A person without an answer tries again soon; after this time the same text is another scan.
 REPEAT_WITHIN: Final = timedelta(minutes=2)
 
 ShowAnswer = Callable[[Answer], None]
@@ -54,15 +54,7 @@ class LastScan:
 
 
 class Device:
-    """The gate device: it answers one scan after the other.
-
-    Args:
-        gate: the gate of the device.
-        scan_type: the scan type of all its scans.
-        store: the device's file.
-        connection: the connection to the scan service.
-        clock: the device's clock, which may be wrong.
-    """
+    """The gate device: it answers one scan after the other. Its clock may be wrong."""
 
     def __init__(self, gate: Gate, scan_type: ScanType, store: Store, connection: Connection, clock: Clock) -> None:
         self._gate = gate
@@ -102,8 +94,9 @@ class Device:
         last, self._last = self._last, None
         if last is None:
             return None
-        scan = last.scan
-        if self._store.is_queued(scan.scan_id) or (annulled := self._connection.annul(scan.scan_id)) is None:
+        scan, attempt = last.scan, None
+        annulled = None if self._store.is_queued(scan.scan_id) else self._connection.annul(scan.scan_id)
+        if annulled is None:
             # The service has no record of the scan or is unreachable: an upload delivers the annulment.
             annulled = scan_pb2.Scan()
             annulled.CopyFrom(scan)
@@ -112,9 +105,10 @@ class Device:
             offline.annul_time.CopyFrom(timestamp(self._clock()))
             scan_type = SCAN_TYPES[self._scan_type]
             attempt = pb.ScanAttempt(scan_id=scan.scan_id, code=last.text, scan_type=scan_type, offline=offline)
-            self._save_annulment(annulled, last, attempt)
-        else:
-            self._save_annulment(annulled, last, None)
+        with self._store.transaction():
+            if attempt is not None:
+                self._store.enqueue(attempt)
+            self._save_admission(annulled, last.before or Admission(), None if attempt else self._clock())
         return answer_of(annulled)
 
     def _must_decide_offline(self, text: str) -> bool:
@@ -123,15 +117,9 @@ class Device:
         if isinstance(token, Token):
             return self._store.has_unrecorded_admission(token.event_id, token.ticket_id)
         if read_code(text) is not None:
-            # Only the service can tell the ticket of a typed code, so it first needs every scan of this device.
+            # Only the service finds the ticket of a typed code, so it first needs every scan of this device.
             self._connection.wait_for_delivery(ANSWER_SECONDS)
         return False
-
-    def _save_annulment(self, annulled: scan_pb2.Scan, last: LastScan, attempt: pb.ScanAttempt | None) -> None:
-        with self._store.transaction():
-            if attempt is not None:
-                self._store.enqueue(attempt)
-            self._save_admission(annulled, last.before or Admission(), None if attempt else self._clock())
 
     def _save_answer(self, scan: scan_pb2.Scan, text: str) -> None:
         """Store the service's answer and the admission after it, so that the device denies a second scan offline."""
@@ -144,11 +132,7 @@ class Device:
                     after = Admission(check_in_time=check_in.time, latest_check_in=check_in, inside=True)
                     self._save_admission(scan, after, self._clock())
                 elif scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT:
-                    previous = before or Admission()
-                    after = Admission(
-                        check_in_time=previous.check_in_time, latest_check_in=previous.latest_check_in, inside=False
-                    )
-                    self._save_admission(scan, after, self._clock())
+                    self._save_admission(scan, replace(before or Admission(), inside=False), self._clock())
         self._remember(scan, text, before)
 
     def _admission_before(self, scan: scan_pb2.Scan) -> Admission | None:

@@ -23,11 +23,7 @@ class InputError(Exception):
 
 @contextmanager
 def open_input(name: str) -> Iterator[ReadBytes]:
-    """Open an input: `stdin`, `serial:/dev/…` or `file:PATH`.
-
-    Raises:
-        InputError: the name has none of these forms, or the input cannot be opened.
-    """
+    """Open an input: `stdin`, `serial:/dev/…` or `file:PATH`; raise InputError where that fails."""
     if name == "stdin":
         with _silent_keyboard(sys.stdin.fileno()):
             yield lambda size: os.read(sys.stdin.fileno(), size)
@@ -46,11 +42,7 @@ def open_input(name: str) -> Iterator[ReadBytes]:
 
 
 class SerialScanner:
-    """A scanner on a serial line; a person may unplug it and plug it in again.
-
-    Args:
-        path: the path of the serial device, such as /dev/ttyACM0.
-    """
+    """A scanner on a serial line such as /dev/ttyACM0; a person may unplug it and plug it in again."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -69,7 +61,7 @@ class SerialScanner:
     def read(self, size: int) -> bytes:
         """Read at most `size` bytes; while the scanner is unplugged, wait for it."""
         while True:
-            # An unplugged scanner gives no bytes or an error, depending on the driver.
+            # A read of an unplugged scanner returns no bytes or fails, depending on the driver.
             with suppress(OSError):
                 if self._file is None:
                     self._file = self._open()

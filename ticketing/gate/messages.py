@@ -1,6 +1,6 @@
 """Conversions between the messages of the contract and the types of `ticketing.admission`.
 
-The device trusts the scan service, so it does not validate messages. A value that only a newer service has is read as
+The device does not validate messages of the scan service. A value that only a newer service has is read as
 one that denies.
 """
 
@@ -66,18 +66,18 @@ class Answer:
     ticket_type: TicketType | None
     # The earlier check-in that caused the denial.
     previous: CheckIn | None
-    # By the service's clock.
+    # The time by the service's clock.
     time: datetime
     # The device decided without the service.
     offline: bool
     # The person did not pass.
     annulled: bool
-    # For the person at the gate; empty if the reason suffices.
+    # A note for the person at the gate; empty if the reason suffices.
     note: str = ""
 
     @property
     def may_pass(self) -> bool:
-        """Whether the person may pass."""
+        """Return whether the person may pass."""
         return self.admitted and not self.annulled
 
 
@@ -162,7 +162,7 @@ def previous_message(check_in: CheckIn) -> scan_pb2.PreviousScan:
 
 
 def token_ticket_message(presented: PresentedTicket) -> pb.TicketAdmission:
-    """Write a ticket of which the device has only the token."""
+    """Write a ticket that only its token proves."""
     message = pb.TicketAdmission(ticket_id=presented.ticket.ticket_id.bytes, issue=presented.issue)
     if presented.ticket_type is not None:
         message.ticket_type = TICKET_TYPES[presented.ticket_type]

@@ -11,11 +11,11 @@ from uuid import UUID
 from ticketing.admission.codes import read_code
 from ticketing.admission.decision import Decision, PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, ScanType
-from ticketing.admission.tickets import Admission, CheckIn, Ticket, TicketStatus
+from ticketing.admission.tickets import Admission, CheckIn, Ticket
 from ticketing.admission.tokens import DamagedToken, Token, is_genuine
 from ticketing.gate.messages import EventRules
 
-# ShownTicket to the person at the gate.
+# Notes for the person at the gate.
 NO_REPLICA: Final = "this device has not loaded the event yet: it needs the connection once"
 NEEDS_CONNECTION: Final = "typed codes need the connection: ask for the QR code"
 UNKNOWN_KEY: Final = "signed with a key that this device does not have"
@@ -28,7 +28,7 @@ class DeviceDecision:
     decision: Decision
     # The ticket before the scan; None if the text is no genuine token.
     presented: PresentedTicket | None = None
-    # For the person at the gate.
+    # A note for the person at the gate.
     note: str = ""
 
 
@@ -48,22 +48,16 @@ class DeviceScan:
 class DeviceRecords:
     """The records of the device about the event and the ticket of one scan."""
 
-    # None if the device has no replica of the event.
+    # The value is None if the device has no replica of the event.
     rules: EventRules | None
-    # None if the replica lacks the ticket; a genuine token makes up for it.
+    # None if the replica lacks the ticket; a genuine token proves it.
     ticket: Ticket | None = None
     # The admission after this device's own scans; None if the replica is at least as new.
     own_admission: Admission | None = None
 
 
 def decide_offline(scan: DeviceScan, records: DeviceRecords, now: datetime) -> DeviceDecision:
-    """Decide one scan.
-
-    Args:
-        scan: what the scanner read, and where.
-        records: of the event and the ticket.
-        now: the present time by the service's clock.
-    """
+    """Decide one scan; `now` is the present time by the service's clock."""
     rules = records.rules
     if rules is None:
         return DeviceDecision(Decision(DenialReason.EVENT_NOT_OPEN), note=NO_REPLICA)
@@ -76,27 +70,12 @@ def decide_offline(scan: DeviceScan, records: DeviceRecords, now: datetime) -> D
     key = rules.keys.get(token.key_id)
     if not is_genuine(token, None, key, now):
         return DeviceDecision(Decision(DenialReason.INVALID_SIGNATURE), note="" if key else UNKNOWN_KEY)
-    ticket = records.ticket or _ticket_of(token)
+    ticket = records.ticket or token.ticket()
     if records.own_admission is not None:
         ticket = replace(ticket, admission=records.own_admission)
     if ticket.admission.latest_check_in is not None and ticket.admission.latest_check_in.scan_id == scan.scan_id:
-        # The service admitted this very scan and its answer was lost; the replica already contains the admission.
+        # The service admitted this scan and its answer was lost; the replica already contains the admission.
         ticket = replace(ticket, admission=Admission())
     presented = PresentedTicket(ticket, token.issue, token.ticket_type)
     check_in = CheckIn(scan.scan_id, now, scan.gate.location)
     return DeviceDecision(decide(rules.event, scan.gate, presented, scan.scan_type, check_in), presented)
-
-
-def _ticket_of(token: Token) -> Ticket:
-    """Return the ticket that a genuine token proves."""
-    return Ticket(
-        event_id=token.event_id,
-        ticket_id=token.ticket_id,
-        ticket_type=token.ticket_type,
-        status=TicketStatus.ACTIVE,
-        valid_from_time=None,
-        valid_until_time=None,
-        issue=token.issue,
-        code_digest=b"",
-        token_digest=None,
-    )

@@ -13,14 +13,7 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 
 
 class DeviceReplica:
-    """A thread that follows the admissions of one event and stores them.
-
-    Args:
-        client: of the scan service.
-        event_id: the event to follow.
-        store: receives the changes.
-        clock: the device's clock.
-    """
+    """A thread that follows the admissions of one event and stores them."""
 
     def __init__(self, client: ScanServiceClient, event_id: UUID, store: Store, clock: Clock) -> None:
         self._client = client
@@ -58,11 +51,11 @@ class DeviceReplica:
         with self._lock:
             if self._stopped.is_set():
                 return False
-            # No deadline: the stream lasts for hours. The keepalive ends it when the service is unreachable.
+            # The call has no deadline: a stream lasts for hours. The keepalive ends it if the service is unreachable.
             call = self._client.stub.WatchAdmissions(request, metadata=self._client.metadata)
             self._call = call
         has_changes = False
-        # A replica that starts anew has no cursor before it is complete; until then the old replica stays in use.
+        # A replica that starts anew has no cursor until it is complete; until then the device uses the old replica.
         pending: list[pb.WatchAdmissionsResponse] = []
         try:
             for changes in call:

@@ -6,8 +6,8 @@ from typing import Final
 
 from ticketing.admission.scans import MAX_CODE
 
-# A token or a typed code at the end of a line. Scanners put symbology marks or configured words in front of it, and
-# caps lock swaps upper and lower case.
+# The pattern finds a token or a typed code at the end of a line. Scanners put symbology marks or configured words in
+# front of it, and caps lock swaps upper and lower case.
 _CREDENTIAL: Final = re.compile(r"(?:T1[A-Z2-7]{100,}|TKT-[0-9A-F]{16})$", re.IGNORECASE)
 _CHUNK_BYTES: Final = 65_536
 
@@ -15,11 +15,7 @@ ReadBytes = Callable[[int], bytes]
 
 
 def scanned_lines(read: ReadBytes) -> Iterator[str]:
-    """Yield the scanned lines until the end of the input, without blank ones.
-
-    Args:
-        read: returns at most the given number of bytes as soon as there are any, and none at the end.
-    """
+    """Yield the scanned lines without blank ones, until `read` returns no bytes."""
     line = bytearray()
     while chunk := read(_CHUNK_BYTES):
         first, *rest = chunk.replace(b"\r", b"\n").split(b"\n")
@@ -34,7 +30,7 @@ def scanned_lines(read: ReadBytes) -> Iterator[str]:
 
 
 def _append(line: bytearray, part: bytes) -> None:
-    # A line longer than a code may be is no code: the rest of it would only take memory.
+    # A line longer than a code may be is not a code, and its rest would only take memory.
     line += part[: MAX_CODE - len(line)]
 
 

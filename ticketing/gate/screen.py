@@ -67,12 +67,7 @@ class DeviceStatus:
 
 
 class Screen:
-    """Shows answers on the whole terminal.
-
-    Args:
-        console: the terminal.
-        read_status: returns the present status of the device; called for every refresh.
-    """
+    """A view of answers on the whole terminal; every refresh calls `read_status`."""
 
     def __init__(self, console: Console, read_status: Callable[[], DeviceStatus]) -> None:
         self._console = console
@@ -112,17 +107,12 @@ class Screen:
             recent = list(self._history.recent)
             fresh = bool(recent) and now - self._history.since < SHOWN_SECONDS
             counts = f"{self._history.admitted} admitted   {self._history.denied} denied"
+        lines = [Text(text_line(answer), no_wrap=True, overflow="ellipsis") for answer in recent]
         layout = Layout()
         layout.split_column(
             Layout(_header(status), size=3),
             Layout(_verdict(recent[0] if fresh else None, status.connection.state)),
-            Layout(
-                Panel(
-                    Group(*[Text(text_line(answer), no_wrap=True, overflow="ellipsis") for answer in recent]),
-                    title=counts,
-                ),
-                size=RECENT + 2,
-            ),
+            Layout(Panel(Group(*lines), title=counts), size=RECENT + 2),
         )
         return layout
 

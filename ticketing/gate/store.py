@@ -1,7 +1,7 @@
 """The device's SQLite file: the device replica, the device's own admissions, and the decisions to deliver.
 
-Every transaction is on disk before its method returns (`synchronous=FULL`), so a power cut loses no shown answer.
-One process owns the file; a second process gets the error that the file is locked.
+Every transaction, and every statement outside one, is on disk before its method returns (`synchronous=FULL`), so a
+power cut loses no shown answer. One process owns the file; a second process gets the error that the file is locked.
 """
 
 import sqlite3
@@ -20,26 +20,26 @@ from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 VERSION: Final = 1
-# A change of a ticket that arrives this soon after the service recorded our scan may have been sent before that scan.
+# A change that arrives this soon after the record of the device's scan may have been sent before that record.
 IN_FLIGHT: Final = timedelta(seconds=10)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 _SCHEMA: Final = (
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    # GateRules and TicketAdmission, as received.
+    # The replica stores GateRules and TicketAdmission as received.
     "CREATE TABLE copies (event_id BLOB PRIMARY KEY, rules BLOB, cursor TEXT NOT NULL) WITHOUT ROWID",
     (
         "CREATE TABLE tickets (event_id BLOB, ticket_id BLOB, admission BLOB NOT NULL, PRIMARY KEY (event_id, ticket_id))"
         " WITHOUT ROWID"
     ),
-    # The admission of a ticket after our own scans, until the replica is as new: a TicketAdmission.
+    # The admission of a ticket after the device's own scans, until the replica is as new: a TicketAdmission.
     (
         "CREATE TABLE own (event_id BLOB, ticket_id BLOB, admission BLOB NOT NULL, scan_id TEXT NOT NULL,"
         " change_time INTEGER NOT NULL, settle_time INTEGER, PRIMARY KEY (event_id, ticket_id)) WITHOUT ROWID"
     ),
     "CREATE INDEX own_scan ON own (scan_id)",
-    # Scans whose answer was not shown yet; `answer` is a Scan once there is one.
+    # Scans whose answer was not shown yet; `answer` is a Scan, or NULL before the answer.
     (
         "CREATE TABLE asked (scan_id TEXT PRIMARY KEY, question BLOB NOT NULL, begin_time INTEGER NOT NULL, answer BLOB)"
         " WITHOUT ROWID"
@@ -66,10 +66,7 @@ class OwnAdmission:
 
 
 class Store:
-    """The device's file; several threads may use it.
-
-    Args:
-        path: the file, created if it does not exist.
+    """The device's file, created if it does not exist; several threads may use it.
 
     Raises:
         StoreError: the file is not of this program, or another process has locked it.
@@ -85,12 +82,9 @@ class Store:
             raise StoreError(f"{path}: {error}") from error
         try:
             self._prepare()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreError) as error:
             self._database.close()
             raise StoreError(f"{path}: {error}") from error
-        except StoreError:
-            self._database.close()
-            raise
 
     def _prepare(self) -> None:
         # The process keeps the lock from the first access to its end, so SQLite needs no shared memory.
@@ -133,10 +127,7 @@ class Store:
 
     def save_setting(self, name: str, value: str) -> None:
         """Store a value under a name."""
-        with self.transaction():
-            self._run("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, value)
-
-    # The device replica.
+        self._run("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, value)
 
     def cursor(self, event_id: UUID) -> str:
         """Return the cursor of the replica; empty if there is no replica yet."""
@@ -164,7 +155,7 @@ class Store:
             self._drop_own_admission(event_id, ticket, now)
 
     def _drop_own_admission(self, event_id: UUID, ticket: pb.TicketAdmission, now: datetime) -> None:
-        """Delete our own admission of a ticket if the received one is at least as new."""
+        """Delete the device's own admission of a ticket if the received one is at least as new."""
         key = (event_id.bytes, ticket.ticket_id)
         query = "SELECT admission, change_time, settle_time FROM own WHERE event_id = ? AND ticket_id = ?"
         row = self._row(query, *key)
@@ -191,24 +182,20 @@ class Store:
     def add_token_ticket(self, event_id: UUID, ticket: pb.TicketAdmission) -> None:
         """Add a ticket that its token proves, so that older issues are denied; a change of the replica replaces it."""
         row = (event_id.bytes, ticket.ticket_id, ticket.SerializeToString())
-        with self.transaction():
-            self._run("INSERT OR IGNORE INTO tickets VALUES (?, ?, ?)", *row)
+        self._run("INSERT OR IGNORE INTO tickets VALUES (?, ?, ?)", *row)
 
     def ticket_count(self, event_id: UUID) -> int:
         """Count the tickets of the replica."""
-        count: int = self._value("SELECT count(*) FROM tickets WHERE event_id = ?", event_id.bytes)
-        return count
-
-    # Our own admissions.
+        return int(self._value("SELECT count(*) FROM tickets WHERE event_id = ?", event_id.bytes))
 
     def own_admission(self, event_id: UUID, ticket_id: UUID) -> Admission | None:
-        """Return a ticket's admission after our own scans; None if the replica is at least as new."""
+        """Return a ticket's admission after the device's own scans; None if the replica is at least as new."""
         key = (event_id.bytes, ticket_id.bytes)
         message = self._value("SELECT admission FROM own WHERE event_id = ? AND ticket_id = ?", *key)
         return None if message is None else admission_of(pb.TicketAdmission.FromString(message))
 
     def has_unrecorded_admission(self, event_id: UUID, ticket_id: UUID) -> bool:
-        """Return whether our latest scan of a ticket has not been recorded by the service yet."""
+        """Return whether the service has not yet recorded the device's latest scan of a ticket."""
         query = "SELECT 1 FROM own WHERE event_id = ? AND ticket_id = ? AND settle_time IS NULL"
         return self._row(query, event_id.bytes, ticket_id.bytes) is not None
 
@@ -218,19 +205,15 @@ class Store:
         message = pb.TicketAdmission(
             check_in=None if check_in is None else previous_message(check_in), inside=own.admission.inside
         )
-        with self.transaction():
-            self._run(
-                "INSERT OR REPLACE INTO own VALUES (?, ?, ?, ?, ?, ?)",
-                *(own.event_id.bytes, own.ticket_id.bytes, message.SerializeToString(), own.scan_id),
-                *(_number(own.change_time), None if settle_time is None else _number(settle_time)),
-            )
-
-    # Scans from the request to the answer shown.
+        self._run(
+            "INSERT OR REPLACE INTO own VALUES (?, ?, ?, ?, ?, ?)",
+            *(own.event_id.bytes, own.ticket_id.bytes, message.SerializeToString(), own.scan_id),
+            *(_number(own.change_time), None if settle_time is None else _number(settle_time)),
+        )
 
     def begin_scan(self, scan_id: UUID, request: bytes, now: datetime) -> None:
         """Store a request before it is sent."""
-        with self.transaction():
-            self._run("INSERT INTO asked VALUES (?, ?, ?, NULL)", str(scan_id), request, _number(now))
+        self._run("INSERT INTO asked VALUES (?, ?, ?, NULL)", str(scan_id), request, _number(now))
 
     def unfinished_scan(self, request: bytes, since: datetime) -> tuple[UUID, scan_pb2.Scan | None] | None:
         """Return the scan of an equal request whose answer was not shown, with the answer if there is one."""
@@ -243,15 +226,11 @@ class Store:
 
     def save_answer(self, scan: scan_pb2.Scan) -> None:
         """Store the answer before it is shown."""
-        with self.transaction():
-            self._run("UPDATE asked SET answer = ? WHERE scan_id = ?", scan.SerializeToString(), scan.scan_id)
+        self._run("UPDATE asked SET answer = ? WHERE scan_id = ?", scan.SerializeToString(), scan.scan_id)
 
     def finish_scan(self, scan_id: str) -> None:
         """Delete a request whose answer was shown."""
-        with self.transaction():
-            self._run("DELETE FROM asked WHERE scan_id = ?", scan_id)
-
-    # Decisions to deliver.
+        self._run("DELETE FROM asked WHERE scan_id = ?", scan_id)
 
     def enqueue(self, attempt: pb.ScanAttempt) -> None:
         """Store a decision for delivery; it replaces an earlier one of the scan and goes to the end of the queue."""
@@ -261,12 +240,9 @@ class Store:
             self._run("INSERT INTO decisions (scan_id, attempt) VALUES (?, ?)", *row)
 
     def queued(self, limit: int, max_bytes: int, without: Collection[str] = ()) -> Sequence[pb.ScanAttempt]:
-        """Return the oldest decisions of the queue, at least one if there is any.
+        """Return up to `limit` of the oldest decisions of the queue, but for the scan ids `without`.
 
-        Args:
-            limit: the maximum number of decisions.
-            max_bytes: the maximum size of all but the first one.
-            without: the scan ids to leave out.
+        All together have at most `max_bytes`, unless the first one alone has more.
         """
         result: list[pb.ScanAttempt] = []
         size = 0
@@ -281,8 +257,7 @@ class Store:
 
     def queue_length(self) -> int:
         """Count the decisions of the queue."""
-        count: int = self._value("SELECT count(*) FROM decisions")
-        return count
+        return int(self._value("SELECT count(*) FROM decisions"))
 
     def is_queued(self, scan_id: str) -> bool:
         """Return whether the queue contains a decision on a scan."""

@@ -53,7 +53,7 @@ def open_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site.wait_until_idle()
     shutil.rmtree(site.data_dir)
     for folder in [*base.iterdir(), base]:
-        # rmdir, because rmtree could delete files through a mount.
+        # rmdir deletes only empty folders; rmtree could delete files through a mount.
         folder.rmdir()
 
 

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from ticketing.chassis.postgres import binaries, launcher
+from ticketing.chassis.postgres import launcher
 from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,7 @@ def test_a_forbidden_namespace_is_skipped(tmp_path, site, monkeypatch):
     shutil.copy("/bin/false", refusing / "unshare")
     monkeypatch.setenv("PATH", str(refusing))
     with pytest.raises(EmbeddedPostgresError, match="Neither"):
-        launcher.choose_launcher(binaries.find(), site.layout, lock=0)
+        launcher.choose_launcher(launcher.find_programs(), site.layout, lock=0)
 
 
 def test_a_directory_of_another_user_is_a_clear_error(open_site, as_nobody):

@@ -66,7 +66,7 @@ def test_incidents_before_the_migration_are_not_reported(new_database: NewDataba
     assert reported == [True, False]
 
 
-# As long as a real token: a payload of 45 bytes and its signature.
+# A real token has this length: a payload of 45 bytes and its signature.
 TOKEN = "T1" + base64.b32encode(bytes(range(109))).decode().rstrip("=")
 
 SCAN = sa.text(

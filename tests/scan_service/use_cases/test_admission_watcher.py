@@ -206,7 +206,7 @@ async def test_no_change_is_skipped_among_concurrent_writers(database, service, 
         for _ in range(15):
             connection = await asyncio.to_thread(database.engine.connect)
             await asyncio.to_thread(connection.execute, update, {"ticket_id": database.ticket(event_id).ticket_id})
-            # Keeps its transaction open during others, on a ticket of its own.
+            # This thread keeps its transaction open during others, on a ticket of its own.
             await asyncio.sleep(chance.random() / 50)
             await asyncio.to_thread(connection.commit if chance.random() < 0.8 else connection.rollback)
             await asyncio.to_thread(connection.close)

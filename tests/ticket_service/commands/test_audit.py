@@ -188,7 +188,7 @@ async def test_audit_finds_each_broken_promise_and_nothing_else(tickets_url):
     found_at_all = set()
     for statement, expected in BREAKS:
         with engine.connect() as connection:
-            # Disables the trigger that protects the ledger.
+            # The statement disables the trigger that protects the ledger.
             connection.execute(sa.text("SET session_replication_role = replica"))
             # Restoring the tables is faster than a database for each statement.
             tables = (
@@ -259,7 +259,7 @@ async def test_audit_finds_each_difference_to_the_records_of_stripe(tickets_url,
         (given_back, {"amount": 1}, {back_there}),
         (given_back, {"id": "another"}, {back_there, back_here}),
         (given_back, {"metadata": {"purchase_id": "x", "order_id": "another"}}, {back_there}),
-        # A payment of another system in the same account.
+        # This payment belongs to another system with the same account.
         (held, {"status": "succeeded", "metadata": {}}, set()),
     ]:
         before = dict(thing)

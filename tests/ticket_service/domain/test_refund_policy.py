@@ -55,5 +55,5 @@ def test_a_share_rounds_half_a_minor_unit_up(price, percent, amount):
 def test_all_shares_of_a_purchase_never_exceed_the_payment(prices, percent):
     shares = [share(price, percent) for price in prices]
     assert sum(shares) <= sum(prices)
-    # Rounding half up: at most half a minor unit above the exact share, and less than that below.
+    # Rounding half up gives at most half a minor unit above the exact share, and less than that below.
     assert all(-50 < 100 * part - price * percent <= 50 for part, price in zip(shares, prices, strict=True))

@@ -1,8 +1,8 @@
 """Charge cards and refund payments at Stripe.
 
-The adapter creates a PaymentIntent unconfirmed; the service stores its id; only then does the adapter confirm it. Every
-step first reads the state of the intent, so a lost answer is never guessed. Stripe's library blocks, so calls run in a
-few threads of their own: a Stripe that hangs delays only buyers who pay with it.
+The adapter creates an unconfirmed PaymentIntent, the service stores its id, and only then does the adapter confirm it.
+Every step first reads the state of the intent, so the adapter never guesses the result of a lost answer. Stripe's
+library blocks, so calls run in threads of their own: if Stripe hangs, only buyers who pay with Stripe wait.
 """
 
 import asyncio
@@ -16,21 +16,21 @@ import stripe
 
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
 from ticket_service.domain.refund_orders import RefundOrder
-from ticketing.chassis.failures import Failure, dependency_unavailable, overloaded
+from ticketing.chassis.failures import dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Sent with every call, so that an upgrade of the library or the account does not change the behaviour.
+# Every call names the version, so that an upgrade of the library or the account does not change the behaviour.
 API_VERSION: Final = "2024-06-20"
 CALL_SECONDS: Final = 2.0
 THREADS: Final = 8
 # Calls that may wait for a thread; the next call is OVERLOADED.
 MAX_WAITING: Final = 256
-# The refunds of one payment that are searched: more than a purchase can have tickets.
+# The refunds of one payment that a search reads: more than a purchase can have tickets.
 MAX_REFUNDS: Final = 10_000
 
-# Errors without a verdict: another try with the same idempotency key makes sense.
+# After these errors the result is unknown, and another try with the same idempotency key is safe.
 _TRANSIENT: Final = (stripe.APIConnectionError, stripe.APIError, stripe.RateLimitError, stripe.IdempotencyError)
 _STATES: Final = {
     "requires_payment_method": ChargeState.DECLINED,
@@ -57,17 +57,12 @@ def new_client(key: str, api_base: str, session: requests.Session, *, retries: i
 
 
 class StripePayments:
-    """The payments of one Stripe account.
-
-    Args:
-        key: the secret key of the account.
-        api_base: the URL of the API.
-    """
+    """The payments of one Stripe account; `api_base` is the URL of its API."""
 
     def __init__(self, key: str, api_base: str) -> None:
-        # One session for all threads, so that `close` can close it.
+        # All threads share one session, so that `close` can close it.
         self._session = requests.Session()
-        # No retries here: the use case and the sweeper repeat the call.
+        # The library makes no retries: the use case and the sweeper repeat the call.
         client = new_client(key, api_base, self._session, retries=0)
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
@@ -75,11 +70,7 @@ class StripePayments:
         self._under_way = 0
 
     async def advance(self, charge: Charge) -> Progress:
-        """Create the intent, or confirm the stored one unless it is confirmed already.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: the state is not known; repeat the call.
-        """
+        """Create the intent, or confirm the stored intent unless it is confirmed already."""
         if charge.payment_id is None:
             return await self._run(lambda: self._create(charge))
         payment_id = charge.payment_id
@@ -89,11 +80,7 @@ class StripePayments:
         return await self._run(lambda: self._confirm(charge, payment_id))
 
     async def withdraw(self, charge: Charge) -> Progress:
-        """Cancel the intent; return WITHDRAWN, or PAID if it has taken the money already.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: the state is not known; repeat the call.
-        """
+        """Cancel the intent; return WITHDRAWN, or PAID if Stripe has captured the money already."""
         if charge.payment_id is None:
             # An intent without a stored id is never confirmed, and its client secret was never sent to a client.
             return Progress(ChargeState.WITHDRAWN)
@@ -104,11 +91,7 @@ class StripePayments:
         return await self._run(lambda: self._cancel(progress, payment_id))
 
     async def refund(self, order: RefundOrder) -> RefundProgress:
-        """Make a refund; a repeated try first searches for the refund, because Stripe forgets keys after a day.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE: the state is not known; repeat the call.
-        """
+        """Make a refund; a repeated try first searches for it, because Stripe stores idempotency keys for a day."""
         if order.attempts > 1:
             found = await self._run(lambda: self._find_refund(order))
             if found is not None:
@@ -128,11 +111,11 @@ class StripePayments:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except _TRANSIENT as error:
             log.warning("Stripe did not answer", extra={"error": type(error).__name__, "status": error.http_status})
-            raise _unanswered() from error
+            raise dependency_unavailable("payment provider") from error
         except stripe.StripeError as error:
             # Stripe refuses a well-formed call: the key or the account is wrong, and an operator must repair it.
             log.exception("Stripe refused a call", extra={"code": error.code, "status": error.http_status})
-            raise _unanswered() from error
+            raise dependency_unavailable("payment provider") from error
         finally:
             self._under_way -= 1
 
@@ -166,7 +149,7 @@ class StripePayments:
 
     def _cancel(self, before: Progress, payment_id: str) -> Progress:
         try:
-            # One key for each state: else Stripe would repeat an answer from while a bank was at work for a day.
+            # The key contains the state: otherwise Stripe would repeat its refusal for a WAITING intent for a day.
             key = f"cancel-{payment_id}-{before.state}"
             return _progress(self._intents.cancel(payment_id, options={"idempotency_key": key}))
         except stripe.InvalidRequestError:
@@ -177,7 +160,7 @@ class StripePayments:
         ours: list[tuple[RefundProgress, bool]] = []
         listed = self._refunds.list({"payment_intent": order.payment_id, "limit": 100}).auto_paging_iter()
         for _, refund in zip(range(MAX_REFUNDS), listed, strict=False):
-            metadata = _metadata(refund)
+            metadata = metadata_of(refund)
             if metadata.get("order_id") == str(order.order_id):
                 ours.append((_refund_progress(refund), metadata.get("round") == str(order.round)))
         for wanted in (RefundState.MADE, RefundState.WAITING):
@@ -200,7 +183,7 @@ class StripePayments:
         try:
             refund = self._refunds.create(params, {"idempotency_key": f"refund-{order.order_id}-{order.round}"})
         except (stripe.InvalidRequestError, stripe.CardError) as error:
-            return RefundProgress(RefundState.REFUSED, failure=_refusal(error))
+            return RefundProgress(RefundState.REFUSED, failure=error.user_message or error.code or "refused")
         return _refund_progress(refund)
 
 
@@ -224,13 +207,6 @@ def _refund_progress(refund: stripe.Refund) -> RefundProgress:
     return RefundProgress(RefundState.WAITING, refund.id)
 
 
-def _metadata(refund: stripe.Refund) -> dict[str, str]:
-    return refund.metadata.to_dict() if refund.metadata else {}
-
-
-def _refusal(error: stripe.StripeError) -> str:
-    return error.user_message or error.code or "refused"
-
-
-def _unanswered() -> Failure:
-    return dependency_unavailable("payment provider")
+def metadata_of(stored: stripe.PaymentIntent | stripe.Refund) -> dict[str, str]:
+    """Return the metadata of an intent or a refund; {} if it has none."""
+    return stored.metadata.to_dict() if stored.metadata else {}

@@ -1,6 +1,6 @@
 """Register Stripe: its settings, and the payment methods that it charges.
 
-The modules that import Stripe's library take half a second to load: only a process with a key loads them.
+The modules that import Stripe's library take half a second to load, so only a process with a key loads them.
 """
 
 from dataclasses import dataclass, field
@@ -26,11 +26,7 @@ class StripeSettings:
         return StripePayments(self.key, self.api_base)
 
     def read_records(self) -> ProviderRecords:
-        """List the payments and refunds of the account.
-
-        Raises:
-            Failure: DEPENDENCY_UNAVAILABLE.
-        """
+        """List the payments and refunds of the account."""
         from ticket_service.adapters.stripe.records import read_records  # noqa: PLC0415 - see above
 
         return read_records(self.key, self.api_base)

@@ -1,4 +1,4 @@
-"""Creates databases on the embedded server."""
+"""Create databases on the embedded server."""
 
 from contextlib import closing
 
@@ -10,7 +10,7 @@ MAINTENANCE = "postgres"
 
 _CONNECT_SECONDS = 5
 _STATEMENT_LIMIT = "30s"
-# Any number; it keeps two services from creating the same database at the same moment.
+# Any number works; the lock keeps two services from creating the same database at the same moment.
 _ADVISORY_LOCK = 7_316_242_012
 
 

@@ -12,7 +12,7 @@ _ADVICE = (
 
 
 class EmbeddedPostgresError(Exception):
-    """The embedded PostgreSQL cannot be used; the message says why, and for known causes what to do."""
+    """The cause why the embedded PostgreSQL cannot be used, with advice for known causes."""
 
     def __init__(self, message: str) -> None:
         # The error of a keeper already contains its advice when a service raises it again.

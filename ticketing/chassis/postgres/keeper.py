@@ -13,35 +13,34 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
-from ticketing.chassis.postgres import binaries, cluster, locks, server
+from ticketing.chassis.postgres import locks, server
 from ticketing.chassis.postgres.errors import EmbeddedPostgresError
-from ticketing.chassis.postgres.launcher import Launcher, choose_launcher
+from ticketing.chassis.postgres.launcher import Launcher, choose_launcher, find_programs
 from ticketing.chassis.postgres.layout import NO_SYNC, Layout
 
 _POLL_SECONDS = 0.1
-# Longer than a process takes the lock shared to check whether there is a keeper.
+# A process that checks for a keeper has the lock shared for less time.
 _OLD_KEEPER_SECONDS = 0.2
 _LOG_BYTES = 4 * 1024 * 1024
 _PORT_ATTEMPTS = 10
-# Below the ports that Linux gives to outgoing connections: a client that retries such a port while the server is down can
-# connect to itself, and then the server cannot get its port back.
+# Linux gives higher ports to outgoing connections: a client that retries such a port while the server is down can connect
+# to itself, and then the server cannot listen on its port again.
 _PORTS = range(15_000, 32_000)
 
 
 def main(arguments: list[str]) -> int:
     """Run the server in the directory `arguments[0]`, unless another keeper does; return the exit status."""
     os.umask(0o077)
-    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     layout = Layout(Path(arguments[0]))
     try:
         lock = locks.take(layout.server_lock, locks.EXCLUSIVE, _OLD_KEEPER_SECONDS)
         if lock is not None:
-            launcher = choose_launcher(binaries.find(), layout, lock)
+            launcher = choose_launcher(find_programs(), layout, lock)
             launcher.open_way(layout.root)
-            cluster.ensure(layout, launcher, sync=NO_SYNC not in arguments)
+            server.create_cluster(layout, launcher, sync=NO_SYNC not in arguments)
             with layout.log.open("ab") as log:
                 keep(layout, launcher, log)
     except (EmbeddedPostgresError, OSError, subprocess.SubprocessError) as error:
@@ -49,10 +48,6 @@ def main(arguments: list[str]) -> int:
             os.write(sys.stdout.fileno(), str(error).encode())
         return 1
     return 0
-
-
-def _exit(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
 
 
 def keep(layout: Layout, launcher: Launcher, log: IO[bytes]) -> None:
@@ -101,7 +96,7 @@ def _no_lease_left(layout: Layout, process: subprocess.Popen[bytes], log: IO[byt
 def _limit(path: Path, log: IO[bytes]) -> None:
     """Keep the log and one older part of it small. The log is open for appending, so writers continue at its new end."""
     if os.fstat(log.fileno()).st_size > _LOG_BYTES:
-        # On a full disk the older part is lost, not the server.
+        # On a full disk the older part is lost, and the server continues.
         with contextlib.suppress(OSError):
             shutil.copyfile(path, path.with_suffix(".old"))
         os.ftruncate(log.fileno(), 0)

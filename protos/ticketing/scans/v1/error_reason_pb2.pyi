@@ -45,7 +45,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SCAN_ID_REUSED: _ErrorReason.ValueType  # 10
     """ALREADY_EXISTS: the scan_id belongs to a different scan. metadata: scan_id."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 11
-    """RESOURCE_EXHAUSTED: too many scans are unanswered, or the service has too much to do; RetryInfo says when to try again."""
+    """RESOURCE_EXHAUSTED: too many scans are unanswered, or the load exceeds a limit of the service; RetryInfo says when to try again."""
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 12
     """UNAVAILABLE: the database did not answer; RetryInfo says when to try again. metadata: dependency."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 13
@@ -81,7 +81,7 @@ ERROR_REASON_ENROLLMENT_CODE_INVALID: ErrorReason.ValueType  # 9
 ERROR_REASON_SCAN_ID_REUSED: ErrorReason.ValueType  # 10
 """ALREADY_EXISTS: the scan_id belongs to a different scan. metadata: scan_id."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 11
-"""RESOURCE_EXHAUSTED: too many scans are unanswered, or the service has too much to do; RetryInfo says when to try again."""
+"""RESOURCE_EXHAUSTED: too many scans are unanswered, or the load exceeds a limit of the service; RetryInfo says when to try again."""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 12
 """UNAVAILABLE: the database did not answer; RetryInfo says when to try again. metadata: dependency."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 13

@@ -206,12 +206,12 @@ class Gate(_message.Message):
     LOCATION_FIELD_NUMBER: _builtins.int
     ALLOWED_TICKET_TYPES_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Required, but for ValidateTicket. The UUID of the event that the gate admits to."""
+    """Required, except in ValidateTicket. The UUID of the event that the gate admits to."""
     location: _builtins.str
     """The name of the gate, such as "North 3", at most 100 characters."""
     @_builtins.property
     def allowed_ticket_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.TicketType.ValueType]:
-        """The ticket types that the gate admits. Empty: all types."""
+        """The ticket types that the gate admits. Empty selects all types."""
 
     def __init__(
         self,
@@ -258,7 +258,7 @@ class Scan(_message.Message):
     """The UUID that the device chose; the same scan_id returns the first verdict."""
     code: _builtins.str
     """The code of the ticket. While the ticket is unknown it is the text that was
-    read, cut at 200 characters, with codes and tokens covered and other
+    read, cut at 200 characters, with codes and tokens masked and other
     characters escaped.
     """
     scan_type: Global___ScanType.ValueType
@@ -266,21 +266,21 @@ class Scan(_message.Message):
     verdict: Global___Verdict.ValueType
     """The verdict."""
     denial_reason: Global___DenialReason.ValueType
-    """The reason of a denial. UNSPECIFIED unless DENIED."""
+    """The reason of a denial. The field is UNSPECIFIED unless DENIED."""
     ticket_id: _builtins.str
-    """The ticket. Empty while it is unknown."""
+    """The ticket. The field is empty while it is unknown."""
     event_id: _builtins.str
-    """The event of the ticket, which is another than gate_event_id with
-    WRONG_EVENT. Empty while the ticket is unknown.
+    """The event of the ticket; with WRONG_EVENT it differs from gate_event_id.
+    Empty while the ticket is unknown.
     """
     ticket_type: _event_pb2.TicketType.ValueType
-    """The type of the ticket. UNSPECIFIED while the ticket is unknown."""
+    """The type of the ticket. The field is UNSPECIFIED while the ticket is unknown."""
     location: _builtins.str
     """The name of the gate, such as "North 3"."""
     device_id: _builtins.str
-    """The gate device. Empty when a person or a program scanned without one."""
+    """The gate device. The field is empty when a person or a program scanned without one."""
     scanner_user_id: _builtins.str
-    """The person or program that scanned. Empty when a gate device did."""
+    """The person or program that scanned. The field is empty when a gate device did."""
     offline: _builtins.bool
     """True when the device decided the scan while it was offline."""
     gate_event_id: _builtins.str
@@ -297,11 +297,11 @@ class Scan(_message.Message):
 
     @_builtins.property
     def annul_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when the scan was annulled: the person did not pass. Absent: it was not."""
+        """The time when the scan was annulled: the person did not pass. Absent: it is in effect."""
 
     @_builtins.property
     def previous(self) -> Global___PreviousScan:
-        """The check-in that is the reason of ALREADY_CHECKED_IN. Absent otherwise."""
+        """The check-in that is the reason of ALREADY_CHECKED_IN. The field is absent otherwise."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
@@ -390,7 +390,7 @@ class Incident(_message.Message):
     event_id: _builtins.str
     """The event."""
     ticket_id: _builtins.str
-    """The ticket. Empty while it is unknown."""
+    """The ticket. The field is empty while it is unknown."""
     @_builtins.property
     def scans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Scan]:
         """The scans that belong to it, by scan_time."""

@@ -46,7 +46,7 @@ class ScanAttempt(_message.Message):
     """The meaning of the scan. UNSPECIFIED is read as CHECK_IN."""
     @_builtins.property
     def offline(self) -> Global___OfflineDecision:
-        """The decision of the device while it was offline. Required in `upload`, and
+        """The decision of the device while it was offline. The field is required in `upload`, and
         not allowed in `scan`.
         """
 
@@ -74,8 +74,8 @@ Global___ScanAttempt: _TypeAlias = ScanAttempt  # noqa: Y015
 @_typing.final
 class OfflineDecision(_message.Message):
     """A decision that a device made while it was offline. A person has seen it, so
-    it holds: it replaces another answer that the service recorded under the same
-    scan_id and that the device never received. Conflicts become incidents.
+    it is final: it replaces another answer that the service recorded under the
+    same scan_id and that the device never received. Conflicts become incidents.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -89,14 +89,14 @@ class OfflineDecision(_message.Message):
     verdict: _scan_pb2.Verdict.ValueType
     """Required. The verdict that the device showed."""
     denial_reason: _scan_pb2.DenialReason.ValueType
-    """The reason of a denial. Required with DENIED, not allowed with ADMITTED."""
+    """The reason of a denial. The field is required with DENIED and not allowed with ADMITTED."""
     @_builtins.property
     def scan_time(self) -> _timestamp_pb2.Timestamp:
         """Required. The time by the device's clock."""
 
     @_builtins.property
     def gate(self) -> _scan_pb2.Gate:
-        """The gate where it was made. Absent: the gate of the request or the stream."""
+        """The gate of the decision. Absent: the gate of the request or the stream."""
 
     @_builtins.property
     def annul_time(self) -> _timestamp_pb2.Timestamp:
@@ -107,7 +107,7 @@ class OfflineDecision(_message.Message):
     @_builtins.property
     def clock_offset(self) -> _duration_pb2.Duration:
         """The service's clock minus the device's clock, when they were last
-        compared; at most 366 days in either direction. Absent: 0.
+        compared; at most 366 days in either direction. Absent is read as 0.
         """
 
     def __init__(
@@ -194,7 +194,7 @@ class StreamScansRequest(_message.Message):
     UPLOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open(self) -> _scan_pb2.Gate:
-        """Opens a gate. It is the first message, and again moves the device to another gate."""
+        """Opens a gate. It is the first message; a later one moves the device to another gate."""
 
     @_builtins.property
     def scan(self) -> Global___ScanAttempt:
@@ -252,7 +252,7 @@ Global___Upload: _TypeAlias = Upload  # noqa: Y015
 
 @_typing.final
 class Passage(_message.Message):
-    """Whether a person passed the gate."""
+    """The report whether a person passed the gate."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -302,7 +302,7 @@ class StreamScansResponse(_message.Message):
 
     @_builtins.property
     def reconnect(self) -> Global___Reconnect:
-        """Asks the device to connect again, to another process if possible: this one stops."""
+        """Asks the device to connect again, to another process if possible, because this one stops."""
 
     @_builtins.property
     def rejected(self) -> Global___Rejection:
@@ -372,7 +372,7 @@ class Rejection(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
-    """The scan_id of the scan or passage. Empty when it could not be read."""
+    """The scan_id of the scan or passage. The field is empty when it could not be read."""
     reason: _error_reason_pb2.ErrorReason.ValueType
     """The reason, as in an RPC error."""
     message: _builtins.str
@@ -413,12 +413,12 @@ class GateOpened(_message.Message):
     """The largest number of offline scans that may be unanswered."""
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
-        """The service's clock, by which a device notices that its own is wrong."""
+        """The service's clock, by which a device detects that its own is wrong."""
 
     @_builtins.property
     def replica_lag(self) -> _duration_pb2.Duration:
         """The time since the service's replica of the tickets was last complete.
-        Absent when it never was.
+        The field is absent when it never was.
         """
 
     def __init__(
@@ -581,18 +581,18 @@ class ListScansRequest(_message.Message):
     """The number of scans on a page, 0 or more. 0 is read as 25, more than 1,000 as 1,000."""
     page_token: _builtins.str
     """The next_page_token of the page before, with the same filter; at most 512
-    characters. Empty: the first page.
+    characters. Empty selects the first page.
     """
     event_id: _builtins.str
     """Required. Returns only scans at gates of this event, a UUID (Scan.gate_event_id)."""
     ticket_id: _builtins.str
-    """Returns only scans of this ticket, a UUID. Empty: all tickets."""
+    """Returns only scans of this ticket, a UUID. Empty selects all tickets."""
     device_id: _builtins.str
-    """Returns only scans of this device, at most 100 characters. Empty: all devices."""
+    """Returns only scans of this device, at most 100 characters. Empty selects all devices."""
     verdict: _scan_pb2.Verdict.ValueType
-    """Returns only scans with this verdict. UNSPECIFIED: both."""
+    """Returns only scans with this verdict. UNSPECIFIED selects both."""
     code: _builtins.str
-    """Returns only scans of this code or text, at most 4,096 characters. Empty: all."""
+    """Returns only scans of this code or text, at most 4,096 characters. Empty selects all."""
     def __init__(
         self,
         *,
@@ -621,7 +621,7 @@ class ListScansResponse(_message.Message):
     SCANS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """The token of the next page. Empty on the last page."""
+    """The token of the next page. The field is empty on the last page."""
     @_builtins.property
     def scans(self) -> _containers.RepeatedCompositeFieldContainer[_scan_pb2.Scan]:
         """The scans, newest first."""
@@ -857,7 +857,7 @@ class ListIncidentsRequest(_message.Message):
     """The number of incidents on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
     """The next_page_token of the page before, with the same filter; at most 512
-    characters. Empty: the first page.
+    characters. Empty selects the first page.
     """
     event_id: _builtins.str
     """Required. The UUID of the event."""
@@ -885,7 +885,7 @@ class ListIncidentsResponse(_message.Message):
     INCIDENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """The token of the next page. Empty on the last page."""
+    """The token of the next page. The field is empty on the last page."""
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[_scan_pb2.Incident]:
         """The incidents, newest first."""
@@ -915,8 +915,8 @@ class WatchAdmissionsRequest(_message.Message):
     event_id: _builtins.str
     """Required. The UUID of the event."""
     after_cursor: _builtins.str
-    """The cursor of the last response that the device has stored. Empty, or
-    unknown to the service: the stream starts at the beginning.
+    """The cursor of the last response that the device has stored. At an empty or
+    unknown cursor the stream starts at the beginning.
     """
     def __init__(
         self,
@@ -948,7 +948,7 @@ class WatchAdmissionsResponse(_message.Message):
     """True when the device must delete its replica: the stream starts at the beginning."""
     @_builtins.property
     def rules(self) -> Global___GateRules:
-        """The rules of the event. Present in the first response and when they changed."""
+        """The rules of the event. The field is present in the first response and when they changed."""
 
     @_builtins.property
     def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TicketAdmission]:
@@ -972,7 +972,7 @@ Global___WatchAdmissionsResponse: _TypeAlias = WatchAdmissionsResponse  # noqa: 
 
 @_typing.final
 class GateRules(_message.Message):
-    """The rules that hold for all tickets of an event."""
+    """The rules for all tickets of an event."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -987,7 +987,7 @@ class GateRules(_message.Message):
     status: _event_pb2.EventStatus.ValueType
     """The state of the event; gates admit while it is PUBLISHED."""
     admission_policy: _event_pb2.AdmissionPolicy.ValueType
-    """How often gates check one ticket in."""
+    """The number of times that gates check one ticket in."""
     @_builtins.property
     def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[_signing_key_pb2.SigningKey]:
         """The public keys that verify tokens."""
@@ -1020,7 +1020,7 @@ Global___GateRules: _TypeAlias = GateRules  # noqa: Y015
 
 @_typing.final
 class TicketAdmission(_message.Message):
-    """A ticket in the replica of a device. It holds nothing that opens a gate: a
+    """A ticket in the replica of a device. It contains nothing that opens a gate: a
     typed code needs the connection, and an offline device admits tokens only.
     """
 
@@ -1035,12 +1035,12 @@ class TicketAdmission(_message.Message):
     CHECK_IN_FIELD_NUMBER: _builtins.int
     INSIDE_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.bytes
-    """The UUID of the ticket, 16 bytes, as a token holds it."""
+    """The UUID of the ticket, 16 bytes, as in a token."""
     ticket_type: _event_pb2.TicketType.ValueType
     """The type of the ticket."""
     denial_reason: _scan_pb2.DenialReason.ValueType
-    """The reason why gates deny the ticket whatever the rules say. UNSPECIFIED:
-    the rules decide. A device reads a value that it does not have as UNKNOWN.
+    """The reason why gates deny the ticket whatever the rules say. UNSPECIFIED
+    leaves the decision to the rules. A device reads a value that it does not have as UNKNOWN.
     """
     issue: _builtins.int
     """The issue; gates deny tokens of an older issue."""
@@ -1048,11 +1048,11 @@ class TicketAdmission(_message.Message):
     """True while the person is inside."""
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
-        """The time from which gates admit. Absent: the event's time holds."""
+        """The time from which gates admit. Absent: the event's time applies."""
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
-        """The time until which gates admit. Absent: the event's time holds."""
+        """The time until which gates admit. Absent: the event's time applies."""
 
     @_builtins.property
     def check_in(self) -> _scan_pb2.PreviousScan:

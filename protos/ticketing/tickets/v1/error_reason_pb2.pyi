@@ -57,7 +57,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 16
     """ABORTED: the event changed after the etag was read. metadata: etag."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 17
-    """RESOURCE_EXHAUSTED: the service has too much to do; RetryInfo says when to try again."""
+    """RESOURCE_EXHAUSTED: the load exceeds a limit of the service; RetryInfo says when to try again."""
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 18
     """UNAVAILABLE: the database, the payment provider or the scan service did not answer; RetryInfo says when to try again. metadata: dependency."""
     ERROR_REASON_PAYMENT_ALREADY_USED: _ErrorReason.ValueType  # 19
@@ -118,7 +118,7 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 15
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 16
 """ABORTED: the event changed after the etag was read. metadata: etag."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 17
-"""RESOURCE_EXHAUSTED: the service has too much to do; RetryInfo says when to try again."""
+"""RESOURCE_EXHAUSTED: the load exceeds a limit of the service; RetryInfo says when to try again."""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 18
 """UNAVAILABLE: the database, the payment provider or the scan service did not answer; RetryInfo says when to try again. metadata: dependency."""
 ERROR_REASON_PAYMENT_ALREADY_USED: ErrorReason.ValueType  # 19

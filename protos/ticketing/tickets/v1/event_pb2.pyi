@@ -146,7 +146,7 @@ class _AdmissionPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Admis
     """Gates check a ticket in any number of times within its validity."""
 
 class AdmissionPolicy(_AdmissionPolicy, metaclass=_AdmissionPolicyEnumTypeWrapper):
-    """How often gates check one ticket in."""
+    """The number of times that gates check one ticket in."""
 
 ADMISSION_POLICY_UNSPECIFIED: AdmissionPolicy.ValueType  # 0
 """The service reads this value as SINGLE_ENTRY."""
@@ -212,13 +212,13 @@ class TicketOffer(_message.Message):
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
         """The time from which gates admit tickets of this type, for day tickets.
-        Absent: the event's time holds.
+        Absent: the event's time applies.
         """
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
         """The time until which gates admit tickets of this type; after
-        valid_from_time. Absent: the event's time holds.
+        valid_from_time. Absent: the event's time applies.
         """
 
     def __init__(
@@ -283,7 +283,7 @@ class RefundPolicy(_message.Message):
     TIERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefundPolicy.Tier]:
-        """At most 20 tiers, in any order. Empty: 100 % until 7 days and 50 % until 3
+        """At most 20 tiers, in any order. Empty is read as 100 % until 7 days and 50 % until 3
         days before the event.
         """
 
@@ -356,11 +356,11 @@ class Event(_message.Message):
     current_participants: _builtins.int
     """Output only. The number of tickets that are held or sold."""
     available_tickets: _builtins.int
-    """Output only. The number of tickets that are left over all types. Absent
-    when max_participants is absent.
+    """Output only. The number of tickets that are left over all types. The field
+    is absent when max_participants is absent.
     """
     admission_policy: Global___AdmissionPolicy.ValueType
-    """How often gates check one ticket in. UNSPECIFIED is read as SINGLE_ENTRY."""
+    """The number of times that gates check one ticket in. UNSPECIFIED is read as SINGLE_ENTRY."""
     image_url: _builtins.str
     """The https URL of a picture, at most 500 characters."""
     revision: _builtins.int
@@ -400,7 +400,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def refund_policy(self) -> Global___RefundPolicy:
-        """The refund terms. Absent: the default of RefundPolicy.tiers holds."""
+        """The refund terms. Absent: the default of RefundPolicy.tiers applies."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:

@@ -136,17 +136,17 @@ class ListEventsRequest(_message.Message):
     """The number of events on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
     """The next_page_token of the page before, with the same filter; at most 512
-    characters. Empty: the first page.
+    characters. Empty selects the first page.
     """
     event_type: _event_pb2.EventType.ValueType
-    """Returns only events of this type. UNSPECIFIED: all types."""
+    """Returns only events of this type. UNSPECIFIED selects all types."""
     status: _event_pb2.EventStatus.ValueType
     """Returns only events in this status. UNSPECIFIED is read as PUBLISHED; only
     organizers may ask for another status.
     """
     @_builtins.property
     def min_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Returns only events that start at this time or later. Absent: all events."""
+        """Returns only events that start at this time or later. Absent selects all events."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class ListEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """The token of the next page. Empty on the last page."""
+    """The token of the next page. The field is empty on the last page."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
         """The events by start_time, then event_id."""

@@ -101,9 +101,10 @@ class EventServiceServicer:
 
     def UpdateEvent(self, request, context):
         """Changes the fields that update_mask names. Tickets follow new times without
-        a change of their own. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED;
-        EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, and for the
-        currency and the offer of a type once tickets are sold.
+        a change of their own. The call fails with FAILED_PRECONDITION /
+        CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
+        CANCELLED or COMPLETED, and for the currency and the offer of a type once
+        tickets are sold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,9 +43,10 @@ class EventServiceStub:
     """Lists events by start_time."""
     UpdateEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]
     """Changes the fields that update_mask names. Tickets follow new times without
-    a change of their own. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED;
-    EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, and for the
-    currency and the offer of a type once tickets are sold.
+    a change of their own. The call fails with FAILED_PRECONDITION /
+    CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
+    CANCELLED or COMPLETED, and for the currency and the offer of a type once
+    tickets are sold.
     """
     PublishEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]
     """Puts a DRAFT event on sale; it becomes PUBLISHED."""
@@ -76,9 +77,10 @@ class EventServiceAsyncStub(EventServiceStub):
     """Lists events by start_time."""
     UpdateEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]  # type: ignore[assignment]
     """Changes the fields that update_mask names. Tickets follow new times without
-    a change of their own. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED;
-    EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, and for the
-    currency and the offer of a type once tickets are sold.
+    a change of their own. The call fails with FAILED_PRECONDITION /
+    CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
+    CANCELLED or COMPLETED, and for the currency and the offer of a type once
+    tickets are sold.
     """
     PublishEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]  # type: ignore[assignment]
     """Puts a DRAFT event on sale; it becomes PUBLISHED."""
@@ -130,9 +132,10 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.UpdateEventResponse, _abc.Awaitable[_event_service_pb2.UpdateEventResponse]]:
         """Changes the fields that update_mask names. Tickets follow new times without
-        a change of their own. FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED;
-        EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, and for the
-        currency and the offer of a type once tickets are sold.
+        a change of their own. The call fails with FAILED_PRECONDITION /
+        CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
+        CANCELLED or COMPLETED, and for the currency and the offer of a type once
+        tickets are sold.
         """
 
     @_abc_1.abstractmethod

@@ -30,7 +30,7 @@ class Money(_message.Message):
     """Required. The ISO 4217 code of the currency: three upper-case letters."""
     minor_units: _builtins.int
     """The amount in the minor unit of ISO 4217 (cents for EUR, yen for JPY), 0 or
-    more. The field that holds the message states the largest amount.
+    more. The field that contains the message states the largest amount.
     """
     def __init__(
         self,

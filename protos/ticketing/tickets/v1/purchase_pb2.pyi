@@ -113,15 +113,17 @@ class Payment(_message.Message):
     CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     DECLINE_CODE_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """The provider: "stripe", "external" or "free"."""
+    """The name of the payment provider, such as "stripe"; "external" is the caller's own payment
+    system, and "free" is a purchase without payment.
+    """
     payment_id: _builtins.str
-    """The provider's id of the payment. Empty before there is one."""
+    """The provider's id of the payment. The field is empty before there is one."""
     client_secret: _builtins.str
     """The secret that a front end needs to finish the payment with the provider
     (a Stripe client secret). The buyer reads it while the purchase is HELD.
     """
     decline_code: _builtins.str
-    """The provider's code of the reason why it declined. Empty unless DECLINED."""
+    """The provider's code of the reason why it declined. The field is empty unless DECLINED."""
     def __init__(
         self,
         *,
@@ -174,7 +176,7 @@ class Purchase(_message.Message):
     @_builtins.property
     def hold_expire_time(self) -> _timestamp_pb2.Timestamp:
         """The time until which the places are held, 10 minutes after create_time
-        unless configured. Absent unless HELD.
+        unless configured. The field is absent unless HELD.
         """
 
     @_builtins.property
@@ -183,7 +185,7 @@ class Purchase(_message.Message):
 
     @_builtins.property
     def tickets(self) -> _containers.RepeatedCompositeFieldContainer[_ticket_pb2.Ticket]:
-        """The tickets. Empty unless COMPLETED."""
+        """The tickets. The field is empty unless COMPLETED."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -191,7 +193,7 @@ class Purchase(_message.Message):
 
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when the purchase left HELD. Absent while HELD."""
+        """The time when the purchase left HELD. The field is absent while HELD."""
 
     def __init__(
         self,

@@ -69,7 +69,7 @@ class PurchaseTicketsRequest(_message.Message):
     @_builtins.property
     def expected_total(self) -> _money_pb2.Money:
         """The total that the buyer was shown; another total is PRICE_CHANGED.
-        Required with external_payment_id, where it is the amount that was taken.
+        The field is required with external_payment_id, where it is the amount that was taken.
         """
 
     @_builtins.property
@@ -136,13 +136,13 @@ class ConfirmPurchaseRequest(_message.Message):
     """Required. The UUID of the purchase."""
     external_payment_id: _builtins.str
     """The id of the payment in the caller's own payment system, at most 255
-    characters; only the roles service and organizer may send it. Empty: the
+    characters; only the roles service and organizer may send it. Empty selects the
     service asks the payment provider. A second, different payment of a paid
     purchase is refunded.
     """
     @_builtins.property
     def paid(self) -> _money_pb2.Money:
-        """The amount that was taken. Required with external_payment_id."""
+        """The amount that was taken. The field is required with external_payment_id."""
 
     def __init__(
         self,
@@ -289,10 +289,10 @@ class ListPurchasesRequest(_message.Message):
     """The number of purchases on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
     """The next_page_token of the page before, with the same filter; at most 512
-    characters. Empty: the first page.
+    characters. Empty selects the first page.
     """
     event_id: _builtins.str
-    """Returns only purchases of this event, a UUID. Empty: all events."""
+    """Returns only purchases of this event, a UUID. Empty selects all events."""
     user_id: _builtins.str
     """Returns only purchases of this user, at most 255 characters. Empty is read
     as the caller, and for organizers and services as every user.
@@ -322,7 +322,7 @@ class ListPurchasesResponse(_message.Message):
     PURCHASES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """The token of the next page. Empty on the last page."""
+    """The token of the next page. The field is empty on the last page."""
     @_builtins.property
     def purchases(self) -> _containers.RepeatedCompositeFieldContainer[_purchase_pb2.Purchase]:
         """The purchases, newest first, without tickets."""

@@ -75,8 +75,9 @@ class PurchaseServiceServicer:
         and it is COMPLETED, DECLINED, or HELD when the buyer must first confirm
         with the provider (3-D Secure). With neither it is HELD, and
         ConfirmPurchase finishes it.
-        FAILED_PRECONDITION: SOLD_OUT, NOT_ON_SALE, EVENT_ENDED, PRICE_CHANGED,
-        PURCHASE_LIMIT; ALREADY_EXISTS: PAYMENT_ALREADY_USED, REQUEST_ID_REUSED.
+        The call fails with FAILED_PRECONDITION / SOLD_OUT, NOT_ON_SALE,
+        EVENT_ENDED, PRICE_CHANGED or PURCHASE_LIMIT, and with ALREADY_EXISTS /
+        PAYMENT_ALREADY_USED or REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,8 +100,8 @@ class PurchaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPurchase(self, request, context):
-        """Returns one purchase. A buyer reads their own, an organizer those of their
-        events.
+        """Returns one purchase. A buyer reads their own purchases, an organizer those
+        of their events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

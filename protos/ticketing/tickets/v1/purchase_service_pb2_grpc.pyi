@@ -42,8 +42,9 @@ class PurchaseServiceStub:
     and it is COMPLETED, DECLINED, or HELD when the buyer must first confirm
     with the provider (3-D Secure). With neither it is HELD, and
     ConfirmPurchase finishes it.
-    FAILED_PRECONDITION: SOLD_OUT, NOT_ON_SALE, EVENT_ENDED, PRICE_CHANGED,
-    PURCHASE_LIMIT; ALREADY_EXISTS: PAYMENT_ALREADY_USED, REQUEST_ID_REUSED.
+    The call fails with FAILED_PRECONDITION / SOLD_OUT, NOT_ON_SALE,
+    EVENT_ENDED, PRICE_CHANGED or PURCHASE_LIMIT, and with ALREADY_EXISTS /
+    PAYMENT_ALREADY_USED or REQUEST_ID_REUSED.
     """
     ConfirmPurchase: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ConfirmPurchaseRequest, _purchase_service_pb2.ConfirmPurchaseResponse]
     """Completes a HELD purchase that is paid. A payment that arrives after the
@@ -53,8 +54,8 @@ class PurchaseServiceStub:
     ReleasePurchase: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ReleasePurchaseRequest, _purchase_service_pb2.ReleasePurchaseResponse]
     """Releases the places of a HELD purchase at once."""
     GetPurchase: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.GetPurchaseRequest, _purchase_service_pb2.GetPurchaseResponse]
-    """Returns one purchase. A buyer reads their own, an organizer those of their
-    events.
+    """Returns one purchase. A buyer reads their own purchases, an organizer those
+    of their events.
     """
     ListPurchases: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ListPurchasesRequest, _purchase_service_pb2.ListPurchasesResponse]
     """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
@@ -73,8 +74,9 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     and it is COMPLETED, DECLINED, or HELD when the buyer must first confirm
     with the provider (3-D Secure). With neither it is HELD, and
     ConfirmPurchase finishes it.
-    FAILED_PRECONDITION: SOLD_OUT, NOT_ON_SALE, EVENT_ENDED, PRICE_CHANGED,
-    PURCHASE_LIMIT; ALREADY_EXISTS: PAYMENT_ALREADY_USED, REQUEST_ID_REUSED.
+    The call fails with FAILED_PRECONDITION / SOLD_OUT, NOT_ON_SALE,
+    EVENT_ENDED, PRICE_CHANGED or PURCHASE_LIMIT, and with ALREADY_EXISTS /
+    PAYMENT_ALREADY_USED or REQUEST_ID_REUSED.
     """
     ConfirmPurchase: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ConfirmPurchaseRequest, _purchase_service_pb2.ConfirmPurchaseResponse]  # type: ignore[assignment]
     """Completes a HELD purchase that is paid. A payment that arrives after the
@@ -84,8 +86,8 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     ReleasePurchase: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ReleasePurchaseRequest, _purchase_service_pb2.ReleasePurchaseResponse]  # type: ignore[assignment]
     """Releases the places of a HELD purchase at once."""
     GetPurchase: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.GetPurchaseRequest, _purchase_service_pb2.GetPurchaseResponse]  # type: ignore[assignment]
-    """Returns one purchase. A buyer reads their own, an organizer those of their
-    events.
+    """Returns one purchase. A buyer reads their own purchases, an organizer those
+    of their events.
     """
     ListPurchases: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ListPurchasesRequest, _purchase_service_pb2.ListPurchasesResponse]  # type: ignore[assignment]
     """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
@@ -107,8 +109,9 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         and it is COMPLETED, DECLINED, or HELD when the buyer must first confirm
         with the provider (3-D Secure). With neither it is HELD, and
         ConfirmPurchase finishes it.
-        FAILED_PRECONDITION: SOLD_OUT, NOT_ON_SALE, EVENT_ENDED, PRICE_CHANGED,
-        PURCHASE_LIMIT; ALREADY_EXISTS: PAYMENT_ALREADY_USED, REQUEST_ID_REUSED.
+        The call fails with FAILED_PRECONDITION / SOLD_OUT, NOT_ON_SALE,
+        EVENT_ENDED, PRICE_CHANGED or PURCHASE_LIMIT, and with ALREADY_EXISTS /
+        PAYMENT_ALREADY_USED or REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -136,8 +139,8 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _purchase_service_pb2.GetPurchaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_service_pb2.GetPurchaseResponse, _abc.Awaitable[_purchase_service_pb2.GetPurchaseResponse]]:
-        """Returns one purchase. A buyer reads their own, an organizer those of their
-        events.
+        """Returns one purchase. A buyer reads their own purchases, an organizer those
+        of their events.
         """
 
     @_abc_1.abstractmethod

@@ -33,7 +33,7 @@ class SigningKey(_message.Message):
     """The Ed25519 public key, 32 bytes."""
     @_builtins.property
     def retire_time(self) -> _timestamp_pb2.Timestamp:
-        """Gates deny tokens of this key from this time on. Absent while the key is in force."""
+        """Gates deny tokens of this key from this time on. The field is absent while the key is valid."""
 
     @_builtins.property
     def activate_time(self) -> _timestamp_pb2.Timestamp:

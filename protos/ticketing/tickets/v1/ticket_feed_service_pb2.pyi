@@ -128,8 +128,8 @@ Global___WatchTicketsResponse: _TypeAlias = WatchTicketsResponse  # noqa: Y015
 
 @_typing.final
 class EventChanges(_message.Message):
-    """The changes of one event. Its fields have the numbers that they have in
-    WatchTicketsResponse, which stood here before.
+    """The changes of one event. Each field has its number in WatchTicketsResponse,
+    because an earlier version of the contract used that message here.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -183,7 +183,7 @@ class GateEvent(_message.Message):
     status: _event_pb2.EventStatus.ValueType
     """The state; gates admit while it is PUBLISHED."""
     admission_policy: _event_pb2.AdmissionPolicy.ValueType
-    """How often gates check one ticket in."""
+    """The number of times that gates check one ticket in."""
     organizer_id: _builtins.str
     """The organizer of the event."""
     revision: _builtins.int
@@ -243,7 +243,7 @@ class GateTicket(_message.Message):
     """The state; gates admit an ACTIVE ticket."""
     token_digest: _builtins.bytes
     """The first 16 bytes of the SHA-256 of the token's text. A token with this
-    digest is genuine without a second verification. Empty when no token was made.
+    digest is genuine without a second verification. The field is empty when no token was made.
     """
     issue: _builtins.int
     """The issue; gates deny tokens of an older issue."""
@@ -251,11 +251,11 @@ class GateTicket(_message.Message):
     """The event's revision at the ticket's last change."""
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
-        """The time from which gates admit. Absent: the event's time holds."""
+        """The time from which gates admit. Absent: the event's time applies."""
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
-        """The time until which gates admit. Absent: the event's time holds."""
+        """The time until which gates admit. Absent: the event's time applies."""
 
     def __init__(
         self,
@@ -407,7 +407,9 @@ Global___ReportCheckInsResponse: _TypeAlias = ReportCheckInsResponse  # noqa: Y0
 
 @_typing.final
 class CheckInConflict(_message.Message):
-    """A check-in that cannot be. The ticket service sets every field."""
+    """A check-in that the state of its ticket rules out. The ticket service sets
+    every field.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -419,7 +421,7 @@ class CheckInConflict(_message.Message):
     ticket_id: _builtins.str
     """The ticket."""
     status: _ticket_pb2.TicketStatus.ValueType
-    """The state of the ticket: CANCELLED or REFUNDED. UNSPECIFIED when the
+    """The state of the ticket: CANCELLED or REFUNDED. The field is UNSPECIFIED when the
     service has no such ticket.
     """
     def __init__(
@@ -484,7 +486,7 @@ class ReportedIncident(_message.Message):
     ticket service passes on a kind that it does not have.
     """
     ticket_id: _builtins.str
-    """The UUID of the ticket. Empty when the ticket is unknown."""
+    """The UUID of the ticket. The field is empty when the ticket is unknown."""
     scan_count: _builtins.int
     """Required. The number of scans that belonged to it at the time of the report, 1 or more."""
     location: _builtins.str

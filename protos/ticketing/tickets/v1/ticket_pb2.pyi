@@ -44,8 +44,8 @@ class _TicketStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketSt
     TICKET_STATUS_REFUNDED: _TicketStatus.ValueType  # 5
     """The ticket is cancelled with a refund, for good."""
     TICKET_STATUS_BLOCKED: _TicketStatus.ValueType  # 6
-    """The organizer blocked the ticket. Gates deny it from when the feed has
-    reached them until the organizer unblocks it.
+    """The organizer blocked the ticket. Gates deny it once the feed has brought
+    the change to them, until the organizer unblocks it.
     """
 
 class TicketStatus(_TicketStatus, metaclass=_TicketStatusEnumTypeWrapper):
@@ -68,8 +68,8 @@ TICKET_STATUS_CANCELLED: TicketStatus.ValueType  # 4
 TICKET_STATUS_REFUNDED: TicketStatus.ValueType  # 5
 """The ticket is cancelled with a refund, for good."""
 TICKET_STATUS_BLOCKED: TicketStatus.ValueType  # 6
-"""The organizer blocked the ticket. Gates deny it from when the feed has
-reached them until the organizer unblocks it.
+"""The organizer blocked the ticket. Gates deny it once the feed has brought
+the change to them, until the organizer unblocks it.
 """
 Global___TicketStatus: _TypeAlias = TicketStatus  # noqa: Y015
 
@@ -87,7 +87,7 @@ class _TicketViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketView
     """All fields."""
 
 class TicketView(_TicketView, metaclass=_TicketViewEnumTypeWrapper):
-    """The parts of a ticket that a response holds."""
+    """The parts of a ticket that a response contains."""
 
 TICKET_VIEW_UNSPECIFIED: TicketView.ValueType  # 0
 """The service reads this value as BASIC."""
@@ -169,7 +169,7 @@ class Ticket(_message.Message):
     """The code that a person types when a QR code fails: "TKT-" and 16
     upper-case hex digits. A reissue changes it. The service derives it from
     ticket_id, issue and a secret that both services share, and never stores
-    it. Empty, like token and qr_code_url, unless the caller is the holder,
+    it. Like token and qr_code_url the field is empty unless the caller is the holder,
     acts for the holder, or is the organizer.
     """
     token: _builtins.str
@@ -185,15 +185,15 @@ class Ticket(_message.Message):
     status: Global___TicketStatus.ValueType
     """The state of the ticket."""
     payment_id: _builtins.str
-    """The payment provider's id of the payment. Empty for a holder who is not the buyer."""
+    """The payment provider's id of the payment. The field is empty for a holder who is not the buyer."""
     issue: _builtins.int
     """The issue of the ticket. It starts at 1 and grows by 1 with each reissue;
     gates deny tokens of an older issue.
     """
     qr_code_url: _builtins.str
-    """The QR code as a PNG data URL. Empty unless the view is FULL."""
+    """The QR code as a PNG data URL. The field is empty unless the view is FULL."""
     cancellation_id: _builtins.str
-    """The cancellation of the ticket. Empty without one, and when it was REJECTED."""
+    """The cancellation of the ticket. The field is empty without one, and when it was REJECTED."""
     @_builtins.property
     def price_paid(self) -> _money_pb2.Money:
         """The price that was paid for this ticket."""
@@ -224,7 +224,7 @@ class Ticket(_message.Message):
 
     @_builtins.property
     def event(self) -> _event_pb2.Event:
-        """The event. Absent unless the view is FULL."""
+        """The event. The field is absent unless the view is FULL."""
 
     def __init__(
         self,
@@ -283,11 +283,11 @@ class Cancellation(_message.Message):
     refund_percent: _builtins.int
     """The refunded share of the price in percent, 0 to 100."""
     refund_id: _builtins.str
-    """The payment provider's id of the refund. Empty before there is one."""
+    """The payment provider's id of the refund. The field is empty before there is one."""
     reason: _builtins.str
     """The reason that the request gave."""
     failure: _builtins.str
-    """The provider's reason for a refusal. Empty unless REFUND_FAILED."""
+    """The provider's reason for a refusal. The field is empty unless REFUND_FAILED."""
     @_builtins.property
     def refund_amount(self) -> _money_pb2.Money:
         """The refund that the policy grants. The service fixes it when it records the cancellation."""
@@ -298,7 +298,7 @@ class Cancellation(_message.Message):
 
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when it became DONE or REJECTED. Absent before."""
+        """The time when it became DONE or REJECTED. The field is absent until then."""
 
     def __init__(
         self,

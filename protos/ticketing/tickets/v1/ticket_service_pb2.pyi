@@ -66,7 +66,7 @@ class GetTicketRequest(_message.Message):
     code: _builtins.str
     """The code of the ticket in either case, 1 to 64 characters."""
     view: _ticket_pb2.TicketView.ValueType
-    """The parts of the ticket that the response holds. UNSPECIFIED is read as BASIC."""
+    """The parts of the ticket that the response contains. UNSPECIFIED is read as BASIC."""
     def __init__(
         self,
         *,
@@ -124,18 +124,18 @@ class ListTicketsRequest(_message.Message):
     """The number of tickets on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
     """The next_page_token of the page before, with the same filter; at most 512
-    characters. Empty: the first page.
+    characters. Empty selects the first page.
     """
     status: _ticket_pb2.TicketStatus.ValueType
-    """Returns only tickets in this status. UNSPECIFIED: every status."""
+    """Returns only tickets in this status. UNSPECIFIED selects every status."""
     event_id: _builtins.str
-    """Returns only tickets of this event, a UUID. Empty: all events."""
+    """Returns only tickets of this event, a UUID. Empty selects all events."""
     user_id: _builtins.str
     """Returns only tickets of this user, at most 255 characters. Empty is read
     as the caller, and for organizers and services as every user.
     """
     view: _ticket_pb2.TicketView.ValueType
-    """The parts of each ticket that the response holds. UNSPECIFIED is read as BASIC."""
+    """The parts of each ticket that the response contains. UNSPECIFIED is read as BASIC."""
     def __init__(
         self,
         *,
@@ -163,7 +163,7 @@ class ListTicketsResponse(_message.Message):
     TICKETS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """The token of the next page. Empty on the last page."""
+    """The token of the next page. The field is empty on the last page."""
     @_builtins.property
     def tickets(self) -> _containers.RepeatedCompositeFieldContainer[_ticket_pb2.Ticket]:
         """The tickets, newest first."""
@@ -355,12 +355,12 @@ class ListCancellationsRequest(_message.Message):
     """The number of cancellations on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
     """The next_page_token of the page before, with the same filter; at most 512
-    characters. Empty: the first page.
+    characters. Empty selects the first page.
     """
     event_id: _builtins.str
-    """Returns only cancellations of this event, a UUID. Empty: all events."""
+    """Returns only cancellations of this event, a UUID. Empty selects all events."""
     status: _ticket_pb2.CancellationStatus.ValueType
-    """Returns only cancellations in this status. UNSPECIFIED: every status."""
+    """Returns only cancellations in this status. UNSPECIFIED selects every status."""
     user_id: _builtins.str
     """Returns only cancellations of this user's tickets, at most 255 characters.
     Empty is read as the caller, and for organizers and services as every user.
@@ -391,7 +391,7 @@ class ListCancellationsResponse(_message.Message):
     CANCELLATIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """The token of the next page. Empty on the last page."""
+    """The token of the next page. The field is empty on the last page."""
     @_builtins.property
     def cancellations(self) -> _containers.RepeatedCompositeFieldContainer[_ticket_pb2.Cancellation]:
         """The cancellations, newest first."""
@@ -570,7 +570,7 @@ class TransferTicketRequest(_message.Message):
     user_id: _builtins.str
     """Required. The new holder, 1 to 255 characters."""
     email: _builtins.str
-    """The e-mail address of the new holder, at most 254 characters. Empty: the
+    """The e-mail address of the new holder, at most 254 characters. Empty selects the
     new holder gets no mail.
     """
     request_id: _builtins.str

@@ -121,9 +121,9 @@ class TicketServiceServicer:
 
     def CancelTicket(self, request, context):
         """Cancels an ACTIVE ticket. The refund follows the event's policy, and it is
-        made after the scan service has confirmed that no gate admits the ticket;
-        FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate was first. A repeated
-        call returns the same cancellation.
+        made after the scan service has confirmed that no gate admits the ticket.
+        The call fails with FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate
+        checked the ticket in first. A repeated call returns the same cancellation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,7 +137,7 @@ class TicketServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCancellations(self, request, context):
-        """Lists cancellations, newest first, so that none is forgotten.
+        """Lists cancellations, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,7 +161,8 @@ class TicketServiceServicer:
     def ReissueTicket(self, request, context):
         """Gives a ticket a new code and token, for a lost or leaked code. Every gate
         denies the old ones before this call returns. A person who is inside stays
-        checked in. FAILED_PRECONDITION / TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
+        checked in. The call fails with FAILED_PRECONDITION / TICKET_NOT_ACTIVE or
+        CANCELLATION_PENDING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,7 +170,8 @@ class TicketServiceServicer:
 
     def TransferTicket(self, request, context):
         """Gives a ticket to another holder and reissues it as ReissueTicket does.
-        FAILED_PRECONDITION / TICKET_CHECKED_IN once it is checked in.
+        The call fails with FAILED_PRECONDITION / TICKET_CHECKED_IN once the ticket
+        is checked in.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,14 +43,14 @@ class TicketServiceStub:
     """Draws a ticket: a QR code, a printable page or a calendar entry."""
     CancelTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.CancelTicketRequest, _ticket_service_pb2.CancelTicketResponse]
     """Cancels an ACTIVE ticket. The refund follows the event's policy, and it is
-    made after the scan service has confirmed that no gate admits the ticket;
-    FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate was first. A repeated
-    call returns the same cancellation.
+    made after the scan service has confirmed that no gate admits the ticket.
+    The call fails with FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate
+    checked the ticket in first. A repeated call returns the same cancellation.
     """
     GetCancellation: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.GetCancellationRequest, _ticket_service_pb2.GetCancellationResponse]
     """Returns one cancellation."""
     ListCancellations: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ListCancellationsRequest, _ticket_service_pb2.ListCancellationsResponse]
-    """Lists cancellations, newest first, so that none is forgotten."""
+    """Lists cancellations, newest first."""
     RetryRefund: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.RetryRefundRequest, _ticket_service_pb2.RetryRefundResponse]
     """Requests a REFUND_FAILED refund from the provider again."""
     ConfirmRefund: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ConfirmRefundRequest, _ticket_service_pb2.ConfirmRefundResponse]
@@ -60,11 +60,13 @@ class TicketServiceStub:
     ReissueTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ReissueTicketRequest, _ticket_service_pb2.ReissueTicketResponse]
     """Gives a ticket a new code and token, for a lost or leaked code. Every gate
     denies the old ones before this call returns. A person who is inside stays
-    checked in. FAILED_PRECONDITION / TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
+    checked in. The call fails with FAILED_PRECONDITION / TICKET_NOT_ACTIVE or
+    CANCELLATION_PENDING.
     """
     TransferTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.TransferTicketRequest, _ticket_service_pb2.TransferTicketResponse]
     """Gives a ticket to another holder and reissues it as ReissueTicket does.
-    FAILED_PRECONDITION / TICKET_CHECKED_IN once it is checked in.
+    The call fails with FAILED_PRECONDITION / TICKET_CHECKED_IN once the ticket
+    is checked in.
     """
     SetTicketBlocked: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.SetTicketBlockedRequest, _ticket_service_pb2.SetTicketBlockedResponse]
     """Blocks or unblocks a ticket."""
@@ -84,14 +86,14 @@ class TicketServiceAsyncStub(TicketServiceStub):
     """Draws a ticket: a QR code, a printable page or a calendar entry."""
     CancelTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.CancelTicketRequest, _ticket_service_pb2.CancelTicketResponse]  # type: ignore[assignment]
     """Cancels an ACTIVE ticket. The refund follows the event's policy, and it is
-    made after the scan service has confirmed that no gate admits the ticket;
-    FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate was first. A repeated
-    call returns the same cancellation.
+    made after the scan service has confirmed that no gate admits the ticket.
+    The call fails with FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate
+    checked the ticket in first. A repeated call returns the same cancellation.
     """
     GetCancellation: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.GetCancellationRequest, _ticket_service_pb2.GetCancellationResponse]  # type: ignore[assignment]
     """Returns one cancellation."""
     ListCancellations: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ListCancellationsRequest, _ticket_service_pb2.ListCancellationsResponse]  # type: ignore[assignment]
-    """Lists cancellations, newest first, so that none is forgotten."""
+    """Lists cancellations, newest first."""
     RetryRefund: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.RetryRefundRequest, _ticket_service_pb2.RetryRefundResponse]  # type: ignore[assignment]
     """Requests a REFUND_FAILED refund from the provider again."""
     ConfirmRefund: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ConfirmRefundRequest, _ticket_service_pb2.ConfirmRefundResponse]  # type: ignore[assignment]
@@ -101,11 +103,13 @@ class TicketServiceAsyncStub(TicketServiceStub):
     ReissueTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ReissueTicketRequest, _ticket_service_pb2.ReissueTicketResponse]  # type: ignore[assignment]
     """Gives a ticket a new code and token, for a lost or leaked code. Every gate
     denies the old ones before this call returns. A person who is inside stays
-    checked in. FAILED_PRECONDITION / TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
+    checked in. The call fails with FAILED_PRECONDITION / TICKET_NOT_ACTIVE or
+    CANCELLATION_PENDING.
     """
     TransferTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.TransferTicketRequest, _ticket_service_pb2.TransferTicketResponse]  # type: ignore[assignment]
     """Gives a ticket to another holder and reissues it as ReissueTicket does.
-    FAILED_PRECONDITION / TICKET_CHECKED_IN once it is checked in.
+    The call fails with FAILED_PRECONDITION / TICKET_CHECKED_IN once the ticket
+    is checked in.
     """
     SetTicketBlocked: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.SetTicketBlockedRequest, _ticket_service_pb2.SetTicketBlockedResponse]  # type: ignore[assignment]
     """Blocks or unblocks a ticket."""
@@ -146,9 +150,9 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.CancelTicketResponse, _abc.Awaitable[_ticket_service_pb2.CancelTicketResponse]]:
         """Cancels an ACTIVE ticket. The refund follows the event's policy, and it is
-        made after the scan service has confirmed that no gate admits the ticket;
-        FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate was first. A repeated
-        call returns the same cancellation.
+        made after the scan service has confirmed that no gate admits the ticket.
+        The call fails with FAILED_PRECONDITION / TICKET_CHECKED_IN when a gate
+        checked the ticket in first. A repeated call returns the same cancellation.
         """
 
     @_abc_1.abstractmethod
@@ -165,7 +169,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.ListCancellationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.ListCancellationsResponse, _abc.Awaitable[_ticket_service_pb2.ListCancellationsResponse]]:
-        """Lists cancellations, newest first, so that none is forgotten."""
+        """Lists cancellations, newest first."""
 
     @_abc_1.abstractmethod
     def RetryRefund(
@@ -193,7 +197,8 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ticket_service_pb2.ReissueTicketResponse, _abc.Awaitable[_ticket_service_pb2.ReissueTicketResponse]]:
         """Gives a ticket a new code and token, for a lost or leaked code. Every gate
         denies the old ones before this call returns. A person who is inside stays
-        checked in. FAILED_PRECONDITION / TICKET_NOT_ACTIVE, CANCELLATION_PENDING.
+        checked in. The call fails with FAILED_PRECONDITION / TICKET_NOT_ACTIVE or
+        CANCELLATION_PENDING.
         """
 
     @_abc_1.abstractmethod
@@ -203,7 +208,8 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.TransferTicketResponse, _abc.Awaitable[_ticket_service_pb2.TransferTicketResponse]]:
         """Gives a ticket to another holder and reissues it as ReissueTicket does.
-        FAILED_PRECONDITION / TICKET_CHECKED_IN once it is checked in.
+        The call fails with FAILED_PRECONDITION / TICKET_CHECKED_IN once the ticket
+        is checked in.
         """
 
     @_abc_1.abstractmethod

@@ -30,7 +30,7 @@ class TicketToken(_message.Message):
     and barcode scanners that type. A text that is not exactly the encoding of
     its bytes is denied.
 
-    A token holds no times: a printed ticket follows its event when the event moves.
+    A token contains no times: a printed ticket follows its event when the event moves.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -1,6 +1,6 @@
 """The tables of the first release: the replica of the tickets, revocations, scans and public keys.
 
-They are spelled out here, because `tables` changes later.
+The migration does not import `tables`, because `tables` changes later.
 """
 
 import sqlalchemy as sa

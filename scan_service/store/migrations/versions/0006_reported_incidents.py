@@ -1,4 +1,4 @@
-"""The incidents that were reported to the ticket service, so that it notifies each one."""
+"""The column for incidents that were reported, so that the ticket service notifies each organizer once."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -10,5 +10,5 @@ down_revision = "0006"
 def upgrade() -> None:
     """Add the column; the previous version inserts devices without it."""
     op.add_column("devices", sa.Column("request_id", sa.UUID()))
-    # Devices are few: the index is built in milliseconds.
+    # The table is small: PostgreSQL builds the index in milliseconds.
     op.create_unique_constraint(op.f("devices_organizer_id_request_id_uq"), "devices", ["organizer_id", "request_id"])
