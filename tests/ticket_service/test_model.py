@@ -18,10 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy.engine import URL
 
 from tests.environment.access import PEER_METADATA, Issuer
+from tests.environment.messages import at
 from tests.environment.refusals import Refusal
 from tests.selling.comparison import StillApp, World, answer_of, offer, refusal_by
 from tests.selling.model import Line, Purchase, SalesModel, Ticket
-from tests.selling.shop import at, money, new_id
+from tests.selling.shop import money, new_id
 from ticket_service.commands.audit import CLEAN, audit
 from ticketing.tickets.v1 import (
     event_pb2,
