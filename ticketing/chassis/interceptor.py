@@ -187,7 +187,7 @@ class _CallCompletion:
             self._record(status.code.name, reason=error.reason)
             await self._context.abort_with_status(status)
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):
-            # The caller disconnected, or its deadline passed. The exception propagates, because it must end the handler's task.
+            # The caller disconnected, or its deadline passed. The exception must propagate to end the handler's task.
             self._record("CANCELLED")
         elif isinstance(error, grpc.aio.AbortError):
             self._record("ABORTED_BY_HANDLER")

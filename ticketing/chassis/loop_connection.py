@@ -1,8 +1,8 @@
 """A PostgreSQL connection driven by the event loop: psycopg2's asynchronous mode with prepared statements.
 
 Only the batched paths and the leader lock use this connection. It needs no thread switches, and several statements
-travel in one round trip. psycopg2 sends them as one simple query, and PostgreSQL runs them one after the other, each with a fresh snapshot,
-until the first one that fails. The result of a round trip is the result of its last statement.
+travel in one round trip. psycopg2 sends them as one simple query, and PostgreSQL runs them one after the other, each
+with a fresh snapshot, until the first one that fails. The result of a round trip is the result of its last statement.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ LOST_RACE: Final = frozenset({"40001", "40P01", "23505"})
 ROUND_TRIP_SECONDS: Final = 15.0
 
 # Generic plans are reused, because planning takes 3 ms per batch. The planner reads a small table as a whole, and such a
-# plan is slow once the table has grown: 18 ms for 16 of 50,000 rows instead of 0.2 ms. Hence plans without an index are disabled.
+# plan is slow once the table has grown: 18 ms for 16 of 50,000 rows instead of 0.2 ms. Hence plans without an index are
+# disabled.
 PLANNER_SETTINGS: Final = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
