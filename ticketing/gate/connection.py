@@ -160,8 +160,8 @@ class Connection:
             lasted = self._serve()
             failures = 0 if lasted else failures + 1
             # After a stream that lasted, the first attempt follows at once: the service has probably restarted.
-            longest = MAX_BACKOFF_SECONDS if failures else _TICK_SECONDS
-            self._stopped.wait(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, longest=longest))
+            max_seconds = MAX_BACKOFF_SECONDS if failures else _TICK_SECONDS
+            self._stopped.wait(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, max_seconds=max_seconds))
 
     def _serve(self) -> bool:
         """Serve one stream to its end; return whether it was open for more than a second."""
