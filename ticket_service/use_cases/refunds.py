@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 # Orders in one sweep: few enough that, even if the provider hangs, the sweep ends before other processes may claim the
 # same orders.
 MAX_SWEEP: Final = 32
-# Longer than a sweep, so that no two processes try at once.
+# The time exceeds a sweep, so that no two processes try at once.
 MIN_RETRY_SECONDS: Final = 20.0
 MAX_RETRY_SECONDS: Final = 900.0
 
