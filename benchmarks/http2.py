@@ -49,7 +49,7 @@ class LoadPlan:
     # The number of messages at the start that are not measured.
     warm_up: int
     seconds: float
-    # Messages a second over all connections, on schedule even when answers are slow; None: at once after each answer.
+    # Messages a second over all connections, on schedule even when answers are slow; None: each message follows its answer at once.
     rate: float | None = None
 
 

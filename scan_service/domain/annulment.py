@@ -19,11 +19,11 @@ class Annulment:
     scan_id: UUID
     device_id: str
     scanner_user_id: str
-    # The organizer to whose events the caller is restricted; None: any organizer.
+    # The organizer to whose events the caller is restricted; None: every organizer is allowed.
     organizer_id: str | None
-    # The events to which a device is bound; empty: all of its organizer's.
+    # The events to which a device is bound; empty: all events of its organizer are allowed.
     bound_to: frozenset[UUID]
-    # The limits of a gate do not apply to the caller at this organizer's events; None: at no organizer's.
+    # The limits of a gate do not apply to the caller at this organizer's events; None: the limits always apply.
     unlimited_at: str | None
     # The limits of a gate never apply to the caller.
     unlimited: bool

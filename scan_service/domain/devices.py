@@ -25,10 +25,10 @@ class Device:
     device_id: UUID
     organizer_id: str
     name: str
-    # The events to which the device is bound; empty: all of its organizer's.
+    # The events to which the device is bound; empty: all events of its organizer are allowed.
     event_ids: frozenset[UUID]
     create_time: datetime
-    # None: not enrolled yet.
+    # None: the device is not enrolled yet.
     enroll_time: datetime | None = None
     last_seen_time: datetime | None = None
     revoke_time: datetime | None = None

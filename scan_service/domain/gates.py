@@ -10,5 +10,5 @@ class GateOpening:
 
     event_name: str
     organizer_id: str
-    # The last time at which the replica was known to be complete; None: never yet.
+    # The last time at which the replica was known to be complete; None: it never was.
     complete_time: datetime | None

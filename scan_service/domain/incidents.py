@@ -74,7 +74,7 @@ class IncidentQuery:
     """A filter and a page of the list of incidents."""
 
     event_id: UUID
-    # The organizer to whose events the caller is restricted; None: any organizer.
+    # The organizer to whose events the caller is restricted; None: every organizer is allowed.
     organizer_id: str | None
     size: int
     # The id of the last incident of the previous page.

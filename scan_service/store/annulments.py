@@ -19,7 +19,7 @@ class LockedScan:
 
     event: Event
     scan: Scan
-    # None where the scan presented no ticket of this event.
+    # The value is None where the scan presented no ticket of this event.
     ticket: Ticket | None
     # All admitted scans of the ticket at this event, annulled or not.
     scans: Sequence[Scan]

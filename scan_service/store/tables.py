@@ -208,7 +208,7 @@ devices = sa.Table(
     sa.Column("device_id", UUID, primary_key=True),
     sa.Column("organizer_id", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
-    # The events to which the device is bound; empty: all of the organizer's.
+    # The events to which the device is bound; empty: all events of the organizer are allowed.
     sa.Column("event_ids", ARRAY(UUID), nullable=False),
     sa.Column("create_time", TIME, nullable=False),
     # The digests are hashes, so that a database dump contains no credential.
@@ -217,7 +217,7 @@ devices = sa.Table(
     sa.Column("token_digest", BYTEA, unique=True),
     sa.Column("last_seen_time", TIME),
     sa.Column("revoke_time", TIME),
-    # An open stream advances this time, so that the time expires when the process dies.
+    # An open stream advances this time, so that the time expires when the process is killed.
     sa.Column("connected_until", TIME),
     sa.Column("gate_event_id", UUID),
     sa.Column("gate_location", sa.Text),

@@ -27,6 +27,14 @@ class Recorder:
         return [Failure("SOLD_OUT", "none left") if n == 7 else 2 * n for n in batch]
 
 
+async def begin_batch(recorder: Recorder, batcher: Batcher[int, int]) -> asyncio.Task[int]:
+    """Submit 1; its batch ends once the test sets the gate."""
+    recorder.gate.clear()
+    first = asyncio.create_task(batcher.submit(1))
+    await recorder.begun.wait()
+    return first
+
+
 async def test_an_idle_batcher_answers_at_once() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
@@ -37,9 +45,7 @@ async def test_an_idle_batcher_answers_at_once() -> None:
 async def test_requests_during_a_batch_form_the_next_one() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=3, max_waiting=100)
-    recorder.gate.clear()
-    first = asyncio.create_task(batcher.submit(1))
-    await recorder.begun.wait()
+    first = await begin_batch(recorder, batcher)
     others = [asyncio.create_task(batcher.submit(n)) for n in (2, 3, 4, 5)]
     await asyncio.sleep(0)
     recorder.gate.set()
@@ -67,9 +73,7 @@ async def test_a_following_batch_waits_for_callers_just_answered() -> None:
 async def test_a_batch_is_bounded_by_weight_and_a_heavy_request_is_alone() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100, weigh=lambda n: n)
-    recorder.gate.clear()
-    first = asyncio.create_task(batcher.submit(1))
-    await recorder.begun.wait()
+    first = await begin_batch(recorder, batcher)
     others = [asyncio.create_task(batcher.submit(n)) for n in (4, 6, 1, 50, 2)]
     await asyncio.sleep(0)
     recorder.gate.set()
@@ -105,9 +109,7 @@ async def test_an_outage_fails_the_whole_batch_at_once() -> None:
 async def test_a_cancelled_caller_is_skipped_and_no_other_hangs() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
-    recorder.gate.clear()
-    first = asyncio.create_task(batcher.submit(1))
-    await recorder.begun.wait()
+    first = await begin_batch(recorder, batcher)
     cancelled, other = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
     await asyncio.sleep(0)
     cancelled.cancel()
@@ -120,9 +122,7 @@ async def test_a_cancelled_caller_is_skipped_and_no_other_hangs() -> None:
 async def test_a_batch_that_has_begun_completes_without_its_caller() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=10, max_waiting=100)
-    recorder.gate.clear()
-    caller = asyncio.create_task(batcher.submit(1))
-    await recorder.begun.wait()
+    caller = await begin_batch(recorder, batcher)
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
@@ -134,9 +134,7 @@ async def test_a_batch_that_has_begun_completes_without_its_caller() -> None:
 async def test_requests_beyond_the_queue_are_refused_and_others_served() -> None:
     recorder = Recorder()
     batcher = Batcher("test", recorder.process, max_batch=1, max_waiting=2)
-    recorder.gate.clear()
-    first = asyncio.create_task(batcher.submit(1))
-    await recorder.begun.wait()
+    first = await begin_batch(recorder, batcher)
     waiting = [asyncio.create_task(batcher.submit(n)) for n in (2, 3)]
     await asyncio.sleep(0)
     with pytest.raises(Failure) as caught:

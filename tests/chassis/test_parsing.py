@@ -8,6 +8,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tests.environment.messages import struct
 from ticketing.chassis.bounds import bounds_of, output_only_fields
 from ticketing.chassis.failures import INVALID_ARGUMENT, MAX_VIOLATIONS, Failure, invalid
 from ticketing.chassis.parsing import EPOCH, MAX_SECONDS, MAX_STRUCT_DEPTH, MIN_SECONDS, NIL, Fields, read_uuid
@@ -72,12 +73,6 @@ def violations_of(fields: Fields[Any]) -> dict[str, str]:
         fields.check()
     assert caught.value.reason == INVALID_ARGUMENT
     return {violation.field: violation.description for violation in caught.value.violations}
-
-
-def struct(**values: Any) -> Struct:
-    result = Struct()
-    result.update(values)
-    return result
 
 
 def nested(depth: int) -> Struct:

@@ -8,7 +8,7 @@ from tests.environment import ROOT
 
 pytestmark = pytest.mark.slow
 
-# Prints the name and the priority of every thread of a process that has just started a server.
+# This program prints the name and the priority of every thread of a process that has just started a server.
 PROGRAM = """
 import asyncio, os
 from pathlib import Path

@@ -39,6 +39,10 @@ async def own_order(w: World, side: str) -> Message:
     return order
 
 
+async def reissue(w: World, side: str) -> Message:
+    return tickets_pb.ReissueTicketRequest(ticket_id=await w.ticket(side), request_id=new_id())
+
+
 async def transfer(w: World, side: str) -> Message:
     return tickets_pb.TransferTicketRequest(ticket_id=await w.ticket(side), user_id="carol", request_id=new_id())
 
@@ -92,51 +96,59 @@ async def revoke_tickets(w: World, side: str) -> Message:
     return revocations_pb.RevokeTicketsRequest(event_id=gate.event_id, revocations=[revocation])
 
 
+def about(
+    made: Callable[[World, str], Awaitable[Any]], request: Callable[..., Message], name: str, **fields: Any
+) -> Ask:
+    """Return a function that makes a request with the made object in the field `name`."""
+
+    async def ask(w: World, side: str) -> Message:
+        return request(**{name: await made(w, side)}, **fields)
+
+    return ask
+
+
+def at_gate(request: Callable[..., Message]) -> Ask:
+    """Return a function that makes a request about the event of a gate."""
+
+    async def ask(w: World, side: str) -> Message:
+        return request(event_id=(await w.gate(side)).event_id)
+
+    return ask
+
+
 REQUESTS: dict[str, Ask] = {
     "EventService/CreateEvent": lambda w, s: now(
         events_pb.CreateEventRequest(request_id=new_id(), event=event(w.shop.now))
     ),
-    "EventService/GetEvent": lambda w, s: then(w.event(s), lambda i: events_pb.GetEventRequest(event_id=i)),
-    "EventService/GetEvent draft": lambda w, s: then(w.draft(s), lambda i: events_pb.GetEventRequest(event_id=i)),
+    "EventService/GetEvent": about(World.event, events_pb.GetEventRequest, "event_id"),
+    "EventService/GetEvent draft": about(World.draft, events_pb.GetEventRequest, "event_id"),
     "EventService/ListEvents": lambda w, s: then(w.event(OWN), lambda i: events_pb.ListEventsRequest()),
     "EventService/ListEvents draft": list_drafts,
     "EventService/UpdateEvent": update_event,
-    "EventService/PublishEvent": lambda w, s: then(w.draft(s), lambda i: events_pb.PublishEventRequest(event_id=i)),
-    "EventService/CancelEvent": lambda w, s: then(
-        w.event(s), lambda i: events_pb.CancelEventRequest(event_id=i, reason="Rain")
-    ),
-    "EventService/GetEventSales": lambda w, s: then(w.event(s), lambda i: events_pb.GetEventSalesRequest(event_id=i)),
+    "EventService/PublishEvent": about(World.draft, events_pb.PublishEventRequest, "event_id"),
+    "EventService/CancelEvent": about(World.event, events_pb.CancelEventRequest, "event_id", reason="Rain"),
+    "EventService/GetEventSales": about(World.event, events_pb.GetEventSalesRequest, "event_id"),
     "PurchaseService/PurchaseTickets": own_order,
     "PurchaseService/PurchaseTickets paid": lambda w, s: w.order(s),
     "PurchaseService/ConfirmPurchase": confirm_purchase,
-    "PurchaseService/ReleasePurchase": lambda w, s: then(
-        w.hold(s), lambda i: purchases_pb.ReleasePurchaseRequest(purchase_id=i)
-    ),
-    "PurchaseService/GetPurchase": lambda w, s: then(
-        w.purchase_id(s), lambda i: purchases_pb.GetPurchaseRequest(purchase_id=i)
-    ),
+    "PurchaseService/ReleasePurchase": about(World.hold, purchases_pb.ReleasePurchaseRequest, "purchase_id"),
+    "PurchaseService/GetPurchase": about(World.purchase_id, purchases_pb.GetPurchaseRequest, "purchase_id"),
     "PurchaseService/ListPurchases": list_purchases,
-    "TicketService/GetTicket": lambda w, s: then(w.ticket(s), lambda i: tickets_pb.GetTicketRequest(ticket_id=i)),
-    "TicketService/GetTicket code": lambda w, s: then(w.code(s), lambda c: tickets_pb.GetTicketRequest(code=c)),
+    "TicketService/GetTicket": about(World.ticket, tickets_pb.GetTicketRequest, "ticket_id"),
+    "TicketService/GetTicket code": about(World.code, tickets_pb.GetTicketRequest, "code"),
     "TicketService/ListTickets": list_tickets,
-    "TicketService/RenderTicket": lambda w, s: then(w.ticket(s), lambda i: tickets_pb.RenderTicketRequest(ticket_id=i)),
-    "TicketService/CancelTicket": lambda w, s: then(w.ticket(s), lambda i: tickets_pb.CancelTicketRequest(ticket_id=i)),
-    "TicketService/GetCancellation": lambda w, s: then(
-        w.cancellation(s), lambda i: tickets_pb.GetCancellationRequest(cancellation_id=i)
-    ),
+    "TicketService/RenderTicket": about(World.ticket, tickets_pb.RenderTicketRequest, "ticket_id"),
+    "TicketService/CancelTicket": about(World.ticket, tickets_pb.CancelTicketRequest, "ticket_id"),
+    "TicketService/GetCancellation": about(World.cancellation, tickets_pb.GetCancellationRequest, "cancellation_id"),
     "TicketService/ListCancellations": list_cancellations,
-    "TicketService/RetryRefund": lambda w, s: then(
-        w.cancellation(s), lambda i: tickets_pb.RetryRefundRequest(cancellation_id=i)
+    "TicketService/RetryRefund": about(World.cancellation, tickets_pb.RetryRefundRequest, "cancellation_id"),
+    "TicketService/ConfirmRefund": about(
+        World.cancellation, tickets_pb.ConfirmRefundRequest, "cancellation_id", refund_id="refund-1"
     ),
-    "TicketService/ConfirmRefund": lambda w, s: then(
-        w.cancellation(s), lambda i: tickets_pb.ConfirmRefundRequest(cancellation_id=i, refund_id="refund-1")
-    ),
-    "TicketService/ReissueTicket": lambda w, s: then(
-        w.ticket(s), lambda i: tickets_pb.ReissueTicketRequest(ticket_id=i, request_id=new_id())
-    ),
+    "TicketService/ReissueTicket": reissue,
     "TicketService/TransferTicket": transfer,
-    "TicketService/SetTicketBlocked": lambda w, s: then(
-        w.ticket(s), lambda i: tickets_pb.SetTicketBlockedRequest(ticket_id=i, blocked=True)
+    "TicketService/SetTicketBlocked": about(
+        World.ticket, tickets_pb.SetTicketBlockedRequest, "ticket_id", blocked=True
     ),
     "TicketFeedService/WatchTickets": lambda w, s: then(
         w.event(OWN), lambda i: ticket_feed_service_pb2.WatchTicketsRequest()
@@ -145,37 +157,25 @@ REQUESTS: dict[str, Ask] = {
     "TicketFeedService/ReportCheckIns": lambda w, s: now(ticket_feed_service_pb2.ReportCheckInsRequest()),
     "TicketFeedService/ReportIncidents": lambda w, s: now(ticket_feed_service_pb2.ReportIncidentsRequest()),
     "ScanService/ScanTicket": scan,
-    "ScanService/StreamScans": lambda w, s: then(w.gate(s), lambda g: scans_pb.StreamScansRequest(open=g)),
-    "ScanService/ValidateTicket": lambda w, s: then(
-        w.gate(s), lambda g: scans_pb.ValidateTicketRequest(gate=g, code="TKT-0123456789ABCDEF")
+    "ScanService/StreamScans": about(World.gate, scans_pb.StreamScansRequest, "open"),
+    "ScanService/ValidateTicket": about(
+        World.gate, scans_pb.ValidateTicketRequest, "gate", code="TKT-0123456789ABCDEF"
     ),
     "ScanService/ValidateTicket anywhere": validate_anywhere,
-    "ScanService/AnnulScan": lambda w, s: then(w.scan(s), lambda i: scans_pb.AnnulScanRequest(scan_id=i)),
+    "ScanService/AnnulScan": about(World.scan, scans_pb.AnnulScanRequest, "scan_id"),
     "ScanService/ListScans": list_scans,
-    "ScanService/GetAttendance": lambda w, s: then(
-        w.gate(s), lambda g: scans_pb.GetAttendanceRequest(event_id=g.event_id)
-    ),
-    "ScanService/WatchAttendance": lambda w, s: then(
-        w.gate(s), lambda g: scans_pb.WatchAttendanceRequest(event_id=g.event_id)
-    ),
-    "ScanService/ListIncidents": lambda w, s: then(
-        w.gate(s), lambda g: scans_pb.ListIncidentsRequest(event_id=g.event_id)
-    ),
-    "ScanService/WatchAdmissions": lambda w, s: then(
-        w.gate(s), lambda g: scans_pb.WatchAdmissionsRequest(event_id=g.event_id)
-    ),
+    "ScanService/GetAttendance": at_gate(scans_pb.GetAttendanceRequest),
+    "ScanService/WatchAttendance": at_gate(scans_pb.WatchAttendanceRequest),
+    "ScanService/ListIncidents": at_gate(scans_pb.ListIncidentsRequest),
+    "ScanService/WatchAdmissions": at_gate(scans_pb.WatchAdmissionsRequest),
     "RevocationService/RevokeTickets": revoke_tickets,
-    "RevocationService/RevokeEvent": lambda w, s: then(
-        w.gate(s), lambda g: revocations_pb.RevokeEventRequest(event_id=g.event_id)
-    ),
+    "RevocationService/RevokeEvent": at_gate(revocations_pb.RevokeEventRequest),
     "DeviceService/CreateDevice": lambda w, s: then(
         w.gate(s), lambda g: devices_pb.CreateDeviceRequest(name="Door", event_ids=[g.event_id])
     ),
-    "DeviceService/EnrollDevice": lambda w, s: then(
-        w.enrollment_code(s), lambda c: devices_pb.EnrollDeviceRequest(enrollment_code=c)
-    ),
+    "DeviceService/EnrollDevice": about(World.enrollment_code, devices_pb.EnrollDeviceRequest, "enrollment_code"),
     "DeviceService/ListDevices": list_devices,
-    "DeviceService/RevokeDevice": lambda w, s: then(w.device(s), lambda i: devices_pb.RevokeDeviceRequest(device_id=i)),
+    "DeviceService/RevokeDevice": about(World.device, devices_pb.RevokeDeviceRequest, "device_id"),
 }
 
 

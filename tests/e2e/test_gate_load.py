@@ -169,8 +169,8 @@ async def test_of_a_cancellation_and_a_scan_exactly_one_wins(pair: ServicePair) 
             call = scan_service.ScanTicket(request, metadata=pair.issuer.metadata("scanner", "door"), timeout=10)
             return (await call).scan.verdict == scan_pb2.VERDICT_ADMITTED
 
-        # The mean time by which the cancellation precedes the scan. It follows the outcomes, so that most races are
-        # close on any machine.
+        # The mean time by which the cancellation precedes the scan. The time follows the outcomes, so that most
+        # races are close on any machine.
         lead = 0.0
 
         async def race(ticket: ticket_pb2.Ticket) -> None:

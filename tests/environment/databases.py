@@ -107,7 +107,7 @@ class Reusable:
     def empty(self) -> None:
         """Restore the migrated state, in one round trip: most tests begin with it.
 
-        Sessions of killed processes end first, because they may hold locks.
+        Sessions of killed processes end first, because they may own locks.
         """
         statements = [
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",

@@ -2,6 +2,8 @@
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +16,7 @@ from scan_service.settings import read_settings
 from scan_service.store.tables import signing_keys
 from tests.environment.refusals import refusal
 from tests.environment.waiting import until
-from tests.scanning.gates import Device, running_service, settings_of, token_of
+from tests.scanning.gates import Device, ScansDatabase, running_service, settings_of, token_of
 from ticketing.chassis.settings import Environment, SettingsError
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -98,37 +100,40 @@ async def test_every_invalid_field_of_a_scan_is_named(service):
     }
 
 
+@asynccontextmanager
+async def unanswered(database: ScansDatabase) -> AsyncIterator[None]:
+    """Send messages of which the service answers none before it has read all."""
+    with database.engine.begin() as connection:
+        # While the event row is locked, no scan is answered.
+        connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
+        yield
+        # Nothing shows that the service has read the messages.
+        await asyncio.sleep(0.3)
+
+
 async def test_scans_beyond_the_credits_end_the_stream(database, tmp_path, issuer):
     settings = settings_of(tmp_path, issuer, SCANS_MAX_OUTSTANDING="2")
     async with running_service(settings, database.url, issuer) as service:
         device = Device(service)
         event_id = database.event()
         await device.open(event_id)
-        # While the event row is locked, no scan is answered.
-        with database.engine.begin() as connection:
-            connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
+        async with unanswered(database):
             for _ in range(3):
                 await device.ask("nothing")
-            # Nothing shows that the service has read the messages.
-            await asyncio.sleep(0.3)
         assert [(await device.receive()).HasField("result") for _ in range(2)] == [True, True]
         refused = await refusal(device.receive())
         assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
 
 
 async def test_a_flood_of_rejected_messages_ends_the_stream(database, tmp_path, issuer):
-    async with running_service(
-        settings_of(tmp_path, issuer, SCANS_MAX_OUTSTANDING="1"), database.url, issuer
-    ) as service:
+    settings = settings_of(tmp_path, issuer, SCANS_MAX_OUTSTANDING="1")
+    async with running_service(settings, database.url, issuer) as service:
         device = Device(service)
         await device.open(database.event())
-        with database.engine.begin() as connection:
-            connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
+        async with unanswered(database):
             await device.ask("nothing")
             for _ in range(4):
                 await device.send()
-            # Nothing shows that the service has read the messages.
-            await asyncio.sleep(0.3)
         assert (await device.receive()).HasField("result")
         assert [(await device.receive()).HasField("rejected") for _ in range(2)] == [True, True]
         assert (await refusal(device.receive())).reason == "OVERLOADED"
@@ -138,12 +143,9 @@ async def test_too_many_waiting_scans_are_rejected(database, tmp_path, issuer):
     async with running_service(settings_of(tmp_path, issuer, SCANS_MAX_WAITING="1"), database.url, issuer) as service:
         device = Device(service)
         await device.open(database.event())
-        with database.engine.begin() as connection:
-            connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
+        async with unanswered(database):
             for _ in range(6):
                 await device.ask("nothing")
-            # Nothing shows that the service has read the messages.
-            await asyncio.sleep(0.3)
         answers = [await device.receive() for _ in range(6)]
         rejected = [answer.rejected for answer in answers if answer.HasField("rejected")]
         assert rejected

@@ -11,9 +11,10 @@ import grpc
 import grpc.aio
 
 from tests.environment.access import Issuer
+from tests.environment.messages import at
 from tests.environment.refusals import refusal_of
 from tests.selling.model import Line, Purchase, Refused, SalesModel, Ticket
-from tests.selling.shop import Shop, at, money
+from tests.selling.shop import Shop, money
 from tests.stand_ins.revocations import ScansStandIn
 from ticket_service.app import App
 from ticket_service.use_cases.cancellations import Cancellations

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc.aio
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.environment.access import Issuer
+from tests.environment.messages import at
 from ticketing.tickets.v1 import (
     event_pb2,
     event_service_pb2,
@@ -21,12 +21,6 @@ from ticketing.tickets.v1 import (
 STANDARD = event_pb2.TICKET_TYPE_STANDARD
 VIP = event_pb2.TICKET_TYPE_VIP
 GROUP = event_pb2.TICKET_TYPE_GROUP
-
-
-def at(time: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(time)
-    return message
 
 
 def money(minor_units: int, currency: str = "EUR") -> money_pb2.Money:

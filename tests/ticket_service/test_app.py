@@ -43,13 +43,13 @@ async def until_a_sale_waits_for_a_lock(engine: sa.Engine) -> None:
     waiting = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE '% sales'"
     )
-    # Each look has a transaction of its own, because PostgreSQL shows one state per transaction.
-    await until(lambda: _scalar(engine, waiting))
 
+    def count() -> int:
+        # Each look has a transaction of its own, because PostgreSQL shows one state per transaction.
+        with engine.connect() as connection:
+            return connection.execute(waiting).scalar_one()
 
-def _scalar(engine: sa.Engine, statement: sa.TextClause) -> int:
-    with engine.connect() as connection:
-        return connection.execute(statement).scalar_one()
+    await until(count)
 
 
 async def test_orders_before_the_stop_are_sold(make_settings, tickets_url, clock, issuer):

@@ -18,10 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy.engine import URL
 
 from tests.environment.access import PEER_METADATA, Issuer
+from tests.environment.messages import at
 from tests.environment.refusals import Refusal
 from tests.selling.comparison import StillApp, World, answer_of, offer, refusal_by
 from tests.selling.model import Line, Purchase, SalesModel, Ticket
-from tests.selling.shop import at, money, new_id
+from tests.selling.shop import money, new_id
 from ticket_service.commands.audit import CLEAN, audit
 from ticketing.tickets.v1 import (
     event_pb2,
@@ -53,7 +54,7 @@ PRICE_LISTS: Final = [
     {"STANDARD": Line(333, capacity=3), "VIP": Line(1, capacity=2)},
     {"STANDARD": Line(0), "VIP": Line(7_001, capacity=2)},
 ]
-# None: the default policy.
+# None: the default policy applies.
 POLICIES: Final = [None, [(0, 25), (8, 80)], [(1, 33), (5, 67), (6, 50)], [(4, 0), (2, 100)]]
 STEPS_IN_TIME: Final = [timedelta(seconds=1), timedelta(minutes=5), timedelta(minutes=10), timedelta(days=1)]
 pick = st.integers(0, 63)

@@ -75,7 +75,7 @@ def _read(path: Path) -> list[SigningKey]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Exclude the other processes of this host; the kernel releases the lock of a process that dies."""
+    """Exclude the other processes of this host; the kernel releases the lock of a killed process."""
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -88,7 +88,7 @@ def _write(path: Path, keys: Sequence[SigningKey]) -> None:
     """Replace the file atomically, even if the power fails."""
     seeds = [base64.b64encode(bytes(key)).decode() for key in keys]
     unfinished = path.with_name(path.name + ".new")
-    # A process that died before the rename left this file. The lock excludes that a process still writes it.
+    # A process that was killed before the rename left this file. The lock excludes that a process still writes it.
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
     with os.fdopen(descriptor, "w") as file:

@@ -50,7 +50,7 @@ class ProviderSettings(Protocol):
 class ProviderRegistration:
     """A payment provider that an operator can configure."""
 
-    # Stored with purchases, payments and refunds, so it must never change.
+    # The database stores the name with purchases, payments and refunds, so it must never change.
     name: str
     # The function returns None if the provider is not configured.
     read_settings: Callable[[Environment], ProviderSettings | None]

@@ -59,7 +59,7 @@ class TicketMessages:
     """The builder of the messages of tickets, each with the fields that its caller may read."""
 
     codes: Codes
-    # Returns the key that signs tokens now.
+    # The function returns the key that signs tokens now.
     signer: Callable[[], Signer]
     clock: Clock
 

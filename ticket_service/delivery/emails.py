@@ -45,7 +45,7 @@ class Email:
     event: Event
     tickets: tuple[SoldTicket, ...]
     notification: Notification
-    # From the metadata of the purchase; "" if they name none.
+    # The language in the metadata of the purchase; "" if they name none.
     language: str
 
 

@@ -1,7 +1,7 @@
 """Deliver the notifications of the outbox to every receiver, at least once, in order per stream.
 
 Several relays share the work. A relay claims deliveries for longer than one delivery may take and locks no row
-meanwhile, so a receiver that hangs delays only its own deliveries. If a relay dies, another relay repeats its
+meanwhile, so a receiver that hangs delays only its own deliveries. If a relay is killed, another one repeats its
 deliveries after the claim.
 """
 

@@ -28,7 +28,7 @@ class DeliveryTerms:
 class DeliverySettings:
     """The settings of a relay; a receiver whose URL is None gets no notifications."""
 
-    # Whether the process of the ticket service runs a relay.
+    # True if the process of the ticket service runs a relay.
     is_built_in: bool
     terms: DeliveryTerms
     nats_url: str | None

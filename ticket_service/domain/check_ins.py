@@ -16,7 +16,7 @@ class CheckIn:
     ticket_id: UUID
     # None: the ticket has no valid check-in.
     check_in_time: datetime | None
-    # Grows with each change; a report with a lower sequence is outdated.
+    # The sequence grows with each change; a report with a lower sequence is outdated.
     sequence: int
 
 

@@ -19,7 +19,7 @@ class EventCancellation:
     event_id: UUID
     reason: str
     create_time: datetime
-    # When the sweeper continues; None: the cancellation is complete.
+    # The time when the sweeper continues; None: the cancellation is complete.
     due_time: datetime | None
     # The time when the scan service confirmed that no gate admits to the event.
     gates_closed_time: datetime | None = None

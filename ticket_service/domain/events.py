@@ -107,7 +107,7 @@ class Event:
     revision: int
     # The revision of the last change of the event itself.
     changed_revision: int
-    # Grows when an organizer changes the event or its status, not with sales.
+    # The number grows when an organizer changes the event or its status, not with sales.
     version: int
 
     def status_at(self, now: datetime) -> EventStatus:

@@ -16,7 +16,7 @@ class Incident:
     kind: str
     # None: the ticket is unknown.
     ticket_id: UUID | None
-    # When the scan service detected the incident.
+    # The time when the scan service detected the incident.
     create_time: datetime
     # The number of scans involved at that time, and the location of the latest of them.
     scan_count: int

@@ -31,7 +31,7 @@ class Kind(StrEnum):
     TICKET_REISSUED = "ticket.reissued"
     TICKET_TRANSFERRED = "ticket.transferred"
     TICKET_CHECKED_IN = "ticket.checked_in"
-    # Requests a refund from the caller's own payment system, which confirms it with ConfirmRefund.
+    # This kind requests a refund from the caller's own payment system, which confirms it with ConfirmRefund.
     REFUND_REQUESTED = "refund.requested"
     REFUND_MADE = "refund.made"
     REFUND_FAILED = "refund.failed"

@@ -10,7 +10,7 @@ from ticket_service.domain.purchases import Purchase
 
 # The sweeper tries only after this time: until then, the buyer waits for both steps of a charge.
 HEAD_START: Final = timedelta(seconds=5)
-# How often the sweeper asks the provider whether the buyer's bank has approved a charge that no front end confirms.
+# The interval at which the sweeper asks whether the buyer's bank has approved a charge that no front end confirms.
 POLL_INTERVAL: Final = timedelta(seconds=30)
 
 
@@ -48,7 +48,7 @@ class Progress:
     state: ChargeState
     payment_id: str | None = None
     client_secret: str | None = None
-    # Why the charge was declined; set also if the charge was withdrawn afterwards.
+    # The reason why the charge was declined; set also if the charge was withdrawn afterwards.
     decline_code: str | None = None
 
 

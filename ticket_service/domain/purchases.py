@@ -53,9 +53,9 @@ class Purchase:
     metadata: Mapping[str, object]
     create_time: datetime
     complete_time: datetime | None
-    # When the hold expires or expired; None: the purchase was never held.
+    # The time when the hold expires or expired; None: the purchase was never held.
     hold_expire_time: datetime | None = None
-    # When the sweeper processes the purchase next, while HELD.
+    # The time when the sweeper processes the purchase next, while HELD.
     due_time: datetime | None = None
     # The method that this service's provider charges, while HELD; None: the caller's own system captures the payment.
     payment_method: str | None = None

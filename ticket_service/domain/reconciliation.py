@@ -39,7 +39,7 @@ class ProviderRefund:
 class ProviderRecords:
     """All payments and refunds that the provider lists."""
 
-    # When the reading began; later changes may be missing.
+    # The time when the reading began; later changes may be missing.
     read_time: datetime
     charges: tuple[ProviderCharge, ...]
     refunds: tuple[ProviderRefund, ...]

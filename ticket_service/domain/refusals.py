@@ -76,6 +76,6 @@ def provider_not_configured(provider: str) -> Failure:
 
 def illegal_transition(origin: str, target: str) -> Failure:
     """Return ILLEGAL_TRANSITION: no step leads from one status to the other."""
-    # A mapping, because `from` is a keyword of the language.
+    # `from` is a keyword of the language, so a mapping passes it.
     metadata: dict[str, Any] = {"from": origin, "to": target}
     return Failure(Reason.ILLEGAL_TRANSITION, f"there is no step from {origin} to {target}", **metadata)

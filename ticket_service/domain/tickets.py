@@ -46,7 +46,7 @@ class Ticket:
     ticket_type: TicketType
     status: TicketStatus
     price: int
-    # Set only if the offer has a validity of its own (day tickets); otherwise the times of the event apply.
+    # The times are set only if the offer has a validity of its own (day tickets); otherwise the times of the event apply.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     check_in_time: datetime | None

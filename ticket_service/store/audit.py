@@ -1,7 +1,7 @@
 """Checks of the invariants: each statement describes every row that breaks an invariant.
 
-The checks derive counters and statuses from other rows than the code that writes them. They do not repeat what a check
-constraint or a unique index enforces.
+The checks derive counters and statuses from other rows than the code that writes them. They do not repeat check
+constraints and unique indexes.
 """
 
 from collections.abc import Iterator, Mapping

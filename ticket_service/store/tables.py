@@ -95,7 +95,7 @@ purchases = sa.Table(
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("purchase_id", UUID, primary_key=True),
     sa.Column("user_id", sa.Text, nullable=False),
-    # [[ticket_type, quantity, unit_price], ...]; never changes.
+    # The items as [[ticket_type, quantity, unit_price], ...]; they never change.
     sa.Column("items", JSONB, nullable=False),
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("total", sa.BigInteger, nullable=False),
@@ -359,7 +359,7 @@ deliveries = sa.Table(
     sa.Column("receiver", sa.Text, nullable=False),
     # The relay makes the deliveries of one stream in order.
     sa.Column("stream", UUID, nullable=False),
-    # When the relay tries next; NULL: the delivery is a dead letter.
+    # The time when the relay tries next; NULL: the delivery is a dead letter.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("dead_time", TIME),

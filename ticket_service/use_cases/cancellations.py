@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 # Cancellations in one sweep; the row of an event is locked while its cancellations are settled.
 MAX_SWEEP: Final = 100
-# Longer than a call to the scan service and a commit, so that no two processes try at once.
+# The time exceeds a call to the scan service and a commit, so that no two processes try at once.
 SHORTEST_RETRY_SECONDS: Final = 3.0
 LONGEST_RETRY_SECONDS: Final = 30.0
 

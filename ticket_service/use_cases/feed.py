@@ -35,7 +35,7 @@ PAGE_TICKETS: Final = 1_000
 # events on sale, a bound of sixteen events made seven transactions for the few sales of each poll.
 GROUP_EVENTS: Final = 256
 GROUP_TICKETS: Final = 8_000
-# Before the first revision, so that the feed sends an event without tickets too.
+# The value precedes the first revision, so that the feed sends an event without tickets too.
 BEGINNING: Final = -1
 
 

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 # Holds in one sweep; the row of an event is locked while its holds expire.
 MAX_SWEEP: Final = 100
-# Longer than a sweep, so that no two processes handle a hold at once.
+# The time exceeds a sweep, so that no two processes handle a hold at once.
 CLAIM: Final = timedelta(seconds=10)
 CLAIM_SPREAD_SECONDS: Final = 2.0
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # Tries while the buyer waits; then the sweeper continues.
 TRIES: Final = 2
 TRY_AGAIN_SECONDS: Final = 0.2
-# Create, confirm, and repeat once a step that another process did meanwhile.
+# The number of steps: create, confirm, and one repetition of a step that another process did meanwhile.
 STEPS: Final = 3
 # Purchases in one sweep: few enough that the sweep ends before their claims, even if the provider hangs.
 MAX_SWEEP: Final = 16

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 # Orders in one sweep: few enough that the sweep ends before their claims, even if the provider hangs.
 MAX_SWEEP: Final = 32
-# Longer than a sweep, so that no two processes try at once.
+# The time exceeds a sweep, so that no two processes try at once.
 SHORTEST_RETRY_SECONDS: Final = 20.0
 LONGEST_RETRY_SECONDS: Final = 900.0
 

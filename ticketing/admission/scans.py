@@ -87,7 +87,7 @@ class Attempt:
     credential: Token | DamagedToken | bytes | None
     scan_type: ScanType
     scanner_user_id: str
-    # The organizer to whose events the caller is restricted; None: any organizer.
+    # The organizer to whose events the caller is restricted; None: every organizer is allowed.
     organizer_id: str | None
     metadata: dict[str, object]
     # The value is empty where the caller is not a gate device.
@@ -134,7 +134,7 @@ class Scan:
     device_id: str = ""
     offline: bool = False
     annul_time: datetime | None = None
-    # The kind of incident that an admission against the rules causes; None: no violation.
+    # The kind of incident that an admission against the rules causes; None: the admission breaks no rule.
     violation: str | None = None
     # The issue of the ticket, from which its code is derived again; None where no ticket is known.
     issue: int | None = None
@@ -145,7 +145,7 @@ class ScanQuery:
     """A filter and a page of the list of scans."""
 
     event_id: UUID
-    # The organizer to whose events the caller is restricted; None: any organizer.
+    # The organizer to whose events the caller is restricted; None: every organizer is allowed.
     organizer_id: str | None
     ticket_id: UUID | None
     device_id: str

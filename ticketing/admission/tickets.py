@@ -56,7 +56,7 @@ class Event:
     name: str
     status: EventStatus
     policy: AdmissionPolicy
-    # None in an event that was cancelled before the feed delivered it.
+    # The value is None in an event that was cancelled before the feed delivered it.
     valid_from_time: datetime | None
     valid_until_time: datetime | None
     # RevokeEvent closes the event, whatever its status is.
@@ -91,7 +91,7 @@ class Ticket:
 
     event_id: UUID
     ticket_id: UUID
-    # None where a revocation came before the feed.
+    # The value is None where a revocation came before the feed.
     ticket_type: TicketType | None
     status: TicketStatus
     # The times of a day ticket; None: the times of the event apply.

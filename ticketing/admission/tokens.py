@@ -78,7 +78,7 @@ class PublicKey:
     key: VerifyKey
     # The key signs nothing before this time.
     activate_time: datetime
-    # Tokens signed with the key are denied from this time on; None: not retired.
+    # Tokens signed with the key are denied from this time on; None: the key is not retired.
     retire_time: datetime | None
 
 

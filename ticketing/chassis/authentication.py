@@ -51,7 +51,7 @@ class Caller:
     email: str = ""
     # The expiry of the credential, at which streams end too; None: it does not expire.
     expire_time: datetime | None = None
-    # The owner of a device, and the ids to which the device is restricted; empty: all ids of its owner.
+    # The owner of a device, and the ids to which the device is restricted; empty: all ids of its owner are allowed.
     owner: str = ""
     bound_to: frozenset[UUID] = frozenset()
 

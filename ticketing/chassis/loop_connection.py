@@ -1,8 +1,8 @@
 """A PostgreSQL connection driven by the event loop: psycopg2's asynchronous mode with prepared statements.
 
-Only the two hot paths use this connection: no thread switches are needed, and several statements travel in one round trip: psycopg2
-sends them as one simple query, and PostgreSQL runs them one after the other, each with a fresh snapshot, until the first
-one that fails. The result of a round trip is the result of its last statement.
+Only the two hot paths use this connection. It needs no thread switches, and several statements travel in one round
+trip. psycopg2 sends them as one simple query, and PostgreSQL runs them one after the other, each with a fresh snapshot,
+until the first one that fails. The result of a round trip is the result of its last statement.
 """
 
 import asyncio

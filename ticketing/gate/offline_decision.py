@@ -50,7 +50,7 @@ class DeviceRecords:
 
     # The value is None if the device has no replica of the event.
     rules: EventRules | None
-    # None if the replica lacks the ticket; a genuine token proves it.
+    # The value is None if the replica lacks the ticket; a genuine token proves it.
     ticket: Ticket | None = None
     # The admission state after this device's own scans; None if the replica is at least as new.
     own_admission: AdmissionState | None = None

@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.environment.databases import connected
+from tests.environment.messages import at
 from tests.environment.waiting import until
 from tests.scanning.gates import CODES, DAY, NOW, Device, token_of
 from ticketing.scans.v1 import revocation_service_pb2, scan_pb2
@@ -24,20 +24,14 @@ ACTIVE, BLOCKED, REFUNDED = (
 )
 
 
-def time(value) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(value)
-    return message
-
-
 def page(event_id, *tickets, revision=1, epoch="a", **event) -> pb.WatchTicketsResponse:
     usual: dict[str, Any] = {
         "event_id": str(event_id),
         "name": "Concert",
         "status": event_pb2.EVENT_STATUS_PUBLISHED,
         "admission_policy": event_pb2.ADMISSION_POLICY_SINGLE_ENTRY,
-        "valid_from_time": time(NOW - DAY),
-        "valid_until_time": time(NOW + DAY),
+        "valid_from_time": at(NOW - DAY),
+        "valid_until_time": at(NOW + DAY),
         "organizer_id": "orga",
         "revision": 1,
     }
@@ -66,7 +60,7 @@ def row_of(database, table="tickets", index=0):
 async def test_a_ticket_of_the_feed_is_admitted_by_its_code(database, paired, tickets):
     event_id = uuid.uuid4()
     shown = database.unknown(event_id)
-    day = {"valid_from_time": time(NOW - DAY), "valid_until_time": time(NOW + DAY)}
+    day = {"valid_from_time": at(NOW - DAY), "valid_until_time": at(NOW + DAY)}
     await tickets[0].pages.put(page(event_id, gate_ticket(shown, **day)))
     await until(lambda: database.rows("tickets"))
     scan = await paired.scan(event_id, shown.code)
@@ -138,8 +132,8 @@ async def test_the_replica_resumes_after_the_stream_ends(database, paired, ticke
 async def test_events_that_ended_long_ago_are_not_followed(database, paired, tickets):
     """The names of all past events would not fit into one message."""
     over, on = uuid.uuid4(), uuid.uuid4()
-    await tickets[0].pages.put(page(over, valid_until_time=time(NOW - 8 * DAY), valid_from_time=time(NOW - 9 * DAY)))
-    await tickets[0].pages.put(page(on, valid_until_time=time(NOW - 6 * DAY), valid_from_time=time(NOW - 7 * DAY)))
+    await tickets[0].pages.put(page(over, valid_until_time=at(NOW - 8 * DAY), valid_from_time=at(NOW - 9 * DAY)))
+    await tickets[0].pages.put(page(on, valid_until_time=at(NOW - 6 * DAY), valid_from_time=at(NOW - 7 * DAY)))
     await until(lambda: len(database.rows("feed_cursors")) == 2)
     await tickets[0].pages.put(None)
     await until(lambda: len(tickets[0].watched) > 1)
@@ -218,7 +212,7 @@ async def test_an_unknown_key_is_fetched_in_the_background(database, paired, tic
     shown = replace(shown, token=token_of(database.key, event_id, shown.ticket_id, key_id=2))
     first = await paired.scan(event_id, shown.token)
     assert first.denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
-    tickets[0].keys = [SigningKey(key_id=2, public_key=bytes(database.key.verify_key), activate_time=time(NOW - DAY))]
+    tickets[0].keys = [SigningKey(key_id=2, public_key=bytes(database.key.verify_key), activate_time=at(NOW - DAY))]
     # People show a ticket again; the service looks for keys once a second at most.
     while (await paired.scan(event_id, shown.token)).verdict != scan_pb2.VERDICT_ADMITTED:
         paired.clock.advance(timedelta(seconds=2))

@@ -2,9 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pypdfium2
 import pytest
-import zxingcpp
 from nacl.signing import SigningKey
 
+from tests.environment.qr_codes import read_qr_codes
 from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.adapters import page
 from ticket_service.adapters.page import pdf
@@ -28,11 +28,7 @@ def read(content: bytes) -> tuple[str, list[str]]:
     assert tuple(map(round, sheet.get_size())) == (595, 842), "A4"
     words = sheet.get_textpage()
     text = words.get_text_range()
-    picture = sheet.render(scale=2).to_pil()
-    codes = [
-        code.text
-        for code in zxingcpp.read_barcodes(picture, formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode))
-    ]
+    codes = read_qr_codes(sheet.render(scale=2).to_pil())
     words.close()
     sheet.close()
     document.close()

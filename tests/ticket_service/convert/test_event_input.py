@@ -2,9 +2,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from google.protobuf.struct_pb2 import Struct
 
-from tests.selling.shop import STANDARD, VIP, at, event, money
+from tests.environment.messages import at, struct
+from tests.selling.shop import STANDARD, VIP, event, money
 from ticket_service.convert.event_input import read_values
 from ticket_service.convert.events import SETTABLE
 from ticketing.chassis.failures import Failure
@@ -42,12 +42,6 @@ def broken_time(**parts: int) -> event_pb2.Event:
     message = event(NOW)
     for name, value in parts.items():
         setattr(message.start_time, name, value)
-    return message
-
-
-def struct(**content: Any) -> Struct:
-    message = Struct()
-    message.update(content)
     return message
 
 

@@ -93,13 +93,11 @@ async def until_delivered(database: Database) -> None:
     """Wait until nothing waits for delivery."""
 
     def left(connection: Connection) -> int:
-        return outbox_rows(connection) + sum(backlog.waiting for backlog in store.count_backlogs(connection))
+        return store.count_outbox_rows(connection) + sum(
+            backlog.waiting for backlog in store.count_backlogs(connection)
+        )
 
     await until(lambda: database.run(left), 0)
-
-
-def outbox_rows(connection: Connection) -> int:
-    return store.count_outbox_rows(connection)
 
 
 EVENT, ONE, OTHER = new_id(), new_id(), new_id()

@@ -4,10 +4,10 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.struct_pb2 import Struct
 
+from tests.environment.messages import at, struct
 from tests.environment.refusals import Refusal, refusal
-from tests.selling.shop import STANDARD, VIP, Shop, at, event, items, money, new_id
+from tests.selling.shop import STANDARD, VIP, Shop, event, items, money, new_id
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.queries import EventQuery
 from ticketing.chassis.paging import page_token
@@ -18,12 +18,6 @@ def offer(
     kind: "event_pb2.TicketType.ValueType" = STANDARD, price: int = 1_000, **changes: Any
 ) -> event_pb2.TicketOffer:
     return event_pb2.TicketOffer(**{"ticket_type": kind, "price": money(price), **changes})
-
-
-def struct(**content: Any) -> Struct:
-    message = Struct()
-    message.update(content)
-    return message
 
 
 def listing(

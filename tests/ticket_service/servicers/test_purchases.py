@@ -9,8 +9,9 @@ import pytest
 import sqlalchemy as sa
 from google.protobuf.struct_pb2 import Struct
 
+from tests.environment.messages import at
 from tests.environment.refusals import refusal
-from tests.selling.shop import GROUP, STANDARD, VIP, Shop, at, items, money, new_id
+from tests.selling.shop import GROUP, STANDARD, VIP, Shop, items, money, new_id
 from ticket_service.store.tables import contacts
 from ticketing.tickets.v1 import event_pb2, purchase_pb2, purchase_service_pb2
 

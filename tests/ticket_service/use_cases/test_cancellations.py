@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from tests.environment.access import PEER_METADATA, PEER_SECRET
 from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
+from tests.selling.callers import ALICE, BOB, OLGA, OSCAR
 from tests.selling.rows import row, sold
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import HEAD_START, CancellationStatus
@@ -29,10 +30,6 @@ from ticketing.chassis.logs import REQUEST_ID
 from ticketing.tickets.v1 import ticket_feed_service_pb2, ticket_feed_service_pb2_grpc, ticket_pb2, ticket_service_pb2
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
-ALICE = Caller("alice", frozenset({Role.USER}))
-BOB = Caller("bob", frozenset({Role.USER}))
-OLGA = Caller("olga", frozenset({Role.ORGANIZER}))
-OSCAR = Caller("oscar", frozenset({Role.ORGANIZER}))
 SHOP = Caller("shop", frozenset({Role.SERVICE}))
 
 

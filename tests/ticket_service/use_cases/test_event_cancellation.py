@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from tests.environment.access import Issuer
 from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
+from tests.selling.callers import ALICE, OLGA, OSCAR
 from tests.selling.rows import change, row, sold, store_event
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import HEAD_START
@@ -23,7 +24,6 @@ from ticket_service.use_cases import check_ins, event_cancellation
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
-from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
@@ -31,10 +31,6 @@ from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2
 
 # 50,000 for the figures of a release; a few batches show that it works.
 TICKETS = int(os.environ.get("TICKETING_CANCELLED_TICKETS", "600"))
-
-ALICE = Caller("alice", frozenset({Role.USER}))
-OLGA = Caller("olga", frozenset({Role.ORGANIZER}))
-OSCAR = Caller("oscar", frozenset({Role.ORGANIZER}))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from tests.environment.access import CODE_SECRET
 from tests.environment.waiting import until
+from tests.selling.callers import ALICE, BOB, OLGA, OSCAR
 from tests.selling.rows import change, row, sold
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import HEAD_START
@@ -21,17 +22,12 @@ from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import SigningKeys
 from ticket_service.use_cases.reissues import Reissues, settle
-from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
 from ticketing.tickets.v1 import ticket_pb2
 
-ALICE = Caller("alice", frozenset({Role.USER}))
-BOB = Caller("bob", frozenset({Role.USER}))
-OLGA = Caller("olga", frozenset({Role.ORGANIZER}))
-OSCAR = Caller("oscar", frozenset({Role.ORGANIZER}))
 CODES = Codes(CODE_SECRET)
 
 

@@ -1,6 +1,6 @@
 """Register Stripe: its settings, and the payment methods that it charges.
 
-The modules that import Stripe's library take half a second to load, so only a process with a key loads them.
+The modules that import Stripe's library take about 0.75 s to load, so only a process with a key loads them.
 """
 
 from dataclasses import dataclass, field

@@ -67,7 +67,7 @@ class Launcher:
     # The descriptor of the server lock, which every program inherits.
     lock: int
     prefix: tuple[str, ...] = ()
-    # None: the present user.
+    # None: the present user runs the programs.
     user: pwd.struct_passwd | None = None
 
     def start(

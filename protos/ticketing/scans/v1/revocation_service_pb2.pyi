@@ -129,7 +129,7 @@ class RevocationOutcome(_message.Message):
     """True when the ticket is revoked, false when a gate checked it in first."""
     @_builtins.property
     def check_in_time(self) -> _timestamp_pb2.Timestamp:
-        """The time of that check-in. Absent when the ticket is revoked."""
+        """The time of that check-in. The field is absent when the ticket is revoked."""
 
     def __init__(
         self,

@@ -271,7 +271,7 @@ class Scan(_message.Message):
     """The ticket. The field is empty while it is unknown."""
     event_id: _builtins.str
     """The event of the ticket; with WRONG_EVENT it differs from gate_event_id.
-    Empty while the ticket is unknown.
+    The field is empty while the ticket is unknown.
     """
     ticket_type: _event_pb2.TicketType.ValueType
     """The type of the ticket. The field is UNSPECIFIED while the ticket is unknown."""

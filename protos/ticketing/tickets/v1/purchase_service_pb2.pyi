@@ -40,7 +40,7 @@ class PurchaseTicketsRequest(_message.Message):
     """Required. A UUID that the caller chooses. The same request_id of the same
     caller buys nothing more and returns the purchase in its present state;
     with another event, items, payment or user it is ALREADY_EXISTS. The
-    service forgets a request that had no effect.
+    service does not store a request that had no effect.
     """
     event_id: _builtins.str
     """Required. The UUID of the event."""
