@@ -57,8 +57,8 @@ class Case:
     }.values(),
 )
 def test_own_scan_counts_until_the_replica_is_as_new(store, case):
-    settled = None if case.after is None else NOON
-    store.save_own_admission(case.own, settled)
+    recorded_time = None if case.after is None else NOON
+    store.save_own_admission(case.own, recorded_time)
     store.apply(EVENT_ID, case.messages, NOON + (case.after or SECOND))
     assert (store.own_admission(EVENT_ID, TICKET_ID) is not None) == case.ours_counts
 
