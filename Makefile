@@ -1,4 +1,4 @@
-# `make` alone lists the commands. The Makefile needs Python 3.11 or newer with pip and venv, and nothing else.
+# `make` alone lists the commands. The Makefile needs Python 3.11 or newer with pip and venv, and a package index.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3

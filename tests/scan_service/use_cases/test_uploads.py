@@ -209,7 +209,9 @@ async def test_an_upload_with_a_new_key_is_recorded_after_the_fetch(database, pa
     key.activate_time.FromDatetime(BEGIN)
     tickets[0].keys = [key]
     paired.clock.advance(10 * MINUTE)
-    good, forged = (decided(signed_with(database, event_id, key_id), 65) for key_id in (2, 3))
+    # The scans follow the last fetch, however long ago this module was imported.
+    minute = (paired.clock() - 5 * MINUTE - BEGIN) / MINUTE
+    good, forged = (decided(signed_with(database, event_id, key_id), minute) for key_id in (2, 3))
     while (uploaded := await upload(device, good, forged)).rejected:
         reasons = {rejected.reason for rejected in uploaded.rejected}
         assert reasons == {error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
