@@ -105,8 +105,8 @@ class ScansServicer(ScanServiceServicer):
         caller, after = current_caller(), request.after_cursor
         event_id = read_event_id(request, caller)
         watch = self._use.admission_watcher.watch(event_id, own_organizer(caller), read_cursor(after))
-        async with aclosing(watch) as found:
-            async for changes, rules in found:
+        async with aclosing(watch) as pairs:
+            async for changes, rules in pairs:
                 for message in changes_messages(changes, rules, after):
                     yield message
                 after = str(changes.cursor)
