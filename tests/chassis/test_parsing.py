@@ -175,14 +175,21 @@ def test_a_replaced_value_is_bounded_like_the_field() -> None:
 
 
 def test_an_enum_must_be_set_and_be_in_the_contract() -> None:
-    fields = Fields(Sample(colours=[1, 0, 9]))
+    fields = Fields(Sample(colours=[1, 0, 9, -1]))
     fields.enum("colour", COLOURS)
     fields.enums("colours", COLOURS)
     assert violations_of(fields) == {
         "colour": "is required",
         "colours[1]": "is required",
         "colours[2]": "has no value 9",
+        "colours[3]": "has no value -1",
     }
+
+
+def test_an_optional_enum_must_be_in_the_contract() -> None:
+    fields = Fields(Sample(colour=-1))
+    fields.optional_enum("colour", COLOURS)
+    assert violations_of(fields) == {"colour": "has no value -1"}
 
 
 @pytest.mark.parametrize(

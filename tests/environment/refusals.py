@@ -1,17 +1,14 @@
 """The status of a refused call and its details."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 import pytest
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
-
-Detail = TypeVar("Detail", bound=Message)
 
 
 def details_of(error: grpc.aio.AioRpcError) -> list[Any]:
@@ -21,22 +18,21 @@ def details_of(error: grpc.aio.AioRpcError) -> list[Any]:
     return list(status.details) if status else []
 
 
-def detail_of(error: grpc.aio.AioRpcError, kind: type[Detail]) -> Detail:
-    """Return the detail of one type; fail if there is none."""
-    found = kind()
-    assert any(detail.Unpack(found) for detail in details_of(error)), f"no {kind.__name__} in {error}"
-    return found
-
-
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """Return the reason of a refusal, without its prefix."""
-    return str(detail_of(error, error_details_pb2.ErrorInfo).reason).removeprefix("ERROR_REASON_")
+    return refusal_of(error).reason
+
+
+def field_violations_of(error: grpc.aio.AioRpcError) -> Sequence[BadRequest.FieldViolation]:
+    """Return the violations of a refused request; they are in its second detail."""
+    faults = BadRequest()
+    assert details_of(error)[1].Unpack(faults), f"the second detail is not a BadRequest: {error}"
+    return faults.field_violations
 
 
 def violations_of(error: grpc.aio.AioRpcError) -> dict[str, str]:
     """Return the invalid fields of a refused request, and the description of each fault."""
-    bad_request = detail_of(error, error_details_pb2.BadRequest)
-    return {violation.field: violation.description for violation in bad_request.field_violations}
+    return {violation.field: violation.description for violation in field_violations_of(error)}
 
 
 @dataclass(frozen=True)
@@ -56,9 +52,12 @@ class Refusal:
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     """Read the details of a refused call; a call without details has an empty reason."""
-    info, faults = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in details_of(error):
-        _ = detail.Unpack(info) or detail.Unpack(faults)
+    info, faults = ErrorInfo(), BadRequest()
+    details = details_of(error)
+    if details:
+        assert details[0].Unpack(info), f"the first detail is not an ErrorInfo: {error}"
+    if len(details) > 1:
+        details[1].Unpack(faults)
     fields = frozenset(violation.field for violation in faults.field_violations)
     return Refusal(error.code(), info.reason.removeprefix("ERROR_REASON_"), dict(info.metadata), fields)
 
@@ -71,8 +70,8 @@ async def refusal(call: Awaitable[object]) -> Refusal:
 
 
 async def fields_at_fault(call: Awaitable[object]) -> list[str]:
-    """Make a call with an invalid request; return the names of its invalid fields."""
+    """Make a call with an invalid request; return the names of its invalid fields, one per violation."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    return list(violations_of(caught.value))
+    return [violation.field for violation in field_violations_of(caught.value)]

@@ -1,9 +1,12 @@
 """Batching: requests that arrive while one batch is processed form the next batch.
 
-An idle batcher processes the first request at once; under load a batch grows to the requests that arrived during one
-commit. A caller that gets its answer calls again a moment later, just too late for the following batch. Where a batch is
-costly and each request is an RPC of its own, a short wait before the next batch pays off (`gather_seconds`). For messages
-of streams the wait gained nothing; nor did a second connection on which the next batch began during the commit.
+An idle batcher processes the first request at once. Under load, a batch consists of the requests that arrived during the
+commit of the previous one.
+
+A caller often calls again as soon as it has its answer, just too late for the following batch. `gather_seconds` delays
+that batch until such calls have arrived. The delay raised the throughput where a batch is costly and each request is an
+RPC, but not for messages of streams. A second connection, on which the next batch began during the commit, did not raise
+it either.
 """
 
 import asyncio
@@ -77,11 +80,11 @@ class Batcher(Generic[Request, Answer]):
         """
         if len(self._waiting) >= self._max_waiting:
             raise overloaded(self._name)
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, answer))
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name=f"batcher {self._name}")
-        return answer
+        return future
 
     async def close(self) -> None:
         """Process all waiting requests."""
@@ -100,17 +103,17 @@ class Batcher(Generic[Request, Answer]):
 
     def _next(self) -> list[tuple[Request, asyncio.Future[Answer]]]:
         batch: list[tuple[Request, asyncio.Future[Answer]]] = []
-        room = self._max_batch
+        remaining_weight = self._max_batch
         while self._waiting:
-            request, answer = self._waiting[0]
+            request, future = self._waiting[0]
             weight = self._weigh(request)
-            if batch and weight > room:
+            if batch and weight > remaining_weight:
                 break
             self._waiting.popleft()
-            # The future of a cancelled caller is done. Skip it: a batch that answered one hung.
-            if not answer.done():
-                batch.append((request, answer))
-                room -= weight
+            # The future of a cancelled request is done. It is skipped, because a batch that contained one hung.
+            if not future.done():
+                batch.append((request, future))
+                remaining_weight -= weight
         return batch
 
     async def _run(self, batch: list[tuple[Request, asyncio.Future[Answer]]]) -> None:
@@ -125,13 +128,13 @@ class Batcher(Generic[Request, Answer]):
                 for entry in batch:
                     await self._run([entry])
                 return
-            _answer(batch[0][1], error)
+            _complete(batch[0][1], error)
             return
         for (_, future), answer in zip(batch, answers, strict=True):
-            _answer(future, answer)
+            _complete(future, answer)
 
 
-def _answer(future: "asyncio.Future[Answer]", answer: Answer | Exception) -> None:
+def _complete(future: "asyncio.Future[Answer]", answer: Answer | Exception) -> None:
     if future.done():
         return
     if isinstance(answer, Exception):

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 REQUEST_ID_KEY: Final = "x-request-id"
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:/+=@-]{1,64}")
 
-CALLS = Counter("grpc_server_calls_total", "Calls answered.", ["method", "code"])
+CALLS = Counter("grpc_server_calls_total", "Calls that ended, by their status.", ["method", "code"])
 SECONDS = Histogram(
     "grpc_server_seconds", "Time from the arrival of a call to its answer or the end of its stream.", ["method"]
 )
@@ -45,8 +45,8 @@ _counter, _timer = cache(CALLS.labels), cache(SECONDS.labels)
 # This value replaces a message whose bytes do not decode: invalid UTF-8, truncated, garbage.
 MALFORMED: Final = object()
 
-# grpcio's own servicers answer these, under any load and for any caller: load balancers check health, and operators' tools
-# read the schema, which is no secret.
+# The services of grpcio itself. Their calls need no credential and have no limit: load balancers check health under any
+# load, and the schema that reflection serves is public.
 INFRASTRUCTURE: Final = ("/grpc.health.v1.", "/grpc.reflection.v1.", "/grpc.reflection.v1alpha.")
 
 # The roles of a method that needs no credential.
@@ -58,16 +58,16 @@ _CALLER: ContextVar[Caller] = ContextVar("caller")
 
 
 def current_caller() -> Caller:
-    """Return the caller of the call under way.
+    """Return the authenticated caller of the RPC that this task serves.
 
     Raises:
-        LookupError: no call is under way, or it is a public one.
+        LookupError: the task serves no RPC, or the RPC is public.
     """
     return _CALLER.get()
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """An interceptor that wraps every handler of a server; streaming handlers must be async generators.
+    """An interceptor that wraps all handlers except health and reflection; streaming handlers must be async generators.
 
     Args:
         policy: the roles of each method by its full name; a method without an entry is denied.
@@ -102,35 +102,39 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         metadata = handler_call_details.invocation_metadata or ()
         codec = _codec(handler)
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._awaited(handler.unary_unary, method, metadata), *codec)
+            return grpc.unary_unary_rpc_method_handler(self._wrap_unary(handler.unary_unary, method, metadata), *codec)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(self._iterated(handler.unary_stream, method, metadata), *codec)
-        return grpc.stream_stream_rpc_method_handler(self._iterated(handler.stream_stream, method, metadata), *codec)
+            return grpc.unary_stream_rpc_method_handler(
+                self._wrap_stream(handler.unary_stream, method, metadata), *codec
+            )
+        return grpc.stream_stream_rpc_method_handler(self._wrap_stream(handler.stream_stream, method, metadata), *codec)
 
-    def _awaited(self, behaviour: Any, method: str, metadata: Any) -> Any:
+    def _wrap_unary(self, handler: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             async with _CallCompletion(method, context, self._catalogue):
-                caller = await self._admit(method, metadata, context)
+                caller = await self._authorize(method, metadata, context)
                 _check_decoded(request)
                 with self._limiter.call(caller, context.peer()):
-                    return await behaviour(request, context)
+                    return await handler(request, context)
 
         return call
 
-    def _iterated(self, behaviour: Any, method: str, metadata: Any) -> Any:
+    def _wrap_stream(self, handler: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             async with _CallCompletion(method, context, self._catalogue):
-                caller = await self._admit(method, metadata, context)
+                caller = await self._authorize(method, metadata, context)
                 _check_decoded(request)
                 # Close the handler here, not in the garbage collector: its `finally` must run at once.
                 with self._limiter.stream(caller, context.peer()):
-                    async with self._while_authentic(caller), aclosing(behaviour(request, context)) as responses:
+                    async with self._end_at_expiry(caller), aclosing(handler(request, context)) as responses:
                         async for response in responses:
                             yield response
 
         return call
 
-    async def _admit(self, method: str, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Caller | None:
+    async def _authorize(
+        self, method: str, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Caller | None:
         """Authenticate and authorize the caller; return None for a public method."""
         REQUEST_ID.set(_request_id(metadata))
         roles = self._policy.get(method)
@@ -144,7 +148,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return caller
 
     @asynccontextmanager
-    async def _while_authentic(self, caller: Caller | None) -> AsyncIterator[None]:
+    async def _end_at_expiry(self, caller: Caller | None) -> AsyncIterator[None]:
         """End a stream when the caller's credential expires, also while no messages arrive."""
         until = asyncio.timeout(None if caller is None else self._authenticator.seconds_left(caller))
         try:
@@ -183,7 +187,7 @@ class _CallCompletion:
             self._record(status.code.name, reason=error.reason)
             await self._context.abort_with_status(status)
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):
-            # The caller disconnected, or its deadline passed. A swallowed cancellation would leak the handler's task.
+            # The caller disconnected, or its deadline passed. The exception propagates, because it must end the handler's task.
             self._record("CANCELLED")
         elif isinstance(error, grpc.aio.AbortError):
             self._record("ABORTED_BY_HANDLER")
@@ -203,8 +207,8 @@ class _CallCompletion:
         _timer(self._method).observe(seconds)
         level = logging.DEBUG if code == "OK" else logging.WARNING if reason == OVERLOADED else logging.INFO
         if log.isEnabledFor(level):
-            facts = {"method": self._method, "code": code, "milliseconds": round(seconds * 1000, 3)}
-            log.log(level, "call ended", extra={**facts, "reason": reason} if reason else facts)
+            fields = {"method": self._method, "code": code, "milliseconds": round(seconds * 1000, 3)}
+            log.log(level, "call ended", extra={**fields, "reason": reason} if reason else fields)
 
 
 def _codec(handler: grpc.RpcMethodHandler[Any, Any]) -> tuple[Any, Any]:

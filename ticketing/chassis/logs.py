@@ -17,11 +17,11 @@ _STANDARD_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON with the fields `facts`."""
+    """Formats a record as one line of JSON; every line contains `constants`."""
 
-    def __init__(self, facts: Mapping[str, str]) -> None:
+    def __init__(self, constants: Mapping[str, str]) -> None:
         super().__init__()
-        self._facts = dict(facts)
+        self._constants = dict(constants)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
@@ -29,7 +29,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            **self._facts,
+            **self._constants,
             "message": record.getMessage(),
         }
         if request_id := REQUEST_ID.get():

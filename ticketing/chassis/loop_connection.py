@@ -1,7 +1,7 @@
 """A PostgreSQL connection driven by the event loop: psycopg2's asynchronous mode with prepared statements.
 
-Only the two hot paths use this connection. It needs no thread switches, and several statements travel in one round
-trip. psycopg2 sends them as one simple query, and PostgreSQL runs them one after the other, each with a fresh snapshot,
+Only the batched paths and the leader lock use this connection. It needs no thread switches, and several statements
+travel in one round trip. psycopg2 sends them as one simple query, and PostgreSQL runs them one after the other, each with a fresh snapshot,
 until the first one that fails. The result of a round trip is the result of its last statement.
 """
 
@@ -29,8 +29,8 @@ LOST_RACE: Final = frozenset({"40001", "40P01", "23505"})
 # The limit exceeds PostgreSQL's own statement_timeout, because it is for a server that does not answer at all.
 ROUND_TRIP_SECONDS: Final = 15.0
 
-# A plan that was made while a table was small would later read all of it: 18 ms for 16 of 50,000 rows instead of 0.2 ms.
-# To plan again for every batch takes 3 ms.
+# Generic plans are reused, because planning takes 3 ms per batch. The planner reads a small table as a whole, and such a
+# plan is slow once the table has grown: 18 ms for 16 of 50,000 rows instead of 0.2 ms. Hence plans without an index are disabled.
 PLANNER_SETTINGS: Final = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -40,8 +40,8 @@ PLANNER_SETTINGS: Final = {
     # enough for it.
     "jit": "off",
 }
-# The age at which plans are discarded. A plan made while a table was nearly empty used whichever index came first and
-# lasted until the next ANALYZE: a tenth of the throughput. To plan all statements again takes about 5 ms.
+# The age at which plans are discarded. For a nearly empty table the planner may choose the wrong index. Without this limit
+# such a plan lasted until the next ANALYZE, and the throughput fell to a tenth. Planning all statements takes about 5 ms.
 PLAN_SECONDS: Final = 1.0
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # the stubs leave it untyped
@@ -65,10 +65,10 @@ class LoopConnection:
         self._plans_until = 0.0
 
     async def transact(self, work: Callable[["LoopConnection"], Awaitable[T]]) -> T:
-        """Run `work`, which sends BEGIN with its first round trip and COMMIT with its last, until it succeeds.
+        """Run `work`, which sends BEGIN with its first round trip and COMMIT with its last, at most ATTEMPTS times.
 
-        `work` runs again after a lost race and, once, after a lost connection. Then it is unknown whether the COMMIT
-        arrived, so `work` must recognise its own committed effects.
+        `work` runs again after a lost race and, once, after a lost connection. After a lost connection it is unknown
+        whether PostgreSQL committed, so `work` must recognise its own committed effects.
 
         Raises:
             Failure: OVERLOADED after too many lost races, DEPENDENCY_UNAVAILABLE where PostgreSQL does not answer.
@@ -83,7 +83,7 @@ class LoopConnection:
                 state = getattr(error, "pgcode", None)
                 if state not in LOST_RACE:
                     self.close()
-                    # With a state, PostgreSQL cancelled the statement (57014, 55P03 …), which is no answer in time either.
+                    # An error with a state, such as a statement that PostgreSQL cancelled (57014, 55P03), is not retried.
                     if lost_connection or state is not None:
                         log.warning("the database did not answer", extra={"error": str(error)})
                         raise dependency_unavailable("database") from error
@@ -157,7 +157,7 @@ class LoopConnection:
             descriptor = connection.fileno()
             watch = loop.add_reader if state == POLL_READ else loop.add_writer
             unwatch = loop.remove_reader if state == POLL_READ else loop.remove_writer
-            watch(descriptor, _settle, ready)
+            watch(descriptor, _complete, ready)
             try:
                 await ready
             finally:
@@ -213,6 +213,6 @@ class LoopConnection:
             self.close()
 
 
-def _settle(ready: "asyncio.Future[None]") -> None:
+def _complete(ready: "asyncio.Future[None]") -> None:
     if not ready.done():
         ready.set_result(None)

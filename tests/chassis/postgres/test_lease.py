@@ -1,8 +1,10 @@
+import fcntl
 import logging
 import os
 import re
 import signal
 import stat
+import subprocess
 import threading
 from pathlib import Path
 
@@ -261,3 +263,18 @@ def test_a_server_that_never_stops_is_a_clear_error(site, monkeypatch):
     with pytest.raises(EmbeddedPostgresError, match="has been stopping"):
         site.lease().acquire()
     os.close(stopping)
+
+
+def test_a_child_process_inherits_no_descriptor_of_a_lease(site):
+    with site.lease():
+        assert "lease.lock" not in files_of_a_child()
+        # An inheritable descriptor is listed, so the assertion above can fail.
+        with site.layout.lease_lock.open() as file:
+            fcntl.fcntl(file, fcntl.F_SETFD, 0)
+            assert "lease.lock" in files_of_a_child()
+
+
+def files_of_a_child():
+    """Return the open files of a child process that inherits every inheritable descriptor."""
+    command = ["/bin/sh", "-c", "ls -l /proc/self/fd"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, close_fds=False).stdout

@@ -85,8 +85,8 @@ class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialRe
     DENIAL_REASON_TICKET_NOT_FOUND: _DenialReason.ValueType  # 1
     """The text is neither a code nor a token of a ticket."""
     DENIAL_REASON_INVALID_SIGNATURE: _DenialReason.ValueType  # 2
-    """The text has the form of a token, but its signature does not verify: it is
-    forged or damaged.
+    """The text has the form of a token, but its signature does not verify: the
+    token is forged or damaged, or its signing key is retired.
     """
     DENIAL_REASON_WRONG_EVENT: _DenialReason.ValueType  # 3
     """The ticket is for another event; Scan.event_id names it."""
@@ -95,9 +95,13 @@ class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialRe
     DENIAL_REASON_EVENT_CANCELLED: _DenialReason.ValueType  # 5
     """The event is cancelled."""
     DENIAL_REASON_NOT_YET_VALID: _DenialReason.ValueType  # 6
-    """The valid_from_time of the ticket has not come."""
+    """The valid_from_time of the ticket has not come. A ticket without one has
+    that of its event.
+    """
     DENIAL_REASON_EXPIRED: _DenialReason.ValueType  # 7
-    """The valid_until_time of the ticket has passed."""
+    """The valid_until_time of the ticket has passed. A ticket without one has
+    that of its event.
+    """
     DENIAL_REASON_CANCELLED: _DenialReason.ValueType  # 8
     """The ticket is cancelled without a refund."""
     DENIAL_REASON_REFUNDED: _DenialReason.ValueType  # 9
@@ -109,7 +113,7 @@ class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialRe
     DENIAL_REASON_ALREADY_CHECKED_IN: _DenialReason.ValueType  # 12
     """The ticket is checked in; Scan.previous says when and where."""
     DENIAL_REASON_NOT_CHECKED_IN: _DenialReason.ValueType  # 13
-    """The person of a check-out is not inside."""
+    """The person is not inside, as a check-out or an access requires."""
     DENIAL_REASON_TICKET_TYPE_NOT_ALLOWED: _DenialReason.ValueType  # 14
     """The gate does not admit this ticket type."""
     DENIAL_REASON_UNKNOWN: _DenialReason.ValueType  # 15
@@ -117,7 +121,9 @@ class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialRe
 
 class DenialReason(_DenialReason, metaclass=_DenialReasonEnumTypeWrapper):
     """The reason why a scan was denied. A client reads a value that it does not
-    have as UNKNOWN.
+    have as UNKNOWN. A device that decides offline also gives EVENT_NOT_OPEN when
+    it has no replica of the event, TICKET_NOT_FOUND for every typed code, and
+    INVALID_SIGNATURE when it lacks the key of the token.
     """
 
 DENIAL_REASON_UNSPECIFIED: DenialReason.ValueType  # 0
@@ -125,8 +131,8 @@ DENIAL_REASON_UNSPECIFIED: DenialReason.ValueType  # 0
 DENIAL_REASON_TICKET_NOT_FOUND: DenialReason.ValueType  # 1
 """The text is neither a code nor a token of a ticket."""
 DENIAL_REASON_INVALID_SIGNATURE: DenialReason.ValueType  # 2
-"""The text has the form of a token, but its signature does not verify: it is
-forged or damaged.
+"""The text has the form of a token, but its signature does not verify: the
+token is forged or damaged, or its signing key is retired.
 """
 DENIAL_REASON_WRONG_EVENT: DenialReason.ValueType  # 3
 """The ticket is for another event; Scan.event_id names it."""
@@ -135,9 +141,13 @@ DENIAL_REASON_EVENT_NOT_OPEN: DenialReason.ValueType  # 4
 DENIAL_REASON_EVENT_CANCELLED: DenialReason.ValueType  # 5
 """The event is cancelled."""
 DENIAL_REASON_NOT_YET_VALID: DenialReason.ValueType  # 6
-"""The valid_from_time of the ticket has not come."""
+"""The valid_from_time of the ticket has not come. A ticket without one has
+that of its event.
+"""
 DENIAL_REASON_EXPIRED: DenialReason.ValueType  # 7
-"""The valid_until_time of the ticket has passed."""
+"""The valid_until_time of the ticket has passed. A ticket without one has
+that of its event.
+"""
 DENIAL_REASON_CANCELLED: DenialReason.ValueType  # 8
 """The ticket is cancelled without a refund."""
 DENIAL_REASON_REFUNDED: DenialReason.ValueType  # 9
@@ -149,7 +159,7 @@ DENIAL_REASON_SUPERSEDED: DenialReason.ValueType  # 11
 DENIAL_REASON_ALREADY_CHECKED_IN: DenialReason.ValueType  # 12
 """The ticket is checked in; Scan.previous says when and where."""
 DENIAL_REASON_NOT_CHECKED_IN: DenialReason.ValueType  # 13
-"""The person of a check-out is not inside."""
+"""The person is not inside, as a check-out or an access requires."""
 DENIAL_REASON_TICKET_TYPE_NOT_ALLOWED: DenialReason.ValueType  # 14
 """The gate does not admit this ticket type."""
 DENIAL_REASON_UNKNOWN: DenialReason.ValueType  # 15
@@ -231,7 +241,7 @@ Global___Gate: _TypeAlias = Gate  # noqa: Y015
 @_typing.final
 class Scan(_message.Message):
     """The record of one scan. The service records every scan, also the denied
-    ones, and sets every field.
+    ones.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -372,7 +382,7 @@ Global___PreviousScan: _TypeAlias = PreviousScan  # noqa: Y015
 @_typing.final
 class Incident(_message.Message):
     """An incident that the organizer should examine. There is one for each ticket
-    and kind; later scans are added to it. The service sets every field.
+    and kind; later scans are added to it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -40,14 +40,15 @@ class ScanAttempt(_message.Message):
     """Required. A UUID that the device chooses."""
     code: _builtins.str
     """The text that was read, a token ("T1...") or a typed code ("TKT-..."), at
-    most 4,096 characters.
+    most 4,096 characters. Any other text, also an empty one, is valid here and
+    denied as TICKET_NOT_FOUND.
     """
     scan_type: _scan_pb2.ScanType.ValueType
     """The meaning of the scan. UNSPECIFIED is read as CHECK_IN."""
     @_builtins.property
     def offline(self) -> Global___OfflineDecision:
-        """The decision of the device while it was offline. The field is required in `upload`, and
-        not allowed in `scan`.
+        """The decision of the device while it was offline. The field is required in
+        `upload`, not allowed in `scan`, and optional in ScanTicket.
         """
 
     @_builtins.property
@@ -73,9 +74,9 @@ Global___ScanAttempt: _TypeAlias = ScanAttempt  # noqa: Y015
 
 @_typing.final
 class OfflineDecision(_message.Message):
-    """A decision that a device made while it was offline. A person has seen it, so
-    it is final: it replaces another answer that the service recorded under the
-    same scan_id and that the device never received. Conflicts become incidents.
+    """A decision that a device made while it was offline. The device has shown it
+    at the gate, so it is final. It replaces a different live answer under the same
+    scan_id: the device did not receive that answer. Conflicts become incidents.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -138,7 +139,7 @@ class ScanTicketRequest(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def gate(self) -> _scan_pb2.Gate:
-        """Required. The gate."""
+        """Required. The gate where the ticket is scanned."""
 
     @_builtins.property
     def attempt(self) -> Global___ScanAttempt:
@@ -202,7 +203,7 @@ class StreamScansRequest(_message.Message):
 
     @_builtins.property
     def passage(self) -> Global___Passage:
-        """The passage after an ADMITTED scan; it annuls the scan when the person did not pass."""
+        """The passage after an ADMITTED scan. If the person did not pass, it annuls the scan."""
 
     @_builtins.property
     def upload(self) -> Global___Upload:
@@ -261,7 +262,9 @@ class Passage(_message.Message):
     scan_id: _builtins.str
     """Required. The UUID of the scan."""
     passed: _builtins.bool
-    """False when the person did not pass, for example because a turnstile did not turn."""
+    """Whether the person passed. False, the default, annuls the scan, for example
+    because a turnstile did not turn. True changes nothing and gets no answer.
+    """
     def __init__(
         self,
         *,
@@ -298,7 +301,7 @@ class StreamScansResponse(_message.Message):
 
     @_builtins.property
     def annulled(self) -> _scan_pb2.Scan:
-        """Answers a passage that annulled, with the scan in its present state."""
+        """Answers a passage that annulled its scan, with the scan as it is now."""
 
     @_builtins.property
     def reconnect(self) -> Global___Reconnect:
@@ -306,7 +309,7 @@ class StreamScansResponse(_message.Message):
 
     @_builtins.property
     def rejected(self) -> Global___Rejection:
-        """Answers a message that the service does not accept, and ends that message alone."""
+        """Answers a message that the service does not accept. The stream continues."""
 
     @_builtins.property
     def uploaded(self) -> Global___Uploaded:
@@ -372,7 +375,9 @@ class Rejection(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
-    """The scan_id of the scan or passage. The field is empty when it could not be read."""
+    """The scan_id of the scan or passage. The field is empty when it could not be
+    read and when a whole upload is rejected.
+    """
     reason: _error_reason_pb2.ErrorReason.ValueType
     """The reason, as in an RPC error."""
     message: _builtins.str
@@ -549,7 +554,7 @@ class AnnulScanResponse(_message.Message):
     SCAN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def scan(self) -> _scan_pb2.Scan:
-        """The scan in its present state."""
+        """The scan as it is now."""
 
     def __init__(
         self,
@@ -592,7 +597,9 @@ class ListScansRequest(_message.Message):
     verdict: _scan_pb2.Verdict.ValueType
     """Returns only scans with this verdict. UNSPECIFIED selects both."""
     code: _builtins.str
-    """Returns only scans of this code or text, at most 4,096 characters. Empty selects all."""
+    """Returns only scans of this code or text, at most 4,096 characters. Codes are
+    compared by their first six digits only. Empty selects all.
+    """
     def __init__(
         self,
         *,
@@ -624,7 +631,7 @@ class ListScansResponse(_message.Message):
     """The token of the next page. The field is empty on the last page."""
     @_builtins.property
     def scans(self) -> _containers.RepeatedCompositeFieldContainer[_scan_pb2.Scan]:
-        """The scans, newest first."""
+        """The scans, ordered by record_time, latest first."""
 
     def __init__(
         self,
@@ -653,7 +660,7 @@ class Attendance(_message.Message):
     LOCATIONS_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     tickets: _builtins.int
-    """The number of tickets that are or were admissible."""
+    """The number of tickets that are ACTIVE or were checked in."""
     checked_in: _builtins.int
     """The number of tickets that are checked in at least once."""
     inside: _builtins.int
@@ -915,8 +922,8 @@ class WatchAdmissionsRequest(_message.Message):
     event_id: _builtins.str
     """Required. The UUID of the event."""
     after_cursor: _builtins.str
-    """The cursor of the last response that the device has stored. At an empty or
-    unknown cursor the stream starts at the beginning.
+    """The cursor of the last response that the device has stored. If it is empty
+    or unknown to the service, the stream starts at the beginning.
     """
     def __init__(
         self,
@@ -1020,8 +1027,9 @@ Global___GateRules: _TypeAlias = GateRules  # noqa: Y015
 
 @_typing.final
 class TicketAdmission(_message.Message):
-    """A ticket in the replica of a device. It contains nothing that opens a gate: a
-    typed code needs the connection, and an offline device admits tokens only.
+    """A ticket in the replica of a device. It contains neither the code nor a token
+    of the ticket, so the replica admits nobody. An offline device cannot verify
+    typed codes and admits tokens only.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

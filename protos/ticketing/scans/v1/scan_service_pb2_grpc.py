@@ -99,12 +99,12 @@ class ScanServiceServicer:
 
     def StreamScans(self, request_iterator, context):
         """Serves the connection of a gate. The device sends `open` first, and the
-        service answers `opened`. It answers each scan with a `result` once the scan
-        is durable, or with `rejected`, which ends that message and never the stream.
-        A device that loses the connection opens again and repeats every unanswered
-        scan under the same scan_id. Scans that were made offline use the same
-        stream: the service answers live scans in their order and offline scans in
-        theirs, and offline scans never delay live ones.
+        service answers `opened`. The service answers each scan with `result` once
+        the scan is durable, or with `rejected`; after a rejection the stream
+        continues. A device that loses the connection opens a new stream and repeats
+        every unanswered scan under the same scan_id. Offline scans use the same
+        stream: the service answers live scans in their order and uploads in theirs,
+        and live scans do not wait for uploads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,7 +127,7 @@ class ScanServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListScans(self, request, context):
-        """Lists the recorded scans of an event's gates, newest first.
+        """Lists the recorded scans of an event's gates, ordered by record_time, latest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,8 +155,9 @@ class ScanServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchAdmissions(self, request, context):
-        """Streams the data by which a device decides alone: the event, its tickets by
-        digest, and the admissions of other gates, now and as they change.
+        """Streams the data that a device needs to decide offline: the rules of the
+        event, its signing keys, and its tickets with their check-ins at all gates.
+        The stream begins with the present data and continues with every change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,12 +40,12 @@ class ScanServiceStub:
     """Decides and records one scan, for callers without a stream."""
     StreamScans: _grpc.StreamStreamMultiCallable[_scan_service_pb2.StreamScansRequest, _scan_service_pb2.StreamScansResponse]
     """Serves the connection of a gate. The device sends `open` first, and the
-    service answers `opened`. It answers each scan with a `result` once the scan
-    is durable, or with `rejected`, which ends that message and never the stream.
-    A device that loses the connection opens again and repeats every unanswered
-    scan under the same scan_id. Scans that were made offline use the same
-    stream: the service answers live scans in their order and offline scans in
-    theirs, and offline scans never delay live ones.
+    service answers `opened`. The service answers each scan with `result` once
+    the scan is durable, or with `rejected`; after a rejection the stream
+    continues. A device that loses the connection opens a new stream and repeats
+    every unanswered scan under the same scan_id. Offline scans use the same
+    stream: the service answers live scans in their order and uploads in theirs,
+    and live scans do not wait for uploads.
     """
     ValidateTicket: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.ValidateTicketRequest, _scan_service_pb2.ValidateTicketResponse]
     """Returns the answer that a scan would get, and records nothing."""
@@ -55,7 +55,7 @@ class ScanServiceStub:
     have no such limits.
     """
     ListScans: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.ListScansRequest, _scan_service_pb2.ListScansResponse]
-    """Lists the recorded scans of an event's gates, newest first."""
+    """Lists the recorded scans of an event's gates, ordered by record_time, latest first."""
     GetAttendance: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.GetAttendanceRequest, _scan_service_pb2.GetAttendanceResponse]
     """Counts the tickets and scans of an event."""
     WatchAttendance: _grpc.UnaryStreamMultiCallable[_scan_service_pb2.WatchAttendanceRequest, _scan_service_pb2.WatchAttendanceResponse]
@@ -63,8 +63,9 @@ class ScanServiceStub:
     ListIncidents: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.ListIncidentsRequest, _scan_service_pb2.ListIncidentsResponse]
     """Lists incidents, newest first."""
     WatchAdmissions: _grpc.UnaryStreamMultiCallable[_scan_service_pb2.WatchAdmissionsRequest, _scan_service_pb2.WatchAdmissionsResponse]
-    """Streams the data by which a device decides alone: the event, its tickets by
-    digest, and the admissions of other gates, now and as they change.
+    """Streams the data that a device needs to decide offline: the rules of the
+    event, its signing keys, and its tickets with their check-ins at all gates.
+    The stream begins with the present data and continues with every change.
     """
 
 @_typing.type_check_only
@@ -79,12 +80,12 @@ class ScanServiceAsyncStub(ScanServiceStub):
     """Decides and records one scan, for callers without a stream."""
     StreamScans: _aio.StreamStreamMultiCallable[_scan_service_pb2.StreamScansRequest, _scan_service_pb2.StreamScansResponse]  # type: ignore[assignment]
     """Serves the connection of a gate. The device sends `open` first, and the
-    service answers `opened`. It answers each scan with a `result` once the scan
-    is durable, or with `rejected`, which ends that message and never the stream.
-    A device that loses the connection opens again and repeats every unanswered
-    scan under the same scan_id. Scans that were made offline use the same
-    stream: the service answers live scans in their order and offline scans in
-    theirs, and offline scans never delay live ones.
+    service answers `opened`. The service answers each scan with `result` once
+    the scan is durable, or with `rejected`; after a rejection the stream
+    continues. A device that loses the connection opens a new stream and repeats
+    every unanswered scan under the same scan_id. Offline scans use the same
+    stream: the service answers live scans in their order and uploads in theirs,
+    and live scans do not wait for uploads.
     """
     ValidateTicket: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.ValidateTicketRequest, _scan_service_pb2.ValidateTicketResponse]  # type: ignore[assignment]
     """Returns the answer that a scan would get, and records nothing."""
@@ -94,7 +95,7 @@ class ScanServiceAsyncStub(ScanServiceStub):
     have no such limits.
     """
     ListScans: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.ListScansRequest, _scan_service_pb2.ListScansResponse]  # type: ignore[assignment]
-    """Lists the recorded scans of an event's gates, newest first."""
+    """Lists the recorded scans of an event's gates, ordered by record_time, latest first."""
     GetAttendance: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.GetAttendanceRequest, _scan_service_pb2.GetAttendanceResponse]  # type: ignore[assignment]
     """Counts the tickets and scans of an event."""
     WatchAttendance: _aio.UnaryStreamMultiCallable[_scan_service_pb2.WatchAttendanceRequest, _scan_service_pb2.WatchAttendanceResponse]  # type: ignore[assignment]
@@ -102,8 +103,9 @@ class ScanServiceAsyncStub(ScanServiceStub):
     ListIncidents: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.ListIncidentsRequest, _scan_service_pb2.ListIncidentsResponse]  # type: ignore[assignment]
     """Lists incidents, newest first."""
     WatchAdmissions: _aio.UnaryStreamMultiCallable[_scan_service_pb2.WatchAdmissionsRequest, _scan_service_pb2.WatchAdmissionsResponse]  # type: ignore[assignment]
-    """Streams the data by which a device decides alone: the event, its tickets by
-    digest, and the admissions of other gates, now and as they change.
+    """Streams the data that a device needs to decide offline: the rules of the
+    event, its signing keys, and its tickets with their check-ins at all gates.
+    The stream begins with the present data and continues with every change.
     """
 
 class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -127,12 +129,12 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_scan_service_pb2.StreamScansResponse], _abc.AsyncIterator[_scan_service_pb2.StreamScansResponse]]:
         """Serves the connection of a gate. The device sends `open` first, and the
-        service answers `opened`. It answers each scan with a `result` once the scan
-        is durable, or with `rejected`, which ends that message and never the stream.
-        A device that loses the connection opens again and repeats every unanswered
-        scan under the same scan_id. Scans that were made offline use the same
-        stream: the service answers live scans in their order and offline scans in
-        theirs, and offline scans never delay live ones.
+        service answers `opened`. The service answers each scan with `result` once
+        the scan is durable, or with `rejected`; after a rejection the stream
+        continues. A device that loses the connection opens a new stream and repeats
+        every unanswered scan under the same scan_id. Offline scans use the same
+        stream: the service answers live scans in their order and uploads in theirs,
+        and live scans do not wait for uploads.
         """
 
     @_abc_1.abstractmethod
@@ -160,7 +162,7 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_service_pb2.ListScansRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scan_service_pb2.ListScansResponse, _abc.Awaitable[_scan_service_pb2.ListScansResponse]]:
-        """Lists the recorded scans of an event's gates, newest first."""
+        """Lists the recorded scans of an event's gates, ordered by record_time, latest first."""
 
     @_abc_1.abstractmethod
     def GetAttendance(
@@ -192,8 +194,9 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_service_pb2.WatchAdmissionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_scan_service_pb2.WatchAdmissionsResponse], _abc.AsyncIterator[_scan_service_pb2.WatchAdmissionsResponse]]:
-        """Streams the data by which a device decides alone: the event, its tickets by
-        digest, and the admissions of other gates, now and as they change.
+        """Streams the data that a device needs to decide offline: the rules of the
+        event, its signing keys, and its tickets with their check-ins at all gates.
+        The stream begins with the present data and continues with every change.
         """
 
 def add_ScanServiceServicer_to_server(servicer: ScanServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
