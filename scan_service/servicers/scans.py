@@ -65,7 +65,7 @@ class ScansServicer(ScanServiceServicer):
         """Decide a scan without recording it."""
         attempt, any_event = AttemptParser(current_caller(), self._codes).read_validation(request)
         scan = await self._use.validation.validate(attempt, anywhere=any_event)
-        return pb.ValidateTicketResponse(scan=validation_message(scan))
+        return pb.ValidateTicketResponse(scan=validation_message(scan, anywhere=any_event))
 
     async def AnnulScan(self, request: pb.AnnulScanRequest, _context: Any) -> pb.AnnulScanResponse:  # noqa: N802 - the contract's name
         """Annul a scan."""
