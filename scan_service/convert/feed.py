@@ -31,8 +31,8 @@ MAX_EVENTS: Final = 256
 
 def pages_of(message: pb.WatchTicketsResponse) -> Sequence[FeedPage]:
     """Read a batch of changes, of one event or of several."""
-    changes: list[pb.WatchTicketsResponse | pb.EventChanges] = [message, *message.others]
-    return [_page(one, message.epoch) for one in changes]
+    messages: list[pb.WatchTicketsResponse | pb.EventChanges] = [message, *message.others]
+    return [_page(changes, message.epoch) for changes in messages]
 
 
 def _page(message: pb.WatchTicketsResponse | pb.EventChanges, epoch: str) -> FeedPage:

@@ -9,11 +9,13 @@ from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2
 
 
-def validation_message(scan: Scan) -> scan_pb2.Scan:
-    """Build the message of a scan that is not recorded: it has neither id nor record_time."""
+def validation_message(scan: Scan, *, anywhere: bool) -> scan_pb2.Scan:
+    """Build the message of a scan that is not recorded: it has no id, no record_time and, anywhere, no gate's event."""
     message = scan_message(scan)
     message.ClearField("scan_id")
     message.ClearField("record_time")
+    if anywhere:
+        message.ClearField("gate_event_id")
     return message
 
 

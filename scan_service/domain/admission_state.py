@@ -8,7 +8,7 @@ the past, so the state is computed again from all scans of the ticket. A live sc
 from collections.abc import Iterable, Sequence
 
 from ticketing.admission.scans import Scan, ScanType, Verdict
-from ticketing.admission.tickets import Admission, CheckIn
+from ticketing.admission.tickets import AdmissionState, CheckIn
 
 
 def select_effective(scans: Iterable[Scan]) -> Sequence[Scan]:
@@ -17,7 +17,7 @@ def select_effective(scans: Iterable[Scan]) -> Sequence[Scan]:
     return sorted(effective, key=lambda scan: (scan.scan_time, scan.scan_id))
 
 
-def fold_scans(scans: Iterable[Scan], before: Admission) -> Admission:
+def fold_scans(scans: Iterable[Scan], before: AdmissionState) -> AdmissionState:
     """Compute the admission state of a ticket from all of its scans, in any order; `before` has the sequence so far."""
     first: CheckIn | None = None
     latest: CheckIn | None = None
@@ -31,4 +31,4 @@ def fold_scans(scans: Iterable[Scan], before: Admission) -> Admission:
             inside = False
     check_in_time = None if first is None else first.time
     changed = check_in_time != before.check_in_time
-    return Admission(check_in_time, latest, inside, before.sequence + changed)
+    return AdmissionState(check_in_time, latest, inside, before.sequence + changed)

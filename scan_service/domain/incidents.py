@@ -14,7 +14,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from scan_service.domain.admission_state import select_effective
 from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import Attempt, DenialReason, Scan, ScanType
-from ticketing.admission.tickets import Admission, AdmissionPolicy, CheckIn, Event, EventStatus
+from ticketing.admission.tickets import AdmissionPolicy, AdmissionState, CheckIn, Event, EventStatus
 from ticketing.admission.tokens import Token
 
 # The subject of incidents without a known ticket.
@@ -93,7 +93,7 @@ def find_violation(
     if event.status is EventStatus.COMPLETED:
         # The event has ended by the time of the upload; the times decide whether it had ended at the scan.
         event = replace(event, status=EventStatus.PUBLISHED)
-    in_the_right_place = Admission(inside=attempt.scan_type is not ScanType.CHECK_IN)
+    in_the_right_place = AdmissionState(inside=attempt.scan_type is not ScanType.CHECK_IN)
     presented = replace(presented, ticket=replace(presented.ticket, admission=in_the_right_place))
     check_in = CheckIn(attempt.scan_id, time, attempt.gate.location)
     reason = decide(event, attempt.gate, presented, attempt.scan_type, check_in).reason

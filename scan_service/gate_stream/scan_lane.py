@@ -38,10 +38,10 @@ class ScanLane:
         return answer
 
     def _enqueue(self, attempt: Attempt) -> "asyncio.Future[Scan]":
-        decided = self._batcher.enqueue(attempt)
+        future = self._batcher.enqueue(attempt)
         self._deciding += 1
-        decided.add_done_callback(self._advance)
-        return decided
+        future.add_done_callback(self._advance)
+        return future
 
     def _advance(self, _: "asyncio.Future[Scan]") -> None:
         self._deciding -= 1
@@ -57,11 +57,11 @@ class ScanLane:
         self._on_answer()
 
 
-def _copy_result(answer: "asyncio.Future[Scan]", decided: "asyncio.Future[Scan]") -> None:
-    error = decided.exception()
+def _copy_result(answer: "asyncio.Future[Scan]", finished: "asyncio.Future[Scan]") -> None:
+    error = finished.exception()
     if answer.done():
         return
     if error is None:
-        answer.set_result(decided.result())
+        answer.set_result(finished.result())
     else:
         answer.set_exception(error)

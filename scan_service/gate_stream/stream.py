@@ -1,7 +1,7 @@
-"""A gate's stream: it reads scans and sends answers in the same order, while more scans are on their way.
+"""The stream of one gate: scans and their answers, in the same order.
 
-One task passes each scan to the batcher at once, so that the scans of a device that does not wait for answers share a
-batch. The credits of the stream bound the queue of outstanding answers.
+The device need not wait for an answer before it sends the next scan. The scan lane passes at most 8 scans at once to
+the batcher, so several scans of one device share a batch. Twice the credits of the stream bound the queue of answers.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class Pending:
     # The text that the device sent.
     scan_id: str
     answer: "asyncio.Future[Scan]"
-    message: Callable[[Scan], pb.StreamScansResponse]
+    build_response: Callable[[Scan], pb.StreamScansResponse]
 
 
 Outgoing: TypeAlias = Pending | pb.StreamScansResponse
@@ -101,7 +101,7 @@ class Streams:
                 stream.end(unauthenticated("the device was revoked"))
 
     def drain(self) -> None:
-        """Answer the outstanding scans of every stream, ask its device to connect again, and end it."""
+        """Drain all streams: each answers its outstanding scans, asks its device to connect again, and ends."""
         self._draining = True
         for stream in self._open:
             stream.drain()
@@ -142,7 +142,7 @@ class Stream:
             if self._draining and not self._reading.done():
                 self._reading.cancel()
                 await asyncio.wait([self._reading])
-                # Messages that became ready meanwhile go first.
+                # Answers that became ready meanwhile are sent first.
                 continue
             if not self._uploads.is_idle:
                 await self._wait()
@@ -151,10 +151,10 @@ class Stream:
                 self._reconnect_sent = True
                 return reconnect_message(RECONNECT_WITHIN)
             if self._reading.done():
-                # Everything before is answered: the stream ends with the result or the error of its reader.
+                # All messages are answered, so the stream ends with the result or the error of its reader.
                 return None if self._reading.cancelled() else self._reading.result()
             await self._wait()
-        # The answer counts as sent from here on: the device may send its next scan before the write returns.
+        # The credit returns before the answer is written: the device may send its next scan before the write returns.
         return self._message(self._outgoing.popleft())
 
     def end(self, failure: BaseException) -> None:
@@ -189,10 +189,10 @@ class Stream:
     def _message(self, outgoing: Outgoing) -> pb.StreamScansResponse:
         if not isinstance(outgoing, Pending):
             return outgoing
-        if outgoing.message is result_message:
+        if outgoing.build_response is result_message:
             self._outstanding -= 1
         try:
-            return outgoing.message(outgoing.answer.result())
+            return outgoing.build_response(outgoing.answer.result())
         except Failure as failure:
             return rejected_message(outgoing.scan_id, failure)
 

@@ -65,7 +65,7 @@ class ScansServicer(ScanServiceServicer):
         """Decide a scan without recording it."""
         attempt, any_event = AttemptParser(current_caller(), self._codes).read_validation(request)
         scan = await self._use.validation.validate(attempt, anywhere=any_event)
-        return pb.ValidateTicketResponse(scan=validation_message(scan))
+        return pb.ValidateTicketResponse(scan=validation_message(scan, anywhere=any_event))
 
     async def AnnulScan(self, request: pb.AnnulScanRequest, _context: Any) -> pb.AnnulScanResponse:  # noqa: N802 - the contract's name
         """Annul a scan."""
@@ -105,8 +105,8 @@ class ScansServicer(ScanServiceServicer):
         caller, after = current_caller(), request.after_cursor
         event_id = read_event_id(request, caller)
         watch = self._use.admission_watcher.watch(event_id, own_organizer(caller), read_cursor(after))
-        async with aclosing(watch) as found:
-            async for changes, rules in found:
+        async with aclosing(watch) as pairs:
+            async for changes, rules in pairs:
                 for message in changes_messages(changes, rules, after):
                     yield message
                 after = str(changes.cursor)

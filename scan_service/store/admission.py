@@ -14,7 +14,7 @@ from uuid import UUID
 from scan_service.store.rows import TICKET_COLUMNS, event_of, scan_of, ticket_of
 from ticketing.admission.codes import mask_codes
 from ticketing.admission.scans import Scan
-from ticketing.admission.tickets import Admission, CheckIn, Event, Ticket
+from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
 from ticketing.chassis.arrays import array, ids, times
 
 _COLUMNS: Final = ", ".join(f"t.{column}" for column in TICKET_COLUMNS)
@@ -159,14 +159,14 @@ def create_tickets(tickets: Sequence[Ticket]) -> tuple[str, tuple[str, ...]]:
 
 
 def write_and_commit(
-    now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admission]
+    now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, AdmissionState]
 ) -> tuple[str, WriteArguments]:
     """Return the round trip that records live scans, updates the admission state of tickets and commits."""
     return f"{WRITE}; COMMIT", write_arguments(now, scans, changed)
 
 
 def write_arguments(
-    now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, Admission], *, offline: bool = False
+    now: datetime, scans: Sequence[Scan], changed: Mapping[TicketKey, AdmissionState], *, offline: bool = False
 ) -> WriteArguments:
     """Return the arguments of WRITE."""
     return (

@@ -35,27 +35,27 @@ def lock_scan(
     connection: Connection, scan_id: UUID, visible: Sequence[sa.ColumnElement[bool]] = ()
 ) -> LockedScan | None:
     """Lock the event and the ticket of a scan, in the order of every batch; return None where no scan is visible."""
-    found = connection.execute(
+    keys = connection.execute(
         sa.select(scans.c.event_id, scans.c.ticket_id)
         .join(events, events.c.event_id == scans.c.event_id)
         .where(scans.c.scan_id == scan_id, *visible)
         .order_by(scans.c.record_time)
     ).first()
-    if found is None:
+    if keys is None:
         return None
-    event_row = sa.select(sa.func.to_jsonb(events.table_valued())).where(events.c.event_id == found.event_id)
+    event_row = sa.select(sa.func.to_jsonb(events.table_valued())).where(events.c.event_id == keys.event_id)
     event = event_of(connection.execute(event_row.with_for_update(read=True)).scalar_one())
     ticket_row = connection.execute(
         sa.select(*(tickets.c[name] for name in TICKET_COLUMNS))
-        .where(tickets.c.event_id == found.event_id, tickets.c.ticket_id == found.ticket_id)
+        .where(tickets.c.event_id == keys.event_id, tickets.c.ticket_id == keys.ticket_id)
         .with_for_update()
     ).first()
     ticket = None if ticket_row is None else ticket_of(tuple(ticket_row))
     # The scan is read after the ticket is locked: another transaction may have annulled the scan meanwhile.
-    scan_row = sa.select(sa.func.to_jsonb(scans.table_valued())).where(scans.c.event_id == found.event_id)
+    scan_row = sa.select(sa.func.to_jsonb(scans.table_valued())).where(scans.c.event_id == keys.event_id)
     scan = scan_of(connection.execute(scan_row.where(scans.c.scan_id == scan_id)).scalar_one())
     # A ticket for another event has no row here, but an offline device may have admitted it.
-    return LockedScan(event, scan, ticket, [scan] if found.ticket_id is None else _admitted(connection, scan))
+    return LockedScan(event, scan, ticket, [scan] if keys.ticket_id is None else _admitted(connection, scan))
 
 
 def lock_latest_check_in(connection: Connection, event_id: UUID, ticket_id: UUID) -> LockedScan | None:

@@ -39,8 +39,8 @@ def read_counts(connection: Connection, event_id: UUID, now: datetime) -> Attend
 def _denials(connection: Connection, event_id: UUID) -> dict[DenialReason, int]:
     reason = scans.c.denial_reason
     query = sa.select(reason, sa.func.count()).where(scans.c.event_id == event_id, reason.is_not(None))
-    found = connection.execute(query.group_by(reason).order_by(reason))
-    return {DenialReason(name): count for name, count in found}
+    rows = connection.execute(query.group_by(reason).order_by(reason))
+    return {DenialReason(name): count for name, count in rows}
 
 
 def _locations(connection: Connection, event_id: UUID, now: datetime) -> list[LocationCounts]:

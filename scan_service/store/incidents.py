@@ -81,7 +81,7 @@ def read_incidents(connection: Connection, wanted: IncidentQuery) -> Sequence[In
     query = sa.select(incidents).where(incidents.c.event_id == wanted.event_id, sa.exists().where(same))
     if wanted.before is not None:
         query = query.where(incidents.c.incident_id < wanted.before)
-    found = connection.execute(query.order_by(incidents.c.incident_id.desc()).limit(wanted.size + 1)).all()
+    rows = connection.execute(query.order_by(incidents.c.incident_id.desc()).limit(wanted.size + 1)).all()
     return [
         Incident(
             incident_id=row.incident_id,
@@ -91,7 +91,7 @@ def read_incidents(connection: Connection, wanted: IncidentQuery) -> Sequence[In
             create_time=row.create_time,
             scans=_scans_of(connection, row.event_id, row.kind, row.subject),
         )
-        for row in found
+        for row in rows
     ]
 
 
@@ -111,15 +111,15 @@ def _rows(assigned: Iterable[IncidentScan], now: datetime) -> str:
     return json.dumps(
         [
             {
-                "event_id": str(one.event_id),
-                "kind": one.kind,
-                "subject": str(one.subject),
+                "event_id": str(assignment.event_id),
+                "kind": assignment.kind,
+                "subject": str(assignment.subject),
                 "incident_id": str(new_id()),
-                "ticket_id": None if one.ticket_id is None else str(one.ticket_id),
+                "ticket_id": None if assignment.ticket_id is None else str(assignment.ticket_id),
                 "create_time": now.isoformat(),
-                "scan_id": str(one.scan_id),
+                "scan_id": str(assignment.scan_id),
             }
-            for one in assigned
+            for assignment in assigned
         ]
     )
 

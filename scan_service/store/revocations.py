@@ -52,8 +52,8 @@ def lock_tickets(
             "code_digests": array(f"\\x{digest.hex()}" for _, _, digest in new),
         },
     )
-    found = (ticket_of(tuple(row)) for row in rows)
-    return {ticket.ticket_id: ticket for ticket in found}
+    locked = (ticket_of(tuple(row)) for row in rows)
+    return {ticket.ticket_id: ticket for ticket in locked}
 
 
 def read_outcomes(
@@ -84,7 +84,7 @@ def update_tickets(connection: Connection, event_id: UUID, changed: Sequence[Tic
 
 
 def save_outcomes(
-    connection: Connection, event_id: UUID, decided: Mapping[Revocation, RevocationOutcome], now: datetime
+    connection: Connection, event_id: UUID, outcomes: Mapping[Revocation, RevocationOutcome], now: datetime
 ) -> None:
     """Store the outcomes of revocations."""
     rows = [
@@ -95,7 +95,7 @@ def save_outcomes(
             "check_in_time": outcome.check_in_time,
             "create_time": now,
         }
-        for revocation, outcome in decided.items()
+        for revocation, outcome in outcomes.items()
     ]
     if rows:
         connection.execute(revocations.insert(), rows)

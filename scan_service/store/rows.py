@@ -7,8 +7,8 @@ from uuid import UUID
 
 from ticketing.admission.scans import DenialReason, Scan, ScanType, Verdict
 from ticketing.admission.tickets import (
-    Admission,
     AdmissionPolicy,
+    AdmissionState,
     CheckIn,
     Event,
     EventStatus,
@@ -52,7 +52,7 @@ def ticket_of(row: tuple[Any, ...]) -> Ticket:
         issue=issue,
         code_digest=bytes(code_digest),
         token_digest=None if token_digest is None else bytes(token_digest),
-        admission=Admission(check_in_time, latest, inside, sequence),
+        admission=AdmissionState(check_in_time, latest, inside, sequence),
     )
 
 

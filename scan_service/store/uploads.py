@@ -10,7 +10,7 @@ from scan_service.store.admission import TicketKey
 from scan_service.store.rows import scan_of
 from ticketing.admission.codes import mask_codes
 from ticketing.admission.scans import Scan
-from ticketing.admission.tickets import Admission
+from ticketing.admission.tickets import AdmissionState
 from ticketing.chassis.arrays import ids
 
 _REPLACED: Final = (
@@ -43,7 +43,7 @@ def read_admitted(rows: Iterable[tuple[Any, ...]]) -> Sequence[Scan]:
 
 
 def write_round_trip(
-    now: datetime, new: Sequence[Scan], replaced: Sequence[Scan], changed: Mapping[TicketKey, Admission]
+    now: datetime, new: Sequence[Scan], replaced: Sequence[Scan], changed: Mapping[TicketKey, AdmissionState]
 ) -> tuple[str, Sequence[object]]:
     """Return the round trip that records scans and updates the admission state of tickets, without a commit."""
     statements, arguments = admission.WRITE, admission.write_arguments(now, new, changed, offline=True)

@@ -1,1 +1,1 @@
-"""Use cases: each runs its work in one transaction; clock and database are arguments."""
+"""Use cases: one operation each, with its transactions; clock and database are arguments."""

@@ -1,4 +1,4 @@
-"""The live scans of all gates, decided in batches: one transaction in two round trips, answered after its commit.
+"""The live scans of all gates, decided in batches: one transaction, normally two round trips, answers after the commit.
 
 A decision never uses cached tickets or events: each batch locks the events FOR SHARE and the tickets FOR UPDATE, so a
 revocation comes wholly before a batch or wholly after it.
@@ -17,7 +17,7 @@ from scan_service.store import incidents
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import Decision, PresentedTicket, decide
 from ticketing.admission.scans import Attempt, DenialReason, Scan, Verdict, sanitize_text
-from ticketing.admission.tickets import Admission, CheckIn, Event, Ticket
+from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.loop_connection import LoopConnection
 
@@ -35,7 +35,7 @@ async def decide_batch(connection: LoopConnection, attempts: Sequence[Attempt], 
 
 
 class ScanBatch:
-    """The decisions of one batch; each one applies to the state that the decisions before it left."""
+    """The decisions of one batch; each decision uses the admission states that the earlier ones changed."""
 
     def __init__(self, locked: LockedBatch) -> None:
         self._rows = locked.rows
@@ -44,10 +44,10 @@ class ScanBatch:
         self.now = locked.now
         self.recorded = list[Scan]()
         self.forgeries = list[IncidentScan]()
-        self.changed = dict[store.TicketKey, Admission]()
+        self.changed = dict[store.TicketKey, AdmissionState]()
 
     def decide(self, attempt: Attempt) -> Scan | Failure:
-        """Decide one attempt; return its record or its failure."""
+        """Decide one attempt; return its record or the failure to return to the caller."""
         fingerprint = attempt.fingerprint()
         first = self._rows.scans.get(attempt.scan_id)
         if first is not None:

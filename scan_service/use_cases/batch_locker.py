@@ -1,6 +1,6 @@
 """The transaction of a batch of scans: lock its tickets, identify them, and run the work on them.
 
-Live scans and uploads both use this module, so that they take their locks in one order.
+Live scans and uploads both use this module, so they lock rows in the same order and cannot deadlock.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -34,9 +34,9 @@ Work: TypeAlias = Callable[[LoopConnection, Sequence[Attempt], LockedBatch], Awa
 
 
 class BatchLocker:
-    """A connection that runs batches of attempts in transactions, with their rows locked.
+    """A runner of transactions in which the rows of a batch are locked.
 
-    `lock_first` serves work that changes recorded scans: the connection reads them after all tickets are locked.
+    Work that changes recorded scans needs `lock_first`: the scans are then read after all tickets are locked.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class BatchLocker:
             locked = await self._lock(connection, request)
             if unknown := locked.ticket_lookup.find_unknown(attempts):
                 await connection.round_trip(*store.create_tickets(unknown))
+                # The insert ended the transaction and released its locks.
                 locked = await self._lock(connection, request)
             return await work(connection, attempts, locked)
 

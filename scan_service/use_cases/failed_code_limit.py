@@ -57,10 +57,10 @@ class FailedCodeLimit:
         if len(refused) == len(attempts):
             return list(refused.values())
         accepted = [attempt for index, attempt in enumerate(attempts) if index not in refused]
-        decided = await decide(accepted)
+        results = await decide(accepted)
         guesses = [
             assign_guess(scan)
-            for attempt, scan in zip(accepted, decided, strict=True)
+            for attempt, scan in zip(accepted, results, strict=True)
             if isinstance(scan, Scan) and self.count(attempt, scan)
         ]
         if guesses:
@@ -70,7 +70,7 @@ class FailedCodeLimit:
             except Failure as failure:
                 # The decisions are committed all the same, and the next guess is recorded again.
                 log.warning("an incident of guessed codes was not recorded", extra={"cause": failure.message})
-        answers = iter(decided)
+        answers = iter(results)
         return [refused.get(index) or next(answers) for index in range(len(attempts))]
 
 

@@ -53,18 +53,20 @@ class Revocations:
         tickets = store.lock_tickets(connection, event_id, unknown.values())
         # The outcomes are read after the tickets are locked: another call may have decided a revocation meanwhile.
         outcomes = store.read_outcomes(connection, event_id, [revocation.revocation_id for revocation in revocations])
-        decided = dict[Revocation, RevocationOutcome]()
+        new_outcomes = dict[Revocation, RevocationOutcome]()
         changed = dict[UUID, Ticket]()
         for index, revocation in enumerate(revocations):
             outcome = outcomes.get(revocation.revocation_id)
             if outcome is None:
                 ticket = tickets[revocation.ticket_id]
-                outcome = outcomes[revocation.revocation_id] = decided[revocation] = decide_outcome(ticket, revocation)
+                outcome = outcomes[revocation.revocation_id] = new_outcomes[revocation] = decide_outcome(
+                    ticket, revocation
+                )
                 if outcome.check_in_time is None:
                     ticket = apply_revocation(ticket, revocation, self._codes)
                     changed[ticket.ticket_id] = tickets[ticket.ticket_id] = ticket
             elif outcome.ticket_id != revocation.ticket_id:
                 raise invalid(f"revocations[{index}].revocation_id", "was used for another ticket")
         store.update_tickets(connection, event_id, list(changed.values()))
-        store.save_outcomes(connection, event_id, decided, self._clock())
+        store.save_outcomes(connection, event_id, new_outcomes, self._clock())
         return [outcomes[revocation.revocation_id] for revocation in revocations]

@@ -1,4 +1,4 @@
-"""The identification of scanned texts: a locked ticket, a ticket that a genuine token proves, or none."""
+"""The lookup of the ticket of a scanned text: among the locked rows or, if it has no row yet, by its genuine token."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ MAX_FETCH_AGE: Final = timedelta(minutes=2)
 
 
 class TicketLookup:
-    """A lookup of tickets among the rows of one transaction, which change as its batch proceeds."""
+    """A lookup of tickets among the rows of one transaction."""
 
     def __init__(self, rows: LockedRows, keys: CachedKeys, codes: Codes, now: datetime) -> None:
         self._rows = rows
@@ -57,12 +57,12 @@ class TicketLookup:
         return PresentedTicket(ticket, ticket.issue, ticket.ticket_type)
 
     def may_be_genuine(self, attempt: Attempt) -> bool:
-        """Return whether a token names a key that this process may still have to fetch from the ticket service."""
+        """Return whether a token names a key that might not have been fetched from the ticket service yet."""
         token = attempt.credential
         if not isinstance(token, Token):
             return False
         scan_time = self._now if attempt.offline is None else attempt.offline.scan_time
-        # Keys are fetched once a minute. A scan time in the future, from a device with a wrong clock, extends no wait.
+        # A fetch after the scan or within MAX_FETCH_AGE is complete, so a scan time in the future extends no wait.
         return self._keys.may_be_missing(token.key_id, min(scan_time, self._now - MAX_FETCH_AGE))
 
     def code(self, presented: PresentedTicket) -> str:
@@ -70,7 +70,7 @@ class TicketLookup:
         return self._codes.code(presented.ticket.ticket_id, presented.issue)
 
     def _is_genuine(self, token: Token, known_digest: bytes | None, attempt: Attempt) -> bool:
-        """Verify a token as of now and, for an offline decision, as of the scan: the key may be retired since."""
+        """Verify a token now or, for an offline decision, at the scan time: its key may be retired since then."""
         if self._is_genuine_at(self._now, token, known_digest):
             return True
         return attempt.offline is not None and self._is_genuine_at(attempt.offline.scan_time, token, known_digest)

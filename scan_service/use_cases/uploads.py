@@ -1,4 +1,4 @@
-"""Uploads: offline decisions, recorded as the device showed them, with an incident for every conflict.
+"""Uploads: offline decisions, recorded as the device showed them, with one incident per ticket and kind of conflict.
 
 The end state is a function of the uploaded scans, not of their order: the admission state and the incidents of a
 ticket are computed again from all of its scans, under the same locks as a live scan.
@@ -21,11 +21,11 @@ from scan_service.store.admission import TicketKey
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import PresentedTicket
 from ticketing.admission.scans import Attempt, DenialReason, Scan, Verdict, sanitize_text
-from ticketing.admission.tickets import Admission, Event
+from ticketing.admission.tickets import AdmissionState, Event
 from ticketing.chassis.failures import Failure, dependency_unavailable
 from ticketing.chassis.loop_connection import LoopConnection
 
-# The number of scans that one slice processes before the event loop runs other tasks: live scans wait for it.
+# The number of scans that are processed before the event loop runs other tasks: live scans wait for the whole slice.
 SLICE: Final = 16
 
 
@@ -43,7 +43,7 @@ async def record_batch(connection: LoopConnection, attempts: Sequence[Attempt], 
         batch.now, [*batch.new.values()], [*batch.replaced.values()], batch.changed
     )
     if known or assigned:
-        # Uploads without incidents and without earlier scans save three statements.
+        # A batch without incidents and without earlier scans skips the three statements of the reassignment.
         reassign, rows = incidents.reassign_round_trip(known, assigned, batch.now)
         statements, arguments = f"{statements}; {reassign}", (*arguments, *rows)
     await connection.round_trip(f"{statements}; COMMIT", arguments)
@@ -61,7 +61,7 @@ class UploadBatch:
         self.now = locked.now
         self.new = dict[UUID, Scan]()
         self.replaced = dict[UUID, Scan]()
-        self.changed = dict[TicketKey, Admission]()
+        self.changed = dict[TicketKey, AdmissionState]()
         # The tickets whose scans changed, each with the event of the gate.
         self.touched = set[TicketKey]()
 
@@ -70,7 +70,7 @@ class UploadBatch:
         return self._rows.scans[scan_id]
 
     def record(self, attempt: Attempt) -> UUID | Failure:
-        """Record one scan; return its id or its failure."""
+        """Record one scan; return its id or the failure to return to the caller."""
         event = self._rows.events.get(attempt.gate.event_id)
         if event is None or not may_access(attempt.organizer_id, event.organizer_id):
             return event_not_found(attempt.gate.event_id)
@@ -79,7 +79,7 @@ class UploadBatch:
             return scan_id_reused(attempt.scan_id)
         presented = self._ticket_lookup.find(attempt)
         if presented is DenialReason.INVALID_SIGNATURE and self._ticket_lookup.may_be_genuine(attempt):
-            # The record is final, so the device keeps the scan until the keys are there; nobody waits at a gate.
+            # A record is final. Reject the scan until the keys are fetched; the device uploads it again.
             return dependency_unavailable("ticket service")
         scan = self._scan(attempt, presented, event)
         if recorded is None:
@@ -98,21 +98,21 @@ class UploadBatch:
     def assign(self, before: Sequence[Scan]) -> tuple[Sequence[Scan], Sequence[IncidentScan]]:
         """Compute the admission states of the touched tickets, whose admitted scans so far are `before`.
 
-        Return the scans that may be assigned to incidents so far, and all assignments from now on.
+        Return the scans whose assignments to incidents are replaced, and the new assignments.
         """
         changed = self.new | self.replaced
         scans = {scan.scan_id: scan for scan in before} | changed
-        of_ticket = defaultdict[TicketKey | None, list[Scan]](list)
+        scans_by_ticket = defaultdict[TicketKey | None, list[Scan]](list)
         for scan in scans.values():
-            of_ticket[None if scan.ticket_id is None else (scan.gate_event_id, scan.ticket_id)].append(scan)
+            scans_by_ticket[None if scan.ticket_id is None else (scan.gate_event_id, scan.ticket_id)].append(scan)
         assigned = [forgery for forgery in self._forgeries if forgery.scan_id in changed]
-        for key, its_scans in of_ticket.items():
+        for key, ticket_scans in scans_by_ticket.items():
             # A ticket for another event has no row.
             ticket = None if key is None else self._rows.tickets.get(key)
             policy = None if ticket is None else self._rows.events[ticket.event_id].policy
-            assigned += assign_conflicts(policy, its_scans)
+            assigned += assign_conflicts(policy, ticket_scans)
             if key is not None and ticket is not None:
-                admission = fold_scans(its_scans, ticket.admission)
+                admission = fold_scans(ticket_scans, ticket.admission)
                 if admission != ticket.admission:
                     self.changed[key] = admission
         return [scan for scan in scans.values() if scan.scan_id not in self.new], assigned
@@ -151,5 +151,5 @@ class UploadBatch:
 
 
 def _is_same(recorded: Scan, attempt: Attempt) -> bool:
-    # Another person may be signed in when the device uploads the scan.
+    # The comparison ignores the user: another person may be signed in when the device uploads the scan.
     return recorded.fingerprint == replace(attempt, scanner_user_id=recorded.scanner_user_id).fingerprint()

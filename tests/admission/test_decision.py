@@ -22,13 +22,13 @@ from tests.scanning.cases import (
 )
 from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, ScanType
-from ticketing.admission.tickets import Admission, AdmissionPolicy, CheckIn, EventStatus, TicketStatus
+from ticketing.admission.tickets import AdmissionPolicy, AdmissionState, CheckIn, EventStatus, TicketStatus
 
 
 def decided(  # noqa: PLR0913 - what a case may name
     *, event=None, ticket=None, issue=2, allowed=frozenset(), time=NOON, scan_type=ScanType.CHECK_IN, admission=None
 ):
-    shown = replace(TICKET, **(ticket or {}), admission=admission or Admission())
+    shown = replace(TICKET, **(ticket or {}), admission=admission or AdmissionState())
     check_in = CheckIn(uuid.UUID(int=9), time, "South")
     return decide(
         replace(EVENT, **(event or {})),
@@ -69,7 +69,7 @@ def test_the_first_applicable_reason_is_returned():
         (DenialReason.REFUNDED, {"ticket": {}}),
         (DenialReason.TICKET_TYPE_NOT_ALLOWED, {"allowed": frozenset()}),
         (DenialReason.EXPIRED, {"time": NOON}),
-        (DenialReason.ALREADY_CHECKED_IN, {"admission": Admission()}),
+        (DenialReason.ALREADY_CHECKED_IN, {"admission": AdmissionState()}),
         (None, {}),
     ]
     for reason, repair in repairs:
@@ -79,7 +79,7 @@ def test_the_first_applicable_reason_is_returned():
 
 def test_a_first_check_in_is_kept_and_increments_the_sequence():
     check_in = CheckIn(uuid.UUID(int=9), NOON, "South")
-    assert decided().admission == Admission(NOON, check_in, inside=True, sequence=1)
+    assert decided().admission == AdmissionState(NOON, check_in, inside=True, sequence=1)
 
 
 def test_re_entry_keeps_the_first_and_the_latest_check_in():

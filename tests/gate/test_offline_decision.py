@@ -28,8 +28,8 @@ from tests.scanning.gates import token_of
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
-    Admission,
     AdmissionPolicy,
+    AdmissionState,
     CheckIn,
     Event,
     EventStatus,
@@ -196,7 +196,7 @@ CASES = DENIED | {name: (changes, None) for name, changes in ADMITTED.items()}
 def test_device_and_service_decide_the_table_alike(world, case):
     changes, reason = CASES[case]
     world.put_event(replace(EVENT, **changes.get("event", {})))
-    ticket = replace(TICKET, **changes.get("ticket", {}), admission=changes.get("admission", Admission()))
+    ticket = replace(TICKET, **changes.get("ticket", {}), admission=changes.get("admission", AdmissionState()))
     if ticket.event_id == HERE:
         world.put(ticket)
     world.now = changes.get("time", NOON)
@@ -254,7 +254,7 @@ def test_token_of_an_unknown_key_is_denied_with_a_note():
 def test_lost_answer_does_not_deny_the_same_scan(own):
     """The replica, or the device's own record, contains the admission of the same scan."""
     scan = _scan(token_of(KEY, EVENT_ID, TICKET_IDS[0]))
-    admission = Admission(NOON, CheckIn(scan.scan_id, NOON, "North"), inside=True)
+    admission = AdmissionState(NOON, CheckIn(scan.scan_id, NOON, "North"), inside=True)
     ticket = Ticket(
         EVENT_ID, TICKET_IDS[0], TicketType.STANDARD, TicketStatus.ACTIVE, None, None, 1, b"", None, admission
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ticketing.admission.tickets import Admission, CheckIn
+from ticketing.admission.tickets import AdmissionState, CheckIn
 from ticketing.gate.messages import previous_message
 from ticketing.gate.store import IN_FLIGHT, OwnAdmission, Store, StoreError
 from ticketing.scans.v1 import scan_pb2
@@ -17,7 +17,7 @@ SECOND = timedelta(seconds=1)
 EVENT_ID, TICKET_ID = uuid.UUID(int=1), uuid.UUID(int=2)
 OURS = CheckIn(uuid.UUID(int=3), NOON, "North")
 THEIRS = CheckIn(uuid.UUID(int=4), NOON + SECOND, "South")
-ADMITTED = OwnAdmission(EVENT_ID, TICKET_ID, Admission(NOON, OURS, inside=True), str(OURS.scan_id), NOON)
+ADMITTED = OwnAdmission(EVENT_ID, TICKET_ID, AdmissionState(NOON, OURS, inside=True), str(OURS.scan_id), NOON)
 
 
 @pytest.fixture
@@ -52,13 +52,13 @@ class Case:
         "a later check-in at another gate": Case(changes(THEIRS, inside=True), after=None, ours_counts=False),
         "our scan was annulled elsewhere": Case(changes(), after=IN_FLIGHT + SECOND, ours_counts=False),
         "we annulled our scan, and the change precedes that": Case(
-            changes(OURS, inside=True), own=replace(ADMITTED, admission=Admission()), after=None
+            changes(OURS, inside=True), own=replace(ADMITTED, admission=AdmissionState()), after=None
         ),
     }.values(),
 )
 def test_own_scan_counts_until_the_replica_is_as_new(store, case):
-    settled = None if case.after is None else NOON
-    store.save_own_admission(case.own, settled)
+    recorded_time = None if case.after is None else NOON
+    store.save_own_admission(case.own, recorded_time)
     store.apply(EVENT_ID, case.messages, NOON + (case.after or SECOND))
     assert (store.own_admission(EVENT_ID, TICKET_ID) is not None) == case.ours_counts
 

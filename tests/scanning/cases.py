@@ -7,8 +7,8 @@ from typing import Any
 
 from ticketing.admission.scans import DenialReason, ScanType
 from ticketing.admission.tickets import (
-    Admission,
     AdmissionPolicy,
+    AdmissionState,
     CheckIn,
     Event,
     EventStatus,
@@ -43,7 +43,7 @@ TICKET = Ticket(
     token_digest=None,
 )
 FIRST = CheckIn(uuid.UUID(int=4), NOON - HOUR / 2, "North")
-INSIDE = Admission(FIRST.time, FIRST, inside=True, sequence=1)
+INSIDE = AdmissionState(FIRST.time, FIRST, inside=True, sequence=1)
 OUTSIDE = replace(INSIDE, inside=False)
 VIP_ONLY = frozenset({TicketType.VIP})
 

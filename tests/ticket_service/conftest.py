@@ -51,6 +51,8 @@ def environment_of(issuer: Issuer, tmp_path: Path) -> EnvironmentOf:
             "TICKETS_METRICS_PORT": "0",
             **issuer.variables(tmp_path),
             "TICKETING_DRAIN_SECONDS": "5",
+            # Nothing listens there: no test may call a scan service that happens to run on the default port.
+            "TICKETS_SCANS_ADDRESS": "127.0.0.1:1",
             # Without a relay the service needs one connection pool less.
             "TICKETS_RELAY": "off",
             **more,

@@ -1,6 +1,6 @@
 """The interface of a payment provider, and its registration.
 
-Each provider has a module or package of its own in `adapters`, and one line in `adapters.providers`.
+Each provider that an operator can configure has a package in `adapters` and an entry in `adapters.providers.PROVIDERS`.
 """
 
 from collections.abc import Callable, Mapping

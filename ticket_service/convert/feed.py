@@ -10,7 +10,7 @@ from ticket_service.domain.check_ins import CheckIn, CheckInConflict
 from ticket_service.domain.feed import GateEvent, GateTicket, Page
 from ticket_service.domain.incidents import Incident
 from ticket_service.domain.tokens import PublicKey
-from ticketing.chassis.parsing import Fields
+from ticketing.chassis.parsing import EPOCH, Fields
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import signing_key_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
@@ -125,7 +125,7 @@ def read_incidents(request: pb.ReportIncidentsRequest) -> list[Incident]:
             incident_id=report.uuid("incident_id"),
             kind=_kind(report),
             ticket_id=report.optional_uuid("ticket_id"),
-            create_time=report.time("create_time"),
+            create_time=report.optional_time("create_time") or EPOCH,
             scan_count=report.number("scan_count"),
             location=report.text("location"),
         )

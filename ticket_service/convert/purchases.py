@@ -167,7 +167,7 @@ def _fingerprint(
     event_id: UUID, quantities: Sequence[tuple[TicketType, int]], payment: tuple[str | None, str | None], user_id: str
 ) -> bytes:
     payment_id, payment_method = payment
-    items = [f"{kind} {quantity}" for kind, quantity in sorted(quantities)]
+    items = [f"{ticket_type} {quantity}" for ticket_type, quantity in sorted(quantities)]
     # No part contains a NUL, so no two contents give the same text; a missing payment differs from an empty one.
     parts = ["PurchaseTickets", event_id.hex, user_id, *items]
     parts += [] if payment_id is None else ["paid", payment_id]

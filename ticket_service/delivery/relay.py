@@ -110,7 +110,7 @@ class ReceiverWorker:
         claimed = await self._database.run(lambda connection: store.claim_due(connection, name, now, until, limit))
         failures = await asyncio.gather(*(self._try(delivery) for delivery in claimed))
         results = list(zip(claimed, failures, strict=True))
-        await self._database.run(lambda connection: self._settle(connection, results))
+        await self._database.run(lambda connection: self._record(connection, results))
         has_delivered = any(failure is None for failure in failures)
         self._is_down = bool(claimed) and not has_delivered
         return has_delivered
@@ -128,29 +128,29 @@ class ReceiverWorker:
             return UndeliveredError(failure.message)
         except Exception as error:
             # A notification that the relay cannot send must not block the others: it becomes a dead letter.
-            log.exception("a delivery failed unexpectedly", extra=_facts(delivery))
+            log.exception("a delivery failed unexpectedly", extra=_log_fields(delivery))
             return UndeliveredError(type(error).__name__)
         return None
 
-    def _settle(self, connection: Connection, results: Sequence[tuple[Delivery, UndeliveredError | None]]) -> None:
+    def _record(self, connection: Connection, results: Sequence[tuple[Delivery, UndeliveredError | None]]) -> None:
         now = self._clock()
         failed = [(delivery, failure) for delivery, failure in results if failure is not None]
         store.delete_delivered(connection, [delivery for delivery, failure in results if failure is None])
         for delivery, failure in failed:
             cause = str(failure)[:MAX_FAILURE]
             if failure.is_permanent or delivery.attempts >= self._terms.max_attempts:
-                log.error("a notification is now a dead letter", extra={**_facts(delivery), "cause": cause})
+                log.error("a notification is now a dead letter", extra={**_log_fields(delivery), "cause": cause})
                 store.make_dead_letter(connection, delivery, now, cause)
             else:
                 store.postpone(connection, delivery, now + self._wait(delivery), cause)
         if failed:
             # One line reports all failures: a line for each would fill the log while a receiver is down.
-            facts = {**_facts(failed[0][0]), "cause": str(failed[0][1])[:MAX_FAILURE], "failed": len(failed)}
+            facts = {**_log_fields(failed[0][0]), "cause": str(failed[0][1])[:MAX_FAILURE], "failed": len(failed)}
             log.warning("a receiver did not accept notifications", extra=facts)
 
     def _wait(self, delivery: Delivery) -> timedelta:
-        first, longest = self._terms.retry_seconds, max(self._terms.retry_seconds, MAX_RETRY_SECONDS)
-        return timedelta(seconds=backoff_seconds(delivery.attempts - 1, first=first, longest=longest))
+        first, max_seconds = self._terms.retry_seconds, max(self._terms.retry_seconds, MAX_RETRY_SECONDS)
+        return timedelta(seconds=backoff_seconds(delivery.attempts - 1, first=first, max_seconds=max_seconds))
 
 
 class _BacklogMetrics:
@@ -167,7 +167,7 @@ class _BacklogMetrics:
         return False
 
 
-def _facts(delivery: Delivery) -> dict[str, object]:
+def _log_fields(delivery: Delivery) -> dict[str, object]:
     return {
         "receiver": delivery.receiver,
         "kind": delivery.notification.kind,

@@ -1,4 +1,4 @@
-"""Statements of the delivery: dispatch the outbox, claim and settle deliveries, read the purchase of a mail.
+"""Statements of the delivery: dispatch the outbox, claim deliveries and record their outcomes, read the purchase of a mail.
 
 The relay dispatches the outbox: a row becomes one delivery for each receiver. The relay then claims a delivery for a
 while, and deletes the delivery, postpones it, or makes it a dead letter.

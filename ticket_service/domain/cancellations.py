@@ -1,7 +1,8 @@
 """Decide whether a ticket can be cancelled, how much is refunded for it, and how a cancellation proceeds.
 
 A cancellation is PENDING until the scan service has confirmed that no gate will admit the ticket, then REFUNDING or
-DONE. It is REJECTED if a gate has admitted the ticket before. The refund is fixed when the cancellation is requested.
+DONE. It is REJECTED if a gate had already checked the ticket in. The amount is computed at the request. It changes only
+if the event is cancelled before the scan service answers: then it becomes the full price.
 """
 
 from dataclasses import dataclass, replace
@@ -18,8 +19,8 @@ from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
 from ticketing.chassis.failures import Failure
 
-# The sweeper tries only after this time: until then, the caller waits for the calls to both services.
-HEAD_START: Final = timedelta(seconds=5)
+# The wait before the sweeper tries: during it, the request itself calls the scan service.
+SWEEPER_DELAY: Final = timedelta(seconds=5)
 
 
 class CancellationStatus(StrEnum):
@@ -93,7 +94,7 @@ def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime)
         refund_percent=granted.percent,
         reason=reason,
         create_time=now,
-        due_time=now + HEAD_START,
+        due_time=now + SWEEPER_DELAY,
     )
 
 

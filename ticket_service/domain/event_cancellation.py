@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from ticket_service.domain.cancellations import HEAD_START, Cancellation, CancellationStatus
+from ticket_service.domain.cancellations import SWEEPER_DELAY, Cancellation, CancellationStatus
 from ticket_service.domain.refund_policy import in_full
 
 
@@ -41,7 +41,7 @@ class OpenTicket:
 
 def begin(event_id: UUID, reason: str, now: datetime) -> EventCancellation:
     """Return a new event cancellation; the sweeper tries after the caller's own try to close the gates."""
-    return EventCancellation(event_id, reason, create_time=now, due_time=now + HEAD_START)
+    return EventCancellation(event_id, reason, create_time=now, due_time=now + SWEEPER_DELAY)
 
 
 def confirm_closed_gates(event_cancellation: EventCancellation, now: datetime) -> EventCancellation:
@@ -86,5 +86,5 @@ def cancellation_of(
         refund_percent=granted.percent,
         reason=event_cancellation.reason,
         create_time=now,
-        due_time=now + HEAD_START,
+        due_time=now + SWEEPER_DELAY,
     )

@@ -1,7 +1,7 @@
 """Decide which notifications an action causes.
 
-A notification contains ids, amounts and times, but no code, token or e-mail address. Receivers look those up at
-delivery, so no notification contains an erased address, and a mail shows the ticket in its present state.
+A notification contains no codes, tokens or e-mail addresses. The mail receiver reads them at delivery, so no
+notification contains an erased address, and a mail shows the ticket in its present state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.reissues import Reissue, ReissueStatus
 from ticket_service.domain.tickets import Ticket
 
-# The fields of an event that concern the holder of a ticket; the other fields concern its sale.
+# The fields of an event whose changes are notified to the holders of its tickets.
 HOLDER_FIELDS: Final = ("name", "start_time", "end_time", "doors_open_time", "time_zone", "location", "is_online")
 
 
@@ -36,6 +36,7 @@ class Kind(StrEnum):
     REFUND_MADE = "refund.made"
     REFUND_FAILED = "refund.failed"
     EVENT_CHANGED = "event.changed"
+    # Receivers depend on this old name (decision 29).
     EVENT_CANCELLED = "event.called_off"
     INCIDENT = "incident"
 
@@ -56,59 +57,59 @@ class Notification:
 
 
 def purchase_completed(purchase: Purchase, tickets: Sequence[Ticket]) -> list[Notification]:
-    """Notify of the tickets of a purchase, once it is COMPLETED."""
+    """Return the notification of a COMPLETED purchase and its tickets; a HELD purchase causes none."""
     if purchase.status is not PurchaseStatus.COMPLETED:
         return []
     data = {"ticket_ids": [str(ticket.ticket_id) for ticket in tickets], **_money(purchase.currency, purchase.total)}
-    return [_of_purchase(Kind.PURCHASE_COMPLETED, purchase, data)]
+    return [_purchase_notification(Kind.PURCHASE_COMPLETED, purchase, data)]
 
 
-def hold_ended(purchase: Purchase) -> list[Notification]:
-    """Notify of a hold that expired; a release or a decline is the answer to a request."""
+def hold_expired(purchase: Purchase) -> list[Notification]:
+    """Return the notification of an EXPIRED purchase; a RELEASED or DECLINED purchase causes none."""
     if purchase.status is not PurchaseStatus.EXPIRED:
         return []
-    return [_of_purchase(Kind.HOLD_EXPIRED, purchase, _money(purchase.currency, purchase.total))]
+    return [_purchase_notification(Kind.HOLD_EXPIRED, purchase, _money(purchase.currency, purchase.total))]
 
 
 def payment_refund_due(purchase: Purchase, payment_id: str, provider: str) -> list[Notification]:
-    """Request the refund of a late or second payment of a purchase, if the caller's own system captured the payment.
+    """Return the request to refund a late or second payment, if the caller's own payment system captured the payment.
 
     `provider` captured the payment; the purchase may have another provider.
     """
     if provider != EXTERNAL:
         return []
     data = {"payment_id": payment_id, **_money(purchase.currency, purchase.total)}
-    return [_of_purchase(Kind.REFUND_REQUESTED, purchase, data)]
+    return [_purchase_notification(Kind.REFUND_REQUESTED, purchase, data)]
 
 
 def payment_refunded(purchase: Purchase, refund_id: str) -> list[Notification]:
-    """Notify that a late or second payment was refunded."""
+    """Return the notification of the refund of a late or second payment."""
     data = {"refund_id": refund_id, **_money(purchase.currency, purchase.total)}
-    return [_of_purchase(Kind.REFUND_MADE, purchase, data)]
+    return [_purchase_notification(Kind.REFUND_MADE, purchase, data)]
 
 
 def cancellation_settled(cancellation: Cancellation, *, is_ordered: bool) -> list[Notification]:
-    """Notify of a cancelled ticket, and request its refund; a REJECTED cancellation causes no notification.
+    """Return the notification of a cancelled ticket and the request to refund it; a REJECTED cancellation causes none.
 
     `is_ordered`: this service has ordered the refund from a provider, so the caller's own system must not refund.
     """
     notifications = []
     if cancellation.status in {CancellationStatus.DONE, CancellationStatus.REFUNDING}:
-        notifications.append(_of_cancellation(Kind.TICKET_CANCELLED, cancellation))
+        notifications.append(_cancellation_notification(Kind.TICKET_CANCELLED, cancellation))
     if cancellation.status is CancellationStatus.REFUNDING and not is_ordered:
-        notifications.append(_of_cancellation(Kind.REFUND_REQUESTED, cancellation))
+        notifications.append(_cancellation_notification(Kind.REFUND_REQUESTED, cancellation))
     return notifications
 
 
-def refund_settled(cancellation: Cancellation) -> list[Notification]:
-    """Notify that the refund of a cancelled ticket was made, or that the provider refuses it."""
+def refund_ended(cancellation: Cancellation) -> list[Notification]:
+    """Return the notification of a refund that was made (DONE) or that the provider refuses (REFUND_FAILED)."""
     kinds = {CancellationStatus.DONE: Kind.REFUND_MADE, CancellationStatus.REFUND_FAILED: Kind.REFUND_FAILED}
     kind = kinds.get(cancellation.status)
-    return [] if kind is None else [_of_cancellation(kind, cancellation)]
+    return [] if kind is None else [_cancellation_notification(kind, cancellation)]
 
 
 def reissue_settled(reissue: Reissue, previous_user_id: str) -> list[Notification]:
-    """Notify of a new issue of a ticket, for the same holder or another holder."""
+    """Return the notification of a new issue of a ticket, for the same holder or another holder."""
     if reissue.status is not ReissueStatus.DONE:
         return []
     is_transfer = reissue.user_id is not None
@@ -123,7 +124,7 @@ def reissue_settled(reissue: Reissue, previous_user_id: str) -> list[Notificatio
 
 
 def event_changed(before: Event, after: Event) -> list[Notification]:
-    """Notify holders of changes to a published event that concern them."""
+    """Return the notification of changed HOLDER_FIELDS of a PUBLISHED event."""
     changed = [name for name in HOLDER_FIELDS if getattr(before, name) != getattr(after, name)]
     if not changed or after.status is not EventStatus.PUBLISHED or before.status is not after.status:
         return []
@@ -131,12 +132,12 @@ def event_changed(before: Event, after: Event) -> list[Notification]:
 
 
 def event_cancelled(event: Event, reason: str) -> list[Notification]:
-    """Notify of a cancelled event."""
+    """Return the notification of a cancelled event."""
     return [Notification(event.event_id, Kind.EVENT_CANCELLED, data={"reason": reason, "version": event.version})]
 
 
 def checked_in(applied: Sequence[CheckIn]) -> list[Notification]:
-    """Notify of check-ins; an annulled check-in causes no notification."""
+    """Return the notifications of check-ins; an annulled check-in causes none."""
     return [
         Notification(
             report.event_id,
@@ -150,7 +151,7 @@ def checked_in(applied: Sequence[CheckIn]) -> list[Notification]:
 
 
 def incident(report: Incident) -> Notification:
-    """Notify of an incident under the incident's own id, so that receivers recognise a repetition."""
+    """Return the notification of an incident, with the incident's own id, so that receivers recognise a repetition."""
     return Notification(
         report.event_id,
         Kind.INCIDENT,
@@ -166,11 +167,11 @@ def incident(report: Incident) -> Notification:
     )
 
 
-def _of_purchase(kind: Kind, purchase: Purchase, data: Mapping[str, object]) -> Notification:
+def _purchase_notification(kind: Kind, purchase: Purchase, data: Mapping[str, object]) -> Notification:
     return Notification(purchase.event_id, kind, purchase.purchase_id, user_id=purchase.user_id, data=data)
 
 
-def _of_cancellation(kind: Kind, cancellation: Cancellation) -> Notification:
+def _cancellation_notification(kind: Kind, cancellation: Cancellation) -> Notification:
     data = {
         "cancellation_id": str(cancellation.cancellation_id),
         "refund_percent": cancellation.refund_percent,

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from ticket_service.domain.purchases import Purchase
 
-# The sweeper tries only after this time: until then, the buyer waits for both steps of a charge.
-HEAD_START: Final = timedelta(seconds=5)
+# The wait before the sweeper tries: during it, the request itself creates and confirms the charge.
+SWEEPER_DELAY: Final = timedelta(seconds=5)
 # The interval at which the sweeper asks whether the buyer's bank has approved a charge that no front end confirms.
 POLL_INTERVAL: Final = timedelta(seconds=30)
 

@@ -70,7 +70,7 @@ Check = Callable[[ProviderRecords, OwnRecords], Iterable[str]]
 
 
 def find_unrecorded_charges(provider: ProviderRecords, own: OwnRecords) -> Iterator[str]:
-    """Find payments of the provider that are not recorded here; a HELD purchase may be settled soon."""
+    """Find payments of the provider that are not recorded here; the payment of a HELD purchase may be recorded soon."""
     here = {one.payment_id: (str(one.purchase_id), one.currency, one.amount) for one in own.charges}
     held = {str(purchase_id) for purchase_id in own.held}
     for one in provider.charges:
@@ -88,7 +88,7 @@ def find_missing_charges(provider: ProviderRecords, own: OwnRecords) -> Iterator
 
 
 def find_unrecorded_refunds(provider: ProviderRecords, own: OwnRecords) -> Iterator[str]:
-    """Find refunds of the provider that are not recorded here; a PENDING order may be settled soon."""
+    """Find refunds of the provider that are not recorded here; the refund of a PENDING order may be recorded soon."""
     orders = {str(order.order_id): order for order in own.orders}
     for one in provider.refunds:
         order = orders.get(one.order_id)

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from ticket_service.domain.cancellations import HEAD_START
+from ticket_service.domain.cancellations import SWEEPER_DELAY
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import ticket_checked_in, ticket_not_active
 from ticket_service.domain.revocations import Outcome, Revocation
@@ -97,7 +97,7 @@ def request(sold: SoldTicket, wanted: ReissueRequest, reissue_id: UUID, now: dat
         email=wanted.email,
         status=ReissueStatus.PENDING,
         create_time=now,
-        due_time=now + HEAD_START,
+        due_time=now + SWEEPER_DELAY,
     )
 
 

@@ -12,7 +12,7 @@ from ticket_service.domain.tickets import TicketStatus
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """One ticket to revoke; the scan service settles each revocation_id once."""
+    """One ticket to revoke; the scan service decides each revocation_id once."""
 
     revocation_id: UUID
     ticket_id: UUID

@@ -1,4 +1,4 @@
-"""Answer a batch of orders in turn: each order gets places that the orders before it left.
+"""Decide the orders of a batch one after the other, each against the inventory that the earlier orders left.
 
 The functions take the locked events and the recorded requests, and return answers. The inventories of the batch then
 contain the counters for the store to write.
@@ -12,19 +12,19 @@ from uuid import UUID
 
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
 from ticket_service.domain.notifications import Notification, purchase_completed
-from ticket_service.domain.payments import HEAD_START
+from ticket_service.domain.payments import SWEEPER_DELAY
 from ticket_service.domain.purchases import EXTERNAL, FREE, Item, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_ended, event_not_found, payment_already_used, request_id_reused
 from ticket_service.domain.tickets import Ticket, TicketStatus
-from ticketing.chassis.failures import Failure, overloaded
+from ticketing.chassis.failures import OVERLOADED, RETRY_SOON, Failure
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """A request to buy."""
 
-    # The idempotency key; the caller is not always the buyer.
+    # The user id of the caller, who is not always the buyer. With `request_id` it is the idempotency key.
     caller: str
     request_id: UUID
     # A digest of the request's content.
@@ -39,9 +39,9 @@ class Order:
     # The currency and the minor units that the buyer was shown.
     expected_total: tuple[str, int] | None
     metadata: Mapping[str, object]
-    # The organizer that the caller is, or None.
+    # The caller's user id if the caller is an organizer, otherwise None.
     organizer_id: str | None
-    # The caller may order only as an organizer, so only for their own events.
+    # Whether the caller may order only for events of their own.
     own_events_only: bool
     # The payment method that `provider` charges.
     payment_method: str | None = None
@@ -83,7 +83,7 @@ class Inventory:
         self.offers_reserved = {offer.ticket_type: offer.reserved for offer in event.offers}
 
     def reserve(self, items: Sequence[Item]) -> None:
-        """Reserve a place for each ticket; `tickets_of` takes the revisions."""
+        """Reserve a place for each ticket; `tickets_of` assigns the revisions."""
         for item in items:
             self.reserved += item.quantity
             if item.ticket_type in self.offers_reserved:
@@ -99,7 +99,7 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class SalesBatch:
-    """The locked and recorded state from which orders are answered; every sale changes it."""
+    """The locked inventories and the recorded requests and payments of a batch; every sale updates them."""
 
     inventories: dict[UUID, Inventory]
     # The results of earlier requests, by caller and request_id.
@@ -129,8 +129,10 @@ def answer(order: Order, batch: SalesBatch, context: SaleContext) -> Answer:
     try:
         inventory = _on_sale(batch.inventories.get(order.event_id), order, context.now)
         if order.event_id in batch.skipped:
-            raise overloaded("changes to the event")
-        items = tuple([_item(inventory.event, kind, quantity, context) for kind, quantity in order.quantities])
+            raise _event_locked()
+        items = tuple(
+            [_item(inventory.event, ticket_type, quantity, context) for ticket_type, quantity in order.quantities]
+        )
         _check_price(inventory.event, order, sum([item.quantity * item.unit_price for item in items]))
         check_places(inventory, items)
         _check_payment(order, batch)
@@ -153,26 +155,26 @@ def _on_sale(inventory: Inventory | None, order: Order, now: datetime) -> Invent
     return inventory
 
 
-def _item(event: Event, kind: TicketType, quantity: int, context: SaleContext) -> Item:
-    offer = event.offer(kind)
+def _item(event: Event, ticket_type: TicketType, quantity: int, context: SaleContext) -> Item:
+    offer = event.offer(ticket_type)
     if offer is None:
         if event.offers:
-            raise _type_not_on_sale(event, kind)
-        offer = Offer(kind, event.ticket_price)
+            raise _type_not_on_sale(event, ticket_type)
+        offer = Offer(ticket_type, event.ticket_price)
     if offer.sales_start_time is not None and context.now < offer.sales_start_time:
-        raise _type_not_on_sale(event, kind)
+        raise _type_not_on_sale(event, ticket_type)
     if offer.sales_end_time is not None and context.now >= offer.sales_end_time:
-        raise _type_not_on_sale(event, kind)
+        raise _type_not_on_sale(event, ticket_type)
     maximum = min(offer.max_per_purchase or context.max_per_purchase, context.max_per_purchase)
     if not offer.min_per_purchase <= quantity <= maximum:
         raise Failure(
             Reason.PURCHASE_LIMIT,
-            f"{offer.min_per_purchase} to {maximum} {kind} tickets can be bought at once",
-            ticket_type=kind,
+            f"{offer.min_per_purchase} to {maximum} {ticket_type} tickets can be bought at once",
+            ticket_type=ticket_type,
             min=offer.min_per_purchase,
             max=maximum,
         )
-    return Item(kind, quantity, offer.price)
+    return Item(ticket_type, quantity, offer.price)
 
 
 def _check_price(event: Event, order: Order, total: int) -> None:
@@ -233,7 +235,7 @@ def _sell(inventory: Inventory, order: Order, items: tuple[Item, ...], batch: Sa
         create_time=context.now,
         complete_time=None if is_held else context.now,
         hold_expire_time=expires,
-        due_time=min(expires, context.now + HEAD_START) if expires is not None and is_charged else expires,
+        due_time=min(expires, context.now + SWEEPER_DELAY) if expires is not None and is_charged else expires,
         payment_method=order.payment_method if is_charged else None,
     )
     tickets = () if is_held else tickets_of(inventory, purchase, context)
@@ -270,18 +272,22 @@ def _ticket(inventory: Inventory, purchase: Purchase, item: Item, context: SaleC
     )
 
 
-def _type_not_on_sale(event: Event, kind: TicketType) -> Failure:
+def _type_not_on_sale(event: Event, ticket_type: TicketType) -> Failure:
     return Failure(
         Reason.NOT_ON_SALE,
-        f"{kind} tickets are not on sale",
+        f"{ticket_type} tickets are not on sale",
         event_id=event.event_id,
         status=event.status,
-        ticket_type=kind,
+        ticket_type=ticket_type,
     )
 
 
+def _event_locked() -> Failure:
+    return Failure(OVERLOADED, "another transaction has locked the event; try again", retry_after=RETRY_SOON)
+
+
 def _sold_out(event: Event, requested: int, available: int, ticket_type: TicketType | None = None) -> Failure:
-    message = f"{available} are left, {requested} were asked for"
+    message = f"{available} places are left, {requested} were requested"
     facts: dict[str, Any] = {"event_id": event.event_id, "requested": requested, "available": available}
     if ticket_type is not None:
         facts["ticket_type"] = ticket_type

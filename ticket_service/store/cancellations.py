@@ -146,18 +146,18 @@ def release_tickets(
     )
     places: dict[TicketType, int] = {}
     for row in cancelled:
-        kind = TicketType(row.ticket_type)
-        places[kind] = places.get(kind, 0) + 1
+        ticket_type = TicketType(row.ticket_type)
+        places[ticket_type] = places.get(ticket_type, 0) + 1
     connection.execute(
         sa.update(events)
         .where(events.c.event_id == event_id)
         .values(revision=revision + len(revoked), reserved=events.c.reserved - len(revoked))
     )
     # For a type without an offer the statement finds no row.
-    for kind, count in places.items():
+    for ticket_type, count in places.items():
         connection.execute(
             sa.update(offers)
-            .where(offers.c.event_id == event_id, offers.c.ticket_type == kind)
+            .where(offers.c.event_id == event_id, offers.c.ticket_type == ticket_type)
             .values(reserved=offers.c.reserved - count)
         )
 

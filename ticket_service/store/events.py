@@ -104,11 +104,11 @@ def sold_by_type(connection: Connection, event_id: UUID) -> dict[TicketType, int
     query = (
         sa.select(tickets.c.ticket_type, reserved).where(tickets.c.event_id == event_id).group_by(tickets.c.ticket_type)
     )
-    sold = {TicketType(kind): count for kind, count in connection.execute(query)}
+    sold = {TicketType(ticket_type): count for ticket_type, count in connection.execute(query)}
     held = sa.select(purchases.c["items"]).where(purchases.c.event_id == event_id, purchases.c.due_time.is_not(None))
     for items in connection.execute(held).scalars():
-        for kind, quantity, _ in items:
-            sold[TicketType(kind)] = sold.get(TicketType(kind), 0) + quantity
+        for ticket_type, quantity, _ in items:
+            sold[TicketType(ticket_type)] = sold.get(TicketType(ticket_type), 0) + quantity
     return sold
 
 

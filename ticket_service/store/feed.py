@@ -59,11 +59,19 @@ def pages(connection: Connection, afters: Mapping[UUID, int], limit: int) -> lis
     found: dict[UUID, list[GateTicket]] = defaultdict(list)
     parameters = {"event_ids": [str(event_id) for event_id in afters], "afters": list(afters.values()), "limit": limit}
     for event_id, *columns in connection.execute(_TICKETS, parameters):
-        ticket_id, kind, status, starts, ends, code, token, issue, revision = columns
+        ticket_id, ticket_type, status, starts, ends, code, token, issue, revision = columns
         digest = None if token is None else bytes(token)
         found[event_id].append(
             GateTicket(
-                ticket_id, TicketType(kind), TicketStatus(status), starts, ends, bytes(code), digest, issue, revision
+                ticket_id,
+                TicketType(ticket_type),
+                TicketStatus(status),
+                starts,
+                ends,
+                bytes(code),
+                digest,
+                issue,
+                revision,
             )
         )
     condition = events.c.event_id == sa.any_(sa.bindparam("ids", list(afters), sa.ARRAY(sa.UUID)))

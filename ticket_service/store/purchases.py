@@ -50,7 +50,9 @@ def purchase_of(row: Row[Any]) -> Purchase:
     return Purchase(
         **row._asdict()
         | {
-            "items": tuple(Item(TicketType(kind), quantity, price) for kind, quantity, price in row.items),
+            "items": tuple(
+                Item(TicketType(ticket_type), quantity, price) for ticket_type, quantity, price in row.items
+            ),
             "status": PurchaseStatus(row.status),
         }
     )

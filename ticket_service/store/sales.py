@@ -235,7 +235,10 @@ def _ticket_row(ticket: Ticket, digests: Mapping[UUID, Digests]) -> tuple[Any, .
 
 
 def _offer_rows(inventory: Inventory) -> list[tuple[Any, ...]]:
-    return [(inventory.event.event_id.hex, kind, reserved) for kind, reserved in inventory.offers_reserved.items()]
+    return [
+        (inventory.event.event_id.hex, ticket_type, reserved)
+        for ticket_type, reserved in inventory.offers_reserved.items()
+    ]
 
 
 def _event_row(inventory: Inventory) -> tuple[Any, ...]:

@@ -1,7 +1,8 @@
-"""Cancel tickets: (1) record the cancellation, (2) have the scan service revoke the ticket, (3) settle.
+"""Cancel tickets: (1) record the cancellation, (2) revoke the ticket at the scan service, (3) settle the cancellation.
 
-A caller can repeat every step by a repeated request, and the sweeper after a crash. Step 1 returns the recorded
-cancellation, the scan service settles step 2 once by its revocation_id, and step 3 changes only a PENDING cancellation.
+Step 1 also records the amount of the refund. A repeated request or, after a crash, the sweeper repeats every step:
+step 1 returns the recorded cancellation, the scan service decides each revocation_id of step 2 once, and step 3 records
+the answer only for a PENDING cancellation.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain import cancellations as domain
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.events import EventStatus
-from ticket_service.domain.notifications import cancellation_settled, refund_settled
+from ticket_service.domain.notifications import cancellation_settled, refund_ended
 from ticket_service.domain.queries import CancellationQuery
 from ticket_service.domain.refund_policy import FULL_PERCENT
 from ticket_service.domain.refusals import (
@@ -49,19 +50,23 @@ log = logging.getLogger(__name__)
 # Cancellations in one sweep; the row of an event is locked while its cancellations are settled.
 MAX_SWEEP: Final = 100
 # The time exceeds a call to the scan service and a commit, so that no two processes try at once.
-SHORTEST_RETRY_SECONDS: Final = 3.0
-LONGEST_RETRY_SECONDS: Final = 30.0
+MIN_RETRY_SECONDS: Final = 3.0
+MAX_RETRY_SECONDS: Final = 30.0
 
 
 class TicketRevoker(Protocol):
     """A client that revokes tickets at the scan service."""
 
     async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> Sequence[Outcome]:
-        """Revoke tickets of one event; return their outcomes in order, or raise DEPENDENCY_UNAVAILABLE."""
+        """Revoke tickets of one event; return their outcomes in order.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE; it is unknown whether the tickets are revoked.
+        """
 
 
 class Cancellations:
-    """The cancellations of a database; `on_change` is called after each commit that changes the feed."""
+    """The use cases of cancelling tickets; `on_change` is called after each commit that changes the feed."""
 
     def __init__(self, database: Database, revoker: TicketRevoker, clock: Clock, on_change: Callable[[], None]) -> None:
         self._database = database
@@ -86,7 +91,7 @@ class Cancellations:
             await self.advance(cancellation.event_id, [cancellation])
         except Failure as failure:
             # The cancellation is recorded, so the caller gets an answer and no error.
-            log.warning("a cancellation is left to the sweeper", extra=_facts(cancellation, failure))
+            log.warning("a cancellation is left to the sweeper", extra=_log_fields(cancellation, failure))
             return cancellation
         cancellation = await self.get(caller, cancellation.cancellation_id)
         if cancellation.status is CancellationStatus.REJECTED:
@@ -127,7 +132,7 @@ class Cancellations:
             if refunded is not cancellation:
                 store.update_cancellations(connection, [refunded])
                 ledger.enter_refund_of(connection, refunded.event_id, cancellation_id, now)
-                outbox.write(connection, refund_settled(refunded), now)
+                outbox.write(connection, refund_ended(refunded), now)
 
         await self._database.run(work)
 
@@ -143,14 +148,16 @@ class Cancellations:
 
     async def advance(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
         """Do steps 2 and 3 for at most 1,000 PENDING cancellations of one event, or raise DEPENDENCY_UNAVAILABLE."""
-        answers = await self._revoker.revoke(event_id, [one.revocation for one in pending])
-        outcomes = {one.cancellation_id: outcome for one, outcome in zip(pending, answers, strict=True)}
+        answers = await self._revoker.revoke(event_id, [cancellation.revocation for cancellation in pending])
+        outcomes = {
+            cancellation.cancellation_id: outcome for cancellation, outcome in zip(pending, answers, strict=True)
+        }
         now = self._clock()
         await self._database.run(lambda connection: settle(connection, event_id, outcomes, now))
         self._on_change()
 
     def _request(self, connection: Connection, caller: Caller, ticket_id: UUID, reason: str) -> Cancellation:
-        """Do step 1; for a ticket with a cancellation, return that cancellation."""
+        """Record the cancellation of a ticket, or return the recorded one."""
         sold = lock_ticket(connection, ticket_id, ticket_visible_to(caller))
         if sold is None:
             raise ticket_not_found(ticket_id)
@@ -160,14 +167,14 @@ class Cancellations:
                 raise cancellation_not_found(sold.cancellation_id)
             return found
         if find_pending_reissue(connection, sold.ticket.event_id, ticket_id) is not None:
-            # The holder of the ticket is not decided before the scan service answers.
+            # A pending reissue may change the holder and the issue of the ticket.
             raise scan_service_unavailable()
         cancellation = domain.request(sold, new_id(), reason, self._clock())
         store.insert_cancellations(connection, [cancellation])
         return cancellation
 
     def _claim_due(self, connection: Connection) -> Sequence[Cancellation]:
-        """Claim due cancellations: no other process tries them while this try may run."""
+        """Claim due cancellations, so that no other process tries them at the same time."""
         now = self._clock()
         due = store.lock_due(connection, now, MAX_SWEEP)
         store.update_cancellations(connection, [_claimed(cancellation, now) for cancellation in due])
@@ -177,35 +184,42 @@ class Cancellations:
         try:
             await self.advance(event_id, pending)
         except Failure as failure:
-            log.warning("cancellations are tried again later", extra=_facts(pending[0], failure))
+            log.warning("cancellations are tried again later", extra=_log_fields(pending[0], failure))
 
 
 def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outcome], now: datetime) -> None:
-    """Do step 3 for cancellations of one event; it changes only those that are still PENDING."""
+    """Record the scan service's outcomes of cancellations of one event, if they are still PENDING."""
     event = lock_event(connection, event_id)
     pending = store.lock_pending(connection, event_id, list(outcomes))
     if event is None or not pending:
         return
-    if event.status is EventStatus.CANCELLED and any(one.refund_percent < FULL_PERCENT for one in pending):
-        # The holder cancelled before the event was cancelled, and no batch of the event has reached the ticket yet: the
-        # refund is the full price too.
-        refund_pending_in_full(connection, event_id, [one.ticket_id for one in pending])
+    if event.status is EventStatus.CANCELLED and any(
+        cancellation.refund_percent < FULL_PERCENT for cancellation in pending
+    ):
+        # The event was cancelled after the holder's request, and the batches of the event cancellation have not reached
+        # the ticket yet: the refund becomes the full price.
+        refund_pending_in_full(connection, event_id, [cancellation.ticket_id for cancellation in pending])
         pending = store.lock_pending(connection, event_id, list(outcomes))
-    settled = [domain.settle(one, outcomes[one.cancellation_id], now) for one in pending]
+    settled = [domain.settle(cancellation, outcomes[cancellation.cancellation_id], now) for cancellation in pending]
     store.update_cancellations(connection, settled)
-    due = [one.cancellation_id for one in settled if one.status is CancellationStatus.REFUNDING]
+    due = [
+        cancellation.cancellation_id for cancellation in settled if cancellation.status is CancellationStatus.REFUNDING
+    ]
     ordered = refund_orders.order_refunds(connection, event_id, due, now) if due else set[UUID]()
-    notified = (cancellation_settled(one, is_ordered=one.cancellation_id in ordered) for one in settled)
-    outbox.write(connection, list(chain.from_iterable(notified)), now)
-    revoked = [one for one in pending if outcomes[one.cancellation_id].revoked]
+    notifications = (
+        cancellation_settled(cancellation, is_ordered=cancellation.cancellation_id in ordered)
+        for cancellation in settled
+    )
+    outbox.write(connection, list(chain.from_iterable(notifications)), now)
+    revoked = [cancellation for cancellation in pending if outcomes[cancellation.cancellation_id].revoked]
     if revoked:
         store.release_tickets(connection, event_id, revoked, event.revision, now)
 
 
 def retry_seconds(attempts: int) -> float:
-    """Return the wait before the next call to the scan service, after so many tries."""
-    longest = LONGEST_RETRY_SECONDS - SHORTEST_RETRY_SECONDS
-    return SHORTEST_RETRY_SECONDS + backoff_seconds(attempts, first=1, longest=longest)
+    """Return the wait before the next call to the scan service, after `attempts` calls."""
+    jitter = backoff_seconds(attempts, first=1, max_seconds=MAX_RETRY_SECONDS - MIN_RETRY_SECONDS)
+    return MIN_RETRY_SECONDS + jitter
 
 
 def _claimed(cancellation: Cancellation, now: datetime) -> Cancellation:
@@ -213,7 +227,7 @@ def _claimed(cancellation: Cancellation, now: datetime) -> Cancellation:
     return replace(cancellation, attempts=cancellation.attempts + 1, due_time=now + wait)
 
 
-def _facts(cancellation: Cancellation, failure: Failure) -> dict[str, object]:
+def _log_fields(cancellation: Cancellation, failure: Failure) -> dict[str, object]:
     return {
         "event_id": cancellation.event_id,
         "cancellation_id": cancellation.cancellation_id,

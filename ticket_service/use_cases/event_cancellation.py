@@ -2,7 +2,7 @@
 
 Every step can be repeated. Step 1 stores a row with the progress. Step 2 is repeated until the scan service confirms
 it. In step 3, each batch takes the next tickets by a cursor in that row: a crash loses nothing, and several processes
-share one event. The sweeper of cancellations settles those that a batch leaves PENDING.
+share one event. The sweeper of cancellations settles the cancellations that a batch leaves PENDING.
 """
 
 import logging
@@ -45,7 +45,7 @@ class EventRevoker(Protocol):
 
 
 class EventCancellations:
-    """The event cancellations of a database; `on_change` is called after each commit that changes the feed."""
+    """The use cases of cancelling events; `on_change` is called after each commit that changes the feed."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class EventCancellations:
                 await self._close_gates(event_id)
             except Failure as failure:
                 # The cancellation is recorded, so the caller gets an answer and no error.
-                log.warning("closing gates is left to the sweeper", extra=_facts(event_cancellation, failure))
+                log.warning("closing gates is left to the sweeper", extra=_log_fields(event_cancellation, failure))
                 return event, False
         return event, True
 
@@ -94,7 +94,7 @@ class EventCancellations:
             elif batch:
                 await self._cancellations.advance(event_cancellation.event_id, batch)
         except Failure as failure:
-            log.warning("an event cancellation is tried again later", extra=_facts(event_cancellation, failure))
+            log.warning("an event cancellation is tried again later", extra=_log_fields(event_cancellation, failure))
             await self._database.run(lambda connection: self._postpone(connection, event_cancellation.event_id))
         return True
 
@@ -157,5 +157,5 @@ def _claimed(event_cancellation: EventCancellation, now: datetime) -> EventCance
     return domain.claim(event_cancellation, now, retry_seconds(event_cancellation.attempts))
 
 
-def _facts(event_cancellation: EventCancellation, failure: Failure) -> dict[str, object]:
+def _log_fields(event_cancellation: EventCancellation, failure: Failure) -> dict[str, object]:
     return {"event_id": event_cancellation.event_id, "reason": failure.reason, "attempts": event_cancellation.attempts}

@@ -32,7 +32,7 @@ _SOLD_FIELDS: Final = frozenset({"ticket_price", "offers"})
 
 
 class Events:
-    """The events of a database; `on_change` is called after each commit that may change the feed."""
+    """The use cases of events; `on_change` is called after each commit that may change the feed."""
 
     def __init__(self, database: Database, clock: Clock, on_change: Callable[[], None]) -> None:
         self._database = database

@@ -177,7 +177,7 @@ class Feed:
                 # Each watcher fails when it reads, and its reader connects again.
                 log.warning("the feed could not be polled", extra={"reason": failure.reason})
                 failures += 1
-                await asyncio.sleep(backoff_seconds(failures, first=POLL_SECONDS, longest=2))
+                await asyncio.sleep(backoff_seconds(failures, first=POLL_SECONDS, max_seconds=2))
                 continue
             polls, failures = polls + 1, 0
             await asyncio.sleep(REST_SECONDS)

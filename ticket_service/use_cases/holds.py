@@ -1,7 +1,7 @@
 """Hold purchases until their payment: record payments, release or expire holds, and request refunds.
 
-Every transaction here locks the event first, as sales do, so that a place is either held or on sale. A payment is
-stored together with its effect: the buyer gets the tickets, or a refund is due.
+Every transaction that reserves or releases places locks the event first, as sales do, so that a place is either held
+or on sale. A payment is stored together with its effect: issued tickets or a due refund, exactly one of them.
 """
 
 import logging
@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain import holds as domain
 from ticket_service.domain.holds import Payment, PaymentResult
 from ticket_service.domain.ledger import charge_entries, payment_entry, payment_refund_entry
-from ticket_service.domain.notifications import hold_ended, payment_refund_due, payment_refunded, purchase_completed
+from ticket_service.domain.notifications import hold_expired, payment_refund_due, payment_refunded, purchase_completed
 from ticket_service.domain.payments import ChargeState, Progress
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.refund_orders import order_of_payment
@@ -44,7 +44,7 @@ CLAIM_SPREAD_SECONDS: Final = 2.0
 
 
 class Holds:
-    """The held purchases of a database.
+    """The use cases of held purchases.
 
     Args:
         database: the tickets database.
@@ -62,14 +62,14 @@ class Holds:
         self._on_change = on_change
 
     async def confirm(self, caller: Caller, purchase_id: UUID, payment: Payment) -> None:
-        """Record a payment for a service or the event's organizer; a repetition changes nothing.
+        """Record a payment that a service or the event's organizer reports; a repetition changes nothing.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND, PAYMENT_ALREADY_USED or PRICE_CHANGED.
         """
 
         def work(connection: Connection) -> None:
-            purchase, inventory = _locked(connection, purchase_id, event_administered_by(caller))
+            purchase, inventory = _lock_purchase(connection, purchase_id, event_administered_by(caller))
             paid = store.paid_purchase(connection, payment)
             if paid is not None:
                 if paid != purchase_id:
@@ -84,9 +84,9 @@ class Holds:
         """Record the state of a purchase's charge at its provider; return the purchase in its present state."""
 
         def work(connection: Connection) -> Purchase:
-            inventory = _inventory(connection, purchase.event_id)
-            [found] = store.lock_purchases(connection, purchase.event_id, [purchase.purchase_id])
-            return self._record_progress(connection, found, progress, inventory)
+            inventory = _lock_inventory(connection, purchase.event_id)
+            [locked] = store.lock_purchases(connection, purchase.event_id, [purchase.purchase_id])
+            return self._record_progress(connection, locked, progress, inventory)
 
         recorded = await self._database.run(work)
         self._on_change()
@@ -100,26 +100,28 @@ class Holds:
         """
 
         def work(connection: Connection) -> None:
-            purchase, inventory = _locked(connection, purchase_id, purchase_visible_to(caller))
+            purchase, inventory = _lock_purchase(connection, purchase_id, purchase_visible_to(caller))
             store.update_purchase(connection, domain.release(purchase, inventory, self._context().now))
             store.update_counters(connection, inventory)
 
         await self._database.run(work)
 
     async def confirm_refund(self, caller: Caller, purchase_id: UUID, refund_id: str) -> None:
-        """Record that the caller's own payment system refunded the oldest payment due; a repetition changes nothing.
+        """Record that the caller's own payment system refunded the oldest payment whose refund is due.
+
+        A repetition changes nothing.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND, or ILLEGAL_TRANSITION if no refund is due.
         """
 
         def work(connection: Connection) -> None:
-            purchase, _ = _locked(connection, purchase_id, event_administered_by(caller))
+            purchase, _ = _lock_purchase(connection, purchase_id, event_administered_by(caller))
             # Only the provider itself confirms a refund that this service has ordered.
-            due = [one for one in store.refunds_due(connection, purchase) if one.payment.provider == EXTERNAL]
-            if any(one.refund_id == refund_id for one in due):
+            refunds = [due for due in store.refunds_due(connection, purchase) if due.payment.provider == EXTERNAL]
+            if any(due.refund_id == refund_id for due in refunds):
                 return
-            outstanding = [one.payment for one in due if one.refund_id is None]
+            outstanding = [due.payment for due in refunds if due.refund_id is None]
             if not outstanding:
                 raise illegal_transition(purchase.status, PurchaseStatus.REFUNDED)
             now = self._context().now
@@ -131,8 +133,8 @@ class Holds:
     async def claim_due(self, provider: str, limit: int) -> list[Purchase]:
         """Claim due HELD purchases of a provider; no other process handles them for a while."""
         now = self._context().now
-        # A random spread separates purchases that became due together.
-        until = now + CLAIM + timedelta(seconds=backoff_seconds(0, first=CLAIM_SPREAD_SECONDS, longest=60))
+        # Add jitter, so that purchases that became due together are not retried together.
+        until = now + CLAIM + timedelta(seconds=backoff_seconds(0, first=CLAIM_SPREAD_SECONDS, max_seconds=60))
         return await self._database.run(lambda c: store.claim_due(c, provider, now, until, limit))
 
     async def sweep(self) -> bool:
@@ -151,13 +153,13 @@ class Holds:
 
     async def _expire(self, event_id: UUID, purchase_ids: list[UUID]) -> None:
         def work(connection: Connection) -> None:
-            inventory = _inventory(connection, event_id)
-            found = store.lock_purchases(connection, event_id, purchase_ids)
+            inventory = _lock_inventory(connection, event_id)
+            locked = store.lock_purchases(connection, event_id, purchase_ids)
             # Another transaction may have completed or released a purchase before the event was locked.
-            held = [purchase for purchase in found if purchase.status is PurchaseStatus.HELD]
+            held = [purchase for purchase in locked if purchase.status is PurchaseStatus.HELD]
             for purchase in domain.expire(held, inventory, self._context().now):
                 store.update_purchase(connection, purchase)
-                outbox.write(connection, hold_ended(purchase), self._context().now)
+                outbox.write(connection, hold_expired(purchase), self._context().now)
             store.update_counters(connection, inventory)
 
         await self._database.run(work)
@@ -178,7 +180,7 @@ class Holds:
         store.update_counters(connection, inventory)
         for entry in charge_entries(purchase, after):
             ledger.enter(connection, entry, now)
-        outbox.write(connection, hold_ended(after), now)
+        outbox.write(connection, hold_expired(after), now)
         return after
 
     def _apply_payment(
@@ -208,22 +210,22 @@ def record_refund(connection: Connection, purchase: Purchase, payment: Payment, 
     """Store the refund of a payment of a locked purchase; the last refund due makes the purchase REFUNDED."""
     store.store_refund(connection, payment, refund_id)
     outbox.write(connection, payment_refunded(purchase, refund_id), now)
-    is_complete = all(one.refund_id is not None for one in store.refunds_due(connection, purchase))
+    is_complete = all(due.refund_id is not None for due in store.refunds_due(connection, purchase))
     if is_complete and purchase.status is PurchaseStatus.REFUNDING:
         store.update_purchase(connection, domain.complete_refund(purchase))
 
 
-def _locked(connection: Connection, purchase_id: UUID, condition: Condition) -> tuple[Purchase, Inventory]:
+def _lock_purchase(connection: Connection, purchase_id: UUID, condition: Condition) -> tuple[Purchase, Inventory]:
     """Lock the event of a purchase, then the purchase."""
     found = find_purchase(connection, purchase_id, condition)
     if found is None:
         raise purchase_not_found(purchase_id)
-    inventory = _inventory(connection, found.event_id)
+    inventory = _lock_inventory(connection, found.event_id)
     [purchase] = store.lock_purchases(connection, found.event_id, [purchase_id])
     return purchase, inventory
 
 
-def _inventory(connection: Connection, event_id: UUID) -> Inventory:
+def _lock_inventory(connection: Connection, event_id: UUID) -> Inventory:
     event = lock_event(connection, event_id)
     if event is None:
         raise event_not_found(event_id)

@@ -1,8 +1,9 @@
-"""Charge purchases: (1) hold the places, (2) create the charge and store its id, (3) confirm it, (4) settle.
+"""Charge purchases: (1) hold the places, (2) create the charge, (3) confirm the charge, (4) record the outcome.
 
-The sale does step 1. Step 4 completes the purchase, or releases its places when the provider can capture nothing any
-more. A caller can repeat every step by a repeated request, and the sweeper after a crash: each step first asks the
-provider about the stored id. No transaction contains a call to a provider.
+The sale does step 1. Step 2 stores the id of the charge; a charge whose id was not stored is never confirmed. Step 4
+completes the purchase, or releases its places when the provider can capture nothing any more. A repeated request or,
+after a crash, the sweeper continues: step 3 first reads the state of the charge from the provider. No transaction
+contains a call to a provider.
 """
 
 import asyncio
@@ -28,17 +29,18 @@ from ticketing.chassis.failures import Failure, dependency_unavailable
 
 log = logging.getLogger(__name__)
 
-# Tries while the buyer waits; then the sweeper continues.
+# Attempts while the buyer waits; after them the sweeper continues.
 TRIES: Final = 2
 TRY_AGAIN_SECONDS: Final = 0.2
-# The number of steps: create, confirm, and one repetition of a step that another process did meanwhile.
+# Calls that advance a charge: create, confirm, and one more if another process advanced it meanwhile.
 STEPS: Final = 3
-# Purchases in one sweep: few enough that the sweep ends before their claims, even if the provider hangs.
+# Purchases in one sweep: few enough that, even if the provider hangs, the sweep ends before other processes may claim the
+# same purchases.
 MAX_SWEEP: Final = 16
 
 
 class Payments:
-    """The payments of a database's purchases; `holds` records them."""
+    """The use cases of charging purchases; `holds` records the payments."""
 
     def __init__(self, database: Database, holds: Holds, providers: Providers, clock: Clock) -> None:
         self._database = database
@@ -54,13 +56,13 @@ class Payments:
         return name
 
     async def begin(self, purchase: Purchase) -> None:
-        """Charge for a new HELD purchase, as far as possible at once; the sweeper continues."""
+        """Charge a new HELD purchase until the charge is paid, waits for the buyer, or fails; the sweeper continues."""
         for attempt in range(TRIES):
             try:
                 await self._advance(purchase)
             except Failure as failure:
-                log.warning("a payment is left unfinished", extra=_facts(purchase, failure))
-                await asyncio.sleep(backoff_seconds(attempt, first=TRY_AGAIN_SECONDS, longest=1))
+                log.warning("a payment is left unfinished", extra=_log_fields(purchase, failure))
+                await asyncio.sleep(backoff_seconds(attempt, first=TRY_AGAIN_SECONDS, max_seconds=1))
             else:
                 return
 
@@ -75,24 +77,24 @@ class Payments:
             if purchase.status is PurchaseStatus.HELD:
                 await self._advance(purchase)
             elif purchase.status in ENDED:
-                # The charge was withdrawn, so no late payment should exist; if one does, this call records it.
+                # The provider withdrew the charge. If it captured money nevertheless, this call records the payment.
                 await self._withdraw(purchase)
             return
         purchase = await self._find(purchase_id, event_administered_by(caller))
         if purchase.status is PurchaseStatus.HELD:
-            await self._withdraw_for_good(purchase)
+            await self._withdraw_or_fail(purchase)
         await self._holds.confirm(caller, purchase_id, payment)
 
     async def release(self, caller: Caller, purchase_id: UUID) -> None:
         """Release a HELD purchase that `caller` may see.
 
         Raises:
-            Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION; DEPENDENCY_UNAVAILABLE if the
-                charge may still succeed.
+            Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION; DEPENDENCY_UNAVAILABLE if the buyer may
+                still be charged.
         """
         purchase = await self._find(purchase_id, purchase_visible_to(caller))
         if purchase.status is PurchaseStatus.HELD:
-            await self._withdraw_for_good(purchase)
+            await self._withdraw_or_fail(purchase)
         await self._holds.release(caller, purchase_id)
 
     async def sweep(self) -> bool:
@@ -110,15 +112,15 @@ class Payments:
         try:
             await (self._withdraw(purchase) if is_over else self._advance(purchase))
         except Failure as failure:
-            log.warning("a payment is tried again later", extra=_facts(purchase, failure))
+            log.warning("a payment is tried again later", extra=_log_fields(purchase, failure))
 
     async def _advance(self, purchase: Purchase) -> None:
-        """Do steps 2 to 4, as far as possible at once."""
+        """Do steps 2 to 4 until the charge is paid, waits for the buyer, or is withdrawn."""
         provider = self._provider(purchase)
         for _ in range(STEPS):
             progress = await provider.advance(charge_of(purchase))
             if progress.state is ChargeState.DECLINED:
-                # The buyer's front end could pay with another card until the charge is withdrawn.
+                # Until the charge is withdrawn, the buyer could pay with another card.
                 await self._withdraw(replace(purchase, payment_id=progress.payment_id), progress.decline_code)
                 return
             purchase = await self._record(purchase, progress)
@@ -130,7 +132,7 @@ class Payments:
         progress = await self._provider(purchase).withdraw(charge_of(purchase))
         return await self._record(purchase, replace(progress, decline_code=decline_code or progress.decline_code))
 
-    async def _withdraw_for_good(self, purchase: Purchase) -> None:
+    async def _withdraw_or_fail(self, purchase: Purchase) -> None:
         # This service charges nothing for an EXTERNAL purchase.
         if purchase.provider != EXTERNAL and (await self._withdraw(purchase)).status is PurchaseStatus.HELD:
             # A bank still processes the payment.
@@ -156,5 +158,5 @@ class Payments:
         return purchase
 
 
-def _facts(purchase: Purchase, failure: Failure) -> dict[str, object]:
+def _log_fields(purchase: Purchase, failure: Failure) -> dict[str, object]:
     return {"event_id": purchase.event_id, "purchase_id": purchase.purchase_id, "reason": failure.reason}

@@ -17,7 +17,7 @@ from ticketing.chassis.database import Database
 
 
 class Purchases:
-    """The purchases of a database."""
+    """The use case of reading purchases."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -19,7 +19,7 @@ from ticket_service.domain import refund_orders as domain
 from ticket_service.domain.cancellations import Cancellation
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.ledger import EntryKind, refund_entry
-from ticket_service.domain.notifications import refund_settled
+from ticket_service.domain.notifications import refund_ended
 from ticket_service.domain.payments import RefundProgress
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 from ticket_service.domain.refusals import cancellation_not_found
@@ -38,15 +38,16 @@ from ticketing.chassis.failures import Failure
 
 log = logging.getLogger(__name__)
 
-# Orders in one sweep: few enough that the sweep ends before their claims, even if the provider hangs.
+# Orders in one sweep: few enough that, even if the provider hangs, the sweep ends before other processes may claim the
+# same orders.
 MAX_SWEEP: Final = 32
 # The time exceeds a sweep, so that no two processes try at once.
-SHORTEST_RETRY_SECONDS: Final = 20.0
-LONGEST_RETRY_SECONDS: Final = 900.0
+MIN_RETRY_SECONDS: Final = 20.0
+MAX_RETRY_SECONDS: Final = 900.0
 
 
 class Refunds:
-    """The refund orders of a database."""
+    """The use cases of refund orders."""
 
     def __init__(self, database: Database, providers: Providers, clock: Clock) -> None:
         self._database = database
@@ -83,12 +84,12 @@ class Refunds:
         return len(due) == MAX_SWEEP
 
     def _claim_due(self, connection: Connection) -> Sequence[RefundOrder]:
-        """Claim due orders: no other process tries them while this try may run."""
+        """Claim due orders, so that no other process tries them at the same time."""
         now = self._clock()
         claimed_orders = []
         for order in store.lock_due(connection, now, MAX_SWEEP):
-            spread = backoff_seconds(order.attempts, first=1, longest=LONGEST_RETRY_SECONDS - SHORTEST_RETRY_SECONDS)
-            claimed = domain.claim(order, now, timedelta(seconds=SHORTEST_RETRY_SECONDS + spread))
+            spread = backoff_seconds(order.attempts, first=1, max_seconds=MAX_RETRY_SECONDS - MIN_RETRY_SECONDS)
+            claimed = domain.claim(order, now, timedelta(seconds=MIN_RETRY_SECONDS + spread))
             store.update(connection, claimed)
             ledger.enter(connection, refund_entry(claimed, EntryKind.REFUND_TRIED), now)
             claimed_orders.append(claimed)
@@ -97,16 +98,16 @@ class Refunds:
     async def _try(self, order: RefundOrder) -> None:
         provider = self._providers.get(order.provider)
         if provider is None:
-            log.error("a refund is due by a provider that is not configured", extra=_facts(order))
+            log.error("a refund is due by a provider that is not configured", extra=_log_fields(order))
             return
         try:
             progress = await provider.refund(order)
-            await self._database.run(lambda connection: settle(connection, order, progress, self._clock()))
+            await self._database.run(lambda connection: record_answer(connection, order, progress, self._clock()))
         except Failure as failure:
-            log.warning("a refund is tried again later", extra={**_facts(order), "reason": failure.reason})
+            log.warning("a refund is tried again later", extra={**_log_fields(order), "reason": failure.reason})
 
 
-def settle(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
+def record_answer(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
     """Store the provider's answer, if no process has stored it, with its effect on cancellation or payment."""
     if order.cancellation_id is None:
         lock_event(connection, order.event_id)
@@ -120,11 +121,11 @@ def settle(connection: Connection, order: RefundOrder, progress: RefundProgress,
     if cancellation is None or status is None:
         return
     if status is RefundOrderStatus.DONE:
-        settled = cancellation_domain.record_refund(cancellation, progress.refund_id or "", now)
+        ended = cancellation_domain.record_refund(cancellation, progress.refund_id or "", now)
     else:
-        settled = cancellation_domain.fail_refund(cancellation, progress.failure or "")
-    update_cancellations(connection, [settled])
-    outbox.write(connection, refund_settled(settled), now)
+        ended = cancellation_domain.fail_refund(cancellation, progress.failure or "")
+    update_cancellations(connection, [ended])
+    outbox.write(connection, refund_ended(ended), now)
 
 
 def _store_progress(
@@ -142,9 +143,9 @@ def _store_progress(
     kind = EntryKind.REFUNDED if after.status is RefundOrderStatus.DONE else EntryKind.REFUND_REFUSED
     ledger.enter(connection, refund_entry(after, kind, progress.refund_id, progress.failure or ""), now)
     if kind is EntryKind.REFUND_REFUSED:
-        log.error("the provider refuses a refund", extra={**_facts(order), "failure": progress.failure})
+        log.error("the provider refuses a refund", extra={**_log_fields(order), "failure": progress.failure})
     return after.status if after.status is not RefundOrderStatus.PENDING else None
 
 
-def _facts(order: RefundOrder) -> dict[str, object]:
+def _log_fields(order: RefundOrder) -> dict[str, object]:
     return {"event_id": order.event_id, "order_id": order.order_id, "attempts": order.attempts}

@@ -44,7 +44,7 @@ TRIES: Final = 4
 
 
 class Reissues:
-    """The reissues of a database; `on_change` is called after each commit that may change the feed."""
+    """The use cases of reissues and transfers; `on_change` is called after each commit that may change the feed."""
 
     def __init__(
         self, database: Database, revoker: TicketRevoker, issuing: Issuing, clock: Clock, on_change: Callable[[], None]
@@ -131,7 +131,7 @@ class Reissues:
         return store.find_reissue(connection, first.event_id, first.result_id)
 
     def _claim_due(self, connection: Connection) -> Sequence[Reissue]:
-        """Claim due reissues: no other process tries them while this try may run."""
+        """Claim due reissues, so that no other process tries them at the same time."""
         now = self._clock()
         due = store.lock_due(connection, now, MAX_SWEEP)
         for reissue in due:

@@ -1,4 +1,4 @@
-"""Sell tickets: orders that arrive together are answered in one transaction over all their events, a sales batch.
+"""Process orders in sales batches: orders that arrive together, for any events, share one transaction.
 
 This is the hot path. It runs in the event loop, and a hot event costs one row lock for each batch instead of one for
 each sale.
@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 # Tickets in one transaction: their tokens are signed in the event loop, 30 µs each.
 MAX_BATCH: Final = 512
-# Orders that may wait for the next batch: about the sales of a second.
+# Orders that may wait for the next batch: about as many as one second can sell.
 MAX_WAITING: Final = 2_048
-# With 64 callers, this wait raised a batch from 3 or 4 orders to 10 and the sales per second by a fifth: accepting each
-# call takes longer than a batch of a few orders.
+# With 64 callers, the wait raised the batch size from 3-4 to 10 orders and the throughput by a fifth. The reason:
+# accepting each call takes longer than a batch of a few orders.
 GATHER_SECONDS: Final = 0.005
 
 
@@ -50,7 +50,7 @@ class SaleSettings:
     """The settings that apply to every sale of this process."""
 
     issuing: Issuing
-    # The bound of tickets of one type in one purchase; an offer may have a lower bound.
+    # The maximum of tickets of one type in one purchase; an offer may set a lower maximum.
     max_per_purchase: int
     # The duration of a hold.
     hold: timedelta
@@ -61,10 +61,10 @@ class SaleSettings:
 
 
 class Sales:
-    """The sales of this process.
+    """The use case of buying tickets.
 
     Args:
-        connection: has prepared the statements of `store.sales`.
+        connection: a connection that has prepared the statements of `store.sales`.
         settings: the settings of every sale.
         clock: returns the present time.
         on_change: called after each commit, so that the feed sends the tickets at once.
@@ -117,7 +117,7 @@ class Sales:
         # The time is read after the wait for the locks: orders are decided as of the time of the event lock.
         context = self._settings.context(self._clock())
         answers = [answer(order, batch, context) for order in orders]
-        outcomes = [self._issue(found) if isinstance(found, Sale) else found for found in answers]
+        outcomes = [self._issue(result) if isinstance(result, Sale) else result for result in answers]
         issued = [outcome for outcome in outcomes if isinstance(outcome, IssuedSale)]
         digests: dict[UUID, Digests] = {}
         for outcome in issued:
@@ -127,10 +127,10 @@ class Sales:
         return outcomes
 
     def _note_skipped(self, batch: SalesBatch, orders: Sequence[Order]) -> None:
-        if found := batch.skipped - self._skipped:
+        if newly_skipped := batch.skipped - self._skipped:
             log.warning(
                 "events are locked by another transaction; their orders are refused",
-                extra={"event_ids": sorted(map(str, found))},
+                extra={"event_ids": sorted(map(str, newly_skipped))},
             )
         self._skipped = self._skipped - {order.event_id for order in orders} | batch.skipped
 

@@ -14,7 +14,7 @@ from ticketing.chassis.database import Database
 
 
 class Tickets:
-    """The tickets of a database."""
+    """The use cases of reading tickets."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database

@@ -46,7 +46,7 @@ def mask_codes(text: str) -> str:
     return _ANYWHERE.sub(_mask, text)
 
 
-def _mask(found: re.Match[str]) -> str:
-    text = found[0].upper()
+def _mask(match: re.Match[str]) -> str:
+    text = match[0].upper()
     shown = len(CODE_PREFIX) + SHOWN_DIGITS if text.startswith(CODE_PREFIX) else SHOWN_OF_A_TOKEN
     return text[:shown] + "…"

@@ -3,7 +3,8 @@
 The rules are pure functions, so a gate device can decide by the same rules without the scan service. A scan is denied
 for the first reason that applies, and the order of the reasons is part of the contract:
 
-1. The text is a ticket: TICKET_NOT_FOUND, INVALID_SIGNATURE.
+1. The text identifies a ticket (checked before `decide`, in `TicketLookup.find` or `decide_offline`):
+   TICKET_NOT_FOUND, INVALID_SIGNATURE.
 2. The ticket is for this event: WRONG_EVENT.
 3. The event is open: EVENT_CANCELLED, EVENT_NOT_OPEN.
 4. The ticket is valid: SUPERSEDED, REFUNDED, CANCELLED, BLOCKED, UNKNOWN.
@@ -19,8 +20,8 @@ from typing import Final
 
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
-    Admission,
     AdmissionPolicy,
+    AdmissionState,
     CheckIn,
     Event,
     EventStatus,
@@ -42,14 +43,14 @@ class PresentedTicket:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The decision on one scan, and the admission of the ticket after it."""
+    """The decision on one scan, and the admission state of the ticket after it."""
 
     # None: admitted.
     reason: DenialReason | None
     # The earlier check-in, where it is the reason for the denial.
     previous: CheckIn | None = None
-    # None: the admission does not change.
-    admission: Admission | None = None
+    # None: the admission state does not change.
+    admission: AdmissionState | None = None
 
 
 # The denial reason of tickets that are not ACTIVE.
@@ -62,7 +63,11 @@ DENIAL_BY_STATUS: Final = {
 
 
 def decide(event: Event, gate: Gate, presented: PresentedTicket, scan_type: ScanType, check_in: CheckIn) -> Decision:
-    """Decide one scan at a gate of `event`; an admitted check-in becomes `check_in`, whose time is that of the scan."""
+    """Decide one scan at a gate of `event`.
+
+    `check_in` has the id, time and location of the scan, whatever its type. An admitted check-in stores it in the
+    admission state.
+    """
     ticket = presented.ticket
     if ticket.event_id != gate.event_id:
         return Decision(DenialReason.WRONG_EVENT)
@@ -106,24 +111,26 @@ def _time_reason(event: Event, ticket: Ticket, check_in: CheckIn) -> DenialReaso
     return DenialReason.EXPIRED if end is not None and check_in.time > end else None
 
 
-def _check_in(policy: AdmissionPolicy, admission: Admission, check_in: CheckIn) -> Decision:
-    was_in = admission.check_in_time is not None
-    if (policy is AdmissionPolicy.SINGLE_ENTRY and was_in) or (policy is AdmissionPolicy.RE_ENTRY and admission.inside):
+def _check_in(policy: AdmissionPolicy, admission: AdmissionState, check_in: CheckIn) -> Decision:
+    was_checked_in = admission.check_in_time is not None
+    if (policy is AdmissionPolicy.SINGLE_ENTRY and was_checked_in) or (
+        policy is AdmissionPolicy.RE_ENTRY and admission.inside
+    ):
         return Decision(DenialReason.ALREADY_CHECKED_IN, previous=admission.latest_check_in)
-    sequence = admission.sequence if was_in else admission.sequence + 1
-    after = Admission(admission.check_in_time or check_in.time, check_in, inside=True, sequence=sequence)
+    sequence = admission.sequence if was_checked_in else admission.sequence + 1
+    after = AdmissionState(admission.check_in_time or check_in.time, check_in, inside=True, sequence=sequence)
     return Decision(None, admission=after)
 
 
-def _check_out(admission: Admission) -> Decision:
+def _check_out(admission: AdmissionState) -> Decision:
     """Admit a check-out of a person who is inside; a single-entry ticket remains used."""
     if not admission.inside:
         return Decision(DenialReason.NOT_CHECKED_IN)
     return Decision(None, admission=replace(admission, inside=False))
 
 
-def _access(policy: AdmissionPolicy, admission: Admission) -> Decision:
-    """Admit a person who is inside to an area of the event; under UNLIMITED presence is not tracked."""
+def _access(policy: AdmissionPolicy, admission: AdmissionState) -> Decision:
+    """Admit a person who is inside to an area of the event; under UNLIMITED, access does not require a check-in."""
     if policy is AdmissionPolicy.UNLIMITED or admission.inside:
         return Decision(None)
     return Decision(DenialReason.NOT_CHECKED_IN)

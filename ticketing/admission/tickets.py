@@ -73,7 +73,7 @@ class CheckIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class AdmissionState:
     """The admission state of a ticket: the result of its effective scans."""
 
     # The first check-in that is not annulled.
@@ -101,4 +101,4 @@ class Ticket:
     issue: int
     code_digest: bytes
     token_digest: bytes | None
-    admission: Admission = Admission()
+    admission: AdmissionState = AdmissionState()

@@ -122,7 +122,7 @@ class Database:
                     raise
                 if attempt == ATTEMPTS:
                     raise overloaded("changes to the same rows") from error
-            time.sleep(backoff_seconds(attempt, first=BACKOFF_SECONDS, longest=1))
+            time.sleep(backoff_seconds(attempt, first=BACKOFF_SECONDS, max_seconds=1))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def close(self) -> None:

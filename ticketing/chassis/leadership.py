@@ -72,4 +72,4 @@ async def repeat_with_backoff(name: str, task: LeaderTask) -> NoReturn:
             level = logging.DEBUG if failures else logging.WARNING
             log.log(level, "a task waits for its dependency", extra={"task": name, "cause": failure.message})
             failures += 1
-        await asyncio.sleep(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, longest=MAX_BACKOFF_SECONDS))
+        await asyncio.sleep(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, max_seconds=MAX_BACKOFF_SECONDS))

@@ -102,7 +102,7 @@ class LoopConnection:
                 # After a cancellation or a fault between two round trips, PostgreSQL may still execute a statement.
                 self.close()
                 raise
-            await asyncio.sleep(backoff_seconds(attempt, first=BACKOFF_SECONDS, longest=1))
+            await asyncio.sleep(backoff_seconds(attempt, first=BACKOFF_SECONDS, max_seconds=1))
         raise overloaded("changes to the same rows")
 
     async def round_trip(self, statements: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:

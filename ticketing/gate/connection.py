@@ -1,8 +1,8 @@
 """The connection to the scan service: one stream, opened again whenever it ends.
 
-A scan waits a moment for its answer; without one, the device decides. The same stream uploads offline decisions while
-no scan waits to be sent. Two threads serve a stream: gRPC's thread sends the requests, and the thread of the connection
-receives the responses.
+A scan waits up to ANSWER_SECONDS for its answer; then the device decides offline. The same stream uploads offline
+decisions while no scan waits to be sent. Two threads serve a stream: gRPC's thread sends the requests, and the thread
+of the connection receives the responses.
 """
 
 import queue
@@ -24,16 +24,17 @@ from ticketing.gate.store import Store
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
-# The time that a person waits at the gate.
+# The time that a scan, and so a person at the gate, waits for the answer.
 ANSWER_SECONDS: Final = 1.5
 OPEN_SECONDS: Final = 5.0
 # A stream with unanswered scans and without any response in this time is dead, whatever the keepalive reports.
 SILENT_SECONDS: Final = 5.0
 UPLOAD_SECONDS: Final = 30.0
 UPLOAD_SCANS: Final = 500
-# A message may have 1 MiB, and a scanned text that is not a code can be long.
+# A message may have 1 MiB; UPLOAD_SCANS long texts that are not codes would exceed it.
 UPLOAD_BYTES: Final = 256 * 1024
 UPLOAD_PAUSE_SECONDS: Final = 5.0
+# The interval at which a stream without requests is checked for uploads and timeouts.
 _TICK_SECONDS: Final = 0.05
 
 # Rejections with these reasons are retried on the same stream.
@@ -116,7 +117,7 @@ class Connection:
         return self.status.state is ConnectionState.REFUSED or bool(self._store.setting("refused"))
 
     def wait_for_delivery(self, seconds: float) -> None:
-        """Wait until every decision is delivered or rejected, or the service is unreachable."""
+        """Wait until every decision is delivered or rejected or the service is unreachable, at most `seconds`."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self.status.state in UNREACHABLE or self._store.queue_length() <= len(self._stream.rejected),
@@ -124,11 +125,14 @@ class Connection:
             )
 
     def request_verdict(self, attempt: pb.ScanAttempt) -> scan_pb2.Scan | None:
-        """Request a verdict; return None if none arrived in time or the service rejected the request."""
+        """Request a verdict; return None if the service rejected the request or did not answer in time.
+
+        Return None at once while the service is unreachable or the maximum of requests is unanswered.
+        """
         return self._exchange(("scan", attempt.scan_id), pb.StreamScansRequest(scan=attempt))
 
     def annul(self, scan_id: str) -> scan_pb2.Scan | None:
-        """Annul a scan; return None if the service rejected that or did not answer in time."""
+        """Annul a scan and return it; return None as `request_verdict` does."""
         passage = pb.Passage(scan_id=scan_id, passed=False)
         return self._exchange(("annul", scan_id), pb.StreamScansRequest(passage=passage))
 
@@ -145,7 +149,7 @@ class Connection:
             )
             del self._waiting[key]
             if key not in self._answers and self.status.state not in UNREACHABLE:
-                # The next scans do not wait, until the service sends any response.
+                # Until the service responds, later scans are decided offline without waiting.
                 self.status = replace(self.status, state=ConnectionState.OFFLINE, problem="no answer in time")
                 self._stream.silent_since = monotonic()
             return self._answers.pop(key, None)
@@ -159,9 +163,9 @@ class Connection:
         while not self._stopped.is_set():
             lasted = self._serve()
             failures = 0 if lasted else failures + 1
-            # After a stream that lasted, the first attempt follows at once: the service has probably restarted.
-            longest = MAX_BACKOFF_SECONDS if failures else _TICK_SECONDS
-            self._stopped.wait(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, longest=longest))
+            # A stream that lasted probably ended because the service restarted, so the first attempt follows at once.
+            max_seconds = MAX_BACKOFF_SECONDS if failures else _TICK_SECONDS
+            self._stopped.wait(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, max_seconds=max_seconds))
 
     def _serve(self) -> bool:
         """Serve one stream to its end; return whether it was open for more than a second."""
@@ -170,7 +174,7 @@ class Connection:
             if self._stopped.is_set():
                 return False
             self._stream = stream
-            # The call has no deadline: a stream lasts for hours. `is_overdue` and the keepalive end it if it is dead.
+            # The call has no deadline: a stream lasts for hours. `is_overdue` and the keepalive end a dead stream.
             call = self._client.stub.StreamScans(self._requests(stream), metadata=self._client.metadata)
             self._call = call
         code, problem = None, "the service ended the stream"

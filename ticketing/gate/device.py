@@ -14,7 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from ticketing.admission.codes import read_code
 from ticketing.admission.scans import Gate, ScanType, sanitize_text
-from ticketing.admission.tickets import Admission, CheckIn
+from ticketing.admission.tickets import AdmissionState, CheckIn
 from ticketing.admission.tokens import Token, read_token
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.ids import new_id
@@ -49,8 +49,8 @@ class LastScan:
 
     scan: scan_pb2.Scan
     text: str
-    # The ticket's admission before the scan; None if the device has no record of it.
-    before: Admission | None
+    # The ticket's admission state before the scan; None if the device has no record of it.
+    before: AdmissionState | None
 
 
 class Device:
@@ -108,67 +108,74 @@ class Device:
         with self._store.transaction():
             if attempt is not None:
                 self._store.enqueue(attempt)
-            self._save_admission(annulled, last.before or Admission(), None if attempt else self._clock())
+            self._save_admission(annulled, last.before or AdmissionState(), None if attempt else self._clock())
         return answer_of(annulled)
 
     def _must_decide_offline(self, text: str) -> bool:
-        """Return whether the service lacks a scan of this ticket, and would therefore admit the ticket again."""
+        """Return whether the service lacks an admission of this ticket, so that it could admit the ticket again.
+
+        For a typed code, wait until the decisions of this device are delivered.
+        """
         token = read_token(text)
         if isinstance(token, Token):
             return self._store.has_unrecorded_admission(token.event_id, token.ticket_id)
         if read_code(text) is not None:
-            # Only the service finds the ticket of a typed code, so it first needs every scan of this device.
+            # Only the service can find the ticket of a code, so the service first needs every scan of this device.
             self._connection.wait_for_delivery(ANSWER_SECONDS)
         return False
 
     def _save_answer(self, scan: scan_pb2.Scan, text: str) -> None:
-        """Store the service's answer and the admission after it, so that the device denies a second scan offline."""
+        """Store the service's answer and the new admission state, so that the device denies a second scan offline."""
         with self._store.transaction():
             before = self._admission_before(scan)
             self._store.save_answer(scan)
             if scan.verdict == scan_pb2.VERDICT_ADMITTED and not scan.HasField("annul_time"):
                 check_in = CheckIn(UUID(scan.scan_id), time_of(scan.scan_time), scan.location)
                 if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_IN:
-                    after = Admission(check_in_time=check_in.time, latest_check_in=check_in, inside=True)
+                    after = AdmissionState(check_in_time=check_in.time, latest_check_in=check_in, inside=True)
                     self._save_admission(scan, after, self._clock())
                 elif scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT:
-                    self._save_admission(scan, replace(before or Admission(), inside=False), self._clock())
+                    self._save_admission(scan, replace(before or AdmissionState(), inside=False), self._clock())
         self._remember(scan, text, before)
 
-    def _admission_before(self, scan: scan_pb2.Scan) -> Admission | None:
-        """Return the ticket's admission before a scan, also if the replica already contains the scan."""
+    def _admission_before(self, scan: scan_pb2.Scan) -> AdmissionState | None:
+        """Return the ticket's admission state before a scan; None if the device has no record of it.
+
+        The replica may contain the scan already. Then the state before a check-in is unknown, and a person who checks
+        out was inside.
+        """
         if not scan.ticket_id:
             return None
         event_id, ticket_id = UUID(scan.event_id), UUID(scan.ticket_id)
         ticket = self._store.ticket(event_id, ticket_id)
-        found = self._store.own_admission(event_id, ticket_id) or (None if ticket is None else ticket.admission)
-        if found is None or (found.latest_check_in is not None and str(found.latest_check_in.scan_id) == scan.scan_id):
+        state = self._store.own_admission(event_id, ticket_id) or (None if ticket is None else ticket.admission)
+        if state is None or (state.latest_check_in is not None and str(state.latest_check_in.scan_id) == scan.scan_id):
             return None
-        return replace(found, inside=True) if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT else found
+        return replace(state, inside=True) if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT else state
 
-    def _save_admission(self, scan: scan_pb2.Scan, admission: Admission, settle_time: datetime | None) -> None:
+    def _save_admission(self, scan: scan_pb2.Scan, admission: AdmissionState, recorded_time: datetime | None) -> None:
         own = OwnAdmission(UUID(scan.event_id), UUID(scan.ticket_id), admission, scan.scan_id, time_of(scan.scan_time))
-        self._store.save_own_admission(own, settle_time)
+        self._store.save_own_admission(own, recorded_time)
 
     def _decide_offline(self, attempt: pb.ScanAttempt, scan_id: UUID) -> tuple[scan_pb2.Scan, str]:
         """Decide a scan, and store the decision for delivery; return the scan and a note for the person at the gate."""
         now = self._service_time()
-        asked = DeviceScan(scan_id, attempt.code, read_token(attempt.code), self._scan_type, self._gate)
+        device_scan = DeviceScan(scan_id, attempt.code, read_token(attempt.code), self._scan_type, self._gate)
         with self._store.transaction():
-            records = self._records_of(asked)
-            decided = decide_offline(asked, records, now)
-            if decided.presented is not None and records.ticket is None:
-                ticket = token_ticket_message(decided.presented)
-                self._store.add_token_ticket(decided.presented.ticket.event_id, ticket)
-            scan = _scan_message(asked, decided, now)
+            records = self._records_of(device_scan)
+            device_decision = decide_offline(device_scan, records, now)
+            if device_decision.presented is not None and records.ticket is None:
+                ticket = token_ticket_message(device_decision.presented)
+                self._store.add_token_ticket(device_decision.presented.ticket.event_id, ticket)
+            scan = _scan_message(device_scan, device_decision, now)
             before = self._admission_before(scan)
             self._store.save_answer(scan)
-            if decided.decision.admission is not None:
-                self._save_admission(scan, decided.decision.admission, None)
+            if device_decision.decision.admission is not None:
+                self._save_admission(scan, device_decision.decision.admission, None)
             attempt.offline.CopyFrom(self._offline_message(scan))
             self._store.enqueue(attempt)
         self._remember(scan, attempt.code, before)
-        return scan, decided.note
+        return scan, device_decision.note
 
     def _records_of(self, scan: DeviceScan) -> DeviceRecords:
         rules = self._store.rules(self._gate.event_id)
@@ -189,7 +196,7 @@ class Device:
             clock_offset=offset,
         )
 
-    def _remember(self, scan: scan_pb2.Scan, text: str, before: Admission | None) -> None:
+    def _remember(self, scan: scan_pb2.Scan, text: str, before: AdmissionState | None) -> None:
         self._last = LastScan(scan, text, before) if answer_of(scan).may_pass else None
 
     def _refuse(self, text: str, show: ShowAnswer) -> Answer:
@@ -204,26 +211,26 @@ class Device:
         return timedelta(microseconds=float(self._store.setting("clock_offset") or 0))
 
     def _service_time(self) -> datetime:
-        """Return the present time by the service's clock, as far as its last answer showed it."""
+        """Return the present time by the service's clock; the offset was measured when the stream was last opened."""
         return self._clock() + self._clock_offset()
 
 
-def _scan_message(asked: DeviceScan, decided: DeviceDecision, now: datetime) -> scan_pb2.Scan:
-    decision = decided.decision
+def _scan_message(device_scan: DeviceScan, device_decision: DeviceDecision, now: datetime) -> scan_pb2.Scan:
+    decision = device_decision.decision
     scan = scan_pb2.Scan(
-        scan_id=str(asked.scan_id),
-        code=sanitize_text(asked.text),
-        scan_type=SCAN_TYPES[asked.scan_type],
+        scan_id=str(device_scan.scan_id),
+        code=sanitize_text(device_scan.text),
+        scan_type=SCAN_TYPES[device_scan.scan_type],
         verdict=scan_pb2.VERDICT_DENIED if decision.reason else scan_pb2.VERDICT_ADMITTED,
         scan_time=timestamp(now),
-        location=asked.gate.location,
+        location=device_scan.gate.location,
         offline=True,
     )
     if decision.reason is not None:
         scan.denial_reason = DENIAL_REASONS[decision.reason]
     if decision.previous is not None:
         scan.previous.CopyFrom(previous_message(decision.previous))
-    if (presented := decided.presented) is not None:
+    if (presented := device_decision.presented) is not None:
         scan.ticket_id, scan.event_id = str(presented.ticket.ticket_id), str(presented.ticket.event_id)
         if presented.ticket_type is not None:
             scan.ticket_type = TICKET_TYPES[presented.ticket_type]

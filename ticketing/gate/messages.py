@@ -16,8 +16,8 @@ from nacl.signing import VerifyKey
 from ticketing.admission.decision import DENIAL_BY_STATUS, PresentedTicket
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
-    Admission,
     AdmissionPolicy,
+    AdmissionState,
     CheckIn,
     Event,
     EventStatus,
@@ -146,12 +146,12 @@ def ticket_of(event_id: UUID, message: pb.TicketAdmission) -> Ticket:
     )
 
 
-def admission_of(message: pb.TicketAdmission) -> Admission:
-    """Read the admission of a ticket."""
+def admission_of(message: pb.TicketAdmission) -> AdmissionState:
+    """Read the admission state of a ticket."""
     if not message.HasField("check_in"):
-        return Admission(inside=message.inside)
+        return AdmissionState(inside=message.inside)
     check_in = _check_in(message.check_in)
-    return Admission(check_in_time=check_in.time, latest_check_in=check_in, inside=message.inside)
+    return AdmissionState(check_in_time=check_in.time, latest_check_in=check_in, inside=message.inside)
 
 
 def previous_message(check_in: CheckIn) -> scan_pb2.PreviousScan:

@@ -1,6 +1,6 @@
 """Decisions without a connection: the service's own rules, applied to the records of this device.
 
-A token proves itself by its signature. A typed code does not, so it needs the connection.
+The device verifies the signature of a token. It cannot verify a typed code, which needs the connection.
 """
 
 from dataclasses import dataclass, replace
@@ -11,11 +11,11 @@ from uuid import UUID
 from ticketing.admission.codes import read_code
 from ticketing.admission.decision import Decision, PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, ScanType
-from ticketing.admission.tickets import Admission, CheckIn, Ticket
+from ticketing.admission.tickets import AdmissionState, CheckIn, Ticket
 from ticketing.admission.tokens import DamagedToken, Token, is_genuine
 from ticketing.gate.messages import EventRules
 
-# Notes for the person at the gate.
+# Notes shown to the person at the gate.
 NO_REPLICA: Final = "this device has not loaded the event yet: it needs the connection once"
 NEEDS_CONNECTION: Final = "typed codes need the connection: ask for the QR code"
 UNKNOWN_KEY: Final = "signed with a key that this device does not have"
@@ -52,8 +52,8 @@ class DeviceRecords:
     rules: EventRules | None
     # The value is None if the replica lacks the ticket; a genuine token proves it.
     ticket: Ticket | None = None
-    # The admission after this device's own scans; None if the replica is at least as new.
-    own_admission: Admission | None = None
+    # The admission state after this device's own scans; None if the replica is at least as new.
+    own_admission: AdmissionState | None = None
 
 
 def decide_offline(scan: DeviceScan, records: DeviceRecords, now: datetime) -> DeviceDecision:
@@ -75,7 +75,7 @@ def decide_offline(scan: DeviceScan, records: DeviceRecords, now: datetime) -> D
         ticket = replace(ticket, admission=records.own_admission)
     if ticket.admission.latest_check_in is not None and ticket.admission.latest_check_in.scan_id == scan.scan_id:
         # The service admitted this scan and its answer was lost; the replica already contains the admission.
-        ticket = replace(ticket, admission=Admission())
+        ticket = replace(ticket, admission=AdmissionState())
     presented = PresentedTicket(ticket, token.issue, token.ticket_type)
     check_in = CheckIn(scan.scan_id, now, scan.gate.location)
     return DeviceDecision(decide(rules.event, scan.gate, presented, scan.scan_type, check_in), presented)

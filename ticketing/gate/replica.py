@@ -41,7 +41,7 @@ class DeviceReplica:
         failures = 0
         while not self._stopped.is_set():
             failures = 0 if self._follow() else failures + 1
-            self._stopped.wait(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, longest=MAX_BACKOFF_SECONDS))
+            self._stopped.wait(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, max_seconds=MAX_BACKOFF_SECONDS))
 
     def _follow(self) -> bool:
         """Store the changes of one stream until it ends; return whether there were any."""

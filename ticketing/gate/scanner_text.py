@@ -37,5 +37,5 @@ def _append(line: bytearray, part: bytes) -> None:
 def scanned_text(line: bytes) -> str:
     """Return the text of a line without the additions of scanners and keyboards."""
     text = line.decode(errors="replace").strip("\0\t\x02\x03\x04 ")
-    found = _CREDENTIAL.search(text)
-    return found.group().upper() if found else text
+    match = _CREDENTIAL.search(text)
+    return match.group().upper() if match else text

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from ticketing.admission.tickets import Admission, Ticket
+from ticketing.admission.tickets import AdmissionState, Ticket
 from ticketing.gate.messages import EventRules, admission_of, previous_message, rules_of, ticket_of
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -33,7 +33,8 @@ _SCHEMA: Final = (
         "CREATE TABLE tickets (event_id BLOB, ticket_id BLOB, admission BLOB NOT NULL, PRIMARY KEY (event_id, ticket_id))"
         " WITHOUT ROWID"
     ),
-    # The admission of a ticket after the device's own scans, until the replica is as new: a TicketAdmission.
+    # The admission state of a ticket after the device's own scans, until the replica is as new: a TicketAdmission.
+    # `settle_time` is the time when the service was known to have recorded the scan; NULL before.
     (
         "CREATE TABLE own (event_id BLOB, ticket_id BLOB, admission BLOB NOT NULL, scan_id TEXT NOT NULL,"
         " change_time INTEGER NOT NULL, settle_time INTEGER, PRIMARY KEY (event_id, ticket_id)) WITHOUT ROWID"
@@ -55,11 +56,11 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OwnAdmission:
-    """The admission of a ticket after a scan of this device."""
+    """The admission state of a ticket after a scan of this device."""
 
     event_id: UUID
     ticket_id: UUID
-    admission: Admission
+    admission: AdmissionState
     # The scan, and its time by the service's clock; all other times in this file are the device's.
     scan_id: str
     change_time: datetime
@@ -161,11 +162,11 @@ class Store:
         row = self._row(query, *key)
         if row is None:
             return
-        message, change_time, settle_time = row
+        message, change_time, recorded_time = row
         own, received = admission_of(pb.TicketAdmission.FromString(message)), admission_of(ticket)
         is_newer = received.latest_check_in is not None and _number(received.latest_check_in.time) > change_time
-        is_settled = settle_time is not None and _number(now - IN_FLIGHT) > settle_time
-        if received == own or is_newer or is_settled:
+        is_recorded = recorded_time is not None and _number(now - IN_FLIGHT) > recorded_time
+        if received == own or is_newer or is_recorded:
             self._run("DELETE FROM own WHERE event_id = ? AND ticket_id = ?", *key)
 
     def rules(self, event_id: UUID) -> EventRules | None:
@@ -188,8 +189,8 @@ class Store:
         """Count the tickets of the replica."""
         return int(self._value("SELECT count(*) FROM tickets WHERE event_id = ?", event_id.bytes))
 
-    def own_admission(self, event_id: UUID, ticket_id: UUID) -> Admission | None:
-        """Return a ticket's admission after the device's own scans; None if the replica is at least as new."""
+    def own_admission(self, event_id: UUID, ticket_id: UUID) -> AdmissionState | None:
+        """Return a ticket's admission state after the device's own scans; None if the replica is at least as new."""
         key = (event_id.bytes, ticket_id.bytes)
         message = self._value("SELECT admission FROM own WHERE event_id = ? AND ticket_id = ?", *key)
         return None if message is None else admission_of(pb.TicketAdmission.FromString(message))
@@ -199,8 +200,8 @@ class Store:
         query = "SELECT 1 FROM own WHERE event_id = ? AND ticket_id = ? AND settle_time IS NULL"
         return self._row(query, event_id.bytes, ticket_id.bytes) is not None
 
-    def save_own_admission(self, own: OwnAdmission, settle_time: datetime | None) -> None:
-        """Store an admission; `settle_time` is None until the service has recorded the scan."""
+    def save_own_admission(self, own: OwnAdmission, recorded_time: datetime | None) -> None:
+        """Store an admission state; `recorded_time` is None until the service has recorded the scan."""
         check_in = own.admission.latest_check_in
         message = pb.TicketAdmission(
             check_in=None if check_in is None else previous_message(check_in), inside=own.admission.inside
@@ -208,7 +209,7 @@ class Store:
         self._run(
             "INSERT OR REPLACE INTO own VALUES (?, ?, ?, ?, ?, ?)",
             *(own.event_id.bytes, own.ticket_id.bytes, message.SerializeToString(), own.scan_id),
-            *(_number(own.change_time), None if settle_time is None else _number(settle_time)),
+            *(_number(own.change_time), None if recorded_time is None else _number(recorded_time)),
         )
 
     def begin_scan(self, scan_id: UUID, request: bytes, now: datetime) -> None:

@@ -13,8 +13,8 @@ from scan_service.domain.admission_state import fold_scans, select_effective
 from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, Scan, ScanType, Verdict
 from ticketing.admission.tickets import (
-    Admission,
     AdmissionPolicy,
+    AdmissionState,
     CheckIn,
     Event,
     EventStatus,
@@ -57,17 +57,17 @@ def check_in(number: int) -> CheckIn:
 
 def test_ineffective_scans_leave_no_admission():
     denied = scan(1, verdict=Verdict.DENIED, denial_reason=DenialReason.BLOCKED)
-    assert fold_scans([denied, scan(2, annul_time=NOON), scan(3, ACCESS)], Admission()) == Admission()
+    assert fold_scans([denied, scan(2, annul_time=NOON), scan(3, ACCESS)], AdmissionState()) == AdmissionState()
 
 
 def test_the_state_has_the_first_and_the_latest_check_in():
     scans = [scan(3), scan(1), scan(2, OUT)]
-    assert fold_scans(scans, Admission()) == Admission(check_in(1).time, check_in(3), inside=True, sequence=1)
+    assert fold_scans(scans, AdmissionState()) == AdmissionState(check_in(1).time, check_in(3), inside=True, sequence=1)
 
 
 def test_a_person_is_inside_after_a_check_in_until_a_check_out():
-    assert fold_scans([scan(1), scan(2, OUT)], Admission()).inside is False
-    assert fold_scans([scan(2), scan(1, OUT)], Admission()).inside is True
+    assert fold_scans([scan(1), scan(2, OUT)], AdmissionState()).inside is False
+    assert fold_scans([scan(2), scan(1, OUT)], AdmissionState()).inside is True
 
 
 def test_scans_of_equal_time_are_ordered_by_id():
@@ -76,11 +76,11 @@ def test_scans_of_equal_time_are_ordered_by_id():
 
 
 def test_the_sequence_grows_exactly_when_the_check_in_changes():
-    before = fold_scans([scan(1)], Admission(sequence=7))
+    before = fold_scans([scan(1)], AdmissionState(sequence=7))
     assert before.sequence == 8
     assert fold_scans([scan(1), scan(2)], before).sequence == 8
     assert fold_scans([scan(1, annul_time=NOON), scan(2)], before).sequence == 9
-    assert fold_scans([scan(1, annul_time=NOON)], before) == Admission(sequence=9)
+    assert fold_scans([scan(1, annul_time=NOON)], before) == AdmissionState(sequence=9)
 
 
 @given(st.sampled_from(AdmissionPolicy), st.lists(st.sampled_from(ScanType), max_size=12), st.randoms())

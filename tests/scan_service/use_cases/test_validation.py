@@ -25,6 +25,7 @@ async def test_validation_answers_as_a_scan_and_records_nothing(database, servic
     for code in (ticket.token, ticket.code):
         scan = await validate(service, code, event_id)
         assert (scan.verdict, scan.ticket_id, scan.scan_id) == (scan_pb2.VERDICT_ADMITTED, str(ticket.ticket_id), "")
+        assert scan.gate_event_id == str(event_id)
         assert not scan.HasField("record_time")
     assert database.rows("scans") == []
     assert not database.rows("tickets")[0]["inside"]
@@ -33,7 +34,8 @@ async def test_validation_answers_as_a_scan_and_records_nothing(database, servic
 async def test_validation_without_event_accepts_tickets_of_all_events(database, service):
     event_id = database.event()
     for ticket in (database.ticket(event_id), database.unknown(event_id)):
-        assert (await validate(service, ticket.token)).verdict == scan_pb2.VERDICT_ADMITTED
+        scan = await validate(service, ticket.token)
+        assert (scan.verdict, scan.gate_event_id) == (scan_pb2.VERDICT_ADMITTED, "")
     assert (await validate(service, "nothing")).denial_reason == scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.domain.cancellations import (
-    HEAD_START,
+    SWEEPER_DELAY,
     Cancellation,
     CancellationStatus,
     record_refund,
@@ -28,7 +28,7 @@ def test_a_request_fixes_the_refund_and_gives_a_head_start():
     cancellation = request(sold, new_id(), "ill", NOW)
     assert (cancellation.refund_amount, cancellation.refund_percent, cancellation.currency) == (500, 50, "EUR")
     assert cancellation.status is CancellationStatus.PENDING
-    assert cancellation.due_time == NOW + HEAD_START
+    assert cancellation.due_time == NOW + SWEEPER_DELAY
     assert cancellation.issue == 1
 
 

@@ -14,11 +14,11 @@ from ticket_service.domain.notifications import (
     cancellation_settled,
     checked_in,
     event_changed,
-    hold_ended,
+    hold_expired,
     incident,
     payment_refund_due,
     purchase_completed,
-    refund_settled,
+    refund_ended,
 )
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticketing.chassis.ids import new_id
@@ -70,15 +70,15 @@ def test_the_refund_of_a_late_payment_is_requested_if_external(provider, kinds):
 @pytest.mark.parametrize("status", PurchaseStatus)
 def test_a_purchase_notifies_when_it_completes_or_expires(status):
     purchase = replace(PURCHASE, status=status)
-    kinds = [one.kind for one in (*purchase_completed(purchase, ()), *hold_ended(purchase))]
+    kinds = [one.kind for one in (*purchase_completed(purchase, ()), *hold_expired(purchase))]
     expected = {PurchaseStatus.COMPLETED: [Kind.PURCHASE_COMPLETED], PurchaseStatus.EXPIRED: [Kind.HOLD_EXPIRED]}
     assert kinds == expected.get(status, [])
 
 
 def test_a_settled_refund_notifies_of_its_id_or_failure():
-    [made] = refund_settled(replace(CANCELLATION, status=CancellationStatus.DONE, refund_id="re-1"))
+    [made] = refund_ended(replace(CANCELLATION, status=CancellationStatus.DONE, refund_id="re-1"))
     assert (made.kind, made.data["refund_id"]) == (Kind.REFUND_MADE, "re-1")
-    [failed] = refund_settled(replace(CANCELLATION, status=CancellationStatus.REFUND_FAILED, failure="card closed"))
+    [failed] = refund_ended(replace(CANCELLATION, status=CancellationStatus.REFUND_FAILED, failure="card closed"))
     assert (failed.kind, failed.data["failure"]) == (Kind.REFUND_FAILED, "card closed")
 
 

@@ -347,6 +347,15 @@ async def test_a_kind_that_is_no_name_is_refused_and_not_logged(stub, clock, cap
     assert kind not in caplog.text + str([record.__dict__ for record in caplog.records])
 
 
+async def test_an_incident_without_a_time_gets_the_epoch(stub, database, clock):
+    event, _ = await sold(database, clock)
+    report = incident(event.event_id, clock())
+    report.ClearField("create_time")
+    await stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=[report]), metadata=PEER_METADATA)
+    [notification] = await outbox_rows(database)
+    assert notification.data["create_time"] == "1970-01-01T00:00:00+00:00"
+
+
 async def test_bad_reports_of_incidents_name_every_field_at_fault(stub, clock):
     bad = pb.ReportedIncident(event_id="x", incident_id="", kind="", ticket_id="y", location="\0" * 2)
     bad.create_time.seconds = 2**60

@@ -15,12 +15,12 @@ from tests.processes.ticket_service import TicketProcess
 from tests.selling.callers import ALICE, BOB, OLGA, OSCAR
 from tests.selling.rows import row, sold
 from ticket_service.adapters.scans import ScanServiceClient
-from ticket_service.domain.cancellations import HEAD_START, CancellationStatus
+from ticket_service.domain.cancellations import SWEEPER_DELAY, CancellationStatus
 from ticket_service.domain.events import Offer, RefundTier, TicketType
 from ticket_service.domain.queries import CancellationQuery
 from ticket_service.domain.revocations import Outcome
 from ticket_service.store.tables import cancellations, events, offers, tickets
-from ticket_service.use_cases.cancellations import MAX_SWEEP, SHORTEST_RETRY_SECONDS, Cancellations, settle
+from ticket_service.use_cases.cancellations import MAX_SWEEP, MIN_RETRY_SECONDS, Cancellations, settle
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
@@ -164,7 +164,7 @@ async def test_a_cancellation_is_pending_while_the_scan_service_is_down(cancelle
     pending = await canceller.cancel(ALICE, ticket_id, "")
     assert pending.status is CancellationStatus.PENDING
     assert (await row(database, tickets, ticket_id=ticket_id)).status == "ACTIVE"
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     await canceller.sweep()
     assert (await canceller.get(ALICE, pending.cancellation_id)).attempts == 1
     await scans.start(scans_port)
@@ -205,7 +205,7 @@ async def test_the_sweeper_settles_a_cancellation_after_a_crash_once(canceller, 
     scans.may_answer.set()
     await canceller.sweep()
     assert len(scans.calls) == 1, "the caller has a head start before the sweeper"
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     await asyncio.gather(canceller.sweep(), canceller.sweep())
     await canceller.sweep()
     assert len(scans.calls) == 2, "exactly one sweeper continues it"
@@ -233,7 +233,7 @@ async def test_a_sweep_revokes_the_tickets_of_an_event_in_one_call(canceller, da
     scans.fails_with, scans.calls = None, []
     # A gate has admitted one of them before.
     scans.admitted[str(ticket_ids[0])] = clock.now
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     assert await canceller.sweep() is False
     assert sorted(len(call.revocations) for call in scans.calls) == [1, 5]
     query = sa.select(tickets).where(tickets.c.event_id == event.event_id).order_by(tickets.c.revision)
@@ -253,7 +253,7 @@ async def test_a_failed_revocation_does_not_delay_other_events(canceller, databa
     for one in (poisoned, ticket_id):
         await canceller.cancel(ALICE, one, "")
     scans.fails_with = None
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     settle_one = scans._settle  # noqa: SLF001 - the test's own stand-in
 
     def fail_one(revocation):
@@ -274,7 +274,7 @@ async def test_a_sweep_skips_rows_that_another_process_has_locked(canceller, dat
     for ticket_id in (locked, free):
         await canceller.cancel(ALICE, ticket_id, "")
     scans.fails_with = None
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     is_locked, may_end = threading.Event(), threading.Event()
     lock = sa.select(cancellations).where(cancellations.c.ticket_id == locked).with_for_update()
 
@@ -301,7 +301,7 @@ async def test_the_wait_between_tries_grows_to_half_a_minute(canceller, database
         stored = await row(database, cancellations, ticket_id=ticket_id)
         assert stored.attempts == attempts
         wait = (stored.due_time - clock.now).total_seconds()
-        assert SHORTEST_RETRY_SECONDS <= wait <= min(30, SHORTEST_RETRY_SECONDS + 2 ** (attempts - 1))
+        assert MIN_RETRY_SECONDS <= wait <= min(30, MIN_RETRY_SECONDS + 2 ** (attempts - 1))
 
 
 async def test_a_sweep_is_bounded_and_reports_that_more_is_due(canceller, database, clock, scans):
@@ -315,7 +315,7 @@ async def test_a_sweep_is_bounded_and_reports_that_more_is_due(canceller, databa
     ]
     await database.run(lambda connection: connection.execute(sa.insert(cancellations), rows))
     scans.fails_with = None
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     assert await canceller.sweep() is True
     assert await canceller.sweep() is False
     assert await canceller.sweep() is False

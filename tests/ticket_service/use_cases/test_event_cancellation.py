@@ -16,7 +16,7 @@ from tests.processes.ticket_service import TicketProcess
 from tests.selling.callers import ALICE, OLGA, OSCAR
 from tests.selling.rows import change, row, sold, store_event
 from ticket_service.adapters.scans import ScanServiceClient
-from ticket_service.domain.cancellations import HEAD_START
+from ticket_service.domain.cancellations import SWEEPER_DELAY
 from ticket_service.domain.check_ins import CheckIn
 from ticket_service.domain.events import EventStatus
 from ticket_service.store.tables import cancellations, event_cancellations, events, tickets
@@ -99,7 +99,7 @@ async def test_without_the_scan_service_nothing_is_refunded(event_canceller, dat
     _, gates_closed = await event_canceller.cancel(OLGA, event.event_id, "")
     assert not gates_closed
     assert not await event_canceller.sweep(), "the caller has a head start before the sweeper"
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     await to_the_end(event_canceller.sweep)
     assert await statuses(database, tickets, event.event_id) == {"ACTIVE": 2}
     assert (await row(database, event_cancellations, event_id=event.event_id)).attempts > 0
@@ -184,7 +184,7 @@ async def test_a_pending_cancellation_settles_once_with_a_full_refund(
     scans.fails_with = None
     await event_canceller.cancel(OLGA, event.event_id, "storm")
     await to_the_end(event_canceller.sweep)
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     await canceller.sweep()
     settled = await canceller.get(ALICE, own.cancellation_id)
     assert (settled.status, settled.refund_amount, settled.refund_percent) == ("REFUNDING", 2_500, 100)
@@ -200,7 +200,7 @@ async def test_a_pending_cancellation_settled_early_is_refunded_in_full(
     own = await canceller.cancel(ALICE, ticket_id, "ill")
     scans.fails_with = None
     await event_canceller.cancel(OLGA, event.event_id, "storm")
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     await canceller.sweep()
     settled = await canceller.get(ALICE, own.cancellation_id)
     assert (settled.status, settled.refund_amount, settled.refund_percent) == ("REFUNDING", 2_500, 100)
@@ -229,7 +229,7 @@ async def test_after_a_crash_the_batch_is_settled_and_the_next_begins(
     scans.may_answer.set()
     await to_the_end(event_canceller.sweep)
     assert await statuses(database, cancellations, event.event_id) == {"PENDING": 2, "REFUNDING": 3}
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     await canceller.sweep()
     assert await statuses(database, tickets, event.event_id) == {"REFUNDED": 5}
     assert await statuses(database, cancellations, event.event_id) == {"REFUNDING": 5}

@@ -17,7 +17,7 @@ from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, UNKNOWN, StripeS
 from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.app import App
 from ticket_service.domain.notifications import Kind
-from ticket_service.domain.payments import HEAD_START, POLL_INTERVAL
+from ticket_service.domain.payments import POLL_INTERVAL, SWEEPER_DELAY
 from ticket_service.store.tables import outbox
 from ticket_service.use_cases.holds import CLAIM, CLAIM_SPREAD_SECONDS
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2
@@ -240,7 +240,7 @@ async def test_a_timeout_keeps_the_places_and_a_success_is_found(shop, event, st
     assert (await refusal(shop.confirm(held))).metadata == {"dependency": "payment provider"}
     stripe.loses.clear()
     stripe.fails.clear()
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     assert len((await has_status(shop, held, COMPLETED)).tickets) == 1
     assert stripe.charged() == {held.purchase_id: PRICE}
 
@@ -336,7 +336,7 @@ async def test_a_wrong_key_does_not_decline_a_payment(shop, event, stripe, clock
     held = await shop.buy(event.event_id, payment_method_id=CARD)
     assert held.status == HELD
     stripe.fails.clear()
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     await has_status(shop, held, COMPLETED)
 
 

@@ -19,7 +19,7 @@ from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.app import App
 from ticket_service.domain.notifications import Kind
 from ticket_service.store.tables import outbox
-from ticket_service.use_cases.refunds import LONGEST_RETRY_SECONDS, Refunds
+from ticket_service.use_cases.refunds import MAX_RETRY_SECONDS, Refunds
 from ticketing.chassis.database import Database
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
@@ -114,7 +114,7 @@ async def test_a_refund_with_a_lost_answer_is_not_made_twice(shop, event, ticket
     await until(lambda: len(stripe.refunds) == 1)
     # Otherwise the idempotency key alone would prevent the second refund.
     stripe.forget_keys()
-    clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
+    clock.advance(timedelta(seconds=MAX_RETRY_SECONDS))
     done = await has_status(tickets, shop, asked, DONE)
     assert [refund["id"] for refund in stripe.refunds] == [done.refund_id]
 
@@ -126,7 +126,7 @@ async def test_a_refund_is_tried_until_stripe_answers(shop, event, tickets, stri
     await until(lambda: "refund" in stripe.calls)
     assert (await read(tickets, shop, asked)).status == REFUNDING
     stripe.fails.clear()
-    clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
+    clock.advance(timedelta(seconds=MAX_RETRY_SECONDS))
     await has_status(tickets, shop, asked, DONE)
     assert stripe.refunded() == {bought.purchase_id: PRICE}
 
@@ -138,7 +138,7 @@ async def test_a_pending_refund_is_checked_again_and_not_made_twice(shop, event,
     await until(lambda: len(stripe.refunds) == 1)
     assert (await read(tickets, shop, asked)).status == REFUNDING
     stripe.refunds[0]["status"] = "succeeded"
-    clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
+    clock.advance(timedelta(seconds=MAX_RETRY_SECONDS))
     await has_status(tickets, shop, asked, DONE)
     assert len(stripe.refunds) == 1
 
@@ -175,7 +175,7 @@ async def test_a_refund_that_a_bank_returned_is_made_anew_on_retry(shop, event, 
     await until(lambda: len(stripe.refunds) == 1)
     stripe.refunds[0]["status"] = "failed"
     stripe.refunds[0]["failure_reason"] = "lost_or_stolen_card"
-    clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
+    clock.advance(timedelta(seconds=MAX_RETRY_SECONDS))
     assert (await has_status(tickets, shop, asked, FAILED)).failure == "lost_or_stolen_card"
     stripe.refund_status = "succeeded"
     await retry(tickets, shop, asked)
@@ -241,7 +241,7 @@ async def test_a_refund_waits_for_its_provider_to_be_configured(shop, tickets, s
     stripe.fails["refund"] = 500
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
     await until(lambda: "refund" in stripe.calls)
-    clock.advance(timedelta(seconds=LONGEST_RETRY_SECONDS))
+    clock.advance(timedelta(seconds=MAX_RETRY_SECONDS))
     assert not await refunds_without_stripe.sweep()
     assert (await read(tickets, shop, asked)).status == REFUNDING
 

@@ -11,7 +11,7 @@ from tests.environment.waiting import until
 from tests.selling.callers import ALICE, BOB, OLGA, OSCAR
 from tests.selling.rows import change, row, sold
 from ticket_service.adapters.scans import ScanServiceClient
-from ticket_service.domain.cancellations import HEAD_START
+from ticket_service.domain.cancellations import SWEEPER_DELAY
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.reissues import ReissueRequest
 from ticket_service.domain.revocations import Outcome
@@ -195,7 +195,7 @@ async def test_the_sweeper_settles_a_reissue_after_a_crash_once(reissuer, databa
     scans.may_answer.set()
     await reissuer.sweep()
     assert len(scans.calls) == 1, "the caller has a head start before the sweeper"
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     await asyncio.gather(reissuer.sweep(), reissuer.sweep())
     await reissuer.sweep()
     assert len(scans.calls) == 2, "exactly one sweeper continues it"
@@ -208,7 +208,7 @@ async def test_a_sweep_without_the_scan_service_tries_again_later(reissuer, data
     scans.fails_with = grpc.StatusCode.UNAVAILABLE
     with pytest.raises(Failure):
         await reissuer.reissue(ALICE, reissue(ticket_id))
-    clock.advance(HEAD_START)
+    clock.advance(SWEEPER_DELAY)
     assert await reissuer.sweep() is False
     tried = await row(database, reissues, ticket_id=ticket_id)
     assert (tried.attempts, tried.status) == (1, "PENDING")

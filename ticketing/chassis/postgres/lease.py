@@ -197,7 +197,7 @@ class Lease:
                     return
                 _logger.error("the embedded PostgreSQL cannot be restarted: %s", error)  # noqa: TRY400 - no trace needed
                 failures += 1
-                pause = _WATCH_SECONDS + backoff_seconds(failures, first=_WATCH_SECONDS, longest=_MAX_WATCH_SECONDS)
+                pause = _WATCH_SECONDS + backoff_seconds(failures, first=_WATCH_SECONDS, max_seconds=_MAX_WATCH_SECONDS)
             else:
                 failures, pause = 0, _WATCH_SECONDS
 

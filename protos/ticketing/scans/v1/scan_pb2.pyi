@@ -294,7 +294,9 @@ class Scan(_message.Message):
     offline: _builtins.bool
     """True when the device decided the scan while it was offline."""
     gate_event_id: _builtins.str
-    """The event of the gate, by which ListScans filters."""
+    """The event of the gate, by which ListScans filters. The field is empty in
+    the answer to a ValidateTicketRequest without a gate's event.
+    """
     @_builtins.property
     def scan_time(self) -> _timestamp_pb2.Timestamp:
         """The time at the gate: by the device's clock, corrected by its clock_offset,

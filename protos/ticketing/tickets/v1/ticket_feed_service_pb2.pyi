@@ -493,7 +493,7 @@ class ReportedIncident(_message.Message):
     """The location of the latest scan, at most 100 characters."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """Required. The time when the incident was recorded."""
+        """The time when the incident was recorded. Absent is read as 1970-01-01T00:00:00Z."""
 
     def __init__(
         self,
