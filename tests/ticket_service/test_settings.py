@@ -6,7 +6,7 @@ from ticketing.chassis.settings import SettingsError
 
 
 def test_unset_settings_have_defaults(make_settings, tmp_path):
-    settings = make_settings()
+    settings = make_settings(TICKETS_SCANS_ADDRESS="")
     assert settings.scans_address == "127.0.0.1:50052"
     assert settings.signing_key_file == tmp_path / "keys" / "signing.json"
     assert timedelta(seconds=settings.sweep_seconds) == timedelta(seconds=1)
