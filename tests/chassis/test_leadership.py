@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import psycopg2
 import pytest
 
-from tests.environment.databases import connected
+from tests.environment.databases import read_value
 from tests.environment.waiting import until
 from ticketing.chassis import leadership
 from ticketing.chassis.failures import dependency_unavailable
@@ -32,12 +32,6 @@ class CountingTask:
             self.ended += 1
 
 
-def value(url, statement):
-    with connected(url) as cursor:
-        cursor.execute(statement)
-        return cursor.fetchone()[0]
-
-
 @pytest.fixture
 async def task(scans_url, monkeypatch) -> AsyncIterator[CountingTask]:
     monkeypatch.setattr(leadership, "POLL_SECONDS", 0.05)
@@ -55,8 +49,10 @@ async def test_a_leader_that_loses_the_lock_stops_until_it_is_free(scans_url, ta
     await until(lambda: task.begun)
     other = psycopg2.connect(scans_url.set(drivername="postgresql").render_as_string(hide_password=False))
     waiting = asyncio.create_task(asyncio.to_thread(other.cursor().execute, f"SELECT pg_advisory_lock({LOCK})"))
-    await until(lambda: value(scans_url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
-    value(scans_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lead'")
+    await until(
+        lambda: read_value(scans_url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    )
+    read_value(scans_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lead'")
     await waiting
     await until(lambda: task.ended == 1)
     other.close()

@@ -34,6 +34,13 @@ def connected(url: URL) -> Iterator[Any]:
         connection.close()
 
 
+def read_value(url: URL, query: str) -> Any:
+    """Return the one value that a query reads."""
+    with connected(url) as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0]
+
+
 def execute(url: URL, statement: str) -> None:
     connection = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
     connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
