@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from ticket_service.adapters.payment_provider import ProviderSettings
 from ticket_service.adapters.providers import read_provider_settings
 from ticket_service.delivery.settings import DeliverySettings, read_delivery_settings
+from ticket_service.domain.looks import LookSettings
 from ticketing.chassis.service_settings import (
     SECRET_CHARACTERS,
     ServiceSettings,
@@ -39,6 +41,12 @@ class Settings:
     hold_seconds: float
     # The configured payment providers, by name.
     providers: Mapping[str, ProviderSettings]
+    # The interval and the window of the reconciler.
+    looks: LookSettings
+    # An open dispute blocks the tickets of its purchase.
+    blocks_disputed: bool
+    # The port on which providers send events; None: the service takes none.
+    webhook_port: int | None
 
 
 def read_settings(environment: Environment) -> Settings:
@@ -47,6 +55,7 @@ def read_settings(environment: Environment) -> Settings:
     code_secret = environment.text("TICKETING_CODE_SECRET", min_length=SECRET_CHARACTERS)
     signing_key_file = environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json"))
     sweep_seconds = environment.seconds("TICKETS_SWEEP_SECONDS", 1, minimum=0.01, maximum=3600)
+    providers = read_provider_settings(environment)
     return Settings(
         service=service,
         code_secret=code_secret,
@@ -57,6 +66,23 @@ def read_settings(environment: Environment) -> Settings:
         signing_key_file=signing_key_file,
         sweep_seconds=sweep_seconds,
         hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, minimum=1, maximum=86_400),
-        providers=read_provider_settings(environment),
+        providers=providers,
+        looks=_read_look_settings(environment),
+        blocks_disputed=environment.flag("TICKETS_BLOCK_DISPUTED"),
+        webhook_port=_read_webhook_port(environment, providers),
         max_per_purchase=environment.number("TICKETS_MAX_PER_PURCHASE", 20, minimum=1, maximum=1000),
     )
+
+
+def _read_look_settings(environment: Environment) -> LookSettings:
+    seconds = environment.seconds("TICKETS_RECONCILE_SECONDS", 300, minimum=1, maximum=86_400)
+    days = environment.number("TICKETS_RECONCILE_DAYS", 35, minimum=1, maximum=365)
+    return LookSettings(timedelta(seconds=seconds), timedelta(days=days))
+
+
+def _read_webhook_port(environment: Environment, providers: Mapping[str, ProviderSettings]) -> int | None:
+    if environment.optional("TICKETS_PROVIDER_WEBHOOK_PORT") is None:
+        return None
+    if not any(provider.takes_webhooks for provider in providers.values()):
+        environment.fault("TICKETS_PROVIDER_WEBHOOK_PORT", "is set, but no provider has a webhook secret")
+    return environment.port("TICKETS_PROVIDER_WEBHOOK_PORT", 0)

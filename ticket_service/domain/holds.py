@@ -100,6 +100,13 @@ def complete_refund(purchase: Purchase) -> Purchase:
     return replace(purchase, status=PurchaseStatus.REFUNDED)
 
 
+def reopen_refund(purchase: Purchase) -> Purchase:
+    """Return a REFUNDED purchase as REFUNDING, after a refund failed later; any other stays unchanged."""
+    if purchase.status is not PurchaseStatus.REFUNDED:
+        return purchase
+    return replace(purchase, status=PurchaseStatus.REFUNDING)
+
+
 def _has_places(purchase: Purchase, inventory: Inventory) -> bool:
     try:
         check_places(inventory, purchase.items)

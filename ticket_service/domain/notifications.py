@@ -12,9 +12,13 @@ from uuid import UUID
 
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.check_ins import CheckIn
+from ticket_service.domain.disputes import Dispute, DisputeStatus
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.incidents import Incident
+from ticket_service.domain.outside_refunds import OutsideRefund, OutsideRefundKind
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
+from ticket_service.domain.reconciliation import ProviderCharge
+from ticket_service.domain.refund_orders import RefundOrder
 from ticket_service.domain.reissues import Reissue, ReissueStatus
 from ticket_service.domain.tickets import Ticket
 
@@ -35,6 +39,12 @@ class Kind(StrEnum):
     REFUND_REQUESTED = "refund.requested"
     REFUND_MADE = "refund.made"
     REFUND_FAILED = "refund.failed"
+    # Money returned to the buyer without a request to this service.
+    REFUND_RECORDED = "refund.recorded"
+    # The provider captured a payment that matches no purchase.
+    PAYMENT_UNMATCHED = "payment.unmatched"
+    DISPUTE_OPENED = "dispute.opened"
+    DISPUTE_CLOSED = "dispute.closed"
     EVENT_CHANGED = "event.changed"
     # Receivers depend on this old name (decision 29).
     EVENT_CANCELLED = "event.called_off"
@@ -106,6 +116,57 @@ def refund_ended(cancellation: Cancellation) -> list[Notification]:
     kinds = {CancellationStatus.DONE: Kind.REFUND_MADE, CancellationStatus.REFUND_FAILED: Kind.REFUND_FAILED}
     kind = kinds.get(cancellation.status)
     return [] if kind is None else [_cancellation_notification(kind, cancellation)]
+
+
+def payment_refund_failed(purchase: Purchase, order: RefundOrder) -> list[Notification]:
+    """Return the notification of a refund of a payment that was made and failed later; it is tried again."""
+    data = {
+        "payment_id": order.payment_id,
+        "failure": order.failure or "",
+        **_money(order.currency, order.remaining),
+    }
+    return [_purchase_notification(Kind.REFUND_FAILED, purchase, data)]
+
+
+def outside_refund_recorded(purchase: Purchase, outside: OutsideRefund) -> list[Notification]:
+    """Return the notification of a refund that was made outside of this service."""
+    if outside.kind is OutsideRefundKind.DISPUTE:
+        # The notification of the closed dispute contains the amount.
+        return []
+    return [_purchase_notification(Kind.REFUND_RECORDED, purchase, _outside_refund_data(outside))]
+
+
+def outside_refund_failed(purchase: Purchase, outside: OutsideRefund, failure: str) -> list[Notification]:
+    """Return the notification of a refund that was made outside of this service and failed later."""
+    data = {"failure": failure, **_outside_refund_data(outside)}
+    return [_purchase_notification(Kind.REFUND_FAILED, purchase, data)]
+
+
+def payment_unmatched(event: Event, charge: ProviderCharge) -> list[Notification]:
+    """Return the notification of a captured payment that matches no purchase of its event."""
+    data = {
+        "payment_id": charge.payment_id,
+        # The id that the provider stores: the purchase may be lost.
+        "paid_purchase_id": charge.purchase_id,
+        **_money(charge.currency, charge.amount),
+    }
+    return [Notification(event.event_id, Kind.PAYMENT_UNMATCHED, data=data)]
+
+
+def dispute_changed(purchase: Purchase, before: Dispute | None, after: Dispute) -> list[Notification]:
+    """Return the notification of a dispute that was opened or that ended; an inquiry counts as opened."""
+    if before is not None and before.status is after.status:
+        return []
+    is_open = after.status in {DisputeStatus.INQUIRY, DisputeStatus.OPEN}
+    data = {
+        "dispute_id": str(after.dispute_id),
+        "payment_id": after.payment_id,
+        "status": after.status,
+        "reason": after.reason,
+        **_money(after.currency, after.amount),
+    }
+    kind = Kind.DISPUTE_OPENED if is_open else Kind.DISPUTE_CLOSED
+    return [_purchase_notification(kind, purchase, data)]
 
 
 def reissue_settled(reissue: Reissue, previous_user_id: str) -> list[Notification]:
@@ -182,6 +243,11 @@ def _cancellation_notification(kind: Kind, cancellation: Cancellation) -> Notifi
     if cancellation.failure is not None:
         data["failure"] = cancellation.failure
     return Notification(cancellation.event_id, kind, ticket_id=cancellation.ticket_id, data=data)
+
+
+def _outside_refund_data(outside: OutsideRefund) -> dict[str, object]:
+    data = {"refund_id": outside.refund_id, "payment_id": outside.payment_id}
+    return {**data, **_money(outside.currency, outside.amount)}
 
 
 def _money(currency: str, minor_units: int) -> dict[str, object]:

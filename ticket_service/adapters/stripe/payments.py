@@ -7,14 +7,16 @@ library blocks, so calls run in threads of their own: if Stripe hangs, only buye
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 import requests
 import stripe
 
+from ticket_service.adapters.stripe.objects import metadata_of, refund_of
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
+from ticket_service.domain.reconciliation import ProviderRefund
 from ticket_service.domain.refund_orders import RefundOrder
 from ticketing.chassis.failures import dependency_unavailable, overloaded
 
@@ -98,6 +100,10 @@ class StripePayments:
                 return found
         return await self._run(lambda: self._refund(order))
 
+    async def list_refunds(self, payment_id: str) -> Sequence[ProviderRefund]:
+        """List all refunds of a payment."""
+        return await self._run(lambda: self._list_refunds(payment_id))
+
     async def close(self) -> None:
         """Wait for running calls, then close every connection."""
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
@@ -156,6 +162,10 @@ class StripePayments:
             # The state of the intent has changed meanwhile.
             return self._retrieve(payment_id)
 
+    def _list_refunds(self, payment_id: str) -> list[ProviderRefund]:
+        listed = self._refunds.list({"payment_intent": payment_id, "limit": 100}).auto_paging_iter()
+        return [refund_of(refund) for _, refund in zip(range(MAX_REFUNDS), listed, strict=False)]
+
     def _find_refund(self, order: RefundOrder) -> RefundProgress | None:
         ours: list[tuple[RefundProgress, bool]] = []
         listed = self._refunds.list({"payment_intent": order.payment_id, "limit": 100}).auto_paging_iter()
@@ -205,8 +215,3 @@ def _refund_progress(refund: stripe.Refund) -> RefundProgress:
         reason = getattr(refund, "failure_reason", None) or refund.status
         return RefundProgress(RefundState.REFUSED, refund.id, str(reason))
     return RefundProgress(RefundState.WAITING, refund.id)
-
-
-def metadata_of(stored: stripe.PaymentIntent | stripe.Refund) -> dict[str, str]:
-    """Return the metadata of an intent or a refund; {} if it has none."""
-    return stored.metadata.to_dict() if stored.metadata else {}
