@@ -13,13 +13,9 @@ from uuid import UUID
 
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.check_ins import CheckIn
-from ticket_service.domain.disputes import Dispute, DisputeStatus
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.incidents import Incident
-from ticket_service.domain.outside_refunds import OutsideRefund, OutsideRefundKind
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
-from ticket_service.domain.reconciliation import ProviderCharge
-from ticket_service.domain.refund_orders import RefundOrder
 from ticket_service.domain.reissues import Reissue, ReissueStatus
 from ticket_service.domain.tickets import Ticket
 
@@ -71,15 +67,18 @@ def purchase_completed(purchase: Purchase, tickets: Sequence[Ticket]) -> list[No
     """Return the notification of a COMPLETED purchase and its tickets; a HELD purchase causes none."""
     if purchase.status is not PurchaseStatus.COMPLETED:
         return []
-    data = {"ticket_ids": [str(ticket.ticket_id) for ticket in tickets], **_money(purchase.currency, purchase.total)}
-    return [_purchase_notification(Kind.PURCHASE_COMPLETED, purchase, data)]
+    data = {
+        "ticket_ids": [str(ticket.ticket_id) for ticket in tickets],
+        **money_data(purchase.currency, purchase.total),
+    }
+    return [purchase_notification(Kind.PURCHASE_COMPLETED, purchase, data)]
 
 
 def hold_expired(purchase: Purchase) -> list[Notification]:
     """Return the notification of an EXPIRED purchase; a RELEASED or DECLINED purchase causes none."""
     if purchase.status is not PurchaseStatus.EXPIRED:
         return []
-    return [_purchase_notification(Kind.HOLD_EXPIRED, purchase, _money(purchase.currency, purchase.total))]
+    return [purchase_notification(Kind.HOLD_EXPIRED, purchase, money_data(purchase.currency, purchase.total))]
 
 
 def payment_refund_due(purchase: Purchase, payment_id: str, provider: str) -> list[Notification]:
@@ -89,14 +88,14 @@ def payment_refund_due(purchase: Purchase, payment_id: str, provider: str) -> li
     """
     if provider != EXTERNAL:
         return []
-    data = {"payment_id": payment_id, **_money(purchase.currency, purchase.total)}
-    return [_purchase_notification(Kind.REFUND_REQUESTED, purchase, data)]
+    data = {"payment_id": payment_id, **money_data(purchase.currency, purchase.total)}
+    return [purchase_notification(Kind.REFUND_REQUESTED, purchase, data)]
 
 
 def payment_refunded(purchase: Purchase, refund_id: str) -> list[Notification]:
     """Return the notification of the refund of a late or second payment."""
-    data = {"refund_id": refund_id, **_money(purchase.currency, purchase.total)}
-    return [_purchase_notification(Kind.REFUND_MADE, purchase, data)]
+    data = {"refund_id": refund_id, **money_data(purchase.currency, purchase.total)}
+    return [purchase_notification(Kind.REFUND_MADE, purchase, data)]
 
 
 def cancellation_settled(cancellation: Cancellation, *, is_ordered: bool) -> list[Notification]:
@@ -117,57 +116,6 @@ def refund_ended(cancellation: Cancellation) -> list[Notification]:
     kinds = {CancellationStatus.DONE: Kind.REFUND_MADE, CancellationStatus.REFUND_FAILED: Kind.REFUND_FAILED}
     kind = kinds.get(cancellation.status)
     return [] if kind is None else [_cancellation_notification(kind, cancellation)]
-
-
-def payment_refund_failed(purchase: Purchase, order: RefundOrder) -> list[Notification]:
-    """Return the notification of a refund of a payment that was made and failed later; it is tried again."""
-    data = {
-        "payment_id": order.payment_id,
-        "failure": order.failure or "",
-        **_money(order.currency, order.remaining),
-    }
-    return [_purchase_notification(Kind.REFUND_FAILED, purchase, data)]
-
-
-def outside_refund_recorded(purchase: Purchase, outside: OutsideRefund) -> list[Notification]:
-    """Return the notification of a refund that was made outside of this service."""
-    if outside.kind is OutsideRefundKind.DISPUTE:
-        # The notification of the closed dispute contains the amount.
-        return []
-    return [_purchase_notification(Kind.REFUND_RECORDED, purchase, _outside_refund_data(outside))]
-
-
-def outside_refund_failed(purchase: Purchase, outside: OutsideRefund, failure: str) -> list[Notification]:
-    """Return the notification of a refund that was made outside of this service and failed later."""
-    data = {"failure": failure, **_outside_refund_data(outside)}
-    return [_purchase_notification(Kind.REFUND_FAILED, purchase, data)]
-
-
-def payment_unmatched(event: Event, charge: ProviderCharge) -> list[Notification]:
-    """Return the notification of a captured payment that matches no purchase of its event."""
-    data = {
-        "payment_id": charge.payment_id,
-        # The id that the provider stores: the purchase may be lost.
-        "paid_purchase_id": charge.purchase_id,
-        **_money(charge.currency, charge.amount),
-    }
-    return [Notification(event.event_id, Kind.PAYMENT_UNMATCHED, data=data)]
-
-
-def dispute_changed(purchase: Purchase, before: Dispute | None, after: Dispute) -> list[Notification]:
-    """Return the notification of a dispute that was opened or that ended; an inquiry counts as opened."""
-    if before is not None and before.status is after.status:
-        return []
-    is_open = after.status in {DisputeStatus.INQUIRY, DisputeStatus.OPEN}
-    data = {
-        "dispute_id": str(after.dispute_id),
-        "payment_id": after.payment_id,
-        "status": after.status,
-        "reason": after.reason,
-        **_money(after.currency, after.amount),
-    }
-    kind = Kind.DISPUTE_OPENED if is_open else Kind.DISPUTE_CLOSED
-    return [_purchase_notification(kind, purchase, data)]
 
 
 def reissue_settled(reissue: Reissue, previous_user_id: str) -> list[Notification]:
@@ -235,7 +183,8 @@ def incident(report: Incident) -> Notification:
     )
 
 
-def _purchase_notification(kind: Kind, purchase: Purchase, data: Mapping[str, object]) -> Notification:
+def purchase_notification(kind: Kind, purchase: Purchase, data: Mapping[str, object]) -> Notification:
+    """Return a notification about a purchase."""
     return Notification(purchase.event_id, kind, purchase.purchase_id, user_id=purchase.user_id, data=data)
 
 
@@ -243,7 +192,7 @@ def _cancellation_notification(kind: Kind, cancellation: Cancellation) -> Notifi
     data = {
         "cancellation_id": str(cancellation.cancellation_id),
         "refund_percent": cancellation.refund_percent,
-        **_money(cancellation.currency, cancellation.refund_amount),
+        **money_data(cancellation.currency, cancellation.refund_amount),
     }
     if cancellation.refund_id is not None:
         data["refund_id"] = cancellation.refund_id
@@ -252,10 +201,6 @@ def _cancellation_notification(kind: Kind, cancellation: Cancellation) -> Notifi
     return Notification(cancellation.event_id, kind, ticket_id=cancellation.ticket_id, data=data)
 
 
-def _outside_refund_data(outside: OutsideRefund) -> dict[str, object]:
-    data = {"refund_id": outside.refund_id, "payment_id": outside.payment_id}
-    return {**data, **_money(outside.currency, outside.amount)}
-
-
-def _money(currency: str, minor_units: int) -> dict[str, object]:
+def money_data(currency: str, minor_units: int) -> dict[str, object]:
+    """Return an amount as the data of a notification."""
     return {"currency_code": currency, "minor_units": minor_units}

@@ -9,8 +9,8 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain.disputes import Dispute, DisputeStatus, change
 from ticket_service.domain.findings import OwnPayment
+from ticket_service.domain.findings_notified import dispute_changed
 from ticket_service.domain.ledger import EntryKind, dispute_entry
-from ticket_service.domain.notifications import dispute_changed
 from ticket_service.domain.outside_refunds import OutsideRefund, OutsideRefundKind
 from ticket_service.domain.purchases import Purchase
 from ticket_service.domain.queries import DisputeQuery

@@ -26,12 +26,8 @@ from ticket_service.domain.findings import (
     ProviderPayment,
     findings,
 )
+from ticket_service.domain.findings_notified import outside_refund_failed, outside_refund_recorded, payment_unmatched
 from ticket_service.domain.ledger import EntryKind, outside_refund_entry, refund_entry
-from ticket_service.domain.notifications import (
-    outside_refund_failed,
-    outside_refund_recorded,
-    payment_unmatched,
-)
 from ticket_service.domain.outside_refunds import OutsideRefund, OutsideRefundKind
 from ticket_service.domain.payments import ChargeState, Progress, RefundProgress, RefundState
 from ticket_service.domain.purchases import Purchase

@@ -10,9 +10,10 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain import cancellations as cancellation_domain
 from ticket_service.domain import refund_orders as order_domain
+from ticket_service.domain.findings_notified import payment_refund_failed
 from ticket_service.domain.holds import Payment, reopen_refund
 from ticket_service.domain.ledger import EntryKind, outside_refund_entry, refund_entry
-from ticket_service.domain.notifications import payment_refund_failed, refund_ended
+from ticket_service.domain.notifications import refund_ended
 from ticket_service.domain.outside_refunds import OutsideRefund, give_back, take_credit
 from ticket_service.domain.purchases import Purchase
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
