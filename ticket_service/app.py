@@ -131,7 +131,7 @@ class App:
         event_cancellations = EventCancellations(database, scans, cancellations, self._clock, feed.wake)
         self._sweep(event_cancellations)
         rules = {name: RULES[name] for name in self._settings.providers}
-        events = Events(database, rules, self._clock, feed.wake)
+        events = Events(database, self._settings.moves, rules, self._clock, feed.wake)
         servicer = EventServicer(events, event_cancellations, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}

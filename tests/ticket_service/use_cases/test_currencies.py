@@ -149,7 +149,7 @@ def offer(price: int, currency: str, **changes: Any) -> event_pb2.TicketOffer:
 )
 async def test_a_price_that_stripe_cannot_charge_is_refused(shop, price, currency, field):
     refused = await refusal(shop.create(ticket_price=money(price, currency)))
-    assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, {field})
+    assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, frozenset({field}))
 
 
 async def test_a_new_price_that_stripe_cannot_charge_is_refused(shop):
