@@ -156,6 +156,10 @@ class ScanServiceStandIn(ScanServiceServicer):
                         outgoing.put(answer)
                 elif kind == "passage":
                     self.passages.append(request.passage)
+                    if (reason := self.rejecting.get("passage")) is not None:
+                        rejection = pb.Rejection(scan_id=request.passage.scan_id, reason=reason, message="too late")
+                        outgoing.put(pb.StreamScansResponse(rejected=rejection))
+                        continue
                     scan = self.records[request.passage.scan_id]
                     scan.annul_time.CopyFrom(timestamp(self.now()))
                     outgoing.put(pb.StreamScansResponse(annulled=scan))

@@ -46,8 +46,12 @@ _RETRIED: Final = frozenset(
     {error_reason_pb2.ERROR_REASON_OVERLOADED, error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
 )
 
+# With these rejections the service has not decided about an annulment, so an upload delivers it.
+_UNDECIDED: Final = _RETRIED | {error_reason_pb2.ERROR_REASON_SCAN_NOT_FOUND}
+
 # "scan" or "annul", and the scan_id.
 _Key = tuple[str, str]
+_Answer = scan_pb2.Scan | pb.Rejection
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +97,7 @@ class Connection:
         self._answer_seconds = answer_seconds
         self._changed = threading.Condition()
         self._waiting: dict[_Key, pb.StreamScansRequest] = {}
-        self._answers: dict[_Key, scan_pb2.Scan | None] = {}
+        self._answers: dict[_Key, _Answer] = {}
         self._stream = GateStream()
         self._call: grpc.Call | None = None
         self.thread = RetryingThread("connection", self._serve, client.credential.is_renewed)
@@ -131,14 +135,16 @@ class Connection:
 
         Return None at once while the service is unreachable or the maximum of requests is unanswered.
         """
-        return self._exchange(("scan", attempt.scan_id), pb.StreamScansRequest(scan=attempt))
+        answer = self._exchange(("scan", attempt.scan_id), pb.StreamScansRequest(scan=attempt))
+        return None if isinstance(answer, pb.Rejection) else answer
 
-    def annul(self, scan_id: str) -> scan_pb2.Scan | None:
-        """Annul a scan and return it; return None as `request_verdict` does."""
+    def annul(self, scan_id: str) -> scan_pb2.Scan | pb.Rejection | None:
+        """Annul a scan and return it; return the rejection if the service refused, None if it did not decide."""
         passage = pb.Passage(scan_id=scan_id, passed=False)
-        return self._exchange(("annul", scan_id), pb.StreamScansRequest(passage=passage))
+        answer = self._exchange(("annul", scan_id), pb.StreamScansRequest(passage=passage))
+        return None if isinstance(answer, pb.Rejection) and answer.reason in _UNDECIDED else answer
 
-    def _exchange(self, key: _Key, request: pb.StreamScansRequest) -> scan_pb2.Scan | None:
+    def _exchange(self, key: _Key, request: pb.StreamScansRequest) -> _Answer | None:
         with self._changed:
             stream = self._stream
             if self.status.state in UNREACHABLE or len(stream.unanswered) >= stream.max_unanswered > 0:
@@ -286,15 +292,15 @@ class Connection:
         for key, request in self._waiting.items():
             self._send(key, request)
 
-    def _handle_answer(self, stream: GateStream, kind: str, scan_id: str, scan: scan_pb2.Scan | None) -> None:
+    def _handle_answer(self, stream: GateStream, kind: str, scan_id: str, answer: _Answer) -> None:
         stream.unanswered.discard(scan_id)
         if (kind, scan_id) in self._waiting:
-            self._answers[kind, scan_id] = scan
+            self._answers[kind, scan_id] = answer
 
     def _handle_rejection(self, stream: GateStream, rejection: pb.Rejection) -> None:
         if rejection.scan_id:
             for kind in ("scan", "annul"):
-                self._handle_answer(stream, kind, rejection.scan_id, None)
+                self._handle_answer(stream, kind, rejection.scan_id, rejection)
         elif stream.uploading:
             stream.uploading = ()
             stream.next_upload = monotonic() + UPLOAD_PAUSE_SECONDS
