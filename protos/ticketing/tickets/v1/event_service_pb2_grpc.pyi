@@ -46,17 +46,21 @@ class EventServiceStub:
     a change of their own. Tickets that were bought before keep the terms of
     their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
     CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
-    CANCELLED or COMPLETED, and for the currency and the offer of a type once
-    tickets are sold.
+    CANCELLED or COMPLETED, for the currency and the offer of a type once
+    tickets are sold, and, while places are held or sold, for times that would
+    end or start the event in the past or leave the validity of a sold offer.
+    The times of a COMPLETED event can be corrected until some time after its
+    end (30 days unless configured).
     """
     PublishEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]
     """Puts a DRAFT event on sale; it becomes PUBLISHED."""
     CancelEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.CancelEventRequest, _event_service_pb2.CancelEventResponse]
-    """Cancels an event for good. Sales stop at once, and gates stop admitting
+    """Cancels an event for good, until some time after its end (30 days unless
+    configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at once, and gates stop admitting
     once the scan service has confirmed it (gates_closed); the ticket service
     repeats the request until then. Every ACTIVE or BLOCKED ticket without a
     check-in is refunded in full in the background, and so is a purchase that
-    is paid later; GetEventSales shows the progress.
+    is paid later. A ticket with a check-in stays as it is. GetEventSales shows the progress.
     """
     GetEventSales: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.GetEventSalesRequest, _event_service_pb2.GetEventSalesResponse]
     """Sums up the sales of an event: tickets and money by type and status, and
@@ -81,17 +85,21 @@ class EventServiceAsyncStub(EventServiceStub):
     a change of their own. Tickets that were bought before keep the terms of
     their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
     CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
-    CANCELLED or COMPLETED, and for the currency and the offer of a type once
-    tickets are sold.
+    CANCELLED or COMPLETED, for the currency and the offer of a type once
+    tickets are sold, and, while places are held or sold, for times that would
+    end or start the event in the past or leave the validity of a sold offer.
+    The times of a COMPLETED event can be corrected until some time after its
+    end (30 days unless configured).
     """
     PublishEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]  # type: ignore[assignment]
     """Puts a DRAFT event on sale; it becomes PUBLISHED."""
     CancelEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.CancelEventRequest, _event_service_pb2.CancelEventResponse]  # type: ignore[assignment]
-    """Cancels an event for good. Sales stop at once, and gates stop admitting
+    """Cancels an event for good, until some time after its end (30 days unless
+    configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at once, and gates stop admitting
     once the scan service has confirmed it (gates_closed); the ticket service
     repeats the request until then. Every ACTIVE or BLOCKED ticket without a
     check-in is refunded in full in the background, and so is a purchase that
-    is paid later; GetEventSales shows the progress.
+    is paid later. A ticket with a check-in stays as it is. GetEventSales shows the progress.
     """
     GetEventSales: _aio.UnaryUnaryMultiCallable[_event_service_pb2.GetEventSalesRequest, _event_service_pb2.GetEventSalesResponse]  # type: ignore[assignment]
     """Sums up the sales of an event: tickets and money by type and status, and
@@ -137,8 +145,11 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         a change of their own. Tickets that were bought before keep the terms of
         their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
         CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
-        CANCELLED or COMPLETED, and for the currency and the offer of a type once
-        tickets are sold.
+        CANCELLED or COMPLETED, for the currency and the offer of a type once
+        tickets are sold, and, while places are held or sold, for times that would
+        end or start the event in the past or leave the validity of a sold offer.
+        The times of a COMPLETED event can be corrected until some time after its
+        end (30 days unless configured).
         """
 
     @_abc_1.abstractmethod
@@ -155,11 +166,12 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.CancelEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.CancelEventResponse, _abc.Awaitable[_event_service_pb2.CancelEventResponse]]:
-        """Cancels an event for good. Sales stop at once, and gates stop admitting
+        """Cancels an event for good, until some time after its end (30 days unless
+        configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at once, and gates stop admitting
         once the scan service has confirmed it (gates_closed); the ticket service
         repeats the request until then. Every ACTIVE or BLOCKED ticket without a
         check-in is refunded in full in the background, and so is a purchase that
-        is paid later; GetEventSales shows the progress.
+        is paid later. A ticket with a check-in stays as it is. GetEventSales shows the progress.
         """
 
     @_abc_1.abstractmethod
