@@ -308,7 +308,7 @@ async def test_a_check_in_reported_after_the_refund_is_a_conflict(event_cancelle
 @pytest.mark.usefixtures("batches_of_two")
 async def test_the_sales_show_the_progress(event_canceller, canceller, database, clock):
     event, [ticket_id, *_] = await sold(database, clock, 4)
-    all_events = Events(database, CHANGE_RULES, clock, lambda: None)
+    all_events = Events(database, CHANGE_RULES, {}, clock, lambda: None)
     await event_canceller.cancel(OLGA, event.event_id, "")
     await event_canceller.sweep()
     sales = await all_events.sales(OLGA, event.event_id)
