@@ -8,6 +8,7 @@ from pathlib import Path
 from ticket_service.adapters.payment_provider import ProviderSettings
 from ticket_service.adapters.providers import read_provider_settings
 from ticket_service.delivery.settings import DeliverySettings, read_delivery_settings
+from ticket_service.domain.event_changes import ChangeRules
 from ticket_service.domain.terms import MoveRules
 from ticketing.chassis.service_settings import (
     SECRET_CHARACTERS,
@@ -40,8 +41,7 @@ class Settings:
     max_per_purchase: int
     # The duration of a hold.
     hold_seconds: float
-    # The changes of an event's times that give the right to a full refund.
-    moves: MoveRules
+    changes: ChangeRules
     # The configured payment providers, by name.
     providers: Mapping[str, ProviderSettings]
 
@@ -62,14 +62,19 @@ def read_settings(environment: Environment) -> Settings:
         signing_key_file=signing_key_file,
         sweep_seconds=sweep_seconds,
         hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, minimum=1, maximum=86_400),
-        moves=MoveRules(
-            bound=timedelta(
-                seconds=environment.seconds("TICKETS_MOVE_SECONDS", 10_800, minimum=0, maximum=YEAR_SECONDS)
-            ),
-            right=timedelta(
-                seconds=environment.seconds("TICKETS_MOVE_REFUND_SECONDS", 1_209_600, minimum=0, maximum=YEAR_SECONDS)
-            ),
-        ),
+        changes=_read_changes(environment),
         providers=read_provider_settings(environment),
         max_per_purchase=environment.number("TICKETS_MAX_PER_PURCHASE", 20, minimum=1, maximum=1000),
     )
+
+
+def _read_changes(environment: Environment) -> ChangeRules:
+    correction, bound, right = (
+        timedelta(seconds=environment.seconds(name, default, minimum=0, maximum=YEAR_SECONDS))
+        for name, default in (
+            ("TICKETS_CORRECTION_SECONDS", 2_592_000),
+            ("TICKETS_MOVE_SECONDS", 10_800),
+            ("TICKETS_MOVE_REFUND_SECONDS", 1_209_600),
+        )
+    )
+    return ChangeRules(correction, MoveRules(bound, right))
