@@ -63,3 +63,5 @@ class Purchase:
     client_secret: str | None = None
     # The reason why the provider declined.
     decline_code: str | None = None
+    # A service or an organizer bought for nobody by name; `user_id` is then the seller, and an address the customer.
+    is_guest: bool = False
