@@ -45,17 +45,19 @@ _READ_EVENTS: Final = f"(uuid[]) AS SELECT {', '.join(_EVENT_COLUMNS)} FROM even
 # One row for each order, with its recorded request, its payment and the places of its customer, then one row for each
 # offer. The places are read under the event's lock, and only where a bound or a hold may need them.
 _CUSTOMER: Final = ("wanted.event_id", "wanted.user_id", "wanted.address")
-_READ: Final = f"""(text[], uuid[], text[], uuid[], uuid[], text[], text[], boolean[], boolean[], uuid) AS
+_READ: Final = f"""(text[], uuid[], text[], uuid[], uuid[], text[], text[], boolean[], boolean[], boolean[], uuid) AS
 SELECT wanted.n, key.fingerprint, key.event_id AS first_event, key.result_id, payment.purchase_id AS paid_by,
-       CASE WHEN wanted.is_unpaid THEN {unpaid_purchases(*_CUSTOMER, "$10")} END AS unpaid,
+       CASE WHEN wanted.is_held OR (
+           wanted.is_unpaid AND EXISTS (SELECT FROM offers WHERE offers.event_id = wanted.event_id AND offers.price > 0)
+       ) THEN {unpaid_purchases(*_CUSTOMER, "$11")} END AS unpaid,
        CASE WHEN wanted.is_counted OR (
            (wanted.user_id IS NOT NULL OR wanted.address IS NOT NULL) AND EXISTS (
                SELECT FROM offers WHERE offers.event_id = wanted.event_id AND offers.max_tickets_per_customer > 0
            )
        ) THEN {valid_tickets(*_CUSTOMER)} END AS valid,
        {", ".join(f"NULL::{_OFFER_TYPES[name]} AS {name}" for name in _OFFER_COLUMNS)}
-FROM unnest($1, $2, $3, $5, $6, $7, $8, $9) WITH ORDINALITY AS wanted (
-    caller, request_id, payment_id, event_id, user_id, address, is_unpaid, is_counted, n
+FROM unnest($1, $2, $3, $5, $6, $7, $8, $9, $10) WITH ORDINALITY AS wanted (
+    caller, request_id, payment_id, event_id, user_id, address, is_held, is_unpaid, is_counted, n
 )
 LEFT JOIN idempotency_keys AS key ON key.caller = wanted.caller AND key.request_id = wanted.request_id
 LEFT JOIN payments AS payment ON payment.provider = '{EXTERNAL}' AND payment.payment_id = wanted.payment_id
@@ -191,11 +193,13 @@ async def load_batch(
     locked = await connection.round_trip(f"BEGIN; EXECUTE {lock}(%s)", [event_ids])
     rows = locked if wait else await connection.round_trip("EXECUTE read_events(%s)", [event_ids])
     stored = [dict(zip(_EVENT_COLUMNS, row, strict=True)) for row in rows]
+    priced = {row["event_id"] for row in stored if row["ticket_price"] > 0}
     bounded = {row["event_id"] for row in stored if counts_tickets(row["max_tickets_per_customer"], context.customers)}
     customers = [parameters_of(order.customer) for order in orders]
+    are_unpaid = [order.customer is not None and order.payment_id is None for order in orders]
     since = oldest_hold(context.now, context.customers.unpaid_window, context.hold)
     recorded = await connection.round_trip(
-        f"EXECUTE read_sales({', '.join(['%s'] * 10)})",
+        f"EXECUTE read_sales({', '.join(['%s'] * 11)})",
         [
             array(order.caller for order in orders),
             array(order.request_id.hex for order in orders),
@@ -204,7 +208,8 @@ async def load_batch(
             array(order.event_id.hex for order in orders),
             array(user_id for user_id, _ in customers),
             array(address for _, address in customers),
-            array(order.customer is not None and order.payment_id is None for order in orders),
+            array(is_unpaid and order.event_id in priced for order, is_unpaid in zip(orders, are_unpaid, strict=True)),
+            array(are_unpaid),
             array(order.customer is not None and order.event_id in bounded for order in orders),
             first_id_of(since).hex,
         ],
