@@ -129,7 +129,7 @@ class App:
     ) -> dict[str, RegisterServicer]:
         event_cancellations = EventCancellations(database, scans, cancellations, self._clock, feed.wake)
         self._sweep(event_cancellations)
-        events = Events(database, self._clock, feed.wake)
+        events = Events(database, self._settings.moves, self._clock, feed.wake)
         servicer = EventServicer(events, event_cancellations, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}

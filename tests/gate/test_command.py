@@ -15,6 +15,8 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
+from scan_service.domain.refusals import enrollment_code_invalid
+from scan_service.errors import CATALOGUE
 from tests.environment import ROOT
 from tests.environment.waiting import eventually
 from ticketing.gate.command import main
@@ -103,7 +105,7 @@ class Devices(DeviceServiceServicer):
 
     def EnrollDevice(self, request, context):  # noqa: N802
         if request.enrollment_code not in self.codes:
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the code is not valid")
+            context.abort_with_status(CATALOGUE.status(enrollment_code_invalid()))
         self.codes.discard(request.enrollment_code)
         device = device_service_pb2.Device(name="Handheld 12")
         return device_service_pb2.EnrollDeviceResponse(device=device, access_token="from-now-on")
@@ -132,7 +134,9 @@ def test_code_enrolls_once_and_the_token_file_is_private(devices_address, tmp_pa
     assert (tmp_path / "device").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "device" / "gate.sqlite").stat().st_mode & 0o777 == 0o600
     assert main(command) == 1
-    assert capsys.readouterr().err == "ticketing-gate: not enrolled: the code is not valid\n"
+    assert capsys.readouterr().err == (
+        "ticketing-gate: not enrolled: the code was used before, has expired, or is unknown\n"
+    )
     store = Store(tmp_path / "device" / "gate.sqlite")
     assert store.setting("token") == "from-now-on"
     store.close()

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
 
-from ticket_service.adapters.calendar import zone_of
+from ticket_service.domain.zones import zone_of
 from ticketing.chassis.settings import SettingsError
 
 BUILT_IN: Final = Path(__file__).parent / "mail_templates"
@@ -43,6 +43,12 @@ class MailTexts:
         starts, ends = starts.astimezone(zone), ends.astimezone(zone)
         until = f"{ends:%H:%M}" if ends.date() == starts.date() else f"{self._day(ends)}, {ends:%H:%M}"
         return f"{self._day(starts)}, {starts:%H:%M} – {until} ({zone})"  # noqa: RUF001 - a dash between times
+
+    def moment(self, time: datetime, zone_name: str) -> str:
+        """Format a time in the local time of the event."""
+        zone = zone_of(zone_name, time)
+        local = time.astimezone(zone)
+        return f"{self._day(local)}, {local:%H:%M} ({zone})"
 
     def amount(self, currency: str, minor_units: int) -> str:
         """Format an amount of money."""

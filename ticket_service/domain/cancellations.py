@@ -11,9 +11,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from ticket_service.domain.events import EventStatus
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refund_policy import in_full, refund
 from ticket_service.domain.refusals import illegal_transition, ticket_checked_in
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
@@ -69,7 +67,7 @@ class Cancellation:
 
 def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime) -> Cancellation:
     """Return the first cancellation of a ticket; raise TICKET_CHECKED_IN or TICKET_NOT_CANCELLABLE."""
-    ticket, event = sold.ticket, sold.event
+    ticket = sold.ticket
     if ticket.check_in_time is not None:
         # RE_ENTRY is no exception: no ticket is both used and refunded.
         raise ticket_checked_in(ticket.ticket_id, ticket.check_in_time)
@@ -78,18 +76,14 @@ def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime)
         raise Failure(
             Reason.TICKET_NOT_CANCELLABLE, f"the ticket is {status}", ticket_id=ticket.ticket_id, status=status
         )
-    if event.status is EventStatus.CANCELLED:
-        # The cancellation of the event has not reached this ticket yet; its refund is the full price too.
-        granted = in_full(ticket.price)
-    else:
-        granted = refund(ticket.price, event.refund_tiers, event.start_time, now)
+    granted = sold.refund_at(now)
     return Cancellation(
         cancellation_id=cancellation_id,
         event_id=ticket.event_id,
         ticket_id=ticket.ticket_id,
         issue=ticket.issue,
         status=CancellationStatus.PENDING,
-        currency=event.currency,
+        currency=sold.event.currency,
         refund_amount=granted.amount,
         refund_percent=granted.percent,
         reason=reason,

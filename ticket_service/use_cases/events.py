@@ -11,15 +11,17 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain import event_changes as domain
 from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.event_sales import EventSales
-from ticket_service.domain.events import Event
+from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.notifications import event_changed
 from ticket_service.domain.queries import EventQuery
 from ticket_service.domain.refusals import event_not_found, request_id_reused
+from ticket_service.domain.terms import MoveRules, replace_terms
 from ticket_service.store import events as store
 from ticket_service.store import outbox
 from ticket_service.store.access import event_owned_by, event_visible_to
 from ticket_service.store.event_sales import count_cancellations, sales_lines
 from ticket_service.store.holds import count_refunds_due
+from ticket_service.store.past_terms import find_past_terms, insert_past_terms
 from ticket_service.store.requests import RequestKey, claim
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
@@ -34,8 +36,9 @@ _SOLD_FIELDS: Final = frozenset({"ticket_price", "offers"})
 class Events:
     """The use cases of events; `on_change` is called after each commit that may change the feed."""
 
-    def __init__(self, database: Database, clock: Clock, on_change: Callable[[], None]) -> None:
+    def __init__(self, database: Database, moves: MoveRules, clock: Clock, on_change: Callable[[], None]) -> None:
         self._database = database
+        self._moves = moves
         self._clock = clock
         self._on_change = on_change
 
@@ -73,8 +76,11 @@ class Events:
         now = self._clock()
         return await self._database.run(lambda c: store.list_events(c, caller, query, now, (after, limit)))
 
-    async def update(self, caller: Caller, change: domain.EventChange) -> Event:
+    async def update(self, caller: Caller, change: domain.EventChange) -> tuple[Event, datetime | None]:
         """Change an event of `caller`.
+
+        Returns:
+            The event, and the time until which tickets bought before are refunded in full, if the change is a move.
 
         Raises:
             Failure: EVENT_NOT_FOUND, ETAG_MISMATCH, EVENT_NOT_CHANGEABLE, CAPACITY_BELOW_RESERVED; INVALID_ARGUMENT
@@ -82,7 +88,7 @@ class Events:
         """
         now = self._clock()
 
-        def work(connection: Connection) -> Event:
+        def work(connection: Connection) -> tuple[Event, datetime | None]:
             event = lock_own_event(connection, caller, change.event_id)
             domain.check_etag(event, change.etag)
             domain.check_changeable(event, change.paths, now)
@@ -90,14 +96,16 @@ class Events:
             depends_on_sales = not _SOLD_FIELDS.isdisjoint(change.paths)
             sold = store.sold_by_type(connection, event.event_id) if depends_on_sales else {}
             result = domain.change_event(event, wanted, sold, now)
-            if result is not event:
-                store.update_event(connection, result)
-                outbox.write(connection, event_changed(event, result), now)
-            return result
+            if result is event:
+                return event, None
+            store.update_event(connection, result)
+            full_refund_until = self._keep_terms(connection, event, result, now)
+            outbox.write(connection, event_changed(event, result, full_refund_until), now)
+            return result, full_refund_until
 
-        event = await self._database.run(work)
+        changed = await self._database.run(work)
         self._on_change()
-        return event
+        return changed
 
     async def publish(self, caller: Caller, event_id: UUID) -> Event:
         """Put an event of `caller` on sale; raise EVENT_NOT_FOUND, EVENT_ENDED or ILLEGAL_TRANSITION."""
@@ -130,6 +138,18 @@ class Events:
 
         # Lines and counts come from one snapshot, so that they agree.
         return await self._database.run(work, isolation="REPEATABLE READ")
+
+    def _keep_terms(self, connection: Connection, before: Event, after: Event, now: datetime) -> datetime | None:
+        """Keep the terms that a change replaces; return the end of the right to a full refund if it is a move."""
+        if before.status is EventStatus.DRAFT:
+            # Nothing was sold on the terms of a draft.
+            return None
+        past = find_past_terms(connection, [before.event_id])[before.event_id]
+        replaced = replace_terms(before, after, past, self._moves, now)
+        if replaced is None:
+            return None
+        insert_past_terms(connection, replaced)
+        return replaced.full_refund_until
 
 
 def lock_own_event(connection: Connection, caller: Caller, event_id: UUID) -> Event:

@@ -90,12 +90,17 @@ class Device:
         return answer
 
     def annul_last(self) -> Answer | None:
-        """Annul the scan shown last because the person did not pass; return None if that scan admitted nobody."""
+        """Annul the scan shown last because the person did not pass; return None if that scan admitted nobody.
+
+        If the service refuses, the scan stays in effect, and the answer says so without opening a turnstile.
+        """
         last, self._last = self._last, None
         if last is None:
             return None
         scan, attempt = last.scan, None
         annulled = None if self._store.is_queued(scan.scan_id) else self._connection.annul(scan.scan_id)
+        if isinstance(annulled, pb.Rejection):
+            return replace(answer_of(scan, f"NOT ANNULLED: {annulled.message}"), admitted=False)
         if annulled is None:
             # The service has no record of the scan or is unreachable: an upload delivers the annulment.
             annulled = scan_pb2.Scan()

@@ -111,7 +111,7 @@ class Screen:
         layout = Layout()
         layout.split_column(
             Layout(_header(status), size=3),
-            Layout(_verdict(recent[0] if fresh else None, status.connection.state)),
+            Layout(_verdict(recent[0] if fresh else None, status.connection)),
             Layout(Panel(Group(*lines), title=counts), size=RECENT + 2),
         )
         return layout
@@ -132,16 +132,17 @@ def _header(status: DeviceStatus) -> Panel:
     return Panel(table, subtitle=problem)
 
 
-def _verdict(answer: Answer | None, state: ConnectionState) -> RenderableType:
+def _verdict(answer: Answer | None, connection: ConnectionStatus) -> RenderableType:
     if answer is None:
         word, reason, style = "READY", "", "dim"
-        if state is ConnectionState.REFUSED:
-            word, reason, style = "DENIED", REFUSED_NOTE, "bold white on red"
+        if connection.state is ConnectionState.REFUSED:
+            reason = f"{REFUSED_NOTE}\n{connection.advice}".strip()
+            word, style = "DENIED", "bold white on red"
     elif answer.may_pass:
         word, reason, style = "ADMITTED", describe(answer), "bold white on green"
     else:
         word, reason, style = "DENIED", describe(answer), "bold white on red"
-    content = Group(Align.center(Text(_large(word))), Text(), Align.center(Text(reason)))
+    content = Group(Align.center(Text(_large(word))), Text(), Align.center(Text(reason, justify="center")))
     return Panel(Align.center(content, vertical="middle"), style=style)
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from ticketing.admission.tickets import AdmissionState, Ticket
 from ticketing.gate.messages import EventRules, admission_of, previous_message, rules_of, ticket_of
+from ticketing.gate.refusal import FORBIDDEN, UNAUTHENTICATED, Refusal
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -24,6 +25,8 @@ VERSION: Final = 1
 IN_FLIGHT: Final = timedelta(seconds=10)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+# The name of the setting; that of a refusal for one event ends with the event's id.
+_REFUSED: Final = "refusal"
 
 _SCHEMA: Final = (
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -129,6 +132,25 @@ class Store:
     def save_setting(self, name: str, value: str) -> None:
         """Store a value under a name."""
         self._run("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, value)
+
+    def refusal(self, event_id: UUID) -> Refusal | None:
+        """Return the refusal of the device's credential, for all events or for one; None if there is none."""
+        for reason, name in ((UNAUTHENTICATED, _REFUSED), (FORBIDDEN, f"{_REFUSED}:{event_id}")):
+            if text := self.setting(name):
+                return Refusal(reason, text)
+        # Versions before 0.2 also stored the errors of proxies here.
+        if (text := self.setting("refused")) and text.startswith("UNAUTHENTICATED: not authenticated: "):
+            return Refusal(UNAUTHENTICATED, text)
+        return None
+
+    def save_refusal(self, refusal: Refusal, event_id: UUID) -> None:
+        """Store a refusal; FORBIDDEN concerns one event."""
+        self.save_setting(_REFUSED if refusal.reason == UNAUTHENTICATED else f"{_REFUSED}:{event_id}", refusal.text)
+
+    def clear_refusals(self, event_id: UUID | None = None) -> None:
+        """Delete the refusals that concern an event; None: all of them."""
+        name = f"{_REFUSED}:%" if event_id is None else f"{_REFUSED}:{event_id}"
+        self._run("DELETE FROM settings WHERE name IN (?, 'refused') OR name LIKE ?", _REFUSED, name)
 
     def cursor(self, event_id: UUID) -> str:
         """Return the cursor of the replica; empty if there is no replica yet."""

@@ -101,7 +101,8 @@ class EventServiceServicer:
 
     def UpdateEvent(self, request, context):
         """Changes the fields that update_mask names. Tickets follow new times without
-        a change of their own. The call fails with FAILED_PRECONDITION /
+        a change of their own. Tickets that were bought before keep the terms of
+        their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
         CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
         CANCELLED or COMPLETED, and for the currency and the offer of a type once
         tickets are sold.

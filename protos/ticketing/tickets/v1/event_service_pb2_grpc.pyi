@@ -43,7 +43,8 @@ class EventServiceStub:
     """Lists events by start_time."""
     UpdateEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]
     """Changes the fields that update_mask names. Tickets follow new times without
-    a change of their own. The call fails with FAILED_PRECONDITION /
+    a change of their own. Tickets that were bought before keep the terms of
+    their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
     CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
     CANCELLED or COMPLETED, and for the currency and the offer of a type once
     tickets are sold.
@@ -77,7 +78,8 @@ class EventServiceAsyncStub(EventServiceStub):
     """Lists events by start_time."""
     UpdateEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]  # type: ignore[assignment]
     """Changes the fields that update_mask names. Tickets follow new times without
-    a change of their own. The call fails with FAILED_PRECONDITION /
+    a change of their own. Tickets that were bought before keep the terms of
+    their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
     CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
     CANCELLED or COMPLETED, and for the currency and the offer of a type once
     tickets are sold.
@@ -132,7 +134,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.UpdateEventResponse, _abc.Awaitable[_event_service_pb2.UpdateEventResponse]]:
         """Changes the fields that update_mask names. Tickets follow new times without
-        a change of their own. The call fails with FAILED_PRECONDITION /
+        a change of their own. Tickets that were bought before keep the terms of
+        their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
         CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
         CANCELLED or COMPLETED, and for the currency and the offer of a type once
         tickets are sold.
