@@ -298,7 +298,7 @@ async def test_a_check_in_reported_after_the_refund_is_a_conflict(event_cancelle
 @pytest.mark.usefixtures("batches_of_two")
 async def test_the_sales_show_the_progress(event_canceller, canceller, database, clock):
     event, [ticket_id, *_] = await sold(database, clock, 4)
-    all_events = Events(database, MOVES, clock, lambda: None)
+    all_events = Events(database, MOVES, {}, clock, lambda: None)
     await event_canceller.cancel(OLGA, event.event_id, "")
     await event_canceller.sweep()
     sales = await all_events.sales(OLGA, event.event_id)
