@@ -39,7 +39,7 @@ async def record_batch(connection: LoopConnection, attempts: Sequence[Attempt], 
         if len(answers) % SLICE == SLICE - 1:
             await asyncio.sleep(0)
         answers.append(batch.record(attempt))
-    before = uploads.read_admitted(await connection.round_trip(*uploads.admitted_round_trip(batch.touched)))
+    before = uploads.read_history(await connection.round_trip(*uploads.history_round_trip(batch.touched)))
     known, assigned = batch.assign(before)
     statements, arguments = uploads.write_round_trip(
         batch.now, [*batch.new.values()], [*batch.replaced.values()], batch.changed
@@ -98,7 +98,7 @@ class UploadBatch:
         return scan.scan_id
 
     def assign(self, before: Sequence[Scan]) -> tuple[Sequence[Scan], Sequence[IncidentScan]]:
-        """Compute the admission states of the touched tickets, whose admitted scans so far are `before`.
+        """Compute the admission states of the touched tickets, whose scans so far are `before`.
 
         Return the scans whose assignments to incidents are replaced, and the new assignments.
         """

@@ -113,6 +113,35 @@ async def test_a_double_admission_explained_later_is_no_incident(database, servi
     assert await incidents(service, device.event_id) == {}
 
 
+async def test_an_exit_before_the_upload_of_its_entry_counts(database, service, device):
+    """The entry was offline at another gate, so the exit was denied; the person left all the same."""
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE events SET admission_policy = 'RE_ENTRY'")
+    ticket = database.ticket(device.event_id)
+    leaving = await device.scan(ticket.token, scan_type=OUT)
+    assert leaving.denial_reason == scan_pb2.DENIAL_REASON_NOT_CHECKED_IN
+    await upload(device, decided(ticket.token))
+    assert (await device.scan(ticket.token)).verdict == ADMITTED
+    # A denied exit that another device decided offline counts as well.
+    await upload(device, decided(ticket.token, 1, kind=OUT, verdict=DENIED, denial_reason=leaving.denial_reason))
+    assert await incidents(service, device.event_id) == {}
+    assert [row["inside"] for row in database.rows("tickets")] == [True]
+
+
+async def test_the_annulment_of_an_entry_keeps_its_denied_exit_apart(database, service, device, orga):
+    ticket = database.ticket(device.event_id)
+    leaving = await device.scan(ticket.token, scan_type=OUT)
+    [entry] = (await upload(device, decided(ticket.token))).results
+    refused = await refusal(
+        service.scans.AnnulScan(pb.AnnulScanRequest(scan_id=entry.scan_id), metadata=service.scanner)
+    )
+    assert refused.reason == "SCAN_NOT_ANNULLABLE"
+    await service.scans.AnnulScan(pb.AnnulScanRequest(scan_id=entry.scan_id), metadata=orga)
+    [row] = database.rows("tickets")
+    assert (row["check_in_time"], row["inside"]) == (None, False)
+    assert (await refusal(service.scans.AnnulScan(pb.AnnulScanRequest(scan_id=leaving.scan_id), metadata=orga))).reason
+
+
 async def test_annulling_one_of_two_admissions_ends_the_incident(database, service, device):
     ticket = database.ticket(device.event_id)
     live = await device.scan(ticket.token)

@@ -75,11 +75,13 @@ class _EventStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventStat
     without a check-in is refunded in full.
     """
     EVENT_STATUS_COMPLETED: _EventStatus.ValueType  # 4
-    """The end_time has passed."""
+    """The end_time has passed. For some time UpdateEvent can correct the times,
+    after which the event is PUBLISHED again, and CancelEvent can cancel it.
+    """
 
 class EventStatus(_EventStatus, metaclass=_EventStatusEnumTypeWrapper):
     """The state of an event. It goes from DRAFT to PUBLISHED to COMPLETED, and from
-    DRAFT or PUBLISHED to CANCELLED.
+    each of them to CANCELLED.
     """
 
 EVENT_STATUS_UNSPECIFIED: EventStatus.ValueType  # 0
@@ -93,7 +95,9 @@ EVENT_STATUS_CANCELLED: EventStatus.ValueType  # 3
 without a check-in is refunded in full.
 """
 EVENT_STATUS_COMPLETED: EventStatus.ValueType  # 4
-"""The end_time has passed."""
+"""The end_time has passed. For some time UpdateEvent can correct the times,
+after which the event is PUBLISHED again, and CancelEvent can cancel it.
+"""
 Global___EventStatus: _TypeAlias = EventStatus  # noqa: Y015
 
 class _TicketType:
@@ -211,7 +215,9 @@ class TicketOffer(_message.Message):
 
     @_builtins.property
     def sales_start_time(self) -> _timestamp_pb2.Timestamp:
-        """The time from which the type is on sale. Absent: it is on sale from publication."""
+        """The time from which the type is on sale; before the event's end_time.
+        Absent: it is on sale from publication.
+        """
 
     @_builtins.property
     def sales_end_time(self) -> _timestamp_pb2.Timestamp:
@@ -221,14 +227,15 @@ class TicketOffer(_message.Message):
 
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
-        """The time from which gates admit tickets of this type, for day tickets.
-        Absent: the event's time applies.
+        """The time from which gates admit tickets of this type, for day tickets;
+        before the event's end_time. Absent: the event's time applies.
         """
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
         """The time until which gates admit tickets of this type; after
-        valid_from_time. Absent: the event's time applies.
+        valid_from_time, after the event's doors open and in the future when it is
+        set. Absent: the event's time applies.
         """
 
     def __init__(
@@ -404,16 +411,18 @@ class Event(_message.Message):
     """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Required. The time when the event starts."""
+        """Required. The time when the event starts, at most ten years ahead."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Required. The time when the event ends; after start_time."""
+        """Required. The time when the event ends; after start_time, and at most ten
+        years ahead.
+        """
 
     @_builtins.property
     def doors_open_time(self) -> _timestamp_pb2.Timestamp:
-        """The time from which gates admit; not after start_time. Absent: gates admit
-        from start_time.
+        """The time from which gates admit; not after start_time, and at most 7 days
+        before it. Absent: gates admit from start_time.
         """
 
     @_builtins.property
