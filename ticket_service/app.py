@@ -85,7 +85,7 @@ class App:
         refunds = Refunds(database, providers, self._clock)
         self._sweep(refunds)
         hold = timedelta(seconds=self._settings.hold_seconds)
-        sale_settings = SaleSettings(issuing, self._settings.max_per_purchase, hold)
+        sale_settings = SaleSettings(issuing, self._settings.max_per_purchase, hold, self._settings.customers)
         holds = Holds(database, issuing, lambda: sale_settings.context(self._clock()), feed.wake)
         self._sweep(holds)
         payments = Payments(database, holds, providers, self._clock)
