@@ -8,6 +8,7 @@ from sqlalchemy.engine import URL
 
 from ticket_service.adapters.external import ExternalPayments
 from ticket_service.adapters.payment_provider import PaymentProvider, ProviderHistory, Providers
+from ticket_service.adapters.providers import RULES
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.delivery.app import DeliveryApp
@@ -22,6 +23,7 @@ from ticket_service.servicers.tickets import TicketChanges, TicketServicer
 from ticket_service.settings import Settings
 from ticket_service.store.sales import STATEMENTS
 from ticket_service.use_cases.cancellations import Cancellations
+from ticket_service.use_cases.disputes import Disputes
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
 from ticket_service.use_cases.feed import Feed
@@ -89,7 +91,7 @@ class App:
         self._sweep(reissues)
         providers = self._providers()
         hold = timedelta(seconds=self._settings.hold_seconds)
-        sale_settings = SaleSettings(issuing, self._settings.max_per_purchase, hold)
+        sale_settings = SaleSettings(issuing, self._settings.max_per_purchase, hold, self._settings.customers)
         holds = Holds(database, issuing, lambda: sale_settings.context(self._clock()), feed.wake)
         self._sweep(holds)
         reconciliation = Reconciliation(
@@ -163,9 +165,10 @@ class App:
     def _event_service(
         self, database: Database, feed: Feed, scans: ScanServiceClient, cancellations: Cancellations
     ) -> dict[str, RegisterServicer]:
-        event_cancellations = EventCancellations(database, scans, cancellations, self._clock, feed.wake)
+        event_cancellations = EventCancellations(database, scans, cancellations, self._settings.changes, self._clock)
         self._sweep(event_cancellations)
-        events = Events(database, self._settings.moves, self._clock, feed.wake)
+        rules = {name: RULES[name] for name in self._settings.providers}
+        events = Events(database, self._settings.changes, rules, self._clock, feed.wake)
         servicer = EventServicer(events, event_cancellations, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
@@ -176,7 +179,7 @@ class App:
         connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS)
         sales = Sales(connection, sale_settings, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
-        servicer = PurchaseServicer(sales, payments, Purchases(database), messages)
+        servicer = PurchaseServicer(sales, payments, Purchases(database), Disputes(database), messages)
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server
         return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
 

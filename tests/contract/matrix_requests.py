@@ -57,6 +57,11 @@ async def list_purchases(w: World, side: str) -> Message:
     return purchases_pb.ListPurchasesRequest(event_id=await w.event(side))
 
 
+async def list_disputes(w: World, side: str) -> Message:
+    await w.dispute(side)
+    return purchases_pb.ListDisputesRequest(event_id=await w.event(side))
+
+
 async def list_cancellations(w: World, side: str) -> Message:
     await w.cancellation(side)
     return tickets_pb.ListCancellationsRequest(event_id=await w.event(side))
@@ -134,6 +139,7 @@ REQUESTS: dict[str, Ask] = {
     "PurchaseService/ReleasePurchase": about(World.hold, purchases_pb.ReleasePurchaseRequest, "purchase_id"),
     "PurchaseService/GetPurchase": about(World.purchase_id, purchases_pb.GetPurchaseRequest, "purchase_id"),
     "PurchaseService/ListPurchases": list_purchases,
+    "PurchaseService/ListDisputes": list_disputes,
     "TicketService/GetTicket": about(World.ticket, tickets_pb.GetTicketRequest, "ticket_id"),
     "TicketService/GetTicket code": about(World.code, tickets_pb.GetTicketRequest, "code"),
     "TicketService/ListTickets": list_tickets,

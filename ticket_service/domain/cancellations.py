@@ -1,8 +1,9 @@
 """Decide whether a ticket can be cancelled, how much is refunded for it, and how a cancellation proceeds.
 
 A cancellation is PENDING until the scan service has confirmed that no gate will admit the ticket, then REFUNDING or
-DONE. It is REJECTED if a gate had already checked the ticket in. The amount is computed at the request. It changes only
-if the event is cancelled before the scan service answers: then it becomes the full price.
+DONE. It is REJECTED if a gate had already checked the ticket in. The amount is computed at the request. It changes
+if the event is cancelled before the scan service answers: then it becomes the full price. Before the refund is ordered,
+the amount is rounded up to one that the payment provider refunds.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from ticket_service.domain.provider_rules import ProviderRules
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import illegal_transition, ticket_checked_in
 from ticket_service.domain.revocations import Outcome, Revocation
@@ -104,6 +106,12 @@ def settle(cancellation: Cancellation, outcome: Outcome, now: datetime) -> Cance
     return replace(
         cancellation, status=status, check_in_time=outcome.check_in_time, complete_time=complete_time, due_time=None
     )
+
+
+def round_refund(cancellation: Cancellation, price: int, rules: ProviderRules) -> Cancellation:
+    """Round the refund of a ticket up to an amount that the provider refunds, but to no more than the ticket's price."""
+    amount = rules.refundable(cancellation.currency, cancellation.refund_amount, price)
+    return replace(cancellation, refund_amount=amount)
 
 
 def record_refund(cancellation: Cancellation, refund_id: str, now: datetime) -> Cancellation:

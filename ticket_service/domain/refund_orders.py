@@ -122,6 +122,6 @@ def without_credit(order: RefundOrder) -> RefundOrder:
     return replace(order, credited=0)
 
 
-def retry(order: RefundOrder, now: datetime) -> RefundOrder:
-    """Return a FAILED order as PENDING in a new round."""
-    return replace(order, status=RefundOrderStatus.PENDING, round=order.round + 1, due_time=now)
+def retry(order: RefundOrder, amount: int, now: datetime) -> RefundOrder:
+    """Return a FAILED order as PENDING in a new round, with the amount of its cancellation."""
+    return replace(order, status=RefundOrderStatus.PENDING, amount=amount, round=order.round + 1, due_time=now)

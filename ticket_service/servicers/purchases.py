@@ -4,9 +4,11 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from ticket_service.convert.disputes import dispute_message, outside_refund_message, read_dispute_query
 from ticket_service.convert.purchases import purchase_message, read_confirmation, read_order, read_query
 from ticket_service.convert.tickets import TicketMessages, ticket_message
 from ticket_service.domain.tickets import SoldTicket
+from ticket_service.use_cases.disputes import Disputes
 from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.sales import IssuedSale, Sales
@@ -22,8 +24,11 @@ from ticketing.tickets.v1.purchase_service_pb2_grpc import PurchaseServiceServic
 class PurchaseServicer(PurchaseServiceServicer):
     """Serves PurchaseService."""
 
-    def __init__(self, sales: Sales, payments: Payments, purchases: Purchases, messages: TicketMessages) -> None:
+    def __init__(
+        self, sales: Sales, payments: Payments, purchases: Purchases, disputes: Disputes, messages: TicketMessages
+    ) -> None:
         self._sales = sales
+        self._disputes = disputes
         self._payments = payments
         self._purchases = purchases
         self._messages = messages
@@ -76,9 +81,25 @@ class PurchaseServicer(PurchaseServiceServicer):
             response.next_page_token = page_token([str(found[size - 1].purchase_id)], bound_to)
         return response
 
+    async def ListDisputes(self, request: pb.ListDisputesRequest, _context: Any) -> pb.ListDisputesResponse:  # noqa: N802 - the contract's name
+        """List disputes, newest first."""
+        caller = current_caller()
+        query = read_dispute_query(request)
+        bound_to = [caller.subject, query]
+        size = page_size(request.page_size)
+        before = id_position(request.page_token, bound_to)
+        found = await self._disputes.list(caller, query, before, size + 1)
+        response = pb.ListDisputesResponse(disputes=[dispute_message(one) for one in found[:size]])
+        if len(found) > size:
+            response.next_page_token = page_token([str(found[size - 1].dispute_id)], bound_to)
+        return response
+
     async def _read(self, caller: Caller, purchase_id: UUID) -> purchase_pb2.Purchase:
-        purchase, tickets = await self._purchases.get(caller, purchase_id)
-        return purchase_message(caller, purchase, [self._messages.basic(caller, sold) for sold in tickets])
+        read = await self._purchases.get(caller, purchase_id)
+        message = purchase_message(caller, read.purchase, [self._messages.basic(caller, sold) for sold in read.tickets])
+        message.disputes.extend(dispute_message(one) for one in read.disputes)
+        message.outside_refunds.extend(outside_refund_message(one) for one in read.outside_refunds)
+        return message
 
 
 def _new_purchase_message(caller: Caller, issued: IssuedSale) -> purchase_pb2.Purchase:

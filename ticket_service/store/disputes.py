@@ -1,6 +1,5 @@
 """Statements on disputes."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -24,11 +23,11 @@ def store(connection: Connection, dispute: Dispute) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
 
 
-def of_purchases(connection: Connection, purchase_ids: Sequence[UUID], event_ids: Sequence[UUID]) -> list[Dispute]:
-    """Return the disputes of purchases, oldest first."""
+def of_purchase(connection: Connection, event_id: UUID, purchase_id: UUID) -> list[Dispute]:
+    """Return the disputes of a purchase, oldest first."""
     query = (
         sa.select(disputes)
-        .where(disputes.c.event_id.in_(event_ids), disputes.c.purchase_id.in_(purchase_ids))
+        .where(disputes.c.event_id == event_id, disputes.c.purchase_id == purchase_id)
         .order_by(disputes.c.dispute_id)
     )
     return [dispute_of(row) for row in connection.execute(query)]

@@ -1,6 +1,5 @@
 """Statements on outside refunds and on payments without a purchase."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -34,14 +33,12 @@ def of_payment(connection: Connection, event_id: UUID, provider: str, payment_id
     return [outside_refund_of(row) for row in connection.execute(query)]
 
 
-def of_purchases(
-    connection: Connection, purchase_ids: Sequence[UUID], event_ids: Sequence[UUID]
-) -> list[OutsideRefund]:
-    """Return the outside refunds of purchases, oldest first."""
+def of_purchase(connection: Connection, event_id: UUID, purchase_id: UUID) -> list[OutsideRefund]:
+    """Return the outside refunds of a purchase, oldest first."""
     table = outside_refunds
     query = (
         sa.select(table)
-        .where(table.c.event_id.in_(event_ids), table.c.purchase_id.in_(purchase_ids))
+        .where(table.c.event_id == event_id, table.c.purchase_id == purchase_id)
         .order_by(table.c.create_time, table.c.refund_id)
     )
     return [outside_refund_of(row) for row in connection.execute(query)]

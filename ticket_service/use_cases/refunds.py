@@ -32,6 +32,7 @@ from ticket_service.store.cancellations import in_event, lock_cancellation, upda
 from ticket_service.store.events import lock_event
 from ticket_service.store.holds import lock_purchases
 from ticket_service.store.reconciler import enqueue
+from ticket_service.use_cases.cancellations import round_refunds
 from ticket_service.use_cases.holds import record_refund
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.backoff import backoff_seconds
@@ -87,7 +88,9 @@ class Refunds:
                     enqueue(connection, order.provider, [order.payment_id], now)
                 return found
             if order is not None:
-                store.update(connection, domain.retry(order, now))
+                # The order may be older than the rounding of refunds.
+                [retried] = round_refunds(connection, [retried])
+                store.update(connection, domain.retry(order, retried.refund_amount, now))
             update_cancellations(connection, [retried])
             return retried
 

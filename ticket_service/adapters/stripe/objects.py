@@ -4,6 +4,7 @@ from typing import Final
 
 import stripe
 
+from ticket_service.adapters.stripe.amounts import from_stripe
 from ticket_service.domain.disputes import DisputeStatus
 from ticket_service.domain.payments import RefundState
 from ticket_service.domain.reconciliation import ProviderCharge, ProviderDispute, ProviderRefund
@@ -28,19 +29,20 @@ def charge_of(intent: stripe.PaymentIntent) -> ProviderCharge | None:
     metadata = metadata_of(intent)
     if intent.status != "succeeded" or "purchase_id" not in metadata:
         return None
-    event_id = metadata.get("event_id", "")
-    return ProviderCharge(intent.id, metadata["purchase_id"], intent.currency.upper(), intent.amount, event_id)
+    currency, event_id = intent.currency.upper(), metadata.get("event_id", "")
+    amount = from_stripe(currency, intent.amount)
+    return ProviderCharge(intent.id, metadata["purchase_id"], currency, amount, event_id)
 
 
 def refund_of(refund: stripe.Refund) -> ProviderRefund:
     """Convert a refund; a refund that a person made in the dashboard has no order."""
     metadata = metadata_of(refund)
-    round_ = metadata.get("round", "")
+    round_, currency = metadata.get("round", ""), refund.currency.upper()
     return ProviderRefund(
         refund.id,
         metadata.get("order_id", ""),
-        refund.currency.upper(),
-        refund.amount,
+        currency,
+        from_stripe(currency, refund.amount),
         _REFUNDS.get(refund.status or "", RefundState.WAITING),
         _id_of(refund.payment_intent),
         int(round_) if round_.isdecimal() else 0,
@@ -50,11 +52,12 @@ def refund_of(refund: stripe.Refund) -> ProviderRefund:
 
 def dispute_of(dispute: stripe.Dispute) -> ProviderDispute:
     """Convert a dispute; a status that this version does not know counts as open."""
+    currency = dispute.currency.upper()
     return ProviderDispute(
         dispute.id,
         _id_of(dispute.payment_intent),
-        dispute.currency.upper(),
-        dispute.amount,
+        currency,
+        from_stripe(currency, dispute.amount),
         _DISPUTES.get(dispute.status, DisputeStatus.OPEN),
         dispute.reason,
     )

@@ -12,6 +12,7 @@ from ticket_service.adapters.payment_provider import (
     ProviderRegistration,
     WebhookParser,
 )
+from ticket_service.adapters.stripe.amounts import RULES
 from ticket_service.domain.reconciliation import ProviderRecords
 from ticketing.chassis.settings import Environment
 
@@ -72,4 +73,4 @@ def is_stripe_payment_method(payment_method: str) -> bool:
     return bool(payment_method)
 
 
-STRIPE: Final = ProviderRegistration("stripe", read_stripe_settings, is_stripe_payment_method)
+STRIPE: Final = ProviderRegistration("stripe", read_stripe_settings, is_stripe_payment_method, RULES)

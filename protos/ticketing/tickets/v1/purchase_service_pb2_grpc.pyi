@@ -59,6 +59,10 @@ class PurchaseServiceStub:
     """
     ListPurchases: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ListPurchasesRequest, _purchase_service_pb2.ListPurchasesResponse]
     """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
+    ListDisputes: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ListDisputesRequest, _purchase_service_pb2.ListDisputesResponse]
+    """Lists the disputes of payments, newest first: those of the organizer's
+    events, for a service all.
+    """
 
 @_typing.type_check_only
 class PurchaseServiceAsyncStub(PurchaseServiceStub):
@@ -91,6 +95,10 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     """
     ListPurchases: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ListPurchasesRequest, _purchase_service_pb2.ListPurchasesResponse]  # type: ignore[assignment]
     """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
+    ListDisputes: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ListDisputesRequest, _purchase_service_pb2.ListDisputesResponse]  # type: ignore[assignment]
+    """Lists the disputes of payments, newest first: those of the organizer's
+    events, for a service all.
+    """
 
 class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
     """PurchaseService sells tickets. Held and sold tickets together never exceed
@@ -150,5 +158,15 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_service_pb2.ListPurchasesResponse, _abc.Awaitable[_purchase_service_pb2.ListPurchasesResponse]]:
         """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
+
+    @_abc_1.abstractmethod
+    def ListDisputes(
+        self,
+        request: _purchase_service_pb2.ListDisputesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_purchase_service_pb2.ListDisputesResponse, _abc.Awaitable[_purchase_service_pb2.ListDisputesResponse]]:
+        """Lists the disputes of payments, newest first: those of the organizer's
+        events, for a service all.
+        """
 
 def add_PurchaseServiceServicer_to_server(servicer: PurchaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -308,7 +308,8 @@ class Cancellation(_message.Message):
     def refund_amount(self) -> _money_pb2.Money:
         """The refund that the better of the terms at purchase and the present ones
         grants, or the full price after a move of the event. The service fixes it
-        when it records the cancellation.
+        when it records the cancellation, and rounds it up before the refund to an
+        amount that the payment provider refunds, at most the price of the ticket.
         """
 
     @_builtins.property
