@@ -53,6 +53,8 @@ class WebhookListener:
         self._port = port
         self._parsers = parsers
         self._wake = wake
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._stopped = asyncio.Event()
         self._refused = 0
         self._warn_time = 0.0
 
@@ -75,33 +77,41 @@ class WebhookListener:
 
     async def stop(self) -> None:
         """Stop listening; a provider sends unanswered events again."""
-        self._loop.call_soon_threadsafe(self._accepting.cancel)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stopped.set)
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = web.Server(self._answer, access_log=None)
-        self._accepting = self._loop.create_task(self._accept(server))
         try:
-            self._loop.run_until_complete(self._accepting)
-        except asyncio.CancelledError:
-            self._loop.run_until_complete(server.shutdown(timeout=0))
+            self._loop.run_until_complete(self._serve())
+        except Exception:
+            # Nothing else watches the thread.
+            log.exception("the webhook port has ended; the reconciler looks on its schedule")
         finally:
             self._socket.close()
             self._loop.close()
 
+    async def _serve(self) -> None:
+        server = web.Server(self._answer, access_log=None)
+        accepting = asyncio.create_task(self._accept(server))
+        await self._stopped.wait()
+        accepting.cancel()
+        await server.shutdown(timeout=0)
+
     async def _accept(self, server: web.Server) -> None:
         while True:
-            if len(server.connections) >= MAX_CONNECTIONS:
-                await asyncio.sleep(1 / MAX_CONNECTIONS_PER_SECOND)
+            await asyncio.sleep(1 / MAX_CONNECTIONS_PER_SECOND)
+            if len(server.connections) + len(self._connecting) >= MAX_CONNECTIONS:
                 continue
             try:
                 accepted, _ = await self._loop.sock_accept(self._socket)
-                self._loop.create_task(self._connect(server, accepted))
             except OSError as error:
                 # No file descriptor is free, or the client is gone already.
                 log.warning("a connection could not be accepted", extra={"error": error.strerror})
-            await asyncio.sleep(1 / MAX_CONNECTIONS_PER_SECOND)
+                continue
+            connecting = self._loop.create_task(self._connect(server, accepted))
+            self._connecting.add(connecting)
+            connecting.add_done_callback(self._connecting.discard)
 
     async def _connect(self, server: web.Server, accepted: socket.socket) -> None:
         try:
