@@ -176,7 +176,7 @@ incidents = sa.Table(
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("kind", sa.Text, primary_key=True),
-    # The ticket, the ticket that a forged token names, an id for the device that guesses codes, or the nil UUID.
+    # The ticket, the digest of a forged token, an id for the device that guesses codes, or the nil UUID.
     sa.Column("subject", UUID, primary_key=True),
     sa.Column("incident_id", UUID, nullable=False),
     # The value is NULL where the ticket is unknown.
@@ -186,7 +186,7 @@ incidents = sa.Table(
     sa.Column("reported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint(
         "kind IN ('DOUBLE_ADMISSION', 'REVOKED_ADMISSION', 'FORGED_TOKEN', 'UNKNOWN_ADMISSION', 'INVALID_ADMISSION',"
-        " 'CODE_GUESSING', 'INVALID_ANNULMENT')",
+        " 'CODE_GUESSING', 'INVALID_ANNULMENT', 'REPEATED_ANNULMENT')",
         "kind",
     ),
     sa.UniqueConstraint("event_id", "incident_id"),
@@ -242,5 +242,15 @@ signing_keys = sa.Table(
     sa.Column("public_key", BYTEA, nullable=False),
     sa.Column("activate_time", TIME, nullable=False),
     sa.Column("retire_time", TIME),
+    sa.CheckConstraint("octet_length(public_key) = 32", "public_key"),
+)
+
+# The public keys that are retired for good, whatever the ticket service publishes after a restore.
+retired_keys = sa.Table(
+    "retired_keys",
+    metadata,
+    sa.Column("public_key", BYTEA, primary_key=True),
+    # The tokens of the key are denied from this time on.
+    sa.Column("retire_time", TIME, nullable=False),
     sa.CheckConstraint("octet_length(public_key) = 32", "public_key"),
 )
