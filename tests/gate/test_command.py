@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import signal
-import sqlite3
 import subprocess
 import sys
 import uuid
@@ -222,11 +221,16 @@ def test_unknown_event_is_reported_by_the_connection(new_handheld, scan_service,
     assert handheld.connection.status.problem == "NOT_FOUND: no such event"
 
 
-def test_answer_that_cannot_be_stored_is_not_shown(run_at, stand_in, capsys, monkeypatch):
-    def full(*_):
-        raise sqlite3.OperationalError("database or disk is full")
+def test_device_without_a_screen_says_why_it_is_offline(run_at, server, stand_in, capsys):
+    server.stop()
+    assert run_at(codes=stand_in.ticket()) == 0
+    assert "status: OFFLINE; no connection to the service\n" in capsys.readouterr().err
 
-    monkeypatch.setattr(Store, "save_answer", full)
-    assert run_at(codes=stand_in.ticket()) == 1
+
+def test_programs_get_the_status_apart_from_the_answers(run_at, stand_in, capsys):
+    stand_in.refusal = grpc.StatusCode.UNAUTHENTICATED
+    assert run_at("--json", codes=stand_in.ticket()) == 0
     output = capsys.readouterr()
-    assert (output.out, output.err) == ("", "ticketing-gate: database or disk is full\n")
+    assert [json.loads(line)["open"] for line in output.out.splitlines()] == [False]
+    (status,) = [json.loads(line)["status"] for line in output.err.splitlines()]
+    assert (status["connection"], status["advice"][:24]) == ("REFUSED", "enroll this device again")

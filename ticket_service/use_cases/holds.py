@@ -25,6 +25,7 @@ from ticket_service.domain.sales import Inventory, SaleContext
 from ticket_service.store import holds as store
 from ticket_service.store import ledger, outbox, refund_orders
 from ticket_service.store.access import Condition, event_administered_by, purchase_visible_to
+from ticket_service.store.customers import find_holdings
 from ticket_service.store.events import lock_event
 from ticket_service.store.purchases import find_purchase
 from ticket_service.use_cases.issuing import Issuing
@@ -189,7 +190,9 @@ class Holds:
         """Store a payment together with its effect; return the effect."""
         context = self._context()
         now = context.now
-        result = domain.apply_payment(purchase, payment, inventory, context)
+        # The customer may have bought other tickets since the hold ended.
+        holdings = find_holdings(connection, purchase, now) if purchase.status in domain.ENDED else None
+        result = domain.apply_payment(purchase, payment, inventory, context, holdings)
         store.insert_payment(connection, payment, result, now)
         ledger.enter(connection, payment_entry(result.purchase, payment), now)
         if result.refund_due:

@@ -21,11 +21,12 @@ from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.tls import Identity, Tls, is_loopback
 from ticketing.chassis.version import VERSION
-from ticketing.gate.answer_text import LinePrinter
+from ticketing.gate.answer_text import LinePrinter, StatusPrinter
 from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential, CredentialError
 from ticketing.gate.device import Device, ShowAnswer
+from ticketing.gate.device_status import StatusReader
 from ticketing.gate.inputs import InputError, open_input
 from ticketing.gate.messages import gate_message
 from ticketing.gate.refusal import error_text
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return enroll(parsed.server, parsed.data, parsed.code, _read_tls(parsed))
         return run(_read_run_options(parsed))
     except (CommandError, CredentialError, InputError, StoreError, sqlite3.Error) as error:
-        # A full disk ends the program too: it shows no answer that it cannot store.
+        # At the start, the file cannot be used at all.
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1
 
@@ -125,7 +126,13 @@ def run(options: RunOptions) -> int:
         for thread in (connection, replica):
             thread.start()
             stack.callback(thread.stop)
-        show = _open_view(options, connection, store, stack)
+        read_status = StatusReader(
+            lambda: connection.status,
+            options.gate.location,
+            store,
+            lambda: [connection.thread.problem, replica.thread.problem],
+        )
+        show = _open_view(options, read_status, stack)
         try:
             connection.wait_for_first_attempt(FIRST_CONNECTION_SECONDS)
             for text in scanned_lines(read):
@@ -171,21 +178,21 @@ def _open_store(data: Path, stack: ExitStack) -> Store:
     return store
 
 
-def _open_view(options: RunOptions, connection: Connection, store: Store, stack: ExitStack) -> ShowAnswer:
+def _open_view(options: RunOptions, read_status: StatusReader, stack: ExitStack) -> ShowAnswer:
     """Return the full-screen view on a terminal, and the printer of lines otherwise."""
-    if options.as_json or not sys.stdout.isatty():
-        return LinePrinter(sys.stdout, as_json=options.as_json).show
-    try:
-        from rich.console import Console  # noqa: PLC0415 - the extra `screen`
+    if not options.as_json and sys.stdout.isatty():
+        try:
+            from rich.console import Console  # noqa: PLC0415 - the extra `screen`
 
-        from ticketing.gate.screen import DeviceStatus, Screen  # noqa: PLC0415 - as above
-    except ImportError:
-        return LinePrinter(sys.stdout, as_json=False).show
-
-    def read_status() -> DeviceStatus:
-        return DeviceStatus(connection.status, options.gate.location, store.queue_length())
-
-    return stack.enter_context(Screen(Console(), read_status)).show
+            from ticketing.gate.screen import Screen  # noqa: PLC0415 - as above
+        except ImportError:
+            pass
+        else:
+            return stack.enter_context(Screen(Console(), read_status)).show
+    status = StatusPrinter(read_status, sys.stderr, as_json=options.as_json)
+    status.start()
+    stack.callback(status.stop)
+    return LinePrinter(sys.stdout, as_json=options.as_json).show
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -101,6 +101,8 @@ class Connection:
         self._stream = GateStream()
         self._call: grpc.Call | None = None
         self.thread = RetryingThread("connection", self._serve, client.credential.is_renewed)
+        # Whether the service accepted the credential in this run, and has not refused it since.
+        self._accepted = False
         self.status = ConnectionStatus()
 
     def start(self) -> None:
@@ -118,7 +120,7 @@ class Connection:
 
     def is_refused(self) -> bool:
         """Return whether the service refused the device's credential, so that the device admits nobody."""
-        return self.status.state is ConnectionState.REFUSED or bool(self._store.refusal(self._event_id))
+        return self.status.state is ConnectionState.REFUSED or self._stored_refusal() is not None
 
     def wait_for_delivery(self, seconds: float) -> None:
         """Wait until every decision is delivered or rejected or the service is unreachable, at most `seconds`."""
@@ -205,16 +207,21 @@ class Connection:
             outcome, status = Outcome.LASTED, replace(status, state=ConnectionState.CONNECTING)
         elif refusal is not None:
             outcome, status = Outcome.REFUSED, _refused(status, refusal)
+            self._accepted = False
         with suppress(sqlite3.Error):
             if outcome is Outcome.REFUSED and refusal is not None:
                 # The refusal remains, also without a connection, until the service accepts the credential again.
                 self._store.save_refusal(refusal, self._event_id)
-            elif (stored := self._store.refusal(self._event_id)) is not None:
+            elif (stored := self._stored_refusal()) is not None:
                 status = _refused(status, stored)
         with self._changed:
             self.status = status
             self._changed.notify_all()
         return outcome
+
+    def _stored_refusal(self) -> Refusal | None:
+        """Return the refusal of an earlier stream or run, unless the service has accepted the credential since."""
+        return None if self._accepted else self._store.refusal(self._event_id)
 
     def _requests(self, stream: GateStream) -> Iterator[pb.StreamScansRequest]:
         """Yield the requests of one stream: the gate, scans and annulments, and uploads while no scan waits."""
@@ -236,7 +243,8 @@ class Connection:
         limit = min(UPLOAD_SCANS, stream.max_uploads)
         if stream.uploading or limit < 1 or monotonic() < stream.next_upload:
             return None
-        with self._changed:
+        attempts: tuple[pb.ScanAttempt, ...] = ()
+        with self._changed, suppress(sqlite3.Error):
             # gRPC's thread outlives the stream by a moment; the store may be closed by then.
             attempts = () if stream.ended else tuple(self._store.queued(limit, UPLOAD_BYTES, stream.rejected))
         if not attempts:
@@ -273,8 +281,11 @@ class Connection:
 
     def _handle_opened(self, stream: GateStream, opened: pb.GateOpened) -> None:
         offset = time_of(opened.server_time) - self._clock()
-        self._store.save_setting("clock_offset", str(offset / timedelta(microseconds=1)))
-        self._store.clear_refusals(self._event_id)
+        with suppress(sqlite3.Error):
+            # While the disk fails, the service still answers.
+            self._store.save_setting("clock_offset", str(offset / timedelta(microseconds=1)))
+            self._store.clear_refusals(self._event_id)
+        self._accepted = True
         stream.opened = True
         stream.max_unanswered, stream.max_uploads = opened.max_outstanding_scans, opened.max_outstanding_uploads
         self.status = ConnectionStatus(ConnectionState.ONLINE, opened.event_name)
@@ -296,7 +307,12 @@ class Connection:
 
     def _handle_uploaded(self, stream: GateStream, uploaded: pb.Uploaded) -> None:
         recorded = {scan.scan_id for scan in uploaded.results}
-        self._store.remove_delivered([scan for scan in stream.uploading if scan.scan_id in recorded], self._clock())
+        try:
+            self._store.remove_delivered([scan for scan in stream.uploading if scan.scan_id in recorded], self._clock())
+        except sqlite3.Error:
+            # The disk fails: the decisions are sent again, which changes nothing at the service.
+            stream.uploading, stream.next_upload = (), monotonic() + UPLOAD_PAUSE_SECONDS
+            return
         retried = {rejection.scan_id for rejection in uploaded.rejected if rejection.reason in _RETRIED}
         stream.rejected |= {scan.scan_id for scan in stream.uploading} - recorded - retried
         if retried:

@@ -1,8 +1,10 @@
 """A thread of the device that no error ends: it attempts its work again after a wait with backoff and jitter."""
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from enum import Enum
+from time import monotonic
 from typing import Final
 
 from ticketing.chassis.backoff import backoff_seconds
@@ -12,6 +14,7 @@ FIRST_BACKOFF_SECONDS: Final = 0.5
 MAX_BACKOFF_SECONDS: Final = 4.0
 REFUSED_BACKOFF_SECONDS: Final = 60.0
 LASTED_BACKOFF_SECONDS: Final = 0.05
+PROBLEM_SECONDS: Final = 60.0
 # The interval at which a waiting thread looks for a reason to go on at once.
 _LOOK_SECONDS: Final = 1.0
 
@@ -34,8 +37,8 @@ class RetryingThread:
         self._go_on = go_on
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name)
-        # The error that ended the latest attempt, for people; empty if there was none.
-        self.problem = ""
+        self._problem = ""
+        self._problem_time = 0.0
 
     def start(self) -> None:
         """Start the thread."""
@@ -52,6 +55,15 @@ class RetryingThread:
         self._stopped.set()
 
     @property
+    def problem(self) -> str:
+        """Return the error of this program that ended an attempt in the last minute, for people; empty without one."""
+        return self._problem if monotonic() - self._problem_time < PROBLEM_SECONDS else ""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; return whether `stop` was called."""
+        return self._stopped.wait(seconds)
+
+    @property
     def is_stopped(self) -> bool:
         """Return whether `stop` was called."""
         return self._stopped.is_set()
@@ -65,9 +77,13 @@ class RetryingThread:
         failures = 0
         while not self._stopped.is_set():
             try:
-                outcome, self.problem = self._attempt(), ""
+                outcome = self._attempt()
+            except sqlite3.Error:
+                # The store reports the problems of the disk.
+                outcome = Outcome.FAILED
             except Exception as error:  # noqa: BLE001 - a thread that ends would leave the device without its work
-                outcome, self.problem = Outcome.FAILED, f"{self._thread.name}: {type(error).__name__}: {error}"
+                outcome = Outcome.FAILED
+                self._problem, self._problem_time = f"{self._thread.name}: {type(error).__name__}: {error}", monotonic()
             failures = 0 if outcome is Outcome.LASTED else failures + 1
             self._wait(outcome, failures)
 

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from ticketing.gate.answer_text import describe, text_line
 from ticketing.gate.connection_status import REFUSED_NOTE, ConnectionState, ConnectionStatus
+from ticketing.gate.device_status import DeviceStatus
 from ticketing.gate.messages import Answer
 
 SHOWN_SECONDS: Final = 5.0
@@ -55,15 +56,6 @@ class ScreenHistory:
     recent: deque[Answer] = field(default_factory=lambda: deque(maxlen=RECENT))
     # The time of the latest answer, as monotonic() returns it.
     since: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceStatus:
-    """The status of the device: its connection, its gate, and the number of decisions to deliver."""
-
-    connection: ConnectionStatus
-    location: str
-    queue_length: int
 
 
 class Screen:
@@ -129,7 +121,8 @@ def _header(status: DeviceStatus) -> Panel:
     table.add_column(justify="right", no_wrap=True)
     queue = f"{status.queue_length} to deliver" if status.queue_length else "all delivered"
     table.add_row(Text(f"{connection.event_name}  {status.location}".strip(), style="bold"), state, queue)
-    return Panel(table, subtitle=problem)
+    problems = Text(f" {'; '.join(status.problems)[:PROBLEM_CHARACTERS]} ", style="bold white on red")
+    return Panel(table, title=problems if status.problems else None, subtitle=problem)
 
 
 def _verdict(answer: Answer | None, connection: ConnectionStatus) -> RenderableType:

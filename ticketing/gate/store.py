@@ -7,7 +7,7 @@ power cut loses no shown answer. One process owns the file; a second process get
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,6 +53,16 @@ _SCHEMA: Final = (
 )
 
 
+# The cause of an error for people, by SQLite's error code.
+_PROBLEMS: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full: free space on it",
+    sqlite3.SQLITE_READONLY: "the disk is read-only",
+    sqlite3.SQLITE_IOERR: "the disk fails",
+    sqlite3.SQLITE_CORRUPT: "the device's file is damaged",
+    sqlite3.SQLITE_NOTADB: "the device's file is damaged",
+}
+
+
 class StoreError(Exception):
     """The file cannot be used; the message says why."""
 
@@ -78,6 +88,9 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
+        # The error of the latest write or read, for people; empty again after a write to the disk.
+        self.problem = ""
+        self._changes = 0
         try:
             # The file contains the device's credential.
             path.touch(mode=0o600)
@@ -119,10 +132,18 @@ class Store:
             self._run("BEGIN IMMEDIATE")
             try:
                 yield
+                self._run("COMMIT")
             except BaseException:
-                self._run("ROLLBACK")
+                self._roll_back()
                 raise
-            self._run("COMMIT")
+
+    def _roll_back(self) -> None:
+        # SQLite has rolled back already after most errors of the disk. A transaction that stays open would swallow
+        # every later one.
+        if self._database.in_transaction:
+            with suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
+        self._changes = self._database.total_changes
 
     def setting(self, name: str) -> str | None:
         """Return the value stored under a name, or None."""
@@ -271,11 +292,12 @@ class Store:
         size = 0
         with self._lock:
             for scan_id, attempt in self._database.execute("SELECT scan_id, attempt FROM decisions ORDER BY sequence"):
+                if scan_id in without:
+                    continue
                 size += len(attempt)
                 if len(result) == limit or (result and size > max_bytes):
                     break
-                if scan_id not in without:
-                    result.append(pb.ScanAttempt.FromString(attempt))
+                result.append(pb.ScanAttempt.FromString(attempt))
         return result
 
     def queue_length(self) -> int:
@@ -295,12 +317,24 @@ class Store:
                 self._run("UPDATE own SET settle_time = ? WHERE scan_id = ?", _number(now), attempt.scan_id)
 
     def _run(self, statement: str, *values: object) -> None:
-        with self._lock:
+        with self._lock, self._noting_problems():
             self._database.execute(statement, values)
+            if not self._database.in_transaction and self._database.total_changes != self._changes:
+                self.problem, self._changes = "", self._database.total_changes
 
     def _row(self, query: str, *values: object) -> Any:
-        with self._lock:
+        with self._lock, self._noting_problems():
             return self._database.execute(query, values).fetchone()
+
+    @contextmanager
+    def _noting_problems(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            # The lower byte of an extended error code is the error code.
+            text = _PROBLEMS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "the device's file cannot be used")
+            self.problem = f"{text} ({error})"
+            raise
 
     def _value(self, query: str, *values: object) -> Any:
         row = self._row(query, *values)
