@@ -131,7 +131,8 @@ class EventServiceServicer:
         once the scan service has confirmed it (gates_closed); the ticket service
         repeats the request until then. Every ACTIVE or BLOCKED ticket without a
         check-in is refunded in full in the background, and so is a purchase that
-        is paid later. A ticket with a check-in stays as it is. GetEventSales shows the progress.
+        is paid later. A ticket with a check-in stays as it is, until the check-in
+        is annulled. A repeated call looks at every ticket again. GetEventSales shows the progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

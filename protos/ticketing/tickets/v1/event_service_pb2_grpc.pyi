@@ -66,7 +66,8 @@ class EventServiceStub:
     once the scan service has confirmed it (gates_closed); the ticket service
     repeats the request until then. Every ACTIVE or BLOCKED ticket without a
     check-in is refunded in full in the background, and so is a purchase that
-    is paid later. A ticket with a check-in stays as it is. GetEventSales shows the progress.
+    is paid later. A ticket with a check-in stays as it is, until the check-in
+    is annulled. A repeated call looks at every ticket again. GetEventSales shows the progress.
     """
     GetEventSales: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.GetEventSalesRequest, _event_service_pb2.GetEventSalesResponse]
     """Sums up the sales of an event: tickets and money by type and status, and
@@ -111,7 +112,8 @@ class EventServiceAsyncStub(EventServiceStub):
     once the scan service has confirmed it (gates_closed); the ticket service
     repeats the request until then. Every ACTIVE or BLOCKED ticket without a
     check-in is refunded in full in the background, and so is a purchase that
-    is paid later. A ticket with a check-in stays as it is. GetEventSales shows the progress.
+    is paid later. A ticket with a check-in stays as it is, until the check-in
+    is annulled. A repeated call looks at every ticket again. GetEventSales shows the progress.
     """
     GetEventSales: _aio.UnaryUnaryMultiCallable[_event_service_pb2.GetEventSalesRequest, _event_service_pb2.GetEventSalesResponse]  # type: ignore[assignment]
     """Sums up the sales of an event: tickets and money by type and status, and
@@ -189,7 +191,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         once the scan service has confirmed it (gates_closed); the ticket service
         repeats the request until then. Every ACTIVE or BLOCKED ticket without a
         check-in is refunded in full in the background, and so is a purchase that
-        is paid later. A ticket with a check-in stays as it is. GetEventSales shows the progress.
+        is paid later. A ticket with a check-in stays as it is, until the check-in
+        is annulled. A repeated call looks at every ticket again. GetEventSales shows the progress.
         """
 
     @_abc_1.abstractmethod
