@@ -137,9 +137,12 @@ def broken(url: URL) -> set[str]:
     ENDED,
     ORDERED,
     TRIED,
+    LAST_SALE,
+    CURRENCY,
     REVISION,
     ISSUES,
     REQUEST,
+    LEFT_OUT,
     OFF,
 ) = CHECKS
 
@@ -176,10 +179,20 @@ BREAKS = [
     ("UPDATE refund_orders SET credited = 1 WHERE status = 'DONE'", {CREDIT, REFUNDS_ENTERED}),
     ("DELETE FROM ledger WHERE kind = 'REFUND_TRIED'", {TRIED}),
     ("DELETE FROM ledger WHERE kind = 'REFUND_REFUSED'", {TRIED}),
+    ("UPDATE events SET start_time = '2020-01-01', end_time = '2020-01-02', doors_open_time = NULL", {LAST_SALE}),
+    ("UPDATE events SET currency = 'USD'", {CURRENCY}),
     ("UPDATE tickets SET revision = 1000 WHERE user_id = 'bob'", {REVISION}),
     ("UPDATE tickets SET issue = 1 WHERE user_id = 'bob'", {ISSUES}),
     ("UPDATE idempotency_keys SET result_id = gen_random_uuid() WHERE caller = 'shop'", {REQUEST}),
     ("DELETE FROM callings_off", {OFF}),
+    (
+        """
+        INSERT INTO callings_off (event_id, reason, create_time, gates_closed_time, complete_time, attempts)
+        SELECT DISTINCT event_id, '', now(), now(), now(), 0 FROM tickets WHERE status = 'ACTIVE'
+        ON CONFLICT (event_id) DO NOTHING
+        """,
+        {LEFT_OUT, OFF},
+    ),
 ]
 
 
