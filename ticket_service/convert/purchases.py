@@ -135,7 +135,13 @@ def read_confirmation(request: pb.ConfirmPurchaseRequest, caller: Caller) -> tup
 def read_query(request: pb.ListPurchasesRequest) -> PurchaseQuery:
     """Read the filter of a ListPurchasesRequest."""
     fields = Fields(request)
-    query = PurchaseQuery(event_id=fields.optional_uuid("event_id"), user_id=fields.text("user_id"))
+    query = PurchaseQuery(
+        event_id=fields.optional_uuid("event_id"),
+        user_id=fields.text("user_id"),
+        payment_id=fields.text("payment_id"),
+        email=fields.text("email"),
+        status=fields.optional_enum("status", PURCHASE_STATUSES),
+    )
     fields.check()
     return query
 

@@ -68,6 +68,7 @@ def read_list(request: pb.ListTicketsRequest) -> tuple[TicketQuery, TicketView, 
         status=fields.optional_enum("status", TICKET_STATUSES),
         event_id=fields.optional_uuid("event_id"),
         user_id=fields.text("user_id"),
+        email=fields.text("email"),
     )
     view = fields.enum("view", TICKET_VIEWS, TicketView.BASIC)
     fields.check()
