@@ -12,7 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from scan_service.store.rows import TICKET_COLUMNS, event_of, scan_of, ticket_of
-from ticketing.admission.codes import mask_codes
+from ticketing.admission.codes import mask_code
 from ticketing.admission.scans import Scan
 from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
 from ticketing.chassis.arrays import array, ids, times
@@ -182,7 +182,7 @@ def write_arguments(
         ids([scan.gate_event_id for scan in scans]),
         ids([scan.scan_id for scan in scans]),
         array([scan.fingerprint.hex() for scan in scans]),
-        array([mask_codes(scan.code) for scan in scans]),
+        array([mask_code(scan.code) for scan in scans]),
         array([scan.scan_type for scan in scans]),
         array([scan.verdict for scan in scans]),
         array([scan.denial_reason for scan in scans]),

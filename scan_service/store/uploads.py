@@ -8,7 +8,7 @@ from typing import Any, Final
 from scan_service.store import admission, incidents
 from scan_service.store.admission import TicketKey
 from scan_service.store.rows import scan_of
-from ticketing.admission.codes import mask_codes
+from ticketing.admission.codes import mask_code
 from ticketing.admission.scans import Scan
 from ticketing.admission.tickets import AdmissionState
 from ticketing.chassis.arrays import ids
@@ -63,7 +63,7 @@ def _scan_row(scan: Scan) -> dict[str, object]:
         "event_id": scan.gate_event_id,
         "scan_id": scan.scan_id,
         "fingerprint": f"\\x{scan.fingerprint.hex()}",
-        "code": mask_codes(scan.code),
+        "code": mask_code(scan.code),
         "scan_type": scan.scan_type,
         "verdict": scan.verdict,
         "denial_reason": scan.denial_reason,

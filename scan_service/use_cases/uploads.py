@@ -22,7 +22,8 @@ from scan_service.store import incidents, uploads
 from scan_service.store.admission import TicketKey
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import PresentedTicket
-from ticketing.admission.scans import Attempt, DenialReason, OfflineDecision, Scan, Verdict, sanitize_text
+from ticketing.admission.scanned_text import sanitize_text
+from ticketing.admission.scans import Attempt, DenialReason, OfflineDecision, Scan, Verdict
 from ticketing.admission.tickets import AdmissionState, Event
 from ticketing.chassis.failures import Failure, dependency_unavailable
 from ticketing.chassis.loop_connection import LoopConnection
@@ -159,7 +160,8 @@ class UploadBatch:
             violation=violation,
         )
         if ticket is None and violation is IncidentKind.FORGED_TOKEN:
-            self._forgeries.append(assign_forgery(scan, attempt.credential))
+            forgery = assign_forgery(scan, attempt.credential)
+            self._forgeries += [] if forgery is None else [forgery]
         return scan
 
     def _claim(self, decision: OfflineDecision) -> datetime | None:
