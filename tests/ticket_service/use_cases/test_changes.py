@@ -1,5 +1,6 @@
 """The audit trail: each change with its caller, in the transaction of the change."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -144,10 +145,22 @@ async def test_pages_of_changes_continue_where_the_last_one_ended(shop, channel)
     assert found == [event.event_id for event in reversed(made)]
 
 
-async def test_a_record_and_its_change_commit_together(shop, trail, database):
+@pytest.fixture
+async def full_trail(database) -> AsyncIterator[None]:
+    """Let the database refuse the record of a publication."""
+
+    async def alter(action: str) -> None:
+        statement = sa.text(f"ALTER TABLE changes {action}")
+        await database.run(lambda connection: connection.execute(statement))
+
+    await alter("ADD CONSTRAINT no_room CHECK (kind <> 'EVENT_PUBLISHED') NOT VALID")
+    yield
+    await alter("DROP CONSTRAINT no_room")
+
+
+@pytest.mark.usefixtures("full_trail")
+async def test_a_record_and_its_change_commit_together(shop, trail):
     event = await shop.create()
-    fail = "ALTER TABLE changes ADD CONSTRAINT no_room CHECK (kind <> 'EVENT_PUBLISHED')"
-    await database.run(lambda connection: connection.execute(sa.text(fail)))
     assert (await refusal(shop.publish(event.event_id))).code.name == "INTERNAL"
     assert (await shop.get(event.event_id, Shop.OLGA)).status == event.status
     assert kinds(await trail()) == ["EVENT_CREATED"]
