@@ -10,6 +10,7 @@ from uuid import UUID
 from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.disputes import DisputeStatus
 from ticket_service.domain.events import EventStatus, EventType
+from ticket_service.domain.purchases import PurchaseStatus
 from ticket_service.domain.tickets import TicketStatus
 
 
@@ -28,6 +29,10 @@ class PurchaseQuery:
 
     event_id: UUID | None
     user_id: str
+    payment_id: str = ""
+    # The address of the buyer, in upper or lower case.
+    email: str = ""
+    status: PurchaseStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class TicketQuery:
     status: TicketStatus | None
     event_id: UUID | None
     user_id: str
+    # The address of the holder, in upper or lower case.
+    email: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +61,13 @@ class DisputeQuery:
 
     status: DisputeStatus | None
     event_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeQuery:
+    """A filter of ListChanges; every part that is set must apply."""
+
+    event_id: UUID | None
+    purchase_id: UUID | None
+    ticket_id: UUID | None
+    caller: str

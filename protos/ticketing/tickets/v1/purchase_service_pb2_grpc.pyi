@@ -58,7 +58,9 @@ class PurchaseServiceStub:
     of their events.
     """
     ListPurchases: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ListPurchasesRequest, _purchase_service_pb2.ListPurchasesResponse]
-    """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
+    """Lists the caller's purchases, newest first; organizers list those of their
+    events, services all. Every filter that is set must apply.
+    """
     ListDisputes: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ListDisputesRequest, _purchase_service_pb2.ListDisputesResponse]
     """Lists the disputes of payments, newest first: those of the organizer's
     events, for a service all.
@@ -94,7 +96,9 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     of their events.
     """
     ListPurchases: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ListPurchasesRequest, _purchase_service_pb2.ListPurchasesResponse]  # type: ignore[assignment]
-    """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
+    """Lists the caller's purchases, newest first; organizers list those of their
+    events, services all. Every filter that is set must apply.
+    """
     ListDisputes: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ListDisputesRequest, _purchase_service_pb2.ListDisputesResponse]  # type: ignore[assignment]
     """Lists the disputes of payments, newest first: those of the organizer's
     events, for a service all.
@@ -157,7 +161,9 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _purchase_service_pb2.ListPurchasesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_service_pb2.ListPurchasesResponse, _abc.Awaitable[_purchase_service_pb2.ListPurchasesResponse]]:
-        """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
+        """Lists the caller's purchases, newest first; organizers list those of their
+        events, services all. Every filter that is set must apply.
+        """
 
     @_abc_1.abstractmethod
     def ListDisputes(
