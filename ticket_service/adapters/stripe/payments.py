@@ -253,9 +253,3 @@ def _refund_progress(refund: stripe.Refund) -> RefundProgress:
         reason = getattr(refund, "failure_reason", None) or refund.status
         return RefundProgress(RefundState.REFUSED, refund.id, str(reason))
     return RefundProgress(RefundState.WAITING, refund.id)
-
-
-def _refund_key(order: RefundOrder) -> str:
-    """Return the idempotency key of a refund: an amount reduced by credit needs another one."""
-    key = f"refund-{order.order_id}-{order.round}"
-    return f"{key}-{order.credited}" if order.credited else key
