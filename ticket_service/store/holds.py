@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import zip_longest
 from typing import Final
 from uuid import UUID
 
@@ -43,21 +44,31 @@ def lock_purchases(connection: Connection, event_id: UUID, purchase_ids: Sequenc
 def claim_due(connection: Connection, provider: str, now: datetime, until: datetime, limit: int) -> list[Purchase]:
     """Claim due HELD purchases of one provider: no other process handles them before `until`.
 
-    The returned purchases have their state before the claim. Their rows do not stay locked, because a change of a
-    purchase locks the row of its event first.
+    Purchases whose hold is over, new ones, and those whose charge waits for a buyer or a bank take turns: a backlog of
+    one class delays no other. The returned purchases have their state before the claim. Their rows do not stay locked,
+    because a change of a purchase locks the row of its event first.
     """
-    due = (
-        sa.select(purchases)
-        .where(purchases.c.due_time <= now, purchases.c.provider == provider)
-        .order_by(purchases.c.due_time)
-        .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True)
-    )
-    found = [purchase_of(row) for row in connection.execute(due)]
+    is_over, is_new = purchases.c.hold_expire_time <= now, purchases.c.payment_id.is_(None)
+    classes = (is_over, sa.and_(~is_over, is_new), sa.and_(~is_over, ~is_new))
+    its = (purchases.c.due_time <= now, purchases.c.provider == provider)
+    due = [
+        [
+            purchase_of(row)
+            for row in connection.execute(
+                sa.select(purchases)
+                .where(*its, of_class)
+                .order_by(purchases.c.due_time)
+                .limit(limit)
+                .with_for_update(key_share=True, skip_locked=True)
+            )
+        ]
+        for of_class in classes
+    ]
+    found = [purchase for turn in zip_longest(*due) for purchase in turn if purchase is not None][:limit]
     if found:
         ids = [(purchase.event_id, purchase.purchase_id) for purchase in found]
-        its = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id).in_(ids)
-        connection.execute(sa.update(purchases).where(its).values(due_time=until))
+        claimed = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id).in_(ids)
+        connection.execute(sa.update(purchases).where(claimed).values(due_time=until))
     return found
 
 

@@ -4,6 +4,7 @@ Every transaction that reserves or releases places locks the event first, as sal
 or on sale. A payment is stored together with its effect: issued tickets or a due refund, exactly one of them.
 """
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable
@@ -143,13 +144,16 @@ class Holds:
         by_event: dict[UUID, list[UUID]] = defaultdict(list)
         for purchase in due:
             by_event[purchase.event_id].append(purchase.purchase_id)
-        for event_id, purchase_ids in by_event.items():
-            try:
-                await self._expire(event_id, purchase_ids)
-            except Failure as failure:
-                # The row of the event was not locked in time; the holds are due again when the claim ends.
-                log.warning("holds expire later", extra={"event_id": event_id, "reason": failure.reason})
+        # In parallel, so that a locked event delays no other event.
+        await asyncio.gather(*(self._try_expire(event_id, purchase_ids) for event_id, purchase_ids in by_event.items()))
         return len(due) == MAX_SWEEP
+
+    async def _try_expire(self, event_id: UUID, purchase_ids: list[UUID]) -> None:
+        try:
+            await self._expire(event_id, purchase_ids)
+        except Failure as failure:
+            # The row of the event was not locked in time; the holds are due again when the claim ends.
+            log.warning("holds expire later", extra={"event_id": event_id, "reason": failure.reason})
 
     async def _expire(self, event_id: UUID, purchase_ids: list[UUID]) -> None:
         def work(connection: Connection) -> None:
@@ -176,6 +180,8 @@ class Holds:
             return purchase
         now = self._context().now
         after = domain.apply_progress(purchase, progress, inventory, now)
+        if after is purchase:
+            return purchase
         store.update_purchase(connection, after)
         store.update_counters(connection, inventory)
         for entry in charge_entries(purchase, after):

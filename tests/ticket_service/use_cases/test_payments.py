@@ -17,9 +17,10 @@ from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, UNKNOWN, StripeS
 from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.app import App
 from ticket_service.domain.notifications import Kind
-from ticket_service.domain.payments import POLL_INTERVAL, SWEEPER_DELAY
+from ticket_service.domain.payments import MAX_POLL_INTERVAL, POLL_INTERVAL, SWEEPER_DELAY
 from ticket_service.store.tables import outbox
 from ticket_service.use_cases.holds import CLAIM, CLAIM_SPREAD_SECONDS
+from ticket_service.use_cases.payments import MAX_SWEEP
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("adds_up")]
@@ -220,6 +221,25 @@ async def test_a_payment_processed_by_a_bank_is_not_released(shop, event, stripe
     refused = await refusal(shop.release(held))
     assert (refused.reason, refused.metadata["from"]) == ("ILLEGAL_TRANSITION", "COMPLETED")
     assert len((await shop.read(held)).tickets) == 1
+
+
+async def test_charges_processed_past_their_hold_delay_no_other_charge(shop, stripe, clock):
+    event = await shop.on_sale(ticket_price=money(PRICE))
+    late = [await shop.buy(event.event_id, payment_method_id=SECURE) for _ in range(MAX_SWEEP)]
+    for purchase in late:
+        stripe.intents[purchase.payment.payment_id]["status"] = "processing"
+    clock.advance(timedelta(minutes=10))
+    held = await shop.buy(event.event_id, payment_method_id=SECURE)
+    stripe.finish(held.payment.payment_id)
+    await until(lambda: stripe.calls.count("cancel") >= MAX_SWEEP)
+    clock.advance(POLL_INTERVAL)
+    await has_status(shop, held, COMPLETED)
+    assert {(await shop.read(purchase)).status for purchase in late} == {HELD}
+    for purchase in late:
+        stripe.intents[purchase.payment.payment_id]["status"] = "succeeded"
+    clock.advance(2 * MAX_POLL_INTERVAL)
+    for purchase in late:
+        await has_status(shop, purchase, COMPLETED)
 
 
 @pytest.mark.parametrize("operation", ["create", "retrieve", "confirm"])
