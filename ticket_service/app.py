@@ -8,6 +8,7 @@ from sqlalchemy.engine import URL
 
 from ticket_service.adapters.external import ExternalPayments
 from ticket_service.adapters.payment_provider import PaymentProvider, Providers
+from ticket_service.adapters.providers import RULES
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.delivery.app import DeliveryApp
@@ -129,7 +130,8 @@ class App:
     ) -> dict[str, RegisterServicer]:
         event_cancellations = EventCancellations(database, scans, cancellations, self._clock, feed.wake)
         self._sweep(event_cancellations)
-        events = Events(database, self._clock, feed.wake)
+        rules = {name: RULES[name] for name in self._settings.providers}
+        events = Events(database, self._settings.moves, rules, self._clock, feed.wake)
         servicer = EventServicer(events, event_cancellations, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}

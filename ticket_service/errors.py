@@ -38,6 +38,7 @@ ENTRIES: Final[Mapping[str, ReasonEntry]] = {
     ),
     Reason.EVENT_NOT_CHANGEABLE: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"event_id", "field"}),
     Reason.PROVIDER_NOT_CONFIGURED: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"provider"}),
+    Reason.PRICE_NOT_CHARGEABLE: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"event_id", "field", "provider"}),
 }
 
 CATALOGUE: Final = Catalogue(DOMAIN, ENTRIES)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from ticket_service.adapters.payment_provider import ProviderSettings
 from ticket_service.adapters.providers import read_provider_settings
 from ticket_service.delivery.settings import DeliverySettings, read_delivery_settings
+from ticket_service.domain.terms import MoveRules
 from ticketing.chassis.service_settings import (
     SECRET_CHARACTERS,
     ServiceSettings,
@@ -17,6 +19,7 @@ from ticketing.chassis.settings import Environment
 
 PORT = 50051
 METRICS_PORT = 9464
+YEAR_SECONDS = 31_536_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Settings:
     max_per_purchase: int
     # The duration of a hold.
     hold_seconds: float
+    # The changes of an event's times that give the right to a full refund.
+    moves: MoveRules
     # The configured payment providers, by name.
     providers: Mapping[str, ProviderSettings]
 
@@ -57,6 +62,14 @@ def read_settings(environment: Environment) -> Settings:
         signing_key_file=signing_key_file,
         sweep_seconds=sweep_seconds,
         hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, minimum=1, maximum=86_400),
+        moves=MoveRules(
+            bound=timedelta(
+                seconds=environment.seconds("TICKETS_MOVE_SECONDS", 10_800, minimum=0, maximum=YEAR_SECONDS)
+            ),
+            right=timedelta(
+                seconds=environment.seconds("TICKETS_MOVE_REFUND_SECONDS", 1_209_600, minimum=0, maximum=YEAR_SECONDS)
+            ),
+        ),
         providers=read_provider_settings(environment),
         max_per_purchase=environment.number("TICKETS_MAX_PER_PURCHASE", 20, minimum=1, maximum=1000),
     )

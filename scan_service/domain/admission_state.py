@@ -6,15 +6,26 @@ the past, so the state is computed again from all scans of the ticket. A live sc
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
 
 from ticketing.admission.scans import Scan, ScanType, Verdict
 from ticketing.admission.tickets import AdmissionState, CheckIn
 
 
+def order_of(scan: Scan) -> tuple[datetime, UUID]:
+    """Return the key that orders the scans of a ticket: the time at the gate, then the scan_id."""
+    return scan.scan_time, scan.scan_id
+
+
+def is_effective(scan: Scan) -> bool:
+    """Return whether a scan was admitted and is not annulled."""
+    return scan.verdict is Verdict.ADMITTED and scan.annul_time is None
+
+
 def select_effective(scans: Iterable[Scan]) -> Sequence[Scan]:
-    """Return the effective scans in the order of their scan_time; equal times are ordered by scan_id."""
-    effective = (scan for scan in scans if scan.verdict is Verdict.ADMITTED and scan.annul_time is None)
-    return sorted(effective, key=lambda scan: (scan.scan_time, scan.scan_id))
+    """Return the effective scans in their order."""
+    return sorted(filter(is_effective, scans), key=order_of)
 
 
 def fold_scans(scans: Iterable[Scan], before: AdmissionState) -> AdmissionState:

@@ -1,12 +1,12 @@
 """Annulments: a scan is annulled because the person did not pass."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from scan_service.domain.admission_state import select_effective
+from scan_service.domain.admission_state import is_effective, order_of, select_effective
 from ticketing.admission.scans import Scan, Verdict
 
 WINDOW: Final = timedelta(minutes=15)
@@ -49,3 +49,20 @@ def find_obstacle(
     if now - scan.scan_time > WINDOW:
         return f"it is older than {WINDOW // timedelta(minutes=1)} minutes"
     return None if select_effective(scans)[-1].scan_id == scan.scan_id else "it is not the ticket's latest"
+
+
+def settle_annulments(scans: Iterable[Scan]) -> Sequence[Scan]:
+    """Return all scans of one ticket, each claimed annulment in effect where the limits of a gate allow it.
+
+    A claim is allowed within 15 minutes after the scan, if no other scan in effect followed until then. The result does
+    not depend on the order of the uploads: the latest scan is settled first, because it decides about earlier ones.
+    """
+    settled, effective = list[Scan](), list[Scan]()
+    for scan in sorted(scans, key=order_of, reverse=True):
+        if (claim := scan.claimed_annul_time) is not None:
+            allowed = claim - scan.scan_time <= WINDOW and all(later.scan_time > claim for later in effective)
+            scan = replace(scan, annul_time=claim if allowed else None)  # noqa: PLW2901 - the settled one replaces it
+        if is_effective(scan):
+            effective.append(scan)
+        settled.append(scan)
+    return settled

@@ -30,6 +30,7 @@ class IncidentKind(StrEnum):
     UNKNOWN_ADMISSION = "UNKNOWN_ADMISSION"
     INVALID_ADMISSION = "INVALID_ADMISSION"
     CODE_GUESSING = "CODE_GUESSING"
+    INVALID_ANNULMENT = "INVALID_ANNULMENT"
 
 
 # Admissions that the rules deny for any other reason are INVALID_ADMISSION.
@@ -121,6 +122,9 @@ def assign_conflicts(policy: AdmissionPolicy | None, scans: Iterable[Scan]) -> I
     for scan in effective:
         if scan.violation is not None and scan.violation != IncidentKind.FORGED_TOKEN:
             yield _assign(scan, IncidentKind(scan.violation))
+        if scan.claimed_annul_time is not None:
+            # The scan is in effect in spite of the claim.
+            yield _assign(scan, IncidentKind.INVALID_ANNULMENT)
     if policy in {AdmissionPolicy.SINGLE_ENTRY, AdmissionPolicy.RE_ENTRY}:
         # Under RE_ENTRY, a check-out allows the next check-in.
         yield from _assign_doubles(effective, check_out_separates=policy is AdmissionPolicy.RE_ENTRY)

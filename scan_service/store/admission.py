@@ -54,32 +54,33 @@ STATEMENTS: Final[Mapping[str, str]] = {
         SELECT to_jsonb(e), NULL, {_NO_COLUMNS} FROM events e WHERE e.event_id = ANY ($4)
         UNION ALL
         SELECT NULL, to_jsonb(s), {_NO_COLUMNS} FROM scans s WHERE s.scan_id = ANY ($5)""",  # noqa: S608 - composed of constants
-    # Only uploads have annulment times and violations (column `doubt`); unnest fills shorter arrays with NULL.
+    # Only uploads have the last three columns, annulments and violations (`doubt`); unnest fills shorter arrays with NULL.
     "write": """(timestamptz, boolean,
                  uuid[], uuid[], text[], text[], text[], text[], text[], uuid[], uuid[], text[],
                  text[], text[], text[], uuid[], timestamptz[], text[], jsonb[], timestamptz[], integer[],
-                 timestamptz[], text[],
+                 timestamptz[], text[], timestamptz[],
                  uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[]) AS
         WITH changed AS (
             UPDATE tickets t
             SET check_in_time = new.check_in_time, entry_scan_id = new.entry_scan_id, entry_time = new.entry_time,
                 entry_location = new.entry_location, inside = new.inside, sequence = new.sequence,
                 changed_by = (pg_current_xact_id()::text)::bigint
-            FROM unnest($24, $25, $26, $27, $28, $29, $30, $31)
+            FROM unnest($25, $26, $27, $28, $29, $30, $31, $32)
                 AS new(event_id, ticket_id, check_in_time, entry_scan_id, entry_time, entry_location, inside, sequence)
             WHERE t.event_id = new.event_id AND t.ticket_id = new.ticket_id
         )
         INSERT INTO scans (event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id,
                            ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id,
                            previous_time, previous_location, metadata, scan_time, issue, annul_time, doubt,
-                           record_time, offline)
+                           claimed_annul_time, record_time, offline)
         SELECT event_id, scan_id, decode(fingerprint, 'hex'), code, scan_type, verdict, denial_reason, ticket_id,
                ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
-               previous_location, metadata, scan_time, issue, annul_time, doubt, $1, $2
-        FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+               previous_location, metadata, scan_time, issue, annul_time, doubt, claimed_annul_time, $1, $2
+        FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+                    $24)
             AS new(event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id, ticket_event_id,
                    ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
-                   previous_location, metadata, scan_time, issue, annul_time, doubt)
+                   previous_location, metadata, scan_time, issue, annul_time, doubt, claimed_annul_time)
         ORDER BY scan_id""",
 }
 
@@ -88,7 +89,7 @@ _LOCK_TICKETS: Final = "EXECUTE lock_tickets(%s, %s, %s)"
 _LOCK_AND_READ: Final = "EXECUTE lock_and_read(%s, %s, %s, %s, %s)"
 # The insert has a transaction of its own: after locks on other rows, it would violate the lock order.
 _CREATE: Final = "ROLLBACK; BEGIN; EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
-WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 31)})"
+WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 32)})"
 
 # An event id and a ticket id.
 TicketKey = tuple[UUID, UUID]
@@ -191,6 +192,7 @@ def write_arguments(
         array([scan.issue for scan in scans]),
         times([scan.annul_time for scan in scans] if offline else []),
         array([scan.violation for scan in scans] if offline else []),
+        times([scan.claimed_annul_time for scan in scans] if offline else []),
         ids([event_id for event_id, _ in changed]),
         ids([ticket_id for _, ticket_id in changed]),
         times([admission.check_in_time for admission in changed.values()]),

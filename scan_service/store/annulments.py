@@ -72,10 +72,17 @@ def save_violations(connection: Connection, violating: Sequence[Scan]) -> None:
         connection.execute(scans.update().where(*key).values(doubt=scan.violation))
 
 
-def save_annulment(connection: Connection, scan: Scan) -> None:
-    """Store the annulment time of a scan."""
-    key = (scans.c.event_id == scan.gate_event_id, scans.c.scan_id == scan.scan_id)
-    connection.execute(scans.update().where(*key).values(annul_time=scan.annul_time))
+def save_annulments(connection: Connection, settled: Sequence[Scan]) -> None:
+    """Store the annulment times of scans that differ from the stored ones."""
+    for scan in settled:
+        times = (scan.annul_time, scan.claimed_annul_time)
+        stored = sa.tuple_(scans.c.annul_time, scans.c.claimed_annul_time)
+        key = (scans.c.event_id == scan.gate_event_id, scans.c.scan_id == scan.scan_id)
+        connection.execute(
+            scans.update()
+            .where(*key, stored.is_distinct_from(sa.tuple_(*times)))
+            .values(annul_time=scan.annul_time, claimed_annul_time=scan.claimed_annul_time)
+        )
 
 
 def save_admission(connection: Connection, ticket: Ticket) -> None:

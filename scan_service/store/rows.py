@@ -94,6 +94,7 @@ def scan_of(row: Mapping[str, Any]) -> Scan:
         device_id=row["device_id"],
         offline=row["offline"],
         annul_time=_time(row["annul_time"]),
+        claimed_annul_time=_time(row["claimed_annul_time"]),
         violation=row["doubt"],
     )
 

@@ -145,6 +145,9 @@ scans = sa.Table(
     sa.Column("scanner_user_id", sa.Text, nullable=False),
     sa.Column("offline", sa.Boolean, nullable=False),
     sa.Column("annul_time", TIME),
+    # The time at which an uploading device says that it annulled the scan. Where annul_time is NULL nevertheless, the
+    # claim is beyond the limits of annulments.
+    sa.Column("claimed_annul_time", TIME),
     sa.Column("previous_scan_id", UUID),
     sa.Column("previous_time", TIME),
     sa.Column("previous_location", sa.Text),
@@ -183,7 +186,7 @@ incidents = sa.Table(
     sa.Column("reported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint(
         "kind IN ('DOUBLE_ADMISSION', 'REVOKED_ADMISSION', 'FORGED_TOKEN', 'UNKNOWN_ADMISSION', 'INVALID_ADMISSION',"
-        " 'CODE_GUESSING')",
+        " 'CODE_GUESSING', 'INVALID_ANNULMENT')",
         "kind",
     ),
     sa.UniqueConstraint("event_id", "incident_id"),

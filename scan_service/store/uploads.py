@@ -15,7 +15,7 @@ from ticketing.chassis.arrays import ids
 
 _REPLACED: Final = (
     "code, verdict, denial_reason, ticket_id, ticket_event_id, ticket_type, issue, scan_time, record_time, location,"
-    " device_id, scanner_user_id, offline, annul_time, previous_scan_id, previous_time, previous_location, metadata, doubt"
+    " device_id, scanner_user_id, offline, annul_time, claimed_annul_time, previous_scan_id, previous_time, previous_location, metadata, doubt"
 )
 
 STATEMENTS: Final[Mapping[str, str]] = {
@@ -73,6 +73,7 @@ def _scan_row(scan: Scan) -> dict[str, object]:
         "device_id": scan.device_id,
         "scanner_user_id": scan.scanner_user_id,
         "annul_time": scan.annul_time,
+        "claimed_annul_time": scan.claimed_annul_time,
         "previous_scan_id": None if previous is None else previous.scan_id,
         "previous_time": None if previous is None else previous.time,
         "previous_location": None if previous is None else previous.location,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.admission_state import fold_scans
-from scan_service.domain.annulment import Annulment, find_obstacle
+from scan_service.domain.annulment import Annulment, find_obstacle, settle_annulments
 from scan_service.domain.incidents import assign_conflicts
 from scan_service.domain.refusals import scan_not_annullable, scan_not_found
 from scan_service.store import annulments as store
@@ -44,9 +44,10 @@ class Annulments:
         limited = annulment.is_limited(locked.event.organizer_id)
         if cause := find_obstacle(scan, locked.scans, annulment, now, limited=limited):
             raise scan_not_annullable(scan.scan_id, cause)
-        annulled = replace(scan, annul_time=now)
-        store.save_annulment(connection, annulled)
-        scans = [annulled if other.scan_id == scan.scan_id else other for other in locked.scans]
+        annulled = replace(scan, annul_time=now, claimed_annul_time=None)
+        # Without this scan, the claimed annulment of an earlier one may be that of the latest.
+        scans = settle_annulments(annulled if other.scan_id == scan.scan_id else other for other in locked.scans)
+        store.save_annulments(connection, scans)
         policy = None
         if locked.ticket is not None:
             policy = locked.event.policy

@@ -8,11 +8,13 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from scan_service.domain.access import may_access
 from scan_service.domain.admission_state import fold_scans
+from scan_service.domain.annulment import settle_annulments
 from scan_service.domain.incidents import IncidentKind, IncidentScan, assign_conflicts, assign_forgery, find_violation
 from scan_service.domain.offline import merge_records
 from scan_service.domain.refusals import event_not_found, scan_id_reused
@@ -20,7 +22,7 @@ from scan_service.store import incidents, uploads
 from scan_service.store.admission import TicketKey
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import PresentedTicket
-from ticketing.admission.scans import Attempt, DenialReason, Scan, Verdict, sanitize_text
+from ticketing.admission.scans import Attempt, DenialReason, OfflineDecision, Scan, Verdict, sanitize_text
 from ticketing.admission.tickets import AdmissionState, Event
 from ticketing.chassis.failures import Failure, dependency_unavailable
 from ticketing.chassis.loop_connection import LoopConnection
@@ -85,7 +87,7 @@ class UploadBatch:
         if recorded is None:
             self.new[scan.scan_id] = scan
         else:
-            scan = merge_records(recorded, scan)
+            scan = merge_records(recorded, scan, counted=scan.scan_id not in self.new)
             if scan == recorded:
                 return scan.scan_id
             target = self.new if scan.scan_id in self.new else self.replaced
@@ -106,7 +108,8 @@ class UploadBatch:
         for scan in scans.values():
             scans_by_ticket[None if scan.ticket_id is None else (scan.gate_event_id, scan.ticket_id)].append(scan)
         assigned = [forgery for forgery in self._forgeries if forgery.scan_id in changed]
-        for key, ticket_scans in scans_by_ticket.items():
+        for key, unsettled in scans_by_ticket.items():
+            ticket_scans = self._settle(key, unsettled)
             # A ticket for another event has no row.
             ticket = None if key is None else self._rows.tickets.get(key)
             policy = None if ticket is None else self._rows.events[ticket.event_id].policy
@@ -116,6 +119,16 @@ class UploadBatch:
                 if admission != ticket.admission:
                     self.changed[key] = admission
         return [scan for scan in scans.values() if scan.scan_id not in self.new], assigned
+
+    def _settle(self, key: TicketKey | None, scans: Sequence[Scan]) -> Sequence[Scan]:
+        """Decide the claimed annulments of the scans of one ticket; scans without a ticket do not belong together."""
+        groups = [[scan] for scan in scans] if key is None else [scans]
+        settled = [scan for group in groups for scan in settle_annulments(group)]
+        for before, scan in zip(sorted(scans, key=_id), sorted(settled, key=_id), strict=True):
+            if scan.annul_time != before.annul_time:
+                target = self.new if scan.scan_id in self.new else self.replaced
+                target[scan.scan_id] = self._rows.scans[scan.scan_id] = scan
+        return settled
 
     def _scan(self, attempt: Attempt, presented: PresentedTicket | DenialReason, event: Event) -> Scan:
         decision = attempt.offline
@@ -142,12 +155,22 @@ class UploadBatch:
             scanner_user_id=attempt.scanner_user_id,
             metadata=attempt.metadata,
             offline=True,
-            annul_time=decision.annul_time if decision.verdict is Verdict.ADMITTED else None,
+            claimed_annul_time=self._claim(decision),
             violation=violation,
         )
         if ticket is None and violation is IncidentKind.FORGED_TOKEN:
             self._forgeries.append(assign_forgery(scan, attempt.credential))
         return scan
+
+    def _claim(self, decision: OfflineDecision) -> datetime | None:
+        """Return the time of the annulment; a fast clock of the device cannot put it after later scans."""
+        if decision.verdict is Verdict.DENIED or decision.annul_time is None:
+            return None
+        return min(decision.annul_time, self.now)
+
+
+def _id(scan: Scan) -> UUID:
+    return scan.scan_id
 
 
 def _is_same(recorded: Scan, attempt: Attempt) -> bool:

@@ -24,8 +24,7 @@ __all__ = ["database"]
 @pytest.fixture(autouse=True)
 def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reconnect after 50 ms instead of half a second."""
-    monkeypatch.setattr("ticketing.gate.connection.FIRST_BACKOFF_SECONDS", 0.05)
-    monkeypatch.setattr("ticketing.gate.replica.FIRST_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr("ticketing.gate.retrying.FIRST_BACKOFF_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import signal
-import sqlite3
 import subprocess
 import sys
 import uuid
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
+from scan_service.domain.refusals import enrollment_code_invalid
+from scan_service.errors import CATALOGUE
 from tests.environment import ROOT
 from tests.environment.waiting import eventually
 from ticketing.gate.command import main
@@ -103,7 +104,7 @@ class Devices(DeviceServiceServicer):
 
     def EnrollDevice(self, request, context):  # noqa: N802
         if request.enrollment_code not in self.codes:
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the code is not valid")
+            context.abort_with_status(CATALOGUE.status(enrollment_code_invalid()))
         self.codes.discard(request.enrollment_code)
         device = device_service_pb2.Device(name="Handheld 12")
         return device_service_pb2.EnrollDeviceResponse(device=device, access_token="from-now-on")
@@ -132,7 +133,9 @@ def test_code_enrolls_once_and_the_token_file_is_private(devices_address, tmp_pa
     assert (tmp_path / "device").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "device" / "gate.sqlite").stat().st_mode & 0o777 == 0o600
     assert main(command) == 1
-    assert capsys.readouterr().err == "ticketing-gate: not enrolled: the code is not valid\n"
+    assert capsys.readouterr().err == (
+        "ticketing-gate: not enrolled: the code was used before, has expired, or is unknown\n"
+    )
     store = Store(tmp_path / "device" / "gate.sqlite")
     assert store.setting("token") == "from-now-on"
     store.close()
@@ -218,11 +221,16 @@ def test_unknown_event_is_reported_by_the_connection(new_handheld, scan_service,
     assert handheld.connection.status.problem == "NOT_FOUND: no such event"
 
 
-def test_answer_that_cannot_be_stored_is_not_shown(run_at, stand_in, capsys, monkeypatch):
-    def full(*_):
-        raise sqlite3.OperationalError("database or disk is full")
+def test_device_without_a_screen_says_why_it_is_offline(run_at, server, stand_in, capsys):
+    server.stop()
+    assert run_at(codes=stand_in.ticket()) == 0
+    assert "status: OFFLINE; no connection to the service\n" in capsys.readouterr().err
 
-    monkeypatch.setattr(Store, "save_answer", full)
-    assert run_at(codes=stand_in.ticket()) == 1
+
+def test_programs_get_the_status_apart_from_the_answers(run_at, stand_in, capsys):
+    stand_in.refusal = grpc.StatusCode.UNAUTHENTICATED
+    assert run_at("--json", codes=stand_in.ticket()) == 0
     output = capsys.readouterr()
-    assert (output.out, output.err) == ("", "ticketing-gate: database or disk is full\n")
+    assert [json.loads(line)["open"] for line in output.out.splitlines()] == [False]
+    (status,) = [json.loads(line)["status"] for line in output.err.splitlines()]
+    assert (status["connection"], status["advice"][:24]) == ("REFUSED", "enroll this device again")

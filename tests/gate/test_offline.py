@@ -330,6 +330,27 @@ def test_last_scan_is_annulled_online(copied, stand_in):
     assert handheld.device.annul_last() is None
 
 
+def test_refused_annulment_is_shown_and_never_uploaded(copied, stand_in):
+    handheld, tokens = copied
+    handheld.scan(tokens[0])
+    stand_in.rejecting["passage"] = error_reason_pb2.ERROR_REASON_SCAN_NOT_ANNULLABLE
+    answer = handheld.device.annul_last()
+    assert (answer.may_pass, answer.annulled, answer.note) == (False, False, "NOT ANNULLED: too late")
+    assert handheld.store.queue_length() == 0
+    # The person is inside: the ticket admits nobody else, also without the connection.
+    assert handheld.scan(tokens[0]).reason is DenialReason.ALREADY_CHECKED_IN
+
+
+@pytest.mark.parametrize("reason", ["OVERLOADED", "DEPENDENCY_UNAVAILABLE", "SCAN_NOT_FOUND"])
+def test_undecided_annulment_is_uploaded(copied, stand_in, reason):
+    handheld, tokens = copied
+    answer = handheld.scan(tokens[0])
+    stand_in.rejecting["passage"] = error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
+    assert handheld.device.annul_last().annulled
+    eventually(lambda: handheld.store.queue_length() == 0)
+    assert stand_in.records[answer.scan_id].HasField("annul_time")
+
+
 def test_ticket_is_valid_again_after_an_offline_annulment(copied, server, stand_in):
     handheld, tokens = copied
     server.stop()

@@ -41,6 +41,7 @@ from ticketing.admission.tokens import PublicKey, read_token
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
+from ticketing.gate.credential import Credential
 from ticketing.gate.device import Device
 from ticketing.gate.messages import SCAN_TYPES, EventRules, gate_message
 from ticketing.gate.offline_decision import UNKNOWN_KEY, DeviceRecords, DeviceScan, decide_offline
@@ -159,7 +160,7 @@ class World:
         return answer
 
     def at_the_device(self, text, scan_type, gate):
-        client = ScanServiceClient(ScanServiceStub(self.channel), (), gate_message(gate))
+        client = ScanServiceClient(ScanServiceStub(self.channel), Credential(""), gate_message(gate))
         connection = Connection(client, self.store, lambda: self.now, answer_seconds=0)
         answer = Device(gate, scan_type, self.store, connection, lambda: self.now).scan(text, lambda _: None)
         return "ADMITTED" if answer.admitted else "DENIED", answer.reason

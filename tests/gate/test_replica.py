@@ -3,6 +3,7 @@
 import uuid
 
 from tests.environment.waiting import eventually
+from ticketing.gate.credential import Credential
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 
@@ -20,7 +21,7 @@ def test_new_replica_replaces_the_old_one_once_complete(handheld, stand_in):
     seen = []
 
     class ScanServiceClient:
-        metadata = ()
+        credential = Credential("secret")
 
         class stub:  # noqa: N801 - stands for the stub
             @staticmethod
@@ -35,13 +36,13 @@ def test_new_replica_replaces_the_old_one_once_complete(handheld, stand_in):
                 yield part
 
         def cancel(self) -> None:
-            handheld.replica._stopped.set()  # noqa: SLF001 - one stream is enough
+            handheld.replica.thread._stopped.set()  # noqa: SLF001 - one stream is enough
 
     eventually(lambda: handheld.store.cursor(stand_in.event_id))
     before = handheld.store.cursor(stand_in.event_id)
     handheld.replica.stop()
     handheld.replica._client = ScanServiceClient  # noqa: SLF001 - a service that sends `parts`
-    handheld.replica._stopped.clear()  # noqa: SLF001 - runs in this thread
-    handheld.replica._run()  # noqa: SLF001 - runs in this thread
+    handheld.replica.thread._stopped.clear()  # noqa: SLF001 - runs in this thread
+    handheld.replica.thread._run()  # noqa: SLF001 - runs in this thread
     assert seen == [before]
     assert (handheld.store.cursor(stand_in.event_id), handheld.store.ticket_count(stand_in.event_id)) == ("whole", 2)

@@ -13,8 +13,9 @@ from ticketing.admission.scans import DenialReason, ScanType
 from ticketing.admission.tickets import CheckIn, TicketType
 from ticketing.gate.answer_text import LinePrinter, text_line
 from ticketing.gate.connection_status import ConnectionState, ConnectionStatus
+from ticketing.gate.device_status import DeviceStatus
 from ticketing.gate.messages import Answer
-from ticketing.gate.screen import SHOWN_SECONDS, DeviceStatus, Screen
+from ticketing.gate.screen import SHOWN_SECONDS, Screen
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 ONLINE = ConnectionStatus(ConnectionState.ONLINE, "Concert")

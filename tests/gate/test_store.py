@@ -106,3 +106,9 @@ def test_queue_keeps_order_and_message_size(store):
     assert [scan.scan_id for scan in store.queued(9, 250)] == ["0", "1"]
     assert [scan.scan_id for scan in store.queued(2, 9_999, {"0"})] == ["1", "2"]
     assert [scan.scan_id for scan in store.queued(9, 1)] == ["0"]
+
+
+def test_skipped_decisions_do_not_count_towards_the_message_size(store):
+    for number in range(5):
+        store.enqueue(pb.ScanAttempt(scan_id=str(number), code="x" * 100))
+    assert [scan.scan_id for scan in store.queued(9, 250, {"0", "1"})] == ["2", "3"]

@@ -15,6 +15,7 @@ from ticketing.chassis.tls import Identity, Tls
 from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.command import main
 from ticketing.gate.connection import Connection
+from ticketing.gate.credential import Credential
 from ticketing.gate.messages import gate_message
 from ticketing.gate.store import Store
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
@@ -97,7 +98,9 @@ def test_enroll_names_the_problem_of_the_certificate(
 def test_connection_names_the_problem_of_the_certificate(folder: Folder, stranger: Folder, tmp_path: Path) -> None:
     with serving(Tls(stranger.identity("127.0.0.1"))) as server, closing(Store(tmp_path / "gate.sqlite")) as store:
         channel = Tls(server_ca=folder.ca).channel(server.address, CHANNEL_OPTIONS)
-        client = ScanServiceClient(ScanServiceStub(channel), (), gate_message(Gate(server.service.event_id, "North 3")))
+        client = ScanServiceClient(
+            ScanServiceStub(channel), Credential(""), gate_message(Gate(server.service.event_id, "North 3"))
+        )
         connection = Connection(client, store, system_clock)
         connection.start()
         connection.wait_for_first_attempt(10)

@@ -12,8 +12,9 @@ from tests.environment.proxy import Proxy
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
-from ticketing.gate.client import Metadata, ScanServiceClient
+from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
+from ticketing.gate.credential import Credential, Metadata
 from ticketing.gate.device import Device
 from ticketing.gate.messages import gate_message
 from ticketing.gate.replica import DeviceReplica
@@ -80,7 +81,8 @@ class Handheld:
         self._stack.callback(self.store.close)
         channel = self._stack.enter_context(grpc.insecure_channel(address, options=CHANNEL_OPTIONS))
         self.stub = ScanServiceStub(channel)
-        self.client = ScanServiceClient(self.stub, metadata, gate_message(gate))
+        credential = options.get("credential") or Credential(metadata[0][1].removeprefix("Bearer "))
+        self.client = ScanServiceClient(self.stub, credential, gate_message(gate))
         self.connection = Connection(self.client, self.store, clock, options.get("answer_seconds", 1.5))
         self.replica = DeviceReplica(self.client, gate.event_id, self.store, clock)
         kind = options.get("scan_type", ScanType.CHECK_IN)

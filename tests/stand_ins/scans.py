@@ -11,11 +11,13 @@ from typing import Any
 import grpc
 from nacl.signing import SigningKey
 
+from scan_service.errors import CATALOGUE
 from tests.scanning.gates import ticket_id_in, token_of
 from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import CheckIn
 from ticketing.admission.tokens import Token, is_genuine, read_token
+from ticketing.chassis.failures import Failure, unauthenticated
 from ticketing.chassis.tls import PLAIN, Tls
 from ticketing.gate.messages import (
     DENIAL_REASONS,
@@ -32,11 +34,20 @@ from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceServicer, add_Sc
 from ticketing.tickets.v1 import event_pb2, signing_key_pb2
 
 DAY = timedelta(days=1)
+REFUSALS = {
+    grpc.StatusCode.UNAUTHENTICATED: unauthenticated("the device was revoked"),
+    grpc.StatusCode.PERMISSION_DENIED: Failure(
+        "FORBIDDEN", "the device is not for this event", event_id=uuid.UUID(int=1)
+    ),
+}
 KINDS = {1: ScanType.CHECK_IN, 2: ScanType.CHECK_OUT, 3: ScanType.ACCESS}
 
 
 class ScanServiceStandIn(ScanServiceServicer):
-    """A scan service with one event. `lose` names the kinds of lost answers; `refusal` is the status that ends streams."""
+    """A scan service with one event. `lose` names the kinds of lost answers; `refusal` is the status that ends streams.
+
+    With `foreign`, refusals have no ErrorInfo, as those of proxies and portals.
+    """
 
     def __init__(self) -> None:
         now = datetime.now(UTC)
@@ -56,6 +67,9 @@ class ScanServiceStandIn(ScanServiceServicer):
         )
         self.lose: set[str] = set()
         self.refusal: grpc.StatusCode | None = None
+        self.foreign = False
+        # The access token of every stream that was opened.
+        self.credentials: list[str] = []
         self.rejecting: dict[str, error_reason_pb2.ErrorReason.ValueType] = {}
         self.ahead = timedelta()
         self.credits = 50
@@ -99,8 +113,9 @@ class ScanServiceStandIn(ScanServiceServicer):
     # The API of devices.
 
     def StreamScans(self, request_iterator, context):  # noqa: N802
+        self.credentials.append(dict(context.invocation_metadata())["authorization"])
         if self.refusal is not None:
-            context.abort(self.refusal, "revoked")
+            self._abort(context, self.refusal)
         outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
         reader = threading.Thread(target=self._read, args=(request_iterator, outgoing))
         self._ends.append(outgoing)
@@ -108,10 +123,15 @@ class ScanServiceStandIn(ScanServiceServicer):
         reader.start()
         while (response := outgoing.get()) is not None:
             if isinstance(response, grpc.StatusCode):
-                context.abort(response, "ended")
+                self._abort(context, response)
             if response.WhichOneof("message") not in self.lose:
                 yield response
         self._ends.remove(outgoing)
+
+    def _abort(self, context, code: grpc.StatusCode) -> None:
+        if self.foreign or code not in REFUSALS:
+            context.abort(code, "Received http2 header with status: 401" if self.foreign else "ended")
+        context.abort_with_status(CATALOGUE.status(REFUSALS[code]))
 
     def _read(self, requests, outgoing) -> None:
         gate = None
@@ -136,6 +156,10 @@ class ScanServiceStandIn(ScanServiceServicer):
                         outgoing.put(answer)
                 elif kind == "passage":
                     self.passages.append(request.passage)
+                    if (reason := self.rejecting.get("passage")) is not None:
+                        rejection = pb.Rejection(scan_id=request.passage.scan_id, reason=reason, message="too late")
+                        outgoing.put(pb.StreamScansResponse(rejected=rejection))
+                        continue
                     scan = self.records[request.passage.scan_id]
                     scan.annul_time.CopyFrom(timestamp(self.now()))
                     outgoing.put(pb.StreamScansResponse(annulled=scan))
@@ -216,7 +240,7 @@ class ScanServiceStandIn(ScanServiceServicer):
 
     def WatchAdmissions(self, request, context):  # noqa: N802
         if self.refusal is not None:
-            context.abort(self.refusal, "revoked")
+            self._abort(context, self.refusal)
         seen = int(request.after_cursor or 0)
         yield pb.WatchAdmissionsResponse(rules=self.rules, cursor=str(seen), restart=not request.after_cursor)
         while context.is_active():

@@ -113,8 +113,8 @@ async def remote(scans: ScansStandIn, scans_port: int) -> AsyncIterator[ScanServ
 
 
 @pytest.fixture
-def stripe() -> Iterator[StripeStandIn]:
-    with StripeStandIn() as stand_in:
+def stripe(clock: SettableClock) -> Iterator[StripeStandIn]:
+    with StripeStandIn(clock) as stand_in:
         yield stand_in
 
 

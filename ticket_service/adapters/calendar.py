@@ -4,16 +4,14 @@ The UID contains the ticket id and SEQUENCE is the version of the event, so a ca
 newer one. METHOD CANCEL removes the entry.
 """
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
+from ticket_service.domain.zones import zone_of
 
-# Outside these years calendars have no rules of zones, and a date may exceed Python's range of years.
-RULED_YEARS: Final = range(1971, 2500)
 # The entry contains the rules of the zone for this time before and after the event, with every clock change in it.
 RULES_AROUND: Final = timedelta(days=366)
 
@@ -60,8 +58,3 @@ def ticket_hours(sold: SoldTicket) -> tuple[datetime, datetime]:
     starts = max(sold.event.start_time, sold.ticket.valid_from_time or sold.event.start_time)
     ends = min(sold.event.end_time, sold.ticket.valid_until_time or sold.event.end_time)
     return (starts, ends) if starts < ends else (sold.event.start_time, sold.event.end_time)
-
-
-def zone_of(name: str, *times: datetime) -> tzinfo:
-    """Return the named zone, or UTC if the zone has no rules for the times."""
-    return ZoneInfo(name) if name != "UTC" and all(time.year in RULED_YEARS for time in times) else UTC

@@ -12,10 +12,11 @@ from typing import Final
 
 from fpdf import FPDF
 
-from ticket_service.adapters.calendar import ticket_hours, zone_of
+from ticket_service.adapters.calendar import ticket_hours
 from ticket_service.adapters.rendering import dark_runs, qr_modules
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.zones import zone_of
 
 # These lengths are in millimetres.
 MARGIN: Final = 20

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ticket_service.domain.payments import Charge, Progress, RefundProgress
+from ticket_service.domain.provider_rules import ProviderRules
 from ticket_service.domain.reconciliation import ProviderRecords
 from ticket_service.domain.refund_orders import RefundOrder
 from ticketing.chassis.settings import Environment
@@ -56,3 +57,5 @@ class ProviderRegistration:
     read_settings: Callable[[Environment], ProviderSettings | None]
     # The function returns whether the provider charges a payment_method_id.
     is_payment_method: Callable[[str], bool]
+    # The amounts that the provider charges and refunds.
+    rules: ProviderRules

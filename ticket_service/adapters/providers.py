@@ -4,10 +4,13 @@ from typing import Final
 
 from ticket_service.adapters.payment_provider import ProviderRegistration, ProviderSettings
 from ticket_service.adapters.stripe.registration import STRIPE
+from ticket_service.domain.provider_rules import RulesByProvider
 from ticketing.chassis.settings import Environment
 
 # The first provider that accepts a payment method charges it. Stripe accepts any, so it is last.
 PROVIDERS: Final[tuple[ProviderRegistration, ...]] = (STRIPE,)
+# The rules of all providers, configured or not: a refund may wait for the settings of its provider to return.
+RULES: Final[RulesByProvider] = {provider.name: provider.rules for provider in PROVIDERS}
 
 
 def read_provider_settings(environment: Environment) -> dict[str, ProviderSettings]:

@@ -12,7 +12,7 @@ from zoneinfo import available_timezones
 
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_TYPES, TICKET_TYPES
 from ticket_service.convert.events import SETTABLE
-from ticket_service.convert.money import read_required_price
+from ticket_service.convert.money import read_new_price
 from ticket_service.domain.event_changes import EventValues, find_conflicts
 from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, Offer, RefundTier
 from ticketing.chassis.parsing import Fields
@@ -34,7 +34,7 @@ def read_values(request: Fields[Any], paths: Sequence[str], max_per_purchase: in
     attributes: dict[str, Any] = {path: _READERS[path](fields) for path in paths if path in _READERS}
     currencies: tuple[str | None, ...] = ()
     if "ticket_price" in paths:
-        attributes["currency"], attributes["ticket_price"] = read_required_price(fields, "ticket_price")
+        attributes["currency"], attributes["ticket_price"] = read_new_price(fields, "ticket_price")
     if "offers" in paths:
         attributes["offers"] = _offers(fields, max_per_purchase)
         # Each currency belongs to an offer that was read; of too many offers, none is read.
@@ -141,7 +141,7 @@ def _offers(fields: EventFields, max_per_purchase: int) -> tuple[Offer, ...]:
 
 
 def _offer(fields: OfferFields, max_per_purchase: int) -> Offer:
-    _, price = read_required_price(fields, "price")
+    _, price = read_new_price(fields, "price")
     minimum = fields.number("min_per_purchase", maximum=max_per_purchase) or 1
     maximum = fields.number("max_per_purchase", maximum=max_per_purchase) or None
     if maximum is not None and maximum < minimum:

@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 
+from ticket_service.domain.currencies import CURRENCIES
 from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import money_pb2
 
@@ -25,9 +26,14 @@ def read_price(fields: Fields[M], field: str, money: money_pb2.Money) -> tuple[s
     return money.currency_code, amount.number("minor_units", maximum=fields.bounds(field).maximum)
 
 
-def read_required_price(fields: Fields[M], field: str) -> tuple[str, int]:
-    """Read the amount in `field`; it is at fault where it is absent."""
+def read_new_price(fields: Fields[M], field: str) -> tuple[str, int]:
+    """Read the required amount in `field`, in a currency of ISO 4217 that people pay with."""
     if fields.message.HasField(field):
-        return read_price(fields, field, getattr(fields.message, field))
+        money = getattr(fields.message, field)
+        currency, minor_units = read_price(fields, field, money)
+        amount = fields.inside(field, money)
+        if currency not in CURRENCIES and not amount.at_fault("currency_code"):
+            amount.violate("currency_code", "is not a currency of ISO 4217 that people pay with")
+        return currency, minor_units
     fields.violate(field, "is required")
     return "", 0

@@ -27,7 +27,7 @@ def ticket_message(
     `secrets` is None for a caller who may not open a gate with the code and the token. `show_payment` adds the id of the
     payment.
     """
-    ticket = sold.ticket
+    ticket, is_cancellable, until = sold.ticket, sold.is_cancellable_at(now), sold.full_refund_until
     message = ticket_pb2.Ticket(
         ticket_id=str(ticket.ticket_id),
         purchase_id=str(ticket.purchase_id),
@@ -43,6 +43,8 @@ def ticket_message(
         issue=ticket.issue,
         create_time=timestamp(ticket.create_time),
         update_time=timestamp(ticket.update_time),
+        cancel_refund=money_message(sold.event.currency, sold.refund_at(now).amount) if is_cancellable else None,
+        full_refund_until_time=timestamp(until) if is_cancellable and until is not None and now < until else None,
     )
     if secrets is not None:
         message.code = secrets.code

@@ -11,13 +11,11 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
 
-from ticket_service.adapters.calendar import zone_of
+from ticket_service.domain.currencies import decimals
+from ticket_service.domain.zones import zone_of
 from ticketing.chassis.settings import SettingsError
 
 BUILT_IN: Final = Path(__file__).parent / "mail_templates"
-# Currencies whose minor unit is not a hundredth (ISO 4217).
-NO_DECIMALS: Final = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
-THREE_DECIMALS: Final = "BHD IQD JOD KWD LYD OMR TND"
 
 
 class MailTexts:
@@ -44,10 +42,16 @@ class MailTexts:
         until = f"{ends:%H:%M}" if ends.date() == starts.date() else f"{self._day(ends)}, {ends:%H:%M}"
         return f"{self._day(starts)}, {starts:%H:%M} – {until} ({zone})"  # noqa: RUF001 - a dash between times
 
+    def moment(self, time: datetime, zone_name: str) -> str:
+        """Format a time in the local time of the event."""
+        zone = zone_of(zone_name, time)
+        local = time.astimezone(zone)
+        return f"{self._day(local)}, {local:%H:%M} ({zone})"
+
     def amount(self, currency: str, minor_units: int) -> str:
         """Format an amount of money."""
-        decimals = 0 if currency in NO_DECIMALS.split() else 3 if currency in THREE_DECIMALS.split() else 2
-        formatted = f"{minor_units / 10**decimals:,.{decimals}f}"
+        digits = decimals(currency)
+        formatted = f"{minor_units / 10**digits:,.{digits}f}"
         marks = str.maketrans({",": self.words["thousands"], ".": self.words["decimal"]})
         return f"{formatted.translate(marks)} {currency}"
 

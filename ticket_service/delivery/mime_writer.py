@@ -90,6 +90,7 @@ def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts) -> dict[s
         "where": event.location or (texts.words["labels"]["online"] if event.is_online else ""),
         "amount": texts.amount(str(currency), int(str(minor_units))) if is_money else "",
         "reason": data.get("reason", ""),
+        "full_refund_until": _full_refund_until(email, texts),
         "order": str(email.notification.purchase_id),
         "tickets": [
             {
@@ -101,6 +102,14 @@ def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts) -> dict[s
             for sold, its in zip(email.tickets, secrets, strict=True)
         ],
     }
+
+
+def _full_refund_until(email: Email, texts: MailTexts) -> str:
+    """Return the end of the right to a full refund after a move; "" without one, and for free tickets."""
+    until = email.notification.data.get("full_refund_until")
+    if not isinstance(until, str) or not any(sold.ticket.price for sold in email.tickets):
+        return ""
+    return texts.moment(datetime.fromisoformat(until), email.event.time_zone)
 
 
 def _attach_entry(message: EmailMessage, entry: bytes, method: str, name: str) -> None:

@@ -1,8 +1,9 @@
 """Decide whether a ticket can be cancelled, how much is refunded for it, and how a cancellation proceeds.
 
 A cancellation is PENDING until the scan service has confirmed that no gate will admit the ticket, then REFUNDING or
-DONE. It is REJECTED if a gate had already checked the ticket in. The amount is computed at the request. It changes only
-if the event is cancelled before the scan service answers: then it becomes the full price.
+DONE. It is REJECTED if a gate had already checked the ticket in. The amount is computed at the request. It changes
+if the event is cancelled before the scan service answers: then it becomes the full price. Before the refund is ordered,
+the amount is rounded up to one that the payment provider refunds.
 """
 
 from dataclasses import dataclass, replace
@@ -11,9 +12,8 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from ticket_service.domain.events import EventStatus
+from ticket_service.domain.provider_rules import ProviderRules
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refund_policy import in_full, refund
 from ticket_service.domain.refusals import illegal_transition, ticket_checked_in
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
@@ -69,7 +69,7 @@ class Cancellation:
 
 def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime) -> Cancellation:
     """Return the first cancellation of a ticket; raise TICKET_CHECKED_IN or TICKET_NOT_CANCELLABLE."""
-    ticket, event = sold.ticket, sold.event
+    ticket = sold.ticket
     if ticket.check_in_time is not None:
         # RE_ENTRY is no exception: no ticket is both used and refunded.
         raise ticket_checked_in(ticket.ticket_id, ticket.check_in_time)
@@ -78,18 +78,14 @@ def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime)
         raise Failure(
             Reason.TICKET_NOT_CANCELLABLE, f"the ticket is {status}", ticket_id=ticket.ticket_id, status=status
         )
-    if event.status is EventStatus.CANCELLED:
-        # The cancellation of the event has not reached this ticket yet; its refund is the full price too.
-        granted = in_full(ticket.price)
-    else:
-        granted = refund(ticket.price, event.refund_tiers, event.start_time, now)
+    granted = sold.refund_at(now)
     return Cancellation(
         cancellation_id=cancellation_id,
         event_id=ticket.event_id,
         ticket_id=ticket.ticket_id,
         issue=ticket.issue,
         status=CancellationStatus.PENDING,
-        currency=event.currency,
+        currency=sold.event.currency,
         refund_amount=granted.amount,
         refund_percent=granted.percent,
         reason=reason,
@@ -110,6 +106,12 @@ def settle(cancellation: Cancellation, outcome: Outcome, now: datetime) -> Cance
     return replace(
         cancellation, status=status, check_in_time=outcome.check_in_time, complete_time=complete_time, due_time=None
     )
+
+
+def round_refund(cancellation: Cancellation, price: int, rules: ProviderRules) -> Cancellation:
+    """Round the refund of a ticket up to an amount that the provider refunds, but to no more than the ticket's price."""
+    amount = rules.refundable(cancellation.currency, cancellation.refund_amount, price)
+    return replace(cancellation, refund_amount=amount)
 
 
 def record_refund(cancellation: Cancellation, refund_id: str, now: datetime) -> Cancellation:

@@ -6,6 +6,7 @@ notification contains an erased address, and a mail shows the ticket in its pres
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -123,12 +124,18 @@ def reissue_settled(reissue: Reissue, previous_user_id: str) -> list[Notificatio
     ]
 
 
-def event_changed(before: Event, after: Event) -> list[Notification]:
-    """Return the notification of changed HOLDER_FIELDS of a PUBLISHED event."""
+def event_changed(before: Event, after: Event, full_refund_until: datetime | None) -> list[Notification]:
+    """Return the notification of changed HOLDER_FIELDS of a PUBLISHED event.
+
+    `full_refund_until` is set if the change is a move: until then, tickets bought before are refunded in full.
+    """
     changed = [name for name in HOLDER_FIELDS if getattr(before, name) != getattr(after, name)]
     if not changed or after.status is not EventStatus.PUBLISHED or before.status is not after.status:
         return []
-    return [Notification(after.event_id, Kind.EVENT_CHANGED, data={"changed": changed, "version": after.version})]
+    data: dict[str, object] = {"changed": changed, "version": after.version}
+    if full_refund_until is not None:
+        data["full_refund_until"] = full_refund_until.isoformat()
+    return [Notification(after.event_id, Kind.EVENT_CHANGED, data=data)]
 
 
 def event_cancelled(event: Event, reason: str) -> list[Notification]:

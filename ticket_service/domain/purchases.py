@@ -63,3 +63,5 @@ class Purchase:
     client_secret: str | None = None
     # The reason why the provider declined.
     decline_code: str | None = None
+    # The version of the event at which the purchase was made; None: a process of an older version made it.
+    event_version: int | None = None

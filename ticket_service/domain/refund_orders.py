@@ -89,6 +89,6 @@ def apply_progress(order: RefundOrder, progress: RefundProgress, now: datetime) 
     return replace(order, status=RefundOrderStatus.FAILED, failure=progress.failure, due_time=None)
 
 
-def retry(order: RefundOrder, now: datetime) -> RefundOrder:
-    """Return a FAILED order as PENDING in a new round."""
-    return replace(order, status=RefundOrderStatus.PENDING, round=order.round + 1, due_time=now)
+def retry(order: RefundOrder, amount: int, now: datetime) -> RefundOrder:
+    """Return a FAILED order as PENDING in a new round, with the amount of its cancellation."""
+    return replace(order, status=RefundOrderStatus.PENDING, amount=amount, round=order.round + 1, due_time=now)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from ticket_service.domain.events import DEFAULT_REFUND_TIERS, RefundTier
+from ticket_service.domain.zones import zone_of
 
 FULL_PERCENT: Final = 100
 
@@ -18,15 +19,27 @@ class Refund:
     percent: int
 
 
-def refund(price: int, tiers: Sequence[RefundTier], start_time: datetime, now: datetime) -> Refund:
+def refund(price: int, tiers: Sequence[RefundTier], start_time: datetime, time_zone: str, now: datetime) -> Refund:
     """Return the refund that the policy grants for a ticket cancelled now; no tiers mean the default policy.
 
-    The tier with the largest days_before that is still met applies. Only whole days count: one second less than 7 days
-    is 6 days.
+    The tier with the largest days_before that is still met applies.
     """
-    met = [tier for tier in tiers or DEFAULT_REFUND_TIERS if tier.days_before <= (start_time - now).days]
+    days = days_before(start_time, time_zone, now)
+    met = [tier for tier in tiers or DEFAULT_REFUND_TIERS if tier.days_before <= days]
     percent = max(met, key=lambda tier: tier.days_before).percent if met else 0
     return Refund(share(price, percent), percent)
+
+
+def days_before(start_time: datetime, time_zone: str, now: datetime) -> int:
+    """Count the days from now to the start by the calendar of the event's time zone; -1 after the start.
+
+    Days are dates, not blocks of 24 hours: a person reads "7 days before" from a calendar, and a clock change makes a
+    week an hour shorter or longer.
+    """
+    if now > start_time:
+        return -1
+    zone = zone_of(time_zone, start_time, now)
+    return (start_time.astimezone(zone).date() - now.astimezone(zone).date()).days
 
 
 def in_full(price: int) -> Refund:

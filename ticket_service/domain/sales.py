@@ -237,6 +237,7 @@ def _sell(inventory: Inventory, order: Order, items: tuple[Item, ...], batch: Sa
         hold_expire_time=expires,
         due_time=min(expires, context.now + SWEEPER_DELAY) if expires is not None and is_charged else expires,
         payment_method=order.payment_method if is_charged else None,
+        event_version=event.version,
     )
     tickets = () if is_held else tickets_of(inventory, purchase, context)
     inventory.reserve(items)

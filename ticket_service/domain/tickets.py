@@ -8,7 +8,9 @@ from typing import Final
 from uuid import UUID
 
 from ticket_service.domain.access import administers
-from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
+from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, TicketType
+from ticket_service.domain.refund_policy import Refund, in_full
+from ticket_service.domain.terms import PastTerms, full_refund_until, refund_owed
 from ticketing.chassis.authentication import Caller
 
 
@@ -78,6 +80,25 @@ class SoldTicket:
     metadata: Mapping[str, object]
     # The cancellation that is not REJECTED, or None.
     cancellation_id: UUID | None = None
+    # The terms of the event that were replaced after the purchase, oldest first: the first are those at purchase.
+    past_terms: tuple[PastTerms, ...] = ()
+
+    @property
+    def full_refund_until(self) -> datetime | None:
+        """Return the time until which the ticket is refunded in full because the event was moved after the purchase."""
+        return full_refund_until(self.event, self.past_terms)
+
+    def is_cancellable_at(self, now: datetime) -> bool:
+        """Return whether the holder can cancel the ticket, unless a gate was first."""
+        is_inside = self.ticket.check_in_time is not None
+        return self.cancellation_id is None and not is_inside and self.status_at(now) is TicketStatus.ACTIVE
+
+    def refund_at(self, now: datetime) -> Refund:
+        """Return the refund for a cancellation at `now`, by the better of the terms at purchase and now."""
+        if self.event.status is EventStatus.CANCELLED:
+            # The cancellation of the event has not reached this ticket yet; its refund is the full price too.
+            return in_full(self.ticket.price)
+        return refund_owed(self.ticket.price, self.event, self.past_terms, now)
 
     @property
     def valid_from(self) -> datetime:

@@ -17,6 +17,7 @@ from ticketing.chassis.ids import new_id
 from ticketing.chassis.interceptor import current_caller
 from ticketing.chassis.paging import page_size, page_token, time_position
 from ticketing.chassis.parsing import Fields, read_uuid
+from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import event_pb2
 from ticketing.tickets.v1 import event_service_pb2 as pb
 from ticketing.tickets.v1.event_service_pb2_grpc import EventServiceServicer
@@ -76,8 +77,8 @@ class EventServicer(EventServiceServicer):
         values = read_values(fields, paths, self._max_per_purchase)
         fields.check()
         change = EventChange(event_id, request.event.etag, paths, values)
-        event = await self._events.update(current_caller(), change)
-        return pb.UpdateEventResponse(event=self._message(event))
+        event, full_refund_until = await self._events.update(current_caller(), change)
+        return pb.UpdateEventResponse(event=self._message(event), full_refund_until_time=timestamp(full_refund_until))
 
     async def PublishEvent(self, request: pb.PublishEventRequest, _context: Any) -> pb.PublishEventResponse:  # noqa: N802 - the contract's name
         """Put a DRAFT on sale."""

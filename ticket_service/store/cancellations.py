@@ -27,7 +27,16 @@ _CANCELLATIONS: Final = (
 # The columns of the table; the row of the ticket contains the issue.
 _STORED: Final = tuple(field.name for field in fields(Cancellation) if field.name != "issue")
 # The columns that change after a cancellation is requested.
-_CHANGING: Final = ("status", "refund_id", "failure", "check_in_time", "complete_time", "due_time", "attempts")
+_CHANGING: Final = (
+    "status",
+    "refund_amount",
+    "refund_id",
+    "failure",
+    "check_in_time",
+    "complete_time",
+    "due_time",
+    "attempts",
+)
 
 _CANCEL_TICKETS: Final = sa.text("""
     UPDATE tickets

@@ -28,6 +28,24 @@ _ORDER: Final = sa.text("""
 """)
 
 
+# The payment that completed the purchase of the ticket.
+_PAYER: Final = sa.text("""
+    SELECT cancellation_id, payments.provider, tickets.price
+    FROM cancellations JOIN tickets USING (event_id, ticket_id)
+    JOIN payments USING (event_id, purchase_id)
+    WHERE event_id = :event_id AND cancellation_id = ANY (CAST(:cancellation_ids AS uuid[])) AND NOT refund_due
+""")
+
+
+def find_payers(
+    connection: Connection, event_id: UUID, cancellation_ids: Collection[UUID]
+) -> dict[UUID, tuple[str, int]]:
+    """Return the payment provider and the price of the ticket of each cancellation whose ticket was paid."""
+    ids = [str(cancellation_id) for cancellation_id in cancellation_ids]
+    rows = connection.execute(_PAYER, {"event_id": event_id, "cancellation_ids": ids})
+    return {row.cancellation_id: (row.provider, row.price) for row in rows}
+
+
 def order_refunds(
     connection: Connection, event_id: UUID, cancellation_ids: Collection[UUID], now: datetime
 ) -> set[UUID]:

@@ -47,26 +47,26 @@ ORDER BY n, position
 _WRITE: Final = f"""(
     timestamptz,
     uuid[], uuid[], text[], text[], text[], bigint[], text[], text[], text[], text[], text[], uuid[], bytea[],
-    text[], timestamptz[], timestamptz[], timestamptz[], text[], uuid[], text[], text[],
+    text[], timestamptz[], timestamptz[], timestamptz[], text[], bigint[], uuid[], text[], text[],
     uuid[], uuid[], uuid[], text[], text[], bigint[], timestamptz[], timestamptz[], bigint[], bytea[], bytea[],
     uuid[], text[], integer[],
     uuid[], integer[], bigint[]
 ) AS
 WITH sale AS MATERIALIZED (
     SELECT * FROM unnest(
-        $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22
+        $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23
     ) AS sale (
         event_id, purchase_id, user_id, items, currency, total, provider, payment_id, metadata, email, caller,
-        request_id, fingerprint, status, complete_time, hold_expire_time, due_time, payment_method, notification_id,
-        kind, data
+        request_id, fingerprint, status, complete_time, hold_expire_time, due_time, payment_method, event_version,
+        notification_id, kind, data
     )
 ), purchased AS (
     INSERT INTO purchases (
         event_id, purchase_id, user_id, items, currency, total, status, provider, payment_id, metadata, create_time,
-        complete_time, hold_expire_time, due_time, payment_method
+        complete_time, hold_expire_time, due_time, payment_method, event_version
     )
     SELECT event_id, purchase_id, user_id, items::jsonb, currency, total, status, provider, payment_id,
-           metadata::jsonb, $1, complete_time, hold_expire_time, due_time, payment_method
+           metadata::jsonb, $1, complete_time, hold_expire_time, due_time, payment_method, event_version
     FROM sale
 ), addressed AS (
     INSERT INTO contacts (event_id, purchase_id, email)
@@ -92,21 +92,21 @@ WITH sale AS MATERIALIZED (
     )
     SELECT event_id, ticket_id, purchase_id, user_id, ticket_type, 'ACTIVE', price, valid_from_time,
            valid_until_time, 0, 1, revision, code_digest, token_digest, $1, $1
-    FROM unnest($23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33) AS ticket (
+    FROM unnest($24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34) AS ticket (
         event_id, ticket_id, purchase_id, user_id, ticket_type, price, valid_from_time, valid_until_time, revision,
         code_digest, token_digest
     )
 ), counted AS (
     UPDATE offers SET reserved = after.reserved
-    FROM unnest($34, $35, $36) AS after (event_id, ticket_type, reserved)
+    FROM unnest($35, $36, $37) AS after (event_id, ticket_type, reserved)
     WHERE offers.event_id = after.event_id AND offers.ticket_type = after.ticket_type
 )
 UPDATE events SET reserved = after.reserved, revision = after.revision
-FROM unnest($37, $38, $39) AS after (event_id, reserved, revision)
+FROM unnest($38, $39, $40) AS after (event_id, reserved, revision)
 WHERE events.event_id = after.event_id
 """  # noqa: S608 - a constant name
 
-_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 21, 11, 3, 3
+_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 22, 11, 3, 3
 _PARAMETERS: Final = 1 + _SALE_COLUMNS + _TICKET_COLUMNS + _OFFER_COUNTERS + _EVENT_COUNTERS
 _EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)}); COMMIT"
 
@@ -211,6 +211,7 @@ def _sale_row(sale: Sale) -> tuple[Any, ...]:
         purchase.hold_expire_time,
         purchase.due_time,
         purchase.payment_method,
+        purchase.event_version,
         new_id().hex if notification else None,
         notification.kind if notification else None,
         json.dumps(notification.data) if notification else None,

@@ -89,6 +89,23 @@ offers = sa.Table(
     sa.CheckConstraint("min_per_purchase >= 1 AND max_per_purchase >= min_per_purchase", "per_purchase"),
 )
 
+# The terms that an event no longer has; without a row the present terms are those of every purchase.
+past_terms = sa.Table(
+    "past_terms",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    # The last version of the event with these terms.
+    sa.Column("version", sa.BigInteger, primary_key=True),
+    # A list of pairs: days_before and percent.
+    sa.Column("refund_tiers", JSONB, nullable=False),
+    sa.Column("start_time", TIME, nullable=False),
+    sa.Column("end_time", TIME, nullable=False),
+    sa.Column("time_zone", sa.Text, nullable=False),
+    sa.Column("replace_time", TIME, nullable=False),
+    # A move gives the right to a full refund until this time.
+    sa.Column("full_refund_until", TIME),
+)
+
 purchases = sa.Table(
     "purchases",
     metadata,
@@ -111,6 +128,8 @@ purchases = sa.Table(
     sa.Column("payment_method", sa.Text),
     sa.Column("client_secret", sa.Text),
     sa.Column("decline_code", sa.Text),
+    # The version of the event at the purchase; NULL: a process of an older version made it.
+    sa.Column("event_version", sa.BigInteger),
     sa.CheckConstraint(
         "status IN ('HELD', 'COMPLETED', 'EXPIRED', 'RELEASED', 'DECLINED', 'REFUNDING', 'REFUNDED')", "status"
     ),

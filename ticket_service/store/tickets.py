@@ -12,9 +12,11 @@ from sqlalchemy.engine import Connection, Row
 from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
 from ticket_service.domain.queries import TicketQuery
 from ticket_service.domain.secrets import Digests
+from ticket_service.domain.terms import PastTerms
 from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
 from ticket_service.store.access import ANY, Condition, ticket_of_user, ticket_visible_to
 from ticket_service.store.events import find_events
+from ticket_service.store.past_terms import find_past_terms
 from ticket_service.store.tables import cancellations, events, purchases, tickets
 from ticketing.chassis.authentication import Caller
 
@@ -33,6 +35,8 @@ _SOLD: Final = (
         purchases.c.user_id.label("buyer_id"),
         purchases.c.payment_id,
         purchases.c.metadata,
+        purchases.c.event_version,
+        purchases.c.create_time.label("purchase_time"),
         cancellations.c.cancellation_id,
     )
     .join(events, events.c.event_id == tickets.c.event_id)
@@ -111,7 +115,9 @@ def _find_tickets(
     rows = connection.execute(query).all()
     # Each event is read once, not with every ticket: descriptions are long.
     by_id = find_events(connection, {row.event_id for row in rows}) if rows else {}
-    return [_sold(row, by_id[row.event_id]) for row in rows]
+    # Read after the events: a change that commits in between is then seen twice, and never missed.
+    past = find_past_terms(connection, by_id) if rows else {}
+    return [_sold(row, by_id[row.event_id], past[row.event_id]) for row in rows]
 
 
 def lock_ticket(connection: Connection, ticket_id: UUID, condition: Condition = ANY) -> SoldTicket | None:
@@ -133,7 +139,8 @@ def update_ticket(connection: Connection, ticket: Ticket, digests: Digests | Non
     connection.execute(sa.update(tickets).where(*its).values(changes))
 
 
-def _sold(row: Row[Any], event: Event) -> SoldTicket:
+def _sold(row: Row[Any], event: Event, past: Sequence[PastTerms]) -> SoldTicket:
     stored: dict[str, Any] = {name: getattr(row, name) for name in _STORED}
     ticket = Ticket(**stored | {"ticket_type": TicketType(row.ticket_type), "status": TicketStatus(row.status)})
-    return SoldTicket(ticket, event, row.buyer_id, row.payment_id or "", row.metadata, row.cancellation_id)
+    later = tuple(terms for terms in past if terms.replaced_after(row.event_version, row.purchase_time))
+    return SoldTicket(ticket, event, row.buyer_id, row.payment_id or "", row.metadata, row.cancellation_id, later)

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
+from ticket_service.adapters.providers import RULES
 from ticket_service.domain import cancellations as domain
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.events import EventStatus
@@ -201,6 +202,7 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
         refund_pending_in_full(connection, event_id, [cancellation.ticket_id for cancellation in pending])
         pending = store.lock_pending(connection, event_id, list(outcomes))
     settled = [domain.settle(cancellation, outcomes[cancellation.cancellation_id], now) for cancellation in pending]
+    settled = round_refunds(connection, settled)
     store.update_cancellations(connection, settled)
     due = [
         cancellation.cancellation_id for cancellation in settled if cancellation.status is CancellationStatus.REFUNDING
@@ -214,6 +216,24 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
     revoked = [cancellation for cancellation in pending if outcomes[cancellation.cancellation_id].revoked]
     if revoked:
         store.release_tickets(connection, event_id, revoked, event.revision, now)
+
+
+def round_refunds(connection: Connection, settled: Sequence[Cancellation]) -> list[Cancellation]:
+    """Round the refunds of REFUNDING cancellations of one event to amounts that their payment providers refund."""
+    due = [
+        cancellation
+        for cancellation in settled
+        if cancellation.status is CancellationStatus.REFUNDING
+        and any(rules.step(cancellation.currency) > 1 for rules in RULES.values())
+    ]
+    ids = [cancellation.cancellation_id for cancellation in due]
+    payers = refund_orders.find_payers(connection, due[0].event_id, ids) if due else {}
+
+    def rounded(cancellation: Cancellation) -> Cancellation:
+        provider, price = payers.get(cancellation.cancellation_id, ("", 0))
+        return domain.round_refund(cancellation, price, RULES[provider]) if provider in RULES else cancellation
+
+    return [rounded(cancellation) for cancellation in settled]
 
 
 def retry_seconds(attempts: int) -> float:

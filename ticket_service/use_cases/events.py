@@ -11,15 +11,18 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain import event_changes as domain
 from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.event_sales import EventSales
-from ticket_service.domain.events import Event
+from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.notifications import event_changed
+from ticket_service.domain.provider_rules import RulesByProvider, check_prices, check_publication
 from ticket_service.domain.queries import EventQuery
 from ticket_service.domain.refusals import event_not_found, request_id_reused
+from ticket_service.domain.terms import MoveRules, replace_terms
 from ticket_service.store import events as store
 from ticket_service.store import outbox
 from ticket_service.store.access import event_owned_by, event_visible_to
 from ticket_service.store.event_sales import count_cancellations, sales_lines
 from ticket_service.store.holds import count_refunds_due
+from ticket_service.store.past_terms import find_past_terms, insert_past_terms
 from ticket_service.store.requests import RequestKey, claim
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
@@ -32,10 +35,23 @@ _SOLD_FIELDS: Final = frozenset({"ticket_price", "offers"})
 
 
 class Events:
-    """The use cases of events; `on_change` is called after each commit that may change the feed."""
+    """The use cases of events.
 
-    def __init__(self, database: Database, clock: Clock, on_change: Callable[[], None]) -> None:
+    `moves` are the rules about moved events, `rules` those of the configured payment providers; `on_change` is called
+    after each commit that may change the feed.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        moves: MoveRules,
+        rules: RulesByProvider,
+        clock: Clock,
+        on_change: Callable[[], None],
+    ) -> None:
         self._database = database
+        self._moves = moves
+        self._rules = rules
         self._clock = clock
         self._on_change = on_change
 
@@ -43,13 +59,15 @@ class Events:
         """Store a new event; a repeated request returns the event of the first request in its present state.
 
         Raises:
-            Failure: REQUEST_ID_REUSED: the organizer used the id for a request with another `content`.
+            Failure: REQUEST_ID_REUSED: the organizer used the id for a request with another `content`; INVALID_ARGUMENT
+                if a payment provider cannot charge a price.
         """
         key = RequestKey(draft.organizer_id, request_id, hashlib.sha256(_CREATE + content).digest())
 
         def work(connection: Connection) -> Event:
             first = claim(connection, key, draft.event_id, draft.event_id, draft.create_time)
             if first is None:
+                check_prices(draft, None, self._rules)
                 store.insert_event(connection, draft)
                 return draft
             event = store.find_event(connection, first.event_id)
@@ -73,40 +91,51 @@ class Events:
         now = self._clock()
         return await self._database.run(lambda c: store.list_events(c, caller, query, now, (after, limit)))
 
-    async def update(self, caller: Caller, change: domain.EventChange) -> Event:
+    async def update(self, caller: Caller, change: domain.EventChange) -> tuple[Event, datetime | None]:
         """Change an event of `caller`.
+
+        Returns:
+            The event, and the time until which tickets bought before are refunded in full, if the change is a move.
 
         Raises:
             Failure: EVENT_NOT_FOUND, ETAG_MISMATCH, EVENT_NOT_CHANGEABLE, CAPACITY_BELOW_RESERVED; INVALID_ARGUMENT
-                if a new value contradicts a stored value.
+                if a new value contradicts a stored value or a payment provider cannot charge a new price.
         """
         now = self._clock()
 
-        def work(connection: Connection) -> Event:
+        def work(connection: Connection) -> tuple[Event, datetime | None]:
             event = lock_own_event(connection, caller, change.event_id)
             domain.check_etag(event, change.etag)
             domain.check_changeable(event, change.paths, now)
             wanted = domain.merge_values(event, change.values)
+            check_prices(wanted, event, self._rules)
             depends_on_sales = not _SOLD_FIELDS.isdisjoint(change.paths)
             sold = store.sold_by_type(connection, event.event_id) if depends_on_sales else {}
             result = domain.change_event(event, wanted, sold, now)
-            if result is not event:
-                store.update_event(connection, result)
-                outbox.write(connection, event_changed(event, result), now)
-            return result
+            if result is event:
+                return event, None
+            store.update_event(connection, result)
+            full_refund_until = self._keep_terms(connection, event, result, now)
+            outbox.write(connection, event_changed(event, result, full_refund_until), now)
+            return result, full_refund_until
 
-        event = await self._database.run(work)
+        changed = await self._database.run(work)
         self._on_change()
-        return event
+        return changed
 
     async def publish(self, caller: Caller, event_id: UUID) -> Event:
-        """Put an event of `caller` on sale; raise EVENT_NOT_FOUND, EVENT_ENDED or ILLEGAL_TRANSITION."""
+        """Put an event of `caller` on sale.
+
+        Raises:
+            Failure: EVENT_NOT_FOUND, EVENT_ENDED, ILLEGAL_TRANSITION or PRICE_NOT_CHARGEABLE.
+        """
         now = self._clock()
 
         def work(connection: Connection) -> Event:
             event = lock_own_event(connection, caller, event_id)
             result = domain.publish_event(event, now)
             if result is not event:
+                check_publication(event, self._rules)
                 store.update_event(connection, result)
             return result
 
@@ -130,6 +159,18 @@ class Events:
 
         # Lines and counts come from one snapshot, so that they agree.
         return await self._database.run(work, isolation="REPEATABLE READ")
+
+    def _keep_terms(self, connection: Connection, before: Event, after: Event, now: datetime) -> datetime | None:
+        """Keep the terms that a change replaces; return the end of the right to a full refund if it is a move."""
+        if before.status is EventStatus.DRAFT:
+            # Nothing was sold on the terms of a draft.
+            return None
+        past = find_past_terms(connection, [before.event_id])[before.event_id]
+        replaced = replace_terms(before, after, past, self._moves, now)
+        if replaced is None:
+            return None
+        insert_past_terms(connection, replaced)
+        return replaced.full_refund_until
 
 
 def lock_own_event(connection: Connection, caller: Caller, event_id: UUID) -> Event:

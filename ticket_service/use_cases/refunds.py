@@ -28,6 +28,7 @@ from ticket_service.store.access import event_owned_by
 from ticket_service.store.cancellations import in_event, lock_cancellation, update_cancellations
 from ticket_service.store.events import lock_event
 from ticket_service.store.holds import lock_purchases
+from ticket_service.use_cases.cancellations import round_refunds
 from ticket_service.use_cases.holds import record_refund
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.backoff import backoff_seconds
@@ -70,7 +71,9 @@ class Refunds:
                 return found
             order = store.lock(connection, found.event_id, cancellation_id)
             if order is not None:
-                store.update(connection, domain.retry(order, now))
+                # The order may be older than the rounding of refunds.
+                [retried] = round_refunds(connection, [retried])
+                store.update(connection, domain.retry(order, retried.refund_amount, now))
             update_cancellations(connection, [retried])
             return retried
 

@@ -133,7 +133,10 @@ class Scan:
     previous: CheckIn | None = None
     device_id: str = ""
     offline: bool = False
+    # None: the scan is in effect, if it was admitted.
     annul_time: datetime | None = None
+    # The time at which an uploading device says that it annulled the scan; it may be beyond the limits of annulments.
+    claimed_annul_time: datetime | None = None
     # The kind of incident that an admission against the rules causes; None: the admission breaks no rule.
     violation: str | None = None
     # The issue of the ticket, from which its code is derived again; None where no ticket is known.

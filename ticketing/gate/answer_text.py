@@ -1,10 +1,17 @@
 """Answers as lines of text, for people and logs, and as JSON, for the program of a turnstile."""
 
 import json
-from typing import Any, TextIO
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, TextIO
 
 from ticketing.admission.scans import DenialReason
+from ticketing.gate.connection_status import ConnectionState
+from ticketing.gate.device_status import DeviceStatus
 from ticketing.gate.messages import Answer
+from ticketing.gate.retrying import Outcome, RetryingThread
+
+STATUS_SECONDS: Final = 0.5
 
 
 def describe(answer: Answer) -> str:
@@ -57,3 +64,43 @@ class LinePrinter:
         """Print an answer and flush the output."""
         text = json.dumps(json_record(answer)) if self._as_json else text_line(answer)
         print(text, file=self._out, flush=True)
+
+
+class StatusPrinter:
+    """A thread that prints the status whenever it changes, for a device without a screen.
+
+    The lines stand apart from the answers: a program of a turnstile expects answers only.
+    """
+
+    def __init__(self, read_status: Callable[[], DeviceStatus], out: TextIO, *, as_json: bool) -> None:
+        self._read_status = read_status
+        self._out = out
+        self._as_json = as_json
+        self._last = ""
+        self._thread = RetryingThread("status", self._run)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for the thread's end."""
+        self._thread.stop()
+        self.print_change()
+
+    def print_change(self) -> None:
+        """Print the status if its line has changed; the number of decisions to deliver changes too often."""
+        status = self._read_status()
+        line = status.line()
+        if line == self._last or status.connection.state is ConnectionState.CONNECTING:
+            return
+        self._last = line
+        # Nobody reads the lines where the output is closed; the answers matter more.
+        with suppress(OSError, ValueError):
+            text = json.dumps({"status": status.record()}) if self._as_json else f"status: {line}"
+            print(text, file=self._out, flush=True)
+
+    def _run(self) -> Outcome:
+        while not self._thread.wait(STATUS_SECONDS):
+            self.print_change()
+        return Outcome.LASTED

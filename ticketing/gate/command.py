@@ -21,12 +21,15 @@ from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.tls import Identity, Tls, is_loopback
 from ticketing.chassis.version import VERSION
-from ticketing.gate.answer_text import LinePrinter
-from ticketing.gate.client import Metadata, ScanServiceClient, error_text
+from ticketing.gate.answer_text import LinePrinter, StatusPrinter
+from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
+from ticketing.gate.credential import Credential, CredentialError
 from ticketing.gate.device import Device, ShowAnswer
+from ticketing.gate.device_status import StatusReader
 from ticketing.gate.inputs import InputError, open_input
 from ticketing.gate.messages import gate_message
+from ticketing.gate.refusal import error_text
 from ticketing.gate.replica import DeviceReplica
 from ticketing.gate.scanner_text import scanned_lines
 from ticketing.gate.store import Store, StoreError
@@ -63,7 +66,7 @@ class RunOptions:
     input: str
     as_json: bool
     data: Path
-    token: str | None
+    credential: Credential | None
     tls: Tls
 
 
@@ -74,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if parsed.command == "enroll":
             return enroll(parsed.server, parsed.data, parsed.code, _read_tls(parsed))
         return run(_read_run_options(parsed))
-    except (CommandError, InputError, StoreError, sqlite3.Error) as error:
-        # A full disk ends the program too: it shows no answer that it cannot store.
+    except (CommandError, CredentialError, InputError, StoreError, sqlite3.Error) as error:
+        # At the start, the file cannot be used at all.
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1
 
@@ -93,7 +96,7 @@ def enroll(server: str, data: Path, code: str, tls: Tls) -> int:
         enrolled = _enroll(DeviceServiceStub(channel), request)
         with store.transaction():
             store.save_setting("token", enrolled.access_token)
-            store.save_setting("refused", "")
+            store.clear_refusals()
             store.save_setting("enrollment_request_id", "")
     print(f'enrolled as "{enrolled.device.name}"')
     return 0
@@ -107,7 +110,7 @@ def _enroll(
     except grpc.RpcError as error:
         if tries > 1 and error.code() in NO_ANSWER:
             return _enroll(devices, request, tries - 1)
-        raise CommandError(f"not enrolled: {error_text(error)}") from error
+        raise CommandError(f"not enrolled: {error_text(error, with_code=False)}") from error
 
 
 def run(options: RunOptions) -> int:
@@ -123,7 +126,13 @@ def run(options: RunOptions) -> int:
         for thread in (connection, replica):
             thread.start()
             stack.callback(thread.stop)
-        show = _open_view(options, connection, store, stack)
+        read_status = StatusReader(
+            lambda: connection.status,
+            options.gate.location,
+            store,
+            lambda: [connection.thread.problem, replica.thread.problem],
+        )
+        show = _open_view(options, read_status, stack)
         try:
             connection.wait_for_first_attempt(FIRST_CONNECTION_SECONDS)
             for text in scanned_lines(read):
@@ -169,21 +178,21 @@ def _open_store(data: Path, stack: ExitStack) -> Store:
     return store
 
 
-def _open_view(options: RunOptions, connection: Connection, store: Store, stack: ExitStack) -> ShowAnswer:
+def _open_view(options: RunOptions, read_status: StatusReader, stack: ExitStack) -> ShowAnswer:
     """Return the full-screen view on a terminal, and the printer of lines otherwise."""
-    if options.as_json or not sys.stdout.isatty():
-        return LinePrinter(sys.stdout, as_json=options.as_json).show
-    try:
-        from rich.console import Console  # noqa: PLC0415 - the extra `screen`
+    if not options.as_json and sys.stdout.isatty():
+        try:
+            from rich.console import Console  # noqa: PLC0415 - the extra `screen`
 
-        from ticketing.gate.screen import DeviceStatus, Screen  # noqa: PLC0415 - as above
-    except ImportError:
-        return LinePrinter(sys.stdout, as_json=False).show
-
-    def read_status() -> DeviceStatus:
-        return DeviceStatus(connection.status, options.gate.location, store.queue_length())
-
-    return stack.enter_context(Screen(Console(), read_status)).show
+            from ticketing.gate.screen import Screen  # noqa: PLC0415 - as above
+        except ImportError:
+            pass
+        else:
+            return stack.enter_context(Screen(Console(), read_status)).show
+    status = StatusPrinter(read_status, sys.stderr, as_json=options.as_json)
+    status.start()
+    stack.callback(status.stop)
+    return LinePrinter(sys.stdout, as_json=options.as_json).show
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -218,10 +227,6 @@ def _read_run_options(parsed: argparse.Namespace) -> RunOptions:
         raise CommandError(f"--types: {error}") from error
     if not 1 <= len(parsed.location) <= MAX_LOCATION:
         raise CommandError(f"--location: has to be of 1 to {MAX_LOCATION} characters")
-    try:
-        token = parsed.token_file and parsed.token_file.read_text().strip()
-    except OSError as error:
-        raise CommandError(f"--token-file {parsed.token_file}: {error.strerror}") from error
     return RunOptions(
         server=parsed.server,
         gate=Gate(parsed.event, parsed.location, types),
@@ -229,13 +234,15 @@ def _read_run_options(parsed: argparse.Namespace) -> RunOptions:
         input=parsed.input,
         as_json=parsed.json,
         data=parsed.data,
-        token=token,
+        credential=Credential.of_file(parsed.token_file) if parsed.token_file else None,
         tls=_read_tls(parsed),
     )
 
 
-def _credential(options: RunOptions, store: Store) -> Metadata:
-    token = options.token or store.setting("token")
+def _credential(options: RunOptions, store: Store) -> Credential:
+    if options.credential is not None:
+        return options.credential
+    token = store.setting("token")
     if not token:
         raise CommandError("this device has no credential: enroll it, or give a --token-file")
-    return (("authorization", f"Bearer {token}"),)
+    return Credential(token)

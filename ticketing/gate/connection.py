@@ -6,20 +6,24 @@ of the connection receives the responses.
 """
 
 import queue
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from time import monotonic
 from typing import Final
+from uuid import UUID
 
 import grpc
 
-from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.clock import Clock
-from ticketing.gate.client import FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, REFUSALS, ScanServiceClient, error_text
+from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection_status import UNREACHABLE, ConnectionState, ConnectionStatus
 from ticketing.gate.messages import time_of
+from ticketing.gate.refusal import Refusal, error_text, refusal_of
+from ticketing.gate.retrying import Outcome, RetryingThread
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -42,8 +46,12 @@ _RETRIED: Final = frozenset(
     {error_reason_pb2.ERROR_REASON_OVERLOADED, error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
 )
 
+# With these rejections the service has not decided about an annulment, so an upload delivers it.
+_UNDECIDED: Final = _RETRIED | {error_reason_pb2.ERROR_REASON_SCAN_NOT_FOUND}
+
 # "scan" or "annul", and the scan_id.
 _Key = tuple[str, str]
+_Answer = scan_pb2.Scan | pb.Rejection
 
 
 @dataclass(slots=True, eq=False)
@@ -83,29 +91,27 @@ class Connection:
         self, client: ScanServiceClient, store: Store, clock: Clock, answer_seconds: float = ANSWER_SECONDS
     ) -> None:
         self._client = client
+        self._event_id = UUID(client.gate.event_id)
         self._store = store
         self._clock = clock
         self._answer_seconds = answer_seconds
         self._changed = threading.Condition()
         self._waiting: dict[_Key, pb.StreamScansRequest] = {}
-        self._answers: dict[_Key, scan_pb2.Scan | None] = {}
+        self._answers: dict[_Key, _Answer] = {}
         self._stream = GateStream()
         self._call: grpc.Call | None = None
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="connection")
+        self.thread = RetryingThread("connection", self._serve, client.credential.is_renewed)
+        # Whether the service accepted the credential in this run, and has not refused it since.
+        self._accepted = False
         self.status = ConnectionStatus()
 
     def start(self) -> None:
         """Start the thread; it opens the stream again whenever the stream ends."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Cancel the stream and wait for the thread's end."""
-        self._stopped.set()
-        with self._changed:
-            if self._call is not None:
-                self._call.cancel()
-        self._thread.join()
+        self.thread.stop(self._cancel)
 
     def wait_for_first_attempt(self, seconds: float) -> None:
         """Wait until the first attempt to connect has succeeded or failed."""
@@ -114,7 +120,7 @@ class Connection:
 
     def is_refused(self) -> bool:
         """Return whether the service refused the device's credential, so that the device admits nobody."""
-        return self.status.state is ConnectionState.REFUSED or bool(self._store.setting("refused"))
+        return self.status.state is ConnectionState.REFUSED or self._stored_refusal() is not None
 
     def wait_for_delivery(self, seconds: float) -> None:
         """Wait until every decision is delivered or rejected or the service is unreachable, at most `seconds`."""
@@ -129,14 +135,16 @@ class Connection:
 
         Return None at once while the service is unreachable or the maximum of requests is unanswered.
         """
-        return self._exchange(("scan", attempt.scan_id), pb.StreamScansRequest(scan=attempt))
+        answer = self._exchange(("scan", attempt.scan_id), pb.StreamScansRequest(scan=attempt))
+        return None if isinstance(answer, pb.Rejection) else answer
 
-    def annul(self, scan_id: str) -> scan_pb2.Scan | None:
-        """Annul a scan and return it; return None as `request_verdict` does."""
+    def annul(self, scan_id: str) -> scan_pb2.Scan | pb.Rejection | None:
+        """Annul a scan and return it; return the rejection if the service refused, None if it did not decide."""
         passage = pb.Passage(scan_id=scan_id, passed=False)
-        return self._exchange(("annul", scan_id), pb.StreamScansRequest(passage=passage))
+        answer = self._exchange(("annul", scan_id), pb.StreamScansRequest(passage=passage))
+        return None if isinstance(answer, pb.Rejection) and answer.reason in _UNDECIDED else answer
 
-    def _exchange(self, key: _Key, request: pb.StreamScansRequest) -> scan_pb2.Scan | None:
+    def _exchange(self, key: _Key, request: pb.StreamScansRequest) -> _Answer | None:
         with self._changed:
             stream = self._stream
             if self.status.state in UNREACHABLE or len(stream.unanswered) >= stream.max_unanswered > 0:
@@ -158,47 +166,62 @@ class Connection:
         self._stream.unanswered.add(key[1])
         self._stream.outgoing.put(request)
 
-    def _run(self) -> None:
-        failures = 0
-        while not self._stopped.is_set():
-            lasted = self._serve()
-            failures = 0 if lasted else failures + 1
-            # A stream that lasted probably ended because the service restarted, so the first attempt follows at once.
-            max_seconds = MAX_BACKOFF_SECONDS if failures else _TICK_SECONDS
-            self._stopped.wait(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, max_seconds=max_seconds))
-
-    def _serve(self) -> bool:
-        """Serve one stream to its end; return whether it was open for more than a second."""
-        stream = GateStream()
+    def _cancel(self) -> None:
         with self._changed:
-            if self._stopped.is_set():
-                return False
+            if self._call is not None:
+                self._call.cancel()
+
+    def _serve(self) -> Outcome:
+        """Serve one stream to its end; it lasted if it was open for more than a second."""
+        stream = GateStream()
+        metadata = self._client.credential.metadata()
+        with self._changed:
+            if self.thread.is_stopped:
+                return Outcome.FAILED
             self._stream = stream
             # The call has no deadline: a stream lasts for hours. `is_overdue` and the keepalive end a dead stream.
-            call = self._client.stub.StreamScans(self._requests(stream), metadata=self._client.metadata)
+            call = self._client.stub.StreamScans(self._requests(stream), metadata=metadata)
             self._call = call
-        code, problem = None, "the service ended the stream"
+        refusal, problem = None, "the service ended the stream"
         try:
             for response in call:
                 self._receive(stream, response)
         except grpc.RpcError as error:
-            code = error.code()
-            problem = error_text(error) if code is grpc.StatusCode.UNAVAILABLE else f"{code.name}: {error_text(error)}"
+            refusal, problem = refusal_of(error), error_text(error)
         finally:
             with self._changed:
                 stream.ended = True
             call.cancel()
-        if code is grpc.StatusCode.UNAUTHENTICATED:
-            # The refusal remains, also without a connection, until the service accepts the credential again.
-            self._store.save_setting("refused", problem)
-        lasted = stream.opened and monotonic() - stream.start > 1
+            # Also after an error of this program, no scan waits for this stream.
+            outcome = self._end(stream, refusal, problem)
+        return outcome
+
+    def _end(self, stream: GateStream, refusal: Refusal | None, problem: str) -> Outcome:
+        """Set the status after the end of a stream, and record a refusal."""
+        outcome = Outcome.LASTED if stream.opened and monotonic() - stream.start > 1 else Outcome.FAILED
+        status = replace(self.status, state=ConnectionState.OFFLINE, problem=problem, advice="")
+        if outcome is Outcome.LASTED:
+            status = replace(status, state=ConnectionState.CONNECTING)
+        if refusal is not None and self._client.credential.is_renewed():
+            # The file has a newer token, which the service has not refused.
+            outcome, status = Outcome.LASTED, replace(status, state=ConnectionState.CONNECTING)
+        elif refusal is not None:
+            outcome, status = Outcome.REFUSED, _refused(status, refusal)
+            self._accepted = False
+        with suppress(sqlite3.Error):
+            if outcome is Outcome.REFUSED and refusal is not None:
+                # The refusal remains, also without a connection, until the service accepts the credential again.
+                self._store.save_refusal(refusal, self._event_id)
+            elif (stored := self._stored_refusal()) is not None:
+                status = _refused(status, stored)
         with self._changed:
-            state = ConnectionState.CONNECTING if lasted else ConnectionState.OFFLINE
-            if code in REFUSALS or self._store.setting("refused"):
-                state = ConnectionState.REFUSED
-            self.status = replace(self.status, state=state, problem=problem)
+            self.status = status
             self._changed.notify_all()
-        return lasted
+        return outcome
+
+    def _stored_refusal(self) -> Refusal | None:
+        """Return the refusal of an earlier stream or run, unless the service has accepted the credential since."""
+        return None if self._accepted else self._store.refusal(self._event_id)
 
     def _requests(self, stream: GateStream) -> Iterator[pb.StreamScansRequest]:
         """Yield the requests of one stream: the gate, scans and annulments, and uploads while no scan waits."""
@@ -220,7 +243,8 @@ class Connection:
         limit = min(UPLOAD_SCANS, stream.max_uploads)
         if stream.uploading or limit < 1 or monotonic() < stream.next_upload:
             return None
-        with self._changed:
+        attempts: tuple[pb.ScanAttempt, ...] = ()
+        with self._changed, suppress(sqlite3.Error):
             # gRPC's thread outlives the stream by a moment; the store may be closed by then.
             attempts = () if stream.ended else tuple(self._store.queued(limit, UPLOAD_BYTES, stream.rejected))
         if not attempts:
@@ -257,32 +281,44 @@ class Connection:
 
     def _handle_opened(self, stream: GateStream, opened: pb.GateOpened) -> None:
         offset = time_of(opened.server_time) - self._clock()
-        self._store.save_setting("clock_offset", str(offset / timedelta(microseconds=1)))
-        self._store.save_setting("refused", "")
+        with suppress(sqlite3.Error):
+            # While the disk fails, the service still answers.
+            self._store.save_setting("clock_offset", str(offset / timedelta(microseconds=1)))
+            self._store.clear_refusals(self._event_id)
+        self._accepted = True
         stream.opened = True
         stream.max_unanswered, stream.max_uploads = opened.max_outstanding_scans, opened.max_outstanding_uploads
         self.status = ConnectionStatus(ConnectionState.ONLINE, opened.event_name)
         for key, request in self._waiting.items():
             self._send(key, request)
 
-    def _handle_answer(self, stream: GateStream, kind: str, scan_id: str, scan: scan_pb2.Scan | None) -> None:
+    def _handle_answer(self, stream: GateStream, kind: str, scan_id: str, answer: _Answer) -> None:
         stream.unanswered.discard(scan_id)
         if (kind, scan_id) in self._waiting:
-            self._answers[kind, scan_id] = scan
+            self._answers[kind, scan_id] = answer
 
     def _handle_rejection(self, stream: GateStream, rejection: pb.Rejection) -> None:
         if rejection.scan_id:
             for kind in ("scan", "annul"):
-                self._handle_answer(stream, kind, rejection.scan_id, None)
+                self._handle_answer(stream, kind, rejection.scan_id, rejection)
         elif stream.uploading:
             stream.uploading = ()
             stream.next_upload = monotonic() + UPLOAD_PAUSE_SECONDS
 
     def _handle_uploaded(self, stream: GateStream, uploaded: pb.Uploaded) -> None:
         recorded = {scan.scan_id for scan in uploaded.results}
-        self._store.remove_delivered([scan for scan in stream.uploading if scan.scan_id in recorded], self._clock())
+        try:
+            self._store.remove_delivered([scan for scan in stream.uploading if scan.scan_id in recorded], self._clock())
+        except sqlite3.Error:
+            # The disk fails: the decisions are sent again, which changes nothing at the service.
+            stream.uploading, stream.next_upload = (), monotonic() + UPLOAD_PAUSE_SECONDS
+            return
         retried = {rejection.scan_id for rejection in uploaded.rejected if rejection.reason in _RETRIED}
         stream.rejected |= {scan.scan_id for scan in stream.uploading} - recorded - retried
         if retried:
             stream.next_upload = monotonic() + UPLOAD_PAUSE_SECONDS
         stream.uploading = ()
+
+
+def _refused(status: ConnectionStatus, refusal: Refusal) -> ConnectionStatus:
+    return replace(status, state=ConnectionState.REFUSED, problem=refusal.text, advice=refusal.advice)

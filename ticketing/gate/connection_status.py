@@ -29,3 +29,5 @@ class ConnectionStatus:
     event_name: str = ""
     # The reason, for people; empty while the connection is open.
     problem: str = ""
+    # What a person can do about a refusal.
+    advice: str = ""

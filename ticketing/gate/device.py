@@ -4,7 +4,9 @@ A power cut loses no scan: the device stores the request, sends it, stores the a
 the answer was never shown and the same text is scanned again, the device repeats the request under its scan_id.
 """
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,7 +19,6 @@ from ticketing.admission.scans import Gate, ScanType, sanitize_text
 from ticketing.admission.tickets import AdmissionState, CheckIn
 from ticketing.admission.tokens import Token, read_token
 from ticketing.chassis.clock import Clock
-from ticketing.chassis.ids import new_id
 from ticketing.gate.connection import ANSWER_SECONDS, Connection
 from ticketing.gate.connection_status import REFUSED_NOTE
 from ticketing.gate.messages import (
@@ -34,9 +35,12 @@ from ticketing.gate.messages import (
 )
 from ticketing.gate.offline_decision import DeviceDecision, DeviceRecords, DeviceScan, decide_offline
 from ticketing.gate.store import OwnAdmission, Store
+from ticketing.gate.unstored import Unstored
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
+# The note of a denial while the disk fails and the service does not answer.
+CANNOT_STORE: Final = "this device cannot store an admission"
 # A person without an answer tries again soon; after this time the same text is another scan.
 REPEAT_WITHIN: Final = timedelta(minutes=2)
 
@@ -62,40 +66,100 @@ class Device:
         self._store = store
         self._connection = connection
         self._clock = clock
+        self._unstored = Unstored()
         self._last: LastScan | None = None
 
     def scan(self, text: str, show: ShowAnswer) -> Answer:
         """Answer a scanned text, and show the answer."""
-        if self._connection.is_refused():
-            return self._refuse(text, show)
         attempt = pb.ScanAttempt(code=text, scan_type=SCAN_TYPES[self._scan_type])
         request = pb.ScanTicketRequest(gate=gate_message(self._gate), attempt=attempt).SerializeToString()
-        unfinished = self._store.unfinished_scan(request, self._clock() - REPEAT_WITHIN)
-        scan_id, scan = unfinished or (new_id(), None)
-        if unfinished is None:
-            self._store.begin_scan(scan_id, request, self._clock())
+        try:
+            answer = self._answer(attempt, request)
+        except sqlite3.Error:
+            # Only the service could record an admission now, and it did not answer. The next scan of this text repeats
+            # the request under its id.
+            answer = self._denial(text, f"{CANNOT_STORE}: {self._store.problem}")
+            show(answer)
+            return answer
+        show(answer)
+        if answer.scan_id:
+            self._finish(answer.scan_id, request)
+        return answer
+
+    def _answer(self, attempt: pb.ScanAttempt, request: bytes) -> Answer:
+        if self._connection.is_refused():
+            return self._denial(attempt.code, REFUSED_NOTE)
+        scan_id, scan = self._begin(request)
         note = ""
         if scan is None:
             attempt.scan_id = str(scan_id)
-            scan = None if self._must_decide_offline(text) else self._connection.request_verdict(attempt)
+            scan = None if self._must_decide_offline(attempt.code) else self._connection.request_verdict(attempt)
             if scan is not None:
-                self._save_answer(scan, text)
+                self._save_shown_answer(scan, attempt.code)
             elif self._connection.is_refused():
-                return self._refuse(text, show)
+                return self._denial(attempt.code, REFUSED_NOTE)
             else:
                 scan, note = self._decide_offline(attempt, scan_id)
-        answer = answer_of(scan, note)
-        show(answer)
-        self._store.finish_scan(scan.scan_id)
-        return answer
+        return answer_of(scan, note)
+
+    def _begin(self, request: bytes) -> tuple[UUID, scan_pb2.Scan | None]:
+        """Store a request; return its scan_id and, if the request was not finished before, its answer.
+
+        While the disk fails, the request stands in memory alone, and only the service can admit.
+        """
+        try:
+            self._store_what_failed()
+            unfinished = self._store.unfinished_scan(request, self._clock() - REPEAT_WITHIN)
+            if unfinished is not None:
+                return unfinished
+            scan_id = self._unstored.scan_id(request)
+            self._store.begin_scan(scan_id, request, self._clock())
+        except sqlite3.Error:
+            return self._unstored.scan_id(request), None
+        self._unstored.forget(request)
+        return scan_id, None
+
+    def _save_shown_answer(self, scan: scan_pb2.Scan, text: str) -> None:
+        """Store the service's verdict; the service has recorded it, so it is shown even if the disk fails."""
+        try:
+            self._save_answer(scan, text)
+        except sqlite3.Error:
+            self._unstored.add_answer(scan, text)
+            self._remember(scan, text, None)
+
+    def _finish(self, scan_id: str, request: bytes) -> None:
+        self._unstored.forget(request)
+        try:
+            self._store.finish_scan(scan_id)
+        except sqlite3.Error:
+            self._unstored.shown.add(scan_id)
+
+    def _store_what_failed(self) -> None:
+        """Store what an earlier scan could not store, before this scan relies on the file."""
+        if not (self._unstored.answers or self._unstored.shown):
+            return
+        last = self._last
+        with self._store.transaction():
+            for scan, text in self._unstored.answers.values():
+                self._save_answer(scan, text)
+            for scan_id in self._unstored.shown:
+                self._store.finish_scan(scan_id)
+        self._last = last
+        self._unstored.answers.clear()
+        self._unstored.shown.clear()
 
     def annul_last(self) -> Answer | None:
-        """Annul the scan shown last because the person did not pass; return None if that scan admitted nobody."""
+        """Annul the scan shown last because the person did not pass; return None if that scan admitted nobody.
+
+        If the service refuses, the scan stays in effect, and the answer says so without opening a turnstile.
+        """
         last, self._last = self._last, None
         if last is None:
             return None
         scan, attempt = last.scan, None
         annulled = None if self._store.is_queued(scan.scan_id) else self._connection.annul(scan.scan_id)
+        if isinstance(annulled, pb.Rejection):
+            return replace(answer_of(scan, f"NOT ANNULLED: {annulled.message}"), admitted=False)
         if annulled is None:
             # The service has no record of the scan or is unreachable: an upload delivers the annulment.
             annulled = scan_pb2.Scan()
@@ -105,10 +169,15 @@ class Device:
             offline.annul_time.CopyFrom(timestamp(self._clock()))
             scan_type = SCAN_TYPES[self._scan_type]
             attempt = pb.ScanAttempt(scan_id=scan.scan_id, code=last.text, scan_type=scan_type, offline=offline)
-        with self._store.transaction():
+        try:
+            with self._store.transaction():
+                if attempt is not None:
+                    self._store.enqueue(attempt)
+                self._save_admission(annulled, last.before or AdmissionState(), None if attempt else self._clock())
+        except sqlite3.Error:
             if attempt is not None:
-                self._store.enqueue(attempt)
-            self._save_admission(annulled, last.before or AdmissionState(), None if attempt else self._clock())
+                self._last = last
+                return self._denial(last.text, f"not annulled, {CANNOT_STORE}: {self._store.problem}")
         return answer_of(annulled)
 
     def _must_decide_offline(self, text: str) -> bool:
@@ -199,13 +268,12 @@ class Device:
     def _remember(self, scan: scan_pb2.Scan, text: str, before: AdmissionState | None) -> None:
         self._last = LastScan(scan, text, before) if answer_of(scan).may_pass else None
 
-    def _refuse(self, text: str, show: ShowAnswer) -> Answer:
-        """Deny a scan without a record, because the service refused the device's credential."""
+    def _denial(self, text: str, note: str) -> Answer:
+        """Return a denial without a record, for the reason in `note`."""
         scan = scan_pb2.Scan(code=sanitize_text(text), verdict=scan_pb2.VERDICT_DENIED, offline=True)
-        scan.scan_time.CopyFrom(timestamp(self._service_time()))
-        answer = replace(answer_of(scan, REFUSED_NOTE), reason=None)
-        show(answer)
-        return answer
+        with suppress(sqlite3.Error):
+            scan.scan_time.CopyFrom(timestamp(self._service_time()))
+        return replace(answer_of(scan, note), reason=None)
 
     def _clock_offset(self) -> timedelta:
         return timedelta(microseconds=float(self._store.setting("clock_offset") or 0))

@@ -5,9 +5,10 @@ from uuid import UUID
 
 import grpc
 
-from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.clock import Clock
-from ticketing.gate.client import FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, ScanServiceClient
+from ticketing.gate.client import ScanServiceClient
+from ticketing.gate.refusal import refusal_of
+from ticketing.gate.retrying import Outcome, RetryingThread
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -22,39 +23,34 @@ class DeviceReplica:
         self._clock = clock
         self._call: grpc.Call | None = None
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="replica")
+        self.thread = RetryingThread("replica", self._follow, client.credential.is_renewed)
 
     def start(self) -> None:
         """Start the thread; it opens the stream again whenever the stream ends."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Cancel the stream and wait for the thread's end."""
-        self._stopped.set()
+        self.thread.stop(self._cancel)
+
+    def _cancel(self) -> None:
         with self._lock:
             if self._call is not None:
                 self._call.cancel()
-        self._thread.join()
 
-    def _run(self) -> None:
-        failures = 0
-        while not self._stopped.is_set():
-            failures = 0 if self._follow() else failures + 1
-            self._stopped.wait(backoff_seconds(failures, first=FIRST_BACKOFF_SECONDS, max_seconds=MAX_BACKOFF_SECONDS))
-
-    def _follow(self) -> bool:
-        """Store the changes of one stream until it ends; return whether there were any."""
+    def _follow(self) -> Outcome:
+        """Store the changes of one stream until it ends."""
         request = pb.WatchAdmissionsRequest(
             event_id=str(self._event_id), after_cursor=self._store.cursor(self._event_id)
         )
+        metadata = self._client.credential.metadata()
         with self._lock:
-            if self._stopped.is_set():
-                return False
+            if self.thread.is_stopped:
+                return Outcome.FAILED
             # The call has no deadline: a stream lasts for hours. The keepalive ends it if the service is unreachable.
-            call = self._client.stub.WatchAdmissions(request, metadata=self._client.metadata)
+            call = self._client.stub.WatchAdmissions(request, metadata=metadata)
             self._call = call
-        has_changes = False
+        outcome = Outcome.FAILED
         # A replica that starts anew has no cursor until it is complete; until then the device uses the old replica.
         pending: list[pb.WatchAdmissionsResponse] = []
         try:
@@ -63,10 +59,11 @@ class DeviceReplica:
                 if changes.cursor:
                     self._store.apply(self._event_id, pending, self._clock())
                     pending.clear()
-                    has_changes = True
-        except grpc.RpcError:
+                    outcome = Outcome.LASTED
+        except grpc.RpcError as error:
             # The gate's own stream reports the status of the connection; this thread only tries again.
-            pass
+            if refusal_of(error) is not None:
+                outcome = Outcome.REFUSED
         finally:
             call.cancel()
-        return has_changes
+        return outcome

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from ticketing.gate.answer_text import describe, text_line
 from ticketing.gate.connection_status import REFUSED_NOTE, ConnectionState, ConnectionStatus
+from ticketing.gate.device_status import DeviceStatus
 from ticketing.gate.messages import Answer
 
 SHOWN_SECONDS: Final = 5.0
@@ -55,15 +56,6 @@ class ScreenHistory:
     recent: deque[Answer] = field(default_factory=lambda: deque(maxlen=RECENT))
     # The time of the latest answer, as monotonic() returns it.
     since: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceStatus:
-    """The status of the device: its connection, its gate, and the number of decisions to deliver."""
-
-    connection: ConnectionStatus
-    location: str
-    queue_length: int
 
 
 class Screen:
@@ -111,7 +103,7 @@ class Screen:
         layout = Layout()
         layout.split_column(
             Layout(_header(status), size=3),
-            Layout(_verdict(recent[0] if fresh else None, status.connection.state)),
+            Layout(_verdict(recent[0] if fresh else None, status.connection)),
             Layout(Panel(Group(*lines), title=counts), size=RECENT + 2),
         )
         return layout
@@ -129,19 +121,21 @@ def _header(status: DeviceStatus) -> Panel:
     table.add_column(justify="right", no_wrap=True)
     queue = f"{status.queue_length} to deliver" if status.queue_length else "all delivered"
     table.add_row(Text(f"{connection.event_name}  {status.location}".strip(), style="bold"), state, queue)
-    return Panel(table, subtitle=problem)
+    problems = Text(f" {'; '.join(status.problems)[:PROBLEM_CHARACTERS]} ", style="bold white on red")
+    return Panel(table, title=problems if status.problems else None, subtitle=problem)
 
 
-def _verdict(answer: Answer | None, state: ConnectionState) -> RenderableType:
+def _verdict(answer: Answer | None, connection: ConnectionStatus) -> RenderableType:
     if answer is None:
         word, reason, style = "READY", "", "dim"
-        if state is ConnectionState.REFUSED:
-            word, reason, style = "DENIED", REFUSED_NOTE, "bold white on red"
+        if connection.state is ConnectionState.REFUSED:
+            reason = f"{REFUSED_NOTE}\n{connection.advice}".strip()
+            word, style = "DENIED", "bold white on red"
     elif answer.may_pass:
         word, reason, style = "ADMITTED", describe(answer), "bold white on green"
     else:
         word, reason, style = "DENIED", describe(answer), "bold white on red"
-    content = Group(Align.center(Text(_large(word))), Text(), Align.center(Text(reason)))
+    content = Group(Align.center(Text(_large(word))), Text(), Align.center(Text(reason, justify="center")))
     return Panel(Align.center(content, vertical="middle"), style=style)
 
 

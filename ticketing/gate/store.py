@@ -7,7 +7,7 @@ power cut loses no shown answer. One process owns the file; a second process get
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from uuid import UUID
 
 from ticketing.admission.tickets import AdmissionState, Ticket
 from ticketing.gate.messages import EventRules, admission_of, previous_message, rules_of, ticket_of
+from ticketing.gate.refusal import FORBIDDEN, UNAUTHENTICATED, Refusal
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -24,6 +25,8 @@ VERSION: Final = 1
 IN_FLIGHT: Final = timedelta(seconds=10)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+# The name of the setting; that of a refusal for one event ends with the event's id.
+_REFUSED: Final = "refusal"
 
 _SCHEMA: Final = (
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -48,6 +51,16 @@ _SCHEMA: Final = (
     # Offline decisions that were not delivered yet: a ScanAttempt.
     "CREATE TABLE decisions (sequence INTEGER PRIMARY KEY, scan_id TEXT NOT NULL UNIQUE, attempt BLOB NOT NULL)",
 )
+
+
+# The cause of an error for people, by SQLite's error code.
+_PROBLEMS: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full: free space on it",
+    sqlite3.SQLITE_READONLY: "the disk is read-only",
+    sqlite3.SQLITE_IOERR: "the disk fails",
+    sqlite3.SQLITE_CORRUPT: "the device's file is damaged",
+    sqlite3.SQLITE_NOTADB: "the device's file is damaged",
+}
 
 
 class StoreError(Exception):
@@ -75,6 +88,9 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
+        # The error of the latest write or read, for people; empty again after a write to the disk.
+        self.problem = ""
+        self._changes = 0
         try:
             # The file contains the device's credential.
             path.touch(mode=0o600)
@@ -116,10 +132,18 @@ class Store:
             self._run("BEGIN IMMEDIATE")
             try:
                 yield
+                self._run("COMMIT")
             except BaseException:
-                self._run("ROLLBACK")
+                self._roll_back()
                 raise
-            self._run("COMMIT")
+
+    def _roll_back(self) -> None:
+        # SQLite has rolled back already after most errors of the disk. A transaction that stays open would swallow
+        # every later one.
+        if self._database.in_transaction:
+            with suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
+        self._changes = self._database.total_changes
 
     def setting(self, name: str) -> str | None:
         """Return the value stored under a name, or None."""
@@ -129,6 +153,25 @@ class Store:
     def save_setting(self, name: str, value: str) -> None:
         """Store a value under a name."""
         self._run("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, value)
+
+    def refusal(self, event_id: UUID) -> Refusal | None:
+        """Return the refusal of the device's credential, for all events or for one; None if there is none."""
+        for reason, name in ((UNAUTHENTICATED, _REFUSED), (FORBIDDEN, f"{_REFUSED}:{event_id}")):
+            if text := self.setting(name):
+                return Refusal(reason, text)
+        # Versions before 0.2 also stored the errors of proxies here.
+        if (text := self.setting("refused")) and text.startswith("UNAUTHENTICATED: not authenticated: "):
+            return Refusal(UNAUTHENTICATED, text)
+        return None
+
+    def save_refusal(self, refusal: Refusal, event_id: UUID) -> None:
+        """Store a refusal; FORBIDDEN concerns one event."""
+        self.save_setting(_REFUSED if refusal.reason == UNAUTHENTICATED else f"{_REFUSED}:{event_id}", refusal.text)
+
+    def clear_refusals(self, event_id: UUID | None = None) -> None:
+        """Delete the refusals that concern an event; None: all of them."""
+        name = f"{_REFUSED}:%" if event_id is None else f"{_REFUSED}:{event_id}"
+        self._run("DELETE FROM settings WHERE name IN (?, 'refused') OR name LIKE ?", _REFUSED, name)
 
     def cursor(self, event_id: UUID) -> str:
         """Return the cursor of the replica; empty if there is no replica yet."""
@@ -249,11 +292,12 @@ class Store:
         size = 0
         with self._lock:
             for scan_id, attempt in self._database.execute("SELECT scan_id, attempt FROM decisions ORDER BY sequence"):
+                if scan_id in without:
+                    continue
                 size += len(attempt)
                 if len(result) == limit or (result and size > max_bytes):
                     break
-                if scan_id not in without:
-                    result.append(pb.ScanAttempt.FromString(attempt))
+                result.append(pb.ScanAttempt.FromString(attempt))
         return result
 
     def queue_length(self) -> int:
@@ -273,12 +317,24 @@ class Store:
                 self._run("UPDATE own SET settle_time = ? WHERE scan_id = ?", _number(now), attempt.scan_id)
 
     def _run(self, statement: str, *values: object) -> None:
-        with self._lock:
+        with self._lock, self._noting_problems():
             self._database.execute(statement, values)
+            if not self._database.in_transaction and self._database.total_changes != self._changes:
+                self.problem, self._changes = "", self._database.total_changes
 
     def _row(self, query: str, *values: object) -> Any:
-        with self._lock:
+        with self._lock, self._noting_problems():
             return self._database.execute(query, values).fetchone()
+
+    @contextmanager
+    def _noting_problems(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            # The lower byte of an extended error code is the error code.
+            text = _PROBLEMS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "the device's file cannot be used")
+            self.problem = f"{text} ({error})"
+            raise
 
     def _value(self, query: str, *values: object) -> Any:
         row = self._row(query, *values)

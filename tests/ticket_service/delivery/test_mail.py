@@ -134,6 +134,20 @@ async def test_event_moved_over_a_clock_change_moves_in_the_calendar(shop, mailb
     assert mailbox.mails == []
 
 
+async def test_the_mail_about_a_move_offers_a_full_refund(shop, mailbox, clock):
+    event = await shop.on_sale(ticket_price=money(2_000))
+    await shop.buy(
+        event.event_id, Shop.BACKEND, external_payment_id="pay-1", expected_total=money(2_000),
+        user_id="alice", email="alice@example.com",
+    )  # fmt: skip
+    await mailbox.next()
+    event.start_time.FromDatetime(clock() + timedelta(days=40))
+    event.end_time.FromDatetime(clock() + timedelta(days=41))
+    await shop.update(event, "start_time", "end_time")
+    until = clock() + timedelta(days=14)
+    assert f"{until:%H:%M} (UTC), and the full price is refunded." in " ".join(text(await mailbox.next()).split())
+
+
 async def test_cancellation_and_its_refund_are_mailed(shop, mailbox, channel):
     event = await shop.on_sale(ticket_price=money(2_000))
     bought = await shop.buy(

@@ -13,8 +13,21 @@ def test_every_language_has_every_text(language):
     texts = read_texts(None)[language]
     wanted = {*MAILED, f"{Kind.TICKET_TRANSFERRED}.away"}
     assert texts.words["mails"].keys() == wanted
-    facts = {"event": "Concert", "amount": "1 EUR", "reason": "storm"}
+    facts = {"event": "Concert", "amount": "1 EUR", "reason": "storm", "full_refund_until": ""}
     assert all(texts.fill(text, part, facts) for text in wanted for part in ("subject", "lead"))
+
+
+@pytest.mark.parametrize(
+    ("language", "refunded"), [("en", "the full price is refunded"), ("de", "der volle Preis wird")]
+)
+def test_every_language_says_that_a_move_gives_a_full_refund(language, refunded):
+    texts = read_texts(None)[language]
+    until = texts.moment(datetime(2027, 3, 27, 23, 30, tzinfo=UTC), "Europe/Berlin")
+    assert until.endswith("2027, 00:30 (Europe/Berlin)")
+    lead = texts.fill(Kind.EVENT_CHANGED, "lead", {"event": "Concert", "full_refund_until": until})
+    assert until in lead
+    assert refunded in lead
+    assert refunded not in texts.fill(Kind.EVENT_CHANGED, "lead", {"event": "Concert", "full_refund_until": ""})
 
 
 def test_an_operator_replaces_a_text_and_adds_a_language(tmp_path: Path):

@@ -85,12 +85,18 @@ def test_a_settled_refund_notifies_of_its_id_or_failure():
 def test_holders_are_notified_of_changes_that_concern_them_only():
     before = make_event()
     moved = replace(before, location="Garden", name="Party", description="Loud", version=3)
-    [notification] = event_changed(before, moved)
+    [notification] = event_changed(before, moved, None)
     assert notification.data == {"changed": ["name", "location"], "version": 3}
     assert notification.purchase_id is None
-    assert event_changed(before, replace(before, description="Loud")) == []
+    assert event_changed(before, replace(before, description="Loud"), None) == []
     draft = replace(before, status=EventStatus.DRAFT)
-    assert event_changed(draft, replace(draft, name="Party")) == []
+    assert event_changed(draft, replace(draft, name="Party"), None) == []
+
+
+def test_the_notification_of_a_move_contains_the_right_to_a_full_refund():
+    before = make_event()
+    [notification] = event_changed(before, replace(before, start_time=NOW, version=3), NOW)
+    assert notification.data == {"changed": ["start_time"], "version": 3, "full_refund_until": NOW.isoformat()}
 
 
 def test_a_check_in_notifies_and_an_annulled_one_does_not():

@@ -19,6 +19,7 @@ from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import SWEEPER_DELAY
 from ticket_service.domain.check_ins import CheckIn
 from ticket_service.domain.events import EventStatus
+from ticket_service.domain.terms import MoveRules
 from ticket_service.store.tables import cancellations, event_cancellations, events, tickets
 from ticket_service.use_cases import check_ins, event_cancellation
 from ticket_service.use_cases.cancellations import Cancellations
@@ -30,6 +31,7 @@ from ticketing.chassis.failures import Failure
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 
 # 50,000 for the figures of a release; a few batches show that it works.
+MOVES = MoveRules(timedelta(hours=3), timedelta(days=14))
 TICKETS = int(os.environ.get("TICKETING_CANCELLED_TICKETS", "600"))
 
 
@@ -296,7 +298,7 @@ async def test_a_check_in_reported_after_the_refund_is_a_conflict(event_cancelle
 @pytest.mark.usefixtures("batches_of_two")
 async def test_the_sales_show_the_progress(event_canceller, canceller, database, clock):
     event, [ticket_id, *_] = await sold(database, clock, 4)
-    all_events = Events(database, clock, lambda: None)
+    all_events = Events(database, MOVES, {}, clock, lambda: None)
     await event_canceller.cancel(OLGA, event.event_id, "")
     await event_canceller.sweep()
     sales = await all_events.sales(OLGA, event.event_id)

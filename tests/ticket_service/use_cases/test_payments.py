@@ -217,7 +217,7 @@ async def test_a_payment_processed_by_a_bank_is_not_released(shop, event, stripe
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.intents[held.payment.payment_id]["status"] = "processing"
     assert (await refusal(shop.release(held))).code is grpc.StatusCode.UNAVAILABLE
-    stripe.intents[held.payment.payment_id]["status"] = "succeeded"
+    stripe.capture(held.payment.payment_id)
     refused = await refusal(shop.release(held))
     assert (refused.reason, refused.metadata["from"]) == ("ILLEGAL_TRANSITION", "COMPLETED")
     assert len((await shop.read(held)).tickets) == 1
@@ -288,7 +288,7 @@ async def test_a_late_payment_is_honoured_while_places_are_left(shop, event, str
     clock.advance(timedelta(minutes=10))
     await has_status(shop, held, EXPIRED)
     # Stripe takes no money for a withdrawn charge; even then the money would not be lost.
-    stripe.intents[held.payment.payment_id]["status"] = "succeeded"
+    stripe.capture(held.payment.payment_id)
     done = await shop.confirm(held)
     assert (done.status, len(done.tickets)) == (COMPLETED, 1)
     assert await shop.left(event) == 2
@@ -299,7 +299,7 @@ async def test_a_late_payment_without_places_is_refunded_by_stripe(shop, event, 
     clock.advance(timedelta(minutes=10))
     await has_status(shop, held, EXPIRED)
     await shop.buy(event.event_id, quantity=3)
-    stripe.intents[held.payment.payment_id]["status"] = "succeeded"
+    stripe.capture(held.payment.payment_id)
     await shop.confirm(held)
     refunded = await has_status(shop, held, REFUNDED)
     assert list(refunded.tickets) == []

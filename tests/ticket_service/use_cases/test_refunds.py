@@ -137,7 +137,7 @@ async def test_a_pending_refund_is_checked_again_and_not_made_twice(shop, event,
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
     await until(lambda: len(stripe.refunds) == 1)
     assert (await read(tickets, shop, asked)).status == REFUNDING
-    stripe.refunds[0]["status"] = "succeeded"
+    stripe.settle_refund(stripe.refunds[0]["id"], "succeeded")
     clock.advance(timedelta(seconds=MAX_RETRY_SECONDS))
     await has_status(tickets, shop, asked, DONE)
     assert len(stripe.refunds) == 1
@@ -173,8 +173,7 @@ async def test_a_refund_that_a_bank_returned_is_made_anew_on_retry(shop, event, 
     stripe.refund_status = "pending"
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
     await until(lambda: len(stripe.refunds) == 1)
-    stripe.refunds[0]["status"] = "failed"
-    stripe.refunds[0]["failure_reason"] = "lost_or_stolen_card"
+    stripe.settle_refund(stripe.refunds[0]["id"], "failed", "lost_or_stolen_card")
     clock.advance(timedelta(seconds=MAX_RETRY_SECONDS))
     assert (await has_status(tickets, shop, asked, FAILED)).failure == "lost_or_stolen_card"
     stripe.refund_status = "succeeded"

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import requests
 import stripe
 
+from ticket_service.adapters.stripe.amounts import to_stripe
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
 from ticket_service.domain.refund_orders import RefundOrder
 from ticketing.chassis.failures import dependency_unavailable, overloaded
@@ -120,8 +121,12 @@ class StripePayments:
             self._under_way -= 1
 
     def _create(self, charge: Charge) -> Progress:
+        amount = to_stripe(charge.currency, charge.amount)
+        if amount is None:
+            # The price was set before the rules of Stripe were checked.
+            return Progress(ChargeState.DECLINED, decline_code="invalid_amount")
         params: stripe.params.PaymentIntentCreateParams = {
-            "amount": charge.amount,
+            "amount": amount,
             "currency": charge.currency.lower(),
             "payment_method": charge.payment_method or "",
             "payment_method_types": ["card"],  # type: ignore[typeddict-unknown-key]  # of the fixed API version
@@ -171,9 +176,14 @@ class StripePayments:
         return next((progress for progress, of_this_round in ours if of_this_round), None)
 
     def _refund(self, order: RefundOrder) -> RefundProgress:
+        amount = to_stripe(order.currency, order.amount)
+        if amount is None:
+            # The order is older than the rounding of refunds; RetryRefund rounds it.
+            failure = f"{order.amount} {order.currency} in minor units cannot be refunded; a retry rounds it up"
+            return RefundProgress(RefundState.REFUSED, failure=failure)
         params: stripe.params.RefundCreateParams = {
             "payment_intent": order.payment_id,
-            "amount": order.amount,
+            "amount": amount,
             "metadata": {
                 "order_id": str(order.order_id),
                 "round": str(order.round),

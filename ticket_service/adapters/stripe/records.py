@@ -6,6 +6,7 @@ from typing import Final
 import requests
 import stripe
 
+from ticket_service.adapters.stripe.amounts import from_stripe
 from ticket_service.adapters.stripe.payments import metadata_of, new_client
 from ticket_service.domain.reconciliation import ProviderCharge, ProviderRecords, ProviderRefund
 from ticketing.chassis.failures import dependency_unavailable
@@ -37,13 +38,17 @@ def read_records(key: str, api_base: str) -> ProviderRecords:
 
 
 def _charge(intent: stripe.PaymentIntent) -> ProviderCharge:
-    return ProviderCharge(intent.id, metadata_of(intent)["purchase_id"], intent.currency.upper(), intent.amount)
+    currency = intent.currency.upper()
+    amount = from_stripe(currency, intent.amount)
+    return ProviderCharge(intent.id, metadata_of(intent)["purchase_id"], currency, amount)
 
 
 def _refund(refund: stripe.Refund) -> ProviderRefund:
     # A refund that a person made in the dashboard has no order.
     order_id = metadata_of(refund).get("order_id", "")
-    return ProviderRefund(refund.id, order_id, refund.currency.upper(), refund.amount, refund.status == "succeeded")
+    currency = refund.currency.upper()
+    amount = from_stripe(currency, refund.amount)
+    return ProviderRefund(refund.id, order_id, currency, amount, refund.status == "succeeded")
 
 
 def _is_own(stored: stripe.PaymentIntent | stripe.Refund) -> bool:

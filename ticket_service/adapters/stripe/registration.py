@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ticket_service.adapters.payment_provider import PaymentProvider, ProviderRegistration
+from ticket_service.adapters.stripe.amounts import RULES
 from ticket_service.domain.reconciliation import ProviderRecords
 from ticketing.chassis.settings import Environment
 
@@ -44,4 +45,4 @@ def is_stripe_payment_method(payment_method: str) -> bool:
     return bool(payment_method)
 
 
-STRIPE: Final = ProviderRegistration("stripe", read_stripe_settings, is_stripe_payment_method)
+STRIPE: Final = ProviderRegistration("stripe", read_stripe_settings, is_stripe_payment_method, RULES)

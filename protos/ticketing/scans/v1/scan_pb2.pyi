@@ -186,6 +186,10 @@ class _IncidentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Incident
     """An offline device admitted a ticket against the rules on time, type, event or presence."""
     INCIDENT_KIND_CODE_GUESSING: _IncidentKind.ValueType  # 6
     """One device tried many codes that do not exist."""
+    INCIDENT_KIND_INVALID_ANNULMENT: _IncidentKind.ValueType  # 7
+    """A device uploaded an annulment that AnnulScan refuses: later than 15
+    minutes, by another person, or not of the ticket's latest scan. The scan stays in effect.
+    """
 
 class IncidentKind(_IncidentKind, metaclass=_IncidentKindEnumTypeWrapper):
     """The kind of an incident."""
@@ -204,6 +208,10 @@ INCIDENT_KIND_INVALID_ADMISSION: IncidentKind.ValueType  # 5
 """An offline device admitted a ticket against the rules on time, type, event or presence."""
 INCIDENT_KIND_CODE_GUESSING: IncidentKind.ValueType  # 6
 """One device tried many codes that do not exist."""
+INCIDENT_KIND_INVALID_ANNULMENT: IncidentKind.ValueType  # 7
+"""A device uploaded an annulment that AnnulScan refuses: later than 15
+minutes, by another person, or not of the ticket's latest scan. The scan stays in effect.
+"""
 Global___IncidentKind: _TypeAlias = IncidentKind  # noqa: Y015
 
 @_typing.final

@@ -101,8 +101,12 @@ class OfflineDecision(_message.Message):
 
     @_builtins.property
     def annul_time(self) -> _timestamp_pb2.Timestamp:
-        """The time when the device annulled the scan: the person did not pass.
-        Absent: the person passed.
+        """The time when the device annulled the scan: the person did not pass. The
+        limits of AnnulScan apply: at most 15 minutes after scan_time, and only if
+        the scan was the ticket's latest at that time. Where the service has
+        recorded the admission before, the annulment counts from its arrival.
+        Beyond the limits the scan stays in effect and becomes an
+        INVALID_ANNULMENT. Absent: the person passed.
         """
 
     @_builtins.property

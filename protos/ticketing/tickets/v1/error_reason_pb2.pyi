@@ -74,6 +74,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the field cannot change in the event's present state. metadata: event_id, field."""
     ERROR_REASON_PROVIDER_NOT_CONFIGURED: _ErrorReason.ValueType  # 25
     """FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider."""
+    ERROR_REASON_PRICE_NOT_CHARGEABLE: _ErrorReason.ValueType  # 26
+    """FAILED_PRECONDITION: a configured payment provider cannot charge a price of the event. metadata: event_id, field, provider."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
@@ -135,4 +137,6 @@ ERROR_REASON_EVENT_NOT_CHANGEABLE: ErrorReason.ValueType  # 24
 """FAILED_PRECONDITION: the field cannot change in the event's present state. metadata: event_id, field."""
 ERROR_REASON_PROVIDER_NOT_CONFIGURED: ErrorReason.ValueType  # 25
 """FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider."""
+ERROR_REASON_PRICE_NOT_CHARGEABLE: ErrorReason.ValueType  # 26
+"""FAILED_PRECONDITION: a configured payment provider cannot charge a price of the event. metadata: event_id, field, provider."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -249,7 +249,9 @@ Global___TicketOffer: _TypeAlias = TicketOffer  # noqa: Y015
 class RefundPolicy(_message.Message):
     """The shares of the price that a cancellation refunds. The tier with the
     largest days_before that the cancellation still meets applies; without such
-    a tier nothing is refunded.
+    a tier nothing is refunded. A sold ticket keeps the policy, start_time and
+    time_zone of its purchase: its cancellation gets the better of them and the
+    present ones.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -263,8 +265,10 @@ class RefundPolicy(_message.Message):
         DAYS_BEFORE_FIELD_NUMBER: _builtins.int
         PERCENT_FIELD_NUMBER: _builtins.int
         days_before: _builtins.int
-        """The smallest number of whole days before the event's start_time, 0 to
-        3,650; unique within the policy.
+        """The smallest number of days before the event's start_time, 0 to 3,650;
+        unique within the policy. Days are counted by the calendar of the event's
+        time_zone, from the date of the cancellation to the date of start_time; a
+        cancellation after start_time meets no tier.
         """
         percent: _builtins.int
         """The refunded share of the price in percent, 0 to 100."""

@@ -232,18 +232,28 @@ class UpdateEventResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_FIELD_NUMBER: _builtins.int
+    FULL_REFUND_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def event(self) -> _event_pb2.Event:
         """The event as stored."""
+
+    @_builtins.property
+    def full_refund_until_time(self) -> _timestamp_pb2.Timestamp:
+        """The time until which every ticket bought before this change is refunded in
+        full when it is cancelled. Set when the change moves the event: its start
+        shifts, or its end comes earlier, by more than a bound of the service (3
+        hours unless configured). Absent otherwise.
+        """
 
     def __init__(
         self,
         *,
         event: _event_pb2.Event | None = ...,
+        full_refund_until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "full_refund_until_time", b"full_refund_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "full_refund_until_time", b"full_refund_until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -79,7 +79,8 @@ class EventServiceServicer:
     """
 
     def CreateEvent(self, request, context):
-        """Creates a DRAFT event.
+        """Creates a DRAFT event. A price that a configured payment provider cannot
+        charge is INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,17 +102,21 @@ class EventServiceServicer:
 
     def UpdateEvent(self, request, context):
         """Changes the fields that update_mask names. Tickets follow new times without
-        a change of their own. The call fails with FAILED_PRECONDITION /
+        a change of their own. Tickets that were bought before keep the terms of
+        their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
         CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
         CANCELLED or COMPLETED, and for the currency and the offer of a type once
-        tickets are sold.
+        tickets are sold. A new price that a configured payment provider cannot
+        charge is INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PublishEvent(self, request, context):
-        """Puts a DRAFT event on sale; it becomes PUBLISHED.
+        """Puts a DRAFT event on sale; it becomes PUBLISHED. The call fails with
+        FAILED_PRECONDITION / PRICE_NOT_CHARGEABLE when a payment provider that was
+        configured after the price was set cannot charge it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,20 +36,27 @@ class EventServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EventServiceAsyncStub: ...
     CreateEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.CreateEventRequest, _event_service_pb2.CreateEventResponse]
-    """Creates a DRAFT event."""
+    """Creates a DRAFT event. A price that a configured payment provider cannot
+    charge is INVALID_ARGUMENT.
+    """
     GetEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.GetEventRequest, _event_service_pb2.GetEventResponse]
     """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]
     """Lists events by start_time."""
     UpdateEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]
     """Changes the fields that update_mask names. Tickets follow new times without
-    a change of their own. The call fails with FAILED_PRECONDITION /
+    a change of their own. Tickets that were bought before keep the terms of
+    their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
     CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
     CANCELLED or COMPLETED, and for the currency and the offer of a type once
-    tickets are sold.
+    tickets are sold. A new price that a configured payment provider cannot
+    charge is INVALID_ARGUMENT.
     """
     PublishEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]
-    """Puts a DRAFT event on sale; it becomes PUBLISHED."""
+    """Puts a DRAFT event on sale; it becomes PUBLISHED. The call fails with
+    FAILED_PRECONDITION / PRICE_NOT_CHARGEABLE when a payment provider that was
+    configured after the price was set cannot charge it.
+    """
     CancelEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.CancelEventRequest, _event_service_pb2.CancelEventResponse]
     """Cancels an event for good. Sales stop at once, and gates stop admitting
     once the scan service has confirmed it (gates_closed); the ticket service
@@ -70,20 +77,27 @@ class EventServiceAsyncStub(EventServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.CreateEventRequest, _event_service_pb2.CreateEventResponse]  # type: ignore[assignment]
-    """Creates a DRAFT event."""
+    """Creates a DRAFT event. A price that a configured payment provider cannot
+    charge is INVALID_ARGUMENT.
+    """
     GetEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.GetEventRequest, _event_service_pb2.GetEventResponse]  # type: ignore[assignment]
     """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists events by start_time."""
     UpdateEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]  # type: ignore[assignment]
     """Changes the fields that update_mask names. Tickets follow new times without
-    a change of their own. The call fails with FAILED_PRECONDITION /
+    a change of their own. Tickets that were bought before keep the terms of
+    their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
     CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
     CANCELLED or COMPLETED, and for the currency and the offer of a type once
-    tickets are sold.
+    tickets are sold. A new price that a configured payment provider cannot
+    charge is INVALID_ARGUMENT.
     """
     PublishEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]  # type: ignore[assignment]
-    """Puts a DRAFT event on sale; it becomes PUBLISHED."""
+    """Puts a DRAFT event on sale; it becomes PUBLISHED. The call fails with
+    FAILED_PRECONDITION / PRICE_NOT_CHARGEABLE when a payment provider that was
+    configured after the price was set cannot charge it.
+    """
     CancelEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.CancelEventRequest, _event_service_pb2.CancelEventResponse]  # type: ignore[assignment]
     """Cancels an event for good. Sales stop at once, and gates stop admitting
     once the scan service has confirmed it (gates_closed); the ticket service
@@ -107,7 +121,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.CreateEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.CreateEventResponse, _abc.Awaitable[_event_service_pb2.CreateEventResponse]]:
-        """Creates a DRAFT event."""
+        """Creates a DRAFT event. A price that a configured payment provider cannot
+        charge is INVALID_ARGUMENT.
+        """
 
     @_abc_1.abstractmethod
     def GetEvent(
@@ -132,10 +148,12 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.UpdateEventResponse, _abc.Awaitable[_event_service_pb2.UpdateEventResponse]]:
         """Changes the fields that update_mask names. Tickets follow new times without
-        a change of their own. The call fails with FAILED_PRECONDITION /
+        a change of their own. Tickets that were bought before keep the terms of
+        their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
         CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
         CANCELLED or COMPLETED, and for the currency and the offer of a type once
-        tickets are sold.
+        tickets are sold. A new price that a configured payment provider cannot
+        charge is INVALID_ARGUMENT.
         """
 
     @_abc_1.abstractmethod
@@ -144,7 +162,10 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.PublishEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.PublishEventResponse, _abc.Awaitable[_event_service_pb2.PublishEventResponse]]:
-        """Puts a DRAFT event on sale; it becomes PUBLISHED."""
+        """Puts a DRAFT event on sale; it becomes PUBLISHED. The call fails with
+        FAILED_PRECONDITION / PRICE_NOT_CHARGEABLE when a payment provider that was
+        configured after the price was set cannot charge it.
+        """
 
     @_abc_1.abstractmethod
     def CancelEvent(

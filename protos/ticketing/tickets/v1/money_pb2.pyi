@@ -27,7 +27,10 @@ class Money(_message.Message):
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     MINOR_UNITS_FIELD_NUMBER: _builtins.int
     currency_code: _builtins.str
-    """Required. The ISO 4217 code of the currency: three upper-case letters."""
+    """Required. The ISO 4217 code of the currency: three upper-case letters. The
+    price of an event or an offer must be in a currency that people pay with:
+    funds codes, precious metals and codes for tests are INVALID_ARGUMENT.
+    """
     minor_units: _builtins.int
     """The amount in the minor unit of ISO 4217 (cents for EUR, yen for JPY), 0 or
     more. The field that contains the message states the largest amount.

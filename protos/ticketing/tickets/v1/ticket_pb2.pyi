@@ -163,6 +163,8 @@ class Ticket(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     QR_CODE_URL_FIELD_NUMBER: _builtins.int
     CANCELLATION_ID_FIELD_NUMBER: _builtins.int
+    CANCEL_REFUND_FIELD_NUMBER: _builtins.int
+    FULL_REFUND_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
     """The UUIDv7 that the service gives each ticket."""
     code: _builtins.str
@@ -226,6 +228,18 @@ class Ticket(_message.Message):
     def event(self) -> _event_pb2.Event:
         """The event. The field is absent unless the view is FULL."""
 
+    @_builtins.property
+    def cancel_refund(self) -> _money_pb2.Money:
+        """The refund that a cancellation would grant now, by the better of the terms
+        at purchase and the present ones. Absent: the ticket cannot be cancelled.
+        """
+
+    @_builtins.property
+    def full_refund_until_time(self) -> _timestamp_pb2.Timestamp:
+        """The time until which a cancellation refunds the full price, because the
+        event was moved after the purchase. Absent: no such right applies now.
+        """
+
     def __init__(
         self,
         *,
@@ -249,10 +263,12 @@ class Ticket(_message.Message):
         event: _event_pb2.Event | None = ...,
         qr_code_url: _builtins.str = ...,
         cancellation_id: _builtins.str = ...,
+        cancel_refund: _money_pb2.Money | None = ...,
+        full_refund_until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["check_in_time", b"check_in_time", "create_time", b"create_time", "event", b"event", "metadata", b"metadata", "price_paid", b"price_paid", "update_time", b"update_time", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_refund", b"cancel_refund", "check_in_time", b"check_in_time", "create_time", b"create_time", "event", b"event", "full_refund_until_time", b"full_refund_until_time", "metadata", b"metadata", "price_paid", b"price_paid", "update_time", b"update_time", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancellation_id", b"cancellation_id", "check_in_time", b"check_in_time", "code", b"code", "create_time", b"create_time", "event", b"event", "event_id", b"event_id", "issue", b"issue", "metadata", b"metadata", "payment_id", b"payment_id", "price_paid", b"price_paid", "purchase_id", b"purchase_id", "qr_code_url", b"qr_code_url", "status", b"status", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "token", b"token", "update_time", b"update_time", "user_id", b"user_id", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_refund", b"cancel_refund", "cancellation_id", b"cancellation_id", "check_in_time", b"check_in_time", "code", b"code", "create_time", b"create_time", "event", b"event", "event_id", b"event_id", "full_refund_until_time", b"full_refund_until_time", "issue", b"issue", "metadata", b"metadata", "payment_id", b"payment_id", "price_paid", b"price_paid", "purchase_id", b"purchase_id", "qr_code_url", b"qr_code_url", "status", b"status", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "token", b"token", "update_time", b"update_time", "user_id", b"user_id", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -290,7 +306,11 @@ class Cancellation(_message.Message):
     """The provider's reason for a refusal. The field is empty unless REFUND_FAILED."""
     @_builtins.property
     def refund_amount(self) -> _money_pb2.Money:
-        """The refund that the policy grants. The service fixes it when it records the cancellation."""
+        """The refund that the better of the terms at purchase and the present ones
+        grants, or the full price after a move of the event. The service fixes it
+        when it records the cancellation, and rounds it up before the refund to an
+        amount that the payment provider refunds, at most the price of the ticket.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
