@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ticket_service.domain.events import EventStatus
+from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.payments import MAX_POLL_INTERVAL, POLL_INTERVAL, ChargeState, Progress
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.refusals import illegal_transition
@@ -50,9 +50,7 @@ def apply_payment(purchase: Purchase, payment: Payment, inventory: Inventory, co
     if purchase.status is PurchaseStatus.REFUNDED:
         return PaymentResult(replace(purchase, status=PurchaseStatus.REFUNDING), refund_due=True)
     is_held = purchase.status is PurchaseStatus.HELD
-    if inventory.event.status_at(context.now) is not EventStatus.PUBLISHED or not (
-        is_held or _has_places(purchase, inventory)
-    ):
+    if not _is_on_sale(purchase, inventory.event, context.now) or not (is_held or _has_places(purchase, inventory)):
         if is_held:
             inventory.release(purchase.items)
         return PaymentResult(_end(purchase, PurchaseStatus.REFUNDING, context.now, payment), refund_due=True)
@@ -125,6 +123,11 @@ def _is_uncharged(purchase: Purchase) -> bool:
 def complete_refund(purchase: Purchase) -> Purchase:
     """Return a REFUNDING purchase as REFUNDED, after the refund of every payment due."""
     return replace(purchase, status=PurchaseStatus.REFUNDED)
+
+
+def _is_on_sale(purchase: Purchase, event: Event, now: datetime) -> bool:
+    # The currency of an event may change after a hold has ended. All tickets of an event have the currency of the event.
+    return event.status_at(now) is EventStatus.PUBLISHED and event.currency == purchase.currency
 
 
 def _has_places(purchase: Purchase, inventory: Inventory) -> bool:

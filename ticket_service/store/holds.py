@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain.holds import Payment, PaymentResult
@@ -116,11 +117,15 @@ def paid_purchase(connection: Connection, payment: Payment) -> UUID | None:
     return found
 
 
-def insert_payment(connection: Connection, payment: Payment, result: PaymentResult, now: datetime) -> None:
-    """Insert a payment."""
+def insert_payment(connection: Connection, payment: Payment, result: PaymentResult, now: datetime) -> bool:
+    """Insert a payment; return False if it is recorded already.
+
+    The statement waits for another transaction that is recording the same payment.
+    """
     currency, amount = payment.paid
-    connection.execute(
-        sa.insert(payments).values(
+    inserted = connection.execute(
+        insert(payments)
+        .values(
             provider=payment.provider,
             payment_id=payment.payment_id,
             event_id=result.purchase.event_id,
@@ -130,7 +135,9 @@ def insert_payment(connection: Connection, payment: Payment, result: PaymentResu
             refund_due=result.refund_due,
             create_time=now,
         )
+        .on_conflict_do_nothing()
     )
+    return inserted.rowcount == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,10 @@ class Holds:
         context = self._context()
         now = context.now
         result = domain.apply_payment(purchase, payment, inventory, context)
-        store.insert_payment(connection, payment, result, now)
+        if not store.insert_payment(connection, payment, result, now):
+            # A purchase of another event, whose lock is another one, has recorded the payment since the look-up.
+            paid = store.paid_purchase(connection, payment)
+            raise payment_already_used(payment.payment_id, paid or purchase.purchase_id)
         ledger.enter(connection, payment_entry(result.purchase, payment), now)
         if result.refund_due:
             if payment.provider != EXTERNAL:

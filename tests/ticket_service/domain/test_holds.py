@@ -3,11 +3,11 @@ from datetime import timedelta
 import pytest
 
 from tests.selling.rows import NOW, make_event
+from ticket_service.domain.events import TicketType
 from ticket_service.domain.holds import apply_progress, expire, release
 from ticket_service.domain.payments import MAX_POLL_INTERVAL, POLL_INTERVAL, ChargeState, Progress
 from ticket_service.domain.purchases import Item, Purchase, PurchaseStatus
 from ticket_service.domain.sales import Inventory
-from ticket_service.domain.tickets import TicketType
 from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, Failure
 from ticketing.chassis.ids import new_id
 

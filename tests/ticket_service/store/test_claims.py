@@ -80,8 +80,8 @@ async def test_refunds_of_an_unconfigured_provider_wait_untried(database: Databa
         event = store_event(connection, now=NOW)
         refund_orders.insert(connection, order(event, EARLIER, attempts=0, provider="other"))
         until = NOW + timedelta(minutes=15)
-        counts = [refund_orders.postpone_others(connection, ["stripe"], NOW, until) for _ in range(2)]
-        return *counts, refund_orders.lock_due(connection, "other", until, LIMIT)
+        first, second = [refund_orders.postpone_others(connection, ["stripe"], NOW, until) for _ in range(2)]
+        return first, second, refund_orders.lock_due(connection, "other", until, LIMIT)
 
     first, second, [waiting] = await database.run(work)
     assert (first, second) == (1, 0)
