@@ -22,6 +22,7 @@ from scan_service.servicers.revocations import RevocationsServicer
 from scan_service.servicers.scans import ScansServicer, UseCases
 from scan_service.settings import Settings
 from scan_service.store.admission import STATEMENTS
+from scan_service.store.clock import DatabaseClock
 from scan_service.store.incidents import STATEMENTS as INCIDENT_STATEMENTS
 from scan_service.store.uploads import STATEMENTS as UPLOAD_STATEMENTS
 from scan_service.use_cases import admission, uploads
@@ -61,10 +62,17 @@ MAX_UPLOAD_BATCH: Final = 64
 class App:
     """The scan service; `url` is that of its migrated database."""
 
-    def __init__(self, settings: Settings, url: URL, clock: Clock = system_clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        url: URL,
+        clock: Clock = system_clock,
+        database_clock: DatabaseClock | None = None,
+    ) -> None:
         self._settings = settings
         self._url = url
         self._clock = clock
+        self._database_clock = database_clock or DatabaseClock()
         self._running = AsyncExitStack()
 
     async def start(self) -> int:
@@ -77,12 +85,12 @@ class App:
         self._follow(database, keys)
         failed_codes = FailedCodeLimit(self._settings.max_failed_codes, database, self._clock)
         batcher, uploads = self._batchers(keys, codes, failed_codes)
-        annulments = Annulments(database, codes, self._clock)
-        gates = Gates(database, self._clock)
+        annulments = Annulments(database, codes, self._database_clock)
+        gates = Gates(database, self._database_clock)
         allowed = Credits(self._settings.max_outstanding_scans, self._settings.max_outstanding_uploads)
         streams = Streams(StreamDependencies(gates, batcher, uploads, annulments, codes, self._clock, allowed))
         revocations = RevocationsServicer(Revocations(database, codes, self._clock))
-        validation = Validation(database, keys, codes, self._clock, failed_codes)
+        validation = Validation(database, keys, codes, self._database_clock, failed_codes)
         pacer = WatchPacer(self._clock)
         use_cases = UseCases(
             batcher=batcher,
@@ -96,7 +104,7 @@ class App:
             admission_watcher=AdmissionWatcher(database, pacer),
         )
         scans = ScansServicer(use_cases, codes)
-        devices = Devices(database, Credentials(self._settings.code_secret), self._clock)
+        devices = Devices(database, Credentials(self._settings.code_secret), self._clock, self._database_clock)
         presence = Presence(gates, self._clock, streams, pacer)
         self._running.push_async_callback(
             _end, asyncio.create_task(repeat_with_backoff("presence of devices", presence.poll))
@@ -108,7 +116,7 @@ class App:
                 "ticketing.scans.v1.ScanService": partial(add_ScanServiceServicer_to_server, scans),
                 "ticketing.scans.v1.RevocationService": partial(add_RevocationServiceServicer_to_server, revocations),
                 "ticketing.scans.v1.DeviceService": partial(
-                    add_DeviceServiceServicer_to_server, DevicesServicer(devices, self._clock)
+                    add_DeviceServiceServicer_to_server, DevicesServicer(devices)
                 ),
             },
         )
@@ -131,8 +139,8 @@ class App:
         """Build the batchers of live scans and of uploads, with a connection each: neither waits for the other."""
         live = LoopConnection(self._url, NAME, {**STATEMENTS, **INCIDENT_STATEMENTS})
         uploading = LoopConnection(self._url, f"{NAME} uploads", UPLOAD_STATEMENTS)
-        decide = partial(BatchLocker(live, keys, codes, self._clock).transact, work=admission.decide_batch)
-        locker = BatchLocker(uploading, keys, codes, self._clock, lock_first=True)
+        decide = partial(BatchLocker(live, keys, codes, self._database_clock).transact, work=admission.decide_batch)
+        locker = BatchLocker(uploading, keys, codes, self._database_clock, lock_first=True)
         record = partial(locker.transact, work=uploads.record_batch)
         waiting = self._settings.max_waiting_scans
         batchers: tuple[Batcher[Attempt, Scan], Batcher[Attempt, Scan]] = (
@@ -151,8 +159,9 @@ class App:
         connection = LoopConnection(self._url, f"{NAME} leader", {})
         self._running.callback(connection.close)
         tickets = TicketService(peer)
-        key_replica = KeyReplica(database, tickets, keys, self._clock)
-        replica, reports = Replica(database, tickets, key_replica, self._clock), Reports(database, tickets, self._clock)
+        key_replica = KeyReplica(database, tickets, keys, self._database_clock)
+        replica = Replica(database, tickets, key_replica, self._database_clock)
+        reports = Reports(database, tickets, self._clock)
         leader_tasks = (
             partial(repeat_with_backoff, "replica of the tickets", replica.follow),
             partial(repeat_with_backoff, "reports of check-ins", reports.report_check_ins),

@@ -85,7 +85,7 @@ class App:
         refunds = Refunds(database, providers, self._clock)
         self._sweep(refunds)
         hold = timedelta(seconds=self._settings.hold_seconds)
-        sale_settings = SaleSettings(issuing, self._settings.max_per_purchase, hold)
+        sale_settings = SaleSettings(issuing, self._settings.max_per_purchase, hold, self._settings.customers)
         holds = Holds(database, issuing, lambda: sale_settings.context(self._clock()), feed.wake)
         self._sweep(holds)
         payments = Payments(database, holds, providers, self._clock)
@@ -128,10 +128,10 @@ class App:
     def _event_service(
         self, database: Database, feed: Feed, scans: ScanServiceClient, cancellations: Cancellations
     ) -> dict[str, RegisterServicer]:
-        event_cancellations = EventCancellations(database, scans, cancellations, self._clock, feed.wake)
+        event_cancellations = EventCancellations(database, scans, cancellations, self._settings.changes, self._clock)
         self._sweep(event_cancellations)
         rules = {name: RULES[name] for name in self._settings.providers}
-        events = Events(database, self._settings.moves, rules, self._clock, feed.wake)
+        events = Events(database, self._settings.changes, rules, self._clock, feed.wake)
         servicer = EventServicer(events, event_cancellations, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}

@@ -39,6 +39,12 @@ ENTRIES: Final[Mapping[str, ReasonEntry]] = {
     Reason.EVENT_NOT_CHANGEABLE: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"event_id", "field"}),
     Reason.PROVIDER_NOT_CONFIGURED: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"provider"}),
     Reason.PRICE_NOT_CHARGEABLE: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"event_id", "field", "provider"}),
+    Reason.CUSTOMER_HOLD_LIMIT: ReasonEntry(
+        StatusCode.FAILED_PRECONDITION, {"event_id", "ticket_type", "max", "have", "requested", "within_seconds"}
+    ),
+    Reason.CUSTOMER_TICKET_LIMIT: ReasonEntry(
+        StatusCode.FAILED_PRECONDITION, {"event_id", "ticket_type", "max", "have", "requested"}
+    ),
 }
 
 CATALOGUE: Final = Catalogue(DOMAIN, ENTRIES)

@@ -8,6 +8,8 @@ from pathlib import Path
 from ticket_service.adapters.payment_provider import ProviderSettings
 from ticket_service.adapters.providers import read_provider_settings
 from ticket_service.delivery.settings import DeliverySettings, read_delivery_settings
+from ticket_service.domain.customers import CustomerBounds
+from ticket_service.domain.event_changes import ChangeRules
 from ticket_service.domain.terms import MoveRules
 from ticketing.chassis.service_settings import (
     SECRET_CHARACTERS,
@@ -20,6 +22,8 @@ from ticketing.chassis.settings import Environment
 PORT = 50051
 METRICS_PORT = 9464
 YEAR_SECONDS = 31_536_000
+# The largest bound per customer, as in the contract.
+MAX_PLACES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,9 @@ class Settings:
     max_per_purchase: int
     # The duration of a hold.
     hold_seconds: float
-    # The changes of an event's times that give the right to a full refund.
-    moves: MoveRules
+    changes: ChangeRules
+    # The bounds per customer and event; an event may have its own.
+    customers: CustomerBounds
     # The configured payment providers, by name.
     providers: Mapping[str, ProviderSettings]
 
@@ -52,6 +57,7 @@ def read_settings(environment: Environment) -> Settings:
     code_secret = environment.text("TICKETING_CODE_SECRET", min_length=SECRET_CHARACTERS)
     signing_key_file = environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json"))
     sweep_seconds = environment.seconds("TICKETS_SWEEP_SECONDS", 1, minimum=0.01, maximum=3600)
+    max_per_purchase = environment.number("TICKETS_MAX_PER_PURCHASE", 20, minimum=1, maximum=1000)
     return Settings(
         service=service,
         code_secret=code_secret,
@@ -62,14 +68,31 @@ def read_settings(environment: Environment) -> Settings:
         signing_key_file=signing_key_file,
         sweep_seconds=sweep_seconds,
         hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, minimum=1, maximum=86_400),
-        moves=MoveRules(
-            bound=timedelta(
-                seconds=environment.seconds("TICKETS_MOVE_SECONDS", 10_800, minimum=0, maximum=YEAR_SECONDS)
-            ),
-            right=timedelta(
-                seconds=environment.seconds("TICKETS_MOVE_REFUND_SECONDS", 1_209_600, minimum=0, maximum=YEAR_SECONDS)
-            ),
-        ),
+        changes=_read_changes(environment),
         providers=read_provider_settings(environment),
-        max_per_purchase=environment.number("TICKETS_MAX_PER_PURCHASE", 20, minimum=1, maximum=1000),
+        max_per_purchase=max_per_purchase,
+        customers=_read_customer_bounds(environment, max_per_purchase),
     )
+
+
+def _read_customer_bounds(environment: Environment, max_per_purchase: int) -> CustomerBounds:
+    max_held = environment.number("TICKETS_MAX_HELD_PER_CUSTOMER", max_per_purchase, minimum=0, maximum=MAX_PLACES)
+    window = environment.seconds("TICKETS_UNPAID_SECONDS", 3600, minimum=1, maximum=86_400)
+    return CustomerBounds(
+        max_held=max_held,
+        max_tickets=environment.number("TICKETS_MAX_TICKETS_PER_CUSTOMER", 0, minimum=0, maximum=MAX_PLACES),
+        max_unpaid=environment.number("TICKETS_MAX_UNPAID_PER_CUSTOMER", 3 * max_held, minimum=0, maximum=MAX_PLACES),
+        unpaid_window=timedelta(seconds=window),
+    )
+
+
+def _read_changes(environment: Environment) -> ChangeRules:
+    correction, bound, right = (
+        timedelta(seconds=environment.seconds(name, default, minimum=0, maximum=YEAR_SECONDS))
+        for name, default in (
+            ("TICKETS_CORRECTION_SECONDS", 2_592_000),
+            ("TICKETS_MOVE_SECONDS", 10_800),
+            ("TICKETS_MOVE_REFUND_SECONDS", 1_209_600),
+        )
+    )
+    return ChangeRules(correction, MoveRules(bound, right))

@@ -38,9 +38,9 @@ def list_response(devices: Sequence[Device], size: int, organizer_id: str, now: 
     return pb.ListDevicesResponse(devices=[device_message(device, now) for device in page], next_page_token=token)
 
 
-def device_message(device: Device, now: datetime) -> pb.Device:
-    """Build the message of a device at `now`."""
-    connected = device.connected_until is not None and device.connected_until > now and device.revoke_time is None
+def device_message(device: Device, now: datetime | None = None) -> pb.Device:
+    """Build the message of a device; the answer to its creation, enrolment and revocation (None) has no connection."""
+    until = device.connected_until if device.revoke_time is None else None
     return pb.Device(
         device_id=str(device.device_id),
         name=device.name,
@@ -50,7 +50,7 @@ def device_message(device: Device, now: datetime) -> pb.Device:
         last_seen_time=timestamp(device.last_seen_time),
         revoke_time=timestamp(device.revoke_time),
         organizer_id=device.organizer_id,
-        connected=connected,
+        connected=now is not None and until is not None and until > now,
         gate=None if device.gate is None else _gate_message(device.gate),
     )
 

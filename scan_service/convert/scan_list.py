@@ -6,8 +6,8 @@ from typing import Final
 from scan_service.convert.callers import own_organizer
 from scan_service.convert.enums import VERDICTS
 from scan_service.convert.scans import scan_message
-from ticketing.admission.codes import read_code
-from ticketing.admission.scans import Scan, ScanQuery, sanitize_text
+from ticketing.admission.scanned_text import sanitize_text
+from ticketing.admission.scans import Scan, ScanQuery
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.paging import page_size, page_token, time_position
 from ticketing.chassis.parsing import Fields
@@ -30,7 +30,7 @@ def read_query(request: pb.ListScansRequest, caller: Caller) -> ScanQuery:
         ticket_id=ticket_id,
         device_id=device_id,
         verdict=verdict,
-        code=sanitize_text(read_code(code) or code),
+        code=sanitize_text(code) if code else "",
         size=page_size(request.page_size, max_size=MAX_PAGE_SIZE),
         after=time_position(request.page_token, _filter(request)),
     )

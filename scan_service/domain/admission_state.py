@@ -1,6 +1,7 @@
 """The admission state of a ticket: a fold over its effective scans, ordered by the time at the gate.
 
-A scan is effective if it was admitted and is not annulled. An annulment, or an upload hours after the event, changes
+A scan is effective if it was admitted and is not annulled. A check-out that was denied because no check-in was recorded
+is effective too, once an upload contains the check-in: the person has left. An annulment, or an upload hours after the event, changes
 the past, so the state is computed again from all scans of the ticket. A live scan is always the latest one, so
 `ticketing.admission.decision` computes the same state for it in one step.
 """
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from ticketing.admission.scans import Scan, ScanType, Verdict
+from ticketing.admission.scans import DenialReason, Scan, ScanType, Verdict
 from ticketing.admission.tickets import AdmissionState, CheckIn
 
 
@@ -23,9 +24,20 @@ def is_effective(scan: Scan) -> bool:
     return scan.verdict is Verdict.ADMITTED and scan.annul_time is None
 
 
+def is_denied_exit(scan: Scan) -> bool:
+    """Return whether a check-out was denied because the ticket was not checked in."""
+    return scan.scan_type is ScanType.CHECK_OUT and scan.denial_reason is DenialReason.NOT_CHECKED_IN
+
+
 def select_effective(scans: Iterable[Scan]) -> Sequence[Scan]:
-    """Return the effective scans in their order."""
-    return sorted(filter(is_effective, scans), key=order_of)
+    """Return the effective scans in their order, among them the denied exits of a person who was inside."""
+    effective, inside = list[Scan](), False
+    for scan in sorted(scans, key=order_of):
+        if is_effective(scan) or (inside and is_denied_exit(scan)):
+            effective.append(scan)
+            if scan.scan_type is not ScanType.ACCESS:
+                inside = scan.scan_type is ScanType.CHECK_IN
+    return effective
 
 
 def fold_scans(scans: Iterable[Scan], before: AdmissionState) -> AdmissionState:

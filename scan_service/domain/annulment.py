@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from scan_service.domain.admission_state import is_effective, order_of, select_effective
+from scan_service.domain.admission_state import is_denied_exit, is_effective, order_of, select_effective
 from ticketing.admission.scans import Scan, Verdict
 
 WINDOW: Final = timedelta(minutes=15)
@@ -54,15 +54,16 @@ def find_obstacle(
 def settle_annulments(scans: Iterable[Scan]) -> Sequence[Scan]:
     """Return all scans of one ticket, each claimed annulment in effect where the limits of a gate allow it.
 
-    A claim is allowed within 15 minutes after the scan, if no other scan in effect followed until then. The result does
-    not depend on the order of the uploads: the latest scan is settled first, because it decides about earlier ones.
+    A claim is allowed within 15 minutes after the scan, if no other scan in effect followed until then, and no denied
+    exit. The result does not depend on the order of the uploads: the latest scan is settled first, because it decides
+    about earlier ones.
     """
-    settled, effective = list[Scan](), list[Scan]()
+    settled, later = list[Scan](), list[Scan]()
     for scan in sorted(scans, key=order_of, reverse=True):
         if (claim := scan.claimed_annul_time) is not None:
-            allowed = claim - scan.scan_time <= WINDOW and all(later.scan_time > claim for later in effective)
+            allowed = claim - scan.scan_time <= WINDOW and all(other.scan_time > claim for other in later)
             scan = replace(scan, annul_time=claim if allowed else None)  # noqa: PLW2901 - the settled one replaces it
-        if is_effective(scan):
-            effective.append(scan)
+        if is_effective(scan) or is_denied_exit(scan):
+            later.append(scan)
         settled.append(scan)
     return settled

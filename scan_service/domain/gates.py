@@ -12,3 +12,5 @@ class GateOpening:
     organizer_id: str
     # The last time at which the replica was known to be complete; None: it never was.
     complete_time: datetime | None
+    # The time of the service.
+    open_time: datetime

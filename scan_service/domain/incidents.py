@@ -13,12 +13,16 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from scan_service.domain.admission_state import select_effective
 from ticketing.admission.decision import PresentedTicket, decide
-from ticketing.admission.scans import Attempt, DenialReason, Scan, ScanType
+from ticketing.admission.scans import Attempt, DenialReason, Scan, ScanType, Verdict
 from ticketing.admission.tickets import AdmissionPolicy, AdmissionState, CheckIn, Event, EventStatus
 from ticketing.admission.tokens import Token
 
 # The subject of incidents without a known ticket.
 NO_SUBJECT: Final = UUID(int=0)
+# The number of annulled check-ins of one ticket that is an incident.
+MIN_ANNULMENTS: Final = 2
+# The number of denied scans of one text that makes it a forged token.
+MIN_FORGED_READS: Final = 2
 
 
 class IncidentKind(StrEnum):
@@ -31,6 +35,7 @@ class IncidentKind(StrEnum):
     INVALID_ADMISSION = "INVALID_ADMISSION"
     CODE_GUESSING = "CODE_GUESSING"
     INVALID_ANNULMENT = "INVALID_ANNULMENT"
+    REPEATED_ANNULMENT = "REPEATED_ANNULMENT"
 
 
 # Admissions that the rules deny for any other reason are INVALID_ADMISSION.
@@ -50,11 +55,13 @@ class IncidentScan:
 
     event_id: UUID
     kind: IncidentKind
-    # The ticket, the ticket that a forged token names, an id for the device that guesses codes, or NO_SUBJECT.
+    # The ticket, the digest of a forged token, an id for the device that guesses codes, or NO_SUBJECT.
     subject: UUID
     # None: the ticket is unknown.
     ticket_id: UUID | None
     scan_id: UUID
+    # The incident is recorded once it has this number of scans.
+    min_scans: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +108,18 @@ def find_violation(
     return None if reason is None else _KINDS.get(reason, IncidentKind.INVALID_ADMISSION)
 
 
-def assign_forgery(scan: Scan, credential: object) -> IncidentScan:
-    """Assign a scan of a forged token to the incident of the ticket that the token names; damaged tokens share one."""
-    claimed = credential.ticket_id if isinstance(credential, Token) else NO_SUBJECT
-    return IncidentScan(scan.gate_event_id, IncidentKind.FORGED_TOKEN, claimed, None, scan.scan_id)
+def assign_forgery(scan: Scan, credential: object) -> IncidentScan | None:
+    """Assign a scan of a token that does not verify to the incident of its text; return None for a damaged read.
+
+    A scanner or a keyboard may lose or change a character, but hardly the same one twice. So a denied token is forged
+    once it was read twice with the same text.
+    """
+    is_admitted = scan.verdict is Verdict.ADMITTED
+    if not is_admitted and not isinstance(credential, Token):
+        return None
+    subject = UUID(bytes=credential.digest) if isinstance(credential, Token) else NO_SUBJECT
+    min_scans = 1 if is_admitted else MIN_FORGED_READS
+    return IncidentScan(scan.gate_event_id, IncidentKind.FORGED_TOKEN, subject, None, scan.scan_id, min_scans)
 
 
 def assign_guess(scan: Scan) -> IncidentScan:
@@ -118,6 +133,8 @@ def assign_conflicts(policy: AdmissionPolicy | None, scans: Iterable[Scan]) -> I
 
     `policy` is that of the event; None where the ticket is for another event, whose policy does not apply here.
     """
+    scans = list(scans)
+    yield from _assign_annulled(scans)
     effective = select_effective(scans)
     for scan in effective:
         if scan.violation is not None and scan.violation != IncidentKind.FORGED_TOKEN:
@@ -130,6 +147,14 @@ def assign_conflicts(policy: AdmissionPolicy | None, scans: Iterable[Scan]) -> I
         yield from _assign_doubles(effective, check_out_separates=policy is AdmissionPolicy.RE_ENTRY)
     if policy is not None:
         yield from _assign_outsiders(effective, policy)
+
+
+def _assign_annulled(scans: Iterable[Scan]) -> Iterator[IncidentScan]:
+    """Find repeated annulments of check-ins: after each of them, another person could enter with the ticket."""
+    check_ins = (scan for scan in scans if scan.scan_type is ScanType.CHECK_IN and scan.ticket_id is not None)
+    annulled = [scan for scan in check_ins if scan.annul_time is not None]
+    if len(annulled) >= MIN_ANNULMENTS:
+        yield from (_assign(scan, IncidentKind.REPEATED_ANNULMENT) for scan in annulled)
 
 
 def _assign_doubles(effective: Iterable[Scan], *, check_out_separates: bool) -> Iterator[IncidentScan]:

@@ -1,7 +1,7 @@
 """The messages of a gate's stream."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -23,13 +23,15 @@ class Credits:
     uploads: int
 
 
-def opened_message(opening: GateOpening, now: datetime, allowed: Credits) -> pb.StreamScansResponse:
+def opened_message(opening: GateOpening, allowed: Credits) -> pb.StreamScansResponse:
     """Build the answer to `open`; replica_lag is absent where the replica has never been complete."""
-    lag = None if opening.complete_time is None else _duration(max(timedelta(), now - opening.complete_time))
+    lag = None
+    if opening.complete_time is not None:
+        lag = _duration(max(timedelta(), opening.open_time - opening.complete_time))
     return pb.StreamScansResponse(
         opened=pb.GateOpened(
             event_name=opening.event_name,
-            server_time=timestamp(now),
+            server_time=timestamp(opening.open_time),
             max_outstanding_scans=allowed.scans,
             max_outstanding_uploads=allowed.uploads,
             replica_lag=lag,

@@ -12,8 +12,6 @@ from ticketing.chassis.clock import Clock
 # A stream ends within a second after the revocation of its device: the pause and the query take much less.
 POLL_SECONDS: Final = 0.4
 RECORD_INTERVAL: Final = timedelta(seconds=5)
-# The clocks of two processes differ by less.
-MAX_CLOCK_SKEW: Final = timedelta(minutes=1)
 
 
 class Presence:
@@ -24,22 +22,22 @@ class Presence:
         self._clock = clock
         self._streams = streams
         self._pacer = pacer
-        self._polled = clock()
+        # By the database's clock: the clock of the host that revokes a device may differ by minutes.
+        self._polled: datetime | None = None
         self._recorded: datetime | None = None
         self._connected = frozenset[str]()
 
     async def poll(self) -> None:
         """Poll once, then wait; raise DEPENDENCY_UNAVAILABLE where the database does not answer."""
         now = self._clock()
-        revoked = await self._gates.read_revoked(self._polled - MAX_CLOCK_SKEW)
-        self._polled = now
+        revoked, self._polled = await self._gates.read_revoked(self._polled)
         self._streams.end_devices(revoked)
         self._pacer.end_devices(revoked)
         connected = self._streams.devices()
         if connected and (self._recorded is None or now - self._recorded >= RECORD_INTERVAL):
             self._recorded = now
-            await self._gates.record_connected(connected, now)
+            await self._gates.record_connected(connected)
         if disconnected := self._connected - connected:
-            await self._gates.record_disconnected(disconnected, now)
+            await self._gates.record_disconnected(disconnected)
         self._connected = connected
         await asyncio.sleep(POLL_SECONDS)

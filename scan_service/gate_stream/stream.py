@@ -226,7 +226,7 @@ class Stream:
         self._parser.check_event(gate)
         opening = await self._dependencies.gates.open(gate, own_organizer(self._caller), self.device_id)
         self._gate = gate
-        self._send(opened_message(opening, self._dependencies.clock(), self._dependencies.credits))
+        self._send(opened_message(opening, self._dependencies.credits))
 
     def _submit(self, message: pb.ScanAttempt, gate: Gate) -> None:
         if self._outstanding >= self._dependencies.credits.scans:

@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import Final
 
 from scan_service.adapters.tickets import TicketService
+from scan_service.store.clock import DatabaseClock
 from scan_service.store.keys import save_keys
 from scan_service.use_cases.keys import Keys
-from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 
@@ -21,7 +21,7 @@ INTERVAL_SECONDS: Final = 60.0
 class KeyReplica:
     """The task that fetches the keys and stores them."""
 
-    def __init__(self, database: Database, tickets: TicketService, keys: Keys, clock: Clock) -> None:
+    def __init__(self, database: Database, tickets: TicketService, keys: Keys, clock: DatabaseClock) -> None:
         self._database = database
         self._tickets = tickets
         self._keys = keys
@@ -29,7 +29,8 @@ class KeyReplica:
 
     async def fetch(self) -> None:
         """Fetch and store the keys; raise DEPENDENCY_UNAVAILABLE where ticket service or database does not answer."""
-        begin = self._clock()
+        # The time is that by which scans are decided.
+        begin = await self._database.run(self._clock.read)
         rows = await self._tickets.signing_keys()
         await self._database.run(lambda connection: save_keys(connection, rows))
         await self._keys.load(fetched=begin)

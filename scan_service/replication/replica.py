@@ -11,8 +11,8 @@ from typing import Final
 from scan_service.adapters.tickets import TicketService
 from scan_service.domain.feed import FeedPage
 from scan_service.replication.key_replica import KeyReplica
+from scan_service.store.clock import DatabaseClock
 from scan_service.store.feed import mark_complete, read_position, save_pages
-from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
 # The feed delivers changes of ended events only if the request names them, and the ids of all past events would not fit
@@ -30,7 +30,7 @@ FeedMessage = Sequence[FeedPage] | None
 class Replica:
     """The task that follows the feed."""
 
-    def __init__(self, database: Database, tickets: TicketService, keys: KeyReplica, clock: Clock) -> None:
+    def __init__(self, database: Database, tickets: TicketService, keys: KeyReplica, clock: DatabaseClock) -> None:
         self._database = database
         self._tickets = tickets
         self._keys = keys
@@ -40,14 +40,15 @@ class Replica:
         """Follow the feed from the position of the replica until the stream ends."""
         # The answer proves that the ticket service is available.
         await self._keys.fetch()
-        ended_after = self._clock() - FOLLOWED_AFTER_END
-        position = await self._database.run(lambda connection: read_position(connection, ended_after))
+        position = await self._database.run(
+            lambda connection: read_position(connection, self._clock.read(connection) - FOLLOWED_AFTER_END)
+        )
         async with aclosing(self._tickets.watch(position)) as messages, aclosing(_group(messages)) as groups:
             async for group in groups:
                 for transaction in _transactions([page for pages in group if pages is not None for page in pages]):
                     await self._database.run(partial(save_pages, pages=transaction))
                 if group[-1] is None:
-                    await self._database.run(partial(mark_complete, now=self._clock()))
+                    await self._database.run(lambda connection: mark_complete(connection, self._clock.read(connection)))
 
 
 async def _group(messages: AsyncIterator[FeedMessage]) -> AsyncGenerator[list[FeedMessage], None]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from scan_service.store.rows import TICKET_COLUMNS, event_of, scan_of, ticket_of
-from ticketing.admission.codes import mask_codes
+from ticketing.admission.codes import mask_code
 from ticketing.admission.scans import Scan
 from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
 from ticketing.chassis.arrays import array, ids, times
@@ -47,13 +47,16 @@ STATEMENTS: Final[Mapping[str, str]] = {
     # statement that locked the tickets first, 16 devices got a tenth fewer answers. If another process recorded a scan
     # while this statement waited for its ticket, the snapshot does not contain that scan. A second record of the scan
     # violates the primary key, and the batch runs again. Work that changes recorded scans locks the tickets first.
+    # The last row is evaluated after the locks, so the times of two transactions have the order of their locks.
     "lock_and_read": f"""(uuid[], uuid[], bytea[], uuid[], uuid[]) AS
         WITH locked AS MATERIALIZED (SELECT {_COLUMNS} {_LOCK})
-        SELECT NULL::jsonb AS event, NULL::jsonb AS scan, locked.* FROM locked
+        SELECT NULL::timestamptz AS time, NULL::jsonb AS event, NULL::jsonb AS scan, locked.* FROM locked
         UNION ALL
-        SELECT to_jsonb(e), NULL, {_NO_COLUMNS} FROM events e WHERE e.event_id = ANY ($4)
+        SELECT NULL, to_jsonb(e), NULL, {_NO_COLUMNS} FROM events e WHERE e.event_id = ANY ($4)
         UNION ALL
-        SELECT NULL, to_jsonb(s), {_NO_COLUMNS} FROM scans s WHERE s.scan_id = ANY ($5)""",  # noqa: S608 - composed of constants
+        SELECT NULL, NULL, to_jsonb(s), {_NO_COLUMNS} FROM scans s WHERE s.scan_id = ANY ($5)
+        UNION ALL
+        SELECT clock_timestamp(), NULL, NULL, {_NO_COLUMNS}""",  # noqa: S608 - composed of constants
     # Only uploads have the last three columns, annulments and violations (`doubt`); unnest fills shorter arrays with NULL.
     "write": """(timestamptz, boolean,
                  uuid[], uuid[], text[], text[], text[], text[], text[], uuid[], uuid[], text[],
@@ -126,6 +129,8 @@ class LockRequest:
 class LockedRows:
     """The events and tickets that a batch has locked, and the scans recorded before it."""
 
+    # The time of the database at which the batch had locked its rows.
+    lock_time: datetime
     events: dict[UUID, Event] = field(default_factory=dict)
     tickets: dict[TicketKey, Ticket] = field(default_factory=dict)
     keys_by_code: dict[bytes, TicketKey] = field(default_factory=dict)
@@ -134,8 +139,9 @@ class LockedRows:
 
 def read_locked_rows(rows: Iterable[tuple[Any, ...]]) -> LockedRows:
     """Read the result of `LockRequest.round_trip`."""
-    result = LockedRows()
-    for event, scan, *columns in rows:
+    read = list(rows)
+    result = LockedRows(lock_time=read.pop()[0])
+    for _, event, scan, *columns in read:
         if event is not None:
             result.events[UUID(event["event_id"])] = event_of(event)
         elif scan is not None:
@@ -176,7 +182,7 @@ def write_arguments(
         ids([scan.gate_event_id for scan in scans]),
         ids([scan.scan_id for scan in scans]),
         array([scan.fingerprint.hex() for scan in scans]),
-        array([mask_codes(scan.code) for scan in scans]),
+        array([mask_code(scan.code) for scan in scans]),
         array([scan.scan_type for scan in scans]),
         array([scan.verdict for scan in scans]),
         array([scan.denial_reason for scan in scans]),

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from scan_service.store.rows import TICKET_COLUMNS, event_of, scan_of, ticket_of
 from scan_service.store.tables import events, scans, tickets
-from ticketing.admission.scans import Scan, Verdict
+from ticketing.admission.scans import DenialReason, Scan, ScanType, Verdict
 from ticketing.admission.tickets import Event, Ticket
 
 
@@ -21,7 +21,7 @@ class LockedScan:
     scan: Scan
     # The value is None where the scan presented no ticket of this event.
     ticket: Ticket | None
-    # All admitted scans of the ticket at this event, annulled or not.
+    # All admitted scans of the ticket at this event, annulled or not, and its denied exits.
     scans: Sequence[Scan]
 
 
@@ -55,7 +55,7 @@ def lock_scan(
     scan_row = sa.select(sa.func.to_jsonb(scans.table_valued())).where(scans.c.event_id == keys.event_id)
     scan = scan_of(connection.execute(scan_row.where(scans.c.scan_id == scan_id)).scalar_one())
     # A ticket for another event has no row here, but an offline device may have admitted it.
-    return LockedScan(event, scan, ticket, [scan] if keys.ticket_id is None else _admitted(connection, scan))
+    return LockedScan(event, scan, ticket, [scan] if keys.ticket_id is None else _history(connection, scan))
 
 
 def lock_latest_check_in(connection: Connection, event_id: UUID, ticket_id: UUID) -> LockedScan | None:
@@ -103,8 +103,11 @@ def save_admission(connection: Connection, ticket: Ticket) -> None:
     )
 
 
-def _admitted(connection: Connection, scan: Scan) -> Sequence[Scan]:
+def _history(connection: Connection, scan: Scan) -> Sequence[Scan]:
+    denied_exit = sa.and_(scans.c.scan_type == ScanType.CHECK_OUT, scans.c.denial_reason == DenialReason.NOT_CHECKED_IN)
     query = sa.select(sa.func.to_jsonb(scans.table_valued())).where(
-        scans.c.event_id == scan.gate_event_id, scans.c.ticket_id == scan.ticket_id, scans.c.verdict == Verdict.ADMITTED
+        scans.c.event_id == scan.gate_event_id,
+        scans.c.ticket_id == scan.ticket_id,
+        sa.or_(scans.c.verdict == Verdict.ADMITTED, denied_exit),
     )
     return [scan_of(row) for row in connection.execute(query).scalars()]

@@ -1,5 +1,6 @@
 """The statements that read one event."""
 
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -27,8 +28,8 @@ def read_event(connection: Connection, event_id: UUID) -> Event | None:
     return None if row is None else event_of(row)
 
 
-def read_opening(connection: Connection, event_id: UUID) -> GateOpening | None:
-    """Read the data that a gate shows when it is opened; return None where the event is unknown."""
+def read_opening(connection: Connection, event_id: UUID, now: datetime) -> GateOpening | None:
+    """Read the data that a gate shows when it is opened at `now`; return None where the event is unknown."""
     query = sa.select(events.c.name, events.c.organizer_id, feed.c.whole_time).where(events.c.event_id == event_id)
     row = connection.execute(query.join_from(events, feed, sa.true())).one_or_none()
-    return None if row is None else GateOpening(*row)
+    return None if row is None else GateOpening(*row, now)

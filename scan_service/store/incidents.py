@@ -22,8 +22,12 @@ MAX_SCANS: Final = 50
 _ADD_INCIDENTS: Final = """
     INSERT INTO incidents (event_id, kind, subject, incident_id, ticket_id, create_time)
     SELECT DISTINCT ON (event_id, kind, subject) event_id, kind, subject, incident_id, ticket_id, create_time
-    FROM jsonb_to_recordset({rows}) AS new(
-        event_id uuid, kind text, subject uuid, incident_id uuid, ticket_id uuid, create_time timestamptz)
+    FROM jsonb_to_recordset({rows}) AS new(event_id uuid, kind text, subject uuid, incident_id uuid, ticket_id uuid,
+                                           create_time timestamptz, min_scans integer)
+    WHERE (
+        SELECT count(*) FROM incident_scans s
+        WHERE s.event_id = new.event_id AND s.kind = new.kind AND s.subject = new.subject
+    ) >= min_scans
     ORDER BY event_id, kind, subject
     ON CONFLICT DO NOTHING"""
 _ADD_SCANS: Final = """
@@ -43,7 +47,8 @@ STATEMENTS: Final[Mapping[str, str]] = {
     "add_incident_scans": f"(jsonb) AS {_ADD_SCANS.format(rows='$1')}",
     "remove_incident_scans": f"(jsonb) AS {_REMOVE_SCANS.format(scans='$1')}",
 }
-_ADD: Final = "EXECUTE add_incidents(%s); EXECUTE add_incident_scans(%s)"
+# The scans come first: an incident is recorded once it has enough of them.
+_ADD: Final = "EXECUTE add_incident_scans(%s); EXECUTE add_incidents(%s)"
 
 
 def add_round_trip(added: Iterable[IncidentScan], now: datetime) -> tuple[str, tuple[str, ...]]:
@@ -69,7 +74,7 @@ def reassign(connection: Connection, scans: Iterable[Scan], assigned: Iterable[I
 def add(connection: Connection, added: Iterable[IncidentScan], now: datetime) -> None:
     """Assign scans to incidents."""
     rows = _rows(added, now)
-    for statement in (_ADD_INCIDENTS, _ADD_SCANS):
+    for statement in (_ADD_SCANS, _ADD_INCIDENTS):
         connection.execute(sa.text(statement.format(rows="CAST(:rows AS jsonb)")), {"rows": rows})
 
 
@@ -118,6 +123,7 @@ def _rows(assigned: Iterable[IncidentScan], now: datetime) -> str:
                 "ticket_id": None if assignment.ticket_id is None else str(assignment.ticket_id),
                 "create_time": now.isoformat(),
                 "scan_id": str(assignment.scan_id),
+                "min_scans": assignment.min_scans,
             }
             for assignment in assigned
         ]

@@ -176,7 +176,7 @@ incidents = sa.Table(
     metadata,
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("kind", sa.Text, primary_key=True),
-    # The ticket, the ticket that a forged token names, an id for the device that guesses codes, or the nil UUID.
+    # The ticket, the digest of a forged token, an id for the device that guesses codes, or the nil UUID.
     sa.Column("subject", UUID, primary_key=True),
     sa.Column("incident_id", UUID, nullable=False),
     # The value is NULL where the ticket is unknown.
@@ -186,7 +186,7 @@ incidents = sa.Table(
     sa.Column("reported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint(
         "kind IN ('DOUBLE_ADMISSION', 'REVOKED_ADMISSION', 'FORGED_TOKEN', 'UNKNOWN_ADMISSION', 'INVALID_ADMISSION',"
-        " 'CODE_GUESSING', 'INVALID_ANNULMENT')",
+        " 'CODE_GUESSING', 'INVALID_ANNULMENT', 'REPEATED_ANNULMENT')",
         "kind",
     ),
     sa.UniqueConstraint("event_id", "incident_id"),

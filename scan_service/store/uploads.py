@@ -8,7 +8,7 @@ from typing import Any, Final
 from scan_service.store import admission, incidents
 from scan_service.store.admission import TicketKey
 from scan_service.store.rows import scan_of
-from ticketing.admission.codes import mask_codes
+from ticketing.admission.codes import mask_code
 from ticketing.admission.scans import Scan
 from ticketing.admission.tickets import AdmissionState
 from ticketing.chassis.arrays import ids
@@ -21,9 +21,10 @@ _REPLACED: Final = (
 STATEMENTS: Final[Mapping[str, str]] = {
     **admission.STATEMENTS,
     **incidents.STATEMENTS,
-    "read_admitted": """(uuid[], uuid[]) AS
+    "read_history": """(uuid[], uuid[]) AS
         SELECT to_jsonb(s) FROM unnest($1, $2) AS named(event_id, ticket_id)
-        JOIN scans s USING (event_id, ticket_id) WHERE s.verdict = 'ADMITTED'""",
+        JOIN scans s USING (event_id, ticket_id) WHERE s.verdict = 'ADMITTED'
+           OR s.scan_type = 'CHECK_OUT' AND s.denial_reason = 'NOT_CHECKED_IN'""",
     "replace": f"""(jsonb) AS
         UPDATE scans s SET ({_REPLACED}) = (SELECT {", ".join(f"new.{name}" for name in _REPLACED.split(", "))})
         FROM jsonb_populate_recordset(NULL::scans, $1) AS new
@@ -31,14 +32,17 @@ STATEMENTS: Final[Mapping[str, str]] = {
 }
 
 
-def admitted_round_trip(keys: Iterable[TicketKey]) -> tuple[str, tuple[str, str]]:
-    """Return the round trip that reads the admitted scans of tickets; each key is the gate's event and the ticket."""
+def history_round_trip(keys: Iterable[TicketKey]) -> tuple[str, tuple[str, str]]:
+    """Return the round trip that reads the admitted scans and the denied exits of tickets.
+
+    Each key is the gate's event and the ticket.
+    """
     ordered = sorted(keys)
-    return "EXECUTE read_admitted(%s, %s)", (ids(event for event, _ in ordered), ids(ticket for _, ticket in ordered))
+    return "EXECUTE read_history(%s, %s)", (ids(event for event, _ in ordered), ids(ticket for _, ticket in ordered))
 
 
-def read_admitted(rows: Iterable[tuple[Any, ...]]) -> Sequence[Scan]:
-    """Read the result of `admitted_round_trip`."""
+def read_history(rows: Iterable[tuple[Any, ...]]) -> Sequence[Scan]:
+    """Read the result of `history_round_trip`."""
     return [scan_of(row) for (row,) in rows]
 
 
@@ -59,7 +63,7 @@ def _scan_row(scan: Scan) -> dict[str, object]:
         "event_id": scan.gate_event_id,
         "scan_id": scan.scan_id,
         "fingerprint": f"\\x{scan.fingerprint.hex()}",
-        "code": mask_codes(scan.code),
+        "code": mask_code(scan.code),
         "scan_type": scan.scan_type,
         "verdict": scan.verdict,
         "denial_reason": scan.denial_reason,

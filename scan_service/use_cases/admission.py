@@ -16,7 +16,8 @@ from scan_service.store import admission as store
 from scan_service.store import incidents
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import Decision, PresentedTicket, decide
-from ticketing.admission.scans import Attempt, DenialReason, Scan, Verdict, sanitize_text
+from ticketing.admission.scanned_text import sanitize_text
+from ticketing.admission.scans import Attempt, DenialReason, Scan, Verdict
 from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.loop_connection import LoopConnection
@@ -61,7 +62,8 @@ class ScanBatch:
         self._rows.scans[scan.scan_id] = scan
         self.recorded.append(scan)
         if scan.denial_reason is DenialReason.INVALID_SIGNATURE and not self._ticket_lookup.may_be_genuine(attempt):
-            self.forgeries.append(assign_forgery(scan, attempt.credential))
+            forgery = assign_forgery(scan, attempt.credential)
+            self.forgeries += [] if forgery is None else [forgery]
         return scan
 
     def _scan(self, attempt: Attempt, event: Event, fingerprint: bytes) -> Scan:

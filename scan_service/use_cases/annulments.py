@@ -10,16 +10,16 @@ from scan_service.domain.incidents import assign_conflicts
 from scan_service.domain.refusals import scan_not_annullable, scan_not_found
 from scan_service.store import annulments as store
 from scan_service.store import incidents
+from scan_service.store.clock import DatabaseClock
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Scan, restore_code
-from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
 
 class Annulments:
     """The use case that annuls scans."""
 
-    def __init__(self, database: Database, codes: Codes, clock: Clock) -> None:
+    def __init__(self, database: Database, codes: Codes, clock: DatabaseClock) -> None:
         self._database = database
         self._codes = codes
         self._clock = clock
@@ -38,7 +38,7 @@ class Annulments:
         locked = store.lock_scan(connection, annulment.scan_id, visible)
         if locked is None:
             raise scan_not_found(annulment.scan_id)
-        scan, now = locked.scan, self._clock()
+        scan, now = locked.scan, self._clock.read(connection)
         if scan.annul_time is not None:
             return scan
         limited = annulment.is_limited(locked.event.organizer_id)

@@ -9,19 +9,19 @@ from datetime import datetime
 from typing import TypeAlias
 
 from scan_service.store import admission as store
+from scan_service.store.clock import DatabaseClock
 from scan_service.use_cases.keys import Keys
 from scan_service.use_cases.ticket_lookup import TicketLookup
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Scan, restore_code
 from ticketing.admission.tokens import Token
-from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.loop_connection import LoopConnection
 
 
 @dataclass(frozen=True, slots=True)
 class LockedBatch:
-    """The rows that a batch has locked, and the time at which it locked them."""
+    """The rows that a batch has locked, and the database's time at which it locked them."""
 
     rows: store.LockedRows
     ticket_lookup: TicketLookup
@@ -40,7 +40,7 @@ class BatchLocker:
     """
 
     def __init__(
-        self, connection: LoopConnection, keys: Keys, codes: Codes, clock: Clock, *, lock_first: bool = False
+        self, connection: LoopConnection, keys: Keys, codes: Codes, clock: DatabaseClock, *, lock_first: bool = False
     ) -> None:
         self._connection = connection
         self._keys = keys
@@ -74,5 +74,5 @@ class BatchLocker:
         rows = store.read_locked_rows(await connection.round_trip(*round_trip))
         for scan_id, scan in rows.scans.items():
             rows.scans[scan_id] = restore_code(scan, self._codes)
-        now = self._clock()
+        now = self._clock.shift(rows.lock_time)
         return LockedBatch(rows, TicketLookup(rows, self._keys.cached, self._codes, now), now)

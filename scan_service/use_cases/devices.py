@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from scan_service.domain.devices import TOKEN_PREFIX, Credentials, Device, DeviceRequest, code_digest, token_digest
 from scan_service.domain.refusals import device_not_found, enrollment_code_invalid, event_not_found, request_id_reused
 from scan_service.store import devices as store
+from scan_service.store.clock import DatabaseClock
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -26,8 +27,11 @@ MAX_CACHED: Final = 10_000
 class Devices:
     """The use case that creates, enrolls, revokes and authenticates devices."""
 
-    def __init__(self, database: Database, credentials: Credentials, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, credentials: Credentials, clock: Clock, database_clock: DatabaseClock
+    ) -> None:
         self._database = database
+        self._database_clock = database_clock
         self._credentials = credentials
         self._clock = clock
         self._cached = OrderedDict[bytes, tuple[datetime, Device | None]]()
@@ -40,9 +44,10 @@ class Devices:
         """
         device_id, request_id = new_id(), request.request_id
         code = self._credentials.code(device_id, request_id)
-        device = Device(device_id, organizer_id, request.name, request.event_ids, self._clock())
 
         def work(connection: Connection) -> Device:
+            now = self._database_clock.read(connection)
+            device = Device(device_id, organizer_id, request.name, request.event_ids, now)
             if request_id is not None and (earlier := store.read_by_request(connection, organizer_id, request_id)):
                 return earlier
             if foreign := store.find_foreign_event(connection, request.event_ids, organizer_id):
@@ -64,7 +69,7 @@ class Devices:
         token = self._credentials.token(code, request_id)
 
         def work(connection: Connection) -> Device:
-            now = self._clock()
+            now = self._database_clock.read(connection)
             device, stored_digest = store.lock_by_code(connection, code_digest(code))
             if device is None or not device.may_enroll(now):
                 raise enrollment_code_invalid()
@@ -78,14 +83,20 @@ class Devices:
 
         return await self._database.run(work), token
 
-    async def list_devices(self, organizer_id: str, after: UUID | None, size: int) -> Sequence[Device]:
-        """Return up to one device more than `size`, ordered by id."""
-        return await self._database.run(lambda connection: store.read_devices(connection, organizer_id, after, size))
+    async def list_devices(self, organizer_id: str, after: UUID | None, size: int) -> tuple[Sequence[Device], datetime]:
+        """Return up to one device more than `size`, ordered by id, and the time at which they were read."""
+
+        def read(connection: Connection) -> tuple[Sequence[Device], datetime]:
+            now = self._database_clock.read(connection)
+            return store.read_devices(connection, organizer_id, after, size), now
+
+        return await self._database.run(read)
 
     async def revoke(self, device_id: UUID, organizer_id: str) -> Device:
         """Revoke a device; raise DEVICE_NOT_FOUND for an unknown device and for another organizer's."""
-        now = self._clock()
-        device = await self._database.run(lambda connection: store.revoke(connection, device_id, organizer_id, now))
+        device = await self._database.run(
+            lambda connection: store.revoke(connection, device_id, organizer_id, self._database_clock.read(connection))
+        )
         if device is None:
             raise device_not_found(device_id)
         return device

@@ -22,7 +22,8 @@ from scan_service.store import incidents, uploads
 from scan_service.store.admission import TicketKey
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import PresentedTicket
-from ticketing.admission.scans import Attempt, DenialReason, OfflineDecision, Scan, Verdict, sanitize_text
+from ticketing.admission.scanned_text import sanitize_text
+from ticketing.admission.scans import Attempt, DenialReason, OfflineDecision, Scan, Verdict
 from ticketing.admission.tickets import AdmissionState, Event
 from ticketing.chassis.failures import Failure, dependency_unavailable
 from ticketing.chassis.loop_connection import LoopConnection
@@ -39,7 +40,7 @@ async def record_batch(connection: LoopConnection, attempts: Sequence[Attempt], 
         if len(answers) % SLICE == SLICE - 1:
             await asyncio.sleep(0)
         answers.append(batch.record(attempt))
-    before = uploads.read_admitted(await connection.round_trip(*uploads.admitted_round_trip(batch.touched)))
+    before = uploads.read_history(await connection.round_trip(*uploads.history_round_trip(batch.touched)))
     known, assigned = batch.assign(before)
     statements, arguments = uploads.write_round_trip(
         batch.now, [*batch.new.values()], [*batch.replaced.values()], batch.changed
@@ -98,7 +99,7 @@ class UploadBatch:
         return scan.scan_id
 
     def assign(self, before: Sequence[Scan]) -> tuple[Sequence[Scan], Sequence[IncidentScan]]:
-        """Compute the admission states of the touched tickets, whose admitted scans so far are `before`.
+        """Compute the admission states of the touched tickets, whose scans so far are `before`.
 
         Return the scans whose assignments to incidents are replaced, and the new assignments.
         """
@@ -159,7 +160,8 @@ class UploadBatch:
             violation=violation,
         )
         if ticket is None and violation is IncidentKind.FORGED_TOKEN:
-            self._forgeries.append(assign_forgery(scan, attempt.credential))
+            forgery = assign_forgery(scan, attempt.credential)
+            self._forgeries += [] if forgery is None else [forgery]
         return scan
 
     def _claim(self, decision: OfflineDecision) -> datetime | None:

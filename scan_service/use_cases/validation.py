@@ -6,6 +6,7 @@ from sqlalchemy.engine import Connection
 
 from scan_service.domain.access import may_access
 from scan_service.store.admission import LockedRows
+from scan_service.store.clock import DatabaseClock
 from scan_service.store.events import read_event
 from scan_service.store.tickets import read_ticket
 from scan_service.use_cases.admission import ScanBatch
@@ -17,7 +18,6 @@ from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Scan
 from ticketing.admission.tickets import AdmissionPolicy, Event, EventStatus, Ticket
 from ticketing.admission.tokens import Token
-from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 
@@ -26,7 +26,7 @@ class Validation:
     """The use case that decides attempts without recording them."""
 
     def __init__(
-        self, database: Database, keys: Keys, codes: Codes, clock: Clock, failed_codes: FailedCodeLimit
+        self, database: Database, keys: Keys, codes: Codes, clock: DatabaseClock, failed_codes: FailedCodeLimit
     ) -> None:
         self._database = database
         self._keys = keys
@@ -48,7 +48,8 @@ class Validation:
         return scan
 
     def _decide(self, connection: Connection, attempt: Attempt, *, anywhere: bool) -> Scan:
-        rows = LockedRows()
+        now = self._clock.read(connection)
+        rows = LockedRows(now)
         ticket = None
         if isinstance(attempt.credential, Token | bytes):
             ticket = read_ticket(connection, attempt.credential)
@@ -64,10 +65,9 @@ class Validation:
             event = _draft_event(attempt)
             if attempt.organizer_id is not None:
                 # Another organizer's ticket gets the answer of an unknown one.
-                rows = LockedRows()
+                rows = LockedRows(now)
         if event is not None:
             rows.events[event.event_id] = event
-        now = self._clock()
         lookup = TicketLookup(rows, self._keys.cached, self._codes, now)
         answer = ScanBatch(LockedBatch(rows, lookup, now)).decide(attempt)
         if isinstance(answer, Failure):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from ticket_service.domain.codes import Codes as TicketCodes
+from ticket_service.domain.codes import read_code as read_typed_code
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.tokens import Signer, token_digest
 from ticketing.admission.codes import Codes as ScanCodes
@@ -18,6 +19,11 @@ SECRET = "a-secret-that-both-services-share-0123"
 ISSUES = st.integers(min_value=1, max_value=2**31 - 1)
 
 
+# The additions of people to a code, and the digits that they mistake for each other.
+SEPARATORS = ["", "", "", " ", "-", "\N{EN DASH}", "\N{NO-BREAK SPACE}", "\N{ZERO WIDTH SPACE}", "  ", "\t"]
+MISREAD = str.maketrans("01", "OL")
+
+
 @given(st.uuids(), ISSUES)
 def test_both_services_derive_the_same_code(ticket_id: UUID, issue: int) -> None:
     issued, expected = TicketCodes(SECRET), ScanCodes(SECRET)
@@ -25,6 +31,16 @@ def test_both_services_derive_the_same_code(ticket_id: UUID, issue: int) -> None
     assert expected.code(ticket_id, issue) == code
     assert expected.digest(code) == issued.digest(code)
     assert read_code(f" {code.lower()}\n") == code
+
+
+@given(st.uuids(), ISSUES, st.data())
+def test_both_services_read_a_code_as_people_type_it(ticket_id: UUID, issue: int, data: st.DataObject) -> None:
+    code = TicketCodes(SECRET).code(ticket_id, issue)
+    typed = code.removeprefix("TKT-") if data.draw(st.booleans()) else code
+    typed = typed.translate(MISREAD) if data.draw(st.booleans()) else typed
+    typed = typed.lower() if data.draw(st.booleans()) else typed
+    typed = "".join(letter + data.draw(st.sampled_from(SEPARATORS)) for letter in typed[:-1]) + typed[-1]
+    assert read_typed_code(typed) == read_code(typed) == code
 
 
 def test_the_format_of_codes_never_changes() -> None:

@@ -62,6 +62,8 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
         ("TICKETS_SCANS_ADDRESS", lambda tickets, scans: tickets.scans_address),
         ("SCANS_TICKETS_ADDRESS", lambda tickets, scans: scans.tickets_address),
         ("TICKETS_MAX_PER_PURCHASE", lambda tickets, scans: tickets.max_per_purchase),
+        ("TICKETS_MAX_TICKETS_PER_CUSTOMER", lambda tickets, scans: tickets.customers.max_tickets),
+        ("TICKETS_UNPAID_SECONDS", lambda tickets, scans: int(tickets.customers.unpaid_window.total_seconds())),
         ("SCANS_MAX_OUTSTANDING", lambda tickets, scans: scans.max_outstanding_scans),
         ("SCANS_MAX_UPLOADS", lambda tickets, scans: scans.max_outstanding_uploads),
         ("SCANS_MAX_WAITING", lambda tickets, scans: scans.max_waiting_scans),

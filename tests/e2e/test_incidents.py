@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from nacl.signing import SigningKey
 from sqlalchemy.engine import URL
 
 from tests.e2e.service_pair import NewServicePair, ServicePair, buy, new_gate, on_sale
 from tests.environment.waiting import eventually, until
+from tests.scanning.gates import token_of
 from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
@@ -56,9 +58,10 @@ def admit_twice_offline(pair: ServicePair) -> ticket_pb2.Ticket:
 
 
 def forge(pair: ServicePair, event_id: str) -> None:
-    """Scan a token without a valid signature."""
-    gate = new_gate(pair, event_id)
-    assert gate.scan("T1" + "A" * 170).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
+    """Scan a token without a valid signature twice."""
+    gate, token = new_gate(pair, event_id), token_of(SigningKey.generate(), uuid.UUID(event_id), uuid.uuid4())
+    for _ in range(2):
+        assert gate.scan(token).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
     gate.close()
 
 

@@ -15,11 +15,15 @@ class SettableClock:
 
     @property
     def now(self) -> datetime:
-        return (self._start or datetime.now(UTC)) + self._ahead
+        return self.shift(datetime.now(UTC))
 
     @now.setter
     def now(self, time: datetime) -> None:
         self.advance(time - self.now)
+
+    def shift(self, time: datetime) -> datetime:
+        """Return the time of this clock at a real time."""
+        return (self._start or time) + self._ahead
 
     def advance(self, by: timedelta) -> None:
         """Move the clock forward, or back if `by` is negative."""

@@ -7,7 +7,7 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 import pytest
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
 
@@ -43,6 +43,8 @@ class Refusal:
     reason: str
     metadata: Mapping[str, str]
     fields: frozenset[str]
+    # The time after which a retry may succeed; None where waiting does not help.
+    retry_seconds: float | None = None
 
     @property
     def cause(self) -> tuple[str, Mapping[str, str]]:
@@ -52,14 +54,16 @@ class Refusal:
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     """Read the details of a refused call; a call without details has an empty reason."""
-    info, faults = ErrorInfo(), BadRequest()
+    info, faults, retry = ErrorInfo(), BadRequest(), RetryInfo()
     details = details_of(error)
     if details:
         assert details[0].Unpack(info), f"the first detail is not an ErrorInfo: {error}"
     if len(details) > 1:
         details[1].Unpack(faults)
     fields = frozenset(violation.field for violation in faults.field_violations)
-    return Refusal(error.code(), info.reason.removeprefix("ERROR_REASON_"), dict(info.metadata), fields)
+    waits = [retry.retry_delay.ToTimedelta() for detail in details if detail.Unpack(retry)]
+    seconds = waits[0].total_seconds() if waits else None
+    return Refusal(error.code(), info.reason.removeprefix("ERROR_REASON_"), dict(info.metadata), fields, seconds)
 
 
 async def refusal(call: Awaitable[object]) -> Refusal:

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from scan_service.app import App
+from scan_service.store.clock import DatabaseClock
 from tests.environment.access import Issuer
 from tests.environment.clock import SettableClock
 from tests.gate.venue import Handheld, Office, Wifi
@@ -37,7 +38,7 @@ def scan_service(database: ScansDatabase, tmp_path: Path, issuer: Issuer, venue_
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    app = App(settings_of(tmp_path, issuer), database.url, venue_clock)
+    app = App(settings_of(tmp_path, issuer), database.url, venue_clock, DatabaseClock(venue_clock.shift))
     port = asyncio.run_coroutine_threadsafe(app.start(), loop).result(20)
     yield f"127.0.0.1:{port}"
     asyncio.run_coroutine_threadsafe(app.stop(), loop).result(20)

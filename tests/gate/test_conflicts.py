@@ -27,7 +27,7 @@ def test_each_conflict_of_an_outage_becomes_one_incident(database, wifi, office,
     office.refund(refunded)
     assert [north.scan(shown.token).may_pass for shown in (plain, shared, refunded, sold_since)] == [True] * 4
     assert north.scan(plain.token).reason is DenialReason.ALREADY_CHECKED_IN
-    assert north.scan(forged).reason is DenialReason.INVALID_SIGNATURE
+    assert [north.scan(forged).reason for _ in range(2)] == [DenialReason.INVALID_SIGNATURE] * 2
     # The south device has no connection either.
     assert south.scan(shared.token).may_pass
 
@@ -36,7 +36,7 @@ def test_each_conflict_of_an_outage_becomes_one_incident(database, wifi, office,
     incidents = [
         (scan_pb2.INCIDENT_KIND_DOUBLE_ADMISSION, str(shared.ticket_id), 2),
         (scan_pb2.INCIDENT_KIND_REVOKED_ADMISSION, str(refunded.ticket_id), 1),
-        (scan_pb2.INCIDENT_KIND_FORGED_TOKEN, "", 1),
+        (scan_pb2.INCIDENT_KIND_FORGED_TOKEN, "", 2),
     ]
     assert office.incidents(event_id) == sorted(incidents)
     shown = {

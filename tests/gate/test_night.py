@@ -85,7 +85,7 @@ def test_offline_hour_with_wrong_clocks_is_recorded_as_shown(  # noqa: PLR0913, 
     night += [(chance.uniform(0, 60), door, ticket.token, None) for ticket in shared for door in (north, south)]
     # By the wrong clock of its gate the first ticket has expired, and the second has not.
     night += [(25, north, early.token, None), (35, south, late.token, DenialReason.EXPIRED)]
-    night += [(50, north, forged, DenialReason.INVALID_SIGNATURE)]
+    night += [(minute, north, forged, DenialReason.INVALID_SIGNATURE) for minute in (50, 51)]
     begin = venue_clock()
     for minute, door, text, reason in sorted(night, key=lambda step: step[0]):
         venue_clock.advance(begin + minute * MINUTE - venue_clock())
@@ -117,7 +117,7 @@ def test_offline_hour_with_wrong_clocks_is_recorded_as_shown(  # noqa: PLR0913, 
         [
             *((scan_pb2.INCIDENT_KIND_DOUBLE_ADMISSION, str(ticket.ticket_id), 2) for ticket in shared),
             *((scan_pb2.INCIDENT_KIND_REVOKED_ADMISSION, str(ticket.ticket_id), 1) for ticket in refunded),
-            (scan_pb2.INCIDENT_KIND_FORGED_TOKEN, "", 1),
+            (scan_pb2.INCIDENT_KIND_FORGED_TOKEN, "", 2),
         ]
     )
 

@@ -109,7 +109,7 @@ class World:
     store: Store
     channel: grpc.Channel
     now: datetime = NOON
-    held: LockedRows = field(default_factory=LockedRows)
+    held: LockedRows = field(default_factory=lambda: LockedRows(NOON))
 
     def __post_init__(self) -> None:
         self.put_event(replace(EVENT, policy=AdmissionPolicy.RE_ENTRY))

@@ -17,11 +17,13 @@ from scan_service.store.tables import signing_keys
 from tests.environment.refusals import refusal
 from tests.environment.waiting import until
 from tests.scanning.gates import Device, ScansDatabase, running_service, settings_of, token_of
+from tests.scanning.keyboards import typed_on
 from ticketing.chassis.settings import Environment, SettingsError
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import event_pb2
 
+ADMITTED = scan_pb2.VERDICT_ADMITTED
 NOT_FOUND = scan_pb2.DENIAL_REASON_TICKET_NOT_FOUND
 FORGED = scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
 
@@ -34,6 +36,27 @@ async def test_a_scanned_code_may_be_any_text(database, service, code):
     scan = await service.scan(event_id, code)
     assert scan.denial_reason == NOT_FOUND
     assert len(database.rows("scans")) == 1
+
+
+@pytest.mark.parametrize("group", [" ", "-", "\N{EN DASH}"])
+async def test_a_code_is_scanned_and_validated_as_people_type_it(database, service, group):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
+    digits = ticket.code.removeprefix("TKT-").lower().replace("0", "o").replace("1", "l")
+    typed = group.join(digits[begin : begin + 4] for begin in range(0, 16, 4))
+    request = pb.ValidateTicketRequest(gate=scan_pb2.Gate(event_id=str(event_id)), code=typed)
+    assert (await service.scans.ValidateTicket(request, metadata=service.scanner)).scan.verdict == ADMITTED
+    assert (await service.scan(event_id, typed)).verdict == ADMITTED
+
+
+async def test_the_record_of_a_near_miss_does_not_contain_the_code(database, service):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
+    digits = ticket.code.removeprefix("TKT-")
+    for text in (ticket.code[:-1], f"{ticket.code}0", typed_on("fr", ticket.code), digits[:8]):
+        assert (await service.scan(event_id, text)).denial_reason == NOT_FOUND
+    assert {row["code"][0] for row in database.rows("scans")} == {"("}
+    assert all(digits[4:8] not in row["code"] for row in database.rows("scans"))
 
 
 async def test_damaged_and_forged_tokens_have_an_invalid_signature(database, service):

@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL
 
 from scan_service.app import App
 from scan_service.settings import Settings, read_settings
+from scan_service.store.clock import DatabaseClock
 from scan_service.store.tables import events, metadata, signing_keys, tickets
 from tests.environment.access import CODE_SECRET, PEER_METADATA, Issuer
 from tests.environment.clock import SettableClock
@@ -223,7 +224,7 @@ def settings_of(data_dir: Path, issuer: Issuer, **variables: str) -> Settings:
 @asynccontextmanager
 async def running_service(settings: Settings, url: URL, issuer: Issuer) -> AsyncIterator[Service]:
     clock = SettableClock()
-    app = App(settings, url, clock)
+    app = App(settings, url, clock, DatabaseClock(clock.shift))
     async with running(app) as address, grpc.aio.insecure_channel(address) as channel:
         yield Service(app, channel, issuer, clock)
 

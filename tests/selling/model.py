@@ -150,6 +150,9 @@ class SalesModel:
         total = sum(quantity * self.lines[kind].price for kind, quantity in items.items())
         if expected is not None and expected != total:
             raise Refused("PRICE_CHANGED", expected=expected, actual=total)
+        if total and not payment and (own := self._hold_of(buyer, items, now)):
+            self.requests[request] = (asked, own)
+            return own
         self._check_places(items)
         if payment in self.payments:
             raise Refused("PAYMENT_ALREADY_USED", purchase_id=self.payments[payment].purchase.id)
@@ -162,6 +165,13 @@ class SalesModel:
         self.purchases.append(purchase)
         self.requests[request] = (asked, purchase)
         return purchase
+
+    def _hold_of(self, buyer: str, items: Mapping[str, int], now: datetime) -> Purchase | None:
+        """Return the buyer's own hold of the same items, which the buyer gets instead of another one."""
+        for one in self.purchases:
+            if one.status == "HELD" and (one.buyer, one.items) == (buyer, dict(items)) and now < (one.expires or now):
+                return one
+        return None
 
     def confirm(self, purchase: Purchase, payment: str, paid: int, now: datetime) -> None:
         if payment in self.payments:

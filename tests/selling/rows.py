@@ -11,7 +11,9 @@ from sqlalchemy.engine import Connection
 
 from tests.environment.access import CODE_SECRET
 from ticket_service.domain.codes import Codes
+from ticket_service.domain.event_changes import ChangeRules
 from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, EventType, TicketType
+from ticket_service.domain.terms import MoveRules
 from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
 from ticket_service.store.events import insert_event
 from ticket_service.store.tables import events, offers, purchases, tickets
@@ -19,6 +21,8 @@ from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.ids import new_id
 
+# The default settings.
+CHANGE_RULES = ChangeRules(timedelta(days=30), MoveRules(timedelta(hours=3), timedelta(days=14)))
 NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
 
 

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from ticket_service.domain.terms import MoveRules
+from tests.selling.rows import CHANGE_RULES
 from ticketing.chassis.settings import SettingsError
 
 
@@ -12,7 +12,7 @@ def test_unset_settings_have_defaults(make_settings, tmp_path):
     assert settings.signing_key_file == tmp_path / "keys" / "signing.json"
     assert timedelta(seconds=settings.sweep_seconds) == timedelta(seconds=1)
     assert settings.max_per_purchase == 20
-    assert settings.moves == MoveRules(bound=timedelta(hours=3), right=timedelta(days=14))
+    assert settings.changes == CHANGE_RULES
 
 
 def test_all_wrong_settings_are_named_in_one_message(make_settings):

@@ -116,6 +116,8 @@ _READERS: Final[Mapping[str, Callable[[EventFields], object]]] = {
     ),
     "image_url": _image_url,
     "metadata": lambda fields: fields.struct("metadata"),
+    "max_held_per_customer": lambda fields: fields.optional_number("max_held_per_customer"),
+    "max_tickets_per_customer": lambda fields: fields.optional_number("max_tickets_per_customer"),
 }
 
 
@@ -158,6 +160,8 @@ def _offer(fields: OfferFields, max_per_purchase: int) -> Offer:
         max_per_purchase=maximum,
         valid_from_time=valid_from,
         valid_until_time=valid_until,
+        max_held_per_customer=fields.number("max_held_per_customer"),
+        max_tickets_per_customer=fields.number("max_tickets_per_customer"),
     )
 
 

@@ -44,6 +44,8 @@ def event_message(event: Event, now: datetime) -> event_pb2.Event:
         revision=event.revision,
         etag=event.etag,
         organizer_id=event.organizer_id,
+        max_held_per_customer=event.max_held_per_customer,
+        max_tickets_per_customer=event.max_tickets_per_customer,
     )
     message.refund_policy.tiers.extend(
         event_pb2.RefundPolicy.Tier(days_before=tier.days_before, percent=tier.percent) for tier in event.refund_tiers
@@ -64,6 +66,8 @@ def _offer_message(currency: str, offer: Offer) -> event_pb2.TicketOffer:
         max_per_purchase=offer.max_per_purchase or 0,
         valid_from_time=timestamp(offer.valid_from_time),
         valid_until_time=timestamp(offer.valid_until_time),
+        max_held_per_customer=offer.max_held_per_customer,
+        max_tickets_per_customer=offer.max_tickets_per_customer,
     )
 
 

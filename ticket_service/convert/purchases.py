@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from ticket_service.convert.enums import TICKET_TYPES
 from ticket_service.convert.money import money_message, read_price
 from ticket_service.domain.access import organizer_of
+from ticket_service.domain.customers import Customer
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
@@ -85,6 +86,7 @@ def read_order(request: pb.PurchaseTicketsRequest, caller: Caller) -> Order:
     metadata = fields.struct("metadata")
     fields.check()
     acts_for_others = payment_id is not None or bool(request.user_id)
+    is_guest = not request.user_id and not caller.is_any(Role.USER)
     if acts_for_others and not caller.is_any(Role.SERVICE, Role.ORGANIZER):
         role = ",".join(sorted(caller.roles))
         message = "only services and organizers may bring a payment or buy for another user"
@@ -103,6 +105,8 @@ def read_order(request: pb.PurchaseTicketsRequest, caller: Caller) -> Order:
         organizer_id=organizer_of(caller),
         own_events_only=not caller.is_any(Role.SERVICE) and (acts_for_others or not caller.is_any(Role.USER)),
         payment_method=payment_method,
+        customer=_customer(user_id, email, is_guest=is_guest),
+        is_guest=is_guest,
     )
 
 
@@ -142,6 +146,13 @@ def read_email(fields: Fields[M]) -> str:
     if email and not _EMAIL.fullmatch(email):
         fields.violate("email", "is not an e-mail address")
     return email
+
+
+def _customer(user_id: str, email: str, *, is_guest: bool) -> Customer | None:
+    if not is_guest:
+        return Customer(user_id=user_id)
+    # The e-mail claim of a seller's token is not the address of a guest.
+    return Customer(address=email.lower()) if email else None
 
 
 def _quantities(fields: Fields[pb.PurchaseTicketsRequest]) -> tuple[tuple[TicketType, int], ...]:

@@ -8,6 +8,7 @@ from uuid import UUID
 from ticket_service.convert.cancellations import CANCELLATION_STATUSES
 from ticket_service.convert.enums import TICKET_STATUSES
 from ticket_service.convert.purchases import read_email
+from ticket_service.domain.codes import read_code
 from ticket_service.domain.queries import CancellationQuery, TicketQuery
 from ticket_service.domain.reissues import ReissueRequest
 from ticket_service.domain.tickets import TicketFormat
@@ -53,8 +54,8 @@ def read_get(request: pb.GetTicketRequest) -> TicketLookup:
     view = fields.enum("view", TICKET_VIEWS, TicketView.BASIC)
     ticket_id, code = None, ""
     if request.WhichOneof("ticket") == "code":
-        # People type codes with blanks and in lower case.
-        code = fields.text("code", request.code.strip().upper())
+        typed = fields.text("code", request.code.strip().upper())
+        code = read_code(typed) or typed
     else:
         ticket_id = fields.uuid("ticket_id")
     fields.check()

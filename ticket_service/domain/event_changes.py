@@ -2,19 +2,30 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from ticket_service.domain.event_times import CORRECTABLE, correctable_until
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refusals import event_ended, illegal_transition
+from ticket_service.domain.refusals import event_ended, event_not_changeable, illegal_transition
+from ticket_service.domain.terms import MoveRules
 from ticketing.chassis.failures import Failure, FieldViolation, invalid_fields
 
 # Gates decide by these fields, so a change of one takes a revision.
 GATE_FIELDS: Final = ("name", "status", "admission_policy", "start_time", "end_time", "doors_open_time")
 # The fields of an offer that a buyer has paid for; the others only govern further sales.
 PROMISED: Final = ("price", "valid_from_time", "valid_until_time")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRules:
+    """The settings that decide which changes of an event are possible, and which effect they have."""
+
+    # The time after the end of an event in which its times can be corrected, or the event cancelled.
+    correction: timedelta
+    moves: MoveRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +116,16 @@ def publish_event(event: Event, now: datetime) -> Event:
     raise illegal_transition(status, EventStatus.PUBLISHED)
 
 
-def cancel_event(event: Event, now: datetime) -> Event:
+def cancel_event(event: Event, now: datetime, correction: timedelta) -> Event:
     """Return the event as CANCELLED; a CANCELLED event stays unchanged.
 
     Raises:
-        Failure: ILLEGAL_TRANSITION if the event is COMPLETED.
+        Failure: ILLEGAL_TRANSITION if the event is COMPLETED for longer than `correction`.
     """
     if event.status is EventStatus.CANCELLED:
         return event
     status = event.status_at(now)
-    if status is EventStatus.COMPLETED:
+    if status is EventStatus.COMPLETED and now >= correctable_until(event, correction):
         raise illegal_transition(status, EventStatus.CANCELLED)
     return _next(event, replace(event, status=EventStatus.CANCELLED), now)
 
@@ -132,7 +143,7 @@ def change_event(event: Event, wanted: Event, sold: Mapping[TicketType, int], no
         Failure: CAPACITY_BELOW_RESERVED or EVENT_NOT_CHANGEABLE.
     """
     if sold and wanted.currency != event.currency:
-        raise _not_changeable(event, "ticket_price.currency_code", "tickets were sold in its currency")
+        raise event_not_changeable(event, "ticket_price.currency_code", "tickets were sold in its currency")
     offers = _offers(event, wanted.offers, sold)
     if wanted.max_participants is not None and wanted.max_participants < event.reserved:
         raise Failure(
@@ -157,18 +168,28 @@ def change_event(event: Event, wanted: Event, sold: Mapping[TicketType, int], no
     return event if result == event else _next(event, result, now)
 
 
-def check_changeable(event: Event, fields: Sequence[str], now: datetime) -> None:
-    """Raise EVENT_NOT_CHANGEABLE for a change of `fields` if the event is CANCELLED or COMPLETED."""
+def check_changeable(event: Event, fields: Sequence[str], now: datetime, correction: timedelta) -> None:
+    """Raise EVENT_NOT_CHANGEABLE for a change of `fields` if the event is CANCELLED or COMPLETED.
+
+    The times of a COMPLETED event can be corrected for as long as `correction`.
+    """
     status = event.status_at(now)
-    if status in {EventStatus.CANCELLED, EventStatus.COMPLETED}:
-        raise _not_changeable(event, fields[0], f"the event is {status}")
+    if status is EventStatus.CANCELLED:
+        raise event_not_changeable(event, fields[0], f"the event is {status}")
+    if status is EventStatus.COMPLETED:
+        until = correctable_until(event, correction)
+        for field in fields:
+            if field not in CORRECTABLE or now >= until:
+                raise event_not_changeable(
+                    event, field, f"the event is {status}; its times alone could change until {until.isoformat()}"
+                )
 
 
 def _offers(event: Event, wanted: Sequence[Offer], sold: Mapping[TicketType, int]) -> tuple[Offer, ...]:
     kept = {offer.ticket_type for offer in wanted}
     for offer in event.offers:
         if offer.reserved and offer.ticket_type not in kept:
-            raise _not_changeable(event, "offers", f"{offer.ticket_type} tickets are held or sold")
+            raise event_not_changeable(event, "offers", f"{offer.ticket_type} tickets are held or sold")
     return tuple(_offer(event, offer, sold) for offer in wanted)
 
 
@@ -177,7 +198,7 @@ def _offer(event: Event, wanted: Offer, sold: Mapping[TicketType, int]) -> Offer
     # A type may have been sold at the event's price before it had an offer.
     reserved = before.reserved if before else sold.get(wanted.ticket_type, 0)
     if before and before.reserved and any(getattr(before, name) != getattr(wanted, name) for name in PROMISED):
-        raise _not_changeable(event, "offers", f"{wanted.ticket_type} tickets are held or sold")
+        raise event_not_changeable(event, "offers", f"{wanted.ticket_type} tickets are held or sold")
     if wanted.capacity is not None and wanted.capacity < reserved:
         raise Failure(
             Reason.CAPACITY_BELOW_RESERVED,
@@ -195,7 +216,3 @@ def _next(before: Event, after: Event, now: datetime) -> Event:
         revision = before.revision + 1
         return replace(after, revision=revision, changed_revision=revision)
     return after
-
-
-def _not_changeable(event: Event, field: str, why: str) -> Failure:
-    return Failure(Reason.EVENT_NOT_CHANGEABLE, f"{field} cannot change: {why}", event_id=event.event_id, field=field)

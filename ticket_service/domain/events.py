@@ -62,6 +62,9 @@ class Offer:
     max_per_purchase: int | None = None
     valid_from_time: datetime | None = None
     valid_until_time: datetime | None = None
+    # The bounds of one customer, of this type; 0: the offer has no bound of its own.
+    max_held_per_customer: int = 0
+    max_tickets_per_customer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,9 @@ class Event:
     changed_revision: int
     # The number grows when an organizer changes the event or its status, not with sales.
     version: int
+    # The bounds of one customer, of all types; None: those of the service apply; 0: no bound.
+    max_held_per_customer: int | None = None
+    max_tickets_per_customer: int | None = None
 
     def status_at(self, now: datetime) -> EventStatus:
         """Return the status as of `now`."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ticket_service.domain.customers import Holdings, check_tickets
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.payments import MAX_POLL_INTERVAL, POLL_INTERVAL, ChargeState, Progress
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
@@ -37,8 +38,12 @@ class PaymentResult:
     refund_due: bool = False
 
 
-def apply_payment(purchase: Purchase, payment: Payment, inventory: Inventory, context: SaleContext) -> PaymentResult:
+def apply_payment(
+    purchase: Purchase, payment: Payment, inventory: Inventory, context: SaleContext, holdings: Holdings | None = None
+) -> PaymentResult:
     """Return the result of a payment that is recorded for the first time; reserve or release places accordingly.
+
+    `holdings` are the customer's places, without which no bound per customer applies to a late payment.
 
     Raises:
         Failure: PRICE_CHANGED if the amount is not the purchase's total.
@@ -50,7 +55,9 @@ def apply_payment(purchase: Purchase, payment: Payment, inventory: Inventory, co
     if purchase.status is PurchaseStatus.REFUNDED:
         return PaymentResult(replace(purchase, status=PurchaseStatus.REFUNDING), refund_due=True)
     is_held = purchase.status is PurchaseStatus.HELD
-    if not _is_on_sale(purchase, inventory.event, context.now) or not (is_held or _has_places(purchase, inventory)):
+    if not _is_on_sale(purchase, inventory.event, context.now) or not (
+        is_held or _has_places(purchase, inventory, holdings, context)
+    ):
         if is_held:
             inventory.release(purchase.items)
         return PaymentResult(_end(purchase, PurchaseStatus.REFUNDING, context.now, payment), refund_due=True)
@@ -130,9 +137,11 @@ def _is_on_sale(purchase: Purchase, event: Event, now: datetime) -> bool:
     return event.status_at(now) is EventStatus.PUBLISHED and event.currency == purchase.currency
 
 
-def _has_places(purchase: Purchase, inventory: Inventory) -> bool:
+def _has_places(purchase: Purchase, inventory: Inventory, holdings: Holdings | None, context: SaleContext) -> bool:
     try:
         check_places(inventory, purchase.items)
+        if holdings is not None:
+            check_tickets(inventory.event, purchase.items, holdings, context.customers)
     except Failure:
         return False
     return True

@@ -65,3 +65,5 @@ class Purchase:
     decline_code: str | None = None
     # The version of the event at which the purchase was made; None: a process of an older version made it.
     event_version: int | None = None
+    # A service or an organizer bought for nobody by name; `user_id` is then the seller, and an address the customer.
+    is_guest: bool = False

@@ -40,6 +40,11 @@ def event_ended(event: Event) -> Failure:
     return Failure(Reason.EVENT_ENDED, f"the event ended at {end_time}", event_id=event.event_id, end_time=end_time)
 
 
+def event_not_changeable(event: Event, field: str, why: str) -> Failure:
+    """Return EVENT_NOT_CHANGEABLE: the field of the event cannot change."""
+    return Failure(Reason.EVENT_NOT_CHANGEABLE, f"{field} cannot change: {why}", event_id=event.event_id, field=field)
+
+
 def ticket_checked_in(ticket_id: UUID, check_in_time: datetime | None) -> Failure:
     """Return TICKET_CHECKED_IN; the time is None if the scan service reported none."""
     time: dict[str, Any] = {"check_in_time": check_in_time.isoformat()} if check_in_time is not None else {}

@@ -5,11 +5,20 @@ contain the counters for the store to write.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from ticket_service.domain.customers import (
+    UNBOUNDED,
+    Customer,
+    CustomerBounds,
+    Hold,
+    Holdings,
+    check_holds,
+    check_tickets,
+)
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
 from ticket_service.domain.notifications import Notification, purchase_completed
 from ticket_service.domain.payments import SWEEPER_DELAY
@@ -46,6 +55,9 @@ class Order:
     # The payment method that `provider` charges.
     payment_method: str | None = None
     provider: str = EXTERNAL
+    # None: nobody by name and without an address; no bound per customer applies.
+    customer: Customer | None = None
+    is_guest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,15 @@ class Replayed:
     fingerprint: bytes
 
 
-Answer = Sale | Replayed | Failure
+@dataclass(frozen=True, slots=True)
+class HeldAgain:
+    """An order whose customer holds the same items unpaid: the customer gets that purchase, and nothing is held twice."""
+
+    order: Order
+    purchase_id: UUID
+
+
+Answer = Sale | Replayed | HeldAgain | Failure
 
 
 class Inventory:
@@ -108,6 +128,8 @@ class SalesBatch:
     payments: dict[str, UUID]
     # Events that another transaction has locked; the batch did not wait, and their orders are refused.
     skipped: frozenset[UUID] = frozenset()
+    # The places of the customers of the orders, by event.
+    holdings: dict[tuple[UUID, Customer], Holdings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +141,7 @@ class SaleContext:
     now: datetime
     # The duration of a hold.
     hold: timedelta
+    customers: CustomerBounds = UNBOUNDED
 
 
 def answer(order: Order, batch: SalesBatch, context: SaleContext) -> Answer:
@@ -133,7 +156,11 @@ def answer(order: Order, batch: SalesBatch, context: SaleContext) -> Answer:
         items = tuple(
             [_item(inventory.event, ticket_type, quantity, context) for ticket_type, quantity in order.quantities]
         )
-        _check_price(inventory.event, order, sum([item.quantity * item.unit_price for item in items]))
+        total = sum([item.quantity * item.unit_price for item in items])
+        _check_price(inventory.event, order, total)
+        own = _own_hold(order, items, total, batch, context)
+        if own is not None:
+            return own
         check_places(inventory, items)
         _check_payment(order, batch)
     except Failure as failure:
@@ -175,6 +202,25 @@ def _item(event: Event, ticket_type: TicketType, quantity: int, context: SaleCon
             max=maximum,
         )
     return Item(ticket_type, quantity, offer.price)
+
+
+def _own_hold(
+    order: Order, items: Sequence[Item], total: int, batch: SalesBatch, context: SaleContext
+) -> HeldAgain | None:
+    """Return the customer's own hold of the same items; raise if a bound forbids the customer another one."""
+    holdings = batch.holdings.get((order.event_id, order.customer)) if order.customer is not None else None
+    if holdings is None:
+        return None
+    event = batch.inventories[order.event_id].event
+    if total > 0 and order.payment_id is None:
+        hold = holdings.hold_of(items, order.provider, context.now)
+        if hold is not None:
+            first = Replayed(order.event_id, hold.purchase_id, order.fingerprint)
+            batch.requests[order.caller, order.request_id] = first
+            return HeldAgain(order, hold.purchase_id)
+        check_holds(event, items, holdings, context.customers, context.now)
+    check_tickets(event, items, holdings, context.customers)
+    return None
 
 
 def _check_price(event: Event, order: Order, total: int) -> None:
@@ -238,12 +284,18 @@ def _sell(inventory: Inventory, order: Order, items: tuple[Item, ...], batch: Sa
         due_time=min(expires, context.now + SWEEPER_DELAY) if expires is not None and is_charged else expires,
         payment_method=order.payment_method if is_charged else None,
         event_version=event.version,
+        is_guest=order.is_guest,
     )
     tickets = () if is_held else tickets_of(inventory, purchase, context)
     inventory.reserve(items)
     batch.requests[order.caller, order.request_id] = Replayed(event.event_id, purchase.purchase_id, order.fingerprint)
     if purchase.payment_id is not None:
         batch.payments[purchase.payment_id] = purchase.purchase_id
+    holdings = batch.holdings.get((order.event_id, order.customer)) if order.customer is not None else None
+    if holdings is not None and expires is not None:
+        holdings.holds.append(Hold(purchase.purchase_id, items, provider, expires))
+    elif holdings is not None:
+        holdings.add_tickets(items)
     return Sale(order, purchase, tickets, event, purchase_completed(purchase, tickets))
 
 

@@ -5,17 +5,27 @@ Arrays are sent as text and unnested by PostgreSQL, which took a third of the ti
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from ticket_service.domain.customers import Customer, Holdings, counts_tickets
 from ticket_service.domain.events import Offer
 from ticket_service.domain.ledger import EntryKind
 from ticket_service.domain.purchases import EXTERNAL
-from ticket_service.domain.sales import Inventory, Order, Replayed, Sale, SalesBatch
+from ticket_service.domain.sales import HeldAgain, Inventory, Order, Replayed, Sale, SaleContext, SalesBatch
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
+from ticket_service.store.customers import (
+    first_id_of,
+    holdings_of,
+    oldest_hold,
+    parameters_of,
+    unpaid_purchases,
+    valid_tickets,
+)
 from ticket_service.store.events import event_of, offer_of
 from ticket_service.store.tables import events, offers
 from ticketing.chassis.arrays import array
@@ -32,15 +42,27 @@ SELECT {", ".join(_EVENT_COLUMNS)} FROM events WHERE event_id = ANY ($1) ORDER B
 """  # noqa: S608 - names of our own columns
 _READ_EVENTS: Final = f"(uuid[]) AS SELECT {', '.join(_EVENT_COLUMNS)} FROM events WHERE event_id = ANY ($1)"  # noqa: S608 - as above
 
-# One row for each order, with its recorded request and payment, then one row for each offer.
-_READ: Final = f"""(text[], uuid[], text[], uuid[]) AS
+# One row for each order, with its recorded request, its payment and the places of its customer, then one row for each
+# offer. The places are read under the event's lock, and only where a bound or a hold may need them.
+_CUSTOMER: Final = ("wanted.event_id", "wanted.user_id", "wanted.address")
+_READ: Final = f"""(text[], uuid[], text[], uuid[], uuid[], text[], text[], boolean[], boolean[], boolean[], uuid) AS
 SELECT wanted.n, key.fingerprint, key.event_id AS first_event, key.result_id, payment.purchase_id AS paid_by,
+       CASE WHEN wanted.is_held OR (
+           wanted.is_unpaid AND EXISTS (SELECT FROM offers WHERE offers.event_id = wanted.event_id AND offers.price > 0)
+       ) THEN {unpaid_purchases(*_CUSTOMER, "$11")} END AS unpaid,
+       CASE WHEN wanted.is_counted OR (
+           (wanted.user_id IS NOT NULL OR wanted.address IS NOT NULL) AND EXISTS (
+               SELECT FROM offers WHERE offers.event_id = wanted.event_id AND offers.max_tickets_per_customer > 0
+           )
+       ) THEN {valid_tickets(*_CUSTOMER)} END AS valid,
        {", ".join(f"NULL::{_OFFER_TYPES[name]} AS {name}" for name in _OFFER_COLUMNS)}
-FROM unnest($1, $2, $3) WITH ORDINALITY AS wanted (caller, request_id, payment_id, n)
+FROM unnest($1, $2, $3, $5, $6, $7, $8, $9, $10) WITH ORDINALITY AS wanted (
+    caller, request_id, payment_id, event_id, user_id, address, is_held, is_unpaid, is_counted, n
+)
 LEFT JOIN idempotency_keys AS key ON key.caller = wanted.caller AND key.request_id = wanted.request_id
 LEFT JOIN payments AS payment ON payment.provider = '{EXTERNAL}' AND payment.payment_id = wanted.payment_id
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, {", ".join(_OFFER_COLUMNS)} FROM offers WHERE event_id = ANY ($4)
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, {", ".join(_OFFER_COLUMNS)} FROM offers WHERE event_id = ANY ($4)
 ORDER BY n, position
 """  # noqa: S608 - names of our own columns
 
@@ -48,25 +70,26 @@ _WRITE: Final = f"""(
     timestamptz,
     uuid[], uuid[], text[], text[], text[], bigint[], text[], text[], text[], text[], text[], uuid[], bytea[],
     text[], timestamptz[], timestamptz[], timestamptz[], text[], bigint[], uuid[], text[], text[],
+    boolean[],
     uuid[], uuid[], uuid[], text[], text[], bigint[], timestamptz[], timestamptz[], bigint[], bytea[], bytea[],
     uuid[], text[], integer[],
     uuid[], integer[], bigint[]
 ) AS
 WITH sale AS MATERIALIZED (
     SELECT * FROM unnest(
-        $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23
+        $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24
     ) AS sale (
         event_id, purchase_id, user_id, items, currency, total, provider, payment_id, metadata, email, caller,
         request_id, fingerprint, status, complete_time, hold_expire_time, due_time, payment_method, event_version,
-        notification_id, kind, data
+        notification_id, kind, data, is_guest
     )
 ), purchased AS (
     INSERT INTO purchases (
         event_id, purchase_id, user_id, items, currency, total, status, provider, payment_id, metadata, create_time,
-        complete_time, hold_expire_time, due_time, payment_method, event_version
+        complete_time, hold_expire_time, due_time, payment_method, event_version, is_guest
     )
     SELECT event_id, purchase_id, user_id, items::jsonb, currency, total, status, provider, payment_id,
-           metadata::jsonb, $1, complete_time, hold_expire_time, due_time, payment_method, event_version
+           metadata::jsonb, $1, complete_time, hold_expire_time, due_time, payment_method, event_version, is_guest
     FROM sale
 ), addressed AS (
     INSERT INTO contacts (event_id, purchase_id, email)
@@ -92,23 +115,48 @@ WITH sale AS MATERIALIZED (
     )
     SELECT event_id, ticket_id, purchase_id, user_id, ticket_type, 'ACTIVE', price, valid_from_time,
            valid_until_time, 0, 1, revision, code_digest, token_digest, $1, $1
-    FROM unnest($24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34) AS ticket (
+    FROM unnest($25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35) AS ticket (
         event_id, ticket_id, purchase_id, user_id, ticket_type, price, valid_from_time, valid_until_time, revision,
         code_digest, token_digest
     )
 ), counted AS (
     UPDATE offers SET reserved = after.reserved
-    FROM unnest($35, $36, $37) AS after (event_id, ticket_type, reserved)
+    FROM unnest($36, $37, $38) AS after (event_id, ticket_type, reserved)
     WHERE offers.event_id = after.event_id AND offers.ticket_type = after.ticket_type
 )
 UPDATE events SET reserved = after.reserved, revision = after.revision
-FROM unnest($38, $39, $40) AS after (event_id, reserved, revision)
+FROM unnest($39, $40, $41) AS after (event_id, reserved, revision)
 WHERE events.event_id = after.event_id
 """  # noqa: S608 - a constant name
 
-_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 22, 11, 3, 3
+_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 23, 11, 3, 3
 _PARAMETERS: Final = 1 + _SALE_COLUMNS + _TICKET_COLUMNS + _OFFER_COUNTERS + _EVENT_COUNTERS
-_EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)}); COMMIT"
+_EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)})"
+
+# A customer who gets their own hold again may have corrected the address and the metadata; the last order counts.
+_HOLD_AGAIN: Final = """(timestamptz, uuid[], uuid[], text[], text[], text[], uuid[], bytea[]) AS
+WITH again AS MATERIALIZED (
+    SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY AS again (
+        event_id, purchase_id, email, metadata, caller, request_id, fingerprint, n
+    )
+), keyed AS (
+    INSERT INTO idempotency_keys (caller, request_id, fingerprint, event_id, result_id, create_time)
+    SELECT caller, request_id, fingerprint, event_id, purchase_id, $1 FROM again
+), addressed AS (
+    INSERT INTO contacts (event_id, purchase_id, email)
+    SELECT DISTINCT ON (event_id, purchase_id) event_id, purchase_id, email FROM again WHERE email <> ''
+    ORDER BY event_id, purchase_id, n DESC
+    ON CONFLICT (event_id, purchase_id) DO UPDATE SET email = excluded.email
+)
+UPDATE purchases SET metadata = latest.metadata::jsonb
+FROM (
+    SELECT DISTINCT ON (event_id, purchase_id) event_id, purchase_id, metadata FROM again
+    ORDER BY event_id, purchase_id, n DESC
+) AS latest
+WHERE purchases.event_id = latest.event_id AND purchases.purchase_id = latest.purchase_id
+"""
+_AGAIN_COLUMNS: Final = 7
+_EXECUTE_AGAIN: Final = f"EXECUTE hold_again({', '.join(['%s'] * (1 + _AGAIN_COLUMNS))})"
 
 STATEMENTS: Final = {
     "lock_events": _LOCK,
@@ -116,15 +164,28 @@ STATEMENTS: Final = {
     "read_events": _READ_EVENTS,
     "read_sales": _READ,
     "write_sales": _WRITE,
+    "hold_again": _HOLD_AGAIN,
 }
 
 
-async def load_batch(connection: LoopConnection, orders: Sequence[Order], *, wait: bool) -> SalesBatch:
-    """Lock the event rows of a batch; load their offers, and the recorded requests and payments of its orders.
+@dataclass(frozen=True, slots=True)
+class NewSales:
+    """The sales of a batch to write, with the digests of their tickets, and the orders that got an earlier hold."""
+
+    sales: Sequence[Sale]
+    digests: Mapping[UUID, Digests]
+    again: Sequence[HeldAgain]
+
+
+async def load_batch(
+    connection: LoopConnection, orders: Sequence[Order], context: SaleContext, *, wait: bool
+) -> SalesBatch:
+    """Lock the event rows of a batch; load their offers, and the recorded facts of its orders and their customers.
 
     Args:
         connection: has prepared STATEMENTS.
         orders: the orders of the batch.
+        context: the bounds that select the customers to load.
         wait: wait for rows that another transaction has locked. Otherwise the batch reads them without a lock and
             lists them in `skipped`.
     """
@@ -132,19 +193,33 @@ async def load_batch(connection: LoopConnection, orders: Sequence[Order], *, wai
     lock = "lock_events" if wait else "lock_free_events"
     locked = await connection.round_trip(f"BEGIN; EXECUTE {lock}(%s)", [event_ids])
     rows = locked if wait else await connection.round_trip("EXECUTE read_events(%s)", [event_ids])
+    stored = [dict(zip(_EVENT_COLUMNS, row, strict=True)) for row in rows]
+    priced = {row["event_id"] for row in stored if row["ticket_price"] > 0}
+    bounded = {row["event_id"] for row in stored if counts_tickets(row["max_tickets_per_customer"], context.customers)}
+    customers = [parameters_of(order.customer) for order in orders]
+    are_unpaid = [order.customer is not None and order.payment_id is None for order in orders]
+    since = oldest_hold(context.now, context.customers.unpaid_window, context.hold)
     recorded = await connection.round_trip(
-        "EXECUTE read_sales(%s, %s, %s, %s)",
+        f"EXECUTE read_sales({', '.join(['%s'] * 11)})",
         [
             array(order.caller for order in orders),
             array(order.request_id.hex for order in orders),
             array(order.payment_id for order in orders),
             event_ids,
+            array(order.event_id.hex for order in orders),
+            array(user_id for user_id, _ in customers),
+            array(address for _, address in customers),
+            array(is_unpaid and order.event_id in priced for order, is_unpaid in zip(orders, are_unpaid, strict=True)),
+            array(are_unpaid),
+            array(order.customer is not None and order.event_id in bounded for order in orders),
+            first_id_of(since).hex,
         ],
     )
+    holdings: dict[tuple[UUID, Customer], Holdings] = {}
     requests: dict[tuple[str, UUID], Replayed] = {}
     payments: dict[str, UUID] = {}
     price_lists: dict[UUID, list[Offer]] = {}
-    for number, fingerprint, first_event, result_id, paid_by, *offer in recorded:
+    for number, fingerprint, first_event, result_id, paid_by, unpaid, valid, *offer in recorded:
         if number is None:
             price_line = dict(zip(_OFFER_COLUMNS, offer, strict=True))
             price_lists.setdefault(price_line["event_id"], []).append(offer_of(price_line))
@@ -154,34 +229,46 @@ async def load_batch(connection: LoopConnection, orders: Sequence[Order], *, wai
             requests[order.caller, order.request_id] = Replayed(first_event, result_id, bytes(fingerprint))
         if paid_by is not None and order.payment_id is not None:
             payments[order.payment_id] = paid_by
-    inventories = {}
-    for row in rows:
-        stored = dict(zip(_EVENT_COLUMNS, row, strict=True))
-        inventories[stored["event_id"]] = Inventory(event_of(stored, price_lists.get(stored["event_id"], ())))
+        if order.customer is not None:
+            holdings[order.event_id, order.customer] = holdings_of(unpaid, valid)
+    inventories = {row["event_id"]: Inventory(event_of(row, price_lists.get(row["event_id"], ()))) for row in stored}
     own = {row[_EVENT_COLUMNS.index("event_id")] for row in locked}
-    return SalesBatch(inventories, requests, payments, frozenset(inventories.keys() - own))
+    return SalesBatch(inventories, requests, payments, frozenset(inventories.keys() - own), holdings)
 
 
-async def commit_batch(
-    connection: LoopConnection,
-    batch: SalesBatch,
-    sales: Collection[Sale],
-    digests: Mapping[UUID, Digests],
-    now: datetime,
-) -> None:
+async def commit_batch(connection: LoopConnection, batch: SalesBatch, new: NewSales, now: datetime) -> None:
     """Write the sales of a batch and commit; without sales, roll back to unlock the events."""
-    if not sales:
-        await connection.round_trip("ROLLBACK")
-        return
+    statements, arguments = [], []
+    if new.sales:
+        statements, arguments = [_EXECUTE_WRITE], _write_arguments(batch, new, now)
+    if new.again:
+        statements.append(_EXECUTE_AGAIN)
+        arguments += [now, *_columns([_again_row(one) for one in new.again], _AGAIN_COLUMNS)]
+    await connection.round_trip("; ".join([*statements, "COMMIT" if statements else "ROLLBACK"]), arguments)
+
+
+def _write_arguments(batch: SalesBatch, new: NewSales, now: datetime) -> list[object]:
     changed = [inventory for inventory in batch.inventories.values() if inventory.reserved != inventory.event.reserved]
-    columns = [
+    return [
         now,
-        *_columns([_sale_row(sale) for sale in sales], _SALE_COLUMNS),
-        *_columns([_ticket_row(ticket, digests) for sale in sales for ticket in sale.tickets], _TICKET_COLUMNS),
+        *_columns([_sale_row(sale) for sale in new.sales], _SALE_COLUMNS),
+        *_columns([_ticket_row(ticket, new.digests) for sale in new.sales for ticket in sale.tickets], _TICKET_COLUMNS),
         *_columns([line for inventory in changed for line in _offer_rows(inventory)], _OFFER_COUNTERS),
         *_columns([_event_row(inventory) for inventory in changed], _EVENT_COUNTERS),
     ]
-    await connection.round_trip(_EXECUTE_WRITE, columns)
+
+
+def _again_row(again: HeldAgain) -> tuple[Any, ...]:
+    order = again.order
+    return (
+        order.event_id.hex,
+        again.purchase_id.hex,
+        order.email,
+        json.dumps(order.metadata),
+        order.caller,
+        order.request_id.hex,
+        _bytea(order.fingerprint),
+    )
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[str]:
@@ -215,6 +302,7 @@ def _sale_row(sale: Sale) -> tuple[Any, ...]:
         new_id().hex if notification else None,
         notification.kind if notification else None,
         json.dumps(notification.data) if notification else None,
+        purchase.is_guest,
     )
 
 

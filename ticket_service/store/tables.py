@@ -55,6 +55,8 @@ events = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("changed_revision", sa.BigInteger, nullable=False),
     sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("max_held_per_customer", sa.Integer),
+    sa.Column("max_tickets_per_customer", sa.Integer),
     sa.CheckConstraint("status IN ('DRAFT', 'PUBLISHED', 'CANCELLED')", "status"),
     sa.CheckConstraint("end_time > start_time AND doors_open_time <= start_time", "times"),
     sa.CheckConstraint("reserved >= 0 AND reserved <= max_participants", "reserved"),
@@ -84,6 +86,8 @@ offers = sa.Table(
     sa.Column("max_per_purchase", sa.Integer),
     sa.Column("valid_from_time", TIME),
     sa.Column("valid_until_time", TIME),
+    sa.Column("max_held_per_customer", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("max_tickets_per_customer", sa.Integer, nullable=False, server_default="0"),
     sa.CheckConstraint(f"price {PRICE_BOUNDS}", "price"),
     sa.CheckConstraint("reserved >= 0 AND reserved <= capacity", "reserved"),
     sa.CheckConstraint("min_per_purchase >= 1 AND max_per_purchase >= min_per_purchase", "per_purchase"),
@@ -130,6 +134,7 @@ purchases = sa.Table(
     sa.Column("decline_code", sa.Text),
     # The version of the event at the purchase; NULL: a process of an older version made it.
     sa.Column("event_version", sa.BigInteger),
+    sa.Column("is_guest", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint(
         "status IN ('HELD', 'COMPLETED', 'EXPIRED', 'RELEASED', 'DECLINED', 'REFUNDING', 'REFUNDED')", "status"
     ),
@@ -140,6 +145,8 @@ purchases = sa.Table(
     ),
     sa.CheckConstraint("status = 'HELD' OR client_secret IS NULL", "client_secret"),
     sa.Index("purchases_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
+    # The holds of a customer; the user id precedes the event, because a customer has few holds and an event many.
+    sa.Index("purchases_held_ix", "user_id", "event_id", postgresql_where=sa.text("due_time IS NOT NULL")),
     sa.Index(None, "purchase_id"),
     sa.Index(None, "user_id", "purchase_id"),
 )
@@ -151,6 +158,7 @@ contacts = sa.Table(
     sa.Column("event_id", UUID, primary_key=True),
     sa.Column("purchase_id", UUID, primary_key=True),
     sa.Column("email", sa.Text, nullable=False),
+    sa.Index("contacts_address_ix", sa.text("lower(email)"), "event_id"),
 )
 
 tickets = sa.Table(

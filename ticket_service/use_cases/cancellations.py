@@ -73,7 +73,7 @@ class Cancellations:
         self._database = database
         self._revoker = revoker
         self._clock = clock
-        self._on_change = on_change
+        self.on_change = on_change
 
     async def cancel(self, caller: Caller, ticket_id: UUID, reason: str) -> Cancellation:
         """Cancel a ticket that `caller` may see; a repeated request continues the same cancellation.
@@ -155,7 +155,7 @@ class Cancellations:
         }
         now = self._clock()
         await self._database.run(lambda connection: settle(connection, event_id, outcomes, now))
-        self._on_change()
+        self.on_change()
 
     def _request(self, connection: Connection, caller: Caller, ticket_id: UUID, reason: str) -> Cancellation:
         """Record the cancellation of a ticket, or return the recorded one."""

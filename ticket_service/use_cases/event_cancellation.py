@@ -6,7 +6,7 @@ share one event. The sweeper of cancellations settles the cancellations that a b
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain import event_cancellation as domain
 from ticket_service.domain.cancellations import Cancellation
 from ticket_service.domain.event_cancellation import EventCancellation
-from ticket_service.domain.event_changes import cancel_event
+from ticket_service.domain.event_changes import ChangeRules, cancel_event
 from ticket_service.domain.events import Event
 from ticket_service.domain.notifications import event_cancelled
 from ticket_service.store import event_cancellation as store
@@ -45,21 +45,21 @@ class EventRevoker(Protocol):
 
 
 class EventCancellations:
-    """The use cases of cancelling events; `on_change` is called after each commit that changes the feed."""
+    """The use cases of cancelling events; `cancellations.on_change` is called after each commit that changes the feed."""
 
     def __init__(
         self,
         database: Database,
         revoker: EventRevoker,
         cancellations: Cancellations,
+        rules: ChangeRules,
         clock: Clock,
-        on_change: Callable[[], None],
     ) -> None:
         self._database = database
         self._revoker = revoker
         self._cancellations = cancellations
+        self._rules = rules
         self._clock = clock
-        self._on_change = on_change
 
     async def cancel(self, caller: Caller, event_id: UUID, reason: str) -> tuple[Event, bool]:
         """Cancel an event of `caller`; a repeated request closes the gates if no earlier request did.
@@ -70,9 +70,8 @@ class EventCancellations:
         Raises:
             Failure: EVENT_NOT_FOUND or ILLEGAL_TRANSITION.
         """
-        now = self._clock()
-        event, event_cancellation = await self._database.run(lambda c: _stop_sales(c, caller, event_id, reason, now))
-        self._on_change()
+        event, event_cancellation = await self._database.run(lambda c: self._stop_sales(c, caller, event_id, reason))
+        self._cancellations.on_change()
         if event_cancellation.gates_closed_time is None:
             try:
                 await self._close_gates(event_id)
@@ -98,6 +97,22 @@ class EventCancellations:
             await self._database.run(lambda connection: self._postpone(connection, event_cancellation.event_id))
         return True
 
+    def _stop_sales(
+        self, connection: Connection, caller: Caller, event_id: UUID, reason: str
+    ) -> tuple[Event, EventCancellation]:
+        """Do step 1; for a cancelled event, return its cancellation."""
+        event = lock_own_event(connection, caller, event_id)
+        event_cancellation = store.find(connection, event_id)
+        if event_cancellation is not None:
+            return event, event_cancellation
+        now = self._clock()
+        event = cancel_event(event, now, self._rules.correction)
+        update_event(connection, event)
+        event_cancellation = domain.begin(event_id, reason, now)
+        store.insert(connection, event_cancellation)
+        outbox.write(connection, event_cancelled(event, reason), now)
+        return event, event_cancellation
+
     async def _close_gates(self, event_id: UUID) -> None:
         await self._revoker.close_gates(event_id)
 
@@ -107,7 +122,7 @@ class EventCancellations:
                 store.update(connection, domain.confirm_closed_gates(event_cancellation, self._clock()))
 
         await self._database.run(confirm)
-        self._on_change()
+        self._cancellations.on_change()
 
     def _claim(self, connection: Connection) -> tuple[EventCancellation, Sequence[Cancellation]] | None:
         """Claim the next work: the closing of gates, or a batch of cancellations, which it inserts."""
@@ -135,22 +150,6 @@ class EventCancellations:
         # The cancellation is complete if another process settled the last batch meanwhile.
         if event_cancellation is not None and event_cancellation.due_time is not None:
             store.update(connection, _claimed(event_cancellation, self._clock()))
-
-
-def _stop_sales(
-    connection: Connection, caller: Caller, event_id: UUID, reason: str, now: datetime
-) -> tuple[Event, EventCancellation]:
-    """Do step 1; for a cancelled event, return its cancellation."""
-    event = lock_own_event(connection, caller, event_id)
-    event_cancellation = store.find(connection, event_id)
-    if event_cancellation is not None:
-        return event, event_cancellation
-    event = cancel_event(event, now)
-    update_event(connection, event)
-    event_cancellation = domain.begin(event_id, reason, now)
-    store.insert(connection, event_cancellation)
-    outbox.write(connection, event_cancelled(event, reason), now)
-    return event, event_cancellation
 
 
 def _claimed(event_cancellation: EventCancellation, now: datetime) -> EventCancellation:

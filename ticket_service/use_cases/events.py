@@ -11,12 +11,13 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain import event_changes as domain
 from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.event_sales import EventSales
+from ticket_service.domain.event_times import check_changed_times, check_new_times
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.notifications import event_changed
 from ticket_service.domain.provider_rules import RulesByProvider, check_prices, check_publication
 from ticket_service.domain.queries import EventQuery
 from ticket_service.domain.refusals import event_not_found, request_id_reused
-from ticket_service.domain.terms import MoveRules, replace_terms
+from ticket_service.domain.terms import replace_terms
 from ticket_service.store import events as store
 from ticket_service.store import outbox
 from ticket_service.store.access import event_owned_by, event_visible_to
@@ -37,20 +38,20 @@ _SOLD_FIELDS: Final = frozenset({"ticket_price", "offers"})
 class Events:
     """The use cases of events.
 
-    `moves` are the rules about moved events, `rules` those of the configured payment providers; `on_change` is called
-    after each commit that may change the feed.
+    `changes` are the rules about changes of events, `rules` those of the configured payment providers; `on_change` is
+    called after each commit that may change the feed.
     """
 
     def __init__(
         self,
         database: Database,
-        moves: MoveRules,
+        changes: domain.ChangeRules,
         rules: RulesByProvider,
         clock: Clock,
         on_change: Callable[[], None],
     ) -> None:
         self._database = database
-        self._moves = moves
+        self._changes = changes
         self._rules = rules
         self._clock = clock
         self._on_change = on_change
@@ -60,8 +61,9 @@ class Events:
 
         Raises:
             Failure: REQUEST_ID_REUSED: the organizer used the id for a request with another `content`; INVALID_ARGUMENT
-                if a payment provider cannot charge a price.
+                for times that can only be mistyped, or if a payment provider cannot charge a price.
         """
+        check_new_times(draft, draft.create_time)
         key = RequestKey(draft.organizer_id, request_id, hashlib.sha256(_CREATE + content).digest())
 
         def work(connection: Connection) -> Event:
@@ -99,14 +101,15 @@ class Events:
 
         Raises:
             Failure: EVENT_NOT_FOUND, ETAG_MISMATCH, EVENT_NOT_CHANGEABLE, CAPACITY_BELOW_RESERVED; INVALID_ARGUMENT
-                if a new value contradicts a stored value or a payment provider cannot charge a new price.
+                if a new value contradicts a stored value, for times that can only be mistyped, or if a payment provider
+                cannot charge a new price.
         """
         now = self._clock()
 
         def work(connection: Connection) -> tuple[Event, datetime | None]:
             event = lock_own_event(connection, caller, change.event_id)
             domain.check_etag(event, change.etag)
-            domain.check_changeable(event, change.paths, now)
+            domain.check_changeable(event, change.paths, now, self._changes.correction)
             wanted = domain.merge_values(event, change.values)
             check_prices(wanted, event, self._rules)
             depends_on_sales = not _SOLD_FIELDS.isdisjoint(change.paths)
@@ -114,6 +117,7 @@ class Events:
             result = domain.change_event(event, wanted, sold, now)
             if result is event:
                 return event, None
+            check_changed_times(event, result, now)
             store.update_event(connection, result)
             full_refund_until = self._keep_terms(connection, event, result, now)
             outbox.write(connection, event_changed(event, result, full_refund_until), now)
@@ -166,7 +170,7 @@ class Events:
             # Nothing was sold on the terms of a draft.
             return None
         past = find_past_terms(connection, [before.event_id])[before.event_id]
-        replaced = replace_terms(before, after, past, self._moves, now)
+        replaced = replace_terms(before, after, past, self._changes.moves, now)
         if replaced is None:
             return None
         insert_past_terms(connection, replaced)

@@ -26,6 +26,7 @@ from ticket_service.domain.sales import Inventory, SaleContext
 from ticket_service.store import holds as store
 from ticket_service.store import ledger, outbox, refund_orders
 from ticket_service.store.access import Condition, event_administered_by, purchase_visible_to
+from ticket_service.store.customers import find_holdings
 from ticket_service.store.events import lock_event
 from ticket_service.store.purchases import find_purchase
 from ticket_service.use_cases.issuing import Issuing
@@ -195,7 +196,9 @@ class Holds:
         """Store a payment together with its effect; return the effect."""
         context = self._context()
         now = context.now
-        result = domain.apply_payment(purchase, payment, inventory, context)
+        # The customer may have bought other tickets since the hold ended.
+        holdings = find_holdings(connection, purchase, now) if purchase.status in domain.ENDED else None
+        result = domain.apply_payment(purchase, payment, inventory, context, holdings)
         if not store.insert_payment(connection, payment, result, now):
             # A purchase of another event, whose lock is another one, has recorded the payment since the look-up.
             paid = store.paid_purchase(connection, payment)

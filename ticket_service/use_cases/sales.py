@@ -13,9 +13,10 @@ from uuid import UUID
 
 from psycopg2.errors import LockNotAvailable
 
-from ticket_service.domain.sales import Order, Replayed, Sale, SaleContext, SalesBatch, answer
+from ticket_service.domain.customers import UNBOUNDED, CustomerBounds
+from ticket_service.domain.sales import HeldAgain, Order, Replayed, Sale, SaleContext, SalesBatch, answer
 from ticket_service.domain.secrets import Digests, Secrets
-from ticket_service.store.sales import commit_batch, load_batch
+from ticket_service.store.sales import NewSales, commit_batch, load_batch
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.clock import Clock
@@ -42,7 +43,7 @@ class IssuedSale:
     secrets: tuple[Secrets, ...]
 
 
-SaleOutcome = IssuedSale | Replayed
+SaleOutcome = IssuedSale | Replayed | HeldAgain
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,11 @@ class SaleSettings:
     max_per_purchase: int
     # The duration of a hold.
     hold: timedelta
+    customers: CustomerBounds = UNBOUNDED
 
     def context(self, now: datetime) -> SaleContext:
         """Return the context of decisions made now."""
-        return SaleContext(self.max_per_purchase, new_id, now, self.hold)
+        return SaleContext(self.max_per_purchase, new_id, now, self.hold, self.customers)
 
 
 class Sales:
@@ -112,18 +114,20 @@ class Sales:
     async def _sell(
         self, connection: LoopConnection, orders: Sequence[Order], *, wait: bool
     ) -> list[SaleOutcome | Failure]:
-        batch = await load_batch(connection, orders, wait=wait)
+        batch = await load_batch(connection, orders, self._settings.context(self._clock()), wait=wait)
         self._note_skipped(batch, orders)
         # The time is read after the wait for the locks: orders are decided as of the time of the event lock.
         context = self._settings.context(self._clock())
         answers = [answer(order, batch, context) for order in orders]
         outcomes = [self._issue(result) if isinstance(result, Sale) else result for result in answers]
         issued = [outcome for outcome in outcomes if isinstance(outcome, IssuedSale)]
+        again = [outcome for outcome in outcomes if isinstance(outcome, HeldAgain)]
         digests: dict[UUID, Digests] = {}
         for outcome in issued:
             for ticket, secrets in zip(outcome.sale.tickets, outcome.secrets, strict=True):
                 digests[ticket.ticket_id] = self._settings.issuing.digests(secrets)
-        await commit_batch(connection, batch, [outcome.sale for outcome in issued], digests, context.now)
+        new = NewSales([outcome.sale for outcome in issued], digests, again)
+        await commit_batch(connection, batch, new, context.now)
         return outcomes
 
     def _note_skipped(self, batch: SalesBatch, orders: Sequence[Order]) -> None:

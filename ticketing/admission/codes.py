@@ -1,11 +1,13 @@
 """Typed codes, derived from a ticket, its issue and a secret, so that a database dump contains no code.
 
-The ticket service derives the same codes from the same secret; a contract test compares the two implementations.
+The ticket service derives and reads the same codes; a contract test compares the two implementations.
 """
 
 import hashlib
 import hmac
 import re
+import unicodedata
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -14,9 +16,17 @@ DIGEST_BYTES: Final = 16
 # The shown digits of a masked code suffice to find the code; the hidden ones have 40 bits, too many to guess.
 SHOWN_DIGITS: Final = 6
 _FORM: Final = re.compile(r"TKT-[0-9A-F]{16}")
-# A masked token keeps at most a third of its signature.
-SHOWN_OF_A_TOKEN: Final = 40
-_ANYWHERE: Final = re.compile(rf"{_FORM.pattern}|T1[A-Z2-7]{{{SHOWN_OF_A_TOKEN},}}", re.IGNORECASE)
+# The digits as people read them in print: the letter O is a 0, and I and L are a 1. Blanks and dashes separate groups.
+_DIGITS: Final = r"(?:[0-9A-FOIL][ -]*){15}[0-9A-FOIL]"
+# A layout of another country may type another sign for the dash after the prefix.
+_PREFIXED: Final = re.compile(rf"T[ -]*K[ -]*T[^0-9A-Z]{{0,8}}({_DIGITS})(?=TKT|[^0-9A-Z]|\Z)")
+# Without the prefix, the digits are a code only if no other letters or digits belong to them.
+_BARE: Final = re.compile(rf"(?<![0-9A-Z])(?<![0-9A-Z][ -])({_DIGITS})(?![ -]*[0-9A-Z])")
+# A scanner puts this mark in front of what it reads (ISO/IEC 15424).
+_SYMBOLOGY: Final = re.compile(r"\][A-Z][0-9A-Z]")
+# Nobody types a code with more text around it; the bound limits the time of a search.
+_MAX_SEARCHED: Final = 512
+_READ_AS: Final = str.maketrans("OIL", "011", " -")
 
 
 class Codes:
@@ -36,17 +46,38 @@ class Codes:
 
 
 def read_code(text: str) -> str | None:
-    """Read a typed code, in either case and with blanks around it; return None where the text is not a code."""
+    """Read the typed code in a text, as `find_codes` finds it; return None where the text contains none."""
     code = text.strip().upper()
-    return code if _FORM.fullmatch(code) else None
+    if _FORM.fullmatch(code):
+        return code
+    return next(iter(find_codes(text)), None)
 
 
-def mask_codes(text: str) -> str:
-    """Mask most characters of every code and every token in a text."""
-    return _ANYWHERE.sub(_mask, text)
+def find_codes(text: str) -> Sequence[str]:
+    """Return the different codes in a text, in the form of `Codes.code`.
+
+    A code may lack its prefix, have blanks or dashes of any kind between its digits, and have an O, I or L for a digit.
+    Other text may surround it: an address, symbology marks, control characters.
+    """
+    plain = _SYMBOLOGY.sub(" ", _plain(text[:_MAX_SEARCHED]))
+    found = _PREFIXED.findall(plain) or _BARE.findall(plain)
+    return list(dict.fromkeys(CODE_PREFIX + digits.translate(_READ_AS) for digits in found))
 
 
-def _mask(match: re.Match[str]) -> str:
-    text = match[0].upper()
-    shown = len(CODE_PREFIX) + SHOWN_DIGITS if text.startswith(CODE_PREFIX) else SHOWN_OF_A_TOKEN
-    return text[:shown] + "…"
+def _plain(text: str) -> str:
+    """Return a text in upper case with one kind of blank and one kind of dash."""
+    folded = unicodedata.normalize("NFKC", text).upper()
+    return folded if folded.isascii() and folded.isprintable() else "".join(map(_plain_character, folded))
+
+
+def _plain_character(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Pd" or character == "\N{MINUS SIGN}":
+        return "-"
+    # Zero-width and control characters separate as a blank does.
+    return " " if category in {"Cc", "Cf", "Zs", "Zl", "Zp"} else character
+
+
+def mask_code(code: str) -> str:
+    """Mask most digits of a code; any other text stays as it is."""
+    return f"{code[: len(CODE_PREFIX) + SHOWN_DIGITS]}…" if _FORM.fullmatch(code) else code

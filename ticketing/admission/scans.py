@@ -8,13 +8,11 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from ticketing.admission.codes import Codes, mask_codes
+from ticketing.admission.codes import Codes
 from ticketing.admission.tickets import CheckIn, TicketType
 from ticketing.admission.tokens import DamagedToken, Token
 
 MAX_CODE: Final = 4_096
-# The number of characters that a record keeps of a text without a known ticket.
-MAX_RECORDED: Final = 200
 FINGERPRINT_BYTES: Final = 16
 
 
@@ -116,7 +114,7 @@ class Scan:
     gate_event_id: UUID
     # See `Attempt.fingerprint`.
     fingerprint: bytes
-    # The code of the ticket where it is known, else the text that was read; masked in the database.
+    # The code of the ticket where it is known, masked in the database; else what `sanitize_text` keeps of the text.
     code: str
     scan_type: ScanType
     verdict: Verdict
@@ -164,14 +162,3 @@ def restore_code(scan: Scan, codes: Codes) -> Scan:
     if scan.ticket_id is None or scan.issue is None:
         return scan
     return replace(scan, code=codes.code(scan.ticket_id, scan.issue))
-
-
-def sanitize_text(text: str) -> str:
-    """Truncate a scanned text, mask codes and tokens in it, and escape unprintable characters.
-
-    The text may be a genuine ticket that this service does not know yet, and no record of a scan may open a gate.
-    """
-    text = mask_codes(text[:MAX_CODE])[:MAX_RECORDED]
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

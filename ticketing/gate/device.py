@@ -15,7 +15,8 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 
 from ticketing.admission.codes import read_code
-from ticketing.admission.scans import Gate, ScanType, sanitize_text
+from ticketing.admission.scanned_text import sanitize_text
+from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import AdmissionState, CheckIn
 from ticketing.admission.tokens import Token, read_token
 from ticketing.chassis.clock import Clock

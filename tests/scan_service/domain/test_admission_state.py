@@ -70,6 +70,28 @@ def test_a_person_is_inside_after_a_check_in_until_a_check_out():
     assert fold_scans([scan(2), scan(1, OUT)], AdmissionState()).inside is True
 
 
+def exit_denied(number: int, reason: DenialReason = DenialReason.NOT_CHECKED_IN) -> Scan:
+    """Make a check-out that was denied, by default because the check-in was not recorded yet."""
+    return scan(number, OUT, verdict=Verdict.DENIED, denial_reason=reason)
+
+
+def test_a_denied_exit_counts_once_the_check_in_before_it_is_known():
+    left = AdmissionState(check_in(1).time, check_in(1), inside=False, sequence=1)
+    assert fold_scans([exit_denied(2)], AdmissionState()) == AdmissionState()
+    assert fold_scans([exit_denied(2), scan(1)], AdmissionState()) == left
+    assert fold_scans([exit_denied(2), scan(1), scan(3)], AdmissionState()).inside is True
+
+
+def test_a_denied_exit_before_or_without_a_check_in_has_no_effect():
+    assert fold_scans([exit_denied(1), scan(2)], AdmissionState()).inside is True
+    assert fold_scans([scan(1, annul_time=NOON), exit_denied(2)], AdmissionState()) == AdmissionState()
+    assert [one.scan_id.int for one in select_effective([scan(1), exit_denied(2), exit_denied(3)])] == [1, 2]
+
+
+def test_an_exit_denied_for_another_reason_has_no_effect():
+    assert fold_scans([scan(1), exit_denied(2, DenialReason.WRONG_EVENT)], AdmissionState()).inside is True
+
+
 def test_scans_of_equal_time_are_ordered_by_id():
     check_out = scan(2, OUT, scan_time=scan(1).scan_time)
     assert [one.scan_id.int for one in select_effective([check_out, scan(1)])] == [1, 2]
@@ -92,7 +114,8 @@ def test_live_decisions_lead_to_the_folded_state(policy, kinds, chance):
     for number, kind in enumerate(kinds):
         decision = decide(event, Gate(EVENT_ID, "North"), PresentedTicket(ticket, 1, None), kind, check_in(number))
         ticket = replace(ticket, admission=decision.admission or ticket.admission)
-        if decision.reason is None:
-            scans.append(scan(number, kind))
+        # Without offline scans, no denied scan has an effect.
+        verdict = Verdict.ADMITTED if decision.reason is None else Verdict.DENIED
+        scans.append(scan(number, kind, verdict=verdict, denial_reason=decision.reason))
     chance.shuffle(scans)
     assert fold_scans(scans, ticket.admission) == ticket.admission

@@ -115,16 +115,22 @@ def upgraded(url: URL, codes: Sequence[str]) -> tuple[list[dict[str, object]], l
 def test_the_migration_masks_recorded_codes_and_tokens(at_0004: URL):
     left = {
         "TKT-0123456789ABCDEF": "TKT-012345…",
-        " tkt-0123456789abcdef": " tkt-012345…",
-        "TKT-0123456789ABCDEF TKT-FEDCBA9876543210": "TKT-012345… TKT-FEDCBA…",
-        TOKEN: f"{TOKEN[:40]}…",
-        TOKEN.lower(): f"{TOKEN[:40].lower()}…",
-        f"https://t.example/{TOKEN}?TKT-0123456789ABCDEF": f"https://t.example/{TOKEN[:40]}…?TKT-012345…",
+        "TKT-012345…": "TKT-012345…",
+        TOKEN: f"{TOKEN[:8]}…",
     }
     before, after = upgraded(at_0004, list(left))
     assert after == [{**row, "code": code, **NEW} for row, code in zip(before, left.values(), strict=True)]
 
 
-def test_the_migration_keeps_texts_without_codes(at_0004: URL):
-    before, after = upgraded(at_0004, ["", "4006381333931", "TKT-01234", "T1SHORT", "TKT-012345…"])
-    assert after == [{**row, **NEW} for row in before]
+def test_the_migration_keeps_no_text_that_may_be_nearly_a_code(at_0004: URL):
+    texts = ["", "4006381333931", "TKT-0123-4567-89AB-CDEF", "0123456789abcdef", " tkt-0123456789abcdef", f"]Q1{TOKEN}"]
+    _, after = upgraded(at_0004, texts)
+    assert [row["code"] for row in after] == [
+        "(0 characters)",
+        "(13 characters)",
+        "(23 characters)",
+        "(16 characters)",
+        # An earlier migration shortened these two.
+        "(12 characters)",
+        "(44 characters)",
+    ]

@@ -54,6 +54,31 @@ async def test_an_annulled_check_in_is_reported_and_admits_again(database, servi
     assert await revoke(service, ticket)
 
 
+async def annulment_incidents(service, event_id) -> list[list[str]]:
+    request = pb.ListIncidentsRequest(event_id=str(event_id))
+    listed = (await service.scans.ListIncidents(request, metadata=service.scanner)).incidents
+    assert {one.kind for one in listed} <= {scan_pb2.INCIDENT_KIND_REPEATED_ANNULMENT}
+    return [[scan.scan_id for scan in one.scans] for one in listed]
+
+
+async def test_one_ticket_annulled_twice_is_an_incident(database, service):
+    """Three people could have entered with the ticket."""
+    event_id = database.event()
+    ticket, other = database.ticket(event_id), database.ticket(event_id)
+    annulled = []
+    for _ in range(2):
+        assert await annulment_incidents(service, event_id) == []
+        scan = await service.scan(event_id, ticket.token)
+        annulled.append((await annul(service, scan.scan_id)).scan_id)
+        # The annulments of other tickets do not count.
+        await annul(service, (await service.scan(event_id, database.ticket(event_id).token)).scan_id)
+    assert (await service.scan(event_id, ticket.token)).verdict == ADMITTED
+    await annul(service, (await service.scan(event_id, other.token)).scan_id)
+    assert await annulment_incidents(service, event_id) == [annulled]
+    [incident] = [row for row in database.rows("incidents") if row["kind"] == "REPEATED_ANNULMENT"]
+    assert incident["ticket_id"] == ticket.ticket_id
+
+
 async def test_scans_of_one_ticket_in_one_batch_keep_their_order(database, service):
     """Their times differ: otherwise their ids would decide the order when the state is folded again."""
     ticket = database.ticket(database.event(admission_policy="RE_ENTRY"))

@@ -92,7 +92,7 @@ async def test_one_lookup_uses_the_keys_of_one_moment(database, keys, clock):
     """A key that arrives between two steps of a batch must not turn a genuine token into a forged one."""
     signer, event_id = SigningKey.generate(), uuid.uuid4()
     attempt = uploaded(token_of(signer, event_id, uuid.uuid4(), key_id=2), event_id, clock())
-    rows = LockedRows(events={event_id: replace(EVENT, event_id=event_id)})
+    rows = LockedRows(clock(), events={event_id: replace(EVENT, event_id=event_id)})
     lookup = TicketLookup(rows, keys.cached, Codes(CODE_SECRET), clock())
     assert lookup.find_unknown([attempt]) == []
     database.insert(signing_keys, **new_key(2) | {"public_key": bytes(signer.verify_key)})

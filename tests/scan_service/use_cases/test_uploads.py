@@ -113,6 +113,35 @@ async def test_a_double_admission_explained_later_is_no_incident(database, servi
     assert await incidents(service, device.event_id) == {}
 
 
+async def test_an_exit_before_the_upload_of_its_entry_counts(database, service, device):
+    """The entry was offline at another gate, so the exit was denied; the person left all the same."""
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE events SET admission_policy = 'RE_ENTRY'")
+    ticket = database.ticket(device.event_id)
+    leaving = await device.scan(ticket.token, scan_type=OUT)
+    assert leaving.denial_reason == scan_pb2.DENIAL_REASON_NOT_CHECKED_IN
+    await upload(device, decided(ticket.token))
+    assert (await device.scan(ticket.token)).verdict == ADMITTED
+    # A denied exit that another device decided offline counts as well.
+    await upload(device, decided(ticket.token, 1, kind=OUT, verdict=DENIED, denial_reason=leaving.denial_reason))
+    assert await incidents(service, device.event_id) == {}
+    assert [row["inside"] for row in database.rows("tickets")] == [True]
+
+
+async def test_the_annulment_of_an_entry_keeps_its_denied_exit_apart(database, service, device, orga):
+    ticket = database.ticket(device.event_id)
+    leaving = await device.scan(ticket.token, scan_type=OUT)
+    [entry] = (await upload(device, decided(ticket.token))).results
+    refused = await refusal(
+        service.scans.AnnulScan(pb.AnnulScanRequest(scan_id=entry.scan_id), metadata=service.scanner)
+    )
+    assert refused.reason == "SCAN_NOT_ANNULLABLE"
+    await service.scans.AnnulScan(pb.AnnulScanRequest(scan_id=entry.scan_id), metadata=orga)
+    [row] = database.rows("tickets")
+    assert (row["check_in_time"], row["inside"]) == (None, False)
+    assert (await refusal(service.scans.AnnulScan(pb.AnnulScanRequest(scan_id=leaving.scan_id), metadata=orga))).reason
+
+
 async def test_annulling_one_of_two_admissions_ends_the_incident(database, service, device):
     ticket = database.ticket(device.event_id)
     live = await device.scan(ticket.token)
@@ -178,7 +207,8 @@ async def test_wrong_unknown_and_forged_tokens_are_distinguished(database, servi
     uploaded = await upload(device, elsewhere, nothing, genuine, forged, seen_through, damaged)
     assert len(uploaded.results) == 6
     found = await incidents(service, device.event_id)
-    assert sorted(found.pop("FORGED_TOKEN")) == sorted([[s.scan_id] for s in (forged, seen_through, damaged)])
+    # A device that admits a token without a valid signature is an incident at once, a denied read only with a second one.
+    assert sorted(found.pop("FORGED_TOKEN")) == sorted([[s.scan_id] for s in (forged, damaged)])
     assert sorted(found.pop("INVALID_ADMISSION")) == sorted([[elsewhere.scan_id], [nothing.scan_id]])
     assert found == {}
     assert database.value(f"SELECT check_in_time FROM tickets WHERE ticket_id = '{victim.ticket_id}'") is None
@@ -225,6 +255,42 @@ async def test_a_forged_token_at_a_gate_is_an_incident(database, service, device
     token = database.unknown(device.event_id).token
     scans = [await device.scan(token) for _ in range(2)]
     assert await incidents(service, device.event_id) == {"FORGED_TOKEN": [[scan.scan_id for scan in scans]]}
+
+
+@pytest.mark.parametrize("is_uploaded", [False, True], ids=["live", "uploaded"])
+async def test_a_read_that_lost_or_changed_a_character_is_no_forgery(database, service, device, is_uploaded):
+    token = database.ticket(device.event_id).token
+    changed = [token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :] for place in (20, 120, 150)]
+    for text in [*changed, *(token[:place] + token[place + 1 :] for place in (20, 20, 120, 120))]:
+        if is_uploaded:
+            await upload(device, decided(text, verdict=DENIED))
+        else:
+            assert (await device.scan(text)).denial_reason == scan_pb2.DENIAL_REASON_INVALID_SIGNATURE
+    assert await incidents(service, device.event_id) == {}
+
+
+async def test_a_forged_token_read_live_and_offline_is_one_incident(database, service, device):
+    database.key = SigningKey.generate()
+    token = database.unknown(device.event_id).token
+    live = await device.scan(token)
+    assert await incidents(service, device.event_id) == {}
+    uploaded = decided(token, verdict=DENIED)
+    await upload(device, uploaded)
+    await upload(device, uploaded)
+    [[scans]] = (await incidents(service, device.event_id)).values()
+    assert sorted(scans) == sorted([live.scan_id, uploaded.scan_id])
+
+
+async def test_repeated_annulments_of_an_uploaded_ticket_are_an_incident(database, service, device):
+    ticket = database.ticket(device.event_id)
+    scans = [decided(ticket.token, minute) for minute in range(3)]
+    for minute, scan in enumerate(scans[:2]):
+        scan.offline.annul_time.FromDatetime(BEGIN + (minute + 0.1) * MINUTE)
+    for scan in reversed(scans):
+        await upload(device, scan)
+    assert await incidents(service, device.event_id) == {
+        "REPEATED_ANNULMENT": [[scan.scan_id for scan in scans[:2]]],
+    }
 
 
 async def test_the_shown_decision_replaces_the_lost_answer(database, service, device):

@@ -15,6 +15,8 @@ from ticket_service.domain.event_changes import (
 from ticket_service.domain.events import AdmissionPolicy, EventStatus, Offer, TicketType
 from ticketing.chassis.failures import Failure
 
+LEAST = timedelta(microseconds=1)
+DAYS_30 = timedelta(days=30)
 LATER = NOW + timedelta(hours=1)
 STANDARD = Offer(TicketType.STANDARD, 1_000, reserved=2)
 
@@ -48,8 +50,24 @@ def test_a_cancelled_or_completed_event_does_not_change(status):
     over = timedelta(days=-1) if status is EventStatus.COMPLETED else timedelta(days=1)
     stored = EventStatus.PUBLISHED if status is EventStatus.COMPLETED else status
     with pytest.raises(Failure) as caught:
-        check_changeable(make_event(starts_in=over, status=stored), ["location", "name"], NOW)
+        check_changeable(make_event(starts_in=over, status=stored), ["location", "name"], NOW, DAYS_30)
     assert (caught.value.reason, caught.value.metadata["field"]) == ("EVENT_NOT_CHANGEABLE", "location")
+
+
+def test_the_times_of_an_ended_event_are_corrected_for_some_time():
+    event = make_event(starts_in=timedelta(days=-1), create_time=NOW, update_time=NOW - timedelta(days=90))
+    end = event.end_time + DAYS_30
+    check_changeable(event, ["start_time", "end_time", "doors_open_time", "time_zone"], end - LEAST, DAYS_30)
+    for fields, now in [(["end_time"], end), (["end_time", "name"], NOW)]:
+        with pytest.raises(Failure) as caught:
+            check_changeable(event, fields, now, DAYS_30)
+        assert caught.value.metadata["field"] == fields[-1]
+
+
+def test_an_event_that_an_older_version_ended_long_ago_is_corrected():
+    typed = make_event(starts_in=timedelta(days=-900), update_time=NOW - timedelta(days=1))
+    check_changeable(typed, ["end_time"], NOW, DAYS_30)
+    assert cancel_event(typed, NOW, DAYS_30).status is EventStatus.CANCELLED
 
 
 @pytest.mark.parametrize(
@@ -142,6 +160,6 @@ def test_the_currency_is_fixed_after_a_sale_even_if_cancelled():
 
 def test_cancelling_takes_a_version_and_a_revision_once():
     event = make_event()
-    off = cancel_event(event, NOW)
+    off = cancel_event(event, NOW, DAYS_30)
     assert (off.status, off.version, off.revision, off.changed_revision) == (EventStatus.CANCELLED, 3, 2, 2)
-    assert cancel_event(off, NOW + timedelta(days=1)) is off
+    assert cancel_event(off, NOW + timedelta(days=1), DAYS_30) is off

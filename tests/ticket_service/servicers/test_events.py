@@ -368,7 +368,41 @@ async def test_sales_are_summed_up_by_type_and_status(shop, clock):
     assert {line.status for line in sales.lines} == {expired}
 
 
-async def test_times_at_the_edges_of_the_calendar_are_kept(shop):
-    first, last = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+async def test_a_sold_event_cannot_end_in_the_past(shop, clock):
+    event = await shop.on_sale()
+    held = await shop.buy(event.event_id)
+    event.start_time.FromDatetime(clock() - timedelta(days=400))
+    event.end_time.FromDatetime(clock() - timedelta(days=399))
+    refused = await refusal(shop.update(event, "start_time", "end_time"))
+    assert refused.cause == ("EVENT_NOT_CHANGEABLE", {"event_id": event.event_id, "field": "end_time"})
+    assert (await shop.get(event.event_id)).status == event_pb2.EVENT_STATUS_PUBLISHED
+    assert held.tickets
+
+
+async def test_an_ended_event_is_corrected_and_on_sale_again(shop, clock):
+    event = await shop.on_sale()
+    event.start_time.FromDatetime(clock() - timedelta(days=400))
+    event.end_time.FromDatetime(clock() - timedelta(days=399))
+    ended = await shop.update(event, "start_time", "end_time")
+    assert ended.status == event_pb2.EVENT_STATUS_COMPLETED
+    ended.location = "Park"
+    refused = await refusal(shop.update(ended, "end_time", "location"))
+    assert refused.cause == ("EVENT_NOT_CHANGEABLE", {"event_id": event.event_id, "field": "location"})
+    clock.advance(timedelta(days=29))
+    ended.start_time.FromDatetime(clock() + timedelta(days=1))
+    ended.end_time.FromDatetime(clock() + timedelta(days=2))
+    assert (await shop.update(ended, "start_time", "end_time")).status == event_pb2.EVENT_STATUS_PUBLISHED
+    assert (await shop.buy(event.event_id)).tickets
+
+
+async def test_a_mistyped_year_is_refused(shop, clock):
+    late = clock() + timedelta(days=3_654)
+    refused = await refusal(shop.create(start_time=at(late), end_time=at(late + timedelta(hours=1))))
+    assert refused.reason == "INVALID_ARGUMENT"
+    assert refused.fields == {"event.start_time", "event.end_time"}
+
+
+async def test_times_at_the_edges_are_kept(shop, clock):
+    first, last = datetime(1, 1, 1, tzinfo=UTC), clock() + timedelta(days=3_653)
     created = await shop.create(start_time=at(first), end_time=at(last))
     assert (created.start_time, created.end_time) == (at(first), at(last))

@@ -14,12 +14,11 @@ from tests.environment.access import Issuer
 from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.selling.callers import ALICE, OLGA, OSCAR
-from tests.selling.rows import change, row, sold, store_event
+from tests.selling.rows import CHANGE_RULES, change, row, sold, store_event
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import SWEEPER_DELAY
 from ticket_service.domain.check_ins import CheckIn
 from ticket_service.domain.events import EventStatus
-from ticket_service.domain.terms import MoveRules
 from ticket_service.store.tables import cancellations, event_cancellations, events, tickets
 from ticket_service.use_cases import check_ins, event_cancellation
 from ticket_service.use_cases.cancellations import Cancellations
@@ -31,7 +30,6 @@ from ticketing.chassis.failures import Failure
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 
 # 50,000 for the figures of a release; a few batches show that it works.
-MOVES = MoveRules(timedelta(hours=3), timedelta(days=14))
 TICKETS = int(os.environ.get("TICKETING_CANCELLED_TICKETS", "600"))
 
 
@@ -44,13 +42,13 @@ def canceller(database: Database, remote: ScanServiceClient, clock: Clock) -> Ca
 def event_canceller(
     database: Database, remote: ScanServiceClient, canceller: Cancellations, clock: Clock
 ) -> EventCancellations:
-    return EventCancellations(database, remote, canceller, clock, lambda: None)
+    return EventCancellations(database, remote, canceller, CHANGE_RULES, clock)
 
 
 @pytest.fixture
 def new_process(database: Database, remote: ScanServiceClient, canceller: Cancellations, clock: Clock):
     """Return a factory of event cancellations, each as in a process of its own."""
-    return lambda: EventCancellations(database, remote, canceller, clock, lambda: None)
+    return lambda: EventCancellations(database, remote, canceller, CHANGE_RULES, clock)
 
 
 @pytest.fixture
@@ -136,9 +134,21 @@ async def test_a_draft_can_be_cancelled(event_canceller, database, clock):
     assert (await row(database, event_cancellations, event_id=event.event_id)).complete_time == clock.now
 
 
-async def test_a_completed_event_is_not_cancelled(event_canceller, database, clock, scans):
-    event, _ = await sold(database, clock)
+async def test_an_ended_event_is_cancelled_and_refunded_except_for_check_ins(event_canceller, database, clock, scans):
+    event, [inside, _] = await sold(database, clock, 2)
+    await change(database, inside, check_in_time=clock())
     clock.advance(timedelta(days=11))
+    answer, gates_closed = await event_canceller.cancel(OLGA, event.event_id, "the band never came")
+    assert (answer.status, gates_closed, scans.closed) == (EventStatus.CANCELLED, True, [str(event.event_id)])
+    await to_the_end(event_canceller.sweep)
+    assert await statuses(database, tickets, event.event_id) == {"ACTIVE": 1, "REFUNDED": 1}
+    refund = await row(database, cancellations, event_id=event.event_id)
+    assert (refund.refund_amount, refund.refund_percent) == (2_500, 100)
+
+
+async def test_an_event_is_not_cancelled_long_after_its_end(event_canceller, database, clock, scans):
+    event, _ = await sold(database, clock)
+    clock.now = event.end_time + timedelta(days=30)
     with pytest.raises(Failure) as caught:
         await event_canceller.cancel(OLGA, event.event_id, "")
     assert caught.value.reason == "ILLEGAL_TRANSITION"
@@ -298,7 +308,7 @@ async def test_a_check_in_reported_after_the_refund_is_a_conflict(event_cancelle
 @pytest.mark.usefixtures("batches_of_two")
 async def test_the_sales_show_the_progress(event_canceller, canceller, database, clock):
     event, [ticket_id, *_] = await sold(database, clock, 4)
-    all_events = Events(database, MOVES, {}, clock, lambda: None)
+    all_events = Events(database, CHANGE_RULES, {}, clock, lambda: None)
     await event_canceller.cancel(OLGA, event.event_id, "")
     await event_canceller.sweep()
     sales = await all_events.sales(OLGA, event.event_id)

@@ -212,14 +212,14 @@ async def test_a_paid_purchase_is_not_released(shop, event):
 
 
 async def test_a_payment_pays_one_purchase_at_exactly_its_price(shop, event):
-    first, second = await shop.buy(event.event_id), await shop.buy(event.event_id)
+    first, second = await shop.buy(event.event_id), await shop.buy(event.event_id, ("user", "bob"))
     refused = await refusal(shop.report_payment(first, "pay-1", paid=PRICE - 1))
     assert (refused.reason, refused.metadata["actual"]) == ("PRICE_CHANGED", str(PRICE))
     await shop.report_payment(first, "pay-1")
     refused = await refusal(shop.report_payment(second, "pay-1"))
     assert refused.reason == "PAYMENT_ALREADY_USED"
     assert refused.metadata == {"payment_id": "pay-1", "purchase_id": first.purchase_id}
-    assert (await shop.read(second)).status == HELD
+    assert (await shop.read(second, ("user", "bob"))).status == HELD
 
 
 async def test_a_buyer_confirms_no_payment_and_sees_own_purchases_only(shop, event):

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from tests.environment.access import CODE_SECRET
 from tests.environment.waiting import until
 from tests.selling.callers import ALICE, BOB, OLGA, OSCAR
-from tests.selling.rows import change, row, sold
+from tests.selling.rows import CHANGE_RULES, change, row, sold
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import SWEEPER_DELAY
 from ticket_service.domain.codes import Codes
@@ -232,7 +232,7 @@ async def test_a_ticket_cancelled_with_its_event_meanwhile_stays_so(  # noqa: PL
     waiting = asyncio.ensure_future(reissuer.reissue(ALICE, transfer(ticket_id)))
     await scans.called.wait()
     event_id = (await row(database, tickets, ticket_id=ticket_id)).event_id
-    off = EventCancellations(database, remote, canceller, clock, lambda: None)
+    off = EventCancellations(database, remote, canceller, CHANGE_RULES, clock)
     await off.cancel(OLGA, event_id, "")
     settling = asyncio.ensure_future(off.sweep())
     await until(lambda: len(scans.calls) >= 2)

@@ -86,7 +86,8 @@ class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialRe
     """The text is neither a code nor a token of a ticket."""
     DENIAL_REASON_INVALID_SIGNATURE: _DenialReason.ValueType  # 2
     """The text has the form of a token, but its signature does not verify: the
-    token is forged or damaged, or its signing key is retired.
+    token is forged, a character was lost or changed while it was read, or its
+    signing key is retired.
     """
     DENIAL_REASON_WRONG_EVENT: _DenialReason.ValueType  # 3
     """The ticket is for another event; Scan.event_id names it."""
@@ -132,7 +133,8 @@ DENIAL_REASON_TICKET_NOT_FOUND: DenialReason.ValueType  # 1
 """The text is neither a code nor a token of a ticket."""
 DENIAL_REASON_INVALID_SIGNATURE: DenialReason.ValueType  # 2
 """The text has the form of a token, but its signature does not verify: the
-token is forged or damaged, or its signing key is retired.
+token is forged, a character was lost or changed while it was read, or its
+signing key is retired.
 """
 DENIAL_REASON_WRONG_EVENT: DenialReason.ValueType  # 3
 """The ticket is for another event; Scan.event_id names it."""
@@ -179,7 +181,10 @@ class _IncidentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Incident
     INCIDENT_KIND_REVOKED_ADMISSION: _IncidentKind.ValueType  # 2
     """An offline device admitted a ticket that was cancelled, blocked or reissued by then."""
     INCIDENT_KIND_FORGED_TOKEN: _IncidentKind.ValueType  # 3
-    """A token had a signature that does not verify."""
+    """A token whose signature does not verify was read twice with the same text,
+    or an offline device admitted one. One such read alone may have lost a
+    character on its way from the scanner, so it is no incident.
+    """
     INCIDENT_KIND_UNKNOWN_ADMISSION: _IncidentKind.ValueType  # 4
     """A gate admitted a ticket by its token, and the ticket service does not have the ticket."""
     INCIDENT_KIND_INVALID_ADMISSION: _IncidentKind.ValueType  # 5
@@ -189,6 +194,10 @@ class _IncidentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Incident
     INCIDENT_KIND_INVALID_ANNULMENT: _IncidentKind.ValueType  # 7
     """A device uploaded an annulment that AnnulScan refuses: later than 15
     minutes, by another person, or not of the ticket's latest scan. The scan stays in effect.
+    """
+    INCIDENT_KIND_REPEATED_ANNULMENT: _IncidentKind.ValueType  # 8
+    """Two or more check-ins of one ticket were annulled. After each of them,
+    another person could enter with the ticket.
     """
 
 class IncidentKind(_IncidentKind, metaclass=_IncidentKindEnumTypeWrapper):
@@ -201,7 +210,10 @@ INCIDENT_KIND_DOUBLE_ADMISSION: IncidentKind.ValueType  # 1
 INCIDENT_KIND_REVOKED_ADMISSION: IncidentKind.ValueType  # 2
 """An offline device admitted a ticket that was cancelled, blocked or reissued by then."""
 INCIDENT_KIND_FORGED_TOKEN: IncidentKind.ValueType  # 3
-"""A token had a signature that does not verify."""
+"""A token whose signature does not verify was read twice with the same text,
+or an offline device admitted one. One such read alone may have lost a
+character on its way from the scanner, so it is no incident.
+"""
 INCIDENT_KIND_UNKNOWN_ADMISSION: IncidentKind.ValueType  # 4
 """A gate admitted a ticket by its token, and the ticket service does not have the ticket."""
 INCIDENT_KIND_INVALID_ADMISSION: IncidentKind.ValueType  # 5
@@ -211,6 +223,10 @@ INCIDENT_KIND_CODE_GUESSING: IncidentKind.ValueType  # 6
 INCIDENT_KIND_INVALID_ANNULMENT: IncidentKind.ValueType  # 7
 """A device uploaded an annulment that AnnulScan refuses: later than 15
 minutes, by another person, or not of the ticket's latest scan. The scan stays in effect.
+"""
+INCIDENT_KIND_REPEATED_ANNULMENT: IncidentKind.ValueType  # 8
+"""Two or more check-ins of one ticket were annulled. After each of them,
+another person could enter with the ticket.
 """
 Global___IncidentKind: _TypeAlias = IncidentKind  # noqa: Y015
 
@@ -275,9 +291,9 @@ class Scan(_message.Message):
     scan_id: _builtins.str
     """The UUID that the device chose; the same scan_id returns the first verdict."""
     code: _builtins.str
-    """The code of the ticket. While the ticket is unknown it is the text that was
-    read, cut at 200 characters, with codes and tokens masked and other
-    characters escaped.
+    """The code of the ticket. While the ticket is unknown, it is the beginning of
+    the code or token that was read, such as "TKT-012345…", or else the kind and
+    length of the text, such as "(13 digits)": no record opens a gate.
     """
     scan_type: Global___ScanType.ValueType
     """The meaning of the scan."""

@@ -39,9 +39,10 @@ class ScanAttempt(_message.Message):
     scan_id: _builtins.str
     """Required. A UUID that the device chooses."""
     code: _builtins.str
-    """The text that was read, a token ("T1...") or a typed code ("TKT-..."), at
-    most 4,096 characters. Any other text, also an empty one, is valid here and
-    denied as TICKET_NOT_FOUND.
+    """The text that was read, at most 4,096 characters: exactly a token ("T1..."),
+    or a typed code ("TKT-...") with any blanks, dashes and other text around
+    it, also without "TKT-" and with O for 0 and I or L for 1. Any other text,
+    also an empty one, is valid here and denied as TICKET_NOT_FOUND.
     """
     scan_type: _scan_pb2.ScanType.ValueType
     """The meaning of the scan. UNSPECIFIED is read as CHECK_IN."""
@@ -601,8 +602,9 @@ class ListScansRequest(_message.Message):
     verdict: _scan_pb2.Verdict.ValueType
     """Returns only scans with this verdict. UNSPECIFIED selects both."""
     code: _builtins.str
-    """Returns only scans of this code or text, at most 4,096 characters. Codes are
-    compared by their first six digits only. Empty selects all.
+    """Returns only scans of this code or text, at most 4,096 characters. Codes and
+    tokens are compared by the characters that Scan.code shows, other texts by
+    their kind and length. Empty selects all.
     """
     def __init__(
         self,

@@ -76,6 +76,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider."""
     ERROR_REASON_PRICE_NOT_CHARGEABLE: _ErrorReason.ValueType  # 26
     """FAILED_PRECONDITION: a configured payment provider cannot charge a price of the event. metadata: event_id, field, provider."""
+    ERROR_REASON_CUSTOMER_HOLD_LIMIT: _ErrorReason.ValueType  # 27
+    """FAILED_PRECONDITION: the customer may hold no more unpaid places; RetryInfo says when to try again, if waiting helps. Beyond 0, within_seconds is the time for which places count that returned to sale unpaid. metadata: event_id, ticket_type if an offer's, max, have, requested, within_seconds."""
+    ERROR_REASON_CUSTOMER_TICKET_LIMIT: _ErrorReason.ValueType  # 28
+    """FAILED_PRECONDITION: the customer may have no more tickets, held ones included. metadata: event_id, ticket_type if an offer's, max, have, requested."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
@@ -139,4 +143,8 @@ ERROR_REASON_PROVIDER_NOT_CONFIGURED: ErrorReason.ValueType  # 25
 """FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider."""
 ERROR_REASON_PRICE_NOT_CHARGEABLE: ErrorReason.ValueType  # 26
 """FAILED_PRECONDITION: a configured payment provider cannot charge a price of the event. metadata: event_id, field, provider."""
+ERROR_REASON_CUSTOMER_HOLD_LIMIT: ErrorReason.ValueType  # 27
+"""FAILED_PRECONDITION: the customer may hold no more unpaid places; RetryInfo says when to try again, if waiting helps. Beyond 0, within_seconds is the time for which places count that returned to sale unpaid. metadata: event_id, ticket_type if an offer's, max, have, requested, within_seconds."""
+ERROR_REASON_CUSTOMER_TICKET_LIMIT: ErrorReason.ValueType  # 28
+"""FAILED_PRECONDITION: the customer may have no more tickets, held ones included. metadata: event_id, ticket_type if an offer's, max, have, requested."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

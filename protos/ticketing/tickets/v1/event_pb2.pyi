@@ -75,11 +75,13 @@ class _EventStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventStat
     without a check-in is refunded in full.
     """
     EVENT_STATUS_COMPLETED: _EventStatus.ValueType  # 4
-    """The end_time has passed."""
+    """The end_time has passed. For some time UpdateEvent can correct the times,
+    after which the event is PUBLISHED again, and CancelEvent can cancel it.
+    """
 
 class EventStatus(_EventStatus, metaclass=_EventStatusEnumTypeWrapper):
     """The state of an event. It goes from DRAFT to PUBLISHED to COMPLETED, and from
-    DRAFT or PUBLISHED to CANCELLED.
+    each of them to CANCELLED.
     """
 
 EVENT_STATUS_UNSPECIFIED: EventStatus.ValueType  # 0
@@ -93,7 +95,9 @@ EVENT_STATUS_CANCELLED: EventStatus.ValueType  # 3
 without a check-in is refunded in full.
 """
 EVENT_STATUS_COMPLETED: EventStatus.ValueType  # 4
-"""The end_time has passed."""
+"""The end_time has passed. For some time UpdateEvent can correct the times,
+after which the event is PUBLISHED again, and CancelEvent can cancel it.
+"""
 Global___EventStatus: _TypeAlias = EventStatus  # noqa: Y015
 
 class _TicketType:
@@ -176,6 +180,8 @@ class TicketOffer(_message.Message):
     MAX_PER_PURCHASE_FIELD_NUMBER: _builtins.int
     VALID_FROM_TIME_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    MAX_HELD_PER_CUSTOMER_FIELD_NUMBER: _builtins.int
+    MAX_TICKETS_PER_CUSTOMER_FIELD_NUMBER: _builtins.int
     ticket_type: Global___TicketType.ValueType
     """Required. The type that is sold; an event has one offer per type."""
     capacity: _builtins.int
@@ -193,6 +199,14 @@ class TicketOffer(_message.Message):
     (20 unless configured) and not below min_per_purchase. 0 is read as the
     service's limit.
     """
+    max_held_per_customer: _builtins.int
+    """The largest number of tickets of this type that one customer holds unpaid
+    at a time, 0 to 1,000,000. 0 is read as no bound of the offer.
+    """
+    max_tickets_per_customer: _builtins.int
+    """The largest number of tickets of this type that one customer holds or has
+    bought, 0 to 1,000,000. 0 is read as no bound of the offer.
+    """
     @_builtins.property
     def price(self) -> _money_pb2.Money:
         """Required. The price of one ticket, in the currency of the event's
@@ -201,7 +215,9 @@ class TicketOffer(_message.Message):
 
     @_builtins.property
     def sales_start_time(self) -> _timestamp_pb2.Timestamp:
-        """The time from which the type is on sale. Absent: it is on sale from publication."""
+        """The time from which the type is on sale; before the event's end_time.
+        Absent: it is on sale from publication.
+        """
 
     @_builtins.property
     def sales_end_time(self) -> _timestamp_pb2.Timestamp:
@@ -211,14 +227,15 @@ class TicketOffer(_message.Message):
 
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
-        """The time from which gates admit tickets of this type, for day tickets.
-        Absent: the event's time applies.
+        """The time from which gates admit tickets of this type, for day tickets;
+        before the event's end_time. Absent: the event's time applies.
         """
 
     @_builtins.property
     def valid_until_time(self) -> _timestamp_pb2.Timestamp:
         """The time until which gates admit tickets of this type; after
-        valid_from_time. Absent: the event's time applies.
+        valid_from_time, after the event's doors open and in the future when it is
+        set. Absent: the event's time applies.
         """
 
     def __init__(
@@ -234,10 +251,12 @@ class TicketOffer(_message.Message):
         max_per_purchase: _builtins.int = ...,
         valid_from_time: _timestamp_pb2.Timestamp | None = ...,
         valid_until_time: _timestamp_pb2.Timestamp | None = ...,
+        max_held_per_customer: _builtins.int = ...,
+        max_tickets_per_customer: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "price", b"price", "sales_end_time", b"sales_end_time", "sales_start_time", b"sales_start_time", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "max_per_purchase", b"max_per_purchase", "min_per_purchase", b"min_per_purchase", "price", b"price", "reserved", b"reserved", "sales_end_time", b"sales_end_time", "sales_start_time", b"sales_start_time", "ticket_type", b"ticket_type", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "max_held_per_customer", b"max_held_per_customer", "max_per_purchase", b"max_per_purchase", "max_tickets_per_customer", b"max_tickets_per_customer", "min_per_purchase", b"min_per_purchase", "price", b"price", "reserved", b"reserved", "sales_end_time", b"sales_end_time", "sales_start_time", b"sales_start_time", "ticket_type", b"ticket_type", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__capacity: _TypeAlias = _typing.Literal["capacity"]  # noqa: Y015
     _WhichOneofArgType__capacity: _TypeAlias = _typing.Literal["_capacity", b"_capacity"]  # noqa: Y015
@@ -335,6 +354,8 @@ class Event(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     ORGANIZER_ID_FIELD_NUMBER: _builtins.int
+    MAX_HELD_PER_CUSTOMER_FIELD_NUMBER: _builtins.int
+    MAX_TICKETS_PER_CUSTOMER_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Output only. The service gives each event a UUIDv7. UpdateEvent reads it
     to find the event.
@@ -376,18 +397,32 @@ class Event(_message.Message):
     """
     organizer_id: _builtins.str
     """Output only. The organizer of the event: the subject of the access token that created it."""
+    max_held_per_customer: _builtins.int
+    """The largest number of tickets of all types that one customer holds unpaid
+    at a time, 0 to 1,000,000; 0 sets no bound. Absent: the service's bound
+    applies (20 unless configured). A customer is a user, or, where a service or
+    an organizer buys without a user_id, the e-mail address of the purchase.
+    """
+    max_tickets_per_customer: _builtins.int
+    """The largest number of tickets of all types that one customer holds or has
+    bought, 0 to 1,000,000; 0 sets no bound. A cancelled ticket counts no more,
+    and a transferred one counts for its new holder. Absent: the service's bound
+    applies (none unless configured).
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Required. The time when the event starts."""
+        """Required. The time when the event starts, at most ten years ahead."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Required. The time when the event ends; after start_time."""
+        """Required. The time when the event ends; after start_time, and at most ten
+        years ahead.
+        """
 
     @_builtins.property
     def doors_open_time(self) -> _timestamp_pb2.Timestamp:
-        """The time from which gates admit; not after start_time. Absent: gates admit
-        from start_time.
+        """The time from which gates admit; not after start_time, and at most 7 days
+        before it. Absent: gates admit from start_time.
         """
 
     @_builtins.property
@@ -446,18 +481,28 @@ class Event(_message.Message):
         revision: _builtins.int = ...,
         etag: _builtins.str = ...,
         organizer_id: _builtins.str = ...,
+        max_held_per_customer: _builtins.int | None = ...,
+        max_tickets_per_customer: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets", "_max_participants", b"_max_participants", "available_tickets", b"available_tickets", "create_time", b"create_time", "doors_open_time", b"doors_open_time", "end_time", b"end_time", "max_participants", b"max_participants", "metadata", b"metadata", "refund_policy", b"refund_policy", "start_time", b"start_time", "ticket_price", b"ticket_price", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets", "_max_held_per_customer", b"_max_held_per_customer", "_max_participants", b"_max_participants", "_max_tickets_per_customer", b"_max_tickets_per_customer", "available_tickets", b"available_tickets", "create_time", b"create_time", "doors_open_time", b"doors_open_time", "end_time", b"end_time", "max_held_per_customer", b"max_held_per_customer", "max_participants", b"max_participants", "max_tickets_per_customer", b"max_tickets_per_customer", "metadata", b"metadata", "refund_policy", b"refund_policy", "start_time", b"start_time", "ticket_price", b"ticket_price", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets", "_max_participants", b"_max_participants", "admission_policy", b"admission_policy", "available_tickets", b"available_tickets", "create_time", b"create_time", "current_participants", b"current_participants", "description", b"description", "doors_open_time", b"doors_open_time", "end_time", b"end_time", "etag", b"etag", "event_id", b"event_id", "event_type", b"event_type", "image_url", b"image_url", "is_online", b"is_online", "location", b"location", "max_participants", b"max_participants", "metadata", b"metadata", "name", b"name", "offers", b"offers", "organizer_id", b"organizer_id", "refund_policy", b"refund_policy", "revision", b"revision", "start_time", b"start_time", "status", b"status", "ticket_price", b"ticket_price", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets", "_max_held_per_customer", b"_max_held_per_customer", "_max_participants", b"_max_participants", "_max_tickets_per_customer", b"_max_tickets_per_customer", "admission_policy", b"admission_policy", "available_tickets", b"available_tickets", "create_time", b"create_time", "current_participants", b"current_participants", "description", b"description", "doors_open_time", b"doors_open_time", "end_time", b"end_time", "etag", b"etag", "event_id", b"event_id", "event_type", b"event_type", "image_url", b"image_url", "is_online", b"is_online", "location", b"location", "max_held_per_customer", b"max_held_per_customer", "max_participants", b"max_participants", "max_tickets_per_customer", b"max_tickets_per_customer", "metadata", b"metadata", "name", b"name", "offers", b"offers", "organizer_id", b"organizer_id", "refund_policy", b"refund_policy", "revision", b"revision", "start_time", b"start_time", "status", b"status", "ticket_price", b"ticket_price", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__available_tickets: _TypeAlias = _typing.Literal["available_tickets"]  # noqa: Y015
     _WhichOneofArgType__available_tickets: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets"]  # noqa: Y015
+    _WhichOneofReturnType__max_held_per_customer: _TypeAlias = _typing.Literal["max_held_per_customer"]  # noqa: Y015
+    _WhichOneofArgType__max_held_per_customer: _TypeAlias = _typing.Literal["_max_held_per_customer", b"_max_held_per_customer"]  # noqa: Y015
     _WhichOneofReturnType__max_participants: _TypeAlias = _typing.Literal["max_participants"]  # noqa: Y015
     _WhichOneofArgType__max_participants: _TypeAlias = _typing.Literal["_max_participants", b"_max_participants"]  # noqa: Y015
+    _WhichOneofReturnType__max_tickets_per_customer: _TypeAlias = _typing.Literal["max_tickets_per_customer"]  # noqa: Y015
+    _WhichOneofArgType__max_tickets_per_customer: _TypeAlias = _typing.Literal["_max_tickets_per_customer", b"_max_tickets_per_customer"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__available_tickets) -> _WhichOneofReturnType__available_tickets | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_held_per_customer) -> _WhichOneofReturnType__max_held_per_customer | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_participants) -> _WhichOneofReturnType__max_participants | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tickets_per_customer) -> _WhichOneofReturnType__max_tickets_per_customer | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015

@@ -103,11 +103,14 @@ class EventServiceServicer:
     def UpdateEvent(self, request, context):
         """Changes the fields that update_mask names. Tickets follow new times without
         a change of their own. Tickets that were bought before keep the terms of
-        their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
-        CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
-        CANCELLED or COMPLETED, and for the currency and the offer of a type once
-        tickets are sold. A new price that a configured payment provider cannot
-        charge is INVALID_ARGUMENT.
+        their purchase: a cancellation gets the better of both. A new price that a
+        configured payment provider cannot charge is INVALID_ARGUMENT. The call
+        fails with FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED, and with
+        EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, for the
+        currency and the offer of a type once tickets are sold, and, while places
+        are held or sold, for times that would end or start the event in the past
+        or leave the validity of a sold offer. The times of a COMPLETED event can be
+        corrected until some time after its end (30 days unless configured).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,11 +126,12 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelEvent(self, request, context):
-        """Cancels an event for good. Sales stop at once, and gates stop admitting
+        """Cancels an event for good, until some time after its end (30 days unless
+        configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at once, and gates stop admitting
         once the scan service has confirmed it (gates_closed); the ticket service
         repeats the request until then. Every ACTIVE or BLOCKED ticket without a
         check-in is refunded in full in the background, and so is a purchase that
-        is paid later; GetEventSales shows the progress.
+        is paid later. A ticket with a check-in stays as it is. GetEventSales shows the progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

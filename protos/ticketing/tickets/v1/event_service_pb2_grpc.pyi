@@ -46,11 +46,14 @@ class EventServiceStub:
     UpdateEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]
     """Changes the fields that update_mask names. Tickets follow new times without
     a change of their own. Tickets that were bought before keep the terms of
-    their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
-    CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
-    CANCELLED or COMPLETED, and for the currency and the offer of a type once
-    tickets are sold. A new price that a configured payment provider cannot
-    charge is INVALID_ARGUMENT.
+    their purchase: a cancellation gets the better of both. A new price that a
+    configured payment provider cannot charge is INVALID_ARGUMENT. The call
+    fails with FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED, and with
+    EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, for the
+    currency and the offer of a type once tickets are sold, and, while places
+    are held or sold, for times that would end or start the event in the past
+    or leave the validity of a sold offer. The times of a COMPLETED event can be
+    corrected until some time after its end (30 days unless configured).
     """
     PublishEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]
     """Puts a DRAFT event on sale; it becomes PUBLISHED. The call fails with
@@ -58,11 +61,12 @@ class EventServiceStub:
     configured after the price was set cannot charge it.
     """
     CancelEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.CancelEventRequest, _event_service_pb2.CancelEventResponse]
-    """Cancels an event for good. Sales stop at once, and gates stop admitting
+    """Cancels an event for good, until some time after its end (30 days unless
+    configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at once, and gates stop admitting
     once the scan service has confirmed it (gates_closed); the ticket service
     repeats the request until then. Every ACTIVE or BLOCKED ticket without a
     check-in is refunded in full in the background, and so is a purchase that
-    is paid later; GetEventSales shows the progress.
+    is paid later. A ticket with a check-in stays as it is. GetEventSales shows the progress.
     """
     GetEventSales: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.GetEventSalesRequest, _event_service_pb2.GetEventSalesResponse]
     """Sums up the sales of an event: tickets and money by type and status, and
@@ -87,11 +91,14 @@ class EventServiceAsyncStub(EventServiceStub):
     UpdateEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]  # type: ignore[assignment]
     """Changes the fields that update_mask names. Tickets follow new times without
     a change of their own. Tickets that were bought before keep the terms of
-    their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
-    CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
-    CANCELLED or COMPLETED, and for the currency and the offer of a type once
-    tickets are sold. A new price that a configured payment provider cannot
-    charge is INVALID_ARGUMENT.
+    their purchase: a cancellation gets the better of both. A new price that a
+    configured payment provider cannot charge is INVALID_ARGUMENT. The call
+    fails with FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED, and with
+    EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, for the
+    currency and the offer of a type once tickets are sold, and, while places
+    are held or sold, for times that would end or start the event in the past
+    or leave the validity of a sold offer. The times of a COMPLETED event can be
+    corrected until some time after its end (30 days unless configured).
     """
     PublishEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]  # type: ignore[assignment]
     """Puts a DRAFT event on sale; it becomes PUBLISHED. The call fails with
@@ -99,11 +106,12 @@ class EventServiceAsyncStub(EventServiceStub):
     configured after the price was set cannot charge it.
     """
     CancelEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.CancelEventRequest, _event_service_pb2.CancelEventResponse]  # type: ignore[assignment]
-    """Cancels an event for good. Sales stop at once, and gates stop admitting
+    """Cancels an event for good, until some time after its end (30 days unless
+    configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at once, and gates stop admitting
     once the scan service has confirmed it (gates_closed); the ticket service
     repeats the request until then. Every ACTIVE or BLOCKED ticket without a
     check-in is refunded in full in the background, and so is a purchase that
-    is paid later; GetEventSales shows the progress.
+    is paid later. A ticket with a check-in stays as it is. GetEventSales shows the progress.
     """
     GetEventSales: _aio.UnaryUnaryMultiCallable[_event_service_pb2.GetEventSalesRequest, _event_service_pb2.GetEventSalesResponse]  # type: ignore[assignment]
     """Sums up the sales of an event: tickets and money by type and status, and
@@ -149,11 +157,14 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_event_service_pb2.UpdateEventResponse, _abc.Awaitable[_event_service_pb2.UpdateEventResponse]]:
         """Changes the fields that update_mask names. Tickets follow new times without
         a change of their own. Tickets that were bought before keep the terms of
-        their purchase: a cancellation gets the better of both. The call fails with FAILED_PRECONDITION /
-        CAPACITY_BELOW_RESERVED, and with EVENT_NOT_CHANGEABLE when the event is
-        CANCELLED or COMPLETED, and for the currency and the offer of a type once
-        tickets are sold. A new price that a configured payment provider cannot
-        charge is INVALID_ARGUMENT.
+        their purchase: a cancellation gets the better of both. A new price that a
+        configured payment provider cannot charge is INVALID_ARGUMENT. The call
+        fails with FAILED_PRECONDITION / CAPACITY_BELOW_RESERVED, and with
+        EVENT_NOT_CHANGEABLE when the event is CANCELLED or COMPLETED, for the
+        currency and the offer of a type once tickets are sold, and, while places
+        are held or sold, for times that would end or start the event in the past
+        or leave the validity of a sold offer. The times of a COMPLETED event can be
+        corrected until some time after its end (30 days unless configured).
         """
 
     @_abc_1.abstractmethod
@@ -173,11 +184,12 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.CancelEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.CancelEventResponse, _abc.Awaitable[_event_service_pb2.CancelEventResponse]]:
-        """Cancels an event for good. Sales stop at once, and gates stop admitting
+        """Cancels an event for good, until some time after its end (30 days unless
+        configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at once, and gates stop admitting
         once the scan service has confirmed it (gates_closed); the ticket service
         repeats the request until then. Every ACTIVE or BLOCKED ticket without a
         check-in is refunded in full in the background, and so is a purchase that
-        is paid later; GetEventSales shows the progress.
+        is paid later. A ticket with a check-in stays as it is. GetEventSales shows the progress.
         """
 
     @_abc_1.abstractmethod

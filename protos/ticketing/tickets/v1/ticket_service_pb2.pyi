@@ -64,7 +64,10 @@ class GetTicketRequest(_message.Message):
     ticket_id: _builtins.str
     """The UUID of the ticket."""
     code: _builtins.str
-    """The code of the ticket in either case, 1 to 64 characters."""
+    """The code of the ticket as a person types it, 1 to 64 characters: in either
+    case, with or without "TKT-", with blanks and dashes between its digits,
+    with O for 0 and with I or L for 1.
+    """
     view: _ticket_pb2.TicketView.ValueType
     """The parts of the ticket that the response contains. UNSPECIFIED is read as BASIC."""
     def __init__(
