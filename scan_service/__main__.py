@@ -1,13 +1,28 @@
-"""`python -m scan_service` serves; `python -m scan_service migrate` only migrates the database."""
+"""Run the scan service or a command of an operator: `python -m scan_service [COMMAND]`.
+
+(none)                 run the service
+migrate                migrate the database
+retire-keys ID ...     deny the tokens of signing keys for good
+revoke-devices all     revoke all gate devices
+revoke-devices ID ...  revoke gate devices
+"""
 
 import sys
 from pathlib import Path
 
 from scan_service.app import NAME, App
+from scan_service.commands.retire_keys import retire_named_keys
+from scan_service.commands.revoke_devices import revoke_devices
 from scan_service.settings import read_settings
 from ticketing.chassis.service import ServiceDefinition, main
 
 MIGRATIONS = Path(__file__).parent / "store" / "migrations"
 
 if __name__ == "__main__":
-    sys.exit(main(ServiceDefinition(NAME, "scans", MIGRATIONS), read_settings, App))
+    definition = ServiceDefinition(
+        NAME,
+        "scans",
+        MIGRATIONS,
+        argument_commands={"retire-keys": retire_named_keys, "revoke-devices": revoke_devices},
+    )
+    sys.exit(main(definition, read_settings, App))

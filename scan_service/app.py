@@ -101,7 +101,7 @@ class App:
             scans=Scans(database, codes),
             incidents=Incidents(database, codes),
             attendances=Attendances(database, self._clock, pacer),
-            admission_watcher=AdmissionWatcher(database, pacer),
+            admission_watcher=AdmissionWatcher(database, pacer, self._clock),
         )
         scans = ScansServicer(use_cases, codes)
         devices = Devices(database, Credentials(self._settings.code_secret), self._clock, self._database_clock)

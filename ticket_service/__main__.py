@@ -6,6 +6,7 @@ migrate              migrate the database
 audit                check that the database and the payment providers agree with the promises
 rotate-keys          add a key that signs tokens
 retire-keys          retire the keys that no longer sign
+retire-keys ID ...   retire keys by their ids
 outbox               count the notifications that wait for each receiver
 dead-letters list    list the notifications whose delivery failed for good
 dead-letters replay  deliver them again
@@ -23,7 +24,7 @@ from ticket_service.app import App
 from ticket_service.commands.audit import run_audit
 from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_letters, show_backlog
 from ticket_service.commands.erase_addresses import erase_addresses
-from ticket_service.commands.rotate_keys import retire_keys, rotate_keys
+from ticket_service.commands.rotate_keys import retire_keys, retire_named_keys, rotate_keys
 from ticket_service.delivery.app import DeliveryApp
 from ticket_service.settings import read_settings
 from ticketing.chassis.service import ServiceDefinition, main
@@ -44,7 +45,7 @@ COMMANDS: Final[Mapping[str, Callable[[URL], int]]] = {
 if __name__ == "__main__":
     sys.exit(
         main(
-            ServiceDefinition("ticket_service", "tickets", MIGRATIONS, COMMANDS),
+            ServiceDefinition("ticket_service", "tickets", MIGRATIONS, COMMANDS, {"retire-keys": retire_named_keys}),
             read_settings,
             App,
             {"relay": lambda settings, url: DeliveryApp(settings.delivery, url)},

@@ -1,7 +1,6 @@
 """Conversion of changes to messages of WatchAdmissions; the messages contain nothing that opens a gate."""
 
-from collections.abc import Iterator
-from typing import Final
+from datetime import datetime
 
 from scan_service.convert.enums import ADMISSION_POLICIES, DENIAL_REASONS, EVENT_STATUSES, TICKET_TYPES
 from scan_service.convert.scans import previous_message
@@ -12,25 +11,20 @@ from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import event_pb2, signing_key_pb2
 
-# Tickets in one message, about 100 bytes each.
-MAX_TICKETS: Final = 1_000
 
-
-def changes_messages(changes: Changes, rules: GateRules | None, after: str) -> Iterator[pb.WatchAdmissionsResponse]:
-    """Build the messages of changes; only the last one has the cursor of all changes.
-
-    `rules` is None where they did not change; `after` is the cursor of the message before.
-    """
-    tickets = [ticket for ticket, _ in changes.tickets]
-    for begin in range(0, max(len(tickets), 1), MAX_TICKETS):
-        first, last = begin == 0, begin + MAX_TICKETS >= len(tickets)
-        yield pb.WatchAdmissionsResponse(
-            rules=_rules_message(rules) if first and rules is not None else None,
-            tickets=[_ticket_message(ticket) for ticket in tickets[begin : begin + MAX_TICKETS]],
-            # A device that received only a part of a full replica starts at the beginning again.
-            cursor=str(changes.cursor) if last else "" if changes.restart else after,
-            restart=first and changes.restart,
-        )
+def changes_message(changes: Changes, rules: GateRules | None, now: datetime) -> pb.WatchAdmissionsResponse:
+    """Build the message of changes; `rules` is None where they did not change."""
+    position = str(changes.cursor)
+    is_page = changes.cursor.row is not None
+    return pb.WatchAdmissionsResponse(
+        rules=None if rules is None else _rules_message(rules),
+        tickets=[_ticket_message(ticket) for ticket, _ in changes.tickets],
+        # A device uses its replica only once it is complete, and then begins with the cursor.
+        cursor="" if is_page else position,
+        page_cursor=position if is_page else "",
+        restart=changes.restart,
+        server_time=timestamp(now),
+    )
 
 
 def _rules_message(rules: GateRules) -> pb.GateRules:

@@ -7,29 +7,44 @@ from uuid import UUID
 from ticketing.admission.tickets import Event, Ticket
 from ticketing.admission.tokens import PublicKey
 
+# A changed row: the transaction that changed it, and the ticket.
+Row = tuple[int, UUID]
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A position in the changes: a device has all changes of transactions older than `horizon`."""
+    """A position in the changes: a device has all changes of transactions older than `horizon`.
+
+    Between the pages of many changes, a device has only those up to `row`, in the order of transactions and tickets.
+    Every row that changes meanwhile moves behind that position or is read again from `horizon` on.
+    """
 
     # The epoch of the transaction ids; in another epoch, the ids started over.
     epoch: UUID
     horizon: int
+    # The last row of the page; None: no further page follows.
+    row: Row | None = None
 
     def __str__(self) -> str:
-        return f"{self.epoch}:{self.horizon}"
+        position = f"{self.epoch}:{self.horizon}"
+        return position if self.row is None else f"{position}:{self.row[0]}:{self.row[1]}"
 
 
 def read_cursor(text: str) -> Cursor | None:
     """Read the text of a cursor; return None for an empty or malformed text."""
-    epoch, _, horizon = text.partition(":")
-    # The largest transaction id has 19 digits; int() would also accept signs and blanks.
-    if not (horizon.isascii() and horizon.isdigit() and len(horizon) <= 19):  # noqa: PLR2004 - digits of 2**63
+    epoch, *numbers = text.split(":")
+    if len(numbers) not in {1, 3} or not all(_is_transaction(number) for number in numbers[:2]):
         return None
     try:
-        return Cursor(UUID(epoch), int(horizon))
+        row = None if len(numbers) == 1 else (int(numbers[1]), UUID(numbers[2]))
+        return Cursor(UUID(epoch), int(numbers[0]), row)
     except ValueError:
         return None
+
+
+def _is_transaction(text: str) -> bool:
+    # The largest transaction id has 19 digits; int() would also accept signs and blanks.
+    return text.isascii() and text.isdigit() and len(text) <= 19  # noqa: PLR2004 - digits of 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,7 @@ class GateRules:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The present state of everything that changed after a cursor."""
+    """The present state of everything that changed after a cursor, or of its first page."""
 
     rules: GateRules
     # Each ticket with the transaction that changed it.

@@ -9,7 +9,7 @@ from scan_service.convert.annulments import read_annulment
 from scan_service.convert.attempts import AttemptParser
 from scan_service.convert.attendance import attendance_message, read_event_id
 from scan_service.convert.callers import own_organizer
-from scan_service.convert.changes import changes_messages
+from scan_service.convert.changes import changes_message
 from scan_service.convert.incidents import incidents_response, read_incidents_query
 from scan_service.convert.scan_list import list_response, read_query
 from scan_service.convert.scans import scan_message, validation_message
@@ -102,11 +102,8 @@ class ScansServicer(ScanServiceServicer):
         self, request: pb.WatchAdmissionsRequest, _context: Any
     ) -> AsyncGenerator[pb.WatchAdmissionsResponse, None]:
         """Stream the data by which a device decides alone."""
-        caller, after = current_caller(), request.after_cursor
-        event_id = read_event_id(request, caller)
-        watch = self._use.admission_watcher.watch(event_id, own_organizer(caller), read_cursor(after))
-        async with aclosing(watch) as pairs:
-            async for changes, rules in pairs:
-                for message in changes_messages(changes, rules, after):
-                    yield message
-                after = str(changes.cursor)
+        caller, after = current_caller(), read_cursor(request.after_cursor)
+        watch = self._use.admission_watcher.watch(read_event_id(request, caller), own_organizer(caller), after)
+        async with aclosing(watch) as reads:
+            async for changes, rules, now in reads:
+                yield changes_message(changes, rules, now)

@@ -17,6 +17,8 @@ from scan_service.store.keys import read_keys
 from scan_service.store.rows import TICKET_COLUMNS, ticket_of
 from scan_service.store.tables import feed, tickets
 
+# The tickets of one message, about 100 bytes each: a slow network carries them within a second or two.
+MAX_ROWS: Final = 1_000
 _SNAPSHOT: Final = sa.text(
     "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint),"
     " CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
@@ -25,6 +27,9 @@ _SNAPSHOT: Final = sa.text(
 
 def read_changes(connection: Connection, event_id: UUID, after: Cursor | None) -> Changes | None:
     """Return the changes after `after`, or all tickets where `after` is None or unusable; None for an unknown event.
+
+    At most MAX_ROWS are returned; then the cursor names the last one, and the next call returns the next page. Every
+    page is read in a snapshot of its own. The horizon is that of the first page, so changes since are read again.
 
     The transaction must be REPEATABLE READ, so that all statements read one snapshot.
     """
@@ -35,14 +40,23 @@ def read_changes(connection: Connection, event_id: UUID, after: Cursor | None) -
     epoch = connection.execute(sa.select(feed.c.changes_epoch)).scalar_one()
     # A horizon in the future belongs to another database.
     restart = after is None or after.epoch != epoch or after.horizon > next_one
+    restart = restart or (after is not None and after.row is not None and after.row[0] > next_one)
+    order = (tickets.c.changed_by, tickets.c.ticket_id)
     query = sa.select(tickets.c.changed_by, *(tickets.c[name] for name in TICKET_COLUMNS))
     query = query.where(tickets.c.event_id == event_id)
     if after is not None and not restart:
-        query = query.where(tickets.c.changed_by >= after.horizon)
-    rows = connection.execute(query.order_by(tickets.c.changed_by, tickets.c.ticket_id)).all()
+        if after.row is None:
+            query = query.where(tickets.c.changed_by >= after.horizon)
+        else:
+            # The first condition is the one that the index serves.
+            query = query.where(tickets.c.changed_by >= after.row[0], sa.tuple_(*order) > sa.tuple_(*after.row))
+            oldest = after.horizon
+    rows = connection.execute(query.order_by(*order).limit(MAX_ROWS + 1)).all()
+    page = rows[:MAX_ROWS]
+    last = (page[-1].changed_by, page[-1].ticket_id) if len(rows) > MAX_ROWS else None
     return Changes(
         rules=GateRules(event, read_keys(connection)),
-        tickets=[(ticket_of(tuple(row)[1:]), row.changed_by) for row in rows],
-        cursor=Cursor(epoch, oldest),
+        tickets=[(ticket_of(tuple(row)[1:]), row.changed_by) for row in page],
+        cursor=Cursor(epoch, oldest, last),
         restart=restart,
     )

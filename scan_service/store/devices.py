@@ -79,6 +79,18 @@ def revoke(connection: Connection, device_id: UUID, organizer_id: str, now: date
     return _device(connection.execute(query).one_or_none())
 
 
+def revoke_many(
+    connection: Connection, device_ids: Collection[UUID] | None, now: datetime
+) -> tuple[int, frozenset[UUID]]:
+    """Revoke devices, all where `device_ids` is None; return the number of new revocations and the ids that exist."""
+    wanted = sa.true() if device_ids is None else devices.c.device_id.in_(list(device_ids))
+    # The presence of devices is recorded in the order of their ids too.
+    query = sa.select(devices.c.device_id).where(wanted).order_by(devices.c.device_id).with_for_update()
+    found = frozenset(connection.execute(query).scalars())
+    statement = devices.update().where(wanted, devices.c.revoke_time.is_(None)).values(revoke_time=now)
+    return connection.execute(statement).rowcount, found
+
+
 def read_devices(connection: Connection, organizer_id: str, after: UUID | None, size: int) -> Sequence[Device]:
     """Return up to one device more than `size`, ordered by id."""
     query = sa.select(devices).where(devices.c.organizer_id == organizer_id)

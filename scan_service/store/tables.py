@@ -244,3 +244,13 @@ signing_keys = sa.Table(
     sa.Column("retire_time", TIME),
     sa.CheckConstraint("octet_length(public_key) = 32", "public_key"),
 )
+
+# The public keys that are retired for good, whatever the ticket service publishes after a restore.
+retired_keys = sa.Table(
+    "retired_keys",
+    metadata,
+    sa.Column("public_key", BYTEA, primary_key=True),
+    # The tokens of the key are denied from this time on.
+    sa.Column("retire_time", TIME, nullable=False),
+    sa.CheckConstraint("octet_length(public_key) = 32", "public_key"),
+)

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from datetime import datetime
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -11,23 +13,28 @@ from scan_service.domain.refusals import event_not_found
 from scan_service.store.changes import read_changes
 from scan_service.use_cases.access import check_access
 from scan_service.use_cases.watch_pacer import WatchPacer
+from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
 INTERVAL_SECONDS: Final = 0.5
+HEARTBEAT_SECONDS: Final = 10.0
 
 
 class AdmissionWatcher:
     """The use case that watches the changes of events."""
 
-    def __init__(self, database: Database, pacer: WatchPacer) -> None:
+    def __init__(self, database: Database, pacer: WatchPacer, clock: Clock) -> None:
         self._database = database
         self._pacer = pacer
+        self._clock = clock
         self._reads = dict[tuple[UUID, Cursor | None], asyncio.Task[Changes]]()
 
     async def watch(
         self, event_id: UUID, organizer_id: str | None, after: Cursor | None
-    ) -> AsyncGenerator[tuple[Changes, GateRules | None], None]:
-        """Yield the changes after `after`, with the rules where they changed, then every later change.
+    ) -> AsyncGenerator[tuple[Changes, GateRules | None, datetime], None]:
+        """Yield the changes after `after`, with the rules where they changed and the time, then every later change.
+
+        While nothing changes, yield no tickets every HEARTBEAT_SECONDS.
 
         Raises:
             Failure: EVENT_NOT_FOUND as `check_access` raises it.
@@ -37,17 +44,23 @@ class AdmissionWatcher:
         rules: GateRules | None = None
         # The tickets that changed at or after the horizon: the next read returns them again, but the device has them.
         sent = dict[UUID, int]()
+        last_sent = 0.0
         while True:
+            # The time precedes the snapshot, so the device never takes its replica for newer than it is.
+            now, begin = self._clock(), monotonic()
             changes = await self._read_shared(event_id, after)
             if changes.restart:
                 sent.clear()
-            horizon = changes.cursor.horizon
+            horizon, is_page = changes.cursor.horizon, changes.cursor.row is not None
             unsent = [pair for pair in changes.tickets if sent.get(pair[0].ticket_id) != pair[1]]
-            if unsent or changes.rules != rules or changes.restart:
-                yield replace(changes, tickets=unsent), None if changes.rules == rules else changes.rules
+            has_news = unsent or changes.rules != rules or changes.restart or is_page
+            if has_news or begin - last_sent >= HEARTBEAT_SECONDS:
+                last_sent = begin
+                yield replace(changes, tickets=unsent), None if changes.rules == rules else changes.rules, now
             rules, after = changes.rules, changes.cursor
-            sent = {ticket.ticket_id: changed_by for ticket, changed_by in changes.tickets if changed_by >= horizon}
-            if not await self._pacer.wait(INTERVAL_SECONDS):
+            sent |= {ticket.ticket_id: changed_by for ticket, changed_by in changes.tickets}
+            sent = {ticket_id: changed_by for ticket_id, changed_by in sent.items() if changed_by >= horizon}
+            if not await (self._pacer.check() if is_page else self._pacer.wait(INTERVAL_SECONDS)):
                 return
 
     async def _read_shared(self, event_id: UUID, after: Cursor | None) -> Changes:

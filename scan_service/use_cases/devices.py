@@ -1,5 +1,6 @@
 """Gate devices: creation, enrollment, revocation, and authentication by their tokens."""
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import unauthenticated
 from ticketing.chassis.ids import new_id
+
+log = logging.getLogger(__name__)
 
 # A token is looked up again after this time, so a revoked device is refused within it.
 CACHED: Final = timedelta(seconds=1)
@@ -99,6 +102,8 @@ class Devices:
         )
         if device is None:
             raise device_not_found(device_id)
+        # After a restore of the database, the log says which devices to revoke again.
+        log.warning("a device was revoked", extra={"device_id": str(device_id), "organizer_id": organizer_id})
         return device
 
     async def caller(self, token: str) -> Caller | None:

@@ -20,12 +20,9 @@ class WatchPacer:
         """Wait for the next multiple of `seconds`, so that watches share a poll; return False when the service drains.
 
         Raises:
-            Failure: UNAUTHENTICATED once the caller's credential has expired or its device was revoked.
+            Failure: as `check` does.
         """
-        caller = current_caller()
-        if caller.is_any(Role.DEVICE) and caller.subject in self._revoked:
-            raise unauthenticated("the device was revoked")
-        caller.check_expiry(self._clock())
+        await self.check()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(seconds - loop.time() % seconds):
@@ -33,6 +30,19 @@ class WatchPacer:
         except TimeoutError:
             return True
         return False
+
+    async def check(self) -> bool:
+        """Let other tasks run, and return False when the service drains.
+
+        Raises:
+            Failure: UNAUTHENTICATED once the caller's credential has expired or its device was revoked.
+        """
+        caller = current_caller()
+        if caller.is_any(Role.DEVICE) and caller.subject in self._revoked:
+            raise unauthenticated("the device was revoked")
+        caller.check_expiry(self._clock())
+        await asyncio.sleep(0)
+        return not self._draining.is_set()
 
     def end_devices(self, device_ids: frozenset[str]) -> None:
         """End the watches of revoked devices at their next poll."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from scan_service.convert.attempts import AttemptParser
-from scan_service.convert.changes import changes_messages
+from scan_service.convert.changes import changes_message
 from scan_service.domain import changes as feed_changes
 from scan_service.store.admission import LockedRows
 from scan_service.use_cases.admission import ScanBatch
@@ -179,7 +179,7 @@ class World:
         changes = feed_changes.Changes(
             rules, [(ticket, 1) for ticket in tickets], feed_changes.Cursor(EPOCH, 1), restart=False
         )
-        self.store.apply(EVENT_ID, changes_messages(changes, None if tickets else rules, ""), self.now)
+        self.store.apply(EVENT_ID, changes_message(changes, None if tickets else rules, self.now), self.now)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import io
 import json
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ticketing.admission.scans import DenialReason, ScanType
 from ticketing.admission.tickets import CheckIn, TicketType
+from ticketing.gate.admission_store import ReplicaState
 from ticketing.gate.answer_text import LinePrinter, text_line
 from ticketing.gate.connection_status import ConnectionState, ConnectionStatus
 from ticketing.gate.device_status import DeviceStatus
@@ -40,6 +41,7 @@ def an_answer(**fields) -> Answer:
     return Answer(**(usual | fields))
 
 
+READY = DeviceStatus(ONLINE, "North 3", 0, ReplicaState(is_complete=True), timedelta(seconds=12))
 DENIED = an_answer(
     admitted=False,
     reason=DenialReason.ALREADY_CHECKED_IN,
@@ -116,6 +118,22 @@ def test_header_shows_connection_and_queue_length():
     assert "7 to deliver" in away
 
 
+@pytest.mark.parametrize(
+    ("replica", "age", "text"),
+    [
+        (ReplicaState(), None, "not ready for offline"),
+        (ReplicaState(loaded=12_000), None, "not ready for offline: 12,000 tickets so far"),
+        (ReplicaState(is_complete=True), None, "offline ready"),
+        (ReplicaState(is_complete=True), timedelta(seconds=12.7), "offline ready, 12 s old"),
+        (ReplicaState(is_complete=True), timedelta(minutes=90), "offline ready, 1 h old"),
+    ],
+)
+def test_header_shows_whether_the_device_is_ready_for_offline(replica, age, text):
+    terminal = Terminal()
+    terminal.screen._read_status = lambda: DeviceStatus(ONLINE, "North 3", 0, replica, age)  # noqa: SLF001 - another status
+    assert f" {text} " in terminal.text()
+
+
 def test_refused_device_is_red_before_the_first_scan():
     text = Terminal(ConnectionStatus(ConnectionState.REFUSED, "", "UNAUTHENTICATED: revoked")).text()
     assert "this device may not scan" in text
@@ -128,14 +146,15 @@ def test_refused_device_is_red_before_the_first_scan():
 )
 def test_programs_get_json(answer, verdict, is_open):
     out = io.StringIO()
-    LinePrinter(out, as_json=True).show(answer)
+    LinePrinter(out, lambda: READY, as_json=True).show(answer)
     printed = json.loads(out.getvalue())
     assert (printed["verdict"], printed["open"]) == (verdict, is_open)
+    assert (printed["device"]["ready_for_offline"], printed["device"]["replica_age_seconds"]) == (True, 12)
 
 
 def test_logs_get_lines():
     out = io.StringIO()
-    LinePrinter(out, as_json=False).show(DENIED)
+    LinePrinter(out, lambda: READY, as_json=False).show(DENIED)
     assert out.getvalue() == text_line(DENIED) + "\n"
     assert " DENIED   ALREADY CHECKED IN, at " in out.getvalue()
     assert out.getvalue().endswith("North 3 (decided offline)\n")

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ticketing.admission.tickets import AdmissionState, CheckIn
+from ticketing.gate.admission_store import IN_FLIGHT, OwnAdmission
+from ticketing.gate.device_file import StoreError
 from ticketing.gate.messages import previous_message
-from ticketing.gate.store import IN_FLIGHT, OwnAdmission, Store, StoreError
+from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -27,17 +29,17 @@ def store(tmp_path):
     made.close()
 
 
-def changes(entry: CheckIn | None = None, *, inside: bool = False, **more) -> list[pb.WatchAdmissionsResponse]:
+def changes(entry: CheckIn | None = None, *, inside: bool = False, **more) -> pb.WatchAdmissionsResponse:
     check_in = None if entry is None else previous_message(entry)
     ticket = pb.TicketAdmission(ticket_id=TICKET_ID.bytes, issue=1, check_in=check_in, inside=inside)
-    return [pb.WatchAdmissionsResponse(tickets=[ticket], **more)]
+    return pb.WatchAdmissionsResponse(tickets=[ticket], cursor="2", **more)
 
 
 @dataclass
 class Case:
     """The changes after our own scan, their delay since it was recorded, and whether our record still counts."""
 
-    messages: list[pb.WatchAdmissionsResponse]
+    message: pb.WatchAdmissionsResponse
     own: OwnAdmission = ADMITTED
     after: timedelta | None = SECOND
     ours_counts: bool = True
@@ -58,8 +60,9 @@ class Case:
 )
 def test_own_scan_counts_until_the_replica_is_as_new(store, case):
     recorded_time = None if case.after is None else NOON
+    store.apply(EVENT_ID, pb.WatchAdmissionsResponse(restart=True, cursor="1"), NOON)
     store.save_own_admission(case.own, recorded_time)
-    store.apply(EVENT_ID, case.messages, NOON + (case.after or SECOND))
+    store.apply(EVENT_ID, case.message, NOON + (case.after or SECOND))
     assert (store.own_admission(EVENT_ID, TICKET_ID) is not None) == case.ours_counts
 
 
@@ -78,7 +81,7 @@ def test_file_that_cannot_be_created_is_named(tmp_path):
 def test_file_of_another_version_is_refused(tmp_path, store):
     store._run("PRAGMA user_version = 99")  # noqa: SLF001 - a later release does this
     store.close()
-    with pytest.raises(StoreError, match="of version 99, this program of 1"):
+    with pytest.raises(StoreError, match="of version 99, this program of 2"):
         Store(tmp_path / "gate.sqlite")
 
 

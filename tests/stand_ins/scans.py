@@ -6,6 +6,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import grpc
@@ -73,6 +74,10 @@ class ScanServiceStandIn(ScanServiceServicer):
         self.rejecting: dict[str, error_reason_pb2.ErrorReason.ValueType] = {}
         self.ahead = timedelta()
         self.credits = 50
+        # The tickets of a page, the pages after which a stream of admissions ends (-1: never), and where each began.
+        self.page_size = 1_000
+        self.pages_per_stream = -1
+        self.after_cursors: list[str] = []
         self.records: dict[str, scan_pb2.Scan] = {}
         self.uploads: list[pb.Upload] = []
         self.asked: list[str] = []
@@ -197,7 +202,7 @@ class ScanServiceStandIn(ScanServiceServicer):
             row = self._tickets.get(token.ticket_id.bytes, (0, known))[1]
             ticket = replace(ticket_of(self.event_id, row), event_id=token.event_id)
             entry = CheckIn(uuid.UUID(attempt.scan_id), self.now(), gate.location)
-            shown = PresentedTicket(ticket, token.issue, token.ticket_type)
+            shown = PresentedTicket(ticket, token.issue, token.ticket_type, by_token=True)
             decision = decide(rules.event, Gate(self.event_id, gate.location), shown, KINDS[scan.scan_type], entry)
             scan.ticket_type = TICKET_TYPES[token.ticket_type]
             scan.verdict = scan_pb2.VERDICT_DENIED if decision.reason else scan_pb2.VERDICT_ADMITTED
@@ -241,15 +246,29 @@ class ScanServiceStandIn(ScanServiceServicer):
     def WatchAdmissions(self, request, context):  # noqa: N802
         if self.refusal is not None:
             self._abort(context, self.refusal)
+        self.after_cursors.append(request.after_cursor)
         seen = int(request.after_cursor or 0)
-        yield pb.WatchAdmissionsResponse(rules=self.rules, cursor=str(seen), restart=not request.after_cursor)
-        while context.is_active():
+        yield self._changes([], seen, rules=self.rules, restart=not request.after_cursor)
+        for pages in count():
+            if not context.is_active() or pages == self.pages_per_stream:
+                return
             with self._changed:
                 self._changed.wait_for(lambda: self._version > seen, 0.1)  # noqa: B023 - called in this iteration
-                news = [admission for version, admission in self._tickets.values() if version > seen]
-                seen = self._version
-            if news and "admissions" not in self.lose:
-                yield pb.WatchAdmissionsResponse(tickets=news, cursor=str(seen))
+                news = sorted((row for row in self._tickets.values() if row[0] > seen), key=lambda row: row[0])
+                page = news[: self.page_size]
+                seen = page[-1][0] if page else self._version
+            if page and "admissions" not in self.lose:
+                yield self._changes([admission for _, admission in page], seen)
+
+    def _changes(self, tickets, seen: int, **fields) -> pb.WatchAdmissionsResponse:
+        is_last = all(version <= seen for version, _ in self._tickets.values())
+        return pb.WatchAdmissionsResponse(
+            tickets=tickets,
+            cursor=str(seen) if is_last else "",
+            page_cursor="" if is_last else str(seen),
+            server_time=timestamp(self.now()),
+            **fields,
+        )
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead

@@ -6,7 +6,7 @@ An operator retires the old key after a leak, or when no valid ticket has its si
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +19,11 @@ from ticket_service.store import keys as store
 from ticket_service.use_cases.keys import SigningKeys
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.settings import Environment
+from ticketing.chassis.settings import Environment, SettingsError
 
 DONE: Final = 0
 TOO_EARLY: Final = 1
+UNKNOWN_KEY: Final = 1
 Write = Callable[[str], None]
 
 
@@ -34,6 +35,20 @@ def rotate_keys(url: URL) -> int:
 def retire_keys(url: URL) -> int:
     """Retire all keys in the file of this host except the one that signs."""
     return _run(url, lambda database, path: retire(database, path, system_clock, print))
+
+
+def retire_named_keys(url: URL, arguments: Sequence[str]) -> int:
+    """Retire keys by their ids, also those that another host's file or no file contains."""
+    key_ids = read_key_ids(arguments)
+    return _run(url, lambda database, path: retire_named(database, path, key_ids, system_clock, print))
+
+
+def read_key_ids(arguments: Sequence[str]) -> frozenset[int]:
+    """Read the ids of keys; raise SettingsError for a text that is none."""
+    for text in arguments:
+        if not (text.isascii() and text.isdecimal()):
+            raise SettingsError(f"retire-keys: {text} is not the id of a key")
+    return frozenset(int(text) for text in arguments)
 
 
 async def rotate(database: Database, key_file: Path, clock: Clock, write: Write) -> int:
@@ -71,6 +86,32 @@ async def retire(database: Database, key_file: Path, clock: Clock, write: Write)
     await asyncio.to_thread(drop_keys, key_file, [key.public_key for key in old])
     names = ", ".join(str(key.key_id) for key in old) or "none"
     write(f"retired: {names}; gates deny their tokens within a minute. Key {signing} signs")
+    return DONE
+
+
+async def retire_named(database: Database, key_file: Path, key_ids: Collection[int], clock: Clock, write: Write) -> int:
+    """Retire the keys of `key_ids` unless one signs or is unknown; return the exit status."""
+    keys = await SigningKeys.open(database, key_file, clock)
+    signing, now = keys.signer().key_id, clock()
+    if signing in key_ids:
+        write(f"key {signing} still signs; run rotate-keys and wait for the new one")
+        return TOO_EARLY
+
+    def work(connection: Connection) -> list[PublicKey]:
+        store.lock(connection)
+        known = [key for key in store.all_keys(connection) if key.key_id in key_ids]
+        if len(known) == len(key_ids):
+            store.retire(connection, [key.key_id for key in known if key.retire_time is None], now)
+        return known
+
+    known = await database.run(work)
+    if unknown := sorted(set(key_ids) - {key.key_id for key in known}):
+        # A restore may have lost a key that the scan service still has.
+        names = " ".join(map(str, unknown))
+        write(f"nothing is retired: this database has no key {names}; try `python -m scan_service retire-keys {names}`")
+        return UNKNOWN_KEY
+    await asyncio.to_thread(drop_keys, key_file, [key.public_key for key in known])
+    write(f"retired: {', '.join(map(str, sorted(key_ids)))}; gates deny their tokens within a minute")
     return DONE
 
 

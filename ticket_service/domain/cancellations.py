@@ -55,6 +55,8 @@ class Cancellation:
     # The time when the sweeper tries next; None: the sweeper has nothing to do.
     due_time: datetime | None = None
     attempts: int = 0
+    # True: while the cancellation was PENDING, the scan service reported that no check-in of the ticket stands.
+    check_in_annulled: bool = False
 
     @property
     def ticket_status(self) -> TicketStatus:
@@ -112,6 +114,24 @@ def round_refund(cancellation: Cancellation, price: int, rules: ProviderRules) -
     """Round the refund of a ticket up to an amount that the provider refunds, but to no more than the ticket's price."""
     amount = rules.refundable(cancellation.currency, cancellation.refund_amount, price)
     return replace(cancellation, refund_amount=amount)
+
+
+def request_again(rejected: Cancellation, cancellation_id: UUID, now: datetime) -> Cancellation:
+    """Return the next cancellation of a ticket of a cancelled event, after a check-in that was annulled meanwhile.
+
+    A gate was first, so the earlier cancellation is REJECTED; without a standing check-in the refund is due.
+    """
+    return replace(
+        rejected,
+        cancellation_id=cancellation_id,
+        status=CancellationStatus.PENDING,
+        create_time=now,
+        check_in_time=None,
+        complete_time=None,
+        due_time=now,
+        attempts=0,
+        check_in_annulled=False,
+    )
 
 
 def record_refund(cancellation: Cancellation, refund_id: str, now: datetime) -> Cancellation:

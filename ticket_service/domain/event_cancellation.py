@@ -39,6 +39,15 @@ class OpenTicket:
     check_in_time: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class OwedTicket:
+    """A ticket of a cancelled event that has no cancellation and, by the latest report, no check-in that stands."""
+
+    event_cancellation: EventCancellation
+    ticket: OpenTicket
+    currency: str
+
+
 def begin(event_id: UUID, reason: str, now: datetime) -> EventCancellation:
     """Return a new event cancellation; the sweeper tries after the caller's own try to close the gates."""
     return EventCancellation(event_id, reason, create_time=now, due_time=now + SWEEPER_DELAY)
@@ -47,6 +56,13 @@ def begin(event_id: UUID, reason: str, now: datetime) -> EventCancellation:
 def confirm_closed_gates(event_cancellation: EventCancellation, now: datetime) -> EventCancellation:
     """Return the event cancellation after its gates are closed; its tickets are due at once."""
     return replace(event_cancellation, gates_closed_time=now, due_time=now, attempts=0)
+
+
+def reopen(event_cancellation: EventCancellation, now: datetime) -> EventCancellation:
+    """Return a complete event cancellation with its batches due again; a ticket that needs none is left as it is."""
+    if event_cancellation.complete_time is None:
+        return event_cancellation
+    return replace(event_cancellation, after_ticket_id=None, complete_time=None, due_time=now, attempts=0)
 
 
 def claim(event_cancellation: EventCancellation, now: datetime, seconds: float) -> EventCancellation:

@@ -213,6 +213,7 @@ cancellations = sa.Table(
     sa.Column("complete_time", TIME),
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("check_in_annulled", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("status IN ('PENDING', 'REFUNDING', 'DONE', 'REJECTED', 'REFUND_FAILED')", "status"),
     sa.CheckConstraint("(status IN ('DONE', 'REJECTED')) = (complete_time IS NOT NULL)", "complete_time"),
     sa.CheckConstraint("refund_percent BETWEEN 0 AND 100", "refund_percent"),

@@ -204,6 +204,9 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
     settled = [domain.settle(cancellation, outcomes[cancellation.cancellation_id], now) for cancellation in pending]
     settled = round_refunds(connection, settled)
     store.update_cancellations(connection, settled)
+    if event.status is EventStatus.CANCELLED:
+        annulled = [one for one in settled if one.status is CancellationStatus.REJECTED and one.check_in_annulled]
+        store.insert_cancellations(connection, [domain.request_again(one, new_id(), now) for one in annulled])
     due = [
         cancellation.cancellation_id for cancellation in settled if cancellation.status is CancellationStatus.REFUNDING
     ]

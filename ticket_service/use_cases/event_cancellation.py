@@ -64,6 +64,9 @@ class EventCancellations:
     async def cancel(self, caller: Caller, event_id: UUID, reason: str) -> tuple[Event, bool]:
         """Cancel an event of `caller`; a repeated request closes the gates if no earlier request did.
 
+        After the cancellation is complete, a repeated request looks at every ticket again, and refunds those that are
+        neither checked in nor cancelled.
+
         Returns:
             The event, and whether the scan service has confirmed that no gate admits to it.
 
@@ -102,10 +105,11 @@ class EventCancellations:
     ) -> tuple[Event, EventCancellation]:
         """Do step 1; for a cancelled event, return its cancellation."""
         event = lock_own_event(connection, caller, event_id)
-        event_cancellation = store.find(connection, event_id)
-        if event_cancellation is not None:
-            return event, event_cancellation
+        event_cancellation = store.lock(connection, event_id)
         now = self._clock()
+        if event_cancellation is not None:
+            store.update(connection, domain.reopen(event_cancellation, now))
+            return event, event_cancellation
         event = cancel_event(event, now, self._rules.correction)
         update_event(connection, event)
         event_cancellation = domain.begin(event_id, reason, now)

@@ -5,7 +5,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -87,6 +87,14 @@ class ServiceDefinition:
     migrations: Path
     # Commands on the database, by name; each returns its exit status.
     commands: Mapping[str, Callable[[URL], int]] = field(default_factory=dict)
+    # Commands that also take arguments, at least one.
+    argument_commands: Mapping[str, Callable[[URL, Sequence[str]], int]] = field(default_factory=dict)
+
+    def command(self, words: Sequence[str]) -> Callable[[URL], int] | None:
+        """Return the command that the words of a command line name; None where they name none."""
+        if len(words) > 1 and (run := self.argument_commands.get(words[0])) is not None:
+            return lambda url: run(url, words[1:])
+        return self.commands.get(" ".join(words))
 
 
 BuildProgram = Callable[[S, URL], Program]
@@ -103,12 +111,13 @@ def main(
     Returns:
         The exit status: 0, or that of the command; 1 where the program cannot serve; 2 for wrong arguments or settings.
     """
-    arguments = ["migrate", *definition.commands, *other_programs]
+    usages = [f"{name} ARGUMENTS" for name in definition.argument_commands]
+    arguments = ["migrate", *definition.commands, *usages, *other_programs]
     command = " ".join(sys.argv[1:])
     if command == "--version":
         print(f"{definition.name} {VERSION}")  # noqa: T201 - a command line answers on standard output
         return 0
-    if command and command not in arguments:
+    if command and definition.command(sys.argv[1:]) is None and command not in {"migrate", *other_programs}:
         return _complain(definition, f"takes no argument but `{'` or `'.join(arguments)}`, not {command}", 2)
     environment = Environment(os.environ)
     settings = read_settings(environment)
@@ -128,8 +137,8 @@ def main(
 
 def _run(command: str, definition: ServiceDefinition, settings: S, build: BuildProgram[S]) -> int:
     with _running_database(settings.service, definition) as url:
-        if command in definition.commands:
-            return definition.commands[command](url)
+        if (run_command := definition.command(sys.argv[1:])) is not None:
+            return run_command(url)
         migrate(url, definition.migrations)
         if command != "migrate":
             # With asyncio's own loop a small call takes a fifth longer; for streams both loops are equally fast.

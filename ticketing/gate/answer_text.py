@@ -54,15 +54,18 @@ def json_record(answer: Answer) -> dict[str, Any]:
 
 
 class LinePrinter:
-    """A printer of one line for each answer, as text or as JSON."""
+    """A printer of one line for each answer, as text or as JSON with the status of the device."""
 
-    def __init__(self, out: TextIO, *, as_json: bool) -> None:
+    def __init__(self, out: TextIO, read_status: Callable[[], DeviceStatus], *, as_json: bool) -> None:
         self._out = out
+        self._read_status = read_status
         self._as_json = as_json
 
     def show(self, answer: Answer) -> None:
         """Print an answer and flush the output."""
-        text = json.dumps(json_record(answer)) if self._as_json else text_line(answer)
+        text = text_line(answer)
+        if self._as_json:
+            text = json.dumps({**json_record(answer), "device": self._read_status().record()})
         print(text, file=self._out, flush=True)
 
 

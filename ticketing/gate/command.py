@@ -26,13 +26,14 @@ from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential, CredentialError
 from ticketing.gate.device import Device, ShowAnswer
+from ticketing.gate.device_file import StoreError
 from ticketing.gate.device_status import StatusReader
 from ticketing.gate.inputs import InputError, open_input
 from ticketing.gate.messages import gate_message
 from ticketing.gate.refusal import error_text
 from ticketing.gate.replica import DeviceReplica
 from ticketing.gate.scanner_text import scanned_lines
-from ticketing.gate.store import Store, StoreError
+from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1.device_service_pb2 import EnrollDeviceRequest, EnrollDeviceResponse
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
@@ -127,9 +128,10 @@ def run(options: RunOptions) -> int:
             thread.start()
             stack.callback(thread.stop)
         read_status = StatusReader(
-            lambda: connection.status,
-            options.gate.location,
+            options.gate,
             store,
+            system_clock,
+            lambda: connection.status,
             lambda: [connection.thread.problem, replica.thread.problem],
         )
         show = _open_view(options, read_status, stack)
@@ -192,7 +194,7 @@ def _open_view(options: RunOptions, read_status: StatusReader, stack: ExitStack)
     status = StatusPrinter(read_status, sys.stderr, as_json=options.as_json)
     status.start()
     stack.callback(status.stop)
-    return LinePrinter(sys.stdout, as_json=options.as_json).show
+    return LinePrinter(sys.stdout, read_status, as_json=options.as_json).show
 
 
 def _parser() -> argparse.ArgumentParser:

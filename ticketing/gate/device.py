@@ -20,6 +20,7 @@ from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import AdmissionState, CheckIn
 from ticketing.admission.tokens import Token, read_token
 from ticketing.chassis.clock import Clock
+from ticketing.gate.admission_store import OwnAdmission
 from ticketing.gate.connection import ANSWER_SECONDS, Connection
 from ticketing.gate.connection_status import REFUSED_NOTE
 from ticketing.gate.messages import (
@@ -35,7 +36,7 @@ from ticketing.gate.messages import (
     token_ticket_message,
 )
 from ticketing.gate.offline_decision import DeviceDecision, DeviceRecords, DeviceScan, decide_offline
-from ticketing.gate.store import OwnAdmission, Store
+from ticketing.gate.store import Store
 from ticketing.gate.unstored import Unstored
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb

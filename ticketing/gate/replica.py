@@ -40,6 +40,7 @@ class DeviceReplica:
 
     def _follow(self) -> Outcome:
         """Store the changes of one stream until it ends."""
+        self._store.discard_unresumable_replica(self._event_id)
         request = pb.WatchAdmissionsRequest(
             event_id=str(self._event_id), after_cursor=self._store.cursor(self._event_id)
         )
@@ -51,15 +52,10 @@ class DeviceReplica:
             call = self._client.stub.WatchAdmissions(request, metadata=metadata)
             self._call = call
         outcome = Outcome.FAILED
-        # A replica that starts anew has no cursor until it is complete; until then the device uses the old replica.
-        pending: list[pb.WatchAdmissionsResponse] = []
         try:
             for changes in call:
-                pending.append(changes)
-                if changes.cursor:
-                    self._store.apply(self._event_id, pending, self._clock())
-                    pending.clear()
-                    outcome = Outcome.LASTED
+                self._store.apply(self._event_id, changes, self._clock())
+                outcome = Outcome.LASTED
         except grpc.RpcError as error:
             # The gate's own stream reports the status of the connection; this thread only tries again.
             if refusal_of(error) is not None:

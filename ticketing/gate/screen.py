@@ -102,7 +102,7 @@ class Screen:
         lines = [Text(text_line(answer), no_wrap=True, overflow="ellipsis") for answer in recent]
         layout = Layout()
         layout.split_column(
-            Layout(_header(status), size=3),
+            Layout(_header(status), size=4),
             Layout(_verdict(recent[0] if fresh else None, status.connection)),
             Layout(Panel(Group(*lines), title=counts), size=RECENT + 2),
         )
@@ -119,9 +119,11 @@ def _header(status: DeviceStatus) -> Panel:
     table.add_column(no_wrap=True)
     table.add_column(justify="center", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
+    age = Text(status.replica_text(), style="" if status.replica.is_complete else "bold yellow")
     queue = f"{status.queue_length} to deliver" if status.queue_length else "all delivered"
     table.add_row(Text(f"{connection.event_name}  {status.location}".strip(), style="bold"), state, queue)
     problems = Text(f" {'; '.join(status.problems)[:PROBLEM_CHARACTERS]} ", style="bold white on red")
+    table.add_row("", age, "")
     return Panel(table, title=problems if status.problems else None, subtitle=problem)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import uuid
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import grpc
 import pytest
@@ -45,7 +45,7 @@ class Watcher:
         if message.HasField("rules"):
             self.rules = message.rules
         self.tickets.update({ticket.ticket_id: ticket for ticket in message.tickets})
-        self.cursor = message.cursor
+        self.cursor = message.cursor or message.page_cursor
         return message
 
 
@@ -125,7 +125,18 @@ async def test_a_watch_resumes_at_its_cursor(database, service, watcher, event_i
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", "x:1", f"{uuid.UUID(int=0)}:1", f"{uuid.UUID(int=0)}:-1", ":", "\u0663", "1" * 1000]
+    "cursor",
+    [
+        "x",
+        "x:1",
+        "x:1:1:x",
+        f"{uuid.UUID(int=0)}:1:1",
+        f"{uuid.UUID(int=0)}:1",
+        f"{uuid.UUID(int=0)}:-1",
+        ":",
+        "\u0663",
+        "1" * 1000,
+    ],
 )
 async def test_a_malformed_cursor_restarts_the_watch(database, service, event_id, cursor):
     database.ticket(event_id)
@@ -140,28 +151,63 @@ async def test_a_cursor_of_another_epoch_or_the_future_restarts(database, servic
     await watcher.follow()
     cursor = read_cursor(watcher.cursor)
     assert cursor is not None
-    for unknown in (Cursor(uuid.uuid4(), 0), Cursor(cursor.epoch, 2**62)):
+    future = [Cursor(cursor.epoch, 2**62), Cursor(cursor.epoch, 0, (2**62, uuid.uuid4()))]
+    for unknown in (Cursor(uuid.uuid4(), 0), *future):
         other = Watcher(service, event_id)
         other.cursor = str(unknown)
         other.connect()
         assert (await other.follow()).restart
 
 
-async def test_only_the_last_of_several_messages_has_a_cursor(database, service, event_id):
+def insert_tickets(database: ScansDatabase, event_id: uuid.UUID, count: int) -> None:
     with database.engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, issue, code_digest, generation,"
             " revision, inside, sequence, reported_sequence)"
             f" SELECT '{event_id}', gen_random_uuid(), true, 'VIP', 'ACTIVE', 1, '', 0, 1, false, 0, 0"
-            " FROM generate_series(1, 2500)"
+            f" FROM generate_series(1, {count})"
         )
+
+
+async def test_only_the_last_of_several_pages_has_a_cursor(database, service, event_id):
+    insert_tickets(database, event_id, 2500)
     watcher = Watcher(service, event_id)
     watcher.connect()
     messages = [await watcher.follow() for _ in range(3)]
     assert [len(message.tickets) for message in messages] == [1000, 1000, 500]
     assert [message.restart for message in messages] == [True, False, False]
     assert [bool(message.cursor) for message in messages] == [False, False, True]
+    assert [bool(message.page_cursor) for message in messages] == [True, True, False]
     assert len(watcher.tickets) == 2500
+
+
+async def test_a_watch_resumes_between_two_pages(database, service, event_id, monkeypatch):
+    monkeypatch.setattr("scan_service.store.changes.MAX_ROWS", 10)
+    insert_tickets(database, event_id, 95)
+    watcher = Watcher(service, event_id)
+    shown = [database.ticket(event_id) for _ in range(5)]
+    # Every connection carries one page, and tickets of all pages change meanwhile.
+    for round_number in range(10):
+        watcher.connect()
+        message = await watcher.follow()
+        assert (message.restart, message.HasField("rules")) == (round_number == 0, True)
+        watcher.call.cancel()
+        if round_number % 2:
+            await service.scan(event_id, shown[round_number // 2].token)
+    watcher.connect()
+    while not message.cursor or len(watcher.tickets) < 100:
+        message = await watcher.follow()
+    await watcher.follow()
+    assert all(watcher.tickets[one.ticket_id.bytes].inside for one in shown)
+    assert watcher.restarts == 1
+
+
+async def test_an_unchanged_event_is_confirmed_with_the_time(service, watcher, monkeypatch):
+    await watcher.follow()
+    monkeypatch.setattr("scan_service.use_cases.admission_watcher.HEARTBEAT_SECONDS", 0.1)
+    message = await watcher.follow()
+    assert (len(message.tickets), message.HasField("rules"), bool(message.cursor)) == (0, False, True)
+    assert message.server_time.ToDatetime(tzinfo=UTC) <= service.clock()
 
 
 async def test_a_change_that_commits_after_a_later_one_is_not_skipped(database, service, watcher, event_id):

@@ -139,6 +139,7 @@ def broken(url: URL) -> set[str]:
     REVISION,
     ISSUES,
     REQUEST,
+    LEFT_OUT,
     OFF,
 ) = CHECKS
 
@@ -178,6 +179,14 @@ BREAKS = [
     ("UPDATE tickets SET issue = 1 WHERE user_id = 'bob'", {ISSUES}),
     ("UPDATE idempotency_keys SET result_id = gen_random_uuid() WHERE caller = 'shop'", {REQUEST}),
     ("DELETE FROM callings_off", {OFF}),
+    (
+        """
+        INSERT INTO callings_off (event_id, reason, create_time, gates_closed_time, complete_time, attempts)
+        SELECT DISTINCT event_id, '', now(), now(), now(), 0 FROM tickets WHERE status = 'ACTIVE'
+        ON CONFLICT (event_id) DO NOTHING
+        """,
+        {LEFT_OUT, OFF},
+    ),
 ]
 
 

@@ -10,7 +10,14 @@ import pytest
 
 from tests.processes.ticket_service import TicketProcess
 from ticket_service.adapters.key_file import private_keys
-from ticket_service.commands.rotate_keys import retire, retire_keys, rotate, rotate_keys
+from ticket_service.commands.rotate_keys import (
+    retire,
+    retire_keys,
+    retire_named,
+    retire_named_keys,
+    rotate,
+    rotate_keys,
+)
 from ticket_service.store.keys import all_keys
 from ticket_service.use_cases.keys import PUBLISHED_AHEAD, SigningKeys
 from ticketing.chassis.settings import SettingsError
@@ -56,6 +63,39 @@ async def test_old_key_is_retired_only_after_the_new_one_signs(database, clock, 
     assert running.signer().key_id == 2
     assert await retire(database, path, clock, lines.append) == 0
     assert lines[-1].startswith("retired: none;")
+
+
+async def test_named_keys_are_retired_wherever_their_file_is(database, clock, path, tmp_path, lines):
+    other = tmp_path / "other" / "signing.json"
+    await SigningKeys.open(database, other, clock)
+    await SigningKeys.open(database, path, clock)
+    clock.advance(PUBLISHED_AHEAD)
+    assert await retire_named(database, path, {1}, clock, lines.append) == 0
+    assert lines == ["retired: 1; gates deny their tokens within a minute"]
+    retired = clock.now
+    assert [key.retire_time for key in await database.run(all_keys)] == [retired, None]
+    clock.advance(PUBLISHED_AHEAD)
+    assert await retire_named(database, path, {1}, clock, lines.append) == 0
+    assert (await database.run(all_keys))[0].retire_time == retired
+    # The file of this host still signs; that of the other host has no valid key.
+    assert (await SigningKeys.open(database, path, clock)).signer().key_id == 2
+
+
+async def test_a_named_key_that_signs_or_is_unknown_retires_nothing(database, clock, path, lines):
+    await SigningKeys.open(database, path, clock)
+    await rotate(database, path, clock, lines.append)
+    clock.advance(PUBLISHED_AHEAD)
+    assert await retire_named(database, path, {1, 2}, clock, lines.append) == 1
+    assert lines[-1] == "key 2 still signs; run rotate-keys and wait for the new one"
+    assert await retire_named(database, path, {1, 9}, clock, lines.append) == 1
+    assert "this database has no key 9; try `python -m scan_service retire-keys 9`" in lines[-1]
+    assert [key.retire_time for key in await database.run(all_keys)] == [None, None]
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "\uff11"])
+def test_an_argument_that_is_no_key_id_is_named(tickets_url, text):
+    with pytest.raises(SettingsError, match="is not the id of a key"):
+        retire_named_keys(tickets_url, ["1", text])
 
 
 async def test_other_hosts_keep_their_keys(database, clock, path, tmp_path, lines):

@@ -98,7 +98,7 @@ async def test_each_ticket_of_a_purchase_is_refunded_once(shop, event, tickets, 
     assert {one.cancellation_id: one.refund_id for one in done} == made
     assert stripe.refunded() == {bought.purchase_id: 2 * PRICE}
     keys = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call == "refund"]
-    assert set(keys) == {f"refund-{one.cancellation_id}-1" for one in asked}
+    assert set(keys) == {f"refund-{one.cancellation_id}-1-{PRICE}" for one in asked}
     answer = await database.run(
         lambda c: list(c.execute(sa.select(outbox.c.kind).order_by(outbox.c.position)).scalars())
     )

@@ -195,7 +195,8 @@ class StripePayments:
                 "purchase_id": str(order.purchase_id),
             },
         }
-        key = f"refund-{order.order_id}-{order.round}"
+        # The key contains the amount: Stripe refuses a key that it has seen with other parameters.
+        key = f"refund-{order.order_id}-{order.round}-{amount}"
         try:
             try:
                 refund = self._refunds.create(params, {"idempotency_key": key})

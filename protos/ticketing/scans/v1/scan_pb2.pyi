@@ -92,7 +92,9 @@ class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialRe
     DENIAL_REASON_WRONG_EVENT: _DenialReason.ValueType  # 3
     """The ticket is for another event; Scan.event_id names it."""
     DENIAL_REASON_EVENT_NOT_OPEN: _DenialReason.ValueType  # 4
-    """The event is not PUBLISHED."""
+    """The event is not PUBLISHED. A genuine token admits while the service's
+    replica still has the event as a DRAFT: tickets are sold after publication only.
+    """
     DENIAL_REASON_EVENT_CANCELLED: _DenialReason.ValueType  # 5
     """The event is cancelled."""
     DENIAL_REASON_NOT_YET_VALID: _DenialReason.ValueType  # 6
@@ -139,7 +141,9 @@ signing key is retired.
 DENIAL_REASON_WRONG_EVENT: DenialReason.ValueType  # 3
 """The ticket is for another event; Scan.event_id names it."""
 DENIAL_REASON_EVENT_NOT_OPEN: DenialReason.ValueType  # 4
-"""The event is not PUBLISHED."""
+"""The event is not PUBLISHED. A genuine token admits while the service's
+replica still has the event as a DRAFT: tickets are sold after publication only.
+"""
 DENIAL_REASON_EVENT_CANCELLED: DenialReason.ValueType  # 5
 """The event is cancelled."""
 DENIAL_REASON_NOT_YET_VALID: DenialReason.ValueType  # 6
@@ -288,6 +292,7 @@ class Scan(_message.Message):
     PREVIOUS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     GATE_EVENT_ID_FIELD_NUMBER: _builtins.int
+    DOUBTFUL_TIME_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
     """The UUID that the device chose; the same scan_id returns the first verdict."""
     code: _builtins.str
@@ -320,6 +325,11 @@ class Scan(_message.Message):
     gate_event_id: _builtins.str
     """The event of the gate, by which ListScans filters. The field is empty in
     the answer to a ValidateTicketRequest without a gate's event.
+    """
+    doubtful_time: _builtins.bool
+    """True where scan_time may be wrong: the device did not know the time
+    (OfflineDecision.clock_unknown), or it sent a time in the future, which is
+    replaced by record_time. The default is false.
     """
     @_builtins.property
     def scan_time(self) -> _timestamp_pb2.Timestamp:
@@ -364,10 +374,11 @@ class Scan(_message.Message):
         previous: Global___PreviousScan | None = ...,
         metadata: _struct_pb2.Struct | None = ...,
         gate_event_id: _builtins.str = ...,
+        doubtful_time: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "metadata", b"metadata", "previous", b"previous", "record_time", b"record_time", "scan_time", b"scan_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "code", b"code", "denial_reason", b"denial_reason", "device_id", b"device_id", "event_id", b"event_id", "gate_event_id", b"gate_event_id", "location", b"location", "metadata", b"metadata", "offline", b"offline", "previous", b"previous", "record_time", b"record_time", "scan_id", b"scan_id", "scan_time", b"scan_time", "scan_type", b"scan_type", "scanner_user_id", b"scanner_user_id", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "code", b"code", "denial_reason", b"denial_reason", "device_id", b"device_id", "doubtful_time", b"doubtful_time", "event_id", b"event_id", "gate_event_id", b"gate_event_id", "location", b"location", "metadata", b"metadata", "offline", b"offline", "previous", b"previous", "record_time", b"record_time", "scan_id", b"scan_id", "scan_time", b"scan_time", "scan_type", b"scan_type", "scanner_user_id", b"scanner_user_id", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

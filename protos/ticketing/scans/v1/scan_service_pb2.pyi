@@ -88,10 +88,17 @@ class OfflineDecision(_message.Message):
     GATE_FIELD_NUMBER: _builtins.int
     ANNUL_TIME_FIELD_NUMBER: _builtins.int
     CLOCK_OFFSET_FIELD_NUMBER: _builtins.int
+    CLOCK_UNKNOWN_FIELD_NUMBER: _builtins.int
     verdict: _scan_pb2.Verdict.ValueType
     """Required. The verdict that the device showed."""
     denial_reason: _scan_pb2.DenialReason.ValueType
     """The reason of a denial. The field is required with DENIED and not allowed with ADMITTED."""
+    clock_unknown: _builtins.bool
+    """True where the device did not know the time, for example because it started
+    without a connection and without a clock that keeps the time: scan_time and
+    annul_time are estimates. The record gets Scan.doubtful_time, and the
+    admission causes no incident by its time. The default is false.
+    """
     @_builtins.property
     def scan_time(self) -> _timestamp_pb2.Timestamp:
         """Required. The time by the device's clock."""
@@ -113,7 +120,8 @@ class OfflineDecision(_message.Message):
     @_builtins.property
     def clock_offset(self) -> _duration_pb2.Duration:
         """The service's clock minus the device's clock, when they were last
-        compared; at most 366 days in either direction. Absent is read as 0.
+        compared; at most 366 days in either direction. Absent is read as 0, for a
+        device that corrects scan_time and annul_time itself.
         """
 
     def __init__(
@@ -125,10 +133,11 @@ class OfflineDecision(_message.Message):
         gate: _scan_pb2.Gate | None = ...,
         annul_time: _timestamp_pb2.Timestamp | None = ...,
         clock_offset: _duration_pb2.Duration | None = ...,
+        clock_unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "clock_offset", b"clock_offset", "gate", b"gate", "scan_time", b"scan_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "clock_offset", b"clock_offset", "denial_reason", b"denial_reason", "gate", b"gate", "scan_time", b"scan_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "clock_offset", b"clock_offset", "clock_unknown", b"clock_unknown", "denial_reason", b"denial_reason", "gate", b"gate", "scan_time", b"scan_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -665,6 +674,7 @@ class Attendance(_message.Message):
     DENIALS_FIELD_NUMBER: _builtins.int
     LOCATIONS_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    TICKET_TYPES_FIELD_NUMBER: _builtins.int
     tickets: _builtins.int
     """The number of tickets that are ACTIVE or were checked in."""
     checked_in: _builtins.int
@@ -683,6 +693,10 @@ class Attendance(_message.Message):
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """The time of the count."""
 
+    @_builtins.property
+    def ticket_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___TicketTypeCount]:
+        """The tickets by type, ordered by the number of the type; a type without tickets is missing."""
+
     def __init__(
         self,
         *,
@@ -692,14 +706,49 @@ class Attendance(_message.Message):
         denials: _abc.Iterable[Global___DenialCount] | None = ...,
         locations: _abc.Iterable[Global___LocationCount] | None = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        ticket_types: _abc.Iterable[Global___TicketTypeCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "checked_in", b"checked_in", "denials", b"denials", "inside", b"inside", "locations", b"locations", "tickets", b"tickets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "checked_in", b"checked_in", "denials", b"denials", "inside", b"inside", "locations", b"locations", "ticket_types", b"ticket_types", "tickets", b"tickets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attendance: _TypeAlias = Attendance  # noqa: Y015
+
+@_typing.final
+class TicketTypeCount(_message.Message):
+    """The numbers of tickets of one type. The service sets every field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_TYPE_FIELD_NUMBER: _builtins.int
+    TICKETS_FIELD_NUMBER: _builtins.int
+    CHECKED_IN_FIELD_NUMBER: _builtins.int
+    INSIDE_FIELD_NUMBER: _builtins.int
+    ticket_type: _event_pb2.TicketType.ValueType
+    """The type. The field is UNSPECIFIED for tickets that are known by a revocation only."""
+    tickets: _builtins.int
+    """The number of tickets that are ACTIVE or were checked in."""
+    checked_in: _builtins.int
+    """The number of tickets that are checked in at least once."""
+    inside: _builtins.int
+    """The number of tickets that are inside now."""
+    def __init__(
+        self,
+        *,
+        ticket_type: _event_pb2.TicketType.ValueType = ...,
+        tickets: _builtins.int = ...,
+        checked_in: _builtins.int = ...,
+        inside: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_in", b"checked_in", "inside", b"inside", "ticket_type", b"ticket_type", "tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TicketTypeCount: _TypeAlias = TicketTypeCount  # noqa: Y015
 
 @_typing.final
 class DenialCount(_message.Message):
@@ -738,6 +787,7 @@ class LocationCount(_message.Message):
     CHECK_OUTS_FIELD_NUMBER: _builtins.int
     DENIED_FIELD_NUMBER: _builtins.int
     LAST_MINUTE_FIELD_NUMBER: _builtins.int
+    ACCESSES_FIELD_NUMBER: _builtins.int
     location: _builtins.str
     """The name of the gate."""
     check_ins: _builtins.int
@@ -748,6 +798,8 @@ class LocationCount(_message.Message):
     """The number of denied scans."""
     last_minute: _builtins.int
     """The number of scans in the last minute."""
+    accesses: _builtins.int
+    """The number of admitted accesses to an area of the event."""
     def __init__(
         self,
         *,
@@ -756,10 +808,11 @@ class LocationCount(_message.Message):
         check_outs: _builtins.int = ...,
         denied: _builtins.int = ...,
         last_minute: _builtins.int = ...,
+        accesses: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_ins", b"check_ins", "check_outs", b"check_outs", "denied", b"denied", "last_minute", b"last_minute", "location", b"location"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accesses", b"accesses", "check_ins", b"check_ins", "check_outs", b"check_outs", "denied", b"denied", "last_minute", b"last_minute", "location", b"location"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -928,8 +981,8 @@ class WatchAdmissionsRequest(_message.Message):
     event_id: _builtins.str
     """Required. The UUID of the event."""
     after_cursor: _builtins.str
-    """The cursor of the last response that the device has stored. If it is empty
-    or unknown to the service, the stream starts at the beginning.
+    """The cursor or page_cursor of the last response that the device has stored.
+    If it is empty or unknown to the service, the stream starts at the beginning.
     """
     def __init__(
         self,
@@ -947,7 +1000,10 @@ Global___WatchAdmissionsRequest: _TypeAlias = WatchAdmissionsRequest  # noqa: Y0
 
 @_typing.final
 class WatchAdmissionsResponse(_message.Message):
-    """Response of WatchAdmissions: a batch of changes."""
+    """Response of WatchAdmissions: a batch of changes. While nothing changes, the
+    service sends a response without tickets every 10 seconds, so that a device
+    knows the age of its replica.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -955,10 +1011,18 @@ class WatchAdmissionsResponse(_message.Message):
     TICKETS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     RESTART_FIELD_NUMBER: _builtins.int
+    PAGE_CURSOR_FIELD_NUMBER: _builtins.int
+    SERVER_TIME_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """An opaque position: all changes up to it, admissions included, have been sent."""
     restart: _builtins.bool
     """True when the device must delete its replica: the stream starts at the beginning."""
+    page_cursor: _builtins.str
+    """An opaque position between two pages of many changes: a device that has
+    stored all responses so far may continue after it on its next stream. The
+    replica is complete only with the next cursor. The field is empty where
+    cursor is set.
+    """
     @_builtins.property
     def rules(self) -> Global___GateRules:
         """The rules of the event. The field is present in the first response and when they changed."""
@@ -967,6 +1031,10 @@ class WatchAdmissionsResponse(_message.Message):
     def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TicketAdmission]:
         """The changed tickets."""
 
+    @_builtins.property
+    def server_time(self) -> _timestamp_pb2.Timestamp:
+        """The service's clock when it read the changes."""
+
     def __init__(
         self,
         *,
@@ -974,10 +1042,12 @@ class WatchAdmissionsResponse(_message.Message):
         tickets: _abc.Iterable[Global___TicketAdmission] | None = ...,
         cursor: _builtins.str = ...,
         restart: _builtins.bool = ...,
+        page_cursor: _builtins.str = ...,
+        server_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules", "server_time", b"server_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "restart", b"restart", "rules", b"rules", "tickets", b"tickets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "page_cursor", b"page_cursor", "restart", b"restart", "rules", b"rules", "server_time", b"server_time", "tickets", b"tickets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
