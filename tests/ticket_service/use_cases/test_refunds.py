@@ -131,17 +131,6 @@ async def test_a_refund_is_tried_until_stripe_answers(shop, event, tickets, stri
     assert stripe.refunded() == {bought.purchase_id: PRICE}
 
 
-async def test_a_saved_server_error_does_not_delay_a_refund_for_a_day(shop, event, tickets, stripe, clock):
-    bought = await shop.buy(event.event_id, payment_method_id=CARD)
-    stripe.breaks["refund"] = 500
-    asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
-    await until(lambda: "refund" in stripe.calls)
-    stripe.breaks.clear()
-    clock.advance(timedelta(seconds=MAX_RETRY_SECONDS))
-    await has_status(tickets, shop, asked, DONE)
-    assert stripe.refunded() == {bought.purchase_id: PRICE}
-
-
 async def test_a_pending_refund_is_checked_again_and_not_made_twice(shop, event, tickets, stripe, clock):
     bought = await shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
     stripe.refund_status = "pending"

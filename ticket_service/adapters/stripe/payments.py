@@ -214,16 +214,7 @@ class StripePayments:
         # The key contains the amount: Stripe refuses a key that it has seen with other parameters.
         key = f"refund-{order.order_id}-{order.round}-{amount}"
         try:
-            try:
-                refund = self._refunds.create(params, {"idempotency_key": key})
-            except stripe.APIError as error:
-                if not _is_repeated(error):
-                    raise
-                # The first call has ended, so a refund that it made is listed by now.
-                found = self._find_refund(order)
-                if found is not None:
-                    return found
-                refund = self._refunds.create(params, {"idempotency_key": f"{key}-{order.attempts}"})
+            refund = self._refunds.create(params, {"idempotency_key": key})
         except (stripe.InvalidRequestError, stripe.CardError) as error:
             return RefundProgress(RefundState.REFUSED, failure=error.user_message or error.code or "refused")
         return _refund_progress(refund)
