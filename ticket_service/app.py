@@ -22,6 +22,7 @@ from ticket_service.servicers.purchases import PurchaseServicer
 from ticket_service.servicers.tickets import TicketChanges, TicketServicer
 from ticket_service.settings import Settings
 from ticket_service.store.sales import STATEMENTS
+from ticket_service.use_cases.cancellation_preview import CancellationPreviews
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
@@ -132,7 +133,11 @@ class App:
         self._sweep(event_cancellations)
         rules = {name: RULES[name] for name in self._settings.providers}
         events = Events(database, self._settings.changes, rules, self._clock, feed.wake)
-        servicer = EventServicer(events, event_cancellations, self._clock, self._settings.max_per_purchase)
+        # Connected with the first preview.
+        reading = Database(self._url, "ticket_service previews", threads=1)
+        self._opened.push_async_callback(reading.close)
+        previews = CancellationPreviews(reading, self._settings.providers, self._settings.changes, self._clock)
+        servicer = EventServicer(events, event_cancellations, previews, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
 

@@ -3,8 +3,8 @@
 from uuid import UUID
 
 from scan_service.convert.callers import check_device_event
-from scan_service.convert.enums import DENIAL_REASONS
-from scan_service.domain.attendance import Attendance
+from scan_service.convert.enums import DENIAL_REASONS, TICKET_TYPES
+from scan_service.domain.attendance import Attendance, TypeCounts
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.parsing import read_uuid
 from ticketing.chassis.times import timestamp
@@ -28,9 +28,10 @@ def attendance_message(attendance: Attendance) -> pb.Attendance:
     """Build the message of an attendance."""
     counts = attendance.counts
     return pb.Attendance(
-        tickets=counts.tickets,
-        checked_in=counts.checked_in,
-        inside=counts.inside,
+        tickets=sum(kind.tickets for kind in counts.types),
+        checked_in=sum(kind.checked_in for kind in counts.types),
+        inside=sum(kind.inside for kind in counts.types),
+        ticket_types=sorted(map(_type_message, counts.types), key=lambda message: message.ticket_type),
         denials=[
             pb.DenialCount(reason=DENIAL_REASONS[reason], scans=count) for reason, count in counts.denials.items()
         ],
@@ -39,6 +40,7 @@ def attendance_message(attendance: Attendance) -> pb.Attendance:
                 location=place.location,
                 check_ins=place.check_ins,
                 check_outs=place.check_outs,
+                accesses=place.accesses,
                 denied=place.denied,
                 last_minute=place.last_minute,
             )
@@ -46,3 +48,10 @@ def attendance_message(attendance: Attendance) -> pb.Attendance:
         ],
         as_of_time=timestamp(attendance.as_of_time),
     )
+
+
+def _type_message(counts: TypeCounts) -> pb.TicketTypeCount:
+    message = pb.TicketTypeCount(tickets=counts.tickets, checked_in=counts.checked_in, inside=counts.inside)
+    if counts.ticket_type is not None:
+        message.ticket_type = TICKET_TYPES[counts.ticket_type]
+    return message

@@ -43,7 +43,8 @@ def _page(message: pb.WatchTicketsResponse | pb.EventChanges, epoch: str) -> Fee
             event_id=event_id,
             organizer_id=event.organizer_id,
             name=event.name,
-            status=_EVENT_STATUSES.get(event.status, EventStatus.DRAFT),
+            # COMPLETED admits nobody; DRAFT admits tokens.
+            status=_EVENT_STATUSES.get(event.status, EventStatus.COMPLETED),
             policy=_POLICIES.get(event.admission_policy, AdmissionPolicy.SINGLE_ENTRY),
             valid_from_time=_time(event.valid_from_time),
             valid_until_time=_time(event.valid_until_time),

@@ -32,17 +32,21 @@ class FailedCodeLimit:
         self._database = database
         self._clock = clock
 
-    def check(self, attempt: Attempt) -> None:
-        """Raise OVERLOADED for a typed code of a device that has reached the limit."""
-        if isinstance(attempt.credential, bytes) and (wait := self._buckets.wait(_device(attempt))):
-            raise overloaded("codes that do not exist", wait)
+    def count(self, attempt: Attempt) -> None:
+        """Count a typed code before it is looked up; raise OVERLOADED where its device has reached the limit.
 
-    def count(self, attempt: Attempt, scan: Scan) -> bool:
-        """Count an unknown code; return whether its device has reached the limit."""
-        if scan.denial_reason is not DenialReason.TICKET_NOT_FOUND or not isinstance(attempt.credential, bytes):
-            return False
+        So a device cannot exceed the limit by many codes at once.
+        """
+        if not isinstance(attempt.credential, bytes):
+            return
+        if wait := self._buckets.wait(_device(attempt)):
+            raise overloaded("codes that do not exist", wait)
         self._buckets.take(_device(attempt))
-        return bool(self._buckets.wait(_device(attempt)))
+
+    def discount(self, attempt: Attempt, answer: Scan | Failure | None) -> None:
+        """Discount a typed code that exists or that got no answer (None)."""
+        if isinstance(attempt.credential, bytes) and not _is_guess(attempt, answer):
+            self._buckets.give_back(_device(attempt))
 
     async def process(self, attempts: Sequence[Attempt], decide: Process) -> Answers:
         """Decide a batch of live scans without the refused ones, and record incidents of guessed codes."""
@@ -51,17 +55,23 @@ class FailedCodeLimit:
         refused = dict[int, Failure]()
         for index, attempt in enumerate(attempts):
             try:
-                self.check(attempt)
+                self.count(attempt)
             except Failure as failure:
                 refused[index] = failure
         if len(refused) == len(attempts):
             return list(refused.values())
         accepted = [attempt for index, attempt in enumerate(attempts) if index not in refused]
-        results = await decide(accepted)
+        results: Answers | None = None
+        try:
+            results = await decide(accepted)
+        finally:
+            answers: Sequence[Scan | Failure | None] = results or [None] * len(accepted)
+            for attempt, answer in zip(accepted, answers, strict=True):
+                self.discount(attempt, answer)
         guesses = [
             assign_guess(scan)
             for attempt, scan in zip(accepted, results, strict=True)
-            if isinstance(scan, Scan) and self.count(attempt, scan)
+            if _is_guess(attempt, scan) and isinstance(scan, Scan) and self._buckets.wait(_device(attempt))
         ]
         if guesses:
             now = self._clock()
@@ -70,9 +80,15 @@ class FailedCodeLimit:
             except Failure as failure:
                 # The decisions are committed all the same, and the next guess is recorded again.
                 log.warning("an incident of guessed codes was not recorded", extra={"cause": failure.message})
-        answers = iter(results)
-        return [refused.get(index) or next(answers) for index in range(len(attempts))]
+        decided = iter(results)
+        return [refused.get(index) or next(decided) for index in range(len(attempts))]
 
 
 def _device(attempt: Attempt) -> tuple[str, str]:
     return attempt.device_id, attempt.scanner_user_id
+
+
+def _is_guess(attempt: Attempt, answer: Scan | Failure | None) -> bool:
+    if not isinstance(answer, Scan) or not isinstance(attempt.credential, bytes):
+        return False
+    return answer.denial_reason is DenialReason.TICKET_NOT_FOUND

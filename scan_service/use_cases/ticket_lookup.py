@@ -47,7 +47,8 @@ class TicketLookup:
             if not self._is_genuine(credential, None if ticket is None else ticket.token_digest, attempt):
                 return DenialReason.INVALID_SIGNATURE
             # A genuine token has no row only where it is for another event.
-            return PresentedTicket(ticket or self._token_ticket(credential), credential.issue, credential.ticket_type)
+            ticket = ticket or self._token_ticket(credential)
+            return PresentedTicket(ticket, credential.issue, credential.ticket_type, by_token=True)
         if isinstance(credential, DamagedToken):
             return DenialReason.INVALID_SIGNATURE
         key = credential and self._rows.keys_by_code.get(credential)

@@ -40,11 +40,14 @@ class Validation:
         Raises:
             Failure: EVENT_NOT_FOUND where the event of the gate is unknown or the caller may not access it; OVERLOADED.
         """
-        self._failed_codes.check(attempt)
-        if isinstance(attempt.credential, Token):
-            await self._keys.load_missing([attempt.credential.key_id])
-        scan = await self._database.run(lambda connection: self._decide(connection, attempt, anywhere=anywhere))
-        self._failed_codes.count(attempt, scan)
+        self._failed_codes.count(attempt)
+        scan: Scan | None = None
+        try:
+            if isinstance(attempt.credential, Token):
+                await self._keys.load_missing([attempt.credential.key_id])
+            scan = await self._database.run(lambda connection: self._decide(connection, attempt, anywhere=anywhere))
+        finally:
+            self._failed_codes.discount(attempt, scan)
         return scan
 
     def _decide(self, connection: Connection, attempt: Attempt, *, anywhere: bool) -> Scan:
@@ -62,7 +65,7 @@ class Validation:
             attempt = replace(attempt, gate=replace(attempt.gate, event_id=presented.event_id))
         event = read_event(connection, attempt.gate.event_id)
         if anywhere and (event is None or not may_access(attempt.organizer_id, event.organizer_id)):
-            event = _draft_event(attempt)
+            event = _closed_event(attempt)
             if attempt.organizer_id is not None:
                 # Another organizer's ticket gets the answer of an unknown one.
                 rows = LockedRows(now)
@@ -75,13 +78,13 @@ class Validation:
         return answer
 
 
-def _draft_event(attempt: Attempt) -> Event:
+def _closed_event(attempt: Attempt) -> Event:
     """Return a stand-in, which admits nobody, for an event that is unknown or that the caller may not access."""
     return Event(
         event_id=attempt.gate.event_id,
         organizer_id=attempt.organizer_id or "",
         name="",
-        status=EventStatus.DRAFT,
+        status=EventStatus.COMPLETED,
         policy=AdmissionPolicy.SINGLE_ENTRY,
         valid_from_time=None,
         valid_until_time=None,

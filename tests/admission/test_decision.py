@@ -26,14 +26,22 @@ from ticketing.admission.tickets import AdmissionPolicy, AdmissionState, CheckIn
 
 
 def decided(  # noqa: PLR0913 - what a case may name
-    *, event=None, ticket=None, issue=2, allowed=frozenset(), time=NOON, scan_type=ScanType.CHECK_IN, admission=None
+    *,
+    by_token=True,
+    event=None,
+    ticket=None,
+    issue=2,
+    allowed=frozenset(),
+    time=NOON,
+    scan_type=ScanType.CHECK_IN,
+    admission=None,
 ):
     shown = replace(TICKET, **(ticket or {}), admission=admission or AdmissionState())
     check_in = CheckIn(uuid.UUID(int=9), time, "South")
     return decide(
         replace(EVENT, **(event or {})),
         Gate(HERE, "South", allowed),
-        PresentedTicket(shown, issue, shown.ticket_type),
+        PresentedTicket(shown, issue, shown.ticket_type, by_token),
         scan_type,
         check_in,
     )
@@ -51,11 +59,15 @@ def test_the_rules_admit(case):
     assert decided(**ADMITTED[case]).reason is None
 
 
+def test_a_typed_code_does_not_open_an_event_in_draft():
+    assert decided(event={"status": EventStatus.DRAFT}, by_token=False).reason is DenialReason.EVENT_NOT_OPEN
+
+
 def test_the_first_applicable_reason_is_returned():
     """All reasons apply at first; the test removes each returned reason, one after the other."""
     wrong: dict[str, Any] = {
         "ticket": {"event_id": ELSEWHERE, "status": TicketStatus.REFUNDED},
-        "event": {"closed": True, "status": EventStatus.DRAFT},
+        "event": {"closed": True, "status": EventStatus.COMPLETED},
         "issue": 1,
         "allowed": VIP_ONLY,
         "time": NOON + 2 * HOUR,
@@ -63,7 +75,7 @@ def test_the_first_applicable_reason_is_returned():
     }
     repairs: list[tuple[DenialReason | None, dict[str, Any]]] = [
         (DenialReason.WRONG_EVENT, {"ticket": {"status": TicketStatus.REFUNDED}}),
-        (DenialReason.EVENT_CANCELLED, {"event": {"status": EventStatus.DRAFT}}),
+        (DenialReason.EVENT_CANCELLED, {"event": {"status": EventStatus.COMPLETED}}),
         (DenialReason.EVENT_NOT_OPEN, {"event": {}}),
         (DenialReason.SUPERSEDED, {"issue": 2}),
         (DenialReason.REFUNDED, {"ticket": {}}),

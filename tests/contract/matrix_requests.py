@@ -127,6 +127,7 @@ REQUESTS: dict[str, Ask] = {
     "EventService/UpdateEvent": update_event,
     "EventService/PublishEvent": about(World.draft, events_pb.PublishEventRequest, "event_id"),
     "EventService/CancelEvent": about(World.event, events_pb.CancelEventRequest, "event_id", reason="Rain"),
+    "EventService/PreviewEventCancellation": about(World.event, events_pb.PreviewEventCancellationRequest, "event_id"),
     "EventService/GetEventSales": about(World.event, events_pb.GetEventSalesRequest, "event_id"),
     "PurchaseService/PurchaseTickets": own_order,
     "PurchaseService/PurchaseTickets paid": lambda w, s: w.order(s),

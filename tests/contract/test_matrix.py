@@ -35,6 +35,7 @@ EventService/ListEvents draft      |                        | no        | some  
 EventService/UpdateEvent           | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
 EventService/PublishEvent          | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
 EventService/CancelEvent           | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
+EventService/PreviewEventCancellation | EVENT_NOT_FOUND     | no        | ok - -        | no         | no        | who       | no
 EventService/GetEventSales         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
 PurchaseService/PurchaseTickets    | EVENT_NOT_FOUND        | ok ok -   | ok - -        | no         | ok ok -   | who       | no
 PurchaseService/PurchaseTickets paid | EVENT_NOT_FOUND      | no        | ok - -        | no         | ok ok -   | who       | no

@@ -52,7 +52,6 @@ DENIED: dict[str, tuple[dict[str, Any], DenialReason]] = {
     "a ticket for another event": ({"ticket": {"event_id": ELSEWHERE}}, DenialReason.WRONG_EVENT),
     "an event that was cancelled": ({"event": {"status": EventStatus.CANCELLED}}, DenialReason.EVENT_CANCELLED),
     "an event closed by the ticket service": ({"event": {"closed": True}}, DenialReason.EVENT_CANCELLED),
-    "an event in draft": ({"event": {"status": EventStatus.DRAFT}}, DenialReason.EVENT_NOT_OPEN),
     "an event that is over": ({"event": {"status": EventStatus.COMPLETED}}, DenialReason.EVENT_NOT_OPEN),
     "an older issue": ({"issue": 1}, DenialReason.SUPERSEDED),
     "a refunded ticket": ({"ticket": {"status": TicketStatus.REFUNDED}}, DenialReason.REFUNDED),
@@ -88,6 +87,7 @@ DENIED: dict[str, tuple[dict[str, Any], DenialReason]] = {
 
 ADMITTED: dict[str, dict[str, Any]] = {
     "the plain case": {},
+    "a token of an event that the replica has in draft": {"event": {"status": EventStatus.DRAFT}},
     "the moment the doors open": {"time": NOON - HOUR},
     "the last moment": {"time": NOON + HOUR},
     "a day ticket outside the event's hours": {

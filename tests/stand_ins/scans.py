@@ -202,7 +202,7 @@ class ScanServiceStandIn(ScanServiceServicer):
             row = self._tickets.get(token.ticket_id.bytes, (0, known))[1]
             ticket = replace(ticket_of(self.event_id, row), event_id=token.event_id)
             entry = CheckIn(uuid.UUID(attempt.scan_id), self.now(), gate.location)
-            shown = PresentedTicket(ticket, token.issue, token.ticket_type)
+            shown = PresentedTicket(ticket, token.issue, token.ticket_type, by_token=True)
             decision = decide(rules.event, Gate(self.event_id, gate.location), shown, KINDS[scan.scan_type], entry)
             scan.ticket_type = TICKET_TYPES[token.ticket_type]
             scan.verdict = scan_pb2.VERDICT_DENIED if decision.reason else scan_pb2.VERDICT_ADMITTED

@@ -75,7 +75,7 @@ class Payments:
         if payment is None:
             purchase = await self._find(purchase_id, purchase_visible_to(caller))
             if purchase.status is PurchaseStatus.HELD:
-                await self._advance(purchase)
+                await self._continue(purchase)
             elif purchase.status in ENDED:
                 # The provider withdrew the charge. If it captured money nevertheless, this call records the payment.
                 await self._withdraw(purchase)
@@ -108,11 +108,21 @@ class Payments:
         return len(due) == MAX_SWEEP
 
     async def _try(self, purchase: Purchase) -> None:
-        is_over = purchase.hold_expire_time is not None and self._clock() >= purchase.hold_expire_time
         try:
-            await (self._withdraw(purchase) if is_over else self._advance(purchase))
+            await self._continue(purchase)
         except Failure as failure:
             log.warning("a payment is tried again later", extra=_log_fields(purchase, failure))
+
+    async def _continue(self, purchase: Purchase) -> None:
+        """Advance the charge, or withdraw it after the end of the hold.
+
+        A purchase without a stored charge is then not charged anew: in a restored database, its charge may be lost and
+        paid, and the provider deletes the idempotency key of the charge after a day.
+        """
+        if purchase.hold_expire_time is not None and self._clock() >= purchase.hold_expire_time:
+            await self._withdraw(purchase)
+        else:
+            await self._advance(purchase)
 
     async def _advance(self, purchase: Purchase) -> None:
         """Do steps 2 to 4 until the charge is paid, waits for the buyer, or is withdrawn."""

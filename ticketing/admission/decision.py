@@ -12,6 +12,8 @@ for the first reason that applies, and the order of the reasons is part of the c
 6. The time is right: NOT_YET_VALID, EXPIRED.
 7. The person is outside or inside, as the scan requires: ALREADY_CHECKED_IN, NOT_CHECKED_IN.
 
+A token of an event that the replica still has as a DRAFT passes 3: tickets are sold only once the event is published.
+
 A check-out skips 3 to 6: a person can leave after the event ended or the ticket was blocked.
 """
 
@@ -39,6 +41,8 @@ class PresentedTicket:
     # The issue of the token. A typed code always belongs to the newest issue: codes of older issues are unknown.
     issue: int
     ticket_type: TicketType | None
+    # A genuine token proves that the event is on sale, whatever the replica says.
+    by_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def decide(event: Event, gate: Gate, presented: PresentedTicket, scan_type: Scan
     if scan_type is ScanType.CHECK_OUT:
         return _check_out(ticket.admission)
     reason = (
-        _event_reason(event)
+        _event_reason(event, presented)
         or _ticket_reason(presented)
         or _type_reason(gate, presented)
         or _time_reason(event, ticket, check_in)
@@ -86,10 +90,11 @@ def decide(event: Event, gate: Gate, presented: PresentedTicket, scan_type: Scan
     return _check_in(event.policy, ticket.admission, check_in)
 
 
-def _event_reason(event: Event) -> DenialReason | None:
+def _event_reason(event: Event, presented: PresentedTicket) -> DenialReason | None:
     if event.closed or event.status is EventStatus.CANCELLED:
         return DenialReason.EVENT_CANCELLED
-    return None if event.status is EventStatus.PUBLISHED else DenialReason.EVENT_NOT_OPEN
+    on_sale = event.status is EventStatus.PUBLISHED or (event.status is EventStatus.DRAFT and presented.by_token)
+    return None if on_sale else DenialReason.EVENT_NOT_OPEN
 
 
 def _ticket_reason(presented: PresentedTicket) -> DenialReason | None:

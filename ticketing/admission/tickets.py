@@ -7,7 +7,7 @@ from uuid import UUID
 
 
 class EventStatus(StrEnum):
-    """The state of an event; only PUBLISHED events admit."""
+    """The state of an event; only PUBLISHED events admit, and DRAFT events of which a genuine token exists."""
 
     DRAFT = "DRAFT"
     PUBLISHED = "PUBLISHED"

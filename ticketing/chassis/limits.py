@@ -61,6 +61,11 @@ class RateLimiter:
         if len(self._left) > MAX_KEYS:
             self._left.popitem(last=False)
 
+    def give_back(self, key: Hashable) -> None:
+        """Return one token that was taken."""
+        now = self._clock()
+        self._left[key] = (min(self._burst, self._now(key, now) + 1), now)
+
     def _now(self, key: Hashable, now: float) -> float:
         left, then = self._left.get(key, (self._burst, now))
         return min(self._burst, left + (now - then) * self._per_second)

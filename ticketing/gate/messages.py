@@ -112,7 +112,8 @@ def rules_of(event_id: UUID, message: pb.GateRules) -> EventRules:
         # The service checked the organizer before it sent the rules.
         organizer_id="",
         name=message.event_name,
-        status=_EVENT_STATUSES.get(message.status, EventStatus.DRAFT),
+        # COMPLETED admits nobody; DRAFT admits tokens.
+        status=_EVENT_STATUSES.get(message.status, EventStatus.COMPLETED),
         policy=_POLICIES.get(message.admission_policy, AdmissionPolicy.SINGLE_ENTRY),
         valid_from_time=time_of(message.valid_from_time) if message.HasField("valid_from_time") else None,
         valid_until_time=time_of(message.valid_until_time) if message.HasField("valid_until_time") else None,

@@ -85,7 +85,7 @@ def decide_offline(
     if ticket.admission.latest_check_in is not None and ticket.admission.latest_check_in.scan_id == scan.scan_id:
         # The service admitted this scan and its answer was lost; the replica already contains the admission.
         ticket = replace(ticket, admission=AdmissionState())
-    presented = PresentedTicket(ticket, token.issue, token.ticket_type)
+    presented = PresentedTicket(ticket, token.issue, token.ticket_type, by_token=True)
     check_in = CheckIn(scan.scan_id, now, scan.gate.location)
     if earliest is None:
         return DeviceDecision(decide(rules.event, scan.gate, presented, scan.scan_type, check_in), presented)

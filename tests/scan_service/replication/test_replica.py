@@ -271,6 +271,6 @@ async def test_unknown_values_of_the_feed_deny(database, paired, tickets):
     event = row_of(database, "events")
     assert (row_of(database)["status"], event["status"], event["admission_policy"]) == (
         "BLOCKED",
-        "DRAFT",
+        "COMPLETED",
         "SINGLE_ENTRY",
     )

@@ -88,6 +88,15 @@ async def test_one_ticket_at_many_gates_at_once_is_admitted_once(database, servi
     assert len(database.rows("scans")) == 50
 
 
+async def test_a_token_of_an_event_in_draft_is_admitted_but_no_code(database, service):
+    """The ticket was sold, so the event is on sale, and the feed is late."""
+    event_id = database.event(status="DRAFT")
+    ticket, unknown = database.ticket(event_id), database.unknown(event_id)
+    assert (await service.scan(event_id, ticket.code)).denial_reason == scan_pb2.DENIAL_REASON_EVENT_NOT_OPEN
+    for shown in (ticket, unknown):
+        assert (await service.scan(event_id, shown.token)).verdict == scan_pb2.VERDICT_ADMITTED
+
+
 async def test_an_unknown_event_is_not_found(service):
     refused = await refusal(service.scan(uuid.uuid4(), "x"))
     assert (refused.code, refused.reason) == (grpc.StatusCode.NOT_FOUND, "EVENT_NOT_FOUND")

@@ -14,9 +14,10 @@ from tests.environment.refusals import refusal
 from tests.scanning.gates import Service
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.tickets.v1 import event_pb2
 
 ADMITTED = scan_pb2.VERDICT_ADMITTED
-IN, OUT = scan_pb2.SCAN_TYPE_CHECK_IN, scan_pb2.SCAN_TYPE_CHECK_OUT
+IN, OUT, ACCESS = scan_pb2.SCAN_TYPE_CHECK_IN, scan_pb2.SCAN_TYPE_CHECK_OUT, scan_pb2.SCAN_TYPE_ACCESS
 
 
 async def attendance(service: Service, event_id: uuid.UUID) -> pb.Attendance:
@@ -47,6 +48,30 @@ async def test_attendance_counts_tickets_people_denials_and_gates(database, serv
         pb.LocationCount(location="North", check_ins=1, check_outs=1, denied=2, last_minute=1),
         pb.LocationCount(location="South", check_ins=1),
     ]
+
+
+async def test_attendance_counts_accesses_and_ticket_types(database, service):
+    event_id = database.event()
+    vip, standard = database.ticket(event_id, ticket_type="VIP"), database.ticket(event_id)
+    database.ticket(event_id, ticket_type="VIP")
+    # A revocation before the feed: the type is not known yet, and the ticket is not valid.
+    database.ticket(event_id, ticket_type=None, status="REFUNDED")
+    for ticket in (vip, standard):
+        await service.scan(event_id, ticket.token)
+    await service.scan(event_id, standard.token, scan_type=OUT)
+    for _ in range(3):
+        await service.scan(event_id, vip.token, scan_type=ACCESS, gate={"location": "Backstage"})
+    counts = await attendance(service, event_id)
+    assert [(place.location, place.check_ins, place.accesses, place.denied) for place in counts.locations] == [
+        ("Backstage", 0, 3, 0),
+        ("North", 2, 0, 0),
+    ]
+    assert list(counts.ticket_types) == [
+        pb.TicketTypeCount(),
+        pb.TicketTypeCount(ticket_type=event_pb2.TICKET_TYPE_STANDARD, tickets=1, checked_in=1),
+        pb.TicketTypeCount(ticket_type=event_pb2.TICKET_TYPE_VIP, tickets=2, checked_in=1, inside=1),
+    ]
+    assert (counts.tickets, counts.checked_in, counts.inside) == (3, 2, 1)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Tests of the bound on failed codes."""
 
+import asyncio
 import uuid
 
 import pytest
@@ -56,6 +57,57 @@ async def test_a_device_that_guesses_codes_is_refused_and_reported(database, str
     stranger = strict.issuer.metadata("scanner", "sue")
     assert (await strict.scan(event_id, ticket.code, metadata=stranger)).verdict == scan_pb2.VERDICT_ADMITTED
     device.call.cancel()
+
+
+async def test_many_guesses_at_once_do_not_exceed_the_limit(database, strict):
+    event_id = database.event()
+    device = Device(strict)
+    await device.open(event_id)
+    with database.engine.begin() as connection:
+        # While the event row is locked, the scans gather in one batch.
+        connection.exec_driver_sql("SELECT 1 FROM events FOR UPDATE")
+        await device.ask("nothing")
+        for _ in range(7):
+            await device.ask(made_up())
+    answers = [await device.receive() for _ in range(8)]
+    assert [answer.WhichOneof("message") for answer in answers] == ["result"] * 4 + ["rejected"] * 4
+    device.call.cancel()
+
+
+async def test_validations_at_once_do_not_exceed_the_limit(database, strict):
+    gate = scan_pb2.Gate(event_id=str(database.event()))
+    calls = (
+        strict.scans.ValidateTicket(pb.ValidateTicketRequest(gate=gate, code=made_up()), metadata=strict.scanner)
+        for _ in range(8)
+    )
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(answer, pb.ValidateTicketResponse) for answer in answers) == 3
+
+
+async def test_known_codes_of_one_batch_are_not_counted(database, strict):
+    event_id = database.event()
+    device = Device(strict)
+    await device.open(event_id)
+    for _ in range(3):
+        for _ in range(3):
+            await device.ask(database.ticket(event_id).code)
+        for _ in range(3):
+            assert (await device.receive()).result.verdict == scan_pb2.VERDICT_ADMITTED
+    device.call.cancel()
+
+
+async def test_codes_of_a_failed_batch_are_not_counted(scans_url):
+    away = Database(scans_url, "test")
+    limit = FailedCodeLimit(1, away, SettableClock())
+    attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", ScanType.CHECK_IN, "sam", None, {})
+
+    async def fail(_):
+        raise ZeroDivisionError
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            await limit.process([attempt], fail)
+    await away.close()
 
 
 async def test_guesses_by_validation_count_too(database, strict):

@@ -343,3 +343,26 @@ async def test_a_wrong_key_does_not_decline_a_payment(shop, event, stripe, clock
 async def test_every_field_at_fault_is_named(shop, event):
     refused = await refusal(shop.buy(event.event_id, payment_method_id="x" * 256))
     assert refused.fields == {"payment_method_id"}
+
+
+@pytest.fixture
+async def shop_without_sweeps(make_settings, tickets_url: URL, clock, stripe: StripeStandIn, issuer: Issuer):
+    """Run a service whose sweeper does not come to a purchase before the buyer does."""
+    settings = make_settings(
+        TICKETS_SWEEP_SECONDS="3600", TICKETS_STRIPE_KEY=KEY, TICKETS_STRIPE_API_BASE=stripe.api_base
+    )
+    async with (
+        running(App(settings, tickets_url, clock)) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        yield Shop(channel, issuer, clock())
+
+
+async def test_no_charge_is_created_after_the_end_of_the_hold(shop_without_sweeps, stripe, clock):
+    event = await shop_without_sweeps.on_sale(ticket_price=money(PRICE))
+    stripe.fails["create"] = 500
+    held = await shop_without_sweeps.buy(event.event_id, payment_method_id=CARD)
+    stripe.fails.clear()
+    clock.advance(timedelta(minutes=10))
+    assert (await shop_without_sweeps.confirm(held)).status == EXPIRED
+    assert stripe.intents == {}

@@ -97,7 +97,7 @@ async def test_each_ticket_of_a_purchase_is_refunded_once(shop, event, tickets, 
     assert [one.refund_id for one in done] == [refund["id"] for refund in stripe.refunds]
     assert stripe.refunded() == {bought.purchase_id: 2 * PRICE}
     keys = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call == "refund"]
-    assert keys == [f"refund-{one.cancellation_id}-1" for one in asked]
+    assert keys == [f"refund-{one.cancellation_id}-1-{PRICE}" for one in asked]
     assert stripe.refunds[0]["metadata"]["order_id"] == asked[0].cancellation_id
     answer = await database.run(
         lambda c: list(c.execute(sa.select(outbox.c.kind).order_by(outbox.c.position)).scalars())

@@ -190,8 +190,10 @@ class StripePayments:
                 "purchase_id": str(order.purchase_id),
             },
         }
+        # The key contains the amount: Stripe refuses a key that it has seen with other parameters.
+        key = f"refund-{order.order_id}-{order.round}-{amount}"
         try:
-            refund = self._refunds.create(params, {"idempotency_key": f"refund-{order.order_id}-{order.round}"})
+            refund = self._refunds.create(params, {"idempotency_key": key})
         except (stripe.InvalidRequestError, stripe.CardError) as error:
             return RefundProgress(RefundState.REFUSED, failure=error.user_message or error.code or "refused")
         return _refund_progress(refund)

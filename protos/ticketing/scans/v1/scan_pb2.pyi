@@ -92,7 +92,9 @@ class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialRe
     DENIAL_REASON_WRONG_EVENT: _DenialReason.ValueType  # 3
     """The ticket is for another event; Scan.event_id names it."""
     DENIAL_REASON_EVENT_NOT_OPEN: _DenialReason.ValueType  # 4
-    """The event is not PUBLISHED."""
+    """The event is not PUBLISHED. A genuine token admits while the service's
+    replica still has the event as a DRAFT: tickets are sold after publication only.
+    """
     DENIAL_REASON_EVENT_CANCELLED: _DenialReason.ValueType  # 5
     """The event is cancelled."""
     DENIAL_REASON_NOT_YET_VALID: _DenialReason.ValueType  # 6
@@ -139,7 +141,9 @@ signing key is retired.
 DENIAL_REASON_WRONG_EVENT: DenialReason.ValueType  # 3
 """The ticket is for another event; Scan.event_id names it."""
 DENIAL_REASON_EVENT_NOT_OPEN: DenialReason.ValueType  # 4
-"""The event is not PUBLISHED."""
+"""The event is not PUBLISHED. A genuine token admits while the service's
+replica still has the event as a DRAFT: tickets are sold after publication only.
+"""
 DENIAL_REASON_EVENT_CANCELLED: DenialReason.ValueType  # 5
 """The event is cancelled."""
 DENIAL_REASON_NOT_YET_VALID: DenialReason.ValueType  # 6

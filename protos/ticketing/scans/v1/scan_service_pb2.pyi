@@ -674,6 +674,7 @@ class Attendance(_message.Message):
     DENIALS_FIELD_NUMBER: _builtins.int
     LOCATIONS_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    TICKET_TYPES_FIELD_NUMBER: _builtins.int
     tickets: _builtins.int
     """The number of tickets that are ACTIVE or were checked in."""
     checked_in: _builtins.int
@@ -692,6 +693,10 @@ class Attendance(_message.Message):
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """The time of the count."""
 
+    @_builtins.property
+    def ticket_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___TicketTypeCount]:
+        """The tickets by type, ordered by the number of the type; a type without tickets is missing."""
+
     def __init__(
         self,
         *,
@@ -701,14 +706,49 @@ class Attendance(_message.Message):
         denials: _abc.Iterable[Global___DenialCount] | None = ...,
         locations: _abc.Iterable[Global___LocationCount] | None = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        ticket_types: _abc.Iterable[Global___TicketTypeCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "checked_in", b"checked_in", "denials", b"denials", "inside", b"inside", "locations", b"locations", "tickets", b"tickets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "checked_in", b"checked_in", "denials", b"denials", "inside", b"inside", "locations", b"locations", "ticket_types", b"ticket_types", "tickets", b"tickets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attendance: _TypeAlias = Attendance  # noqa: Y015
+
+@_typing.final
+class TicketTypeCount(_message.Message):
+    """The numbers of tickets of one type. The service sets every field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_TYPE_FIELD_NUMBER: _builtins.int
+    TICKETS_FIELD_NUMBER: _builtins.int
+    CHECKED_IN_FIELD_NUMBER: _builtins.int
+    INSIDE_FIELD_NUMBER: _builtins.int
+    ticket_type: _event_pb2.TicketType.ValueType
+    """The type. The field is UNSPECIFIED for tickets that are known by a revocation only."""
+    tickets: _builtins.int
+    """The number of tickets that are ACTIVE or were checked in."""
+    checked_in: _builtins.int
+    """The number of tickets that are checked in at least once."""
+    inside: _builtins.int
+    """The number of tickets that are inside now."""
+    def __init__(
+        self,
+        *,
+        ticket_type: _event_pb2.TicketType.ValueType = ...,
+        tickets: _builtins.int = ...,
+        checked_in: _builtins.int = ...,
+        inside: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_in", b"checked_in", "inside", b"inside", "ticket_type", b"ticket_type", "tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TicketTypeCount: _TypeAlias = TicketTypeCount  # noqa: Y015
 
 @_typing.final
 class DenialCount(_message.Message):
@@ -747,6 +787,7 @@ class LocationCount(_message.Message):
     CHECK_OUTS_FIELD_NUMBER: _builtins.int
     DENIED_FIELD_NUMBER: _builtins.int
     LAST_MINUTE_FIELD_NUMBER: _builtins.int
+    ACCESSES_FIELD_NUMBER: _builtins.int
     location: _builtins.str
     """The name of the gate."""
     check_ins: _builtins.int
@@ -757,6 +798,8 @@ class LocationCount(_message.Message):
     """The number of denied scans."""
     last_minute: _builtins.int
     """The number of scans in the last minute."""
+    accesses: _builtins.int
+    """The number of admitted accesses to an area of the event."""
     def __init__(
         self,
         *,
@@ -765,10 +808,11 @@ class LocationCount(_message.Message):
         check_outs: _builtins.int = ...,
         denied: _builtins.int = ...,
         last_minute: _builtins.int = ...,
+        accesses: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_ins", b"check_ins", "check_outs", b"check_outs", "denied", b"denied", "last_minute", b"last_minute", "location", b"location"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accesses", b"accesses", "check_ins", b"check_ins", "check_outs", b"check_outs", "denied", b"denied", "last_minute", b"last_minute", "location", b"location"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
