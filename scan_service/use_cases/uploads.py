@@ -135,7 +135,7 @@ class UploadBatch:
     def _scan(self, attempt: Attempt, presented: PresentedTicket | DenialReason, event: Event) -> Scan:
         if attempt.offline is None:
             raise AssertionError("an uploaded scan has an offline decision")
-        decision, is_doubtful = settle_times(attempt.offline, self.now)
+        decision, is_doubtful = settle_times(attempt.offline, self.now, self._rows.scans.get(attempt.scan_id))
         violation = find_violation(event, attempt, presented, decision.scan_time)
         ticket = presented if isinstance(presented, PresentedTicket) else None
         scan = Scan(
