@@ -7,7 +7,7 @@ or on sale. A payment is stored together with its effect: issued tickets or a du
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain import holds as domain
+from ticket_service.domain.changes import Change, ChangeKind
 from ticket_service.domain.holds import Payment, PaymentResult
 from ticket_service.domain.ledger import charge_entries, payment_entry, payment_refund_entry
 from ticket_service.domain.notifications import hold_expired, payment_refund_due, payment_refunded, purchase_completed
@@ -23,8 +24,8 @@ from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.refund_orders import order_of_payment
 from ticket_service.domain.refusals import event_not_found, illegal_transition, payment_already_used, purchase_not_found
 from ticket_service.domain.sales import Inventory, SaleContext
+from ticket_service.store import changes, ledger, outbox, refund_orders
 from ticket_service.store import holds as store
-from ticket_service.store import ledger, outbox, refund_orders
 from ticket_service.store.access import Condition, event_administered_by, purchase_visible_to
 from ticket_service.store.customers import find_holdings
 from ticket_service.store.events import lock_event
@@ -78,6 +79,9 @@ class Holds:
                     raise payment_already_used(payment.payment_id, paid)
                 return
             self._apply_payment(connection, purchase, payment, inventory)
+            currency, amount = payment.paid
+            facts = {"payment_id": payment.payment_id, "currency_code": currency, "minor_units": amount}
+            _record(connection, caller, ChangeKind.PAYMENT_CONFIRMED, purchase, self._context().now, facts)
 
         await self._database.run(work)
         self._on_change()
@@ -103,8 +107,12 @@ class Holds:
 
         def work(connection: Connection) -> None:
             purchase, inventory = _lock_purchase(connection, purchase_id, purchase_visible_to(caller))
-            store.update_purchase(connection, domain.release(purchase, inventory, self._context().now))
-            store.update_counters(connection, inventory)
+            now = self._context().now
+            released = domain.release(purchase, inventory, now)
+            if released is not purchase:
+                store.update_purchase(connection, released)
+                store.update_counters(connection, inventory)
+                _record(connection, caller, ChangeKind.PURCHASE_RELEASED, purchase, now, {})
 
         await self._database.run(work)
 
@@ -128,6 +136,7 @@ class Holds:
                 raise illegal_transition(purchase.status, PurchaseStatus.REFUNDED)
             now = self._context().now
             record_refund(connection, purchase, outstanding[0], refund_id, now)
+            _record(connection, caller, ChangeKind.REFUND_CONFIRMED, purchase, now, {"refund_id": refund_id})
             ledger.enter(connection, payment_refund_entry(purchase, outstanding[0], refund_id), now)
 
         await self._database.run(work)
@@ -225,6 +234,18 @@ def record_refund(connection: Connection, purchase: Purchase, payment: Payment, 
     is_complete = all(due.refund_id is not None for due in store.refunds_due(connection, purchase))
     if is_complete and purchase.status is PurchaseStatus.REFUNDING:
         store.update_purchase(connection, domain.complete_refund(purchase))
+
+
+def _record(  # noqa: PLR0913, PLR0917 - the caller, and what a record contains
+    connection: Connection,
+    caller: Caller,
+    kind: ChangeKind,
+    purchase: Purchase,
+    now: datetime,
+    facts: Mapping[str, object],
+) -> None:
+    change = Change(kind, purchase.event_id, purchase.purchase_id, details=facts)
+    changes.record(connection, caller, change, now)
 
 
 def _lock_purchase(connection: Connection, purchase_id: UUID, condition: Condition) -> tuple[Purchase, Inventory]:

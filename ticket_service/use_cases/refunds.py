@@ -16,13 +16,14 @@ from ticket_service.adapters.payment_provider import Providers
 from ticket_service.domain import cancellations as cancellation_domain
 from ticket_service.domain import refund_orders as domain
 from ticket_service.domain.cancellations import Cancellation
+from ticket_service.domain.changes import Change, ChangeKind
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.ledger import EntryKind, refund_entry
 from ticket_service.domain.notifications import refund_ended
 from ticket_service.domain.payments import RefundProgress
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 from ticket_service.domain.refusals import cancellation_not_found
-from ticket_service.store import ledger, outbox
+from ticket_service.store import changes, ledger, outbox
 from ticket_service.store import refund_orders as store
 from ticket_service.store.access import event_owned_by
 from ticket_service.store.cancellations import in_event, lock_cancellation, update_cancellations
@@ -75,6 +76,9 @@ class Refunds:
                 [retried] = round_refunds(connection, [retried])
                 store.update(connection, domain.retry(order, retried.refund_amount, now))
             update_cancellations(connection, [retried])
+            facts = {"cancellation_id": str(cancellation_id)}
+            change = Change(ChangeKind.REFUND_RETRIED, found.event_id, None, found.ticket_id, facts)
+            changes.record(connection, caller, change, now)
             return retried
 
         return await self._database.run(work)
