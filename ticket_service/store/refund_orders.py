@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any, Final
 from uuid import UUID
 
@@ -75,24 +76,6 @@ def lock(connection: Connection, event_id: UUID, order_id: UUID) -> RefundOrder 
     return None if row is None else order_of(row)
 
 
-def lock_due(connection: Connection, now: datetime, limit: int) -> list[RefundOrder]:
-    """Lock due orders that no other process has locked; the orders of a payment with an OPEN dispute wait."""
-    is_disputed = sa.exists().where(
-        disputes.c.event_id == refund_orders.c.event_id,
-        disputes.c.purchase_id == refund_orders.c.purchase_id,
-        disputes.c.payment_id == refund_orders.c.payment_id,
-        disputes.c.status == DisputeStatus.OPEN,
-    )
-    query = (
-        sa.select(refund_orders)
-        .where(refund_orders.c.due_time <= now, sa.not_(is_disputed))
-        .order_by(refund_orders.c.due_time)
-        .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True, of=refund_orders)
-    )
-    return [order_of(row) for row in connection.execute(query)]
-
-
 def lock_failed(connection: Connection, event_id: UUID, purchase_id: UUID, payment_id: str) -> list[RefundOrder]:
     """Lock the FAILED orders of one payment, oldest first."""
     query = (
@@ -123,6 +106,40 @@ def lock_credited(connection: Connection, event_id: UUID, purchase_id: UUID, pay
         .with_for_update(key_share=True)
     )
     return [order_of(row) for row in connection.execute(query)]
+
+
+def lock_due(connection: Connection, provider: str, now: datetime, limit: int) -> list[RefundOrder]:
+    """Lock due orders of one provider that no other process has locked; first tries and repetitions take turns.
+
+    The orders of a payment with an OPEN dispute wait.
+    """
+    is_disputed = sa.exists().where(
+        disputes.c.event_id == refund_orders.c.event_id,
+        disputes.c.purchase_id == refund_orders.c.purchase_id,
+        disputes.c.payment_id == refund_orders.c.payment_id,
+        disputes.c.status == DisputeStatus.OPEN,
+    )
+    is_first = refund_orders.c.attempts == 0
+    due = [
+        [
+            order_of(row)
+            for row in connection.execute(
+                sa.select(refund_orders)
+                .where(refund_orders.c.due_time <= now, refund_orders.c.provider == provider, of_class, ~is_disputed)
+                .order_by(refund_orders.c.due_time)
+                .limit(limit)
+                .with_for_update(key_share=True, skip_locked=True, of=refund_orders)
+            )
+        ]
+        for of_class in (is_first, ~is_first)
+    ]
+    return [order for turn in zip_longest(*due) for order in turn if order is not None][:limit]
+
+
+def postpone_others(connection: Connection, providers: Collection[str], now: datetime, until: datetime) -> int:
+    """Make due orders of all other providers due again at `until`; return the number of them."""
+    its = (refund_orders.c.due_time <= now, refund_orders.c.provider.not_in(providers))
+    return connection.execute(sa.update(refund_orders).where(*its).values(due_time=until)).rowcount
 
 
 def update(connection: Connection, order: RefundOrder) -> None:

@@ -27,9 +27,10 @@ from ticket_service.domain.findings import (
     findings,
 )
 from ticket_service.domain.findings_notified import outside_refund_failed, outside_refund_recorded, payment_unmatched
+from ticket_service.domain.holds import Payment
 from ticket_service.domain.ledger import EntryKind, outside_refund_entry, refund_entry
 from ticket_service.domain.outside_refunds import OutsideRefund, OutsideRefundKind
-from ticket_service.domain.payments import ChargeState, Progress, RefundProgress, RefundState
+from ticket_service.domain.payments import RefundProgress, RefundState
 from ticket_service.domain.purchases import Purchase
 from ticket_service.domain.reconciliation import ProviderCharge, ProviderRefund
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
@@ -113,7 +114,8 @@ class Reconciliation:
         purchase = await self._database.run(lambda c: _purchase_of(c, charge))
         if purchase is not None:
             log.info("a captured charge is recorded", extra=_log_fields(purchase, charge.payment_id))
-            await self._holds.record_progress(purchase, Progress(ChargeState.PAID, charge.payment_id))
+            paid = (charge.currency, charge.amount)
+            await self._holds.record_charge(purchase, Payment(charge.payment_id, paid, provider))
             return
         refunded = sum(refund.amount for refund in there.refunds if refund.state is RefundState.MADE)
         await self._database.run(lambda c: _record_unmatched(c, provider, charge, refunded, self._clock()))
