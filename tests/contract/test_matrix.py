@@ -35,6 +35,7 @@ EventService/ListEvents draft      |                        | no        | some  
 EventService/UpdateEvent           | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
 EventService/PublishEvent          | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
 EventService/CancelEvent           | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
+EventService/PreviewEventCancellation | EVENT_NOT_FOUND     | no        | ok - -        | no         | no        | who       | no
 EventService/GetEventSales         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
 PurchaseService/PurchaseTickets    | EVENT_NOT_FOUND        | ok ok -   | ok - -        | no         | ok ok -   | who       | no
 PurchaseService/PurchaseTickets paid | EVENT_NOT_FOUND      | no        | ok - -        | no         | ok ok -   | who       | no
@@ -54,6 +55,7 @@ TicketService/ConfirmRefund        | CANCELLATION_NOT_FOUND | no        | ok - -
 TicketService/ReissueTicket        | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
 TicketService/TransferTicket       | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
 TicketService/SetTicketBlocked     | TICKET_NOT_FOUND       | no        | ok - -        | no         | no        | who       | no
+ChangeService/ListChanges          |                        | no        | some none none | no        | some some none | who  | no
 TicketFeedService/WatchTickets     |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/GetSigningKeys   |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok

@@ -3,13 +3,35 @@
 from typing import Final
 
 from ticket_service.convert.money import money_message
+from ticket_service.domain.cancellation_preview import CancellationPreview, TicketOutcome
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticketing.chassis.times import timestamp
-from ticketing.tickets.v1 import ticket_pb2
+from ticketing.tickets.v1 import event_service_pb2, ticket_pb2
 
 CANCELLATION_STATUSES: Final = {
     status: ticket_pb2.CancellationStatus.Value(f"CANCELLATION_STATUS_{status}") for status in CancellationStatus
 }
+
+TICKET_OUTCOMES: Final = {
+    outcome: event_service_pb2.TicketOutcome.Value(f"TICKET_OUTCOME_{outcome}") for outcome in TicketOutcome
+}
+
+
+def preview_message(preview: CancellationPreview) -> event_service_pb2.PreviewEventCancellationResponse:
+    """Build the message of the preview of an event cancellation."""
+    return event_service_pb2.PreviewEventCancellationResponse(
+        lines=[
+            event_service_pb2.CancellationPreviewLine(
+                outcome=TICKET_OUTCOMES[line.outcome],
+                provider=line.provider,
+                tickets=line.tickets,
+                paid=money_message(line.currency, line.paid),
+                refund=money_message(line.currency, line.refund),
+            )
+            for line in preview.lines
+        ],
+        held_places=preview.held_places,
+    )
 
 
 def cancellation_message(cancellation: Cancellation) -> ticket_pb2.Cancellation:

@@ -2,12 +2,14 @@
 
 from typing import Any, Final
 
+from ticket_service.convert.cancellations import preview_message
 from ticket_service.convert.enums import EVENT_STATUSES, EVENT_TYPES
 from ticket_service.convert.event_input import new_event, read_paths, read_values
 from ticket_service.convert.events import SETTABLE, event_message, sales_message, without_output_only
 from ticket_service.domain.event_changes import EventChange
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.queries import EventQuery
+from ticket_service.use_cases.cancellation_preview import CancellationPreviews
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
 from ticketing.chassis.authentication import Role
@@ -29,9 +31,15 @@ class EventServicer(EventServiceServicer):
     """Serves EventService; no offer may allow more than `max_per_purchase` tickets of one type in one purchase."""
 
     def __init__(
-        self, events: Events, event_cancellations: EventCancellations, clock: Clock, max_per_purchase: int
+        self,
+        events: Events,
+        event_cancellations: EventCancellations,
+        previews: CancellationPreviews,
+        clock: Clock,
+        max_per_purchase: int,
     ) -> None:
         self._events = events
+        self._previews = previews
         self._event_cancellations = event_cancellations
         self._clock = clock
         self._max_per_purchase = max_per_purchase
@@ -44,7 +52,7 @@ class EventServicer(EventServiceServicer):
         fields.check()
         event = new_event(new_id(), current_caller().subject, values, self._clock())
         content = without_output_only(request.event).SerializeToString(deterministic=True)
-        stored = await self._events.create(request_id, event, content)
+        stored = await self._events.create(current_caller(), request_id, event, content)
         return pb.CreateEventResponse(event=self._message(stored))
 
     async def GetEvent(self, request: pb.GetEventRequest, _context: Any) -> pb.GetEventResponse:  # noqa: N802 - the contract's name
@@ -92,6 +100,12 @@ class EventServicer(EventServiceServicer):
         fields.check()
         event, gates_closed = await self._event_cancellations.cancel(current_caller(), event_id, reason)
         return pb.CancelEventResponse(event=self._message(event), gates_closed=gates_closed)
+
+    async def PreviewEventCancellation(  # noqa: N802 - the contract's name
+        self, request: pb.PreviewEventCancellationRequest, _context: Any
+    ) -> pb.PreviewEventCancellationResponse:
+        """Sum up what CancelEvent would do."""
+        return preview_message(await self._previews.preview(current_caller(), read_uuid(request, "event_id")))
 
     async def GetEventSales(self, request: pb.GetEventSalesRequest, _context: Any) -> pb.GetEventSalesResponse:  # noqa: N802 - the contract's name
         """Sum up an event's sales."""

@@ -38,6 +38,9 @@ class StripeStandIn(Account):
     loses: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     # By operation: the status of calls that are not done; Stripe saves no such answer under a key.
     fails: dict[str, int] = field(default_factory=dict)
+    # The code and the header of such an answer with the status 429.
+    limit_code: str = "rate_limit"
+    retry_after: str = ""
     # By operation: the status of calls that fail after their execution began, so Stripe saves the answer.
     breaks: dict[str, int] = field(default_factory=dict)
     # Calls of these operations wait until `release_calls`, or the end of the test.
@@ -116,14 +119,14 @@ class StripeStandIn(Account):
             self.loses[name] -= 1
             handler.close_connection = True
             return
-        _send(handler, answer)
+        _send(handler, answer, self.retry_after if answer.status == 429 else "")
 
     def _done(self, operation: Operation, wanted: str, params: dict[str, str], key: str | None) -> Answer:
         name = operation.__name__
         request = (name, wanted, params)
         with self._lock:
             if name in self.fails:
-                return Answer(self.fails[name], _FAULT)
+                return Answer(self.fails[name], {"error": {**_FAULT["error"], "code": self.limit_code}})
             try:
                 saved = None if key is None else self._keys.find(key, request)
                 if saved is not None:
@@ -149,10 +152,12 @@ class StripeStandIn(Account):
 _FAULT: Json = {"error": {"type": "api_error", "message": "as the test asked for"}}
 
 
-def _send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+def _send(handler: BaseHTTPRequestHandler, answer: Answer, retry_after: str) -> None:
     content = json.dumps(answer.content).encode()
     try:
         handler.send_response(answer.status)
+        if retry_after:
+            handler.send_header("Retry-After", retry_after)
         if answer.is_repeated:
             handler.send_header("Idempotent-Replayed", "true")
         handler.send_header("Content-Type", "application/json")

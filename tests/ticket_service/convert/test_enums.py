@@ -1,8 +1,9 @@
 import pytest
 
+from ticket_service.convert.cancellations import TICKET_OUTCOMES
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, EVENT_TYPES, TICKET_TYPES
 from ticket_service.convert.purchases import PURCHASE_STATUSES
-from ticketing.tickets.v1 import event_pb2, purchase_pb2
+from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2
 
 
 @pytest.mark.parametrize(
@@ -13,6 +14,7 @@ from ticketing.tickets.v1 import event_pb2, purchase_pb2
         (TICKET_TYPES, event_pb2.TicketType),
         (ADMISSION_POLICIES, event_pb2.AdmissionPolicy),
         (PURCHASE_STATUSES, purchase_pb2.PurchaseStatus),
+        (TICKET_OUTCOMES, event_service_pb2.TicketOutcome),
     ],
 )
 def test_the_domain_has_every_value_of_the_contract(ours, contract):

@@ -369,6 +369,27 @@ async def test_sales_are_summed_up_by_type_and_status(shop, clock):
     assert {line.status for line in sales.lines} == {expired}
 
 
+async def test_the_preview_of_a_cancellation_sums_up_its_refunds(shop):
+    event = await shop.on_sale(ticket_price=money(2_500))
+    payment = {"external_payment_id": "pay-1", "expected_total": money(5_000)}
+    await shop.buy(event.event_id, Shop.BACKEND, quantity=2, **payment)
+    await shop.buy(event.event_id, quantity=3)
+    request = event_service_pb2.PreviewEventCancellationRequest(event_id=event.event_id)
+    preview = await shop.events.PreviewEventCancellation(request, metadata=shop.metadata(Shop.OLGA))
+    assert preview == event_service_pb2.PreviewEventCancellationResponse(
+        lines=[
+            event_service_pb2.CancellationPreviewLine(
+                outcome=event_service_pb2.TICKET_OUTCOME_REFUND_REQUESTED,
+                provider="external",
+                tickets=2,
+                paid=money(5_000),
+                refund=money(5_000),
+            )
+        ],
+        held_places=3,
+    )
+
+
 async def test_a_sold_event_cannot_end_in_the_past(shop, clock):
     event = await shop.on_sale()
     held = await shop.buy(event.event_id)

@@ -72,7 +72,7 @@ def test_the_feed_delivers_current_events_again_after_the_migration(new_database
         config = Config()
         config.set_main_option("script_location", str(SCRIPTS))
         config.attributes["connection"] = connection
-        command.upgrade(config, "0011")
+        command.upgrade(config, "0012")
 
     run_under_lock(url, build)
     engine = sa.create_engine(url, poolclass=sa.NullPool)

@@ -7,8 +7,11 @@ library blocks, so calls run in threads of their own: if Stripe hangs, only buye
 
 import asyncio
 import logging
+import random
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Final, TypeVar
 
 import requests
@@ -28,11 +31,14 @@ CALL_SECONDS: Final = 2.0
 THREADS: Final = 8
 # Calls that may wait for a thread; the next call is OVERLOADED.
 MAX_WAITING: Final = 256
+# After an answer that Stripe limits the rate, no call is made for the time that Stripe names, or for this one.
+PAUSE_SECONDS: Final = 1.0
+MAX_PAUSE_SECONDS: Final = 60.0
 # The refunds of one payment that a search reads: more than a purchase can have tickets.
 MAX_REFUNDS: Final = 10_000
 
 # After these errors the result is unknown, and another try with the same idempotency key is safe.
-_TRANSIENT: Final = (stripe.APIConnectionError, stripe.APIError, stripe.RateLimitError, stripe.IdempotencyError)
+_TRANSIENT: Final = (stripe.APIConnectionError, stripe.APIError, stripe.IdempotencyError)
 _STATES: Final = {
     "requires_payment_method": ChargeState.DECLINED,
     "requires_confirmation": ChargeState.CREATED,
@@ -69,6 +75,8 @@ class StripePayments:
         self._refunds = client.v1.refunds
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stripe")
         self._under_way = 0
+        # The end of the pause, on the monotonic clock.
+        self._paused_until = 0.0
 
     async def advance(self, charge: Charge) -> Progress:
         """Create the intent, or confirm the stored intent unless it is confirmed already."""
@@ -78,7 +86,7 @@ class StripePayments:
         progress = await self._run(lambda: self._retrieve(payment_id))
         if progress.state is not ChargeState.CREATED:
             return progress
-        return await self._run(lambda: self._confirm(charge, payment_id))
+        return await self._run(lambda: self._confirm(payment_id))
 
     async def withdraw(self, charge: Charge) -> Progress:
         """Cancel the intent; return WITHDRAWN, or PAID if Stripe has captured the money already."""
@@ -89,7 +97,7 @@ class StripePayments:
         progress = await self._run(lambda: self._retrieve(payment_id))
         if progress.state in _ENDED:
             return progress
-        return await self._run(lambda: self._cancel(progress, payment_id))
+        return await self._run(lambda: self._cancel(payment_id))
 
     async def refund(self, order: RefundOrder) -> RefundProgress:
         """Make a refund; a repeated try first searches for it, because Stripe stores idempotency keys for a day."""
@@ -107,9 +115,17 @@ class StripePayments:
     async def _run(self, call: Callable[[], T]) -> T:
         if self._under_way >= THREADS + MAX_WAITING:
             raise overloaded("payments")
+        if (pause := self._paused_until - time.monotonic()) > 0:
+            # A sweep over many purchases would otherwise keep the rate above the limit.
+            raise dependency_unavailable("payment provider", timedelta(seconds=pause))
         self._under_way += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except stripe.RateLimitError as error:
+            pause = _pause_seconds(error)
+            self._paused_until = max(self._paused_until, time.monotonic() + pause)
+            log.warning("Stripe limits the rate of calls", extra={"seconds": pause})
+            raise dependency_unavailable("payment provider", timedelta(seconds=pause)) from error
         except _TRANSIENT as error:
             log.warning("Stripe did not answer", extra={"error": type(error).__name__, "status": error.http_status})
             raise dependency_unavailable("payment provider") from error
@@ -133,7 +149,13 @@ class StripePayments:
             "metadata": {"purchase_id": str(charge.purchase_id), "event_id": str(charge.event_id)},
         }
         try:
-            intent = self._intents.create(params, {"idempotency_key": f"create-{charge.purchase_id}"})
+            try:
+                intent = self._intents.create(params, {"idempotency_key": f"create-{charge.purchase_id}"})
+            except stripe.APIError as error:
+                if not _is_repeated(error):
+                    raise
+                # Another intent is harmless: an intent without a stored id is never confirmed.
+                intent = self._intents.create(params)
         except (stripe.InvalidRequestError, stripe.CardError) as error:
             # An unknown payment method or too small an amount: Stripe created nothing.
             return Progress(ChargeState.DECLINED, decline_code=error.code or "invalid_request")
@@ -142,21 +164,20 @@ class StripePayments:
     def _retrieve(self, payment_id: str) -> Progress:
         return _progress(self._intents.retrieve(payment_id))
 
-    def _confirm(self, charge: Charge, payment_id: str) -> Progress:
+    # Confirm and cancel have a new key in every call: an intent is captured at most once whatever the keys, and under a
+    # key of its own Stripe would repeat a refusal for a day, although the intent has changed since.
+    def _confirm(self, payment_id: str) -> Progress:
         try:
-            key = f"confirm-{charge.purchase_id}"
-            return _progress(self._intents.confirm(payment_id, options={"idempotency_key": key}))
+            return _progress(self._intents.confirm(payment_id))
         except (stripe.InvalidRequestError, stripe.CardError) as error:
             progress = self._retrieve(payment_id)
             if progress.state is not ChargeState.CREATED:
                 return progress
             return Progress(ChargeState.DECLINED, payment_id, decline_code=error.code or "invalid_request")
 
-    def _cancel(self, before: Progress, payment_id: str) -> Progress:
+    def _cancel(self, payment_id: str) -> Progress:
         try:
-            # The key contains the state: otherwise Stripe would repeat its refusal for a WAITING intent for a day.
-            key = f"cancel-{payment_id}-{before.state}"
-            return _progress(self._intents.cancel(payment_id, options={"idempotency_key": key}))
+            return _progress(self._intents.cancel(payment_id))
         except stripe.InvalidRequestError:
             # The state of the intent has changed meanwhile.
             return self._retrieve(payment_id)
@@ -197,6 +218,21 @@ class StripePayments:
         except (stripe.InvalidRequestError, stripe.CardError) as error:
             return RefundProgress(RefundState.REFUSED, failure=error.user_message or error.code or "refused")
         return _refund_progress(refund)
+
+
+def _is_repeated(error: stripe.APIError) -> bool:
+    """Return whether Stripe repeats a server error that it saved under an idempotency key, as it does for a day."""
+    return (error.headers or {}).get("Idempotent-Replayed") == "true"
+
+
+def _pause_seconds(error: stripe.RateLimitError) -> float:
+    """Return the wait before the next call; 0 if only the object of the call is locked by another call."""
+    if error.error is not None and error.error.code == "lock_timeout":
+        return 0
+    named = (error.headers or {}).get("Retry-After", "")
+    seconds = float(named) if named.isdecimal() else PAUSE_SECONDS
+    # Add jitter, so that several processes do not continue together.
+    return min(seconds, MAX_PAUSE_SECONDS) * random.uniform(1, 1.5)  # noqa: S311 - jitter is no secret
 
 
 def _progress(intent: stripe.PaymentIntent) -> Progress:

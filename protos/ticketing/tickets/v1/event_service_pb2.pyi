@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from ticketing.tickets.v1 import event_pb2 as _event_pb2
 from ticketing.tickets.v1 import money_pb2 as _money_pb2
 from ticketing.tickets.v1 import ticket_pb2 as _ticket_pb2
@@ -22,6 +23,54 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TicketOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TicketOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TICKET_OUTCOME_UNSPECIFIED: _TicketOutcome.ValueType  # 0
+    """The service never sets this value."""
+    TICKET_OUTCOME_REFUNDED: _TicketOutcome.ValueType  # 1
+    """The ticket is cancelled, and the service refunds its price through the payment provider."""
+    TICKET_OUTCOME_REFUND_REQUESTED: _TicketOutcome.ValueType  # 2
+    """The ticket is cancelled, and the caller's own payment system must refund
+    its price: the notification refund.requested asks for it.
+    """
+    TICKET_OUTCOME_PROVIDER_NOT_CONFIGURED: _TicketOutcome.ValueType  # 3
+    """The ticket is cancelled, and its refund waits until the payment provider is configured again."""
+    TICKET_OUTCOME_FREE: _TicketOutcome.ValueType  # 4
+    """The ticket is cancelled, and nothing was paid for it."""
+    TICKET_OUTCOME_CHECKED_IN: _TicketOutcome.ValueType  # 5
+    """The ticket is checked in: it stays as it is, and nothing is refunded. Gates
+    may have checked in more tickets that they have not reported yet.
+    """
+    TICKET_OUTCOME_ALREADY_CANCELLED: _TicketOutcome.ValueType  # 6
+    """The ticket was cancelled before, and its refund stays as it is."""
+
+class TicketOutcome(_TicketOutcome, metaclass=_TicketOutcomeEnumTypeWrapper):
+    """What the cancellation of its event does to a ticket."""
+
+TICKET_OUTCOME_UNSPECIFIED: TicketOutcome.ValueType  # 0
+"""The service never sets this value."""
+TICKET_OUTCOME_REFUNDED: TicketOutcome.ValueType  # 1
+"""The ticket is cancelled, and the service refunds its price through the payment provider."""
+TICKET_OUTCOME_REFUND_REQUESTED: TicketOutcome.ValueType  # 2
+"""The ticket is cancelled, and the caller's own payment system must refund
+its price: the notification refund.requested asks for it.
+"""
+TICKET_OUTCOME_PROVIDER_NOT_CONFIGURED: TicketOutcome.ValueType  # 3
+"""The ticket is cancelled, and its refund waits until the payment provider is configured again."""
+TICKET_OUTCOME_FREE: TicketOutcome.ValueType  # 4
+"""The ticket is cancelled, and nothing was paid for it."""
+TICKET_OUTCOME_CHECKED_IN: TicketOutcome.ValueType  # 5
+"""The ticket is checked in: it stays as it is, and nothing is refunded. Gates
+may have checked in more tickets that they have not reported yet.
+"""
+TICKET_OUTCOME_ALREADY_CANCELLED: TicketOutcome.ValueType  # 6
+"""The ticket was cancelled before, and its refund stays as it is."""
+Global___TicketOutcome: _TypeAlias = TicketOutcome  # noqa: Y015
 
 @_typing.final
 class CreateEventRequest(_message.Message):
@@ -358,6 +407,100 @@ class CancelEventResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelEventResponse: _TypeAlias = CancelEventResponse  # noqa: Y015
+
+@_typing.final
+class PreviewEventCancellationRequest(_message.Message):
+    """Request of PreviewEventCancellation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Required. The UUID of the event."""
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewEventCancellationRequest: _TypeAlias = PreviewEventCancellationRequest  # noqa: Y015
+
+@_typing.final
+class PreviewEventCancellationResponse(_message.Message):
+    """Response of PreviewEventCancellation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    HELD_PLACES_FIELD_NUMBER: _builtins.int
+    held_places: _builtins.int
+    """The number of places of unpaid holds, which end. A payment that arrives
+    later is refunded.
+    """
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___CancellationPreviewLine]:
+        """One line for each outcome, currency and payment provider."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___CancellationPreviewLine] | None = ...,
+        held_places: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_places", b"held_places", "lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewEventCancellationResponse: _TypeAlias = PreviewEventCancellationResponse  # noqa: Y015
+
+@_typing.final
+class CancellationPreviewLine(_message.Message):
+    """The tickets with one outcome, currency and payment provider."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    TICKETS_FIELD_NUMBER: _builtins.int
+    PAID_FIELD_NUMBER: _builtins.int
+    REFUND_FIELD_NUMBER: _builtins.int
+    outcome: Global___TicketOutcome.ValueType
+    """The outcome of the tickets."""
+    provider: _builtins.str
+    """The payment provider: "external" for the caller's own payment system, "free" for free purchases."""
+    tickets: _builtins.int
+    """The number of tickets."""
+    @_builtins.property
+    def paid(self) -> _money_pb2.Money:
+        """The sum of the prices paid."""
+
+    @_builtins.property
+    def refund(self) -> _money_pb2.Money:
+        """The sum of the refunds that the cancellation makes due."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___TicketOutcome.ValueType = ...,
+        provider: _builtins.str = ...,
+        tickets: _builtins.int = ...,
+        paid: _money_pb2.Money | None = ...,
+        refund: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["paid", b"paid", "refund", b"refund"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "paid", b"paid", "provider", b"provider", "refund", b"refund", "tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancellationPreviewLine: _TypeAlias = CancellationPreviewLine  # noqa: Y015
 
 @_typing.final
 class GetEventSalesRequest(_message.Message):

@@ -66,6 +66,11 @@ class EventServiceStub:
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.CancelEventRequest.SerializeToString,
                 response_deserializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.CancelEventResponse.FromString,
                 _registered_method=True)
+        self.PreviewEventCancellation = channel.unary_unary(
+                '/ticketing.tickets.v1.EventService/PreviewEventCancellation',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.PreviewEventCancellationRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.PreviewEventCancellationResponse.FromString,
+                _registered_method=True)
         self.GetEventSales = channel.unary_unary(
                 '/ticketing.tickets.v1.EventService/GetEventSales',
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetEventSalesRequest.SerializeToString,
@@ -127,12 +132,23 @@ class EventServiceServicer:
 
     def CancelEvent(self, request, context):
         """Cancels an event for good, until some time after its end (30 days unless
-        configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at once, and gates stop admitting
-        once the scan service has confirmed it (gates_closed); the ticket service
-        repeats the request until then. Every ACTIVE or BLOCKED ticket without a
-        check-in is refunded in full in the background, and so is a purchase that
-        is paid later. A ticket with a check-in stays as it is, until the check-in
-        is annulled. A repeated call looks at every ticket again. GetEventSales shows the progress.
+        configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at
+        once, and gates stop admitting once the scan service has confirmed it
+        (gates_closed); the ticket service repeats the request until then. Every
+        ACTIVE or BLOCKED ticket without a check-in is refunded in full in the
+        background, and so is a purchase that is paid later. A ticket with a check-in
+        stays as it is, until the check-in is annulled. A repeated call looks at
+        every ticket again. PreviewEventCancellation shows the effect before, and
+        GetEventSales the progress after.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewEventCancellation(self, request, context):
+        """Returns what CancelEvent would do now, and changes nothing. The call fails as
+        CancelEvent would. It is an RPC of its own, because a server of an older
+        version would ignore a field that asks for a dry run, and cancel the event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +194,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.CancelEvent,
                     request_deserializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.CancelEventRequest.FromString,
                     response_serializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.CancelEventResponse.SerializeToString,
+            ),
+            'PreviewEventCancellation': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewEventCancellation,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.PreviewEventCancellationRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.PreviewEventCancellationResponse.SerializeToString,
             ),
             'GetEventSales': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEventSales,
@@ -349,6 +370,33 @@ class EventService:
             '/ticketing.tickets.v1.EventService/CancelEvent',
             ticketing_dot_tickets_dot_v1_dot_event__service__pb2.CancelEventRequest.SerializeToString,
             ticketing_dot_tickets_dot_v1_dot_event__service__pb2.CancelEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewEventCancellation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.EventService/PreviewEventCancellation',
+            ticketing_dot_tickets_dot_v1_dot_event__service__pb2.PreviewEventCancellationRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_event__service__pb2.PreviewEventCancellationResponse.FromString,
             options,
             channel_credentials,
             insecure,

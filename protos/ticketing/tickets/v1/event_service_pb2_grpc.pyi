@@ -62,12 +62,19 @@ class EventServiceStub:
     """
     CancelEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.CancelEventRequest, _event_service_pb2.CancelEventResponse]
     """Cancels an event for good, until some time after its end (30 days unless
-    configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at once, and gates stop admitting
-    once the scan service has confirmed it (gates_closed); the ticket service
-    repeats the request until then. Every ACTIVE or BLOCKED ticket without a
-    check-in is refunded in full in the background, and so is a purchase that
-    is paid later. A ticket with a check-in stays as it is, until the check-in
-    is annulled. A repeated call looks at every ticket again. GetEventSales shows the progress.
+    configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at
+    once, and gates stop admitting once the scan service has confirmed it
+    (gates_closed); the ticket service repeats the request until then. Every
+    ACTIVE or BLOCKED ticket without a check-in is refunded in full in the
+    background, and so is a purchase that is paid later. A ticket with a check-in
+    stays as it is, until the check-in is annulled. A repeated call looks at
+    every ticket again. PreviewEventCancellation shows the effect before, and
+    GetEventSales the progress after.
+    """
+    PreviewEventCancellation: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.PreviewEventCancellationRequest, _event_service_pb2.PreviewEventCancellationResponse]
+    """Returns what CancelEvent would do now, and changes nothing. The call fails as
+    CancelEvent would. It is an RPC of its own, because a server of an older
+    version would ignore a field that asks for a dry run, and cancel the event.
     """
     GetEventSales: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.GetEventSalesRequest, _event_service_pb2.GetEventSalesResponse]
     """Sums up the sales of an event: tickets and money by type and status, and
@@ -108,12 +115,19 @@ class EventServiceAsyncStub(EventServiceStub):
     """
     CancelEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.CancelEventRequest, _event_service_pb2.CancelEventResponse]  # type: ignore[assignment]
     """Cancels an event for good, until some time after its end (30 days unless
-    configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at once, and gates stop admitting
-    once the scan service has confirmed it (gates_closed); the ticket service
-    repeats the request until then. Every ACTIVE or BLOCKED ticket without a
-    check-in is refunded in full in the background, and so is a purchase that
-    is paid later. A ticket with a check-in stays as it is, until the check-in
-    is annulled. A repeated call looks at every ticket again. GetEventSales shows the progress.
+    configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at
+    once, and gates stop admitting once the scan service has confirmed it
+    (gates_closed); the ticket service repeats the request until then. Every
+    ACTIVE or BLOCKED ticket without a check-in is refunded in full in the
+    background, and so is a purchase that is paid later. A ticket with a check-in
+    stays as it is, until the check-in is annulled. A repeated call looks at
+    every ticket again. PreviewEventCancellation shows the effect before, and
+    GetEventSales the progress after.
+    """
+    PreviewEventCancellation: _aio.UnaryUnaryMultiCallable[_event_service_pb2.PreviewEventCancellationRequest, _event_service_pb2.PreviewEventCancellationResponse]  # type: ignore[assignment]
+    """Returns what CancelEvent would do now, and changes nothing. The call fails as
+    CancelEvent would. It is an RPC of its own, because a server of an older
+    version would ignore a field that asks for a dry run, and cancel the event.
     """
     GetEventSales: _aio.UnaryUnaryMultiCallable[_event_service_pb2.GetEventSalesRequest, _event_service_pb2.GetEventSalesResponse]  # type: ignore[assignment]
     """Sums up the sales of an event: tickets and money by type and status, and
@@ -187,12 +201,25 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.CancelEventResponse, _abc.Awaitable[_event_service_pb2.CancelEventResponse]]:
         """Cancels an event for good, until some time after its end (30 days unless
-        configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at once, and gates stop admitting
-        once the scan service has confirmed it (gates_closed); the ticket service
-        repeats the request until then. Every ACTIVE or BLOCKED ticket without a
-        check-in is refunded in full in the background, and so is a purchase that
-        is paid later. A ticket with a check-in stays as it is, until the check-in
-        is annulled. A repeated call looks at every ticket again. GetEventSales shows the progress.
+        configured); later the call fails with ILLEGAL_TRANSITION. Sales stop at
+        once, and gates stop admitting once the scan service has confirmed it
+        (gates_closed); the ticket service repeats the request until then. Every
+        ACTIVE or BLOCKED ticket without a check-in is refunded in full in the
+        background, and so is a purchase that is paid later. A ticket with a check-in
+        stays as it is, until the check-in is annulled. A repeated call looks at
+        every ticket again. PreviewEventCancellation shows the effect before, and
+        GetEventSales the progress after.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewEventCancellation(
+        self,
+        request: _event_service_pb2.PreviewEventCancellationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_event_service_pb2.PreviewEventCancellationResponse, _abc.Awaitable[_event_service_pb2.PreviewEventCancellationResponse]]:
+        """Returns what CancelEvent would do now, and changes nothing. The call fails as
+        CancelEvent would. It is an RPC of its own, because a server of an older
+        version would ignore a field that asks for a dry run, and cancel the event.
         """
 
     @_abc_1.abstractmethod
