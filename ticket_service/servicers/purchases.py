@@ -5,10 +5,16 @@ from typing import Any
 from uuid import UUID
 
 from ticket_service.convert.disputes import dispute_message, outside_refund_message, read_dispute_query
-from ticket_service.convert.purchases import purchase_message, read_confirmation, read_order, read_query
+from ticket_service.convert.purchases import (
+    purchase_message,
+    read_confirmation,
+    read_correction,
+    read_order,
+    read_query,
+)
 from ticket_service.convert.tickets import TicketMessages, ticket_message
 from ticket_service.domain.tickets import SoldTicket
-from ticket_service.use_cases.disputes import Disputes
+from ticket_service.use_cases.contacts import Contacts
 from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.sales import IssuedSale, Sales
@@ -25,10 +31,10 @@ class PurchaseServicer(PurchaseServiceServicer):
     """Serves PurchaseService."""
 
     def __init__(
-        self, sales: Sales, payments: Payments, purchases: Purchases, disputes: Disputes, messages: TicketMessages
+        self, sales: Sales, payments: Payments, purchases: Purchases, contacts: Contacts, messages: TicketMessages
     ) -> None:
         self._sales = sales
-        self._disputes = disputes
+        self._contacts = contacts
         self._payments = payments
         self._purchases = purchases
         self._messages = messages
@@ -63,6 +69,11 @@ class PurchaseServicer(PurchaseServiceServicer):
         await self._payments.release(caller, purchase_id)
         return pb.ReleasePurchaseResponse(purchase=await self._read(caller, purchase_id))
 
+    async def CorrectEmail(self, request: pb.CorrectEmailRequest, _context: Any) -> pb.CorrectEmailResponse:  # noqa: N802 - the contract's name
+        """Correct an address and send the mail again."""
+        await self._contacts.correct(current_caller(), read_correction(request))
+        return pb.CorrectEmailResponse()
+
     async def GetPurchase(self, request: pb.GetPurchaseRequest, _context: Any) -> pb.GetPurchaseResponse:  # noqa: N802 - the contract's name
         """Read one purchase with its tickets."""
         purchase_id = read_uuid(request, "purchase_id")
@@ -88,7 +99,7 @@ class PurchaseServicer(PurchaseServiceServicer):
         bound_to = [caller.subject, query]
         size = page_size(request.page_size)
         before = id_position(request.page_token, bound_to)
-        found = await self._disputes.list(caller, query, before, size + 1)
+        found = await self._purchases.list_disputes(caller, query, before, size + 1)
         response = pb.ListDisputesResponse(disputes=[dispute_message(one) for one in found[:size]])
         if len(found) > size:
             response.next_page_token = page_token([str(found[size - 1].dispute_id)], bound_to)

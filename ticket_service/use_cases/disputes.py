@@ -1,6 +1,6 @@
-"""Record disputes, block and unblock the tickets of disputed purchases, and read disputes."""
+"""Record disputes, and block and unblock the tickets of disputed purchases."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -13,7 +13,6 @@ from ticket_service.domain.findings_notified import dispute_changed
 from ticket_service.domain.ledger import EntryKind, dispute_entry
 from ticket_service.domain.outside_refunds import OutsideRefund, OutsideRefundKind
 from ticket_service.domain.purchases import Purchase
-from ticket_service.domain.queries import DisputeQuery
 from ticket_service.domain.reconciliation import ProviderDispute
 from ticket_service.domain.reissues import set_blocked
 from ticket_service.domain.tickets import TicketStatus
@@ -23,20 +22,7 @@ from ticket_service.store import outside_refunds as outside_store
 from ticket_service.store.events import lock_event, take_revision
 from ticket_service.store.tickets import lock_tickets_of_purchase, update_ticket
 from ticket_service.use_cases.refund_effects import return_credit
-from ticketing.chassis.authentication import Caller
-from ticketing.chassis.database import Database
 from ticketing.chassis.ids import new_id
-
-
-class Disputes:
-    """The use case of reading disputes."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def list(self, caller: Caller, query: DisputeQuery, before: UUID | None, limit: int) -> Sequence[Dispute]:
-        """Read up to `limit` disputes of events that `caller` administers, newest first."""
-        return await self._database.run(lambda c: store.list_disputes(c, caller, query, before, limit))
 
 
 def apply_dispute(  # noqa: PLR0913 - the state on both sides, and how to act on it

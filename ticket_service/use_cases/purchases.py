@@ -11,7 +11,7 @@ from ticket_service.adapters.providers import PROVIDERS
 from ticket_service.domain.disputes import Dispute
 from ticket_service.domain.outside_refunds import OutsideRefund
 from ticket_service.domain.purchases import EXTERNAL, Purchase
-from ticket_service.domain.queries import PurchaseQuery
+from ticket_service.domain.queries import DisputeQuery, PurchaseQuery
 from ticket_service.domain.refusals import purchase_not_found
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.store import disputes, outside_refunds
@@ -60,3 +60,9 @@ class Purchases:
     async def list(self, caller: Caller, query: PurchaseQuery, before: UUID | None, limit: int) -> Sequence[Purchase]:
         """Read up to `limit` purchases that `caller` may see, newest first."""
         return await self._database.run(lambda c: list_purchases(c, caller, query, _PROVIDERS, (before, limit)))
+
+    async def list_disputes(
+        self, caller: Caller, query: DisputeQuery, before: UUID | None, limit: int
+    ) -> Sequence[Dispute]:
+        """Read up to `limit` disputes of events that `caller` administers, newest first."""
+        return await self._database.run(lambda c: disputes.list_disputes(c, caller, query, before, limit))
