@@ -16,6 +16,7 @@ from ticket_service.domain.codes import Codes
 from ticket_service.domain.purchases import EXTERNAL
 from ticket_service.errors import CATALOGUE
 from ticket_service.policy import POLICY
+from ticket_service.servicers.changes import ChangeServicer
 from ticket_service.servicers.events import EventServicer
 from ticket_service.servicers.feed import FeedServicer
 from ticket_service.servicers.purchases import PurchaseServicer
@@ -24,6 +25,7 @@ from ticket_service.settings import Settings
 from ticket_service.store.sales import STATEMENTS
 from ticket_service.use_cases.cancellation_preview import CancellationPreviews
 from ticket_service.use_cases.cancellations import Cancellations
+from ticket_service.use_cases.changes import Changes
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
 from ticket_service.use_cases.feed import Feed
@@ -43,6 +45,7 @@ from ticketing.chassis.server import RegisterServicer, Server
 from ticketing.chassis.service import call_interceptor
 from ticketing.chassis.sweeper import Sweepable, Sweeper
 from ticketing.tickets.v1 import (
+    change_service_pb2_grpc,
     event_service_pb2_grpc,
     purchase_service_pb2_grpc,
     ticket_feed_service_pb2_grpc,
@@ -96,6 +99,7 @@ class App:
             **self._purchase_service(database, feed, messages, sale_settings, payments),
             **self._ticket_service(database, messages, TicketChanges(cancellations, reissues, holds, refunds)),
             **self._feed_service(database, feed),
+            **_change_service(database),
         }
         interceptor = call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock)
         server = Server(self._settings.service.listen, interceptor, services)
@@ -162,3 +166,8 @@ class App:
         servicer = FeedServicer(database, feed, self._clock)
         register = ticket_feed_service_pb2_grpc.add_TicketFeedServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketFeedService": partial(register, servicer)}
+
+
+def _change_service(database: Database) -> dict[str, RegisterServicer]:
+    register = change_service_pb2_grpc.add_ChangeServiceServicer_to_server
+    return {"ticketing.tickets.v1.ChangeService": partial(register, ChangeServicer(Changes(database)))}

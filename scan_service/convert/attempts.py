@@ -126,7 +126,7 @@ def _read_decision(fields: Fields[scan_service_pb2.OfflineDecision]) -> OfflineD
         reason = fields.enum("denial_reason", DENIAL_REASONS)
         if verdict is Verdict.ADMITTED:
             fields.violate("denial_reason", "is for denied scans")
-    return OfflineDecision(verdict, reason, scan_time, annul_time)
+    return OfflineDecision(verdict, reason, scan_time, annul_time, clock_unknown=message.clock_unknown)
 
 
 def _correct(

@@ -101,6 +101,11 @@ def find_violation(
     if event.status is EventStatus.COMPLETED:
         # The event has ended by the time of the upload; the times decide whether it had ended at the scan.
         event = replace(event, status=EventStatus.PUBLISHED)
+    if attempt.offline is not None and attempt.offline.clock_unknown:
+        # The time proves nothing.
+        event = replace(event, valid_from_time=None, valid_until_time=None)
+        undated = replace(presented.ticket, valid_from_time=None, valid_until_time=None)
+        presented = replace(presented, ticket=undated)
     in_the_right_place = AdmissionState(inside=attempt.scan_type is not ScanType.CHECK_IN)
     presented = replace(presented, ticket=replace(presented.ticket, admission=in_the_right_place))
     check_in = CheckIn(attempt.scan_id, time, attempt.gate.location)

@@ -96,6 +96,7 @@ def scan_of(row: Mapping[str, Any]) -> Scan:
         annul_time=_time(row["annul_time"]),
         claimed_annul_time=_time(row["claimed_annul_time"]),
         violation=row["doubt"],
+        doubtful_time=row["doubtful_time"],
     )
 
 

@@ -15,7 +15,8 @@ from ticketing.chassis.arrays import ids
 
 _REPLACED: Final = (
     "code, verdict, denial_reason, ticket_id, ticket_event_id, ticket_type, issue, scan_time, record_time, location,"
-    " device_id, scanner_user_id, offline, annul_time, claimed_annul_time, previous_scan_id, previous_time, previous_location, metadata, doubt"
+    " device_id, scanner_user_id, offline, annul_time, claimed_annul_time, previous_scan_id, previous_time, previous_location, metadata, doubt,"
+    " doubtful_time"
 )
 
 STATEMENTS: Final[Mapping[str, str]] = {
@@ -84,4 +85,4 @@ def _scan_row(scan: Scan) -> dict[str, object]:
         "doubt": scan.violation,
     }
     texts = {name: None if value is None else str(value) for name, value in row.items()}
-    return {**texts, "offline": scan.offline, "metadata": scan.metadata}
+    return {**texts, "offline": scan.offline, "metadata": scan.metadata, "doubtful_time": scan.doubtful_time}

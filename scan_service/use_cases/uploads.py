@@ -18,6 +18,7 @@ from scan_service.domain.annulment import settle_annulments
 from scan_service.domain.incidents import IncidentKind, IncidentScan, assign_conflicts, assign_forgery, find_violation
 from scan_service.domain.offline import merge_records
 from scan_service.domain.refusals import event_not_found, scan_id_reused
+from scan_service.domain.scan_times import settle_times
 from scan_service.store import incidents, uploads
 from scan_service.store.admission import TicketKey
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
@@ -132,9 +133,9 @@ class UploadBatch:
         return settled
 
     def _scan(self, attempt: Attempt, presented: PresentedTicket | DenialReason, event: Event) -> Scan:
-        decision = attempt.offline
-        if decision is None:
+        if attempt.offline is None:
             raise AssertionError("an uploaded scan has an offline decision")
+        decision, is_doubtful = settle_times(attempt.offline, self.now, self._rows.scans.get(attempt.scan_id))
         violation = find_violation(event, attempt, presented, decision.scan_time)
         ticket = presented if isinstance(presented, PresentedTicket) else None
         scan = Scan(
@@ -158,6 +159,7 @@ class UploadBatch:
             offline=True,
             claimed_annul_time=self._claim(decision),
             violation=violation,
+            doubtful_time=is_doubtful,
         )
         if ticket is None and violation is IncidentKind.FORGED_TOKEN:
             forgery = assign_forgery(scan, attempt.credential)

@@ -10,6 +10,7 @@ from tests.contract.matrix_world import OWN, World
 from tests.selling.shop import event, money, new_id
 from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_service_pb2
 from ticketing.tickets.v1 import (
+    change_service_pb2,
     event_pb2,
     event_service_pb2,
     purchase_service_pb2,
@@ -55,6 +56,10 @@ async def list_tickets(w: World, side: str) -> Message:
 async def list_purchases(w: World, side: str) -> Message:
     await w.purchase_id(side)
     return purchases_pb.ListPurchasesRequest(event_id=await w.event(side))
+
+
+async def list_changes(w: World, side: str) -> Message:
+    return change_service_pb2.ListChangesRequest(event_id=await w.event(side))
 
 
 async def list_cancellations(w: World, side: str) -> Message:
@@ -151,6 +156,7 @@ REQUESTS: dict[str, Ask] = {
     "TicketService/SetTicketBlocked": about(
         World.ticket, tickets_pb.SetTicketBlockedRequest, "ticket_id", blocked=True
     ),
+    "ChangeService/ListChanges": list_changes,
     "TicketFeedService/WatchTickets": lambda w, s: then(
         w.event(OWN), lambda i: ticket_feed_service_pb2.WatchTicketsRequest()
     ),

@@ -55,6 +55,7 @@ TicketService/ConfirmRefund        | CANCELLATION_NOT_FOUND | no        | ok - -
 TicketService/ReissueTicket        | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
 TicketService/TransferTicket       | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
 TicketService/SetTicketBlocked     | TICKET_NOT_FOUND       | no        | ok - -        | no         | no        | who       | no
+ChangeService/ListChanges          |                        | no        | some none none | no        | some some none | who  | no
 TicketFeedService/WatchTickets     |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/GetSigningKeys   |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok

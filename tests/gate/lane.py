@@ -2,6 +2,7 @@
 
 import uuid
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from ticketing.gate.connection import Connection
 from ticketing.gate.connection_status import ConnectionState, ConnectionStatus
 from ticketing.gate.credential import Credential
 from ticketing.gate.device import Device
+from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.dialogue import Dialogue, Notice
 from ticketing.gate.messages import Answer, gate_message, timestamp
 from ticketing.gate.reads import Read, input_events
@@ -65,9 +67,11 @@ class Lane(AbstractContextManager["Lane"]):
         self._channel = grpc.insecure_channel("127.0.0.1:1")
         gate = Gate(EVENT_ID, "North")
         client = ScanServiceClient(ScanServiceStub(self._channel), Credential("secret"), gate_message(gate))
-        connection = Connection(client, self.store, system_clock, answer_seconds=0)
+        clock = DeviceClock(None)
+        clock.set(system_clock(), timedelta())
+        connection = Connection(client, self.store, clock, answer_seconds=0)
         connection.status = ConnectionStatus(ConnectionState.OFFLINE, "Concert")
-        self.device = Device(gate, ScanType.CHECK_IN, self.store, connection, system_clock)
+        self.device = Device(gate, ScanType.CHECK_IN, self.store, connection, clock)
         self._load(policy)
         self.dialogue = Dialogue(
             self.device,

@@ -199,7 +199,7 @@ def test_unknown_event_is_reported_by_the_connection(new_handheld, scan_service,
 def test_device_without_a_screen_says_why_it_is_offline(run_at, server, stand_in, capsys):
     server.stop()
     assert run_at(codes=stand_in.ticket()) == 0
-    assert "status: OFFLINE; no connection to the service; not ready for offline\n" in capsys.readouterr().err
+    assert "status: OFFLINE; no connection to the service; not ready for offline" in capsys.readouterr().err
 
 
 def test_programs_get_the_status_apart_from_the_answers(run_at, stand_in, capsys):

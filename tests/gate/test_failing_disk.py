@@ -7,7 +7,6 @@ import pytest
 from tests.environment.disk import FAULTS, SQLITE_FULL, SQLITE_IOERR_FSYNC, Disk
 from tests.environment.waiting import eventually
 from ticketing.admission.scans import DenialReason
-from ticketing.chassis.clock import system_clock
 from ticketing.gate import connection
 from ticketing.gate.device import CANNOT_STORE
 from ticketing.gate.device_status import StatusReader
@@ -154,7 +153,7 @@ def test_failed_commit_leaves_no_open_transaction(disk, tmp_path, fault):
 
 def test_status_shows_the_disk_until_it_works_again(ready, disk):
     device, _ = ready
-    read_status = StatusReader(device.gate, device.store, system_clock, lambda: device.connection.status)
+    read_status = StatusReader(device.gate, device.store, device.clock, lambda: device.connection.status)
     assert read_status().problems == []
     disk.fault = SQLITE_FULL
     device.scan("anything")
@@ -169,6 +168,6 @@ def test_status_shows_the_disk_until_it_works_again(ready, disk):
 
 def test_status_is_readable_after_the_file_is_gone(ready):
     device, _ = ready
-    read_status = StatusReader(device.gate, device.store, system_clock, lambda: device.connection.status)
+    read_status = StatusReader(device.gate, device.store, device.clock, lambda: device.connection.status)
     device.close()
     assert read_status().location == "one"

@@ -14,6 +14,7 @@ from tests.environment.waiting import eventually
 from tests.processes.gate import Process
 from tests.scanning.gates import token_of
 from ticketing.admission.scans import DenialReason
+from ticketing.gate.device_clock import Boot
 from ticketing.scans.v1 import scan_pb2
 
 pytestmark = pytest.mark.slow
@@ -52,9 +53,10 @@ def doors(database, wifi, venue_clock, new_handheld, issuer):
         made = []
         for name, wrong in (("north", 10 * MINUTE), ("south", -10 * MINUTE)):
             metadata = issuer.metadata("scanner", name, exp=datetime.now(UTC) + timedelta(hours=9))
-            device = new_handheld(
-                wifi.address, event_id, name, metadata=metadata, clock=lambda wrong=wrong: venue_clock() + wrong
-            )
+            # The time since the start of the device advances with the night.
+            boot = Boot("boot", lambda: venue_clock() - datetime(2020, 1, 1, tzinfo=UTC))
+            clock = lambda wrong=wrong: venue_clock() + wrong  # noqa: E731 - binds the loop's variable
+            device = new_handheld(wifi.address, event_id, name, metadata=metadata, clock=clock, boot=boot)
             made.append(Door(device.connect().follow(), venue_clock))
         known = len(database.rows("tickets"))
         eventually(lambda: all(door.device.store.ticket_count(event_id) == known for door in made))

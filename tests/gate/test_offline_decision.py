@@ -43,6 +43,7 @@ from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential
 from ticketing.gate.device import Device
+from ticketing.gate.device_clock import Boot, DeviceClock
 from ticketing.gate.messages import SCAN_TYPES, EventRules, gate_message
 from ticketing.gate.offline_decision import UNKNOWN_KEY, DeviceRecords, DeviceScan, decide_offline
 from ticketing.gate.store import Store
@@ -161,8 +162,10 @@ class World:
 
     def at_the_device(self, text, scan_type, gate):
         client = ScanServiceClient(ScanServiceStub(self.channel), Credential(""), gate_message(gate))
-        connection = Connection(client, self.store, lambda: self.now, answer_seconds=0)
-        answer = Device(gate, scan_type, self.store, connection, lambda: self.now).scan(text, lambda _: None)
+        clock = DeviceClock(None, boot=Boot("boot", lambda: self.now - datetime(2020, 1, 1, tzinfo=UTC)))
+        clock.set(self.now, timedelta())
+        connection = Connection(client, self.store, clock, answer_seconds=0)
+        answer = Device(gate, scan_type, self.store, connection, clock).scan(text, lambda _: None)
         return "ADMITTED" if answer.admitted else "DENIED", answer.reason
 
     def put(self, ticket: Ticket) -> None:

@@ -10,12 +10,12 @@ from tests.environment.certificates import Folder
 from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate
 from ticketing.chassis.channel import CHANNEL_OPTIONS
-from ticketing.chassis.clock import system_clock
 from ticketing.chassis.tls import Identity, Tls
 from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.command import main
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential
+from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.messages import gate_message
 from ticketing.gate.store import Store
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
@@ -101,7 +101,7 @@ def test_connection_names_the_problem_of_the_certificate(folder: Folder, strange
         client = ScanServiceClient(
             ScanServiceStub(channel), Credential(""), gate_message(Gate(server.service.event_id, "North 3"))
         )
-        connection = Connection(client, store, system_clock)
+        connection = Connection(client, store, DeviceClock(None))
         connection.start()
         connection.wait_for_first_attempt(10)
         connection.stop()

@@ -16,6 +16,7 @@ from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential, Metadata
 from ticketing.gate.device import Device
+from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.messages import gate_message
 from ticketing.gate.replica import DeviceReplica
 from ticketing.gate.store import Store
@@ -74,9 +75,10 @@ class Handheld:
     """A gate device with its store, channel and connection."""
 
     def __init__(self, stack: ExitStack, address: str, metadata: Metadata, gate: Gate, path: Path, **options) -> None:
-        clock = options.get("clock", system_clock)
         self.gate = gate
         self.store = Store(path)
+        clock = DeviceClock(self.store.read_clock(), options.get("clock", system_clock), options.get("boot"))
+        self.clock = clock
         self._stack = stack.enter_context(ExitStack())
         self._stack.callback(self.store.close)
         channel = self._stack.enter_context(grpc.insecure_channel(address, options=CHANNEL_OPTIONS))

@@ -236,6 +236,7 @@ class ScanServiceStandIn(ScanServiceServicer):
                 scan_time=timestamp(corrected),
                 location=offline.gate.location,
                 offline=True,
+                doubtful_time=offline.clock_unknown,
             )
             if offline.HasField("annul_time"):
                 scan.annul_time.CopyFrom(offline.annul_time)

@@ -1,13 +1,11 @@
 """Conversion of purchases to messages, and parsing of the requests of PurchaseService."""
 
 import hashlib
-import re
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final
 from uuid import UUID
 
-from google.protobuf.message import Message
-
+from ticket_service.convert.addresses import address_of_claim, read_email
 from ticket_service.convert.enums import TICKET_TYPES
 from ticket_service.convert.money import money_message, read_price
 from ticket_service.domain.access import organizer_of
@@ -24,15 +22,12 @@ from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import purchase_pb2, ticket_pb2
 from ticketing.tickets.v1 import purchase_service_pb2 as pb
 
-M = TypeVar("M", bound=Message)
-
 PURCHASE_STATUSES: Final = {
     status: purchase_pb2.PurchaseStatus.Value(f"PURCHASE_STATUS_{status}") for status in PurchaseStatus
 }
 
 PURCHASE: Final = "/ticketing.tickets.v1.PurchaseService/PurchaseTickets"
 CONFIRM: Final = "/ticketing.tickets.v1.PurchaseService/ConfirmPurchase"
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def purchase_message(caller: Caller, purchase: Purchase, tickets: Sequence[ticket_pb2.Ticket]) -> purchase_pb2.Purchase:
@@ -98,7 +93,7 @@ def read_order(request: pb.PurchaseTicketsRequest, caller: Caller) -> Order:
         event_id=event_id,
         quantities=quantities,
         user_id=user_id,
-        email=email or caller.email,
+        email=email or address_of_claim(caller.email),
         payment_id=payment_id,
         expected_total=expected_total,
         metadata=metadata,
@@ -135,17 +130,15 @@ def read_confirmation(request: pb.ConfirmPurchaseRequest, caller: Caller) -> tup
 def read_query(request: pb.ListPurchasesRequest) -> PurchaseQuery:
     """Read the filter of a ListPurchasesRequest."""
     fields = Fields(request)
-    query = PurchaseQuery(event_id=fields.optional_uuid("event_id"), user_id=fields.text("user_id"))
+    query = PurchaseQuery(
+        event_id=fields.optional_uuid("event_id"),
+        user_id=fields.text("user_id"),
+        payment_id=fields.text("payment_id"),
+        email=fields.text("email"),
+        status=fields.optional_enum("status", PURCHASE_STATUSES),
+    )
     fields.check()
     return query
-
-
-def read_email(fields: Fields[M]) -> str:
-    """Read the field `email`, which may be empty."""
-    email = fields.text("email")
-    if email and not _EMAIL.fullmatch(email):
-        fields.violate("email", "is not an e-mail address")
-    return email
 
 
 def _customer(user_id: str, email: str, *, is_guest: bool) -> Customer | None:

@@ -5,9 +5,9 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from ticket_service.convert.addresses import read_email
 from ticket_service.convert.cancellations import CANCELLATION_STATUSES
 from ticket_service.convert.enums import TICKET_STATUSES
-from ticket_service.convert.purchases import read_email
 from ticket_service.domain.codes import read_code
 from ticket_service.domain.queries import CancellationQuery, TicketQuery
 from ticket_service.domain.reissues import ReissueRequest
@@ -69,6 +69,7 @@ def read_list(request: pb.ListTicketsRequest) -> tuple[TicketQuery, TicketView, 
         status=fields.optional_enum("status", TICKET_STATUSES),
         event_id=fields.optional_uuid("event_id"),
         user_id=fields.text("user_id"),
+        email=fields.text("email"),
     )
     view = fields.enum("view", TICKET_VIEWS, TicketView.BASIC)
     fields.check()

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.events import EventStatus, EventType
+from ticket_service.domain.purchases import PurchaseStatus
 from ticket_service.domain.tickets import TicketStatus
 
 
@@ -27,6 +28,10 @@ class PurchaseQuery:
 
     event_id: UUID | None
     user_id: str
+    payment_id: str = ""
+    # The address of the buyer, in upper or lower case.
+    email: str = ""
+    status: PurchaseStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class TicketQuery:
     status: TicketStatus | None
     event_id: UUID | None
     user_id: str
+    # The address of the holder, in upper or lower case.
+    email: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +52,13 @@ class CancellationQuery:
     status: CancellationStatus | None
     event_id: UUID | None
     user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeQuery:
+    """A filter of ListChanges; every part that is set must apply."""
+
+    event_id: UUID | None
+    purchase_id: UUID | None
+    ticket_id: UUID | None
+    caller: str

@@ -52,7 +52,7 @@ class EventServicer(EventServiceServicer):
         fields.check()
         event = new_event(new_id(), current_caller().subject, values, self._clock())
         content = without_output_only(request.event).SerializeToString(deterministic=True)
-        stored = await self._events.create(request_id, event, content)
+        stored = await self._events.create(current_caller(), request_id, event, content)
         return pb.CreateEventResponse(event=self._message(stored))
 
     async def GetEvent(self, request: pb.GetEventRequest, _context: Any) -> pb.GetEventResponse:  # noqa: N802 - the contract's name

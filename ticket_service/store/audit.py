@@ -221,6 +221,13 @@ CHECKS: Final[Mapping[str, str]] = {
           AND NOT EXISTS (SELECT FROM purchases WHERE event_id = key.event_id AND purchase_id = result_id)
           AND NOT EXISTS (SELECT FROM reissues WHERE event_id = key.event_id AND reissue_id = result_id)
     """,
+    "an event ends after its tickets were sold": """
+        -- A mistyped end: its holders can neither use nor cancel their tickets.
+        SELECT format('event %s: ended at %s, %s tickets sold later', event_id, end_time, count(*))
+        FROM events JOIN tickets USING (event_id)
+        WHERE events.status = 'PUBLISHED' AND tickets.status IN ('ACTIVE', 'BLOCKED') AND tickets.create_time >= end_time
+        GROUP BY event_id, end_time
+    """,
     "a ticket of a cancelled event is checked in or cancelled": """
         SELECT format('ticket %s: %s', ticket_id, status)
         FROM callings_off JOIN tickets USING (event_id)

@@ -1,13 +1,13 @@
 """Statements on e-mail addresses, which have a table of their own so that they can be erased."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ticket_service.store.tables import contacts, reissues
+from ticket_service.store.tables import contacts, reissues, tickets
 
 # Mails about a transferred ticket go to the new holder alone, even if their address is not known.
 _ADDRESSES: Final = sa.text("""
@@ -38,6 +38,44 @@ def addresses_of_holders(
     """Read the addresses of the holders of tickets as of an issue; "" if none is stored."""
     parameters = {"event_id": event_id, "ticket_ids": [str(one) for one in ticket_ids], "issue": issue}
     return {row.ticket_id: row.email for row in connection.execute(_ADDRESSES, parameters)}
+
+
+def purchases_of_address(email: str) -> sa.Select[Any]:
+    """Return the query for the keys of the purchases of an address, in upper or lower case."""
+    wanted = sa.func.lower(contacts.c.email) == sa.func.lower(email)
+    return sa.select(contacts.c.event_id, contacts.c.purchase_id).where(wanted)
+
+
+def tickets_of_address(email: str) -> sa.CompoundSelect[Any]:
+    """Return the query for the keys of the tickets whose present holder has an address, in upper or lower case."""
+    transfer = reissues.alias("transfer")
+    its_transfers = sa.select(transfer.c.issue).where(
+        transfer.c.event_id == tickets.c.event_id,
+        transfer.c.ticket_id == tickets.c.ticket_id,
+        transfer.c.status == "DONE",
+        transfer.c.user_id.is_not(None),
+    )
+    bought = (
+        sa.select(tickets.c.event_id, tickets.c.ticket_id)
+        .join(
+            contacts,
+            sa.and_(contacts.c.event_id == tickets.c.event_id, contacts.c.purchase_id == tickets.c.purchase_id),
+        )
+        .where(sa.func.lower(contacts.c.email) == sa.func.lower(email), ~its_transfers.exists())
+    )
+    received = (
+        sa.select(tickets.c.event_id, tickets.c.ticket_id)
+        .join(reissues, sa.and_(reissues.c.event_id == tickets.c.event_id, reissues.c.ticket_id == tickets.c.ticket_id))
+        .where(
+            sa.func.lower(reissues.c.email) == sa.func.lower(email),
+            # The condition of the partial index.
+            reissues.c.email != "",
+            reissues.c.status == "DONE",
+            reissues.c.user_id.is_not(None),
+            ~its_transfers.where(transfer.c.issue > reissues.c.issue).exists(),
+        )
+    )
+    return bought.union(received)
 
 
 def erase(connection: Connection, email: str) -> int:

@@ -1,7 +1,7 @@
 """Statements that read purchases; `store.sales` inserts them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -11,8 +11,11 @@ from ticket_service.domain.events import TicketType
 from ticket_service.domain.purchases import Item, Purchase, PurchaseStatus
 from ticket_service.domain.queries import PurchaseQuery
 from ticket_service.store.access import ANY, Condition, purchase_of_user, purchase_visible_to
-from ticket_service.store.tables import events, purchases
+from ticket_service.store.contacts import purchases_of_address
+from ticket_service.store.tables import events, payments, purchases
 from ticketing.chassis.authentication import Caller
+
+_ITS_KEY: Final = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id)
 
 
 def find_purchase(connection: Connection, purchase_id: UUID, condition: Condition = ANY) -> Purchase | None:
@@ -22,15 +25,41 @@ def find_purchase(connection: Connection, purchase_id: UUID, condition: Conditio
 
 
 def list_purchases(
-    connection: Connection, caller: Caller, query: PurchaseQuery, before: UUID | None, limit: int
+    connection: Connection,
+    caller: Caller,
+    query: PurchaseQuery,
+    providers: Sequence[str],
+    page: tuple[UUID | None, int],
 ) -> list[Purchase]:
-    """Read purchases that a caller may see, newest first."""
+    """Read purchases that a caller may see, newest first.
+
+    `providers` are the names of all providers; `page` is the id of the purchase before the page, and the page's size.
+    """
+    before, limit = page
     conditions = [purchase_visible_to(caller), purchase_of_user(caller, query.user_id)]
     if query.event_id is not None:
         conditions.append(purchases.c.event_id == query.event_id)
+    if query.payment_id:
+        conditions.append(_paid_by(query.payment_id, providers))
+    if query.email:
+        conditions.append(_ITS_KEY.in_(purchases_of_address(query.email)))
+    if query.status is not None:
+        conditions.append(purchases.c.status == query.status)
     if before is not None:
         conditions.append(purchases.c.purchase_id < before)
     return find_purchases(connection, conditions, limit)
+
+
+def _paid_by(payment_id: str, providers: Sequence[str]) -> Condition:
+    """Select the purchases of a payment: captured, also late or twice, or a charge that captured nothing."""
+    captured = sa.select(payments.c.event_id, payments.c.purchase_id).where(
+        payments.c.provider.in_(providers), payments.c.payment_id == payment_id
+    )
+    charge = purchases.alias("charge")
+    tried = sa.select(charge.c.event_id, charge.c.purchase_id).where(
+        charge.c.payment_id == payment_id, charge.c.status != PurchaseStatus.COMPLETED
+    )
+    return _ITS_KEY.in_(captured.union(tried))
 
 
 def find_purchases(connection: Connection, conditions: Sequence[Condition], limit: int | None = None) -> list[Purchase]:

@@ -8,7 +8,7 @@ primary key of every table that grows begins with event_id, so that the table ca
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import BYTEA, JSONB, TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TIMESTAMP, UUID
 
 from ticket_service.domain.events import MAX_PRICE
 
@@ -149,6 +149,18 @@ purchases = sa.Table(
     sa.Index("purchases_held_ix", "user_id", "event_id", postgresql_where=sa.text("due_time IS NOT NULL")),
     sa.Index(None, "purchase_id"),
     sa.Index(None, "user_id", "purchase_id"),
+    # The payment of a COMPLETED purchase is found in `payments`, so that a sale writes no further index.
+    sa.Index(
+        "purchases_payment_ix",
+        "payment_id",
+        postgresql_where=sa.text("status <> 'COMPLETED' AND payment_id IS NOT NULL"),
+    ),
+    sa.Index(
+        "purchases_ended_ix",
+        "status",
+        "purchase_id",
+        postgresql_where=sa.text("status NOT IN ('HELD', 'COMPLETED')"),
+    ),
 )
 
 # The e-mail addresses of buyers stand apart from their purchases, so that an address can be erased.
@@ -272,6 +284,7 @@ reissues = sa.Table(
         "reissues_ticket_uq", "event_id", "ticket_id", unique=True, postgresql_where=sa.text("status = 'PENDING'")
     ),
     sa.Index("reissues_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
+    sa.Index("reissues_address_ix", sa.text("lower(email)"), postgresql_where=sa.text("email <> ''")),
 )
 
 # Each payment pays one purchase.
@@ -343,6 +356,26 @@ ledger = sa.Table(
     ),
     sa.CheckConstraint("amount >= 0", "amount"),
     sa.Index(None, "event_id", "purchase_id"),
+)
+
+# The audit trail. A change that concerns no single event has the nil UUID as its event.
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("change_id", UUID, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("purchase_id", UUID),
+    sa.Column("ticket_id", UUID),
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("roles", ARRAY(sa.Text), nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("details", JSONB, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.Index(None, "change_id"),
+    sa.Index(None, "caller", "change_id"),
+    sa.Index("changes_purchase_id_ix", "purchase_id", "change_id", postgresql_where=sa.text("purchase_id IS NOT NULL")),
+    sa.Index("changes_ticket_id_ix", "ticket_id", "change_id", postgresql_where=sa.text("ticket_id IS NOT NULL")),
 )
 
 idempotency_keys = sa.Table(

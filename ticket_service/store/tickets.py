@@ -15,6 +15,7 @@ from ticket_service.domain.secrets import Digests
 from ticket_service.domain.terms import PastTerms
 from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
 from ticket_service.store.access import ANY, Condition, ticket_of_user, ticket_visible_to
+from ticket_service.store.contacts import tickets_of_address
 from ticket_service.store.events import find_events
 from ticket_service.store.past_terms import find_past_terms
 from ticket_service.store.tables import cancellations, events, purchases, tickets
@@ -103,6 +104,8 @@ def list_tickets(
         conditions.append(_has_status(query.status, now))
     if query.event_id is not None:
         conditions.append(tickets.c.event_id == query.event_id)
+    if query.email:
+        conditions.append(sa.tuple_(tickets.c.event_id, tickets.c.ticket_id).in_(tickets_of_address(query.email)))
     if before is not None:
         conditions.append(tickets.c.ticket_id < before)
     return _find_tickets(connection, conditions, limit)

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 from ticket_service.adapters.providers import RULES
 from ticket_service.domain import cancellations as domain
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
+from ticket_service.domain.changes import Change, ChangeKind, ticket_change
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.notifications import cancellation_settled, refund_ended
 from ticket_service.domain.queries import CancellationQuery
@@ -33,7 +34,7 @@ from ticket_service.domain.refusals import (
 )
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.store import cancellations as store
-from ticket_service.store import ledger, outbox, refund_orders
+from ticket_service.store import changes, ledger, outbox, refund_orders
 from ticket_service.store.access import event_administered_by, ticket_visible_to
 from ticket_service.store.event_cancellation import refund_pending_in_full
 from ticket_service.store.events import lock_event
@@ -133,6 +134,9 @@ class Cancellations:
             if refunded is not cancellation:
                 store.update_cancellations(connection, [refunded])
                 ledger.enter_refund_of(connection, refunded.event_id, cancellation_id, now)
+                facts = {"cancellation_id": str(cancellation_id), "refund_id": refund_id}
+                change = Change(ChangeKind.REFUND_CONFIRMED, refunded.event_id, None, refunded.ticket_id, facts)
+                changes.record(connection, caller, change, now)
                 outbox.write(connection, refund_ended(refunded), now)
 
         await self._database.run(work)
@@ -172,6 +176,13 @@ class Cancellations:
             raise scan_service_unavailable()
         cancellation = domain.request(sold, new_id(), reason, self._clock())
         store.insert_cancellations(connection, [cancellation])
+        facts = {
+            "cancellation_id": str(cancellation.cancellation_id),
+            "currency_code": cancellation.currency,
+            "minor_units": cancellation.refund_amount,
+        }
+        change = ticket_change(ChangeKind.CANCELLATION_REQUESTED, sold.ticket, **facts)
+        changes.record(connection, caller, change, cancellation.create_time)
         return cancellation
 
     def _claim_due(self, connection: Connection) -> Sequence[Cancellation]:

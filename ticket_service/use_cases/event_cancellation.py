@@ -15,12 +15,13 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain import event_cancellation as domain
 from ticket_service.domain.cancellations import Cancellation
+from ticket_service.domain.changes import Change, ChangeKind
 from ticket_service.domain.event_cancellation import EventCancellation
 from ticket_service.domain.event_changes import ChangeRules, cancel_event
 from ticket_service.domain.events import Event
 from ticket_service.domain.notifications import event_cancelled
+from ticket_service.store import changes, outbox
 from ticket_service.store import event_cancellation as store
-from ticket_service.store import outbox
 from ticket_service.store.cancellations import insert_cancellations
 from ticket_service.store.events import event_currency, update_event
 from ticket_service.use_cases.cancellations import Cancellations, retry_seconds
@@ -114,6 +115,7 @@ class EventCancellations:
         update_event(connection, event)
         event_cancellation = domain.begin(event_id, reason, now)
         store.insert(connection, event_cancellation)
+        changes.record(connection, caller, Change(ChangeKind.EVENT_CANCELLED, event_id), now)
         outbox.write(connection, event_cancelled(event, reason), now)
         return event, event_cancellation
 

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain import event_changes as domain
 from ticket_service.domain.cancellations import CancellationStatus
+from ticket_service.domain.changes import Change, ChangeKind, event_change
 from ticket_service.domain.event_sales import EventSales
 from ticket_service.domain.event_times import check_changed_times, check_new_times
 from ticket_service.domain.events import Event, EventStatus
@@ -18,8 +19,8 @@ from ticket_service.domain.provider_rules import RulesByProvider, check_prices, 
 from ticket_service.domain.queries import EventQuery
 from ticket_service.domain.refusals import event_not_found, request_id_reused
 from ticket_service.domain.terms import replace_terms
+from ticket_service.store import changes, outbox
 from ticket_service.store import events as store
-from ticket_service.store import outbox
 from ticket_service.store.access import event_owned_by, event_visible_to
 from ticket_service.store.event_sales import count_cancellations, sales_lines
 from ticket_service.store.holds import count_refunds_due
@@ -56,8 +57,8 @@ class Events:
         self._clock = clock
         self._on_change = on_change
 
-    async def create(self, request_id: UUID, draft: Event, content: bytes) -> Event:
-        """Store a new event; a repeated request returns the event of the first request in its present state.
+    async def create(self, caller: Caller, request_id: UUID, draft: Event, content: bytes) -> Event:
+        """Store a new event of `caller`; a repeated request returns the event of the first request in its present state.
 
         Raises:
             Failure: REQUEST_ID_REUSED: the organizer used the id for a request with another `content`; INVALID_ARGUMENT
@@ -71,6 +72,8 @@ class Events:
             if first is None:
                 check_prices(draft, None, self._rules)
                 store.insert_event(connection, draft)
+                created = Change(ChangeKind.EVENT_CREATED, draft.event_id)
+                changes.record(connection, caller, created, draft.create_time)
                 return draft
             event = store.find_event(connection, first.event_id)
             if first.fingerprint != key.fingerprint or event is None:
@@ -119,6 +122,7 @@ class Events:
                 return event, None
             check_changed_times(event, result, now)
             store.update_event(connection, result)
+            changes.record(connection, caller, event_change(event, result), now)
             full_refund_until = self._keep_terms(connection, event, result, now)
             outbox.write(connection, event_changed(event, result, full_refund_until), now)
             return result, full_refund_until
@@ -141,6 +145,7 @@ class Events:
             if result is not event:
                 check_publication(event, self._rules)
                 store.update_event(connection, result)
+                changes.record(connection, caller, Change(ChangeKind.EVENT_PUBLISHED, event_id), now)
             return result
 
         event = await self._database.run(work)

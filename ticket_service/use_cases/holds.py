@@ -4,9 +4,10 @@ Every transaction that reserves or releases places locks the event first, as sal
 or on sale. A payment is stored together with its effect: issued tickets or a due refund, exactly one of them.
 """
 
+import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -14,6 +15,7 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain import holds as domain
+from ticket_service.domain.changes import Change, ChangeKind
 from ticket_service.domain.holds import Payment, PaymentResult
 from ticket_service.domain.ledger import charge_entries, payment_entry, payment_refund_entry
 from ticket_service.domain.notifications import hold_expired, payment_refund_due, payment_refunded, purchase_completed
@@ -22,8 +24,8 @@ from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.refund_orders import order_of_payment
 from ticket_service.domain.refusals import event_not_found, illegal_transition, payment_already_used, purchase_not_found
 from ticket_service.domain.sales import Inventory, SaleContext
+from ticket_service.store import changes, ledger, outbox, refund_orders
 from ticket_service.store import holds as store
-from ticket_service.store import ledger, outbox, refund_orders
 from ticket_service.store.access import Condition, event_administered_by, purchase_visible_to
 from ticket_service.store.customers import find_holdings
 from ticket_service.store.events import lock_event
@@ -77,6 +79,9 @@ class Holds:
                     raise payment_already_used(payment.payment_id, paid)
                 return
             self._apply_payment(connection, purchase, payment, inventory)
+            currency, amount = payment.paid
+            facts = {"payment_id": payment.payment_id, "currency_code": currency, "minor_units": amount}
+            _record(connection, caller, ChangeKind.PAYMENT_CONFIRMED, purchase, self._context().now, facts)
 
         await self._database.run(work)
         self._on_change()
@@ -102,8 +107,12 @@ class Holds:
 
         def work(connection: Connection) -> None:
             purchase, inventory = _lock_purchase(connection, purchase_id, purchase_visible_to(caller))
-            store.update_purchase(connection, domain.release(purchase, inventory, self._context().now))
-            store.update_counters(connection, inventory)
+            now = self._context().now
+            released = domain.release(purchase, inventory, now)
+            if released is not purchase:
+                store.update_purchase(connection, released)
+                store.update_counters(connection, inventory)
+                _record(connection, caller, ChangeKind.PURCHASE_RELEASED, purchase, now, {})
 
         await self._database.run(work)
 
@@ -127,6 +136,7 @@ class Holds:
                 raise illegal_transition(purchase.status, PurchaseStatus.REFUNDED)
             now = self._context().now
             record_refund(connection, purchase, outstanding[0], refund_id, now)
+            _record(connection, caller, ChangeKind.REFUND_CONFIRMED, purchase, now, {"refund_id": refund_id})
             ledger.enter(connection, payment_refund_entry(purchase, outstanding[0], refund_id), now)
 
         await self._database.run(work)
@@ -144,13 +154,16 @@ class Holds:
         by_event: dict[UUID, list[UUID]] = defaultdict(list)
         for purchase in due:
             by_event[purchase.event_id].append(purchase.purchase_id)
-        for event_id, purchase_ids in by_event.items():
-            try:
-                await self._expire(event_id, purchase_ids)
-            except Failure as failure:
-                # The row of the event was not locked in time; the holds are due again when the claim ends.
-                log.warning("holds expire later", extra={"event_id": event_id, "reason": failure.reason})
+        # In parallel, so that a locked event delays no other event.
+        await asyncio.gather(*(self._try_expire(event_id, purchase_ids) for event_id, purchase_ids in by_event.items()))
         return len(due) == MAX_SWEEP
+
+    async def _try_expire(self, event_id: UUID, purchase_ids: list[UUID]) -> None:
+        try:
+            await self._expire(event_id, purchase_ids)
+        except Failure as failure:
+            # The row of the event was not locked in time; the holds are due again when the claim ends.
+            log.warning("holds expire later", extra={"event_id": event_id, "reason": failure.reason})
 
     async def _expire(self, event_id: UUID, purchase_ids: list[UUID]) -> None:
         def work(connection: Connection) -> None:
@@ -177,6 +190,8 @@ class Holds:
             return purchase
         now = self._context().now
         after = domain.apply_progress(purchase, progress, inventory, now)
+        if after is purchase:
+            return purchase
         store.update_purchase(connection, after)
         store.update_counters(connection, inventory)
         for entry in charge_entries(purchase, after):
@@ -193,7 +208,10 @@ class Holds:
         # The customer may have bought other tickets since the hold ended.
         holdings = find_holdings(connection, purchase, now) if purchase.status in domain.ENDED else None
         result = domain.apply_payment(purchase, payment, inventory, context, holdings)
-        store.insert_payment(connection, payment, result, now)
+        if not store.insert_payment(connection, payment, result, now):
+            # A purchase of another event, whose lock is another one, has recorded the payment since the look-up.
+            paid = store.paid_purchase(connection, payment)
+            raise payment_already_used(payment.payment_id, paid or purchase.purchase_id)
         ledger.enter(connection, payment_entry(result.purchase, payment), now)
         if result.refund_due:
             if payment.provider != EXTERNAL:
@@ -216,6 +234,18 @@ def record_refund(connection: Connection, purchase: Purchase, payment: Payment, 
     is_complete = all(due.refund_id is not None for due in store.refunds_due(connection, purchase))
     if is_complete and purchase.status is PurchaseStatus.REFUNDING:
         store.update_purchase(connection, domain.complete_refund(purchase))
+
+
+def _record(  # noqa: PLR0913, PLR0917 - the caller, and what a record contains
+    connection: Connection,
+    caller: Caller,
+    kind: ChangeKind,
+    purchase: Purchase,
+    now: datetime,
+    facts: Mapping[str, object],
+) -> None:
+    change = Change(kind, purchase.event_id, purchase.purchase_id, details=facts)
+    changes.record(connection, caller, change, now)
 
 
 def _lock_purchase(connection: Connection, purchase_id: UUID, condition: Condition) -> tuple[Purchase, Inventory]:

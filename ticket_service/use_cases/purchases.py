@@ -1,11 +1,13 @@
 """Read purchases. Every query selects only rows that the caller may see, so a foreign purchase is not found."""
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from ticket_service.domain.purchases import Purchase
+from ticket_service.adapters.providers import PROVIDERS
+from ticket_service.domain.purchases import EXTERNAL, Purchase
 from ticket_service.domain.queries import PurchaseQuery
 from ticket_service.domain.refusals import purchase_not_found
 from ticket_service.domain.tickets import SoldTicket
@@ -14,6 +16,8 @@ from ticket_service.store.purchases import find_purchase, list_purchases
 from ticket_service.store.tickets import tickets_of_purchase
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.database import Database
+
+_PROVIDERS: Final = (EXTERNAL, *(provider.name for provider in PROVIDERS))
 
 
 class Purchases:
@@ -35,4 +39,4 @@ class Purchases:
 
     async def list(self, caller: Caller, query: PurchaseQuery, before: UUID | None, limit: int) -> Sequence[Purchase]:
         """Read up to `limit` purchases that `caller` may see, newest first."""
-        return await self._database.run(lambda c: list_purchases(c, caller, query, before, limit))
+        return await self._database.run(lambda c: list_purchases(c, caller, query, _PROVIDERS, (before, limit)))

@@ -16,12 +16,13 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain import reissues as domain
+from ticket_service.domain.changes import ChangeKind, ticket_change
 from ticket_service.domain.notifications import reissue_settled
 from ticket_service.domain.refusals import request_id_reused, ticket_not_found
 from ticket_service.domain.reissues import Reissue, ReissueRequest, ReissueStatus
 from ticket_service.domain.revocations import Outcome
 from ticket_service.domain.tickets import SoldTicket
-from ticket_service.store import outbox
+from ticket_service.store import changes, outbox
 from ticket_service.store import reissues as store
 from ticket_service.store.access import event_owned_by, ticket_visible_to
 from ticket_service.store.events import lock_event, take_revision
@@ -96,6 +97,8 @@ class Reissues:
             if ticket is not sold.ticket:
                 update_ticket(connection, ticket)
                 take_revision(connection, event.event_id, ticket.revision)
+                kind = ChangeKind.TICKET_BLOCKED if blocked else ChangeKind.TICKET_UNBLOCKED
+                changes.record(connection, caller, ticket_change(kind, ticket), now)
             return replace(sold, ticket=ticket)
 
         sold = await self._database.run(work)
@@ -125,6 +128,9 @@ class Reissues:
             first = claim(connection, key, reissue.event_id, reissue.reissue_id, now)
             if first is None:
                 store.insert_reissue(connection, reissue)
+                is_transfer = request.user_id is not None
+                kind = ChangeKind.TRANSFER_REQUESTED if is_transfer else ChangeKind.REISSUE_REQUESTED
+                changes.record(connection, caller, ticket_change(kind, sold.ticket, issue=reissue.issue), now)
                 return reissue
         if first.fingerprint != key.fingerprint:
             raise request_id_reused(request.request_id)

@@ -71,6 +71,8 @@ class OfflineDecision:
     scan_time: datetime
     # None: the person passed.
     annul_time: datetime | None
+    # The device did not know the time: the times are estimates.
+    clock_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ class Scan:
     claimed_annul_time: datetime | None = None
     # The kind of incident that an admission against the rules causes; None: the admission breaks no rule.
     violation: str | None = None
+    # The scan_time may be wrong: the device did not know the time, or sent one in the future.
+    doubtful_time: bool = False
     # The issue of the ticket, from which its code is derived again; None where no ticket is known.
     issue: int | None = None
 

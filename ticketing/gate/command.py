@@ -19,7 +19,6 @@ from ticketing.admission.tickets import TicketType
 from ticketing.admission.tokens import PublicKey
 from ticketing.chassis.bounds import bounds_of
 from ticketing.chassis.channel import CHANNEL_OPTIONS
-from ticketing.chassis.clock import system_clock
 from ticketing.chassis.tls import Identity, Tls, is_loopback
 from ticketing.chassis.version import VERSION
 from ticketing.gate.answer_text import LinePrinter, StatusPrinter
@@ -27,6 +26,7 @@ from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential, CredentialError
 from ticketing.gate.device import Device
+from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.device_file import StoreError
 from ticketing.gate.device_status import StatusReader
 from ticketing.gate.dialogue import REPEAT_SECONDS, Dialogue, View
@@ -145,17 +145,18 @@ def run(options: RunOptions) -> int:
         store = _open_store(options.data, stack)
         channel = _open_channel(options.server, options.tls, stack)
         client = ScanServiceClient(ScanServiceStub(channel), _credential(options, store), gate_message(options.gate))
-        connection = Connection(client, store, system_clock)
-        device = Device(options.gate, options.scan_type, store, connection, system_clock)
+        clock = DeviceClock(store.read_clock())
+        connection = Connection(client, store, clock)
+        device = Device(options.gate, options.scan_type, store, connection, clock)
         read = stack.enter_context(open_input(options.input))
-        replica = DeviceReplica(client, options.gate.event_id, store, system_clock)
+        replica = DeviceReplica(client, options.gate.event_id, store, clock)
         for thread in (connection, replica):
             thread.start()
             stack.callback(thread.stop)
         read_status = StatusReader(
             options.gate,
             store,
-            system_clock,
+            clock,
             lambda: connection.status,
             lambda: [connection.thread.problem, replica.thread.problem],
         )

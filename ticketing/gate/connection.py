@@ -18,9 +18,9 @@ from uuid import UUID
 
 import grpc
 
-from ticketing.chassis.clock import Clock
 from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection_status import UNREACHABLE, ConnectionState, ConnectionStatus
+from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.messages import time_of
 from ticketing.gate.refusal import Refusal, error_text, refusal_of
 from ticketing.gate.retrying import Outcome, RetryingThread
@@ -88,7 +88,7 @@ class Connection:
     """The connection of one device: a thread that keeps one stream open."""
 
     def __init__(
-        self, client: ScanServiceClient, store: Store, clock: Clock, answer_seconds: float = ANSWER_SECONDS
+        self, client: ScanServiceClient, store: Store, clock: DeviceClock, answer_seconds: float = ANSWER_SECONDS
     ) -> None:
         self._client = client
         self._event_id = UUID(client.gate.event_id)
@@ -284,10 +284,12 @@ class Connection:
             self._changed.notify_all()
 
     def _handle_opened(self, stream: GateStream, opened: pb.GateOpened) -> None:
-        offset = time_of(opened.server_time) - self._clock()
+        # The service read its clock after the call began.
+        self._clock.set(time_of(opened.server_time), timedelta(seconds=monotonic() - stream.start))
         with suppress(sqlite3.Error):
             # While the disk fails, the service still answers.
-            self._store.save_setting("clock_offset", str(offset / timedelta(microseconds=1)))
+            self._store.save_clock(self._clock)
+            self._store.correct_times(self._clock.boot_id, self._clock.start)
             self._store.clear_refusals(self._event_id)
         self._accepted = True
         stream.opened = True

@@ -6,7 +6,6 @@ the answer was never shown and the same text is scanned again, the device repeat
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -14,17 +13,15 @@ from time import monotonic
 from typing import Final
 from uuid import UUID
 
-from google.protobuf.duration_pb2 import Duration
-
 from ticketing.admission.codes import read_code
 from ticketing.admission.scanned_text import sanitize_text
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import AdmissionState, CheckIn
 from ticketing.admission.tokens import Token, read_token
-from ticketing.chassis.clock import Clock
 from ticketing.gate.admission_store import OwnAdmission
 from ticketing.gate.connection import ANSWER_SECONDS, Connection
 from ticketing.gate.connection_status import REFUSED_NOTE
+from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.messages import (
     DENIAL_REASONS,
     SCAN_TYPES,
@@ -68,9 +65,11 @@ class LastScan:
 
 
 class Device:
-    """The gate device: it answers one scan after the other. Its clock may be wrong."""
+    """The gate device: it answers one scan after the other."""
 
-    def __init__(self, gate: Gate, scan_type: ScanType, store: Store, connection: Connection, clock: Clock) -> None:
+    def __init__(
+        self, gate: Gate, scan_type: ScanType, store: Store, connection: Connection, clock: DeviceClock
+    ) -> None:
         self._gate = gate
         self._scan_type = scan_type
         self._store = store
@@ -180,15 +179,15 @@ class Device:
             # The service has no record of the scan or is unreachable: an upload delivers the annulment.
             annulled = scan_pb2.Scan()
             annulled.CopyFrom(scan)
-            annulled.annul_time.CopyFrom(timestamp(self._service_time()))
+            annulled.annul_time.CopyFrom(timestamp(self._clock()))
             offline = self._offline_message(scan)
-            offline.annul_time.CopyFrom(timestamp(self._clock()))
+            offline.annul_time.CopyFrom(annulled.annul_time)
             scan_type = SCAN_TYPES[self._scan_type]
             attempt = pb.ScanAttempt(scan_id=scan.scan_id, code=last.text, scan_type=scan_type, offline=offline)
         try:
             with self._store.transaction():
                 if attempt is not None:
-                    self._store.enqueue(attempt)
+                    self._store.enqueue(attempt, self._clock_of(scan))
                 self._save_admission(annulled, last.before or AdmissionState(), None if attempt else self._clock())
         except sqlite3.Error:
             if attempt is not None:
@@ -257,15 +256,16 @@ class Device:
         The file keeps tokens, which the service verifies, and a text that the service may have recorded: an upload needs
         the same text.
         """
-        now = self._service_time()
+        now = self._clock()
         device_scan = DeviceScan(scan_id, attempt.code, read_token(attempt.code), self._scan_type, self._gate)
         with self._store.transaction():
             records = self._records_of(device_scan)
-            device_decision = decide_offline(device_scan, records, now)
+            device_decision = decide_offline(device_scan, records, now, self._clock.earliest)
             if device_decision.presented is not None and records.ticket is None:
                 ticket = token_ticket_message(device_decision.presented)
                 self._store.add_token_ticket(device_decision.presented.ticket.event_id, ticket)
             scan = _scan_message(device_scan, device_decision, now)
+            scan.doubtful_time = not self._clock.is_known
             before = self._admission_before(scan)
             self._store.save_answer(scan)
             if device_decision.decision.admission is not None:
@@ -273,7 +273,8 @@ class Device:
             attempt.offline.CopyFrom(self._offline_message(scan))
             if not may_be_recorded and not isinstance(device_scan.credential, Token):
                 attempt.code = sanitize_text(attempt.code)
-            self._store.enqueue(attempt)
+            self._store.enqueue(attempt, self._clock_of(scan))
+            self._store.save_clock(self._clock)
         self._remember(scan, attempt.code, before)
         return scan, device_decision.note
 
@@ -286,15 +287,18 @@ class Device:
         return DeviceRecords(rules, self._store.ticket(*key), self._store.own_admission(*key))
 
     def _offline_message(self, scan: scan_pb2.Scan) -> pb.OfflineDecision:
-        offset = Duration()
-        offset.FromTimedelta(self._clock_offset())
         return pb.OfflineDecision(
             verdict=scan.verdict,
-            scan_time=timestamp(time_of(scan.scan_time) - self._clock_offset()),
+            # The device's times are those of the service's clock, so they need no offset.
+            scan_time=scan.scan_time,
             denial_reason=scan.denial_reason,
             gate=gate_message(self._gate),
-            clock_offset=offset,
+            clock_unknown=scan.doubtful_time,
         )
+
+    def _clock_of(self, scan: scan_pb2.Scan) -> DeviceClock | None:
+        """Return the clock where a scan has its estimate of the time, which it may know later."""
+        return self._clock if scan.doubtful_time and not self._clock.is_known else None
 
     def _remember(self, scan: scan_pb2.Scan, text: str, before: AdmissionState | None) -> None:
         if answer_of(scan).may_pass:
@@ -303,16 +307,8 @@ class Device:
     def _denial(self, text: str, note: str) -> Answer:
         """Return a denial without a record, for the reason in `note`."""
         scan = scan_pb2.Scan(code=sanitize_text(text), verdict=scan_pb2.VERDICT_DENIED, offline=True)
-        with suppress(sqlite3.Error):
-            scan.scan_time.CopyFrom(timestamp(self._service_time()))
+        scan.scan_time.CopyFrom(timestamp(self._clock()))
         return replace(answer_of(scan, note), reason=None)
-
-    def _clock_offset(self) -> timedelta:
-        return timedelta(microseconds=float(self._store.setting("clock_offset") or 0))
-
-    def _service_time(self) -> datetime:
-        """Return the present time by the service's clock; the offset was measured when the stream was last opened."""
-        return self._clock() + self._clock_offset()
 
 
 def _scan_message(device_scan: DeviceScan, device_decision: DeviceDecision, now: datetime) -> scan_pb2.Scan:

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Any, Final
 
 from ticketing.admission.scans import Gate
-from ticketing.chassis.clock import Clock
 from ticketing.gate.admission_store import ReplicaState
 from ticketing.gate.connection_status import ConnectionState, ConnectionStatus
+from ticketing.gate.device_clock import CLOCK_UNKNOWN, DeviceClock
 from ticketing.gate.store import Store
 
 _UNITS: Final = ((timedelta(days=1), "d"), (timedelta(hours=1), "h"), (timedelta(minutes=1), "min"))
@@ -66,7 +66,7 @@ class StatusReader:
         self,
         gate: Gate,
         store: Store,
-        clock: Clock,
+        clock: DeviceClock,
         connection: Callable[[], ConnectionStatus],
         problems: Callable[[], list[str]] = list,
     ) -> None:
@@ -83,6 +83,7 @@ class StatusReader:
         with suppress(sqlite3.Error):
             self._queue_length = self._store.queue_length()
             self._replica = self._store.replica_state(self._gate.event_id)
+        unknown = "" if self._clock.is_known else CLOCK_UNKNOWN
         confirmed = self._replica.confirm_time
         return DeviceStatus(
             connection=self._connection(),
@@ -90,7 +91,7 @@ class StatusReader:
             queue_length=self._queue_length,
             replica=self._replica,
             replica_age=None if confirmed is None else max(timedelta(), self._clock() - confirmed),
-            problems=[text for text in (self._store.problem, *self._problems()) if text],
+            problems=[text for text in (self._store.problem, unknown, *self._problems()) if text],
         )
 
 

@@ -4,17 +4,20 @@ The device verifies the signature of a token. It cannot verify a typed code, whi
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 from ticketing.admission.codes import read_code
 from ticketing.admission.decision import Decision, PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, ScanType
-from ticketing.admission.tickets import AdmissionState, CheckIn, Ticket
-from ticketing.admission.tokens import DamagedToken, Token, is_genuine
+from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
+from ticketing.admission.tokens import DamagedToken, PublicKey, Token, is_genuine
+from ticketing.gate.device_clock import CLOCK_UNKNOWN
 from ticketing.gate.messages import EventRules
 
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 # Notes shown to the person at the gate.
 NO_REPLICA: Final = "this device has not loaded the event yet: it needs the connection once"
 NEEDS_CONNECTION: Final = "typed codes need the connection: ask for the QR code"
@@ -56,8 +59,14 @@ class DeviceRecords:
     own_admission: AdmissionState | None = None
 
 
-def decide_offline(scan: DeviceScan, records: DeviceRecords, now: datetime) -> DeviceDecision:
-    """Decide one scan; `now` is the present time by the service's clock."""
+def decide_offline(
+    scan: DeviceScan, records: DeviceRecords, now: datetime, earliest: datetime | None = None
+) -> DeviceDecision:
+    """Decide one scan; `now` is the present time by the service's clock.
+
+    While the device does not know the time, `now` is an estimate and `earliest` a time that has certainly passed. Then
+    only an end before `earliest` counts: a device that trusted its estimate would lock out a full house.
+    """
     rules = records.rules
     if rules is None:
         return DeviceDecision(Decision(DenialReason.EVENT_NOT_OPEN), note=NO_REPLICA)
@@ -68,7 +77,7 @@ def decide_offline(scan: DeviceScan, records: DeviceRecords, now: datetime) -> D
     if isinstance(token, DamagedToken):
         return DeviceDecision(Decision(DenialReason.INVALID_SIGNATURE))
     key = rules.keys.get(token.key_id)
-    if not is_genuine(token, None, key, now):
+    if not _is_genuine(token, key, now, earliest):
         return DeviceDecision(Decision(DenialReason.INVALID_SIGNATURE), note="" if key else UNKNOWN_KEY)
     ticket = records.ticket or token.ticket()
     if records.own_admission is not None:
@@ -78,4 +87,23 @@ def decide_offline(scan: DeviceScan, records: DeviceRecords, now: datetime) -> D
         ticket = replace(ticket, admission=AdmissionState())
     presented = PresentedTicket(ticket, token.issue, token.ticket_type, by_token=True)
     check_in = CheckIn(scan.scan_id, now, scan.gate.location)
-    return DeviceDecision(decide(rules.event, scan.gate, presented, scan.scan_type, check_in), presented)
+    if earliest is None:
+        return DeviceDecision(decide(rules.event, scan.gate, presented, scan.scan_type, check_in), presented)
+    judged = replace(presented, ticket=_without_dates(ticket, rules.event, earliest))
+    decision = decide(rules.event, scan.gate, judged, scan.scan_type, check_in)
+    return DeviceDecision(decision, presented, "" if decision.reason else CLOCK_UNKNOWN)
+
+
+def _is_genuine(token: Token, key: PublicKey | None, now: datetime, earliest: datetime | None) -> bool:
+    if earliest is None or key is None:
+        return is_genuine(token, None, key, now)
+    # A key that has certainly retired stays retired; the signature proves that it was active.
+    is_retired = key.retire_time is not None and earliest >= key.retire_time
+    return not is_retired and token.verifies(key.key)
+
+
+def _without_dates(ticket: Ticket, event: Event, earliest: datetime) -> Ticket:
+    """Return a ticket that has begun, and has ended only if that is certain."""
+    end = ticket.valid_until_time or event.valid_until_time
+    is_over = end is not None and earliest > end
+    return replace(ticket, valid_from_time=_FIRST, valid_until_time=end if is_over else _LAST)

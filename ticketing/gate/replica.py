@@ -5,8 +5,9 @@ from uuid import UUID
 
 import grpc
 
-from ticketing.chassis.clock import Clock
 from ticketing.gate.client import ScanServiceClient
+from ticketing.gate.device_clock import DeviceClock
+from ticketing.gate.messages import time_of
 from ticketing.gate.refusal import refusal_of
 from ticketing.gate.retrying import Outcome, RetryingThread
 from ticketing.gate.store import Store
@@ -16,7 +17,7 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 class DeviceReplica:
     """A thread that follows the admissions of one event and stores them."""
 
-    def __init__(self, client: ScanServiceClient, event_id: UUID, store: Store, clock: Clock) -> None:
+    def __init__(self, client: ScanServiceClient, event_id: UUID, store: Store, clock: DeviceClock) -> None:
         self._client = client
         self._event_id = event_id
         self._store = store
@@ -54,7 +55,11 @@ class DeviceReplica:
         outcome = Outcome.FAILED
         try:
             for changes in call:
+                if changes.HasField("server_time"):
+                    self._clock.set(time_of(changes.server_time), None)
                 self._store.apply(self._event_id, changes, self._clock())
+                if changes.cursor:
+                    self._store.save_clock(self._clock)
                 outcome = Outcome.LASTED
         except grpc.RpcError as error:
             # The gate's own stream reports the status of the connection; this thread only tries again.

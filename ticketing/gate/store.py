@@ -1,18 +1,21 @@
 """The rest of the device's file: settings, requests whose answer was not shown, and the decisions to deliver."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from ticketing.gate.admission_store import AdmissionStore
+from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.device_file import microseconds
+from ticketing.gate.messages import time_of, timestamp
 from ticketing.gate.refusal import FORBIDDEN, UNAUTHENTICATED, Refusal
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 # The name of the setting; that of a refusal for one event ends with the event's id.
 _REFUSED: Final = "refusal"
+_CLOCK: Final = "clock"
 
 
 class Store(AdmissionStore):
@@ -26,6 +29,14 @@ class Store(AdmissionStore):
     def save_setting(self, name: str, value: str) -> None:
         """Store a value under a name."""
         self._run("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, value)
+
+    def save_clock(self, clock: DeviceClock) -> None:
+        """Store what the clock of the next run needs to know."""
+        self.save_setting(_CLOCK, clock.state())
+
+    def read_clock(self) -> str | None:
+        """Return what `save_clock` stored."""
+        return self.setting(_CLOCK)
 
     def refusal(self, event_id: UUID) -> Refusal | None:
         """Return the refusal of the device's credential, for all events or for one; None if there is none."""
@@ -67,12 +78,34 @@ class Store(AdmissionStore):
         """Delete a request whose answer was shown."""
         self._run("DELETE FROM asked WHERE scan_id = ?", scan_id)
 
-    def enqueue(self, attempt: pb.ScanAttempt) -> None:
-        """Store a decision for delivery; it replaces an earlier one of the scan and goes to the end of the queue."""
+    def enqueue(self, attempt: pb.ScanAttempt, clock: DeviceClock | None = None) -> None:
+        """Store a decision for delivery; it replaces an earlier one of the scan and goes to the end of the queue.
+
+        `clock` is given where it does not know the time of the decision; `correct_times` mends it once it does.
+        """
+        boot_id, boot_time = None, None
+        if clock is not None:
+            boot_id = clock.boot_id
+            boot_time = (time_of(attempt.offline.scan_time) - clock.start) // timedelta(microseconds=1)
         with self.transaction():
             self._run("DELETE FROM decisions WHERE scan_id = ?", attempt.scan_id)
-            row = (attempt.scan_id, attempt.SerializeToString())
-            self._run("INSERT INTO decisions (scan_id, attempt) VALUES (?, ?)", *row)
+            row = (attempt.scan_id, attempt.SerializeToString(), boot_id, boot_time)
+            self._run("INSERT INTO decisions (scan_id, attempt, boot_id, boot_time) VALUES (?, ?, ?, ?)", *row)
+
+    def correct_times(self, boot_id: str, start: datetime) -> None:
+        """Correct the estimated times of the decisions since a start of the machine, whose time is known now."""
+        with self.transaction():
+            query = "SELECT sequence, attempt, boot_time FROM decisions WHERE boot_id = ?"
+            for sequence, message, boot_time in self._rows(query, boot_id):
+                attempt = pb.ScanAttempt.FromString(message)
+                time = start + boot_time * timedelta(microseconds=1)
+                if attempt.offline.HasField("annul_time"):
+                    since = time_of(attempt.offline.annul_time) - time_of(attempt.offline.scan_time)
+                    attempt.offline.annul_time.CopyFrom(timestamp(time + since))
+                attempt.offline.scan_time.CopyFrom(timestamp(time))
+                attempt.offline.clock_unknown = False
+                row = (attempt.SerializeToString(), sequence)
+                self._run("UPDATE decisions SET attempt = ?, boot_id = NULL, boot_time = NULL WHERE sequence = ?", *row)
 
     def queued(self, limit: int, max_bytes: int, without: Collection[str] = ()) -> Sequence[pb.ScanAttempt]:
         """Return up to `limit` of the oldest decisions of the queue, but for the scan ids `without`.

@@ -55,6 +55,40 @@ async def test_offline_decisions_are_recorded_once_as_shown(database, service, d
     assert await incidents(service, device.event_id) == {}
 
 
+async def test_time_in_the_future_is_replaced_and_marked(database, service, device):
+    ticket = database.ticket(device.event_id)
+    # The clock of this device is three hours ahead.
+    uploaded = await upload(device, decided(ticket.token, 240))
+    [result] = uploaded.results
+    assert result.doubtful_time
+    assert result.scan_time == result.record_time
+    [listed_scan] = (
+        await service.scans.ListScans(pb.ListScansRequest(event_id=str(device.event_id)), metadata=service.scanner)
+    ).scans
+    assert listed_scan.doubtful_time
+
+
+async def test_upload_from_the_future_and_its_repetition_have_one_record(database, device):
+    ticket = database.ticket(device.event_id)
+    scan = decided(ticket.token, 240, annulled=True)
+    assert await upload(device, scan) == await upload(device, scan)
+
+
+async def test_time_that_a_device_did_not_know_causes_no_incident(database, service, device):
+    early = database.ticket(device.event_id, valid_from_time=BEGIN + 5 * MINUTE)
+    late = database.ticket(device.event_id, valid_until_time=BEGIN - 5 * MINUTE)
+    scans = [decided(ticket.token, clock_unknown=True) for ticket in (early, late)]
+    uploaded = await upload(device, *scans)
+    assert [(scan.doubtful_time, scan.scan_time.ToDatetime(tzinfo=UTC)) for scan in uploaded.results] == [
+        (True, BEGIN),
+        (True, BEGIN),
+    ]
+    assert await incidents(service, device.event_id) == {}
+    # The same time of a device that knew it is an incident.
+    await upload(device, decided(database.ticket(device.event_id, valid_from_time=BEGIN + 5 * MINUTE).token))
+    assert list(await incidents(service, device.event_id)) == ["INVALID_ADMISSION"]
+
+
 @pytest.mark.parametrize(
     "fault",
     [

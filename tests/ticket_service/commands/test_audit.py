@@ -139,6 +139,7 @@ def broken(url: URL) -> set[str]:
     REVISION,
     ISSUES,
     REQUEST,
+    ENDS,
     LEFT_OUT,
     OFF,
 ) = CHECKS
@@ -178,6 +179,10 @@ BREAKS = [
     ("UPDATE tickets SET revision = 1000 WHERE user_id = 'bob'", {REVISION}),
     ("UPDATE tickets SET issue = 1 WHERE user_id = 'bob'", {ISSUES}),
     ("UPDATE idempotency_keys SET result_id = gen_random_uuid() WHERE caller = 'shop'", {REQUEST}),
+    (
+        "UPDATE events SET start_time = create_time - interval '1 year', end_time = create_time, doors_open_time = NULL",
+        {ENDS},
+    ),
     ("DELETE FROM callings_off", {OFF}),
     (
         """

@@ -156,6 +156,20 @@ async def test_an_event_ended_long_ago_is_sent_if_named_and_changed(the_feed, da
     assert {page.event.event_id for page in got} == {named.event_id, changed.event_id, live.event_id}
 
 
+async def test_an_ended_event_is_sent_again_once_its_times_are_corrected(the_feed, database, clock, epoch):
+    event = await new_event(database, clock, starts_in=timedelta(days=-20))
+    await database.run(lambda connection: sell(connection, event, 1))
+    async with aclosing(the_feed.watch({}, epoch)) as pages:
+        coming = asyncio.ensure_future(anext(pages))
+        starts = clock() + timedelta(days=1)
+        times = {"start_time": starts, "end_time": starts + timedelta(hours=4), "doors_open_time": None}
+        corrected = sa.update(events).values(**times, revision=3, changed_revision=3)
+        await database.run(lambda connection: connection.execute(corrected))
+        async with asyncio.timeout(20):
+            _, [page] = await coming
+    assert (page.event.valid_until_time, len(page.tickets)) == (starts + timedelta(hours=4), 1)
+
+
 async def test_a_late_change_of_a_named_ended_event_is_sent(the_feed, database, clock, epoch, monkeypatch):
     monkeypatch.setattr("ticket_service.use_cases.feed.POLLS_PER_FULL_POLL", 2)
     event = await new_event(database, clock, starts_in=timedelta(days=-2))

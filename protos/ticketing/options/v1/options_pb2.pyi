@@ -80,7 +80,9 @@ class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Format.ValueTy
     FORMAT_UUID: _Format.ValueType  # 1
     """A UUID in its canonical 36 characters, in either case."""
     FORMAT_EMAIL: _Format.ValueType  # 2
-    """An e-mail address: one "@" with text on both sides and no white space."""
+    """An e-mail address that a mail can be written to: a local part of at most 64
+    characters without quotes, and a domain name, also an internationalised one.
+    """
     FORMAT_HTTPS_URL: _Format.ValueType  # 3
     """An https URL with a host."""
     FORMAT_TIME_ZONE: _Format.ValueType  # 4
@@ -98,7 +100,9 @@ FORMAT_UNSPECIFIED: Format.ValueType  # 0
 FORMAT_UUID: Format.ValueType  # 1
 """A UUID in its canonical 36 characters, in either case."""
 FORMAT_EMAIL: Format.ValueType  # 2
-"""An e-mail address: one "@" with text on both sides and no white space."""
+"""An e-mail address that a mail can be written to: a local part of at most 64
+characters without quotes, and a domain name, also an internationalised one.
+"""
 FORMAT_HTTPS_URL: Format.ValueType  # 3
 """An https URL with a host."""
 FORMAT_TIME_ZONE: Format.ValueType  # 4

@@ -285,6 +285,9 @@ class ListPurchasesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The number of purchases on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
@@ -297,6 +300,16 @@ class ListPurchasesRequest(_message.Message):
     """Returns only purchases of this user, at most 255 characters. Empty is read
     as the caller, and for organizers and services as every user.
     """
+    payment_id: _builtins.str
+    """Returns only the purchase of this payment or charge, at most 255 characters.
+    Empty selects all payments.
+    """
+    email: _builtins.str
+    """Returns only purchases of a buyer with this e-mail address, in upper or
+    lower case, at most 254 characters. Empty selects all addresses.
+    """
+    status: _purchase_pb2.PurchaseStatus.ValueType
+    """Returns only purchases in this status. UNSPECIFIED selects every status."""
     def __init__(
         self,
         *,
@@ -304,10 +317,13 @@ class ListPurchasesRequest(_message.Message):
         page_token: _builtins.str = ...,
         event_id: _builtins.str = ...,
         user_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+        status: _purchase_pb2.PurchaseStatus.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "event_id", b"event_id", "page_size", b"page_size", "page_token", b"page_token", "payment_id", b"payment_id", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -108,7 +108,8 @@ class PurchaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPurchases(self, request, context):
-        """Lists the caller's purchases, newest first. Organizers may ask by event or user.
+        """Lists the caller's purchases, newest first; organizers list those of their
+        events, services all. Every filter that is set must apply.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

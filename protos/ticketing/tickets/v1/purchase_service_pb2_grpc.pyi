@@ -58,7 +58,9 @@ class PurchaseServiceStub:
     of their events.
     """
     ListPurchases: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ListPurchasesRequest, _purchase_service_pb2.ListPurchasesResponse]
-    """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
+    """Lists the caller's purchases, newest first; organizers list those of their
+    events, services all. Every filter that is set must apply.
+    """
 
 @_typing.type_check_only
 class PurchaseServiceAsyncStub(PurchaseServiceStub):
@@ -90,7 +92,9 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     of their events.
     """
     ListPurchases: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ListPurchasesRequest, _purchase_service_pb2.ListPurchasesResponse]  # type: ignore[assignment]
-    """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
+    """Lists the caller's purchases, newest first; organizers list those of their
+    events, services all. Every filter that is set must apply.
+    """
 
 class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
     """PurchaseService sells tickets. Held and sold tickets together never exceed
@@ -149,6 +153,8 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _purchase_service_pb2.ListPurchasesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_service_pb2.ListPurchasesResponse, _abc.Awaitable[_purchase_service_pb2.ListPurchasesResponse]]:
-        """Lists the caller's purchases, newest first. Organizers may ask by event or user."""
+        """Lists the caller's purchases, newest first; organizers list those of their
+        events, services all. Every filter that is set must apply.
+        """
 
 def add_PurchaseServiceServicer_to_server(servicer: PurchaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -123,6 +123,7 @@ class ListTicketsRequest(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The number of tickets on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
@@ -139,6 +140,10 @@ class ListTicketsRequest(_message.Message):
     """
     view: _ticket_pb2.TicketView.ValueType
     """The parts of each ticket that the response contains. UNSPECIFIED is read as BASIC."""
+    email: _builtins.str
+    """Returns only tickets whose present holder has this e-mail address, in upper
+    or lower case, at most 254 characters. Empty selects all addresses.
+    """
     def __init__(
         self,
         *,
@@ -148,10 +153,11 @@ class ListTicketsRequest(_message.Message):
         event_id: _builtins.str = ...,
         user_id: _builtins.str = ...,
         view: _ticket_pb2.TicketView.ValueType = ...,
+        email: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "user_id", b"user_id", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "event_id", b"event_id", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "user_id", b"user_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,5 +1,6 @@
 """The terms of a purchase hold, whatever the organizer changes later."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,8 @@ import sqlalchemy as sa
 from tests.environment.messages import at
 from tests.selling.rows import sold
 from tests.selling.shop import Shop, money, new_id
+from ticket_service.domain.events import RefundTier
+from ticket_service.domain.refund_policy import refund
 from ticket_service.store.tables import outbox, past_terms, purchases
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
@@ -111,6 +114,28 @@ async def test_the_notification_of_a_move_names_the_end_of_the_right(shop, event
     query = sa.select(outbox.c.data).where(outbox.c.kind == "event.changed")
     [data] = await database.run(lambda c: c.execute(query).scalars().all())
     assert data["full_refund_until"] == (clock() + 14 * DAY).isoformat()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_sequence_of_changes_lowers_a_refund(shop, stub, clock, seed):
+    chance = random.Random(seed)
+    event = await shop.on_sale(ticket_price=money(2_500), time_zone="Europe/Berlin")
+    promised: dict[str, event_pb2.Event] = {}
+    for _ in range(6):
+        promised[await buy(shop, event)] = event
+        clock.advance(chance.randint(0, 40) * HOUR)
+        days_before, percent = chance.randint(0, 12), chance.choice([0, 30, 100])
+        tier = event_pb2.RefundPolicy.Tier(days_before=days_before, percent=percent)
+        start = clock() + chance.randint(1, 400) * HOUR
+        fields: dict[str, Any] = {"start_time": at(start), "end_time": at(start + HOUR)}
+        if chance.random() < 0.5:
+            fields = {"refund_policy": event_pb2.RefundPolicy(tiers=[tier]), "location": f"Hall {days_before}"}
+        event = (await change(shop, event.event_id, **fields)).event
+        for ticket_id, before in promised.items():
+            shown = (await read(stub, shop, ticket_id)).cancel_refund
+            tiers = [RefundTier(one.days_before, one.percent) for one in before.refund_policy.tiers]
+            start = before.start_time.ToDatetime(UTC)
+            assert shown.minor_units >= refund(2_500, tiers, start, "Europe/Berlin", clock()).amount
 
 
 async def test_a_small_shift_is_no_move(shop, event):
