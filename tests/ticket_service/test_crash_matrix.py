@@ -273,7 +273,8 @@ async def late_failure(world: World) -> None:
     cancel = pb.CancelTicketRequest(ticket_id=bought.tickets[0].ticket_id)
     one = (await world.tickets.CancelTicket(cancel, metadata=world.shop.metadata())).cancellation
     await world.settles(lambda: world.has_status(one, ticket_pb2.CANCELLATION_STATUS_DONE))
-    [refund] = [refund for refund in world.stripe.refunds if refund["metadata"]["purchase_id"] == bought.purchase_id]
+    paid = bought.payment.payment_id
+    [refund] = [refund for refund in world.stripe.refunds if refund["payment_intent"] == paid]
     world.stripe.settle_refund(refund["id"], "failed")
     world.begin()
     await world.settles(lambda: world.has_status(one, ticket_pb2.CANCELLATION_STATUS_REFUND_FAILED))

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from tests.environment.backups import back_up, restore
 from tests.environment.serving import running
 from tests.environment.waiting import until
 from tests.selling.shop import Shop, money
@@ -269,6 +270,25 @@ async def test_a_counted_dashboard_refund_that_fails_is_due_again(
     await desk.becomes(one, FAILED)
     await desk.retry(one)
     await desk.becomes(one, DONE)
+    assert desk.stripe.refunded() == {purchase.purchase_id: PRICE}
+
+
+@pytest.mark.parametrize("looks_first", [True, False])
+async def test_a_refund_is_not_made_twice_after_a_restore(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase], tickets_url: URL, *, looks_first: bool
+) -> None:
+    purchase = await bought
+    backup = await asyncio.to_thread(back_up, tickets_url)
+    ticket_id = purchase.tickets[0].ticket_id
+    first = await desk.becomes(await desk.cancel(ticket_id), DONE)
+    await asyncio.to_thread(restore, tickets_url, backup)
+    # The database has forgotten the cancellation, and Stripe its idempotency keys.
+    desk.clock.advance(A_DAY)
+    if looks_first:
+        await desk.look()
+    again = await desk.cancel(ticket_id)
+    assert again.cancellation_id != first.cancellation_id
+    assert (await desk.becomes(again, DONE)).refund_id == first.refund_id
     assert desk.stripe.refunded() == {purchase.purchase_id: PRICE}
 
 
