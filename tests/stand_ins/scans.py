@@ -110,6 +110,9 @@ class ScanServiceStandIn(ScanServiceServicer):
     def state(self, token: str) -> pb.TicketAdmission:
         return self._tickets[ticket_id_in(token).bytes][1]
 
+    def ticket_count(self) -> int:
+        return len(self._tickets)
+
     def end_streams(self, message: object = None) -> None:
         """End every stream, or send a message on it."""
         for outgoing in self._ends:
