@@ -55,6 +55,27 @@ def test_event_cancellation_closes_gates_and_refunds_tickets(pair: ServicePair) 
     )
 
 
+def test_a_check_in_annulled_after_the_event_cancellation_is_refunded(pair: ServicePair) -> None:
+    organizer = pair.caller("organizer", "alice")
+    event = on_sale(organizer)
+    stays, leaves = buy(pair.caller("service", "shop"), event, quantity=2).tickets
+    with closing(new_gate(pair, event.event_id)) as gate:
+        scans = [gate.scan(ticket.token) for ticket in (stays, leaves)]
+        assert all(scan.verdict == scan_pb2.VERDICT_ADMITTED for scan in scans)
+    eventually(lambda: sales(organizer, event.event_id), {ticket_pb2.TICKET_STATUS_USED: (2, 0)})
+    preview = event_service_pb2.PreviewEventCancellationRequest(event_id=event.event_id)
+    [line] = organizer.ask(organizer.events.PreviewEventCancellation, preview).lines
+    assert (line.outcome, line.tickets) == (event_service_pb2.TICKET_OUTCOME_CHECKED_IN, 2)
+    cancel = event_service_pb2.CancelEventRequest(event_id=event.event_id, reason="storm")
+    assert organizer.ask(organizer.events.CancelEvent, cancel).gates_closed
+    annul = scan_service_pb2.AnnulScanRequest(scan_id=scans[1].scan_id)
+    organizer.ask(organizer.scans.AnnulScan, annul)
+    eventually(
+        lambda: sales(organizer, event.event_id),
+        {ticket_pb2.TICKET_STATUS_USED: (1, 0), ticket_pb2.TICKET_STATUS_REFUNDED: (1, 2_500)},
+    )
+
+
 def test_gates_deny_after_a_restart_once_the_event_was_cancelled(pair: ServicePair) -> None:
     organizer = pair.caller("organizer", "alice")
     event = on_sale(organizer)

@@ -135,6 +135,30 @@ def sell(
     return ticket_ids
 
 
+def hold(connection: Connection, event: Event, **changes: Any) -> UUID:
+    """Hold one place, to be charged by Stripe; return the id of the purchase. `changes` are columns of it."""
+    values = {
+        "event_id": event.event_id,
+        "purchase_id": new_id(),
+        "user_id": "alice",
+        "items": [[TicketType.STANDARD, 1, event.ticket_price]],
+        "currency": event.currency,
+        "total": event.ticket_price,
+        "status": "HELD",
+        "provider": "stripe",
+        "metadata": {},
+        "create_time": event.create_time,
+        "hold_expire_time": event.create_time,
+        "due_time": event.create_time,
+        **changes,
+    }
+    connection.execute(sa.insert(purchases).values(values))
+    its_event = events.c.event_id == event.event_id
+    connection.execute(sa.update(events).where(its_event).values(reserved=events.c.reserved + 1))
+    purchase_id: UUID = values["purchase_id"]
+    return purchase_id
+
+
 async def sold(
     database: Database, clock: Clock, count: int = 1, user_id: str = "alice", **wanted: Any
 ) -> tuple[Event, list[UUID]]:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ticket_service.domain.customers import Holdings, check_tickets
-from ticket_service.domain.events import EventStatus
-from ticket_service.domain.payments import POLL_INTERVAL, ChargeState, Progress
+from ticket_service.domain.events import Event, EventStatus
+from ticket_service.domain.payments import MAX_POLL_INTERVAL, POLL_INTERVAL, ChargeState, Progress
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.refusals import illegal_transition
 from ticket_service.domain.sales import Inventory, SaleContext, check_places, price_changed, tickets_of
 from ticket_service.domain.tickets import Ticket
-from ticketing.chassis.failures import Failure
+from ticketing.chassis.failures import Failure, dependency_unavailable
 
 # A payment of a purchase in one of these statuses buys tickets only if places are left.
 ENDED = frozenset({PurchaseStatus.EXPIRED, PurchaseStatus.RELEASED, PurchaseStatus.DECLINED})
@@ -55,7 +55,7 @@ def apply_payment(
     if purchase.status is PurchaseStatus.REFUNDED:
         return PaymentResult(replace(purchase, status=PurchaseStatus.REFUNDING), refund_due=True)
     is_held = purchase.status is PurchaseStatus.HELD
-    if inventory.event.status_at(context.now) is not EventStatus.PUBLISHED or not (
+    if not _is_on_sale(purchase, inventory.event, context.now) or not (
         is_held or _has_places(purchase, inventory, holdings, context)
     ):
         if is_held:
@@ -71,38 +71,70 @@ def release(purchase: Purchase, inventory: Inventory, now: datetime) -> Purchase
     """Return a purchase as RELEASED, and release its places; an ended purchase stays unchanged.
 
     Raises:
-        Failure: ILLEGAL_TRANSITION if the purchase was paid.
+        Failure: ILLEGAL_TRANSITION if the purchase was paid; DEPENDENCY_UNAVAILABLE if it has a charge that a provider
+            may still capture.
     """
     if purchase.status in ENDED:
         return purchase
     if purchase.status is not PurchaseStatus.HELD:
         raise illegal_transition(purchase.status, PurchaseStatus.RELEASED)
+    if not _is_uncharged(purchase):
+        raise dependency_unavailable("payment provider")
     inventory.release(purchase.items)
     return _end(purchase, PurchaseStatus.RELEASED, now)
 
 
 def expire(held: Sequence[Purchase], inventory: Inventory, now: datetime) -> list[Purchase]:
-    """Return HELD purchases as EXPIRED, and release their places."""
-    for purchase in held:
+    """Return HELD purchases without a charge as EXPIRED, and release their places."""
+    expired = [_end(purchase, PurchaseStatus.EXPIRED, now) for purchase in held if _is_uncharged(purchase)]
+    for purchase in expired:
         inventory.release(purchase.items)
-    return [_end(purchase, PurchaseStatus.EXPIRED, now) for purchase in held]
+    return expired
 
 
 def apply_progress(purchase: Purchase, progress: Progress, inventory: Inventory, now: datetime) -> Purchase:
-    """Apply the provider's report of a charge in progress or withdrawn to a HELD purchase."""
+    """Apply the provider's report of a charge in progress or withdrawn to a HELD purchase.
+
+    A report of another charge than the stored one changes nothing: only the stored charge is ever confirmed, so only its
+    withdrawal proves that the buyer is not charged.
+    """
+    if purchase.payment_id not in {None, progress.payment_id}:
+        return purchase
     expires = purchase.hold_expire_time or now
     if progress.state is ChargeState.WITHDRAWN:
         inventory.release(purchase.items)
         if progress.decline_code is not None:
             return _end(replace(purchase, decline_code=progress.decline_code), PurchaseStatus.DECLINED, now)
         return _end(purchase, PurchaseStatus.RELEASED if now < expires else PurchaseStatus.EXPIRED, now)
-    due = purchase.due_time if progress.state is ChargeState.CREATED else min(expires, now + POLL_INTERVAL)
+    due = purchase.due_time if progress.state is ChargeState.CREATED else _next_look(purchase, now)
     return replace(purchase, payment_id=progress.payment_id, client_secret=progress.client_secret, due_time=due)
+
+
+def _next_look(purchase: Purchase, now: datetime) -> datetime:
+    """Return the next time to ask about a charge that waits for the buyer or a bank; it is always later than `now`.
+
+    After the end of the hold the interval grows with the time since then: a bank may process a payment for days.
+    """
+    expires = purchase.hold_expire_time or now
+    if now < expires:
+        return min(expires, now + POLL_INTERVAL)
+    wait = min(max(POLL_INTERVAL, (now - expires) / 4), MAX_POLL_INTERVAL)
+    # The id serves as jitter, so that charges that became due together are not asked about together again.
+    return now + wait * (1 + purchase.purchase_id.int % 256 / 1024)
+
+
+def _is_uncharged(purchase: Purchase) -> bool:
+    return purchase.provider == EXTERNAL and purchase.payment_id is None
 
 
 def complete_refund(purchase: Purchase) -> Purchase:
     """Return a REFUNDING purchase as REFUNDED, after the refund of every payment due."""
     return replace(purchase, status=PurchaseStatus.REFUNDED)
+
+
+def _is_on_sale(purchase: Purchase, event: Event, now: datetime) -> bool:
+    # The currency of an event may change after a hold has ended. All tickets of an event have the currency of the event.
+    return event.status_at(now) is EventStatus.PUBLISHED and event.currency == purchase.currency
 
 
 def _has_places(purchase: Purchase, inventory: Inventory, holdings: Holdings | None, context: SaleContext) -> bool:

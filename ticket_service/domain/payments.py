@@ -12,6 +12,8 @@ from ticket_service.domain.purchases import Purchase
 SWEEPER_DELAY: Final = timedelta(seconds=5)
 # The interval at which the sweeper asks whether the buyer's bank has approved a charge that no front end confirms.
 POLL_INTERVAL: Final = timedelta(seconds=30)
+# The longest interval, for a charge that a bank still processes after the end of the hold.
+MAX_POLL_INTERVAL: Final = timedelta(minutes=15)
 
 
 class ChargeState(StrEnum):

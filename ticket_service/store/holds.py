@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import zip_longest
 from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain.holds import Payment, PaymentResult
@@ -43,21 +45,31 @@ def lock_purchases(connection: Connection, event_id: UUID, purchase_ids: Sequenc
 def claim_due(connection: Connection, provider: str, now: datetime, until: datetime, limit: int) -> list[Purchase]:
     """Claim due HELD purchases of one provider: no other process handles them before `until`.
 
-    The returned purchases have their state before the claim. Their rows do not stay locked, because a change of a
-    purchase locks the row of its event first.
+    Purchases whose hold is over, new ones, and those whose charge waits for a buyer or a bank take turns: a backlog of
+    one class delays no other. The returned purchases have their state before the claim. Their rows do not stay locked,
+    because a change of a purchase locks the row of its event first.
     """
-    due = (
-        sa.select(purchases)
-        .where(purchases.c.due_time <= now, purchases.c.provider == provider)
-        .order_by(purchases.c.due_time)
-        .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True)
-    )
-    found = [purchase_of(row) for row in connection.execute(due)]
+    is_over, is_new = purchases.c.hold_expire_time <= now, purchases.c.payment_id.is_(None)
+    classes = (is_over, sa.and_(~is_over, is_new), sa.and_(~is_over, ~is_new))
+    its = (purchases.c.due_time <= now, purchases.c.provider == provider)
+    due = [
+        [
+            purchase_of(row)
+            for row in connection.execute(
+                sa.select(purchases)
+                .where(*its, of_class)
+                .order_by(purchases.c.due_time)
+                .limit(limit)
+                .with_for_update(key_share=True, skip_locked=True)
+            )
+        ]
+        for of_class in classes
+    ]
+    found = [purchase for turn in zip_longest(*due) for purchase in turn if purchase is not None][:limit]
     if found:
         ids = [(purchase.event_id, purchase.purchase_id) for purchase in found]
-        its = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id).in_(ids)
-        connection.execute(sa.update(purchases).where(its).values(due_time=until))
+        claimed = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id).in_(ids)
+        connection.execute(sa.update(purchases).where(claimed).values(due_time=until))
     return found
 
 
@@ -105,11 +117,15 @@ def paid_purchase(connection: Connection, payment: Payment) -> UUID | None:
     return found
 
 
-def insert_payment(connection: Connection, payment: Payment, result: PaymentResult, now: datetime) -> None:
-    """Insert a payment."""
+def insert_payment(connection: Connection, payment: Payment, result: PaymentResult, now: datetime) -> bool:
+    """Insert a payment; return False if it is recorded already.
+
+    The statement waits for another transaction that is recording the same payment.
+    """
     currency, amount = payment.paid
-    connection.execute(
-        sa.insert(payments).values(
+    inserted = connection.execute(
+        insert(payments)
+        .values(
             provider=payment.provider,
             payment_id=payment.payment_id,
             event_id=result.purchase.event_id,
@@ -119,7 +135,9 @@ def insert_payment(connection: Connection, payment: Payment, result: PaymentResu
             refund_due=result.refund_due,
             create_time=now,
         )
+        .on_conflict_do_nothing()
     )
+    return inserted.rowcount == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any, Final
 from uuid import UUID
 
@@ -74,16 +75,29 @@ def lock(connection: Connection, event_id: UUID, order_id: UUID) -> RefundOrder 
     return None if row is None else order_of(row)
 
 
-def lock_due(connection: Connection, now: datetime, limit: int) -> list[RefundOrder]:
-    """Lock due orders that no other process has locked."""
-    query = (
-        sa.select(refund_orders)
-        .where(refund_orders.c.due_time <= now)
-        .order_by(refund_orders.c.due_time)
-        .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True)
-    )
-    return [order_of(row) for row in connection.execute(query)]
+def lock_due(connection: Connection, provider: str, now: datetime, limit: int) -> list[RefundOrder]:
+    """Lock due orders of one provider that no other process has locked; first tries and repetitions take turns."""
+    is_first = refund_orders.c.attempts == 0
+    due = [
+        [
+            order_of(row)
+            for row in connection.execute(
+                sa.select(refund_orders)
+                .where(refund_orders.c.due_time <= now, refund_orders.c.provider == provider, of_class)
+                .order_by(refund_orders.c.due_time)
+                .limit(limit)
+                .with_for_update(key_share=True, skip_locked=True)
+            )
+        ]
+        for of_class in (is_first, ~is_first)
+    ]
+    return [order for turn in zip_longest(*due) for order in turn if order is not None][:limit]
+
+
+def postpone_others(connection: Connection, providers: Collection[str], now: datetime, until: datetime) -> int:
+    """Make due orders of all other providers due again at `until`; return the number of them."""
+    its = (refund_orders.c.due_time <= now, refund_orders.c.provider.not_in(providers))
+    return connection.execute(sa.update(refund_orders).where(*its).values(due_time=until)).rowcount
 
 
 def update(connection: Connection, order: RefundOrder) -> None:

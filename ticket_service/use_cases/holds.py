@@ -4,6 +4,7 @@ Every transaction that reserves or releases places locks the event first, as sal
 or on sale. A payment is stored together with its effect: issued tickets or a due refund, exactly one of them.
 """
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -153,13 +154,16 @@ class Holds:
         by_event: dict[UUID, list[UUID]] = defaultdict(list)
         for purchase in due:
             by_event[purchase.event_id].append(purchase.purchase_id)
-        for event_id, purchase_ids in by_event.items():
-            try:
-                await self._expire(event_id, purchase_ids)
-            except Failure as failure:
-                # The row of the event was not locked in time; the holds are due again when the claim ends.
-                log.warning("holds expire later", extra={"event_id": event_id, "reason": failure.reason})
+        # In parallel, so that a locked event delays no other event.
+        await asyncio.gather(*(self._try_expire(event_id, purchase_ids) for event_id, purchase_ids in by_event.items()))
         return len(due) == MAX_SWEEP
+
+    async def _try_expire(self, event_id: UUID, purchase_ids: list[UUID]) -> None:
+        try:
+            await self._expire(event_id, purchase_ids)
+        except Failure as failure:
+            # The row of the event was not locked in time; the holds are due again when the claim ends.
+            log.warning("holds expire later", extra={"event_id": event_id, "reason": failure.reason})
 
     async def _expire(self, event_id: UUID, purchase_ids: list[UUID]) -> None:
         def work(connection: Connection) -> None:
@@ -186,6 +190,8 @@ class Holds:
             return purchase
         now = self._context().now
         after = domain.apply_progress(purchase, progress, inventory, now)
+        if after is purchase:
+            return purchase
         store.update_purchase(connection, after)
         store.update_counters(connection, inventory)
         for entry in charge_entries(purchase, after):
@@ -202,7 +208,10 @@ class Holds:
         # The customer may have bought other tickets since the hold ended.
         holdings = find_holdings(connection, purchase, now) if purchase.status in domain.ENDED else None
         result = domain.apply_payment(purchase, payment, inventory, context, holdings)
-        store.insert_payment(connection, payment, result, now)
+        if not store.insert_payment(connection, payment, result, now):
+            # A purchase of another event, whose lock is another one, has recorded the payment since the look-up.
+            paid = store.paid_purchase(connection, payment)
+            raise payment_already_used(payment.payment_id, paid or purchase.purchase_id)
         ledger.enter(connection, payment_entry(result.purchase, payment), now)
         if result.refund_due:
             if payment.provider != EXTERNAL:

@@ -34,6 +34,9 @@ TRIES: Final = 2
 TRY_AGAIN_SECONDS: Final = 0.2
 # Calls that advance a charge: create, confirm, and one more if another process advanced it meanwhile.
 STEPS: Final = 3
+# Charges that a withdrawal withdraws: the one that was read, and one that another process stored meanwhile. A stored id
+# never changes, so the last one only bounds the loop.
+WITHDRAWALS: Final = 3
 # Purchases in one sweep: few enough that, even if the provider hangs, the sweep ends before other processes may claim the
 # same purchases.
 MAX_SWEEP: Final = 16
@@ -139,8 +142,16 @@ class Payments:
 
     async def _withdraw(self, purchase: Purchase, decline_code: str | None = None) -> Purchase:
         """Withdraw the charge and release the places; complete the purchase if it was paid already."""
-        progress = await self._provider(purchase).withdraw(charge_of(purchase))
-        return await self._record(purchase, replace(progress, decline_code=decline_code or progress.decline_code))
+        provider = self._provider(purchase)
+        for _ in range(WITHDRAWALS):
+            progress = await provider.withdraw(charge_of(purchase))
+            progress = replace(progress, decline_code=decline_code or progress.decline_code)
+            recorded = await self._record(purchase, progress)
+            if recorded.status is not PurchaseStatus.HELD or recorded.payment_id == purchase.payment_id:
+                return recorded
+            # Another process has stored a charge since `purchase` was read, so nothing was released yet.
+            purchase = recorded
+        return purchase
 
     async def _withdraw_or_fail(self, purchase: Purchase) -> None:
         # This service charges nothing for an EXTERNAL purchase.

@@ -6,7 +6,6 @@ asks the provider about earlier tries before the next try, so that a crash at an
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -40,7 +39,7 @@ from ticketing.chassis.failures import Failure
 
 log = logging.getLogger(__name__)
 
-# Orders in one sweep: few enough that, even if the provider hangs, the sweep ends before other processes may claim the
+# Orders of one provider in one sweep: few enough that, even if the provider hangs, the sweep ends before other processes may claim the
 # same orders.
 MAX_SWEEP: Final = 32
 # The time exceeds a sweep, so that no two processes try at once.
@@ -85,30 +84,31 @@ class Refunds:
         return await self._database.run(work)
 
     async def sweep(self) -> bool:
-        """Try due orders; return whether more may be due."""
-        due = await self._database.run(self._claim_due)
-        await asyncio.gather(*(self._try(order) for order in due))
-        return len(due) == MAX_SWEEP
+        """Try due orders of every configured provider; return whether more may be due."""
+        claimed = await self._database.run(self._claim_due)
+        await asyncio.gather(*(self._try(order) for orders in claimed for order in orders))
+        return any(len(orders) == MAX_SWEEP for orders in claimed)
 
-    def _claim_due(self, connection: Connection) -> Sequence[RefundOrder]:
-        """Claim due orders, so that no other process tries them at the same time."""
+    def _claim_due(self, connection: Connection) -> list[list[RefundOrder]]:
+        """Claim due orders of each provider, so that no other process tries them at the same time."""
         now = self._clock()
-        claimed_orders = []
-        for order in store.lock_due(connection, now, MAX_SWEEP):
-            spread = backoff_seconds(order.attempts, first=1, max_seconds=MAX_RETRY_SECONDS - MIN_RETRY_SECONDS)
-            claimed = domain.claim(order, now, timedelta(seconds=MIN_RETRY_SECONDS + spread))
-            store.update(connection, claimed)
-            ledger.enter(connection, refund_entry(claimed, EntryKind.REFUND_TRIED), now)
-            claimed_orders.append(claimed)
-        return claimed_orders
+        until = now + timedelta(seconds=MAX_RETRY_SECONDS)
+        if waiting := store.postpone_others(connection, list(self._providers), now, until):
+            log.error("refunds are due by a provider that is not configured", extra={"orders": waiting})
+        due = [store.lock_due(connection, provider, now, MAX_SWEEP) for provider in self._providers]
+        return [[self._claim(connection, order, now) for order in orders] for orders in due]
+
+    @staticmethod
+    def _claim(connection: Connection, order: RefundOrder, now: datetime) -> RefundOrder:
+        spread = backoff_seconds(order.attempts, first=1, max_seconds=MAX_RETRY_SECONDS - MIN_RETRY_SECONDS)
+        claimed = domain.claim(order, now, timedelta(seconds=MIN_RETRY_SECONDS + spread))
+        store.update(connection, claimed)
+        ledger.enter(connection, refund_entry(claimed, EntryKind.REFUND_TRIED), now)
+        return claimed
 
     async def _try(self, order: RefundOrder) -> None:
-        provider = self._providers.get(order.provider)
-        if provider is None:
-            log.error("a refund is due by a provider that is not configured", extra=_log_fields(order))
-            return
         try:
-            progress = await provider.refund(order)
+            progress = await self._providers[order.provider].refund(order)
             await self._database.run(lambda connection: record_answer(connection, order, progress, self._clock()))
         except Failure as failure:
             log.warning("a refund is tried again later", extra={**_log_fields(order), "reason": failure.reason})

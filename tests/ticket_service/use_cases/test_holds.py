@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from tests.environment.databases import connected, read_value
 from tests.environment.refusals import refusal
 from tests.environment.serving import running
 from tests.environment.waiting import until
@@ -102,6 +103,40 @@ async def test_a_late_payment_is_honoured_while_places_are_left(shop, event, clo
     done = await shop.report_payment(held, "pay-1")
     assert (done.status, len(done.tickets)) == (COMPLETED, 2)
     assert await shop.left(event) == 1
+
+
+async def test_a_late_payment_in_another_currency_than_the_event_is_refunded(shop, event, clock, database):
+    held = await shop.buy(event.event_id)
+    for offer in event.offers:
+        offer.price.currency_code = "CHF"
+    event.ticket_price.currency_code = "CHF"
+    refused = await refusal(shop.update(event, "ticket_price", "offers"))
+    assert refused.reason == "EVENT_NOT_CHANGEABLE"
+    await expire(shop, clock, held)
+    await shop.update(event, "ticket_price", "offers")
+    late = await shop.report_payment(held, "pay-1")
+    assert (late.status, list(late.tickets)) == (REFUNDING, [])
+    assert await owed(database) == [("pay-1", True, None)]
+    assert await shop.left(event) == 3
+
+
+async def test_a_payment_reported_for_two_events_at_once_pays_one(shop, event, tickets_url):
+    other = await shop.on_sale(ticket_price=money(PRICE))
+    held = [await shop.buy(one.event_id) for one in (event, other)]
+    with connected(tickets_url) as first:
+        # Another process has inserted the payment and not committed yet.
+        first.execute(
+            "INSERT INTO payments (provider, payment_id, event_id, purchase_id, currency, amount, create_time)"
+            " VALUES ('external', 'pay-1', %s, %s, 'EUR', %s, now())",
+            [held[0].event_id, held[0].purchase_id, PRICE],
+        )
+        second = asyncio.create_task(refusal(shop.report_payment(held[1], "pay-1")))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        await until(lambda: read_value(tickets_url, waiting))
+    refused = await second
+    assert (refused.code, refused.reason) == (grpc.StatusCode.ALREADY_EXISTS, "PAYMENT_ALREADY_USED")
+    assert refused.metadata == {"payment_id": "pay-1", "purchase_id": held[0].purchase_id}
+    assert (await shop.read(held[1])).status == HELD
 
 
 async def owed(database: Database) -> list[tuple[str, bool, str | None]]:

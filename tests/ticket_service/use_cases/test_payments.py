@@ -17,9 +17,10 @@ from tests.stand_ins.stripe import CARD, DECLINED, KEY, SECURE, UNKNOWN, StripeS
 from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.app import App
 from ticket_service.domain.notifications import Kind
-from ticket_service.domain.payments import POLL_INTERVAL, SWEEPER_DELAY
+from ticket_service.domain.payments import MAX_POLL_INTERVAL, POLL_INTERVAL, SWEEPER_DELAY
 from ticket_service.store.tables import outbox
 from ticket_service.use_cases.holds import CLAIM, CLAIM_SPREAD_SECONDS
+from ticket_service.use_cases.payments import MAX_SWEEP
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("adds_up")]
@@ -61,12 +62,14 @@ async def event(shop: Shop) -> event_pb2.Event:
     return await shop.on_sale(ticket_price=money(PRICE), max_participants=3)
 
 
-async def has_status(shop: Shop, purchase: purchase_pb2.Purchase, status: int) -> purchase_pb2.Purchase:
+async def has_status(
+    shop: Shop, purchase: purchase_pb2.Purchase, status: int, by: tuple[str, str] = Shop.ALICE
+) -> purchase_pb2.Purchase:
     async def ask() -> int:
-        return (await shop.read(purchase)).status
+        return (await shop.read(purchase, by)).status
 
     await until(ask, status)
-    return await shop.read(purchase)
+    return await shop.read(purchase, by)
 
 
 async def test_a_good_card_is_charged_once_and_completes_the_purchase(shop, event, stripe):
@@ -81,15 +84,34 @@ async def test_a_good_card_is_charged_once_and_completes_the_purchase(shop, even
     assert await shop.read(done) == done
 
 
-async def test_every_changing_call_has_its_own_idempotency_key(shop, event, stripe):
+async def test_create_has_a_fixed_key_and_other_calls_a_new_one(shop, event, stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     await shop.release(held)
-    changing = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call != "retrieve"]
-    assert changing == [
-        f"create-{held.purchase_id}",
-        f"confirm-{held.purchase_id}",
-        f"cancel-{held.payment.payment_id}-WAITING",
-    ]
+    keys = [key for call, key in zip(stripe.calls, stripe.keys, strict=True) if call != "retrieve"]
+    assert keys[0] == f"create-{held.purchase_id}"
+    assert len(set(keys)) == 3
+    assert held.purchase_id not in "".join(keys[1:])
+
+
+@pytest.mark.parametrize("operation", ["create", "confirm"])
+async def test_a_saved_server_error_is_not_repeated_for_a_day(shop, event, stripe, clock, operation):
+    stripe.breaks[operation] = 500
+    held = await shop.buy(event.event_id, payment_method_id=CARD)
+    assert held.status == HELD
+    stripe.breaks.clear()
+    clock.advance(SWEEPER_DELAY)
+    await has_status(shop, held, COMPLETED)
+    assert stripe.charged() == {held.purchase_id: PRICE}
+
+
+async def test_a_saved_refusal_to_cancel_is_not_repeated_for_a_day(shop, event, stripe):
+    held = await shop.buy(event.event_id, payment_method_id=SECURE)
+    stripe.intents[held.payment.payment_id]["status"] = "processing"
+    assert (await refusal(shop.release(held))).code is grpc.StatusCode.UNAVAILABLE
+    # The bank asks the buyer again: the service sees both statuses as WAITING.
+    stripe.intents[held.payment.payment_id]["status"] = "requires_action"
+    assert (await shop.release(held)).status == RELEASED
+    assert stripe.intents[held.payment.payment_id]["status"] == "canceled"
 
 
 async def test_a_retried_request_charges_nothing_more(shop, event, stripe):
@@ -220,6 +242,26 @@ async def test_a_payment_processed_by_a_bank_is_not_released(shop, event, stripe
     refused = await refusal(shop.release(held))
     assert (refused.reason, refused.metadata["from"]) == ("ILLEGAL_TRANSITION", "COMPLETED")
     assert len((await shop.read(held)).tickets) == 1
+
+
+async def test_charges_processed_past_their_hold_delay_no_other_charge(shop, stripe, clock):
+    event = await shop.on_sale(ticket_price=money(PRICE))
+    buyers = [("user", f"user-{number}") for number in range(MAX_SWEEP)]
+    late = [await shop.buy(event.event_id, buyer, payment_method_id=SECURE) for buyer in buyers]
+    for purchase in late:
+        stripe.intents[purchase.payment.payment_id]["status"] = "processing"
+    clock.advance(timedelta(minutes=10))
+    held = await shop.buy(event.event_id, payment_method_id=SECURE)
+    stripe.finish(held.payment.payment_id)
+    await until(lambda: stripe.calls.count("cancel") >= MAX_SWEEP)
+    clock.advance(POLL_INTERVAL)
+    await has_status(shop, held, COMPLETED)
+    assert {(await shop.read(purchase, Shop.BACKEND)).status for purchase in late} == {HELD}
+    for purchase in late:
+        stripe.intents[purchase.payment.payment_id]["status"] = "succeeded"
+    clock.advance(2 * MAX_POLL_INTERVAL)
+    for purchase, buyer in zip(late, buyers, strict=True):
+        await has_status(shop, purchase, COMPLETED, buyer)
 
 
 @pytest.mark.parametrize("operation", ["create", "retrieve", "confirm"])

@@ -86,7 +86,7 @@ class StripePayments:
         progress = await self._run(lambda: self._retrieve(payment_id))
         if progress.state is not ChargeState.CREATED:
             return progress
-        return await self._run(lambda: self._confirm(charge, payment_id))
+        return await self._run(lambda: self._confirm(payment_id))
 
     async def withdraw(self, charge: Charge) -> Progress:
         """Cancel the intent; return WITHDRAWN, or PAID if Stripe has captured the money already."""
@@ -97,7 +97,7 @@ class StripePayments:
         progress = await self._run(lambda: self._retrieve(payment_id))
         if progress.state in _ENDED:
             return progress
-        return await self._run(lambda: self._cancel(progress, payment_id))
+        return await self._run(lambda: self._cancel(payment_id))
 
     async def refund(self, order: RefundOrder) -> RefundProgress:
         """Make a refund; a repeated try first searches for it, because Stripe stores idempotency keys for a day."""
@@ -149,7 +149,13 @@ class StripePayments:
             "metadata": {"purchase_id": str(charge.purchase_id), "event_id": str(charge.event_id)},
         }
         try:
-            intent = self._intents.create(params, {"idempotency_key": f"create-{charge.purchase_id}"})
+            try:
+                intent = self._intents.create(params, {"idempotency_key": f"create-{charge.purchase_id}"})
+            except stripe.APIError as error:
+                if not _is_repeated(error):
+                    raise
+                # Another intent is harmless: an intent without a stored id is never confirmed.
+                intent = self._intents.create(params)
         except (stripe.InvalidRequestError, stripe.CardError) as error:
             # An unknown payment method or too small an amount: Stripe created nothing.
             return Progress(ChargeState.DECLINED, decline_code=error.code or "invalid_request")
@@ -158,21 +164,20 @@ class StripePayments:
     def _retrieve(self, payment_id: str) -> Progress:
         return _progress(self._intents.retrieve(payment_id))
 
-    def _confirm(self, charge: Charge, payment_id: str) -> Progress:
+    # Confirm and cancel have a new key in every call: an intent is captured at most once whatever the keys, and under a
+    # key of its own Stripe would repeat a refusal for a day, although the intent has changed since.
+    def _confirm(self, payment_id: str) -> Progress:
         try:
-            key = f"confirm-{charge.purchase_id}"
-            return _progress(self._intents.confirm(payment_id, options={"idempotency_key": key}))
+            return _progress(self._intents.confirm(payment_id))
         except (stripe.InvalidRequestError, stripe.CardError) as error:
             progress = self._retrieve(payment_id)
             if progress.state is not ChargeState.CREATED:
                 return progress
             return Progress(ChargeState.DECLINED, payment_id, decline_code=error.code or "invalid_request")
 
-    def _cancel(self, before: Progress, payment_id: str) -> Progress:
+    def _cancel(self, payment_id: str) -> Progress:
         try:
-            # The key contains the state: otherwise Stripe would repeat its refusal for a WAITING intent for a day.
-            key = f"cancel-{payment_id}-{before.state}"
-            return _progress(self._intents.cancel(payment_id, options={"idempotency_key": key}))
+            return _progress(self._intents.cancel(payment_id))
         except stripe.InvalidRequestError:
             # The state of the intent has changed meanwhile.
             return self._retrieve(payment_id)
@@ -213,6 +218,11 @@ class StripePayments:
         except (stripe.InvalidRequestError, stripe.CardError) as error:
             return RefundProgress(RefundState.REFUSED, failure=error.user_message or error.code or "refused")
         return _refund_progress(refund)
+
+
+def _is_repeated(error: stripe.APIError) -> bool:
+    """Return whether Stripe repeats a server error that it saved under an idempotency key, as it does for a day."""
+    return (error.headers or {}).get("Idempotent-Replayed") == "true"
 
 
 def _pause_seconds(error: stripe.RateLimitError) -> float:
