@@ -53,6 +53,10 @@ def json_record(answer: Answer) -> dict[str, Any]:
     }
 
 
+class OutputError(Exception):
+    """Nobody receives the answers any more."""
+
+
 class LinePrinter:
     """A printer of one line for each answer, as text or as JSON with the status of the device."""
 
@@ -62,11 +66,14 @@ class LinePrinter:
         self._as_json = as_json
 
     def show(self, answer: Answer) -> None:
-        """Print an answer and flush the output."""
+        """Print an answer and flush the output; raise OutputError if that fails: the answer was not shown."""
         text = text_line(answer)
         if self._as_json:
             text = json.dumps({**json_record(answer), "device": self._read_status().record()})
-        print(text, file=self._out, flush=True)
+        try:
+            print(text, file=self._out, flush=True)
+        except OSError as error:
+            raise OutputError(f"the answers cannot be written to standard output: {error.strerror}") from error
 
 
 class StatusPrinter:
