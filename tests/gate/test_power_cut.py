@@ -30,6 +30,14 @@ def short_pause(monkeypatch) -> None:
     monkeypatch.setattr("ticketing.gate.connection.UPLOAD_PAUSE_SECONDS", 0.05)
 
 
+@pytest.fixture
+def disk():
+    """Give the files of the test's device a disk that fails; it outlives them."""
+    installed = Disk().install()
+    yield installed
+    installed.uninstall()
+
+
 class Night:
     """The scans that were shown as admitted."""
 
@@ -88,9 +96,8 @@ def test_power_cut_loses_no_shown_admission(server, stand_in, tmp_path, new_hand
 
 
 @pytest.mark.timeout(120 + 15 * ROUNDS)
-def test_failing_disk_ends_no_thread_and_loses_no_shown_admission(server, stand_in, new_handheld):
+def test_failing_disk_ends_no_thread_and_loses_no_shown_admission(disk, server, stand_in, new_handheld):
     chance, night = random.Random(SEED), Night(stand_in)
-    disk = Disk().install()
     try:
         device = new_handheld(server.address, stand_in.event_id).connect().follow()
         eventually(lambda: device.store.replica_state(stand_in.event_id).is_complete)
@@ -128,4 +135,3 @@ def test_failing_disk_ends_no_thread_and_loses_no_shown_admission(server, stand_
             assert len(set(codes)) == len(codes)
     finally:
         disk.fault = 0
-        disk.uninstall()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import sys
 import termios
 import tty
@@ -12,13 +13,15 @@ from pathlib import Path
 from time import sleep
 from typing import Final, Self
 
-from ticketing.gate.scanner_text import ReadBytes
+from ticketing.gate.reads import ReadBytes
+from ticketing.gate.terminal import raw_keyboard
 
 SERIAL: Final = "serial:"
 FILE: Final = "file:"
 _UNPLUGGED_SECONDS: Final = 1.0
 # The errors of opening a scanner that is not plugged in.
 _UNPLUGGED: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.ENXIO})
+_CHUNK_BYTES: Final = 65_536
 
 
 class InputError(Exception):
@@ -40,21 +43,41 @@ def open_input(name: str, status: InputStatus | None = None) -> Iterator[ReadByt
         # Python has no standard input where the caller closed it.
         if sys.stdin is None:
             raise InputError("--input stdin: standard input is closed; name a scanner or a file")
-        keyboard = sys.stdin.fileno()
-        with _silent_keyboard(keyboard):
-            yield lambda size: _read_stdin(keyboard, size)
+        file = sys.stdin.fileno()
+        with raw_keyboard(file):
+            yield lambda seconds: _read_keyboard(file, seconds)
     elif name.startswith(SERIAL):
         with SerialScanner(name.removeprefix(SERIAL), status) as scanner:
             yield scanner.read
     elif name.startswith(FILE):
         try:
-            file = Path(name.removeprefix(FILE)).open("rb", buffering=0)  # noqa: SIM115 - closed below
+            opened = Path(name.removeprefix(FILE)).open("rb", buffering=0)  # noqa: SIM115 - closed below
         except OSError as error:
             raise InputError(f"--input {name}: {error.strerror}") from error
-        with file:
-            yield file.read
+        with opened:
+            yield lambda seconds: _read(opened.fileno(), seconds)
     else:
         raise InputError(f"--input {name}: is none of stdin, serial:/dev/…, file:PATH")
+
+
+def is_keyboard(name: str) -> bool:
+    """Return whether an input is a terminal, on which a person can type."""
+    return name == "stdin" and sys.stdin.isatty()
+
+
+def _read(file: int, seconds: float | None) -> bytes | None:
+    """Read what there is; None after `seconds` without any, no bytes at the end."""
+    if seconds is not None and not select.select([file], [], [], seconds)[0]:
+        return None
+    return os.read(file, _CHUNK_BYTES)
+
+
+def _read_keyboard(file: int, seconds: float | None) -> bytes | None:
+    try:
+        return _read(file, seconds)
+    except OSError:
+        # The terminal was closed.
+        return b""
 
 
 class SerialScanner:
@@ -78,19 +101,22 @@ class SerialScanner:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def read(self, size: int) -> bytes:
-        """Read at most `size` bytes; while the scanner is unplugged, wait for it."""
+    def read(self, seconds: float | None) -> bytes | None:
+        """Read what there is; None after `seconds` without any. While the scanner is unplugged, wait for it."""
         while True:
             # A read of an unplugged scanner returns no bytes or fails, depending on the driver.
             with suppress(OSError):
                 if self._file is None:
                     self._file = self._open()
                     self._status.problem = ""
-                if data := os.read(self._file, size):
+                data = _read(self._file, seconds)
+                if data is None or data:
                     return data
             self._close()
             self._status.problem = self._unplugged()
             sleep(_UNPLUGGED_SECONDS)
+            if seconds is not None:
+                return None
 
     def _unplugged(self) -> str:
         return f"no scanner at {self._path}: plug it in"
@@ -106,24 +132,3 @@ class SerialScanner:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-
-def _read_stdin(file: int, size: int) -> bytes:
-    try:
-        return os.read(file, size)
-    except OSError as error:
-        raise InputError(f"--input stdin: {error.strerror}") from error
-
-
-@contextmanager
-def _silent_keyboard(file: int) -> Iterator[None]:
-    """Switch off the echo and the line length limit of a terminal while a scanner types on it."""
-    if not os.isatty(file):
-        yield
-        return
-    before = termios.tcgetattr(file)
-    tty.setcbreak(file)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(file, termios.TCSADRAIN, before)
