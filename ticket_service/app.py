@@ -26,6 +26,7 @@ from ticket_service.store.sales import STATEMENTS
 from ticket_service.use_cases.cancellation_preview import CancellationPreviews
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.changes import Changes
+from ticket_service.use_cases.contacts import Contacts
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
 from ticket_service.use_cases.feed import Feed
@@ -151,7 +152,7 @@ class App:
         connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS)
         sales = Sales(connection, sale_settings, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
-        servicer = PurchaseServicer(sales, payments, Purchases(database), messages)
+        servicer = PurchaseServicer(sales, payments, Purchases(database), Contacts(database, self._clock), messages)
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server
         return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
 

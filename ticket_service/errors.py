@@ -45,6 +45,7 @@ ENTRIES: Final[Mapping[str, ReasonEntry]] = {
     Reason.CUSTOMER_TICKET_LIMIT: ReasonEntry(
         StatusCode.FAILED_PRECONDITION, {"event_id", "ticket_type", "max", "have", "requested"}
     ),
+    Reason.EMAIL_LIMIT: ReasonEntry(StatusCode.RESOURCE_EXHAUSTED, {"max", "within_seconds"}),
 }
 
 CATALOGUE: Final = Catalogue(DOMAIN, ENTRIES)

@@ -58,6 +58,11 @@ async def list_purchases(w: World, side: str) -> Message:
     return purchases_pb.ListPurchasesRequest(event_id=await w.event(side))
 
 
+async def correct_email(w: World, side: str) -> Message:
+    purchase_id = await w.purchase_id(side)
+    return purchases_pb.CorrectEmailRequest(request_id=new_id(), purchase_id=purchase_id, email="bob@example.com")
+
+
 async def list_changes(w: World, side: str) -> Message:
     return change_service_pb2.ListChangesRequest(event_id=await w.event(side))
 
@@ -138,6 +143,7 @@ REQUESTS: dict[str, Ask] = {
     "PurchaseService/PurchaseTickets paid": lambda w, s: w.order(s),
     "PurchaseService/ConfirmPurchase": confirm_purchase,
     "PurchaseService/ReleasePurchase": about(World.hold, purchases_pb.ReleasePurchaseRequest, "purchase_id"),
+    "PurchaseService/CorrectEmail": correct_email,
     "PurchaseService/GetPurchase": about(World.purchase_id, purchases_pb.GetPurchaseRequest, "purchase_id"),
     "PurchaseService/ListPurchases": list_purchases,
     "TicketService/GetTicket": about(World.ticket, tickets_pb.GetTicketRequest, "ticket_id"),

@@ -41,6 +41,7 @@ PurchaseService/PurchaseTickets    | EVENT_NOT_FOUND        | ok ok -   | ok - -
 PurchaseService/PurchaseTickets paid | EVENT_NOT_FOUND      | no        | ok - -        | no         | ok ok -   | who       | no
 PurchaseService/ConfirmPurchase    | PURCHASE_NOT_FOUND     | no        | ok - -        | no         | ok ok -   | who       | no
 PurchaseService/ReleasePurchase    | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no
+PurchaseService/CorrectEmail       | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no
 PurchaseService/GetPurchase        | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no
 PurchaseService/ListPurchases      |                        | some none none | some none none | no   | some some none | who  | no
 TicketService/GetTicket            | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no

@@ -9,6 +9,7 @@ from ticket_service.convert.addresses import address_of_claim, read_email
 from ticket_service.convert.enums import TICKET_TYPES
 from ticket_service.convert.money import money_message, read_price
 from ticket_service.domain.access import organizer_of
+from ticket_service.domain.contacts import EmailCorrection
 from ticket_service.domain.customers import Customer
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.holds import Payment
@@ -139,6 +140,20 @@ def read_query(request: pb.ListPurchasesRequest) -> PurchaseQuery:
     )
     fields.check()
     return query
+
+
+def read_correction(request: pb.CorrectEmailRequest) -> EmailCorrection:
+    """Read a CorrectEmailRequest."""
+    fields = Fields(request)
+    request_id = fields.uuid("request_id")
+    purchase_id = ticket_id = None
+    if request.WhichOneof("recipient") == "ticket_id":
+        ticket_id = fields.uuid("ticket_id")
+    else:
+        purchase_id = fields.uuid("purchase_id")
+    email = read_email(fields)
+    fields.check()
+    return EmailCorrection(request_id, purchase_id, ticket_id, email)
 
 
 def _customer(user_id: str, email: str, *, is_guest: bool) -> Customer | None:

@@ -14,6 +14,7 @@ from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 MAILED: Final = (
     Kind.PURCHASE_COMPLETED,
     Kind.HOLD_EXPIRED,
+    Kind.EMAIL_CORRECTED,
     Kind.TICKET_CANCELLED,
     Kind.TICKET_REISSUED,
     Kind.TICKET_TRANSFERRED,
@@ -72,8 +73,8 @@ def emails_for(context: MailContext) -> list[Email]:
         # The mail about the cancelled event has announced the refund.
         return []
     if not context.tickets:
-        if kind is Kind.EVENT_CHANGED:
-            # Every ticket was cancelled meanwhile.
+        if kind in {Kind.EVENT_CHANGED, Kind.EMAIL_CORRECTED}:
+            # Every ticket was cancelled meanwhile, or the purchase is not paid.
             return []
         return _email(context, context.buyer, kind, Attachments.NONE, ())
     by_address: dict[str, list[SoldTicket]] = {}
@@ -82,7 +83,7 @@ def emails_for(context: MailContext) -> list[Email]:
     found = [
         email
         for address, tickets in by_address.items()
-        for email in _email(context, address, kind, _attachments(kind), tickets)
+        for email in _email(context, address, _text(context.notification), _attachments(kind), tickets)
     ]
     if kind is Kind.TICKET_TRANSFERRED:
         removal = Attachments.CALENDAR_REMOVAL
@@ -95,9 +96,22 @@ def is_valid(sold: SoldTicket) -> bool:
     return sold.ticket.status not in CANCELLED_STATUSES and sold.event.status is not EventStatus.CANCELLED
 
 
+def _text(notification: Notification) -> str:
+    """Return the name of the text; a mail to a corrected address is the one that the old address got."""
+    if notification.kind is not Kind.EMAIL_CORRECTED:
+        return notification.kind
+    return Kind.PURCHASE_COMPLETED if notification.ticket_id is None else Kind.TICKET_TRANSFERRED
+
+
 def _attachments(kind: Kind) -> Attachments:
     match kind:
-        case Kind.PURCHASE_COMPLETED | Kind.TICKET_REISSUED | Kind.TICKET_TRANSFERRED | Kind.EVENT_CHANGED:
+        case (
+            Kind.PURCHASE_COMPLETED
+            | Kind.TICKET_REISSUED
+            | Kind.TICKET_TRANSFERRED
+            | Kind.EVENT_CHANGED
+            | Kind.EMAIL_CORRECTED
+        ):
             return Attachments.TICKET
         case Kind.TICKET_CANCELLED | Kind.EVENT_CANCELLED:
             return Attachments.CALENDAR_REMOVAL

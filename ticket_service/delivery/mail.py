@@ -85,7 +85,8 @@ def _tickets(connection: Connection, notification: Notification, purchase_id: UU
     """Read the tickets of a notification, in the order of their creation."""
     if notification.ticket_id is not None:
         ticket = find_ticket(connection, notification.ticket_id)
-        return [ticket] if ticket else []
+        is_void = ticket is not None and ticket.ticket.status in CANCELLED_STATUSES
+        return [ticket] if ticket and not (is_void and notification.kind is Kind.EMAIL_CORRECTED) else []
     if notification.kind is Kind.REFUND_MADE:
         # The refund of a late or second payment: another payment paid the tickets, if any.
         return []
@@ -93,5 +94,8 @@ def _tickets(connection: Connection, notification: Notification, purchase_id: UU
     if notification.kind in {Kind.PURCHASE_COMPLETED, Kind.EVENT_CANCELLED}:
         # The mail about a cancelled event is also the mail about its cancelled tickets.
         return sold
+    if notification.kind is Kind.EMAIL_CORRECTED:
+        # The tickets of other holders stay with their addresses.
+        sold = [one for one in sold if one.ticket.user_id == notification.user_id]
     # A holder who cancelled a ticket gets no further mails about the event.
     return [one for one in sold if one.ticket.status not in CANCELLED_STATUSES]

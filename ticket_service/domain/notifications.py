@@ -28,6 +28,7 @@ class Kind(StrEnum):
 
     PURCHASE_COMPLETED = "purchase.completed"
     HOLD_EXPIRED = "purchase.expired"
+    EMAIL_CORRECTED = "purchase.email_corrected"
     TICKET_CANCELLED = "ticket.cancelled"
     TICKET_REISSUED = "ticket.reissued"
     TICKET_TRANSFERRED = "ticket.transferred"
@@ -70,6 +71,13 @@ def hold_expired(purchase: Purchase) -> list[Notification]:
     if purchase.status is not PurchaseStatus.EXPIRED:
         return []
     return [_purchase_notification(Kind.HOLD_EXPIRED, purchase, _money(purchase.currency, purchase.total))]
+
+
+def email_corrected(
+    event_id: UUID, purchase_id: UUID, user_id: str, ticket_id: UUID | None = None
+) -> list[Notification]:
+    """Return the notification of a corrected address: of the buyer, or of the holder of one transferred ticket."""
+    return [Notification(event_id, Kind.EMAIL_CORRECTED, purchase_id, ticket_id, user_id)]
 
 
 def payment_refund_due(purchase: Purchase, payment_id: str, provider: str) -> list[Notification]:

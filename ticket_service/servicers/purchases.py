@@ -4,9 +4,16 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from ticket_service.convert.purchases import purchase_message, read_confirmation, read_order, read_query
+from ticket_service.convert.purchases import (
+    purchase_message,
+    read_confirmation,
+    read_correction,
+    read_order,
+    read_query,
+)
 from ticket_service.convert.tickets import TicketMessages, ticket_message
 from ticket_service.domain.tickets import SoldTicket
+from ticket_service.use_cases.contacts import Contacts
 from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.sales import IssuedSale, Sales
@@ -22,8 +29,11 @@ from ticketing.tickets.v1.purchase_service_pb2_grpc import PurchaseServiceServic
 class PurchaseServicer(PurchaseServiceServicer):
     """Serves PurchaseService."""
 
-    def __init__(self, sales: Sales, payments: Payments, purchases: Purchases, messages: TicketMessages) -> None:
+    def __init__(
+        self, sales: Sales, payments: Payments, purchases: Purchases, contacts: Contacts, messages: TicketMessages
+    ) -> None:
         self._sales = sales
+        self._contacts = contacts
         self._payments = payments
         self._purchases = purchases
         self._messages = messages
@@ -57,6 +67,11 @@ class PurchaseServicer(PurchaseServiceServicer):
         purchase_id = read_uuid(request, "purchase_id")
         await self._payments.release(caller, purchase_id)
         return pb.ReleasePurchaseResponse(purchase=await self._read(caller, purchase_id))
+
+    async def CorrectEmail(self, request: pb.CorrectEmailRequest, _context: Any) -> pb.CorrectEmailResponse:  # noqa: N802 - the contract's name
+        """Correct an address and send the mail again."""
+        await self._contacts.correct(current_caller(), read_correction(request))
+        return pb.CorrectEmailResponse()
 
     async def GetPurchase(self, request: pb.GetPurchaseRequest, _context: Any) -> pb.GetPurchaseResponse:  # noqa: N802 - the contract's name
         """Read one purchase with its tickets."""

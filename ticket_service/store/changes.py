@@ -33,6 +33,12 @@ def record(connection: Connection, caller: Caller, change: Change, now: datetime
     )
 
 
+def recent_changes(connection: Connection, kind: ChangeKind, since: datetime, **key: UUID | str) -> list[datetime]:
+    """Return the times of the changes of one kind after `since`, by the columns in `key`, oldest first."""
+    query = sa.select(changes.c.create_time).filter_by(kind=kind, **key).where(changes.c.create_time > since)
+    return list(connection.execute(query.order_by(changes.c.create_time)).scalars())
+
+
 def list_changes(
     connection: Connection, caller: Caller, query: ChangeQuery, before: UUID | None, limit: int
 ) -> list[RecordedChange]:

@@ -5,6 +5,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from ticket_service.store.tables import contacts, reissues, tickets
@@ -76,6 +77,32 @@ def tickets_of_address(email: str) -> sa.CompoundSelect[Any]:
         )
     )
     return bought.union(received)
+
+
+def store_address(connection: Connection, event_id: UUID, purchase_id: UUID, email: str) -> None:
+    """Store the address of a buyer in place of an earlier one."""
+    new = insert(contacts).values(event_id=event_id, purchase_id=purchase_id, email=email)
+    key = [contacts.c.event_id, contacts.c.purchase_id]
+    connection.execute(new.on_conflict_do_update(index_elements=key, set_={"email": new.excluded.email}))
+
+
+def last_transfer(connection: Connection, event_id: UUID, ticket_id: UUID) -> UUID | None:
+    """Return the id of the transfer by which the present holder received a ticket, or None."""
+    query = (
+        sa.select(reissues.c.reissue_id)
+        .where(reissues.c.event_id == event_id, reissues.c.ticket_id == ticket_id)
+        .where(reissues.c.status == "DONE", reissues.c.user_id.is_not(None))
+        .order_by(reissues.c.issue.desc())
+        .limit(1)
+    )
+    found: UUID | None = connection.execute(query).scalar_one_or_none()
+    return found
+
+
+def store_address_of_transfer(connection: Connection, event_id: UUID, reissue_id: UUID, email: str) -> None:
+    """Store the address of the holder after a transfer in place of an earlier one."""
+    its = (reissues.c.event_id == event_id, reissues.c.reissue_id == reissue_id)
+    connection.execute(sa.update(reissues).where(*its).values(email=email))
 
 
 def erase(connection: Connection, email: str) -> int:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any, Final, TextIO
 
 from ticketing.admission.scans import DenialReason
+from ticketing.admission.tickets import CheckIn
 from ticketing.gate.connection_status import ConnectionState
 from ticketing.gate.device_status import DeviceStatus
 from ticketing.gate.messages import Answer
@@ -22,16 +23,22 @@ def describe(answer: Answer) -> str:
         (answer.ticket_type or "").replace("_", " ") if answer.may_pass else "",
     ]
     if answer.previous is not None:
-        parts.append(f"at {answer.previous.time.astimezone():%H:%M:%S}, {answer.previous.location}")
+        parts.append(f"at {_previous_time(answer, answer.previous)}, {answer.previous.location}")
     parts.append(answer.note)
     return ", ".join(part for part in parts if part)
+
+
+def _previous_time(answer: Answer, previous: CheckIn) -> str:
+    """Write the time of the earlier check-in in the event's zone, with its date unless it is that of the answer."""
+    before, now = previous.time.astimezone(answer.zone), answer.time.astimezone(answer.zone)
+    return f"{before:%H:%M:%S}" if before.date() == now.date() else f"{before:%a %Y-%m-%d %H:%M}"
 
 
 def text_line(answer: Answer) -> str:
     """Write an answer as a line for people."""
     verdict = "ADMITTED" if answer.may_pass else "DENIED"
     suffix = " (decided offline)" if answer.offline else ""
-    return f"{answer.time.astimezone():%H:%M:%S} {verdict:<8} {describe(answer)}{suffix}".rstrip()
+    return f"{answer.time.astimezone(answer.zone):%H:%M:%S} {verdict:<8} {describe(answer)}{suffix}".rstrip()
 
 
 def json_record(answer: Answer) -> dict[str, Any]:

@@ -6,12 +6,14 @@ the answer was never shown and the same text is scanned again, the device repeat
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Final
 from uuid import UUID
 
 from ticketing.admission.codes import read_code
+from ticketing.admission.days import zone_of
 from ticketing.admission.scanned_text import sanitize_text
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import AdmissionState, CheckIn
@@ -101,7 +103,7 @@ class Device:
                 return self._denial(attempt.code, REFUSED_NOTE)
             else:
                 scan, note = self._decide_offline(attempt, scan_id)
-        return answer_of(scan, note)
+        return answer_of(scan, note, self._zone())
 
     def _begin(self, request: bytes) -> tuple[UUID, scan_pb2.Scan | None]:
         """Store a request; return its scan_id and, if the request was not finished before, its answer.
@@ -160,7 +162,7 @@ class Device:
         scan, attempt = last.scan, None
         annulled = None if self._store.is_queued(scan.scan_id) else self._connection.annul(scan.scan_id)
         if isinstance(annulled, pb.Rejection):
-            return replace(answer_of(scan, f"NOT ANNULLED: {annulled.message}"), admitted=False)
+            return replace(answer_of(scan, f"NOT ANNULLED: {annulled.message}", self._zone()), admitted=False)
         if annulled is None:
             # The service has no record of the scan or is unreachable: an upload delivers the annulment.
             annulled = scan_pb2.Scan()
@@ -179,7 +181,7 @@ class Device:
             if attempt is not None:
                 self._last = last
                 return self._denial(last.text, f"not annulled, {CANNOT_STORE}: {self._store.problem}")
-        return answer_of(annulled)
+        return answer_of(annulled, zone=self._zone())
 
     def _must_decide_offline(self, text: str) -> bool:
         """Return whether the service lacks an admission of this ticket, so that it could admit the ticket again.
@@ -278,7 +280,14 @@ class Device:
         """Return a denial without a record, for the reason in `note`."""
         scan = scan_pb2.Scan(code=sanitize_text(text), verdict=scan_pb2.VERDICT_DENIED, offline=True)
         scan.scan_time.CopyFrom(timestamp(self._clock()))
-        return replace(answer_of(scan, note), reason=None)
+        return replace(answer_of(scan, note, self._zone()), reason=None)
+
+    def _zone(self) -> tzinfo | None:
+        """Return the time zone of the event; None if the device does not have the event or cannot read it."""
+        with suppress(sqlite3.Error):
+            if (rules := self._store.rules(self._gate.event_id)) is not None:
+                return zone_of(rules.event.time_zone)
+        return None
 
 
 def _scan_message(device_scan: DeviceScan, device_decision: DeviceDecision, now: datetime) -> scan_pb2.Scan:

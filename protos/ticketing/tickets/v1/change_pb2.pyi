@@ -57,6 +57,8 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     """ConfirmRefund reported a refund. details: refund_id, and cancellation_id for a ticket."""
     CHANGE_KIND_REFUND_RETRIED: _ChangeKind.ValueType  # 13
     """RetryRefund requested a refused refund again. details: cancellation_id."""
+    CHANGE_KIND_EMAIL_CORRECTED: _ChangeKind.ValueType  # 14
+    """CorrectEmail corrected an address, which the record does not contain, or sent the mail again."""
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper):
     """The kind of a change that a caller made or requested. A purchase is its own
@@ -93,6 +95,8 @@ CHANGE_KIND_REFUND_CONFIRMED: ChangeKind.ValueType  # 12
 """ConfirmRefund reported a refund. details: refund_id, and cancellation_id for a ticket."""
 CHANGE_KIND_REFUND_RETRIED: ChangeKind.ValueType  # 13
 """RetryRefund requested a refused refund again. details: cancellation_id."""
+CHANGE_KIND_EMAIL_CORRECTED: ChangeKind.ValueType  # 14
+"""CorrectEmail corrected an address, which the record does not contain, or sent the mail again."""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
 @_typing.final

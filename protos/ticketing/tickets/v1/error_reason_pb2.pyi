@@ -80,6 +80,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the customer may hold no more unpaid places; RetryInfo says when to try again, if waiting helps. Beyond 0, within_seconds is the time for which places count that returned to sale unpaid. metadata: event_id, ticket_type if an offer's, max, have, requested, within_seconds."""
     ERROR_REASON_CUSTOMER_TICKET_LIMIT: _ErrorReason.ValueType  # 28
     """FAILED_PRECONDITION: the customer may have no more tickets, held ones included. metadata: event_id, ticket_type if an offer's, max, have, requested."""
+    ERROR_REASON_EMAIL_LIMIT: _ErrorReason.ValueType  # 29
+    """RESOURCE_EXHAUSTED: the address was corrected too often; RetryInfo says when to try again. metadata: max, within_seconds."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
@@ -147,4 +149,6 @@ ERROR_REASON_CUSTOMER_HOLD_LIMIT: ErrorReason.ValueType  # 27
 """FAILED_PRECONDITION: the customer may hold no more unpaid places; RetryInfo says when to try again, if waiting helps. Beyond 0, within_seconds is the time for which places count that returned to sale unpaid. metadata: event_id, ticket_type if an offer's, max, have, requested, within_seconds."""
 ERROR_REASON_CUSTOMER_TICKET_LIMIT: ErrorReason.ValueType  # 28
 """FAILED_PRECONDITION: the customer may have no more tickets, held ones included. metadata: event_id, ticket_type if an offer's, max, have, requested."""
+ERROR_REASON_EMAIL_LIMIT: ErrorReason.ValueType  # 29
+"""RESOURCE_EXHAUSTED: the address was corrected too often; RetryInfo says when to try again. metadata: max, within_seconds."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -230,6 +230,64 @@ class ReleasePurchaseResponse(_message.Message):
 Global___ReleasePurchaseResponse: _TypeAlias = ReleasePurchaseResponse  # noqa: Y015
 
 @_typing.final
+class CorrectEmailRequest(_message.Message):
+    """Request of CorrectEmail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PURCHASE_ID_FIELD_NUMBER: _builtins.int
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. A UUID that the caller chooses. The same request_id of the same
+    caller sends no further mail; with another address, purchase or ticket it
+    is ALREADY_EXISTS. A new request_id with the stored address sends the mail again.
+    """
+    purchase_id: _builtins.str
+    """The UUID of the purchase: the address of its buyer."""
+    ticket_id: _builtins.str
+    """The UUID of a ticket: the address of the holder who received it by a
+    transfer. For a ticket that was never transferred, it is the buyer's.
+    """
+    email: _builtins.str
+    """Required. The new address, at most 254 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        purchase_id: _builtins.str = ...,
+        ticket_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["purchase_id", b"purchase_id", "recipient", b"recipient", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "purchase_id", b"purchase_id", "recipient", b"recipient", "request_id", b"request_id", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_recipient: _TypeAlias = _typing.Literal["purchase_id", "ticket_id"]  # noqa: Y015
+    _WhichOneofArgType_recipient: _TypeAlias = _typing.Literal["recipient", b"recipient"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_recipient) -> _WhichOneofReturnType_recipient | None: ...
+
+Global___CorrectEmailRequest: _TypeAlias = CorrectEmailRequest  # noqa: Y015
+
+@_typing.final
+class CorrectEmailResponse(_message.Message):
+    """Response of CorrectEmail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CorrectEmailResponse: _TypeAlias = CorrectEmailResponse  # noqa: Y015
+
+@_typing.final
 class GetPurchaseRequest(_message.Message):
     """Request of GetPurchase."""
 

@@ -51,6 +51,11 @@ class PurchaseServiceStub:
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ReleasePurchaseRequest.SerializeToString,
                 response_deserializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ReleasePurchaseResponse.FromString,
                 _registered_method=True)
+        self.CorrectEmail = channel.unary_unary(
+                '/ticketing.tickets.v1.PurchaseService/CorrectEmail',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.CorrectEmailRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.CorrectEmailResponse.FromString,
+                _registered_method=True)
         self.GetPurchase = channel.unary_unary(
                 '/ticketing.tickets.v1.PurchaseService/GetPurchase',
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.GetPurchaseRequest.SerializeToString,
@@ -99,6 +104,19 @@ class PurchaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CorrectEmail(self, request, context):
+        """Corrects the e-mail address of a buyer, or of the holder who received a
+        ticket by a transfer, and sends the mail with the valid tickets to it. Mails
+        that still wait go to the new address, and none to the old one. A buyer or
+        holder corrects their own address, an organizer those of their events. The
+        codes in a mail that a stranger received stay valid until ReissueTicket.
+        At most 5 corrections a day for one purchase, and 20 by one user, are made;
+        the next one is RESOURCE_EXHAUSTED / EMAIL_LIMIT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPurchase(self, request, context):
         """Returns one purchase. A buyer reads their own purchases, an organizer those
         of their events.
@@ -132,6 +150,11 @@ def add_PurchaseServiceServicer_to_server(servicer, server):
                     servicer.ReleasePurchase,
                     request_deserializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ReleasePurchaseRequest.FromString,
                     response_serializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ReleasePurchaseResponse.SerializeToString,
+            ),
+            'CorrectEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.CorrectEmail,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.CorrectEmailRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.CorrectEmailResponse.SerializeToString,
             ),
             'GetPurchase': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPurchase,
@@ -227,6 +250,33 @@ class PurchaseService:
             '/ticketing.tickets.v1.PurchaseService/ReleasePurchase',
             ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ReleasePurchaseRequest.SerializeToString,
             ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ReleasePurchaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CorrectEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.PurchaseService/CorrectEmail',
+            ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.CorrectEmailRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.CorrectEmailResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,15 @@ class PurchaseServiceStub:
     """
     ReleasePurchase: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ReleasePurchaseRequest, _purchase_service_pb2.ReleasePurchaseResponse]
     """Releases the places of a HELD purchase at once."""
+    CorrectEmail: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.CorrectEmailRequest, _purchase_service_pb2.CorrectEmailResponse]
+    """Corrects the e-mail address of a buyer, or of the holder who received a
+    ticket by a transfer, and sends the mail with the valid tickets to it. Mails
+    that still wait go to the new address, and none to the old one. A buyer or
+    holder corrects their own address, an organizer those of their events. The
+    codes in a mail that a stranger received stay valid until ReissueTicket.
+    At most 5 corrections a day for one purchase, and 20 by one user, are made;
+    the next one is RESOURCE_EXHAUSTED / EMAIL_LIMIT.
+    """
     GetPurchase: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.GetPurchaseRequest, _purchase_service_pb2.GetPurchaseResponse]
     """Returns one purchase. A buyer reads their own purchases, an organizer those
     of their events.
@@ -87,6 +96,15 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     """
     ReleasePurchase: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ReleasePurchaseRequest, _purchase_service_pb2.ReleasePurchaseResponse]  # type: ignore[assignment]
     """Releases the places of a HELD purchase at once."""
+    CorrectEmail: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.CorrectEmailRequest, _purchase_service_pb2.CorrectEmailResponse]  # type: ignore[assignment]
+    """Corrects the e-mail address of a buyer, or of the holder who received a
+    ticket by a transfer, and sends the mail with the valid tickets to it. Mails
+    that still wait go to the new address, and none to the old one. A buyer or
+    holder corrects their own address, an organizer those of their events. The
+    codes in a mail that a stranger received stay valid until ReissueTicket.
+    At most 5 corrections a day for one purchase, and 20 by one user, are made;
+    the next one is RESOURCE_EXHAUSTED / EMAIL_LIMIT.
+    """
     GetPurchase: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.GetPurchaseRequest, _purchase_service_pb2.GetPurchaseResponse]  # type: ignore[assignment]
     """Returns one purchase. A buyer reads their own purchases, an organizer those
     of their events.
@@ -136,6 +154,21 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_service_pb2.ReleasePurchaseResponse, _abc.Awaitable[_purchase_service_pb2.ReleasePurchaseResponse]]:
         """Releases the places of a HELD purchase at once."""
+
+    @_abc_1.abstractmethod
+    def CorrectEmail(
+        self,
+        request: _purchase_service_pb2.CorrectEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_purchase_service_pb2.CorrectEmailResponse, _abc.Awaitable[_purchase_service_pb2.CorrectEmailResponse]]:
+        """Corrects the e-mail address of a buyer, or of the holder who received a
+        ticket by a transfer, and sends the mail with the valid tickets to it. Mails
+        that still wait go to the new address, and none to the old one. A buyer or
+        holder corrects their own address, an organizer those of their events. The
+        codes in a mail that a stranger received stay valid until ReissueTicket.
+        At most 5 corrections a day for one purchase, and 20 by one user, are made;
+        the next one is RESOURCE_EXHAUSTED / EMAIL_LIMIT.
+        """
 
     @_abc_1.abstractmethod
     def GetPurchase(

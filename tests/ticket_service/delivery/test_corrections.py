@@ -1,0 +1,134 @@
+"""Corrected addresses of a running service, with the mails that a real SMTP server receives."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.environment.refusals import refusal
+from tests.environment.serving import running
+from tests.environment.waiting import until
+from tests.selling.shop import Shop, new_id
+from tests.stand_ins.smtp import Mailbox, serving_mail
+from ticket_service.app import App
+from ticketing.tickets.v1 import change_pb2, change_service_pb2, purchase_pb2, purchase_service_pb2, ticket_service_pb2
+from ticketing.tickets.v1.change_service_pb2_grpc import ChangeServiceStub
+from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
+
+pytestmark = pytest.mark.slow
+
+WRONG, RIGHT = "alice@exampel.com", "alice@example.com"
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    async with serving_mail(Mailbox()) as mailbox:
+        yield mailbox
+
+
+@pytest.fixture
+async def service(make_settings, tickets_url: URL, clock, mailbox, scans) -> AsyncIterator[str]:
+    settings = make_settings(
+        TICKETS_RELAY="built-in",
+        TICKETS_SMTP_URL=mailbox.url,
+        TICKETS_MAIL_FROM="Concert Hall <tickets@example.com>",
+        TICKETS_SWEEP_SECONDS="0.02",
+        TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
+    )
+    async with running(App(settings, tickets_url, clock)) as address:
+        yield address
+
+
+async def correct(shop: Shop, by: tuple[str, str] = Shop.ALICE, **fields: str) -> None:
+    request = purchase_service_pb2.CorrectEmailRequest(**{"request_id": new_id(), "email": RIGHT, **fields})
+    await shop.purchases.CorrectEmail(request, metadata=shop.metadata(by))
+
+
+async def bought(shop: Shop) -> purchase_pb2.Purchase:
+    event = await shop.on_sale()
+    return await shop.buy(event.event_id, quantity=2, email=WRONG)
+
+
+def recipients(mailbox: Mailbox) -> list[str]:
+    return [str(mail["To"]) for mail in mailbox.mails]
+
+
+async def test_the_mail_is_sent_again_to_the_corrected_address(shop, mailbox, channel):
+    purchase = await bought(shop)
+    await until(lambda: recipients(mailbox), [WRONG])
+    request_id = new_id()
+    for _ in range(2):
+        await correct(shop, request_id=request_id, purchase_id=purchase.purchase_id)
+    await until(lambda: recipients(mailbox), [WRONG, RIGHT])
+    first, second = mailbox.mails
+    assert second["Subject"] == first["Subject"]
+    event = await shop.get(purchase.event_id, Shop.OLGA)
+    event.location = "Big hall"
+    await shop.update(event, "location")
+    # The old address gets nothing more.
+    await until(lambda: recipients(mailbox), [WRONG, RIGHT, RIGHT])
+    changes = await ChangeServiceStub(channel).ListChanges(
+        change_service_pb2.ListChangesRequest(purchase_id=purchase.purchase_id), metadata=shop.metadata(Shop.OLGA)
+    )
+    [change] = changes.changes
+    assert (change.kind, change.caller) == (change_pb2.CHANGE_KIND_EMAIL_CORRECTED, "alice")
+    assert "example.com" not in str(change)
+
+
+async def test_the_address_of_a_transferred_ticket_is_corrected_alone(shop, mailbox, channel):
+    purchase = await bought(shop)
+    transfer = ticket_service_pb2.TransferTicketRequest(
+        ticket_id=purchase.tickets[0].ticket_id, request_id=new_id(), user_id="bob", email="bob@exampel.com"
+    )
+    await TicketServiceStub(channel).TransferTicket(transfer, metadata=shop.metadata())
+    await until(lambda: "bob@exampel.com" in recipients(mailbox))
+    fields: dict[str, Any] = {"ticket_id": purchase.tickets[0].ticket_id, "email": "bob@example.com"}
+    assert (await refusal(correct(shop, **fields))).reason == "TICKET_NOT_FOUND"
+    await correct(shop, ("user", "bob"), **fields)
+    await until(lambda: recipients(mailbox)[-1], "bob@example.com")
+    await correct(shop, purchase_id=purchase.purchase_id)
+    await until(lambda: recipients(mailbox)[-1], RIGHT)
+    # The mail to the buyer contains no ticket of the new holder.
+    assert len([part for part in mailbox.mails[-1].walk() if part.get_content_type() == "application/pdf"]) == 1
+
+
+async def test_corrections_are_bounded_by_the_day(shop, clock):
+    purchase = await bought(shop)
+    fields: dict[str, Any] = {"purchase_id": purchase.purchase_id}
+    for number in range(5):
+        await correct(shop, email=f"a{number}@example.com", **fields)
+    refused = await refusal(correct(shop, **fields))
+    assert (refused.reason, refused.metadata) == ("EMAIL_LIMIT", {"max": "5", "within_seconds": "86400"})
+    assert refused.retry_seconds == 86_400
+    assert (await refusal(correct(shop, Shop.OLGA, **fields))).reason == "EMAIL_LIMIT"
+    clock.advance(timedelta(days=1))
+    await correct(shop, **fields)
+
+
+async def test_one_user_corrects_twenty_addresses_a_day(shop):
+    event = await shop.on_sale()
+    purchases = [await shop.buy(event.event_id) for _ in range(5)]
+    for number in range(20):
+        await correct(shop, email=f"a{number}@example.com", purchase_id=purchases[number % 4].purchase_id)
+    last: dict[str, Any] = {"purchase_id": purchases[4].purchase_id}
+    assert (await refusal(correct(shop, **last))).metadata["max"] == "20"
+    await correct(shop, Shop.BACKEND, **last)
+
+
+async def test_a_request_id_belongs_to_one_correction(shop):
+    purchase = await bought(shop)
+    fields: dict[str, Any] = {"request_id": new_id(), "purchase_id": purchase.purchase_id}
+    await correct(shop, **fields)
+    assert (await refusal(correct(shop, email="eve@example.com", **fields))).reason == "REQUEST_ID_REUSED"
+    ticket: dict[str, Any] = {"request_id": fields["request_id"], "ticket_id": purchase.tickets[0].ticket_id}
+    assert (await refusal(correct(shop, **ticket))).reason == "REQUEST_ID_REUSED"
+
+
+async def test_only_valid_addresses_of_visible_purchases_are_corrected(shop):
+    purchase = await bought(shop)
+    assert (await refusal(correct(shop, purchase_id=purchase.purchase_id, email="<a@example.com>"))).fields == {"email"}
+    assert (await refusal(correct(shop, purchase_id=purchase.purchase_id, email=""))).fields == {"email"}
+    for by in (("user", "bob"), ("organizer", "otto")):
+        assert (await refusal(correct(shop, by, purchase_id=purchase.purchase_id))).reason == "PURCHASE_NOT_FOUND"

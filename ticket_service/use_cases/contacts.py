@@ -1,0 +1,97 @@
+"""Correct e-mail addresses, and send the mail again.
+
+The relay looks addresses up when it writes a mail, so mails that wait go to the corrected address.
+"""
+
+import hashlib
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.engine import Connection
+
+from ticket_service.domain.changes import Change, ChangeKind
+from ticket_service.domain.contacts import DAY, MAX_BY_USER, MAX_OF_PURCHASE, EmailCorrection, check_rate
+from ticket_service.domain.notifications import email_corrected
+from ticket_service.domain.refusals import event_not_found, purchase_not_found, request_id_reused, ticket_not_found
+from ticket_service.store import changes, outbox
+from ticket_service.store import contacts as store
+from ticket_service.store.access import purchase_visible_to, ticket_visible_to
+from ticket_service.store.events import lock_event
+from ticket_service.store.purchases import find_purchase
+from ticket_service.store.requests import RequestKey, claim
+from ticket_service.store.tickets import find_ticket
+from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.clock import Clock
+from ticketing.chassis.database import Database
+
+# The name is part of the fingerprint: another RPC with the same request_id is another request.
+_CORRECT: Final = b"CorrectEmail\0"
+
+
+class Contacts:
+    """The use case of correcting addresses."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def correct(self, caller: Caller, correction: EmailCorrection) -> None:
+        """Store an address that `caller` may correct, and send the mail with the tickets to it.
+
+        Raises:
+            Failure: PURCHASE_NOT_FOUND, TICKET_NOT_FOUND, REQUEST_ID_REUSED or EMAIL_LIMIT.
+        """
+        await self._database.run(lambda connection: self._correct(connection, caller, correction))
+
+    def _correct(self, connection: Connection, caller: Caller, correction: EmailCorrection) -> None:
+        event_id, purchase_id, user_id = _target(connection, caller, correction)
+        if lock_event(connection, event_id) is None:
+            raise event_not_found(event_id)
+        now, ticket_id = self._clock(), correction.ticket_id
+        transfer = None if ticket_id is None else store.last_transfer(connection, event_id, ticket_id)
+        # The fingerprint does not contain the address, which would outlast its erasure: the stored one is compared.
+        target = (correction.purchase_id or ticket_id or event_id).bytes
+        key = RequestKey(caller.subject, correction.request_id, hashlib.sha256(_CORRECT + target).digest())
+        first = claim(connection, key, event_id, purchase_id, now)
+        if first is not None:
+            stored = (
+                store.addresses_of_holders(connection, event_id, [ticket_id])[ticket_id]
+                if ticket_id is not None
+                else store.address_of_buyer(connection, event_id, purchase_id)
+            )
+            if first.fingerprint != key.fingerprint or stored != correction.email:
+                raise request_id_reused(correction.request_id)
+            return
+        _check_rates(connection, caller, purchase_id, self._clock)
+        if transfer is None:
+            store.store_address(connection, event_id, purchase_id, correction.email)
+            notifications = email_corrected(event_id, purchase_id, user_id)
+        else:
+            store.store_address_of_transfer(connection, event_id, transfer, correction.email)
+            notifications = email_corrected(event_id, purchase_id, user_id, ticket_id)
+        changes.record(connection, caller, Change(ChangeKind.EMAIL_CORRECTED, event_id, purchase_id, ticket_id), now)
+        outbox.write(connection, notifications, now)
+
+
+def _target(connection: Connection, caller: Caller, correction: EmailCorrection) -> tuple[UUID, UUID, str]:
+    """Return the event, the purchase, and the buyer or holder whose address is corrected."""
+    if correction.purchase_id is not None:
+        purchase = find_purchase(connection, correction.purchase_id, purchase_visible_to(caller))
+        if purchase is None:
+            raise purchase_not_found(correction.purchase_id)
+        return purchase.event_id, purchase.purchase_id, purchase.user_id
+    ticket_id = correction.ticket_id or correction.request_id
+    sold = find_ticket(connection, ticket_id, ticket_visible_to(caller))
+    if sold is None:
+        raise ticket_not_found(ticket_id)
+    return sold.ticket.event_id, sold.ticket.purchase_id, sold.ticket.user_id
+
+
+def _check_rates(connection: Connection, caller: Caller, purchase_id: UUID, clock: Clock) -> None:
+    now = clock()
+    kind, since = ChangeKind.EMAIL_CORRECTED, now - DAY
+    of_purchase = changes.recent_changes(connection, kind, since, purchase_id=purchase_id)
+    check_rate(of_purchase, MAX_OF_PURCHASE, now)
+    if not caller.is_any(Role.SERVICE, Role.ORGANIZER):
+        by_user = changes.recent_changes(connection, kind, since, caller=caller.subject)
+        check_rate(by_user, MAX_BY_USER, now)
