@@ -74,6 +74,10 @@ class Answer:
     annulled: bool
     # A note for the person at the gate; empty if the reason suffices.
     note: str = ""
+    # The answer to the same read a moment ago, shown again; nothing was recorded.
+    repeated: bool = False
+    # The value is False for an undo that annulled nothing.
+    is_scan: bool = True
     # The time zone in which times are shown; None: that of the device, which does not have the event yet.
     zone: tzinfo | None = None
 
