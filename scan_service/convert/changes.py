@@ -44,6 +44,8 @@ def _rules_message(rules: GateRules) -> pb.GateRules:
         ],
         valid_from_time=timestamp(event.valid_from_time),
         valid_until_time=timestamp(event.valid_until_time),
+        time_zone=event.time_zone,
+        day_change_hour=event.day_change_hour,
     )
 
 

@@ -49,6 +49,9 @@ def _page(message: pb.WatchTicketsResponse | pb.EventChanges, epoch: str) -> Fee
             valid_from_time=_time(event.valid_from_time),
             valid_until_time=_time(event.valid_until_time),
             closed=False,
+            # A ticket service of the version before sends none.
+            time_zone=event.time_zone or "UTC",
+            day_change_hour=event.day_change_hour if event.HasField("day_change_hour") else None,
         ),
         event_revision=event.revision,
         tickets=[(_ticket_of(event_id, ticket), ticket.revision) for ticket in message.tickets],

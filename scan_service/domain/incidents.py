@@ -12,6 +12,7 @@ from typing import Final
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from scan_service.domain.admission_state import select_effective
+from ticketing.admission.days import is_new_day
 from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import Attempt, DenialReason, Scan, ScanType, Verdict
 from ticketing.admission.tickets import AdmissionPolicy, AdmissionState, CheckIn, Event, EventStatus
@@ -133,10 +134,10 @@ def assign_guess(scan: Scan) -> IncidentScan:
     return IncidentScan(scan.gate_event_id, IncidentKind.CODE_GUESSING, device, None, scan.scan_id)
 
 
-def assign_conflicts(policy: AdmissionPolicy | None, scans: Iterable[Scan]) -> Iterator[IncidentScan]:
+def assign_conflicts(event: Event | None, scans: Iterable[Scan]) -> Iterator[IncidentScan]:
     """Assign all admitted scans of one ticket at one event's gates to incidents, other than forgeries.
 
-    `policy` is that of the event; None where the ticket is for another event, whose policy does not apply here.
+    `event` is None where the ticket is for another event, whose policy does not apply here.
     """
     scans = list(scans)
     yield from _assign_annulled(scans)
@@ -147,11 +148,10 @@ def assign_conflicts(policy: AdmissionPolicy | None, scans: Iterable[Scan]) -> I
         if scan.claimed_annul_time is not None:
             # The scan is in effect in spite of the claim.
             yield _assign(scan, IncidentKind.INVALID_ANNULMENT)
-    if policy in {AdmissionPolicy.SINGLE_ENTRY, AdmissionPolicy.RE_ENTRY}:
-        # Under RE_ENTRY, a check-out allows the next check-in.
-        yield from _assign_doubles(effective, check_out_separates=policy is AdmissionPolicy.RE_ENTRY)
-    if policy is not None:
-        yield from _assign_outsiders(effective, policy)
+    if event is not None:
+        if event.policy is not AdmissionPolicy.UNLIMITED:
+            yield from _assign_doubles(effective, event)
+        yield from _assign_outsiders(effective, event.policy)
 
 
 def _assign_annulled(scans: Iterable[Scan]) -> Iterator[IncidentScan]:
@@ -162,12 +162,16 @@ def _assign_annulled(scans: Iterable[Scan]) -> Iterator[IncidentScan]:
         yield from (_assign(scan, IncidentKind.REPEATED_ANNULMENT) for scan in annulled)
 
 
-def _assign_doubles(effective: Iterable[Scan], *, check_out_separates: bool) -> Iterator[IncidentScan]:
+def _assign_doubles(effective: Iterable[Scan], event: Event) -> Iterator[IncidentScan]:
+    """Find several check-ins where a check-out (under RE_ENTRY) or a new day would have to separate them."""
     check_ins = list[Scan]()
     for scan in effective:
         if scan.scan_type is ScanType.CHECK_IN:
+            if check_ins and is_new_day(event, check_ins[-1].scan_time, scan.scan_time):
+                yield from _assign_double(check_ins)
+                check_ins = []
             check_ins.append(scan)
-        elif scan.scan_type is ScanType.CHECK_OUT and check_out_separates:
+        elif scan.scan_type is ScanType.CHECK_OUT and event.policy is AdmissionPolicy.RE_ENTRY:
             yield from _assign_double(check_ins)
             check_ins = []
     yield from _assign_double(check_ins)

@@ -73,4 +73,4 @@ class Reports:
             for scan in locked.scans
         ]
         save_violations(connection, scans)
-        incidents.reassign(connection, scans, assign_conflicts(locked.event.policy, scans), self._clock())
+        incidents.reassign(connection, scans, assign_conflicts(locked.event, scans), self._clock())

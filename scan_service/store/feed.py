@@ -108,6 +108,8 @@ def _save_event(connection: Connection, event: Event, generation: int, revision:
         "admission_policy": event.policy,
         "valid_from_time": event.valid_from_time,
         "valid_until_time": event.valid_until_time,
+        "time_zone": event.time_zone,
+        "day_change_hour": event.day_change_hour,
         "generation": generation,
         "revision": revision,
     }

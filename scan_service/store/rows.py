@@ -67,6 +67,8 @@ def event_of(row: Mapping[str, Any]) -> Event:
         valid_from_time=_time(row["valid_from_time"]),
         valid_until_time=_time(row["valid_until_time"]),
         closed=row["closed"],
+        time_zone=row["time_zone"],
+        day_change_hour=row["day_change_hour"],
     )
 
 

@@ -36,8 +36,14 @@ events = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     # RevokeEvent closes an event: no gate admits any more, whatever the feed delivers.
     sa.Column("closed", sa.Boolean, nullable=False),
+    # The IANA name, and the hour at which a day of the event begins, if the organizer has set one.
+    sa.Column("time_zone", sa.Text, nullable=False, server_default="UTC"),
+    sa.Column("day_change_hour", sa.Integer),
     sa.CheckConstraint("status IN ('DRAFT', 'PUBLISHED', 'CANCELLED', 'COMPLETED')", "status"),
-    sa.CheckConstraint("admission_policy IN ('SINGLE_ENTRY', 'RE_ENTRY', 'UNLIMITED')", "admission_policy"),
+    sa.CheckConstraint(
+        "admission_policy IN ('SINGLE_ENTRY', 'RE_ENTRY', 'UNLIMITED', 'ONCE_PER_DAY')", "admission_policy"
+    ),
+    sa.CheckConstraint("day_change_hour BETWEEN 0 AND 23", "day_change_hour"),
     sa.CheckConstraint("closed OR valid_from_time IS NOT NULL AND valid_until_time IS NOT NULL", "valid_time"),
 )
 

@@ -48,10 +48,10 @@ class Annulments:
         # Without this scan, the claimed annulment of an earlier one may be that of the latest.
         scans = settle_annulments(annulled if other.scan_id == scan.scan_id else other for other in locked.scans)
         store.save_annulments(connection, scans)
-        policy = None
+        event = None
         if locked.ticket is not None:
-            policy = locked.event.policy
+            event = locked.event
             admission = fold_scans(scans, locked.ticket.admission)
             store.save_admission(connection, replace(locked.ticket, admission=admission))
-        incidents.reassign(connection, scans, assign_conflicts(policy, scans), now)
+        incidents.reassign(connection, scans, assign_conflicts(event, scans), now)
         return annulled

@@ -114,8 +114,8 @@ class UploadBatch:
             ticket_scans = self._settle(key, unsettled)
             # A ticket for another event has no row.
             ticket = None if key is None else self._rows.tickets.get(key)
-            policy = None if ticket is None else self._rows.events[ticket.event_id].policy
-            assigned += assign_conflicts(policy, ticket_scans)
+            event = None if ticket is None else self._rows.events[ticket.event_id]
+            assigned += assign_conflicts(event, ticket_scans)
             if key is not None and ticket is not None:
                 admission = fold_scans(ticket_scans, ticket.admission)
                 if admission != ticket.admission:

@@ -48,6 +48,7 @@ SERVICES = ("ticket_service", "scan_service")
 SLEEPING = {
     "tests/environment/waiting.py": "the pause between two looks at a state",
     "tests/processes/gate.py": "a process is killed at a random moment",
+    "tests/processes/terminal.py": "the pace of a person who types",
     "tests/scan_service/test_edges.py": "nothing shows that the service has read a message",
     "tests/scan_service/test_processes.py": "the offset of a race, and scans before an event closes",
     "tests/scan_service/use_cases/test_admission_watcher.py": "a transaction stays open while others commit",

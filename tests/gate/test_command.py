@@ -1,11 +1,6 @@
 """The command line, as people and programs of turnstiles use it."""
 
 import json
-import os
-import pty
-import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +11,9 @@ import pytest
 
 from scan_service.domain.refusals import enrollment_code_invalid
 from scan_service.errors import CATALOGUE
-from tests.environment import ROOT
-from tests.environment.waiting import eventually
 from ticketing.gate.command import main
 from ticketing.gate.store import Store
+from ticketing.gate.undo_code import UndoCode
 from ticketing.scans.v1 import device_service_pb2, scan_pb2
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
 
@@ -41,19 +35,37 @@ def run_at(server, stand_in, tmp_path):
 
 def test_answers_are_printed_as_lines(run_at, stand_in, capsys):
     token = stand_in.ticket()
-    assert run_at(codes=f"{token}\r\n\r\n]Q1{token}\n4006381333931") == 0
+    codes = f"{token}\r\n\r\n]Q1{token}\n4006381333931"
+    assert run_at("--repeat-seconds", "0", codes=codes) == 0
     first, second, third = capsys.readouterr().out.splitlines()
     assert first.endswith(" ADMITTED STANDARD")
     assert " DENIED   ALREADY CHECKED IN, at " in second
     assert third.endswith(" DENIED   TICKET NOT FOUND")
 
 
-def test_json_answers_open_a_turnstile_and_gate_undo_annuls_the_last(run_at, stand_in, capsys):
-    token = stand_in.ticket()
-    assert run_at("--json", codes=f"{token}\nGATE-UNDO\nGATE-UNDO\n") == 0
+def test_json_answers_open_a_turnstile_and_the_undo_code_annuls_the_last(run_at, stand_in, capsys, tmp_path):
+    (tmp_path / "device").mkdir()
+    code, token = UndoCode(tmp_path / "device").create(), stand_in.ticket()
+    assert run_at("--json", codes=f"{token}\n{token}\nGATE-UNDO\n{code}\n{code}\n") == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(answer["open"], answer["annulled"]) for answer in answers] == [(True, False), (False, True)]
-    assert answers[0]["scan_id"] == answers[1]["scan_id"]
+    admitted, repeated, refused, annulled, nothing = answers
+    assert (admitted["open"], admitted["repeated"]) == (True, False)
+    assert (repeated["open"], repeated["repeated"], repeated["scan_id"]) == (True, True, admitted["scan_id"])
+    assert (refused["open"], refused["annulled"]) == (False, False)
+    assert (annulled["open"], annulled["annulled"], annulled["scan_id"]) == (False, True, admitted["scan_id"])
+    assert (nothing["open"], nothing["annulled"]) == (False, False)
+
+
+def test_undo_code_command_prints_the_code_and_replaces_it(tmp_path, capsys):
+    printed = []
+    for options in ([], [], ["--new"]):
+        assert main(["undo-code", "--data", str(tmp_path / "device"), *options]) == 0
+        printed.append(capsys.readouterr().out.split()[-1])
+    first, same, new = printed
+    assert first == same != new
+    assert UndoCode(tmp_path / "device").read() == new
+    assert (tmp_path / "device").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "device" / "undo-code").stat().st_mode & 0o777 == 0o600
 
 
 def test_check_out_and_types_options_reach_the_service(run_at, stand_in, capsys):
@@ -175,43 +187,6 @@ def test_enrolled_device_needs_no_token_file(devices_address, server, stand_in, 
     assert "enroll it" in capsys.readouterr().err
     assert main(["enroll", "--server", devices_address, *where, "once"]) == 0
     assert main(scan) == 0
-
-
-@pytest.mark.slow
-def test_ctrl_c_restores_the_terminal(server, stand_in, tmp_path):
-    """The program runs as a process on a pseudo terminal."""
-    token_file = tmp_path / "token"
-    token_file.write_text("secret")
-    command = [
-        sys.executable,
-        "-m",
-        "ticketing.gate",
-        "run",
-        "--server",
-        server.address,
-        "--data",
-        str(tmp_path / "device"),
-    ]
-    command += ["--event", str(stand_in.event_id), "--location", "North 3", "--token-file", str(token_file)]
-    person, terminal = pty.openpty()
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/protos", "TERM": "xterm", "LINES": "24", "COLUMNS": "90"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=terminal, stdout=terminal, stderr=terminal)
-    os.close(terminal)
-    seen = b""
-
-    def sees(what: bytes) -> bool:
-        nonlocal seen
-        seen += os.read(person, 65_536)
-        return what in seen
-
-    eventually(lambda: sees(b"ONLINE"))
-    os.write(person, stand_in.ticket().encode() + b"\r")
-    eventually(lambda: sees(b"1 admitted"))
-    process.send_signal(signal.SIGINT)
-    eventually(lambda: sees(b"\x1b[?1049l"))
-    assert process.wait(20) == 130
-    assert b"Traceback" not in seen
-    os.close(person)
 
 
 def test_unknown_event_is_reported_by_the_connection(new_handheld, scan_service, database):

@@ -5,12 +5,17 @@ import pty
 import sys
 import termios
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from ticketing.gate import inputs
 from ticketing.gate.inputs import InputError, SerialScanner, open_input
-from ticketing.gate.scanner_text import scanned_lines
+from ticketing.gate.reads import Read, ReadBytes, input_events
+
+
+def scanned_lines(read: ReadBytes) -> Iterator[str]:
+    return (event.text for event in input_events(read) if isinstance(event, Read))
 
 
 def test_file_is_read_to_its_end(tmp_path):
@@ -42,7 +47,8 @@ def test_terminal_echo_is_off_while_scanning_and_restored_afterwards(monkeypatch
         monkeypatch.setattr(sys, "stdin", stdin)
         before = termios.tcgetattr(terminal)
         with open_input("stdin") as read:
-            assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+            assert not termios.tcgetattr(terminal)[3] & (termios.ECHO | termios.ISIG | termios.ICANON | termios.IEXTEN)
+            assert not termios.tcgetattr(terminal)[0] & (termios.IXON | termios.ICRNL | termios.ISTRIP)
             typing.write(b"one\r")
             assert next(scanned_lines(read)) == "one"
         assert termios.tcgetattr(terminal) == before

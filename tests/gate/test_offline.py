@@ -12,6 +12,7 @@ from tests.scanning.gates import ticket_id_in
 from ticketing.admission.scans import DenialReason, ScanType
 from ticketing.chassis.clock import system_clock
 from ticketing.gate.connection_status import REFUSED_NOTE
+from ticketing.gate.device import NOTHING_TO_UNDO
 from ticketing.gate.messages import time_of
 from ticketing.gate.offline_decision import NEEDS_CONNECTION, NO_REPLICA
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
@@ -217,12 +218,12 @@ def test_uploads_stay_within_the_credits(copied, server, stand_in):
 def test_rejected_upload_stays_queued_and_blocks_no_other(copied, server, stand_in):
     handheld, tokens = copied
     server.stop()
-    handheld.scan("poison")
+    poison = handheld.scan("poison").code
     handheld.scan(tokens[0])
-    stand_in.rejecting["poison"] = error_reason_pb2.ERROR_REASON_SCAN_ID_REUSED
+    stand_in.rejecting[poison] = error_reason_pb2.ERROR_REASON_SCAN_ID_REUSED
     server.start()
     eventually(lambda: handheld.store.queue_length() == 1)
-    assert handheld.store.queued(9, 9_999)[0].code == "poison"
+    assert handheld.store.queued(9, 9_999)[0].code == poison
 
 
 def test_upload_rejected_as_a_whole_is_sent_again(copied, server, stand_in, monkeypatch):
@@ -230,8 +231,8 @@ def test_upload_rejected_as_a_whole_is_sent_again(copied, server, stand_in, monk
     handheld, tokens = copied
     server.stop()
     handheld.scan(tokens[0])
-    handheld.scan("busy")
-    stand_in.rejecting |= {"upload": OVERLOADED, "busy": OVERLOADED}
+    busy = handheld.scan("busy").code
+    stand_in.rejecting |= {"upload": OVERLOADED, busy: OVERLOADED}
     server.start()
     eventually(lambda: len(stand_in.uploads) > 1)
     del stand_in.rejecting["upload"]
@@ -326,7 +327,7 @@ def test_last_scan_is_annulled_online(copied, stand_in):
     taken = handheld.device.annul_last()
     assert (taken.scan_id, taken.may_pass, taken.annulled) == (answer.scan_id, False, True)
     assert [(passage.scan_id, passage.passed) for passage in stand_in.passages] == [(answer.scan_id, False)]
-    assert handheld.device.annul_last() is None
+    assert handheld.device.annul_last().note == NOTHING_TO_UNDO
 
 
 def test_refused_annulment_is_shown_and_never_uploaded(copied, stand_in):

@@ -95,10 +95,17 @@ TICKETS = st.tuples(
     st.sampled_from([None, -30, 30]),
     st.sampled_from([None, 60, 90]),
 )
-EVENTS = st.tuples(st.sampled_from(EventStatus), st.sampled_from(AdmissionPolicy))
+# The days change at noon, or never within the hours of the scans.
+DAYS = [("UTC", 12), ("Europe/Berlin", 14), ("Europe/Berlin", None), ("Moon/Tycho", 12)]
+EVENTS = st.tuples(st.sampled_from(EventStatus), st.sampled_from(AdmissionPolicy), st.sampled_from(DAYS))
 IN_AGAIN_OUT_IN = [
     (texts()[0], scan_type, frozenset[TicketType](), 0, False)
     for scan_type in (ScanType.CHECK_IN, ScanType.CHECK_IN, ScanType.CHECK_OUT, ScanType.CHECK_IN)
+]
+# One ticket on two days, whose check-out was forgotten.
+TWO_DAYS: list[tuple[object, ...]] = [
+    (EventStatus.PUBLISHED, AdmissionPolicy.ONCE_PER_DAY, ("Europe/Berlin", 14)),
+    *((texts()[0], ScanType.CHECK_IN, frozenset[TicketType](), minutes, False) for minutes in (-9, -8, 8, 9)),
 ]
 HISTORIES = st.lists(st.one_of(ANY_SCAN, PASSING, PASSING, TICKETS, EVENTS), max_size=25)
 
@@ -129,8 +136,10 @@ class World:
             )
         )
 
-    def change_event(self, status, policy) -> None:
-        self.put_event(replace(self.held.events[EVENT_ID], status=status, policy=policy))
+    def change_event(self, status, policy, days) -> None:
+        zone, hour = days
+        event = self.held.events[EVENT_ID]
+        self.put_event(replace(event, status=status, policy=policy, time_zone=zone, day_change_hour=hour))
 
     def scan(self, text, scan_type, allowed, minutes, is_sent) -> tuple[object, object]:
         """Scan at the service and at the device; return both answers."""
@@ -231,6 +240,7 @@ def test_device_and_service_deny_invalid_texts_alike(world, text, reason):
 @settings(max_examples=int(os.environ.get("TICKETING_ROUNDS", "60")), deadline=None)
 @given(HISTORIES)
 @example(IN_AGAIN_OUT_IN)
+@example(TWO_DAYS)
 def test_device_and_service_decide_random_histories_alike(history):
     with tempfile.TemporaryDirectory() as folder, grpc.insecure_channel("127.0.0.1:1") as channel:
         store = Store(Path(folder) / "gate.sqlite")

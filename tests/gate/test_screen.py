@@ -5,6 +5,7 @@ import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from rich.console import Console
@@ -49,6 +50,7 @@ DENIED = an_answer(
     offline=True,
 )
 TAKEN_BACK = an_answer(annulled=True)
+BERLIN = ZoneInfo("Europe/Berlin")
 
 
 class Terminal:
@@ -159,3 +161,22 @@ def test_logs_get_lines():
     assert " DENIED   ALREADY CHECKED IN, at " in out.getvalue()
     assert out.getvalue().endswith("North 3 (decided offline)\n")
     assert text_line(an_answer()).endswith(" ADMITTED EARLY BIRD")
+
+
+@pytest.mark.parametrize(
+    ("hours_before", "shown"),
+    [
+        # It is 14:00 in Berlin.
+        (2, "at 12:00:00, North 3"),
+        (14, "at 00:00:00, North 3"),
+        # Yesterday in Berlin, today in UTC.
+        (14.5, "at Tue 2030-04-30 23:30, North 3"),
+        (26, "at Tue 2030-04-30 12:00, North 3"),
+        (-24, "at Thu 2030-05-02 14:00, North 3"),
+    ],
+)
+def test_the_earlier_check_in_has_its_date_unless_it_was_today(hours_before, shown):
+    previous = CheckIn(uuid.UUID(int=2), NOON - timedelta(hours=hours_before), "North 3")
+    line = text_line(an_answer(admitted=False, previous=previous, zone=BERLIN))
+    assert line.startswith("14:00:00 DENIED")
+    assert shown in line

@@ -8,7 +8,7 @@ import pytest
 
 from scan_service.store.tables import tickets as tickets_table
 from tests.scanning.gates import Device
-from tests.scanning.uploads import ACCESS, ADMITTED, DENIED, IN, OUT, decided
+from tests.scanning.uploads import ACCESS, ADMITTED, BEGIN, DENIED, IN, MINUTE, OUT, decided
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 pytestmark = pytest.mark.slow
@@ -59,10 +59,11 @@ def state(database) -> tuple[object, ...]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("policy", ["SINGLE_ENTRY", "RE_ENTRY", "UNLIMITED"])
+@pytest.mark.parametrize("policy", ["SINGLE_ENTRY", "RE_ENTRY", "UNLIMITED", "ONCE_PER_DAY"])
 async def test_the_order_and_repetition_of_uploads_do_not_matter(database, service, policy):
     chance = random.Random(f"uploads {policy}")
-    event_id = database.event(admission_policy=policy)
+    # The day changes in the middle of the night.
+    event_id = database.event(admission_policy=policy, day_change_hour=(BEGIN + 15 * MINUTE).hour)
     for _ in range(ROUNDS):
         scans = night(database, chance, event_id)
         expected = None

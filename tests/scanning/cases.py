@@ -45,6 +45,11 @@ TICKET = Ticket(
 FIRST = CheckIn(uuid.UUID(int=4), NOON - HOUR / 2, "North")
 INSIDE = AdmissionState(FIRST.time, FIRST, inside=True, sequence=1)
 OUTSIDE = replace(INSIDE, inside=False)
+# NOON is on the second day: the day changes two hours before it, an hour and a half before FIRST.
+YESTERDAY = replace(FIRST, time=NOON - 3 * HOUR)
+INSIDE_SINCE_YESTERDAY = AdmissionState(YESTERDAY.time, YESTERDAY, inside=True, sequence=1)
+DAILY = {"policy": AdmissionPolicy.ONCE_PER_DAY, "day_change_hour": 10}
+DAILY_IN_BERLIN = {"policy": AdmissionPolicy.ONCE_PER_DAY, "day_change_hour": 12, "time_zone": "Europe/Berlin"}
 VIP_ONLY = frozenset({TicketType.VIP})
 
 # Each case is the plain one, which is admitted, changed in the named fields.
@@ -75,6 +80,30 @@ DENIED: dict[str, tuple[dict[str, Any], DenialReason]] = {
         {"event": {"policy": AdmissionPolicy.RE_ENTRY}, "admission": INSIDE},
         DenialReason.ALREADY_CHECKED_IN,
     ),
+    "a second entry on one day": ({"event": DAILY, "admission": INSIDE}, DenialReason.ALREADY_CHECKED_IN),
+    "a second entry on one day after leaving": (
+        {"event": DAILY, "admission": OUTSIDE},
+        DenialReason.ALREADY_CHECKED_IN,
+    ),
+    "a second entry on a day that began by the clock of another zone": (
+        {"event": DAILY_IN_BERLIN, "admission": INSIDE},
+        DenialReason.ALREADY_CHECKED_IN,
+    ),
+    "a second entry on a day that has begun at four": (
+        {
+            "event": {"policy": AdmissionPolicy.ONCE_PER_DAY, "valid_from_time": NOON - 9 * HOUR},
+            "admission": INSIDE_SINCE_YESTERDAY,
+        },
+        DenialReason.ALREADY_CHECKED_IN,
+    ),
+    "re-entry of somebody inside since yesterday, without a change of day": (
+        {"event": {"policy": AdmissionPolicy.RE_ENTRY}, "admission": INSIDE_SINCE_YESTERDAY},
+        DenialReason.ALREADY_CHECKED_IN,
+    ),
+    "re-entry of somebody inside since today": (
+        {"event": {"policy": AdmissionPolicy.RE_ENTRY, "day_change_hour": 10}, "admission": INSIDE},
+        DenialReason.ALREADY_CHECKED_IN,
+    ),
     "leaving without having come": ({"scan_type": ScanType.CHECK_OUT}, DenialReason.NOT_CHECKED_IN),
     "leaving twice": ({"scan_type": ScanType.CHECK_OUT, "admission": OUTSIDE}, DenialReason.NOT_CHECKED_IN),
     "an area without having come": ({"scan_type": ScanType.ACCESS}, DenialReason.NOT_CHECKED_IN),
@@ -97,6 +126,26 @@ ADMITTED: dict[str, dict[str, Any]] = {
     "an issue newer than the replica": {"issue": 3},
     "a type that this gate allows": {"allowed": frozenset({TicketType.STANDARD})},
     "re-entry after leaving": {"event": {"policy": AdmissionPolicy.RE_ENTRY}, "admission": OUTSIDE},
+    "entry on the next day, although nobody scanned the exit": {"event": DAILY, "admission": INSIDE_SINCE_YESTERDAY},
+    "entry on the next day after leaving": {
+        "event": DAILY,
+        "admission": replace(INSIDE_SINCE_YESTERDAY, inside=False),
+    },
+    "entry on the next day by the clock of the event": {"event": DAILY_IN_BERLIN, "admission": INSIDE_SINCE_YESTERDAY},
+    "re-entry on the next day, although nobody scanned the exit": {
+        "event": {"policy": AdmissionPolicy.RE_ENTRY, "day_change_hour": 10},
+        "admission": INSIDE_SINCE_YESTERDAY,
+    },
+    "leaving after the change of day": {
+        "scan_type": ScanType.CHECK_OUT,
+        "event": DAILY,
+        "admission": INSIDE_SINCE_YESTERDAY,
+    },
+    "an area by somebody inside since yesterday": {
+        "scan_type": ScanType.ACCESS,
+        "event": DAILY,
+        "admission": INSIDE_SINCE_YESTERDAY,
+    },
     "unlimited entry of somebody inside": {"event": {"policy": AdmissionPolicy.UNLIMITED}, "admission": INSIDE},
     "leaving": {"scan_type": ScanType.CHECK_OUT, "admission": INSIDE},
     "leaving after the event was cancelled, with a ticket blocked meanwhile": {

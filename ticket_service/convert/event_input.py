@@ -118,6 +118,7 @@ _READERS: Final[Mapping[str, Callable[[EventFields], object]]] = {
     "metadata": lambda fields: fields.struct("metadata"),
     "max_held_per_customer": lambda fields: fields.optional_number("max_held_per_customer"),
     "max_tickets_per_customer": lambda fields: fields.optional_number("max_tickets_per_customer"),
+    "day_change_hour": lambda fields: fields.optional_number("day_change_hour"),
 }
 
 

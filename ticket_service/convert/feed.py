@@ -54,6 +54,8 @@ def _gate_event(event: GateEvent) -> pb.GateEvent:
         valid_until_time=timestamp(event.valid_until_time),
         organizer_id=event.organizer_id,
         revision=event.changed_revision,
+        time_zone=event.time_zone,
+        day_change_hour=event.day_change_hour,
     )
 
 

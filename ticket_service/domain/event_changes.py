@@ -14,7 +14,16 @@ from ticket_service.domain.terms import MoveRules
 from ticketing.chassis.failures import Failure, FieldViolation, invalid_fields
 
 # Gates decide by these fields, so a change of one takes a revision.
-GATE_FIELDS: Final = ("name", "status", "admission_policy", "start_time", "end_time", "doors_open_time")
+GATE_FIELDS: Final = (
+    "name",
+    "status",
+    "admission_policy",
+    "start_time",
+    "end_time",
+    "doors_open_time",
+    "time_zone",
+    "day_change_hour",
+)
 # The fields of an offer that a buyer has paid for; the others only govern further sales.
 PROMISED: Final = ("price", "valid_from_time", "valid_until_time")
 

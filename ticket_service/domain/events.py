@@ -45,6 +45,7 @@ class AdmissionPolicy(StrEnum):
     SINGLE_ENTRY = "SINGLE_ENTRY"
     RE_ENTRY = "RE_ENTRY"
     UNLIMITED = "UNLIMITED"
+    ONCE_PER_DAY = "ONCE_PER_DAY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,8 @@ class Event:
     # The bounds of one customer, of all types; None: those of the service apply; 0: no bound.
     max_held_per_customer: int | None = None
     max_tickets_per_customer: int | None = None
+    # The hour at which a day of the event begins, for gates; None: the admission policy decides.
+    day_change_hour: int | None = None
 
     def status_at(self, now: datetime) -> EventStatus:
         """Return the status as of `now`."""

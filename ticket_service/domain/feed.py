@@ -21,6 +21,8 @@ class GateEvent:
     organizer_id: str
     # The revision of the last change of the event itself.
     changed_revision: int
+    time_zone: str
+    day_change_hour: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,5 +90,7 @@ def _page(row: Row[Any], tickets: list[GateTicket], limit: int) -> Page:
         valid_until_time=row.end_time,
         organizer_id=row.organizer_id,
         changed_revision=row.changed_revision,
+        time_zone=row.time_zone,
+        day_change_hour=row.day_change_hour,
     )
     return Page(event, tuple(tickets), revision, is_cut=revision < row.revision)

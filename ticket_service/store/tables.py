@@ -57,6 +57,7 @@ events = sa.Table(
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("max_held_per_customer", sa.Integer),
     sa.Column("max_tickets_per_customer", sa.Integer),
+    sa.Column("day_change_hour", sa.Integer),
     sa.CheckConstraint("status IN ('DRAFT', 'PUBLISHED', 'CANCELLED')", "status"),
     sa.CheckConstraint("end_time > start_time AND doors_open_time <= start_time", "times"),
     sa.CheckConstraint("reserved >= 0 AND reserved <= max_participants", "reserved"),

@@ -18,8 +18,10 @@ A check-out skips 3 to 6: a person can leave after the event ended or the ticket
 """
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
+from ticketing.admission.days import is_new_day
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     AdmissionPolicy,
@@ -87,7 +89,7 @@ def decide(event: Event, gate: Gate, presented: PresentedTicket, scan_type: Scan
         return Decision(reason)
     if scan_type is ScanType.ACCESS:
         return _access(event.policy, ticket.admission)
-    return _check_in(event.policy, ticket.admission, check_in)
+    return _check_in(event, ticket.admission, check_in)
 
 
 def _event_reason(event: Event, presented: PresentedTicket) -> DenialReason | None:
@@ -116,15 +118,29 @@ def _time_reason(event: Event, ticket: Ticket, check_in: CheckIn) -> DenialReaso
     return DenialReason.EXPIRED if end is not None and check_in.time > end else None
 
 
-def _check_in(policy: AdmissionPolicy, admission: AdmissionState, check_in: CheckIn) -> Decision:
+def _check_in(event: Event, admission: AdmissionState, check_in: CheckIn) -> Decision:
     was_checked_in = admission.check_in_time is not None
-    if (policy is AdmissionPolicy.SINGLE_ENTRY and was_checked_in) or (
-        policy is AdmissionPolicy.RE_ENTRY and admission.inside
-    ):
+    if _is_used(event, admission, check_in.time):
         return Decision(DenialReason.ALREADY_CHECKED_IN, previous=admission.latest_check_in)
     sequence = admission.sequence if was_checked_in else admission.sequence + 1
     after = AdmissionState(admission.check_in_time or check_in.time, check_in, inside=True, sequence=sequence)
     return Decision(None, admission=after)
+
+
+def _is_used(event: Event, admission: AdmissionState, time: datetime) -> bool:
+    """Return whether the check-ins so far leave no further one at `time`."""
+    latest = admission.latest_check_in
+    new_day = latest is not None and is_new_day(event, latest.time, time)
+    match event.policy:
+        case AdmissionPolicy.SINGLE_ENTRY:
+            return admission.check_in_time is not None
+        case AdmissionPolicy.RE_ENTRY:
+            # A check-out forgotten on an earlier day locks nobody out.
+            return admission.inside and not new_day
+        case AdmissionPolicy.ONCE_PER_DAY:
+            return latest is not None and not new_day
+        case AdmissionPolicy.UNLIMITED:
+            return False
 
 
 def _check_out(admission: AdmissionState) -> Decision:

@@ -21,6 +21,7 @@ class AdmissionPolicy(StrEnum):
     SINGLE_ENTRY = "SINGLE_ENTRY"
     RE_ENTRY = "RE_ENTRY"
     UNLIMITED = "UNLIMITED"
+    ONCE_PER_DAY = "ONCE_PER_DAY"
 
 
 class TicketType(StrEnum):
@@ -61,6 +62,10 @@ class Event:
     valid_until_time: datetime | None
     # RevokeEvent closes the event, whatever its status is.
     closed: bool
+    # The IANA name.
+    time_zone: str = "UTC"
+    # The hour at which a day of the event begins, 0 to 23; None: see `days`.
+    day_change_hour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

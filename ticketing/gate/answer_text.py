@@ -6,12 +6,17 @@ from contextlib import suppress
 from typing import Any, Final, TextIO
 
 from ticketing.admission.scans import DenialReason
+from ticketing.admission.tickets import CheckIn
 from ticketing.gate.connection_status import ConnectionState
 from ticketing.gate.device_status import DeviceStatus
+from ticketing.gate.dialogue import Notice
 from ticketing.gate.messages import Answer
 from ticketing.gate.retrying import Outcome, RetryingThread
 
 STATUS_SECONDS: Final = 0.5
+# A typed line is shown up to this number of its last characters; a token is longer.
+TYPED_CHARACTERS: Final = 40
+_CLEAR_LINE: Final = "\r\x1b[K"
 
 
 def describe(answer: Answer) -> str:
@@ -22,16 +27,28 @@ def describe(answer: Answer) -> str:
         (answer.ticket_type or "").replace("_", " ") if answer.may_pass else "",
     ]
     if answer.previous is not None:
-        parts.append(f"at {answer.previous.time.astimezone():%H:%M:%S}, {answer.previous.location}")
+        parts.append(f"at {_previous_time(answer, answer.previous)}, {answer.previous.location}")
     parts.append(answer.note)
     return ", ".join(part for part in parts if part)
+
+
+def _previous_time(answer: Answer, previous: CheckIn) -> str:
+    """Write the time of the earlier check-in in the event's zone, with its date unless it is that of the answer."""
+    before, now = previous.time.astimezone(answer.zone), answer.time.astimezone(answer.zone)
+    return f"{before:%H:%M:%S}" if before.date() == now.date() else f"{before:%a %Y-%m-%d %H:%M}"
 
 
 def text_line(answer: Answer) -> str:
     """Write an answer as a line for people."""
     verdict = "ADMITTED" if answer.may_pass else "DENIED"
     suffix = " (decided offline)" if answer.offline else ""
-    return f"{answer.time.astimezone():%H:%M:%S} {verdict:<8} {describe(answer)}{suffix}".rstrip()
+    return f"{answer.time.astimezone(answer.zone):%H:%M:%S} {verdict:<8} {describe(answer)}{suffix}".rstrip()
+
+
+def typed_line(text: str) -> str:
+    """Write the line that a person types; characters that a terminal would obey are replaced."""
+    shown = "".join(character if character.isprintable() else "�" for character in text)
+    return f"> {'…' if len(shown) > TYPED_CHARACTERS else ''}{shown[-TYPED_CHARACTERS:]}" if shown else ""
 
 
 def json_record(answer: Answer) -> dict[str, Any]:
@@ -50,23 +67,41 @@ def json_record(answer: Answer) -> dict[str, Any]:
         "offline": answer.offline,
         "previous": previous and {"time": previous.time.isoformat(), "location": previous.location},
         "note": answer.note,
+        "repeated": answer.repeated,
     }
 
 
 class LinePrinter:
-    """A printer of one line for each answer, as text or as JSON with the status of the device."""
+    """A printer of one line for each answer, as text or as JSON with the status of the device.
+
+    On a terminal, the last line shows what is typed.
+    """
 
     def __init__(self, out: TextIO, read_status: Callable[[], DeviceStatus], *, as_json: bool) -> None:
         self._out = out
         self._read_status = read_status
         self._as_json = as_json
+        self._shows_typed = not as_json and out.isatty()
 
     def show(self, answer: Answer) -> None:
         """Print an answer and flush the output."""
-        text = text_line(answer)
+        self._print(json_record(answer), text_line(answer))
+
+    def show_notice(self, notice: Notice) -> None:
+        """Print a notice."""
+        line = f"{notice.word} {notice.text}"
+        self._print({"open": False, "notice": line}, line)
+
+    def show_typed(self, text: str) -> None:
+        """Replace the last line of a terminal by what is typed."""
+        if self._shows_typed:
+            self._out.write(f"{_CLEAR_LINE}{typed_line(text)}")
+            self._out.flush()
+
+    def _print(self, record: dict[str, Any], line: str) -> None:
         if self._as_json:
-            text = json.dumps({**json_record(answer), "device": self._read_status().record()})
-        print(text, file=self._out, flush=True)
+            line = json.dumps({**record, "device": self._read_status().record()})
+        print(f"{_CLEAR_LINE if self._shows_typed else ''}{line}", file=self._out, flush=True)
 
 
 class StatusPrinter:

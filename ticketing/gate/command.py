@@ -4,8 +4,8 @@ import argparse
 import os
 import sqlite3
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from cryptography import x509
 
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import TicketType
+from ticketing.admission.tokens import PublicKey
 from ticketing.chassis.bounds import bounds_of
 from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.tls import Identity, Tls, is_loopback
@@ -24,24 +25,25 @@ from ticketing.gate.answer_text import LinePrinter, StatusPrinter
 from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential, CredentialError
-from ticketing.gate.device import Device, ShowAnswer
+from ticketing.gate.device import Device
 from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.device_file import StoreError
 from ticketing.gate.device_status import StatusReader
-from ticketing.gate.inputs import InputError, open_input
+from ticketing.gate.dialogue import REPEAT_SECONDS, Dialogue, View
+from ticketing.gate.inputs import InputError, is_keyboard, open_input
 from ticketing.gate.messages import gate_message
+from ticketing.gate.reads import input_events
 from ticketing.gate.refusal import error_text
 from ticketing.gate.replica import DeviceReplica
-from ticketing.gate.scanner_text import scanned_lines
 from ticketing.gate.store import Store
+from ticketing.gate.terminal import ending_by_signals
+from ticketing.gate.undo_code import UndoCode
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1.device_service_pb2 import EnrollDeviceRequest, EnrollDeviceResponse
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
 PROGRAM: Final = "ticketing-gate"
-# This line, scanned or typed instead of a ticket, means that the person of the last scan did not pass.
-UNDO_CODE: Final = "GATE-UNDO"
 # An unreachable service delays the first scan by this time; a reachable one answers sooner.
 FIRST_CONNECTION_SECONDS: Final = 2.0
 # The next run delivers the decisions that remain after this time.
@@ -69,6 +71,8 @@ class RunOptions:
     data: Path
     credential: Credential | None
     tls: Tls
+    # The same text read again within this time is the same read.
+    repeat_seconds: float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if parsed.command == "enroll":
             return enroll(parsed.server, parsed.data, parsed.code, _read_tls(parsed))
+        if parsed.command == "undo-code":
+            return print_undo_code(parsed.data, is_new=parsed.new)
         return run(_read_run_options(parsed))
     except (CommandError, CredentialError, InputError, StoreError, sqlite3.Error) as error:
         # At the start, the file cannot be used at all.
@@ -114,9 +120,28 @@ def _enroll(
         raise CommandError(f"not enrolled: {error_text(error, with_code=False)}") from error
 
 
+def print_undo_code(data: Path, *, is_new: bool) -> int:
+    """Print the undo code of the gate as text and, if the package `qrcode` is installed, as a QR code."""
+    _make_folder(data)
+    undo_code = UndoCode(data)
+    try:
+        code = (None if is_new else undo_code.read()) or undo_code.create()
+    except OSError as error:
+        raise CommandError(f"--data {data}: {error.strerror}") from error
+    with suppress(ImportError):
+        from qrcode import QRCode  # noqa: PLC0415 - the extra `screen`
+
+        drawing = QRCode(border=2)
+        drawing.add_data(code)
+        drawing.print_ascii(out=sys.stdout)
+    print(code)
+    return 0
+
+
 def run(options: RunOptions) -> int:
-    """Scan until the end of the input or Ctrl-C."""
+    """Scan until the end of the input, until a person quits, or until a signal."""
     with ExitStack() as stack:
+        stack.enter_context(ending_by_signals())
         store = _open_store(options.data, stack)
         channel = _open_channel(options.server, options.tls, stack)
         client = ScanServiceClient(ScanServiceStub(channel), _credential(options, store), gate_message(options.gate))
@@ -135,14 +160,20 @@ def run(options: RunOptions) -> int:
             lambda: connection.status,
             lambda: [connection.thread.problem, replica.thread.problem],
         )
-        show = _open_view(options, read_status, stack)
+        dialogue = Dialogue(
+            device,
+            _open_view(options, read_status, stack),
+            UndoCode(options.data),
+            options.gate.event_id,
+            lambda: _keys(store, options.gate),
+            has_keyboard=is_keyboard(options.input),
+            repeat_seconds=options.repeat_seconds,
+        )
         try:
             connection.wait_for_first_attempt(FIRST_CONNECTION_SECONDS)
-            for text in scanned_lines(read):
-                if text != UNDO_CODE:
-                    device.scan(text, show)
-                elif (answer := device.annul_last()) is not None:
-                    show(answer)
+            for event in input_events(read):
+                if not dialogue.handle(event):
+                    break
             connection.wait_for_delivery(DELIVERY_SECONDS)
         except KeyboardInterrupt:
             return 130
@@ -171,17 +202,28 @@ def _open_channel(server: str, tls: Tls, stack: ExitStack) -> grpc.Channel:
 
 
 def _open_store(data: Path, stack: ExitStack) -> Store:
-    """Open the device's file; its folder is readable for the owner alone, because the file contains a credential."""
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"--data {data}: {error.strerror}") from error
+    """Open the device's file."""
+    _make_folder(data)
     store = Store(data / "gate.sqlite")
     stack.callback(store.close)
     return store
 
 
-def _open_view(options: RunOptions, read_status: StatusReader, stack: ExitStack) -> ShowAnswer:
+def _make_folder(data: Path) -> None:
+    """Make the device's folder; only its owner can read it, because it contains a credential and the undo code."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--data {data}: {error.strerror}") from error
+
+
+def _keys(store: Store, gate: Gate) -> Mapping[int, PublicKey]:
+    """Return the keys that verify the tokens of the gate's event; none before the replica has them."""
+    rules = store.rules(gate.event_id)
+    return {} if rules is None else rules.keys
+
+
+def _open_view(options: RunOptions, read_status: StatusReader, stack: ExitStack) -> View:
     """Return the full-screen view on a terminal, and the printer of lines otherwise."""
     if not options.as_json and sys.stdout.isatty():
         try:
@@ -191,11 +233,11 @@ def _open_view(options: RunOptions, read_status: StatusReader, stack: ExitStack)
         except ImportError:
             pass
         else:
-            return stack.enter_context(Screen(Console(), read_status)).show
+            return stack.enter_context(Screen(Console(), read_status))
     status = StatusPrinter(read_status, sys.stderr, as_json=options.as_json)
     status.start()
     stack.callback(status.stop)
-    return LinePrinter(sys.stdout, read_status, as_json=options.as_json).show
+    return LinePrinter(sys.stdout, read_status, as_json=options.as_json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -210,9 +252,15 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--check-out", action="store_true", help="scan people who leave")
     run_parser.add_argument("--types", default="", help="admitted ticket types, such as VIP,GROUP; all by default")
     run_parser.add_argument("--json", action="store_true", help="print a line of JSON for each answer, for programs")
+    run_parser.add_argument(
+        "--repeat-seconds", type=float, default=REPEAT_SECONDS, help="the same text within this time is one read"
+    )
+    undo_parser = commands.add_parser("undo-code", help="print the code that annuls the last admission at this gate")
+    undo_parser.add_argument("--new", action="store_true", help="replace the code; the gate may be running")
     enroll_parser = commands.add_parser("enroll", help="exchange a one-time code for the device's access token")
     enroll_parser.add_argument("code", help="the one-time code that the organizer received")
     data = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / PROGRAM
+    undo_parser.add_argument("--data", type=Path, default=data, help="the device's folder")
     for command in (run_parser, enroll_parser):
         command.add_argument("--server", default="127.0.0.1:50052", help="the scan service's host:port")
         command.add_argument("--ca", type=Path, help="authorities (PEM) that verify the service; turns TLS on")
@@ -239,6 +287,7 @@ def _read_run_options(parsed: argparse.Namespace) -> RunOptions:
         data=parsed.data,
         credential=Credential.of_file(parsed.token_file) if parsed.token_file else None,
         tls=_read_tls(parsed),
+        repeat_seconds=parsed.repeat_seconds,
     )
 
 

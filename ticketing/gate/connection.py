@@ -122,6 +122,10 @@ class Connection:
         """Return whether the service refused the device's credential, so that the device admits nobody."""
         return self.status.state is ConnectionState.REFUSED or self._stored_refusal() is not None
 
+    def is_reachable(self) -> bool:
+        """Return whether the device expects an answer of the service."""
+        return self.status.state not in UNREACHABLE
+
     def wait_for_delivery(self, seconds: float) -> None:
         """Wait until every decision is delivered or rejected or the service is unreachable, at most `seconds`."""
         with self._changed:

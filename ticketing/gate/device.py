@@ -6,12 +6,16 @@ the answer was never shown and the same text is scanned again, the device repeat
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
+from hashlib import sha256
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
 from ticketing.admission.codes import read_code
+from ticketing.admission.days import zone_of
 from ticketing.admission.scanned_text import sanitize_text
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import AdmissionState, CheckIn
@@ -42,16 +46,22 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 CANNOT_STORE: Final = "this device cannot store an admission"
 # A person without an answer tries again soon; after this time the same text is another scan.
 REPEAT_WITHIN: Final = timedelta(minutes=2)
+# The service annuls no scan that is older.
+UNDO_SECONDS: Final = 15 * 60
+NOTHING_TO_UNDO: Final = "NOTHING TO ANNUL: nobody was admitted here since the last annulment"
+TOO_LATE_TO_UNDO: Final = "NOT ANNULLED: the last admission is older than 15 minutes"
 
 ShowAnswer = Callable[[Answer], None]
 
 
 @dataclass(frozen=True, slots=True)
 class LastScan:
-    """The scan shown last, which can be annulled."""
+    """The scan admitted last, which can be annulled."""
 
     scan: scan_pb2.Scan
     text: str
+    # A time of monotonic().
+    time: float
     # The ticket's admission state before the scan; None if the device has no record of it.
     before: AdmissionState | None
 
@@ -73,7 +83,9 @@ class Device:
     def scan(self, text: str, show: ShowAnswer) -> Answer:
         """Answer a scanned text, and show the answer."""
         attempt = pb.ScanAttempt(code=text, scan_type=SCAN_TYPES[self._scan_type])
-        request = pb.ScanTicketRequest(gate=gate_message(self._gate), attempt=attempt).SerializeToString()
+        # The file finds a request by its digest: the text may be a code.
+        question = pb.ScanTicketRequest(gate=gate_message(self._gate), attempt=attempt)
+        request = sha256(question.SerializeToString()).digest()
         try:
             answer = self._answer(attempt, request)
         except sqlite3.Error:
@@ -90,21 +102,23 @@ class Device:
     def _answer(self, attempt: pb.ScanAttempt, request: bytes) -> Answer:
         if self._connection.is_refused():
             return self._denial(attempt.code, REFUSED_NOTE)
-        scan_id, scan = self._begin(request)
+        scan_id, scan, may_be_recorded = self._begin(request)
         note = ""
         if scan is None:
             attempt.scan_id = str(scan_id)
-            scan = None if self._must_decide_offline(attempt.code) else self._connection.request_verdict(attempt)
+            if not self._must_decide_offline(attempt.code) and self._connection.is_reachable():
+                may_be_recorded = True
+                scan = self._connection.request_verdict(attempt)
             if scan is not None:
                 self._save_shown_answer(scan, attempt.code)
             elif self._connection.is_refused():
                 return self._denial(attempt.code, REFUSED_NOTE)
             else:
-                scan, note = self._decide_offline(attempt, scan_id)
-        return answer_of(scan, note)
+                scan, note = self._decide_offline(attempt, scan_id, may_be_recorded=may_be_recorded)
+        return answer_of(scan, note, self._zone())
 
-    def _begin(self, request: bytes) -> tuple[UUID, scan_pb2.Scan | None]:
-        """Store a request; return its scan_id and, if the request was not finished before, its answer.
+    def _begin(self, request: bytes) -> tuple[UUID, scan_pb2.Scan | None, bool]:
+        """Store a request; return its scan_id, the answer that was not shown, and whether the request is an old one.
 
         While the disk fails, the request stands in memory alone, and only the service can admit.
         """
@@ -112,13 +126,13 @@ class Device:
             self._store_what_failed()
             unfinished = self._store.unfinished_scan(request, self._clock() - REPEAT_WITHIN)
             if unfinished is not None:
-                return unfinished
+                return *unfinished, True
             scan_id = self._unstored.scan_id(request)
             self._store.begin_scan(scan_id, request, self._clock())
         except sqlite3.Error:
-            return self._unstored.scan_id(request), None
+            return self._unstored.scan_id(request), None, True
         self._unstored.forget(request)
-        return scan_id, None
+        return scan_id, None, False
 
     def _save_shown_answer(self, scan: scan_pb2.Scan, text: str) -> None:
         """Store the service's verdict; the service has recorded it, so it is shown even if the disk fails."""
@@ -149,18 +163,20 @@ class Device:
         self._unstored.answers.clear()
         self._unstored.shown.clear()
 
-    def annul_last(self) -> Answer | None:
-        """Annul the scan shown last because the person did not pass; return None if that scan admitted nobody.
+    def annul_last(self) -> Answer:
+        """Annul the scan admitted last because the person did not pass.
 
-        If the service refuses, the scan stays in effect, and the answer says so without opening a turnstile.
+        If there is none, or the service refuses, the answer says so without opening a turnstile.
         """
         last, self._last = self._last, None
         if last is None:
-            return None
+            return self.refuse_undo(NOTHING_TO_UNDO)
+        if monotonic() - last.time > UNDO_SECONDS:
+            return self.refuse_undo(TOO_LATE_TO_UNDO)
         scan, attempt = last.scan, None
         annulled = None if self._store.is_queued(scan.scan_id) else self._connection.annul(scan.scan_id)
         if isinstance(annulled, pb.Rejection):
-            return replace(answer_of(scan, f"NOT ANNULLED: {annulled.message}"), admitted=False)
+            return replace(answer_of(scan, f"NOT ANNULLED: {annulled.message}", self._zone()), admitted=False)
         if annulled is None:
             # The service has no record of the scan or is unreachable: an upload delivers the annulment.
             annulled = scan_pb2.Scan()
@@ -179,7 +195,11 @@ class Device:
             if attempt is not None:
                 self._last = last
                 return self._denial(last.text, f"not annulled, {CANNOT_STORE}: {self._store.problem}")
-        return answer_of(annulled)
+        return answer_of(annulled, zone=self._zone())
+
+    def refuse_undo(self, note: str) -> Answer:
+        """Return the answer to an undo that annuls nothing."""
+        return replace(self._denial("", note), is_scan=False)
 
     def _must_decide_offline(self, text: str) -> bool:
         """Return whether the service lacks an admission of this ticket, so that it could admit the ticket again.
@@ -198,7 +218,10 @@ class Device:
         """Store the service's answer and the new admission state, so that the device denies a second scan offline."""
         with self._store.transaction():
             before = self._admission_before(scan)
-            self._store.save_answer(scan)
+            kept = scan_pb2.Scan()
+            kept.CopyFrom(scan)
+            kept.code = sanitize_text(scan.code)
+            self._store.save_answer(kept)
             if scan.verdict == scan_pb2.VERDICT_ADMITTED and not scan.HasField("annul_time"):
                 check_in = CheckIn(UUID(scan.scan_id), time_of(scan.scan_time), scan.location)
                 if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_IN:
@@ -227,8 +250,14 @@ class Device:
         own = OwnAdmission(UUID(scan.event_id), UUID(scan.ticket_id), admission, scan.scan_id, time_of(scan.scan_time))
         self._store.save_own_admission(own, recorded_time)
 
-    def _decide_offline(self, attempt: pb.ScanAttempt, scan_id: UUID) -> tuple[scan_pb2.Scan, str]:
-        """Decide a scan, and store the decision for delivery; return the scan and a note for the person at the gate."""
+    def _decide_offline(
+        self, attempt: pb.ScanAttempt, scan_id: UUID, *, may_be_recorded: bool
+    ) -> tuple[scan_pb2.Scan, str]:
+        """Decide a scan, and store the decision for delivery; return the scan and a note for the person at the gate.
+
+        The file keeps tokens, which the service verifies, and a text that the service may have recorded: an upload needs
+        the same text.
+        """
         now = self._clock()
         device_scan = DeviceScan(scan_id, attempt.code, read_token(attempt.code), self._scan_type, self._gate)
         with self._store.transaction():
@@ -244,6 +273,8 @@ class Device:
             if device_decision.decision.admission is not None:
                 self._save_admission(scan, device_decision.decision.admission, None)
             attempt.offline.CopyFrom(self._offline_message(scan))
+            if not may_be_recorded and not isinstance(device_scan.credential, Token):
+                attempt.code = sanitize_text(attempt.code)
             self._store.enqueue(attempt, self._clock_of(scan))
             self._store.save_clock(self._clock)
         self._remember(scan, attempt.code, before)
@@ -272,13 +303,21 @@ class Device:
         return self._clock if scan.doubtful_time and not self._clock.is_known else None
 
     def _remember(self, scan: scan_pb2.Scan, text: str, before: AdmissionState | None) -> None:
-        self._last = LastScan(scan, text, before) if answer_of(scan).may_pass else None
+        if answer_of(scan).may_pass:
+            self._last = LastScan(scan, text, monotonic(), before)
 
     def _denial(self, text: str, note: str) -> Answer:
         """Return a denial without a record, for the reason in `note`."""
         scan = scan_pb2.Scan(code=sanitize_text(text), verdict=scan_pb2.VERDICT_DENIED, offline=True)
         scan.scan_time.CopyFrom(timestamp(self._clock()))
-        return replace(answer_of(scan, note), reason=None)
+        return replace(answer_of(scan, note, self._zone()), reason=None)
+
+    def _zone(self) -> tzinfo | None:
+        """Return the time zone of the event; None if the device does not have the event or cannot read it."""
+        with suppress(sqlite3.Error):
+            if (rules := self._store.rules(self._gate.event_id)) is not None:
+                return zone_of(rules.event.time_zone)
+        return None
 
 
 def _scan_message(device_scan: DeviceScan, device_decision: DeviceDecision, now: datetime) -> scan_pb2.Scan:

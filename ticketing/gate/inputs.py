@@ -1,6 +1,7 @@
 """The inputs of codes: standard input, a serial scanner, or a file."""
 
 import os
+import select
 import sys
 import termios
 import tty
@@ -10,11 +11,13 @@ from pathlib import Path
 from time import sleep
 from typing import Final, Self
 
-from ticketing.gate.scanner_text import ReadBytes
+from ticketing.gate.reads import ReadBytes
+from ticketing.gate.terminal import raw_keyboard
 
 SERIAL: Final = "serial:"
 FILE: Final = "file:"
 _UNPLUGGED_SECONDS: Final = 1.0
+_CHUNK_BYTES: Final = 65_536
 
 
 class InputError(Exception):
@@ -25,20 +28,41 @@ class InputError(Exception):
 def open_input(name: str) -> Iterator[ReadBytes]:
     """Open an input: `stdin`, `serial:/dev/…` or `file:PATH`; raise InputError where that fails."""
     if name == "stdin":
-        with _silent_keyboard(sys.stdin.fileno()):
-            yield lambda size: os.read(sys.stdin.fileno(), size)
+        file = sys.stdin.fileno()
+        with raw_keyboard(file):
+            yield lambda seconds: _read_keyboard(file, seconds)
     elif name.startswith(SERIAL):
         with SerialScanner(name.removeprefix(SERIAL)) as scanner:
             yield scanner.read
     elif name.startswith(FILE):
         try:
-            file = Path(name.removeprefix(FILE)).open("rb", buffering=0)  # noqa: SIM115 - closed below
+            opened = Path(name.removeprefix(FILE)).open("rb", buffering=0)  # noqa: SIM115 - closed below
         except OSError as error:
             raise InputError(f"--input {name}: {error.strerror}") from error
-        with file:
-            yield file.read
+        with opened:
+            yield lambda seconds: _read(opened.fileno(), seconds)
     else:
         raise InputError(f"--input {name}: is none of stdin, serial:/dev/…, file:PATH")
+
+
+def is_keyboard(name: str) -> bool:
+    """Return whether an input is a terminal, on which a person can type."""
+    return name == "stdin" and sys.stdin.isatty()
+
+
+def _read(file: int, seconds: float | None) -> bytes | None:
+    """Read what there is; None after `seconds` without any, no bytes at the end."""
+    if seconds is not None and not select.select([file], [], [], seconds)[0]:
+        return None
+    return os.read(file, _CHUNK_BYTES)
+
+
+def _read_keyboard(file: int, seconds: float | None) -> bytes | None:
+    try:
+        return _read(file, seconds)
+    except OSError:
+        # The terminal was closed.
+        return b""
 
 
 class SerialScanner:
@@ -58,17 +82,20 @@ class SerialScanner:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def read(self, size: int) -> bytes:
-        """Read at most `size` bytes; while the scanner is unplugged, wait for it."""
+    def read(self, seconds: float | None) -> bytes | None:
+        """Read what there is; None after `seconds` without any. While the scanner is unplugged, wait for it."""
         while True:
             # A read of an unplugged scanner returns no bytes or fails, depending on the driver.
             with suppress(OSError):
                 if self._file is None:
                     self._file = self._open()
-                if data := os.read(self._file, size):
+                data = _read(self._file, seconds)
+                if data is None or data:
                     return data
             self._close()
             sleep(_UNPLUGGED_SECONDS)
+            if seconds is not None:
+                return None
 
     def _open(self) -> int:
         file = os.open(self._path, os.O_RDONLY | os.O_NOCTTY)
@@ -81,17 +108,3 @@ class SerialScanner:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-
-@contextmanager
-def _silent_keyboard(file: int) -> Iterator[None]:
-    """Switch off the echo and the line length limit of a terminal while a scanner types on it."""
-    if not os.isatty(file):
-        yield
-        return
-    before = termios.tcgetattr(file)
-    tty.setcbreak(file)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(file, termios.TCSADRAIN, before)

@@ -6,7 +6,7 @@ one that denies.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 from uuid import UUID
 
@@ -74,6 +74,12 @@ class Answer:
     annulled: bool
     # A note for the person at the gate; empty if the reason suffices.
     note: str = ""
+    # The answer to the same read a moment ago, shown again; nothing was recorded.
+    repeated: bool = False
+    # The value is False for an undo that annulled nothing.
+    is_scan: bool = True
+    # The time zone in which times are shown; None: that of the device, which does not have the event yet.
+    zone: tzinfo | None = None
 
     @property
     def may_pass(self) -> bool:
@@ -81,7 +87,7 @@ class Answer:
         return self.admitted and not self.annulled
 
 
-def answer_of(scan: scan_pb2.Scan, note: str = "") -> Answer:
+def answer_of(scan: scan_pb2.Scan, note: str = "", zone: tzinfo | None = None) -> Answer:
     """Read the record of a scan as the answer to show."""
     admitted = scan.verdict == scan_pb2.VERDICT_ADMITTED
     return Answer(
@@ -96,6 +102,7 @@ def answer_of(scan: scan_pb2.Scan, note: str = "") -> Answer:
         offline=scan.offline,
         annulled=scan.HasField("annul_time"),
         note=note,
+        zone=zone,
     )
 
 
@@ -118,6 +125,8 @@ def rules_of(event_id: UUID, message: pb.GateRules) -> EventRules:
         valid_from_time=time_of(message.valid_from_time) if message.HasField("valid_from_time") else None,
         valid_until_time=time_of(message.valid_until_time) if message.HasField("valid_until_time") else None,
         closed=False,
+        time_zone=message.time_zone or "UTC",
+        day_change_hour=message.day_change_hour if message.HasField("day_change_hour") else None,
     )
     keys = {
         key.key_id: PublicKey(

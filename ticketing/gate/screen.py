@@ -18,12 +18,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ticketing.gate.answer_text import describe, text_line
+from ticketing.gate.answer_text import describe, text_line, typed_line
 from ticketing.gate.connection_status import REFUSED_NOTE, ConnectionState, ConnectionStatus
 from ticketing.gate.device_status import DeviceStatus
+from ticketing.gate.dialogue import Notice
 from ticketing.gate.messages import Answer
 
 SHOWN_SECONDS: Final = 5.0
+NOTICE_SECONDS: Final = 20.0
+TYPED_ADVICE: Final = "Enter ends the line, Backspace corrects it"
 RECENT: Final = 6
 PROBLEM_CHARACTERS: Final = 70
 _GLYPHS: Final = {
@@ -34,10 +37,15 @@ _GLYPHS: Final = {
     "I": ("███", " █ ", " █ ", " █ ", "███"),
     "K": ("█  █ ", "█ █  ", "██   ", "█ █  ", "█  █ "),
     "M": ("█   █", "██ ██", "█ █ █", "█   █", "█   █"),
+    "L": ("█    ", "█    ", "█    ", "█    ", "█████"),
     "N": ("█   █", "██  █", "█ █ █", "█  ██", "█   █"),
+    "Q": (" ███ ", "█   █", "█   █", "█  ██", " ████"),
     "R": ("████ ", "█   █", "████ ", "█  █ ", "█   █"),
+    "S": (" ████", "█    ", " ███ ", "    █", "████ "),
     "T": ("█████", "  █  ", "  █  ", "  █  ", "  █  "),
+    "U": ("█   █", "█   █", "█   █", "█   █", " ███ "),
     "Y": ("█   █", " █ █ ", "  █  ", "  █  ", "  █  "),
+    "?": ("████ ", "    █", "  ██ ", "     ", "  █  "),
 }
 _COLOURS: Final = {
     ConnectionState.ONLINE: "bold green",
@@ -54,8 +62,11 @@ class ScreenHistory:
     admitted: int = 0
     denied: int = 0
     recent: deque[Answer] = field(default_factory=lambda: deque(maxlen=RECENT))
-    # The time of the latest answer, as monotonic() returns it.
+    # The answer or notice to show large, and the time of it, as monotonic() returns it.
+    latest: Answer | Notice | None = None
     since: float = 0.0
+    # The line that is being typed.
+    typed: str = ""
 
 
 class Screen:
@@ -78,32 +89,51 @@ class Screen:
         self._live.stop()
 
     def show(self, answer: Answer) -> None:
-        """Show an answer; a denial rings the bell."""
+        """Show an answer; a denial rings the bell. A repeated answer is shown again and not counted."""
         with self._lock:
-            self._history.recent.appendleft(answer)
+            self._history.latest = answer
             self._history.since = monotonic()
-            if answer.may_pass:
-                self._history.admitted += 1
-            elif answer.annulled:
-                self._history.admitted -= 1
-            else:
-                self._history.denied += 1
+            if not answer.repeated:
+                self._history.recent.appendleft(answer)
+                if answer.may_pass:
+                    self._history.admitted += 1
+                elif answer.annulled:
+                    self._history.admitted -= 1
+                elif answer.is_scan:
+                    self._history.denied += 1
         self._live.refresh()
-        if not answer.may_pass:
+        if not answer.may_pass and not answer.repeated:
             self._console.bell()
+
+    def show_notice(self, notice: Notice) -> None:
+        """Show a notice with the bell."""
+        with self._lock:
+            self._history.latest = notice
+            self._history.since = monotonic()
+        self._live.refresh()
+        self._console.bell()
+
+    def show_typed(self, text: str) -> None:
+        """Show the line that is being typed."""
+        with self._lock:
+            self._history.typed = text
+        if text:
+            self._live.refresh()
 
     def render(self, now: float) -> RenderableType:
         """Render the whole screen; `now` is a time of monotonic()."""
         status = self._read_status()
         with self._lock:
             recent = list(self._history.recent)
-            fresh = bool(recent) and now - self._history.since < SHOWN_SECONDS
+            shown_seconds = NOTICE_SECONDS if isinstance(self._history.latest, Notice) else SHOWN_SECONDS
+            latest = self._history.latest if now - self._history.since < shown_seconds else None
+            typed = typed_line(self._history.typed)
             counts = f"{self._history.admitted} admitted   {self._history.denied} denied"
         lines = [Text(text_line(answer), no_wrap=True, overflow="ellipsis") for answer in recent]
         layout = Layout()
         layout.split_column(
             Layout(_header(status), size=4),
-            Layout(_verdict(recent[0] if fresh else None, status.connection)),
+            Layout(_verdict(latest, status.connection, typed)),
             Layout(Panel(Group(*lines), title=counts), size=RECENT + 2),
         )
         return layout
@@ -127,8 +157,10 @@ def _header(status: DeviceStatus) -> Panel:
     return Panel(table, title=problems if status.problems else None, subtitle=problem)
 
 
-def _verdict(answer: Answer | None, connection: ConnectionStatus) -> RenderableType:
-    if answer is None:
+def _verdict(answer: Answer | Notice | None, connection: ConnectionStatus, typed: str) -> RenderableType:
+    if isinstance(answer, Notice):
+        word, reason, style = answer.word, answer.text, "bold black on yellow"
+    elif answer is None:
         word, reason, style = "READY", "", "dim"
         if connection.state is ConnectionState.REFUSED:
             reason = f"{REFUSED_NOTE}\n{connection.advice}".strip()
@@ -137,8 +169,17 @@ def _verdict(answer: Answer | None, connection: ConnectionStatus) -> RenderableT
         word, reason, style = "ADMITTED", describe(answer), "bold white on green"
     else:
         word, reason, style = "DENIED", describe(answer), "bold white on red"
+        if answer.annulled:
+            word = "ANNULLED"
     content = Group(Align.center(Text(_large(word))), Text(), Align.center(Text(reason, justify="center")))
-    return Panel(Align.center(content, vertical="middle"), style=style)
+    title, subtitle = (f" {typed} ", f" {TYPED_ADVICE} ") if typed else (None, None)
+    return Panel(
+        Align.center(content, vertical="middle"),
+        style=style,
+        title=title and Text(title),
+        title_align="left",
+        subtitle=subtitle and Text(subtitle),
+    )
 
 
 def _large(word: str) -> str:

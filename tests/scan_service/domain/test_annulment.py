@@ -9,8 +9,9 @@ import pytest
 
 from scan_service.domain.annulment import WINDOW, settle_annulments
 from scan_service.domain.incidents import IncidentKind, assign_conflicts
+from tests.scanning.cases import EVENT
 from ticketing.admission.scans import Scan, ScanType, Verdict
-from ticketing.admission.tickets import AdmissionPolicy, TicketType
+from ticketing.admission.tickets import TicketType
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -81,7 +82,7 @@ def test_annulments_without_a_claim_are_kept():
 
 def test_refused_claims_alone_are_incidents():
     refused, allowed = scan(0, claim=20), scan(30, claim=31)
-    found = list(assign_conflicts(AdmissionPolicy.SINGLE_ENTRY, settle_annulments([refused, allowed])))
+    found = list(assign_conflicts(EVENT, settle_annulments([refused, allowed])))
     assert [(one.kind, one.scan_id) for one in found] == [(IncidentKind.INVALID_ANNULMENT, refused.scan_id)]
 
 

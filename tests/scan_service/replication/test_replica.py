@@ -263,6 +263,23 @@ async def test_a_check_in_conflict_is_one_incident(database, paired, tickets, st
     assert (incident.kind, [scan.scan_id for scan in incident.scans]) == (kind, [came.scan_id])
 
 
+@pytest.mark.parametrize("hour", [None, 0, 6])
+async def test_the_feed_carries_the_days_of_an_event(database, paired, tickets, hour):
+    values = {"admission_policy": event_pb2.ADMISSION_POLICY_ONCE_PER_DAY, "time_zone": "Europe/Berlin"}
+    await tickets[0].pages.put(page(uuid.uuid4(), **values, day_change_hour=hour))
+    await until(lambda: database.rows("events"))
+    event = row_of(database, "events")
+    stored = (event["admission_policy"], event["time_zone"], event["day_change_hour"])
+    assert stored == ("ONCE_PER_DAY", "Europe/Berlin", hour)
+
+
+async def test_an_event_of_an_earlier_ticket_service_has_no_days(database, paired, tickets):
+    await tickets[0].pages.put(page(uuid.uuid4()))
+    await until(lambda: database.rows("events"))
+    event = row_of(database, "events")
+    assert (event["time_zone"], event["day_change_hour"]) == ("UTC", None)
+
+
 async def test_unknown_values_of_the_feed_deny(database, paired, tickets):
     event_id = uuid.uuid4()
     shown = database.unknown(event_id)

@@ -59,6 +59,8 @@ def broken_time(**parts: int) -> event_pb2.Event:
         event(NOW, offers=[offer(sales_start_time=at(NOW)), offer(ticket_type=VIP, valid_until_time=at(END))]),
         event(NOW, refund_policy=policy(*(tier(days, 100) for days in range(19)), tier(3_650, 0))),
         event(NOW, metadata=struct(text="m" * 16_000)),
+        event(NOW, admission_policy=4, day_change_hour=0),
+        event(NOW, admission_policy=4, day_change_hour=23),
     ],
 )
 def test_events_within_the_bounds_are_valid(message):
@@ -71,7 +73,9 @@ def test_events_within_the_bounds_are_valid(message):
         (event_pb2.Event(), {"name", "event_type", "start_time", "end_time", "ticket_price"}),
         (event(NOW, name="n" * 201, description="d" * 10_001), {"name", "description"}),
         (event(NOW, name="n\0", location="l" * 256), {"name", "location"}),
-        (event(NOW, event_type=6, admission_policy=4), {"event_type", "admission_policy"}),
+        (event(NOW, event_type=6, admission_policy=5), {"event_type", "admission_policy"}),
+        (event(NOW, day_change_hour=24), {"day_change_hour"}),
+        (event(NOW, day_change_hour=-1), {"day_change_hour"}),
         (event(NOW, end_time=at(START)), {"end_time"}),
         (event(NOW, doors_open_time=at(START + timedelta(microseconds=1))), {"doors_open_time"}),
         # An unreadable start is not compared with the end or the doors.

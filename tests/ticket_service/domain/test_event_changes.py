@@ -75,6 +75,8 @@ def test_an_event_that_an_older_version_ended_long_ago_is_corrected():
     [
         ({"name": "Moved"}, True),
         ({"admission_policy": AdmissionPolicy.UNLIMITED}, True),
+        ({"time_zone": "Europe/Paris"}, True),
+        ({"day_change_hour": 6}, True),
         ({"start_time": NOW + timedelta(days=10, hours=1)}, True),
         ({"end_time": NOW + timedelta(days=11)}, True),
         ({"doors_open_time": None}, True),

@@ -33,6 +33,7 @@ def test_a_ticket_is_valid_from_doors_or_else_from_the_start():
         (AdmissionPolicy.SINGLE_ENTRY, TicketStatus.USED),
         (AdmissionPolicy.RE_ENTRY, TicketStatus.ACTIVE),
         (AdmissionPolicy.UNLIMITED, TicketStatus.ACTIVE),
+        (AdmissionPolicy.ONCE_PER_DAY, TicketStatus.ACTIVE),
     ],
 )
 def test_a_check_in_uses_only_a_single_entry_ticket(policy, status):

@@ -46,7 +46,8 @@ async def test_an_event_keeps_all_values_of_its_organizer(shop, clock):
             offer(sales_start_time=at(now), sales_end_time=at(now + timedelta(days=1)), min_per_purchase=1),
         ],
         refund_policy=event_pb2.RefundPolicy(tiers=[event_pb2.RefundPolicy.Tier(days_before=2, percent=80)]),
-        admission_policy=event_pb2.ADMISSION_POLICY_RE_ENTRY,
+        admission_policy=event_pb2.ADMISSION_POLICY_ONCE_PER_DAY,
+        day_change_hour=0,
         image_url="https://example.org/concert.png",
         metadata=struct(genre="jazz", nested={"list": [1, None, True]}),
     )

@@ -15,7 +15,7 @@ from tests.environment.waiting import until
 from tests.selling.rows import row, sell, sold
 from ticket_service.app import App
 from ticket_service.delivery.store import Route, dispatch
-from ticket_service.domain.events import Event, Offer, TicketType
+from ticket_service.domain.events import AdmissionPolicy, Event, Offer, TicketType
 from ticket_service.domain.notifications import Kind
 from ticket_service.store.tables import deliveries, events, outbox, tickets
 from ticketing.chassis.database import Database
@@ -33,6 +33,17 @@ def stub(channel: grpc.aio.Channel) -> TicketFeedServiceStub:
 async def outbox_rows(database: Database) -> list[sa.Row[Any]]:
     query = sa.select(outbox).order_by(outbox.c.position)
     return await database.run(lambda connection: list(connection.execute(query)))
+
+
+@pytest.mark.parametrize("hour", [None, 0, 6])
+async def test_the_feed_has_the_days_of_an_event(stub, database, clock, hour):
+    policy = AdmissionPolicy.ONCE_PER_DAY
+    await sold(database, clock, admission_policy=policy, time_zone="Europe/Paris", day_change_hour=hour)
+    stream = stub.WatchTickets(pb.WatchTicketsRequest(), metadata=PEER_METADATA)
+    event = (await stream.read()).event
+    stream.cancel()
+    assert (event.admission_policy, event.time_zone) == (event_pb2.ADMISSION_POLICY_ONCE_PER_DAY, "Europe/Paris")
+    assert (event.day_change_hour if event.HasField("day_change_hour") else None) == hour
 
 
 async def test_the_feed_has_only_the_fields_that_gates_need(stub, database, clock):

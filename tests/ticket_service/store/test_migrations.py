@@ -1,9 +1,18 @@
-import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy.engine import URL
+import uuid
 
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy.engine import URL, Connection
+
+from tests.environment import ROOT
+from tests.environment.databases import NewDatabase
 from ticket_service.store.tables import feed, metadata
+from ticketing.chassis.migrations import migrate, run_under_lock
+
+SCRIPTS = ROOT / "ticket_service" / "store" / "migrations"
 
 
 def checks(inspector: sa.Inspector, table: str) -> set[str | None]:
@@ -41,3 +50,36 @@ def test_a_check_in_updates_a_ticket_in_place(tickets_url: URL):
         assert connection.execute(options).scalar_one() == ["fillfactor=80"]
         indexed = {name for index in sa.inspect(connection).get_indexes("tickets") for name in index["column_names"]}
     assert not indexed & {"check_in_time", "check_in_sequence", "update_time"}
+
+
+EVENT = sa.text(
+    "INSERT INTO events (event_id, organizer_id, name, description, event_type, status, start_time, end_time, time_zone,"
+    " location, is_online, reserved, currency, ticket_price, refund_tiers, admission_policy, image_url, metadata,"
+    " create_time, update_time, revision, changed_revision, version)"
+    " VALUES (:id, 'olga', 'Concert', '', 'OTHER', 'PUBLISHED', now() - interval '9 days',"
+    " now() + CAST(:ends AS interval), 'UTC',"
+    " '', false, 0, 'EUR', 0, '[]', 'SINGLE_ENTRY', '', '{}', now(), now(), 7, 3, 1)"
+)
+
+
+def test_the_feed_delivers_current_events_again_after_the_migration(new_database: NewDatabase):
+    """The scan service needs their time zones, which the feed did not contain."""
+    url = new_database("ticket")
+
+    def build(connection: Connection) -> None:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+        config = Config()
+        config.set_main_option("script_location", str(SCRIPTS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0012")
+
+    run_under_lock(url, build)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for ends in ("1 day", "-2 days"):
+            connection.execute(EVENT, {"id": uuid.uuid4(), "ends": ends})
+    migrate(url, SCRIPTS)
+    with engine.begin() as connection:
+        rows = connection.execute(sa.text("SELECT revision, changed_revision FROM events ORDER BY end_time")).all()
+    assert [tuple(row) for row in rows] == [(7, 3), (8, 8)]

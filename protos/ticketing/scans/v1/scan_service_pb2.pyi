@@ -1065,12 +1065,20 @@ class GateRules(_message.Message):
     SIGNING_KEYS_FIELD_NUMBER: _builtins.int
     VALID_FROM_TIME_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    DAY_CHANGE_HOUR_FIELD_NUMBER: _builtins.int
     event_name: _builtins.str
     """The name of the event, for the display."""
     status: _event_pb2.EventStatus.ValueType
     """The state of the event; gates admit while it is PUBLISHED."""
     admission_policy: _event_pb2.AdmissionPolicy.ValueType
     """The number of times that gates check one ticket in."""
+    time_zone: _builtins.str
+    """The IANA name of the event's time zone, for displays and for the days of the event."""
+    day_change_hour: _builtins.int
+    """The hour at which a day of the event begins. The field is absent when the
+    organizer has set none; see Event.day_change_hour.
+    """
     @_builtins.property
     def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[_signing_key_pb2.SigningKey]:
         """The public keys that verify tokens."""
@@ -1092,12 +1100,16 @@ class GateRules(_message.Message):
         signing_keys: _abc.Iterable[_signing_key_pb2.SigningKey] | None = ...,
         valid_from_time: _timestamp_pb2.Timestamp | None = ...,
         valid_until_time: _timestamp_pb2.Timestamp | None = ...,
+        time_zone: _builtins.str = ...,
+        day_change_hour: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_day_change_hour", b"_day_change_hour", "day_change_hour", b"day_change_hour", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_policy", b"admission_policy", "event_name", b"event_name", "signing_keys", b"signing_keys", "status", b"status", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_day_change_hour", b"_day_change_hour", "admission_policy", b"admission_policy", "day_change_hour", b"day_change_hour", "event_name", b"event_name", "signing_keys", b"signing_keys", "status", b"status", "time_zone", b"time_zone", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__day_change_hour: _TypeAlias = _typing.Literal["day_change_hour"]  # noqa: Y015
+    _WhichOneofArgType__day_change_hour: _TypeAlias = _typing.Literal["_day_change_hour", b"_day_change_hour"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__day_change_hour) -> _WhichOneofReturnType__day_change_hour | None: ...
 
 Global___GateRules: _TypeAlias = GateRules  # noqa: Y015
 

@@ -148,6 +148,12 @@ class _AdmissionPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Admis
     """
     ADMISSION_POLICY_UNLIMITED: _AdmissionPolicy.ValueType  # 3
     """Gates check a ticket in any number of times within its validity."""
+    ADMISSION_POLICY_ONCE_PER_DAY: _AdmissionPolicy.ValueType  # 4
+    """Gates check a ticket in once on each day of the event; see
+    Event.day_change_hour. A check-out does not allow another check-in on that
+    day, and a forgotten check-out does not prevent the next day's check-in.
+    Gates of earlier versions read this value as SINGLE_ENTRY.
+    """
 
 class AdmissionPolicy(_AdmissionPolicy, metaclass=_AdmissionPolicyEnumTypeWrapper):
     """The number of times that gates check one ticket in."""
@@ -162,6 +168,12 @@ before the ticket admits again (anti-passback).
 """
 ADMISSION_POLICY_UNLIMITED: AdmissionPolicy.ValueType  # 3
 """Gates check a ticket in any number of times within its validity."""
+ADMISSION_POLICY_ONCE_PER_DAY: AdmissionPolicy.ValueType  # 4
+"""Gates check a ticket in once on each day of the event; see
+Event.day_change_hour. A check-out does not allow another check-in on that
+day, and a forgotten check-out does not prevent the next day's check-in.
+Gates of earlier versions read this value as SINGLE_ENTRY.
+"""
 Global___AdmissionPolicy: _TypeAlias = AdmissionPolicy  # noqa: Y015
 
 @_typing.final
@@ -356,6 +368,7 @@ class Event(_message.Message):
     ORGANIZER_ID_FIELD_NUMBER: _builtins.int
     MAX_HELD_PER_CUSTOMER_FIELD_NUMBER: _builtins.int
     MAX_TICKETS_PER_CUSTOMER_FIELD_NUMBER: _builtins.int
+    DAY_CHANGE_HOUR_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Output only. The service gives each event a UUIDv7. UpdateEvent reads it
     to find the event.
@@ -408,6 +421,13 @@ class Event(_message.Message):
     bought, 0 to 1,000,000; 0 sets no bound. A cancelled ticket counts no more,
     and a transferred one counts for its new holder. Absent: the service's bound
     applies (none unless configured).
+    """
+    day_change_hour: _builtins.int
+    """The hour at which a day of the event begins, 0 to 23, by the clock in
+    time_zone. With 4, a check-in at 02:00 belongs to the day before. Absent is
+    read as 4 with ONCE_PER_DAY. With RE_ENTRY, a check-in of an earlier day
+    then counts as ended even without a check-out; absent, it does not end. The
+    other policies do not use the field.
     """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -483,13 +503,16 @@ class Event(_message.Message):
         organizer_id: _builtins.str = ...,
         max_held_per_customer: _builtins.int | None = ...,
         max_tickets_per_customer: _builtins.int | None = ...,
+        day_change_hour: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets", "_max_held_per_customer", b"_max_held_per_customer", "_max_participants", b"_max_participants", "_max_tickets_per_customer", b"_max_tickets_per_customer", "available_tickets", b"available_tickets", "create_time", b"create_time", "doors_open_time", b"doors_open_time", "end_time", b"end_time", "max_held_per_customer", b"max_held_per_customer", "max_participants", b"max_participants", "max_tickets_per_customer", b"max_tickets_per_customer", "metadata", b"metadata", "refund_policy", b"refund_policy", "start_time", b"start_time", "ticket_price", b"ticket_price", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets", "_day_change_hour", b"_day_change_hour", "_max_held_per_customer", b"_max_held_per_customer", "_max_participants", b"_max_participants", "_max_tickets_per_customer", b"_max_tickets_per_customer", "available_tickets", b"available_tickets", "create_time", b"create_time", "day_change_hour", b"day_change_hour", "doors_open_time", b"doors_open_time", "end_time", b"end_time", "max_held_per_customer", b"max_held_per_customer", "max_participants", b"max_participants", "max_tickets_per_customer", b"max_tickets_per_customer", "metadata", b"metadata", "refund_policy", b"refund_policy", "start_time", b"start_time", "ticket_price", b"ticket_price", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets", "_max_held_per_customer", b"_max_held_per_customer", "_max_participants", b"_max_participants", "_max_tickets_per_customer", b"_max_tickets_per_customer", "admission_policy", b"admission_policy", "available_tickets", b"available_tickets", "create_time", b"create_time", "current_participants", b"current_participants", "description", b"description", "doors_open_time", b"doors_open_time", "end_time", b"end_time", "etag", b"etag", "event_id", b"event_id", "event_type", b"event_type", "image_url", b"image_url", "is_online", b"is_online", "location", b"location", "max_held_per_customer", b"max_held_per_customer", "max_participants", b"max_participants", "max_tickets_per_customer", b"max_tickets_per_customer", "metadata", b"metadata", "name", b"name", "offers", b"offers", "organizer_id", b"organizer_id", "refund_policy", b"refund_policy", "revision", b"revision", "start_time", b"start_time", "status", b"status", "ticket_price", b"ticket_price", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets", "_day_change_hour", b"_day_change_hour", "_max_held_per_customer", b"_max_held_per_customer", "_max_participants", b"_max_participants", "_max_tickets_per_customer", b"_max_tickets_per_customer", "admission_policy", b"admission_policy", "available_tickets", b"available_tickets", "create_time", b"create_time", "current_participants", b"current_participants", "day_change_hour", b"day_change_hour", "description", b"description", "doors_open_time", b"doors_open_time", "end_time", b"end_time", "etag", b"etag", "event_id", b"event_id", "event_type", b"event_type", "image_url", b"image_url", "is_online", b"is_online", "location", b"location", "max_held_per_customer", b"max_held_per_customer", "max_participants", b"max_participants", "max_tickets_per_customer", b"max_tickets_per_customer", "metadata", b"metadata", "name", b"name", "offers", b"offers", "organizer_id", b"organizer_id", "refund_policy", b"refund_policy", "revision", b"revision", "start_time", b"start_time", "status", b"status", "ticket_price", b"ticket_price", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__available_tickets: _TypeAlias = _typing.Literal["available_tickets"]  # noqa: Y015
     _WhichOneofArgType__available_tickets: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets"]  # noqa: Y015
+    _WhichOneofReturnType__day_change_hour: _TypeAlias = _typing.Literal["day_change_hour"]  # noqa: Y015
+    _WhichOneofArgType__day_change_hour: _TypeAlias = _typing.Literal["_day_change_hour", b"_day_change_hour"]  # noqa: Y015
     _WhichOneofReturnType__max_held_per_customer: _TypeAlias = _typing.Literal["max_held_per_customer"]  # noqa: Y015
     _WhichOneofArgType__max_held_per_customer: _TypeAlias = _typing.Literal["_max_held_per_customer", b"_max_held_per_customer"]  # noqa: Y015
     _WhichOneofReturnType__max_participants: _TypeAlias = _typing.Literal["max_participants"]  # noqa: Y015
@@ -498,6 +521,8 @@ class Event(_message.Message):
     _WhichOneofArgType__max_tickets_per_customer: _TypeAlias = _typing.Literal["_max_tickets_per_customer", b"_max_tickets_per_customer"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__available_tickets) -> _WhichOneofReturnType__available_tickets | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__day_change_hour) -> _WhichOneofReturnType__day_change_hour | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_held_per_customer) -> _WhichOneofReturnType__max_held_per_customer | None: ...
     @_typing.overload

@@ -176,6 +176,8 @@ class GateEvent(_message.Message):
     VALID_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     ORGANIZER_ID_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    DAY_CHANGE_HOUR_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """The UUID of the event."""
     name: _builtins.str
@@ -188,6 +190,12 @@ class GateEvent(_message.Message):
     """The organizer of the event."""
     revision: _builtins.int
     """The event's revision at its last change; a lower one never replaces a higher one."""
+    time_zone: _builtins.str
+    """The IANA name of the time zone, for displays and for the days of the event."""
+    day_change_hour: _builtins.int
+    """The hour at which a day of the event begins. The field is absent when the
+    organizer has set none; see Event.day_change_hour.
+    """
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
         """The time from which gates admit."""
@@ -207,12 +215,16 @@ class GateEvent(_message.Message):
         valid_until_time: _timestamp_pb2.Timestamp | None = ...,
         organizer_id: _builtins.str = ...,
         revision: _builtins.int = ...,
+        time_zone: _builtins.str = ...,
+        day_change_hour: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_day_change_hour", b"_day_change_hour", "day_change_hour", b"day_change_hour", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_policy", b"admission_policy", "event_id", b"event_id", "name", b"name", "organizer_id", b"organizer_id", "revision", b"revision", "status", b"status", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_day_change_hour", b"_day_change_hour", "admission_policy", b"admission_policy", "day_change_hour", b"day_change_hour", "event_id", b"event_id", "name", b"name", "organizer_id", b"organizer_id", "revision", b"revision", "status", b"status", "time_zone", b"time_zone", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__day_change_hour: _TypeAlias = _typing.Literal["day_change_hour"]  # noqa: Y015
+    _WhichOneofArgType__day_change_hour: _TypeAlias = _typing.Literal["_day_change_hour", b"_day_change_hour"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__day_change_hour) -> _WhichOneofReturnType__day_change_hour | None: ...
 
 Global___GateEvent: _TypeAlias = GateEvent  # noqa: Y015
 

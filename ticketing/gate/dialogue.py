@@ -1,0 +1,147 @@
+"""The dialogue at the gate: each read is a scan, an undo, or the answer to a question; each gets an answer at once."""
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Final, Protocol
+from uuid import UUID
+
+from ticketing.admission.scans import DenialReason
+from ticketing.admission.tokens import PublicKey
+from ticketing.gate.credential_choice import choose_credentials
+from ticketing.gate.device import Device
+from ticketing.gate.messages import Answer
+from ticketing.gate.reads import InputEvent, Interrupt, MissingEnd, Read, Typing
+from ticketing.gate.undo_code import UndoCode, is_undo_attempt
+
+# The same text read again within this time is the same read: scanners read a code twice within 300 ms.
+REPEAT_SECONDS: Final = 1.5
+QUIT_SECONDS: Final = 20.0
+SCANNER_LAYOUT: Final = "scanner layout? Read it again; if all are denied, set the scanner to this computer's keyboard"
+OTHER_UNDO_CODE: Final = "not the undo code of this gate: print it with `undo-code`"
+CANNOT_UNDO: Final = "NOT ANNULLED: the device's file cannot be read"
+# The reasons that a damaged or garbled read gets.
+_UNREADABLE: Final = frozenset({DenialReason.INVALID_SIGNATURE, DenialReason.TICKET_NOT_FOUND})
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A text for the person at the gate that answers no scan."""
+
+    # A large word.
+    word: str
+    text: str
+
+
+MISSING_END: Final = Notice("SCANNER?", "the scanner sends no end: set its suffix to Enter (CR), or press Enter")
+
+
+class View(Protocol):
+    """The display of the gate."""
+
+    def show(self, answer: Answer) -> None:
+        """Show the answer to a scan."""
+
+    def show_typed(self, text: str) -> None:
+        """Show the line that is being typed; empty: there is none."""
+
+    def show_notice(self, notice: Notice) -> None:
+        """Show a notice."""
+
+
+class Dialogue:
+    """The dialogue of one device. Quitting needs a keyboard."""
+
+    def __init__(  # noqa: PLR0913 - the parts that a dialogue connects
+        self,
+        device: Device,
+        view: View,
+        undo_code: UndoCode,
+        event_id: UUID,
+        read_keys: Callable[[], Mapping[int, PublicKey]],
+        *,
+        has_keyboard: bool,
+        repeat_seconds: float = REPEAT_SECONDS,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
+        self._device = device
+        self._view = view
+        self._undo_code = undo_code
+        self._event_id = event_id
+        self._read_keys = read_keys
+        self._has_keyboard = has_keyboard
+        self._repeat_seconds = repeat_seconds
+        self._now = now
+        # The answers of the last moments, by the text that was scanned, with their times.
+        self._recent = dict[str, tuple[float, Answer]]()
+        # The number that a person has to type to quit, and the time until which it is valid.
+        self._quit: tuple[str, float] | None = None
+
+    def handle(self, event: InputEvent) -> bool:
+        """Answer one event of the input; return whether the program goes on."""
+        match event:
+            case Typing(text):
+                self._view.show_typed(text)
+            case MissingEnd():
+                self._view.show_notice(MISSING_END)
+            case Interrupt() if self._has_keyboard:
+                self._ask_to_quit()
+            case Read():
+                self._view.show_typed("")
+                if self._may_quit(event):
+                    return False
+                self._handle_read(event.text)
+            case _:
+                pass
+        return True
+
+    def _handle_read(self, text: str) -> None:
+        if self._undo_code.is_in(text):
+            self._undo()
+        elif is_undo_attempt(text):
+            self._view.show(self._device.refuse_undo(OTHER_UNDO_CODE))
+        else:
+            keys: Mapping[int, PublicKey] = {}
+            with suppress(sqlite3.Error):
+                keys = self._read_keys()
+            choice = choose_credentials(text, self._event_id, keys)
+            for credential in choice.texts:
+                self._scan(credential, SCANNER_LAYOUT if choice.is_garbled else "")
+
+    def _scan(self, text: str, note: str) -> None:
+        """Scan a text, or repeat the answer that it got a moment ago without a record."""
+
+        def show(answer: Answer) -> None:
+            if note and answer.reason in _UNREADABLE:
+                answer = replace(answer, note=note)
+            self._recent[text] = (self._now(), answer)
+            self._view.show(answer)
+
+        now = self._now()
+        self._recent = {text: first for text, first in self._recent.items() if now - first[0] < self._repeat_seconds}
+        if text in self._recent:
+            self._view.show(replace(self._recent[text][1], repeated=True))
+        else:
+            self._device.scan(text, show)
+
+    def _undo(self) -> None:
+        # A person whose scan was annulled may scan again at once.
+        self._recent.clear()
+        try:
+            answer = self._device.annul_last()
+        except sqlite3.Error:
+            answer = self._device.refuse_undo(CANNOT_UNDO)
+        self._view.show(answer)
+
+    def _ask_to_quit(self) -> None:
+        """Ask for a number: a scanner can type Ctrl-C and any printed code, but not a number that is new."""
+        number = str(100 + secrets.randbelow(900))
+        self._quit = (number, self._now() + QUIT_SECONDS)
+        self._view.show_notice(Notice("QUIT?", f"type {number} and Enter to stop this gate; a scan goes on"))
+
+    def _may_quit(self, read: Read) -> bool:
+        asked, self._quit = self._quit, None
+        return asked is not None and read.by_hand and read.text == asked[0] and self._now() < asked[1]
