@@ -7,7 +7,7 @@ from functools import partial
 from sqlalchemy.engine import URL
 
 from ticket_service.adapters.external import ExternalPayments
-from ticket_service.adapters.payment_provider import PaymentProvider, Providers
+from ticket_service.adapters.payment_provider import PaymentProvider, ProviderHistory, Providers
 from ticket_service.adapters.providers import RULES
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.convert.tickets import TicketMessages
@@ -35,6 +35,8 @@ from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
 from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
+from ticket_service.use_cases.reconciler import Reconciler
+from ticket_service.use_cases.reconciliation import Reconciliation
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
 from ticket_service.use_cases.sales import Sales, SaleSettings
@@ -53,6 +55,9 @@ from ticketing.tickets.v1 import (
     ticket_service_pb2_grpc,
 )
 
+# One for the look, one for compared payments and events.
+RECONCILER_THREADS = 2
+
 
 class App:
     """One ticket service on its migrated database."""
@@ -61,6 +66,8 @@ class App:
         self._settings = settings
         self._url = url
         self._clock = clock
+        # The port of the listener for the providers' events; None: it does not run.
+        self.webhook_port: int | None = None
         # The stack closes in reverse order.
         self._opened = AsyncExitStack()
 
@@ -87,12 +94,16 @@ class App:
         reissues = Reissues(database, scans, issuing, self._clock, feed.wake)
         self._sweep(reissues)
         providers = self._providers()
-        refunds = Refunds(database, providers, self._clock)
-        self._sweep(refunds)
         hold = timedelta(seconds=self._settings.hold_seconds)
         sale_settings = SaleSettings(issuing, self._settings.max_per_purchase, hold, self._settings.customers)
         holds = Holds(database, issuing, lambda: sale_settings.context(self._clock()), feed.wake)
         self._sweep(holds)
+        reconciliation = Reconciliation(
+            database, holds, self._clock, feed.wake, blocks_disputed=self._settings.blocks_disputed
+        )
+        refunds = Refunds(database, providers, reconciliation, self._clock)
+        self._sweep(refunds)
+        await self._reconcile(reconciliation)
         payments = Payments(database, holds, providers, self._clock)
         self._sweep(payments)
         services = {
@@ -119,6 +130,31 @@ class App:
             providers[name] = settings.connect()
             self._opened.push_async_callback(providers[name].close)
         return providers
+
+    async def _reconcile(self, reconciliation: Reconciliation) -> None:
+        """Start the reconciler of all providers with records and, with a port, the listener for their events."""
+        histories: dict[str, ProviderHistory] = {}
+        for name, provider in self._settings.providers.items():
+            if (history := provider.history()) is not None:
+                histories[name] = history
+                self._opened.push_async_callback(history.close)
+        if not histories:
+            return
+        # A pool of its own: neither a whole look nor many events delay a caller.
+        database = Database(self._url, "ticket_service reconciler", RECONCILER_THREADS)
+        self._opened.push_async_callback(database.close)
+        reconciler = Reconciler(database, histories, reconciliation, self._settings.looks, self._clock)
+        self._sweep(reconciler)
+        if self._settings.webhook_port is not None:
+            providers = self._settings.providers.items()
+            parsers = {name: provider.webhook_parser() for name, provider in providers if provider.takes_webhooks}
+            # aiohttp takes 0.2 s to load, so only a process with the port loads it.
+            from ticket_service.adapters.webhook_listener import WebhookListener  # noqa: PLC0415 - see above
+
+            listen = self._settings.service.listen
+            listener = WebhookListener(listen, self._settings.webhook_port, parsers, reconciler.wake)
+            self.webhook_port = await listener.start()
+            self._opened.push_async_callback(listener.stop)
 
     async def _relay(self) -> None:
         if self._settings.delivery.is_built_in:

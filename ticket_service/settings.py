@@ -10,6 +10,7 @@ from ticket_service.adapters.providers import read_provider_settings
 from ticket_service.delivery.settings import DeliverySettings, read_delivery_settings
 from ticket_service.domain.customers import CustomerBounds
 from ticket_service.domain.event_changes import ChangeRules
+from ticket_service.domain.looks import LookSettings
 from ticket_service.domain.terms import MoveRules
 from ticketing.chassis.service_settings import (
     SECRET_CHARACTERS,
@@ -49,6 +50,12 @@ class Settings:
     customers: CustomerBounds
     # The configured payment providers, by name.
     providers: Mapping[str, ProviderSettings]
+    # The interval and the window of the reconciler.
+    looks: LookSettings
+    # An open dispute blocks the tickets of its purchase.
+    blocks_disputed: bool
+    # The port on which providers send events; None: the service takes none.
+    webhook_port: int | None
 
 
 def read_settings(environment: Environment) -> Settings:
@@ -57,6 +64,7 @@ def read_settings(environment: Environment) -> Settings:
     code_secret = environment.text("TICKETING_CODE_SECRET", min_length=SECRET_CHARACTERS)
     signing_key_file = environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json"))
     sweep_seconds = environment.seconds("TICKETS_SWEEP_SECONDS", 1, minimum=0.01, maximum=3600)
+    providers = read_provider_settings(environment)
     max_per_purchase = environment.number("TICKETS_MAX_PER_PURCHASE", 20, minimum=1, maximum=1000)
     return Settings(
         service=service,
@@ -68,11 +76,28 @@ def read_settings(environment: Environment) -> Settings:
         signing_key_file=signing_key_file,
         sweep_seconds=sweep_seconds,
         hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, minimum=1, maximum=86_400),
+        providers=providers,
+        looks=_read_look_settings(environment),
+        blocks_disputed=environment.flag("TICKETS_BLOCK_DISPUTED"),
+        webhook_port=_read_webhook_port(environment, providers),
         changes=_read_changes(environment),
-        providers=read_provider_settings(environment),
         max_per_purchase=max_per_purchase,
         customers=_read_customer_bounds(environment, max_per_purchase),
     )
+
+
+def _read_look_settings(environment: Environment) -> LookSettings:
+    seconds = environment.seconds("TICKETS_RECONCILE_SECONDS", 300, minimum=1, maximum=86_400)
+    days = environment.number("TICKETS_RECONCILE_DAYS", 35, minimum=1, maximum=365)
+    return LookSettings(timedelta(seconds=seconds), timedelta(days=days))
+
+
+def _read_webhook_port(environment: Environment, providers: Mapping[str, ProviderSettings]) -> int | None:
+    if environment.optional("TICKETS_PROVIDER_WEBHOOK_PORT") is None:
+        return None
+    if not any(provider.takes_webhooks for provider in providers.values()):
+        environment.fault("TICKETS_PROVIDER_WEBHOOK_PORT", "is set, but no provider has a webhook secret")
+    return environment.port("TICKETS_PROVIDER_WEBHOOK_PORT", 0)
 
 
 def _read_customer_bounds(environment: Environment, max_per_purchase: int) -> CustomerBounds:

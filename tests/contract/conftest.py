@@ -39,7 +39,7 @@ async def world(tickets_url: URL, scans_url: URL, tmp_path: Path, issuer: Issuer
             grpc.aio.insecure_channel(tickets_address) as ticket_channel,
             grpc.aio.insecure_channel(scans_address) as scan_channel,
         ):
-            world = World(ticket_channel, scan_channel, issuer, copy, Shop(ticket_channel, issuer))
+            world = World(ticket_channel, scan_channel, issuer, copy, Shop(ticket_channel, issuer), tickets_url)
             yield world
             world.close()
     copy.engine.dispose()

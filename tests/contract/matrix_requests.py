@@ -58,6 +58,11 @@ async def list_purchases(w: World, side: str) -> Message:
     return purchases_pb.ListPurchasesRequest(event_id=await w.event(side))
 
 
+async def list_disputes(w: World, side: str) -> Message:
+    await w.dispute(side)
+    return purchases_pb.ListDisputesRequest(event_id=await w.event(side))
+
+
 async def correct_email(w: World, side: str) -> Message:
     purchase_id = await w.purchase_id(side)
     return purchases_pb.CorrectEmailRequest(request_id=new_id(), purchase_id=purchase_id, email="bob@example.com")
@@ -146,6 +151,7 @@ REQUESTS: dict[str, Ask] = {
     "PurchaseService/CorrectEmail": correct_email,
     "PurchaseService/GetPurchase": about(World.purchase_id, purchases_pb.GetPurchaseRequest, "purchase_id"),
     "PurchaseService/ListPurchases": list_purchases,
+    "PurchaseService/ListDisputes": list_disputes,
     "TicketService/GetTicket": about(World.ticket, tickets_pb.GetTicketRequest, "ticket_id"),
     "TicketService/GetTicket code": about(World.code, tickets_pb.GetTicketRequest, "code"),
     "TicketService/ListTickets": list_tickets,

@@ -4,6 +4,7 @@
 `missing` object does not exist.
 """
 
+import asyncio
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -15,8 +16,10 @@ import sqlalchemy as sa
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
+from sqlalchemy.engine import URL
 
 from tests.environment.access import Issuer
+from tests.environment.databases import execute
 from tests.environment.refusals import reason_of
 from tests.scanning.gates import ScansDatabase, ShownTicket
 from tests.selling.shop import Shop, items, money, new_id
@@ -62,6 +65,13 @@ RPCS: dict[str, MethodDescriptor] = {
 }
 
 
+DISPUTE = """
+    INSERT INTO disputes SELECT event_id, gen_random_uuid(), 'stripe', gen_random_uuid()::text, purchase_id, 'pi_1', 'EUR',
+        2500, 'OPEN', 'fraudulent', now(), now(), '{{}}'
+    FROM purchases WHERE purchase_id = '{}'
+"""
+
+
 @dataclass(frozen=True)
 class Answer:
     """The end of one call."""
@@ -82,6 +92,7 @@ class World:
     issuer: Issuer
     copy: ScansDatabase
     shop: Shop
+    tickets_url: URL
     # The objects by name and side. A call that changes state clears them.
     made: dict[tuple[str, str], Any] = field(default_factory=dict)
     statements: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -171,6 +182,13 @@ class World:
             return answer.cancellation.cancellation_id
 
         return await self._once("cancellation", side, make)
+
+    async def dispute(self, side: str) -> str:
+        """Dispute the payment of a purchase; only the provider can, so the row is inserted."""
+        purchase_id = await self.purchase_id(side)
+        if side != MISSING:
+            await asyncio.to_thread(execute, self.tickets_url, DISPUTE.format(purchase_id))
+        return purchase_id
 
     async def shown(self, side: str) -> ShownTicket:
         """Return a ticket of the scan service's replica."""

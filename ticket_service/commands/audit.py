@@ -45,6 +45,7 @@ def audit(url: URL, write: Write = print, records: Records = MappingProxyType({}
         for table in store.COUNTED:
             write(f"{store.count(connection, table):>10} {table.replace('_', ' ')}")
         results: dict[str, Sequence[str]] = {check: store.breaches(connection, check) for check in store.CHECKS}
+        hints = {hint: store.breaches(connection, hint) for hint in store.HINTS}
         compared = [(listed[name], read_own_records(connection, name)) for name in listed]
     for provider, own in compared:
         write(f"{len(provider.charges):>10} payments at the provider")
@@ -57,9 +58,16 @@ def audit(url: URL, write: Write = print, records: Records = MappingProxyType({}
             for name, check in reconciliation.CHECKS.items()
         }
     for check, found in results.items():
-        write(f"{'BROKEN' if found else 'ok':>10} {check}")
-        for breach in found[: store.SHOWN]:
-            write(f"{'':>10}   {breach}")
+        _write(write, "BROKEN" if found else "ok", check, found)
+    for hint, rows in hints.items():
+        if rows:
+            _write(write, "look at", hint, rows)
     broken = sum(bool(found) for found in results.values())
     write(f"{broken} of {len(results)} checks broken" if broken else f"all {len(results)} checks hold")
     return BROKEN if broken else CLEAN
+
+
+def _write(write: Write, result: str, check: str, found: Sequence[str]) -> None:
+    write(f"{result:>10} {check}")
+    for line in found[: store.SHOWN]:
+        write(f"{'':>10}   {line}")

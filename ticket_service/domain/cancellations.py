@@ -148,8 +148,19 @@ def record_refund(cancellation: Cancellation, refund_id: str, now: datetime) -> 
 
 
 def fail_refund(cancellation: Cancellation, failure: str) -> Cancellation:
-    """Return a REFUNDING cancellation as REFUND_FAILED: the provider refuses the refund for good."""
-    return replace(cancellation, status=CancellationStatus.REFUND_FAILED, failure=failure)
+    """Return a cancellation as REFUND_FAILED: the provider refuses the refund for good, or a made refund failed later."""
+    return replace(
+        cancellation,
+        status=CancellationStatus.REFUND_FAILED,
+        failure=failure,
+        refund_id=None,
+        complete_time=None,
+    )
+
+
+def recover_refund(cancellation: Cancellation, refund_id: str, now: datetime) -> Cancellation:
+    """Return a REFUNDING or REFUND_FAILED cancellation as DONE: the money was returned after all."""
+    return replace(cancellation, status=CancellationStatus.DONE, refund_id=refund_id, failure=None, complete_time=now)
 
 
 def retry_refund(cancellation: Cancellation) -> Cancellation:

@@ -132,6 +132,13 @@ def complete_refund(purchase: Purchase) -> Purchase:
     return replace(purchase, status=PurchaseStatus.REFUNDED)
 
 
+def reopen_refund(purchase: Purchase) -> Purchase:
+    """Return a REFUNDED purchase as REFUNDING, after a refund failed later; any other stays unchanged."""
+    if purchase.status is not PurchaseStatus.REFUNDED:
+        return purchase
+    return replace(purchase, status=PurchaseStatus.REFUNDING)
+
+
 def _is_on_sale(purchase: Purchase, event: Event, now: datetime) -> bool:
     # The currency of an event may change after a hold has ended. All tickets of an event have the currency of the event.
     return event.status_at(now) is EventStatus.PUBLISHED and event.currency == purchase.currency

@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
+from ticket_service.domain.disputes import Dispute
 from ticket_service.domain.holds import Payment
+from ticket_service.domain.outside_refunds import OutsideRefund
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
 from ticket_service.domain.refund_orders import RefundOrder
 
@@ -22,6 +24,12 @@ class EntryKind(StrEnum):
     REFUND_TRIED = "REFUND_TRIED"
     REFUNDED = "REFUNDED"
     REFUND_REFUSED = "REFUND_REFUSED"
+    # A refund that was made has failed later, or a lost dispute was decided anew: the money came back.
+    REFUND_RETURNED = "REFUND_RETURNED"
+    # A dispute moves no money of the ledger before it is lost.
+    DISPUTED = "DISPUTED"
+    DISPUTE_WON = "DISPUTE_WON"
+    DISPUTE_LOST = "DISPUTE_LOST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ class LedgerEntry:
     # The refund order or, where the caller's own payment system refunds, the cancellation.
     order_id: UUID | None = None
     refund_id: str | None = None
-    # The provider's decline code or error.
+    # The provider's decline code, error or reason.
     note: str = ""
 
 
@@ -79,7 +87,7 @@ def payment_refund_entry(purchase: Purchase, payment: Payment, refund_id: str) -
 
 
 def refund_entry(order: RefundOrder, kind: EntryKind, refund_id: str | None = None, note: str = "") -> LedgerEntry:
-    """Return the entry of a try, a refund or a refusal of an order."""
+    """Return the entry of a try, a refund, a refusal or a late failure of an order."""
     return LedgerEntry(
         order.event_id,
         order.purchase_id,
@@ -87,8 +95,38 @@ def refund_entry(order: RefundOrder, kind: EntryKind, refund_id: str | None = No
         order.provider,
         order.payment_id,
         order.currency,
-        order.amount,
+        order.remaining,
         order.order_id,
         refund_id,
         note,
+    )
+
+
+def outside_refund_entry(outside: OutsideRefund, kind: EntryKind, note: str = "") -> LedgerEntry:
+    """Return the entry of a refund that was made outside of this service, or of its return."""
+    return LedgerEntry(
+        outside.event_id,
+        outside.purchase_id,
+        kind,
+        outside.provider,
+        outside.payment_id,
+        outside.currency,
+        outside.amount,
+        refund_id=outside.refund_id,
+        note=note,
+    )
+
+
+def dispute_entry(dispute: Dispute, kind: EntryKind) -> LedgerEntry:
+    """Return the entry of a dispute that was opened or decided."""
+    return LedgerEntry(
+        dispute.event_id,
+        dispute.purchase_id,
+        kind,
+        dispute.provider,
+        dispute.payment_id,
+        dispute.currency,
+        dispute.amount,
+        refund_id=dispute.provider_id,
+        note=dispute.reason,
     )

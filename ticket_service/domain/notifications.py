@@ -37,6 +37,12 @@ class Kind(StrEnum):
     REFUND_REQUESTED = "refund.requested"
     REFUND_MADE = "refund.made"
     REFUND_FAILED = "refund.failed"
+    # Money returned to the buyer without a request to this service.
+    REFUND_RECORDED = "refund.recorded"
+    # The provider captured a payment that matches no purchase.
+    PAYMENT_UNMATCHED = "payment.unmatched"
+    DISPUTE_OPENED = "dispute.opened"
+    DISPUTE_CLOSED = "dispute.closed"
     EVENT_CHANGED = "event.changed"
     # Receivers depend on this old name (decision 29).
     EVENT_CANCELLED = "event.called_off"
@@ -62,15 +68,18 @@ def purchase_completed(purchase: Purchase, tickets: Sequence[Ticket]) -> list[No
     """Return the notification of a COMPLETED purchase and its tickets; a HELD purchase causes none."""
     if purchase.status is not PurchaseStatus.COMPLETED:
         return []
-    data = {"ticket_ids": [str(ticket.ticket_id) for ticket in tickets], **_money(purchase.currency, purchase.total)}
-    return [_purchase_notification(Kind.PURCHASE_COMPLETED, purchase, data)]
+    data = {
+        "ticket_ids": [str(ticket.ticket_id) for ticket in tickets],
+        **money_data(purchase.currency, purchase.total),
+    }
+    return [purchase_notification(Kind.PURCHASE_COMPLETED, purchase, data)]
 
 
 def hold_expired(purchase: Purchase) -> list[Notification]:
     """Return the notification of an EXPIRED purchase; a RELEASED or DECLINED purchase causes none."""
     if purchase.status is not PurchaseStatus.EXPIRED:
         return []
-    return [_purchase_notification(Kind.HOLD_EXPIRED, purchase, _money(purchase.currency, purchase.total))]
+    return [purchase_notification(Kind.HOLD_EXPIRED, purchase, money_data(purchase.currency, purchase.total))]
 
 
 def email_corrected(
@@ -87,14 +96,14 @@ def payment_refund_due(purchase: Purchase, payment_id: str, provider: str) -> li
     """
     if provider != EXTERNAL:
         return []
-    data = {"payment_id": payment_id, **_money(purchase.currency, purchase.total)}
-    return [_purchase_notification(Kind.REFUND_REQUESTED, purchase, data)]
+    data = {"payment_id": payment_id, **money_data(purchase.currency, purchase.total)}
+    return [purchase_notification(Kind.REFUND_REQUESTED, purchase, data)]
 
 
 def payment_refunded(purchase: Purchase, refund_id: str) -> list[Notification]:
     """Return the notification of the refund of a late or second payment."""
-    data = {"refund_id": refund_id, **_money(purchase.currency, purchase.total)}
-    return [_purchase_notification(Kind.REFUND_MADE, purchase, data)]
+    data = {"refund_id": refund_id, **money_data(purchase.currency, purchase.total)}
+    return [purchase_notification(Kind.REFUND_MADE, purchase, data)]
 
 
 def cancellation_settled(cancellation: Cancellation, *, is_ordered: bool) -> list[Notification]:
@@ -182,7 +191,8 @@ def incident(report: Incident) -> Notification:
     )
 
 
-def _purchase_notification(kind: Kind, purchase: Purchase, data: Mapping[str, object]) -> Notification:
+def purchase_notification(kind: Kind, purchase: Purchase, data: Mapping[str, object]) -> Notification:
+    """Return a notification about a purchase."""
     return Notification(purchase.event_id, kind, purchase.purchase_id, user_id=purchase.user_id, data=data)
 
 
@@ -190,7 +200,7 @@ def _cancellation_notification(kind: Kind, cancellation: Cancellation) -> Notifi
     data = {
         "cancellation_id": str(cancellation.cancellation_id),
         "refund_percent": cancellation.refund_percent,
-        **_money(cancellation.currency, cancellation.refund_amount),
+        **money_data(cancellation.currency, cancellation.refund_amount),
     }
     if cancellation.refund_id is not None:
         data["refund_id"] = cancellation.refund_id
@@ -199,5 +209,6 @@ def _cancellation_notification(kind: Kind, cancellation: Cancellation) -> Notifi
     return Notification(cancellation.event_id, kind, ticket_id=cancellation.ticket_id, data=data)
 
 
-def _money(currency: str, minor_units: int) -> dict[str, object]:
+def money_data(currency: str, minor_units: int) -> dict[str, object]:
+    """Return an amount as the data of a notification."""
     return {"currency_code": currency, "minor_units": minor_units}

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from ticket_service.domain.cancellations import CancellationStatus
+from ticket_service.domain.disputes import DisputeStatus
 from ticket_service.domain.events import EventStatus, EventType
 from ticket_service.domain.purchases import PurchaseStatus
 from ticket_service.domain.tickets import TicketStatus
@@ -52,6 +53,14 @@ class CancellationQuery:
     status: CancellationStatus | None
     event_id: UUID | None
     user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeQuery:
+    """A filter of ListDisputes."""
+
+    status: DisputeStatus | None
+    event_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

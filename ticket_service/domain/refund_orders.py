@@ -51,6 +51,13 @@ class RefundOrder:
     complete_time: datetime | None = None
     # Tries so far, including the present one.
     attempts: int = 0
+    # The part of the amount that outside refunds cover: the provider refunds the rest.
+    credited: int = 0
+
+    @property
+    def remaining(self) -> int:
+        """Return the amount that the provider is to refund."""
+        return self.amount - self.credited
 
 
 def order_of_payment(purchase: Purchase, payment: Payment, order_id: UUID, now: datetime) -> RefundOrder:
@@ -87,6 +94,32 @@ def apply_progress(order: RefundOrder, progress: RefundProgress, now: datetime) 
         # No organizer can retry the refund, so the sweeper repeats it until the cause is removed.
         return replace(order, failure=progress.failure, round=order.round + 1, due_time=now + RETRY_INTERVAL)
     return replace(order, status=RefundOrderStatus.FAILED, failure=progress.failure, due_time=None)
+
+
+def recover(order: RefundOrder, refund_id: str, now: datetime) -> RefundOrder:
+    """Return a FAILED order as DONE: the provider has made the refund after all."""
+    return replace(
+        order,
+        status=RefundOrderStatus.DONE,
+        round=order.round + 1,
+        refund_id=refund_id,
+        failure=None,
+        complete_time=now,
+        due_time=None,
+    )
+
+
+def fail_later(order: RefundOrder, failure: str, now: datetime) -> RefundOrder:
+    """Return a DONE order whose refund failed later: FAILED, or PENDING in a new round if no organizer can retry it."""
+    failed = replace(order, refund_id=None, failure=failure, complete_time=None)
+    if order.cancellation_id is None:
+        return replace(failed, status=RefundOrderStatus.PENDING, round=order.round + 1, due_time=now + RETRY_INTERVAL)
+    return replace(failed, status=RefundOrderStatus.FAILED)
+
+
+def without_credit(order: RefundOrder) -> RefundOrder:
+    """Return an order after the outside refunds that covered it have come back."""
+    return replace(order, credited=0)
 
 
 def retry(order: RefundOrder, amount: int, now: datetime) -> RefundOrder:

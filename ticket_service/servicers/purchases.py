@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from ticket_service.convert.disputes import dispute_message, outside_refund_message, read_dispute_query
 from ticket_service.convert.purchases import (
     purchase_message,
     read_confirmation,
@@ -91,9 +92,25 @@ class PurchaseServicer(PurchaseServiceServicer):
             response.next_page_token = page_token([str(found[size - 1].purchase_id)], bound_to)
         return response
 
+    async def ListDisputes(self, request: pb.ListDisputesRequest, _context: Any) -> pb.ListDisputesResponse:  # noqa: N802 - the contract's name
+        """List disputes, newest first."""
+        caller = current_caller()
+        query = read_dispute_query(request)
+        bound_to = [caller.subject, query]
+        size = page_size(request.page_size)
+        before = id_position(request.page_token, bound_to)
+        found = await self._purchases.list_disputes(caller, query, before, size + 1)
+        response = pb.ListDisputesResponse(disputes=[dispute_message(one) for one in found[:size]])
+        if len(found) > size:
+            response.next_page_token = page_token([str(found[size - 1].dispute_id)], bound_to)
+        return response
+
     async def _read(self, caller: Caller, purchase_id: UUID) -> purchase_pb2.Purchase:
-        purchase, tickets = await self._purchases.get(caller, purchase_id)
-        return purchase_message(caller, purchase, [self._messages.basic(caller, sold) for sold in tickets])
+        read = await self._purchases.get(caller, purchase_id)
+        message = purchase_message(caller, read.purchase, [self._messages.basic(caller, sold) for sold in read.tickets])
+        message.disputes.extend(dispute_message(one) for one in read.disputes)
+        message.outside_refunds.extend(outside_refund_message(one) for one in read.outside_refunds)
+        return message
 
 
 def _new_purchase_message(caller: Caller, issued: IssuedSale) -> purchase_pb2.Purchase:

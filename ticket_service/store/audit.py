@@ -4,7 +4,7 @@ The checks derive counters and statuses from other rows than the code that write
 constraints and unique indexes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -23,13 +23,16 @@ COUNTED: Final = (
     "payments",
     "refund_orders",
     "ledger",
+    "outside_refunds",
+    "disputes",
+    "unmatched_payments",
     "cancellations",
     "reissues",
     "callings_off",
     "idempotency_keys",
 )
 
-# Several checks use these views: the places that are reserved, and the settled cancellations.
+# Several checks use these views: the reserved places, the settled cancellations, and the orders with credit.
 _VIEWS: Final = """
     WITH reserved_places AS (
         SELECT event_id, ticket_type, sum(places) AS places FROM (
@@ -41,10 +44,12 @@ _VIEWS: Final = """
         ) AS one GROUP BY event_id, ticket_type
     ), settled AS (
         SELECT * FROM cancellations WHERE status IN ('REFUNDING', 'DONE', 'REFUND_FAILED')
+    ), credits AS (
+        SELECT event_id, cancellation_id, provider, payment_id, credited FROM refund_orders WHERE credited > 0
     )
 """
 
-CHECKS: Final[Mapping[str, str]] = {
+CHECKS: Final[dict[str, str]] = {
     "the reserved places of an event are those of its tickets and holds": """
         SELECT format('event %s: %s reserved, %s taken', event_id, reserved, coalesce(places, 0))
         FROM events LEFT JOIN (SELECT event_id, sum(places) AS places FROM reserved_places GROUP BY event_id) AS summed
@@ -143,24 +148,44 @@ CHECKS: Final[Mapping[str, str]] = {
         SELECT format('refund %s: %s made, %s entered', refund_id, made.total, entered.total)
         FROM (
             SELECT event_id, refund_id, sum(amount) AS total FROM (
-                SELECT event_id, refund_id, refund_amount AS amount FROM cancellations
+                SELECT event_id, refund_id, refund_amount - coalesce(credited, 0) AS amount
+                FROM cancellations LEFT JOIN credits USING (event_id, cancellation_id)
                 WHERE status = 'DONE' AND refund_amount > 0
-                UNION ALL SELECT event_id, refund_id, amount FROM payments WHERE refund_id IS NOT NULL
+                UNION ALL
+                SELECT event_id, refund_id, amount - coalesce(credited, 0)
+                FROM payments LEFT JOIN (SELECT * FROM credits WHERE cancellation_id IS NULL) AS credits
+                    USING (event_id, provider, payment_id)
+                WHERE refund_id IS NOT NULL
+                UNION ALL SELECT event_id, refund_id, amount FROM outside_refunds WHERE return_time IS NULL
             ) AS one GROUP BY event_id, refund_id
         ) AS made FULL JOIN (
-            SELECT event_id, refund_id, sum(amount) AS total FROM ledger WHERE kind = 'REFUNDED'
-            GROUP BY event_id, refund_id
+            SELECT event_id, refund_id,
+                   sum(CASE kind WHEN 'REFUND_RETURNED' THEN -amount ELSE amount END) AS total
+            FROM ledger WHERE kind IN ('REFUNDED', 'DISPUTE_LOST', 'REFUND_RETURNED') GROUP BY event_id, refund_id
         ) AS entered USING (event_id, refund_id)
-        WHERE made.total IS DISTINCT FROM entered.total
+        WHERE coalesce(made.total, 0) <> coalesce(entered.total, 0)
     """,
     "no payment is refunded beyond its amount": """
         SELECT format('payment %s: %s of %s', payment_id, refunded, charged)
         FROM (
             SELECT provider, payment_id, coalesce(sum(amount) FILTER (WHERE kind = 'CHARGED'), 0) AS charged,
-                   coalesce(sum(amount) FILTER (WHERE kind = 'REFUNDED'), 0) AS refunded
+                   coalesce(sum(amount) FILTER (WHERE kind = 'REFUNDED'), 0)
+                   - coalesce(sum(amount) FILTER (WHERE kind = 'REFUND_RETURNED'), 0) AS refunded
             FROM ledger GROUP BY provider, payment_id
         ) AS moved
         WHERE refunded > charged
+    """,
+    "refund orders count exactly what outside refunds give, and no money that came back": """
+        SELECT format('payment %s: %s counted, %s given', payment_id, coalesce(taken, 0), coalesce(given, 0))
+        FROM (
+            SELECT event_id, provider, payment_id, sum(credited) AS taken FROM refund_orders
+            GROUP BY event_id, provider, payment_id
+        ) AS orders FULL JOIN (
+            SELECT event_id, provider, payment_id, sum(credited) AS given,
+                   sum(credited) FILTER (WHERE return_time IS NOT NULL) AS returned
+            FROM outside_refunds GROUP BY event_id, provider, payment_id
+        ) AS outside USING (event_id, provider, payment_id)
+        WHERE coalesce(taken, 0) <> coalesce(given, 0) OR returned > 0
     """,
     "every charge that was tried has ended, unless its purchase is still held": """
         SELECT format('payment %s of purchase %s: %s', tried.payment_id, tried.purchase_id, status)
@@ -192,16 +217,32 @@ CHECKS: Final[Mapping[str, str]] = {
         WHERE owed.amount IS DISTINCT FROM orders.amount OR owed.status IS DISTINCT FROM orders.status
     """,
     "the tries and the end of a refund order are those in the ledger": """
-        SELECT format('order %s: %s, %s tried, %s made, %s refused', order_id, status, coalesce(tried, 0),
-                      coalesce(made, 0), coalesce(refused, 0))
+        SELECT format('order %s: %s, %s tried, %s made, %s refused, %s returned', order_id, status, coalesce(tried, 0),
+                      coalesce(made, 0), coalesce(refused, 0), coalesce(returned, 0))
         FROM refund_orders LEFT JOIN (
             SELECT event_id, order_id, count(*) FILTER (WHERE kind = 'REFUND_TRIED') AS tried,
                    count(*) FILTER (WHERE kind = 'REFUNDED') AS made,
-                   count(*) FILTER (WHERE kind = 'REFUND_REFUSED') AS refused
+                   count(*) FILTER (WHERE kind = 'REFUND_REFUSED') AS refused,
+                   count(*) FILTER (WHERE kind = 'REFUND_RETURNED') AS returned
             FROM ledger GROUP BY event_id, order_id
         ) AS entered USING (event_id, order_id)
-        WHERE attempts <> coalesce(tried, 0) OR coalesce(made, 0) <> CASE status WHEN 'DONE' THEN 1 ELSE 0 END
-           OR coalesce(refused, 0) <> round - CASE status WHEN 'FAILED' THEN 0 ELSE 1 END
+        WHERE attempts <> coalesce(tried, 0)
+           OR coalesce(made, 0) - coalesce(returned, 0)
+              <> CASE WHEN status = 'DONE' AND credited < amount THEN 1 ELSE 0 END
+           OR coalesce(refused, 0) + coalesce(returned, 0) <> round - CASE status WHEN 'FAILED' THEN 0 ELSE 1 END
+    """,
+    "no event ended before its last sale": """
+        SELECT format('event %s ended at %s, sold at %s', event_id, end_time, sold_time)
+        FROM events JOIN (
+            SELECT event_id, max(create_time) AS sold_time FROM tickets
+            WHERE status IN ('ACTIVE', 'BLOCKED') GROUP BY event_id
+        ) AS sold USING (event_id)
+        WHERE end_time < sold_time
+    """,
+    "the tickets of an event were paid in its currency": """
+        SELECT format('purchase %s: %s, event %s: %s', purchase_id, purchases.currency, event_id, events.currency)
+        FROM purchases JOIN events USING (event_id)
+        WHERE purchases.status = 'COMPLETED' AND purchases.currency <> events.currency
     """,
     "no ticket has a revision beyond that of its event": """
         SELECT format('ticket %s: %s after %s', ticket_id, tickets.revision, events.revision)
@@ -246,6 +287,18 @@ CHECKS: Final[Mapping[str, str]] = {
     """,
 }
 
+# What a person should look at, and what breaks no promise by itself.
+HINTS: Final[dict[str, str]] = {
+    # A service before migration 0009 stored no terms of purchases.
+    "refunds below the price whose terms at purchase are not known, because the event changed since": """
+        SELECT format('ticket %s: %s %% refunded', ticket_id, refund_percent)
+        FROM settled JOIN tickets USING (event_id, ticket_id) JOIN purchases USING (event_id, purchase_id)
+        JOIN events USING (event_id)
+        WHERE event_version IS NULL AND refund_percent < 100 AND price > 0
+          AND events.update_time > purchases.create_time
+    """,
+}
+
 
 @contextmanager
 def snapshot(url: URL) -> Iterator[Connection]:
@@ -265,7 +318,7 @@ def count(connection: Connection, table: str) -> int:
 
 
 def breaches(connection: Connection, check: str) -> list[str]:
-    """Describe the breaches of a check, at most SHOWN."""
+    """Describe the breaches of a check or the rows of a hint, at most SHOWN."""
     # The driver gets the statement directly: percent signs of format() and colons of casts are no parameters.
-    statement = f"{_VIEWS} {CHECKS[check]} LIMIT {SHOWN}".replace("%", "%%")
+    statement = f"{_VIEWS} {(CHECKS | HINTS)[check]} LIMIT {SHOWN}".replace("%", "%%")
     return list(connection.exec_driver_sql(statement).scalars())

@@ -162,8 +162,8 @@ def refunds_due(connection: Connection, purchase: Purchase) -> list[RefundDue]:
     ]
 
 
-def store_refund(connection: Connection, payment: Payment, refund_id: str) -> None:
-    """Store the refund of a payment."""
+def store_refund(connection: Connection, payment: Payment, refund_id: str | None) -> None:
+    """Store the refund of a payment; None: the refund is still due."""
     its = (payments.c.provider == payment.provider, payments.c.payment_id == payment.payment_id)
     connection.execute(sa.update(payments).where(*its).values(refund_id=refund_id))
 

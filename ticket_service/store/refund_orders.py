@@ -10,8 +10,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from ticket_service.domain.disputes import DisputeStatus
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
-from ticket_service.store.tables import refund_orders
+from ticket_service.store.tables import disputes, refund_orders
 
 # An order refunds the payment that completed the purchase of the ticket. The caller's own system refunds its payments.
 _ORDER: Final = sa.text("""
@@ -75,18 +76,59 @@ def lock(connection: Connection, event_id: UUID, order_id: UUID) -> RefundOrder 
     return None if row is None else order_of(row)
 
 
+def lock_failed(connection: Connection, event_id: UUID, purchase_id: UUID, payment_id: str) -> list[RefundOrder]:
+    """Lock the FAILED orders of one payment, oldest first."""
+    query = (
+        sa.select(refund_orders)
+        .where(
+            refund_orders.c.event_id == event_id,
+            refund_orders.c.purchase_id == purchase_id,
+            refund_orders.c.payment_id == payment_id,
+            refund_orders.c.status == RefundOrderStatus.FAILED,
+        )
+        .order_by(refund_orders.c.create_time, refund_orders.c.order_id)
+        .with_for_update(key_share=True)
+    )
+    return [order_of(row) for row in connection.execute(query)]
+
+
+def lock_credited(connection: Connection, event_id: UUID, purchase_id: UUID, payment_id: str) -> list[RefundOrder]:
+    """Lock the orders of one payment that outside refunds cover in part or in full, newest first."""
+    query = (
+        sa.select(refund_orders)
+        .where(
+            refund_orders.c.event_id == event_id,
+            refund_orders.c.purchase_id == purchase_id,
+            refund_orders.c.payment_id == payment_id,
+            refund_orders.c.credited > 0,
+        )
+        .order_by(refund_orders.c.create_time.desc(), refund_orders.c.order_id.desc())
+        .with_for_update(key_share=True)
+    )
+    return [order_of(row) for row in connection.execute(query)]
+
+
 def lock_due(connection: Connection, provider: str, now: datetime, limit: int) -> list[RefundOrder]:
-    """Lock due orders of one provider that no other process has locked; first tries and repetitions take turns."""
+    """Lock due orders of one provider that no other process has locked; first tries and repetitions take turns.
+
+    The orders of a payment with an OPEN dispute wait.
+    """
+    is_disputed = sa.exists().where(
+        disputes.c.event_id == refund_orders.c.event_id,
+        disputes.c.purchase_id == refund_orders.c.purchase_id,
+        disputes.c.payment_id == refund_orders.c.payment_id,
+        disputes.c.status == DisputeStatus.OPEN,
+    )
     is_first = refund_orders.c.attempts == 0
     due = [
         [
             order_of(row)
             for row in connection.execute(
                 sa.select(refund_orders)
-                .where(refund_orders.c.due_time <= now, refund_orders.c.provider == provider, of_class)
+                .where(refund_orders.c.due_time <= now, refund_orders.c.provider == provider, of_class, ~is_disputed)
                 .order_by(refund_orders.c.due_time)
                 .limit(limit)
-                .with_for_update(key_share=True, skip_locked=True)
+                .with_for_update(key_share=True, skip_locked=True, of=refund_orders)
             )
         ]
         for of_class in (is_first, ~is_first)

@@ -328,10 +328,14 @@ refund_orders = sa.Table(
     sa.Column("complete_time", TIME),
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
+    # The part of the amount that outside refunds cover.
+    sa.Column("credited", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.CheckConstraint("status IN ('PENDING', 'DONE', 'FAILED')", "status"),
     sa.CheckConstraint("(status = 'PENDING') = (due_time IS NOT NULL)", "due_time"),
     sa.CheckConstraint("(status = 'DONE') = (refund_id IS NOT NULL AND complete_time IS NOT NULL)", "done"),
     sa.CheckConstraint("amount > 0", "amount"),
+    sa.CheckConstraint("credited BETWEEN 0 AND amount", "credited"),
+    sa.Index(None, "event_id", "purchase_id"),
     sa.Index("refund_orders_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
 )
 
@@ -352,11 +356,102 @@ ledger = sa.Table(
     sa.Column("note", sa.Text, nullable=False),
     sa.Column("create_time", TIME, nullable=False),
     sa.CheckConstraint(
-        "kind IN ('CHARGE_TRIED', 'CHARGED', 'DECLINED', 'WITHDRAWN', 'REFUND_TRIED', 'REFUNDED', 'REFUND_REFUSED')",
+        "kind IN ('CHARGE_TRIED', 'CHARGED', 'DECLINED', 'WITHDRAWN', 'REFUND_TRIED', 'REFUNDED', 'REFUND_REFUSED',"
+        " 'REFUND_RETURNED', 'DISPUTED', 'DISPUTE_WON', 'DISPUTE_LOST')",
         "kind",
     ),
     sa.CheckConstraint("amount >= 0", "amount"),
     sa.Index(None, "event_id", "purchase_id"),
+)
+
+# Money that returned to buyers without an order: refunds made at the provider, and lost disputes.
+outside_refunds = sa.Table(
+    "outside_refunds",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("provider", sa.Text, primary_key=True),
+    # The provider's own id of the refund or the dispute.
+    sa.Column("refund_id", sa.Text, primary_key=True),
+    sa.Column("purchase_id", UUID, nullable=False),
+    sa.Column("payment_id", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    # The part of the amount that counts for refund orders.
+    sa.Column("credited", sa.BigInteger, nullable=False),
+    # The time when the money came back.
+    sa.Column("return_time", TIME),
+    sa.CheckConstraint("kind IN ('REFUND', 'DISPUTE')", "kind"),
+    sa.CheckConstraint("credited BETWEEN 0 AND amount", "credited"),
+    sa.Index(None, "event_id", "purchase_id"),
+)
+
+disputes = sa.Table(
+    "disputes",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("dispute_id", UUID, primary_key=True),
+    sa.Column("provider", sa.Text, nullable=False),
+    # The provider's own id of the dispute.
+    sa.Column("provider_id", sa.Text, nullable=False),
+    sa.Column("purchase_id", UUID, nullable=False),
+    sa.Column("payment_id", sa.Text, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.Column("update_time", TIME, nullable=False),
+    sa.Column("blocked_ticket_ids", ARRAY(UUID), nullable=False),
+    sa.CheckConstraint("status IN ('INQUIRY', 'OPEN', 'WON', 'LOST', 'CLOSED')", "status"),
+    sa.UniqueConstraint("provider", "provider_id"),
+    sa.Index(None, "event_id", "purchase_id"),
+)
+
+# Captured payments whose purchase is not in this database, as after a restore; an operator has to refund them.
+unmatched_payments = sa.Table(
+    "unmatched_payments",
+    metadata,
+    sa.Column("provider", sa.Text, primary_key=True),
+    sa.Column("payment_id", sa.Text, primary_key=True),
+    # The ids that the provider stores with the payment.
+    sa.Column("purchase_id", sa.Text, nullable=False),
+    sa.Column("event_id", sa.Text, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("refunded", sa.BigInteger, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+)
+
+# One row for each provider: the next step of the present look at its listings.
+reconciliation_progress = sa.Table(
+    "reconciliation_progress",
+    metadata,
+    sa.Column("provider", sa.Text, primary_key=True),
+    sa.Column("due_time", TIME, nullable=False),
+    sa.Column("begin_time", TIME),
+    sa.Column("listing", sa.Text, nullable=False),
+    # The provider's id of the last record of the page before.
+    sa.Column("after", sa.Text),
+    sa.Column("since", TIME),
+    sa.Column("is_whole", sa.Boolean, nullable=False),
+    sa.Column("success_time", TIME),
+    sa.Column("whole_success_time", TIME),
+    sa.Column("epoch", UUID),
+    sa.Column("failures", sa.Integer, nullable=False),
+)
+
+# Payments to compare with their provider; a compared payment is deleted.
+reconciliation_queue = sa.Table(
+    "reconciliation_queue",
+    metadata,
+    sa.Column("provider", sa.Text, primary_key=True),
+    sa.Column("payment_id", sa.Text, primary_key=True),
+    sa.Column("due_time", TIME, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("wakes", sa.Integer, nullable=False),
+    sa.Index("reconciliation_queue_due_ix", "due_time"),
 )
 
 # The audit trail. A change that concerns no single event has the nil UUID as its event.

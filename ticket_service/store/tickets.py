@@ -133,6 +133,17 @@ def lock_ticket(connection: Connection, ticket_id: UUID, condition: Condition = 
     return found[0] if found else None
 
 
+def lock_tickets_of_purchase(connection: Connection, event_id: UUID, purchase_id: UUID) -> list[Ticket]:
+    """Lock the tickets of a purchase of a locked event, in the order of their ids."""
+    query = (
+        sa.select(*(tickets.c[name] for name in _STORED))
+        .where(tickets.c.event_id == event_id, tickets.c.purchase_id == purchase_id)
+        .order_by(tickets.c.ticket_id)
+        .with_for_update(key_share=True)
+    )
+    return [_ticket_of(row) for row in connection.execute(query)]
+
+
 def update_ticket(connection: Connection, ticket: Ticket, digests: Digests | None = None) -> None:
     """Update a locked ticket, and its digests unless they are None."""
     changes = {name: getattr(ticket, name) for name in _CHANGING}
@@ -143,7 +154,12 @@ def update_ticket(connection: Connection, ticket: Ticket, digests: Digests | Non
 
 
 def _sold(row: Row[Any], event: Event, past: Sequence[PastTerms]) -> SoldTicket:
-    stored: dict[str, Any] = {name: getattr(row, name) for name in _STORED}
-    ticket = Ticket(**stored | {"ticket_type": TicketType(row.ticket_type), "status": TicketStatus(row.status)})
     later = tuple(terms for terms in past if terms.replaced_after(row.event_version, row.purchase_time))
-    return SoldTicket(ticket, event, row.buyer_id, row.payment_id or "", row.metadata, row.cancellation_id, later)
+    return SoldTicket(
+        _ticket_of(row), event, row.buyer_id, row.payment_id or "", row.metadata, row.cancellation_id, later
+    )
+
+
+def _ticket_of(row: Row[Any]) -> Ticket:
+    stored: dict[str, Any] = {name: getattr(row, name) for name in _STORED}
+    return Ticket(**stored | {"ticket_type": TicketType(row.ticket_type), "status": TicketStatus(row.status)})

@@ -98,6 +98,22 @@ class Holds:
         self._on_change()
         return recorded
 
+    async def record_charge(self, purchase: Purchase, payment: Payment) -> None:
+        """Record a payment that a provider has captured, early or late; a repetition changes nothing.
+
+        Raises:
+            Failure: PRICE_CHANGED if the amount is not the purchase's total.
+        """
+
+        def work(connection: Connection) -> None:
+            inventory = _lock_inventory(connection, purchase.event_id)
+            [locked] = store.lock_purchases(connection, purchase.event_id, [purchase.purchase_id])
+            if store.paid_purchase(connection, payment) is None:
+                self._apply_payment(connection, locked, payment, inventory)
+
+        await self._database.run(work)
+        self._on_change()
+
     async def release(self, caller: Caller, purchase_id: UUID) -> None:
         """Release a HELD purchase that `caller` may see; `Payments` has withdrawn its charge before.
 

@@ -6,8 +6,9 @@ asks the provider about earlier tries before the next try, so that a crash at an
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
@@ -21,6 +22,7 @@ from ticket_service.domain.holds import Payment
 from ticket_service.domain.ledger import EntryKind, refund_entry
 from ticket_service.domain.notifications import refund_ended
 from ticket_service.domain.payments import RefundProgress
+from ticket_service.domain.reconciliation import ProviderRefund
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 from ticket_service.domain.refusals import cancellation_not_found
 from ticket_service.store import changes, ledger, outbox
@@ -29,6 +31,7 @@ from ticket_service.store.access import event_owned_by
 from ticket_service.store.cancellations import in_event, lock_cancellation, update_cancellations
 from ticket_service.store.events import lock_event
 from ticket_service.store.holds import lock_purchases
+from ticket_service.store.reconciler import enqueue
 from ticket_service.use_cases.cancellations import round_refunds
 from ticket_service.use_cases.holds import record_refund
 from ticketing.chassis.authentication import Caller
@@ -47,12 +50,22 @@ MIN_RETRY_SECONDS: Final = 20.0
 MAX_RETRY_SECONDS: Final = 900.0
 
 
+class OrderComparison(Protocol):
+    """A use case that applies the provider's records before an order is tried."""
+
+    def compare_order(
+        self, connection: Connection, order: RefundOrder, refunds: Sequence[ProviderRefund]
+    ) -> RefundOrder | None:
+        """Apply the refunds of the order's payment; return the order to try, None: it needs no further refund."""
+
+
 class Refunds:
     """The use cases of refund orders."""
 
-    def __init__(self, database: Database, providers: Providers, clock: Clock) -> None:
+    def __init__(self, database: Database, providers: Providers, comparison: OrderComparison, clock: Clock) -> None:
         self._database = database
         self._providers = providers
+        self._comparison = comparison
         self._clock = clock
 
     async def retry(self, caller: Caller, cancellation_id: UUID) -> Cancellation:
@@ -68,9 +81,12 @@ class Refunds:
             if found is None:
                 raise cancellation_not_found(cancellation_id)
             retried = cancellation_domain.retry_refund(found)
-            if retried is found:
-                return found
             order = store.lock(connection, found.event_id, cancellation_id)
+            if retried is found:
+                if order is not None:
+                    # The organizer may know of a failure at the provider that the reconciler has not seen yet.
+                    enqueue(connection, order.provider, [order.payment_id], now)
+                return found
             if order is not None:
                 # The order may be older than the rounding of refunds.
                 [retried] = round_refunds(connection, [retried])
@@ -108,8 +124,14 @@ class Refunds:
 
     async def _try(self, order: RefundOrder) -> None:
         try:
-            progress = await self._providers[order.provider].refund(order)
-            await self._database.run(lambda connection: record_answer(connection, order, progress, self._clock()))
+            provider = self._providers[order.provider]
+            # Our own memory of earlier refunds may be lost: an answer, a restored database, the provider's dashboard.
+            refunds = await provider.list_refunds(order.payment_id)
+            due = await self._database.run(lambda c: self._comparison.compare_order(c, order, refunds))
+            if due is None:
+                return
+            progress = await provider.refund(due)
+            await self._database.run(lambda connection: record_answer(connection, due, progress, self._clock()))
         except Failure as failure:
             log.warning("a refund is tried again later", extra={**_log_fields(order), "reason": failure.reason})
 
@@ -151,6 +173,8 @@ def _store_progress(
     ledger.enter(connection, refund_entry(after, kind, progress.refund_id, progress.failure or ""), now)
     if kind is EntryKind.REFUND_REFUSED:
         log.error("the provider refuses a refund", extra={**_log_fields(order), "failure": progress.failure})
+        # The reason may be a refund or a dispute that is not recorded here.
+        enqueue(connection, order.provider, [order.payment_id], now)
     return after.status if after.status is not RefundOrderStatus.PENDING else None
 
 

@@ -133,9 +133,12 @@ def broken(url: URL) -> set[str]:
     CHARGES_ENTERED,
     REFUNDS_ENTERED,
     NO_MORE_THAN_TAKEN,
+    CREDIT,
     ENDED,
     ORDERED,
     TRIED,
+    LAST_SALE,
+    CURRENCY,
     REVISION,
     ISSUES,
     REQUEST,
@@ -174,8 +177,11 @@ BREAKS = [
     ("UPDATE refund_orders SET amount = amount - 1", {ORDERED}),
     ("DELETE FROM refund_orders WHERE status = 'DONE'", {ORDERED}),
     ("UPDATE refund_orders SET status = 'FAILED', refund_id = NULL WHERE status = 'DONE'", {ORDERED, TRIED}),
+    ("UPDATE refund_orders SET credited = 1 WHERE status = 'DONE'", {CREDIT, REFUNDS_ENTERED}),
     ("DELETE FROM ledger WHERE kind = 'REFUND_TRIED'", {TRIED}),
     ("DELETE FROM ledger WHERE kind = 'REFUND_REFUSED'", {TRIED}),
+    ("UPDATE events SET start_time = '2020-01-01', end_time = '2020-01-02', doors_open_time = NULL", {LAST_SALE}),
+    ("UPDATE events SET currency = 'USD'", {CURRENCY}),
     ("UPDATE tickets SET revision = 1000 WHERE user_id = 'bob'", {REVISION}),
     ("UPDATE tickets SET issue = 1 WHERE user_id = 'bob'", {ISSUES}),
     ("UPDATE idempotency_keys SET result_id = gen_random_uuid() WHERE caller = 'shop'", {REQUEST}),
@@ -247,6 +253,13 @@ def test_ledger_entries_cannot_be_changed(tickets_url, statement):
         connection.execute(sa.text(statement))
 
 
+RECORD_UNMATCHED = """
+    INSERT INTO unmatched_payments
+        (provider, payment_id, purchase_id, event_id, currency, amount, refunded, create_time)
+    VALUES ('stripe', :payment, 'lost', '', 'EUR', :amount, 0, now())
+"""
+
+
 @pytest.mark.usefixtures("history")
 async def test_audit_finds_each_difference_to_the_records_of_stripe(tickets_url, stripe):
     lines: list[str] = []
@@ -256,7 +269,7 @@ async def test_audit_finds_each_difference_to_the_records_of_stripe(tickets_url,
         status = audit(tickets_url, lines.append, {"stripe": lambda: read_records(KEY, stripe.api_base)})
         return status, {line.removeprefix("    BROKEN ") for line in lines if line.startswith("    BROKEN ")}
 
-    there, here, back_there, back_here, twice = reconciliation.CHECKS
+    there, unmatched, here, back_there, back_here, twice, disputed = reconciliation.CHECKS
     assert await asyncio.to_thread(differences) == (0, set())
     assert "           EUR captured: 7500 here, 7500 at the provider" in lines
     assert "           EUR refunded: 2500 here, 2500 at the provider" in lines
@@ -283,6 +296,21 @@ async def test_audit_finds_each_difference_to_the_records_of_stripe(tickets_url,
     stripe.refunds.append({**given_back, "id": "again"})
     assert (await asyncio.to_thread(differences))[1] == {back_there, twice}
     stripe.refunds.pop()
+    stripe.refund_in_dashboard(paid["id"], 100)
+    assert (await asyncio.to_thread(differences))[1] == {back_there}
+    stripe.refunds.pop()
+    stripe.dispute(paid["id"])
+    assert (await asyncio.to_thread(differences))[1] == {disputed}
+    stripe.disputes.clear()
+    lost = stripe.new_intent(PRICE, "eur", CARD, {"purchase_id": "lost"})
+    stripe.capture(lost["id"])
+    assert (await asyncio.to_thread(differences))[1] == {there}
+    with sa.create_engine(tickets_url, poolclass=sa.NullPool).begin() as connection:
+        values = {"payment": lost["id"], "amount": PRICE}
+        connection.execute(sa.text(RECORD_UNMATCHED), values)
+    assert (await asyncio.to_thread(differences))[1] == {unmatched}
+    stripe.refund_in_dashboard(lost["id"])
+    assert (await asyncio.to_thread(differences))[1] == set()
     stripe.fails["list_refunds"] = 401
     assert (await asyncio.to_thread(differences))[0] == 1
 

@@ -1,7 +1,7 @@
 """No released purchase is charged: every order of the steps of a charge and of its withdrawal, with every lost answer."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from ticket_service.domain.events import Event
 from ticket_service.domain.holds import ENDED, Payment
 from ticket_service.domain.payments import Charge, Progress, RefundProgress
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
+from ticket_service.domain.reconciliation import ProviderRefund
 from ticket_service.domain.refund_orders import RefundOrder
 from ticket_service.domain.sales import SaleContext
 from ticket_service.store.purchases import find_purchase
@@ -70,6 +71,9 @@ class SteppedStripe:
 
     async def refund(self, order: RefundOrder) -> RefundProgress:
         return await self._stripe.refund(order)
+
+    async def list_refunds(self, payment_id: str) -> Sequence[ProviderRefund]:
+        return await self._stripe.list_refunds(payment_id)
 
     async def close(self) -> None:
         await self._stripe.close()

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -18,7 +18,9 @@ import requests
 import stripe
 
 from ticket_service.adapters.stripe.amounts import to_stripe
+from ticket_service.adapters.stripe.objects import metadata_of, refund_of
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
+from ticket_service.domain.reconciliation import ProviderRefund
 from ticket_service.domain.refund_orders import RefundOrder
 from ticketing.chassis.failures import dependency_unavailable, overloaded
 
@@ -107,6 +109,10 @@ class StripePayments:
                 return found
         return await self._run(lambda: self._refund(order))
 
+    async def list_refunds(self, payment_id: str) -> Sequence[ProviderRefund]:
+        """List all refunds of a payment."""
+        return await self._run(lambda: self._list_refunds(payment_id))
+
     async def close(self) -> None:
         """Wait for running calls, then close every connection."""
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
@@ -182,6 +188,10 @@ class StripePayments:
             # The state of the intent has changed meanwhile.
             return self._retrieve(payment_id)
 
+    def _list_refunds(self, payment_id: str) -> list[ProviderRefund]:
+        listed = self._refunds.list({"payment_intent": payment_id, "limit": 100}).auto_paging_iter()
+        return [refund_of(refund) for _, refund in zip(range(MAX_REFUNDS), listed, strict=False)]
+
     def _find_refund(self, order: RefundOrder) -> RefundProgress | None:
         ours: list[tuple[RefundProgress, bool]] = []
         listed = self._refunds.list({"payment_intent": order.payment_id, "limit": 100}).auto_paging_iter()
@@ -197,7 +207,7 @@ class StripePayments:
         return next((progress for progress, of_this_round in ours if of_this_round), None)
 
     def _refund(self, order: RefundOrder) -> RefundProgress:
-        amount = to_stripe(order.currency, order.amount)
+        amount = to_stripe(order.currency, order.remaining)
         if amount is None:
             # The order is older than the rounding of refunds; RetryRefund rounds it.
             failure = f"{order.amount} {order.currency} in minor units cannot be refunded; a retry rounds it up"
@@ -253,8 +263,3 @@ def _refund_progress(refund: stripe.Refund) -> RefundProgress:
         reason = getattr(refund, "failure_reason", None) or refund.status
         return RefundProgress(RefundState.REFUSED, refund.id, str(reason))
     return RefundProgress(RefundState.WAITING, refund.id)
-
-
-def metadata_of(stored: stripe.PaymentIntent | stripe.Refund) -> dict[str, str]:
-    """Return the metadata of an intent or a refund; {} if it has none."""
-    return stored.metadata.to_dict() if stored.metadata else {}

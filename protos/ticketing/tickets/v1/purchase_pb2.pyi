@@ -70,6 +70,41 @@ PURCHASE_STATUS_REFUNDED: PurchaseStatus.ValueType  # 7
 """The payment came too late for the places, and it is refunded."""
 Global___PurchaseStatus: _TypeAlias = PurchaseStatus  # noqa: Y015
 
+class _DisputeStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DisputeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DisputeStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISPUTE_STATUS_UNSPECIFIED: _DisputeStatus.ValueType  # 0
+    """The service never sets this value."""
+    DISPUTE_STATUS_INQUIRY: _DisputeStatus.ValueType  # 1
+    """The buyer's bank asks about the payment, and no money moves."""
+    DISPUTE_STATUS_OPEN: _DisputeStatus.ValueType  # 2
+    """The bank has taken the amount back for the time being; refunds of the payment wait."""
+    DISPUTE_STATUS_WON: _DisputeStatus.ValueType  # 3
+    """The amount returned to the organizer."""
+    DISPUTE_STATUS_LOST: _DisputeStatus.ValueType  # 4
+    """The buyer keeps the amount, which counts as a refund."""
+    DISPUTE_STATUS_CLOSED: _DisputeStatus.ValueType  # 5
+    """The inquiry or dispute ended without a decision."""
+
+class DisputeStatus(_DisputeStatus, metaclass=_DisputeStatusEnumTypeWrapper): ...
+
+DISPUTE_STATUS_UNSPECIFIED: DisputeStatus.ValueType  # 0
+"""The service never sets this value."""
+DISPUTE_STATUS_INQUIRY: DisputeStatus.ValueType  # 1
+"""The buyer's bank asks about the payment, and no money moves."""
+DISPUTE_STATUS_OPEN: DisputeStatus.ValueType  # 2
+"""The bank has taken the amount back for the time being; refunds of the payment wait."""
+DISPUTE_STATUS_WON: DisputeStatus.ValueType  # 3
+"""The amount returned to the organizer."""
+DISPUTE_STATUS_LOST: DisputeStatus.ValueType  # 4
+"""The buyer keeps the amount, which counts as a refund."""
+DISPUTE_STATUS_CLOSED: DisputeStatus.ValueType  # 5
+"""The inquiry or dispute ended without a decision."""
+Global___DisputeStatus: _TypeAlias = DisputeStatus  # noqa: Y015
+
 @_typing.final
 class PurchaseItem(_message.Message):
     """A number of tickets of one type."""
@@ -157,6 +192,8 @@ class Purchase(_message.Message):
     TICKETS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     COMPLETE_TIME_FIELD_NUMBER: _builtins.int
+    DISPUTES_FIELD_NUMBER: _builtins.int
+    OUTSIDE_REFUNDS_FIELD_NUMBER: _builtins.int
     purchase_id: _builtins.str
     """The UUIDv7 that the service gives each purchase."""
     event_id: _builtins.str
@@ -195,6 +232,16 @@ class Purchase(_message.Message):
     def complete_time(self) -> _timestamp_pb2.Timestamp:
         """The time when the purchase left HELD. The field is absent while HELD."""
 
+    @_builtins.property
+    def disputes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dispute]:
+        """The disputes of its payments, oldest first. ListPurchases leaves the field empty."""
+
+    @_builtins.property
+    def outside_refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutsideRefund]:
+        """The refunds that this service did not order, oldest first. ListPurchases
+        leaves the field empty.
+        """
+
     def __init__(
         self,
         *,
@@ -209,11 +256,136 @@ class Purchase(_message.Message):
         tickets: _abc.Iterable[_ticket_pb2.Ticket] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         complete_time: _timestamp_pb2.Timestamp | None = ...,
+        disputes: _abc.Iterable[Global___Dispute] | None = ...,
+        outside_refunds: _abc.Iterable[Global___OutsideRefund] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "create_time", b"create_time", "hold_expire_time", b"hold_expire_time", "payment", b"payment", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "create_time", b"create_time", "event_id", b"event_id", "hold_expire_time", b"hold_expire_time", "items", b"items", "payment", b"payment", "purchase_id", b"purchase_id", "status", b"status", "tickets", b"tickets", "total", b"total", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "create_time", b"create_time", "disputes", b"disputes", "event_id", b"event_id", "hold_expire_time", b"hold_expire_time", "items", b"items", "outside_refunds", b"outside_refunds", "payment", b"payment", "purchase_id", b"purchase_id", "status", b"status", "tickets", b"tickets", "total", b"total", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Purchase: _TypeAlias = Purchase  # noqa: Y015
+
+@_typing.final
+class Dispute(_message.Message):
+    """A dispute of a payment, as the payment provider reports it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    PURCHASE_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.str
+    """The UUIDv7 that the service gives each dispute."""
+    event_id: _builtins.str
+    """The event."""
+    purchase_id: _builtins.str
+    """The purchase that the payment pays."""
+    payment_id: _builtins.str
+    """The provider's id of the payment."""
+    provider_dispute_id: _builtins.str
+    """The provider's id of the dispute, under which the organizer answers it."""
+    status: Global___DisputeStatus.ValueType
+    """The state of the dispute."""
+    reason: _builtins.str
+    """The provider's code of the buyer's reason, such as "fraudulent"."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """The disputed amount."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """The time when the service found the dispute."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """The time when the service found its present state."""
+
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        purchase_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        provider_dispute_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        status: Global___DisputeStatus.ValueType = ...,
+        reason: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "dispute_id", b"dispute_id", "event_id", b"event_id", "payment_id", b"payment_id", "provider_dispute_id", b"provider_dispute_id", "purchase_id", b"purchase_id", "reason", b"reason", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dispute: _TypeAlias = Dispute  # noqa: Y015
+
+@_typing.final
+class OutsideRefund(_message.Message):
+    """Money that returned to the buyer although this service did not order it: a
+    refund made at the provider, or a lost dispute. It counts for later refunds of
+    the same payment.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUND_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    CREDITED_FIELD_NUMBER: _builtins.int
+    BY_DISPUTE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    RETURN_TIME_FIELD_NUMBER: _builtins.int
+    refund_id: _builtins.str
+    """The provider's id of the refund or of the dispute."""
+    payment_id: _builtins.str
+    """The provider's id of the payment."""
+    by_dispute: _builtins.bool
+    """True if the money returned by a lost dispute."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """The returned amount."""
+
+    @_builtins.property
+    def credited(self) -> _money_pb2.Money:
+        """The part of the amount that counts for cancellations so far."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """The time when the service found the refund."""
+
+    @_builtins.property
+    def return_time(self) -> _timestamp_pb2.Timestamp:
+        """The time when the service found that the refund had failed later. The field
+        is absent while the money is with the buyer.
+        """
+
+    def __init__(
+        self,
+        *,
+        refund_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        credited: _money_pb2.Money | None = ...,
+        by_dispute: _builtins.bool = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        return_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "credited", b"credited", "return_time", b"return_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "by_dispute", b"by_dispute", "create_time", b"create_time", "credited", b"credited", "payment_id", b"payment_id", "refund_id", b"refund_id", "return_time", b"return_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutsideRefund: _TypeAlias = OutsideRefund  # noqa: Y015

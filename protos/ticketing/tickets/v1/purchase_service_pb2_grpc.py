@@ -66,6 +66,11 @@ class PurchaseServiceStub:
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListPurchasesRequest.SerializeToString,
                 response_deserializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListPurchasesResponse.FromString,
                 _registered_method=True)
+        self.ListDisputes = channel.unary_unary(
+                '/ticketing.tickets.v1.PurchaseService/ListDisputes',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListDisputesRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListDisputesResponse.FromString,
+                _registered_method=True)
 
 
 class PurchaseServiceServicer:
@@ -133,6 +138,14 @@ class PurchaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDisputes(self, request, context):
+        """Lists the disputes of payments, newest first: those of the organizer's
+        events, for a service all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PurchaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -165,6 +178,11 @@ def add_PurchaseServiceServicer_to_server(servicer, server):
                     servicer.ListPurchases,
                     request_deserializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListPurchasesRequest.FromString,
                     response_serializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListPurchasesResponse.SerializeToString,
+            ),
+            'ListDisputes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDisputes,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListDisputesRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListDisputesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -331,6 +349,33 @@ class PurchaseService:
             '/ticketing.tickets.v1.PurchaseService/ListPurchases',
             ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListPurchasesRequest.SerializeToString,
             ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListPurchasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDisputes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.PurchaseService/ListDisputes',
+            ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListDisputesRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_purchase__service__pb2.ListDisputesResponse.FromString,
             options,
             channel_credentials,
             insecure,

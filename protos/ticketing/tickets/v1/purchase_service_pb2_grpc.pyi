@@ -70,6 +70,10 @@ class PurchaseServiceStub:
     """Lists the caller's purchases, newest first; organizers list those of their
     events, services all. Every filter that is set must apply.
     """
+    ListDisputes: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ListDisputesRequest, _purchase_service_pb2.ListDisputesResponse]
+    """Lists the disputes of payments, newest first: those of the organizer's
+    events, for a service all.
+    """
 
 @_typing.type_check_only
 class PurchaseServiceAsyncStub(PurchaseServiceStub):
@@ -112,6 +116,10 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     ListPurchases: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ListPurchasesRequest, _purchase_service_pb2.ListPurchasesResponse]  # type: ignore[assignment]
     """Lists the caller's purchases, newest first; organizers list those of their
     events, services all. Every filter that is set must apply.
+    """
+    ListDisputes: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ListDisputesRequest, _purchase_service_pb2.ListDisputesResponse]  # type: ignore[assignment]
+    """Lists the disputes of payments, newest first: those of the organizer's
+    events, for a service all.
     """
 
 class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -188,6 +196,16 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_purchase_service_pb2.ListPurchasesResponse, _abc.Awaitable[_purchase_service_pb2.ListPurchasesResponse]]:
         """Lists the caller's purchases, newest first; organizers list those of their
         events, services all. Every filter that is set must apply.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDisputes(
+        self,
+        request: _purchase_service_pb2.ListDisputesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_purchase_service_pb2.ListDisputesResponse, _abc.Awaitable[_purchase_service_pb2.ListDisputesResponse]]:
+        """Lists the disputes of payments, newest first: those of the organizer's
+        events, for a service all.
         """
 
 def add_PurchaseServiceServicer_to_server(servicer: PurchaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
