@@ -1,5 +1,6 @@
 """A certificate authority, and the files that services and devices read."""
 
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -16,9 +17,9 @@ class Folder:
         self.ca = path / "ca.pem"
         self.authority.cert_pem.write_to_path(str(self.ca))
 
-    def identity(self, *names: str, of: str = "server") -> Identity:
+    def identity(self, *names: str, of: str = "server", not_after: datetime | None = None) -> Identity:
         """Issue a certificate; it replaces an earlier one with the same file name."""
-        issued = self.authority.issue_cert(*names)
+        issued = self.authority.issue_cert(*names, not_after=not_after)
         identity = Identity(self.path / f"{of}.pem", self.path / f"{of}.key")
         # Some tools write the key first: for a moment key and certificate do not match.
         issued.private_key_pem.write_to_path(str(identity.key))

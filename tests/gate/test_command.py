@@ -1,6 +1,9 @@
 """The command line, as people and programs of turnstiles use it."""
 
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +14,7 @@ import pytest
 
 from scan_service.domain.refusals import enrollment_code_invalid
 from scan_service.errors import CATALOGUE
+from tests.environment import ROOT
 from ticketing.gate.command import main
 from ticketing.gate.store import Store
 from ticketing.gate.undo_code import UndoCode
@@ -93,6 +97,7 @@ def test_next_run_delivers_offline_decisions(run_at, server, stand_in, capsys):
         (["--input", "camera"], "--input camera"),
         (["--location", "x" * 101], "--location: has to be of 1 to 100 characters"),
         (["--data", "/dev/null/x"], "--data /dev/null/x"),
+        (["--token-file", "/bin/sh"], "--token-file /bin/sh: contains no access token"),
     ],
 )
 def test_wrong_options_end_with_one_line_that_names_them(run_at, capsys, more, message):
@@ -194,6 +199,32 @@ def test_unknown_event_is_reported_by_the_connection(new_handheld, scan_service,
     handheld = new_handheld(scan_service, uuid.uuid4()).connect()
     assert handheld.state == "OFFLINE"
     assert handheld.connection.status.problem == "NOT_FOUND: no such event"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("closed", "message"),
+    [
+        ("<&-", "--input stdin: standard input is closed"),
+        (">&-", "standard output is closed"),
+        (">/dev/full", "the answers cannot be written to standard output: No space left on device"),
+        ("| true", "the answers cannot be written to standard output: Broken pipe"),
+    ],
+)
+def test_closed_input_or_output_ends_with_one_line(server, stand_in, tmp_path, closed, message):
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "errors").touch()
+    gate = f"{sys.executable} -m ticketing.gate run --server {server.address} --event {stand_in.event_id}"
+    gate += f" --data {tmp_path}/device --location North --token-file {tmp_path}/token --json"
+    # The reader of a broken pipe has ended before the first answer.
+    codes = "" if closed == "<&-" else f"(sleep 2; echo {stand_in.ticket()}) | "
+    command = f"{codes}{gate} 2>{tmp_path}/errors {closed}"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/protos"}
+    subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, env=environment, check=False, timeout=60)
+    errors = (tmp_path / "errors").read_text()
+    assert f"ticketing-gate: {message}" in errors
+    assert "Traceback" not in errors
+    assert "Exception" not in errors
 
 
 def test_device_without_a_screen_says_why_it_is_offline(run_at, server, stand_in, capsys):

@@ -9,6 +9,7 @@ from tests.environment.waiting import eventually
 from tests.scanning.gates import NOW
 from ticketing.admission.scans import DenialReason
 from ticketing.gate.answer_text import text_line
+from ticketing.gate.device_clock import Boot
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,8 @@ def event_id(database):
 def device(wifi, new_handheld, event_id, venue_clock, issuer):
     """Connect a device that has the event's rules."""
     metadata = issuer.metadata("scanner", "sam", exp=NOW + timedelta(days=9))
-    made = new_handheld(wifi.address, event_id, clock=venue_clock, metadata=metadata).connect().follow()
+    boot = Boot("boot", lambda: venue_clock() - NOW + HOUR)
+    made = new_handheld(wifi.address, event_id, clock=venue_clock, boot=boot, metadata=metadata).connect().follow()
     eventually(lambda: made.store.rules(event_id) is not None)
     return made
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from ticketing.gate import inputs
-from ticketing.gate.inputs import InputError, SerialScanner, open_input
+from ticketing.gate.inputs import InputError, InputStatus, SerialScanner, open_input
 from ticketing.gate.reads import Read, ReadBytes, input_events
 
 
@@ -25,7 +25,7 @@ def test_file_is_read_to_its_end(tmp_path):
         assert list(scanned_lines(read)) == ["one", "two"]
 
 
-@pytest.mark.parametrize("name", ["file:/nowhere", "serial:/nowhere", "camera"])
+@pytest.mark.parametrize("name", ["file:/nowhere", "serial:/dev/null/x", "camera"])
 def test_input_that_cannot_be_opened_is_named(name):
     with pytest.raises(InputError, match=name), open_input(name):
         pass
@@ -81,6 +81,28 @@ def test_serial_scanner_is_reopened_after_it_was_unplugged(tmp_path, monkeypatch
         plugging.join()
     os.close(second_end)
     os.close(second)
+
+
+def test_scanner_that_is_absent_at_the_start_is_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "scanner"
+    waits = []
+
+    def plug_in(_: float) -> None:
+        waits.append(status.problem)
+        path.write_bytes(b"one\n")
+
+    monkeypatch.setattr(inputs, "sleep", plug_in)
+    status = InputStatus()
+    with open_input(f"serial:{path}", status) as read:
+        assert status.problem == f"no scanner at {path}: plug it in"
+        assert next(scanned_lines(read)) == "one"
+    assert (waits, status.problem) == ([f"no scanner at {path}: plug it in"], "")
+
+
+def test_closed_standard_input_is_named(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="standard input is closed"), open_input("stdin"):
+        pass
 
 
 def test_serial_scanner_reads_a_plain_file(tmp_path):

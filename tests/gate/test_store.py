@@ -69,12 +69,12 @@ def test_own_scan_counts_until_the_replica_is_as_new(store, case):
 def test_file_that_is_no_database_is_refused(tmp_path):
     path = tmp_path / "gate.sqlite"
     path.write_text("no database, but long enough to be looked at as one" * 20)
-    with pytest.raises(StoreError, match=r"gate\.sqlite: file is not a database"):
+    with pytest.raises(StoreError, match=r"gate\.sqlite: the device's file is damaged: .* \(file is not a database\)"):
         Store(path)
 
 
 def test_file_that_cannot_be_created_is_named(tmp_path):
-    with pytest.raises(StoreError, match="No such file or directory"):
+    with pytest.raises(StoreError, match="the device's file cannot be written: No such file or directory"):
         Store(tmp_path / "nowhere" / "gate.sqlite")
 
 

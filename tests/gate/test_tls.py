@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,10 @@ def test_enroll_names_the_problem_of_the_certificate(
     served: list[tuple[Callable[[], Tls], str]] = [
         (lambda: Tls(stranger.identity("127.0.0.1")), "the service's certificate is not by an authority of --ca"),
         (lambda: Tls(folder.identity("scans.example")), "the service's certificate is for another name than --server"),
+        (
+            lambda: Tls(folder.identity("127.0.0.1", not_after=datetime(2020, 1, 1))),  # noqa: DTZ001 - as trustme takes it
+            "the service's certificate has expired: renew it (or this device's clock is wrong)",
+        ),
         (Tls, "the service does not use TLS there"),
     ]
     for tls, message in served:

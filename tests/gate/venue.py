@@ -2,12 +2,14 @@
 
 import uuid
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
 
 from tests.environment.access import PEER_METADATA
+from tests.environment.clock import SettableClock
 from tests.environment.proxy import Proxy
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.chassis.channel import CHANNEL_OPTIONS
@@ -16,7 +18,7 @@ from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential, Metadata
 from ticketing.gate.device import Device
-from ticketing.gate.device_clock import DeviceClock
+from ticketing.gate.device_clock import Boot, DeviceClock
 from ticketing.gate.messages import gate_message
 from ticketing.gate.replica import DeviceReplica
 from ticketing.gate.store import Store
@@ -26,6 +28,8 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 from ticketing.tickets.v1 import ticket_pb2
+
+START = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 class Wifi:
@@ -77,7 +81,10 @@ class Handheld:
     def __init__(self, stack: ExitStack, address: str, metadata: Metadata, gate: Gate, path: Path, **options) -> None:
         self.gate = gate
         self.store = Store(path)
-        clock = DeviceClock(self.store.read_clock(), options.get("clock", system_clock), options.get("boot"))
+        wall_clock = options.get("clock", system_clock)
+        # Where a test sets the clock, the time since the start of the device advances as well.
+        boot = Boot("boot", lambda: wall_clock() - START) if isinstance(wall_clock, SettableClock) else None
+        clock = DeviceClock(self.store.read_clock(), wall_clock, options.get("boot", boot))
         self.clock = clock
         self._stack = stack.enter_context(ExitStack())
         self._stack.callback(self.store.close)

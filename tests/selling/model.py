@@ -39,6 +39,8 @@ class Ticket:
     granted: int = 0
     percent: int = 0
     refund_id: str = ""
+    # While the cancellation was PENDING, a report said that no check-in stands.
+    annulled: bool = False
     # A reissue that the scan service has not answered: its request, and its new holder or None.
     reissue: tuple[str, str | None] | None = None
     id: str = ""
@@ -91,6 +93,8 @@ class SalesModel:
     is_cancelled: bool = False
     are_gates_closed: bool = False
     are_tickets_cancelled: bool = False
+    # The batches of the event cancellation have found the last ticket.
+    is_complete: bool = False
     # The scan service does not answer.
     is_cut_off: bool = False
 
@@ -222,18 +226,18 @@ class SalesModel:
             ticket.percent = 100 if self.is_cancelled else self.refund_percent(now)
             # The service rounds half a cent up.
             ticket.granted = int(ticket.price * ticket.percent / 100 + 0.5)
-            ticket.cancellation = "PENDING"
+            ticket.cancellation, ticket.annulled = "PENDING", False
         if ticket.cancellation == "PENDING" and not self.is_cut_off:
             self._settle(ticket)
-            if not ticket.cancellation:
-                assert ticket.admitted is not None
+            if ticket.admitted is not None:
                 raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.admitted.isoformat())
 
     def refund_percent(self, now: datetime) -> int:
         """Return the percentage that the policy grants now."""
         best = (-1, 0)
         for days, percent in self.tiers:
-            if now + timedelta(days=days) <= self.start:
+            # The event is in UTC.
+            if now <= self.start and now.date() + timedelta(days=days) <= self.start.date():
                 best = max(best, (days, percent))
         return best[1]
 
@@ -271,10 +275,21 @@ class SalesModel:
             raise Refused("TICKET_NOT_ACTIVE", status=ticket.status)
         ticket.status = "BLOCKED" if blocked else "ACTIVE"
 
-    def cancel_event(self, now: datetime) -> bool:
+    def report(self, ticket: Ticket, time: datetime | None) -> None:
+        """Record a reported check-in; None: no check-in stands, so a cancelled event owes a cancellation."""
+        ticket.reported = time
+        if time is not None:
+            return
+        if ticket.cancellation == "PENDING":
+            ticket.annulled = True
+        elif self.is_cancelled and ticket.status in OPEN:
+            self._owe(ticket)
+
+    def cancel_event(self) -> bool:
         """Cancel the event; return whether the gates are closed."""
-        if not self.is_cancelled and self.status(now) == "COMPLETED":
-            raise Refused("ILLEGAL_TRANSITION", from_="COMPLETED", to="CANCELLED")
+        if self.is_complete:
+            # A repeated request runs the batches again.
+            self.are_tickets_cancelled = self.is_complete = False
         self.is_cancelled = True
         self.are_gates_closed |= not self.is_cut_off
         return self.are_gates_closed
@@ -291,17 +306,28 @@ class SalesModel:
             if purchase.status == "HELD" and purchase.expires is not None and purchase.expires <= now:
                 purchase.status = "EXPIRED"
         self.are_gates_closed |= self.is_cancelled and not self.is_cut_off
-        if self.are_gates_closed and not self.are_tickets_cancelled:
+        if self.are_gates_closed and not self.is_complete:
+            # A batch that the scan service did not settle is tried again, and is the last one then.
+            self.is_complete = self.are_tickets_cancelled or not self._cancel_tickets() or not self.is_cut_off
             self.are_tickets_cancelled = True
-            self._cancel_tickets()
 
-    def _cancel_tickets(self) -> None:
-        """Cancel all tickets without a reported check-in."""
+    def _cancel_tickets(self) -> bool:
+        """Cancel all tickets without a reported check-in; return whether there were any."""
+        new = []
         for ticket in self.tickets:
             if ticket.status in OPEN and ticket.reported is None:
-                ticket.cancellation, ticket.granted, ticket.percent = "PENDING", ticket.price, 100
+                if ticket.cancellation == "PENDING":
+                    ticket.granted, ticket.percent = ticket.price, 100
+                    continue
+                self._owe(ticket)
+                new.append(ticket)
                 if not self.is_cut_off:
                     self._settle(ticket)
+        return bool(new)
+
+    def _owe(self, ticket: Ticket) -> None:
+        ticket.cancellation, ticket.granted, ticket.percent = "PENDING", ticket.price, 100
+        ticket.annulled = False
 
     def _complete(self, purchase: Purchase, payment: str) -> None:
         purchase.status, purchase.payment = "COMPLETED", payment
@@ -339,7 +365,10 @@ class SalesModel:
     def _settle(self, ticket: Ticket) -> None:
         """Settle a PENDING cancellation: a check-in that was first rejects it."""
         if ticket.admitted is not None:
-            ticket.cancellation = ""
+            if ticket.annulled and self.is_cancelled:
+                self._owe(ticket)
+            else:
+                ticket.cancellation = ""
             return
         if self.is_cancelled:
             ticket.granted, ticket.percent = ticket.price, 100

@@ -16,7 +16,7 @@ from scan_service.errors import CATALOGUE
 from tests.scanning.gates import ticket_id_in, token_of
 from ticketing.admission.decision import PresentedTicket, decide
 from ticketing.admission.scans import Gate, ScanType
-from ticketing.admission.tickets import CheckIn
+from ticketing.admission.tickets import AdmissionState, CheckIn
 from ticketing.admission.tokens import Token, is_genuine, read_token
 from ticketing.chassis.failures import Failure, unauthenticated
 from ticketing.chassis.tls import PLAIN, Tls
@@ -109,6 +109,9 @@ class ScanServiceStandIn(ScanServiceServicer):
 
     def state(self, token: str) -> pb.TicketAdmission:
         return self._tickets[ticket_id_in(token).bytes][1]
+
+    def ticket_count(self) -> int:
+        return len(self._tickets)
 
     def end_streams(self, message: object = None) -> None:
         """End every stream, or send a message on it."""
@@ -240,9 +243,20 @@ class ScanServiceStandIn(ScanServiceServicer):
             )
             if offline.HasField("annul_time"):
                 scan.annul_time.CopyFrom(offline.annul_time)
+            self._check_in(scan)
             self.records[scan.scan_id] = scan
             uploaded.results.append(scan)
         return pb.StreamScansResponse(uploaded=uploaded)
+
+    def _check_in(self, scan: scan_pb2.Scan) -> None:
+        """Record an uploaded check-in in the state of its ticket."""
+        token = read_token(scan.code)
+        row = self._tickets.get(token.ticket_id.bytes) if isinstance(token, Token) else None
+        if row is None or scan.verdict != scan_pb2.VERDICT_ADMITTED or scan.HasField("annul_time"):
+            return
+        if scan.scan_type != scan_pb2.SCAN_TYPE_CHECK_OUT and not row[1].inside:
+            entry = CheckIn(uuid.UUID(scan.scan_id), time_of(scan.scan_time), scan.location)
+            self.put(_after(row[1], AdmissionState(entry.time, entry, inside=True)))
 
     def WatchAdmissions(self, request, context):  # noqa: N802
         if self.refusal is not None:

@@ -275,7 +275,7 @@ class Selling(RuleBasedStateMachine):
         request = event_service_pb2.CancelEventRequest(event_id=self.event_id)
         call = self.world.shop.events.CancelEvent(request, metadata=self.world.organizer)
         are_closed: list[bool] = []
-        if answer := self.ask(call, lambda: are_closed.append(self.model.cancel_event(self.now))):
+        if answer := self.ask(call, lambda: are_closed.append(self.model.cancel_event())):
             assert [answer.gates_closed] == are_closed
 
     @rule(is_cut_off=st.booleans())
@@ -298,7 +298,9 @@ class Selling(RuleBasedStateMachine):
     def wait_for_the_next_edge(self, seconds: int) -> None:
         """Advance to the next time at which answers change, or a second past it."""
         days = {0, 2, *(days for days, _ in self.model.tiers)}
-        edges = [self.model.end, *(self.model.start - timedelta(days=before) for before in days)]
+        # Days before the event are dates, so the answers change at midnight.
+        midnight = self.model.start.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        edges = [self.model.end, self.model.start, *(midnight - timedelta(days=before) for before in days)]
         self.world.clock.now = min(edge for edge in edges if edge > self.now) + timedelta(seconds=seconds)
 
     @precondition(lambda self: self.model.purchases)
@@ -386,7 +388,7 @@ class Selling(RuleBasedStateMachine):
         request = ticket_feed_service_pb2.ReportCheckInsRequest(check_ins=[check_in])
         answer = self.world.run(self.world.feed.ReportCheckIns(request, metadata=PEER_METADATA))
         assert not answer.conflicts, "no ticket is both checked in and refunded"
-        ticket.reported = time
+        self.model.report(ticket, time)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from sqlalchemy.engine import URL
 
+from ticket_service.convert.addresses import normalised
 from ticket_service.store.contacts import erase
 from ticket_service.store.sessions import session
 
@@ -16,6 +17,8 @@ def erase_addresses(url: URL, lines: Iterable[str] | None = None, write: Callabl
     """Erase every listed address; the relay then sends no mail to it."""
     addresses = [line.strip() for line in (sys.stdin if lines is None else lines) if line.strip()]
     with session(url) as connection:
-        erased = sum(erase(connection, address) for address in addresses)
+        # An address is stored in its normalised form, or as an older version received it.
+        forms = {form for address in addresses for form in (address, normalised(address)) if form}
+        erased = sum(erase(connection, form) for form in sorted(forms))
     write(f"{erased} addresses erased")
     return 0

@@ -42,6 +42,12 @@ def read_email(fields: Fields[M]) -> str:
     return found
 
 
+def read_wanted_email(fields: Fields[M]) -> str:
+    """Read the address of a look-up; one stored unchecked by an older version is found by its exact spelling."""
+    email = fields.text("email")
+    return normalised(email) or email
+
+
 def address_of_claim(email: str) -> str:
     """Return the address in an access token, or "" where no mail can be written to it: the caller cannot mend it."""
     return (normalised(email) or "") if email else ""

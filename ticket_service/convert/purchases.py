@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from ticket_service.convert.addresses import address_of_claim, read_email
+from ticket_service.convert.addresses import address_of_claim, read_email, read_wanted_email
 from ticket_service.convert.enums import TICKET_TYPES
 from ticket_service.convert.money import money_message, read_price
 from ticket_service.domain.access import organizer_of
@@ -135,7 +135,7 @@ def read_query(request: pb.ListPurchasesRequest) -> PurchaseQuery:
         event_id=fields.optional_uuid("event_id"),
         user_id=fields.text("user_id"),
         payment_id=fields.text("payment_id"),
-        email=fields.text("email"),
+        email=read_wanted_email(fields),
         status=fields.optional_enum("status", PURCHASE_STATUSES),
     )
     fields.check()
@@ -146,14 +146,11 @@ def read_correction(request: pb.CorrectEmailRequest) -> EmailCorrection:
     """Read a CorrectEmailRequest."""
     fields = Fields(request)
     request_id = fields.uuid("request_id")
-    purchase_id = ticket_id = None
-    if request.WhichOneof("recipient") == "ticket_id":
-        ticket_id = fields.uuid("ticket_id")
-    else:
-        purchase_id = fields.uuid("purchase_id")
+    is_of_ticket = request.WhichOneof("recipient") == "ticket_id"
+    target_id = fields.uuid("ticket_id" if is_of_ticket else "purchase_id")
     email = read_email(fields)
     fields.check()
-    return EmailCorrection(request_id, purchase_id, ticket_id, email)
+    return EmailCorrection(request_id, target_id, is_of_ticket, email)
 
 
 def _customer(user_id: str, email: str, *, is_guest: bool) -> Customer | None:

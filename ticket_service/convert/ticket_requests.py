@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from ticket_service.convert.addresses import read_email
+from ticket_service.convert.addresses import read_email, read_wanted_email
 from ticket_service.convert.cancellations import CANCELLATION_STATUSES
 from ticket_service.convert.enums import TICKET_STATUSES
 from ticket_service.domain.codes import read_code
@@ -69,7 +69,7 @@ def read_list(request: pb.ListTicketsRequest) -> tuple[TicketQuery, TicketView, 
         status=fields.optional_enum("status", TICKET_STATUSES),
         event_id=fields.optional_uuid("event_id"),
         user_id=fields.text("user_id"),
-        email=fields.text("email"),
+        email=read_wanted_email(fields),
     )
     view = fields.enum("view", TICKET_VIEWS, TicketView.BASIC)
     fields.check()

@@ -16,11 +16,12 @@ MAX_BY_USER: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class EmailCorrection:
-    """A request to correct the address of a purchase or, where that is None, of a ticket."""
+    """A request to correct the address of a purchase's buyer, or of the present holder of a ticket."""
 
     request_id: UUID
-    purchase_id: UUID | None
-    ticket_id: UUID | None
+    # The id of the purchase or of the ticket.
+    target_id: UUID
+    is_of_ticket: bool
     email: str
 
 

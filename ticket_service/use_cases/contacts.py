@@ -4,6 +4,8 @@ The relay looks addresses up when it writes a mail, so mails that wait go to the
 """
 
 import hashlib
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -44,51 +46,63 @@ class Contacts:
         await self._database.run(lambda connection: self._correct(connection, caller, correction))
 
     def _correct(self, connection: Connection, caller: Caller, correction: EmailCorrection) -> None:
-        event_id, purchase_id, user_id = _target(connection, caller, correction)
+        recipient = _find_recipient(connection, caller, correction)
+        event_id, purchase_id = recipient.event_id, recipient.purchase_id
         if lock_event(connection, event_id) is None:
             raise event_not_found(event_id)
-        now, ticket_id = self._clock(), correction.ticket_id
-        transfer = None if ticket_id is None else store.last_transfer(connection, event_id, ticket_id)
+        now = self._clock()
         # The fingerprint does not contain the address, which would outlast its erasure: the stored one is compared.
-        target = (correction.purchase_id or ticket_id or event_id).bytes
-        key = RequestKey(caller.subject, correction.request_id, hashlib.sha256(_CORRECT + target).digest())
+        digest = hashlib.sha256(_CORRECT + correction.target_id.bytes).digest()
+        key = RequestKey(caller.subject, correction.request_id, digest)
         first = claim(connection, key, event_id, purchase_id, now)
         if first is not None:
-            stored = (
-                store.addresses_of_holders(connection, event_id, [ticket_id])[ticket_id]
-                if ticket_id is not None
-                else store.address_of_buyer(connection, event_id, purchase_id)
-            )
-            if first.fingerprint != key.fingerprint or stored != correction.email:
+            if first.fingerprint != digest or _stored_address(connection, recipient) != correction.email:
                 raise request_id_reused(correction.request_id)
             return
-        _check_rates(connection, caller, purchase_id, self._clock)
+        _check_rates(connection, caller, purchase_id, now)
+        ticket_id = recipient.ticket_id
+        transfer = None if ticket_id is None else store.last_transfer(connection, event_id, ticket_id)
         if transfer is None:
             store.store_address(connection, event_id, purchase_id, correction.email)
-            notifications = email_corrected(event_id, purchase_id, user_id)
+            notifications = email_corrected(event_id, purchase_id, recipient.user_id)
         else:
             store.store_address_of_transfer(connection, event_id, transfer, correction.email)
-            notifications = email_corrected(event_id, purchase_id, user_id, ticket_id)
+            notifications = email_corrected(event_id, purchase_id, recipient.user_id, ticket_id)
         changes.record(connection, caller, Change(ChangeKind.EMAIL_CORRECTED, event_id, purchase_id, ticket_id), now)
         outbox.write(connection, notifications, now)
 
 
-def _target(connection: Connection, caller: Caller, correction: EmailCorrection) -> tuple[UUID, UUID, str]:
-    """Return the event, the purchase, and the buyer or holder whose address is corrected."""
-    if correction.purchase_id is not None:
-        purchase = find_purchase(connection, correction.purchase_id, purchase_visible_to(caller))
-        if purchase is None:
-            raise purchase_not_found(correction.purchase_id)
-        return purchase.event_id, purchase.purchase_id, purchase.user_id
-    ticket_id = correction.ticket_id or correction.request_id
-    sold = find_ticket(connection, ticket_id, ticket_visible_to(caller))
-    if sold is None:
-        raise ticket_not_found(ticket_id)
-    return sold.ticket.event_id, sold.ticket.purchase_id, sold.ticket.user_id
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    """The buyer of a purchase or, with a ticket, the ticket's present holder."""
+
+    event_id: UUID
+    purchase_id: UUID
+    ticket_id: UUID | None
+    user_id: str
 
 
-def _check_rates(connection: Connection, caller: Caller, purchase_id: UUID, clock: Clock) -> None:
-    now = clock()
+def _find_recipient(connection: Connection, caller: Caller, correction: EmailCorrection) -> _Recipient:
+    target_id = correction.target_id
+    if correction.is_of_ticket:
+        sold = find_ticket(connection, target_id, ticket_visible_to(caller))
+        if sold is None:
+            raise ticket_not_found(target_id)
+        return _Recipient(sold.ticket.event_id, sold.ticket.purchase_id, target_id, sold.ticket.user_id)
+    purchase = find_purchase(connection, target_id, purchase_visible_to(caller))
+    if purchase is None:
+        raise purchase_not_found(target_id)
+    return _Recipient(purchase.event_id, target_id, None, purchase.user_id)
+
+
+def _stored_address(connection: Connection, recipient: _Recipient) -> str:
+    if recipient.ticket_id is None:
+        return store.address_of_buyer(connection, recipient.event_id, recipient.purchase_id)
+    found = store.addresses_of_holders(connection, recipient.event_id, [recipient.ticket_id])
+    return found[recipient.ticket_id]
+
+
+def _check_rates(connection: Connection, caller: Caller, purchase_id: UUID, now: datetime) -> None:
     kind, since = ChangeKind.EMAIL_CORRECTED, now - DAY
     of_purchase = changes.recent_changes(connection, kind, since, purchase_id=purchase_id)
     check_rate(of_purchase, MAX_OF_PURCHASE, now)

@@ -71,6 +71,10 @@ def json_record(answer: Answer) -> dict[str, Any]:
     }
 
 
+class OutputError(Exception):
+    """Nobody receives the answers any more."""
+
+
 class LinePrinter:
     """A printer of one line for each answer, as text or as JSON with the status of the device.
 
@@ -84,7 +88,7 @@ class LinePrinter:
         self._shows_typed = not as_json and out.isatty()
 
     def show(self, answer: Answer) -> None:
-        """Print an answer and flush the output."""
+        """Print an answer and flush the output; raise OutputError if that fails: the answer was not shown."""
         self._print(json_record(answer), text_line(answer))
 
     def show_notice(self, notice: Notice) -> None:
@@ -101,7 +105,10 @@ class LinePrinter:
     def _print(self, record: dict[str, Any], line: str) -> None:
         if self._as_json:
             line = json.dumps({**record, "device": self._read_status().record()})
-        print(f"{_CLEAR_LINE if self._shows_typed else ''}{line}", file=self._out, flush=True)
+        try:
+            print(f"{_CLEAR_LINE if self._shows_typed else ''}{line}", file=self._out, flush=True)
+        except OSError as error:
+            raise OutputError(f"the answers cannot be written to standard output: {error.strerror}") from error
 
 
 class StatusPrinter:

@@ -21,7 +21,7 @@ from ticketing.chassis.bounds import bounds_of
 from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.tls import Identity, Tls, is_loopback
 from ticketing.chassis.version import VERSION
-from ticketing.gate.answer_text import LinePrinter, StatusPrinter
+from ticketing.gate.answer_text import LinePrinter, OutputError, StatusPrinter
 from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential, CredentialError
@@ -30,7 +30,7 @@ from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.device_file import StoreError
 from ticketing.gate.device_status import StatusReader
 from ticketing.gate.dialogue import REPEAT_SECONDS, Dialogue, View
-from ticketing.gate.inputs import InputError, is_keyboard, open_input
+from ticketing.gate.inputs import InputError, InputStatus, is_keyboard, open_input
 from ticketing.gate.messages import gate_message
 from ticketing.gate.reads import input_events
 from ticketing.gate.refusal import error_text
@@ -86,8 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(_read_run_options(parsed))
     except (CommandError, CredentialError, InputError, StoreError, sqlite3.Error) as error:
         # At the start, the file cannot be used at all.
+        return _fail(error)
+    except OutputError as error:
+        # At its end, Python would write the rest once more, and fail once more.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail(error)
+
+
+def _fail(error: Exception) -> int:
+    if sys.stderr is not None:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 1
+    return 1
 
 
 def enroll(server: str, data: Path, code: str, tls: Tls) -> int:
@@ -148,7 +158,8 @@ def run(options: RunOptions) -> int:
         clock = DeviceClock(store.read_clock())
         connection = Connection(client, store, clock)
         device = Device(options.gate, options.scan_type, store, connection, clock)
-        read = stack.enter_context(open_input(options.input))
+        input_status = InputStatus()
+        read = stack.enter_context(open_input(options.input, input_status))
         replica = DeviceReplica(client, options.gate.event_id, store, clock)
         for thread in (connection, replica):
             thread.start()
@@ -158,7 +169,7 @@ def run(options: RunOptions) -> int:
             store,
             clock,
             lambda: connection.status,
-            lambda: [connection.thread.problem, replica.thread.problem],
+            lambda: [input_status.problem, connection.thread.problem, replica.thread.problem],
         )
         dialogue = Dialogue(
             device,
@@ -225,6 +236,8 @@ def _keys(store: Store, gate: Gate) -> Mapping[int, PublicKey]:
 
 def _open_view(options: RunOptions, read_status: StatusReader, stack: ExitStack) -> View:
     """Return the full-screen view on a terminal, and the printer of lines otherwise."""
+    if sys.stdout is None:
+        raise CommandError("standard output is closed, so answers cannot be shown")
     if not options.as_json and sys.stdout.isatty():
         try:
             from rich.console import Console  # noqa: PLC0415 - the extra `screen`
@@ -234,9 +247,10 @@ def _open_view(options: RunOptions, read_status: StatusReader, stack: ExitStack)
             pass
         else:
             return stack.enter_context(Screen(Console(), read_status))
-    status = StatusPrinter(read_status, sys.stderr, as_json=options.as_json)
-    status.start()
-    stack.callback(status.stop)
+    if sys.stderr is not None:
+        status = StatusPrinter(read_status, sys.stderr, as_json=options.as_json)
+        status.start()
+        stack.callback(status.stop)
     return LinePrinter(sys.stdout, read_status, as_json=options.as_json)
 
 

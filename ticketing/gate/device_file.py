@@ -68,13 +68,15 @@ _FROM_VERSION_1: Final = (
     "ALTER TABLE decisions ADD COLUMN boot_time INTEGER",
 )
 
+_DAMAGED: Final = "the device's file is damaged: keep it, and enroll the device again with another --data"
 # The cause of an error for people, by SQLite's error code.
 _PROBLEMS: Final = {
     sqlite3.SQLITE_FULL: "the disk is full: free space on it",
     sqlite3.SQLITE_READONLY: "the disk is read-only",
     sqlite3.SQLITE_IOERR: "the disk fails",
-    sqlite3.SQLITE_CORRUPT: "the device's file is damaged",
-    sqlite3.SQLITE_NOTADB: "the device's file is damaged",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_BUSY: "another ticketing-gate uses the device's file",
 }
 
 
@@ -98,13 +100,15 @@ class DeviceFile:
             # The file contains the device's credential.
             path.touch(mode=0o600)
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
+            raise StoreError(f"{path}: the device's file cannot be written: {error.strerror}") from error
+        except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
         try:
             self._prepare()
         except (sqlite3.Error, StoreError) as error:
             self._database.close()
-            raise StoreError(f"{path}: {error}") from error
+            raise StoreError(f"{path}: {self.problem or error}") from error
 
     def _prepare(self) -> None:
         # The process keeps the lock from the first access to its end, so SQLite needs no shared memory.

@@ -1,6 +1,7 @@
 """A check-in that is annulled after its event was cancelled makes the cancellation of its ticket."""
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from tests.selling.rows import CHANGE_RULES, change, row, sold
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.check_ins import CheckIn, CheckInConflict
 from ticket_service.store.tables import cancellations, event_cancellations, events, tickets
-from ticket_service.use_cases import check_ins
+from ticket_service.use_cases import check_ins, event_cancellation
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticketing.chassis.database import Database
@@ -62,12 +63,27 @@ class Night:
 PENDING, REFUNDING, REJECTED = ((status, 2_500, "storm") for status in ("PENDING", "REFUNDING", "REJECTED"))
 
 
+def night_of(
+    database: Database, remote: ScanServiceClient, clock: SettableClock, event_id: UUID, ticket_ids: Sequence[UUID]
+) -> Night:
+    canceller = Cancellations(database, remote, clock, lambda: None)
+    event_canceller = EventCancellations(database, remote, canceller, CHANGE_RULES, clock)
+    return Night(database, clock, event_id, ticket_ids, canceller, event_canceller)
+
+
 @pytest.fixture
 async def night(database: Database, remote: ScanServiceClient, clock: SettableClock) -> Night:
     event, ticket_ids = await sold(database, clock, 2, starts_in=timedelta(hours=1))
-    canceller = Cancellations(database, remote, clock, lambda: None)
-    event_canceller = EventCancellations(database, remote, canceller, CHANGE_RULES, clock)
-    return Night(database, clock, event.event_id, ticket_ids, canceller, event_canceller)
+    return night_of(database, remote, clock, event.event_id, ticket_ids)
+
+
+@pytest.fixture
+async def big_night(
+    database: Database, remote: ScanServiceClient, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> Night:
+    monkeypatch.setattr(event_cancellation, "BATCH_TICKETS", 3)
+    event, ticket_ids = await sold(database, clock, 24)
+    return night_of(database, remote, clock, event.event_id, ticket_ids)
 
 
 async def test_an_annulled_check_in_is_refunded_in_full_once(night):
@@ -150,6 +166,37 @@ async def test_an_outage_leaves_the_annulled_ticket_to_the_sweeper(night, scans)
     scans.fails_with = None
     await night.sweep()
     assert await night.made(ticket_id) == {REFUNDING: 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+async def test_annulments_during_the_cancellation_are_all_refunded(big_night, scans, seed):
+    night, chance = big_night, random.Random(seed)
+    ticket_ids = night.ticket_ids
+    inside = chance.sample(ticket_ids, 18)
+    annulled = inside[:12]
+    for ticket_id in inside:
+        scans.admitted[str(ticket_id)] = night.clock.now
+        if chance.random() < 0.5:
+            await night.report(ticket_id, 1, stands=True)
+
+    async def annul() -> None:
+        # Half of the annulments overtake the answer about the first batch.
+        await scans.called.wait()
+        for number, ticket_id in enumerate(sorted(annulled)):
+            if number == len(annulled) // 2:
+                scans.may_answer.set()
+            del scans.admitted[str(ticket_id)]
+            await night.report(ticket_id, 2, stands=False)
+
+    scans.may_answer.clear()
+    await asyncio.gather(night.cancel(), annul(), night.sweep(), night.sweep())
+    for _ in range(3):
+        await night.sweep()
+    query = sa.select(tickets.c.ticket_id).where(tickets.c.status == "ACTIVE")
+    assert set(await night.database.run(lambda c: c.execute(query).scalars().all())) == set(inside) - set(annulled)
+    for ticket_id in set(ticket_ids) - set(inside) | set(annulled):
+        assert (await night.made(ticket_id))[REFUNDING] == 1
 
 
 async def test_a_repeated_event_cancellation_refunds_what_an_older_version_left(night):

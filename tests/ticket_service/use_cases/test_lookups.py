@@ -52,6 +52,10 @@ async def test_purchases_are_found_by_the_address_of_their_buyer(shop):
     assert await purchases_of(shop, OTTO, email="bob@example.com") == []
     assert await purchases_of(shop, ("user", "bob"), email="bob@example.com") == []
     assert await purchases_of(shop, email="") != []
+    # The domain may be written in either of its two forms.
+    international = await shop.buy(event.event_id, email="bob@xn--mnchen-3ya.de")
+    for email in ("bob@münchen.de", "Bob@xn--mnchen-3ya.de"):
+        assert await purchases_of(shop, email=email) == [international.purchase_id]
 
 
 async def test_purchases_are_found_by_their_status(shop):
