@@ -11,6 +11,7 @@ from tests.environment.waiting import eventually
 from ticketing.admission.scans import DenialReason
 from ticketing.chassis.clock import system_clock
 from ticketing.gate.device_clock import CLOCK_UNKNOWN, Boot, DeviceClock, this_boot
+from ticketing.gate.device_status import StatusReader
 from ticketing.gate.messages import time_of
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
@@ -115,6 +116,8 @@ def test_device_without_a_clock_admits_offline_with_a_note(prepared, stand_in, s
     device = new_handheld(server.address, stand_in.event_id, clock=past, boot=Boot("second", timedelta)).connect()
     answer = device.scan(prepared)
     assert (answer.may_pass, answer.note) == (True, CLOCK_UNKNOWN)
+    read_status = StatusReader(device.gate, device.store, device.clock, lambda: device.connection.status)
+    assert read_status().problems == [CLOCK_UNKNOWN]
     (queued,) = device.store.queued(9, 9_999)
     assert queued.offline.clock_unknown
     # No time before the last one that the device knew.
@@ -145,6 +148,8 @@ def test_estimated_times_are_corrected_before_the_delivery(prepared, stand_in, s
     assert answer.may_pass
     server.start()
     eventually(lambda: device.store.queue_length() == 0)
+    read_status = StatusReader(device.gate, device.store, device.clock, lambda: device.connection.status)
+    assert read_status().problems == []
     for scan in stand_in.records.values():
         assert not scan.doubtful_time
         assert before - 2 * SECOND < time_of(scan.scan_time) < system_clock() + 2 * SECOND

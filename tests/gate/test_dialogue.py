@@ -17,6 +17,7 @@ from ticketing.gate.dialogue import MISSING_END, OTHER_UNDO_CODE, QUIT_SECONDS, 
 from ticketing.gate.messages import Answer
 from ticketing.gate.offline_decision import NEEDS_CONNECTION
 from ticketing.gate.reads import Interrupt, MissingEnd, Read, Typing
+from ticketing.gate.undo_code import is_undo_attempt
 
 
 @pytest.fixture
@@ -117,6 +118,11 @@ def test_a_public_word_or_a_foreign_code_annuls_nothing_and_is_answered(lane, te
         answer = lane.scan(text)
         assert (answer.may_pass, answer.annulled, answer.note) == (False, False, OTHER_UNDO_CODE)
         assert lane.scan(token).reason is DenialReason.ALREADY_CHECKED_IN
+
+
+def test_a_token_with_the_letters_of_undo_is_no_attempt_to_undo():
+    """One token in ten thousand has them."""
+    assert not is_undo_attempt("T1" + "A" * 60 + "UN2DO" + "B" * 105)
 
 
 def test_undo_without_an_admission_is_answered(lane):

@@ -43,7 +43,7 @@ from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential
 from ticketing.gate.device import Device
-from ticketing.gate.device_clock import Boot, DeviceClock
+from ticketing.gate.device_clock import CLOCK_UNKNOWN, Boot, DeviceClock
 from ticketing.gate.messages import SCAN_TYPES, EventRules, gate_message
 from ticketing.gate.offline_decision import UNKNOWN_KEY, DeviceRecords, DeviceScan, decide_offline
 from ticketing.gate.store import Store
@@ -276,9 +276,31 @@ def test_lost_answer_does_not_deny_the_same_scan(own):
     assert decide_offline(scan, known, NOON).decision.reason is None
 
 
-def _rules() -> EventRules:
+@pytest.mark.parametrize(
+    ("policy", "hour", "admits"),
+    [
+        (AdmissionPolicy.ONCE_PER_DAY, None, True),
+        (AdmissionPolicy.RE_ENTRY, 4, True),
+        (AdmissionPolicy.RE_ENTRY, None, False),
+        (AdmissionPolicy.SINGLE_ENTRY, 4, False),
+    ],
+)
+def test_a_device_that_lost_the_time_admits_on_what_may_be_another_day(policy, hour, admits):
+    scan = _scan(token_of(KEY, EVENT_ID, TICKET_IDS[0]))
+    before, after = NOON - HOUR / 60, NOON + HOUR / 60
+    for time, expected in ((before, admits), (after, False)):
+        check_in = CheckIn(uuid.UUID(int=9), time, "North")
+        own = AdmissionState(time, check_in, inside=True)
+        known = DeviceRecords(_rules(policy, hour), None, own)
+        # The device estimates the time, and knew last that it was noon.
+        decided = decide_offline(scan, known, NOON + HOUR, earliest=NOON)
+        assert (decided.decision.reason is None) == expected
+        assert decided.note == (CLOCK_UNKNOWN if expected else "")
+
+
+def _rules(policy: AdmissionPolicy = AdmissionPolicy.SINGLE_ENTRY, hour: int | None = None) -> EventRules:
     event = Event(
-        EVENT_ID, "", "Concert", EventStatus.PUBLISHED, AdmissionPolicy.SINGLE_ENTRY, None, None, closed=False
+        EVENT_ID, "", "Concert", EventStatus.PUBLISHED, policy, None, None, closed=False, day_change_hour=hour
     )
     return EventRules(event, KEYS)
 

@@ -3,6 +3,7 @@
 import io
 import json
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from ticketing.gate.admission_store import ReplicaState
 from ticketing.gate.answer_text import LinePrinter, text_line
 from ticketing.gate.connection_status import ConnectionState, ConnectionStatus
 from ticketing.gate.device_status import DeviceStatus
+from ticketing.gate.dialogue import MISSING_END, Notice
 from ticketing.gate.messages import Answer
 from ticketing.gate.screen import SHOWN_SECONDS, Screen
 
@@ -102,6 +104,59 @@ def test_annulled_scan_is_red_and_leaves_the_count():
     assert "ANNULLED" in text
     assert "\x1b[1;37;42m" not in text
     assert "0 admitted   0 denied" in text
+
+
+def test_annulled_is_large():
+    terminal = Terminal()
+    with terminal.screen:
+        terminal.screen.show(an_answer())
+        terminal.screen.show(TAKEN_BACK)
+    assert "█   █  ██  █  ██  █  █   █  █      █      █      █   █" in terminal.text(since(terminal.screen))
+
+
+def test_repeated_answer_is_shown_again_and_not_counted():
+    terminal = Terminal()
+    with terminal.screen:
+        terminal.screen.show(an_answer())
+        terminal.screen.show(an_answer(repeated=True))
+        terminal.screen.show(DENIED)
+        terminal.screen.show(replace(DENIED, repeated=True))
+    text = terminal.text(since(terminal.screen))
+    assert "1 admitted   1 denied" in text
+    assert LARGE_D in text
+    assert terminal.out.getvalue().count("\a") == 1
+
+
+def test_undo_that_annuls_nothing_counts_nobody_as_denied():
+    terminal = Terminal()
+    with terminal.screen:
+        terminal.screen.show(an_answer(admitted=False, is_scan=False, note="NOTHING TO ANNUL"))
+    text = terminal.text(since(terminal.screen))
+    assert "NOTHING TO ANNUL" in text
+    assert "0 admitted   0 denied" in text
+
+
+@pytest.mark.parametrize("notice", [MISSING_END, Notice("QUIT?", "type 123 and Enter")])
+def test_notice_is_large_and_stays_until_the_next_answer(notice):
+    terminal = Terminal()
+    with terminal.screen:
+        terminal.screen.show_notice(notice)
+        text = terminal.text(since(terminal.screen) + SHOWN_SECONDS)
+        assert notice.text in text
+        assert "\x1b[1;30;43m" in text
+        terminal.screen.show(an_answer())
+        assert notice.text not in terminal.text(since(terminal.screen))
+
+
+def test_typed_line_is_shown_without_characters_that_a_terminal_obeys():
+    terminal = Terminal()
+    with terminal.screen:
+        terminal.screen.show_typed("tkt-0123\x1b[2J")
+        assert "> tkt-0123�[2J" in terminal.text()
+        terminal.screen.show_typed("x" * 172)
+        assert f"> …{'x' * 40} " in terminal.text()
+        terminal.screen.show_typed("")
+    assert "> …" not in terminal.text()
 
 
 def test_admitted_disappears_before_the_next_person_arrives():

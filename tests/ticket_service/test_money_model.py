@@ -7,7 +7,6 @@ The histories contain late failures, pending refunds, disputes, refunds and capt
 changed terms, and restores of the tickets database to any earlier moment. TICKETING_MONEY_ROUNDS is their number.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from psycopg2.extras import execute_batch
 from sqlalchemy.engine import URL
 
 from tests.environment.access import Issuer
+from tests.environment.backups import back_up, restore, tables
 from tests.environment.databases import connected
 from tests.environment.messages import at
 from tests.environment.refusals import Refusal
@@ -281,37 +280,6 @@ class Money(RuleBasedStateMachine):
 def refund_policy(tiers: list[tuple[int, int]]) -> event_pb2.RefundPolicy:
     tier = event_pb2.RefundPolicy.Tier
     return event_pb2.RefundPolicy(tiers=[tier(days_before=days, percent=percent) for days, percent in tiers])
-
-
-def tables(url: URL) -> list[str]:
-    """Return the tables whose rows a backup contains."""
-    with connected(url) as cursor:
-        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        kept = {"alembic_version", "feed", "signing_keys"}
-        return sorted(name for (name,) in cursor.fetchall() if name not in kept)
-
-
-def back_up(url: URL) -> dict[str, str]:
-    """Return the rows of every table."""
-    rows = {}
-    names = tables(url)
-    with connected(url) as cursor:
-        for table in names:
-            cursor.execute(f"SELECT coalesce(json_agg(t), '[]')::text FROM {table} AS t")
-            rows[table] = cursor.fetchone()[0]
-    return rows
-
-
-def restore(url: URL, backup: dict[str, str]) -> None:
-    """Replace all rows by those of a backup, and change the epoch of the feed."""
-    with connected(url) as cursor:
-        statements = [f"DELETE FROM {table}" for table in backup]
-        cursor.execute("; ".join(["SET session_replication_role = replica", *statements]))
-        for table, rows in backup.items():
-            if json.loads(rows):
-                insert = f"INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, %s)"
-                execute_batch(cursor, insert, [(rows,)])
-        cursor.execute("SET session_replication_role = DEFAULT; UPDATE feed SET epoch = gen_random_uuid()")
 
 
 @pytest.fixture(autouse=True)

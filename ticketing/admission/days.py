@@ -21,16 +21,19 @@ def zone_of(name: str) -> tzinfo:
         return UTC
 
 
-def is_new_day(event: Event, before: datetime, time: datetime) -> bool:
-    """Return whether `time` is on a later day of the event than `before`.
+def change_hour_of(event: Event) -> int | None:
+    """Return the hour at which a day of the event begins; None where days do not matter.
 
     Days matter under ONCE_PER_DAY, and under RE_ENTRY if the event has an hour of change.
     """
-    hour = event.day_change_hour
     if event.policy is AdmissionPolicy.ONCE_PER_DAY:
-        hour = DEFAULT_CHANGE_HOUR if hour is None else hour
-    elif event.policy is not AdmissionPolicy.RE_ENTRY:
-        return False
+        return DEFAULT_CHANGE_HOUR if event.day_change_hour is None else event.day_change_hour
+    return event.day_change_hour if event.policy is AdmissionPolicy.RE_ENTRY else None
+
+
+def is_new_day(event: Event, before: datetime, time: datetime) -> bool:
+    """Return whether `time` is on a later day of the event than `before`, and days matter at the event."""
+    hour = change_hour_of(event)
     if hour is None:
         return False
     zone = zone_of(event.time_zone)

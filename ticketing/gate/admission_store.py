@@ -58,7 +58,7 @@ class AdmissionStore(DeviceFile):
         return str(page_cursor or cursor)
 
     def discard_unresumable_replica(self, event_id: UUID) -> None:
-        """Delete a replica without a position to continue at: a service before 0.2 sends none between its messages."""
+        """Delete a replica without a position to continue at: an older service sends none between its messages."""
         self._run("DELETE FROM replicas WHERE event_id = ? AND NOT complete AND page_cursor = ''", event_id.bytes)
 
     def replica_state(self, event_id: UUID) -> ReplicaState:

@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from ticketing.admission.codes import read_code
+from ticketing.admission.days import change_hour_of
 from ticketing.admission.decision import Decision, PresentedTicket, decide
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
@@ -90,6 +91,8 @@ def decide_offline(
     if earliest is None:
         return DeviceDecision(decide(rules.event, scan.gate, presented, scan.scan_type, check_in), presented)
     judged = replace(presented, ticket=_without_dates(ticket, rules.event, earliest))
+    if scan.scan_type is ScanType.CHECK_IN:
+        judged = replace(judged, ticket=_without_earlier_days(judged.ticket, rules.event, earliest))
     decision = decide(rules.event, scan.gate, judged, scan.scan_type, check_in)
     return DeviceDecision(decision, presented, "" if decision.reason else CLOCK_UNKNOWN)
 
@@ -100,6 +103,17 @@ def _is_genuine(token: Token, key: PublicKey | None, now: datetime, earliest: da
     # A key that has certainly retired stays retired; the signature proves that it was active.
     is_retired = key.retire_time is not None and earliest >= key.retire_time
     return not is_retired and token.verifies(key.key)
+
+
+def _without_earlier_days(ticket: Ticket, event: Event, earliest: datetime) -> Ticket:
+    """Return a ticket without a check-in that the device knew before it lost the time, where days matter.
+
+    Another day may have begun since then. A check-in of this device after the loss still counts.
+    """
+    latest = ticket.admission.latest_check_in
+    if latest is None or change_hour_of(event) is None or latest.time > earliest:
+        return ticket
+    return replace(ticket, admission=AdmissionState())
 
 
 def _without_dates(ticket: Ticket, event: Event, earliest: datetime) -> Ticket:

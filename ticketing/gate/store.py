@@ -43,7 +43,7 @@ class Store(AdmissionStore):
         for reason, name in ((UNAUTHENTICATED, _REFUSED), (FORBIDDEN, f"{_REFUSED}:{event_id}")):
             if text := self.setting(name):
                 return Refusal(reason, text)
-        # Versions before 0.2 also stored the errors of proxies here.
+        # Older versions also stored the errors of proxies here.
         if (text := self.setting("refused")) and text.startswith("UNAUTHENTICATED: not authenticated: "):
             return Refusal(UNAUTHENTICATED, text)
         return None

@@ -11,6 +11,7 @@ PREFIX: Final = "UNDO"
 # All Latin keyboard layouts have these letters at the same places. 16 of them are 66 bits.
 _LETTERS: Final = "BCDEFGHJKLNPRSTUVX"
 _LENGTH: Final = 16
+_MAX_ATTEMPT: Final = 60
 _ANY: Final = re.compile(rf"{PREFIX}[A-Z]{{{_LENGTH}}}|GATEUNDO")
 
 
@@ -43,8 +44,11 @@ class UndoCode:
 
 
 def is_undo_attempt(text: str) -> bool:
-    """Return whether a text is meant as an undo code, be it the code of this gate or another one."""
-    return any(_ANY.search(letters) for letters in _letters(text))
+    """Return whether a text is meant as an undo code, be it the code of this gate or another one.
+
+    A token is longer: one in ten thousand has these letters in this order.
+    """
+    return len(text) <= _MAX_ATTEMPT and any(_ANY.search(letters) for letters in _letters(text))
 
 
 def _letters(text: str) -> list[str]:

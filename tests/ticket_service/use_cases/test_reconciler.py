@@ -11,22 +11,34 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from tests.environment.backups import back_up, restore
 from tests.environment.serving import running
 from tests.environment.waiting import until
 from tests.selling.shop import Shop, money
 from tests.stand_ins.revocations import ScansStandIn
-from tests.stand_ins.stripe import CARD, KEY, SECURE, StripeStandIn
+from tests.stand_ins.stripe import CARD, KEY, SECURE, SIGNING_SECRET, StripeStandIn
 from ticket_service.adapters import scans as adapters_scans
+from ticket_service.adapters.stripe import history as stripe_history
 from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.adapters.stripe.records import read_records
 from ticket_service.app import App
 from ticket_service.commands.audit import audit
 from ticket_service.domain.notifications import Kind
-from ticket_service.store.tables import disputes, ledger, outbox, outside_refunds, tickets, unmatched_payments
+from ticket_service.store.reconciler import enqueue
+from ticket_service.store.tables import (
+    disputes,
+    ledger,
+    outbox,
+    outside_refunds,
+    reconciliation_progress,
+    reconciliation_queue,
+    tickets,
+    unmatched_payments,
+)
 from ticket_service.use_cases.reconciler import Reconciler
 from ticketing.chassis.database import Database
 from ticketing.chassis.sweeper import Sweepable
-from ticketing.tickets.v1 import event_pb2, purchase_pb2, ticket_pb2
+from ticketing.tickets.v1 import event_pb2, purchase_pb2, purchase_service_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
@@ -261,6 +273,25 @@ async def test_a_counted_dashboard_refund_that_fails_is_due_again(
     assert desk.stripe.refunded() == {purchase.purchase_id: PRICE}
 
 
+@pytest.mark.parametrize("looks_first", [True, False])
+async def test_a_refund_is_not_made_twice_after_a_restore(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase], tickets_url: URL, *, looks_first: bool
+) -> None:
+    purchase = await bought
+    backup = await asyncio.to_thread(back_up, tickets_url)
+    ticket_id = purchase.tickets[0].ticket_id
+    first = await desk.becomes(await desk.cancel(ticket_id), DONE)
+    await asyncio.to_thread(restore, tickets_url, backup)
+    # The database has forgotten the cancellation, and Stripe its idempotency keys.
+    desk.clock.advance(A_DAY)
+    if looks_first:
+        await desk.look()
+    again = await desk.cancel(ticket_id)
+    assert again.cancellation_id != first.cancellation_id
+    assert (await desk.becomes(again, DONE)).refund_id == first.refund_id
+    assert desk.stripe.refunded() == {purchase.purchase_id: PRICE}
+
+
 async def test_a_dashboard_refund_is_found_by_the_next_look(
     desk: Desk, bought: Awaitable[purchase_pb2.Purchase]
 ) -> None:
@@ -340,3 +371,88 @@ async def test_a_payment_without_a_purchase_is_reported(desk: Desk, event: event
     desk.stripe.refund_in_dashboard(lost["id"])
     await desk.look(SOON)
     await until(unmatched, [(lost["id"], PRICE)])
+
+
+async def test_a_look_continues_with_the_page_where_it_was_interrupted(
+    desk: Desk, event: event_pb2.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.look()
+    for _ in range(3):
+        await desk.shop.buy(event.event_id, payment_method_id=CARD)
+    for payment_id in list(desk.stripe.intents):
+        desk.stripe.refund_in_dashboard(payment_id, 100)
+    monkeypatch.setattr(stripe_history, "PAGE", 2)
+    desk.clock.advance(SOON)
+    # The first listing ends, and the second page of the refunds gets no answer.
+    calls: list[str] = []
+
+    def on_arrival(name: str) -> None:
+        calls.append(name)
+        if calls.count("list_refunds") == 2:
+            raise ConnectionError
+
+    desk.stripe.on_arrival = on_arrival
+    await desk.app.reconciler.sweep()
+    [stopped] = await desk.rows(reconciliation_progress)
+    assert (stopped.listing, stopped.failures, stopped.after is not None) == ("REFUNDS", 1, True)
+    await desk.look(timedelta(seconds=30))
+    assert len(await desk.rows(outside_refunds)) == 3
+    # No charge is listed again.
+    assert calls.count("list_intents") == 2
+
+
+async def test_an_outage_of_the_provider_delays_the_look(desk: Desk) -> None:
+    await desk.look()
+    last = desk.app.reconciler.last_success["stripe"]
+    desk.stripe.fails["list_intents"] = 500
+    await desk.look(SOON)
+    assert desk.app.reconciler.last_success["stripe"] == last
+    del desk.stripe.fails["list_intents"]
+    await desk.look(SOON)
+    assert desk.app.reconciler.last_success["stripe"] > last
+
+
+async def test_a_payment_that_cannot_be_compared_stops_no_other(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase]
+) -> None:
+    purchase = await bought
+    desk.stripe.refund_in_dashboard(purchase.payment.payment_id, 100)
+    now = desk.clock()
+    await desk.database.run(lambda c: enqueue(c, "stripe", ["pi_unknown", purchase.payment.payment_id], now))
+    desk.stripe.fails["retrieve"] = 500
+    await desk.look()
+    assert [row.attempts > 0 for row in await desk.rows(reconciliation_queue)] == [True, True]
+    del desk.stripe.fails["retrieve"]
+    await desk.look(timedelta(minutes=16))
+    assert await desk.rows(reconciliation_queue) == []
+    assert len(await desk.rows(outside_refunds)) == 1
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"TICKETS_PROVIDER_WEBHOOK_PORT": "0", "TICKETS_STRIPE_WEBHOOK_SECRETS": f"whsec_old, {SIGNING_SECRET}"}],
+    indirect=True,
+)
+async def test_events_in_any_order_and_repeated_have_the_effect_of_a_look(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase]
+) -> None:
+    purchase = await bought
+    one = await desk.becomes(await desk.cancel(purchase.tickets[0].ticket_id), DONE)
+    desk.stripe.settle_refund(one.refund_id, "failed", "lost_or_stolen_card")
+    dispute = desk.stripe.dispute(purchase.payment.payment_id, PRICE)
+    desk.stripe.close_dispute(dispute["id"], won=True)
+    events = desk.stripe.events_of("refund.failed", "refund.created", "charge.dispute.created", "charge.dispute.closed")
+    url = f"http://127.0.0.1:{desk.app.webhook_port}/webhooks/stripe"
+    statuses = await asyncio.to_thread(desk.stripe.deliver, url, *reversed(events), *events)
+    assert set(statuses) == {200}
+    # The events are in the queue; no listing is read.
+    while await desk.rows(reconciliation_queue):
+        await desk.app.reconciler.sweep()
+    assert (await desk.becomes(one, FAILED)).failure == "lost_or_stolen_card"
+    assert [row.status for row in await desk.rows(disputes)] == ["WON"]
+    kinds = await desk.kinds()
+    assert (kinds.count(Kind.REFUND_FAILED), kinds.count(Kind.DISPUTE_CLOSED)) == (1, 1)
+    listing = purchase_service_pb2.ListDisputesRequest(status=purchase_pb2.DISPUTE_STATUS_WON)
+    listed = await desk.shop.purchases.ListDisputes(listing, metadata=desk.shop.metadata(Shop.OLGA))
+    assert [found.provider_dispute_id for found in listed.disputes] == [dispute["id"]]
+    assert (await desk.shop.read(purchase)).disputes == listed.disputes
