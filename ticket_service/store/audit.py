@@ -254,14 +254,6 @@ CHECKS: Final[dict[str, str]] = {
               <> CASE WHEN status = 'DONE' AND credited < amount THEN 1 ELSE 0 END
            OR coalesce(refused, 0) + coalesce(returned, 0) <> round - CASE status WHEN 'FAILED' THEN 0 ELSE 1 END
     """,
-    "no event ended before its last sale": """
-        SELECT format('event %s ended at %s, sold at %s', event_id, end_time, sold_time)
-        FROM events JOIN (
-            SELECT event_id, max(create_time) AS sold_time FROM tickets
-            WHERE status IN ('ACTIVE', 'BLOCKED') GROUP BY event_id
-        ) AS sold USING (event_id)
-        WHERE end_time < sold_time
-    """,
     "the tickets of an event were paid in its currency": """
         SELECT format('purchase %s: %s, event %s: %s', purchase_id, purchases.currency, event_id, events.currency)
         FROM purchases JOIN events USING (event_id)

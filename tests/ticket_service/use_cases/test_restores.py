@@ -88,6 +88,11 @@ class Buyer:
 
         await until(status, ticket_pb2.CANCELLATION_STATUS_DONE)
 
+    async def begin_to_cancel(self, ticket: ticket_pb2.Ticket) -> None:
+        """Cancel a ticket, without a wait for its refund."""
+        request = pb.CancelTicketRequest(ticket_id=ticket.ticket_id)
+        await self.tickets.CancelTicket(request, metadata=self.shop.metadata())
+
     async def call_off(self, event: event_pb2.Event) -> None:
         """Cancel the event."""
         request = event_service_pb2.CancelEventRequest(event_id=event.event_id)
@@ -276,3 +281,43 @@ async def test_a_restored_late_payment_is_refunded_once(  # noqa: PLR0913, PLR09
     await asyncio.to_thread(restore, tickets_url, backups.taken[moment])
     clock.advance(AGES[age])
     await tell(pay_no_more)
+
+
+@pytest.mark.usefixtures("equals_stripe")
+@pytest.mark.parametrize("moment", [("bought", ""), ("refund", "before"), ("refund", "after")])
+async def test_a_restored_refund_that_is_under_way_is_awaited(  # noqa: PLR0913, PLR0917 - fixtures and cases
+    tell, backups, stripe, clock, tickets_url, moment
+):
+    events: list[event_pb2.Event] = []
+    stripe.refund_status = "pending"
+
+    async def begin(buyer: Buyer) -> None:
+        events.append(await buyer.event())
+        await buyer.shop.buy(events[0].event_id, quantity=2, payment_method_id=CARD)
+        await asyncio.to_thread(backups.take, "bought")
+        await buyer.begin_to_cancel((await buyer.purchase(events[0])).tickets[0])
+        await until(lambda: ("refund", "after") in backups.taken)
+
+    async def end(buyer: Buyer) -> None:
+        arrived: list[str] = []
+        stripe.on_arrival = arrived.append
+        ticket = (await buyer.purchase(events[0])).tickets[0]
+        await buyer.begin_to_cancel(ticket)
+
+        def is_tried() -> bool:
+            # The reconciler and the order both look, the order at least every 15 minutes.
+            clock.advance(timedelta(minutes=1))
+            return arrived.count("list_refunds") >= 20
+
+        await until(is_tried)
+        assert len(stripe.refunds) == 1
+        stripe.settle_refund(stripe.refunds[0]["id"], "succeeded")
+        clock.advance(timedelta(minutes=15))
+        await buyer.cancel(ticket)
+        assert list(stripe.refunded().values()) == [PRICE]
+
+    await tell(begin)
+    await asyncio.to_thread(restore, tickets_url, backups.taken[moment])
+    # The keys of Stripe have ended, so only the look prevents a second refund.
+    clock.advance(timedelta(hours=25))
+    await tell(end)
