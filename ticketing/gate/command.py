@@ -5,10 +5,10 @@ import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import grpc
 from cryptography import x509
 
 from ticketing.admission.scans import Gate
@@ -16,7 +16,7 @@ from ticketing.admission.tokens import PublicKey
 from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.tls import Tls
 from ticketing.gate.answer_text import LinePrinter, OutputError, StatusPrinter
-from ticketing.gate.client import ScanServiceClient
+from ticketing.gate.client import GATE_CHANNEL_OPTIONS, ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential, CredentialError
 from ticketing.gate.device import Device
@@ -34,7 +34,6 @@ from ticketing.gate.store import Store
 from ticketing.gate.terminal import ending_by_signals
 from ticketing.gate.undo_code import UndoCode
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
-from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
 # An unreachable service delays the first scan by this time; a reachable one answers sooner.
 FIRST_CONNECTION_SECONDS: Final = 2.0
@@ -72,7 +71,8 @@ def enroll(server: str, data: Path, code: str, tls: Tls) -> int:
     with ExitStack() as stack:
         # The file is opened first: the code is used up even if the token cannot be stored.
         store = _open_store(data, stack)
-        channel = _open_channel(server, tls, stack)
+        _check_certificates(tls)
+        channel = stack.enter_context(tls.channel(server, CHANNEL_OPTIONS))
         name = enroll_device(store, DeviceServiceStub(channel), code)
     print(f'enrolled as "{name}"')
     return 0
@@ -101,8 +101,9 @@ def run(options: RunOptions) -> int:
     with ExitStack() as stack:
         stack.enter_context(ending_by_signals())
         store = _open_store(options.data, stack)
-        channel = _open_channel(options.server, options.tls, stack)
-        client = ScanServiceClient(ScanServiceStub(channel), _credential(options, store), gate_message(options.gate))
+        _check_certificates(options.tls)
+        open_channel = partial(options.tls.channel, options.server, GATE_CHANNEL_OPTIONS)
+        client = ScanServiceClient(open_channel, _credential(options, store), gate_message(options.gate))
         clock = DeviceClock(store.read_clock())
         connection = Connection(client, store, clock)
         device = Device(options.gate, options.scan_type, store, connection, clock)
@@ -139,11 +140,12 @@ def run(options: RunOptions) -> int:
     return 0
 
 
-def _open_channel(server: str, tls: Tls, stack: ExitStack) -> grpc.Channel:
+def _check_certificates(tls: Tls) -> None:
+    """Raise CommandError where a certificate file is missing or has no certificate."""
     try:
         if tls.server_ca is not None:
             x509.load_pem_x509_certificates(tls.server_ca.read_bytes())
-        return stack.enter_context(tls.channel(server, CHANNEL_OPTIONS))
+        tls.channel_credentials()
     except (OSError, ValueError) as error:
         raise CommandError(f"the certificates cannot be used: {error}") from error
 
