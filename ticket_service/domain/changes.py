@@ -33,6 +33,7 @@ class ChangeKind(StrEnum):
     REFUND_CONFIRMED = "REFUND_CONFIRMED"
     REFUND_RETRIED = "REFUND_RETRIED"
     EMAIL_CORRECTED = "EMAIL_CORRECTED"
+    TICKETS_LOOKED_UP = "TICKETS_LOOKED_UP"
 
 
 @dataclass(frozen=True, slots=True)
