@@ -31,6 +31,7 @@ from ticketing.gate.device_file import StoreError
 from ticketing.gate.device_status import StatusReader
 from ticketing.gate.dialogue import REPEAT_SECONDS, Dialogue, View
 from ticketing.gate.inputs import InputError, InputStatus, is_keyboard, open_input
+from ticketing.gate.look_ups import LookUps
 from ticketing.gate.messages import gate_message
 from ticketing.gate.reads import input_events
 from ticketing.gate.refusal import error_text
@@ -178,6 +179,7 @@ def run(options: RunOptions) -> int:
             options.gate.event_id,
             lambda: _keys(store, options.gate),
             has_keyboard=is_keyboard(options.input),
+            look_up=LookUps(client, connection.is_reachable).start,
             repeat_seconds=options.repeat_seconds,
         )
         try:
