@@ -38,9 +38,11 @@ from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.reconciler import Reconciler
 from ticket_service.use_cases.reconciliation import Reconciliation
+from ticket_service.use_cases.refund_confirmations import RefundConfirmations
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
 from ticket_service.use_cases.sales import Sales, SaleSettings
+from ticket_service.use_cases.ticket_refunds import TicketRefunds
 from ticket_service.use_cases.tickets import Tickets
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
@@ -108,10 +110,17 @@ class App:
         await self._reconcile(reconciliation)
         payments = Payments(database, holds, providers, self._clock)
         self._sweep(payments)
+        changes = TicketChanges(
+            cancellations,
+            reissues,
+            refunds,
+            TicketRefunds(database, self._clock),
+            RefundConfirmations(database, self._clock),
+        )
         services = {
             **self._event_service(database, feed, scans, cancellations),
             **self._purchase_service(database, feed, messages, sale_settings, payments),
-            **self._ticket_service(database, messages, TicketChanges(cancellations, reissues, holds, refunds)),
+            **self._ticket_service(database, messages, changes),
             **self._feed_service(database, feed),
             **_change_service(database),
         }

@@ -23,7 +23,7 @@ ENTRIES: Final[Mapping[str, ReasonEntry]] = {
     Reason.SOLD_OUT: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"event_id", "ticket_type", "requested", "available"}),
     Reason.TICKET_NOT_CANCELLABLE: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"ticket_id", "status"}),
     Reason.TICKET_CHECKED_IN: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"ticket_id", "check_in_time"}),
-    Reason.ILLEGAL_TRANSITION: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"from", "to"}),
+    Reason.ILLEGAL_TRANSITION: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"from", "to", "provider", "instead"}),
     Reason.PRICE_CHANGED: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"expected", "actual", "currency_code"}),
     Reason.REQUEST_ID_REUSED: ReasonEntry(StatusCode.ALREADY_EXISTS, {"request_id"}),
     Reason.ETAG_MISMATCH: ReasonEntry(StatusCode.ABORTED, {"etag"}),
@@ -46,6 +46,10 @@ ENTRIES: Final[Mapping[str, ReasonEntry]] = {
         StatusCode.FAILED_PRECONDITION, {"event_id", "ticket_type", "max", "have", "requested"}
     ),
     Reason.EMAIL_LIMIT: ReasonEntry(StatusCode.RESOURCE_EXHAUSTED, {"max", "within_seconds"}),
+    Reason.REFUND_OUT_OF_RANGE: ReasonEntry(
+        StatusCode.FAILED_PRECONDITION, {"ticket_id", "min", "max", "currency_code"}
+    ),
+    Reason.TICKET_REFUND_NOT_FOUND: ReasonEntry(StatusCode.NOT_FOUND, {"ticket_refund_id"}),
 }
 
 CATALOGUE: Final = Catalogue(DOMAIN, ENTRIES)

@@ -77,6 +77,15 @@ async def list_cancellations(w: World, side: str) -> Message:
     return tickets_pb.ListCancellationsRequest(event_id=await w.event(side))
 
 
+async def refund_ticket(w: World, side: str) -> Message:
+    return tickets_pb.RefundTicketRequest(ticket_id=await w.ticket(side), request_id=new_id(), amount=money(1))
+
+
+async def list_owed_refunds(w: World, side: str) -> Message:
+    await w.cancellation(side)
+    return tickets_pb.ListOwedRefundsRequest(event_id=await w.event(side))
+
+
 async def list_drafts(w: World, side: str) -> Message:
     await w.draft(side)
     return events_pb.ListEventsRequest(status=event_pb2.EVENT_STATUS_DRAFT)
@@ -163,6 +172,8 @@ REQUESTS: dict[str, Ask] = {
     "TicketService/ConfirmRefund": about(
         World.cancellation, tickets_pb.ConfirmRefundRequest, "cancellation_id", refund_id="refund-1"
     ),
+    "TicketService/RefundTicket": refund_ticket,
+    "TicketService/ListOwedRefunds": list_owed_refunds,
     "TicketService/ReissueTicket": reissue,
     "TicketService/TransferTicket": transfer,
     "TicketService/SetTicketBlocked": about(

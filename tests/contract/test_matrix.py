@@ -54,6 +54,8 @@ TicketService/GetCancellation      | CANCELLATION_NOT_FOUND | ok - -    | ok - -
 TicketService/ListCancellations    |                        | some none none | some none none | no   | some some none | who  | no
 TicketService/RetryRefund          | CANCELLATION_NOT_FOUND | no        | ok - -        | no         | no        | who       | no
 TicketService/ConfirmRefund        | CANCELLATION_NOT_FOUND | no        | ok - -        | no         | ok ok -   | who       | no
+TicketService/RefundTicket         | TICKET_NOT_FOUND       | no        | ok - -        | no         | ok ok -   | who       | no
+TicketService/ListOwedRefunds      |                        | no        | some none none | no        | some some none | who  | no
 TicketService/ReissueTicket        | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
 TicketService/TransferTicket       | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
 TicketService/SetTicketBlocked     | TICKET_NOT_FOUND       | no        | ok - -        | no         | no        | who       | no

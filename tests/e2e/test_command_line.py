@@ -21,6 +21,7 @@ BIN = Path(sys.executable).parent
 TICKETS = [
     "ticketing.tickets.v1.EventService",
     "ticketing.tickets.v1.PurchaseService",
+    "ticketing.tickets.v1.ChangeService",
     "ticketing.tickets.v1.TicketFeedService",
     "ticketing.tickets.v1.TicketService",
 ]

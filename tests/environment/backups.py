@@ -14,10 +14,11 @@ def tables(url: URL) -> list[str]:
 
 
 def back_up(url: URL) -> dict[str, str]:
-    """Return the rows of every table."""
+    """Return the rows of every table, in one snapshot as `pg_dump` does."""
     rows = {}
     names = tables(url)
     with connected(url) as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for table in names:
             cursor.execute(f"SELECT coalesce(json_agg(t), '[]')::text FROM {table} AS t")
             rows[table] = cursor.fetchone()[0]

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +28,6 @@ from ticketing.gate.reads import Read, input_events
 from ticketing.gate.store import Store
 from ticketing.gate.undo_code import UndoCode
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 from ticketing.tickets.v1 import event_pb2, signing_key_pb2
 
 KEY = SigningKey(bytes(range(32)))
@@ -69,9 +69,10 @@ class Lane(AbstractContextManager["Lane"]):
         # The tests of a lane cut no power.
         self.store._run("PRAGMA synchronous = OFF")  # noqa: SLF001 - a setting of SQLite
         self.undo_code = UndoCode(folder)
-        self._channel = grpc.insecure_channel("127.0.0.1:1")
         gate = Gate(EVENT_ID, "North")
-        client = ScanServiceClient(ScanServiceStub(self._channel), Credential("secret"), gate_message(gate))
+        client = ScanServiceClient(
+            partial(grpc.insecure_channel, "127.0.0.1:1"), Credential("secret"), gate_message(gate)
+        )
         clock = DeviceClock(None)
         clock.set(system_clock(), timedelta())
         connection = Connection(client, self.store, clock, answer_seconds=0)
@@ -94,7 +95,6 @@ class Lane(AbstractContextManager["Lane"]):
 
     def __exit__(self, *_: object) -> None:
         self.store.close()
-        self._channel.close()
 
     def _look_up(self, text: str, show: Callable[[LookUpResult], None]) -> None:
         self.looked_up.append(text)

@@ -107,7 +107,7 @@ def lose_answers(device) -> None:
     device.replica.stop()
     device.connection._receive = lambda *_: None  # noqa: SLF001 - loses answers
     # On this stream no upload follows within 50 ms and replaces the record before a test has read it.
-    device.connection._stream.next_upload = math.inf  # noqa: SLF001 - the next stream uploads
+    device.connection._stream.delivery.next_time = math.inf  # noqa: SLF001 - the next stream uploads
 
 
 def receive_again(device, wifi) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.environment.disk import FAULTS, SQLITE_FULL, SQLITE_IOERR_FSYNC, Disk
 from tests.environment.waiting import eventually
 from ticketing.admission.scans import DenialReason
-from ticketing.gate import connection
+from ticketing.gate import delivery
 from ticketing.gate.device import CANNOT_STORE
 from ticketing.gate.device_status import StatusReader
 from ticketing.gate.store import Store
@@ -107,7 +107,7 @@ def test_replica_follows_again_after_the_disk_failed(ready, disk, fault, stand_i
 @pytest.fixture
 def short_pause(monkeypatch) -> None:
     """Send rejected uploads again after 50 ms."""
-    monkeypatch.setattr(connection, "UPLOAD_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "UPLOAD_PAUSE_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("short_pause")

@@ -14,6 +14,7 @@ from tests.environment.waiting import eventually
 from tests.processes.gate import Process
 from tests.scanning.gates import token_of
 from ticketing.admission.scans import DenialReason
+from ticketing.gate.delivery import Delivery
 from ticketing.gate.device_clock import Boot
 from ticketing.scans.v1 import scan_pb2
 
@@ -37,12 +38,6 @@ class Door:
         answer = self.device.scan(text)
         self.shown[answer.scan_id] = (answer.may_pass, self.device.gate.location, self._clock())
         return answer
-
-    def lose_replies_to_uploads(self, *, lost: bool) -> None:
-        if lost:
-            self.device.connection._handle_uploaded = lambda *_: None  # noqa: SLF001 - loses replies
-        else:
-            del self.device.connection._handle_uploaded  # noqa: SLF001 - restores the method
 
 
 @pytest.fixture
@@ -68,7 +63,7 @@ def doors(database, wifi, venue_clock, new_handheld, issuer):
 def test_offline_hour_with_wrong_clocks_is_recorded_as_shown(  # noqa: PLR0913, PLR0917 - fixtures
     database, wifi, office, venue_clock, doors, monkeypatch
 ):
-    monkeypatch.setattr("ticketing.gate.connection.UPLOAD_SCANS", 5)
+    monkeypatch.setattr("ticketing.gate.delivery.UPLOAD_SCANS", 5)
     event_id, chance = database.event(), random.Random(SEED)
     plain, shared, refunded = ([database.ticket(event_id) for _ in range(count)] for count in (20, 4, 3))
     in_half_an_hour = venue_clock() + 30 * MINUTE
@@ -94,14 +89,13 @@ def test_offline_hour_with_wrong_clocks_is_recorded_as_shown(  # noqa: PLR0913, 
         assert door.scan(text).reason is reason
 
     # The service records uploads whose replies are lost; the next uploads are cut; then everything is sent again.
-    for door in (north, south):
-        door.lose_replies_to_uploads(lost=True)
-    wifi.plug_in()
-    eventually(lambda: len(office.scans(event_id)) >= 10)
-    wifi.pull()
+    with monkeypatch.context() as losing:
+        losing.setattr(Delivery, "handle_uploaded", lambda *_: None)
+        wifi.plug_in()
+        eventually(lambda: len(office.scans(event_id)) >= 10)
+        wifi.pull()
     for door in (north, south):
         assert door.device.store.queue_length() == len(door.shown)
-        door.lose_replies_to_uploads(lost=False)
     wifi.plug_in()
     eventually(lambda: north.device.store.queue_length() < len(north.shown))
     wifi.pull()

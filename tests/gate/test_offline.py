@@ -227,7 +227,7 @@ def test_rejected_upload_stays_queued_and_blocks_no_other(copied, server, stand_
 
 
 def test_upload_rejected_as_a_whole_is_sent_again(copied, server, stand_in, monkeypatch):
-    monkeypatch.setattr("ticketing.gate.connection.UPLOAD_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("ticketing.gate.delivery.UPLOAD_PAUSE_SECONDS", 0.05)
     handheld, tokens = copied
     server.stop()
     handheld.scan(tokens[0])

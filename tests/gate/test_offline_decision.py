@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -48,7 +49,6 @@ from ticketing.gate.messages import SCAN_TYPES, EventRules, gate_message
 from ticketing.gate.offline_decision import UNKNOWN_KEY, DeviceRecords, DeviceScan, decide_offline
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 from ticketing.tickets.v1 import event_pb2
 
 KEY, RETIRED, FUTURE, FORGED = (SigningKey(bytes([number]) * 32) for number in range(4))
@@ -58,6 +58,7 @@ KEYS = {
     3: PublicKey(FUTURE.verify_key, NOON + 99 * HOUR, None),
 }
 EVENT_ID = HERE
+UNREACHABLE = partial(grpc.insecure_channel, "127.0.0.1:1")
 TICKET_IDS = [uuid.UUID(int=number) for number in range(10, 14)]
 CODES = Codes(CODE_SECRET)
 ALLOWED = [frozenset(), frozenset({TicketType.VIP})]
@@ -115,7 +116,6 @@ class World:
     """The service's decisions in memory, and a device without a connection beside it."""
 
     store: Store
-    channel: grpc.Channel
     now: datetime = NOON
     held: LockedRows = field(default_factory=lambda: LockedRows(NOON))
 
@@ -170,7 +170,7 @@ class World:
         return answer
 
     def at_the_device(self, text, scan_type, gate):
-        client = ScanServiceClient(ScanServiceStub(self.channel), Credential(""), gate_message(gate))
+        client = ScanServiceClient(UNREACHABLE, Credential(""), gate_message(gate))
         clock = DeviceClock(None, boot=Boot("boot", lambda: self.now - datetime(2020, 1, 1, tzinfo=UTC)))
         clock.set(self.now, timedelta())
         connection = Connection(client, self.store, clock, answer_seconds=0)
@@ -197,8 +197,7 @@ class World:
 @pytest.fixture
 def world(tmp_path) -> Iterator[World]:
     store = Store(tmp_path / "gate.sqlite")
-    with grpc.insecure_channel("127.0.0.1:1") as channel:
-        yield World(store, channel)
+    yield World(store)
     store.close()
 
 
@@ -242,10 +241,10 @@ def test_device_and_service_deny_invalid_texts_alike(world, text, reason):
 @example(IN_AGAIN_OUT_IN)
 @example(TWO_DAYS)
 def test_device_and_service_decide_random_histories_alike(history):
-    with tempfile.TemporaryDirectory() as folder, grpc.insecure_channel("127.0.0.1:1") as channel:
+    with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "gate.sqlite")
         try:
-            world = World(store, channel)
+            world = World(store)
             for step in history:
                 if isinstance(step[0], str) and not isinstance(step[0], EventStatus):
                     service, device = world.scan(*step)

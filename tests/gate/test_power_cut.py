@@ -27,7 +27,7 @@ PEOPLE = 40
 
 @pytest.fixture(autouse=True)
 def short_pause(monkeypatch) -> None:
-    monkeypatch.setattr("ticketing.gate.connection.UPLOAD_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("ticketing.gate.delivery.UPLOAD_PAUSE_SECONDS", 0.05)
 
 
 @pytest.fixture

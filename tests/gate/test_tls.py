@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,14 @@ import pytest
 from tests.environment.certificates import Folder
 from tests.stand_ins.scans import ScanServiceStandIn, StandInServer
 from ticketing.admission.scans import Gate
-from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.tls import Identity, Tls
-from ticketing.gate.client import ScanServiceClient
+from ticketing.gate.client import GATE_CHANNEL_OPTIONS, ScanServiceClient
 from ticketing.gate.command import main
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential
 from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.messages import gate_message
 from ticketing.gate.store import Store
-from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
 Options = list[str]
 Run = Callable[[StandInServer, Options], str]
@@ -102,15 +101,12 @@ def test_enroll_names_the_problem_of_the_certificate(
 
 def test_connection_names_the_problem_of_the_certificate(folder: Folder, stranger: Folder, tmp_path: Path) -> None:
     with serving(Tls(stranger.identity("127.0.0.1"))) as server, closing(Store(tmp_path / "gate.sqlite")) as store:
-        channel = Tls(server_ca=folder.ca).channel(server.address, CHANNEL_OPTIONS)
-        client = ScanServiceClient(
-            ScanServiceStub(channel), Credential(""), gate_message(Gate(server.service.event_id, "North 3"))
-        )
+        open_channel = partial(Tls(server_ca=folder.ca).channel, server.address, GATE_CHANNEL_OPTIONS)
+        client = ScanServiceClient(open_channel, Credential(""), gate_message(Gate(server.service.event_id, "North 3")))
         connection = Connection(client, store, DeviceClock(None))
         connection.start()
         connection.wait_for_first_attempt(10)
         connection.stop()
-        channel.close()
     assert connection.status.problem == "the service's certificate is not by an authority of --ca"
 
 

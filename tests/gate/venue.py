@@ -3,6 +3,7 @@
 import uuid
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,8 @@ from tests.environment.access import PEER_METADATA
 from tests.environment.clock import SettableClock
 from tests.environment.proxy import Proxy
 from ticketing.admission.scans import Gate, ScanType
-from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.clock import system_clock
-from ticketing.gate.client import ScanServiceClient
+from ticketing.gate.client import GATE_CHANNEL_OPTIONS, ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential, Metadata
 from ticketing.gate.device import Device
@@ -88,10 +88,9 @@ class Handheld:
         self.clock = clock
         self._stack = stack.enter_context(ExitStack())
         self._stack.callback(self.store.close)
-        channel = self._stack.enter_context(grpc.insecure_channel(address, options=CHANNEL_OPTIONS))
-        self.stub = ScanServiceStub(channel)
+        open_channel = partial(grpc.insecure_channel, address, options=GATE_CHANNEL_OPTIONS)
         credential = options.get("credential") or Credential(metadata[0][1].removeprefix("Bearer "))
-        self.client = ScanServiceClient(self.stub, credential, gate_message(gate))
+        self.client = ScanServiceClient(open_channel, credential, gate_message(gate))
         self.connection = Connection(self.client, self.store, clock, options.get("answer_seconds", 1.5))
         self.replica = DeviceReplica(self.client, gate.event_id, self.store, clock)
         kind = options.get("scan_type", ScanType.CHECK_IN)

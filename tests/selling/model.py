@@ -39,11 +39,17 @@ class Ticket:
     granted: int = 0
     percent: int = 0
     refund_id: str = ""
+    # The refunds without a cancellation: the amount of each, and the id of the refund once it is made.
+    parts: list[tuple[int, str]] = field(default_factory=list)
     # While the cancellation was PENDING, a report said that no check-in stands.
     annulled: bool = False
     # A reissue that the scan service has not answered: its request, and its new holder or None.
     reissue: tuple[str, str | None] | None = None
     id: str = ""
+
+    @property
+    def refundable(self) -> int:
+        return self.price - sum(amount for amount, _ in self.parts)
 
 
 @dataclass(eq=False)
@@ -131,13 +137,17 @@ class SalesModel:
             key = (ticket.kind, self.status_of(ticket, now))
             count, paid, refunded = sums.get(key, (0, 0, 0))
             back = ticket.granted if ticket.cancellation in {"REFUNDING", "DONE"} else 0
+            back += ticket.price - ticket.refundable
             sums[key] = (count + 1, paid + ticket.price, refunded + back)
         return sums
 
     def refunds_pending(self) -> int:
         """Count the refunds that are still to be made."""
-        return sum(ticket.cancellation == "REFUNDING" for ticket in self.tickets) + sum(
-            payment.refund_due and not payment.refund_id for payment in self.payments.values()
+        parts = sum(not refund_id for ticket in self.tickets for _, refund_id in ticket.parts)
+        return (
+            parts
+            + sum(ticket.cancellation == "REFUNDING" for ticket in self.tickets)
+            + sum(payment.refund_due and not payment.refund_id for payment in self.payments.values())
         )
 
     def buy(  # noqa: PLR0913, PLR0917 - all that a request says
@@ -214,8 +224,13 @@ class SalesModel:
         if len(outstanding) == 1 and purchase.status == "REFUNDING":
             purchase.status = "REFUNDED"
 
-    def cancel(self, ticket: Ticket, now: datetime) -> None:
-        """Cancel a ticket; while the scan service is cut off, the cancellation stays PENDING."""
+    def cancel(self, ticket: Ticket, now: datetime, wanted: int | None = None) -> None:
+        """Cancel a ticket; while the scan service is cut off, the cancellation stays PENDING.
+
+        `wanted` is the amount that the organizer refunds; None: what the policy grants.
+        """
+        if ticket.cancellation and wanted is not None and wanted > ticket.granted:
+            raise Refused("TICKET_NOT_CANCELLABLE", ticket_id=ticket.id)
         if not ticket.cancellation:
             if ticket.reissue is not None:
                 raise Refused("DEPENDENCY_UNAVAILABLE", dependency="scan service")
@@ -223,14 +238,39 @@ class SalesModel:
                 raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.reported.isoformat())
             if self.status_of(ticket, now) != "ACTIVE":
                 raise Refused("TICKET_NOT_CANCELLABLE", status=self.status_of(ticket, now))
-            ticket.percent = 100 if self.is_cancelled else self.refund_percent(now)
+            percent = 100 if self.is_cancelled else self.refund_percent(now)
             # The service rounds half a cent up.
-            ticket.granted = int(ticket.price * ticket.percent / 100 + 0.5)
+            granted = min(int(ticket.price * percent / 100 + 0.5), ticket.refundable)
+            if wanted is not None:
+                self._check_range(wanted, granted, ticket.refundable)
+                granted, percent = wanted, max(percent, wanted * 100 // max(ticket.price, 1))
+            ticket.granted, ticket.percent = granted, percent
             ticket.cancellation, ticket.annulled = "PENDING", False
         if ticket.cancellation == "PENDING" and not self.is_cut_off:
             self._settle(ticket)
             if ticket.admitted is not None:
                 raise Refused("TICKET_CHECKED_IN", check_in_time=ticket.admitted.isoformat())
+
+    def refund_part(self, request: str, ticket: Ticket, amount: int) -> None:
+        """Refund a part of a ticket's price without a cancellation."""
+        asked = ("part", ticket.id, amount)
+        if request in self.requests:
+            if self.requests[request][0] != asked:
+                raise Refused("REQUEST_ID_REUSED", request_id=request)
+            return
+        self._check_range(amount, 1, ticket.refundable - (ticket.granted if ticket.cancellation else 0))
+        self.requests[request] = (asked, ticket)
+        ticket.parts.append((amount, ""))
+
+    def confirm_part(self, ticket: Ticket, part: int, refund_id: str) -> None:
+        amount, made = ticket.parts[part]
+        if made not in {"", refund_id}:
+            raise Refused("ILLEGAL_TRANSITION", from_="DONE", to="DONE", instead="NOTHING")
+        ticket.parts[part] = (amount, refund_id)
+
+    def _check_range(self, amount: int, minimum: int, maximum: int) -> None:
+        if not minimum <= amount <= maximum:
+            raise Refused("REFUND_OUT_OF_RANGE", min=minimum, max=maximum)
 
     def refund_percent(self, now: datetime) -> int:
         """Return the percentage that the policy grants now."""
@@ -317,7 +357,7 @@ class SalesModel:
         for ticket in self.tickets:
             if ticket.status in OPEN and ticket.reported is None:
                 if ticket.cancellation == "PENDING":
-                    ticket.granted, ticket.percent = ticket.price, 100
+                    ticket.granted, ticket.percent = ticket.refundable, 100
                     continue
                 self._owe(ticket)
                 new.append(ticket)
@@ -326,7 +366,7 @@ class SalesModel:
         return bool(new)
 
     def _owe(self, ticket: Ticket) -> None:
-        ticket.cancellation, ticket.granted, ticket.percent = "PENDING", ticket.price, 100
+        ticket.cancellation, ticket.granted, ticket.percent = "PENDING", ticket.refundable, 100
         ticket.annulled = False
 
     def _complete(self, purchase: Purchase, payment: str) -> None:
@@ -371,7 +411,7 @@ class SalesModel:
                 ticket.cancellation = ""
             return
         if self.is_cancelled:
-            ticket.granted, ticket.percent = ticket.price, 100
+            ticket.granted, ticket.percent = ticket.refundable, 100
         ticket.cancellation = "REFUNDING" if ticket.granted else "DONE"
         ticket.status = "REFUNDED" if ticket.granted else "CANCELLED"
 

@@ -6,7 +6,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import grpc
@@ -78,6 +78,8 @@ class ScanServiceStandIn(ScanServiceServicer):
         self.page_size = 1_000
         self.pages_per_stream = -1
         self.after_cursors: list[str] = []
+        # The responses after which a stream of admissions sends nothing more and stays open (-1: never).
+        self.silent_after = -1
         self.records: dict[str, scan_pb2.Scan] = {}
         self.uploads: list[pb.Upload] = []
         self.asked: list[str] = []
@@ -262,6 +264,16 @@ class ScanServiceStandIn(ScanServiceServicer):
         if self.refusal is not None:
             self._abort(context, self.refusal)
         self.after_cursors.append(request.after_cursor)
+        if self.silent_after >= 0:
+            yield from islice(self._all_changes(request, context), self.silent_after)
+            # gRPC ends the handler of a call that the device has cancelled only at its next response.
+            while context.is_active():
+                with self._changed:
+                    self._changed.wait(0.02)
+        else:
+            yield from self._all_changes(request, context)
+
+    def _all_changes(self, request, context):
         seen = int(request.after_cursor or 0)
         yield self._changes([], seen, rules=self.rules, restart=not request.after_cursor)
         for pages in count():

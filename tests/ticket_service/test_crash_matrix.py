@@ -249,6 +249,25 @@ async def cancellation(world: World) -> None:
     assert await world.left(event) == 9
 
 
+async def refund_of_a_part(world: World) -> None:
+    event = await world.event()
+    bought = await world.shop.buy(event.event_id, payment_method_id=CARD)
+    world.begin()
+    organizer = world.shop.metadata(Shop.OLGA)
+    request = pb.RefundTicketRequest(
+        request_id=new_id(), ticket_id=bought.tickets[0].ticket_id, amount=money(PRICE // 5)
+    )
+    await world.tickets.RefundTicket(request, metadata=organizer)
+
+    async def is_settled() -> bool:
+        owed = await world.tickets.ListOwedRefunds(pb.ListOwedRefundsRequest(), metadata=organizer)
+        return not owed.refunds
+
+    await world.settles(is_settled)
+    assert world.stripe.refunded()[bought.purchase_id] == PRICE // 5
+    assert await world.left(event) == 9
+
+
 async def transfer(world: World) -> None:
     event = await world.event()
     bought = await world.shop.buy(event.event_id, payment_method_id=CARD)
@@ -352,6 +371,7 @@ JOURNEYS: list[Journey] = [
     declined_purchase,
     secure_purchase,
     cancellation,
+    refund_of_a_part,
     transfer,
     event_cancellation,
     late_failure,

@@ -79,6 +79,8 @@ class Selling(RuleBasedStateMachine):
         self.event_id = ""
         self.asked: list[tuple[str, str, dict[str, int], str]] = []
         self.changes: list[tuple[str, Ticket, str | None]] = []
+        # The requests to refund a part of a price: the request, the ticket, the amount, and the id of the refund.
+        self.parts: list[tuple[str, Ticket, int, str]] = []
         self.sequence = 0
 
     @property
@@ -194,16 +196,42 @@ class Selling(RuleBasedStateMachine):
         self.ask(call, lambda: self.model.refund_payment(purchase, refund_id))
 
     @precondition(lambda self: self.model.tickets)
-    @rule(which=pick)
-    def cancel(self, which: int) -> None:
+    @rule(which=pick, share=st.sampled_from([None] * 6 + [0.5, 1.0, 2.0]))
+    def cancel(self, which: int, share: float | None) -> None:
         ticket = self._ticket_at(which)
-        request = ticket_service_pb2.CancelTicketRequest(ticket_id=ticket.id)
+        wanted = None if share is None else int(share * ticket.price)
+        amount = None if wanted is None else money(wanted)
+        request = ticket_service_pb2.CancelTicketRequest(ticket_id=ticket.id, refund_amount=amount)
         call = self.world.tickets.CancelTicket(request, metadata=self.world.backend)
-        if answer := self.ask(call, lambda: self.model.cancel(ticket, self.now)):
+        if answer := self.ask(call, lambda: self.model.cancel(ticket, self.now, wanted)):
             its = answer.cancellation
             assert ticket_pb2.CancellationStatus.Name(its.status) == f"CANCELLATION_STATUS_{ticket.cancellation}"
             assert (its.refund_amount.minor_units, its.refund_percent) == (ticket.granted, ticket.percent)
             self.world.compare_ticket(answer.ticket, ticket, self.model)
+
+    @precondition(lambda self: self.model.tickets)
+    @rule(which=pick, share=st.sampled_from([0.1, 0.4, 0.6]))
+    def refund_part(self, which: int, share: float) -> None:
+        amount = max(1, int(share * self._ticket_at(which).price))
+        self.parts.append((new_id(), self._ticket_at(which), amount, ""))
+        self._refund_part(len(self.parts) - 1)
+
+    @precondition(lambda self: self.parts)
+    @rule(which=pick)
+    def repeat_a_refund_of_a_part(self, which: int) -> None:
+        self._refund_part(which % len(self.parts))
+
+    @precondition(lambda self: any(part for *_, part in self.parts))
+    @rule(which=pick, refund=st.integers(0, 1))
+    def confirm_a_refund_of_a_part(self, which: int, refund: int) -> None:
+        made = [part for part in self.parts if part[3]]
+        _, ticket, _, part_id = made[which % len(made)]
+        place = [part for _, its, _, part in self.parts if its is ticket and part].index(part_id)
+        request = ticket_service_pb2.ConfirmRefundRequest(
+            ticket_refund_id=part_id, refund_id=f"part-{refund}-{part_id}"
+        )
+        call = self.world.tickets.ConfirmRefund(request, metadata=self.world.backend)
+        self.ask(call, lambda: self.model.confirm_part(ticket, place, request.refund_id))
 
     @precondition(lambda self: any(ticket.cancellation for ticket in self.model.tickets))
     @rule(which=pick, refund=st.integers(0, 1))
@@ -314,6 +342,16 @@ class Selling(RuleBasedStateMachine):
             self.world.run(self.world.look(self.event_id, self.model))
         for purchase in self.model.purchases if self.event_id else ():
             self.world.run(self.world.read(purchase, self.model))
+
+    def _refund_part(self, which: int) -> None:
+        request_id, ticket, amount, known = self.parts[which]
+        request = ticket_service_pb2.RefundTicketRequest(
+            request_id=request_id, ticket_id=ticket.id, amount=money(amount)
+        )
+        call = self.world.tickets.RefundTicket(request, metadata=self.world.backend)
+        if answer := self.ask(call, lambda: self.model.refund_part(request_id, ticket, amount)):
+            assert known in {"", answer.refund.ticket_refund_id}
+            self.parts[which] = (request_id, ticket, amount, answer.refund.ticket_refund_id)
 
     def _purchase_at(self, which: int) -> Purchase:
         return self.model.purchases[which % len(self.model.purchases)]

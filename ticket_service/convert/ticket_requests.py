@@ -8,11 +8,13 @@ from uuid import UUID
 from ticket_service.convert.addresses import read_email, read_wanted_email
 from ticket_service.convert.cancellations import CANCELLATION_STATUSES
 from ticket_service.convert.enums import TICKET_STATUSES
+from ticket_service.convert.money import read_price
 from ticket_service.domain.codes import read_code
 from ticket_service.domain.queries import CancellationQuery, TicketQuery
 from ticket_service.domain.reissues import ReissueRequest
 from ticket_service.domain.tickets import TicketFormat
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.failures import FORBIDDEN, Failure
 from ticketing.chassis.paging import page_size
 from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import ticket_pb2
@@ -26,6 +28,7 @@ class TicketView(StrEnum):
     FULL = "FULL"
 
 
+CANCEL: Final = "/ticketing.tickets.v1.TicketService/CancelTicket"
 TICKET_VIEWS: Final = {view: ticket_pb2.TicketView.Value(f"TICKET_VIEW_{view}") for view in TicketView}
 TICKET_FORMATS: Final = {kind: pb.TicketFormat.Value(f"TICKET_FORMAT_{kind}") for kind in TicketFormat}
 
@@ -37,15 +40,6 @@ class TicketLookup:
     ticket_id: UUID | None
     code: str
     view: TicketView
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmedRefund:
-    """The refund of a cancellation or, where that is None, of a purchase."""
-
-    cancellation_id: UUID | None
-    purchase_id: UUID | None
-    refund_id: str
 
 
 def read_get(request: pb.GetTicketRequest) -> TicketLookup:
@@ -85,12 +79,22 @@ def read_render(request: pb.RenderTicketRequest) -> tuple[UUID, TicketFormat]:
     return ticket_id, ticket_format
 
 
-def read_cancel(request: pb.CancelTicketRequest) -> tuple[UUID, str]:
-    """Read the ticket and the reason of a CancelTicketRequest."""
+def read_cancel(request: pb.CancelTicketRequest, caller: Caller) -> tuple[UUID, str, tuple[str, int] | None]:
+    """Read the ticket, the reason and the amount that an organizer refunds, or None.
+
+    Raises:
+        Failure: INVALID_ARGUMENT, or FORBIDDEN for the amount of another caller.
+    """
     fields = Fields(request)
     ticket_id, reason = fields.uuid("ticket_id"), fields.text("reason")
+    wanted = None
+    if request.HasField("refund_amount"):
+        wanted = read_price(fields, "refund_amount", request.refund_amount)
     fields.check()
-    return ticket_id, reason
+    if wanted is not None and not caller.is_any(Role.SERVICE, Role.ORGANIZER):
+        role = ",".join(sorted(caller.roles))
+        raise Failure(FORBIDDEN, "only services and organizers set the refund", method=CANCEL, role=role)
+    return ticket_id, reason, wanted
 
 
 def read_list_cancellations(request: pb.ListCancellationsRequest) -> tuple[CancellationQuery, int]:
@@ -103,19 +107,6 @@ def read_list_cancellations(request: pb.ListCancellationsRequest) -> tuple[Cance
     )
     fields.check()
     return query, page_size(request.page_size)
-
-
-def read_confirm_refund(request: pb.ConfirmRefundRequest) -> ConfirmedRefund:
-    """Read a ConfirmRefundRequest."""
-    fields = Fields(request)
-    cancellation_id = purchase_id = None
-    if request.WhichOneof("refunded") == "purchase_id":
-        purchase_id = fields.uuid("purchase_id")
-    else:
-        cancellation_id = fields.uuid("cancellation_id")
-    refund_id = fields.text("refund_id")
-    fields.check()
-    return ConfirmedRefund(cancellation_id, purchase_id, refund_id)
 
 
 def read_reissue(request: pb.ReissueTicketRequest, caller: Caller) -> ReissueRequest:

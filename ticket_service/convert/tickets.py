@@ -46,6 +46,8 @@ def ticket_message(
         cancel_refund=money_message(sold.event.currency, sold.refund_at(now).amount) if is_cancellable else None,
         full_refund_until_time=timestamp(until) if is_cancellable and until is not None and now < until else None,
     )
+    if ticket.refunded:
+        message.refunded.CopyFrom(money_message(sold.event.currency, ticket.refunded))
     if secrets is not None:
         message.code = secrets.code
         message.token = secrets.token

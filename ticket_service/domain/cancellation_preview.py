@@ -16,7 +16,7 @@ class TicketOutcome(StrEnum):
     REFUND_REQUESTED = "REFUND_REQUESTED"
     # The refund is due, and waits until the payment provider has settings.
     PROVIDER_NOT_CONFIGURED = "PROVIDER_NOT_CONFIGURED"
-    # The ticket is cancelled, and nothing was paid for it.
+    # The ticket is cancelled, and nothing was paid for it, or everything is refunded already.
     FREE = "FREE"
     # The ticket stays valid, and nothing is refunded.
     CHECKED_IN = "CHECKED_IN"
@@ -35,6 +35,8 @@ class TicketGroup:
     currency: str
     tickets: int
     paid: int
+    # What was paid, less the refunds without a cancellation.
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,13 @@ class PreviewLine:
     currency: str
     tickets: int
     paid: int
+    # What was paid, less the refunds without a cancellation.
+    left: int
 
     @property
     def refund(self) -> int:
         """Return the sum that the cancellation makes due."""
-        return self.paid if self.outcome in REFUNDING else 0
+        return self.left if self.outcome in REFUNDING else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,10 @@ def preview_lines(groups: Iterable[TicketGroup], configured: Collection[str]) ->
     lines: dict[tuple[TicketOutcome, str, str], PreviewLine] = {}
     for group in groups:
         key = (outcome_of(group, configured), group.provider, group.currency)
-        before = lines.get(key, PreviewLine(*key, tickets=0, paid=0))
-        lines[key] = PreviewLine(*key, before.tickets + group.tickets, before.paid + group.paid)
+        before = lines.get(key, PreviewLine(*key, tickets=0, paid=0, left=0))
+        lines[key] = PreviewLine(
+            *key, before.tickets + group.tickets, before.paid + group.paid, before.left + group.left
+        )
     order = list(TicketOutcome)
     return sorted(lines.values(), key=lambda line: (order.index(line.outcome), line.currency, line.provider))
 

@@ -14,7 +14,9 @@ from uuid import UUID
 
 from ticket_service.domain.provider_rules import ProviderRules
 from ticket_service.domain.reasons import Reason
-from ticket_service.domain.refusals import illegal_transition, ticket_checked_in
+from ticket_service.domain.refund_amounts import check_amount
+from ticket_service.domain.refund_policy import FULL_PERCENT
+from ticket_service.domain.refusals import Instead, illegal_transition, refund_not_confirmable, ticket_checked_in
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
 from ticketing.chassis.failures import Failure
@@ -69,8 +71,16 @@ class Cancellation:
         return Revocation(self.cancellation_id, self.ticket_id, self.ticket_status, self.issue)
 
 
-def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime) -> Cancellation:
-    """Return the first cancellation of a ticket; raise TICKET_CHECKED_IN or TICKET_NOT_CANCELLABLE."""
+def request(
+    sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime, wanted: tuple[str, int] | None = None
+) -> Cancellation:
+    """Return the first cancellation of a ticket.
+
+    `wanted` are the currency and the amount that an organizer refunds; None: what the terms grant.
+
+    Raises:
+        Failure: TICKET_CHECKED_IN, TICKET_NOT_CANCELLABLE or REFUND_OUT_OF_RANGE.
+    """
     ticket = sold.ticket
     if ticket.check_in_time is not None:
         # RE_ENTRY is no exception: no ticket is both used and refunded.
@@ -81,6 +91,10 @@ def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime)
             Reason.TICKET_NOT_CANCELLABLE, f"the ticket is {status}", ticket_id=ticket.ticket_id, status=status
         )
     granted = sold.refund_at(now)
+    amount, percent = granted.amount, granted.percent
+    if wanted is not None:
+        amount = check_amount(sold, wanted, amount, ticket.refundable)
+        percent = max(percent, amount * FULL_PERCENT // max(ticket.price, 1))
     return Cancellation(
         cancellation_id=cancellation_id,
         event_id=ticket.event_id,
@@ -88,12 +102,24 @@ def request(sold: SoldTicket, cancellation_id: UUID, reason: str, now: datetime)
         issue=ticket.issue,
         status=CancellationStatus.PENDING,
         currency=sold.event.currency,
-        refund_amount=granted.amount,
-        refund_percent=granted.percent,
+        refund_amount=amount,
+        refund_percent=percent,
         reason=reason,
         create_time=now,
         due_time=now + SWEEPER_DELAY,
     )
+
+
+def check_repetition(recorded: Cancellation, sold: SoldTicket, wanted: tuple[str, int]) -> None:
+    """Raise TICKET_NOT_CANCELLABLE if the recorded cancellation of a ticket refunds less than an organizer wants."""
+    currency, amount = wanted
+    if currency != recorded.currency or amount > recorded.refund_amount:
+        raise Failure(
+            Reason.TICKET_NOT_CANCELLABLE,
+            "the ticket was cancelled with a smaller refund; RefundTicket refunds more of its price",
+            ticket_id=sold.ticket.ticket_id,
+            status=recorded.ticket_status,
+        )
 
 
 def settle(cancellation: Cancellation, outcome: Outcome, now: datetime) -> Cancellation:
@@ -110,9 +136,9 @@ def settle(cancellation: Cancellation, outcome: Outcome, now: datetime) -> Cance
     )
 
 
-def round_refund(cancellation: Cancellation, price: int, rules: ProviderRules) -> Cancellation:
-    """Round the refund of a ticket up to an amount that the provider refunds, but to no more than the ticket's price."""
-    amount = rules.refundable(cancellation.currency, cancellation.refund_amount, price)
+def round_refund(cancellation: Cancellation, refundable: int, rules: ProviderRules) -> Cancellation:
+    """Round the refund of a ticket up to an amount that the provider refunds, but to no more than `refundable`."""
+    amount = rules.refundable(cancellation.currency, cancellation.refund_amount, refundable)
     return replace(cancellation, refund_amount=amount)
 
 
@@ -143,8 +169,15 @@ def record_refund(cancellation: Cancellation, refund_id: str, now: datetime) -> 
     if cancellation.status is CancellationStatus.DONE and cancellation.refund_id == refund_id:
         return cancellation
     if cancellation.status is not CancellationStatus.REFUNDING:
-        raise illegal_transition(cancellation.status, CancellationStatus.DONE)
+        is_open = cancellation.status is CancellationStatus.PENDING
+        raise refund_not_confirmable(cancellation.status, None, Instead.WAIT if is_open else Instead.NOTHING)
     return replace(cancellation, status=CancellationStatus.DONE, refund_id=refund_id, complete_time=now)
+
+
+def record_payment_by_hand(cancellation: Cancellation, reference: str, now: datetime) -> Cancellation:
+    """Return a cancellation whose refund the organizer paid by hand as DONE; a repetition changes nothing."""
+    is_failed = cancellation.status is CancellationStatus.REFUND_FAILED
+    return record_refund(retry_refund(cancellation) if is_failed else cancellation, reference, now)
 
 
 def fail_refund(cancellation: Cancellation, failure: str) -> Cancellation:

@@ -35,7 +35,8 @@ class OpenTicket:
 
     ticket_id: UUID
     issue: int
-    price: int
+    # The price less the refunds without a cancellation.
+    refundable: int
     check_in_time: datetime | None
 
 
@@ -90,7 +91,7 @@ def cancellation_of(
     event_cancellation: EventCancellation, ticket: OpenTicket, cancellation_id: UUID, currency: str, now: datetime
 ) -> Cancellation:
     """Return the cancellation of one of the event's tickets, with a full refund."""
-    granted = in_full(ticket.price)
+    granted = in_full(ticket.refundable)
     return Cancellation(
         cancellation_id=cancellation_id,
         event_id=event_cancellation.event_id,

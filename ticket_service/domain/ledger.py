@@ -9,6 +9,7 @@ from ticket_service.domain.holds import Payment
 from ticket_service.domain.outside_refunds import OutsideRefund
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
 from ticket_service.domain.refund_orders import RefundOrder
+from ticket_service.domain.ticket_refunds import TicketRefund
 
 
 class EntryKind(StrEnum):
@@ -84,6 +85,21 @@ def payment_entry(purchase: Purchase, payment: Payment) -> LedgerEntry:
 def payment_refund_entry(purchase: Purchase, payment: Payment, refund_id: str) -> LedgerEntry:
     """Return the entry of a payment that the caller's own payment system refunded."""
     return replace(payment_entry(purchase, payment), kind=EntryKind.REFUNDED, refund_id=refund_id)
+
+
+def ticket_refund_entry(refund: TicketRefund) -> LedgerEntry:
+    """Return the entry of a refund without a cancellation that the caller's own payment system made."""
+    return LedgerEntry(
+        refund.event_id,
+        refund.purchase_id,
+        EntryKind.REFUNDED,
+        refund.provider,
+        refund.payment_id,
+        refund.currency,
+        refund.amount,
+        refund.ticket_refund_id,
+        refund.refund_id,
+    )
 
 
 def refund_entry(order: RefundOrder, kind: EntryKind, refund_id: str | None = None, note: str = "") -> LedgerEntry:

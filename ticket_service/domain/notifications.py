@@ -5,7 +5,7 @@ notification contains an erased address, and a mail shows the ticket in its pres
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -17,6 +17,7 @@ from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.incidents import Incident
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.reissues import Reissue, ReissueStatus
+from ticket_service.domain.ticket_refunds import TicketRefund
 from ticket_service.domain.tickets import Ticket
 
 # The fields of an event whose changes are notified to the holders of its tickets.
@@ -126,6 +127,22 @@ def refund_ended(cancellation: Cancellation) -> list[Notification]:
     return [] if kind is None else [_cancellation_notification(kind, cancellation)]
 
 
+def ticket_refund_requested(refund: TicketRefund) -> list[Notification]:
+    """Return the request to make a refund without a cancellation, if the caller's own payment system refunds."""
+    return [_ticket_refund_notification(Kind.REFUND_REQUESTED, refund)] if refund.provider == EXTERNAL else []
+
+
+def ticket_refund_made(refund: TicketRefund) -> list[Notification]:
+    """Return the notification of a refund without a cancellation that was made."""
+    return [_ticket_refund_notification(Kind.REFUND_MADE, refund)]
+
+
+def ticket_refund_failed(refund: TicketRefund, failure: str) -> list[Notification]:
+    """Return the notification of a refund without a cancellation whose money came back."""
+    notification = _ticket_refund_notification(Kind.REFUND_FAILED, refund)
+    return [replace(notification, data={**notification.data, "failure": failure})]
+
+
 def reissue_settled(reissue: Reissue, previous_user_id: str) -> list[Notification]:
     """Return the notification of a new issue of a ticket, for the same holder or another holder."""
     if reissue.status is not ReissueStatus.DONE:
@@ -207,6 +224,13 @@ def _cancellation_notification(kind: Kind, cancellation: Cancellation) -> Notifi
     if cancellation.failure is not None:
         data["failure"] = cancellation.failure
     return Notification(cancellation.event_id, kind, ticket_id=cancellation.ticket_id, data=data)
+
+
+def _ticket_refund_notification(kind: Kind, refund: TicketRefund) -> Notification:
+    data = {"ticket_refund_id": str(refund.ticket_refund_id), **money_data(refund.currency, refund.amount)}
+    if refund.refund_id is not None:
+        data["refund_id"] = refund.refund_id
+    return Notification(refund.event_id, kind, ticket_id=refund.ticket_id, data=data)
 
 
 def money_data(currency: str, minor_units: int) -> dict[str, object]:

@@ -160,7 +160,7 @@ def find_missing_refunds(provider: ProviderRecords, own: OwnRecords) -> Iterator
     done = [
         (order.refund_id or "", order.remaining, order.complete_time)
         for order in own.orders
-        if order.status is RefundOrderStatus.DONE and order.remaining
+        if order.status is RefundOrderStatus.DONE and order.remaining and not order.is_by_hand
     ]
     outside = [
         (one.refund_id, one.amount, one.create_time)
@@ -221,7 +221,12 @@ def sums(provider: ProviderRecords, own: OwnRecords) -> list[str]:
 
 def refunded_here(own: OwnRecords, currency: str) -> int:
     """Return the sum of the refunds in one currency that are recorded as made, by an order or outside of one."""
-    done = [order for order in own.orders if order.status is RefundOrderStatus.DONE and order.currency == currency]
+    # The provider has no refund that was paid by hand.
+    done = [
+        order
+        for order in own.orders
+        if order.status is RefundOrderStatus.DONE and order.currency == currency and not order.is_by_hand
+    ]
     outside = [
         one
         for one in own.outside_refunds

@@ -12,7 +12,9 @@ from uuid import UUID
 
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.payments import RefundProgress, RefundState
-from ticket_service.domain.purchases import Purchase
+from ticket_service.domain.purchases import EXTERNAL, Purchase
+from ticket_service.domain.refusals import Instead, refund_not_confirmable
+from ticket_service.domain.ticket_refunds import TicketRefund
 
 # The wait after the provider has refused a refund that no organizer can retry.
 RETRY_INTERVAL: Final = timedelta(hours=1)
@@ -27,6 +29,16 @@ class RefundOrderStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A refund that was made elsewhere."""
+
+    # The payment system's id of the refund, or the reference of a payment by hand.
+    refund_id: str
+    # The refund was paid by hand after its provider had refused it.
+    by_hand: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RefundOrder:
     """An amount that a provider is to refund, in minor units."""
 
@@ -34,7 +46,7 @@ class RefundOrder:
     # The provider stores this id with the refund.
     order_id: UUID
     purchase_id: UUID
-    # None: the order refunds a late or second payment.
+    # None: the order refunds a late or second payment, or a ticket without a cancellation (then order_id is the refund).
     cancellation_id: UUID | None
     provider: str
     payment_id: str
@@ -51,6 +63,8 @@ class RefundOrder:
     complete_time: datetime | None = None
     # Tries so far, including the present one.
     attempts: int = 0
+    # The organizer paid by hand after the provider had refused; refund_id is the reference of that payment.
+    is_by_hand: bool = False
     # The part of the amount that outside refunds cover: the provider refunds the rest.
     credited: int = 0
 
@@ -77,9 +91,30 @@ def order_of_payment(purchase: Purchase, payment: Payment, order_id: UUID, now: 
     )
 
 
+def order_of_ticket(refund: TicketRefund) -> RefundOrder | None:
+    """Return the order to make a refund at a provider; None: the caller's own payment system refunds."""
+    if refund.provider == EXTERNAL:
+        return None
+    return RefundOrder(
+        event_id=refund.event_id,
+        order_id=refund.ticket_refund_id,
+        purchase_id=refund.purchase_id,
+        cancellation_id=None,
+        provider=refund.provider,
+        payment_id=refund.payment_id,
+        currency=refund.currency,
+        amount=refund.amount,
+        create_time=refund.create_time,
+        due_time=refund.create_time,
+    )
+
+
 def claim(order: RefundOrder, now: datetime, wait: timedelta) -> RefundOrder:
-    """Count a try of the order, and make the next try due after `wait`."""
-    return replace(order, attempts=order.attempts + 1, due_time=now + wait)
+    """Count a try of the order, and make the next try due after `wait`.
+
+    An order with a `failure` has no unanswered try, so only such an order can be paid by hand.
+    """
+    return replace(order, attempts=order.attempts + 1, due_time=now + wait, failure=None)
 
 
 def apply_progress(order: RefundOrder, progress: RefundProgress, now: datetime) -> RefundOrder:
@@ -125,3 +160,29 @@ def without_credit(order: RefundOrder) -> RefundOrder:
 def retry(order: RefundOrder, amount: int, now: datetime) -> RefundOrder:
     """Return a FAILED order as PENDING in a new round, with the amount of its cancellation."""
     return replace(order, status=RefundOrderStatus.PENDING, amount=amount, round=order.round + 1, due_time=now)
+
+
+def confirm(order: RefundOrder, made: Confirmation, now: datetime) -> RefundOrder:
+    """Return an order that the provider refused, and that was paid by hand, as DONE; a repetition changes nothing.
+
+    Raises:
+        Failure: ILLEGAL_TRANSITION if the refund was not paid by hand, because only the provider itself confirms its
+            refunds, and if the provider made the refund or may still make it.
+    """
+    if order.is_by_hand and order.refund_id == made.refund_id and made.by_hand:
+        return order
+    if order.status is RefundOrderStatus.DONE:
+        raise refund_not_confirmable(order.status, order.provider, Instead.NOTHING)
+    if order.failure is None or not made.by_hand:
+        instead = Instead.WAIT if order.failure is None else Instead.PAY_BY_HAND
+        raise refund_not_confirmable(order.status, order.provider, instead)
+    return replace(
+        order,
+        status=RefundOrderStatus.DONE,
+        # Each refusal ends a round; a PENDING order has begun the next one already.
+        round=order.round + (1 if order.status is RefundOrderStatus.FAILED else 0),
+        refund_id=made.refund_id,
+        complete_time=now,
+        due_time=None,
+        is_by_hand=True,
+    )

@@ -1,12 +1,24 @@
 """Failures that more than one module raises or returns."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from ticket_service.domain.events import Event
 from ticket_service.domain.reasons import Reason
 from ticketing.chassis.failures import Failure, dependency_unavailable
+
+
+class Instead(StrEnum):
+    """What a caller does instead of a refused ConfirmRefund."""
+
+    # A payment provider makes the refund.
+    WAIT = "WAIT"
+    # The provider refused the refund: pay by hand and set paid_by_hand, or call RetryRefund for a cancellation.
+    PAY_BY_HAND = "PAY_BY_HAND"
+    # No refund is owed.
+    NOTHING = "NOTHING"
 
 
 def event_not_found(event_id: UUID) -> Failure:
@@ -17,6 +29,11 @@ def event_not_found(event_id: UUID) -> Failure:
 def purchase_not_found(purchase_id: UUID) -> Failure:
     """Return PURCHASE_NOT_FOUND: there is no such purchase, or the caller may not see it."""
     return Failure(Reason.PURCHASE_NOT_FOUND, "there is no such purchase", purchase_id=purchase_id)
+
+
+def ticket_refund_not_found(ticket_refund_id: UUID) -> Failure:
+    """Return TICKET_REFUND_NOT_FOUND: there is no such refund, or the caller may not see it."""
+    return Failure(Reason.TICKET_REFUND_NOT_FOUND, "there is no such refund", ticket_refund_id=ticket_refund_id)
 
 
 def ticket_not_found(ticket_id: UUID) -> Failure:
@@ -84,3 +101,16 @@ def illegal_transition(origin: str, target: str) -> Failure:
     # `from` is a keyword of the language, so a mapping passes it.
     metadata: dict[str, Any] = {"from": origin, "to": target}
     return Failure(Reason.ILLEGAL_TRANSITION, f"there is no step from {origin} to {target}", **metadata)
+
+
+def refund_not_confirmable(status: str, provider: str | None, instead: Instead, to: str = "DONE") -> Failure:
+    """Return ILLEGAL_TRANSITION for a refund in this status, with what to do instead."""
+    why = {
+        Instead.WAIT: "it is not due yet, or its payment provider makes it",
+        Instead.PAY_BY_HAND: "its payment provider refused it; retry it, or pay by hand and set paid_by_hand",
+        Instead.NOTHING: "no refund is owed",
+    }
+    metadata: dict[str, Any] = {"from": status, "to": to, "instead": instead}
+    if provider is not None:
+        metadata["provider"] = provider
+    return Failure(Reason.ILLEGAL_TRANSITION, f"the refund is {status}: {why[instead]}", **metadata)

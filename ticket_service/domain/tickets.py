@@ -1,7 +1,7 @@
 """Tickets and their status at a time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -56,6 +56,13 @@ class Ticket:
     revision: int
     create_time: datetime
     update_time: datetime
+    # The sum of the refunds without a cancellation, due or made.
+    refunded: int = 0
+
+    @property
+    def refundable(self) -> int:
+        """Return what a cancellation can refund at most."""
+        return self.price - self.refunded
 
 
 def status_at(ticket: Ticket, policy: AdmissionPolicy, valid_until: datetime, now: datetime) -> TicketStatus:
@@ -94,11 +101,15 @@ class SoldTicket:
         return self.cancellation_id is None and not is_inside and self.status_at(now) is TicketStatus.ACTIVE
 
     def refund_at(self, now: datetime) -> Refund:
-        """Return the refund for a cancellation at `now`, by the better of the terms at purchase and now."""
+        """Return the refund for a cancellation at `now`, by the better of the terms at purchase and now.
+
+        It is at most the price less the refunds without a cancellation.
+        """
         if self.event.status is EventStatus.CANCELLED:
             # The cancellation of the event has not reached this ticket yet; its refund is the full price too.
-            return in_full(self.ticket.price)
-        return refund_owed(self.ticket.price, self.event, self.past_terms, now)
+            return in_full(self.ticket.refundable)
+        owed = refund_owed(self.ticket.price, self.event, self.past_terms, now)
+        return replace(owed, amount=min(owed.amount, self.ticket.refundable))
 
     @property
     def valid_from(self) -> datetime:

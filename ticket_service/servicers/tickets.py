@@ -5,20 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ticket_service.convert import refunds
 from ticket_service.convert import ticket_requests as requests
 from ticket_service.convert.cancellations import cancellation_message
 from ticket_service.convert.ticket_requests import TicketView
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.use_cases.cancellations import Cancellations
-from ticket_service.use_cases.holds import Holds
+from ticket_service.use_cases.refund_confirmations import RefundConfirmations
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
 from ticket_service.use_cases.rendering import qr_code_url, render
+from ticket_service.use_cases.ticket_refunds import TicketRefunds
 from ticket_service.use_cases.tickets import Tickets
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.interceptor import current_caller
-from ticketing.chassis.paging import id_position, page_token
+from ticketing.chassis.paging import id_position, page_token, time_position
 from ticketing.chassis.parsing import read_uuid
 from ticketing.tickets.v1 import ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
@@ -31,8 +33,9 @@ class TicketChanges:
 
     cancellations: Cancellations
     reissues: Reissues
-    holds: Holds
     refunds: Refunds
+    ticket_refunds: TicketRefunds
+    confirmations: RefundConfirmations
 
 
 class TicketServicer(TicketServiceServicer):
@@ -79,8 +82,8 @@ class TicketServicer(TicketServiceServicer):
     async def CancelTicket(self, request: pb.CancelTicketRequest, _context: Any) -> pb.CancelTicketResponse:  # noqa: N802 - the contract's name
         """Cancel a ticket."""
         caller = current_caller()
-        ticket_id, reason = requests.read_cancel(request)
-        cancellation = await self._changes.cancellations.cancel(caller, ticket_id, reason)
+        ticket_id, reason, amount = requests.read_cancel(request, caller)
+        cancellation = await self._changes.cancellations.cancel(caller, ticket_id, reason, amount)
         sold = await self._tickets.get(caller, ticket_id)
         return pb.CancelTicketResponse(
             cancellation=cancellation_message(cancellation), ticket=self._messages.basic(caller, sold)
@@ -111,14 +114,35 @@ class TicketServicer(TicketServiceServicer):
         return pb.RetryRefundResponse(cancellation=cancellation_message(cancellation))
 
     async def ConfirmRefund(self, request: pb.ConfirmRefundRequest, _context: Any) -> pb.ConfirmRefundResponse:  # noqa: N802 - the contract's name
-        """Record a refund that the caller's payment system made."""
-        caller = current_caller()
-        refund = requests.read_confirm_refund(request)
+        """Record a refund that was made elsewhere."""
+        caller, confirm = current_caller(), self._changes.confirmations
+        refund = refunds.read_confirm_refund(request)
         if refund.cancellation_id is not None:
-            await self._changes.cancellations.confirm_refund(caller, refund.cancellation_id, refund.refund_id)
+            await confirm.of_cancellation(caller, refund.cancellation_id, refund.made)
         elif refund.purchase_id is not None:
-            await self._changes.holds.confirm_refund(caller, refund.purchase_id, refund.refund_id)
+            await confirm.of_payment(caller, refund.purchase_id, refund.made)
+        elif refund.ticket_refund_id is not None:
+            await confirm.of_ticket(caller, refund.ticket_refund_id, refund.made)
         return pb.ConfirmRefundResponse()
+
+    async def RefundTicket(self, request: pb.RefundTicketRequest, _context: Any) -> pb.RefundTicketResponse:  # noqa: N802 - the contract's name
+        """Refund a part of a ticket's price."""
+        caller = current_caller()
+        refund = await self._changes.ticket_refunds.refund(caller, refunds.read_refund(request, caller))
+        return pb.RefundTicketResponse(refund=refunds.ticket_refund_message(refund))
+
+    async def ListOwedRefunds(self, request: pb.ListOwedRefundsRequest, _context: Any) -> pb.ListOwedRefundsResponse:  # noqa: N802 - the contract's name
+        """List refunds that are owed, oldest first."""
+        caller = current_caller()
+        query, size = refunds.read_list_owed(request)
+        bound_to = ["owed refunds", caller.subject, query]
+        after = time_position(request.page_token, bound_to)
+        found = await self._changes.ticket_refunds.list_owed(caller, query, after, size + 1)
+        response = pb.ListOwedRefundsResponse(refunds=[refunds.owed_refund_message(one) for one in found[:size]])
+        if len(found) > size:
+            last = found[size - 1]
+            response.next_page_token = page_token([last.since_time.isoformat(), str(last.owed_id)], bound_to)
+        return response
 
     async def ReissueTicket(self, request: pb.ReissueTicketRequest, _context: Any) -> pb.ReissueTicketResponse:  # noqa: N802 - the contract's name
         """Give a ticket a new code and token."""

@@ -27,6 +27,7 @@ COUNTED: Final = (
     "disputes",
     "unmatched_payments",
     "cancellations",
+    "ticket_refunds",
     "reissues",
     "callings_off",
     "idempotency_keys",
@@ -45,7 +46,8 @@ _VIEWS: Final = """
     ), settled AS (
         SELECT * FROM cancellations WHERE status IN ('REFUNDING', 'DONE', 'REFUND_FAILED')
     ), credits AS (
-        SELECT event_id, cancellation_id, provider, payment_id, credited FROM refund_orders WHERE credited > 0
+        SELECT event_id, order_id, cancellation_id, provider, payment_id, credited FROM refund_orders
+        WHERE credited > 0
     )
 """
 
@@ -111,10 +113,18 @@ CHECKS: Final[dict[str, str]] = {
         ) AS settled_times USING (event_id, ticket_id)
         WHERE coalesce(times, 0) <> CASE WHEN status IN ('CANCELLED', 'REFUNDED') THEN 1 ELSE 0 END
     """,
-    "a refund is never more than the price, and makes the ticket REFUNDED": """
-        SELECT format('ticket %s: %s of %s', ticket_id, refund_amount, price)
-        FROM tickets JOIN settled USING (event_id, ticket_id)
-        WHERE refund_amount > price OR (refund_amount > 0) <> (tickets.status = 'REFUNDED')
+    "the refunds of a ticket are never more than its price, and the one of its cancellation makes it REFUNDED": """
+        SELECT format('ticket %s: %s and %s of %s', ticket_id, coalesce(refund_amount, 0), refunded, price)
+        FROM tickets LEFT JOIN settled USING (event_id, ticket_id)
+        WHERE coalesce(refund_amount, 0) + refunded > price
+           OR (coalesce(refund_amount, 0) > 0) <> (tickets.status = 'REFUNDED')
+    """,
+    "the refunds of a ticket without a cancellation are those that it counts": """
+        SELECT format('ticket %s: %s counted, %s refunded', ticket_id, refunded, coalesce(total, 0))
+        FROM tickets FULL JOIN (
+            SELECT event_id, ticket_id, sum(amount) AS total FROM ticket_refunds GROUP BY event_id, ticket_id
+        ) AS made USING (event_id, ticket_id)
+        WHERE refunded IS DISTINCT FROM coalesce(total, 0)
     """,
     "the captured and not refunded money of an event is the worth of its tickets": """
         SELECT format('event %s: %s kept, %s by its tickets', event_id, coalesce(kept, 0), coalesce(worth, 0))
@@ -123,10 +133,11 @@ CHECKS: Final[dict[str, str]] = {
             SELECT event_id, sum(amount) AS kept FROM (
                 SELECT event_id, amount FROM payments WHERE NOT refund_due
                 UNION ALL SELECT event_id, -refund_amount FROM settled
+                UNION ALL SELECT event_id, -amount FROM ticket_refunds
             ) AS moved GROUP BY event_id
         ) AS ledger USING (event_id)
         LEFT JOIN (
-            SELECT event_id, sum(price - coalesce(refund_amount, 0)) AS worth
+            SELECT event_id, sum(price - refunded - coalesce(refund_amount, 0)) AS worth
             FROM tickets LEFT JOIN settled USING (event_id, ticket_id)
             GROUP BY event_id
         ) AS sold USING (event_id)
@@ -157,6 +168,12 @@ CHECKS: Final[dict[str, str]] = {
                     USING (event_id, provider, payment_id)
                 WHERE refund_id IS NOT NULL
                 UNION ALL SELECT event_id, refund_id, amount FROM outside_refunds WHERE return_time IS NULL
+                UNION ALL
+                SELECT event_id, refund_id, amount - coalesce(credited, 0)
+                FROM ticket_refunds
+                LEFT JOIN (SELECT event_id, order_id AS ticket_refund_id, credited FROM credits) AS credits
+                    USING (event_id, ticket_refund_id)
+                WHERE status = 'DONE'
             ) AS one GROUP BY event_id, refund_id
         ) AS made FULL JOIN (
             SELECT event_id, refund_id,
@@ -210,9 +227,15 @@ CHECKS: Final[dict[str, str]] = {
             SELECT event_id, md5(payment_id)::uuid, purchase_id, amount,
                    CASE WHEN refund_id IS NULL THEN 'PENDING' ELSE 'DONE' END
             FROM payments WHERE refund_due AND provider <> 'external'
+            UNION ALL
+            SELECT event_id, ticket_refund_id, purchase_id, amount,
+                   CASE status WHEN 'REFUNDING' THEN 'PENDING' ELSE status END
+            FROM ticket_refunds WHERE provider <> 'external'
         ) AS owed FULL JOIN (
-            SELECT event_id, coalesce(cancellation_id, md5(payment_id)::uuid) AS order_key, amount, status
-            FROM refund_orders
+            SELECT refund_orders.event_id, coalesce(cancellation_id, ticket_refund_id, md5(refund_orders.payment_id)::uuid)
+                   AS order_key, refund_orders.amount, refund_orders.status
+            FROM refund_orders LEFT JOIN ticket_refunds
+                ON ticket_refunds.event_id = refund_orders.event_id AND ticket_refund_id = order_id
         ) AS orders USING (event_id, order_key)
         WHERE owed.amount IS DISTINCT FROM orders.amount OR owed.status IS DISTINCT FROM orders.status
     """,
@@ -230,14 +253,6 @@ CHECKS: Final[dict[str, str]] = {
            OR coalesce(made, 0) - coalesce(returned, 0)
               <> CASE WHEN status = 'DONE' AND credited < amount THEN 1 ELSE 0 END
            OR coalesce(refused, 0) + coalesce(returned, 0) <> round - CASE status WHEN 'FAILED' THEN 0 ELSE 1 END
-    """,
-    "no event ended before its last sale": """
-        SELECT format('event %s ended at %s, sold at %s', event_id, end_time, sold_time)
-        FROM events JOIN (
-            SELECT event_id, max(create_time) AS sold_time FROM tickets
-            WHERE status IN ('ACTIVE', 'BLOCKED') GROUP BY event_id
-        ) AS sold USING (event_id)
-        WHERE end_time < sold_time
     """,
     "the tickets of an event were paid in its currency": """
         SELECT format('purchase %s: %s, event %s: %s', purchase_id, purchases.currency, event_id, events.currency)
@@ -261,6 +276,7 @@ CHECKS: Final[dict[str, str]] = {
         WHERE NOT EXISTS (SELECT FROM events WHERE event_id = result_id)
           AND NOT EXISTS (SELECT FROM purchases WHERE event_id = key.event_id AND purchase_id = result_id)
           AND NOT EXISTS (SELECT FROM reissues WHERE event_id = key.event_id AND reissue_id = result_id)
+          AND NOT EXISTS (SELECT FROM ticket_refunds WHERE event_id = key.event_id AND ticket_refund_id = result_id)
     """,
     "an event ends after its tickets were sold": """
         -- A mistyped end: its holders can neither use nor cancel their tickets.

@@ -19,10 +19,11 @@ def group_tickets(connection: Connection, event_id: UUID) -> list[TicketGroup]:
     """Sum up the tickets of an event by everything on which the outcome of a cancellation depends."""
     # As in store.event_sales: without statistics PostgreSQL may choose a nested loop, which takes a minute.
     connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
+    left = tickets.c.price - tickets.c.refunded
     keys = (
         tickets.c.status.in_(CANCELLED_STATUSES).label("is_cancelled"),
         tickets.c.check_in_time.is_not(None).label("is_checked_in"),
-        (tickets.c.price == 0).label("is_free"),
+        (left == 0).label("is_free"),
         purchases.c.provider,
         purchases.c.currency,
     )
@@ -31,6 +32,7 @@ def group_tickets(connection: Connection, event_id: UUID) -> list[TicketGroup]:
             *keys,
             sa.func.count().label("tickets"),
             sa.cast(sa.func.sum(tickets.c.price), sa.BigInteger).label("paid"),
+            sa.cast(sa.func.sum(left), sa.BigInteger).label("left"),
         )
         .join(
             purchases,

@@ -48,7 +48,12 @@ def lock_due(connection: Connection, now: datetime) -> EventCancellation | None:
 def lock_open_tickets(connection: Connection, event_id: UUID, after: UUID | None, limit: int) -> list[OpenTicket]:
     """Lock the next tickets that take up a place, in the order of their ids; `after` None starts at the first."""
     query = (
-        sa.select(tickets.c.ticket_id, tickets.c.issue, tickets.c.price, tickets.c.check_in_time)
+        sa.select(
+            tickets.c.ticket_id,
+            tickets.c.issue,
+            (tickets.c.price - tickets.c.refunded).label("refundable"),
+            tickets.c.check_in_time,
+        )
         .where(
             tickets.c.event_id == event_id,
             tickets.c.ticket_id > (after or NIL),
@@ -72,7 +77,7 @@ def refund_pending_in_full(connection: Connection, event_id: UUID, ticket_ids: S
             tickets.c.event_id == cancellations.c.event_id,
             tickets.c.ticket_id == cancellations.c.ticket_id,
         )
-        .values(refund_amount=tickets.c.price, refund_percent=100)
+        .values(refund_amount=tickets.c.price - tickets.c.refunded, refund_percent=100)
         .returning(cancellations.c.ticket_id)
     )
     return set(connection.execute(statement).scalars())
@@ -101,7 +106,7 @@ def note_annulments(connection: Connection, event_ids: Sequence[UUID], ticket_id
             event_cancellations,
             tickets.c.ticket_id,
             tickets.c.issue,
-            tickets.c.price,
+            (tickets.c.price - tickets.c.refunded).label("refundable"),
             tickets.c.check_in_time,
             events.c.currency,
         )

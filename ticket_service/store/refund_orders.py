@@ -12,7 +12,9 @@ from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.disputes import DisputeStatus
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
-from ticket_service.store.tables import disputes, refund_orders
+from ticket_service.store.tables import disputes, refund_orders, ticket_refunds
+
+NOT_CONFIGURED: Final = "the payment provider is not configured"
 
 # An order refunds the payment that completed the purchase of the ticket. The caller's own system refunds its payments.
 _ORDER: Final = sa.text("""
@@ -31,7 +33,7 @@ _ORDER: Final = sa.text("""
 
 # The payment that completed the purchase of the ticket.
 _PAYER: Final = sa.text("""
-    SELECT cancellation_id, payments.provider, tickets.price
+    SELECT cancellation_id, payments.provider, tickets.price - tickets.refunded AS refundable
     FROM cancellations JOIN tickets USING (event_id, ticket_id)
     JOIN payments USING (event_id, purchase_id)
     WHERE event_id = :event_id AND cancellation_id = ANY (CAST(:cancellation_ids AS uuid[])) AND NOT refund_due
@@ -41,10 +43,10 @@ _PAYER: Final = sa.text("""
 def find_payers(
     connection: Connection, event_id: UUID, cancellation_ids: Collection[UUID]
 ) -> dict[UUID, tuple[str, int]]:
-    """Return the payment provider and the price of the ticket of each cancellation whose ticket was paid."""
+    """Return the payment provider and the refundable price of each cancellation whose ticket was paid."""
     ids = [str(cancellation_id) for cancellation_id in cancellation_ids]
     rows = connection.execute(_PAYER, {"event_id": event_id, "cancellation_ids": ids})
-    return {row.cancellation_id: (row.provider, row.price) for row in rows}
+    return {row.cancellation_id: (row.provider, row.refundable) for row in rows}
 
 
 def order_refunds(
@@ -74,6 +76,24 @@ def lock(connection: Connection, event_id: UUID, order_id: UUID) -> RefundOrder 
     )
     row = connection.execute(query).one_or_none()
     return None if row is None else order_of(row)
+
+
+def lock_of_payments(connection: Connection, event_id: UUID, purchase_id: UUID) -> list[RefundOrder]:
+    """Lock the orders to refund late or second payments of a purchase, oldest first."""
+    query = (
+        sa.select(refund_orders)
+        .where(
+            refund_orders.c.event_id == event_id,
+            refund_orders.c.purchase_id == purchase_id,
+            refund_orders.c.cancellation_id.is_(None),
+            refund_orders.c.order_id.not_in(
+                sa.select(ticket_refunds.c.ticket_refund_id).where(ticket_refunds.c.event_id == event_id)
+            ),
+        )
+        .order_by(refund_orders.c.create_time, refund_orders.c.order_id)
+        .with_for_update(key_share=True)
+    )
+    return [order_of(row) for row in connection.execute(query)]
 
 
 def lock_failed(connection: Connection, event_id: UUID, purchase_id: UUID, payment_id: str) -> list[RefundOrder]:
@@ -137,9 +157,14 @@ def lock_due(connection: Connection, provider: str, now: datetime, limit: int) -
 
 
 def postpone_others(connection: Connection, providers: Collection[str], now: datetime, until: datetime) -> int:
-    """Make due orders of all other providers due again at `until`; return the number of them."""
+    """Make due orders of all other providers due again at `until`; return the number of them.
+
+    They have a failure, so that the organizer sees it and may pay by hand.
+    """
     its = (refund_orders.c.due_time <= now, refund_orders.c.provider.not_in(providers))
-    return connection.execute(sa.update(refund_orders).where(*its).values(due_time=until)).rowcount
+    return connection.execute(
+        sa.update(refund_orders).where(*its).values(due_time=until, failure=NOT_CONFIGURED)
+    ).rowcount
 
 
 def update(connection: Connection, order: RefundOrder) -> None:

@@ -196,6 +196,8 @@ tickets = sa.Table(
     sa.Column("token_digest", BYTEA),
     sa.Column("create_time", TIME, nullable=False),
     sa.Column("update_time", TIME, nullable=False),
+    # The sum of `ticket_refunds`.
+    sa.Column("refunded", sa.BigInteger, nullable=False, server_default="0"),
     sa.CheckConstraint("status IN ('ACTIVE', 'CANCELLED', 'REFUNDED', 'BLOCKED')", "status"),
     sa.CheckConstraint(f"price {PRICE_BOUNDS}", "price"),
     sa.CheckConstraint("issue >= 1", "issue"),
@@ -242,6 +244,37 @@ cancellations = sa.Table(
         postgresql_where=sa.text("status <> 'REJECTED'"),
     ),
     sa.Index("cancellations_due_ix", "due_time", postgresql_where=sa.text("due_time IS NOT NULL")),
+    sa.Index(
+        "cancellations_owed_ix",
+        "event_id",
+        "create_time",
+        postgresql_where=sa.text("status IN ('REFUNDING', 'REFUND_FAILED')"),
+    ),
+)
+
+# Refunds of a part of a ticket's price without a cancellation.
+ticket_refunds = sa.Table(
+    "ticket_refunds",
+    metadata,
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("ticket_refund_id", UUID, primary_key=True),
+    sa.Column("ticket_id", UUID, nullable=False),
+    sa.Column("purchase_id", UUID, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("payment_id", sa.Text, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("refund_id", sa.Text),
+    sa.Column("complete_time", TIME),
+    sa.CheckConstraint("status IN ('REFUNDING', 'DONE')", "status"),
+    sa.CheckConstraint("(status = 'DONE') = (refund_id IS NOT NULL AND complete_time IS NOT NULL)", "done"),
+    sa.CheckConstraint("amount > 0", "amount"),
+    sa.Index(None, "ticket_refund_id"),
+    sa.Index("ticket_refunds_owed_ix", "event_id", "create_time", postgresql_where=sa.text("status = 'REFUNDING'")),
 )
 
 # The progress of event cancellations. The table keeps its first name, because two versions run beside each other.
@@ -307,6 +340,9 @@ payments = sa.Table(
     sa.CheckConstraint("amount >= 0", "amount"),
     sa.CheckConstraint("refund_due OR refund_id IS NULL", "refund"),
     sa.Index(None, "event_id", "purchase_id"),
+    sa.Index(
+        "payments_owed_ix", "event_id", "create_time", postgresql_where=sa.text("refund_due AND refund_id IS NULL")
+    ),
 )
 
 refund_orders = sa.Table(
@@ -329,6 +365,7 @@ refund_orders = sa.Table(
     sa.Column("complete_time", TIME),
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("is_by_hand", sa.Boolean, nullable=False, server_default=sa.false()),
     # The part of the amount that outside refunds cover.
     sa.Column("credited", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.CheckConstraint("status IN ('PENDING', 'DONE', 'FAILED')", "status"),

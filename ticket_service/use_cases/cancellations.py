@@ -20,21 +20,20 @@ from sqlalchemy.engine import Connection
 from ticket_service.adapters.providers import RULES
 from ticket_service.domain import cancellations as domain
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
-from ticket_service.domain.changes import Change, ChangeKind, ticket_change
+from ticket_service.domain.changes import ChangeKind, ticket_change
 from ticket_service.domain.events import EventStatus
-from ticket_service.domain.notifications import cancellation_settled, refund_ended
+from ticket_service.domain.notifications import cancellation_settled
 from ticket_service.domain.queries import CancellationQuery
 from ticket_service.domain.refund_policy import FULL_PERCENT
 from ticket_service.domain.refusals import (
     cancellation_not_found,
-    illegal_transition,
     scan_service_unavailable,
     ticket_checked_in,
     ticket_not_found,
 )
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.store import cancellations as store
-from ticket_service.store import changes, ledger, outbox, refund_orders
+from ticket_service.store import changes, outbox, refund_orders
 from ticket_service.store.access import event_administered_by, ticket_visible_to
 from ticket_service.store.event_cancellation import refund_pending_in_full
 from ticket_service.store.events import lock_event
@@ -76,17 +75,22 @@ class Cancellations:
         self._clock = clock
         self.on_change = on_change
 
-    async def cancel(self, caller: Caller, ticket_id: UUID, reason: str) -> Cancellation:
+    async def cancel(
+        self, caller: Caller, ticket_id: UUID, reason: str, refund_amount: tuple[str, int] | None = None
+    ) -> Cancellation:
         """Cancel a ticket that `caller` may see; a repeated request continues the same cancellation.
+
+        `refund_amount` are the currency and the amount that an organizer or a service refunds; None: what the terms
+        grant.
 
         Returns:
             The cancellation: PENDING if the scan service did not answer; the sweeper then continues it.
 
         Raises:
-            Failure: TICKET_NOT_FOUND, TICKET_NOT_CANCELLABLE or TICKET_CHECKED_IN; DEPENDENCY_UNAVAILABLE while a
-                reissue of the ticket waits for the scan service.
+            Failure: TICKET_NOT_FOUND, TICKET_NOT_CANCELLABLE, TICKET_CHECKED_IN or REFUND_OUT_OF_RANGE;
+                DEPENDENCY_UNAVAILABLE while a reissue of the ticket waits for the scan service.
         """
-        cancellation = await self._database.run(lambda c: self._request(c, caller, ticket_id, reason))
+        cancellation = await self._database.run(lambda c: self._request(c, caller, (ticket_id, reason, refund_amount)))
         if cancellation.status is not CancellationStatus.PENDING:
             return cancellation
         try:
@@ -114,33 +118,6 @@ class Cancellations:
         """Read up to `limit` cancellations of tickets that `caller` may see, newest first."""
         return await self._database.run(lambda c: store.list_cancellations(c, caller, query, before, limit))
 
-    async def confirm_refund(self, caller: Caller, cancellation_id: UUID, refund_id: str) -> None:
-        """Record a refund that the caller's own payment system made, for a service or the event's organizer.
-
-        Raises:
-            Failure: CANCELLATION_NOT_FOUND or ILLEGAL_TRANSITION.
-        """
-        now = self._clock()
-
-        def work(connection: Connection) -> None:
-            # The condition excludes the holder, who must not confirm a refund to themselves.
-            cancellation = store.lock_cancellation(connection, cancellation_id, event_administered_by(caller))
-            if cancellation is None:
-                raise cancellation_not_found(cancellation_id)
-            if refund_orders.lock(connection, cancellation.event_id, cancellation_id) is not None:
-                # Only the provider itself confirms a refund that this service has ordered.
-                raise illegal_transition(cancellation.status, CancellationStatus.DONE)
-            refunded = domain.record_refund(cancellation, refund_id, now)
-            if refunded is not cancellation:
-                store.update_cancellations(connection, [refunded])
-                ledger.enter_refund_of(connection, refunded.event_id, cancellation_id, now)
-                facts = {"cancellation_id": str(cancellation_id), "refund_id": refund_id}
-                change = Change(ChangeKind.REFUND_CONFIRMED, refunded.event_id, None, refunded.ticket_id, facts)
-                changes.record(connection, caller, change, now)
-                outbox.write(connection, refund_ended(refunded), now)
-
-        await self._database.run(work)
-
     async def sweep(self) -> bool:
         """Continue due cancellations; return whether more may be due."""
         due = await self._database.run(self._claim_due)
@@ -161,20 +138,27 @@ class Cancellations:
         await self._database.run(lambda connection: settle(connection, event_id, outcomes, now))
         self.on_change()
 
-    def _request(self, connection: Connection, caller: Caller, ticket_id: UUID, reason: str) -> Cancellation:
+    def _request(
+        self, connection: Connection, caller: Caller, request: tuple[UUID, str, tuple[str, int] | None]
+    ) -> Cancellation:
         """Record the cancellation of a ticket, or return the recorded one."""
-        sold = lock_ticket(connection, ticket_id, ticket_visible_to(caller))
+        ticket_id, reason, wanted = request
+        # A holder, also one who organizes other events, gets what the terms grant.
+        condition = ticket_visible_to(caller) if wanted is None else event_administered_by(caller)
+        sold = lock_ticket(connection, ticket_id, condition)
         if sold is None:
             raise ticket_not_found(ticket_id)
         if sold.cancellation_id is not None:
             found = store.find_cancellation(connection, sold.cancellation_id)
             if found is None:
                 raise cancellation_not_found(sold.cancellation_id)
+            if wanted is not None:
+                domain.check_repetition(found, sold, wanted)
             return found
         if find_pending_reissue(connection, sold.ticket.event_id, ticket_id) is not None:
             # A pending reissue may change the holder and the issue of the ticket.
             raise scan_service_unavailable()
-        cancellation = domain.request(sold, new_id(), reason, self._clock())
+        cancellation = domain.request(sold, new_id(), reason, self._clock(), wanted)
         store.insert_cancellations(connection, [cancellation])
         facts = {
             "cancellation_id": str(cancellation.cancellation_id),
@@ -244,8 +228,8 @@ def round_refunds(connection: Connection, settled: Sequence[Cancellation]) -> li
     payers = refund_orders.find_payers(connection, due[0].event_id, ids) if due else {}
 
     def rounded(cancellation: Cancellation) -> Cancellation:
-        provider, price = payers.get(cancellation.cancellation_id, ("", 0))
-        return domain.round_refund(cancellation, price, RULES[provider]) if provider in RULES else cancellation
+        provider, refundable = payers.get(cancellation.cancellation_id, ("", 0))
+        return domain.round_refund(cancellation, refundable, RULES[provider]) if provider in RULES else cancellation
 
     return [rounded(cancellation) for cancellation in settled]
 

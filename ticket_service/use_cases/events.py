@@ -22,7 +22,7 @@ from ticket_service.domain.terms import replace_terms
 from ticket_service.store import changes, outbox
 from ticket_service.store import events as store
 from ticket_service.store.access import event_owned_by, event_visible_to
-from ticket_service.store.event_sales import count_cancellations, sales_lines
+from ticket_service.store.event_sales import count_cancellations, count_ticket_refunds, sales_lines
 from ticket_service.store.holds import count_refunds_due
 from ticket_service.store.past_terms import find_past_terms, insert_past_terms
 from ticket_service.store.requests import RequestKey, claim
@@ -162,6 +162,7 @@ class Events:
                 event.currency,
                 sales_lines(connection, event_id, now),
                 refunds_pending=count_cancellations(connection, event_id, CancellationStatus.REFUNDING)
+                + count_ticket_refunds(connection, event_id)
                 + count_refunds_due(connection, event_id),
                 refunds_failed=count_cancellations(connection, event_id, CancellationStatus.REFUND_FAILED),
             )

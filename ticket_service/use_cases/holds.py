@@ -17,12 +17,12 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain import holds as domain
 from ticket_service.domain.changes import Change, ChangeKind
 from ticket_service.domain.holds import Payment, PaymentResult
-from ticket_service.domain.ledger import charge_entries, payment_entry, payment_refund_entry
+from ticket_service.domain.ledger import charge_entries, payment_entry
 from ticket_service.domain.notifications import hold_expired, payment_refund_due, payment_refunded, purchase_completed
 from ticket_service.domain.payments import ChargeState, Progress
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.refund_orders import order_of_payment
-from ticket_service.domain.refusals import event_not_found, illegal_transition, payment_already_used, purchase_not_found
+from ticket_service.domain.refusals import event_not_found, payment_already_used, purchase_not_found
 from ticket_service.domain.sales import Inventory, SaleContext
 from ticket_service.store import changes, ledger, outbox, refund_orders
 from ticket_service.store import holds as store
@@ -72,7 +72,7 @@ class Holds:
         """
 
         def work(connection: Connection) -> None:
-            purchase, inventory = _lock_purchase(connection, purchase_id, event_administered_by(caller))
+            purchase, inventory = lock_purchase(connection, purchase_id, event_administered_by(caller))
             paid = store.paid_purchase(connection, payment)
             if paid is not None:
                 if paid != purchase_id:
@@ -122,38 +122,13 @@ class Holds:
         """
 
         def work(connection: Connection) -> None:
-            purchase, inventory = _lock_purchase(connection, purchase_id, purchase_visible_to(caller))
+            purchase, inventory = lock_purchase(connection, purchase_id, purchase_visible_to(caller))
             now = self._context().now
             released = domain.release(purchase, inventory, now)
             if released is not purchase:
                 store.update_purchase(connection, released)
                 store.update_counters(connection, inventory)
                 _record(connection, caller, ChangeKind.PURCHASE_RELEASED, purchase, now, {})
-
-        await self._database.run(work)
-
-    async def confirm_refund(self, caller: Caller, purchase_id: UUID, refund_id: str) -> None:
-        """Record that the caller's own payment system refunded the oldest payment whose refund is due.
-
-        A repetition changes nothing.
-
-        Raises:
-            Failure: PURCHASE_NOT_FOUND, or ILLEGAL_TRANSITION if no refund is due.
-        """
-
-        def work(connection: Connection) -> None:
-            purchase, _ = _lock_purchase(connection, purchase_id, event_administered_by(caller))
-            # Only the provider itself confirms a refund that this service has ordered.
-            refunds = [due for due in store.refunds_due(connection, purchase) if due.payment.provider == EXTERNAL]
-            if any(due.refund_id == refund_id for due in refunds):
-                return
-            outstanding = [due.payment for due in refunds if due.refund_id is None]
-            if not outstanding:
-                raise illegal_transition(purchase.status, PurchaseStatus.REFUNDED)
-            now = self._context().now
-            record_refund(connection, purchase, outstanding[0], refund_id, now)
-            _record(connection, caller, ChangeKind.REFUND_CONFIRMED, purchase, now, {"refund_id": refund_id})
-            ledger.enter(connection, payment_refund_entry(purchase, outstanding[0], refund_id), now)
 
         await self._database.run(work)
 
@@ -264,7 +239,7 @@ def _record(  # noqa: PLR0913, PLR0917 - the caller, and what a record contains
     changes.record(connection, caller, change, now)
 
 
-def _lock_purchase(connection: Connection, purchase_id: UUID, condition: Condition) -> tuple[Purchase, Inventory]:
+def lock_purchase(connection: Connection, purchase_id: UUID, condition: Condition) -> tuple[Purchase, Inventory]:
     """Lock the event of a purchase, then the purchase."""
     found = find_purchase(connection, purchase_id, condition)
     if found is None:

@@ -99,12 +99,17 @@ class Reconciliation:
         The caller has claimed the order, and no try of it is under way.
 
         Returns:
-            The order to try; None: it needs no further refund.
+            The order to try; None: it needs no further refund, or waits for a refund that is under way.
         """
         self._apply(connection, order.provider, ProviderPayment(order.payment_id, refunds=tuple(refunds)))
         lock_event(connection, order.event_id)
         [purchase] = lock_purchases(connection, order.event_id, [order.purchase_id])
         credit_order(connection, purchase, order, self._clock())
+        [own] = read_own_payments(connection, order.provider, [order.payment_id])
+        others = own.orders.keys() - {str(order.order_id)}
+        if any(refund.state is RefundState.WAITING and refund.order_id not in others for refund in refunds):
+            # It may be a refund of a lost order, as after a restore: once it is made, it counts for this one.
+            return None
         stored = refund_orders.lock(connection, order.event_id, order.order_id)
         is_due = stored is not None and (stored.status, stored.round) == (RefundOrderStatus.PENDING, order.round)
         return stored if is_due else None

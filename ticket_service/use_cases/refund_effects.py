@@ -10,15 +10,16 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain import cancellations as cancellation_domain
 from ticket_service.domain import refund_orders as order_domain
+from ticket_service.domain import ticket_refunds as refund_domain
 from ticket_service.domain.findings_notified import payment_refund_failed
 from ticket_service.domain.holds import Payment, reopen_refund
 from ticket_service.domain.ledger import EntryKind, outside_refund_entry, refund_entry
-from ticket_service.domain.notifications import refund_ended
+from ticket_service.domain.notifications import refund_ended, ticket_refund_failed, ticket_refund_made
 from ticket_service.domain.outside_refunds import OutsideRefund, give_back, take_credit
 from ticket_service.domain.purchases import Purchase
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 from ticket_service.store import holds as holds_store
-from ticket_service.store import ledger, outbox, refund_orders
+from ticket_service.store import ledger, outbox, refund_orders, ticket_refunds
 from ticket_service.store import outside_refunds as outside_store
 from ticket_service.store.cancellations import in_event, lock_cancellation, update_cancellations
 from ticket_service.use_cases.holds import record_refund
@@ -48,8 +49,14 @@ def credit_order(connection: Connection, purchase: Purchase, order: RefundOrder,
 
 
 def end_order(connection: Connection, purchase: Purchase, order: RefundOrder, now: datetime) -> None:
-    """Record the effect of an order that has become DONE on its cancellation or payment."""
+    """Record the effect of an order that has become DONE on its cancellation, payment or ticket."""
     refund_id = order.refund_id or ""
+    refund = ticket_refunds.lock(connection, order.order_id)
+    if refund is not None:
+        made = refund_domain.record_refund(refund, refund_id, now)
+        ticket_refunds.update(connection, made)
+        outbox.write(connection, ticket_refund_made(made), now)
+        return
     if order.cancellation_id is None:
         payment = Payment(order.payment_id, (order.currency, order.amount), order.provider)
         record_refund(connection, purchase, payment, refund_id, now)
@@ -73,8 +80,14 @@ def fail_order_later(
 
 
 def _make_due_again(connection: Connection, purchase: Purchase, failed: RefundOrder, now: datetime) -> None:
-    """Store an order whose money came back, with the effect on its cancellation or payment."""
+    """Store an order whose money came back, with the effect on its cancellation, payment or ticket."""
     refund_orders.update(connection, failed)
+    refund = ticket_refunds.lock(connection, failed.order_id)
+    if refund is not None:
+        reopened = refund_domain.reopen(refund)
+        ticket_refunds.update(connection, reopened)
+        outbox.write(connection, ticket_refund_failed(reopened, failed.failure or ""), now)
+        return
     if failed.cancellation_id is None:
         payment = Payment(failed.payment_id, (failed.currency, failed.amount), failed.provider)
         holds_store.store_refund(connection, payment, None)

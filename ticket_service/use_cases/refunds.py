@@ -20,12 +20,13 @@ from ticket_service.domain.cancellations import Cancellation
 from ticket_service.domain.changes import Change, ChangeKind
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.ledger import EntryKind, refund_entry
-from ticket_service.domain.notifications import refund_ended
+from ticket_service.domain.notifications import refund_ended, ticket_refund_made
 from ticket_service.domain.payments import RefundProgress
 from ticket_service.domain.reconciliation import ProviderRefund
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 from ticket_service.domain.refusals import cancellation_not_found
-from ticket_service.store import changes, ledger, outbox
+from ticket_service.domain.ticket_refunds import record_refund as record_ticket_refund
+from ticket_service.store import changes, ledger, outbox, ticket_refunds
 from ticket_service.store import refund_orders as store
 from ticket_service.store.access import event_owned_by
 from ticket_service.store.cancellations import in_event, lock_cancellation, update_cancellations
@@ -139,6 +140,13 @@ class Refunds:
 def record_answer(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
     """Store the provider's answer, if no process has stored it, with its effect on cancellation or payment."""
     if order.cancellation_id is None:
+        refund = ticket_refunds.lock(connection, order.order_id)
+        if refund is not None:
+            if _store_progress(connection, order, progress, now) is RefundOrderStatus.DONE:
+                made = record_ticket_refund(refund, progress.refund_id or "", now)
+                ticket_refunds.update(connection, made)
+                outbox.write(connection, ticket_refund_made(made), now)
+            return
         lock_event(connection, order.event_id)
         [purchase] = lock_purchases(connection, order.event_id, [order.purchase_id])
         if _store_progress(connection, order, progress, now) is RefundOrderStatus.DONE:

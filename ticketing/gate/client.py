@@ -1,16 +1,26 @@
-"""The client of the scan service: its stub, the device's credential, and its gate."""
+"""The client of the scan service: its channels, the device's credential, and its gate."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+import grpc
+
+from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.gate.credential import Credential
 from ticketing.scans.v1 import scan_pb2
-from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
+
+GATE_CHANNEL_OPTIONS: Final[Sequence[tuple[str, object]]] = (
+    *CHANNEL_OPTIONS,
+    # Otherwise gRPC gives a new channel the connection of the one that it replaces.
+    ("grpc.use_local_subchannel_pool", 1),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ScanServiceClient:
-    """The stub of the scan service, with the credential and the gate of this device."""
+    """The scan service as this device calls it: each thread opens a channel of its own."""
 
-    stub: ScanServiceStub
+    open_channel: Callable[[], grpc.Channel]
     credential: Credential
     gate: scan_pb2.Gate

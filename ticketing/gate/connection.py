@@ -2,7 +2,7 @@
 
 A scan waits up to ANSWER_SECONDS for its answer; then the device decides offline. The same stream uploads offline
 decisions while no scan waits to be sent. Two threads serve a stream: gRPC's thread sends the requests, and the thread
-of the connection receives the responses.
+of the connection handles the responses.
 """
 
 import queue
@@ -20,34 +20,29 @@ import grpc
 
 from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection_status import UNREACHABLE, ConnectionState, ConnectionStatus
+from ticketing.gate.delivery import RETRIED, Delivery
 from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.messages import time_of
 from ticketing.gate.refusal import Refusal, error_text, refusal_of
 from ticketing.gate.retrying import Outcome, RetryingThread
 from ticketing.gate.store import Store
+from ticketing.gate.stream_channel import SilentStreamError, StreamChannel
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 # The time that a scan, and so a person at the gate, waits for the answer.
 ANSWER_SECONDS: Final = 1.5
-OPEN_SECONDS: Final = 5.0
+# A slow network needs up to 5 s for the connection, with TLS, and as long for the first response.
+OPEN_SECONDS: Final = 10.0
 # A stream with unanswered scans and without any response in this time is dead, whatever the keepalive reports.
 SILENT_SECONDS: Final = 5.0
-UPLOAD_SECONDS: Final = 30.0
-UPLOAD_SCANS: Final = 500
-# A message may have 1 MiB; UPLOAD_SCANS long texts that are not codes would exceed it.
-UPLOAD_BYTES: Final = 256 * 1024
-UPLOAD_PAUSE_SECONDS: Final = 5.0
-# The interval at which a stream without requests is checked for uploads and timeouts.
+# The interval at which a stream without requests is checked for uploads.
 _TICK_SECONDS: Final = 0.05
 
-# Rejections with these reasons are retried on the same stream.
-_RETRIED: Final = frozenset(
-    {error_reason_pb2.ERROR_REASON_OVERLOADED, error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
-)
+NO_ANSWER: Final = "the service does not answer in time"
 
 # With these rejections the service has not decided about an annulment, so an upload delivers it.
-_UNDECIDED: Final = _RETRIED | {error_reason_pb2.ERROR_REASON_SCAN_NOT_FOUND}
+_UNDECIDED: Final = RETRIED | {error_reason_pb2.ERROR_REASON_SCAN_NOT_FOUND}
 
 # "scan" or "annul", and the scan_id.
 _Key = tuple[str, str]
@@ -58,6 +53,7 @@ _Answer = scan_pb2.Scan | pb.Rejection
 class GateStream:
     """The state of one stream, from its opening to its end."""
 
+    delivery: Delivery
     outgoing: queue.SimpleQueue[pb.StreamScansRequest | None] = field(default_factory=queue.SimpleQueue)
     # All times are values of monotonic().
     start: float = field(default_factory=monotonic)
@@ -66,21 +62,15 @@ class GateStream:
     # The ids of the scans sent on this stream and not answered; the service states the maximum.
     unanswered: set[str] = field(default_factory=set)
     max_unanswered: int = 0
-    max_uploads: int = 0
     # The time when a request timed out; None after any response.
     silent_since: float | None = None
-    uploading: tuple[pb.ScanAttempt, ...] = ()
-    upload_start: float = 0.0
-    next_upload: float = 0.0
-    # The scan ids whose upload the service rejected; the next stream tries again.
-    rejected: set[str] = field(default_factory=set)
 
     def is_overdue(self, now: float) -> bool:
         """Return whether the opening, an answer or an upload has timed out."""
         return (
             (not self.opened and now - self.start > OPEN_SECONDS)
             or (self.silent_since is not None and now - self.silent_since > SILENT_SECONDS)
-            or (bool(self.uploading) and now - self.upload_start > UPLOAD_SECONDS)
+            or self.delivery.is_overdue(now)
         )
 
 
@@ -98,8 +88,8 @@ class Connection:
         self._changed = threading.Condition()
         self._waiting: dict[_Key, pb.StreamScansRequest] = {}
         self._answers: dict[_Key, _Answer] = {}
-        self._stream = GateStream()
-        self._call: grpc.Call | None = None
+        self._stream = GateStream(Delivery(store, clock))
+        self._channel = StreamChannel(client.open_channel)
         self.thread = RetryingThread("connection", self._serve, client.credential.is_renewed)
         # Whether the service accepted the credential in this run, and has not refused it since.
         self._accepted = False
@@ -110,8 +100,9 @@ class Connection:
         self.thread.start()
 
     def stop(self) -> None:
-        """Cancel the stream and wait for the thread's end."""
-        self.thread.stop(self._cancel)
+        """End the stream and the thread."""
+        self.thread.stop()
+        self._channel.close()
 
     def wait_for_first_attempt(self, seconds: float) -> None:
         """Wait until the first attempt to connect has succeeded or failed."""
@@ -130,7 +121,10 @@ class Connection:
         """Wait until every decision is delivered or rejected or the service is unreachable, at most `seconds`."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self.status.state in UNREACHABLE or self._store.queue_length() <= len(self._stream.rejected),
+                lambda: (
+                    self.status.state in UNREACHABLE
+                    or self._store.queue_length() <= len(self._stream.delivery.rejected)
+                ),
                 seconds,
             )
 
@@ -162,7 +156,7 @@ class Connection:
             del self._waiting[key]
             if key not in self._answers and self.status.state not in UNREACHABLE:
                 # Until the service responds, later scans are decided offline without waiting.
-                self.status = replace(self.status, state=ConnectionState.OFFLINE, problem="no answer in time")
+                self.status = replace(self.status, state=ConnectionState.OFFLINE, problem=NO_ANSWER)
                 self._stream.silent_since = monotonic()
             return self._answers.pop(key, None)
 
@@ -170,32 +164,29 @@ class Connection:
         self._stream.unanswered.add(key[1])
         self._stream.outgoing.put(request)
 
-    def _cancel(self) -> None:
-        with self._changed:
-            if self._call is not None:
-                self._call.cancel()
-
     def _serve(self) -> Outcome:
         """Serve one stream to its end; it lasted if it was open for more than a second."""
-        stream = GateStream()
+        stream = GateStream(Delivery(self._store, self._clock))
         metadata = self._client.credential.metadata()
         with self._changed:
-            if self.thread.is_stopped:
-                return Outcome.FAILED
             self._stream = stream
-            # The call has no deadline: a stream lasts for hours. `is_overdue` and the keepalive end a dead stream.
-            call = self._client.stub.StreamScans(self._requests(stream), metadata=metadata)
-            self._call = call
         refusal, problem = None, "the service ended the stream"
         try:
-            for response in call:
-                self._receive(stream, response)
+            # The call has no deadline: a stream lasts for hours. `is_overdue` and the keepalive end a dead stream.
+            with self._channel.responses(
+                lambda stub: stub.StreamScans(self._requests(stream), metadata=metadata),
+                lambda: self.thread.is_stopped,
+                lambda _: stream.is_overdue(monotonic()),
+            ) as responses:
+                for response in responses:
+                    self._receive(stream, response)
+        except SilentStreamError:
+            problem = NO_ANSWER
         except grpc.RpcError as error:
             refusal, problem = refusal_of(error), error_text(error)
         finally:
             with self._changed:
                 stream.ended = True
-            call.cancel()
             # Also after an error of this program, no scan waits for this stream.
             outcome = self._end(stream, refusal, problem)
         return outcome
@@ -234,27 +225,13 @@ class Connection:
             try:
                 request = stream.outgoing.get(timeout=_TICK_SECONDS)
             except queue.Empty:
-                request = self._upload(stream)
-                if request is None:
-                    if stream.is_overdue(monotonic()) and self._call is not None:
-                        self._call.cancel()
+                upload = stream.delivery.next_upload()
+                if upload is None:
                     continue
+                request = pb.StreamScansRequest(upload=upload)
             if request is None:
                 return
             yield request
-
-    def _upload(self, stream: GateStream) -> pb.StreamScansRequest | None:
-        limit = min(UPLOAD_SCANS, stream.max_uploads)
-        if stream.uploading or limit < 1 or monotonic() < stream.next_upload:
-            return None
-        attempts: tuple[pb.ScanAttempt, ...] = ()
-        with self._changed, suppress(sqlite3.Error):
-            # gRPC's thread outlives the stream by a moment; the store may be closed by then.
-            attempts = () if stream.ended else tuple(self._store.queued(limit, UPLOAD_BYTES, stream.rejected))
-        if not attempts:
-            return None
-        stream.uploading, stream.upload_start = attempts, monotonic()
-        return pb.StreamScansRequest(upload=pb.Upload(scans=attempts))
 
     def _receive(self, stream: GateStream, response: pb.StreamScansResponse) -> None:
         with self._changed:
@@ -271,7 +248,7 @@ class Connection:
                 case "rejected":
                     self._handle_rejection(stream, response.rejected)
                 case "uploaded":
-                    self._handle_uploaded(stream, response.uploaded)
+                    stream.delivery.handle_uploaded(response.uploaded)
                 case "reconnect":
                     # Later requests wait for the next stream.
                     self.status = replace(
@@ -293,7 +270,7 @@ class Connection:
             self._store.clear_refusals(self._event_id)
         self._accepted = True
         stream.opened = True
-        stream.max_unanswered, stream.max_uploads = opened.max_outstanding_scans, opened.max_outstanding_uploads
+        stream.max_unanswered, stream.delivery.max_scans = opened.max_outstanding_scans, opened.max_outstanding_uploads
         self.status = ConnectionStatus(ConnectionState.ONLINE, opened.event_name)
         for key, request in self._waiting.items():
             self._send(key, request)
@@ -307,23 +284,8 @@ class Connection:
         if rejection.scan_id:
             for kind in ("scan", "annul"):
                 self._handle_answer(stream, kind, rejection.scan_id, rejection)
-        elif stream.uploading:
-            stream.uploading = ()
-            stream.next_upload = monotonic() + UPLOAD_PAUSE_SECONDS
-
-    def _handle_uploaded(self, stream: GateStream, uploaded: pb.Uploaded) -> None:
-        recorded = {scan.scan_id for scan in uploaded.results}
-        try:
-            self._store.remove_delivered([scan for scan in stream.uploading if scan.scan_id in recorded], self._clock())
-        except sqlite3.Error:
-            # The disk fails: the decisions are sent again, which changes nothing at the service.
-            stream.uploading, stream.next_upload = (), monotonic() + UPLOAD_PAUSE_SECONDS
-            return
-        retried = {rejection.scan_id for rejection in uploaded.rejected if rejection.reason in _RETRIED}
-        stream.rejected |= {scan.scan_id for scan in stream.uploading} - recorded - retried
-        if retried:
-            stream.next_upload = monotonic() + UPLOAD_PAUSE_SECONDS
-        stream.uploading = ()
+        else:
+            stream.delivery.handle_rejection()
 
 
 def _refused(status: ConnectionStatus, refusal: Refusal) -> ConnectionStatus:

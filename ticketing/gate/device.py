@@ -19,25 +19,13 @@ from ticketing.admission.days import zone_of
 from ticketing.admission.look_up_passes import is_pass
 from ticketing.admission.scanned_text import sanitize_text
 from ticketing.admission.scans import Gate, ScanType
-from ticketing.admission.tickets import AdmissionState, CheckIn
+from ticketing.admission.tickets import AdmissionState
 from ticketing.admission.tokens import Token, read_token
-from ticketing.gate.admission_store import OwnAdmission
 from ticketing.gate.connection import ANSWER_SECONDS, Connection
 from ticketing.gate.connection_status import REFUSED_NOTE
 from ticketing.gate.device_clock import DeviceClock
-from ticketing.gate.messages import (
-    DENIAL_REASONS,
-    SCAN_TYPES,
-    TICKET_TYPES,
-    Answer,
-    answer_of,
-    gate_message,
-    previous_message,
-    time_of,
-    timestamp,
-    token_ticket_message,
-)
-from ticketing.gate.offline_decision import DeviceDecision, DeviceRecords, DeviceScan, decide_offline
+from ticketing.gate.messages import SCAN_TYPES, Answer, answer_of, gate_message, timestamp
+from ticketing.gate.scan_records import ScanRecords
 from ticketing.gate.store import Store
 from ticketing.gate.unstored import Unstored
 from ticketing.scans.v1 import scan_pb2
@@ -78,6 +66,7 @@ class Device:
         self._store = store
         self._connection = connection
         self._clock = clock
+        self._records = ScanRecords(gate, scan_type, store, clock)
         self._unstored = Unstored()
         self._last: LastScan | None = None
 
@@ -115,7 +104,8 @@ class Device:
             elif self._connection.is_refused():
                 return self._denial(attempt.code, REFUSED_NOTE)
             else:
-                scan, note = self._decide_offline(attempt, scan_id, may_be_recorded=may_be_recorded)
+                scan, before, note = self._records.decide_offline(attempt, scan_id, may_be_recorded=may_be_recorded)
+                self._remember(scan, attempt.code, before)
         return answer_of(scan, note, self.zone())
 
     def _begin(self, request: bytes) -> tuple[UUID, scan_pb2.Scan | None, bool]:
@@ -137,11 +127,12 @@ class Device:
 
     def _save_shown_answer(self, scan: scan_pb2.Scan, text: str) -> None:
         """Store the service's verdict; the service has recorded it, so it is shown even if the disk fails."""
+        before = None
         try:
-            self._save_answer(scan, text)
+            before = self._records.save_answer(scan)
         except sqlite3.Error:
-            self._unstored.add_answer(scan, text)
-            self._remember(scan, text, None)
+            self._unstored.add_answer(scan)
+        self._remember(scan, text, before)
 
     def _finish(self, scan_id: str, request: bytes) -> None:
         self._unstored.forget(request)
@@ -154,13 +145,11 @@ class Device:
         """Store what an earlier scan could not store, before this scan relies on the file."""
         if not (self._unstored.answers or self._unstored.shown):
             return
-        last = self._last
         with self._store.transaction():
-            for scan, text in self._unstored.answers.values():
-                self._save_answer(scan, text)
+            for scan in self._unstored.answers.values():
+                self._records.save_answer(scan)
             for scan_id in self._unstored.shown:
                 self._store.finish_scan(scan_id)
-        self._last = last
         self._unstored.answers.clear()
         self._unstored.shown.clear()
 
@@ -174,26 +163,17 @@ class Device:
             return self.refuse_undo(NOTHING_TO_UNDO)
         if monotonic() - last.time > UNDO_SECONDS:
             return self.refuse_undo(TOO_LATE_TO_UNDO)
-        scan, attempt = last.scan, None
+        scan, undelivered_text = last.scan, None
         annulled = None if self._store.is_queued(scan.scan_id) else self._connection.annul(scan.scan_id)
         if isinstance(annulled, pb.Rejection):
             return replace(answer_of(scan, f"NOT ANNULLED: {annulled.message}", self.zone()), admitted=False)
         if annulled is None:
             # The service has no record of the scan or is unreachable: an upload delivers the annulment.
-            annulled = scan_pb2.Scan()
-            annulled.CopyFrom(scan)
-            annulled.annul_time.CopyFrom(timestamp(self._clock()))
-            offline = self._offline_message(scan)
-            offline.annul_time.CopyFrom(annulled.annul_time)
-            scan_type = SCAN_TYPES[self._scan_type]
-            attempt = pb.ScanAttempt(scan_id=scan.scan_id, code=last.text, scan_type=scan_type, offline=offline)
+            annulled, undelivered_text = self._records.annulled_offline(scan), last.text
         try:
-            with self._store.transaction():
-                if attempt is not None:
-                    self._store.enqueue(attempt, self._clock_of(scan))
-                self._save_admission(annulled, last.before or AdmissionState(), None if attempt else self._clock())
+            self._records.save_annulment(annulled, last.before, undelivered_text)
         except sqlite3.Error:
-            if attempt is not None:
+            if undelivered_text is not None:
                 self._last = last
                 return self._denial(last.text, f"not annulled, {CANNOT_STORE}: {self._store.problem}")
         return answer_of(annulled, zone=self.zone())
@@ -219,94 +199,6 @@ class Device:
             self._connection.wait_for_delivery(ANSWER_SECONDS)
         return False
 
-    def _save_answer(self, scan: scan_pb2.Scan, text: str) -> None:
-        """Store the service's answer and the new admission state, so that the device denies a second scan offline."""
-        with self._store.transaction():
-            before = self._admission_before(scan)
-            kept = scan_pb2.Scan()
-            kept.CopyFrom(scan)
-            kept.code = sanitize_text(scan.code)
-            self._store.save_answer(kept)
-            if scan.verdict == scan_pb2.VERDICT_ADMITTED and not scan.HasField("annul_time"):
-                check_in = CheckIn(UUID(scan.scan_id), time_of(scan.scan_time), scan.location)
-                if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_IN:
-                    after = AdmissionState(check_in_time=check_in.time, latest_check_in=check_in, inside=True)
-                    self._save_admission(scan, after, self._clock())
-                elif scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT:
-                    self._save_admission(scan, replace(before or AdmissionState(), inside=False), self._clock())
-        self._remember(scan, text, before)
-
-    def _admission_before(self, scan: scan_pb2.Scan) -> AdmissionState | None:
-        """Return the ticket's admission state before a scan; None if the device has no record of it.
-
-        The replica may contain the scan already. Then the state before a check-in is unknown, and a person who checks
-        out was inside.
-        """
-        if not scan.ticket_id:
-            return None
-        event_id, ticket_id = UUID(scan.event_id), UUID(scan.ticket_id)
-        ticket = self._store.ticket(event_id, ticket_id)
-        state = self._store.own_admission(event_id, ticket_id) or (None if ticket is None else ticket.admission)
-        if state is None or (state.latest_check_in is not None and str(state.latest_check_in.scan_id) == scan.scan_id):
-            return None
-        return replace(state, inside=True) if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT else state
-
-    def _save_admission(self, scan: scan_pb2.Scan, admission: AdmissionState, recorded_time: datetime | None) -> None:
-        own = OwnAdmission(UUID(scan.event_id), UUID(scan.ticket_id), admission, scan.scan_id, time_of(scan.scan_time))
-        self._store.save_own_admission(own, recorded_time)
-
-    def _decide_offline(
-        self, attempt: pb.ScanAttempt, scan_id: UUID, *, may_be_recorded: bool
-    ) -> tuple[scan_pb2.Scan, str]:
-        """Decide a scan, and store the decision for delivery; return the scan and a note for the person at the gate.
-
-        The file keeps tokens, which the service verifies, and a text that the service may have recorded: an upload needs
-        the same text.
-        """
-        now = self._clock()
-        device_scan = DeviceScan(scan_id, attempt.code, read_token(attempt.code), self._scan_type, self._gate)
-        with self._store.transaction():
-            records = self._records_of(device_scan)
-            device_decision = decide_offline(device_scan, records, now, self._clock.earliest)
-            if device_decision.presented is not None and records.ticket is None:
-                ticket = token_ticket_message(device_decision.presented)
-                self._store.add_token_ticket(device_decision.presented.ticket.event_id, ticket)
-            scan = _scan_message(device_scan, device_decision, now)
-            scan.doubtful_time = not self._clock.is_known
-            before = self._admission_before(scan)
-            self._store.save_answer(scan)
-            if device_decision.decision.admission is not None:
-                self._save_admission(scan, device_decision.decision.admission, None)
-            attempt.offline.CopyFrom(self._offline_message(scan))
-            if not may_be_recorded and not isinstance(device_scan.credential, Token):
-                attempt.code = sanitize_text(attempt.code)
-            self._store.enqueue(attempt, self._clock_of(scan))
-            self._store.save_clock(self._clock)
-        self._remember(scan, attempt.code, before)
-        return scan, device_decision.note
-
-    def _records_of(self, scan: DeviceScan) -> DeviceRecords:
-        rules = self._store.rules(self._gate.event_id)
-        token = scan.credential
-        if not isinstance(token, Token):
-            return DeviceRecords(rules)
-        key = (token.event_id, token.ticket_id)
-        return DeviceRecords(rules, self._store.ticket(*key), self._store.own_admission(*key))
-
-    def _offline_message(self, scan: scan_pb2.Scan) -> pb.OfflineDecision:
-        return pb.OfflineDecision(
-            verdict=scan.verdict,
-            # The device's times are those of the service's clock, so they need no offset.
-            scan_time=scan.scan_time,
-            denial_reason=scan.denial_reason,
-            gate=gate_message(self._gate),
-            clock_unknown=scan.doubtful_time,
-        )
-
-    def _clock_of(self, scan: scan_pb2.Scan) -> DeviceClock | None:
-        """Return the clock where a scan has its estimate of the time, which it may know later."""
-        return self._clock if scan.doubtful_time and not self._clock.is_known else None
-
     def _remember(self, scan: scan_pb2.Scan, text: str, before: AdmissionState | None) -> None:
         if answer_of(scan).may_pass:
             self._last = LastScan(scan, text, monotonic(), before)
@@ -323,25 +215,3 @@ class Device:
             if (rules := self._store.rules(self._gate.event_id)) is not None:
                 return zone_of(rules.event.time_zone)
         return None
-
-
-def _scan_message(device_scan: DeviceScan, device_decision: DeviceDecision, now: datetime) -> scan_pb2.Scan:
-    decision = device_decision.decision
-    scan = scan_pb2.Scan(
-        scan_id=str(device_scan.scan_id),
-        code=sanitize_text(device_scan.text),
-        scan_type=SCAN_TYPES[device_scan.scan_type],
-        verdict=scan_pb2.VERDICT_DENIED if decision.reason else scan_pb2.VERDICT_ADMITTED,
-        scan_time=timestamp(now),
-        location=device_scan.gate.location,
-        offline=True,
-    )
-    if decision.reason is not None:
-        scan.denial_reason = DENIAL_REASONS[decision.reason]
-    if decision.previous is not None:
-        scan.previous.CopyFrom(previous_message(decision.previous))
-    if (presented := device_decision.presented) is not None:
-        scan.ticket_id, scan.event_id = str(presented.ticket.ticket_id), str(presented.ticket.event_id)
-        if presented.ticket_type is not None:
-            scan.ticket_type = TICKET_TYPES[presented.ticket_type]
-    return scan

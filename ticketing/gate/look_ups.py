@@ -14,6 +14,7 @@ from ticketing.gate.messages import ticket_of
 from ticketing.gate.offline_decision import LOOK_UPS_NEED_CONNECTION
 from ticketing.gate.refusal import error_text
 from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 
 # The scan service answers within about 2 seconds.
 LOOK_UP_SECONDS: Final = 5.0
@@ -63,7 +64,10 @@ class LookUps:
         request = pb.LookUpTicketsRequest(gate=self._client.gate, query=text)
         metadata = self._client.credential.metadata()
         try:
-            response = self._client.stub.LookUpTickets(request, timeout=LOOK_UP_SECONDS, metadata=metadata)
+            # A look-up is rare: a channel of its own needs no care for dead connections.
+            with self._client.open_channel() as channel:
+                stub = ScanServiceStub(channel)
+                response = stub.LookUpTickets(request, timeout=LOOK_UP_SECONDS, metadata=metadata)
         except grpc.RpcError as error:
             if error.code() in _NO_CONNECTION:
                 return LookUpResult(problem=f"{LOOK_UPS_NEED_CONNECTION}: {error_text(error, with_code=False)}")

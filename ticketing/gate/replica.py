@@ -1,6 +1,6 @@
 """The device replica: rules, keys and tickets of one event, for decisions without a connection."""
 
-import threading
+from typing import Final
 from uuid import UUID
 
 import grpc
@@ -11,7 +11,13 @@ from ticketing.gate.messages import time_of
 from ticketing.gate.refusal import refusal_of
 from ticketing.gate.retrying import Outcome, RetryingThread
 from ticketing.gate.store import Store
+from ticketing.gate.stream_channel import SilentStreamError, StreamChannel
 from ticketing.scans.v1 import scan_service_pb2 as pb
+
+# The service sends a response at least every ten seconds, so a stream that misses three of them is dead.
+SILENT_SECONDS: Final = 30.0
+# After streams without any response this grows: a page of tickets may take longer on a slow network.
+MAX_SILENT_SECONDS: Final = 240.0
 
 
 class DeviceReplica:
@@ -22,8 +28,8 @@ class DeviceReplica:
         self._event_id = event_id
         self._store = store
         self._clock = clock
-        self._call: grpc.Call | None = None
-        self._lock = threading.Lock()
+        self._channel = StreamChannel(client.open_channel)
+        self._silent_seconds = SILENT_SECONDS
         self.thread = RetryingThread("replica", self._follow, client.credential.is_renewed)
 
     def start(self) -> None:
@@ -31,13 +37,9 @@ class DeviceReplica:
         self.thread.start()
 
     def stop(self) -> None:
-        """Cancel the stream and wait for the thread's end."""
-        self.thread.stop(self._cancel)
-
-    def _cancel(self) -> None:
-        with self._lock:
-            if self._call is not None:
-                self._call.cancel()
+        """End the stream and the thread."""
+        self.thread.stop()
+        self._channel.close()
 
     def _follow(self) -> Outcome:
         """Store the changes of one stream until it ends."""
@@ -46,25 +48,30 @@ class DeviceReplica:
             event_id=str(self._event_id), after_cursor=self._store.cursor(self._event_id)
         )
         metadata = self._client.credential.metadata()
-        with self._lock:
-            if self.thread.is_stopped:
-                return Outcome.FAILED
-            # The call has no deadline: a stream lasts for hours. The keepalive ends it if the service is unreachable.
-            call = self._client.stub.WatchAdmissions(request, metadata=metadata)
-            self._call = call
         outcome = Outcome.FAILED
         try:
-            for changes in call:
-                if changes.HasField("server_time"):
-                    self._clock.set(time_of(changes.server_time), None)
-                self._store.apply(self._event_id, changes, self._clock())
-                if changes.cursor:
-                    self._store.save_clock(self._clock)
-                outcome = Outcome.LASTED
+            # The call has no deadline: a stream lasts for hours.
+            with self._channel.responses(
+                lambda stub: stub.WatchAdmissions(request, metadata=metadata),
+                lambda: self.thread.is_stopped,
+                lambda seconds: seconds > self._silent_seconds,
+            ) as responses:
+                for changes in responses:
+                    self._store_changes(changes)
+                    outcome = Outcome.LASTED
+        except SilentStreamError:
+            if outcome is Outcome.FAILED:
+                self._silent_seconds = min(2 * self._silent_seconds, MAX_SILENT_SECONDS)
         except grpc.RpcError as error:
             # The gate's own stream reports the status of the connection; this thread only tries again.
             if refusal_of(error) is not None:
                 outcome = Outcome.REFUSED
-        finally:
-            call.cancel()
         return outcome
+
+    def _store_changes(self, changes: pb.WatchAdmissionsResponse) -> None:
+        if changes.HasField("server_time"):
+            self._clock.set(time_of(changes.server_time), None)
+        self._store.apply(self._event_id, changes, self._clock())
+        if changes.cursor:
+            self._store.save_clock(self._clock)
+            self._silent_seconds = SILENT_SECONDS

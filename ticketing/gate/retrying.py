@@ -15,6 +15,8 @@ MAX_BACKOFF_SECONDS: Final = 4.0
 REFUSED_BACKOFF_SECONDS: Final = 60.0
 LASTED_BACKOFF_SECONDS: Final = 0.05
 PROBLEM_SECONDS: Final = 60.0
+# A disk may hang for longer; the end of the program does not wait for it.
+STOP_SECONDS: Final = 10.0
 # The interval at which a waiting thread looks for a reason to go on at once.
 _LOOK_SECONDS: Final = 1.0
 
@@ -36,7 +38,7 @@ class RetryingThread:
         self._attempt = attempt
         self._go_on = go_on
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._problem = ""
         self._problem_time = 0.0
 
@@ -44,11 +46,10 @@ class RetryingThread:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self, cancel: Callable[[], None] = lambda: None) -> None:
-        """Make no further attempt, end the present one by `cancel`, and wait for the thread's end."""
+    def stop(self) -> None:
+        """Make no further attempt, and wait up to STOP_SECONDS for the end of the present one."""
         self.stop_soon()
-        cancel()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
 
     def stop_soon(self) -> None:
         """Make no further attempt after the present one."""

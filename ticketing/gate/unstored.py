@@ -18,8 +18,8 @@ class Unstored:
     def __init__(self) -> None:
         # The ids of requests without an answer, so that a repeated scan continues under its id.
         self._requests: OrderedDict[bytes, UUID] = OrderedDict()
-        # The service's verdicts that were shown; the service has recorded them. Each with the scanned text.
-        self.answers: OrderedDict[str, tuple[scan_pb2.Scan, str]] = OrderedDict()
+        # The service's verdicts that were shown, by scan_id; the service has recorded them.
+        self.answers: OrderedDict[str, scan_pb2.Scan] = OrderedDict()
         # The ids of scans that were shown and whose request still stands in the file.
         self.shown: set[str] = set()
 
@@ -34,8 +34,8 @@ class Unstored:
         """Forget a request: its answer was shown, or the file contains it."""
         self._requests.pop(request, None)
 
-    def add_answer(self, scan: scan_pb2.Scan, text: str) -> None:
+    def add_answer(self, scan: scan_pb2.Scan) -> None:
         """Keep a verdict of the service."""
-        self.answers[scan.scan_id] = (scan, text)
+        self.answers[scan.scan_id] = scan
         while len(self.answers) > MAX_ANSWERS:
             self.answers.popitem(last=False)

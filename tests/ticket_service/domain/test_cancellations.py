@@ -89,10 +89,10 @@ def test_a_refund_is_confirmed_once_and_again_by_the_same_id_only():
     assert record_refund(done, "refund-1", NOW + timedelta(days=1)) == done
     with pytest.raises(Failure) as caught:
         record_refund(done, "refund-2", NOW)
-    assert caught.value.metadata == {"from": "DONE", "to": "DONE"}
+    assert caught.value.metadata == {"from": "DONE", "to": "DONE", "instead": "NOTHING"}
 
 
 def test_no_refund_is_confirmed_before_the_ticket_is_revoked():
     with pytest.raises(Failure) as caught:
         record_refund(pending(), "refund-1", NOW)
-    assert caught.value.metadata == {"from": "PENDING", "to": "DONE"}
+    assert caught.value.metadata == {"from": "PENDING", "to": "DONE", "instead": "WAIT"}

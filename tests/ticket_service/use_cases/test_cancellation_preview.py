@@ -61,7 +61,7 @@ async def event(database: Database, clock: Clock, canceller: Cancellations) -> E
 
 
 def line(outcome: TicketOutcome, provider: str, tickets: int, price: int = 2_500) -> PreviewLine:
-    return PreviewLine(outcome, provider, "EUR", tickets, tickets * price)
+    return PreviewLine(outcome, provider, "EUR", tickets, tickets * price, tickets * price)
 
 
 async def test_each_ticket_is_counted_under_its_outcome(previews, event):

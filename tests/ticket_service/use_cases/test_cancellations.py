@@ -18,9 +18,11 @@ from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import SWEEPER_DELAY, CancellationStatus
 from ticket_service.domain.events import Offer, RefundTier, TicketType
 from ticket_service.domain.queries import CancellationQuery
+from ticket_service.domain.refund_orders import Confirmation
 from ticket_service.domain.revocations import Outcome
 from ticket_service.store.tables import cancellations, events, offers, tickets
 from ticket_service.use_cases.cancellations import MAX_SWEEP, MIN_RETRY_SECONDS, Cancellations, settle
+from ticket_service.use_cases.refund_confirmations import RefundConfirmations
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
@@ -326,14 +328,15 @@ async def test_a_sweep_is_bounded_and_reports_that_more_is_due(canceller, databa
 async def test_a_service_or_the_organizer_confirms_a_refund(canceller, database, clock):
     _, [ticket_id] = await sold(database, clock)
     cancellation_id = (await canceller.cancel(ALICE, ticket_id, "")).cancellation_id
+    confirmations, made = RefundConfirmations(database, clock), Confirmation("refund-1", by_hand=False)
     # The holder of a ticket may be the organizer of another event.
     holder = Caller("alice", frozenset({Role.ORGANIZER}))
     for caller in (OSCAR, holder):
         with pytest.raises(Failure) as caught:
-            await canceller.confirm_refund(caller, cancellation_id, "refund-1")
+            await confirmations.of_cancellation(caller, cancellation_id, made)
         assert caught.value.reason == "CANCELLATION_NOT_FOUND"
-    await canceller.confirm_refund(OLGA, cancellation_id, "refund-1")
-    await canceller.confirm_refund(SHOP, cancellation_id, "refund-1")
+    await confirmations.of_cancellation(OLGA, cancellation_id, made)
+    await confirmations.of_cancellation(SHOP, cancellation_id, made)
     done = await canceller.get(ALICE, cancellation_id)
     assert (done.status, done.refund_id, done.complete_time) == (CancellationStatus.DONE, "refund-1", clock.now)
 

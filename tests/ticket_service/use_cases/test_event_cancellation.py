@@ -19,11 +19,13 @@ from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.domain.cancellations import SWEEPER_DELAY
 from ticket_service.domain.check_ins import CheckIn
 from ticket_service.domain.events import EventStatus
+from ticket_service.domain.refund_orders import Confirmation
 from ticket_service.store.tables import cancellations, event_cancellations, events, tickets
 from ticket_service.use_cases import check_ins, event_cancellation
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
+from ticket_service.use_cases.refund_confirmations import RefundConfirmations
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
@@ -319,7 +321,7 @@ async def test_the_sales_show_the_progress(event_canceller, canceller, database,
     assert (sales.currency, sales.refunds_pending, sales.refunds_failed) == ("EUR", 2, 0)
     await to_the_end(event_canceller.sweep)
     one = (await row(database, cancellations, ticket_id=ticket_id)).cancellation_id
-    await canceller.confirm_refund(OLGA, one, "refund-1")
+    await RefundConfirmations(database, clock).of_cancellation(OLGA, one, Confirmation("refund-1", by_hand=False))
     sales = await all_events.sales(OLGA, event.event_id)
     assert [(line.status, line.refunded) for line in sales.lines] == [("REFUNDED", 10_000)]
     assert sales.refunds_pending == 3

@@ -54,12 +54,16 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     CHANGE_KIND_PURCHASE_RELEASED: _ChangeKind.ValueType  # 11
     """ReleasePurchase released the places of the purchase."""
     CHANGE_KIND_REFUND_CONFIRMED: _ChangeKind.ValueType  # 12
-    """ConfirmRefund reported a refund. details: refund_id, and cancellation_id for a ticket."""
+    """ConfirmRefund reported a refund. details: refund_id, by_hand if it was paid by hand, and cancellation_id or
+    ticket_refund_id for a ticket.
+    """
     CHANGE_KIND_REFUND_RETRIED: _ChangeKind.ValueType  # 13
     """RetryRefund requested a refused refund again. details: cancellation_id."""
     CHANGE_KIND_EMAIL_CORRECTED: _ChangeKind.ValueType  # 14
     """CorrectEmail corrected an address, which the record does not contain, or sent the mail again."""
-    CHANGE_KIND_TICKETS_LOOKED_UP: _ChangeKind.ValueType  # 15
+    CHANGE_KIND_TICKET_REFUND_REQUESTED: _ChangeKind.ValueType  # 15
+    """A refund of a part of a ticket's price was requested. details: ticket_refund_id, currency_code, minor_units."""
+    CHANGE_KIND_TICKETS_LOOKED_UP: _ChangeKind.ValueType  # 16
     """A gate looked tickets up. details: location, results (the number of tickets
     found); the record does not contain the searched text. The caller is the
     UUID of the gate device, or the person or program that scans without one.
@@ -97,12 +101,16 @@ CHANGE_KIND_PAYMENT_CONFIRMED: ChangeKind.ValueType  # 10
 CHANGE_KIND_PURCHASE_RELEASED: ChangeKind.ValueType  # 11
 """ReleasePurchase released the places of the purchase."""
 CHANGE_KIND_REFUND_CONFIRMED: ChangeKind.ValueType  # 12
-"""ConfirmRefund reported a refund. details: refund_id, and cancellation_id for a ticket."""
+"""ConfirmRefund reported a refund. details: refund_id, by_hand if it was paid by hand, and cancellation_id or
+ticket_refund_id for a ticket.
+"""
 CHANGE_KIND_REFUND_RETRIED: ChangeKind.ValueType  # 13
 """RetryRefund requested a refused refund again. details: cancellation_id."""
 CHANGE_KIND_EMAIL_CORRECTED: ChangeKind.ValueType  # 14
 """CorrectEmail corrected an address, which the record does not contain, or sent the mail again."""
-CHANGE_KIND_TICKETS_LOOKED_UP: ChangeKind.ValueType  # 15
+CHANGE_KIND_TICKET_REFUND_REQUESTED: ChangeKind.ValueType  # 15
+"""A refund of a part of a ticket's price was requested. details: ticket_refund_id, currency_code, minor_units."""
+CHANGE_KIND_TICKETS_LOOKED_UP: ChangeKind.ValueType  # 16
 """A gate looked tickets up. details: location, results (the number of tickets
 found); the record does not contain the searched text. The caller is the
 UUID of the gate device, or the person or program that scans without one.

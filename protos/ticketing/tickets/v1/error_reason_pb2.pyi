@@ -49,7 +49,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TICKET_CHECKED_IN: _ErrorReason.ValueType  # 12
     """FAILED_PRECONDITION: a gate checked the ticket in first. metadata: ticket_id, check_in_time."""
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 13
-    """FAILED_PRECONDITION: the resource cannot go from its state to the requested one. metadata: from, to."""
+    """FAILED_PRECONDITION: the resource cannot go from its state to the requested one. A refused ConfirmRefund also names the provider and what to do instead. metadata: from, to, provider, instead."""
     ERROR_REASON_PRICE_CHANGED: _ErrorReason.ValueType  # 14
     """FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, actual, currency_code."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 15
@@ -82,6 +82,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the customer may have no more tickets, held ones included. metadata: event_id, ticket_type if an offer's, max, have, requested."""
     ERROR_REASON_EMAIL_LIMIT: _ErrorReason.ValueType  # 29
     """RESOURCE_EXHAUSTED: the address was corrected too often; RetryInfo says when to try again. metadata: max, within_seconds."""
+    ERROR_REASON_REFUND_OUT_OF_RANGE: _ErrorReason.ValueType  # 30
+    """FAILED_PRECONDITION: the amount is outside what can be refunded for the ticket, or in another currency. metadata: ticket_id, min, max, currency_code."""
+    ERROR_REASON_TICKET_REFUND_NOT_FOUND: _ErrorReason.ValueType  # 31
+    """NOT_FOUND: the refund does not exist or is hidden from the caller. metadata: ticket_refund_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
@@ -118,7 +122,7 @@ ERROR_REASON_TICKET_NOT_CANCELLABLE: ErrorReason.ValueType  # 11
 ERROR_REASON_TICKET_CHECKED_IN: ErrorReason.ValueType  # 12
 """FAILED_PRECONDITION: a gate checked the ticket in first. metadata: ticket_id, check_in_time."""
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 13
-"""FAILED_PRECONDITION: the resource cannot go from its state to the requested one. metadata: from, to."""
+"""FAILED_PRECONDITION: the resource cannot go from its state to the requested one. A refused ConfirmRefund also names the provider and what to do instead. metadata: from, to, provider, instead."""
 ERROR_REASON_PRICE_CHANGED: ErrorReason.ValueType  # 14
 """FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, actual, currency_code."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 15
@@ -151,4 +155,8 @@ ERROR_REASON_CUSTOMER_TICKET_LIMIT: ErrorReason.ValueType  # 28
 """FAILED_PRECONDITION: the customer may have no more tickets, held ones included. metadata: event_id, ticket_type if an offer's, max, have, requested."""
 ERROR_REASON_EMAIL_LIMIT: ErrorReason.ValueType  # 29
 """RESOURCE_EXHAUSTED: the address was corrected too often; RetryInfo says when to try again. metadata: max, within_seconds."""
+ERROR_REASON_REFUND_OUT_OF_RANGE: ErrorReason.ValueType  # 30
+"""FAILED_PRECONDITION: the amount is outside what can be refunded for the ticket, or in another currency. metadata: ticket_id, min, max, currency_code."""
+ERROR_REASON_TICKET_REFUND_NOT_FOUND: ErrorReason.ValueType  # 31
+"""NOT_FOUND: the refund does not exist or is hidden from the caller. metadata: ticket_refund_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -41,7 +41,9 @@ class _TicketOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketO
     TICKET_OUTCOME_PROVIDER_NOT_CONFIGURED: _TicketOutcome.ValueType  # 3
     """The ticket is cancelled, and its refund waits until the payment provider is configured again."""
     TICKET_OUTCOME_FREE: _TicketOutcome.ValueType  # 4
-    """The ticket is cancelled, and nothing was paid for it."""
+    """The ticket is cancelled, and nothing was paid for it, or everything is
+    refunded already.
+    """
     TICKET_OUTCOME_CHECKED_IN: _TicketOutcome.ValueType  # 5
     """The ticket is checked in: it stays as it is, and nothing is refunded. Gates
     may have checked in more tickets that they have not reported yet.
@@ -63,7 +65,9 @@ its price: the notification refund.requested asks for it.
 TICKET_OUTCOME_PROVIDER_NOT_CONFIGURED: TicketOutcome.ValueType  # 3
 """The ticket is cancelled, and its refund waits until the payment provider is configured again."""
 TICKET_OUTCOME_FREE: TicketOutcome.ValueType  # 4
-"""The ticket is cancelled, and nothing was paid for it."""
+"""The ticket is cancelled, and nothing was paid for it, or everything is
+refunded already.
+"""
 TICKET_OUTCOME_CHECKED_IN: TicketOutcome.ValueType  # 5
 """The ticket is checked in: it stays as it is, and nothing is refunded. Gates
 may have checked in more tickets that they have not reported yet.

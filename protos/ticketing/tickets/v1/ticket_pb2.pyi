@@ -165,6 +165,7 @@ class Ticket(_message.Message):
     CANCELLATION_ID_FIELD_NUMBER: _builtins.int
     CANCEL_REFUND_FIELD_NUMBER: _builtins.int
     FULL_REFUND_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    REFUNDED_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
     """The UUIDv7 that the service gives each ticket."""
     code: _builtins.str
@@ -240,6 +241,12 @@ class Ticket(_message.Message):
         event was moved after the purchase. Absent: no such right applies now.
         """
 
+    @_builtins.property
+    def refunded(self) -> _money_pb2.Money:
+        """The sum of the refunds without a cancellation, due or made (RefundTicket).
+        Absent: there is none.
+        """
+
     def __init__(
         self,
         *,
@@ -265,10 +272,11 @@ class Ticket(_message.Message):
         cancellation_id: _builtins.str = ...,
         cancel_refund: _money_pb2.Money | None = ...,
         full_refund_until_time: _timestamp_pb2.Timestamp | None = ...,
+        refunded: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_refund", b"cancel_refund", "check_in_time", b"check_in_time", "create_time", b"create_time", "event", b"event", "full_refund_until_time", b"full_refund_until_time", "metadata", b"metadata", "price_paid", b"price_paid", "update_time", b"update_time", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_refund", b"cancel_refund", "check_in_time", b"check_in_time", "create_time", b"create_time", "event", b"event", "full_refund_until_time", b"full_refund_until_time", "metadata", b"metadata", "price_paid", b"price_paid", "refunded", b"refunded", "update_time", b"update_time", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_refund", b"cancel_refund", "cancellation_id", b"cancellation_id", "check_in_time", b"check_in_time", "code", b"code", "create_time", b"create_time", "event", b"event", "event_id", b"event_id", "full_refund_until_time", b"full_refund_until_time", "issue", b"issue", "metadata", b"metadata", "payment_id", b"payment_id", "price_paid", b"price_paid", "purchase_id", b"purchase_id", "qr_code_url", b"qr_code_url", "status", b"status", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "token", b"token", "update_time", b"update_time", "user_id", b"user_id", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_refund", b"cancel_refund", "cancellation_id", b"cancellation_id", "check_in_time", b"check_in_time", "code", b"code", "create_time", b"create_time", "event", b"event", "event_id", b"event_id", "full_refund_until_time", b"full_refund_until_time", "issue", b"issue", "metadata", b"metadata", "payment_id", b"payment_id", "price_paid", b"price_paid", "purchase_id", b"purchase_id", "qr_code_url", b"qr_code_url", "refunded", b"refunded", "status", b"status", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "token", b"token", "update_time", b"update_time", "user_id", b"user_id", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -310,6 +318,8 @@ class Cancellation(_message.Message):
         grants, or the full price after a move of the event. The service fixes it
         when it records the cancellation, and rounds it up before the refund to an
         amount that the payment provider refunds, at most the price of the ticket.
+        The organizer may grant more. Refunds without a cancellation reduce it if
+        the sum exceeds the price.
         """
 
     @_builtins.property

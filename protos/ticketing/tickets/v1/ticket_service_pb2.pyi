@@ -8,6 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from ticketing.tickets.v1 import money_pb2 as _money_pb2
+from ticketing.tickets.v1 import refund_pb2 as _refund_pb2
 from ticketing.tickets.v1 import ticket_pb2 as _ticket_pb2
 import builtins as _builtins
 import sys
@@ -255,19 +257,29 @@ class CancelTicketRequest(_message.Message):
 
     TICKET_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REFUND_AMOUNT_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
     """Required. The UUID of the ticket."""
     reason: _builtins.str
     """The reason, at most 500 characters."""
+    @_builtins.property
+    def refund_amount(self) -> _money_pb2.Money:
+        """The amount to refund. Only the roles service and organizer may send it. It is
+        in the event's currency, at least what the terms grant and at most what was
+        paid and not refunded before; otherwise the call fails with REFUND_OUT_OF_RANGE.
+        Absent: what the terms grant.
+        """
+
     def __init__(
         self,
         *,
         ticket_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        refund_amount: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refund_amount", b"refund_amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "ticket_id", b"ticket_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "refund_amount", b"refund_amount", "ticket_id", b"ticket_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -466,6 +478,130 @@ class RetryRefundResponse(_message.Message):
 Global___RetryRefundResponse: _TypeAlias = RetryRefundResponse  # noqa: Y015
 
 @_typing.final
+class RefundTicketRequest(_message.Message):
+    """Request of RefundTicket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required. A UUID that the caller chooses; the same request_id refunds nothing more."""
+    ticket_id: _builtins.str
+    """Required. The UUID of the ticket."""
+    reason: _builtins.str
+    """The reason, at most 500 characters."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """Required. The amount to refund, in the event's currency; 1 minor unit or more."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        ticket_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "reason", b"reason", "request_id", b"request_id", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundTicketRequest: _TypeAlias = RefundTicketRequest  # noqa: Y015
+
+@_typing.final
+class RefundTicketResponse(_message.Message):
+    """Response of RefundTicket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refund(self) -> _refund_pb2.TicketRefund:
+        """The refund in its present state."""
+
+    def __init__(
+        self,
+        *,
+        refund: _refund_pb2.TicketRefund | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refund", b"refund"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refund", b"refund"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundTicketResponse: _TypeAlias = RefundTicketResponse  # noqa: Y015
+
+@_typing.final
+class ListOwedRefundsRequest(_message.Message):
+    """Request of ListOwedRefunds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """The number of refunds on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
+    page_token: _builtins.str
+    """The next_page_token of the page before, with the same filter; at most 512
+    characters. Empty selects the first page.
+    """
+    event_id: _builtins.str
+    """Returns only refunds of this event, a UUID. Empty selects all events."""
+    status: _refund_pb2.OwedRefundStatus.ValueType
+    """Returns only refunds in this status. UNSPECIFIED selects every status."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        status: _refund_pb2.OwedRefundStatus.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOwedRefundsRequest: _TypeAlias = ListOwedRefundsRequest  # noqa: Y015
+
+@_typing.final
+class ListOwedRefundsResponse(_message.Message):
+    """Response of ListOwedRefunds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUNDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The token of the next page. The field is empty on the last page."""
+    @_builtins.property
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[_refund_pb2.OwedRefund]:
+        """The refunds, by since_time."""
+
+    def __init__(
+        self,
+        *,
+        refunds: _abc.Iterable[_refund_pb2.OwedRefund] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "refunds", b"refunds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOwedRefundsResponse: _TypeAlias = ListOwedRefundsResponse  # noqa: Y015
+
+@_typing.final
 class ConfirmRefundRequest(_message.Message):
     """Request of ConfirmRefund."""
 
@@ -473,25 +609,37 @@ class ConfirmRefundRequest(_message.Message):
 
     CANCELLATION_ID_FIELD_NUMBER: _builtins.int
     PURCHASE_ID_FIELD_NUMBER: _builtins.int
+    TICKET_REFUND_ID_FIELD_NUMBER: _builtins.int
     REFUND_ID_FIELD_NUMBER: _builtins.int
+    PAID_BY_HAND_FIELD_NUMBER: _builtins.int
     cancellation_id: _builtins.str
     """The UUID of the cancellation of a ticket."""
     purchase_id: _builtins.str
     """The UUID of a purchase that was paid too late."""
+    ticket_refund_id: _builtins.str
+    """The UUID of a refund without a cancellation."""
     refund_id: _builtins.str
-    """Required. The payment system's id of the refund, 1 to 255 characters."""
+    """Required. The payment system's id of the refund, or the reference of a
+    payment by hand, 1 to 255 characters.
+    """
+    paid_by_hand: _builtins.bool
+    """True: the refund was paid by hand, such as by bank transfer, after the payment
+    provider had refused it.
+    """
     def __init__(
         self,
         *,
         cancellation_id: _builtins.str = ...,
         purchase_id: _builtins.str = ...,
+        ticket_refund_id: _builtins.str = ...,
         refund_id: _builtins.str = ...,
+        paid_by_hand: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancellation_id", b"cancellation_id", "purchase_id", b"purchase_id", "refunded", b"refunded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancellation_id", b"cancellation_id", "purchase_id", b"purchase_id", "refunded", b"refunded", "ticket_refund_id", b"ticket_refund_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancellation_id", b"cancellation_id", "purchase_id", b"purchase_id", "refund_id", b"refund_id", "refunded", b"refunded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancellation_id", b"cancellation_id", "paid_by_hand", b"paid_by_hand", "purchase_id", b"purchase_id", "refund_id", b"refund_id", "refunded", b"refunded", "ticket_refund_id", b"ticket_refund_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_refunded: _TypeAlias = _typing.Literal["cancellation_id", "purchase_id"]  # noqa: Y015
+    _WhichOneofReturnType_refunded: _TypeAlias = _typing.Literal["cancellation_id", "purchase_id", "ticket_refund_id"]  # noqa: Y015
     _WhichOneofArgType_refunded: _TypeAlias = _typing.Literal["refunded", b"refunded"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_refunded) -> _WhichOneofReturnType_refunded | None: ...
 

@@ -71,6 +71,16 @@ class TicketServiceStub:
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RetryRefundRequest.SerializeToString,
                 response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RetryRefundResponse.FromString,
                 _registered_method=True)
+        self.RefundTicket = channel.unary_unary(
+                '/ticketing.tickets.v1.TicketService/RefundTicket',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RefundTicketRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RefundTicketResponse.FromString,
+                _registered_method=True)
+        self.ListOwedRefunds = channel.unary_unary(
+                '/ticketing.tickets.v1.TicketService/ListOwedRefunds',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.ListOwedRefundsRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.ListOwedRefundsResponse.FromString,
+                _registered_method=True)
         self.ConfirmRefund = channel.unary_unary(
                 '/ticketing.tickets.v1.TicketService/ConfirmRefund',
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.ConfirmRefundRequest.SerializeToString,
@@ -150,9 +160,34 @@ class TicketServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RefundTicket(self, request, context):
+        """Refunds a part of the price of a ticket that stays valid, or a further part
+        of a cancelled ticket's price. A ticket may have several such refunds; together
+        with the refund of a cancellation they are at most the price. A later
+        cancellation refunds at most the rest. The call fails with
+        FAILED_PRECONDITION / REFUND_OUT_OF_RANGE and with ALREADY_EXISTS /
+        REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOwedRefunds(self, request, context):
+        """Lists the refunds that are owed and not made yet, oldest first: of
+        cancellations, of RefundTicket, and of payments that came too late or twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ConfirmRefund(self, request, context):
-        """Records that the caller's own payment system has made a refund (provider
-        "external").
+        """Records that a refund was made: by the caller's own payment system (provider
+        "external"), or by hand after the payment provider has refused it
+        (paid_by_hand). The service then requests no refund from the provider any
+        more. A call that fails with FAILED_PRECONDITION / ILLEGAL_TRANSITION says in
+        the metadata "instead" what to do: WAIT (a provider makes the refund),
+        PAY_BY_HAND (the provider refused it: pay by hand and set paid_by_hand, or
+        call RetryRefund for a cancellation), or NOTHING (no refund is owed).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,6 +256,16 @@ def add_TicketServiceServicer_to_server(servicer, server):
                     servicer.RetryRefund,
                     request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RetryRefundRequest.FromString,
                     response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RetryRefundResponse.SerializeToString,
+            ),
+            'RefundTicket': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundTicket,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RefundTicketRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RefundTicketResponse.SerializeToString,
+            ),
+            'ListOwedRefunds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOwedRefunds,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.ListOwedRefundsRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.ListOwedRefundsResponse.SerializeToString,
             ),
             'ConfirmRefund': grpc.unary_unary_rpc_method_handler(
                     servicer.ConfirmRefund,
@@ -434,6 +479,60 @@ class TicketService:
             '/ticketing.tickets.v1.TicketService/RetryRefund',
             ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RetryRefundRequest.SerializeToString,
             ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RetryRefundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundTicket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.TicketService/RefundTicket',
+            ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RefundTicketRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.RefundTicketResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOwedRefunds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.TicketService/ListOwedRefunds',
+            ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.ListOwedRefundsRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_ticket__service__pb2.ListOwedRefundsResponse.FromString,
             options,
             channel_credentials,
             insecure,

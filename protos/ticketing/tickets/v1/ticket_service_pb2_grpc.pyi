@@ -53,9 +53,26 @@ class TicketServiceStub:
     """Lists cancellations, newest first."""
     RetryRefund: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.RetryRefundRequest, _ticket_service_pb2.RetryRefundResponse]
     """Requests a REFUND_FAILED refund from the provider again."""
+    RefundTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.RefundTicketRequest, _ticket_service_pb2.RefundTicketResponse]
+    """Refunds a part of the price of a ticket that stays valid, or a further part
+    of a cancelled ticket's price. A ticket may have several such refunds; together
+    with the refund of a cancellation they are at most the price. A later
+    cancellation refunds at most the rest. The call fails with
+    FAILED_PRECONDITION / REFUND_OUT_OF_RANGE and with ALREADY_EXISTS /
+    REQUEST_ID_REUSED.
+    """
+    ListOwedRefunds: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ListOwedRefundsRequest, _ticket_service_pb2.ListOwedRefundsResponse]
+    """Lists the refunds that are owed and not made yet, oldest first: of
+    cancellations, of RefundTicket, and of payments that came too late or twice.
+    """
     ConfirmRefund: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ConfirmRefundRequest, _ticket_service_pb2.ConfirmRefundResponse]
-    """Records that the caller's own payment system has made a refund (provider
-    "external").
+    """Records that a refund was made: by the caller's own payment system (provider
+    "external"), or by hand after the payment provider has refused it
+    (paid_by_hand). The service then requests no refund from the provider any
+    more. A call that fails with FAILED_PRECONDITION / ILLEGAL_TRANSITION says in
+    the metadata "instead" what to do: WAIT (a provider makes the refund),
+    PAY_BY_HAND (the provider refused it: pay by hand and set paid_by_hand, or
+    call RetryRefund for a cancellation), or NOTHING (no refund is owed).
     """
     ReissueTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ReissueTicketRequest, _ticket_service_pb2.ReissueTicketResponse]
     """Gives a ticket a new code and token, for a lost or leaked code. Every gate
@@ -96,9 +113,26 @@ class TicketServiceAsyncStub(TicketServiceStub):
     """Lists cancellations, newest first."""
     RetryRefund: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.RetryRefundRequest, _ticket_service_pb2.RetryRefundResponse]  # type: ignore[assignment]
     """Requests a REFUND_FAILED refund from the provider again."""
+    RefundTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.RefundTicketRequest, _ticket_service_pb2.RefundTicketResponse]  # type: ignore[assignment]
+    """Refunds a part of the price of a ticket that stays valid, or a further part
+    of a cancelled ticket's price. A ticket may have several such refunds; together
+    with the refund of a cancellation they are at most the price. A later
+    cancellation refunds at most the rest. The call fails with
+    FAILED_PRECONDITION / REFUND_OUT_OF_RANGE and with ALREADY_EXISTS /
+    REQUEST_ID_REUSED.
+    """
+    ListOwedRefunds: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ListOwedRefundsRequest, _ticket_service_pb2.ListOwedRefundsResponse]  # type: ignore[assignment]
+    """Lists the refunds that are owed and not made yet, oldest first: of
+    cancellations, of RefundTicket, and of payments that came too late or twice.
+    """
     ConfirmRefund: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ConfirmRefundRequest, _ticket_service_pb2.ConfirmRefundResponse]  # type: ignore[assignment]
-    """Records that the caller's own payment system has made a refund (provider
-    "external").
+    """Records that a refund was made: by the caller's own payment system (provider
+    "external"), or by hand after the payment provider has refused it
+    (paid_by_hand). The service then requests no refund from the provider any
+    more. A call that fails with FAILED_PRECONDITION / ILLEGAL_TRANSITION says in
+    the metadata "instead" what to do: WAIT (a provider makes the refund),
+    PAY_BY_HAND (the provider refused it: pay by hand and set paid_by_hand, or
+    call RetryRefund for a cancellation), or NOTHING (no refund is owed).
     """
     ReissueTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ReissueTicketRequest, _ticket_service_pb2.ReissueTicketResponse]  # type: ignore[assignment]
     """Gives a ticket a new code and token, for a lost or leaked code. Every gate
@@ -180,13 +214,42 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         """Requests a REFUND_FAILED refund from the provider again."""
 
     @_abc_1.abstractmethod
+    def RefundTicket(
+        self,
+        request: _ticket_service_pb2.RefundTicketRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ticket_service_pb2.RefundTicketResponse, _abc.Awaitable[_ticket_service_pb2.RefundTicketResponse]]:
+        """Refunds a part of the price of a ticket that stays valid, or a further part
+        of a cancelled ticket's price. A ticket may have several such refunds; together
+        with the refund of a cancellation they are at most the price. A later
+        cancellation refunds at most the rest. The call fails with
+        FAILED_PRECONDITION / REFUND_OUT_OF_RANGE and with ALREADY_EXISTS /
+        REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOwedRefunds(
+        self,
+        request: _ticket_service_pb2.ListOwedRefundsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ticket_service_pb2.ListOwedRefundsResponse, _abc.Awaitable[_ticket_service_pb2.ListOwedRefundsResponse]]:
+        """Lists the refunds that are owed and not made yet, oldest first: of
+        cancellations, of RefundTicket, and of payments that came too late or twice.
+        """
+
+    @_abc_1.abstractmethod
     def ConfirmRefund(
         self,
         request: _ticket_service_pb2.ConfirmRefundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.ConfirmRefundResponse, _abc.Awaitable[_ticket_service_pb2.ConfirmRefundResponse]]:
-        """Records that the caller's own payment system has made a refund (provider
-        "external").
+        """Records that a refund was made: by the caller's own payment system (provider
+        "external"), or by hand after the payment provider has refused it
+        (paid_by_hand). The service then requests no refund from the provider any
+        more. A call that fails with FAILED_PRECONDITION / ILLEGAL_TRANSITION says in
+        the metadata "instead" what to do: WAIT (a provider makes the refund),
+        PAY_BY_HAND (the provider refused it: pay by hand and set paid_by_hand, or
+        call RetryRefund for a cancellation), or NOTHING (no refund is owed).
         """
 
     @_abc_1.abstractmethod

@@ -117,7 +117,7 @@ async def test_a_backend_confirms_its_refund(stub, issuer, ticket_id, clock):
     confirm.refund_id = "refund-2"
     assert (await refusal(stub.ConfirmRefund(confirm, metadata=service))).cause == (
         "ILLEGAL_TRANSITION",
-        {"from": "DONE", "to": "DONE"},
+        {"from": "DONE", "to": "DONE", "instead": "NOTHING"},
     )
     assert (await refusal(stub.ConfirmRefund(confirm, metadata=issuer.metadata()))).reason == "FORBIDDEN"
 
@@ -129,7 +129,7 @@ async def test_a_purchase_has_no_refund_to_confirm(stub, issuer, database, clock
     request = pb.ConfirmRefundRequest(purchase_id=str(purchase_id), refund_id="refund-1")
     assert (await refusal(stub.ConfirmRefund(request, metadata=issuer.metadata("service", "shop")))).cause == (
         "ILLEGAL_TRANSITION",
-        {"from": "COMPLETED", "to": "REFUNDED"},
+        {"from": "COMPLETED", "to": "REFUNDED", "instead": "NOTHING"},
     )
 
 

@@ -1,0 +1,80 @@
+"""The delivery of offline decisions to the service over one stream, one upload after the other."""
+
+import sqlite3
+from contextlib import suppress
+from time import monotonic
+from typing import Final
+
+from ticketing.gate.device_clock import DeviceClock
+from ticketing.gate.store import Store
+from ticketing.scans.v1 import error_reason_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
+
+UPLOAD_SECONDS: Final = 30.0
+UPLOAD_SCANS: Final = 500
+# A message may have 1 MiB; UPLOAD_SCANS long texts that are not codes would exceed it.
+UPLOAD_BYTES: Final = 256 * 1024
+UPLOAD_PAUSE_SECONDS: Final = 5.0
+# Rejections with these reasons are retried on the same stream.
+RETRIED: Final = frozenset(
+    {error_reason_pb2.ERROR_REASON_OVERLOADED, error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
+)
+
+
+class Delivery:
+    """The uploads of one stream. gRPC's thread asks for uploads, and the thread of the stream handles their answers."""
+
+    def __init__(self, store: Store, clock: DeviceClock) -> None:
+        self._store = store
+        self._clock = clock
+        # The service states the maximum when it opens the stream.
+        self.max_scans = 0
+        # The scan ids whose upload the service rejected; the next stream tries again.
+        self.rejected: set[str] = set()
+        # A time of monotonic().
+        self.next_time = 0.0
+        self._uploading: tuple[pb.ScanAttempt, ...] = ()
+        self._start = 0.0
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether the answer to an upload has timed out."""
+        return bool(self._uploading) and now - self._start > UPLOAD_SECONDS
+
+    def next_upload(self) -> pb.Upload | None:
+        """Return the next upload; None while there is nothing to deliver or an upload is not answered."""
+        limit = min(UPLOAD_SCANS, self.max_scans)
+        if self._uploading or limit < 1 or monotonic() < self.next_time:
+            return None
+        attempts: tuple[pb.ScanAttempt, ...] = ()
+        with suppress(sqlite3.Error):
+            # gRPC's thread outlives the stream by a moment; the store may be closed by then.
+            attempts = tuple(self._store.queued(limit, UPLOAD_BYTES, self.rejected))
+        if not attempts:
+            return None
+        # The answer arrives in another thread, so the start is set first.
+        self._start, self._uploading = monotonic(), attempts
+        return pb.Upload(scans=attempts)
+
+    def handle_rejection(self) -> None:
+        """Handle the rejection of a whole upload."""
+        if self._uploading:
+            self._send_again()
+
+    def handle_uploaded(self, uploaded: pb.Uploaded) -> None:
+        """Remove what the service has recorded from the queue."""
+        recorded = {scan.scan_id for scan in uploaded.results}
+        try:
+            self._store.remove_delivered([scan for scan in self._uploading if scan.scan_id in recorded], self._clock())
+        except sqlite3.Error:
+            # The disk fails: the decisions are sent again, which changes nothing at the service.
+            self._send_again()
+            return
+        retried = {rejection.scan_id for rejection in uploaded.rejected if rejection.reason in RETRIED}
+        self.rejected |= {scan.scan_id for scan in self._uploading} - recorded - retried
+        if retried:
+            self._send_again()
+        else:
+            self._uploading = ()
+
+    def _send_again(self) -> None:
+        self.next_time, self._uploading = monotonic() + UPLOAD_PAUSE_SECONDS, ()
