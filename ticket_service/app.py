@@ -35,6 +35,7 @@ from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
 from ticket_service.use_cases.look_ups import LookUps
 from ticket_service.use_cases.payments import Payments
+from ticket_service.use_cases.provider_sweeps import ProviderSweep, ProviderWork, UnconfiguredSweep
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.reconciler import Reconciler
 from ticket_service.use_cases.reconciliation import Reconciliation
@@ -106,10 +107,10 @@ class App:
             database, holds, self._clock, feed.wake, blocks_disputed=self._settings.blocks_disputed
         )
         refunds = Refunds(database, providers, reconciliation, self._clock)
-        self._sweep(refunds)
+        self._sweep_providers(refunds)
         await self._reconcile(reconciliation)
         payments = Payments(database, holds, providers, self._clock)
-        self._sweep(payments)
+        self._sweep_providers(payments)
         changes = TicketChanges(
             cancellations,
             reissues,
@@ -177,6 +178,11 @@ class App:
         sweeper = Sweeper(work, interval_seconds or self._settings.sweep_seconds)
         sweeper.start()
         self._opened.push_async_callback(sweeper.stop)
+
+    def _sweep_providers(self, work: ProviderWork) -> None:
+        for name in self._settings.providers:
+            self._sweep(ProviderSweep(work, name))
+        self._sweep(UnconfiguredSweep(work))
 
     def _event_service(
         self, database: Database, feed: Feed, scans: ScanServiceClient, cancellations: Cancellations
