@@ -74,4 +74,6 @@ class DeviceReplica:
         self._store.apply(self._event_id, changes, self._clock())
         if changes.cursor:
             self._store.save_clock(self._clock)
+            if self._clock.is_known:
+                self._store.delete_past_events(self._event_id, self._clock())
             self._silent_seconds = SILENT_SECONDS
