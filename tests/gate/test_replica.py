@@ -13,6 +13,7 @@ from ticketing.gate import admission_store
 from ticketing.gate.admission_store import OwnAdmission, ReplicaState
 from ticketing.gate.device_file import StoreError
 from ticketing.gate.messages import timestamp
+from ticketing.gate.retrying import Outcome
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -107,6 +108,15 @@ def test_scan_waits_for_one_piece_of_the_replica_alone(store, monkeypatch):
     reader.join()
     assert len(loaded) > 10
     assert all(count % 10 == 0 for count in loaded)
+
+
+def test_stream_that_ends_after_its_first_response_is_retried_with_backoff(handheld, stand_in):
+    stand_in.ticket()
+    stand_in.pages_per_stream = 1
+    follow = handheld.replica._follow  # noqa: SLF001 - one attempt of the thread
+    assert follow() is Outcome.LASTED
+    stand_in.pages_per_stream = 0
+    assert follow() is Outcome.FAILED
 
 
 def test_replica_waits_for_the_scan_in_progress_between_two_pieces(store, monkeypatch):

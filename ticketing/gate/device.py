@@ -142,7 +142,7 @@ class Device:
         try:
             self._store.finish_scan(scan_id)
         except sqlite3.Error:
-            self._unstored.shown.add(scan_id)
+            self._unstored.add_shown(scan_id)
 
     def _store_what_failed(self) -> None:
         """Store what an earlier scan could not store, before this scan relies on the file."""
