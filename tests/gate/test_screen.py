@@ -17,8 +17,8 @@ from ticketing.gate.admission_store import ReplicaState
 from ticketing.gate.answer_text import LinePrinter, text_line
 from ticketing.gate.connection_status import ConnectionState, ConnectionStatus
 from ticketing.gate.device_status import DeviceStatus
-from ticketing.gate.dialogue import MISSING_END, Notice
 from ticketing.gate.messages import Answer
+from ticketing.gate.notices import MISSING_END, Notice
 from ticketing.gate.offline_decision import NO_REPLICA
 from ticketing.gate.screen import SHOWN_SECONDS, Screen
 
