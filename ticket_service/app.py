@@ -155,8 +155,10 @@ class App:
         # A pool of its own: neither a whole look nor many events delay a caller.
         database = Database(self._url, "ticket_service reconciler", RECONCILER_THREADS)
         self._opened.push_async_callback(database.close)
-        reconciler = Reconciler(database, histories, reconciliation, self._settings.looks, self._clock)
-        self._sweep(reconciler)
+        for name, history in histories.items():
+            # One for each provider, so that a provider that hangs delays no comparison of another.
+            reconciler = Reconciler(database, {name: history}, reconciliation, self._settings.looks, self._clock)
+            self._sweep(reconciler)
         if self._settings.webhook_port is not None:
             providers = self._settings.providers.items()
             parsers = {name: provider.webhook_parser() for name, provider in providers if provider.takes_webhooks}
