@@ -89,7 +89,8 @@ class _DisputeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dispute
     DISPUTE_STATUS_CLOSED: _DisputeStatus.ValueType  # 5
     """The inquiry or dispute ended without a decision."""
 
-class DisputeStatus(_DisputeStatus, metaclass=_DisputeStatusEnumTypeWrapper): ...
+class DisputeStatus(_DisputeStatus, metaclass=_DisputeStatusEnumTypeWrapper):
+    """The state of a dispute."""
 
 DISPUTE_STATUS_UNSPECIFIED: DisputeStatus.ValueType  # 0
 """The service never sets this value."""
