@@ -50,6 +50,8 @@ class Contacts:
         event_id, purchase_id = recipient.event_id, recipient.purchase_id
         if lock_event(connection, event_id) is None:
             raise event_not_found(event_id)
+        # The buyer may have been erased before the lock.
+        recipient = _find_recipient(connection, caller, correction)
         now = self._clock()
         # The fingerprint does not contain the address, which would outlast its erasure: the stored one is compared.
         digest = hashlib.sha256(_CORRECT + correction.target_id.bytes).digest()
