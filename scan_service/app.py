@@ -36,6 +36,7 @@ from scan_service.use_cases.failed_code_limit import FailedCodeLimit
 from scan_service.use_cases.gates import Gates
 from scan_service.use_cases.incidents import Incidents
 from scan_service.use_cases.keys import Keys
+from scan_service.use_cases.look_ups import LookUps
 from scan_service.use_cases.revocations import Revocations
 from scan_service.use_cases.scanners import Scanners
 from scan_service.use_cases.scans import Scans
@@ -85,7 +86,8 @@ class App:
         keys = Keys(database, self._clock)
         await keys.load()
         codes = Codes(self._settings.code_secret)
-        self._follow(database, keys)
+        tickets = self._ticket_service()
+        self._follow(database, keys, tickets)
         failed_codes = FailedCodeLimit(self._settings.max_failed_codes, database, self._clock)
         batcher, uploads = self._batchers(keys, codes, failed_codes)
         annulments = Annulments(database, codes, self._database_clock)
@@ -105,6 +107,7 @@ class App:
             incidents=Incidents(database, codes),
             attendances=Attendances(database, self._clock, pacer),
             admission_watcher=AdmissionWatcher(database, pacer, self._clock),
+            look_ups=LookUps(database, tickets, codes, self._database_clock, self._settings.max_look_ups),
         )
         scans = ScansServicer(use_cases, codes)
         devices = Devices(database, Credentials(self._settings.code_secret), self._clock, self._database_clock)
@@ -162,13 +165,15 @@ class App:
             self._running.push_async_callback(batcher.close)
         return batchers
 
-    def _follow(self, database: Database, keys: Keys) -> None:
-        """Start to follow the ticket service in the background."""
+    def _ticket_service(self) -> TicketService:
         peer = self._settings.service.peer(self._settings.tickets_address)
         self._running.push_async_callback(peer.close)
+        return TicketService(peer)
+
+    def _follow(self, database: Database, keys: Keys, tickets: TicketService) -> None:
+        """Start to follow the ticket service in the background."""
         connection = LoopConnection(self._url, f"{NAME} leader", {})
         self._running.callback(connection.close)
-        tickets = TicketService(peer)
         key_replica = KeyReplica(database, tickets, keys, self._database_clock)
         replica = Replica(database, tickets, key_replica, self._database_clock)
         reports = Reports(database, tickets, self._clock)

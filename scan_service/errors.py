@@ -20,6 +20,7 @@ ENTRIES: Final[Mapping[str, ReasonEntry]] = {
     Reason.GATE_NOT_OPEN: ReasonEntry(StatusCode.FAILED_PRECONDITION),
     Reason.SCAN_NOT_ANNULLABLE: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"scan_id", "cause"}),
     Reason.ENROLLMENT_CODE_INVALID: ReasonEntry(StatusCode.FAILED_PRECONDITION),
+    Reason.LOOK_UP_NOT_ALLOWED: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"event_id", "cause"}),
     Reason.SCAN_ID_REUSED: ReasonEntry(StatusCode.ALREADY_EXISTS, {"scan_id"}),
     Reason.REQUEST_ID_REUSED: ReasonEntry(StatusCode.ALREADY_EXISTS, {"request_id"}),
     Reason.OVERLOADED: ReasonEntry(StatusCode.RESOURCE_EXHAUSTED),

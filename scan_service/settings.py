@@ -27,6 +27,8 @@ class Settings:
     max_waiting_scans: int
     # The number of unknown codes that one device may scan in a minute.
     max_failed_codes: int
+    # The number of look-ups of one device or person in a minute; 0: this service allows none.
+    max_look_ups: int
 
 
 def read_settings(environment: Environment) -> Settings:
@@ -40,4 +42,5 @@ def read_settings(environment: Environment) -> Settings:
         max_outstanding_uploads=environment.number("SCANS_MAX_UPLOADS", 1_000, minimum=500, maximum=100_000),
         max_waiting_scans=environment.number("SCANS_MAX_WAITING", 10_000, minimum=1, maximum=1_000_000),
         max_failed_codes=environment.number("SCANS_MAX_FAILED_CODES", 60, minimum=1, maximum=100_000),
+        max_look_ups=environment.number("SCANS_MAX_LOOK_UPS", 20, minimum=0, maximum=1_000),
     )

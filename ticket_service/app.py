@@ -35,7 +35,9 @@ from ticket_service.use_cases.feed import Feed
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
+from ticket_service.use_cases.look_ups import LookUps
 from ticket_service.use_cases.payments import Payments
+from ticket_service.use_cases.provider_sweeps import ProviderSweep, ProviderWork, UnconfiguredSweep
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.reconciler import Reconciler
 from ticket_service.use_cases.reconciliation import Reconciliation
@@ -62,6 +64,7 @@ from ticketing.tickets.v1 import (
 
 # One for the look, one for compared payments and events.
 RECONCILER_THREADS = 2
+LOOK_UP_THREADS = 2
 
 
 class App:
@@ -107,10 +110,10 @@ class App:
             database, holds, self._clock, feed.wake, blocks_disputed=self._settings.blocks_disputed
         )
         refunds = Refunds(database, providers, reconciliation, self._clock)
-        self._sweep(refunds)
+        self._sweep_providers(refunds)
         await self._reconcile(reconciliation)
         payments = Payments(database, holds, providers, self._clock)
-        self._sweep(payments)
+        self._sweep_providers(payments)
         changes = TicketChanges(
             cancellations,
             reissues,
@@ -156,8 +159,10 @@ class App:
         # A pool of its own: neither a whole look nor many events delay a caller.
         database = Database(self._url, "ticket_service reconciler", RECONCILER_THREADS)
         self._opened.push_async_callback(database.close)
-        reconciler = Reconciler(database, histories, reconciliation, self._settings.looks, self._clock)
-        self._sweep(reconciler)
+        for name, history in histories.items():
+            # One for each provider, so that a provider that hangs delays no comparison of another.
+            reconciler = Reconciler(database, {name: history}, reconciliation, self._settings.looks, self._clock)
+            self._sweep(reconciler)
         if self._settings.webhook_port is not None:
             providers = self._settings.providers.items()
             parsers = {name: provider.webhook_parser() for name, provider in providers if provider.takes_webhooks}
@@ -179,6 +184,11 @@ class App:
         sweeper = Sweeper(work, interval_seconds or self._settings.sweep_seconds)
         sweeper.start()
         self._opened.push_async_callback(sweeper.stop)
+
+    def _sweep_providers(self, work: ProviderWork) -> None:
+        for name in self._settings.providers:
+            self._sweep(ProviderSweep(work, name))
+        self._sweep(UnconfiguredSweep(work))
 
     def _event_service(
         self, database: Database, feed: Feed, scans: ScanServiceClient, cancellations: Cancellations
@@ -213,7 +223,10 @@ class App:
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}
 
     def _feed_service(self, database: Database, feed: Feed) -> dict[str, RegisterServicer]:
-        servicer = FeedServicer(database, feed, self._clock)
+        # Connected with the first look-up; one search delays no other work.
+        searching = Database(self._url, "ticket_service look-ups", LOOK_UP_THREADS)
+        self._opened.push_async_callback(searching.close)
+        servicer = FeedServicer(database, feed, LookUps(searching, self._clock), self._clock)
         register = ticket_feed_service_pb2_grpc.add_TicketFeedServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketFeedService": partial(register, servicer)}
 

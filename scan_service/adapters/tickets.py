@@ -1,4 +1,4 @@
-"""The client of the ticket service: its feed, its keys, and the reports of check-ins and incidents."""
+"""The client of the ticket service: its feed, its keys, the reports of check-ins and incidents, and look-ups."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Sequence
@@ -7,7 +7,9 @@ from typing import Any, Final, TypeVar
 import grpc.aio
 
 from scan_service.convert import feed as convert
+from scan_service.convert.look_ups import find_request, held_tickets
 from scan_service.domain.feed import CheckInConflict, CheckInReport, FeedPage, FeedPosition, IncidentReport
+from scan_service.domain.look_ups import HeldTickets, LookUp
 from ticketing.chassis.failures import dependency_unavailable
 from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
@@ -44,6 +46,13 @@ class TicketService:
             convert.incidents_request(incidents), timeout=CALL_SECONDS, metadata=self._peer.metadata()
         )
         await _answer(call)
+
+    async def find_tickets(self, look_up: LookUp) -> HeldTickets | None:
+        """Find tickets for a gate; return None where the event allows no look-ups."""
+        call = TicketFeedServiceStub(self._peer.channel).FindTickets(
+            find_request(look_up), timeout=CALL_SECONDS, metadata=self._peer.metadata()
+        )
+        return held_tickets(await _answer(call))
 
     async def watch(self, position: FeedPosition) -> AsyncGenerator[Sequence[FeedPage] | None, None]:
         """Yield the pages after `position`, one or more at a time, and None whenever the feed is silent."""

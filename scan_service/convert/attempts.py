@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from scan_service.convert.callers import check_device_event, own_organizer
 from scan_service.convert.enums import DENIAL_REASONS, SCAN_TYPES, TICKET_TYPES, VERDICTS
 from ticketing.admission.codes import Codes, read_code
+from ticketing.admission.look_up_passes import LookUpPass, read_pass
 from ticketing.admission.scans import Attempt, Gate, OfflineDecision, ScanType, Verdict
 from ticketing.admission.tokens import DamagedToken, Token, read_token
 from ticketing.chassis.authentication import Caller, Role
@@ -22,9 +23,9 @@ def read_gate(fields: Fields[scan_pb2.Gate]) -> Gate:
     )
 
 
-def read_credential(text: str, codes: Codes) -> Token | DamagedToken | bytes | None:
-    """Read a scanned text: a token, a damaged token, or a typed code as its digest; None where it is neither."""
-    credential = read_token(text)
+def read_credential(text: str, codes: Codes) -> Token | DamagedToken | LookUpPass | bytes | None:
+    """Read a scanned text: a token, a damaged token, a look-up pass, or a typed code as its digest; None: none of these."""
+    credential = read_token(text) or read_pass(text)
     if credential is None and (code := read_code(text)) is not None:
         return codes.digest(code)
     return credential

@@ -18,7 +18,7 @@ def changes_message(changes: Changes, rules: GateRules | None, now: datetime) ->
     is_page = changes.cursor.row is not None
     return pb.WatchAdmissionsResponse(
         rules=None if rules is None else _rules_message(rules),
-        tickets=[_ticket_message(ticket) for ticket, _ in changes.tickets],
+        tickets=[ticket_message(ticket) for ticket, _ in changes.tickets],
         # A device uses its replica only once it is complete, and then begins with the cursor.
         cursor="" if is_page else position,
         page_cursor=position if is_page else "",
@@ -49,7 +49,8 @@ def _rules_message(rules: GateRules) -> pb.GateRules:
     )
 
 
-def _ticket_message(ticket: Ticket) -> pb.TicketAdmission:
+def ticket_message(ticket: Ticket) -> pb.TicketAdmission:
+    """Build the message of a ticket and its admission state."""
     message = pb.TicketAdmission(
         ticket_id=ticket.ticket_id.bytes,
         valid_from_time=timestamp(ticket.valid_from_time),

@@ -37,6 +37,7 @@ def scan_message(scan: Scan) -> scan_pb2.Scan:
         previous=previous_message(scan.previous),
         gate_event_id=str(scan.gate_event_id),
         doubtful_time=scan.doubtful_time,
+        looked_up=scan.looked_up,
     )
     if scan.denial_reason is not None:
         message.denial_reason = DENIAL_REASONS[scan.denial_reason]

@@ -39,3 +39,9 @@ def enrollment_code_invalid() -> Failure:
 def request_id_reused(request_id: UUID) -> Failure:
     """Return the failure for a request_id that the caller used for a different request."""
     return Failure(Reason.REQUEST_ID_REUSED, "the request_id was used for another request", request_id=request_id)
+
+
+def look_up_not_allowed(event_id: UUID, cause: str) -> Failure:
+    """Return the failure for a look-up that the EVENT or the SERVICE does not allow."""
+    who = "this event" if cause == "EVENT" else "this service"
+    return Failure(Reason.LOOK_UP_NOT_ALLOWED, f"{who} allows no look-ups", event_id=event_id, cause=cause)

@@ -11,6 +11,7 @@ from scan_service.convert.attendance import attendance_message, read_event_id
 from scan_service.convert.callers import own_organizer
 from scan_service.convert.changes import changes_message
 from scan_service.convert.incidents import incidents_response, read_incidents_query
+from scan_service.convert.look_ups import look_up_response, read_look_up
 from scan_service.convert.scan_list import list_response, read_query
 from scan_service.convert.scans import scan_message, validation_message
 from scan_service.domain.changes import read_cursor
@@ -19,6 +20,7 @@ from scan_service.use_cases.admission_watcher import AdmissionWatcher
 from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.attendance import Attendances
 from scan_service.use_cases.incidents import Incidents
+from scan_service.use_cases.look_ups import LookUps
 from scan_service.use_cases.scans import Scans
 from scan_service.use_cases.validation import Validation
 from ticketing.admission.codes import Codes
@@ -42,6 +44,7 @@ class UseCases:
     incidents: Incidents
     attendances: Attendances
     admission_watcher: AdmissionWatcher
+    look_ups: LookUps
 
 
 class ScansServicer(ScanServiceServicer):
@@ -107,3 +110,7 @@ class ScansServicer(ScanServiceServicer):
         async with aclosing(watch) as reads:
             async for changes, rules, now in reads:
                 yield changes_message(changes, rules, now)
+
+    async def LookUpTickets(self, request: pb.LookUpTicketsRequest, _context: Any) -> pb.LookUpTicketsResponse:  # noqa: N802 - the contract's name
+        """Look up tickets for a person without token and code."""
+        return look_up_response(await self._use.look_ups.look_up(read_look_up(request, current_caller())))

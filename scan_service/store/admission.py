@@ -57,13 +57,14 @@ STATEMENTS: Final[Mapping[str, str]] = {
         SELECT NULL, NULL, to_jsonb(s), {_NO_COLUMNS} FROM scans s WHERE s.scan_id = ANY ($5)
         UNION ALL
         SELECT clock_timestamp(), NULL, NULL, {_NO_COLUMNS}""",  # noqa: S608 - composed of constants
-    # Only uploads have the last four columns, annulments, violations (`doubt`) and doubtful times; unnest fills shorter
-    # arrays with NULL.
+    # Only uploads have annulments, violations (`doubt`) and doubtful times, and few batches have looked-up tickets;
+    # unnest fills shorter arrays with NULL.
     "write": """(timestamptz, boolean,
                  uuid[], uuid[], text[], text[], text[], text[], text[], uuid[], uuid[], text[],
                  text[], text[], text[], uuid[], timestamptz[], text[], jsonb[], timestamptz[], integer[],
                  timestamptz[], text[], timestamptz[],
-                 uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[], boolean[]) AS
+                 uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[], boolean[],
+                 boolean[]) AS
         WITH changed AS (
             UPDATE tickets t
             SET check_in_time = new.check_in_time, entry_scan_id = new.entry_scan_id, entry_time = new.entry_time,
@@ -76,16 +77,17 @@ STATEMENTS: Final[Mapping[str, str]] = {
         INSERT INTO scans (event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id,
                            ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id,
                            previous_time, previous_location, metadata, scan_time, issue, annul_time, doubt,
-                           claimed_annul_time, doubtful_time, record_time, offline)
+                           claimed_annul_time, doubtful_time, looked_up, record_time, offline)
         SELECT event_id, scan_id, decode(fingerprint, 'hex'), code, scan_type, verdict, denial_reason, ticket_id,
                ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
                previous_location, metadata, scan_time, issue, annul_time, doubt, claimed_annul_time,
-               coalesce(doubtful_time, false), $1, $2
+               coalesce(doubtful_time, false), coalesce(looked_up, false), $1, $2
         FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-                    $24, $33)
+                    $24, $33, $34)
             AS new(event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id, ticket_event_id,
                    ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
-                   previous_location, metadata, scan_time, issue, annul_time, doubt, claimed_annul_time, doubtful_time)
+                   previous_location, metadata, scan_time, issue, annul_time, doubt, claimed_annul_time, doubtful_time,
+                   looked_up)
         ORDER BY scan_id""",
 }
 
@@ -94,7 +96,7 @@ _LOCK_TICKETS: Final = "EXECUTE lock_tickets(%s, %s, %s)"
 _LOCK_AND_READ: Final = "EXECUTE lock_and_read(%s, %s, %s, %s, %s)"
 # The insert has a transaction of its own: after locks on other rows, it would violate the lock order.
 _CREATE: Final = "ROLLBACK; BEGIN; EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
-WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 33)})"
+WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 34)})"
 
 # An event id and a ticket id.
 TicketKey = tuple[UUID, UUID]
@@ -208,6 +210,7 @@ def write_arguments(
         array([admission.inside for admission in changed.values()]),
         array([admission.sequence for admission in changed.values()]),
         array([scan.doubtful_time for scan in scans] if offline else []),
+        array([scan.looked_up for scan in scans] if any(scan.looked_up for scan in scans) else []),
     )
 
 

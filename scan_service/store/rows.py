@@ -99,6 +99,7 @@ def scan_of(row: Mapping[str, Any]) -> Scan:
         claimed_annul_time=_time(row["claimed_annul_time"]),
         violation=row["doubt"],
         doubtful_time=row["doubtful_time"],
+        looked_up=row["looked_up"],
     )
 
 

@@ -162,6 +162,7 @@ scans = sa.Table(
     # The violation: the kind of incident that the admission causes. The column keeps an earlier name.
     sa.Column("doubt", sa.Text),
     sa.Column("doubtful_time", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("looked_up", sa.Boolean, nullable=False, server_default=sa.false()),
     # The issue of the ticket, where known: `code` is masked, and the full code is derived from the issue again.
     sa.Column("issue", sa.Integer),
     sa.CheckConstraint("scan_type IN ('CHECK_IN', 'CHECK_OUT', 'ACCESS')", "scan_type"),

@@ -16,7 +16,7 @@ from ticketing.chassis.arrays import ids
 _REPLACED: Final = (
     "code, verdict, denial_reason, ticket_id, ticket_event_id, ticket_type, issue, scan_time, record_time, location,"
     " device_id, scanner_user_id, offline, annul_time, claimed_annul_time, previous_scan_id, previous_time, previous_location, metadata, doubt,"
-    " doubtful_time"
+    " doubtful_time, looked_up"
 )
 
 STATEMENTS: Final[Mapping[str, str]] = {
@@ -85,4 +85,5 @@ def _scan_row(scan: Scan) -> dict[str, object]:
         "doubt": scan.violation,
     }
     texts = {name: None if value is None else str(value) for name, value in row.items()}
-    return {**texts, "offline": scan.offline, "metadata": scan.metadata, "doubtful_time": scan.doubtful_time}
+    marks = {"offline": scan.offline, "doubtful_time": scan.doubtful_time, "looked_up": scan.looked_up}
+    return {**texts, **marks, "metadata": scan.metadata}

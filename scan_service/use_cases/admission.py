@@ -16,6 +16,7 @@ from scan_service.store import admission as store
 from scan_service.store import incidents
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import Decision, PresentedTicket, decide
+from ticketing.admission.look_up_passes import LookUpPass
 from ticketing.admission.scanned_text import sanitize_text
 from ticketing.admission.scans import Attempt, DenialReason, Scan, Verdict
 from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
@@ -101,6 +102,7 @@ class ScanBatch:
             scanner_user_id=attempt.scanner_user_id,
             metadata=attempt.metadata,
             previous=decision.previous,
+            looked_up=ticket is not None and isinstance(attempt.credential, LookUpPass),
         )
 
     def _next_time(self, key: store.TicketKey) -> datetime:

@@ -13,6 +13,7 @@ from scan_service.store.clock import DatabaseClock
 from scan_service.use_cases.keys import Keys
 from scan_service.use_cases.ticket_lookup import TicketLookup
 from ticketing.admission.codes import Codes
+from ticketing.admission.look_up_passes import LookUpPass
 from ticketing.admission.scans import Attempt, Scan, restore_code
 from ticketing.admission.tokens import Token
 from ticketing.chassis.failures import Failure
@@ -50,11 +51,11 @@ class BatchLocker:
 
     async def transact(self, attempts: Sequence[Attempt], work: Work) -> Answers:
         """Lock the events and tickets of `attempts`, insert tickets that only their tokens prove, and run `work`."""
-        tokens = [attempt.credential for attempt in attempts if isinstance(attempt.credential, Token)]
-        await self._keys.load_missing(token.key_id for token in tokens)
+        named = [attempt.credential for attempt in attempts if isinstance(attempt.credential, Token | LookUpPass)]
+        await self._keys.load_missing(token.key_id for token in named if isinstance(token, Token))
         request = store.LockRequest(
             events={attempt.gate.event_id for attempt in attempts},
-            tickets=[(token.event_id, token.ticket_id) for token in tokens],
+            tickets=[(credential.event_id, credential.ticket_id) for credential in named],
             code_digests={attempt.credential for attempt in attempts if isinstance(attempt.credential, bytes)},
             scans={attempt.scan_id for attempt in attempts},
         )

@@ -8,6 +8,7 @@ from scan_service.store.admission import LockedRows, TicketKey
 from scan_service.use_cases.keys import CachedKeys
 from ticketing.admission.codes import Codes
 from ticketing.admission.decision import PresentedTicket
+from ticketing.admission.look_up_passes import LookUpPass
 from ticketing.admission.scans import Attempt, DenialReason
 from ticketing.admission.tickets import Ticket
 from ticketing.admission.tokens import DamagedToken, Token, is_genuine
@@ -51,11 +52,20 @@ class TicketLookup:
             return PresentedTicket(ticket, credential.issue, credential.ticket_type, by_token=True)
         if isinstance(credential, DamagedToken):
             return DenialReason.INVALID_SIGNATURE
+        if isinstance(credential, LookUpPass):
+            return self._find_looked_up(attempt, credential)
         key = credential and self._rows.keys_by_code.get(credential)
         if not key:
             return DenialReason.TICKET_NOT_FOUND
         ticket = self._rows.tickets[key]
         return PresentedTicket(ticket, ticket.issue, ticket.ticket_type)
+
+    def _find_looked_up(self, attempt: Attempt, look_up: LookUpPass) -> PresentedTicket | DenialReason:
+        ticket = self._rows.tickets.get((look_up.event_id, look_up.ticket_id))
+        time = self._now if attempt.offline is None else attempt.offline.scan_time
+        if ticket is None or not look_up.is_genuine(self._codes, attempt.device_id or attempt.scanner_user_id, time):
+            return DenialReason.TICKET_NOT_FOUND
+        return PresentedTicket(ticket, look_up.issue, ticket.ticket_type)
 
     def may_be_genuine(self, attempt: Attempt) -> bool:
         """Return whether a token names a key that might not have been fetched from the ticket service yet."""

@@ -23,6 +23,7 @@ from scan_service.store import incidents, uploads
 from scan_service.store.admission import TicketKey
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import PresentedTicket
+from ticketing.admission.look_up_passes import LookUpPass
 from ticketing.admission.scanned_text import sanitize_text
 from ticketing.admission.scans import Attempt, DenialReason, OfflineDecision, Scan, Verdict
 from ticketing.admission.tickets import AdmissionState, Event
@@ -160,6 +161,7 @@ class UploadBatch:
             claimed_annul_time=self._claim(decision),
             violation=violation,
             doubtful_time=is_doubtful,
+            looked_up=ticket is not None and isinstance(attempt.credential, LookUpPass),
         )
         if ticket is None and violation is IncidentKind.FORGED_TOKEN:
             forgery = assign_forgery(scan, attempt.credential)

@@ -15,6 +15,7 @@ from scan_service.use_cases.failed_code_limit import FailedCodeLimit
 from scan_service.use_cases.keys import Keys
 from scan_service.use_cases.ticket_lookup import TicketLookup
 from ticketing.admission.codes import Codes
+from ticketing.admission.look_up_passes import LookUpPass
 from ticketing.admission.scans import Attempt, Scan
 from ticketing.admission.tickets import AdmissionPolicy, Event, EventStatus, Ticket
 from ticketing.admission.tokens import Token
@@ -54,7 +55,7 @@ class Validation:
         now = self._clock.read(connection)
         rows = LockedRows(now)
         ticket = None
-        if isinstance(attempt.credential, Token | bytes):
+        if isinstance(attempt.credential, Token | LookUpPass | bytes):
             ticket = read_ticket(connection, attempt.credential)
         if ticket is not None:
             key = (ticket.event_id, ticket.ticket_id)

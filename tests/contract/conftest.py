@@ -22,7 +22,7 @@ from ticketing.chassis.settings import Environment
 async def world(tickets_url: URL, scans_url: URL, tmp_path: Path, issuer: Issuer) -> AsyncIterator[World]:
     copy = ScansDatabase(scans_url)
     # The matrix sends many wrong codes; a slowed answer would look like a refusal.
-    scans = ScanApp(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="100000"), scans_url)
+    scans = ScanApp(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="100000", SCANS_MAX_LOOK_UPS="0"), scans_url)
     async with running(scans) as scans_address:
         environment = Environment(
             {

@@ -188,6 +188,9 @@ REQUESTS: dict[str, Ask] = {
     "TicketFeedService/GetSigningKeys": lambda w, s: now(ticket_feed_service_pb2.GetSigningKeysRequest()),
     "TicketFeedService/ReportCheckIns": lambda w, s: now(ticket_feed_service_pb2.ReportCheckInsRequest()),
     "TicketFeedService/ReportIncidents": lambda w, s: now(ticket_feed_service_pb2.ReportIncidentsRequest()),
+    "TicketFeedService/FindTickets": about(
+        World.event, ticket_feed_service_pb2.FindTicketsRequest, "event_id", query="ann", caller="sam"
+    ),
     "ScanService/ScanTicket": scan,
     "ScanService/StreamScans": about(World.gate, scans_pb.StreamScansRequest, "open"),
     "ScanService/ValidateTicket": about(
@@ -200,6 +203,9 @@ REQUESTS: dict[str, Ask] = {
     "ScanService/WatchAttendance": at_gate(scans_pb.WatchAttendanceRequest),
     "ScanService/ListIncidents": at_gate(scans_pb.ListIncidentsRequest),
     "ScanService/WatchAdmissions": at_gate(scans_pb.WatchAdmissionsRequest),
+    "ScanService/LookUpTickets": lambda w, s: then(
+        w.gate(s), lambda g: scans_pb.LookUpTicketsRequest(gate=g, query="ann")
+    ),
     "RevocationService/RevokeTickets": revoke_tickets,
     "RevocationService/RevokeEvent": at_gate(revocations_pb.RevokeEventRequest),
     "ScannerService/EraseScanner": lambda w, s: now(scanner_service_pb2.EraseScannerRequest(user_id="nobody")),

@@ -28,7 +28,10 @@ from ticketing.tickets.v1 import event_pb2, purchase_pb2, purchase_service_pb2
 
 INT64 = 2**63 - 1
 # Opaque texts, which the services only compare, and a list that only the size of a message bounds.
-UNBOUNDED = {"Gate.allowed_ticket_types", "WatchAdmissionsRequest.after_cursor", "WatchTicketsRequest.epoch"}
+UNBOUNDED = {
+    *("Gate.allowed_ticket_types", "FindTicketsRequest.roles"),
+    *("WatchAdmissionsRequest.after_cursor", "WatchTicketsRequest.epoch"),
+}
 # A request without an event admits tickets of every event.
 OPTIONAL = {("ScanService/ValidateTicket", "gate.event_id")}
 # tests/scan_service/test_edges.py tests the messages of the stream.

@@ -65,6 +65,7 @@ TicketFeedService/WatchTickets     |                        | no        | no    
 TicketFeedService/GetSigningKeys   |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/ReportIncidents  |                        | no        | no            | no         | no        | who       | ok
+TicketFeedService/FindTickets      |                        | no        | no            | no         | no        | who       | ok
 ScanService/ScanTicket             | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
 ScanService/StreamScans            | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
 ScanService/ValidateTicket         | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
@@ -75,6 +76,7 @@ ScanService/GetAttendance          | EVENT_NOT_FOUND        | no        | ok - -
 ScanService/WatchAttendance        | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
 ScanService/ListIncidents          | EVENT_NOT_FOUND        | no        | none - -      | none none - | none none - | no     | no
 ScanService/WatchAdmissions        | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
+ScanService/LookUpTickets          | EVENT_NOT_FOUND        | no        | off - -       | off off -  | off off - | off - -   | no
 RevocationService/RevokeTickets    |                        | no        | no            | no         | no        | no        | ok
 RevocationService/RevokeEvent      |                        | no        | no            | no         | no        | no        | ok
 ScannerService/EraseScanner        |                        | no        | no            | no         | no        | no        | ok
@@ -83,7 +85,7 @@ DeviceService/EnrollDevice         | ENROLLMENT_CODE_INVALID | ok ok -  | ok ok 
 DeviceService/ListDevices          |                        | no        | some          | no         | no        | no        | no
 DeviceService/RevokeDevice         | DEVICE_NOT_FOUND       | no        | ok - -        | no         | no        | no        | no
 """
-WORDS = {"no": "FORBIDDEN", "who": "UNAUTHENTICATED", "denied": "SCAN_NOT_ANNULLABLE"}
+WORDS = {"no": "FORBIDDEN", "who": "UNAUTHENTICATED", "denied": "SCAN_NOT_ANNULLABLE", "off": "LOOK_UP_NOT_ALLOWED"}
 
 
 @dataclass(frozen=True)

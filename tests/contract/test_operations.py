@@ -68,6 +68,7 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
         ("SCANS_MAX_UPLOADS", lambda tickets, scans: scans.max_outstanding_uploads),
         ("SCANS_MAX_WAITING", lambda tickets, scans: scans.max_waiting_scans),
         ("SCANS_MAX_FAILED_CODES", lambda tickets, scans: scans.max_failed_codes),
+        ("SCANS_MAX_LOOK_UPS", lambda tickets, scans: scans.max_look_ups),
     ],
 )
 def test_a_default_equals_the_documented_one(variable: str, setting: object) -> None:

@@ -2,10 +2,13 @@
 
 A step ends where the code under test awaits `Stepper.step`. A script decides which coroutine continues, and other
 questions of the test such as "is this answer lost?". `scripts` enumerates all scripts, as a depth-first search does.
+
+Two steps that use different systems have the same effect in either order. Of the orders that differ only by swaps of
+such steps, one is run: the one in which the actor that stands first goes first.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -19,8 +22,12 @@ class Script:
         self._prefix = prefix
         # The decisions so far, each with its number of options.
         self._taken: list[tuple[int, int]] = []
+        # Another script has the same effects from here on, so no further decision is enumerated.
+        self.is_redundant = False
 
     def choose(self, options: int) -> int:
+        if self.is_redundant:
+            return 0
         place = len(self._taken)
         choice = self._prefix[place] if place < len(self._prefix) else 0
         self._taken.append((choice, options))
@@ -49,11 +56,22 @@ def scripts() -> Iterator[Script]:
         prefix = script.next_prefix()
 
 
-class Stepper:
-    """Coroutines that wait for their turn, and the steps that they did."""
+def are_dependent(_first: str, _second: str) -> bool:
+    """Return True: without knowledge of the steps, every order counts."""
+    return True
 
-    def __init__(self, script: Script) -> None:
+
+class Stepper:
+    """Coroutines that wait for their turn, and the steps that they did.
+
+    Args:
+        script: decides which coroutine continues.
+        are_dependent: returns whether the order of two steps of different coroutines matters, by their names.
+    """
+
+    def __init__(self, script: Script, are_dependent: Callable[[str, str], bool] = are_dependent) -> None:
         self.script = script
+        self._are_dependent = are_dependent
         self.steps: list[str] = []
         self._waiting: dict[str, tuple[str, asyncio.Future[None]]] = {}
         self._changed = asyncio.Event()
@@ -77,13 +95,27 @@ class Stepper:
         tasks = {name: asyncio.create_task(self._act(name, work)) for name, work in actors.items()}
         for task in tasks.values():
             task.add_done_callback(lambda _: self._changed.set())
+        last: tuple[str, str] | None = None
+        order = list(actors)
+
+        def is_useful(name: str) -> bool:
+            # The step could have been done before the last one, with the same effect.
+            if last is None or order.index(name) >= order.index(last[0]):
+                return True
+            return self._are_dependent(last[1], self._waiting[name][0])
+
         while running := [name for name, task in tasks.items() if not task.done()]:
             if self._waiting.keys() != set(running):
                 self._changed.clear()
                 await self._changed.wait()
                 continue
-            actor = running[self.script.choose(len(running)) if len(running) > 1 else 0]
+            useful = list(filter(is_useful, running))
+            if not useful:
+                self.script.is_redundant = True
+                useful = running
+            actor = useful[self.script.choose(len(useful)) if len(useful) > 1 else 0]
             name, turn = self._waiting.pop(actor)
+            last = actor, name
             self.steps.append(f"{actor}: {name}")
             turn.set_result(None)
             # The coroutine continues before the next look at `running`.

@@ -1,6 +1,7 @@
 """A lane: a scanner, the dialogue with it, and a device without a connection that has loaded its event."""
 
 import uuid
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
@@ -19,8 +20,10 @@ from ticketing.gate.connection_status import ConnectionState, ConnectionStatus
 from ticketing.gate.credential import Credential
 from ticketing.gate.device import Device
 from ticketing.gate.device_clock import DeviceClock
-from ticketing.gate.dialogue import Dialogue, Notice
+from ticketing.gate.dialogue import Dialogue
+from ticketing.gate.look_ups import LookUpResult
 from ticketing.gate.messages import Answer, gate_message, timestamp
+from ticketing.gate.notices import Notice
 from ticketing.gate.reads import Read, input_events
 from ticketing.gate.store import Store
 from ticketing.gate.undo_code import UndoCode
@@ -59,6 +62,8 @@ class Lane(AbstractContextManager["Lane"]):
 
     def __init__(self, folder: Path, policy: str = "SINGLE_ENTRY", **options: Any) -> None:
         self.time = 0.0
+        self.looked_up: list[str] = []
+        self.look_up_result = LookUpResult()
         self.view = RecordedView()
         self.store = Store(folder / "gate.sqlite")
         # The tests of a lane cut no power.
@@ -81,6 +86,7 @@ class Lane(AbstractContextManager["Lane"]):
             EVENT_ID,
             lambda: getattr(self.store.rules(EVENT_ID), "keys", {}),
             now=lambda: self.time,
+            look_up=self._look_up,
             **{"has_keyboard": True, **options},
         )
 
@@ -89,6 +95,10 @@ class Lane(AbstractContextManager["Lane"]):
 
     def __exit__(self, *_: object) -> None:
         self.store.close()
+
+    def _look_up(self, text: str, show: Callable[[LookUpResult], None]) -> None:
+        self.looked_up.append(text)
+        show(self.look_up_result)
 
     def _load(self, policy: str) -> None:
         """Load the event, as the scan service sends it."""

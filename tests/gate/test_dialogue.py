@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tests.gate.lane import Lane, by_hand
 from tests.scanning.keyboards import KEYBOARDS, typed_on
 from ticketing.admission.scans import DenialReason
-from ticketing.gate.dialogue import MISSING_END, OTHER_UNDO_CODE, QUIT_SECONDS, SCANNER_LAYOUT, Notice
+from ticketing.gate.dialogue import OTHER_UNDO_CODE, QUIT_SECONDS, SCANNER_LAYOUT
 from ticketing.gate.messages import Answer
+from ticketing.gate.notices import MISSING_END, Notice
 from ticketing.gate.offline_decision import NEEDS_CONNECTION
 from ticketing.gate.reads import Interrupt, MissingEnd, Read, Typing
 from ticketing.gate.undo_code import is_undo_attempt

@@ -17,8 +17,8 @@ from ticketing.gate.admission_store import ReplicaState
 from ticketing.gate.answer_text import LinePrinter, text_line
 from ticketing.gate.connection_status import ConnectionState, ConnectionStatus
 from ticketing.gate.device_status import DeviceStatus
-from ticketing.gate.dialogue import MISSING_END, Notice
 from ticketing.gate.messages import Answer
+from ticketing.gate.notices import MISSING_END, Notice
 from ticketing.gate.screen import SHOWN_SECONDS, Screen
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)

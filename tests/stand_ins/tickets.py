@@ -25,6 +25,12 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         self.accepts_incidents = True
         self.metadata_of_incidents: dict[str, str] = {}
 
+        self.found = feed_pb.FindTicketsResponse(allowed=True)
+        self.look_ups: list[feed_pb.FindTicketsRequest] = []
+        # Look-ups wait for this event.
+        self.may_find = asyncio.Event()
+        self.may_find.set()
+
     @property
     def incidents(self) -> list[feed_pb.ReportedIncident]:
         return [incident for report in self.reports for incident in report.incidents]
@@ -49,3 +55,8 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         if not self.accepts_incidents:
             await context.abort(grpc.StatusCode.UNAVAILABLE)
         return feed_pb.ReportIncidentsResponse()
+
+    async def FindTickets(self, request, context):  # noqa: N802
+        self.look_ups.append(request)
+        await self.may_find.wait()
+        return self.found

@@ -257,7 +257,7 @@ async def refund_of_a_part(world: World) -> None:
     request = pb.RefundTicketRequest(
         request_id=new_id(), ticket_id=bought.tickets[0].ticket_id, amount=money(PRICE // 5)
     )
-    await world.tickets.RefundTicket(request, metadata=organizer)
+    await world.try_to(world.tickets.RefundTicket(request, metadata=organizer))
 
     async def is_settled() -> bool:
         owed = await world.tickets.ListOwedRefunds(pb.ListOwedRefundsRequest(), metadata=organizer)

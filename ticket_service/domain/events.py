@@ -118,6 +118,8 @@ class Event:
     max_tickets_per_customer: int | None = None
     # The hour at which a day of the event begins, for gates; None: the admission policy decides.
     day_change_hour: int | None = None
+    # Gates of the event may look tickets up by their holder or purchase.
+    allow_gate_look_up: bool = False
 
     def status_at(self, now: datetime) -> EventStatus:
         """Return the status as of `now`."""

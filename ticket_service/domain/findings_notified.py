@@ -10,7 +10,7 @@ from ticket_service.domain.refund_orders import RefundOrder
 
 
 def payment_refund_failed(purchase: Purchase, order: RefundOrder) -> list[Notification]:
-    """Return the notification of a refund of a payment that was made and failed later; it is tried again."""
+    """Return the notification of a refund of a payment that was refused, or that failed later; it is tried again."""
     data = {
         "payment_id": order.payment_id,
         "failure": order.failure or "",

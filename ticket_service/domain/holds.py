@@ -11,7 +11,7 @@ from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.refusals import illegal_transition
 from ticket_service.domain.sales import Inventory, SaleContext, check_places, price_changed, tickets_of
 from ticket_service.domain.tickets import Ticket
-from ticketing.chassis.failures import Failure, dependency_unavailable
+from ticketing.chassis.failures import Failure
 
 # A payment of a purchase in one of these statuses buys tickets only if places are left.
 ENDED = frozenset({PurchaseStatus.EXPIRED, PurchaseStatus.RELEASED, PurchaseStatus.DECLINED})
@@ -38,6 +38,12 @@ class PaymentResult:
     refund_due: bool = False
 
 
+def check_paid(purchase: Purchase, payment: Payment) -> None:
+    """Raise PRICE_CHANGED if the amount of a payment is not the purchase's total."""
+    if payment.paid != (purchase.currency, purchase.total):
+        raise price_changed(purchase.currency, purchase.total, payment.paid)
+
+
 def apply_payment(
     purchase: Purchase, payment: Payment, inventory: Inventory, context: SaleContext, holdings: Holdings | None = None
 ) -> PaymentResult:
@@ -48,8 +54,7 @@ def apply_payment(
     Raises:
         Failure: PRICE_CHANGED if the amount is not the purchase's total.
     """
-    if payment.paid != (purchase.currency, purchase.total):
-        raise price_changed(purchase.currency, purchase.total, payment.paid)
+    check_paid(purchase, payment)
     if purchase.status in {PurchaseStatus.COMPLETED, PurchaseStatus.REFUNDING}:
         return PaymentResult(purchase, refund_due=True)
     if purchase.status is PurchaseStatus.REFUNDED:
@@ -70,18 +75,22 @@ def apply_payment(
 def release(purchase: Purchase, inventory: Inventory, now: datetime) -> Purchase:
     """Return a purchase as RELEASED, and release its places; an ended purchase stays unchanged.
 
+    The caller has withdrawn the charge of the purchase, if it has one.
+
     Raises:
-        Failure: ILLEGAL_TRANSITION if the purchase was paid; DEPENDENCY_UNAVAILABLE if it has a charge that a provider
-            may still capture.
+        Failure: ILLEGAL_TRANSITION if the purchase was paid.
     """
     if purchase.status in ENDED:
         return purchase
     if purchase.status is not PurchaseStatus.HELD:
         raise illegal_transition(purchase.status, PurchaseStatus.RELEASED)
-    if not _is_uncharged(purchase):
-        raise dependency_unavailable("payment provider")
     inventory.release(purchase.items)
     return _end(purchase, PurchaseStatus.RELEASED, now)
+
+
+def has_other_charge(locked: Purchase, withdrawn: Purchase) -> bool:
+    """Return whether a HELD purchase has another charge than the withdrawn one, so that its buyer may be charged."""
+    return locked.status is PurchaseStatus.HELD and locked.payment_id not in {None, withdrawn.payment_id}
 
 
 def expire(held: Sequence[Purchase], inventory: Inventory, now: datetime) -> list[Purchase]:

@@ -75,6 +75,13 @@ def charge_entries(before: Purchase, after: Purchase) -> list[LedgerEntry]:
     ]
 
 
+def withdrawn_entry(purchase: Purchase) -> LedgerEntry:
+    """Return the entry of a stored charge that was withdrawn before a caller's change of the purchase."""
+    kind, provider, payment_id = EntryKind.WITHDRAWN, purchase.provider, purchase.payment_id
+    event_id, currency = purchase.event_id, purchase.currency
+    return LedgerEntry(event_id, purchase.purchase_id, kind, provider, payment_id, currency, purchase.total)
+
+
 def payment_entry(purchase: Purchase, payment: Payment) -> LedgerEntry:
     """Return the entry of a payment."""
     currency, amount = payment.paid

@@ -138,7 +138,7 @@ def ticket_refund_made(refund: TicketRefund) -> list[Notification]:
 
 
 def ticket_refund_failed(refund: TicketRefund, failure: str) -> list[Notification]:
-    """Return the notification of a refund without a cancellation whose money came back."""
+    """Return the notification of a refund without a cancellation that was refused, or that failed later."""
     notification = _ticket_refund_notification(Kind.REFUND_FAILED, refund)
     return [replace(notification, data={**notification.data, "failure": failure})]
 

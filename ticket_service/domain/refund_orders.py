@@ -16,6 +16,7 @@ from ticket_service.domain.purchases import EXTERNAL, Purchase
 from ticket_service.domain.refusals import Instead, refund_not_confirmable
 from ticket_service.domain.ticket_refunds import TicketRefund
 
+FIRST_ROUND: Final = 1
 # The wait after the provider has refused a refund that no organizer can retry.
 RETRY_INTERVAL: Final = timedelta(hours=1)
 
@@ -56,8 +57,8 @@ class RefundOrder:
     # The time when the sweeper tries next; None: the order has ended.
     due_time: datetime | None
     status: RefundOrderStatus = RefundOrderStatus.PENDING
-    # The round starts at 1 and grows with each retry after the provider has refused.
-    round: int = 1
+    # The round grows with each retry after the provider has refused.
+    round: int = FIRST_ROUND
     refund_id: str | None = None
     failure: str | None = None
     complete_time: datetime | None = None
@@ -72,6 +73,14 @@ class RefundOrder:
     def remaining(self) -> int:
         """Return the amount that the provider is to refund."""
         return self.amount - self.credited
+
+    @property
+    def is_first_failure(self) -> bool:
+        """Return whether an order that no organizer can retry has failed for the first time.
+
+        The sweeper repeats the order every hour, and the organizer needs one notification, not one for each repetition.
+        """
+        return self.cancellation_id is None and self.failure is not None and self.round == FIRST_ROUND + 1
 
 
 def order_of_payment(purchase: Purchase, payment: Payment, order_id: UUID, now: datetime) -> RefundOrder:

@@ -5,9 +5,11 @@ from contextlib import aclosing
 from typing import Any
 
 from ticket_service.convert import feed as convert
+from ticket_service.convert.look_ups import find_response, read_find
 from ticket_service.use_cases import check_ins, incidents
 from ticket_service.use_cases.feed import Feed
 from ticket_service.use_cases.keys import public_keys
+from ticket_service.use_cases.look_ups import LookUps
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
@@ -17,8 +19,9 @@ from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceS
 class FeedServicer(TicketFeedServiceServicer):
     """Serves TicketFeedService to the scan service."""
 
-    def __init__(self, database: Database, feed: Feed, clock: Clock) -> None:
+    def __init__(self, database: Database, feed: Feed, look_ups: LookUps, clock: Clock) -> None:
         self._database = database
+        self._look_ups = look_ups
         self._feed = feed
         self._clock = clock
 
@@ -44,3 +47,7 @@ class FeedServicer(TicketFeedServiceServicer):
         """Record reports of incidents."""
         await incidents.report(self._database, self._clock, convert.read_incidents(request))
         return pb.ReportIncidentsResponse()
+
+    async def FindTickets(self, request: pb.FindTicketsRequest, _context: Any) -> pb.FindTicketsResponse:  # noqa: N802 - the contract's name
+        """Find tickets for a gate."""
+        return find_response(await self._look_ups.find(read_find(request)))

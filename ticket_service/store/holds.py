@@ -67,10 +67,31 @@ def claim_due(connection: Connection, provider: str, now: datetime, until: datet
     ]
     found = [purchase for turn in zip_longest(*due) for purchase in turn if purchase is not None][:limit]
     if found:
-        ids = [(purchase.event_id, purchase.purchase_id) for purchase in found]
-        claimed = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id).in_(ids)
-        connection.execute(sa.update(purchases).where(claimed).values(due_time=until))
+        _claim(connection, found, until)
     return found
+
+
+def claim_ended_of_others(
+    connection: Connection, providers: Sequence[str], now: datetime, until: datetime, limit: int
+) -> list[Purchase]:
+    """Claim due HELD purchases whose hold is over and whose provider is none of `providers`, until `until`."""
+    query = (
+        sa.select(purchases)
+        .where(purchases.c.due_time <= now, purchases.c.hold_expire_time <= now, purchases.c.provider.not_in(providers))
+        .order_by(purchases.c.due_time)
+        .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    found = [purchase_of(row) for row in connection.execute(query)]
+    if found:
+        _claim(connection, found, until)
+    return found
+
+
+def _claim(connection: Connection, found: Sequence[Purchase], until: datetime) -> None:
+    ids = [(purchase.event_id, purchase.purchase_id) for purchase in found]
+    claimed = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id).in_(ids)
+    connection.execute(sa.update(purchases).where(claimed).values(due_time=until))
 
 
 def update_purchase(connection: Connection, purchase: Purchase) -> None:

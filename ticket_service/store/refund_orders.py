@@ -86,8 +86,8 @@ def lock_of_payments(connection: Connection, event_id: UUID, purchase_id: UUID) 
             refund_orders.c.event_id == event_id,
             refund_orders.c.purchase_id == purchase_id,
             refund_orders.c.cancellation_id.is_(None),
-            refund_orders.c.order_id.not_in(
-                sa.select(ticket_refunds.c.ticket_refund_id).where(ticket_refunds.c.event_id == event_id)
+            ~sa.exists().where(
+                ticket_refunds.c.event_id == event_id, ticket_refunds.c.ticket_refund_id == refund_orders.c.order_id
             ),
         )
         .order_by(refund_orders.c.create_time, refund_orders.c.order_id)
@@ -96,8 +96,8 @@ def lock_of_payments(connection: Connection, event_id: UUID, purchase_id: UUID) 
     return [order_of(row) for row in connection.execute(query)]
 
 
-def lock_failed(connection: Connection, event_id: UUID, purchase_id: UUID, payment_id: str) -> list[RefundOrder]:
-    """Lock the FAILED orders of one payment, oldest first."""
+def find_failed(connection: Connection, event_id: UUID, purchase_id: UUID, payment_id: str) -> list[RefundOrder]:
+    """Read the FAILED orders of one payment, oldest first."""
     query = (
         sa.select(refund_orders)
         .where(
@@ -107,13 +107,12 @@ def lock_failed(connection: Connection, event_id: UUID, purchase_id: UUID, payme
             refund_orders.c.status == RefundOrderStatus.FAILED,
         )
         .order_by(refund_orders.c.create_time, refund_orders.c.order_id)
-        .with_for_update(key_share=True)
     )
     return [order_of(row) for row in connection.execute(query)]
 
 
-def lock_credited(connection: Connection, event_id: UUID, purchase_id: UUID, payment_id: str) -> list[RefundOrder]:
-    """Lock the orders of one payment that outside refunds cover in part or in full, newest first."""
+def find_credited(connection: Connection, event_id: UUID, purchase_id: UUID, payment_id: str) -> list[RefundOrder]:
+    """Read the orders of one payment that outside refunds cover in part or in full, newest first."""
     query = (
         sa.select(refund_orders)
         .where(
@@ -123,7 +122,6 @@ def lock_credited(connection: Connection, event_id: UUID, purchase_id: UUID, pay
             refund_orders.c.credited > 0,
         )
         .order_by(refund_orders.c.create_time.desc(), refund_orders.c.order_id.desc())
-        .with_for_update(key_share=True)
     )
     return [order_of(row) for row in connection.execute(query)]
 

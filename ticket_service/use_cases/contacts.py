@@ -50,7 +50,8 @@ class Contacts:
         event_id, purchase_id = recipient.event_id, recipient.purchase_id
         if lock_event(connection, event_id) is None:
             raise event_not_found(event_id)
-        # The buyer may have been erased before the lock.
+        # Before the event was locked, a transfer may have given the ticket to another holder, whose mails the caller
+        # must not redirect; or the buyer may have been erased.
         recipient = _find_recipient(connection, caller, correction)
         now = self._clock()
         # The fingerprint does not contain the address, which would outlast its erasure: the stored one is compared.

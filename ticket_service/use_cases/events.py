@@ -12,13 +12,13 @@ from ticket_service.domain import event_changes as domain
 from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.changes import Change, ChangeKind, event_change
 from ticket_service.domain.event_sales import EventSales
-from ticket_service.domain.event_times import check_changed_times, check_new_times
+from ticket_service.domain.event_times import CORRECTABLE, check_changed_times, check_new_times
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.notifications import event_changed
 from ticket_service.domain.provider_rules import RulesByProvider, check_prices, check_publication
 from ticket_service.domain.queries import EventQuery
 from ticket_service.domain.refusals import event_not_found, request_id_reused
-from ticket_service.domain.terms import replace_terms
+from ticket_service.domain.terms import full_refund_until, replace_terms
 from ticket_service.store import changes, outbox
 from ticket_service.store import events as store
 from ticket_service.store.access import event_owned_by, event_visible_to
@@ -100,7 +100,8 @@ class Events:
         """Change an event of `caller`.
 
         Returns:
-            The event, and the time until which tickets bought before are refunded in full, if the change is a move.
+            The event, and the time until which tickets bought before are refunded in full, if the change is a move or
+            repeats one.
 
         Raises:
             Failure: EVENT_NOT_FOUND, ETAG_MISMATCH, EVENT_NOT_CHANGEABLE, CAPACITY_BELOW_RESERVED; INVALID_ARGUMENT
@@ -119,13 +120,15 @@ class Events:
             sold = store.sold_by_type(connection, event.event_id) if depends_on_sales else {}
             result = domain.change_event(event, wanted, sold, now)
             if result is event:
-                return event, None
+                # A repeated move returns the right that the first one gave.
+                is_of_times = not CORRECTABLE.isdisjoint(change.paths)
+                return event, self._find_right(connection, event, now) if is_of_times else None
             check_changed_times(event, result, now)
             store.update_event(connection, result)
             changes.record(connection, caller, event_change(event, result), now)
-            full_refund_until = self._keep_terms(connection, event, result, now)
-            outbox.write(connection, event_changed(event, result, full_refund_until), now)
-            return result, full_refund_until
+            until = self._keep_terms(connection, event, result, now)
+            outbox.write(connection, event_changed(event, result, until), now)
+            return result, until
 
         changed = await self._database.run(work)
         self._on_change()
@@ -169,6 +172,11 @@ class Events:
 
         # Lines and counts come from one snapshot, so that they agree.
         return await self._database.run(work, isolation="REPEATABLE READ")
+
+    @staticmethod
+    def _find_right(connection: Connection, event: Event, now: datetime) -> datetime | None:
+        until = full_refund_until(event, find_past_terms(connection, [event.event_id])[event.event_id])
+        return until if until is not None and now < until else None
 
     def _keep_terms(self, connection: Connection, before: Event, after: Event, now: datetime) -> datetime | None:
         """Keep the terms that a change replaces; return the end of the right to a full refund if it is a move."""

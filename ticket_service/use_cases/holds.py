@@ -7,7 +7,7 @@ or on sale. A payment is stored together with its effect: issued tickets or a du
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -17,9 +17,9 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain import holds as domain
 from ticket_service.domain.changes import Change, ChangeKind
 from ticket_service.domain.holds import Payment, PaymentResult
-from ticket_service.domain.ledger import charge_entries, payment_entry
+from ticket_service.domain.ledger import charge_entries, payment_entry, withdrawn_entry
 from ticket_service.domain.notifications import hold_expired, payment_refund_due, payment_refunded, purchase_completed
-from ticket_service.domain.payments import ChargeState, Progress
+from ticket_service.domain.payments import MAX_POLL_INTERVAL, ChargeState, Progress
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.refund_orders import order_of_payment
 from ticket_service.domain.refusals import event_not_found, payment_already_used, purchase_not_found
@@ -64,27 +64,60 @@ class Holds:
         self._context = context
         self._on_change = on_change
 
-    async def confirm(self, caller: Caller, purchase_id: UUID, payment: Payment) -> None:
-        """Record a payment that a service or the event's organizer reports; a repetition changes nothing.
+    async def find_unpaid(self, caller: Caller, purchase_id: UUID, payment: Payment) -> Purchase | None:
+        """Return the purchase that a payment pays, before its charge is withdrawn for it.
+
+        Returns:
+            None: the payment is recorded already.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND, PAYMENT_ALREADY_USED or PRICE_CHANGED.
         """
 
-        def work(connection: Connection) -> None:
-            purchase, inventory = lock_purchase(connection, purchase_id, event_administered_by(caller))
-            paid = store.paid_purchase(connection, payment)
-            if paid is not None:
-                if paid != purchase_id:
-                    raise payment_already_used(payment.payment_id, paid)
-                return
-            self._apply_payment(connection, purchase, payment, inventory)
+        def work(connection: Connection) -> Purchase | None:
+            purchase = find_purchase(connection, purchase_id, event_administered_by(caller))
+            if purchase is None:
+                raise purchase_not_found(purchase_id)
+            if _is_recorded(connection, purchase_id, payment):
+                return None
+            domain.check_paid(purchase, payment)
+            return purchase
+
+        return await self._database.run(work)
+
+    async def confirm(self, caller: Caller, purchase: Purchase, payment: Payment) -> Purchase | None:
+        """Record a payment that a service or the event's organizer reports; a repetition changes nothing.
+
+        The caller has withdrawn the charge of `purchase`. The places stay reserved until the payment is recorded, so
+        nobody else can take them in between.
+
+        Returns:
+            None: the payment is recorded. A purchase: another process has stored another charge meanwhile, so nothing
+            was recorded; the caller withdraws that charge and repeats the call.
+
+        Raises:
+            Failure: PURCHASE_NOT_FOUND, PAYMENT_ALREADY_USED or PRICE_CHANGED.
+        """
+        purchase_id = purchase.purchase_id
+
+        def work(connection: Connection) -> Purchase | None:
+            locked, inventory = lock_purchase(connection, purchase_id, event_administered_by(caller))
+            if _is_recorded(connection, purchase_id, payment):
+                return None
+            if domain.has_other_charge(locked, purchase):
+                return locked
+            now = self._context().now
+            if locked.status is PurchaseStatus.HELD:
+                _enter_withdrawal(connection, locked, now)
+            self._apply_payment(connection, locked, payment, inventory)
             currency, amount = payment.paid
             facts = {"payment_id": payment.payment_id, "currency_code": currency, "minor_units": amount}
-            _record(connection, caller, ChangeKind.PAYMENT_CONFIRMED, purchase, self._context().now, facts)
+            _record(connection, caller, ChangeKind.PAYMENT_CONFIRMED, locked, now, facts)
+            return None
 
-        await self._database.run(work)
+        other = await self._database.run(work)
         self._on_change()
+        return other
 
     async def record_progress(self, purchase: Purchase, progress: Progress) -> Purchase:
         """Record the state of a purchase's charge at its provider; return the purchase in its present state."""
@@ -114,23 +147,30 @@ class Holds:
         await self._database.run(work)
         self._on_change()
 
-    async def release(self, caller: Caller, purchase_id: UUID) -> None:
-        """Release a HELD purchase that `caller` may see; `Payments` has withdrawn its charge before.
+    async def release(self, caller: Caller, purchase: Purchase) -> Purchase | None:
+        """Release a HELD purchase that `caller` may see; the caller has withdrawn the charge of `purchase`.
+
+        Returns:
+            As `confirm`.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION.
         """
 
-        def work(connection: Connection) -> None:
-            purchase, inventory = lock_purchase(connection, purchase_id, purchase_visible_to(caller))
+        def work(connection: Connection) -> Purchase | None:
+            locked, inventory = lock_purchase(connection, purchase.purchase_id, purchase_visible_to(caller))
+            if domain.has_other_charge(locked, purchase):
+                return locked
             now = self._context().now
-            released = domain.release(purchase, inventory, now)
-            if released is not purchase:
+            released = domain.release(locked, inventory, now)
+            if released is not locked:
                 store.update_purchase(connection, released)
                 store.update_counters(connection, inventory)
-                _record(connection, caller, ChangeKind.PURCHASE_RELEASED, purchase, now, {})
+                _enter_withdrawal(connection, locked, now)
+                _record(connection, caller, ChangeKind.PURCHASE_RELEASED, locked, now, {})
+            return None
 
-        await self._database.run(work)
+        return await self._database.run(work)
 
     async def claim_due(self, provider: str, limit: int) -> list[Purchase]:
         """Claim due HELD purchases of a provider; no other process handles them for a while."""
@@ -138,6 +178,13 @@ class Holds:
         # Add jitter, so that purchases that became due together are not retried together.
         until = now + CLAIM + timedelta(seconds=backoff_seconds(0, first=CLAIM_SPREAD_SECONDS, max_seconds=60))
         return await self._database.run(lambda c: store.claim_due(c, provider, now, until, limit))
+
+    async def claim_unconfigured(self, providers: Sequence[str], limit: int) -> list[Purchase]:
+        """Claim due purchases whose hold is over and whose provider is none of `providers`."""
+        now = self._context().now
+        return await self._database.run(
+            lambda c: store.claim_ended_of_others(c, providers, now, now + MAX_POLL_INTERVAL, limit)
+        )
 
     async def sweep(self) -> bool:
         """Expire due holds that the caller's own payment system did not confirm; return whether more may be due."""
@@ -216,6 +263,19 @@ class Holds:
         outbox.write(connection, notifications, now)
         store.update_counters(connection, inventory)
         return result
+
+
+def _enter_withdrawal(connection: Connection, held: Purchase, now: datetime) -> None:
+    if held.payment_id is not None:
+        ledger.enter(connection, withdrawn_entry(held), now)
+
+
+def _is_recorded(connection: Connection, purchase_id: UUID, payment: Payment) -> bool:
+    """Return whether a payment of a purchase is recorded; raise PAYMENT_ALREADY_USED if it pays another purchase."""
+    paid = store.paid_purchase(connection, payment)
+    if paid not in {None, purchase_id}:
+        raise payment_already_used(payment.payment_id, paid)
+    return paid is not None
 
 
 def record_refund(connection: Connection, purchase: Purchase, payment: Payment, refund_id: str, now: datetime) -> None:

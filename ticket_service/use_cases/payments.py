@@ -8,6 +8,7 @@ contains a call to a provider.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 from uuid import UUID
@@ -18,7 +19,7 @@ from ticket_service.domain.holds import ENDED, Payment
 from ticket_service.domain.payments import ChargeState, Progress, charge_of
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.refusals import provider_not_configured, purchase_not_found
-from ticket_service.store.access import Condition, event_administered_by, purchase_visible_to
+from ticket_service.store.access import Condition, purchase_visible_to
 from ticket_service.store.purchases import find_purchase
 from ticket_service.use_cases.holds import Holds
 from ticketing.chassis.authentication import Caller
@@ -83,10 +84,9 @@ class Payments:
                 # The provider withdrew the charge. If it captured money nevertheless, this call records the payment.
                 await self._withdraw(purchase)
             return
-        purchase = await self._find(purchase_id, event_administered_by(caller))
-        if purchase.status is PurchaseStatus.HELD:
-            await self._withdraw_or_fail(purchase)
-        await self._holds.confirm(caller, purchase_id, payment)
+        unpaid = await self._holds.find_unpaid(caller, purchase_id, payment)
+        if unpaid is not None:
+            await self._withdraw_for(unpaid, lambda withdrawn: self._holds.confirm(caller, withdrawn, payment))
 
     async def release(self, caller: Caller, purchase_id: UUID) -> None:
         """Release a HELD purchase that `caller` may see.
@@ -96,18 +96,30 @@ class Payments:
                 still be charged.
         """
         purchase = await self._find(purchase_id, purchase_visible_to(caller))
-        if purchase.status is PurchaseStatus.HELD:
-            await self._withdraw_or_fail(purchase)
-        await self._holds.release(caller, purchase_id)
+        await self._withdraw_for(purchase, lambda withdrawn: self._holds.release(caller, withdrawn))
 
-    async def sweep(self) -> bool:
-        """Complete or release due purchases of every configured provider; return whether more may be due."""
-        charging = [name for name in self._providers if name != EXTERNAL]
-        return any(await asyncio.gather(*(self._sweep_provider(name) for name in charging)))
-
-    async def _sweep_provider(self, provider: str) -> bool:
+    async def sweep(self, provider: str) -> bool:
+        """Complete or release due purchases of one configured provider; return whether more may be due."""
         due = await self._holds.claim_due(provider, MAX_SWEEP)
         await asyncio.gather(*(self._try(purchase) for purchase in due))
+        return len(due) == MAX_SWEEP
+
+    async def sweep_unconfigured(self) -> bool:
+        """Release ended holds of providers that are not configured; return whether more may be due.
+
+        A hold with a stored charge keeps its places: only its provider knows whether the buyer has paid.
+        """
+        due = await self._holds.claim_unconfigured(list(self._providers), MAX_SWEEP)
+        kept = [purchase for purchase in due if purchase.payment_id is not None]
+        if kept:
+            names = sorted({purchase.provider for purchase in kept})
+            log.error(
+                "holds end by a provider that is not configured", extra={"purchases": len(kept), "providers": names}
+            )
+        for purchase in due:
+            if purchase.payment_id is None:
+                # A charge without a stored id is never confirmed.
+                await self._holds.record_progress(purchase, Progress(ChargeState.WITHDRAWN))
         return len(due) == MAX_SWEEP
 
     async def _try(self, purchase: Purchase) -> None:
@@ -153,11 +165,34 @@ class Payments:
             purchase = recorded
         return purchase
 
-    async def _withdraw_or_fail(self, purchase: Purchase) -> None:
-        # This service charges nothing for an EXTERNAL purchase.
-        if purchase.provider != EXTERNAL and (await self._withdraw(purchase)).status is PurchaseStatus.HELD:
-            # A bank still processes the payment.
+    async def _withdraw_for(self, purchase: Purchase, record: Callable[[Purchase], Awaitable[Purchase | None]]) -> None:
+        """Withdraw the charge of a purchase for a change that `record` makes while the places are still reserved.
+
+        `record` returns the purchase if another process has stored another charge since the withdrawal.
+        """
+        other: Purchase | None = purchase
+        for _ in range(WITHDRAWALS):
+            if other is None:
+                return
+            await self._withdraw_only(other)
+            other = await record(other)
+        if other is not None:
             raise dependency_unavailable("payment provider")
+
+    async def _withdraw_only(self, purchase: Purchase) -> None:
+        """Withdraw the charge of a HELD purchase, which keeps its places; complete the purchase if it was paid already.
+
+        Raises:
+            Failure: DEPENDENCY_UNAVAILABLE: the buyer may still be charged.
+        """
+        if purchase.status is not PurchaseStatus.HELD or purchase.provider == EXTERNAL:
+            return
+        progress = await self._provider(purchase).withdraw(charge_of(purchase))
+        if progress.state is not ChargeState.WITHDRAWN:
+            recorded = await self._record(purchase, progress)
+            if recorded.status is PurchaseStatus.HELD and recorded.payment_id == purchase.payment_id:
+                # A bank still processes the payment.
+                raise dependency_unavailable("payment provider")
 
     async def _record(self, purchase: Purchase, progress: Progress) -> Purchase:
         if purchase.provider == EXTERNAL:

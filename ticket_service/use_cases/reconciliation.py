@@ -42,7 +42,13 @@ from ticket_service.store.purchases import find_purchase
 from ticket_service.store.reconciliation import read_own_payments
 from ticket_service.use_cases.disputes import apply_dispute
 from ticket_service.use_cases.holds import Holds
-from ticket_service.use_cases.refund_effects import credit_order, end_order, fail_order_later, return_credit
+from ticket_service.use_cases.refund_effects import (
+    credit_order,
+    end_order,
+    fail_order_later,
+    lock_cause,
+    return_credit,
+)
 from ticket_service.use_cases.refunds import record_answer
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -142,7 +148,7 @@ class Reconciliation:
                 extra={**_log_fields(purchase, there.payment_id), "finding": type(finding).__name__},
             )
             self._apply_finding(connection, purchase, own, finding, now)
-        failed = refund_orders.lock_failed(connection, purchase.event_id, purchase.purchase_id, there.payment_id)
+        failed = refund_orders.find_failed(connection, purchase.event_id, purchase.purchase_id, there.payment_id)
         for order in failed:
             credit_order(connection, purchase, order, now)
 
@@ -156,6 +162,7 @@ class Reconciliation:
             case OrderAnswered(order, refund):
                 record_answer(connection, order, RefundProgress(refund.state, refund.refund_id, refund.failure), now)
             case OrderMadeAfterAll(order, refund):
+                lock_cause(connection, order)
                 recovered = order_domain.recover(order, refund.refund_id, now)
                 refund_orders.update(connection, recovered)
                 ledger.enter(connection, refund_entry(recovered, EntryKind.REFUNDED, refund.refund_id), now)

@@ -1,6 +1,7 @@
 """The effects of money that returned or came back on refund orders, cancellations and payments.
 
-Every function runs in a transaction that has locked the event and the purchase.
+Every function runs in a transaction that has locked the event and the purchase. The lock of an order follows the lock of
+its cancellation or ticket refund, as in RetryRefund and ConfirmRefund.
 """
 
 import logging
@@ -27,8 +28,17 @@ from ticket_service.use_cases.holds import record_refund
 log = logging.getLogger(__name__)
 
 
+def lock_cause(connection: Connection, order: RefundOrder) -> None:
+    """Lock the cancellation or the ticket refund that an order pays, before the order is locked."""
+    if order.cancellation_id is None:
+        ticket_refunds.lock(connection, order.order_id)
+    else:
+        lock_cancellation(connection, order.cancellation_id, in_event(order.event_id))
+
+
 def credit_order(connection: Connection, purchase: Purchase, order: RefundOrder, now: datetime) -> None:
     """Let an order that is not DONE, and of which no try is under way, take the unused credit of its payment."""
+    lock_cause(connection, order)
     locked = refund_orders.lock(connection, order.event_id, order.order_id)
     if locked is None or (locked.status, locked.round) != (order.status, order.round):
         return
@@ -81,6 +91,7 @@ def fail_order_later(
 
 def _make_due_again(connection: Connection, purchase: Purchase, failed: RefundOrder, now: datetime) -> None:
     """Store an order whose money came back, with the effect on its cancellation, payment or ticket."""
+    lock_cause(connection, failed)
     refund_orders.update(connection, failed)
     refund = ticket_refunds.lock(connection, failed.order_id)
     if refund is not None:
@@ -109,8 +120,10 @@ def return_credit(
     An order that the outside refund covered only in part is left: the audit finds it, and a person decides.
     """
     left = outside.credited
-    for order in refund_orders.lock_credited(connection, outside.event_id, outside.purchase_id, outside.payment_id):
-        if order.remaining or order.credited > left:
+    for found in refund_orders.find_credited(connection, outside.event_id, outside.purchase_id, outside.payment_id):
+        lock_cause(connection, found)
+        order = refund_orders.lock(connection, found.event_id, found.order_id)
+        if order is None or order.remaining or not 0 < order.credited <= left:
             continue
         left -= order.credited
         again = order_domain.fail_later(order, failure, now)

@@ -18,13 +18,15 @@ from ticket_service.domain import cancellations as cancellation_domain
 from ticket_service.domain import refund_orders as domain
 from ticket_service.domain.cancellations import Cancellation
 from ticket_service.domain.changes import Change, ChangeKind
+from ticket_service.domain.findings_notified import payment_refund_failed
 from ticket_service.domain.holds import Payment
 from ticket_service.domain.ledger import EntryKind, refund_entry
-from ticket_service.domain.notifications import refund_ended, ticket_refund_made
+from ticket_service.domain.notifications import refund_ended, ticket_refund_failed, ticket_refund_made
 from ticket_service.domain.payments import RefundProgress
 from ticket_service.domain.reconciliation import ProviderRefund
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 from ticket_service.domain.refusals import cancellation_not_found
+from ticket_service.domain.ticket_refunds import TicketRefund
 from ticket_service.domain.ticket_refunds import record_refund as record_ticket_refund
 from ticket_service.store import changes, ledger, outbox, ticket_refunds
 from ticket_service.store import refund_orders as store
@@ -100,20 +102,25 @@ class Refunds:
 
         return await self._database.run(work)
 
-    async def sweep(self) -> bool:
-        """Try due orders of every configured provider; return whether more may be due."""
-        claimed = await self._database.run(self._claim_due)
-        await asyncio.gather(*(self._try(order) for orders in claimed for order in orders))
-        return any(len(orders) == MAX_SWEEP for orders in claimed)
+    async def sweep(self, provider: str) -> bool:
+        """Try due orders of one configured provider; return whether more may be due."""
+        claimed = await self._database.run(lambda connection: self._claim_due(connection, provider))
+        await asyncio.gather(*(self._try(order) for order in claimed))
+        return len(claimed) == MAX_SWEEP
 
-    def _claim_due(self, connection: Connection) -> list[list[RefundOrder]]:
-        """Claim due orders of each provider, so that no other process tries them at the same time."""
+    async def sweep_unconfigured(self) -> bool:
+        """Postpone due orders of providers that are not configured; log their number."""
         now = self._clock()
         until = now + timedelta(seconds=MAX_RETRY_SECONDS)
-        if waiting := store.postpone_others(connection, list(self._providers), now, until):
+        waiting = await self._database.run(lambda c: store.postpone_others(c, list(self._providers), now, until))
+        if waiting:
             log.error("refunds are due by a provider that is not configured", extra={"orders": waiting})
-        due = [store.lock_due(connection, provider, now, MAX_SWEEP) for provider in self._providers]
-        return [[self._claim(connection, order, now) for order in orders] for orders in due]
+        return False
+
+    def _claim_due(self, connection: Connection, provider: str) -> list[RefundOrder]:
+        """Claim due orders, so that no other process tries them at the same time."""
+        now = self._clock()
+        return [self._claim(connection, order, now) for order in store.lock_due(connection, provider, now, MAX_SWEEP)]
 
     @staticmethod
     def _claim(connection: Connection, order: RefundOrder, now: datetime) -> RefundOrder:
@@ -138,26 +145,50 @@ class Refunds:
 
 
 def record_answer(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
-    """Store the provider's answer, if no process has stored it, with its effect on cancellation or payment."""
-    if order.cancellation_id is None:
-        refund = ticket_refunds.lock(connection, order.order_id)
-        if refund is not None:
-            if _store_progress(connection, order, progress, now) is RefundOrderStatus.DONE:
-                made = record_ticket_refund(refund, progress.refund_id or "", now)
-                ticket_refunds.update(connection, made)
-                outbox.write(connection, ticket_refund_made(made), now)
-            return
-        lock_event(connection, order.event_id)
-        [purchase] = lock_purchases(connection, order.event_id, [order.purchase_id])
-        if _store_progress(connection, order, progress, now) is RefundOrderStatus.DONE:
-            payment = Payment(order.payment_id, (order.currency, order.amount), order.provider)
-            record_refund(connection, purchase, payment, progress.refund_id or "", now)
+    """Store the provider's answer, if no process has stored it, with its effect on cancellation, payment or ticket."""
+    if order.cancellation_id is not None:
+        _record_for_cancellation(connection, order, order.cancellation_id, progress, now)
+    elif (refund := ticket_refunds.lock(connection, order.order_id)) is not None:
+        _record_for_ticket(connection, order, refund, progress, now)
+    else:
+        _record_for_payment(connection, order, progress, now)
+
+
+def _record_for_ticket(
+    connection: Connection, order: RefundOrder, refund: TicketRefund, progress: RefundProgress, now: datetime
+) -> None:
+    after = _store_progress(connection, order, progress, now)
+    if after is None:
         return
-    cancellation = lock_cancellation(connection, order.cancellation_id, in_event(order.event_id))
-    status = _store_progress(connection, order, progress, now)
-    if cancellation is None or status is None:
+    if after.status is RefundOrderStatus.DONE:
+        made = record_ticket_refund(refund, progress.refund_id or "", now)
+        ticket_refunds.update(connection, made)
+        outbox.write(connection, ticket_refund_made(made), now)
+    elif after.is_first_failure:
+        outbox.write(connection, ticket_refund_failed(refund, after.failure or ""), now)
+
+
+def _record_for_payment(connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime) -> None:
+    lock_event(connection, order.event_id)
+    [purchase] = lock_purchases(connection, order.event_id, [order.purchase_id])
+    after = _store_progress(connection, order, progress, now)
+    if after is None:
         return
-    if status is RefundOrderStatus.DONE:
+    if after.status is RefundOrderStatus.DONE:
+        payment = Payment(order.payment_id, (order.currency, order.amount), order.provider)
+        record_refund(connection, purchase, payment, progress.refund_id or "", now)
+    elif after.is_first_failure:
+        outbox.write(connection, payment_refund_failed(purchase, after), now)
+
+
+def _record_for_cancellation(
+    connection: Connection, order: RefundOrder, cancellation_id: UUID, progress: RefundProgress, now: datetime
+) -> None:
+    cancellation = lock_cancellation(connection, cancellation_id, in_event(order.event_id))
+    after = _store_progress(connection, order, progress, now)
+    if cancellation is None or after is None:
+        return
+    if after.status is RefundOrderStatus.DONE:
         ended = cancellation_domain.record_refund(cancellation, progress.refund_id or "", now)
     else:
         ended = cancellation_domain.fail_refund(cancellation, progress.failure or "")
@@ -167,8 +198,8 @@ def record_answer(connection: Connection, order: RefundOrder, progress: RefundPr
 
 def _store_progress(
     connection: Connection, order: RefundOrder, progress: RefundProgress, now: datetime
-) -> RefundOrderStatus | None:
-    """Store the progress of an order; return its status if the progress ended the order, otherwise None."""
+) -> RefundOrder | None:
+    """Store the progress of an order; return the changed order, or None if the progress changed nothing."""
     stored = store.lock(connection, order.event_id, order.order_id)
     if stored is None or (stored.status, stored.round) != (RefundOrderStatus.PENDING, order.round):
         # Another process has stored an answer before.
@@ -183,7 +214,7 @@ def _store_progress(
         log.error("the provider refuses a refund", extra={**_log_fields(order), "failure": progress.failure})
         # The reason may be a refund or a dispute that is not recorded here.
         enqueue(connection, order.provider, [order.payment_id], now)
-    return after.status if after.status is not RefundOrderStatus.PENDING else None
+    return after
 
 
 def _log_fields(order: RefundOrder) -> dict[str, object]:

@@ -44,6 +44,10 @@ class Codes:
         """Return the digest under which databases store and look up a code."""
         return hmac.digest(self._secret, b"ticketing code digest\0" + code.encode(), hashlib.sha256)[:DIGEST_BYTES]
 
+    def pass_mac(self, claim: bytes) -> bytes:
+        """Return the code that authenticates a look-up pass."""
+        return hmac.digest(self._secret, b"ticketing look-up pass\0" + claim, hashlib.sha256)[:DIGEST_BYTES]
+
 
 def read_code(text: str) -> str | None:
     """Read the typed code in a text, as `find_codes` finds it; return None where the text contains none."""

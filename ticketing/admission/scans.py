@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from ticketing.admission.codes import Codes
+from ticketing.admission.look_up_passes import LookUpPass
 from ticketing.admission.tickets import CheckIn, TicketType
 from ticketing.admission.tokens import DamagedToken, Token
 
@@ -83,8 +84,8 @@ class Attempt:
     gate: Gate
     # The text that the device read.
     text: str
-    # The text as a token, a damaged token, or the digest of a typed code; None where it is none of these.
-    credential: Token | DamagedToken | bytes | None
+    # The text as a token, a damaged token, a look-up pass, or the digest of a typed code; None where it is none of these.
+    credential: Token | DamagedToken | LookUpPass | bytes | None
     scan_type: ScanType
     scanner_user_id: str
     # The organizer to whose events the caller is restricted; None: every organizer is allowed.
@@ -141,6 +142,8 @@ class Scan:
     violation: str | None = None
     # The scan_time may be wrong: the device did not know the time, or sent one in the future.
     doubtful_time: bool = False
+    # The gate presented a look-up pass, not a token or code of the person.
+    looked_up: bool = False
     # The issue of the ticket, from which its code is derived again; None where no ticket is known.
     issue: int | None = None
 

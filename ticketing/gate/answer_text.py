@@ -1,16 +1,17 @@
 """Answers as lines of text, for people and logs, and as JSON, for the program of a turnstile."""
 
 import json
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime, tzinfo
 from typing import Any, Final, TextIO
 
 from ticketing.admission.scans import DenialReason
-from ticketing.admission.tickets import CheckIn
 from ticketing.gate.connection_status import ConnectionState
 from ticketing.gate.device_status import DeviceStatus
-from ticketing.gate.dialogue import Notice
 from ticketing.gate.messages import Answer
+from ticketing.gate.notices import Notice
 from ticketing.gate.retrying import Outcome, RetryingThread
 
 STATUS_SECONDS: Final = 0.5
@@ -27,15 +28,15 @@ def describe(answer: Answer) -> str:
         (answer.ticket_type or "").replace("_", " ") if answer.may_pass else "",
     ]
     if answer.previous is not None:
-        parts.append(f"at {_previous_time(answer, answer.previous)}, {answer.previous.location}")
+        parts.append(f"at {shown_time(answer.previous.time, answer.time, answer.zone)}, {answer.previous.location}")
     parts.append(answer.note)
     return ", ".join(part for part in parts if part)
 
 
-def _previous_time(answer: Answer, previous: CheckIn) -> str:
-    """Write the time of the earlier check-in in the event's zone, with its date unless it is that of the answer."""
-    before, now = previous.time.astimezone(answer.zone), answer.time.astimezone(answer.zone)
-    return f"{before:%H:%M:%S}" if before.date() == now.date() else f"{before:%a %Y-%m-%d %H:%M}"
+def shown_time(time: datetime, now: datetime, zone: tzinfo | None) -> str:
+    """Write a time in the event's zone, with its date unless it is the date of `now`."""
+    shown, today = time.astimezone(zone), now.astimezone(zone)
+    return f"{shown:%H:%M:%S}" if shown.date() == today.date() else f"{shown:%a %Y-%m-%d %H:%M}"
 
 
 def text_line(answer: Answer) -> str:
@@ -86,6 +87,8 @@ class LinePrinter:
         self._read_status = read_status
         self._as_json = as_json
         self._shows_typed = not as_json and out.isatty()
+        # The result of a look-up arrives in another thread.
+        self._lock = threading.Lock()
 
     def show(self, answer: Answer) -> None:
         """Print an answer and flush the output; raise OutputError if that fails: the answer was not shown."""
@@ -93,7 +96,7 @@ class LinePrinter:
 
     def show_notice(self, notice: Notice) -> None:
         """Print a notice."""
-        line = f"{notice.word} {notice.text}"
+        line = f"{notice.word} {notice.text}".strip()
         self._print({"open": False, "notice": line}, line)
 
     def show_typed(self, text: str) -> None:
@@ -106,7 +109,8 @@ class LinePrinter:
         if self._as_json:
             line = json.dumps({**record, "device": self._read_status().record()})
         try:
-            print(f"{_CLEAR_LINE if self._shows_typed else ''}{line}", file=self._out, flush=True)
+            with self._lock:
+                print(f"{_CLEAR_LINE if self._shows_typed else ''}{line}", file=self._out, flush=True)
         except OSError as error:
             raise OutputError(f"the answers cannot be written to standard output: {error.strerror}") from error
 

@@ -26,6 +26,7 @@ from ticketing.gate.device_status import StatusReader
 from ticketing.gate.dialogue import Dialogue, View
 from ticketing.gate.enrollment import enroll_device
 from ticketing.gate.inputs import InputError, InputStatus, is_keyboard, open_input
+from ticketing.gate.look_ups import LookUps
 from ticketing.gate.messages import gate_message
 from ticketing.gate.options import PROGRAM, CommandError, RunOptions, build_parser, read_run_options, read_tls
 from ticketing.gate.reads import input_events
@@ -127,6 +128,7 @@ def run(options: RunOptions) -> int:
             options.gate.event_id,
             lambda: _keys(store, options.gate),
             has_keyboard=is_keyboard(options.input),
+            look_up=LookUps(client, connection.is_reachable).start,
             repeat_seconds=options.repeat_seconds,
         )
         try:

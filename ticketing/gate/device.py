@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from hashlib import sha256
 from time import monotonic
 from typing import Final
@@ -16,6 +16,7 @@ from uuid import UUID
 
 from ticketing.admission.codes import read_code
 from ticketing.admission.days import zone_of
+from ticketing.admission.look_up_passes import is_pass
 from ticketing.admission.scanned_text import sanitize_text
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import AdmissionState
@@ -105,7 +106,7 @@ class Device:
             else:
                 scan, before, note = self._records.decide_offline(attempt, scan_id, may_be_recorded=may_be_recorded)
                 self._remember(scan, attempt.code, before)
-        return answer_of(scan, note, self._zone())
+        return answer_of(scan, note, self.zone())
 
     def _begin(self, request: bytes) -> tuple[UUID, scan_pb2.Scan | None, bool]:
         """Store a request; return its scan_id, the answer that was not shown, and whether the request is an old one.
@@ -165,7 +166,7 @@ class Device:
         scan, undelivered_text = last.scan, None
         annulled = None if self._store.is_queued(scan.scan_id) else self._connection.annul(scan.scan_id)
         if isinstance(annulled, pb.Rejection):
-            return replace(answer_of(scan, f"NOT ANNULLED: {annulled.message}", self._zone()), admitted=False)
+            return replace(answer_of(scan, f"NOT ANNULLED: {annulled.message}", self.zone()), admitted=False)
         if annulled is None:
             # The service has no record of the scan or is unreachable: an upload delivers the annulment.
             annulled, undelivered_text = self._records.annulled_offline(scan), last.text
@@ -175,7 +176,11 @@ class Device:
             if undelivered_text is not None:
                 self._last = last
                 return self._denial(last.text, f"not annulled, {CANNOT_STORE}: {self._store.problem}")
-        return answer_of(annulled, zone=self._zone())
+        return answer_of(annulled, zone=self.zone())
+
+    def time(self) -> datetime:
+        """Return the time by the service's clock, as far as the device knows it."""
+        return self._clock()
 
     def refuse_undo(self, note: str) -> Answer:
         """Return the answer to an undo that annuls nothing."""
@@ -184,13 +189,13 @@ class Device:
     def _must_decide_offline(self, text: str) -> bool:
         """Return whether the service lacks an admission of this ticket, so that it could admit the ticket again.
 
-        For a typed code, wait until the decisions of this device are delivered.
+        For a look-up pass or a typed code, wait until the decisions of this device are delivered.
         """
         token = read_token(text)
         if isinstance(token, Token):
             return self._store.has_unrecorded_admission(token.event_id, token.ticket_id)
-        if read_code(text) is not None:
-            # Only the service can find the ticket of a code, so the service first needs every scan of this device.
+        if is_pass(text) or read_code(text) is not None:
+            # Only the service can find the ticket of a pass or a code, so the service first needs every scan of this device.
             self._connection.wait_for_delivery(ANSWER_SECONDS)
         return False
 
@@ -202,9 +207,9 @@ class Device:
         """Return a denial without a record, for the reason in `note`."""
         scan = scan_pb2.Scan(code=sanitize_text(text), verdict=scan_pb2.VERDICT_DENIED, offline=True)
         scan.scan_time.CopyFrom(timestamp(self._clock()))
-        return replace(answer_of(scan, note, self._zone()), reason=None)
+        return replace(answer_of(scan, note, self.zone()), reason=None)
 
-    def _zone(self) -> tzinfo | None:
+    def zone(self) -> tzinfo | None:
         """Return the time zone of the event; None if the device does not have the event or cannot read it."""
         with suppress(sqlite3.Error):
             if (rules := self._store.rules(self._gate.event_id)) is not None:

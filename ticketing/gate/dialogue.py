@@ -1,10 +1,10 @@
-"""The dialogue at the gate: each read is a scan, an undo, or the answer to a question; each gets an answer at once."""
+"""The dialogue at the gate: each read is a scan, an undo, a look-up or the answer to a question; each gets an answer."""
 
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
 from typing import Final, Protocol
 from uuid import UUID
@@ -13,7 +13,10 @@ from ticketing.admission.scans import DenialReason
 from ticketing.admission.tokens import PublicKey
 from ticketing.gate.credential_choice import choose_credentials
 from ticketing.gate.device import Device
+from ticketing.gate.look_up_dialogue import LookUpDialogue
+from ticketing.gate.look_ups import LookUp
 from ticketing.gate.messages import Answer
+from ticketing.gate.notices import MISSING_END, Notice
 from ticketing.gate.reads import InputEvent, Interrupt, MissingEnd, Read, Typing
 from ticketing.gate.undo_code import UndoCode, is_undo_attempt
 
@@ -25,18 +28,6 @@ OTHER_UNDO_CODE: Final = "not the undo code of this gate: print it with `undo-co
 CANNOT_UNDO: Final = "NOT ANNULLED: the device's file cannot be read"
 # The reasons that a damaged or garbled read gets.
 _UNREADABLE: Final = frozenset({DenialReason.INVALID_SIGNATURE, DenialReason.TICKET_NOT_FOUND})
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A text for the person at the gate that answers no scan."""
-
-    # A large word.
-    word: str
-    text: str
-
-
-MISSING_END: Final = Notice("SCANNER?", "the scanner sends no end: set its suffix to Enter (CR), or press Enter")
 
 
 class View(Protocol):
@@ -53,7 +44,7 @@ class View(Protocol):
 
 
 class Dialogue:
-    """The dialogue of one device. Quitting needs a keyboard."""
+    """The dialogue of one device. Quitting and looking tickets up need a keyboard."""
 
     def __init__(  # noqa: PLR0913 - the parts that a dialogue connects
         self,
@@ -64,6 +55,7 @@ class Dialogue:
         read_keys: Callable[[], Mapping[int, PublicKey]],
         *,
         has_keyboard: bool,
+        look_up: LookUp,
         repeat_seconds: float = REPEAT_SECONDS,
         now: Callable[[], float] = monotonic,
     ) -> None:
@@ -77,6 +69,7 @@ class Dialogue:
         self._now = now
         # The answers of the last moments, by the text that was scanned, with their times.
         self._recent = dict[str, tuple[float, Answer]]()
+        self._look_ups = LookUpDialogue(view, look_up, self._admit, device, now)
         # The number that a person has to type to quit, and the time until which it is valid.
         self._quit: tuple[str, float] | None = None
 
@@ -93,12 +86,14 @@ class Dialogue:
                 self._view.show_typed("")
                 if self._may_quit(event):
                     return False
-                self._handle_read(event.text)
+                if not (self._has_keyboard and event.by_hand and self._look_ups.handle(event.text)):
+                    self._handle_read(event.text)
             case _:
                 pass
         return True
 
     def _handle_read(self, text: str) -> None:
+        self._look_ups.note_answer()
         if self._undo_code.is_in(text):
             self._undo()
         elif is_undo_attempt(text):
@@ -126,6 +121,9 @@ class Dialogue:
             self._view.show(replace(self._recent[text][1], repeated=True))
         else:
             self._device.scan(text, show)
+
+    def _admit(self, look_up_pass: str) -> None:
+        self._scan(look_up_pass, "")
 
     def _undo(self) -> None:
         # A person whose scan was annulled may scan again at once.

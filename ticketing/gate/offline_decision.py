@@ -11,6 +11,7 @@ from uuid import UUID
 from ticketing.admission.codes import read_code
 from ticketing.admission.days import change_hour_of
 from ticketing.admission.decision import Decision, PresentedTicket, decide
+from ticketing.admission.look_up_passes import is_pass
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
 from ticketing.admission.tokens import DamagedToken, PublicKey, Token, is_genuine
@@ -22,6 +23,7 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 # Notes shown to the person at the gate.
 NO_REPLICA: Final = "this device has not loaded the event yet: it needs the connection once"
 NEEDS_CONNECTION: Final = "typed codes need the connection: ask for the QR code"
+LOOK_UPS_NEED_CONNECTION: Final = "look-ups need the connection to the service"
 UNKNOWN_KEY: Final = "signed with a key that this device does not have"
 
 
@@ -74,6 +76,8 @@ def decide_offline(
     token = scan.credential
     if token is None:
         note = NEEDS_CONNECTION if read_code(scan.text) else ""
+        if is_pass(scan.text):
+            note = LOOK_UPS_NEED_CONNECTION
         return DeviceDecision(Decision(DenialReason.TICKET_NOT_FOUND), note=note)
     if isinstance(token, DamagedToken):
         return DeviceDecision(Decision(DenialReason.INVALID_SIGNATURE))

@@ -21,12 +21,14 @@ from rich.text import Text
 from ticketing.gate.answer_text import describe, text_line, typed_line
 from ticketing.gate.connection_status import REFUSED_NOTE, ConnectionState, ConnectionStatus
 from ticketing.gate.device_status import DeviceStatus
-from ticketing.gate.dialogue import Notice
 from ticketing.gate.messages import Answer
+from ticketing.gate.notices import Notice
 
 SHOWN_SECONDS: Final = 5.0
 NOTICE_SECONDS: Final = 20.0
-TYPED_ADVICE: Final = "Enter ends the line, Backspace corrects it"
+# A list is read, and a name compared with a document.
+LIST_SECONDS: Final = 120.0
+TYPED_ADVICE: Final = "Enter ends the line, Backspace corrects it, ?NAME looks a ticket up"
 RECENT: Final = 6
 PROBLEM_CHARACTERS: Final = 70
 _GLYPHS: Final = {
@@ -125,7 +127,7 @@ class Screen:
         status = self._read_status()
         with self._lock:
             recent = list(self._history.recent)
-            shown_seconds = NOTICE_SECONDS if isinstance(self._history.latest, Notice) else SHOWN_SECONDS
+            shown_seconds = _shown_seconds(self._history.latest)
             latest = self._history.latest if now - self._history.since < shown_seconds else None
             typed = typed_line(self._history.typed)
             counts = f"{self._history.admitted} admitted   {self._history.denied} denied"
@@ -137,6 +139,12 @@ class Screen:
             Layout(Panel(Group(*lines), title=counts), size=RECENT + 2),
         )
         return layout
+
+
+def _shown_seconds(shown: Answer | Notice | None) -> float:
+    if not isinstance(shown, Notice):
+        return SHOWN_SECONDS
+    return NOTICE_SECONDS if shown.word else LIST_SECONDS
 
 
 def _header(status: DeviceStatus) -> Panel:
@@ -171,7 +179,10 @@ def _verdict(answer: Answer | Notice | None, connection: ConnectionStatus, typed
         word, reason, style = "DENIED", describe(answer), "bold white on red"
         if answer.annulled:
             word = "ANNULLED"
-    content = Group(Align.center(Text(_large(word))), Text(), Align.center(Text(reason, justify="center")))
+    if word:
+        content = Group(Align.center(Text(_large(word))), Text(), Align.center(Text(reason, justify="center")))
+    else:
+        content = Group(Text(reason, no_wrap=True, overflow="ellipsis"))
     title, subtitle = (f" {typed} ", f" {TYPED_ADVICE} ") if typed else (None, None)
     return Panel(
         Align.center(content, vertical="middle"),

@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy.engine import URL
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection
 
 from tests.environment.refusals import refusal
 from tests.environment.serving import running
@@ -13,6 +15,9 @@ from tests.environment.waiting import until
 from tests.selling.shop import Shop, new_id
 from tests.stand_ins.smtp import Mailbox, serving_mail
 from ticket_service.app import App
+from ticket_service.domain.events import Event
+from ticket_service.store.events import lock_event
+from ticket_service.store.tables import tickets
 from ticketing.tickets.v1 import change_pb2, change_service_pb2, purchase_pb2, purchase_service_pb2, ticket_service_pb2
 from ticketing.tickets.v1.change_service_pb2_grpc import ChangeServiceStub
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
@@ -95,6 +100,19 @@ async def test_the_address_of_a_transferred_ticket_is_corrected_alone(shop, mail
     # The new holder gets no mail about the buyer's address, and the buyer's mail contains no ticket of theirs.
     assert recipients(mailbox).count("bob@example.com") == 1
     assert len([part for part in mailbox.mails[-1].walk() if part.get_content_type() == "application/pdf"]) == 1
+
+
+async def test_a_former_holder_corrects_no_address_of_the_next_one(shop, monkeypatch):
+    [ticket, _] = (await bought(shop)).tickets
+
+    def transfer_first(connection: Connection, event_id: UUID) -> Event | None:
+        # A transfer commits while the correction waits for the lock of the event.
+        its = tickets.c.ticket_id == UUID(ticket.ticket_id)
+        connection.execute(sa.update(tickets).where(its).values(user_id="bob"))
+        return lock_event(connection, event_id)
+
+    monkeypatch.setattr("ticket_service.use_cases.contacts.lock_event", transfer_first)
+    assert (await refusal(correct(shop, ("user", "alice"), ticket_id=ticket.ticket_id))).reason == "TICKET_NOT_FOUND"
 
 
 async def test_corrections_are_bounded_by_the_day(shop, clock):

@@ -1,14 +1,14 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from tests.selling.rows import NOW, make_event
 from ticket_service.domain.events import TicketType
-from ticket_service.domain.holds import apply_progress, expire, release
+from ticket_service.domain.holds import apply_progress, expire, has_other_charge
 from ticket_service.domain.payments import MAX_POLL_INTERVAL, POLL_INTERVAL, ChargeState, Progress
 from ticket_service.domain.purchases import Item, Purchase, PurchaseStatus
 from ticket_service.domain.sales import Inventory
-from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, Failure
 from ticketing.chassis.ids import new_id
 
 EVENT = make_event(reserved=1)
@@ -40,9 +40,10 @@ def test_a_report_of_another_charge_changes_nothing(state: ChargeState) -> None:
 
 def test_a_purchase_with_a_charge_is_not_released_without_its_withdrawal() -> None:
     inventory = Inventory(EVENT)
-    with pytest.raises(Failure) as refused:
-        release(HELD, inventory, NOW)
-    assert refused.value.reason == DEPENDENCY_UNAVAILABLE
+    for withdrawn in (None, "pi_2"):
+        assert has_other_charge(HELD, replace(HELD, payment_id=withdrawn))
+    assert not has_other_charge(HELD, HELD)
+    assert not has_other_charge(replace(HELD, payment_id=None), HELD)
     assert expire([HELD], inventory, NOW) == []
     assert inventory.reserved == 1
 

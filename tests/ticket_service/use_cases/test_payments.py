@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -19,7 +20,7 @@ from ticket_service.app import App
 from ticket_service.domain.notifications import Kind
 from ticket_service.domain.payments import MAX_POLL_INTERVAL, POLL_INTERVAL, SWEEPER_DELAY
 from ticket_service.store.tables import outbox
-from ticket_service.use_cases.holds import CLAIM, CLAIM_SPREAD_SECONDS
+from ticket_service.use_cases.holds import CLAIM, CLAIM_SPREAD_SECONDS, Holds
 from ticket_service.use_cases.payments import MAX_SWEEP
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2
 
@@ -344,6 +345,29 @@ async def test_an_external_payment_withdraws_the_charge(shop, event, stripe):
     assert (done.status, done.payment.provider, done.payment.payment_id) == (COMPLETED, "external", "pay-1")
     assert stripe.intents[held.payment.payment_id]["status"] == "canceled"
     assert (stripe.charged(), await shop.left(event)) == ({}, 2)
+
+
+async def test_no_other_buyer_gets_places_that_an_external_payment_pays(shop, event, monkeypatch):
+    held = await shop.buy(event.event_id, quantity=3, payment_method_id=SECURE)
+    confirm = Holds.confirm
+
+    async def confirm_late(*arguments: Any) -> Any:
+        # The charge is withdrawn, and the payment is not recorded yet.
+        assert (await refusal(shop.buy(event.event_id, ("user", "bob")))).reason == "SOLD_OUT"
+        return await confirm(*arguments)
+
+    monkeypatch.setattr(Holds, "confirm", confirm_late)
+    done = await shop.report_payment(held, "pay-1")
+    assert (done.status, len(done.tickets)) == (COMPLETED, 3)
+
+
+async def test_a_refused_external_payment_withdraws_no_charge(shop, event, stripe):
+    held = await shop.buy(event.event_id, payment_method_id=SECURE)
+    assert (await refusal(shop.report_payment(held, "pay-1", paid=PRICE - 1))).reason == "PRICE_CHANGED"
+    await shop.report_payment(await shop.buy(event.event_id), "pay-2")
+    assert (await refusal(shop.report_payment(held, "pay-2"))).reason == "PAYMENT_ALREADY_USED"
+    assert "cancel" not in stripe.calls
+    assert (await shop.read(held)).status == HELD
 
 
 async def test_a_second_external_payment_is_to_be_refunded(shop, event, stripe, database):

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from tests.environment.backups import back_up, restore
 from tests.environment.serving import running
 from tests.environment.waiting import until
-from tests.selling.shop import Shop, money
+from tests.selling.shop import Shop, money, new_id
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.stripe import CARD, KEY, SECURE, SIGNING_SECRET, StripeStandIn
 from ticket_service.adapters import scans as adapters_scans
@@ -141,6 +141,20 @@ class Desk:
         await until(has_status)
         return await read()
 
+    async def refund_part(self, ticket_id: str, amount: int) -> None:
+        """Refund a part of the price of a ticket that stays valid."""
+        request = pb.RefundTicketRequest(request_id=new_id(), ticket_id=ticket_id, amount=money(amount))
+        await self.stub.RefundTicket(request, metadata=self.shop.metadata(Shop.OLGA))
+
+    async def owed(self) -> list[tuple[int, str]]:
+        """Return the amounts of the owed refunds, each with the provider's reason."""
+        listed = await self.stub.ListOwedRefunds(pb.ListOwedRefundsRequest(), metadata=self.shop.metadata(Shop.OLGA))
+        return [(one.amount.minor_units, one.failure) for one in listed.refunds]
+
+    async def owes_nothing_in_an_hour(self) -> bool:
+        self.clock.advance(timedelta(hours=1))
+        return not await self.owed()
+
     async def kinds(self) -> list[str]:
         """Return the kinds of all notifications, in order."""
         query = sa.select(outbox.c.kind).order_by(outbox.c.position)
@@ -220,6 +234,40 @@ async def test_a_failed_refund_of_a_late_payment_is_made_again(desk: Desk, event
 
     await until(is_refunded_in_an_hour)
     assert Kind.REFUND_FAILED in await desk.kinds()
+
+
+async def test_a_refunded_part_that_fails_later_is_made_again(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase]
+) -> None:
+    purchase = await bought
+    await desk.refund_part(purchase.tickets[0].ticket_id, 700)
+    await until(desk.owed, [])
+    desk.stripe.settle_refund(desk.stripe.refunds[0]["id"], "failed", "expired_or_canceled_card")
+    await desk.look(A_DAY)
+    await until(desk.owed, [(700, "expired_or_canceled_card")])
+    assert (await desk.kinds())[-1] == Kind.REFUND_FAILED
+    assert await desk.entered("REFUND_RETURNED") == [700]
+    await until(desk.owes_nothing_in_an_hour)
+    assert desk.stripe.refunded() == {purchase.purchase_id: 700}
+
+
+async def test_a_refused_part_counts_a_refund_from_the_dashboard(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase]
+) -> None:
+    purchase = await bought
+    desk.stripe.refuses_refunds = "the balance is too low"
+    await desk.refund_part(purchase.tickets[0].ticket_id, 700)
+    await until(desk.owed, [(700, "the balance is too low")])
+    refund = desk.stripe.refund_in_dashboard(purchase.payment.payment_id, 700)
+    await until(desk.owes_nothing_in_an_hour)
+    assert desk.stripe.refunded() == {purchase.purchase_id: 700}
+    # The money comes back, so the part is due again.
+    desk.stripe.refuses_refunds = ""
+    desk.stripe.settle_refund(refund["id"], "failed")
+    await desk.look(A_DAY)
+    assert [amount for amount, _ in await desk.owed()] == [700]
+    await until(desk.owes_nothing_in_an_hour)
+    assert desk.stripe.refunded() == {purchase.purchase_id: 700}
 
 
 async def test_a_cancelled_ticket_counts_a_refund_from_the_dashboard(

@@ -248,7 +248,7 @@ async def test_a_refund_waits_for_its_provider_to_be_configured(shop, tickets, s
     asked = await cancel(tickets, shop, bought.tickets[0].ticket_id)
     await until(lambda: "refund" in stripe.calls)
     clock.advance(timedelta(seconds=MAX_RETRY_SECONDS))
-    assert not await refunds_without_stripe.sweep()
+    assert not await refunds_without_stripe.sweep_unconfigured()
     assert (await read(tickets, shop, asked)).status == REFUNDING
 
 

@@ -318,6 +318,7 @@ async def test_a_late_payment_that_stripe_does_not_refund_is_paid_by_hand(shop, 
         return await desk.owed(status=REFUSED)
 
     [owed] = await until(refused) and await refused()
+    assert (await kinds(desk.database)).count(Kind.REFUND_FAILED) == 1
     assert (owed.failure, owed.ticket_id, owed.purchase_id) == ("the balance is too low", "", held.purchase_id)
     assert owed.HasField("next_try_time")
     for _ in range(2):
@@ -340,6 +341,12 @@ async def test_a_refused_part_is_tried_again_or_paid_by_hand(shop, event, desk, 
         return len(await desk.owed(status=REFUSED))
 
     await until(refused, 2)
+    assert (await kinds(desk.database)).count(Kind.REFUND_FAILED) == 2
+    # The hourly repetitions notify nobody again.
+    clock.advance(timedelta(hours=1))
+    await until(lambda: stripe.calls.count("refund") == 4)
+    await until(refused, 2)
+    assert (await kinds(desk.database)).count(Kind.REFUND_FAILED) == 2
     await desk.confirm("transfer 7", ticket_refund_id=parts[0].ticket_refund_id, paid_by_hand=True)
     stripe.refuses_refunds = ""
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%ticketing/scans/v1/error_reason.proto\x12\x12ticketing.scans.v1*\xed\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_INVALID_ARGUMENT\x10\x01\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x02\x12\x1a\n\x16\x45RROR_REASON_FORBIDDEN\x10\x03\x12 \n\x1c\x45RROR_REASON_EVENT_NOT_FOUND\x10\x04\x12\x1f\n\x1b\x45RROR_REASON_SCAN_NOT_FOUND\x10\x05\x12!\n\x1d\x45RROR_REASON_DEVICE_NOT_FOUND\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_GATE_NOT_OPEN\x10\x07\x12$\n ERROR_REASON_SCAN_NOT_ANNULLABLE\x10\x08\x12(\n$ERROR_REASON_ENROLLMENT_CODE_INVALID\x10\t\x12\x1f\n\x1b\x45RROR_REASON_SCAN_ID_REUSED\x10\n\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0b\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x0c\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%ticketing/scans/v1/error_reason.proto\x12\x12ticketing.scans.v1*\x93\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_INVALID_ARGUMENT\x10\x01\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x02\x12\x1a\n\x16\x45RROR_REASON_FORBIDDEN\x10\x03\x12 \n\x1c\x45RROR_REASON_EVENT_NOT_FOUND\x10\x04\x12\x1f\n\x1b\x45RROR_REASON_SCAN_NOT_FOUND\x10\x05\x12!\n\x1d\x45RROR_REASON_DEVICE_NOT_FOUND\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_GATE_NOT_OPEN\x10\x07\x12$\n ERROR_REASON_SCAN_NOT_ANNULLABLE\x10\x08\x12(\n$ERROR_REASON_ENROLLMENT_CODE_INVALID\x10\t\x12\x1f\n\x1b\x45RROR_REASON_SCAN_ID_REUSED\x10\n\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0b\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x0c\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\r\x12$\n ERROR_REASON_LOOK_UP_NOT_ALLOWED\x10\x0e\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ticketing.scans.v1.error_re
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=62
-  _globals['_ERRORREASON']._serialized_end=555
+  _globals['_ERRORREASON']._serialized_end=593
 # @@protoc_insertion_point(module_scope)

@@ -47,9 +47,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 11
     """RESOURCE_EXHAUSTED: too many scans are unanswered, or the load exceeds a limit of the service; RetryInfo says when to try again."""
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 12
-    """UNAVAILABLE: the database did not answer; RetryInfo says when to try again. metadata: dependency."""
+    """UNAVAILABLE: the database, or in LookUpTickets the ticket service, did not answer; RetryInfo says when to try again. metadata: dependency."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 13
     """ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id."""
+    ERROR_REASON_LOOK_UP_NOT_ALLOWED: _ErrorReason.ValueType  # 14
+    """FAILED_PRECONDITION: the event (cause EVENT) or the settings of the service (cause SERVICE) allow no look-ups. metadata: event_id, cause."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
@@ -83,7 +85,9 @@ ERROR_REASON_SCAN_ID_REUSED: ErrorReason.ValueType  # 10
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 11
 """RESOURCE_EXHAUSTED: too many scans are unanswered, or the load exceeds a limit of the service; RetryInfo says when to try again."""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 12
-"""UNAVAILABLE: the database did not answer; RetryInfo says when to try again. metadata: dependency."""
+"""UNAVAILABLE: the database, or in LookUpTickets the ticket service, did not answer; RetryInfo says when to try again. metadata: dependency."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 13
 """ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id."""
+ERROR_REASON_LOOK_UP_NOT_ALLOWED: ErrorReason.ValueType  # 14
+"""FAILED_PRECONDITION: the event (cause EVENT) or the settings of the service (cause SERVICE) allow no look-ups. metadata: event_id, cause."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -293,6 +293,7 @@ class Scan(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     GATE_EVENT_ID_FIELD_NUMBER: _builtins.int
     DOUBTFUL_TIME_FIELD_NUMBER: _builtins.int
+    LOOKED_UP_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
     """The UUID that the device chose; the same scan_id returns the first verdict."""
     code: _builtins.str
@@ -332,6 +333,10 @@ class Scan(_message.Message):
     """True where scan_time may be wrong: the device did not know the time
     (OfflineDecision.clock_unknown), or it sent a time in the future, which is
     replaced by record_time. The default is false.
+    """
+    looked_up: _builtins.bool
+    """True where the gate presented a FoundTicket.look_up_pass: the person had
+    neither code nor token. The default is false.
     """
     @_builtins.property
     def scan_time(self) -> _timestamp_pb2.Timestamp:
@@ -377,10 +382,11 @@ class Scan(_message.Message):
         metadata: _struct_pb2.Struct | None = ...,
         gate_event_id: _builtins.str = ...,
         doubtful_time: _builtins.bool = ...,
+        looked_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "metadata", b"metadata", "previous", b"previous", "record_time", b"record_time", "scan_time", b"scan_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "code", b"code", "denial_reason", b"denial_reason", "device_id", b"device_id", "doubtful_time", b"doubtful_time", "event_id", b"event_id", "gate_event_id", b"gate_event_id", "location", b"location", "metadata", b"metadata", "offline", b"offline", "previous", b"previous", "record_time", b"record_time", "scan_id", b"scan_id", "scan_time", b"scan_time", "scan_type", b"scan_type", "scanner_user_id", b"scanner_user_id", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "code", b"code", "denial_reason", b"denial_reason", "device_id", b"device_id", "doubtful_time", b"doubtful_time", "event_id", b"event_id", "gate_event_id", b"gate_event_id", "location", b"location", "looked_up", b"looked_up", "metadata", b"metadata", "offline", b"offline", "previous", b"previous", "record_time", b"record_time", "scan_id", b"scan_id", "scan_time", b"scan_time", "scan_type", b"scan_type", "scanner_user_id", b"scanner_user_id", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -41,8 +41,9 @@ class ScanAttempt(_message.Message):
     code: _builtins.str
     """The text that was read, at most 4,096 characters: exactly a token ("T1..."),
     or a typed code ("TKT-...") with any blanks, dashes and other text around
-    it, also without "TKT-" and with O for 0 and I or L for 1. Any other text,
-    also an empty one, is valid here and denied as TICKET_NOT_FOUND.
+    it, also without "TKT-" and with O for 0 and I or L for 1; or exactly a
+    FoundTicket.look_up_pass. Any other text, also an empty one, is valid here
+    and denied as TICKET_NOT_FOUND.
     """
     scan_type: _scan_pb2.ScanType.ValueType
     """The meaning of the scan. UNSPECIFIED is read as CHECK_IN."""
@@ -1173,3 +1174,101 @@ class TicketAdmission(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TicketAdmission: _TypeAlias = TicketAdmission  # noqa: Y015
+
+@_typing.final
+class LookUpTicketsRequest(_message.Message):
+    """Request of LookUpTickets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATE_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """Required. The text to search for, 3 to 200 characters; upper and lower case
+    do not matter. A ticket matches if the text begins the e-mail address of
+    its holder; if each word of the text begins a word of the holder's name
+    (holder_name in the metadata of the purchase, until a transfer); if the text
+    is the user_id of the holder; or if it is the purchase_id or its last 6
+    characters or more.
+    """
+    @_builtins.property
+    def gate(self) -> _scan_pb2.Gate:
+        """Required. The gate."""
+
+    def __init__(
+        self,
+        *,
+        gate: _scan_pb2.Gate | None = ...,
+        query: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpTicketsRequest: _TypeAlias = LookUpTicketsRequest  # noqa: Y015
+
+@_typing.final
+class LookUpTicketsResponse(_message.Message):
+    """Response of LookUpTickets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKETS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """True where further tickets match: a longer text finds fewer."""
+    @_builtins.property
+    def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundTicket]:
+        """The tickets found, at most 20: those that were not checked in first, then the newest."""
+
+    def __init__(
+        self,
+        *,
+        tickets: _abc.Iterable[Global___FoundTicket] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpTicketsResponse: _TypeAlias = LookUpTicketsResponse  # noqa: Y015
+
+@_typing.final
+class FoundTicket(_message.Message):
+    """A ticket that a gate has looked up. The service sets every field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMISSION_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    LOOK_UP_PASS_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """The name and address of the holder, masked, such as "Anna S…, an…@example.com".
+    The field is empty where neither is known.
+    """
+    look_up_pass: _builtins.str
+    """A text that the caller scans as ScanAttempt.code to admit this ticket by the
+    usual rules, within 10 minutes. It is valid for the caller of the look-up only.
+    """
+    @_builtins.property
+    def admission(self) -> Global___TicketAdmission:
+        """The ticket and its admission state now."""
+
+    def __init__(
+        self,
+        *,
+        admission: Global___TicketAdmission | None = ...,
+        holder: _builtins.str = ...,
+        look_up_pass: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "holder", b"holder", "look_up_pass", b"look_up_pass"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoundTicket: _TypeAlias = FoundTicket  # noqa: Y015

@@ -28,7 +28,7 @@ if _version_not_supported:
 class ScanServiceStub:
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service.
+    service, except LookUpTickets.
     """
 
     def __init__(self, channel):
@@ -82,12 +82,17 @@ class ScanServiceStub:
                 request_serializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.WatchAdmissionsRequest.SerializeToString,
                 response_deserializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.WatchAdmissionsResponse.FromString,
                 _registered_method=True)
+        self.LookUpTickets = channel.unary_unary(
+                '/ticketing.scans.v1.ScanService/LookUpTickets',
+                request_serializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsRequest.SerializeToString,
+                response_deserializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsResponse.FromString,
+                _registered_method=True)
 
 
 class ScanServiceServicer:
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service.
+    service, except LookUpTickets.
     """
 
     def ScanTicket(self, request, context):
@@ -163,6 +168,17 @@ class ScanServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LookUpTickets(self, request, context):
+        """Looks up tickets of the gate's event for a person who can present neither
+        token nor code. The event must allow it (Event.allow_gate_look_up). The call
+        asks the ticket service, for at most 2 seconds; scans do not wait for it.
+        The ticket service records each look-up, which ChangeService.ListChanges
+        lists. One caller may look up 20 times a minute, unless configured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScanServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -211,6 +227,11 @@ def add_ScanServiceServicer_to_server(servicer, server):
                     request_deserializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.WatchAdmissionsRequest.FromString,
                     response_serializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.WatchAdmissionsResponse.SerializeToString,
             ),
+            'LookUpTickets': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookUpTickets,
+                    request_deserializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsRequest.FromString,
+                    response_serializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ticketing.scans.v1.ScanService', rpc_method_handlers)
@@ -222,7 +243,7 @@ def add_ScanServiceServicer_to_server(servicer, server):
 class ScanService:
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service.
+    service, except LookUpTickets.
     """
 
     @staticmethod
@@ -458,6 +479,33 @@ class ScanService:
             '/ticketing.scans.v1.ScanService/WatchAdmissions',
             ticketing_dot_scans_dot_v1_dot_scan__service__pb2.WatchAdmissionsRequest.SerializeToString,
             ticketing_dot_scans_dot_v1_dot_scan__service__pb2.WatchAdmissionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookUpTickets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.scans.v1.ScanService/LookUpTickets',
+            ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsRequest.SerializeToString,
+            ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,7 +29,7 @@ GRPC_VERSION: str
 class ScanServiceStub:
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service.
+    service, except LookUpTickets.
     """
 
     @_typing.overload
@@ -67,12 +67,19 @@ class ScanServiceStub:
     event, its signing keys, and its tickets with their check-ins at all gates.
     The stream begins with the present data and continues with every change.
     """
+    LookUpTickets: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.LookUpTicketsRequest, _scan_service_pb2.LookUpTicketsResponse]
+    """Looks up tickets of the gate's event for a person who can present neither
+    token nor code. The event must allow it (Event.allow_gate_look_up). The call
+    asks the ticket service, for at most 2 seconds; scans do not wait for it.
+    The ticket service records each look-up, which ChangeService.ListChanges
+    lists. One caller may look up 20 times a minute, unless configured.
+    """
 
 @_typing.type_check_only
 class ScanServiceAsyncStub(ScanServiceStub):
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service.
+    service, except LookUpTickets.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -107,11 +114,18 @@ class ScanServiceAsyncStub(ScanServiceStub):
     event, its signing keys, and its tickets with their check-ins at all gates.
     The stream begins with the present data and continues with every change.
     """
+    LookUpTickets: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.LookUpTicketsRequest, _scan_service_pb2.LookUpTicketsResponse]  # type: ignore[assignment]
+    """Looks up tickets of the gate's event for a person who can present neither
+    token nor code. The event must allow it (Event.allow_gate_look_up). The call
+    asks the ticket service, for at most 2 seconds; scans do not wait for it.
+    The ticket service records each look-up, which ChangeService.ListChanges
+    lists. One caller may look up 20 times a minute, unless configured.
+    """
 
 class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service.
+    service, except LookUpTickets.
     """
 
     @_abc_1.abstractmethod
@@ -197,6 +211,19 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams the data that a device needs to decide offline: the rules of the
         event, its signing keys, and its tickets with their check-ins at all gates.
         The stream begins with the present data and continues with every change.
+        """
+
+    @_abc_1.abstractmethod
+    def LookUpTickets(
+        self,
+        request: _scan_service_pb2.LookUpTicketsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scan_service_pb2.LookUpTicketsResponse, _abc.Awaitable[_scan_service_pb2.LookUpTicketsResponse]]:
+        """Looks up tickets of the gate's event for a person who can present neither
+        token nor code. The event must allow it (Event.allow_gate_look_up). The call
+        asks the ticket service, for at most 2 seconds; scans do not wait for it.
+        The ticket service records each look-up, which ChangeService.ListChanges
+        lists. One caller may look up 20 times a minute, unless configured.
         """
 
 def add_ScanServiceServicer_to_server(servicer: ScanServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -63,7 +63,12 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     """CorrectEmail corrected an address, which the record does not contain, or sent the mail again."""
     CHANGE_KIND_TICKET_REFUND_REQUESTED: _ChangeKind.ValueType  # 15
     """A refund of a part of a ticket's price was requested. details: ticket_refund_id, currency_code, minor_units."""
-    CHANGE_KIND_ERASURE_REQUESTED: _ChangeKind.ValueType  # 16
+    CHANGE_KIND_TICKETS_LOOKED_UP: _ChangeKind.ValueType  # 16
+    """A gate looked tickets up. details: location, results (the number of tickets
+    found); the record does not contain the searched text. The caller is the
+    UUID of the gate device, or the person or program that scans without one.
+    """
+    CHANGE_KIND_ERASURE_REQUESTED: _ChangeKind.ValueType  # 17
     """Erase recorded an erasure, which the record does not name. details: erasure_id, subject ("USER" or "ADDRESS")."""
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper):
@@ -107,13 +112,18 @@ CHANGE_KIND_EMAIL_CORRECTED: ChangeKind.ValueType  # 14
 """CorrectEmail corrected an address, which the record does not contain, or sent the mail again."""
 CHANGE_KIND_TICKET_REFUND_REQUESTED: ChangeKind.ValueType  # 15
 """A refund of a part of a ticket's price was requested. details: ticket_refund_id, currency_code, minor_units."""
-CHANGE_KIND_ERASURE_REQUESTED: ChangeKind.ValueType  # 16
+CHANGE_KIND_TICKETS_LOOKED_UP: ChangeKind.ValueType  # 16
+"""A gate looked tickets up. details: location, results (the number of tickets
+found); the record does not contain the searched text. The caller is the
+UUID of the gate device, or the person or program that scans without one.
+"""
+CHANGE_KIND_ERASURE_REQUESTED: ChangeKind.ValueType  # 17
 """Erase recorded an erasure, which the record does not name. details: erasure_id, subject ("USER" or "ADDRESS")."""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
 @_typing.final
 class Change(_message.Message):
-    """A change that a caller made or requested. The service sets every field, and
+    """A change that a caller made or requested, or a look-up at a gate. The service sets every field, and
     never an e-mail address, a code or a token.
     """
 

@@ -295,7 +295,8 @@ class UpdateEventResponse(_message.Message):
         """The time until which every ticket bought before this change is refunded in
         full when it is cancelled. Set when the change moves the event: its start
         shifts, or its end comes earlier, by more than a bound of the service (3
-        hours unless configured). Absent otherwise.
+        hours unless configured), and when an update of times repeats the present
+        ones while such a right lasts. Absent otherwise.
         """
 
     def __init__(

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from ticketing.options.v1 import options_pb2 as _options_pb2
 from ticketing.tickets.v1 import event_pb2 as _event_pb2
 from ticketing.tickets.v1 import signing_key_pb2 as _signing_key_pb2
 from ticketing.tickets.v1 import ticket_pb2 as _ticket_pb2
@@ -542,3 +543,112 @@ class ReportIncidentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportIncidentsResponse: _TypeAlias = ReportIncidentsResponse  # noqa: Y015
+
+@_typing.final
+class FindTicketsRequest(_message.Message):
+    """Request of FindTickets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Required. The UUID of the event."""
+    query: _builtins.str
+    """Required. The text to search for, as in LookUpTicketsRequest, 3 to 200 characters."""
+    caller: _builtins.str
+    """Required. The caller at the gate, for the record: the UUID of the device,
+    or the subject of the access token; at most 255 characters.
+    """
+    location: _builtins.str
+    """The name of the gate, for the record, at most 100 characters."""
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_options_pb2.Role.ValueType]:
+        """The roles of that caller, for the record."""
+
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        query: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        roles: _abc.Iterable[_options_pb2.Role.ValueType] | None = ...,
+        location: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "event_id", b"event_id", "location", b"location", "query", b"query", "roles", b"roles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindTicketsRequest: _TypeAlias = FindTicketsRequest  # noqa: Y015
+
+@_typing.final
+class FindTicketsResponse(_message.Message):
+    """Response of FindTickets. The ticket service sets every field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    TICKETS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.bool
+    """False where the event does not allow look-ups (Event.allow_gate_look_up) or
+    the service does not have the event; the response then has no tickets, and
+    nothing is recorded.
+    """
+    more: _builtins.bool
+    """True where further tickets match."""
+    @_builtins.property
+    def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldTicket]:
+        """The tickets found, at most 20: active ones that were not checked in first, then the newest."""
+
+    def __init__(
+        self,
+        *,
+        allowed: _builtins.bool = ...,
+        tickets: _abc.Iterable[Global___HeldTicket] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "more", b"more", "tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindTicketsResponse: _TypeAlias = FindTicketsResponse  # noqa: Y015
+
+@_typing.final
+class HeldTicket(_message.Message):
+    """A ticket with the description of its holder. The ticket service sets every field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    ISSUE_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ticket_id: _builtins.str
+    """The UUID of the ticket."""
+    issue: _builtins.int
+    """The issue that the holder has."""
+    holder: _builtins.str
+    """The name and address of the holder, masked, such as "Anna S…, an…@example.com".
+    The field is empty where neither is known.
+    """
+    def __init__(
+        self,
+        *,
+        ticket_id: _builtins.str = ...,
+        issue: _builtins.int = ...,
+        holder: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "issue", b"issue", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldTicket: _TypeAlias = HeldTicket  # noqa: Y015

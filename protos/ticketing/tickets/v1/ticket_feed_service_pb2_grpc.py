@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class TicketFeedServiceStub:
     """TicketFeedService is internal: only the scan service (role peer) calls it.
-    It serves the feed of ticket changes and takes reports of check-ins and incidents.
+    It serves the feed of ticket changes, takes reports of check-ins and incidents,
+    and finds the tickets that a gate looks up.
     """
 
     def __init__(self, channel):
@@ -56,11 +57,17 @@ class TicketFeedServiceStub:
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsRequest.SerializeToString,
                 response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsResponse.FromString,
                 _registered_method=True)
+        self.FindTickets = channel.unary_unary(
+                '/ticketing.tickets.v1.TicketFeedService/FindTickets',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsResponse.FromString,
+                _registered_method=True)
 
 
 class TicketFeedServiceServicer:
     """TicketFeedService is internal: only the scan service (role peer) calls it.
-    It serves the feed of ticket changes and takes reports of check-ins and incidents.
+    It serves the feed of ticket changes, takes reports of check-ins and incidents,
+    and finds the tickets that a gate looks up.
     """
 
     def WatchTickets(self, request, context):
@@ -98,6 +105,14 @@ class TicketFeedServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindTickets(self, request, context):
+        """Finds tickets of one event for a gate, and records the look-up as a change
+        (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TicketFeedServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -121,6 +136,11 @@ def add_TicketFeedServiceServicer_to_server(servicer, server):
                     request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsRequest.FromString,
                     response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsResponse.SerializeToString,
             ),
+            'FindTickets': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindTickets,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ticketing.tickets.v1.TicketFeedService', rpc_method_handlers)
@@ -131,7 +151,8 @@ def add_TicketFeedServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class TicketFeedService:
     """TicketFeedService is internal: only the scan service (role peer) calls it.
-    It serves the feed of ticket changes and takes reports of check-ins and incidents.
+    It serves the feed of ticket changes, takes reports of check-ins and incidents,
+    and finds the tickets that a gate looks up.
     """
 
     @staticmethod
@@ -232,6 +253,33 @@ class TicketFeedService:
             '/ticketing.tickets.v1.TicketFeedService/ReportIncidents',
             ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsRequest.SerializeToString,
             ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindTickets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.TicketFeedService/FindTickets',
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsResponse.FromString,
             options,
             channel_credentials,
             insecure,

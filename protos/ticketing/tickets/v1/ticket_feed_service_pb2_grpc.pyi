@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class TicketFeedServiceStub:
     """TicketFeedService is internal: only the scan service (role peer) calls it.
-    It serves the feed of ticket changes and takes reports of check-ins and incidents.
+    It serves the feed of ticket changes, takes reports of check-ins and incidents,
+    and finds the tickets that a gate looks up.
     """
 
     @_typing.overload
@@ -53,11 +54,16 @@ class TicketFeedServiceStub:
     receivers. A repeated report changes nothing. The service drops the report
     of an event that it does not have.
     """
+    FindTickets: _grpc.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.FindTicketsRequest, _ticket_feed_service_pb2.FindTicketsResponse]
+    """Finds tickets of one event for a gate, and records the look-up as a change
+    (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
+    """
 
 @_typing.type_check_only
 class TicketFeedServiceAsyncStub(TicketFeedServiceStub):
     """TicketFeedService is internal: only the scan service (role peer) calls it.
-    It serves the feed of ticket changes and takes reports of check-ins and incidents.
+    It serves the feed of ticket changes, takes reports of check-ins and incidents,
+    and finds the tickets that a gate looks up.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -79,10 +85,15 @@ class TicketFeedServiceAsyncStub(TicketFeedServiceStub):
     receivers. A repeated report changes nothing. The service drops the report
     of an event that it does not have.
     """
+    FindTickets: _aio.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.FindTicketsRequest, _ticket_feed_service_pb2.FindTicketsResponse]  # type: ignore[assignment]
+    """Finds tickets of one event for a gate, and records the look-up as a change
+    (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
+    """
 
 class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
     """TicketFeedService is internal: only the scan service (role peer) calls it.
-    It serves the feed of ticket changes and takes reports of check-ins and incidents.
+    It serves the feed of ticket changes, takes reports of check-ins and incidents,
+    and finds the tickets that a gate looks up.
     """
 
     @_abc_1.abstractmethod
@@ -125,6 +136,16 @@ class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
         """Records incidents, each as it was first reported, and notifies the
         receivers. A repeated report changes nothing. The service drops the report
         of an event that it does not have.
+        """
+
+    @_abc_1.abstractmethod
+    def FindTickets(
+        self,
+        request: _ticket_feed_service_pb2.FindTicketsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ticket_feed_service_pb2.FindTicketsResponse, _abc.Awaitable[_ticket_feed_service_pb2.FindTicketsResponse]]:
+        """Finds tickets of one event for a gate, and records the look-up as a change
+        (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
         """
 
 def add_TicketFeedServiceServicer_to_server(servicer: TicketFeedServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

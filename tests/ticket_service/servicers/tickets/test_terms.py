@@ -95,6 +95,8 @@ async def test_a_move_gives_earlier_buyers_a_full_refund_for_a_time(shop, stub, 
     moved = await move(shop, event, clock() + 30 * DAY)
     until = clock() + 14 * DAY
     assert moved.full_refund_until_time.ToDatetime(UTC) == until
+    repeated = await move(shop, event, clock() + 30 * DAY)
+    assert (repeated.event.etag, repeated.full_refund_until_time.ToDatetime(UTC)) == (moved.event.etag, until)
     await change(shop, event.event_id, refund_policy=NOTHING)
     after = await buy(shop, event)
     shown = await read(stub, shop, before[0])

@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 
 TIME = TIMESTAMP(timezone=True)
 COUNTERS = ("purchases", "tickets", "contacts", "notifications", "requests", "scans", "kept_events")
