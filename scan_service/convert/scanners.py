@@ -10,6 +10,8 @@ def read_erase_scanner(request: pb.EraseScannerRequest) -> tuple[str, tuple[UUID
     """Read the user and the position of an EraseScannerRequest."""
     fields = Fields(request)
     user_id = fields.text("user_id")
+    if not user_id:
+        fields.violate("user_id", "is required")
     after = (fields.optional_uuid("after_event_id") or NIL, fields.optional_uuid("after_scan_id") or NIL)
     fields.check()
     return user_id, after
