@@ -1,9 +1,9 @@
 """The admission state of a ticket: a fold over its effective scans, ordered by the time at the gate.
 
 A scan is effective if it was admitted and is not annulled. A check-out that was denied because no check-in was recorded
-is effective too, once an upload contains the check-in: the person has left. An annulment, or an upload hours after the event, changes
-the past, so the state is computed again from all scans of the ticket. A live scan is always the latest one, so
-`ticketing.admission.decision` computes the same state for it in one step.
+is effective too, once an upload contains the check-in: the person has left. An annulment, or an upload hours after the
+event, changes the past, so the state is computed again from all scans of the ticket. A live scan is always the latest
+one, so `ticketing.admission.decision` computes the same state for it in one step.
 """
 
 from collections.abc import Iterable, Sequence

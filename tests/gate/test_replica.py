@@ -12,12 +12,15 @@ from ticketing.admission.tickets import AdmissionState, CheckIn
 from ticketing.gate import admission_store
 from ticketing.gate.admission_store import OwnAdmission, ReplicaState
 from ticketing.gate.device_file import StoreError
+from ticketing.gate.messages import timestamp
+from ticketing.gate.retrying import Outcome
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-EVENT_ID = uuid.UUID(int=1)
+DAY = timedelta(days=1)
+EVENT_ID, OTHER_ID = uuid.UUID(int=1), uuid.UUID(int=2)
 RULES = pb.GateRules(event_name="Concert")
 
 
@@ -105,6 +108,68 @@ def test_scan_waits_for_one_piece_of_the_replica_alone(store, monkeypatch):
     reader.join()
     assert len(loaded) > 10
     assert all(count % 10 == 0 for count in loaded)
+
+
+def test_stream_that_ends_after_its_first_response_is_retried_with_backoff(handheld, stand_in):
+    stand_in.ticket()
+    stand_in.pages_per_stream = 1
+    follow = handheld.replica._follow  # noqa: SLF001 - one attempt of the thread
+    assert follow() is Outcome.LASTED
+    stand_in.pages_per_stream = 0
+    assert follow() is Outcome.FAILED
+
+
+def test_replica_waits_for_the_scan_in_progress_between_two_pieces(store, monkeypatch):
+    monkeypatch.setattr(admission_store, "PIECE", 10)
+    monkeypatch.setattr(admission_store, "_SCAN_SECONDS", 60)
+    store.apply(EVENT_ID, a_page(restart=True, rules=RULES, page_cursor="p0"), NOON)
+    loading = threading.Thread(target=store.apply, args=(EVENT_ID, a_page(*range(1000), cursor="c1"), NOON))
+    with store.scan_in_progress():
+        loading.start()
+        for _ in range(5):
+            store.save_setting("scan", "a transaction of the scan")
+            assert store.replica_state(EVENT_ID).loaded <= 10
+    loading.join()
+    assert store.ticket_count(EVENT_ID) == 1000
+
+
+def test_replica_is_loaded_beside_a_scan_that_never_ends(store, monkeypatch):
+    monkeypatch.setattr(admission_store, "_SCAN_SECONDS", 0.01)
+    with store.scan_in_progress():
+        store.apply(EVENT_ID, a_page(*range(1000), restart=True, rules=RULES, cursor="c1"), NOON)
+    assert store.ticket_count(EVENT_ID) == 1000
+
+
+def test_replaced_replica_is_deleted_beside_that_of_another_event(store):
+    store.apply(OTHER_ID, a_page(1, restart=True, rules=RULES, cursor="c1"), NOON)
+    for number in range(2, 5):
+        store.apply(EVENT_ID, a_page(number, restart=True, rules=RULES, cursor="c1"), NOON)
+    assert store._value("SELECT count(*) FROM replica_tickets") == 2  # noqa: SLF001 - one of each event
+
+
+def test_past_event_is_deleted_once_its_scans_are_delivered(store):
+    ended = pb.GateRules(event_name="Past", valid_until_time=timestamp(NOON))
+    scan = CheckIn(uuid.UUID(int=9), NOON, "North")
+    own = OwnAdmission(OTHER_ID, uuid.UUID(int=1), AdmissionState(NOON, scan, inside=True), str(scan.scan_id), NOON)
+    store.apply(OTHER_ID, a_page(1, 2, restart=True, rules=ended, cursor="c1"), NOON)
+    store.save_own_admission(own, None)
+    store.delete_past_events(EVENT_ID, NOON + 4 * DAY)
+    assert store.ticket_count(OTHER_ID) == 2
+    store.save_own_admission(own, NOON)
+    store.delete_past_events(EVENT_ID, NOON + 2 * DAY)
+    store.delete_past_events(OTHER_ID, NOON + 4 * DAY)
+    assert store.ticket_count(OTHER_ID) == 2
+    store.delete_past_events(EVENT_ID, NOON + 4 * DAY)
+    assert store.rules(OTHER_ID) is None
+    assert store.own_admission(OTHER_ID, uuid.UUID(int=1)) is None
+    assert store._value("SELECT count(*) FROM replica_tickets") == 0  # noqa: SLF001 - nothing is left
+
+
+def test_event_that_is_not_over_stays_on_the_device(store):
+    coming = pb.GateRules(event_name="Festival", valid_until_time=timestamp(NOON + 30 * DAY))
+    store.apply(OTHER_ID, a_page(1, restart=True, rules=coming, cursor="c1"), NOON)
+    store.delete_past_events(EVENT_ID, NOON + 20 * DAY)
+    assert store.ticket_count(OTHER_ID) == 1
 
 
 def test_large_replica_arrives_over_streams_that_carry_one_page_each(handheld, stand_in, monkeypatch):

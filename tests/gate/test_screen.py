@@ -19,6 +19,7 @@ from ticketing.gate.connection_status import ConnectionState, ConnectionStatus
 from ticketing.gate.device_status import DeviceStatus
 from ticketing.gate.messages import Answer
 from ticketing.gate.notices import MISSING_END, Notice
+from ticketing.gate.offline_decision import NO_REPLICA
 from ticketing.gate.screen import SHOWN_SECONDS, Screen
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
@@ -189,6 +190,24 @@ def test_header_shows_whether_the_device_is_ready_for_offline(replica, age, text
     terminal = Terminal()
     terminal.screen._read_status = lambda: DeviceStatus(ONLINE, "North 3", 0, replica, age)  # noqa: SLF001 - another status
     assert f" {text} " in terminal.text()
+
+
+@pytest.mark.parametrize(
+    ("state", "replica", "is_ready"),
+    [
+        (ConnectionState.OFFLINE, ReplicaState(loaded=5), False),
+        (ConnectionState.OFFLINE, ReplicaState(is_complete=True), True),
+        (ConnectionState.ONLINE, ReplicaState(), True),
+    ],
+)
+def test_device_that_can_admit_nobody_is_not_ready(state, replica, is_ready):
+    terminal = Terminal()
+    status = DeviceStatus(ConnectionStatus(state, "Concert"), "North 3", 0, replica)
+    terminal.screen._read_status = lambda: status  # noqa: SLF001 - another status
+    text = terminal.text()
+    assert (NO_REPLICA in text) is not is_ready
+    # The beginning of the large word NOT.
+    assert ("█   █   ███   █████" in text) is not is_ready
 
 
 def test_refused_device_is_red_before_the_first_scan():

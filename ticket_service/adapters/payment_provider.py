@@ -30,7 +30,7 @@ class PaymentProvider(Protocol):
         """Withdraw a charge; return WITHDRAWN, or PAID if the provider has captured the money already."""
 
     async def refund(self, order: RefundOrder) -> RefundProgress:
-        """Make a refund; repeated calls for an order make one refund."""
+        """Make a refund; before each call, the caller looks for refunds of the order in `list_refunds`."""
 
     async def list_refunds(self, payment_id: str) -> Sequence[ProviderRefund]:
         """List all refunds of a payment, whoever made them."""

@@ -69,7 +69,8 @@ def find_holdings(connection: Connection, purchase: Purchase, since: datetime) -
     address = address_of_buyer(connection, purchase.event_id, purchase.purchase_id) if purchase.is_guest else None
     parameters = {
         "event_id": purchase.event_id,
-        "user_id": None if purchase.is_guest else purchase.user_id,
+        # Erased buyers are not one customer.
+        "user_id": None if purchase.is_guest else purchase.user_id or None,
         "address": address or None,
         "since": first_id_of(since),
     }

@@ -1,7 +1,7 @@
 """Make refunds through a payment provider: the sweeper tries each order until the provider confirms or refuses it.
 
-An order is stored in the transaction that makes the refund due. One process tries an order at a time, and the adapter
-asks the provider about earlier tries before the next try, so that a crash at any point causes no second refund.
+An order is stored in the transaction that makes the refund due. One process tries an order at a time. Before each try it
+lists the refunds of the payment at the provider, so that a crash at any point causes no second refund.
 """
 
 import asyncio

@@ -4,8 +4,12 @@ A replica that starts anew is loaded beside the old one, in short transactions, 
 replaces the old one once it is complete.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Event
 from time import sleep
 from typing import Final
 from uuid import UUID
@@ -21,6 +25,16 @@ IN_FLIGHT: Final = timedelta(seconds=10)
 PIECE: Final = 200
 # The pause between two transactions: a lock goes to whoever asks first, and the replica's thread asks at once.
 _PAUSE_SECONDS: Final = 0.001
+# The longest wait of the replica for a scan: a gate with a scan all the time still loads its replica.
+_SCAN_SECONDS: Final = 0.25
+# The replica of another event is deleted this long after the end of the event.
+KEPT_AFTER_END: Final = timedelta(days=3)
+# A replica that was deleted and has tickets left. SQLite finds each next id in the index; DISTINCT would read all rows.
+_ORPHAN: Final = (
+    "WITH RECURSIVE ids(id) AS (SELECT min(replica_id) FROM replica_tickets UNION ALL"
+    " SELECT (SELECT min(replica_id) FROM replica_tickets WHERE replica_id > id) FROM ids WHERE id IS NOT NULL)"
+    " SELECT id FROM ids WHERE id IS NOT NULL AND id NOT IN (SELECT replica_id FROM replicas) LIMIT 1"
+)
 _CURRENT: Final = "(SELECT max(replica_id) FROM replicas WHERE event_id = ? AND complete)"
 
 
@@ -51,6 +65,11 @@ class ReplicaState:
 class AdmissionStore(DeviceFile):
     """The replicas and the device's own admissions."""
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._no_scan = Event()
+        self._no_scan.set()
+
     def cursor(self, event_id: UUID) -> str:
         """Return the position after which the stream continues; empty for the beginning."""
         query = "SELECT page_cursor, cursor FROM replicas WHERE event_id = ? ORDER BY replica_id DESC LIMIT 1"
@@ -80,20 +99,48 @@ class AdmissionStore(DeviceFile):
         replica_id, is_complete = self._row(query, event_id.bytes) or (self._begin_replica(event_id, now), False)
         for begin in range(0, len(changes.tickets), PIECE):
             piece = changes.tickets[begin : begin + PIECE]
+            rows = [(replica_id, ticket.ticket_id, ticket.SerializeToString()) for ticket in piece]
+            self._let_scans_pass()
             with self.transaction():
-                rows = [(replica_id, ticket.ticket_id, ticket.SerializeToString()) for ticket in piece]
                 self._run_many("INSERT OR REPLACE INTO replica_tickets VALUES (?, ?, ?)", rows)
                 self._run("UPDATE replicas SET loaded = loaded + ? WHERE replica_id = ?", len(rows), replica_id)
                 if is_complete and self._row("SELECT 1 FROM own WHERE event_id = ? LIMIT 1", event_id.bytes):
                     for ticket in piece:
                         self._drop_own_admission(event_id, ticket, now)
-            sleep(_PAUSE_SECONDS)
         with self.transaction():
             self._save_position(replica_id, changes, now)
             if changes.cursor and not is_complete:
                 self._complete(event_id, replica_id)
         if changes.cursor:
             self._delete_old_replicas(event_id)
+
+    def delete_past_events(self, event_id: UUID, now: datetime) -> None:
+        """Delete the replicas and own admissions of other events that ended long ago; keep what is not delivered."""
+        before = now - KEPT_AFTER_END
+        for (other,) in self._rows("SELECT DISTINCT event_id FROM replicas WHERE event_id != ?", event_id.bytes):
+            if self._row("SELECT 1 FROM own WHERE event_id = ? AND settle_time IS NULL", other):
+                continue
+            rules = self.rules(UUID(bytes=other))
+            # Without a time of its end, an event counts as past once the device has not followed it for as long.
+            used = self._value("SELECT max(ifnull(confirm_time, begin_time)) FROM replicas WHERE event_id = ?", other)
+            if ((rules and rules.event.valid_until_time) or time_at(used)) < before:
+                with self.transaction():
+                    self._run("DELETE FROM own WHERE event_id = ?", other)
+                    self._run("DELETE FROM replicas WHERE event_id = ?", other)
+                self._delete_orphans()
+
+    @contextmanager
+    def scan_in_progress(self) -> Iterator[None]:
+        """Let a replica that is being loaded wait while a scan is answered: a scan has several transactions."""
+        self._no_scan.clear()
+        try:
+            yield
+        finally:
+            self._no_scan.set()
+
+    def _let_scans_pass(self) -> None:
+        sleep(_PAUSE_SECONDS)
+        self._no_scan.wait(_SCAN_SECONDS)
 
     def _begin_replica(self, event_id: UUID, now: datetime) -> int:
         with self.transaction():
@@ -139,16 +186,17 @@ class AdmissionStore(DeviceFile):
             f"DELETE FROM replicas WHERE event_id = ? AND complete AND replica_id < {_CURRENT}",  # noqa: S608 - a constant
             *(event_id.bytes, event_id.bytes),
         )
-        orphan = "SELECT min(replica_id) FROM replica_tickets"
-        while (oldest := self._value(orphan)) is not None and not self._row(
-            "SELECT 1 FROM replicas WHERE replica_id = ?", oldest
-        ):
+        self._delete_orphans()
+
+    def _delete_orphans(self) -> None:
+        """Delete the tickets of deleted replicas."""
+        while (replica_id := self._value(_ORPHAN)) is not None:
+            self._let_scans_pass()
             self._run(
                 "DELETE FROM replica_tickets WHERE replica_id = ? AND ticket_id IN"
                 " (SELECT ticket_id FROM replica_tickets WHERE replica_id = ? LIMIT ?)",
-                *(oldest, oldest, PIECE),
+                *(replica_id, replica_id, PIECE),
             )
-            sleep(_PAUSE_SECONDS)
 
     def _drop_own_admission(self, event_id: UUID, ticket: pb.TicketAdmission, now: datetime) -> None:
         """Delete the device's own admission of a ticket if the received one is at least as new."""

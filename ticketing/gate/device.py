@@ -72,6 +72,10 @@ class Device:
 
     def scan(self, text: str, show: ShowAnswer) -> Answer:
         """Answer a scanned text, and show the answer."""
+        with self._store.scan_in_progress():
+            return self._scan(text, show)
+
+    def _scan(self, text: str, show: ShowAnswer) -> Answer:
         attempt = pb.ScanAttempt(code=text, scan_type=SCAN_TYPES[self._scan_type])
         # The file finds a request by its digest: the text may be a code.
         question = pb.ScanTicketRequest(gate=gate_message(self._gate), attempt=attempt)
@@ -139,7 +143,7 @@ class Device:
         try:
             self._store.finish_scan(scan_id)
         except sqlite3.Error:
-            self._unstored.shown.add(scan_id)
+            self._unstored.add_shown(scan_id)
 
     def _store_what_failed(self) -> None:
         """Store what an earlier scan could not store, before this scan relies on the file."""

@@ -138,7 +138,7 @@ class Dialogue:
         """Ask for a number: a scanner can type Ctrl-C and any printed code, but not a number that is new."""
         number = str(100 + secrets.randbelow(900))
         self._quit = (number, self._now() + QUIT_SECONDS)
-        self._view.show_notice(Notice("QUIT?", f"type {number} and Enter to stop this gate; a scan goes on"))
+        self._view.show_notice(Notice("QUIT?", f"type {number} and Enter to stop this gate, or scan the next ticket"))
 
     def _may_quit(self, read: Read) -> bool:
         asked, self._quit = self._quit, None

@@ -1,5 +1,6 @@
 """The device replica: rules, keys and tickets of one event, for decisions without a connection."""
 
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -18,6 +19,8 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 SILENT_SECONDS: Final = 30.0
 # After streams without any response this grows: a page of tickets may take longer on a slow network.
 MAX_SILENT_SECONDS: Final = 240.0
+# A stream without tickets that ended sooner has failed.
+LASTED_SECONDS: Final = 1.0
 
 
 class DeviceReplica:
@@ -48,6 +51,7 @@ class DeviceReplica:
             event_id=str(self._event_id), after_cursor=self._store.cursor(self._event_id)
         )
         metadata = self._client.credential.metadata()
+        begin, is_answered = monotonic(), False
         outcome = Outcome.FAILED
         try:
             # The call has no deadline: a stream lasts for hours.
@@ -57,10 +61,13 @@ class DeviceReplica:
                 lambda seconds: seconds > self._silent_seconds,
             ) as responses:
                 for changes in responses:
+                    is_answered = True
                     self._store_changes(changes)
-                    outcome = Outcome.LASTED
+                    # Every stream begins with a response, also that of a service that fails after it.
+                    if changes.tickets or monotonic() - begin > LASTED_SECONDS:
+                        outcome = Outcome.LASTED
         except SilentStreamError:
-            if outcome is Outcome.FAILED:
+            if not is_answered:
                 self._silent_seconds = min(2 * self._silent_seconds, MAX_SILENT_SECONDS)
         except grpc.RpcError as error:
             # The gate's own stream reports the status of the connection; this thread only tries again.
@@ -74,4 +81,6 @@ class DeviceReplica:
         self._store.apply(self._event_id, changes, self._clock())
         if changes.cursor:
             self._store.save_clock(self._clock)
+            if self._clock.is_known:
+                self._store.delete_past_events(self._event_id, self._clock())
             self._silent_seconds = SILENT_SECONDS

@@ -19,10 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ticketing.gate.answer_text import describe, text_line, typed_line
-from ticketing.gate.connection_status import REFUSED_NOTE, ConnectionState, ConnectionStatus
+from ticketing.gate.connection_status import REFUSED_NOTE, ConnectionState
 from ticketing.gate.device_status import DeviceStatus
 from ticketing.gate.messages import Answer
 from ticketing.gate.notices import Notice
+from ticketing.gate.offline_decision import NO_REPLICA
 
 SHOWN_SECONDS: Final = 5.0
 NOTICE_SECONDS: Final = 20.0
@@ -41,12 +42,14 @@ _GLYPHS: Final = {
     "M": ("█   █", "██ ██", "█ █ █", "█   █", "█   █"),
     "L": ("█    ", "█    ", "█    ", "█    ", "█████"),
     "N": ("█   █", "██  █", "█ █ █", "█  ██", "█   █"),
+    "O": (" ███ ", "█   █", "█   █", "█   █", " ███ "),
     "Q": (" ███ ", "█   █", "█   █", "█  ██", " ████"),
     "R": ("████ ", "█   █", "████ ", "█  █ ", "█   █"),
     "S": (" ████", "█    ", " ███ ", "    █", "████ "),
     "T": ("█████", "  █  ", "  █  ", "  █  ", "  █  "),
     "U": ("█   █", "█   █", "█   █", "█   █", " ███ "),
     "Y": ("█   █", " █ █ ", "  █  ", "  █  ", "  █  "),
+    " ": ("  ", "  ", "  ", "  ", "  "),
     "?": ("████ ", "    █", "  ██ ", "     ", "  █  "),
 }
 _COLOURS: Final = {
@@ -135,7 +138,7 @@ class Screen:
         layout = Layout()
         layout.split_column(
             Layout(_header(status), size=4),
-            Layout(_verdict(latest, status.connection, typed)),
+            Layout(_verdict(latest, status, typed)),
             Layout(Panel(Group(*lines), title=counts), size=RECENT + 2),
         )
         return layout
@@ -165,12 +168,15 @@ def _header(status: DeviceStatus) -> Panel:
     return Panel(table, title=problems if status.problems else None, subtitle=problem)
 
 
-def _verdict(answer: Answer | Notice | None, connection: ConnectionStatus, typed: str) -> RenderableType:
+def _verdict(answer: Answer | Notice | None, status: DeviceStatus, typed: str) -> RenderableType:
+    connection = status.connection
     if isinstance(answer, Notice):
         word, reason, style = answer.word, answer.text, "bold black on yellow"
     elif answer is None:
         word, reason, style = "READY", "", "dim"
-        if connection.state is ConnectionState.REFUSED:
+        if connection.state is ConnectionState.OFFLINE and not status.replica.is_complete:
+            word, reason, style = "NOT READY", NO_REPLICA, "bold black on yellow"
+        elif connection.state is ConnectionState.REFUSED:
             reason = f"{REFUSED_NOTE}\n{connection.advice}".strip()
             word, style = "DENIED", "bold white on red"
     elif answer.may_pass:

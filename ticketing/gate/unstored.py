@@ -20,7 +20,7 @@ class Unstored:
         self._requests: OrderedDict[bytes, UUID] = OrderedDict()
         # The service's verdicts that were shown, by scan_id; the service has recorded them.
         self.answers: OrderedDict[str, scan_pb2.Scan] = OrderedDict()
-        # The ids of scans that were shown and whose request still stands in the file.
+        # The ids of scans that were shown and whose request may still stand in the file.
         self.shown: set[str] = set()
 
     def scan_id(self, request: bytes) -> UUID:
@@ -33,6 +33,11 @@ class Unstored:
     def forget(self, request: bytes) -> None:
         """Forget a request: its answer was shown, or the file contains it."""
         self._requests.pop(request, None)
+
+    def add_shown(self, scan_id: str) -> None:
+        """Keep the id of a scan that was shown; beyond MAX_ANSWERS, the file drops the request by its age."""
+        if len(self.shown) < MAX_ANSWERS:
+            self.shown.add(scan_id)
 
     def add_answer(self, scan: scan_pb2.Scan) -> None:
         """Keep a verdict of the service."""

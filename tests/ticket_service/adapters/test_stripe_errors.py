@@ -35,7 +35,7 @@ def charge(method: str = CARD, amount: int = 2_500, currency: str = "EUR") -> Ch
     return Charge(uuid.uuid4(), uuid.uuid4(), currency, amount, method, None)
 
 
-def order(one: Charge, amount: int = 1_000, attempts: int = 1) -> RefundOrder:
+def order(one: Charge, amount: int = 1_000) -> RefundOrder:
     return RefundOrder(
         event_id=one.event_id,
         order_id=uuid.uuid4(),
@@ -47,7 +47,6 @@ def order(one: Charge, amount: int = 1_000, attempts: int = 1) -> RefundOrder:
         amount=amount,
         create_time=NOW,
         due_time=NOW,
-        attempts=attempts,
     )
 
 

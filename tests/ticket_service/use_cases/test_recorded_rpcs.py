@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 from sqlalchemy.engine import URL
 
+from tests.environment.access import PEER_METADATA
 from tests.environment.serving import running
 from tests.environment.waiting import until
 from tests.selling.shop import Shop, money, new_id
@@ -27,6 +28,7 @@ from ticketing.tickets.v1 import (
 )
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.change_service_pb2_grpc import ChangeServiceStub
+from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
 PRICE: Final = 2_500
@@ -49,6 +51,7 @@ class Calls:
     shop: Shop
     tickets: Any
     changes: Any
+    feed: Any
     stripe: StripeStandIn
 
     async def sold(self) -> tuple[str, ticket_pb2.Ticket]:
@@ -193,6 +196,13 @@ async def block_ticket(calls: Calls) -> str:
 
 
 # By RPC: its calls, the kind of the record, and the caller.
+async def find_tickets(calls: Calls) -> str:
+    event = await calls.shop.on_sale(allow_gate_look_up=True)
+    request = ticket_feed_service_pb2.FindTicketsRequest(event_id=event.event_id, query="anna", caller="device-1")
+    await calls.feed.FindTickets(request, metadata=PEER_METADATA)
+    return event.event_id
+
+
 RECORDED: Final[dict[str, tuple[tuple[Call, ...], str, str]]] = {
     "CreateEvent": ((create_event,), "EVENT_CREATED", "olga"),
     "UpdateEvent": ((update_event,), "EVENT_UPDATED", "olga"),
@@ -209,6 +219,7 @@ RECORDED: Final[dict[str, tuple[tuple[Call, ...], str, str]]] = {
     "ReissueTicket": ((reissue_ticket,), "REISSUE_REQUESTED", "alice"),
     "TransferTicket": ((transfer_ticket,), "TRANSFER_REQUESTED", "alice"),
     "SetTicketBlocked": ((block_ticket,), "TICKET_BLOCKED", "olga"),
+    "FindTickets": ((find_tickets,), "TICKETS_LOOKED_UP", "device-1"),
 }
 
 
@@ -241,7 +252,8 @@ async def service(  # noqa: PLR0913, PLR0917 - what the service calls
 
 @pytest.fixture
 def calls(channel: grpc.aio.Channel, shop: Shop, stripe: StripeStandIn) -> Calls:
-    return Calls(shop, TicketServiceStub(channel), ChangeServiceStub(channel), stripe)
+    feed = TicketFeedServiceStub(channel)
+    return Calls(shop, TicketServiceStub(channel), ChangeServiceStub(channel), feed, stripe)
 
 
 # One service for all RPCs: its start takes longer than the calls.

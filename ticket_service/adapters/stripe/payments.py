@@ -18,7 +18,7 @@ import requests
 import stripe
 
 from ticket_service.adapters.stripe.amounts import to_stripe
-from ticket_service.adapters.stripe.objects import metadata_of, refund_of
+from ticket_service.adapters.stripe.objects import refund_of
 from ticket_service.domain.payments import Charge, ChargeState, Progress, RefundProgress, RefundState
 from ticket_service.domain.reconciliation import ProviderRefund
 from ticket_service.domain.refund_orders import RefundOrder
@@ -102,11 +102,7 @@ class StripePayments:
         return await self._run(lambda: self._cancel(payment_id))
 
     async def refund(self, order: RefundOrder) -> RefundProgress:
-        """Make a refund; a repeated try first searches for it, because Stripe stores idempotency keys for a day."""
-        if order.attempts > 1:
-            found = await self._run(lambda: self._find_refund(order))
-            if found is not None:
-                return found
+        """Make a refund; the caller has listed the refunds before, because Stripe stores idempotency keys for a day."""
         return await self._run(lambda: self._refund(order))
 
     async def list_refunds(self, payment_id: str) -> Sequence[ProviderRefund]:
@@ -191,20 +187,6 @@ class StripePayments:
     def _list_refunds(self, payment_id: str) -> list[ProviderRefund]:
         listed = self._refunds.list({"payment_intent": payment_id, "limit": 100}).auto_paging_iter()
         return [refund_of(refund) for _, refund in zip(range(MAX_REFUNDS), listed, strict=False)]
-
-    def _find_refund(self, order: RefundOrder) -> RefundProgress | None:
-        ours: list[tuple[RefundProgress, bool]] = []
-        listed = self._refunds.list({"payment_intent": order.payment_id, "limit": 100}).auto_paging_iter()
-        for _, refund in zip(range(MAX_REFUNDS), listed, strict=False):
-            metadata = metadata_of(refund)
-            if metadata.get("order_id") == str(order.order_id):
-                ours.append((_refund_progress(refund), metadata.get("round") == str(order.round)))
-        for wanted in (RefundState.MADE, RefundState.WAITING):
-            for progress, _ in ours:
-                if progress.state is wanted:
-                    return progress
-        # A refund that failed in an earlier round does not count: this round repeats it.
-        return next((progress for progress, of_this_round in ours if of_this_round), None)
 
     def _refund(self, order: RefundOrder) -> RefundProgress:
         amount = to_stripe(order.currency, order.remaining)

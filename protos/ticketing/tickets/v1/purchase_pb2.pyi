@@ -200,7 +200,7 @@ class Purchase(_message.Message):
     event_id: _builtins.str
     """The event."""
     user_id: _builtins.str
-    """The buyer: the subject of their access token."""
+    """The buyer: the subject of their access token. The field is empty after the erasure of the buyer."""
     status: Global___PurchaseStatus.ValueType
     """The state of the purchase."""
     @_builtins.property
