@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import cast
 
 import grpc
 import pytest
@@ -120,7 +121,7 @@ def test_status_without_our_error_info_is_no_refusal(ready, stand_in, server, co
     ],
 )
 def test_the_display_has_the_space_for_every_known_problem(code, details):
-    error = SimpleNamespace(code=lambda: code, details=lambda: details, trailing_metadata=tuple)
+    error = cast(grpc.RpcError, SimpleNamespace(code=lambda: code, details=lambda: details, trailing_metadata=tuple))
     assert len(refusal.error_text(error)) <= PROBLEM_CHARACTERS
 
 
