@@ -96,6 +96,18 @@ def test_denied_is_large_and_red_with_its_reason_and_the_bell():
     assert "\a" in terminal.out.getvalue()
 
 
+@pytest.mark.parametrize(("height", "shows_history"), [(24, True), (18, True), (16, False), (14, False)])
+def test_a_low_terminal_keeps_the_verdict_and_drops_earlier_answers(height, shows_history):
+    terminal = Terminal()
+    terminal.console.height = height
+    with terminal.screen:
+        terminal.screen.show(an_answer())
+    text = terminal.text(since(terminal.screen))
+    assert LARGE_ADMITTED in text
+    assert "EARLY BIRD" in text
+    assert ("1 admitted   0 denied" in text) == shows_history
+
+
 def test_annulled_scan_is_red_and_leaves_the_count():
     terminal = Terminal()
     with terminal.screen:

@@ -32,6 +32,9 @@ LIST_SECONDS: Final = 120.0
 TYPED_ADVICE: Final = "Enter ends the line, Backspace corrects it, ?NAME looks a ticket up"
 RECENT: Final = 6
 PROBLEM_CHARACTERS: Final = 70
+HEADER_ROWS: Final = 4
+# The border, the large word, a blank row and two rows of the reason.
+VERDICT_ROWS: Final = 10
 _GLYPHS: Final = {
     "A": (" ███ ", "█   █", "█████", "█   █", "█   █"),
     "C": (" ████", "█    ", "█    ", "█    ", " ████"),
@@ -137,12 +140,13 @@ class Screen:
             typed = typed_line(self._history.typed)
             counts = f"{self._history.admitted} admitted   {self._history.denied} denied"
         lines = [Text(text_line(answer), no_wrap=True, overflow="ellipsis") for answer in recent]
+        # With a large font the terminal has few rows: the verdict needs them more than earlier answers.
+        history_rows = min(RECENT + 2, self._console.height - HEADER_ROWS - VERDICT_ROWS)
+        parts = [Layout(_header(status), size=HEADER_ROWS), Layout(_verdict(latest, status, typed))]
+        if history_rows > 2:  # noqa: PLR2004 - the two rows of its border
+            parts.append(Layout(Panel(Group(*lines), title=counts), size=history_rows))
         layout = Layout()
-        layout.split_column(
-            Layout(_header(status), size=4),
-            Layout(_verdict(latest, status, typed)),
-            Layout(Panel(Group(*lines), title=counts), size=RECENT + 2),
-        )
+        layout.split_column(*parts)
         return layout
 
 
