@@ -19,6 +19,7 @@ from scan_service.replication.replica import Replica
 from scan_service.replication.reports import Reports
 from scan_service.servicers.devices import DevicesServicer
 from scan_service.servicers.revocations import RevocationsServicer
+from scan_service.servicers.scanners import ScannersServicer
 from scan_service.servicers.scans import ScansServicer, UseCases
 from scan_service.settings import Settings
 from scan_service.store.admission import STATEMENTS
@@ -37,6 +38,7 @@ from scan_service.use_cases.incidents import Incidents
 from scan_service.use_cases.keys import Keys
 from scan_service.use_cases.look_ups import LookUps
 from scan_service.use_cases.revocations import Revocations
+from scan_service.use_cases.scanners import Scanners
 from scan_service.use_cases.scans import Scans
 from scan_service.use_cases.validation import Validation
 from scan_service.use_cases.watch_pacer import WatchPacer
@@ -52,6 +54,7 @@ from ticketing.chassis.service import call_interceptor
 from ticketing.scans.v1.device_service_pb2_grpc import add_DeviceServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from ticketing.scans.v1.scan_service_pb2_grpc import add_ScanServiceServicer_to_server
+from ticketing.scans.v1.scanner_service_pb2_grpc import add_ScannerServiceServicer_to_server
 
 NAME: Final = "scan_service"
 # A larger batch delays its first scan by more than it saves for its last one.
@@ -121,6 +124,7 @@ class App:
                 "ticketing.scans.v1.DeviceService": partial(
                     add_DeviceServiceServicer_to_server, DevicesServicer(devices)
                 ),
+                "ticketing.scans.v1.ScannerService": partial(add_ScannerServiceServicer_to_server, self._scanners()),
             },
         )
         port = await server.start()
@@ -135,6 +139,12 @@ class App:
     async def stop(self) -> None:
         """Drain the streams, then stop all parts."""
         await self._running.aclose()
+
+    def _scanners(self) -> ScannersServicer:
+        # A pool of its own: an erasure of many scans delays no gate.
+        database = Database(self._url, f"{NAME} erasures", threads=1)
+        self._running.push_async_callback(database.close)
+        return ScannersServicer(Scanners(database))
 
     def _batchers(
         self, keys: Keys, codes: Codes, failed_codes: FailedCodeLimit

@@ -11,10 +11,12 @@ outbox               count the notifications that wait for each receiver
 dead-letters list    list the notifications whose delivery failed for good
 dead-letters replay  deliver them again
 erase                erase mail addresses, read line by line from standard input
+erase --user ID ...  erase users
+erase --address A ...  erase mail addresses
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +25,7 @@ from sqlalchemy.engine import URL
 from ticket_service.app import App
 from ticket_service.commands.audit import run_audit
 from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_letters, show_backlog
-from ticket_service.commands.erase_addresses import erase_addresses
+from ticket_service.commands.erase import erase_addresses, erase_named
 from ticket_service.commands.rotate_keys import retire_keys, retire_named_keys, rotate_keys
 from ticket_service.delivery.app import DeliveryApp
 from ticket_service.settings import read_settings
@@ -40,12 +42,16 @@ COMMANDS: Final[Mapping[str, Callable[[URL], int]]] = {
     "dead-letters replay": replay_dead_letters,
     "erase": erase_addresses,
 }
+ARGUMENT_COMMANDS: Final[Mapping[str, Callable[[URL, Sequence[str]], int]]] = {
+    "retire-keys": retire_named_keys,
+    "erase": erase_named,
+}
 
 
 if __name__ == "__main__":
     sys.exit(
         main(
-            ServiceDefinition("ticket_service", "tickets", MIGRATIONS, COMMANDS, {"retire-keys": retire_named_keys}),
+            ServiceDefinition("ticket_service", "tickets", MIGRATIONS, COMMANDS, ARGUMENT_COMMANDS),
             read_settings,
             App,
             {"relay": lambda settings, url: DeliveryApp(settings.delivery, url)},

@@ -17,6 +17,7 @@ from ticket_service.domain.purchases import EXTERNAL
 from ticket_service.errors import CATALOGUE
 from ticket_service.policy import POLICY
 from ticket_service.servicers.changes import ChangeServicer
+from ticket_service.servicers.erasures import ErasureServicer
 from ticket_service.servicers.events import EventServicer
 from ticket_service.servicers.feed import FeedServicer
 from ticket_service.servicers.purchases import PurchaseServicer
@@ -27,6 +28,7 @@ from ticket_service.use_cases.cancellation_preview import CancellationPreviews
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.changes import Changes
 from ticket_service.use_cases.contacts import Contacts
+from ticket_service.use_cases.erasures import Erasures
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
 from ticket_service.use_cases.feed import Feed
@@ -53,6 +55,7 @@ from ticketing.chassis.service import call_interceptor
 from ticketing.chassis.sweeper import Sweepable, Sweeper
 from ticketing.tickets.v1 import (
     change_service_pb2_grpc,
+    erasure_service_pb2_grpc,
     event_service_pb2_grpc,
     purchase_service_pb2_grpc,
     ticket_feed_service_pb2_grpc,
@@ -124,6 +127,7 @@ class App:
             **self._ticket_service(database, messages, changes),
             **self._feed_service(database, feed),
             **_change_service(database),
+            **self._erasure_service(scans),
         }
         interceptor = call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock)
         server = Server(self._settings.service.listen, interceptor, services)
@@ -225,6 +229,15 @@ class App:
         servicer = FeedServicer(database, feed, LookUps(searching, self._clock), self._clock)
         register = ticket_feed_service_pb2_grpc.add_TicketFeedServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketFeedService": partial(register, servicer)}
+
+    def _erasure_service(self, scans: ScanServiceClient) -> dict[str, RegisterServicer]:
+        # A pool of its own: an erasure of many rows delays no caller.
+        database = Database(self._url, "ticket_service erasures", threads=1)
+        self._opened.push_async_callback(database.close)
+        erasures = Erasures(database, scans, self._clock)
+        self._sweep(erasures)
+        register = erasure_service_pb2_grpc.add_ErasureServiceServicer_to_server
+        return {"ticketing.tickets.v1.ErasureService": partial(register, ErasureServicer(erasures))}
 
 
 def _change_service(database: Database) -> dict[str, RegisterServicer]:

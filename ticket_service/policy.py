@@ -6,6 +6,7 @@ from ticketing.chassis.interceptor import Policy
 from ticketing.chassis.policy import policy_of
 from ticketing.tickets.v1 import (
     change_service_pb2,
+    erasure_service_pb2,
     event_service_pb2,
     purchase_service_pb2,
     ticket_feed_service_pb2,
@@ -19,6 +20,7 @@ POLICY: Final[Policy] = policy_of(
         purchase_service_pb2,
         ticket_service_pb2,
         change_service_pb2,
+        erasure_service_pb2,
         ticket_feed_service_pb2,
     )
 )

@@ -148,6 +148,7 @@ scans = sa.Table(
     sa.Column("record_time", TIME, nullable=False),
     sa.Column("location", sa.Text, nullable=False),
     sa.Column("device_id", sa.Text, nullable=False),
+    # Empty for a device, and after the erasure of the user.
     sa.Column("scanner_user_id", sa.Text, nullable=False),
     sa.Column("offline", sa.Boolean, nullable=False),
     sa.Column("annul_time", TIME),

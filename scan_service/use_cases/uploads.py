@@ -180,5 +180,7 @@ def _id(scan: Scan) -> UUID:
 
 
 def _is_same(recorded: Scan, attempt: Attempt) -> bool:
-    # The comparison ignores the user: another person may be signed in when the device uploads the scan.
-    return recorded.fingerprint == replace(attempt, scanner_user_id=recorded.scanner_user_id).fingerprint()
+    # The comparison ignores the user: another person may be signed in when the device uploads the scan. An erased scan
+    # does not name the person who scanned, so it is recognised only if that person uploads it.
+    of_recorded = replace(attempt, scanner_user_id=recorded.scanner_user_id)
+    return recorded.fingerprint in {of_recorded.fingerprint(), attempt.fingerprint()}

@@ -8,9 +8,10 @@ from google.protobuf.message import Message
 
 from tests.contract.matrix_world import OWN, World
 from tests.selling.shop import event, money, new_id
-from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_service_pb2
+from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_service_pb2, scanner_service_pb2
 from ticketing.tickets.v1 import (
     change_service_pb2,
+    erasure_service_pb2,
     event_pb2,
     event_service_pb2,
     purchase_service_pb2,
@@ -180,6 +181,7 @@ REQUESTS: dict[str, Ask] = {
         World.ticket, tickets_pb.SetTicketBlockedRequest, "ticket_id", blocked=True
     ),
     "ChangeService/ListChanges": list_changes,
+    "ErasureService/Erase": lambda w, s: now(erasure_service_pb2.EraseRequest(email="nobody@example.com")),
     "TicketFeedService/WatchTickets": lambda w, s: then(
         w.event(OWN), lambda i: ticket_feed_service_pb2.WatchTicketsRequest()
     ),
@@ -206,6 +208,7 @@ REQUESTS: dict[str, Ask] = {
     ),
     "RevocationService/RevokeTickets": revoke_tickets,
     "RevocationService/RevokeEvent": at_gate(revocations_pb.RevokeEventRequest),
+    "ScannerService/EraseScanner": lambda w, s: now(scanner_service_pb2.EraseScannerRequest(user_id="nobody")),
     "DeviceService/CreateDevice": lambda w, s: then(
         w.gate(s), lambda g: devices_pb.CreateDeviceRequest(name="Door", event_ids=[g.event_id])
     ),

@@ -30,10 +30,12 @@ from ticketing.scans.v1 import (
     revocation_service_pb2,
     scan_pb2,
     scan_service_pb2,
+    scanner_service_pb2,
 )
 from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 from ticketing.tickets.v1 import (
     change_service_pb2,
+    erasure_service_pb2,
     event_pb2,
     event_service_pb2,
     purchase_service_pb2,
@@ -55,7 +57,8 @@ Metadata = tuple[tuple[str, str], ...]
 
 SERVICES = (
     *(event_service_pb2, purchase_service_pb2, ticket_service_pb2, change_service_pb2, ticket_feed_service_pb2),
-    *(scan_service_pb2, revocation_service_pb2, device_service_pb2),
+    erasure_service_pb2,
+    *(scan_service_pb2, revocation_service_pb2, device_service_pb2, scanner_service_pb2),
 )
 RPCS: dict[str, MethodDescriptor] = {
     f"{service.name}/{method.name}": method

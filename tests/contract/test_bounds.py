@@ -135,6 +135,8 @@ def caller_of(world: World, rpc: MethodDescriptor) -> Any:
     roles = rpc.GetOptions().Extensions[options_pb2.access].roles
     if options_pb2.ROLE_PEER in roles:
         return PEER_METADATA
+    if list(roles) == [options_pb2.ROLE_SERVICE]:
+        return world.issuer.metadata("service", "shop")
     return world.issuer.metadata("organizer", "olga")
 
 

@@ -60,6 +60,7 @@ TicketService/ReissueTicket        | TICKET_NOT_FOUND       | ok - -    | ok - -
 TicketService/TransferTicket       | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
 TicketService/SetTicketBlocked     | TICKET_NOT_FOUND       | no        | ok - -        | no         | no        | who       | no
 ChangeService/ListChanges          |                        | no        | some none none | no        | some some none | who  | no
+ErasureService/Erase               |                        | no        | no            | no         | ok        | who       | no
 TicketFeedService/WatchTickets     |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/GetSigningKeys   |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok
@@ -78,6 +79,7 @@ ScanService/WatchAdmissions        | EVENT_NOT_FOUND        | no        | ok - -
 ScanService/LookUpTickets          | EVENT_NOT_FOUND        | no        | off - -       | off off -  | off off - | off - -   | no
 RevocationService/RevokeTickets    |                        | no        | no            | no         | no        | no        | ok
 RevocationService/RevokeEvent      |                        | no        | no            | no         | no        | no        | ok
+ScannerService/EraseScanner        |                        | no        | no            | no         | no        | no        | ok
 DeviceService/CreateDevice         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | no        | no
 DeviceService/EnrollDevice         | ENROLLMENT_CODE_INVALID | ok ok -  | ok ok -       | ok ok -    | ok ok -   | ok ok -   | ok ok -
 DeviceService/ListDevices          |                        | no        | some          | no         | no        | no        | no

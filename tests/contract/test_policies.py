@@ -55,6 +55,7 @@ def test_only_the_peer_calls_the_internal_services() -> None:
         "/ticketing.tickets.v1.TicketFeedService/FindTickets",
         "/ticketing.scans.v1.RevocationService/RevokeTickets",
         "/ticketing.scans.v1.RevocationService/RevokeEvent",
+        "/ticketing.scans.v1.ScannerService/EraseScanner",
     }
     assert internal <= set(TICKETS) | set(SCANS)
     for policy in (TICKETS, SCANS):

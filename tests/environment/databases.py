@@ -41,6 +41,26 @@ def read_value(url: URL, query: str) -> Any:
         return cursor.fetchone()[0]
 
 
+def columns_with(url: URL, *texts: str) -> set[str]:
+    """Return the columns of all tables that contain one of the texts in any row, in upper or lower case."""
+    found = set()
+    with connected(url) as cursor:
+        cursor.execute(
+            "SELECT table_name, column_name FROM information_schema.columns JOIN information_schema.tables USING"
+            " (table_schema, table_name) WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+        )
+        for table, column in cursor.fetchall():
+            for text in texts:
+                # A bytea is printed in hexadecimal digits.
+                wanted = (text.lower(), text.encode().hex())
+                query = f'SELECT count(*) FROM "{table}" WHERE position(%s in lower("{column}"::text)) > 0'
+                for form in wanted:
+                    cursor.execute(query, [form])
+                    if cursor.fetchone()[0]:
+                        found.add(f"{table}.{column}")
+    return found
+
+
 def execute(url: URL, statement: str) -> None:
     connection = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
     connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)

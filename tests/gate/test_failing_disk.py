@@ -1,6 +1,7 @@
 """While the disk of a device is full, read-only or broken, no shown admission is lost and every thread goes on."""
 
 import sqlite3
+import threading
 
 import pytest
 
@@ -10,6 +11,7 @@ from ticketing.admission.scans import DenialReason
 from ticketing.gate import delivery
 from ticketing.gate.device import CANNOT_STORE
 from ticketing.gate.device_status import StatusReader
+from ticketing.gate.retrying import Outcome, RetryingThread
 from ticketing.gate.store import Store
 
 pytestmark = pytest.mark.slow
@@ -171,3 +173,25 @@ def test_status_is_readable_after_the_file_is_gone(ready):
     read_status = StatusReader(device.gate, device.store, device.clock, lambda: device.connection.status)
     device.close()
     assert read_status().location == "one"
+
+
+def test_end_of_the_program_waits_for_no_disk_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr("ticketing.gate.device_file.CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("ticketing.gate.retrying.STOP_SECONDS", 0.05)
+    store, begun, released = Store(tmp_path / "gate.sqlite"), threading.Event(), threading.Event()
+
+    def write() -> Outcome:
+        with store.transaction():
+            begun.set()
+            released.wait()
+        return Outcome.LASTED
+
+    thread = RetryingThread("replica", write)
+    thread.start()
+    begun.wait()
+    thread.stop()
+    store.close()
+    assert thread.is_alive
+    released.set()
+    eventually(lambda: thread.is_alive, wanted=False)
+    store.close()

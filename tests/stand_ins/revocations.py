@@ -8,18 +8,22 @@ import grpc
 import grpc.aio
 
 from ticketing.scans.v1 import revocation_service_pb2 as pb
+from ticketing.scans.v1 import scanner_service_pb2
 from ticketing.scans.v1.revocation_service_pb2_grpc import (
     RevocationServiceServicer,
     add_RevocationServiceServicer_to_server,
 )
+from ticketing.scans.v1.scanner_service_pb2_grpc import ScannerServiceServicer, add_ScannerServiceServicer_to_server
 
 
-class ScansStandIn(RevocationServiceServicer):
+class ScansStandIn(RevocationServiceServicer, ScannerServiceServicer):
     """A scan service that settles revocations; tests set the checked-in tickets and read the calls."""
 
     def __init__(self) -> None:
         self.admitted: dict[str, datetime] = {}
         self.closed: list[str] = []
+        # The erased users.
+        self.erased: list[str] = []
         self.calls: list[pb.RevokeTicketsRequest] = []
         self.metadata: list[dict[str, Any]] = []
         self.settled: dict[str, pb.RevocationOutcome] = {}
@@ -34,6 +38,7 @@ class ScansStandIn(RevocationServiceServicer):
     async def start(self, port: int = 0) -> int:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)])
         add_RevocationServiceServicer_to_server(self, self._server)
+        add_ScannerServiceServicer_to_server(self, self._server)
         port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         await self._server.start()
         return port
@@ -62,6 +67,14 @@ class ScansStandIn(RevocationServiceServicer):
             await context.abort(self.fails_with, "as the test asked for")
         self.closed.append(request.event_id)
         return pb.RevokeEventResponse(checked_in=len(self.admitted))
+
+    async def EraseScanner(  # noqa: N802 - the contract's name
+        self, request: scanner_service_pb2.EraseScannerRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> scanner_service_pb2.EraseScannerResponse:
+        if self.fails_with is not None:
+            await context.abort(self.fails_with, "as the test asked for")
+        self.erased.append(request.user_id)
+        return scanner_service_pb2.EraseScannerResponse()
 
     def _settle(self, revocation: pb.Revocation) -> pb.RevocationOutcome:
         if revocation.revocation_id not in self.settled:

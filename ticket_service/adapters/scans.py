@@ -1,4 +1,4 @@
-"""Call the scan service to revoke tickets."""
+"""Call the scan service to revoke tickets and to erase persons who scanned."""
 
 import logging
 from collections.abc import Sequence
@@ -7,12 +7,15 @@ from uuid import UUID
 import grpc
 import grpc.aio
 
+from ticket_service.convert.erasures import erase_scanner_request, read_cursor
 from ticket_service.convert.revocations import read_outcomes, revoke_event_request, revoke_request
+from ticket_service.domain.erasures import ScanCursor
 from ticket_service.domain.refusals import scan_service_unavailable
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
+from ticketing.scans.v1.scanner_service_pb2_grpc import ScannerServiceStub
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class ScanServiceClient:
             )
             return read_outcomes(response, revocations)
         except grpc.aio.AioRpcError as error:
-            raise _unanswered(error, event_id) from error
+            raise _unanswered(error, event_id=event_id) from error
         except ValueError as error:
             log.exception("the scan service sent a wrong answer", extra={"event_id": event_id})
             raise scan_service_unavailable() from error
@@ -44,12 +47,26 @@ class ScanServiceClient:
                 revoke_event_request(event_id), timeout=CALL_SECONDS, metadata=self._peer.metadata()
             )
         except grpc.aio.AioRpcError as error:
-            raise _unanswered(error, event_id) from error
+            raise _unanswered(error, event_id=event_id) from error
+
+    async def erase_scanner(self, user_id: str, after: ScanCursor | None) -> tuple[int, ScanCursor | None]:
+        """Erase a user from the next part of the scans; return the number of erased scans and the new position."""
+        try:
+            response = await ScannerServiceStub(self._peer.channel).EraseScanner(
+                erase_scanner_request(user_id, after), timeout=CALL_SECONDS, metadata=self._peer.metadata()
+            )
+            return response.erased, read_cursor(response)
+        except grpc.aio.AioRpcError as error:
+            # The log must not contain the user.
+            raise _unanswered(error) from error
+        except ValueError as error:
+            log.exception("the scan service sent a wrong answer")
+            raise scan_service_unavailable() from error
 
 
-def _unanswered(error: grpc.aio.AioRpcError, event_id: UUID) -> Failure:
+def _unanswered(error: grpc.aio.AioRpcError, **facts: UUID) -> Failure:
     # The caller repeats the call. Any error other than an outage also needs an operator.
     outage = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
     level = logging.WARNING if outage else logging.ERROR
-    log.log(level, "the scan service did not revoke", extra={"code": error.code().name, "event_id": event_id})
+    log.log(level, "the scan service did not do what it was asked", extra={"code": error.code().name, **facts})
     return scan_service_unavailable()

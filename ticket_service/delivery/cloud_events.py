@@ -15,7 +15,8 @@ def cloud_event(delivery: Delivery) -> dict[str, object]:
     named = {
         name: str(value)
         for name in ("event_id", "purchase_id", "ticket_id", "user_id")
-        if (value := getattr(notification, name)) is not None
+        # The user id of an erased user is empty.
+        if (value := getattr(notification, name))
     }
     return {
         "specversion": "1.0",

@@ -11,7 +11,9 @@ def check_amount(sold: SoldTicket, wanted: tuple[str, int], minimum: int, maximu
     if currency != sold.event.currency or not minimum <= amount <= maximum:
         raise Failure(
             Reason.REFUND_OUT_OF_RANGE,
-            f"{minimum} to {maximum} {sold.event.currency} in minor units can be refunded",
+            f"{minimum} to {maximum} {sold.event.currency} in minor units can be refunded"
+            if minimum <= maximum
+            else "nothing of the price is left to refund",
             ticket_id=sold.ticket.ticket_id,
             min=minimum,
             max=maximum,

@@ -116,9 +116,9 @@ def settle(reissue: Reissue, ticket: Ticket, outcome: Outcome, now: datetime) ->
 
 def apply_reissue(ticket: Ticket, reissue: Reissue, revision: int, now: datetime) -> Ticket:
     """Return the ticket with the issue and the holder of its DONE reissue."""
-    return replace(
-        ticket, issue=reissue.issue, user_id=reissue.user_id or ticket.user_id, revision=revision, update_time=now
-    )
+    # An erased recipient is "": the ticket then has no holder by name.
+    user_id = ticket.user_id if reissue.user_id is None else reissue.user_id
+    return replace(ticket, issue=reissue.issue, user_id=user_id, revision=revision, update_time=now)
 
 
 def rejection(reissue: Reissue, ticket: Ticket) -> Failure:

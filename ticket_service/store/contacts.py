@@ -103,11 +103,3 @@ def store_address_of_transfer(connection: Connection, event_id: UUID, reissue_id
     """Store the address of the holder after a transfer in place of an earlier one."""
     its = (reissues.c.event_id == event_id, reissues.c.reissue_id == reissue_id)
     connection.execute(sa.update(reissues).where(*its).values(email=email))
-
-
-def erase(connection: Connection, email: str) -> int:
-    """Erase an address in every table, in upper or lower case; return the number of rows that contained it."""
-    wanted = sa.func.lower(email)
-    deleted = connection.execute(sa.delete(contacts).where(sa.func.lower(contacts.c.email) == wanted)).rowcount
-    blanked = sa.update(reissues).where(sa.func.lower(reissues.c.email) == wanted).values(email="")
-    return deleted + connection.execute(blanked).rowcount

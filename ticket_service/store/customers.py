@@ -17,7 +17,10 @@ from ticket_service.domain.events import TicketType
 from ticket_service.domain.purchases import Item, Purchase, PurchaseStatus
 from ticket_service.store.contacts import address_of_buyer
 
-_UNPAID: Final = f"status IN ('{PurchaseStatus.EXPIRED}', '{PurchaseStatus.RELEASED}')"
+# A card that is declined at once gives the places back at once, and its buyer tries another one. A buyer who waits and
+# then lets the confirmation at the bank fail has kept the places from others, as with a hold that expires.
+_UNPAID: Final = f"""(status IN ('{PurchaseStatus.EXPIRED}', '{PurchaseStatus.RELEASED}')
+     OR (status = '{PurchaseStatus.DECLINED}' AND complete_time >= create_time + interval '1 minute'))"""
 
 
 def unpaid_purchases(event: str, user: str, address: str, since: str) -> str:
@@ -66,7 +69,8 @@ def find_holdings(connection: Connection, purchase: Purchase, since: datetime) -
     address = address_of_buyer(connection, purchase.event_id, purchase.purchase_id) if purchase.is_guest else None
     parameters = {
         "event_id": purchase.event_id,
-        "user_id": None if purchase.is_guest else purchase.user_id,
+        # Erased buyers are not one customer.
+        "user_id": None if purchase.is_guest else purchase.user_id or None,
         "address": address or None,
         "since": first_id_of(since),
     }

@@ -1,4 +1,8 @@
-"""Statements on idempotency keys, by which one request has one effect."""
+"""Statements on idempotency keys, by which one request has one effect.
+
+The erasure of a caller empties the caller and the fingerprint of a key. Such a key has no equal request: it refuses a
+repetition by any caller, so that no effect is repeated.
+"""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -31,8 +35,9 @@ class FirstResult:
 
 def find_first(connection: Connection, key: RequestKey) -> FirstResult | None:
     """Return the first result under a key, or None."""
-    its = (idempotency_keys.c.caller == key.caller, idempotency_keys.c.request_id == key.request_id)
-    row = connection.execute(sa.select(idempotency_keys).where(*its)).one_or_none()
+    its = (idempotency_keys.c.caller.in_([key.caller, ""]), idempotency_keys.c.request_id == key.request_id)
+    found = sa.select(idempotency_keys).where(*its).order_by(idempotency_keys.c.caller.desc()).limit(1)
+    row = connection.execute(found).one_or_none()
     return None if row is None else FirstResult(bytes(row.fingerprint), row.event_id, row.result_id)
 
 
@@ -49,9 +54,12 @@ def claim(
 
     The statement waits for another transaction that is inserting the same key.
     """
+    row = {**asdict(key), "event_id": event_id, "result_id": result_id, "create_time": now}
+    erased = sa.exists().where(idempotency_keys.c.caller == "", idempotency_keys.c.request_id == key.request_id)
+    values = sa.select(*(sa.literal(row[name], idempotency_keys.c[name].type) for name in row)).where(~erased)
     taken = connection.execute(
         insert(idempotency_keys)
-        .values(**asdict(key), event_id=event_id, result_id=result_id, create_time=now)
+        .from_select(list(row), values)
         .on_conflict_do_nothing()
         .returning(idempotency_keys.c.request_id)
     ).first()

@@ -46,7 +46,8 @@ _READ_EVENTS: Final = f"(uuid[]) AS SELECT {', '.join(_EVENT_COLUMNS)} FROM even
 # offer. The places are read under the event's lock, and only where a bound or a hold may need them.
 _CUSTOMER: Final = ("wanted.event_id", "wanted.user_id", "wanted.address")
 _READ: Final = f"""(text[], uuid[], text[], uuid[], uuid[], text[], text[], boolean[], boolean[], boolean[], uuid) AS
-SELECT wanted.n, key.fingerprint, key.event_id AS first_event, key.result_id, payment.purchase_id AS paid_by,
+SELECT wanted.n, coalesce(key.fingerprint, erased.fingerprint), coalesce(key.event_id, erased.event_id) AS first_event,
+       coalesce(key.result_id, erased.result_id), payment.purchase_id AS paid_by,
        CASE WHEN wanted.is_held OR (
            wanted.is_unpaid AND EXISTS (SELECT FROM offers WHERE offers.event_id = wanted.event_id AND offers.price > 0)
        ) THEN {unpaid_purchases(*_CUSTOMER, "$11")} END AS unpaid,
@@ -60,6 +61,7 @@ FROM unnest($1, $2, $3, $5, $6, $7, $8, $9, $10) WITH ORDINALITY AS wanted (
     caller, request_id, payment_id, event_id, user_id, address, is_held, is_unpaid, is_counted, n
 )
 LEFT JOIN idempotency_keys AS key ON key.caller = wanted.caller AND key.request_id = wanted.request_id
+LEFT JOIN idempotency_keys AS erased ON erased.caller = '' AND erased.request_id = wanted.request_id
 LEFT JOIN payments AS payment ON payment.provider = '{EXTERNAL}' AND payment.payment_id = wanted.payment_id
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, {", ".join(_OFFER_COLUMNS)} FROM offers WHERE event_id = ANY ($4)

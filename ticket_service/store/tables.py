@@ -512,9 +512,40 @@ changes = sa.Table(
     sa.Index("changes_ticket_id_ix", "ticket_id", "change_id", postgresql_where=sa.text("ticket_id IS NOT NULL")),
 )
 
+# An erasure names its subject until it is complete.
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("erasure_id", UUID, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text),
+    # NULL: the tickets database is done.
+    sa.Column("step", sa.Text),
+    # The position in the scans database.
+    sa.Column("scan_event_id", UUID),
+    sa.Column("scan_id", UUID),
+    sa.Column("purchases", sa.BigInteger, nullable=False),
+    sa.Column("tickets", sa.BigInteger, nullable=False),
+    sa.Column("contacts", sa.BigInteger, nullable=False),
+    sa.Column("notifications", sa.BigInteger, nullable=False),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("scans", sa.BigInteger, nullable=False),
+    sa.Column("kept_events", sa.BigInteger, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.Column("complete_time", TIME),
+    sa.Column("due_time", TIME),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.CheckConstraint("kind IN ('USER', 'ADDRESS')", "kind"),
+    sa.CheckConstraint(
+        "num_nonnulls(subject, due_time) = CASE WHEN complete_time IS NULL THEN 2 ELSE 0 END", "complete_time"
+    ),
+    sa.Index("erasures_subject_uq", "kind", "subject", unique=True, postgresql_where=sa.text("subject IS NOT NULL")),
+)
+
 idempotency_keys = sa.Table(
     "idempotency_keys",
     metadata,
+    # Empty after the erasure of the caller; the fingerprint is then empty too.
     sa.Column("caller", sa.Text, primary_key=True),
     sa.Column("request_id", UUID, primary_key=True),
     # A digest of the request's content.

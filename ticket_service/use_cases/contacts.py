@@ -51,7 +51,7 @@ class Contacts:
         if lock_event(connection, event_id) is None:
             raise event_not_found(event_id)
         # Before the event was locked, a transfer may have given the ticket to another holder, whose mails the caller
-        # must not redirect.
+        # must not redirect; or the buyer may have been erased.
         recipient = _find_recipient(connection, caller, correction)
         now = self._clock()
         # The fingerprint does not contain the address, which would outlast its erasure: the stored one is compared.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 VERSION: Final = 2
+CLOSE_SECONDS: Final = 5.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -125,9 +126,12 @@ class DeviceFile:
                 self._run(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._database.close()
+        """Close the file; leave it open where a thread still waits for a disk that hangs, because SQLite repairs it."""
+        if self._lock.acquire(timeout=CLOSE_SECONDS):
+            try:
+                self._database.close()
+            finally:
+                self._lock.release()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ REFUSED_BACKOFF_SECONDS: Final = 60.0
 LASTED_BACKOFF_SECONDS: Final = 0.05
 PROBLEM_SECONDS: Final = 60.0
 # A disk may hang for longer; the end of the program does not wait for it.
-STOP_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 5.0
 # The interval at which a waiting thread looks for a reason to go on at once.
 _LOOK_SECONDS: Final = 1.0
 

@@ -1,5 +1,6 @@
 """Mails of a running service, received by a real SMTP server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -18,7 +19,7 @@ from tests.selling.shop import STANDARD, Shop, items, money, new_id
 from tests.stand_ins.smtp import Mailbox, serving_mail
 from ticket_service.app import App
 from ticket_service.commands.dead_letters import list_dead_letters
-from ticket_service.commands.erase_addresses import erase_addresses
+from ticket_service.commands.erase import erase_addresses
 from ticket_service.store.tables import contacts, reissues
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_service_pb2, ticket_service_pb2
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
@@ -211,8 +212,11 @@ async def test_erased_address_is_not_stored_and_gets_no_mail(shop, mailbox, chan
     ticket = (await buy(shop, event)).tickets[0]
     await mailbox.next()
     lines: list[str] = []
-    assert erase_addresses(tickets_url, ["Alice@example.com\n", "\n"], lines.append) == 0
-    assert lines == ["1 addresses erased"]
+    addresses = ["Alice@example.com\n", "\n"]
+    assert await asyncio.to_thread(erase_addresses, tickets_url, addresses, lines.append) == 0
+    assert [line.partition(": ")[2] for line in lines] == [
+        "erased from 1 purchases, 0 tickets, 1 addresses and transfers, 0 notifications, 0 requests"
+    ]
     request = ticket_service_pb2.ReissueTicketRequest(ticket_id=ticket.ticket_id, request_id=new_id())
     await TicketServiceStub(channel).ReissueTicket(request, metadata=shop.metadata())
     await buy(shop, event, email="bob@example.com")

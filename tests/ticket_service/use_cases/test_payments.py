@@ -162,6 +162,25 @@ async def test_a_buyer_confirms_at_the_bank_and_then_at_the_service(shop, event,
     assert stripe.charged() == {held.purchase_id: PRICE}
 
 
+async def test_places_held_until_a_card_fails_count_as_unpaid(shop, stripe, clock):
+    event = await shop.on_sale(ticket_price=money(PRICE), max_participants=60)
+    for _ in range(3):
+        held = await shop.buy(event.event_id, quantity=20, payment_method_id=SECURE)
+        clock.advance(timedelta(minutes=9))
+        stripe.finish(held.payment.payment_id, succeeds=False)
+        assert (await shop.confirm(held)).status == DECLINED_STATUS
+    refused = await refusal(shop.buy(event.event_id, quantity=20, payment_method_id=SECURE))
+    assert (refused.reason, refused.metadata["have"]) == ("CUSTOMER_HOLD_LIMIT", "60")
+
+
+async def test_places_of_a_card_declined_at_once_do_not_count_as_unpaid(shop):
+    event = await shop.on_sale(ticket_price=money(PRICE), max_participants=60)
+    for _ in range(4):
+        declined = await shop.buy(event.event_id, quantity=20, payment_method_id=DECLINED)
+        assert declined.status == DECLINED_STATUS
+    assert (await shop.buy(event.event_id, quantity=20, payment_method_id=CARD)).status == COMPLETED
+
+
 async def test_a_failed_confirmation_at_the_bank_declines_the_purchase(shop, event, stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.finish(held.payment.payment_id, succeeds=False)

@@ -320,7 +320,9 @@ class Scan(_message.Message):
     device_id: _builtins.str
     """The gate device. The field is empty when a person or a program scanned without one."""
     scanner_user_id: _builtins.str
-    """The person or program that scanned. The field is empty when a gate device did."""
+    """The person or program that scanned. The field is empty when a gate device did,
+    and after the erasure of the person.
+    """
     offline: _builtins.bool
     """True when the device decided the scan while it was offline."""
     gate_event_id: _builtins.str

@@ -1003,7 +1003,8 @@ Global___WatchAdmissionsRequest: _TypeAlias = WatchAdmissionsRequest  # noqa: Y0
 class WatchAdmissionsResponse(_message.Message):
     """Response of WatchAdmissions: a batch of changes. While nothing changes, the
     service sends a response without tickets every 10 seconds, so that a device
-    knows the age of its replica.
+    knows the age of its replica. A device that receives no response for 30
+    seconds cancels the stream and opens another one on a new connection.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -68,6 +68,8 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     found); the record does not contain the searched text. The caller is the
     UUID of the gate device, or the person or program that scans without one.
     """
+    CHANGE_KIND_ERASURE_REQUESTED: _ChangeKind.ValueType  # 17
+    """Erase recorded an erasure, which the record does not name. details: erasure_id, subject ("USER" or "ADDRESS")."""
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper):
     """The kind of a change that a caller made or requested. A purchase is its own
@@ -115,6 +117,8 @@ CHANGE_KIND_TICKETS_LOOKED_UP: ChangeKind.ValueType  # 16
 found); the record does not contain the searched text. The caller is the
 UUID of the gate device, or the person or program that scans without one.
 """
+CHANGE_KIND_ERASURE_REQUESTED: ChangeKind.ValueType  # 17
+"""Erase recorded an erasure, which the record does not name. details: erasure_id, subject ("USER" or "ADDRESS")."""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
 @_typing.final
@@ -146,9 +150,11 @@ class Change(_message.Message):
     ticket_id: _builtins.str
     """The ticket; empty unless the change is about one ticket."""
     caller: _builtins.str
-    """The caller: the subject of the access token. The field is empty after the erasure of the caller."""
+    """The caller: the subject of the access token, or "command line" without roles. The field is empty after the erasure
+    of the caller.
+    """
     request_id: _builtins.str
-    """The x-request-id of the call, which the logs contain too."""
+    """The x-request-id of the call, which the logs contain too. The field is empty after the erasure of the caller."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The roles of the caller, in the order of the alphabet."""

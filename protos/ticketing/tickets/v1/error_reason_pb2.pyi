@@ -53,7 +53,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PRICE_CHANGED: _ErrorReason.ValueType  # 14
     """FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, actual, currency_code."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 15
-    """ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id."""
+    """ALREADY_EXISTS: the caller used this request_id for a different request, or the caller of its first request is erased. metadata: request_id."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 16
     """ABORTED: the event changed after the etag was read. metadata: etag."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 17
@@ -126,7 +126,7 @@ ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 13
 ERROR_REASON_PRICE_CHANGED: ErrorReason.ValueType  # 14
 """FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, actual, currency_code."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 15
-"""ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id."""
+"""ALREADY_EXISTS: the caller used this request_id for a different request, or the caller of its first request is erased. metadata: request_id."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 16
 """ABORTED: the event changed after the etag was read. metadata: etag."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 17

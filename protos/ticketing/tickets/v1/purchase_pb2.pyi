@@ -89,7 +89,8 @@ class _DisputeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dispute
     DISPUTE_STATUS_CLOSED: _DisputeStatus.ValueType  # 5
     """The inquiry or dispute ended without a decision."""
 
-class DisputeStatus(_DisputeStatus, metaclass=_DisputeStatusEnumTypeWrapper): ...
+class DisputeStatus(_DisputeStatus, metaclass=_DisputeStatusEnumTypeWrapper):
+    """The state of a dispute."""
 
 DISPUTE_STATUS_UNSPECIFIED: DisputeStatus.ValueType  # 0
 """The service never sets this value."""
@@ -199,7 +200,7 @@ class Purchase(_message.Message):
     event_id: _builtins.str
     """The event."""
     user_id: _builtins.str
-    """The buyer: the subject of their access token."""
+    """The buyer: the subject of their access token. The field is empty after the erasure of the buyer."""
     status: Global___PurchaseStatus.ValueType
     """The state of the purchase."""
     @_builtins.property

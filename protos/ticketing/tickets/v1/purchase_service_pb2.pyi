@@ -136,7 +136,7 @@ class ConfirmPurchaseRequest(_message.Message):
     """Required. The UUID of the purchase."""
     external_payment_id: _builtins.str
     """The id of the payment in the caller's own payment system, at most 255
-    characters; only the roles service and organizer may send it. Empty selects the
+    characters; only the roles service and organizer may send it. Empty: the
     service asks the payment provider. A second, different payment of a paid
     purchase is refunded.
     """

@@ -85,6 +85,9 @@ class PurchaseServiceServicer:
         and it is COMPLETED, DECLINED, or HELD when the buyer must first confirm
         with the provider (3-D Secure). With neither it is HELD, and
         ConfirmPurchase finishes it.
+        A customer with a HELD purchase of the same items and payment provider gets
+        that one again, with the new address and metadata. Its hold_expire_time and
+        its payment method stay; to charge another one, release it first.
         The call fails with FAILED_PRECONDITION / SOLD_OUT, NOT_ON_SALE,
         EVENT_ENDED, PRICE_CHANGED or PURCHASE_LIMIT, and with ALREADY_EXISTS /
         PAYMENT_ALREADY_USED or REQUEST_ID_REUSED.

@@ -182,7 +182,7 @@ class Ticket(_message.Message):
     event_id: _builtins.str
     """The event."""
     user_id: _builtins.str
-    """The holder: the subject of their access token."""
+    """The holder: the subject of their access token. The field is empty after the erasure of the holder."""
     ticket_type: _event_pb2.TicketType.ValueType
     """The type of the ticket."""
     status: Global___TicketStatus.ValueType

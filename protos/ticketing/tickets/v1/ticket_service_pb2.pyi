@@ -727,7 +727,7 @@ class TransferTicketRequest(_message.Message):
     user_id: _builtins.str
     """Required. The new holder, 1 to 255 characters."""
     email: _builtins.str
-    """The e-mail address of the new holder, at most 254 characters. Empty selects the
+    """The e-mail address of the new holder, at most 254 characters. Empty: the
     new holder gets no mail.
     """
     request_id: _builtins.str
