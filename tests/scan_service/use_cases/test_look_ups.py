@@ -192,7 +192,8 @@ async def test_look_ups_wait_at_most_their_deadline_and_scans_go_on(paired, data
     waiting = [asyncio.create_task(refusal(look_up(paired, event_id))) for _ in range(2)]
     await until(lambda: len(office.look_ups) == 2)
     assert office.seconds_for_look_up is not None
-    assert office.seconds_for_look_up <= CALL_SECONDS
+    # gRPC rounds a deadline up.
+    assert office.seconds_for_look_up < CALL_SECONDS + 1
     # The number of look-ups at once is bounded.
     assert (await refusal(look_up(paired, event_id))).reason == "OVERLOADED"
     assert (await paired.scan(event_id, database.ticket(event_id).token)).verdict == ADMITTED
