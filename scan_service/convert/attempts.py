@@ -56,7 +56,12 @@ class AttemptParser:
         offline = fields.inside("offline", message.offline)
         if message.offline.HasField("gate"):
             gate = read_gate(offline.inside("gate", message.offline.gate))
-        return replace(self._read(fields, gate), offline=_read_decision(offline))
+        attempt = replace(self._read(fields, gate), offline=_read_decision(offline))
+        expected = attempt.group_count - 1 if message.offline.verdict == VERDICTS[Verdict.ADMITTED] else 0
+        ticket_ids = message.offline.group_ticket_ids
+        if len(ticket_ids) != max(expected, 0) and not offline.at_fault("group_ticket_ids"):
+            offline.violate("group_ticket_ids", f"holds {len(ticket_ids)} instead of {max(expected, 0)}")
+        return attempt
 
     def check_event(self, gate: Gate) -> None:
         """Refuse a gate of an event that the device is not for, as FORBIDDEN."""
@@ -101,16 +106,21 @@ class AttemptParser:
     def _read(self, fields: Fields[scan_service_pb2.ScanAttempt], gate: Gate) -> Attempt:
         # Any text is valid: the record of a scan escapes the characters that cannot be stored or shown.
         text = fields.any_text("code")
+        scan_type = fields.enum("scan_type", SCAN_TYPES, ScanType.CHECK_IN)
+        group_count = fields.number("group_count")
+        if group_count and scan_type is not ScanType.CHECK_IN:
+            fields.violate("group_count", "is for check-ins")
         return Attempt(
             scan_id=fields.uuid("scan_id"),
             gate=gate,
             text=text,
             credential=read_credential(text, self._codes),
-            scan_type=fields.enum("scan_type", SCAN_TYPES, ScanType.CHECK_IN),
+            scan_type=scan_type,
             scanner_user_id=self._scanner,
             organizer_id=self._organizer,
             metadata=fields.struct("metadata"),
             device_id=self._device,
+            group_count=group_count,
         )
 
 
@@ -127,7 +137,12 @@ def _read_decision(fields: Fields[scan_service_pb2.OfflineDecision]) -> OfflineD
         reason = fields.enum("denial_reason", DENIAL_REASONS)
         if verdict is Verdict.ADMITTED:
             fields.violate("denial_reason", "is for denied scans")
-    return OfflineDecision(verdict, reason, scan_time, annul_time, clock_unknown=message.clock_unknown)
+    ticket_ids = fields.uuids("group_ticket_ids")
+    if len(set(ticket_ids)) < len(ticket_ids):
+        fields.violate("group_ticket_ids", "names a ticket twice")
+    return OfflineDecision(
+        verdict, reason, scan_time, annul_time, clock_unknown=message.clock_unknown, group_ticket_ids=tuple(ticket_ids)
+    )
 
 
 def _correct(

@@ -58,6 +58,7 @@ def ticket_message(ticket: Ticket) -> pb.TicketAdmission:
         issue=ticket.issue,
         check_in=previous_message(ticket.admission.latest_check_in),
         inside=ticket.admission.inside,
+        purchase_id=b"" if ticket.purchase_id is None else ticket.purchase_id.bytes,
     )
     if ticket.ticket_type is not None:
         message.ticket_type = TICKET_TYPES[ticket.ticket_type]

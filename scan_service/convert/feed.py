@@ -132,6 +132,8 @@ def _ticket_of(event_id: UUID, message: pb.GateTicket) -> Ticket:
         issue=message.issue,
         code_digest=message.code_digest,
         token_digest=message.token_digest or None,
+        # A ticket service of the version before sends none.
+        purchase_id=UUID(message.purchase_id) if message.purchase_id else None,
     )
 
 

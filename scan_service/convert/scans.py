@@ -3,7 +3,7 @@
 from google.protobuf.json_format import ParseDict
 
 from scan_service.convert.enums import DENIAL_REASONS, SCAN_TYPES, TICKET_TYPES, VERDICTS
-from ticketing.admission.scans import Scan
+from ticketing.admission.scans import GroupAdmission, Scan
 from ticketing.admission.tickets import CheckIn
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2
@@ -38,7 +38,10 @@ def scan_message(scan: Scan) -> scan_pb2.Scan:
         gate_event_id=str(scan.gate_event_id),
         doubtful_time=scan.doubtful_time,
         looked_up=scan.looked_up,
+        group_scan_id="" if scan.group_scan_id is None else str(scan.group_scan_id),
     )
+    if scan.group is not None:
+        message.group.CopyFrom(_group_message(scan.group))
     if scan.denial_reason is not None:
         message.denial_reason = DENIAL_REASONS[scan.denial_reason]
     if scan.ticket_id is not None:
@@ -48,6 +51,16 @@ def scan_message(scan: Scan) -> scan_pb2.Scan:
     if scan.metadata:
         ParseDict(scan.metadata, message.metadata)
     return message
+
+
+def _group_message(group: GroupAdmission) -> scan_pb2.GroupAdmission:
+    return scan_pb2.GroupAdmission(
+        count=group.count,
+        ticket_ids=[str(ticket_id) for ticket_id in group.ticket_ids],
+        left=group.left,
+        inside=group.inside,
+        size=group.size,
+    )
 
 
 def previous_message(check_in: CheckIn | None) -> scan_pb2.PreviousScan | None:

@@ -5,13 +5,13 @@ before it: the locks of the events and, where the tickets are locked first, of t
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from scan_service.store.rows import TICKET_COLUMNS, event_of, scan_of, ticket_of
+from scan_service.store.rows import TICKET_COLUMNS, event_of, group_row, scan_of, ticket_of
 from ticketing.admission.codes import mask_code
 from ticketing.admission.scans import Scan
 from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
@@ -22,20 +22,48 @@ _NO_COLUMNS: Final = ", ".join(["NULL"] * len(TICKET_COLUMNS))
 
 # Tickets are found by id and by the digest of a typed code. After a wait for a lock, PostgreSQL returns the new version
 # of the row; if a revocation changed the code meanwhile, the row has the new code, and the old code finds no ticket.
-_LOCK: Final = """
-    FROM (
-        SELECT * FROM unnest($1, $2) AS named(event_id, ticket_id)
+_REQUESTED: Final = """
+    SELECT * FROM unnest($1, $2) AS named(event_id, ticket_id)
+    UNION
+    SELECT event_id, ticket_id FROM tickets WHERE code_digest = ANY ($3)
+"""
+# All tickets of the groups of some tickets, which are found in the same ways. A ticket never changes its purchase.
+_GROUPS: Final = """
+    UNION
+    SELECT further.event_id, further.ticket_id FROM tickets further JOIN (
+        SELECT s.event_id, s.purchase_id FROM unnest($4, $5) AS named(event_id, ticket_id)
+        JOIN tickets s USING (event_id, ticket_id)
         UNION
-        SELECT event_id, ticket_id FROM tickets WHERE code_digest = ANY ($3)
-    ) AS requested
+        SELECT event_id, purchase_id FROM tickets WHERE code_digest = ANY ($6)
+    ) AS scanned USING (event_id, purchase_id)
+"""
+_LOCK: Final = """
+    FROM ({requested}) AS requested
     JOIN tickets t USING (event_id, ticket_id)
     ORDER BY t.ticket_id
     FOR UPDATE OF t
 """
+_LOCK_TICKETS_OF: Final = _LOCK.format(requested=_REQUESTED)
+_LOCK_GROUPS_OF: Final = _LOCK.format(requested=_REQUESTED + _GROUPS)
+
+
+def _lock_and_read(lock: str, events: str, scans: str) -> str:
+    """Write the query that locks and reads; `events` and `scans` are its parameters."""
+    return f"""
+        WITH locked AS MATERIALIZED (SELECT {_COLUMNS} {lock})
+        SELECT NULL::timestamptz AS time, NULL::jsonb AS event, NULL::jsonb AS scan, locked.* FROM locked
+        UNION ALL
+        SELECT NULL, to_jsonb(e), NULL, {_NO_COLUMNS} FROM events e WHERE e.event_id = ANY ({events})
+        UNION ALL
+        SELECT NULL, NULL, to_jsonb(s), {_NO_COLUMNS} FROM scans s WHERE s.scan_id = ANY ({scans})
+        UNION ALL
+        SELECT clock_timestamp(), NULL, NULL, {_NO_COLUMNS}"""  # noqa: S608 - composed of constants
+
 
 STATEMENTS: Final[Mapping[str, str]] = {
     "lock_events": "(uuid[]) AS SELECT FROM events WHERE event_id = ANY ($1) ORDER BY event_id FOR SHARE",
-    "lock_tickets": f"(uuid[], uuid[], bytea[]) AS SELECT {_LOCK}",
+    "lock_tickets": f"(uuid[], uuid[], bytea[]) AS SELECT {_LOCK_TICKETS_OF}",
+    "lock_groups": f"(uuid[], uuid[], bytea[], uuid[], uuid[], bytea[]) AS SELECT {_LOCK_GROUPS_OF}",
     "create_tickets": """(uuid[], uuid[], text[], integer[], bytea[]) AS
         INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, issue, code_digest, generation, revision,
                              inside, sequence, reported_sequence)
@@ -48,23 +76,18 @@ STATEMENTS: Final[Mapping[str, str]] = {
     # while this statement waited for its ticket, the snapshot does not contain that scan. A second record of the scan
     # violates the primary key, and the batch runs again. Work that changes recorded scans locks the tickets first.
     # The last row is evaluated after the locks, so the times of two transactions have the order of their locks.
-    "lock_and_read": f"""(uuid[], uuid[], bytea[], uuid[], uuid[]) AS
-        WITH locked AS MATERIALIZED (SELECT {_COLUMNS} {_LOCK})
-        SELECT NULL::timestamptz AS time, NULL::jsonb AS event, NULL::jsonb AS scan, locked.* FROM locked
-        UNION ALL
-        SELECT NULL, to_jsonb(e), NULL, {_NO_COLUMNS} FROM events e WHERE e.event_id = ANY ($4)
-        UNION ALL
-        SELECT NULL, NULL, to_jsonb(s), {_NO_COLUMNS} FROM scans s WHERE s.scan_id = ANY ($5)
-        UNION ALL
-        SELECT clock_timestamp(), NULL, NULL, {_NO_COLUMNS}""",  # noqa: S608 - composed of constants
-    # Only uploads have annulments, violations (`doubt`) and doubtful times, and few batches have looked-up tickets;
-    # unnest fills shorter arrays with NULL.
+    "lock_and_read": f"(uuid[], uuid[], bytea[], uuid[], uuid[]) AS {_lock_and_read(_LOCK_TICKETS_OF, '$4', '$5')}",
+    # Batches in which a group is scanned: a further join would slow all others.
+    "lock_and_read_groups": f"""(uuid[], uuid[], bytea[], uuid[], uuid[], bytea[], uuid[], uuid[]) AS
+        {_lock_and_read(_LOCK_GROUPS_OF, "$7", "$8")}""",
+    # Only uploads have annulments, violations (`doubt`) and doubtful times, and few batches have looked-up tickets or
+    # groups; unnest fills shorter arrays with NULL.
     "write": """(timestamptz, boolean,
                  uuid[], uuid[], text[], text[], text[], text[], text[], uuid[], uuid[], text[],
                  text[], text[], text[], uuid[], timestamptz[], text[], jsonb[], timestamptz[], integer[],
                  timestamptz[], text[], timestamptz[],
                  uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[], boolean[],
-                 boolean[]) AS
+                 boolean[], jsonb[]) AS
         WITH changed AS (
             UPDATE tickets t
             SET check_in_time = new.check_in_time, entry_scan_id = new.entry_scan_id, entry_time = new.entry_time,
@@ -77,26 +100,28 @@ STATEMENTS: Final[Mapping[str, str]] = {
         INSERT INTO scans (event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id,
                            ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id,
                            previous_time, previous_location, metadata, scan_time, issue, annul_time, doubt,
-                           claimed_annul_time, doubtful_time, looked_up, record_time, offline)
+                           claimed_annul_time, doubtful_time, looked_up, group_admission, record_time, offline)
         SELECT event_id, scan_id, decode(fingerprint, 'hex'), code, scan_type, verdict, denial_reason, ticket_id,
                ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
                previous_location, metadata, scan_time, issue, annul_time, doubt, claimed_annul_time,
-               coalesce(doubtful_time, false), coalesce(looked_up, false), $1, $2
+               coalesce(doubtful_time, false), coalesce(looked_up, false), group_admission, $1, $2
         FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-                    $24, $33, $34)
+                    $24, $33, $34, $35)
             AS new(event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id, ticket_event_id,
                    ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
                    previous_location, metadata, scan_time, issue, annul_time, doubt, claimed_annul_time, doubtful_time,
-                   looked_up)
+                   looked_up, group_admission)
         ORDER BY scan_id""",
 }
 
 _LOCK_EVENTS: Final = "BEGIN; EXECUTE lock_events(%s)"
 _LOCK_TICKETS: Final = "EXECUTE lock_tickets(%s, %s, %s)"
 _LOCK_AND_READ: Final = "EXECUTE lock_and_read(%s, %s, %s, %s, %s)"
+_LOCK_GROUPS: Final = "EXECUTE lock_groups(%s, %s, %s, %s, %s, %s)"
+_LOCK_AND_READ_GROUPS: Final = "EXECUTE lock_and_read_groups(%s, %s, %s, %s, %s, %s, %s, %s)"
 # The insert has a transaction of its own: after locks on other rows, it would violate the lock order.
 _CREATE: Final = "ROLLBACK; BEGIN; EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
-WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 34)})"
+WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 35)})"
 
 # An event id and a ticket id.
 TicketKey = tuple[UUID, UUID]
@@ -111,6 +136,9 @@ class LockRequest:
     tickets: Sequence[TicketKey]
     code_digests: Iterable[bytes]
     scans: Iterable[UUID]
+    # The tickets, by id or by code, whose whole groups are locked.
+    groups: Sequence[TicketKey] = ()
+    group_digests: Collection[bytes] = ()
 
     def round_trip(self, *, lock_first: bool) -> tuple[str, tuple[str, ...]]:
         """Return the round trip that begins the transaction, locks and reads.
@@ -118,15 +146,23 @@ class LockRequest:
         With `lock_first`, the snapshot of the reads is taken after all tickets are locked, not before.
         """
         events = ids(self.events)
-        tickets = (
-            ids([event_id for event_id, _ in self.tickets]),
-            ids([ticket_id for _, ticket_id in self.tickets]),
-            array(f"\\x{digest.hex()}" for digest in self.code_digests),
-        )
+        tickets = _ticket_arguments(self.tickets, self.code_digests)
+        lock, lock_and_read = _LOCK_TICKETS, _LOCK_AND_READ
+        if self.groups or self.group_digests:
+            tickets = (*tickets, *_ticket_arguments(self.groups, self.group_digests))
+            lock, lock_and_read = _LOCK_GROUPS, _LOCK_AND_READ_GROUPS
         keys = (*tickets, events, ids(self.scans))
         if lock_first:
-            return f"{_LOCK_EVENTS}; {_LOCK_TICKETS}; {_LOCK_AND_READ}", (events, *tickets, *keys)
-        return f"{_LOCK_EVENTS}; {_LOCK_AND_READ}", (events, *keys)
+            return f"{_LOCK_EVENTS}; {lock}; {lock_and_read}", (events, *tickets, *keys)
+        return f"{_LOCK_EVENTS}; {lock_and_read}", (events, *keys)
+
+
+def _ticket_arguments(keys: Sequence[TicketKey], digests: Iterable[bytes]) -> tuple[str, ...]:
+    return (
+        ids([event_id for event_id, _ in keys]),
+        ids([ticket_id for _, ticket_id in keys]),
+        array(f"\\x{digest.hex()}" for digest in digests),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +247,15 @@ def write_arguments(
         array([admission.sequence for admission in changed.values()]),
         array([scan.doubtful_time for scan in scans] if offline else []),
         array([scan.looked_up for scan in scans] if any(scan.looked_up for scan in scans) else []),
+        array(_group_admissions(scans)),
     )
+
+
+def _group_admissions(scans: Sequence[Scan]) -> Sequence[str | None]:
+    if all(scan.group is None and scan.group_scan_id is None for scan in scans):
+        return []
+    rows = [group_row(scan) for scan in scans]
+    return [None if row is None else json.dumps(row) for row in rows]
 
 
 def _check_ins(check_ins: Sequence[CheckIn | None]) -> tuple[str, str, str]:

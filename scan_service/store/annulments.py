@@ -1,6 +1,6 @@
 """The statements that lock one scan with its ticket, and change the scan or the admission state."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from scan_service.store.rows import TICKET_COLUMNS, event_of, scan_of, ticket_of
 from scan_service.store.tables import events, scans, tickets
-from ticketing.admission.scans import DenialReason, Scan, ScanType, Verdict
+from ticketing.admission.scans import DenialReason, Scan, ScanType, Verdict, group_scan_id
 from ticketing.admission.tickets import Event, Ticket
 
 
@@ -31,38 +31,46 @@ def visible_to(organizer_id: str | None, bound_to: Collection[UUID]) -> Sequence
     return [*conditions, events.c.event_id.in_(bound_to)] if bound_to else conditions
 
 
-def lock_scan(
+def lock_scans(
     connection: Connection, scan_id: UUID, visible: Sequence[sa.ColumnElement[bool]] = ()
-) -> LockedScan | None:
-    """Lock the event and the ticket of a scan, in the order of every batch; return None where no scan is visible."""
+) -> Sequence[LockedScan]:
+    """Lock the event and the ticket of a scan, in the order of every batch.
+
+    Return the scan, and behind the scan of a group those of its further tickets, which are locked too; return none
+    where the scan is not visible. The count of a group never changes, so it may be read before the locks.
+    """
     keys = connection.execute(
-        sa.select(scans.c.event_id, scans.c.ticket_id)
+        sa.select(scans.c.event_id, scans.c.ticket_id, scans.c.group_admission["count"].as_integer().label("people"))
         .join(events, events.c.event_id == scans.c.event_id)
         .where(scans.c.scan_id == scan_id, *visible)
         .order_by(scans.c.record_time)
     ).first()
     if keys is None:
-        return None
+        return []
     event_row = sa.select(sa.func.to_jsonb(events.table_valued())).where(events.c.event_id == keys.event_id)
     event = event_of(connection.execute(event_row.with_for_update(read=True)).scalar_one())
-    ticket_row = connection.execute(
-        sa.select(*(tickets.c[name] for name in TICKET_COLUMNS))
-        .where(tickets.c.event_id == keys.event_id, tickets.c.ticket_id == keys.ticket_id)
-        .with_for_update()
-    ).first()
-    ticket = None if ticket_row is None else ticket_of(tuple(ticket_row))
-    # The scan is read after the ticket is locked: another transaction may have annulled the scan meanwhile.
-    scan_row = sa.select(sa.func.to_jsonb(scans.table_valued())).where(scans.c.event_id == keys.event_id)
-    scan = scan_of(connection.execute(scan_row.where(scans.c.scan_id == scan_id)).scalar_one())
-    # A ticket for another event has no row here, but an offline device may have admitted it.
-    return LockedScan(event, scan, ticket, [scan] if keys.ticket_id is None else _history(connection, scan))
+    people = keys.people or 1
+    locked = _lock_tickets(connection, keys.event_id, keys.ticket_id, with_group=people > 1)
+    # The scans are read after the tickets are locked: another transaction may have annulled them meanwhile.
+    scan_ids = [group_scan_id(scan_id, index) for index in range(people)]
+    query = sa.select(sa.func.to_jsonb(scans.table_valued())).where(scans.c.event_id == keys.event_id)
+    found = [scan_of(row) for row in connection.execute(query.where(scans.c.scan_id.in_(scan_ids))).scalars()]
+    history = _histories(connection, keys.event_id, {scan.ticket_id for scan in found if scan.ticket_id is not None})
+    result = [
+        # A ticket for another event has no row here, but an offline device may have admitted it.
+        LockedScan(event, scan, locked.get(scan.ticket_id), history[scan.ticket_id] if scan.ticket_id else [scan])
+        for scan in sorted(found, key=lambda scan: scan_ids.index(scan.scan_id))
+    ]
+    # An offline device may have admitted a group by a forged token: its group is unknown, and so not locked.
+    return [one for one in result if one.ticket is not None or one.scan.scan_id == scan_id]
 
 
 def lock_latest_check_in(connection: Connection, event_id: UUID, ticket_id: UUID) -> LockedScan | None:
-    """Lock the latest check-in of a ticket as `lock_scan` does; return None where the ticket is not checked in."""
+    """Lock the latest check-in of a ticket as `lock_scans` does; return None where the ticket is not checked in."""
     key = (tickets.c.event_id == event_id, tickets.c.ticket_id == ticket_id)
     scan_id = connection.execute(sa.select(tickets.c.entry_scan_id).where(*key)).scalar()
-    return None if scan_id is None else lock_scan(connection, scan_id)
+    locked = [] if scan_id is None else lock_scans(connection, scan_id)
+    return locked[0] if locked else None
 
 
 def save_violations(connection: Connection, violating: Sequence[Scan]) -> None:
@@ -103,11 +111,31 @@ def save_admission(connection: Connection, ticket: Ticket) -> None:
     )
 
 
-def _history(connection: Connection, scan: Scan) -> Sequence[Scan]:
+def _lock_tickets(
+    connection: Connection, event_id: UUID, ticket_id: UUID | None, *, with_group: bool
+) -> Mapping[UUID | None, Ticket]:
+    named = sa.and_(tickets.c.event_id == event_id, tickets.c.ticket_id == ticket_id)
+    condition: sa.ColumnElement[bool] = tickets.c.ticket_id == ticket_id
+    if with_group:
+        purchase = sa.select(tickets.c.purchase_id).where(named).scalar_subquery()
+        condition = sa.or_(condition, tickets.c.purchase_id == purchase)
+    query = sa.select(*(tickets.c[name] for name in TICKET_COLUMNS)).where(tickets.c.event_id == event_id, condition)
+    rows = connection.execute(query.order_by(tickets.c.ticket_id).with_for_update())
+    return {ticket.ticket_id: ticket for ticket in (ticket_of(tuple(row)) for row in rows)}
+
+
+def _histories(
+    connection: Connection, event_id: UUID, ticket_ids: Collection[UUID]
+) -> Mapping[UUID | None, Sequence[Scan]]:
+    """Read the admitted scans of each ticket, annulled or not, and its denied exits."""
     denied_exit = sa.and_(scans.c.scan_type == ScanType.CHECK_OUT, scans.c.denial_reason == DenialReason.NOT_CHECKED_IN)
     query = sa.select(sa.func.to_jsonb(scans.table_valued())).where(
-        scans.c.event_id == scan.gate_event_id,
-        scans.c.ticket_id == scan.ticket_id,
+        scans.c.event_id == event_id,
+        scans.c.ticket_id.in_(ticket_ids),
         sa.or_(scans.c.verdict == Verdict.ADMITTED, denied_exit),
     )
-    return [scan_of(row) for row in connection.execute(query).scalars()]
+    histories = dict[UUID | None, list[Scan]]((ticket_id, []) for ticket_id in ticket_ids)
+    for row in connection.execute(query).scalars():
+        scan = scan_of(row)
+        histories[scan.ticket_id].append(scan)
+    return histories

@@ -16,15 +16,16 @@ from ticketing.chassis.arrays import array, ids, times
 # The statement locks the tickets in the order of their ids, as every batch does.
 _SAVE_TICKETS: Final = sa.text("""
     INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, valid_from_time, valid_until_time, issue,
-                         code_digest, token_digest, generation, revision, inside, sequence, reported_sequence)
+                         code_digest, token_digest, purchase_id, generation, revision, inside, sequence,
+                         reported_sequence)
     SELECT event_id, ticket_id, true, ticket_type, status, valid_from_time, valid_until_time, issue,
-           code_digest, token_digest, :generation, revision, false, 0, 0
+           code_digest, token_digest, purchase_id, :generation, revision, false, 0, 0
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:ticket_ids AS uuid[]), CAST(:types AS text[]),
                 CAST(:statuses AS text[]), CAST(:begins AS timestamptz[]), CAST(:ends AS timestamptz[]),
                 CAST(:issues AS integer[]), CAST(:code_digests AS bytea[]), CAST(:token_digests AS bytea[]),
-                CAST(:revisions AS bigint[]))
+                CAST(:purchase_ids AS uuid[]), CAST(:revisions AS bigint[]))
         AS new(event_id, ticket_id, ticket_type, status, valid_from_time, valid_until_time, issue, code_digest,
-               token_digest, revision)
+               token_digest, purchase_id, revision)
     ORDER BY ticket_id
     ON CONFLICT (event_id, ticket_id) DO UPDATE SET
         known = true,
@@ -38,6 +39,8 @@ _SAVE_TICKETS: Final = sa.text("""
         code_digest = CASE WHEN EXCLUDED.issue < tickets.issue THEN tickets.code_digest ELSE EXCLUDED.code_digest END,
         token_digest = CASE WHEN EXCLUDED.issue < tickets.issue THEN tickets.token_digest
                             ELSE EXCLUDED.token_digest END,
+        -- A ticket service of the version before sends none.
+        purchase_id = coalesce(EXCLUDED.purchase_id, tickets.purchase_id),
         generation = EXCLUDED.generation,
         revision = EXCLUDED.revision,
         changed_by = CAST(CAST(pg_current_xact_id() AS text) AS bigint)
@@ -138,6 +141,7 @@ def _save_tickets(connection: Connection, generation: int, changed: Sequence[tup
             "token_digests": array(
                 None if ticket.token_digest is None else f"\\x{ticket.token_digest.hex()}" for ticket in tickets
             ),
+            "purchase_ids": ids([ticket.purchase_id for ticket in tickets]),
             "revisions": array(revision for _, revision in changed),
         },
     )

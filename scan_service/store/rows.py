@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from ticketing.admission.scans import DenialReason, Scan, ScanType, Verdict
+from ticketing.admission.scans import DenialReason, GroupAdmission, Scan, ScanType, Verdict
 from ticketing.admission.tickets import (
     AdmissionPolicy,
     AdmissionState,
@@ -34,13 +34,14 @@ TICKET_COLUMNS: Final = (
     "entry_location",
     "inside",
     "sequence",
+    "purchase_id",
 )
 
 
 def ticket_of(row: tuple[Any, ...]) -> Ticket:
     """Read a row of TICKET_COLUMNS."""
     event_id, ticket_id, kind, status, begin, end, issue, code_digest, token_digest, *admission = row
-    check_in_time, scan_id, time, location, inside, sequence = admission
+    check_in_time, scan_id, time, location, inside, sequence, purchase_id = admission
     latest = None if scan_id is None else CheckIn(scan_id, time, location)
     return Ticket(
         event_id=event_id,
@@ -53,6 +54,7 @@ def ticket_of(row: tuple[Any, ...]) -> Ticket:
         code_digest=bytes(code_digest),
         token_digest=None if token_digest is None else bytes(token_digest),
         admission=AdmissionState(check_in_time, latest, inside, sequence),
+        purchase_id=purchase_id,
     )
 
 
@@ -100,7 +102,28 @@ def scan_of(row: Mapping[str, Any]) -> Scan:
         violation=row["doubt"],
         doubtful_time=row["doubtful_time"],
         looked_up=row["looked_up"],
+        **_group_of(row["group_admission"]),
     )
+
+
+def group_row(scan: Scan) -> dict[str, Any] | None:
+    """Return the value of `group_admission`: the answer to the scan of a group, or the scan of a further ticket."""
+    if scan.group_scan_id is not None:
+        return {"scan_id": str(scan.group_scan_id)}
+    if (group := scan.group) is None:
+        return None
+    tickets = [str(ticket_id) for ticket_id in group.ticket_ids]
+    numbers = {"left": group.left, "inside": group.inside, "size": group.size}
+    return {"count": group.count, "ticket_ids": tickets, **numbers}
+
+
+def _group_of(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if row is None:
+        return {}
+    if "scan_id" in row:
+        return {"group_scan_id": UUID(row["scan_id"])}
+    tickets = tuple(UUID(ticket_id) for ticket_id in row["ticket_ids"])
+    return {"group": GroupAdmission(row["count"], tickets, row["left"], row["inside"], row["size"])}
 
 
 def _previous_of(row: Mapping[str, Any]) -> CheckIn | None:

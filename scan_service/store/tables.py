@@ -83,6 +83,8 @@ tickets = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("valid_from_time", TIME),
     sa.Column("valid_until_time", TIME),
+    # The purchase of a GROUP ticket, by which a group is found; NULL where the feed has not delivered it.
+    sa.Column("purchase_id", UUID),
     # The newest issue; older ones are denied.
     sa.Column("issue", sa.Integer, nullable=False),
     sa.Column("code_digest", BYTEA, nullable=False),
@@ -111,6 +113,7 @@ tickets = sa.Table(
     sa.CheckConstraint("reported_sequence BETWEEN 0 AND sequence", "reported_sequence"),
     sa.Index(None, "code_digest"),
     sa.Index(None, "event_id", "changed_by"),
+    sa.Index("tickets_group_ix", "event_id", "purchase_id", postgresql_where=sa.text("purchase_id IS NOT NULL")),
     sa.Index(
         "tickets_unreported_ix", "event_id", "ticket_id", postgresql_where=sa.text("sequence > reported_sequence")
     ),
@@ -165,6 +168,8 @@ scans = sa.Table(
     sa.Column("looked_up", sa.Boolean, nullable=False, server_default=sa.false()),
     # The issue of the ticket, where known: `code` is masked, and the full code is derived from the issue again.
     sa.Column("issue", sa.Integer),
+    # The answer to the scan of a group, or in the record of a further ticket the id of that scan; see `rows.group_row`.
+    sa.Column("group_admission", JSONB),
     sa.CheckConstraint("scan_type IN ('CHECK_IN', 'CHECK_OUT', 'ACCESS')", "scan_type"),
     sa.CheckConstraint("verdict IN ('ADMITTED', 'DENIED')", "verdict"),
     sa.CheckConstraint("(verdict = 'DENIED') = (denial_reason IS NOT NULL)", "denial_reason"),

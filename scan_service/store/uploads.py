@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from scan_service.store import admission, incidents
 from scan_service.store.admission import TicketKey
-from scan_service.store.rows import scan_of
+from scan_service.store.rows import group_row, scan_of
 from ticketing.admission.codes import mask_code
 from ticketing.admission.scans import Scan
 from ticketing.admission.tickets import AdmissionState
@@ -16,7 +16,7 @@ from ticketing.chassis.arrays import ids
 _REPLACED: Final = (
     "code, verdict, denial_reason, ticket_id, ticket_event_id, ticket_type, issue, scan_time, record_time, location,"
     " device_id, scanner_user_id, offline, annul_time, claimed_annul_time, previous_scan_id, previous_time, previous_location, metadata, doubt,"
-    " doubtful_time, looked_up"
+    " doubtful_time, looked_up, group_admission"
 )
 
 STATEMENTS: Final[Mapping[str, str]] = {
@@ -86,4 +86,4 @@ def _scan_row(scan: Scan) -> dict[str, object]:
     }
     texts = {name: None if value is None else str(value) for name, value in row.items()}
     marks = {"offline": scan.offline, "doubtful_time": scan.doubtful_time, "looked_up": scan.looked_up}
-    return {**texts, **marks, "metadata": scan.metadata}
+    return {**texts, **marks, "metadata": scan.metadata, "group_admission": group_row(scan)}

@@ -16,9 +16,10 @@ from scan_service.store import admission as store
 from scan_service.store import incidents
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import Decision, PresentedTicket, decide
+from ticketing.admission.groups import decide_group, is_same_group
 from ticketing.admission.look_up_passes import LookUpPass
 from ticketing.admission.scanned_text import sanitize_text
-from ticketing.admission.scans import Attempt, DenialReason, Scan, Verdict
+from ticketing.admission.scans import Attempt, DenialReason, GroupAdmission, Scan, Verdict
 from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.loop_connection import LoopConnection
@@ -56,32 +57,72 @@ class ScanBatch:
             if first.fingerprint == fingerprint:
                 return first
             return scan_id_reused(attempt.scan_id)
+        if attempt.group_count and any(further.scan_id in self._rows.scans for further in attempt.further()):
+            return scan_id_reused(attempt.scan_id)
         event = self._rows.events.get(attempt.gate.event_id)
         if event is None or not may_access(attempt.organizer_id, event.organizer_id):
             return event_not_found(attempt.gate.event_id)
         scan = self._scan(attempt, event, fingerprint)
-        self._rows.scans[scan.scan_id] = scan
-        self.recorded.append(scan)
         if scan.denial_reason is DenialReason.INVALID_SIGNATURE and not self._ticket_lookup.may_be_genuine(attempt):
             forgery = assign_forgery(scan, attempt.credential)
             self.forgeries += [] if forgery is None else [forgery]
         return scan
 
     def _scan(self, attempt: Attempt, event: Event, fingerprint: bytes) -> Scan:
+        """Decide and record one attempt, and the further tickets of its group."""
         presented = self._ticket_lookup.find(attempt)
-        time = self.now
+        group = GroupAdmission(attempt.group_count) if attempt.group_count else None
+        if not isinstance(presented, PresentedTicket):
+            scan = self._describe(attempt, fingerprint, presented, Decision(presented), self.now)
+            return self._record(scan if group is None else replace(scan, group=group))
+        current = self._with_current_admission(presented.ticket)
+        if current is not presented.ticket:
+            presented = replace(presented, ticket=current)
+        if group is not None:
+            return self._scan_group(attempt, event, fingerprint, presented)
+        time = self._next_time(_key(presented.ticket))
+        check_in = CheckIn(attempt.scan_id, time, attempt.gate.location)
+        decision = decide(event, attempt.gate, presented, attempt.scan_type, check_in)
+        return self._record(self._describe(attempt, fingerprint, presented, decision, time))
+
+    def _scan_group(self, attempt: Attempt, event: Event, fingerprint: bytes, presented: PresentedTicket) -> Scan:
+        """Decide the scan of a group, all of whose tickets are locked; record each admitted ticket."""
+        group = [ticket for ticket in self._rows.tickets.values() if is_same_group(ticket, presented.ticket)]
+        others = [self._with_current_admission(ticket) for ticket in group]
+        keys = [_key(ticket) for ticket in (presented.ticket, *others)]
+        time = max(self._next_time(key) for key in keys)
+        self._times.update(dict.fromkeys(keys, time))
+        check_in = CheckIn(attempt.scan_id, time, attempt.gate.location)
+        decided = decide_group(event, attempt.gate, presented, check_in, others=others, count=attempt.group_count)
+        scan = self._describe(attempt, fingerprint, presented, decided.decision, time)
+        for own, (ticket, admission) in zip(attempt.further(), decided.further, strict=False):
+            further = PresentedTicket(ticket, ticket.issue, ticket.ticket_type)
+            record = self._describe(own, own.fingerprint(), further, Decision(None, admission=admission), time)
+            self._record(replace(record, group_scan_id=attempt.scan_id))
+        return self._record(replace(scan, group=decided.group))
+
+    def _record(self, scan: Scan) -> Scan:
+        self._rows.scans[scan.scan_id] = scan
+        self.recorded.append(scan)
+        return scan
+
+    def _describe(
+        self,
+        attempt: Attempt,
+        fingerprint: bytes,
+        presented: PresentedTicket | DenialReason,
+        decision: Decision,
+        time: datetime,
+    ) -> Scan:
+        """Return the record of a decision, whose admission state the batch stores."""
         if isinstance(presented, PresentedTicket):
-            presented = self._with_current_admission(presented)
-            time = self._next_time((presented.ticket.event_id, presented.ticket.ticket_id))
-            check_in = CheckIn(attempt.scan_id, time, attempt.gate.location)
-            decision = decide(event, attempt.gate, presented, attempt.scan_type, check_in)
-            if decision.admission is not None:
-                self.changed[presented.ticket.event_id, presented.ticket.ticket_id] = decision.admission
             ticket: Ticket | None = presented.ticket
             ticket_type, issue = presented.ticket_type, presented.issue
             code = self._ticket_lookup.code(presented)
+            if decision.admission is not None:
+                self.changed[_key(presented.ticket)] = decision.admission
         else:
-            decision, ticket, ticket_type, issue = Decision(presented), None, None, None
+            ticket, ticket_type, issue = None, None, None
             code = sanitize_text(attempt.text)
         return Scan(
             scan_id=attempt.scan_id,
@@ -111,8 +152,10 @@ class ScanBatch:
         time = self._times[key] = self.now if last is None else last + MICROSECOND
         return time
 
-    def _with_current_admission(self, presented: PresentedTicket) -> PresentedTicket:
-        admission = self.changed.get((presented.ticket.event_id, presented.ticket.ticket_id))
-        if admission is None:
-            return presented
-        return replace(presented, ticket=replace(presented.ticket, admission=admission))
+    def _with_current_admission(self, ticket: Ticket) -> Ticket:
+        admission = self.changed.get(_key(ticket))
+        return ticket if admission is None else replace(ticket, admission=admission)
+
+
+def _key(ticket: Ticket) -> store.TicketKey:
+    return ticket.event_id, ticket.ticket_id

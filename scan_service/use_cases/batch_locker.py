@@ -4,7 +4,7 @@ Live scans and uploads both use this module, so they lock rows in the same order
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
@@ -59,6 +59,10 @@ class BatchLocker:
             code_digests={attempt.credential for attempt in attempts if isinstance(attempt.credential, bytes)},
             scans={attempt.scan_id for attempt in attempts},
         )
+        if groups := [
+            one for one in attempts if one.group_count and isinstance(one.credential, Token | LookUpPass | bytes)
+        ]:
+            request = _with_groups(request, groups)
 
         async def run(connection: LoopConnection) -> Answers:
             locked = await self._lock(connection, request)
@@ -77,3 +81,23 @@ class BatchLocker:
             rows.scans[scan_id] = restore_code(scan, self._codes)
         now = self._clock.shift(rows.lock_time)
         return LockedBatch(rows, TicketLookup(rows, self._keys.cached, self._codes, now), now)
+
+
+def _with_groups(request: store.LockRequest, attempts: Sequence[Attempt]) -> store.LockRequest:
+    """Lock the whole groups of the scanned tickets as well, and read the scans of their further tickets."""
+    named = [
+        (attempt.gate.event_id, ticket_id)
+        for attempt in attempts
+        if attempt.offline is not None
+        for ticket_id in attempt.offline.group_ticket_ids
+    ]
+    credentials = [attempt.credential for attempt in attempts]
+    scans = {further.scan_id for attempt in attempts for further in attempt.further()}
+    scanned = [credential for credential in credentials if isinstance(credential, Token | LookUpPass)]
+    return replace(
+        request,
+        tickets=[*request.tickets, *named],
+        scans={*request.scans, *scans},
+        groups=[(credential.event_id, credential.ticket_id) for credential in scanned],
+        group_digests={credential for credential in credentials if isinstance(credential, bytes)},
+    )

@@ -23,11 +23,12 @@ from scan_service.store import incidents, uploads
 from scan_service.store.admission import TicketKey
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
 from ticketing.admission.decision import PresentedTicket
+from ticketing.admission.groups import is_same_group
 from ticketing.admission.look_up_passes import LookUpPass
 from ticketing.admission.scanned_text import sanitize_text
-from ticketing.admission.scans import Attempt, DenialReason, OfflineDecision, Scan, Verdict
-from ticketing.admission.tickets import AdmissionState, Event
-from ticketing.chassis.failures import Failure, dependency_unavailable
+from ticketing.admission.scans import Attempt, DenialReason, GroupAdmission, OfflineDecision, Scan, Verdict
+from ticketing.admission.tickets import AdmissionState, Event, Ticket
+from ticketing.chassis.failures import Failure, dependency_unavailable, invalid
 from ticketing.chassis.loop_connection import LoopConnection
 
 # The number of scans that are processed before the event loop runs other tasks: live scans wait for the whole slice.
@@ -86,19 +87,56 @@ class UploadBatch:
         if presented is DenialReason.INVALID_SIGNATURE and self._ticket_lookup.may_be_genuine(attempt):
             # A record is final. Reject the scan until the keys are fetched; the device uploads it again.
             return dependency_unavailable("ticket service")
-        scan = self._scan(attempt, presented, event)
+        further = self._find_further(attempt, presented)
+        if isinstance(further, Failure):
+            return further
+        self._save(attempt, self._scan(attempt, presented, event))
+        for own, ticket in further:
+            scan = self._scan(own, ticket, event)
+            self._save(own, replace(scan, group_scan_id=attempt.scan_id))
+        return attempt.scan_id
+
+    def _save(self, attempt: Attempt, scan: Scan) -> None:
+        """Record a scan, or merge it with its record."""
+        recorded = self._rows.scans.get(attempt.scan_id)
         if recorded is None:
             self.new[scan.scan_id] = scan
         else:
             scan = merge_records(recorded, scan, counted=scan.scan_id not in self.new)
             if scan == recorded:
-                return scan.scan_id
+                return
             target = self.new if scan.scan_id in self.new else self.replaced
             target[scan.scan_id] = scan
         self._rows.scans[scan.scan_id] = scan
         if scan.ticket_id is not None:
             self.touched.add((scan.gate_event_id, scan.ticket_id))
-        return scan.scan_id
+
+    def _find_further(
+        self, attempt: Attempt, presented: PresentedTicket | DenialReason
+    ) -> Sequence[tuple[Attempt, PresentedTicket]] | Failure:
+        """Find the further tickets of a group: those that are recorded or else those that the device names.
+
+        The record of a live scan may have others than the device admitted without its answer: as many people entered.
+        """
+        named = () if attempt.offline is None else attempt.offline.group_ticket_ids
+        found = list[tuple[Attempt, Ticket | None]]()
+        for own in attempt.further():
+            recorded = self._rows.scans.get(own.scan_id)
+            if recorded is not None and not _is_same(recorded, own):
+                return scan_id_reused(attempt.scan_id)
+            ticket_id = recorded.ticket_id if recorded is not None else next(iter(named[own.group_index - 1 :]), None)
+            if ticket_id is not None:
+                found.append((own, self._rows.tickets.get((attempt.gate.event_id, ticket_id))))
+        tickets = [ticket for _, ticket in found]
+        scanned = [presented.ticket] if isinstance(presented, PresentedTicket) else []
+        purchases = {None if ticket is None else ticket.purchase_id for ticket in (*tickets, *scanned)}
+        if tickets and None in purchases:
+            # The feed has not delivered all of them. The device uploads the scan again.
+            return dependency_unavailable("ticket service")
+        further = [(own, ticket) for own, ticket in found if ticket is not None]
+        if not all(is_same_group(ticket, one) for one in scanned for _, ticket in further) or len(purchases) > 1:
+            return invalid("offline.group_ticket_ids", "holds tickets that are not of the scanned ticket's group")
+        return [(own, PresentedTicket(one, one.issue, one.ticket_type, by_token=True)) for own, one in further]
 
     def assign(self, before: Sequence[Scan]) -> tuple[Sequence[Scan], Sequence[IncidentScan]]:
         """Compute the admission states of the touched tickets, whose scans so far are `before`.
@@ -162,6 +200,7 @@ class UploadBatch:
             violation=violation,
             doubtful_time=is_doubtful,
             looked_up=ticket is not None and isinstance(attempt.credential, LookUpPass),
+            group=_group_of(attempt, decision, ticket),
         )
         if ticket is None and violation is IncidentKind.FORGED_TOKEN:
             forgery = assign_forgery(scan, attempt.credential)
@@ -173,6 +212,14 @@ class UploadBatch:
         if decision.verdict is Verdict.DENIED or decision.annul_time is None:
             return None
         return min(decision.annul_time, self.now)
+
+
+def _group_of(attempt: Attempt, decision: OfflineDecision, presented: PresentedTicket | None) -> GroupAdmission | None:
+    if not attempt.group_count or attempt.group_index:
+        return None
+    scanned = () if presented is None else (presented.ticket.ticket_id,)
+    admitted = decision.verdict is Verdict.ADMITTED
+    return GroupAdmission(attempt.group_count, (*scanned, *decision.group_ticket_ids) if admitted else ())
 
 
 def _id(scan: Scan) -> UUID:

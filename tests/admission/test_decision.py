@@ -119,5 +119,7 @@ def test_a_denied_second_check_in_names_the_previous_one():
 
 def test_the_cases_cover_every_reason():
     reasons = {reason for _, reason in DENIED.values()}
-    # These two apply before a ticket is known.
-    assert reasons | {DenialReason.TICKET_NOT_FOUND, DenialReason.INVALID_SIGNATURE} == set(DenialReason)
+    # These two apply before a ticket is known, and these to groups; see test_groups.py.
+    unidentified = {DenialReason.TICKET_NOT_FOUND, DenialReason.INVALID_SIGNATURE}
+    groups = {DenialReason.NOT_A_GROUP, DenialReason.GROUP_TOO_SMALL}
+    assert reasons | unidentified | groups == set(DenialReason)

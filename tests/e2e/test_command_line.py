@@ -1,6 +1,7 @@
 """An operator uses grpcurl and buf curl, which find the services by reflection alone."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.service_pair import ServicePair, new_gate
+from ticketing.chassis.postgres import Lease
 
 pytestmark = pytest.mark.slow
 
@@ -33,8 +35,8 @@ INFRASTRUCTURE = [
 ]
 
 
-def run(*command: str) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+def run(*command: str, environment: dict[str, str] | None = None) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -55,6 +57,14 @@ def by_buf(address: str, method: str, token: str, messages: list[dict[str, Any]]
     data = "".join(json.dumps(message) for message in messages)
     options = ["--http2-prior-knowledge", "--protocol", "grpc", "-H", f"Authorization: Bearer {token}", "-d", data]
     return run(str(BIN / "buf"), "curl", *options, f"http://{address}/{method}")
+
+
+def test_an_operator_runs_commands_with_the_settings_of_make_up(tmp_path: Path, postgres: Lease) -> None:
+    database = {"TICKETS_DATABASE_URL": postgres.url("commanded"), "TICKETING_DATA_DIR": str(tmp_path)}
+    for command in ("migrate", "audit"):
+        printed = run(sys.executable, "-m", "dev.command", "ticket_service", command, environment=os.environ | database)
+    assert "BROKEN" not in printed
+    assert "ok every payment has its entry in the ledger" in printed
 
 
 def test_grpcurl_lists_and_describes_every_service(pair: ServicePair) -> None:

@@ -72,7 +72,7 @@ def text_of(shown: Answer | Notice) -> str:
 
 def test_a_name_a_number_and_a_new_number_scan_the_ticket(lane, monkeypatch):
     scanned = []
-    monkeypatch.setattr(lane.device, "scan", lambda text, show: scanned.append(text))
+    monkeypatch.setattr(lane.device, "scan", lambda text, show, group_count: scanned.append(text))
     first, second = found("Anna S…"), found("Anne B…", ticket_type=TicketType.STANDARD)
     lane.look_up_result = LookUpResult([first, second])
     searching, listed = typed(lane, "?ann")
@@ -99,7 +99,7 @@ def test_a_scan_in_the_dialogue_is_answered_and_the_dialogue_goes_on(lane, monke
     [asked] = typed(lane, "1")
     assert lane.scan(lane.ticket()).may_pass
     scanned = []
-    monkeypatch.setattr(lane.device, "scan", lambda text, show: scanned.append(text))
+    monkeypatch.setattr(lane.device, "scan", lambda text, show, group_count: scanned.append(text))
     typed(lane, number_in(asked))
     assert scanned == [ticket.look_up_pass]
 
@@ -110,7 +110,7 @@ def test_another_line_by_hand_ends_the_question(lane, monkeypatch):
     [asked] = typed(lane, "1")
     typed(lane, "0000")
     scanned = []
-    monkeypatch.setattr(lane.device, "scan", lambda text, show: scanned.append(text))
+    monkeypatch.setattr(lane.device, "scan", lambda text, show, group_count: scanned.append(text))
     typed(lane, number_in(asked))
     assert scanned == [number_in(asked)]
 

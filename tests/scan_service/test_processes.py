@@ -186,3 +186,36 @@ async def test_an_event_closes_while_two_processes_scan(database, processes):
     assert set(late) == {scan_pb2.VERDICT_DENIED}
     admitted = [row for row in database.rows("scans") if row["verdict"] == "ADMITTED"]
     assert len(admitted) == response.checked_in > 0
+
+
+@pytest.mark.timeout(180)
+async def test_groups_at_gates_of_two_processes_are_admitted_once(database, processes):
+    chance = random.Random(7)
+    event_id = database.event()
+    services = [await processes.start(), await processes.start()]
+
+    async def scan(ticket, count: int) -> scan_pb2.Scan:
+        asked = request(event_id, ticket.code)
+        asked.attempt.group_count = count
+        service = chance.choice(services)
+        return (await service.scans.ScanTicket(asked, metadata=processes.metadata, timeout=20)).scan
+
+    for _ in range(12):
+        purchase_id = uuid.uuid4()
+        group = [database.ticket(event_id, ticket_type="GROUP", purchase_id=purchase_id) for _ in range(8)]
+        # Every gate scans another ticket of the group, and some scan them singly.
+        scans = [scan(ticket, chance.choice((0, 1, 2, 3, 5))) for ticket in group * 2]
+        answers = await asyncio.gather(*scans)
+        # Those who were denied try again with the number that is left.
+        left = max(answer.group.left for answer in answers if answer.HasField("group"))
+        answers += [await scan(ticket, left) for ticket in group] if left else []
+        admitted = [ticket for answer in answers for ticket in answer.group.ticket_ids]
+        admitted += [
+            answer.ticket_id for answer in answers if answer.verdict == ADMITTED and not answer.HasField("group")
+        ]
+        assert len(admitted) == len(set(admitted)) <= 8
+        for answer in answers:
+            if answer.HasField("group"):
+                assert len(answer.group.ticket_ids) == (answer.group.count if answer.verdict == ADMITTED else 0)
+    recorded = [row["ticket_id"] for row in database.rows("scans") if row["verdict"] == "ADMITTED"]
+    assert len(recorded) == len(set(recorded)) == sum(row["inside"] for row in database.rows("tickets"))

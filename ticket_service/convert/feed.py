@@ -70,6 +70,7 @@ def _gate_ticket(ticket: GateTicket) -> pb.GateTicket:
         token_digest=ticket.token_digest or b"",
         issue=ticket.issue,
         revision=ticket.revision,
+        purchase_id=ticket.purchase_id,
     )
 
 

@@ -40,6 +40,8 @@ class GateTicket:
     token_digest: bytes | None
     issue: int
     revision: int
+    # The text that is sent; empty unless the type is GROUP.
+    purchase_id: str
 
 
 @dataclass(frozen=True, slots=True)

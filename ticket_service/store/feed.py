@@ -14,13 +14,17 @@ from ticket_service.domain.feed import GateEvent, GateTicket, Page
 from ticket_service.domain.tickets import TicketStatus
 from ticket_service.store.tables import events, feed
 
+# The version of the sent fields. Version 2 added the purchase of GROUP tickets. A higher one changes the epoch, so a
+# replica is filled anew, whichever of the two services is upgraded first and also while processes of two versions run.
+_FIELDS: Final = 2
 # The lateral join reads each event by the index on (event_id, revision): an event with many changes slows no other.
 _TICKETS: Final = sa.text("""
     SELECT ticket.*
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:afters AS bigint[])) AS cursor (event_id, after)
     CROSS JOIN LATERAL (
         SELECT event_id, CAST(ticket_id AS text), ticket_type, status, valid_from_time, valid_until_time,
-               code_digest, token_digest, issue, revision
+               code_digest, token_digest, issue, revision,
+               CASE WHEN ticket_type = 'GROUP' THEN CAST(purchase_id AS text) ELSE '' END
         FROM tickets
         WHERE tickets.event_id = cursor.event_id AND tickets.revision > cursor.after
         ORDER BY tickets.revision
@@ -31,8 +35,8 @@ _TICKETS: Final = sa.text("""
 
 
 def epoch(connection: Connection) -> str:
-    """Return the epoch of the revisions of this database."""
-    return str(connection.execute(sa.select(feed.c.epoch)).scalar_one())
+    """Return the epoch of the revisions of this database, as this version of the service sends their rows."""
+    return f"{connection.execute(sa.select(feed.c.epoch)).scalar_one()}.{_FIELDS}"
 
 
 def live_heads(connection: Connection, ended_after: datetime) -> dict[UUID, int]:
@@ -59,7 +63,7 @@ def pages(connection: Connection, afters: Mapping[UUID, int], limit: int) -> lis
     found: dict[UUID, list[GateTicket]] = defaultdict(list)
     parameters = {"event_ids": [str(event_id) for event_id in afters], "afters": list(afters.values()), "limit": limit}
     for event_id, *columns in connection.execute(_TICKETS, parameters):
-        ticket_id, ticket_type, status, starts, ends, code, token, issue, revision = columns
+        ticket_id, ticket_type, status, starts, ends, code, token, issue, revision, purchase_id = columns
         digest = None if token is None else bytes(token)
         found[event_id].append(
             GateTicket(
@@ -72,6 +76,7 @@ def pages(connection: Connection, afters: Mapping[UUID, int], limit: int) -> lis
                 digest,
                 issue,
                 revision,
+                purchase_id,
             )
         )
     condition = events.c.event_id == sa.any_(sa.bindparam("ids", list(afters), sa.ARRAY(sa.UUID)))

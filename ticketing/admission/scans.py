@@ -1,12 +1,13 @@
 """Scans: the request that a device makes at a gate, and the record of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from ticketing.admission.codes import Codes
 from ticketing.admission.look_up_passes import LookUpPass
@@ -49,6 +50,8 @@ class DenialReason(StrEnum):
     ALREADY_CHECKED_IN = "ALREADY_CHECKED_IN"
     NOT_CHECKED_IN = "NOT_CHECKED_IN"
     TICKET_TYPE_NOT_ALLOWED = "TICKET_TYPE_NOT_ALLOWED"
+    NOT_A_GROUP = "NOT_A_GROUP"
+    GROUP_TOO_SMALL = "GROUP_TOO_SMALL"
     # Only a gate device uses this reason, for a ticket whose reason only a newer service has.
     UNKNOWN = "UNKNOWN"
 
@@ -74,6 +77,8 @@ class OfflineDecision:
     annul_time: datetime | None
     # The device did not know the time: the times are estimates.
     clock_unknown: bool = False
+    # The further tickets that the scan of a group admitted.
+    group_ticket_ids: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +100,49 @@ class Attempt:
     device_id: str = ""
     # None: the service decides.
     offline: OfflineDecision | None = None
+    # The number of people of a group; 0: the scan is that of one ticket.
+    group_count: int = 0
+    # The place of a further ticket of the group, from 1; 0: the scanned ticket.
+    group_index: int = 0
 
     def fingerprint(self) -> bytes:
         """Return a digest of every field that distinguishes this scan from another one."""
         prefix = _fingerprint_prefix(self.gate.event_id, self.scan_type, self.device_id or self.scanner_user_id)
-        return sha256(f"{prefix}{len(self.text)}:{self.text}".encode()).digest()[:FINGERPRINT_BYTES]
+        group = f"{self.group_count}/{self.group_index}\0" if self.group_count else ""
+        return sha256(f"{prefix}{group}{len(self.text)}:{self.text}".encode()).digest()[:FINGERPRINT_BYTES]
+
+    def further(self) -> "Sequence[Attempt]":
+        """Return the attempts under which the further tickets of a group are recorded."""
+        return [
+            replace(self, scan_id=group_scan_id(self.scan_id, index), group_index=index)
+            for index in range(1, self.group_count)
+        ]
+
+
+def group_scan_id(scan_id: UUID, index: int) -> UUID:
+    """Return the scan_id of a further ticket of a group: the same one whenever the scan of the group is repeated."""
+    return scan_id if index == 0 else uuid5(scan_id, f"group/{index}")
 
 
 @lru_cache(10_000)
 def _fingerprint_prefix(event_id: UUID, scan_type: ScanType, scanner: str) -> str:
     """Return the part that a device's scans share; the lengths keep ("a", "bc") and ("ab", "c") apart."""
     return "".join(f"{len(part)}:{part}\0" for part in (str(event_id), scan_type, scanner))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAdmission:
+    """The answer to the scan of a group: all GROUP tickets of one purchase."""
+
+    # The number of people who wanted to check in.
+    count: int
+    # The tickets admitted, the scanned one first; empty: nobody was admitted.
+    ticket_ids: tuple[UUID, ...] = ()
+    # The numbers of tickets after the scan: `left` may still be admitted, and `size` are ACTIVE or were checked in. They
+    # are None where a device decided offline, and where the ticket is no GROUP ticket of the gate's event.
+    left: int | None = None
+    inside: int | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +183,10 @@ class Scan:
     looked_up: bool = False
     # The issue of the ticket, from which its code is derived again; None where no ticket is known.
     issue: int | None = None
+    # None: the scan is not that of a group.
+    group: GroupAdmission | None = None
+    # The scan that admitted this ticket as a further one of its group.
+    group_scan_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

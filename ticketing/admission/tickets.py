@@ -107,3 +107,5 @@ class Ticket:
     code_digest: bytes
     token_digest: bytes | None
     admission: AdmissionState = AdmissionState()
+    # The purchase of a GROUP ticket, where the replica has it; None otherwise.
+    purchase_id: UUID | None = None

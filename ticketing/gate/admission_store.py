@@ -4,9 +4,9 @@ A replica that starts anew is loaded beside the old one, in short transactions, 
 replaces the old one once it is complete.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -99,10 +99,10 @@ class AdmissionStore(DeviceFile):
         replica_id, is_complete = self._row(query, event_id.bytes) or (self._begin_replica(event_id, now), False)
         for begin in range(0, len(changes.tickets), PIECE):
             piece = changes.tickets[begin : begin + PIECE]
-            rows = [(replica_id, ticket.ticket_id, ticket.SerializeToString()) for ticket in piece]
+            rows = [(replica_id, *_ticket_row(ticket)) for ticket in piece]
             self._let_scans_pass()
             with self.transaction():
-                self._run_many("INSERT OR REPLACE INTO replica_tickets VALUES (?, ?, ?)", rows)
+                self._run_many("INSERT OR REPLACE INTO replica_tickets VALUES (?, ?, ?, ?)", rows)
                 self._run("UPDATE replicas SET loaded = loaded + ? WHERE replica_id = ?", len(rows), replica_id)
                 if is_complete and self._row("SELECT 1 FROM own WHERE event_id = ? LIMIT 1", event_id.bytes):
                     for ticket in piece:
@@ -223,11 +223,20 @@ class AdmissionStore(DeviceFile):
         message = self._value(query, event_id.bytes, ticket_id.bytes)
         return None if message is None else ticket_of(event_id, pb.TicketAdmission.FromString(message))
 
+    def group(self, event_id: UUID, purchase_id: UUID) -> Sequence[Ticket]:
+        """Return the GROUP tickets of a purchase, as the replica and the device's own scans have them."""
+        query = f"SELECT admission FROM replica_tickets WHERE replica_id = {_CURRENT} AND purchase_id = ?"  # noqa: S608 - a constant
+        rows = self._rows(query, event_id.bytes, purchase_id.bytes)
+        tickets = [ticket_of(event_id, pb.TicketAdmission.FromString(message)) for (message,) in rows]
+        return [
+            replace(ticket, admission=self.own_admission(event_id, ticket.ticket_id) or ticket.admission)
+            for ticket in tickets
+        ]
+
     def add_token_ticket(self, event_id: UUID, ticket: pb.TicketAdmission) -> None:
         """Add a ticket that its token proves, so that older issues are denied; a change of the replica replaces it."""
-        row = (ticket.ticket_id, ticket.SerializeToString(), event_id.bytes)
-        query = "INSERT OR IGNORE INTO replica_tickets SELECT replica_id, ?, ? FROM replicas WHERE event_id = ?"
-        self._run(query, *row)
+        query = "INSERT OR IGNORE INTO replica_tickets SELECT replica_id, ?, ?, ? FROM replicas WHERE event_id = ?"
+        self._run(query, *_ticket_row(ticket), event_id.bytes)
 
     def ticket_count(self, event_id: UUID) -> int:
         """Count the tickets of the replica."""
@@ -256,3 +265,7 @@ class AdmissionStore(DeviceFile):
             *(own.event_id.bytes, own.ticket_id.bytes, message.SerializeToString(), own.scan_id),
             *(microseconds(own.change_time), None if recorded_time is None else microseconds(recorded_time)),
         )
+
+
+def _ticket_row(ticket: pb.TicketAdmission) -> tuple[bytes, bytes, bytes | None]:
+    return ticket.ticket_id, ticket.SerializeToString(), ticket.purchase_id or None

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime, tzinfo
 from typing import Any, Final, TextIO
 
-from ticketing.admission.scans import DenialReason
+from ticketing.admission.scans import DenialReason, GroupAdmission
 from ticketing.gate.connection_status import ConnectionState
 from ticketing.gate.device_status import DeviceStatus
 from ticketing.gate.messages import Answer
@@ -25,12 +25,26 @@ def describe(answer: Answer) -> str:
     parts = [
         "ANNULLED" if answer.annulled else "",
         "REASON UNKNOWN" if answer.reason is DenialReason.UNKNOWN else (answer.reason or "").replace("_", " "),
-        (answer.ticket_type or "").replace("_", " ") if answer.may_pass else "",
+        (answer.ticket_type or "").replace("_", " ") if answer.may_pass and answer.group is None else "",
     ]
     if answer.previous is not None:
         parts.append(f"at {shown_time(answer.previous.time, answer.time, answer.zone)}, {answer.previous.location}")
+    if answer.group is not None and not answer.annulled:
+        parts.append(_describe_group(answer, answer.group))
     parts.append(answer.note)
     return ", ".join(part for part in parts if part)
+
+
+def _describe_group(answer: Answer, group: GroupAdmission) -> str:
+    """Write how many people of a group were admitted, or how many may still be."""
+    if answer.may_pass:
+        size = "" if group.size is None else f" of {group.size}, {group.left} left"
+        return f"GROUP {len(group.ticket_ids)}{size}"
+    if not group.left:
+        return "" if group.left is None else f"0 of {group.size} left"
+    if answer.reason is DenialReason.GROUP_TOO_SMALL:
+        return f"{group.left} of {group.size} left: type +{group.left} and Enter, and scan again"
+    return f"{group.left} of {group.size} left: scan one of their tickets"
 
 
 def shown_time(time: datetime, now: datetime, zone: tzinfo | None) -> str:
@@ -69,7 +83,14 @@ def json_record(answer: Answer) -> dict[str, Any]:
         "previous": previous and {"time": previous.time.isoformat(), "location": previous.location},
         "note": answer.note,
         "repeated": answer.repeated,
+        "group": answer.group and _group_record(answer.group),
     }
+
+
+def _group_record(group: GroupAdmission) -> dict[str, Any]:
+    admitted = len(group.ticket_ids)
+    numbers = {"left": group.left, "inside": group.inside, "size": group.size}
+    return {"count": group.count, "admitted": admitted, **numbers}
 
 
 class OutputError(Exception):

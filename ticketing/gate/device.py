@@ -19,13 +19,12 @@ from ticketing.admission.days import zone_of
 from ticketing.admission.look_up_passes import is_pass
 from ticketing.admission.scanned_text import sanitize_text
 from ticketing.admission.scans import Gate, ScanType
-from ticketing.admission.tickets import AdmissionState
 from ticketing.admission.tokens import Token, read_token
 from ticketing.gate.connection import ANSWER_SECONDS, Connection
 from ticketing.gate.connection_status import REFUSED_NOTE
 from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.messages import SCAN_TYPES, Answer, answer_of, gate_message, timestamp
-from ticketing.gate.scan_records import ScanRecords
+from ticketing.gate.scan_records import AdmissionsBefore, ScanRecords
 from ticketing.gate.store import Store
 from ticketing.gate.unstored import Unstored
 from ticketing.scans.v1 import scan_pb2
@@ -33,6 +32,8 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 
 # The note of a denial while the disk fails and the service does not answer.
 CANNOT_STORE: Final = "this device cannot store an admission"
+# The note of an answer of a service of the version before, which ignores the count.
+NO_GROUPS: Final = "for one person: the service does not know groups yet, scan each ticket"
 # A person without an answer tries again soon; after this time the same text is another scan.
 REPEAT_WITHIN: Final = timedelta(minutes=2)
 # The service annuls no scan that is older.
@@ -51,8 +52,7 @@ class LastScan:
     text: str
     # A time of monotonic().
     time: float
-    # The ticket's admission state before the scan; None if the device has no record of it.
-    before: AdmissionState | None
+    before: AdmissionsBefore
 
 
 class Device:
@@ -70,13 +70,18 @@ class Device:
         self._unstored = Unstored()
         self._last: LastScan | None = None
 
-    def scan(self, text: str, show: ShowAnswer) -> Answer:
-        """Answer a scanned text, and show the answer."""
-        with self._store.scan_in_progress():
-            return self._scan(text, show)
+    @property
+    def may_scan_groups(self) -> bool:
+        """Return whether this gate admits groups: people leave one by one."""
+        return self._scan_type is ScanType.CHECK_IN
 
-    def _scan(self, text: str, show: ShowAnswer) -> Answer:
-        attempt = pb.ScanAttempt(code=text, scan_type=SCAN_TYPES[self._scan_type])
+    def scan(self, text: str, show: ShowAnswer, group_count: int = 0) -> Answer:
+        """Answer a scanned text, and show the answer; `group_count` people of a group check in, 0 for a single ticket."""
+        with self._store.scan_in_progress():
+            return self._scan(text, show, group_count)
+
+    def _scan(self, text: str, show: ShowAnswer, group_count: int) -> Answer:
+        attempt = pb.ScanAttempt(code=text, scan_type=SCAN_TYPES[self._scan_type], group_count=group_count)
         # The file finds a request by its digest: the text may be a code.
         question = pb.ScanTicketRequest(gate=gate_message(self._gate), attempt=attempt)
         request = sha256(question.SerializeToString()).digest()
@@ -100,11 +105,13 @@ class Device:
         note = ""
         if scan is None:
             attempt.scan_id = str(scan_id)
-            if not self._must_decide_offline(attempt.code) and self._connection.is_reachable():
+            if not self._must_decide_offline(attempt) and self._connection.is_reachable():
                 may_be_recorded = True
                 scan = self._connection.request_verdict(attempt)
             if scan is not None:
                 self._save_shown_answer(scan, attempt.code)
+                if attempt.group_count and not scan.HasField("group"):
+                    note = NO_GROUPS
             elif self._connection.is_refused():
                 return self._denial(attempt.code, REFUSED_NOTE)
             else:
@@ -131,7 +138,7 @@ class Device:
 
     def _save_shown_answer(self, scan: scan_pb2.Scan, text: str) -> None:
         """Store the service's verdict; the service has recorded it, so it is shown even if the disk fails."""
-        before = None
+        before: AdmissionsBefore = {}
         try:
             before = self._records.save_answer(scan)
         except sqlite3.Error:
@@ -190,20 +197,26 @@ class Device:
         """Return the answer to an undo that annuls nothing."""
         return replace(self._denial("", note), is_scan=False)
 
-    def _must_decide_offline(self, text: str) -> bool:
+    def _must_decide_offline(self, attempt: pb.ScanAttempt) -> bool:
         """Return whether the service lacks an admission of this ticket, so that it could admit the ticket again.
 
-        For a look-up pass or a typed code, wait until the decisions of this device are delivered.
+        For a look-up pass or a typed code, wait until the decisions of this device are delivered; for a group too, whose
+        other tickets may be among them.
         """
-        token = read_token(text)
+        token = read_token(attempt.code)
+        if isinstance(token, Token) and attempt.group_count:
+            if self._store.queue_length():
+                self._connection.wait_for_delivery(ANSWER_SECONDS)
+            group = {token.ticket_id, *(ticket.ticket_id for ticket in self._records.group_of(token))}
+            return any(self._store.has_unrecorded_admission(token.event_id, ticket_id) for ticket_id in group)
         if isinstance(token, Token):
             return self._store.has_unrecorded_admission(token.event_id, token.ticket_id)
-        if is_pass(text) or read_code(text) is not None:
+        if is_pass(attempt.code) or read_code(attempt.code) is not None:
             # Only the service can find the ticket of a pass or a code, so the service first needs every scan of this device.
             self._connection.wait_for_delivery(ANSWER_SECONDS)
         return False
 
-    def _remember(self, scan: scan_pb2.Scan, text: str, before: AdmissionState | None) -> None:
+    def _remember(self, scan: scan_pb2.Scan, text: str, before: AdmissionsBefore) -> None:
         if answer_of(scan).may_pass:
             self._last = LastScan(scan, text, monotonic(), before)
 

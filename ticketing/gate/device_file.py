@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 CLOSE_SECONDS: Final = 5.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -31,8 +31,14 @@ _REPLICAS: Final = (
         " PRIMARY KEY (replica_id, ticket_id)) WITHOUT ROWID"
     ),
 )
+# The purchase of a GROUP ticket; NULL otherwise.
+_GROUPS: Final = (
+    "ALTER TABLE replica_tickets ADD COLUMN purchase_id BLOB",
+    "CREATE INDEX replica_groups ON replica_tickets (replica_id, purchase_id) WHERE purchase_id IS NOT NULL",
+)
 _SCHEMA: Final = (
     *_REPLICAS,
+    *_GROUPS,
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     # The admission state of a ticket after the device's own scans, until the replica is as new: a TicketAdmission.
     # `settle_time` is the time when the service was known to have recorded the scan; NULL before.
@@ -60,14 +66,17 @@ _FROM_VERSION_1: Final = (
         " AND rules IS NOT NULL"
     ),
     (
-        "INSERT INTO replica_tickets SELECT replica_id, ticket_id, admission FROM tickets"
+        "INSERT INTO replica_tickets (replica_id, ticket_id, admission) SELECT replica_id, ticket_id, admission FROM tickets"
         " JOIN replicas ON replicas.event_id = tickets.event_id"
     ),
     "DROP TABLE copies",
     "DROP TABLE tickets",
     "ALTER TABLE decisions ADD COLUMN boot_id TEXT",
     "ALTER TABLE decisions ADD COLUMN boot_time INTEGER",
+    *_GROUPS,
 )
+# The statements that bring a file of each version to this one.
+_UPGRADES: Final = {0: _SCHEMA, 1: _FROM_VERSION_1, 2: _GROUPS}
 
 _DAMAGED: Final = "the device's file is damaged: keep it, and enroll the device again with another --data"
 # The cause of an error for people, by SQLite's error code.
@@ -118,10 +127,10 @@ class DeviceFile:
         self._run("PRAGMA synchronous = FULL")
         with self.transaction():
             version = self._value("PRAGMA user_version")
-            if version not in {0, 1, VERSION}:
+            if version != VERSION and version not in _UPGRADES:
                 raise StoreError(f"the file is of version {version}, this program of {VERSION}")
             if version != VERSION:
-                for statement in _FROM_VERSION_1 if version else _SCHEMA:
+                for statement in _UPGRADES[version]:
                     self._run(statement)
                 self._run(f"PRAGMA user_version = {VERSION}")
 

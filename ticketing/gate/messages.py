@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from nacl.signing import VerifyKey
 
 from ticketing.admission.decision import DENIAL_BY_STATUS, PresentedTicket
-from ticketing.admission.scans import DenialReason, Gate, ScanType
+from ticketing.admission.scans import DenialReason, Gate, GroupAdmission, ScanType, group_scan_id
 from ticketing.admission.tickets import (
     AdmissionPolicy,
     AdmissionState,
@@ -80,11 +80,18 @@ class Answer:
     is_scan: bool = True
     # The time zone in which times are shown; None: that of the device, which does not have the event yet.
     zone: tzinfo | None = None
+    # None: the scan is not that of a group.
+    group: GroupAdmission | None = None
 
     @property
     def may_pass(self) -> bool:
         """Return whether the person may pass."""
         return self.admitted and not self.annulled
+
+    @property
+    def people(self) -> int:
+        """Return the number of people whom the scan admitted or denied."""
+        return 1 if self.group is None else self.group.count
 
 
 def answer_of(scan: scan_pb2.Scan, note: str = "", zone: tzinfo | None = None) -> Answer:
@@ -103,6 +110,27 @@ def answer_of(scan: scan_pb2.Scan, note: str = "", zone: tzinfo | None = None) -
         annulled=scan.HasField("annul_time"),
         note=note,
         zone=zone,
+        group=_group_of(scan.group) if scan.HasField("group") else None,
+    )
+
+
+def admitted_tickets(scan: scan_pb2.Scan) -> Mapping[UUID, UUID]:
+    """Return the tickets of a scan, each with the scan_id of its record; none where the ticket is unknown."""
+    if scan.group.ticket_ids:
+        scan_id = UUID(scan.scan_id)
+        ticket_ids = [UUID(ticket_id) for ticket_id in scan.group.ticket_ids]
+        return {ticket_id: group_scan_id(scan_id, index) for index, ticket_id in enumerate(ticket_ids)}
+    return {UUID(scan.ticket_id): UUID(scan.scan_id)} if scan.ticket_id else {}
+
+
+def group_message(group: GroupAdmission) -> scan_pb2.GroupAdmission:
+    """Write the answer to the scan of a group."""
+    return scan_pb2.GroupAdmission(
+        count=group.count,
+        ticket_ids=[str(ticket_id) for ticket_id in group.ticket_ids],
+        left=group.left,
+        inside=group.inside,
+        size=group.size,
     )
 
 
@@ -153,6 +181,7 @@ def ticket_of(event_id: UUID, message: pb.TicketAdmission) -> Ticket:
         code_digest=b"",
         token_digest=None,
         admission=admission_of(message),
+        purchase_id=UUID(bytes=message.purchase_id) if message.purchase_id else None,
     )
 
 
@@ -189,6 +218,16 @@ def timestamp(time: datetime) -> Timestamp:
     message = Timestamp()
     message.FromDatetime(time)
     return message
+
+
+def _group_of(message: scan_pb2.GroupAdmission) -> GroupAdmission:
+    return GroupAdmission(
+        count=message.count,
+        ticket_ids=tuple(UUID(ticket_id) for ticket_id in message.ticket_ids),
+        left=message.left if message.HasField("left") else None,
+        inside=message.inside if message.HasField("inside") else None,
+        size=message.size if message.HasField("size") else None,
+    )
 
 
 def _check_in(message: scan_pb2.PreviousScan) -> CheckIn:

@@ -3,6 +3,7 @@
 The device verifies the signature of a token. It cannot verify a typed code, which needs the connection.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -11,8 +12,9 @@ from uuid import UUID
 from ticketing.admission.codes import read_code
 from ticketing.admission.days import change_hour_of
 from ticketing.admission.decision import Decision, PresentedTicket, decide
+from ticketing.admission.groups import GroupDecision, decide_group
 from ticketing.admission.look_up_passes import is_pass
-from ticketing.admission.scans import DenialReason, Gate, ScanType
+from ticketing.admission.scans import DenialReason, Gate, GroupAdmission, ScanType, group_scan_id
 from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
 from ticketing.admission.tokens import DamagedToken, PublicKey, Token, is_genuine
 from ticketing.gate.device_clock import CLOCK_UNKNOWN
@@ -23,6 +25,7 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 # Notes shown to the person at the gate.
 NO_REPLICA: Final = "this device has not loaded the event yet: it needs the connection once"
 NEEDS_CONNECTION: Final = "typed codes need the connection: ask for the QR code"
+UNKNOWN_GROUP: Final = "this device does not know the group: scan each ticket, or wait for the connection"
 LOOK_UPS_NEED_CONNECTION: Final = "look-ups need the connection to the service"
 UNKNOWN_KEY: Final = "signed with a key that this device does not have"
 
@@ -36,6 +39,8 @@ class DeviceDecision:
     presented: PresentedTicket | None = None
     # A note for the person at the gate.
     note: str = ""
+    # The group; None if the scan is not that of a group.
+    group: GroupDecision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class DeviceScan:
     credential: Token | DamagedToken | None
     scan_type: ScanType
     gate: Gate
+    # The number of people of a group; 0: the scan is that of one ticket.
+    group_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class DeviceRecords:
     ticket: Ticket | None = None
     # The admission state after this device's own scans; None if the replica is at least as new.
     own_admission: AdmissionState | None = None
+    # The tickets of the group, after this device's own scans; empty if the replica does not have the purchase.
+    group: Sequence[Ticket] = ()
 
 
 def decide_offline(
@@ -87,18 +96,40 @@ def decide_offline(
     ticket = records.ticket or token.ticket()
     if records.own_admission is not None:
         ticket = replace(ticket, admission=records.own_admission)
-    if ticket.admission.latest_check_in is not None and ticket.admission.latest_check_in.scan_id == scan.scan_id:
-        # The service admitted this scan and its answer was lost; the replica already contains the admission.
-        ticket = replace(ticket, admission=AdmissionState())
+    ticket = _without_scan(ticket, {scan.scan_id})
     presented = PresentedTicket(ticket, token.issue, token.ticket_type, by_token=True)
     check_in = CheckIn(scan.scan_id, now, scan.gate.location)
+    judged = replace(presented, ticket=_judged(ticket, rules.event, scan.scan_type, earliest))
+    if not scan.group_count:
+        decision = decide(rules.event, scan.gate, judged, scan.scan_type, check_in)
+        return DeviceDecision(decision, presented, CLOCK_UNKNOWN if earliest and decision.reason is None else "")
+    scan_ids = {group_scan_id(scan.scan_id, index) for index in range(scan.group_count)}
+    others = [_judged(_without_scan(one, scan_ids), rules.event, scan.scan_type, earliest) for one in records.group]
+    group = decide_group(rules.event, scan.gate, judged, check_in, others=others, count=scan.group_count)
+    note = CLOCK_UNKNOWN if earliest and group.decision.reason is None else ""
+    if group.decision.reason is DenialReason.GROUP_TOO_SMALL and ticket.purchase_id is None:
+        note = UNKNOWN_GROUP
+        group = replace(group, group=GroupAdmission(scan.group_count))
+    return DeviceDecision(group.decision, presented, note, group)
+
+
+def _without_scan(ticket: Ticket, scan_ids: Collection[UUID]) -> Ticket:
+    """Return a ticket without the admission by this scan.
+
+    The service admitted the scan and its answer was lost; the replica already contains the admission.
+    """
+    latest = ticket.admission.latest_check_in
+    if latest is None or latest.scan_id not in scan_ids:
+        return ticket
+    return replace(ticket, admission=AdmissionState())
+
+
+def _judged(ticket: Ticket, event: Event, scan_type: ScanType, earliest: datetime | None) -> Ticket:
+    """Return a ticket as it is judged: without the dates that a device cannot judge by its estimate of the time."""
     if earliest is None:
-        return DeviceDecision(decide(rules.event, scan.gate, presented, scan.scan_type, check_in), presented)
-    judged = replace(presented, ticket=_without_dates(ticket, rules.event, earliest))
-    if scan.scan_type is ScanType.CHECK_IN:
-        judged = replace(judged, ticket=_without_earlier_days(judged.ticket, rules.event, earliest))
-    decision = decide(rules.event, scan.gate, judged, scan.scan_type, check_in)
-    return DeviceDecision(decision, presented, "" if decision.reason else CLOCK_UNKNOWN)
+        return ticket
+    ticket = _without_dates(ticket, event, earliest)
+    return _without_earlier_days(ticket, event, earliest) if scan_type is ScanType.CHECK_IN else ticket
 
 
 def _is_genuine(token: Token, key: PublicKey | None, now: datetime, earliest: datetime | None) -> bool:

@@ -1,12 +1,14 @@
 """The records of scans in the device's file: the service's answers, and the decisions made without a connection."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 from ticketing.admission.scanned_text import sanitize_text
-from ticketing.admission.scans import Gate, ScanType
-from ticketing.admission.tickets import AdmissionState, CheckIn
+from ticketing.admission.scans import Gate, GroupAdmission, ScanType
+from ticketing.admission.tickets import AdmissionState, CheckIn, Ticket
 from ticketing.admission.tokens import Token, read_token
 from ticketing.gate.admission_store import OwnAdmission
 from ticketing.gate.device_clock import DeviceClock
@@ -14,7 +16,9 @@ from ticketing.gate.messages import (
     DENIAL_REASONS,
     SCAN_TYPES,
     TICKET_TYPES,
+    admitted_tickets,
     gate_message,
+    group_message,
     previous_message,
     time_of,
     timestamp,
@@ -24,6 +28,9 @@ from ticketing.gate.offline_decision import DeviceDecision, DeviceRecords, Devic
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
+
+# The admission state of each ticket before a scan; a ticket of which the device has no record is missing.
+AdmissionsBefore: TypeAlias = Mapping[UUID, AdmissionState]
 
 
 class ScanRecords:
@@ -35,51 +42,56 @@ class ScanRecords:
         self._store = store
         self._clock = clock
 
-    def save_answer(self, scan: scan_pb2.Scan) -> AdmissionState | None:
+    def save_answer(self, scan: scan_pb2.Scan) -> AdmissionsBefore:
         """Store the service's answer and the new admission state, so that the device denies a second scan offline.
 
-        Return the ticket's admission state before the scan; None if the device has no record of it.
+        Return the admission states before the scan.
         """
         with self._store.transaction():
-            before = self._admission_before(scan)
+            before = self._admissions_before(scan)
             kept = scan_pb2.Scan()
             kept.CopyFrom(scan)
             kept.code = sanitize_text(scan.code)
             self._store.save_answer(kept)
             if scan.verdict == scan_pb2.VERDICT_ADMITTED and not scan.HasField("annul_time"):
-                check_in = CheckIn(UUID(scan.scan_id), time_of(scan.scan_time), scan.location)
-                if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_IN:
-                    after = AdmissionState(check_in_time=check_in.time, latest_check_in=check_in, inside=True)
-                    self._save_admission(scan, after, self._clock())
-                elif scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT:
-                    self._save_admission(scan, replace(before or AdmissionState(), inside=False), self._clock())
+                for ticket_id, scan_id in admitted_tickets(scan).items():
+                    check_in = CheckIn(scan_id, time_of(scan.scan_time), scan.location)
+                    if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_IN:
+                        after = AdmissionState(check_in_time=check_in.time, latest_check_in=check_in, inside=True)
+                        self._save_admission(scan, ticket_id, after, self._clock())
+                    elif scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT:
+                        after = replace(before.get(ticket_id, AdmissionState()), inside=False)
+                        self._save_admission(scan, ticket_id, after, self._clock())
         return before
 
     def decide_offline(
         self, attempt: pb.ScanAttempt, scan_id: UUID, *, may_be_recorded: bool
-    ) -> tuple[scan_pb2.Scan, AdmissionState | None, str]:
+    ) -> tuple[scan_pb2.Scan, AdmissionsBefore, str]:
         """Decide a scan, and store the decision for delivery.
 
         The file keeps tokens, which the service verifies, and a text that the service may have recorded: an upload needs
         the same text.
 
         Returns:
-            The scan, the ticket's admission state before it, and a note for the person at the gate.
+            The scan, the admission states before it, and a note for the person at the gate.
         """
         now = self._clock()
-        device_scan = DeviceScan(scan_id, attempt.code, read_token(attempt.code), self._scan_type, self._gate)
+        token = read_token(attempt.code)
+        device_scan = DeviceScan(scan_id, attempt.code, token, self._scan_type, self._gate, attempt.group_count)
         with self._store.transaction():
             records = self._records_of(device_scan)
             device_decision = decide_offline(device_scan, records, now, self._clock.earliest)
             if device_decision.presented is not None and records.ticket is None:
-                ticket = token_ticket_message(device_decision.presented)
-                self._store.add_token_ticket(device_decision.presented.ticket.event_id, ticket)
+                message = token_ticket_message(device_decision.presented)
+                self._store.add_token_ticket(device_decision.presented.ticket.event_id, message)
             scan = _scan_message(device_scan, device_decision, now)
             scan.doubtful_time = not self._clock.is_known
-            before = self._admission_before(scan)
+            before = self._admissions_before(scan)
             self._store.save_answer(scan)
             if device_decision.decision.admission is not None:
-                self._save_admission(scan, device_decision.decision.admission, None)
+                self._save_admission(scan, UUID(scan.ticket_id), device_decision.decision.admission, None)
+            for ticket, admission in () if device_decision.group is None else device_decision.group.further:
+                self._save_admission(scan, ticket.ticket_id, admission, None)
             attempt.offline.CopyFrom(self._offline_message(scan))
             if not may_be_recorded and not isinstance(device_scan.credential, Token):
                 attempt.code = sanitize_text(attempt.code)
@@ -94,8 +106,8 @@ class ScanRecords:
         annulled.annul_time.CopyFrom(timestamp(self._clock()))
         return annulled
 
-    def save_annulment(self, scan: scan_pb2.Scan, before: AdmissionState | None, undelivered_text: str | None) -> None:
-        """Store an annulled scan and the admission state before it.
+    def save_annulment(self, scan: scan_pb2.Scan, before: AdmissionsBefore, undelivered_text: str | None) -> None:
+        """Store an annulled scan and the admission states before it.
 
         `undelivered_text` is the scanned text where an upload has to deliver the annulment; None: the service has
         annulled the scan.
@@ -106,29 +118,45 @@ class ScanRecords:
                 offline.annul_time.CopyFrom(scan.annul_time)
                 scan_type = SCAN_TYPES[self._scan_type]
                 attempt = pb.ScanAttempt(
-                    scan_id=scan.scan_id, code=undelivered_text, scan_type=scan_type, offline=offline
+                    scan_id=scan.scan_id,
+                    code=undelivered_text,
+                    scan_type=scan_type,
+                    offline=offline,
+                    group_count=scan.group.count,
                 )
                 self._store.enqueue(attempt, self._clock_of(scan))
             recorded_time = self._clock() if undelivered_text is None else None
-            self._save_admission(scan, before or AdmissionState(), recorded_time)
+            for ticket_id in admitted_tickets(scan):
+                self._save_admission(scan, ticket_id, before.get(ticket_id, AdmissionState()), recorded_time)
 
-    def _admission_before(self, scan: scan_pb2.Scan) -> AdmissionState | None:
-        """Return the ticket's admission state before a scan; None if the device has no record of it.
+    def group_of(self, token: Token) -> Sequence[Ticket]:
+        """Return the tickets of a token's group; none if the replica does not have its purchase."""
+        ticket = self._store.ticket(token.event_id, token.ticket_id)
+        if ticket is None or ticket.purchase_id is None:
+            return ()
+        return self._store.group(token.event_id, ticket.purchase_id)
+
+    def _admissions_before(self, scan: scan_pb2.Scan) -> AdmissionsBefore:
+        """Return the admission states before a scan.
 
         The replica may contain the scan already. Then the state before a check-in is unknown, and a person who checks
         out was inside.
         """
-        if not scan.ticket_id:
-            return None
-        event_id, ticket_id = UUID(scan.event_id), UUID(scan.ticket_id)
-        ticket = self._store.ticket(event_id, ticket_id)
-        state = self._store.own_admission(event_id, ticket_id) or (None if ticket is None else ticket.admission)
-        if state is None or (state.latest_check_in is not None and str(state.latest_check_in.scan_id) == scan.scan_id):
-            return None
-        return replace(state, inside=True) if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT else state
+        before = dict[UUID, AdmissionState]()
+        for ticket_id, scan_id in admitted_tickets(scan).items():
+            ticket = self._store.ticket(UUID(scan.event_id), ticket_id)
+            own = self._store.own_admission(UUID(scan.event_id), ticket_id)
+            state = own or (None if ticket is None else ticket.admission)
+            if state is None or (state.latest_check_in is not None and state.latest_check_in.scan_id == scan_id):
+                continue
+            is_exit = scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_OUT
+            before[ticket_id] = replace(state, inside=True) if is_exit else state
+        return before
 
-    def _save_admission(self, scan: scan_pb2.Scan, admission: AdmissionState, recorded_time: datetime | None) -> None:
-        own = OwnAdmission(UUID(scan.event_id), UUID(scan.ticket_id), admission, scan.scan_id, time_of(scan.scan_time))
+    def _save_admission(
+        self, scan: scan_pb2.Scan, ticket_id: UUID, admission: AdmissionState, recorded_time: datetime | None
+    ) -> None:
+        own = OwnAdmission(UUID(scan.event_id), ticket_id, admission, scan.scan_id, time_of(scan.scan_time))
         self._store.save_own_admission(own, recorded_time)
 
     def _records_of(self, scan: DeviceScan) -> DeviceRecords:
@@ -137,7 +165,8 @@ class ScanRecords:
         if not isinstance(token, Token):
             return DeviceRecords(rules)
         key = (token.event_id, token.ticket_id)
-        return DeviceRecords(rules, self._store.ticket(*key), self._store.own_admission(*key))
+        group = self.group_of(token) if scan.group_count else ()
+        return DeviceRecords(rules, self._store.ticket(*key), self._store.own_admission(*key), group)
 
     def _offline_message(self, scan: scan_pb2.Scan) -> pb.OfflineDecision:
         return pb.OfflineDecision(
@@ -147,6 +176,7 @@ class ScanRecords:
             denial_reason=scan.denial_reason,
             gate=gate_message(self._gate),
             clock_unknown=scan.doubtful_time,
+            group_ticket_ids=scan.group.ticket_ids[1:],
         )
 
     def _clock_of(self, scan: scan_pb2.Scan) -> DeviceClock | None:
@@ -173,4 +203,7 @@ def _scan_message(device_scan: DeviceScan, device_decision: DeviceDecision, now:
         scan.ticket_id, scan.event_id = str(presented.ticket.ticket_id), str(presented.ticket.event_id)
         if presented.ticket_type is not None:
             scan.ticket_type = TICKET_TYPES[presented.ticket_type]
+    if device_scan.group_count:
+        group = device_decision.group
+        scan.group.CopyFrom(group_message(GroupAdmission(device_scan.group_count) if group is None else group.group))
     return scan

@@ -37,12 +37,14 @@ _GLYPHS: Final = {
     "C": (" ████", "█    ", "█    ", "█    ", " ████"),
     "D": ("████ ", "█   █", "█   █", "█   █", "████ "),
     "E": ("█████", "█    ", "████ ", "█    ", "█████"),
+    "G": (" ████", "█    ", "█  ██", "█   █", " ████"),
     "I": ("███", " █ ", " █ ", " █ ", "███"),
     "K": ("█  █ ", "█ █  ", "██   ", "█ █  ", "█  █ "),
     "M": ("█   █", "██ ██", "█ █ █", "█   █", "█   █"),
     "L": ("█    ", "█    ", "█    ", "█    ", "█████"),
     "N": ("█   █", "██  █", "█ █ █", "█  ██", "█   █"),
     "O": (" ███ ", "█   █", "█   █", "█   █", " ███ "),
+    "P": ("████ ", "█   █", "████ ", "█    ", "█    "),
     "Q": (" ███ ", "█   █", "█   █", "█  ██", " ████"),
     "R": ("████ ", "█   █", "████ ", "█  █ ", "█   █"),
     "S": (" ████", "█    ", " ███ ", "    █", "████ "),
@@ -101,9 +103,9 @@ class Screen:
             if not answer.repeated:
                 self._history.recent.appendleft(answer)
                 if answer.may_pass:
-                    self._history.admitted += 1
+                    self._history.admitted += answer.people
                 elif answer.annulled:
-                    self._history.admitted -= 1
+                    self._history.admitted -= answer.people
                 elif answer.is_scan:
                     self._history.denied += 1
         self._live.refresh()

@@ -291,3 +291,18 @@ async def test_unknown_values_of_the_feed_deny(database, paired, tickets):
         "COMPLETED",
         "SINGLE_ENTRY",
     )
+
+
+async def test_the_purchases_of_a_group_come_with_a_new_epoch_and_stay(database, paired, tickets):
+    """The ticket service of the version before sends no purchases; the epoch of the next version differs."""
+    event_id, purchase_id = uuid.uuid4(), uuid.uuid4()
+    shown = database.unknown(event_id)
+    await tickets[0].pages.put(page(event_id, gate_ticket(shown)))
+    await until(lambda: row_of(database).get("purchase_id", purchase_id) is None)
+    with_purchase = gate_ticket(shown, purchase_id=str(purchase_id))
+    await tickets[0].pages.put(page(event_id, with_purchase, epoch="a.2"))
+    await until(lambda: row_of(database)["purchase_id"] == purchase_id)
+    # While processes of both versions run, the feed may come from the earlier one again.
+    await tickets[0].pages.put(page(event_id, gate_ticket(shown, status=BLOCKED)))
+    await until(lambda: row_of(database)["status"] == "BLOCKED")
+    assert row_of(database)["purchase_id"] == purchase_id

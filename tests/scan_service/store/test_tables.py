@@ -67,7 +67,13 @@ def test_incidents_before_the_migration_are_not_reported(new_database: NewDataba
 TOKEN = "T1" + base64.b32encode(bytes(range(109))).decode().rstrip("=")
 
 # The columns that later migrations add to a scan.
-NEW = {"issue": None, "claimed_annul_time": None, "doubtful_time": False, "looked_up": False}
+NEW = {
+    "issue": None,
+    "claimed_annul_time": None,
+    "doubtful_time": False,
+    "looked_up": False,
+    "group_admission": None,
+}
 SCAN = sa.text(
     "INSERT INTO scans (event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason,"
     " scan_time, record_time, location, device_id, scanner_user_id, offline, metadata)"

@@ -121,6 +121,12 @@ class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialRe
     """The gate does not admit this ticket type."""
     DENIAL_REASON_UNKNOWN: _DenialReason.ValueType  # 15
     """A device denied the ticket for a reason that only a newer service has."""
+    DENIAL_REASON_NOT_A_GROUP: _DenialReason.ValueType  # 16
+    """The scan has a group_count, and the ticket is not of type GROUP."""
+    DENIAL_REASON_GROUP_TOO_SMALL: _DenialReason.ValueType  # 17
+    """The group has fewer tickets that may be admitted now than group_count;
+    GroupAdmission.left says how many. Nobody was admitted.
+    """
 
 class DenialReason(_DenialReason, metaclass=_DenialReasonEnumTypeWrapper):
     """The reason why a scan was denied. A client reads a value that it does not
@@ -170,6 +176,12 @@ DENIAL_REASON_TICKET_TYPE_NOT_ALLOWED: DenialReason.ValueType  # 14
 """The gate does not admit this ticket type."""
 DENIAL_REASON_UNKNOWN: DenialReason.ValueType  # 15
 """A device denied the ticket for a reason that only a newer service has."""
+DENIAL_REASON_NOT_A_GROUP: DenialReason.ValueType  # 16
+"""The scan has a group_count, and the ticket is not of type GROUP."""
+DENIAL_REASON_GROUP_TOO_SMALL: DenialReason.ValueType  # 17
+"""The group has fewer tickets that may be admitted now than group_count;
+GroupAdmission.left says how many. Nobody was admitted.
+"""
 Global___DenialReason: _TypeAlias = DenialReason  # noqa: Y015
 
 class _IncidentKind:
@@ -294,6 +306,8 @@ class Scan(_message.Message):
     GATE_EVENT_ID_FIELD_NUMBER: _builtins.int
     DOUBTFUL_TIME_FIELD_NUMBER: _builtins.int
     LOOKED_UP_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    GROUP_SCAN_ID_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
     """The UUID that the device chose; the same scan_id returns the first verdict."""
     code: _builtins.str
@@ -338,6 +352,10 @@ class Scan(_message.Message):
     """True where the gate presented a FoundTicket.look_up_pass: the person had
     neither code nor token. The default is false.
     """
+    group_scan_id: _builtins.str
+    """The scan_id of the scan that admitted this ticket as a further one of its
+    group. The field is empty in all other records.
+    """
     @_builtins.property
     def scan_time(self) -> _timestamp_pb2.Timestamp:
         """The time at the gate: by the device's clock, corrected by its clock_offset,
@@ -359,6 +377,12 @@ class Scan(_message.Message):
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
         """The metadata of the attempt."""
+
+    @_builtins.property
+    def group(self) -> Global___GroupAdmission:
+        """The group that the scan admitted or denied. The field is set in the record
+        of a scan with a group_count.
+        """
 
     def __init__(
         self,
@@ -383,14 +407,72 @@ class Scan(_message.Message):
         gate_event_id: _builtins.str = ...,
         doubtful_time: _builtins.bool = ...,
         looked_up: _builtins.bool = ...,
+        group: Global___GroupAdmission | None = ...,
+        group_scan_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "metadata", b"metadata", "previous", b"previous", "record_time", b"record_time", "scan_time", b"scan_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "group", b"group", "metadata", b"metadata", "previous", b"previous", "record_time", b"record_time", "scan_time", b"scan_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "code", b"code", "denial_reason", b"denial_reason", "device_id", b"device_id", "doubtful_time", b"doubtful_time", "event_id", b"event_id", "gate_event_id", b"gate_event_id", "location", b"location", "looked_up", b"looked_up", "metadata", b"metadata", "offline", b"offline", "previous", b"previous", "record_time", b"record_time", "scan_id", b"scan_id", "scan_time", b"scan_time", "scan_type", b"scan_type", "scanner_user_id", b"scanner_user_id", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "code", b"code", "denial_reason", b"denial_reason", "device_id", b"device_id", "doubtful_time", b"doubtful_time", "event_id", b"event_id", "gate_event_id", b"gate_event_id", "group", b"group", "group_scan_id", b"group_scan_id", "location", b"location", "looked_up", b"looked_up", "metadata", b"metadata", "offline", b"offline", "previous", b"previous", "record_time", b"record_time", "scan_id", b"scan_id", "scan_time", b"scan_time", "scan_type", b"scan_type", "scanner_user_id", b"scanner_user_id", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Scan: _TypeAlias = Scan  # noqa: Y015
+
+@_typing.final
+class GroupAdmission(_message.Message):
+    """The answer to the scan of a group: the GROUP tickets of one purchase. The
+    fields left, inside and size are absent where a device decided offline, and
+    where the ticket is no GROUP ticket of the gate's event.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    TICKET_IDS_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    INSIDE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """The number of people who wanted to check in, ScanAttempt.group_count."""
+    left: _builtins.int
+    """The number of tickets of the group that may be admitted after the scan."""
+    inside: _builtins.int
+    """The number of tickets of the group that are inside after the scan."""
+    size: _builtins.int
+    """The number of tickets of the group that are ACTIVE or were checked in."""
+    @_builtins.property
+    def ticket_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The tickets that the scan admitted, the scanned one first, each a UUID. The
+        field has count items, or none where the scan was denied.
+        """
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        ticket_ids: _abc.Iterable[_builtins.str] | None = ...,
+        left: _builtins.int | None = ...,
+        inside: _builtins.int | None = ...,
+        size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_inside", b"_inside", "_left", b"_left", "_size", b"_size", "inside", b"inside", "left", b"left", "size", b"size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inside", b"_inside", "_left", b"_left", "_size", b"_size", "count", b"count", "inside", b"inside", "left", b"left", "size", b"size", "ticket_ids", b"ticket_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__inside: _TypeAlias = _typing.Literal["inside"]  # noqa: Y015
+    _WhichOneofArgType__inside: _TypeAlias = _typing.Literal["_inside", b"_inside"]  # noqa: Y015
+    _WhichOneofReturnType__left: _TypeAlias = _typing.Literal["left"]  # noqa: Y015
+    _WhichOneofArgType__left: _TypeAlias = _typing.Literal["_left", b"_left"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inside) -> _WhichOneofReturnType__inside | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left) -> _WhichOneofReturnType__left | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+
+Global___GroupAdmission: _TypeAlias = GroupAdmission  # noqa: Y015
 
 @_typing.final
 class PreviousScan(_message.Message):

@@ -36,6 +36,7 @@ class ScanAttempt(_message.Message):
     SCAN_TYPE_FIELD_NUMBER: _builtins.int
     OFFLINE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    GROUP_COUNT_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
     """Required. A UUID that the device chooses."""
     code: _builtins.str
@@ -47,6 +48,14 @@ class ScanAttempt(_message.Message):
     """
     scan_type: _scan_pb2.ScanType.ValueType
     """The meaning of the scan. UNSPECIFIED is read as CHECK_IN."""
+    group_count: _builtins.int
+    """The number of people of a group who check in by this scan, 0 to 100. The
+    scan then admits the scanned ticket and further tickets of its purchase, all
+    of type GROUP, or it admits nobody; Scan.group says which and how many. The
+    service makes one record for each ticket. A larger group checks in in
+    parts. 0, the default, scans one ticket of any type. The field is not
+    allowed with a scan_type other than CHECK_IN.
+    """
     @_builtins.property
     def offline(self) -> Global___OfflineDecision:
         """The decision of the device while it was offline. The field is required in
@@ -65,10 +74,11 @@ class ScanAttempt(_message.Message):
         scan_type: _scan_pb2.ScanType.ValueType = ...,
         offline: Global___OfflineDecision | None = ...,
         metadata: _struct_pb2.Struct | None = ...,
+        group_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "offline", b"offline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "metadata", b"metadata", "offline", b"offline", "scan_id", b"scan_id", "scan_type", b"scan_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "group_count", b"group_count", "metadata", b"metadata", "offline", b"offline", "scan_id", b"scan_id", "scan_type", b"scan_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -90,6 +100,7 @@ class OfflineDecision(_message.Message):
     ANNUL_TIME_FIELD_NUMBER: _builtins.int
     CLOCK_OFFSET_FIELD_NUMBER: _builtins.int
     CLOCK_UNKNOWN_FIELD_NUMBER: _builtins.int
+    GROUP_TICKET_IDS_FIELD_NUMBER: _builtins.int
     verdict: _scan_pb2.Verdict.ValueType
     """Required. The verdict that the device showed."""
     denial_reason: _scan_pb2.DenialReason.ValueType
@@ -125,6 +136,14 @@ class OfflineDecision(_message.Message):
         device that corrects scan_time and annul_time itself.
         """
 
+    @_builtins.property
+    def group_ticket_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The further tickets that the device admitted by the scan of a group, each a
+        UUID, at most 99: group_count - 1 different GROUP tickets of the scanned
+        ticket's purchase. The field is required with ADMITTED and group_count, and
+        not allowed otherwise.
+        """
+
     def __init__(
         self,
         *,
@@ -135,10 +154,11 @@ class OfflineDecision(_message.Message):
         annul_time: _timestamp_pb2.Timestamp | None = ...,
         clock_offset: _duration_pb2.Duration | None = ...,
         clock_unknown: _builtins.bool = ...,
+        group_ticket_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "clock_offset", b"clock_offset", "gate", b"gate", "scan_time", b"scan_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "clock_offset", b"clock_offset", "clock_unknown", b"clock_unknown", "denial_reason", b"denial_reason", "gate", b"gate", "scan_time", b"scan_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "clock_offset", b"clock_offset", "clock_unknown", b"clock_unknown", "denial_reason", b"denial_reason", "gate", b"gate", "group_ticket_ids", b"group_ticket_ids", "scan_time", b"scan_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1132,6 +1152,7 @@ class TicketAdmission(_message.Message):
     ISSUE_FIELD_NUMBER: _builtins.int
     CHECK_IN_FIELD_NUMBER: _builtins.int
     INSIDE_FIELD_NUMBER: _builtins.int
+    PURCHASE_ID_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.bytes
     """The UUID of the ticket, 16 bytes, as in a token."""
     ticket_type: _event_pb2.TicketType.ValueType
@@ -1144,6 +1165,11 @@ class TicketAdmission(_message.Message):
     """The issue; gates deny tokens of an older issue."""
     inside: _builtins.bool
     """True while the person is inside."""
+    purchase_id: _builtins.bytes
+    """The UUID of the purchase, 16 bytes, by which a device finds the other tickets
+    of a group. The field is empty unless the type is GROUP, and while the
+    service does not know the purchase.
+    """
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
         """The time from which gates admit. Absent: the event's time applies."""
@@ -1167,10 +1193,11 @@ class TicketAdmission(_message.Message):
         issue: _builtins.int = ...,
         check_in: _scan_pb2.PreviousScan | None = ...,
         inside: _builtins.bool = ...,
+        purchase_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["check_in", b"check_in", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_in", b"check_in", "denial_reason", b"denial_reason", "inside", b"inside", "issue", b"issue", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_in", b"check_in", "denial_reason", b"denial_reason", "inside", b"inside", "issue", b"issue", "purchase_id", b"purchase_id", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

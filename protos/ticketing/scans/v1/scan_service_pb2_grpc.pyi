@@ -52,7 +52,9 @@ class ScanServiceStub:
     AnnulScan: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.AnnulScanRequest, _scan_service_pb2.AnnulScanResponse]
     """Annuls a scan: the person did not pass. A device annuls its own scan within
     15 minutes and only if it is the ticket's latest; organizers and services
-    have no such limits.
+    have no such limits. The scan of a group is annulled for all of its tickets
+    that are not annulled yet, or for none; one ticket of the group is annulled
+    by the scan_id of its own record.
     """
     ListScans: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.ListScansRequest, _scan_service_pb2.ListScansResponse]
     """Lists the recorded scans of an event's gates, ordered by record_time, latest first."""
@@ -99,7 +101,9 @@ class ScanServiceAsyncStub(ScanServiceStub):
     AnnulScan: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.AnnulScanRequest, _scan_service_pb2.AnnulScanResponse]  # type: ignore[assignment]
     """Annuls a scan: the person did not pass. A device annuls its own scan within
     15 minutes and only if it is the ticket's latest; organizers and services
-    have no such limits.
+    have no such limits. The scan of a group is annulled for all of its tickets
+    that are not annulled yet, or for none; one ticket of the group is annulled
+    by the scan_id of its own record.
     """
     ListScans: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.ListScansRequest, _scan_service_pb2.ListScansResponse]  # type: ignore[assignment]
     """Lists the recorded scans of an event's gates, ordered by record_time, latest first."""
@@ -167,7 +171,9 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_scan_service_pb2.AnnulScanResponse, _abc.Awaitable[_scan_service_pb2.AnnulScanResponse]]:
         """Annuls a scan: the person did not pass. A device annuls its own scan within
         15 minutes and only if it is the ticket's latest; organizers and services
-        have no such limits.
+        have no such limits. The scan of a group is annulled for all of its tickets
+        that are not annulled yet, or for none; one ticket of the group is annulled
+        by the scan_id of its own record.
         """
 
     @_abc_1.abstractmethod

@@ -97,7 +97,9 @@ class WatchTicketsResponse(_message.Message):
     revision: _builtins.int
     """All changes up to this revision have been sent."""
     epoch: _builtins.str
-    """The epoch of all revisions in the response."""
+    """The epoch of all revisions in the response. It also changes when a version
+    of the ticket service adds fields to the feed, so that a caller gets them.
+    """
     @_builtins.property
     def event(self) -> Global___GateEvent:
         """The event."""
@@ -232,7 +234,7 @@ Global___GateEvent: _TypeAlias = GateEvent  # noqa: Y015
 @_typing.final
 class GateTicket(_message.Message):
     """The fields of a ticket that gates need: neither holder nor price. The ticket
-    service sets every field.
+    service sets every field, except where the comment says otherwise.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -246,6 +248,7 @@ class GateTicket(_message.Message):
     TOKEN_DIGEST_FIELD_NUMBER: _builtins.int
     ISSUE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    PURCHASE_ID_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
     """The UUID of the ticket."""
     code_digest: _builtins.bytes
@@ -262,6 +265,10 @@ class GateTicket(_message.Message):
     """The issue; gates deny tokens of an older issue."""
     revision: _builtins.int
     """The event's revision at the ticket's last change."""
+    purchase_id: _builtins.str
+    """The UUID of the purchase, by which gates find the tickets of a group. The
+    field is empty unless the type is GROUP.
+    """
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
         """The time from which gates admit. Absent: the event's time applies."""
@@ -282,10 +289,11 @@ class GateTicket(_message.Message):
         token_digest: _builtins.bytes = ...,
         issue: _builtins.int = ...,
         revision: _builtins.int = ...,
+        purchase_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_digest", b"code_digest", "issue", b"issue", "revision", b"revision", "status", b"status", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "token_digest", b"token_digest", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_digest", b"code_digest", "issue", b"issue", "purchase_id", b"purchase_id", "revision", b"revision", "status", b"status", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "token_digest", b"token_digest", "valid_from_time", b"valid_from_time", "valid_until_time", b"valid_until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
