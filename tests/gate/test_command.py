@@ -52,12 +52,12 @@ def test_json_answers_open_a_turnstile_and_the_undo_code_annuls_the_last(run_at,
     code, token = UndoCode(tmp_path / "device").create(), stand_in.ticket()
     assert run_at("--json", codes=f"{token}\n{token}\nGATE-UNDO\n{code}\n{code}\n") == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    admitted, repeated, refused, annulled, nothing = answers
+    admitted, repeated, refused, annulled, again = answers
     assert (admitted["open"], admitted["repeated"]) == (True, False)
     assert (repeated["open"], repeated["repeated"], repeated["scan_id"]) == (True, True, admitted["scan_id"])
     assert (refused["open"], refused["annulled"]) == (False, False)
     assert (annulled["open"], annulled["annulled"], annulled["scan_id"]) == (False, True, admitted["scan_id"])
-    assert (nothing["open"], nothing["annulled"]) == (False, False)
+    assert again == {**annulled, "repeated": True, "device": again["device"]}
 
 
 def test_undo_code_command_prints_the_code_and_replaces_it(tmp_path, capsys):

@@ -134,6 +134,18 @@ def test_undo_without_an_admission_is_answered(lane):
     assert lane.scan(code).note.startswith("NOTHING TO ANNUL")
 
 
+def test_an_undo_code_read_twice_within_a_moment_repeats_its_answer(lane):
+    code, token = lane.undo_code.create(), lane.ticket()
+    lane.scan(token)
+    first, again = lane.scan(code), lane.scan(code, later=0.15)
+    assert (first.annulled, first.repeated) == (True, False)
+    assert again == replace(first, repeated=True)
+    # After another scan it is another undo.
+    second = lane.scan(token, later=0.3)
+    assert (lane.scan(code, later=0.3).scan_id, second.may_pass) == (second.scan_id, True)
+    assert lane.scan(code).note.startswith("NOTHING TO ANNUL")
+
+
 def test_a_new_undo_code_replaces_the_old_one_while_the_gate_runs(lane):
     old = lane.undo_code.create()
     lane.scan(lane.ticket())

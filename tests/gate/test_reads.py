@@ -81,6 +81,22 @@ def test_a_damaged_token_without_an_end_is_a_read():
     assert texts(Keyboard((0.0, TOKEN[:-3].encode()), (9.0, b"")).events()[:1]) == [TOKEN[:-3]]
 
 
+@pytest.mark.parametrize("left", [b"x", b"4006381333931", CODE[:9].encode(), TOKEN[:80].encode()])
+@pytest.mark.parametrize("text", [TOKEN, CODE])
+def test_a_scan_without_an_end_behind_older_characters_is_read(left, text):
+    events = Keyboard((0.0, left), (60.0, text.encode()), (60.0, text.encode())).events()
+    assert texts(events) == [left.decode() + text, text]
+
+
+def test_a_token_of_a_slow_scanner_without_an_end_is_read():
+    assert texts(Keyboard(*typed(TOKEN, 0.05), (9.0, b"next\r")).events()) == [TOKEN, "next"]
+
+
+def test_keys_pressed_at_once_within_a_typed_code_end_nothing():
+    keyboard = Keyboard(*typed(CODE[:-2]), (0.3, CODE[-2:-1].encode()), (0.01, CODE[-1:].encode()), (9.0, b"\r"))
+    assert keyboard.events() == [Read(CODE, by_hand=True)]
+
+
 def test_a_code_typed_by_hand_waits_for_enter():
     assert Keyboard(*typed(CODE), (9.0, b"\r")).events() == [Read(CODE, by_hand=True)]
 
@@ -102,6 +118,17 @@ def test_backspace_erases_nothing_of_a_token():
 
 def test_ctrl_c_alone_is_an_interrupt_and_within_a_read_is_not():
     assert Keyboard((0.0, b"\x03"), (5.0, b"a\x03b\r")).events() == [Interrupt(), Read("a\x03b", by_hand=False)]
+
+
+def test_ctrl_c_pressed_twice_or_held_is_one_interrupt():
+    assert Keyboard(*typed("\x03\x03\x03", 0.05), (5.0, b"\x03\x03")).events() == [Interrupt(), Interrupt()]
+
+
+def test_the_frame_of_a_scanner_behind_the_end_of_a_read_is_no_interrupt():
+    read = b"\x02" + TOKEN.encode() + b"\r\x03"
+    events = Keyboard((0.0, read), (5.0, read), (5.0, b"\x03")).events()
+    assert texts(events) == ["\x02" + TOKEN] * 2
+    assert events[2:] == [Interrupt()]
 
 
 @pytest.mark.parametrize("control", [bytes([code]) for code in range(32) if code not in b"\r\n\t\x04\x08"])

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import cast
 
 import grpc
 import pytest
@@ -15,10 +17,11 @@ from grpc_status import rpc_status
 
 from tests.environment.middlebox import Middlebox
 from tests.environment.waiting import eventually
-from ticketing.gate import retrying
+from ticketing.gate import refusal, retrying
 from ticketing.gate.connection_status import REFUSED_NOTE
 from ticketing.gate.credential import Credential, CredentialError
 from ticketing.gate.retrying import Outcome, RetryingThread
+from ticketing.gate.screen import PROBLEM_CHARACTERS
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 OWN_TEXT = "UNAUTHENTICATED: not authenticated: the device was revoked"
@@ -107,9 +110,19 @@ def test_status_without_our_error_info_is_no_refusal(ready, stand_in, server, co
     stand_in.refusal, stand_in.foreign = code, True
     device = make(server.address)
     assert (device.state, device.scan(tokens[0]).may_pass) == ("OFFLINE", True)
-    assert device.connection.status.problem == (
-        f"a proxy, a sign-in page or another server answers there, not the scan service ({code.name})"
-    )
+    assert device.connection.status.problem == f"a sign-in page or proxy answers, not the service ({code.name})"
+
+
+@pytest.mark.parametrize(
+    ("code", "details"),
+    [
+        *[(grpc.StatusCode.UNAVAILABLE, sign) for sign in refusal._TLS_PROBLEMS],  # noqa: SLF001 - every known sign
+        *[(code, "") for code in sorted(refusal._FOREIGN, key=str)],  # noqa: SLF001 - as above
+    ],
+)
+def test_the_display_has_the_space_for_every_known_problem(code, details):
+    error = cast(grpc.RpcError, SimpleNamespace(code=lambda: code, details=lambda: details, trailing_metadata=tuple))
+    assert len(refusal.error_text(error)) <= PROBLEM_CHARACTERS
 
 
 def test_error_info_of_another_domain_is_no_refusal(ready, stand_in, server, monkeypatch):

@@ -79,7 +79,7 @@ def test_undo_takes_back_the_last_admission_and_a_public_word_does_not(gate, sta
     assert not gate.scan(b"4006381333931\r")["open"]
     annulled = gate.scan(b"]Q1" + code + b"\r")
     assert (annulled["annulled"], annulled["scan_id"]) == (True, admitted["scan_id"])
-    assert not gate.scan(code + b"\r")["annulled"]
+    assert gate.scan(code + b"\r")["repeated"]
     assert [passage.scan_id for passage in stand_in.passages] == [admitted["scan_id"]]
 
 

@@ -88,7 +88,7 @@ def test_enroll_names_the_problem_of_the_certificate(
         (lambda: Tls(folder.identity("scans.example")), "the service's certificate is for another name than --server"),
         (
             lambda: Tls(folder.identity("127.0.0.1", not_after=datetime(2020, 1, 1))),  # noqa: DTZ001 - as trustme takes it
-            "the service's certificate has expired: renew it (or this device's clock is wrong)",
+            "the service's certificate has expired, or this device's clock is wrong",
         ),
         (Tls, "the service does not use TLS there"),
     ]

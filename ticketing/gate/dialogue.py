@@ -86,6 +86,8 @@ class Dialogue:
         self._now = now
         # The answers of the last moments, by the text that was scanned, with their times.
         self._recent = dict[str, tuple[float, Answer]]()
+        # The answer to the undo since the last scan, with its time.
+        self._undone: tuple[float, Answer] | None = None
         self._look_ups = LookUpDialogue(view, look_up, self._admit, device, now)
         # The number that a person has to type to quit, and the time until which it is valid.
         self._quit: tuple[str, float] | None = None
@@ -144,6 +146,7 @@ class Dialogue:
         if text in self._recent:
             self._view.show(replace(self._recent[text][1], repeated=True))
         else:
+            self._undone = None
             self._device.scan(text, show, group[0] if group is not None and now < group[1] else 0)
 
     def _admit(self, look_up_pass: str) -> None:
@@ -151,12 +154,17 @@ class Dialogue:
         self._scan(look_up_pass, "", group)
 
     def _undo(self) -> None:
+        """Annul the last admission, or repeat the answer to the undo a moment ago: scanners read a code twice."""
+        if self._undone is not None and self._now() - self._undone[0] < self._repeat_seconds:
+            self._view.show(replace(self._undone[1], repeated=True))
+            return
         # A person whose scan was annulled may scan again at once.
         self._recent.clear()
         try:
             answer = self._device.annul_last()
         except sqlite3.Error:
             answer = self._device.refuse_undo(CANNOT_UNDO)
+        self._undone = (self._now(), answer)
         self._view.show(answer)
 
     def _handle_typed(self, line: str) -> bool:

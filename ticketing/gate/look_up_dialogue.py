@@ -84,8 +84,9 @@ class LookUpDialogue:
             self._end()
             self._admit(picked[0].look_up_pass)
             return True
-        if line.isascii() and line.isdigit() and 1 <= int(line[:4]) <= len(tickets):
-            self._ask(tickets[int(line) - 1])
+        chosen = {str(number): found for number, found in enumerate(tickets, 1)}.get(line)
+        if chosen is not None:
+            self._ask(chosen)
             return True
         return False
 

@@ -20,6 +20,8 @@ SILENCE_SECONDS: Final = 0.2
 LONG_SILENCE_SECONDS: Final = 1.0
 # The average time between two characters of a burst is below this; people type more slowly.
 BURST_SECONDS: Final = 0.03
+# A person sometimes presses two or three keys at once; a burst of this length behind other characters is a scanner's.
+LATER_BURST: Final = 6
 # A burst of this length is the read of a damaged token, and a line of this length is not typed by a person.
 TOKEN_LENGTH: Final = 100
 
@@ -54,7 +56,7 @@ class MissingEnd:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """Ctrl-C, alone between two silences."""
+    """Ctrl-C, once or more often, between two silences."""
 
 
 InputEvent: TypeAlias = Read | Typing | MissingEnd | Interrupt
@@ -78,8 +80,14 @@ class _Line:
 
     def __init__(self) -> None:
         self._bytes = bytearray()
-        self._first = self._last = 0.0
+        self._first = 0.0
+        self._last = -SILENCE_SECONDS
         self._size = 0
+        # The begin and the length of what came since the last silence within the line.
+        self._run_first = 0.0
+        self._run_size = 0
+        # Whether a silence came before the line.
+        self._is_after_silence = True
         # The silences that have passed since the last character.
         self._silences = 0
 
@@ -96,27 +104,28 @@ class _Line:
             self._append(part, now)
             yield from self.end()
         self._append(rest, now)
-        if rest and self._bytes != _INTERRUPT:
+        if rest and not self._is_interrupt():
             yield Typing(line_text(bytes(self._bytes)))
 
     def end(self) -> Iterator[InputEvent]:
         """End the line; a line without a visible character is none."""
         text = line_text(bytes(self._bytes))
-        by_hand = not self._is_burst()
-        self._bytes.clear()
-        self._size = 0
+        by_hand = not self._is_scanned()
+        self._clear()
         if is_visible(text):
             yield Read(text, by_hand)
 
     def end_by_silence(self) -> Iterator[InputEvent]:
-        """End the line if it was a burst with a credential, or report that nothing ended it."""
+        """End the line if a scanner sent a credential, or report that nothing ended it."""
         self._silences += 1
-        if self._bytes == _INTERRUPT:
-            self._bytes.clear()
-            self._size = 0
-            yield Interrupt()
+        if self._is_interrupt():
+            # Some scanners send 0x03 behind the end of each read.
+            is_key = self._is_after_silence
+            self._clear()
+            if is_key:
+                yield Interrupt()
             return
-        if not self._is_burst():
+        if not self._is_scanned():
             return
         text = line_text(bytes(self._bytes))
         is_long = self._silences > 1
@@ -128,16 +137,36 @@ class _Line:
     def _append(self, part: bytes, now: float) -> None:
         if not part:
             return
+        is_after_silence = now - self._last >= SILENCE_SECONDS
         if not self._bytes:
-            self._first = now
+            self._first, self._is_after_silence = now, is_after_silence
+        if not self._bytes or is_after_silence:
+            self._run_first, self._run_size = now, 0
         self._last = now
         self._size += len(part)
+        self._run_size += len(part)
         self._silences = 0
         # A line longer than a code may be is not a code, and its rest would only take memory.
         self._bytes += part[: MAX_CODE - len(self._bytes)]
 
-    def _is_burst(self) -> bool:
-        return self._size > 1 and self._last - self._first < BURST_SECONDS * (self._size - 1)
+    def _clear(self) -> None:
+        self._bytes.clear()
+        self._size = 0
+
+    def _is_interrupt(self) -> bool:
+        return bool(self._bytes) and not self._bytes.strip(_INTERRUPT)
+
+    def _is_scanned(self) -> bool:
+        """Return whether a scanner typed the line or its end: a person may have touched a key before."""
+        return (
+            _is_burst(self._size, self._last - self._first)
+            or (self._run_size >= LATER_BURST and _is_burst(self._run_size, self._last - self._run_first))
+            or self._size >= TOKEN_LENGTH
+        )
+
+
+def _is_burst(size: int, seconds: float) -> bool:
+    return size > 1 and seconds < BURST_SECONDS * (size - 1)
 
 
 def line_text(line: bytes) -> str:

@@ -17,10 +17,11 @@ FORBIDDEN: Final = "ERROR_REASON_FORBIDDEN"
 _DETAILS: Final = "grpc-status-details-bin"
 _MAX_TEXT: Final = 120
 
-# The cause for people, by a part of gRPC's error message. The message itself lists addresses and sockets.
+# The cause for people, by a part of gRPC's error message. The message itself lists addresses and sockets. The display
+# has 70 characters for each.
 _TLS_PROBLEMS: Final = {
-    "certificate has expired": "the service's certificate has expired: renew it (or this device's clock is wrong)",
-    "certificate is not yet valid": "the service's certificate is not valid yet: is this device's clock wrong?",
+    "certificate has expired": "the service's certificate has expired, or this device's clock is wrong",
+    "certificate is not yet valid": "the service's certificate is not valid yet: is the clock wrong?",
     "CERTIFICATE_VERIFY_FAILED": "the service's certificate is not by an authority of --ca",
     "Hostname Verification": "the service's certificate is for another name than --server",
     "WRONG_VERSION_NUMBER": "the service does not use TLS there",
@@ -70,7 +71,7 @@ def error_text(error: grpc.RpcError, *, with_code: bool = True) -> str:
     if code is grpc.StatusCode.UNAVAILABLE:
         return next((text for sign, text in _TLS_PROBLEMS.items() if sign in details), "no connection to the service")
     if code in _FOREIGN or "http2 header" in details or "content-type" in details:
-        return f"a proxy, a sign-in page or another server answers there, not the scan service ({code.name})"
+        return f"a sign-in page or proxy answers, not the service ({code.name})"
     return text
 
 
