@@ -16,6 +16,7 @@ from tests.scanning.keyboards import typed_on
 from ticketing.gate.dialogue import SCANNER_LAYOUT
 from ticketing.gate.undo_code import UndoCode
 from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1 import scan_service_pb2 as pb
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +124,18 @@ def test_ctrl_c_asks_for_a_number_and_quits_only_with_it(command, stand_in):
                 gate.type(*(bytes([digit]) for digit in numbers[-1] + b"\r"), pause=0.2)
         assert gate.process.wait(40) == 0
         assert termios.tcgetattr(gate.terminal) == gate.before
+
+
+def test_scans_are_answered_while_a_look_up_waits(gate, stand_in):
+    admission = pb.TicketAdmission(ticket_id=uuid.uuid4().bytes, issue=1)
+    stand_in.found = pb.LookUpTicketsResponse(tickets=[pb.FoundTicket(admission=admission, holder="Anna S…")])
+    stand_in.may_find.clear()
+    gate.type(*(bytes([byte]) for byte in b"?anna\r"), pause=0.15)
+    assert gate.answer()["notice"].startswith("looking up")
+    for _ in range(3):
+        assert gate.scan(stand_in.ticket().encode() + b"\r")["open"]
+    stand_in.may_find.set()
+    assert gate.answer()["notice"].startswith("1  Anna S…")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])

@@ -90,6 +90,11 @@ class ScanServiceStandIn(ScanServiceServicer):
         self._changed = threading.Condition()
         self._ends: list[queue.SimpleQueue[Any]] = []
 
+        self.found = pb.LookUpTicketsResponse()
+        # Look-ups wait for this event.
+        self.may_find = threading.Event()
+        self.may_find.set()
+
     # Tests prepare the event by these methods.
 
     def ticket(self, *, copied: bool = True, **values) -> str:
@@ -259,6 +264,10 @@ class ScanServiceStandIn(ScanServiceServicer):
         if scan.scan_type != scan_pb2.SCAN_TYPE_CHECK_OUT and not row[1].inside:
             entry = CheckIn(uuid.UUID(scan.scan_id), time_of(scan.scan_time), scan.location)
             self.put(_after(row[1], AdmissionState(entry.time, entry, inside=True)))
+
+    def LookUpTickets(self, request, context):  # noqa: N802
+        self.may_find.wait(40)
+        return self.found
 
     def WatchAdmissions(self, request, context):  # noqa: N802
         if self.refusal is not None:

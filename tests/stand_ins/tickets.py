@@ -27,6 +27,8 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
 
         self.found = feed_pb.FindTicketsResponse(allowed=True)
         self.look_ups: list[feed_pb.FindTicketsRequest] = []
+        # The time in which the last look-up had to be answered; None: it had no deadline.
+        self.seconds_for_look_up: float | None = None
         # Look-ups wait for this event.
         self.may_find = asyncio.Event()
         self.may_find.set()
@@ -58,5 +60,6 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
 
     async def FindTickets(self, request, context):  # noqa: N802
         self.look_ups.append(request)
+        self.seconds_for_look_up = context.time_remaining()
         await self.may_find.wait()
         return self.found

@@ -117,7 +117,8 @@ def return_credit(
 ) -> None:
     """Record that the money of an outside refund came back, and make the orders due again that it covered.
 
-    An order that the outside refund covered only in part is left: the audit finds it, and a person decides.
+    An order that the outside refund covered only in part is left: the log names its payment, the audit finds it, and a
+    person decides.
     """
     left = outside.credited
     for found in refund_orders.find_credited(connection, outside.event_id, outside.purchase_id, outside.payment_id):
@@ -129,5 +130,10 @@ def return_credit(
         again = order_domain.fail_later(order, failure, now)
         ledger.enter(connection, refund_entry(order, EntryKind.REFUND_REFUSED, note=failure), now)
         _make_due_again(connection, purchase, order_domain.without_credit(again), now)
+    if left:
+        log.error(
+            "the money of an outside refund came back that covered a part of another refund; pay this amount by hand",
+            extra={"purchase_id": purchase.purchase_id, "payment_id": outside.payment_id, "minor_units": left},
+        )
     outside_store.store(connection, give_back(outside, left, now))
     ledger.enter(connection, outside_refund_entry(outside, EntryKind.REFUND_RETURNED, failure), now)

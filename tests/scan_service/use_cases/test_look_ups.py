@@ -16,6 +16,7 @@ from tests.environment.refusals import fields_at_fault, refusal
 from tests.environment.waiting import until
 from tests.scanning.gates import ScansDatabase, Service, ShownTicket, running_service, settings_of
 from tests.stand_ins.tickets import TicketServiceStandIn
+from ticketing.chassis.peer_client import CALL_SECONDS
 from ticketing.options.v1 import options_pb2
 from ticketing.scans.v1 import device_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -190,6 +191,9 @@ async def test_look_ups_wait_at_most_their_deadline_and_scans_go_on(paired, data
     office.may_find.clear()
     waiting = [asyncio.create_task(refusal(look_up(paired, event_id))) for _ in range(2)]
     await until(lambda: len(office.look_ups) == 2)
+    assert office.seconds_for_look_up is not None
+    # gRPC rounds a deadline up.
+    assert office.seconds_for_look_up < CALL_SECONDS + 1
     # The number of look-ups at once is bounded.
     assert (await refusal(look_up(paired, event_id))).reason == "OVERLOADED"
     assert (await paired.scan(event_id, database.ticket(event_id).token)).verdict == ADMITTED

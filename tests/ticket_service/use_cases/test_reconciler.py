@@ -90,14 +90,22 @@ async def app(
 
 
 @pytest.fixture
-async def service(app: StillReconciler, tickets_url: URL, stripe: StripeStandIn) -> AsyncIterator[str]:
+def audit_status() -> int:
+    """Return the status with which the audit ends after the test."""
+    return 0
+
+
+@pytest.fixture
+async def service(
+    app: StillReconciler, tickets_url: URL, stripe: StripeStandIn, audit_status: int
+) -> AsyncIterator[str]:
     """Run a ticket service that charges cards; after the test, its money agrees with Stripe's."""
     async with running(app) as address:
         yield address
     stripe_url = stripe.api_base
     lines: list[str] = []
     records = {"stripe": lambda: read_records(KEY, stripe_url)}
-    assert await asyncio.to_thread(audit, tickets_url, lines.append, records) == 0, "\n".join(lines)
+    assert await asyncio.to_thread(audit, tickets_url, lines.append, records) == audit_status, "\n".join(lines)
 
 
 @dataclass
@@ -320,6 +328,19 @@ async def test_a_counted_dashboard_refund_that_fails_is_due_again(
     await desk.retry(one)
     await desk.becomes(one, DONE)
     assert desk.stripe.refunded() == {purchase.purchase_id: PRICE}
+
+
+@pytest.mark.parametrize("audit_status", [1])
+async def test_a_partly_counted_dashboard_refund_that_fails_is_logged(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase], caplog: pytest.LogCaptureFixture
+) -> None:
+    purchase = await bought
+    refund = desk.stripe.refund_in_dashboard(purchase.payment.payment_id, 1_000)
+    await desk.becomes(await desk.cancel(purchase.tickets[0].ticket_id), DONE)
+    desk.stripe.settle_refund(refund["id"], "failed")
+    await desk.look(A_DAY)
+    [record] = [one for one in caplog.records if "pay this amount by hand" in one.message]
+    assert (record.__dict__["payment_id"], record.__dict__["minor_units"]) == (purchase.payment.payment_id, 1_000)
 
 
 @pytest.mark.parametrize("looks_first", [True, False])
