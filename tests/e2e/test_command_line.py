@@ -24,10 +24,16 @@ TICKETS = [
     "ticketing.tickets.v1.EventService",
     "ticketing.tickets.v1.PurchaseService",
     "ticketing.tickets.v1.ChangeService",
+    "ticketing.tickets.v1.ErasureService",
     "ticketing.tickets.v1.TicketFeedService",
     "ticketing.tickets.v1.TicketService",
 ]
-SCANS = ["ticketing.scans.v1.DeviceService", "ticketing.scans.v1.RevocationService", "ticketing.scans.v1.ScanService"]
+SCANS = [
+    "ticketing.scans.v1.DeviceService",
+    "ticketing.scans.v1.RevocationService",
+    "ticketing.scans.v1.ScanService",
+    "ticketing.scans.v1.ScannerService",
+]
 INFRASTRUCTURE = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
