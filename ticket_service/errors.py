@@ -24,7 +24,9 @@ ENTRIES: Final[Mapping[str, ReasonEntry]] = {
     Reason.TICKET_NOT_CANCELLABLE: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"ticket_id", "status"}),
     Reason.TICKET_CHECKED_IN: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"ticket_id", "check_in_time"}),
     Reason.ILLEGAL_TRANSITION: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"from", "to", "provider", "instead"}),
-    Reason.PRICE_CHANGED: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"expected", "actual", "currency_code"}),
+    Reason.PRICE_CHANGED: ReasonEntry(
+        StatusCode.FAILED_PRECONDITION, {"expected", "expected_currency_code", "actual", "currency_code"}
+    ),
     Reason.REQUEST_ID_REUSED: ReasonEntry(StatusCode.ALREADY_EXISTS, {"request_id"}),
     Reason.ETAG_MISMATCH: ReasonEntry(StatusCode.ABORTED, {"etag"}),
     Reason.OVERLOADED: ReasonEntry(StatusCode.RESOURCE_EXHAUSTED),

@@ -1,6 +1,6 @@
 """Failures that more than one module raises or returns."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,16 @@ def event_not_found(event_id: UUID) -> Failure:
 def purchase_not_found(purchase_id: UUID) -> Failure:
     """Return PURCHASE_NOT_FOUND: there is no such purchase, or the caller may not see it."""
     return Failure(Reason.PURCHASE_NOT_FOUND, "there is no such purchase", purchase_id=purchase_id)
+
+
+def payment_processing(next_look: timedelta) -> Failure:
+    """Return DEPENDENCY_UNAVAILABLE: a bank still processes the payment of a purchase, and nobody can withdraw it."""
+    return Failure(
+        Reason.DEPENDENCY_UNAVAILABLE,
+        "a bank still processes the payment, which cannot be withdrawn meanwhile; try again later",
+        retry_after=next_look,
+        dependency="payment provider",
+    )
 
 
 def ticket_refund_not_found(ticket_refund_id: UUID) -> Failure:

@@ -235,6 +235,7 @@ def price_changed(currency: str, total: int, expected: tuple[str, int]) -> Failu
         Reason.PRICE_CHANGED,
         f"the total is {total} {currency} in minor units, not {expected_total} {expected_currency}",
         expected=expected_total,
+        expected_currency_code=expected_currency,
         actual=total,
         currency_code=currency,
     )

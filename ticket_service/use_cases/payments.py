@@ -18,7 +18,7 @@ from ticket_service.adapters.providers import provider_of
 from ticket_service.domain.holds import ENDED, Payment
 from ticket_service.domain.payments import ChargeState, Progress, charge_of
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
-from ticket_service.domain.refusals import provider_not_configured, purchase_not_found
+from ticket_service.domain.refusals import payment_processing, provider_not_configured, purchase_not_found
 from ticket_service.store.access import Condition, purchase_visible_to
 from ticket_service.store.purchases import find_purchase
 from ticket_service.use_cases.holds import Holds
@@ -191,8 +191,7 @@ class Payments:
         if progress.state is not ChargeState.WITHDRAWN:
             recorded = await self._record(purchase, progress)
             if recorded.status is PurchaseStatus.HELD and recorded.payment_id == purchase.payment_id:
-                # A bank still processes the payment.
-                raise dependency_unavailable("payment provider")
+                raise payment_processing((recorded.due_time or self._clock()) - self._clock())
 
     async def _record(self, purchase: Purchase, progress: Progress) -> Purchase:
         if purchase.provider == EXTERNAL:

@@ -257,7 +257,8 @@ async def test_a_hold_of_an_unconfigured_provider_does_not_change(shop, event, s
 async def test_a_payment_processed_by_a_bank_is_not_released(shop, event, stripe):
     held = await shop.buy(event.event_id, payment_method_id=SECURE)
     stripe.intents[held.payment.payment_id]["status"] = "processing"
-    assert (await refusal(shop.release(held))).code is grpc.StatusCode.UNAVAILABLE
+    refused = await refusal(shop.release(held))
+    assert (refused.code, refused.retry_seconds) == (grpc.StatusCode.UNAVAILABLE, POLL_INTERVAL.total_seconds())
     stripe.capture(held.payment.payment_id)
     refused = await refusal(shop.release(held))
     assert (refused.reason, refused.metadata["from"]) == ("ILLEGAL_TRANSITION", "COMPLETED")

@@ -51,7 +51,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 13
     """FAILED_PRECONDITION: the resource cannot go from its state to the requested one. A refused ConfirmRefund also names the provider and what to do instead. metadata: from, to, provider, instead."""
     ERROR_REASON_PRICE_CHANGED: _ErrorReason.ValueType  # 14
-    """FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, actual, currency_code."""
+    """FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, expected_currency_code, actual, currency_code."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 15
     """ALREADY_EXISTS: the caller used this request_id for a different request, or the caller of its first request is erased. metadata: request_id."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 16
@@ -124,7 +124,7 @@ ERROR_REASON_TICKET_CHECKED_IN: ErrorReason.ValueType  # 12
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION: the resource cannot go from its state to the requested one. A refused ConfirmRefund also names the provider and what to do instead. metadata: from, to, provider, instead."""
 ERROR_REASON_PRICE_CHANGED: ErrorReason.ValueType  # 14
-"""FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, actual, currency_code."""
+"""FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, expected_currency_code, actual, currency_code."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 15
 """ALREADY_EXISTS: the caller used this request_id for a different request, or the caller of its first request is erased. metadata: request_id."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 16
