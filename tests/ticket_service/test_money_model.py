@@ -158,6 +158,18 @@ class Money(RuleBasedStateMachine):
         if refund["status"] == "pending" or (refund["status"] == "succeeded" and status == "failed"):
             self.stripe.settle_refund(refund["id"], status)
 
+    @precondition(lambda self: self.bought)
+    @rule(which=pick, amount=st.sampled_from([700, PRICE]))
+    def return_counted(self, which: int, amount: int) -> None:
+        """Refund a part in the dashboard, let a cancellation count it, and let it fail then."""
+        payment_id = self._purchase(which).payment.payment_id
+        before = len(self.stripe.refunds)
+        if self.stripe.intents[payment_id]["status"] == "succeeded" and self.stripe.refundable(payment_id) > amount:
+            self.stripe.refund_in_dashboard(payment_id, amount)
+            self.cancel(which)
+            self.sweep()
+            self.stripe.settle_refund(self.stripe.refunds[before]["id"], "failed")
+
     @precondition(lambda self: self._intents("succeeded"))
     @rule(which=pick)
     def dispute(self, which: int) -> None:

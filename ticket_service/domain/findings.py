@@ -25,6 +25,13 @@ class ProviderPayment:
     refunds: tuple[ProviderRefund, ...] = ()
     disputes: tuple[ProviderDispute, ...] = ()
 
+    def records(self) -> Iterator["ProviderPayment"]:
+        """Yield each refund and dispute as a part of its own."""
+        for refund in self.refunds:
+            yield ProviderPayment(self.payment_id, refunds=(refund,))
+        for dispute in self.disputes:
+            yield ProviderPayment(self.payment_id, disputes=(dispute,))
+
 
 @dataclass(frozen=True, slots=True)
 class OwnPayment:
@@ -145,6 +152,10 @@ def _of_refund(refund: ProviderRefund, own: OwnPayment) -> Iterator[Finding]:
 
 def _of_order(refund: ProviderRefund, order: RefundOrder) -> Iterator[Finding]:
     is_refused = refund.state is RefundState.REFUSED
+    if refund.is_made and order.status is not RefundOrderStatus.DONE and refund.amount != order.remaining:
+        # A round before made it, and the credit of the order has changed since then.
+        yield NewOutsideRefund(refund)
+        return
     match order.status:
         case RefundOrderStatus.PENDING:
             # A refusal counts for its own round only: a later round repeats the refund.

@@ -90,6 +90,25 @@ def take_credit(order: RefundOrder, outside: Sequence[OutsideRefund], now: datet
     return Crediting(after, tuple(sources))
 
 
+def of_order(order: RefundOrder, now: datetime) -> OutsideRefund:
+    """Return the refund that a provider made for a part of a DONE order as one whose whole amount counts for the order.
+
+    The credit for the rest of the order has come back: the order is due again, and its next refund is of the rest alone.
+    """
+    return OutsideRefund(
+        event_id=order.event_id,
+        provider=order.provider,
+        refund_id=order.refund_id or "",
+        purchase_id=order.purchase_id,
+        payment_id=order.payment_id,
+        kind=OutsideRefundKind.REFUND,
+        currency=order.currency,
+        amount=order.remaining,
+        create_time=now,
+        credited=order.remaining,
+    )
+
+
 def give_back(outside: OutsideRefund, credited: int, now: datetime) -> OutsideRefund:
     """Return an outside refund whose money came back; `credited` is the part that still counts for orders."""
     return replace(outside, credited=credited, return_time=now)

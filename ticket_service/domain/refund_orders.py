@@ -161,9 +161,13 @@ def fail_later(order: RefundOrder, failure: str, now: datetime) -> RefundOrder:
     return replace(failed, status=RefundOrderStatus.FAILED)
 
 
-def without_credit(order: RefundOrder) -> RefundOrder:
-    """Return an order after the outside refunds that covered it have come back."""
-    return replace(order, credited=0)
+def without_credit(order: RefundOrder, amount: int) -> RefundOrder:
+    """Return an order that is not DONE after `amount` of its credit has come back.
+
+    A PENDING order begins a new round: the answer to a try under way is about another amount.
+    """
+    round_ = order.round + 1 if order.status is RefundOrderStatus.PENDING else order.round
+    return replace(order, credited=order.credited - amount, round=round_)
 
 
 def retry(order: RefundOrder, amount: int, now: datetime) -> RefundOrder:

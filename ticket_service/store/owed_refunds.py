@@ -19,6 +19,8 @@ _STATUS: Final = sa.case(
     (refund_orders.c.failure.is_not(None), OwedRefundStatus.REFUSED.value),
     else_=OwedRefundStatus.PENDING.value,
 )
+# Outside refunds cover a part of the amount.
+_CREDITED: Final = sa.func.coalesce(refund_orders.c.credited, 0)
 _PROGRESS: Final = (
     _STATUS.label("status"),
     refund_orders.c.failure,
@@ -73,7 +75,7 @@ def _of_cancellations() -> sa.Select[Any]:
             cancellations.c.cancellation_id,
             _NO_ID.label("ticket_refund_id"),
             cancellations.c.currency,
-            cancellations.c.refund_amount.label("amount"),
+            (cancellations.c.refund_amount - _CREDITED).label("amount"),
             payments.c.provider,
             payments.c.payment_id,
             cancellations.c.create_time.label("since_time"),
@@ -100,7 +102,7 @@ def _of_tickets() -> sa.Select[Any]:
             _NO_ID.label("cancellation_id"),
             ticket_refunds.c.ticket_refund_id,
             ticket_refunds.c.currency,
-            ticket_refunds.c.amount,
+            (ticket_refunds.c.amount - _CREDITED).label("amount"),
             ticket_refunds.c.provider,
             ticket_refunds.c.payment_id,
             ticket_refunds.c.create_time.label("since_time"),
@@ -128,7 +130,7 @@ def _of_payments() -> sa.Select[Any]:
             _NO_ID.label("cancellation_id"),
             _NO_ID.label("ticket_refund_id"),
             payments.c.currency,
-            payments.c.amount,
+            (payments.c.amount - _CREDITED).label("amount"),
             payments.c.provider,
             payments.c.payment_id,
             payments.c.create_time.label("since_time"),

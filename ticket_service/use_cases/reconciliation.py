@@ -140,14 +140,16 @@ class Reconciliation:
         # Another transaction may have applied them before the event was locked.
         [own] = read_own_payments(connection, provider, [there.payment_id])
         now = self._clock()
-        for finding in findings(there, own):
-            # A finding may change the purchase.
-            [purchase] = lock_purchases(connection, purchase.event_id, [purchase.purchase_id])
-            log.info(
-                "a difference to the provider is applied",
-                extra={**_log_fields(purchase, there.payment_id), "finding": type(finding).__name__},
-            )
-            self._apply_finding(connection, purchase, own, finding, now)
+        for record in there.records():
+            for finding in findings(record, own):
+                log.info(
+                    "a difference to the provider is applied",
+                    extra={**_log_fields(purchase, there.payment_id), "finding": type(finding).__name__},
+                )
+                self._apply_finding(connection, purchase, own, finding, now)
+                # A finding may change the purchase, and what another record means.
+                [purchase] = lock_purchases(connection, purchase.event_id, [purchase.purchase_id])
+                [own] = read_own_payments(connection, provider, [there.payment_id])
         failed = refund_orders.find_failed(connection, purchase.event_id, purchase.purchase_id, there.payment_id)
         for order in failed:
             credit_order(connection, purchase, order, now)

@@ -5,6 +5,7 @@ its cancellation or ticket refund, as in RetryRefund and ConfirmRefund.
 """
 
 import logging
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.engine import Connection
@@ -16,7 +17,7 @@ from ticket_service.domain.findings_notified import payment_refund_failed
 from ticket_service.domain.holds import Payment, reopen_refund
 from ticket_service.domain.ledger import EntryKind, outside_refund_entry, refund_entry
 from ticket_service.domain.notifications import refund_ended, ticket_refund_failed, ticket_refund_made
-from ticket_service.domain.outside_refunds import OutsideRefund, give_back, take_credit
+from ticket_service.domain.outside_refunds import OutsideRefund, give_back, of_order, take_credit
 from ticket_service.domain.purchases import Purchase
 from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus
 from ticket_service.store import holds as holds_store
@@ -115,25 +116,46 @@ def _make_due_again(connection: Connection, purchase: Purchase, failed: RefundOr
 def return_credit(
     connection: Connection, purchase: Purchase, outside: OutsideRefund, failure: str, now: datetime
 ) -> None:
-    """Record that the money of an outside refund came back, and make the orders due again that it covered.
+    """Record that the money of an outside refund came back, and make the orders due again for what it covered.
 
-    An order that the outside refund covered only in part is left: the log names its payment, the audit finds it, and a
-    person decides.
+    A part that was paid by hand cannot count for its order, so such an order is left: the log names its payment, the audit
+    finds it, and a person decides.
     """
     left = outside.credited
     for found in refund_orders.find_credited(connection, outside.event_id, outside.purchase_id, outside.payment_id):
         lock_cause(connection, found)
         order = refund_orders.lock(connection, found.event_id, found.order_id)
-        if order is None or order.remaining or not 0 < order.credited <= left:
+        if order is None or (order.is_by_hand and order.status is RefundOrderStatus.DONE):
             continue
-        left -= order.credited
-        again = order_domain.fail_later(order, failure, now)
-        ledger.enter(connection, refund_entry(order, EntryKind.REFUND_REFUSED, note=failure), now)
-        _make_due_again(connection, purchase, order_domain.without_credit(again), now)
+        taken = min(order.credited, left)
+        if taken:
+            _take_back(connection, purchase, order, taken, failure, now)
+            left -= taken
     if left:
         log.error(
-            "the money of an outside refund came back that covered a part of another refund; pay this amount by hand",
+            "the money of an outside refund came back that counted for a refund paid by hand; pay this amount by hand",
             extra={"purchase_id": purchase.purchase_id, "payment_id": outside.payment_id, "minor_units": left},
         )
     outside_store.store(connection, give_back(outside, left, now))
     ledger.enter(connection, outside_refund_entry(outside, EntryKind.REFUND_RETURNED, failure), now)
+
+
+def _take_back(  # noqa: PLR0913, PLR0917 - the order, its purchase, and what came back
+    connection: Connection, purchase: Purchase, order: RefundOrder, amount: int, failure: str, now: datetime
+) -> None:
+    """Take credit from a locked order; a DONE order becomes due again for this amount."""
+    if order.status is not RefundOrderStatus.DONE:
+        if order.status is RefundOrderStatus.PENDING:
+            ledger.enter(connection, refund_entry(order, EntryKind.REFUND_REFUSED, note=failure), now)
+        refund_orders.update(connection, order_domain.without_credit(order, amount))
+        return
+    again = order_domain.fail_later(order, failure, now)
+    if order.remaining:
+        # The provider's own refund of the order stays made. It counts for the order from now on, as credit does.
+        made = of_order(order, now)
+        outside_store.store(connection, made)
+        ledger.enter(connection, refund_entry(order, EntryKind.REFUND_RETURNED, order.refund_id, failure), now)
+        ledger.enter(connection, outside_refund_entry(made, EntryKind.REFUNDED), now)
+    else:
+        ledger.enter(connection, refund_entry(order, EntryKind.REFUND_REFUSED, note=failure), now)
+    _make_due_again(connection, purchase, replace(again, credited=order.amount - amount), now)

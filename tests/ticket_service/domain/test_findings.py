@@ -25,7 +25,7 @@ from ticket_service.domain.findings import (
 from ticket_service.domain.outside_refunds import OutsideRefund, OutsideRefundKind, take_credit
 from ticket_service.domain.payments import RefundState
 from ticket_service.domain.reconciliation import ProviderCharge, ProviderDispute, ProviderRefund
-from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus, fail_later, recover
+from ticket_service.domain.refund_orders import RefundOrder, RefundOrderStatus, fail_later, recover, without_credit
 
 MADE, REFUSED, WAITING = RefundState.MADE, RefundState.REFUSED, RefundState.WAITING
 PENDING, DONE, FAILED = RefundOrderStatus.PENDING, RefundOrderStatus.DONE, RefundOrderStatus.FAILED
@@ -88,6 +88,22 @@ def test_a_refund_is_compared_with_its_order(
 ) -> None:
     found = findings(ProviderPayment("pi_1", CHARGE, (at_provider,)), own(order(status)))
     assert [type(one) for one in found] == ([] if expected is None else [expected])
+
+
+@pytest.mark.parametrize("status", [PENDING, FAILED])
+def test_a_refund_of_another_amount_than_its_order_counts_as_outside(status: RefundOrderStatus) -> None:
+    # A try was under way while the credit of its order came back: its refund is of the rest at that time.
+    earlier = refund(MADE, amount=1_500)
+    assert findings(ProviderPayment("pi_1", CHARGE, (earlier,)), own(order(status, round=2))) == [
+        NewOutsideRefund(earlier)
+    ]
+
+
+def test_credit_that_came_back_begins_a_new_round_of_a_pending_order() -> None:
+    pending = without_credit(order(PENDING, credited=1_500), 1_000)
+    assert (pending.remaining, pending.round, pending.due_time) == (2_000, 2, NOW)
+    failed = without_credit(order(FAILED, credited=1_500), 1_000)
+    assert (failed.remaining, failed.round, failed.status) == (2_000, 1, FAILED)
 
 
 def test_an_outside_refund_is_found_once_and_fails_once() -> None:

@@ -48,6 +48,7 @@ pytestmark = pytest.mark.slow
 DONE, FAILED = ticket_pb2.CANCELLATION_STATUS_DONE, ticket_pb2.CANCELLATION_STATUS_REFUND_FAILED
 REFUNDING = ticket_pb2.CANCELLATION_STATUS_REFUNDING
 PRICE = 2_500
+RETURNED = "a refund that was made outside of this service failed later"
 A_DAY, SOON = timedelta(days=1), timedelta(minutes=10)
 
 
@@ -135,6 +136,13 @@ class Desk:
     async def retry(self, one: ticket_pb2.Cancellation) -> None:
         request = pb.RetryRefundRequest(cancellation_id=one.cancellation_id)
         await self.stub.RetryRefund(request, metadata=self.shop.metadata(Shop.OLGA))
+
+    async def pay_by_hand(self, one: ticket_pb2.Cancellation) -> None:
+        """Confirm the refused refund of a cancellation as paid by bank transfer."""
+        request = pb.ConfirmRefundRequest(
+            cancellation_id=one.cancellation_id, refund_id="transfer 7", paid_by_hand=True
+        )
+        await self.stub.ConfirmRefund(request, metadata=self.shop.metadata(Shop.OLGA))
 
     async def becomes(self, one: ticket_pb2.Cancellation, status: int) -> ticket_pb2.Cancellation:
         """Wait until a cancellation has a status; return it."""
@@ -330,16 +338,145 @@ async def test_a_counted_dashboard_refund_that_fails_is_due_again(
     assert desk.stripe.refunded() == {purchase.purchase_id: PRICE}
 
 
+async def test_a_partly_counted_dashboard_refund_that_fails_is_owed_once(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase]
+) -> None:
+    purchase = await bought
+    refund = desk.stripe.refund_in_dashboard(purchase.payment.payment_id, 1_000)
+    one = await desk.becomes(await desk.cancel(purchase.tickets[0].ticket_id), DONE)
+    desk.stripe.settle_refund(refund["id"], "failed")
+    await desk.look(A_DAY)
+    await desk.look(A_DAY)
+    await desk.becomes(one, FAILED)
+    assert await desk.owed() == [(1_000, RETURNED)]
+    assert (await desk.kinds()).count(Kind.REFUND_FAILED) == 2
+    await desk.retry(one)
+    await desk.becomes(one, DONE)
+    await desk.look(A_DAY)
+    assert [made["amount"] for made in desk.stripe.refunds] == [1_000, 1_500, 1_000]
+    assert desk.stripe.refunded() == {purchase.purchase_id: PRICE}
+
+
+async def test_a_returned_part_that_is_refused_may_be_paid_by_hand(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase]
+) -> None:
+    purchase = await bought
+    refund = desk.stripe.refund_in_dashboard(purchase.payment.payment_id, 1_000)
+    one = await desk.becomes(await desk.cancel(purchase.tickets[0].ticket_id), DONE)
+    desk.stripe.settle_refund(refund["id"], "failed")
+    await desk.look(A_DAY)
+    desk.stripe.refuses_refunds = "insufficient funds"
+    await desk.retry(one)
+    await until(desk.owed, [(1_000, "insufficient funds")])
+    await desk.pay_by_hand(one)
+    await desk.becomes(one, DONE)
+    await desk.look(A_DAY)
+    assert await desk.owed() == []
+    assert desk.stripe.refunded() == {purchase.purchase_id: 1_500}
+    assert sum(await desk.entered("REFUNDED")) - sum(await desk.entered("REFUND_RETURNED")) == PRICE
+
+
+async def test_a_returned_part_of_a_ticket_refund_is_made_again(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase]
+) -> None:
+    purchase = await bought
+    refund = desk.stripe.refund_in_dashboard(purchase.payment.payment_id, 300)
+    await desk.refund_part(purchase.tickets[0].ticket_id, 700)
+    await until(desk.owed, [])
+    desk.stripe.settle_refund(refund["id"], "failed")
+    await desk.look(A_DAY)
+    assert [amount for amount, _ in await desk.owed()] == [300]
+    await until(desk.owes_nothing_in_an_hour)
+    assert [made["amount"] for made in desk.stripe.refunds] == [300, 400, 300]
+    assert desk.stripe.refunded() == {purchase.purchase_id: 700}
+
+
+async def test_a_returned_part_of_a_late_payment_is_refunded_again(desk: Desk, event: event_pb2.Event) -> None:
+    held = await desk.shop.buy(event.event_id, payment_method_id=SECURE)
+    await desk.shop.release(held)
+    await desk.shop.buy(event.event_id, quantity=4, payment_method_id=CARD)
+    desk.stripe.capture(held.payment.payment_id)
+    refund = desk.stripe.refund_in_dashboard(held.payment.payment_id, 1_000)
+    await desk.look(A_DAY)
+
+    async def is_refunded() -> bool:
+        return (await desk.shop.read(held)).status == purchase_pb2.PURCHASE_STATUS_REFUNDED
+
+    await until(is_refunded)
+    desk.stripe.settle_refund(refund["id"], "failed")
+    await desk.look(A_DAY)
+    assert [amount for amount, _ in await desk.owed()] == [1_000]
+    await until(desk.owes_nothing_in_an_hour)
+    assert await is_refunded()
+    assert desk.stripe.refunded() == {held.purchase_id: PRICE}
+
+
+@pytest.mark.parametrize("own_first", [True, False])
+async def test_both_parts_of_a_refund_that_return_are_owed(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase], *, own_first: bool
+) -> None:
+    purchase = await bought
+    refund = desk.stripe.refund_in_dashboard(purchase.payment.payment_id, 1_000)
+    one = await desk.becomes(await desk.cancel(purchase.tickets[0].ticket_id), DONE)
+    desk.stripe.settle_refund(refund["id"], "failed")
+    desk.stripe.settle_refund(one.refund_id, "failed")
+    if own_first:
+        desk.stripe.refunds.reverse()
+    await desk.look(A_DAY)
+    await desk.becomes(one, FAILED)
+    assert [amount for amount, _ in await desk.owed()] == [PRICE]
+    await desk.retry(one)
+    await desk.becomes(one, DONE)
+    assert desk.stripe.refunded() == {purchase.purchase_id: PRICE}
+
+
+async def test_a_refund_whose_two_parts_return_one_after_the_other_is_owed(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase]
+) -> None:
+    purchase = await bought
+    refund = desk.stripe.refund_in_dashboard(purchase.payment.payment_id, 1_000)
+    one = await desk.becomes(await desk.cancel(purchase.tickets[0].ticket_id), DONE)
+    desk.stripe.settle_refund(refund["id"], "failed")
+    await desk.look(A_DAY)
+    await desk.retry(one)
+    again = await desk.becomes(one, DONE)
+    desk.stripe.settle_refund(one.refund_id, "failed")
+    await desk.look(A_DAY)
+    assert [amount for amount, _ in await desk.owed()] == [1_500]
+    await desk.retry(again)
+    await desk.becomes(one, DONE)
+    assert desk.stripe.refunded() == {purchase.purchase_id: PRICE}
+
+
+async def test_a_refused_rest_is_owed_with_the_part_that_returned(
+    desk: Desk, bought: Awaitable[purchase_pb2.Purchase]
+) -> None:
+    purchase = await bought
+    refund = desk.stripe.refund_in_dashboard(purchase.payment.payment_id, 1_000)
+    desk.stripe.refuses_refunds = "insufficient funds"
+    one = await desk.becomes(await desk.cancel(purchase.tickets[0].ticket_id), FAILED)
+    assert await desk.owed() == [(1_500, "insufficient funds")]
+    desk.stripe.refuses_refunds = ""
+    desk.stripe.settle_refund(refund["id"], "failed")
+    await desk.look(A_DAY)
+    assert [amount for amount, _ in await desk.owed()] == [PRICE]
+    await desk.retry(one)
+    await desk.becomes(one, DONE)
+    assert desk.stripe.refunded() == {purchase.purchase_id: PRICE}
+
+
 @pytest.mark.parametrize("audit_status", [1])
-async def test_a_partly_counted_dashboard_refund_that_fails_is_logged(
+async def test_a_returned_part_of_a_refund_paid_by_hand_is_logged(
     desk: Desk, bought: Awaitable[purchase_pb2.Purchase], caplog: pytest.LogCaptureFixture
 ) -> None:
     purchase = await bought
     refund = desk.stripe.refund_in_dashboard(purchase.payment.payment_id, 1_000)
-    await desk.becomes(await desk.cancel(purchase.tickets[0].ticket_id), DONE)
+    desk.stripe.refuses_refunds = "insufficient funds"
+    one = await desk.becomes(await desk.cancel(purchase.tickets[0].ticket_id), FAILED)
+    await desk.pay_by_hand(one)
     desk.stripe.settle_refund(refund["id"], "failed")
     await desk.look(A_DAY)
-    [record] = [one for one in caplog.records if "pay this amount by hand" in one.message]
+    [record] = [found for found in caplog.records if "pay this amount by hand" in found.message]
     assert (record.__dict__["payment_id"], record.__dict__["minor_units"]) == (purchase.payment.payment_id, 1_000)
 
 

@@ -336,7 +336,8 @@ Global___Dispute: _TypeAlias = Dispute  # noqa: Y015
 class OutsideRefund(_message.Message):
     """Money that returned to the buyer although this service did not order it: a
     refund made at the provider, or a lost dispute. It counts for later refunds of
-    the same payment.
+    the same payment. If such money comes back, a refund that this service ordered
+    for the rest of an amount is listed here too, and counts for that amount.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -180,7 +180,7 @@ class OwedRefund(_message.Message):
     """The number of tries at the provider."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """The owed amount."""
+        """The amount that is still owed, without the part that outside refunds cover."""
 
     @_builtins.property
     def since_time(self) -> _timestamp_pb2.Timestamp:
