@@ -15,8 +15,10 @@ from tests.environment.clock import SettableClock
 from tests.environment.serving import running
 from tests.selling.shop import Shop
 from tests.stand_ins.revocations import ScansStandIn
-from tests.stand_ins.stripe import StripeStandIn
+from tests.stand_ins.stripe import KEY, StripeStandIn
+from ticket_service.adapters import scans as adapters_scans
 from ticket_service.adapters.scans import ScanServiceClient
+from ticket_service.adapters.stripe import payments as stripe_payments
 from ticket_service.app import App
 from ticket_service.commands.audit import audit
 from ticket_service.settings import Settings, read_settings
@@ -133,3 +135,31 @@ def scans_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raise the timeouts of calls, because the test machine may be busy."""
+    monkeypatch.setattr(stripe_payments, "CALL_SECONDS", 20.0)
+    monkeypatch.setattr(adapters_scans, "CALL_SECONDS", 20.0)
+
+
+@pytest.fixture
+async def card_service(
+    make_settings: MakeSettings,
+    tickets_url: URL,
+    clock: SettableClock,
+    stripe: StripeStandIn,
+    scans: ScansStandIn,
+) -> AsyncIterator[str]:
+    """Run a ticket service that charges cards and whose sweeper runs every 20 ms; return its address."""
+    settings = make_settings(
+        TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
+        TICKETS_SWEEP_SECONDS="0.02",
+        # The outbox keeps its rows for the assertions.
+        TICKETS_RELAY="off",
+        TICKETS_STRIPE_KEY=KEY,
+        TICKETS_STRIPE_API_BASE=stripe.api_base,
+    )
+    async with running(App(settings, tickets_url, clock)) as address:
+        yield address

@@ -1,20 +1,17 @@
 """Corrected addresses of a running service, with the mails that a real SMTP server receives."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import Connection
 
 from tests.environment.refusals import refusal
-from tests.environment.serving import running
 from tests.environment.waiting import until
 from tests.selling.shop import Shop, new_id
-from tests.stand_ins.smtp import Mailbox, serving_mail
-from ticket_service.app import App
+from tests.stand_ins.smtp import Mailbox
 from ticket_service.domain.events import Event
 from ticket_service.store.events import lock_event
 from ticket_service.store.tables import tickets
@@ -28,22 +25,8 @@ WRONG, RIGHT = "alice@exampel.com", "alice@example.com"
 
 
 @pytest.fixture
-async def mailbox() -> AsyncIterator[Mailbox]:
-    async with serving_mail(Mailbox()) as mailbox:
-        yield mailbox
-
-
-@pytest.fixture
-async def service(make_settings, tickets_url: URL, clock, mailbox, scans) -> AsyncIterator[str]:
-    settings = make_settings(
-        TICKETS_RELAY="built-in",
-        TICKETS_SMTP_URL=mailbox.url,
-        TICKETS_MAIL_FROM="Concert Hall <tickets@example.com>",
-        TICKETS_SWEEP_SECONDS="0.02",
-        TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
-    )
-    async with running(App(settings, tickets_url, clock)) as address:
-        yield address
+def service(mailing_service: str) -> str:
+    return mailing_service
 
 
 async def correct(shop: Shop, by: tuple[str, str] = Shop.ALICE, **fields: str) -> None:

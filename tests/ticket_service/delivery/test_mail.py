@@ -1,7 +1,6 @@
 """Mails of a running service, received by a real SMTP server."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -9,15 +8,11 @@ from typing import Any
 import icalendar
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import URL
 
 from tests.environment.messages import at
 from tests.environment.qr_codes import read_qr_codes
-from tests.environment.serving import running
 from tests.environment.waiting import until
 from tests.selling.shop import STANDARD, Shop, items, money, new_id
-from tests.stand_ins.smtp import Mailbox, serving_mail
-from ticket_service.app import App
 from ticket_service.commands.dead_letters import list_dead_letters
 from ticket_service.commands.erase import erase_addresses
 from ticket_service.store.tables import contacts, reissues
@@ -28,22 +23,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-async def mailbox() -> AsyncIterator[Mailbox]:
-    async with serving_mail(Mailbox()) as mailbox:
-        yield mailbox
-
-
-@pytest.fixture
-async def service(make_settings, tickets_url: URL, clock, mailbox, scans) -> AsyncIterator[str]:
-    settings = make_settings(
-        TICKETS_RELAY="built-in",
-        TICKETS_SMTP_URL=mailbox.url,
-        TICKETS_MAIL_FROM="Concert Hall <tickets@example.com>",
-        TICKETS_SWEEP_SECONDS="0.02",
-        TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
-    )
-    async with running(App(settings, tickets_url, clock)) as address:
-        yield address
+def service(mailing_service: str) -> str:
+    return mailing_service
 
 
 def attachments(mail: EmailMessage, media_type: str) -> list[bytes]:

@@ -6,17 +6,11 @@ from typing import Any
 import grpc
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import URL
 
 from tests.environment.refusals import refusal
-from tests.environment.serving import running
 from tests.environment.waiting import until
 from tests.selling.shop import Shop, money
-from tests.stand_ins.revocations import ScansStandIn
-from tests.stand_ins.stripe import CARD, KEY, StripeStandIn
-from ticket_service.adapters import scans as adapters_scans
-from ticket_service.adapters.stripe import payments as stripe_payments
-from ticket_service.app import App
+from tests.stand_ins.stripe import CARD
 from ticket_service.domain.notifications import Kind
 from ticket_service.store.tables import outbox
 from ticket_service.use_cases.refunds import MAX_RETRY_SECONDS, Refunds
@@ -25,33 +19,16 @@ from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as pb
 from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("adds_up")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("patience", "adds_up")]
 
 REFUNDING, DONE = ticket_pb2.CANCELLATION_STATUS_REFUNDING, ticket_pb2.CANCELLATION_STATUS_DONE
 FAILED = ticket_pb2.CANCELLATION_STATUS_REFUND_FAILED
 PRICE = 2_500
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Raise the timeouts, because the test machine may be busy."""
-    monkeypatch.setattr(stripe_payments, "CALL_SECONDS", 20.0)
-    monkeypatch.setattr(adapters_scans, "CALL_SECONDS", 20.0)
-
-
 @pytest.fixture
-async def service(make_settings, tickets_url: URL, clock, stripe: StripeStandIn, scans: ScansStandIn):
-    """Run a ticket service that charges cards and whose sweeper runs every 20 ms."""
-    settings = make_settings(
-        TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
-        TICKETS_SWEEP_SECONDS="0.02",
-        # The outbox keeps its rows for the assertions.
-        TICKETS_RELAY="off",
-        TICKETS_STRIPE_KEY=KEY,
-        TICKETS_STRIPE_API_BASE=stripe.api_base,
-    )
-    async with running(App(settings, tickets_url, clock)) as address:
-        yield address
+def service(card_service: str) -> str:
+    return card_service
 
 
 @pytest.fixture

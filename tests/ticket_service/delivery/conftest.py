@@ -1,0 +1,39 @@
+"""A ticket service whose built-in relay sends mails to a real SMTP server."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.environment.clock import SettableClock
+from tests.environment.serving import running
+from tests.stand_ins.revocations import ScansStandIn
+from tests.stand_ins.smtp import Mailbox, serving_mail
+from ticket_service.app import App
+from ticket_service.settings import Settings
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    async with serving_mail(Mailbox()) as mailbox:
+        yield mailbox
+
+
+@pytest.fixture
+async def mailing_service(
+    make_settings: Callable[..., Settings],
+    tickets_url: URL,
+    clock: SettableClock,
+    mailbox: Mailbox,
+    scans: ScansStandIn,
+) -> AsyncIterator[str]:
+    """Run the service; return its address."""
+    settings = make_settings(
+        TICKETS_RELAY="built-in",
+        TICKETS_SMTP_URL=mailbox.url,
+        TICKETS_MAIL_FROM="Concert Hall <tickets@example.com>",
+        TICKETS_SWEEP_SECONDS="0.02",
+        TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
+    )
+    async with running(App(settings, tickets_url, clock)) as address:
+        yield address
