@@ -34,6 +34,7 @@ from scan_service.use_cases.batch_locker import BatchLocker
 from scan_service.use_cases.devices import Devices
 from scan_service.use_cases.failed_code_limit import FailedCodeLimit
 from scan_service.use_cases.gates import Gates
+from scan_service.use_cases.holders import Holders
 from scan_service.use_cases.incidents import Incidents
 from scan_service.use_cases.keys import Keys
 from scan_service.use_cases.look_ups import LookUps
@@ -108,6 +109,7 @@ class App:
             attendances=Attendances(database, self._clock, pacer),
             admission_watcher=AdmissionWatcher(database, pacer, self._clock),
             look_ups=LookUps(database, tickets, codes, self._database_clock, self._settings.max_look_ups),
+            holders=Holders(database, tickets, self._database_clock),
         )
         scans = ScansServicer(use_cases, codes)
         devices = Devices(database, Credentials(self._settings.code_secret), self._clock, self._database_clock)

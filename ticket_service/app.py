@@ -65,6 +65,7 @@ from ticketing.tickets.v1 import (
 # One for the look, one for compared payments and events.
 RECONCILER_THREADS = 2
 LOOK_UP_THREADS = 2
+NAME_THREADS = 1
 
 
 class App:
@@ -226,7 +227,10 @@ class App:
         # Connected with the first look-up; one search delays no other work.
         searching = Database(self._url, "ticket_service look-ups", LOOK_UP_THREADS)
         self._opened.push_async_callback(searching.close)
-        servicer = FeedServicer(database, feed, LookUps(searching, self._clock), self._clock)
+        # Names are read by key; they wait for no search, and no search waits for them.
+        names = Database(self._url, "ticket_service names of holders", NAME_THREADS)
+        self._opened.push_async_callback(names.close)
+        servicer = FeedServicer(database, names, feed, LookUps(searching, self._clock), self._clock)
         register = ticket_feed_service_pb2_grpc.add_TicketFeedServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketFeedService": partial(register, servicer)}
 

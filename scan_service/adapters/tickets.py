@@ -1,12 +1,14 @@
-"""The client of the ticket service: its feed, its keys, the reports of check-ins and incidents, and look-ups."""
+"""The client of the ticket service: its feed, its keys, the reports of check-ins and incidents, look-ups, and names."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 import grpc.aio
 
 from scan_service.convert import feed as convert
+from scan_service.convert.holders import name_of, name_request
 from scan_service.convert.look_ups import find_request, held_tickets
 from scan_service.domain.feed import CheckInConflict, CheckInReport, FeedPage, FeedPosition, IncidentReport
 from scan_service.domain.look_ups import HeldTickets, LookUp
@@ -53,6 +55,13 @@ class TicketService:
             find_request(look_up), timeout=CALL_SECONDS, metadata=self._peer.metadata()
         )
         return held_tickets(await _answer(call))
+
+    async def holder_name(self, event_id: UUID, ticket_id: UUID) -> str | None:
+        """Return the name of a ticket's holder, or None where the event does not allow names."""
+        call = TicketFeedServiceStub(self._peer.channel).GetTicketHolder(
+            name_request(event_id, ticket_id), timeout=CALL_SECONDS, metadata=self._peer.metadata()
+        )
+        return name_of(await _answer(call))
 
     async def watch(self, position: FeedPosition) -> AsyncGenerator[Sequence[FeedPage] | None, None]:
         """Yield the pages after `position`, one or more at a time, and None whenever the feed is silent."""

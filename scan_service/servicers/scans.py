@@ -10,6 +10,7 @@ from scan_service.convert.attempts import AttemptParser
 from scan_service.convert.attendance import attendance_message, read_event_id
 from scan_service.convert.callers import own_organizer
 from scan_service.convert.changes import changes_message
+from scan_service.convert.holders import holder_response, read_holder_request
 from scan_service.convert.incidents import incidents_response, read_incidents_query
 from scan_service.convert.look_ups import look_up_response, read_look_up
 from scan_service.convert.scan_list import list_response, read_query
@@ -19,6 +20,7 @@ from scan_service.gate_stream.stream import Streams
 from scan_service.use_cases.admission_watcher import AdmissionWatcher
 from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.attendance import Attendances
+from scan_service.use_cases.holders import Holders
 from scan_service.use_cases.incidents import Incidents
 from scan_service.use_cases.look_ups import LookUps
 from scan_service.use_cases.scans import Scans
@@ -45,6 +47,7 @@ class UseCases:
     attendances: Attendances
     admission_watcher: AdmissionWatcher
     look_ups: LookUps
+    holders: Holders
 
 
 class ScansServicer(ScanServiceServicer):
@@ -114,3 +117,7 @@ class ScansServicer(ScanServiceServicer):
     async def LookUpTickets(self, request: pb.LookUpTicketsRequest, _context: Any) -> pb.LookUpTicketsResponse:  # noqa: N802 - the contract's name
         """Look up tickets for a person without token and code."""
         return look_up_response(await self._use.look_ups.look_up(read_look_up(request, current_caller())))
+
+    async def GetHolder(self, request: pb.GetHolderRequest, _context: Any) -> pb.GetHolderResponse:  # noqa: N802 - the contract's name
+        """Return the name of the holder of a ticket that the caller scanned."""
+        return holder_response(await self._use.holders.name(read_holder_request(request, current_caller())))

@@ -49,6 +49,11 @@ async def transfer(w: World, side: str) -> Message:
     return tickets_pb.TransferTicketRequest(ticket_id=await w.ticket(side), user_id="carol", request_id=new_id())
 
 
+async def get_holder(w: World, side: str) -> Message:
+    gate = await w.gate(side)
+    return scans_pb.GetHolderRequest(event_id=gate.event_id, scan_id=await w.scan(side))
+
+
 async def list_tickets(w: World, side: str) -> Message:
     await w.purchase_id(side)
     return tickets_pb.ListTicketsRequest(event_id=await w.event(side))
@@ -191,6 +196,10 @@ REQUESTS: dict[str, Ask] = {
     "TicketFeedService/FindTickets": about(
         World.event, ticket_feed_service_pb2.FindTicketsRequest, "event_id", query="ann", caller="sam"
     ),
+    "TicketFeedService/GetTicketHolder": lambda w, s: then(
+        w.event(OWN),
+        lambda i: ticket_feed_service_pb2.GetTicketHolderRequest(event_id=i, ticket_id=new_id()),
+    ),
     "ScanService/ScanTicket": scan,
     "ScanService/StreamScans": about(World.gate, scans_pb.StreamScansRequest, "open"),
     "ScanService/ValidateTicket": about(
@@ -206,6 +215,7 @@ REQUESTS: dict[str, Ask] = {
     "ScanService/LookUpTickets": lambda w, s: then(
         w.gate(s), lambda g: scans_pb.LookUpTicketsRequest(gate=g, query="ann")
     ),
+    "ScanService/GetHolder": get_holder,
     "RevocationService/RevokeTickets": revoke_tickets,
     "RevocationService/RevokeEvent": at_gate(revocations_pb.RevokeEventRequest),
     "ScannerService/EraseScanner": lambda w, s: now(scanner_service_pb2.EraseScannerRequest(user_id="nobody")),

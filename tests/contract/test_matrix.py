@@ -66,6 +66,7 @@ TicketFeedService/GetSigningKeys   |                        | no        | no    
 TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/ReportIncidents  |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/FindTickets      |                        | no        | no            | no         | no        | who       | ok
+TicketFeedService/GetTicketHolder  |                        | no        | no            | no         | no        | who       | ok
 ScanService/ScanTicket             | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
 ScanService/StreamScans            | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
 ScanService/ValidateTicket         | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
@@ -77,6 +78,7 @@ ScanService/WatchAttendance        | EVENT_NOT_FOUND        | no        | ok - -
 ScanService/ListIncidents          | EVENT_NOT_FOUND        | no        | none - -      | none none - | none none - | no     | no
 ScanService/WatchAdmissions        | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
 ScanService/LookUpTickets          | EVENT_NOT_FOUND        | no        | off - -       | off off -  | off off - | off - -   | no
+ScanService/GetHolder              | EVENT_NOT_FOUND        | no        | other - -     | asks asks - | other other - | other - - | no
 RevocationService/RevokeTickets    |                        | no        | no            | no         | no        | no        | ok
 RevocationService/RevokeEvent      |                        | no        | no            | no         | no        | no        | ok
 ScannerService/EraseScanner        |                        | no        | no            | no         | no        | no        | ok
@@ -85,7 +87,16 @@ DeviceService/EnrollDevice         | ENROLLMENT_CODE_INVALID | ok ok -  | ok ok 
 DeviceService/ListDevices          |                        | no        | some          | no         | no        | no        | no
 DeviceService/RevokeDevice         | DEVICE_NOT_FOUND       | no        | ok - -        | no         | no        | no        | no
 """
-WORDS = {"no": "FORBIDDEN", "who": "UNAUTHENTICATED", "denied": "SCAN_NOT_ANNULLABLE", "off": "LOOK_UP_NOT_ALLOWED"}
+WORDS = {
+    "no": "FORBIDDEN",
+    "who": "UNAUTHENTICATED",
+    "denied": "SCAN_NOT_ANNULLABLE",
+    "off": "LOOK_UP_NOT_ALLOWED",
+    # The scan is another caller's.
+    "other": "SCAN_NOT_FOUND",
+    # The scan service of the matrix has no ticket service that could answer.
+    "asks": "DEPENDENCY_UNAVAILABLE",
+}
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class RecordedView:
     def __init__(self) -> None:
         self.shown: list[Answer | Notice] = []
         self.typed: list[str] = []
+        self.holders: list[tuple[str, str]] = []
 
     @property
     def answers(self) -> list[Answer]:
@@ -53,6 +54,9 @@ class RecordedView:
     def show_notice(self, notice: Notice) -> None:
         self.shown.append(notice)
 
+    def show_holder(self, scan_id: str, name: str) -> None:
+        self.holders.append((scan_id, name))
+
     def show_typed(self, text: str) -> None:
         self.typed.append(text)
 
@@ -63,6 +67,8 @@ class Lane(AbstractContextManager["Lane"]):
     def __init__(self, folder: Path, policy: str = "SINGLE_ENTRY", **options: Any) -> None:
         self.time = 0.0
         self.looked_up: list[str] = []
+        # The answers for which a name is requested.
+        self.named: list[Answer] = []
         self.look_up_result = LookUpResult()
         self.view = RecordedView()
         self.store = Store(folder / "gate.sqlite")
@@ -87,6 +93,7 @@ class Lane(AbstractContextManager["Lane"]):
             lambda: getattr(self.store.rules(EVENT_ID), "keys", {}),
             now=lambda: self.time,
             look_up=self._look_up,
+            request_name=self.named.append,
             **{"has_keyboard": True, **options},
         )
 

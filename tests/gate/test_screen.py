@@ -172,6 +172,22 @@ def test_typed_line_is_shown_without_characters_that_a_terminal_obeys():
     assert "> …" not in terminal.text()
 
 
+def test_the_holder_is_shown_with_the_answer_to_the_same_scan_only():
+    terminal, answer = Terminal(), an_answer()
+    terminal.screen.show(answer)
+    now = since(terminal.screen)
+    assert "Anna Schmidt" not in terminal.text(now)
+    terminal.screen.show_holder(answer.scan_id, "Anna Schmidt")
+    text = terminal.text(now)
+    assert LARGE_ADMITTED in text
+    assert text.index("EARLY BIRD") < text.index("Anna Schmidt")
+    assert "Anna Schmidt" not in terminal.text(now + SHOWN_SECONDS)
+    terminal.screen.show(replace(DENIED, scan_id=str(uuid.UUID(int=9))))
+    # A name that arrives late belongs to nobody who is here.
+    terminal.screen.show_holder(answer.scan_id, "Anna Schmidt")
+    assert "Anna Schmidt" not in terminal.text(since(terminal.screen))
+
+
 def test_admitted_disappears_before_the_next_person_arrives():
     terminal = Terminal()
     with terminal.screen:

@@ -191,3 +191,14 @@ def test_typed_codes_are_admitted_as_people_type_them(database, scan_service, is
             digits = database.ticket(event_id).code.removeprefix("TKT-").replace("0", "O").replace("1", "l")
             groups = "\N{EN DASH}".join(digits[begin : begin + 4] for begin in range(0, 16, 4))
             assert gate.scan(form.format(groups).encode() + b"\r")["open"], form
+
+
+def test_the_name_of_the_holder_follows_the_verdict(gate, stand_in):
+    stand_in.holder = pb.GetHolderResponse(allowed=True, name="Anna Schmidt")
+    stand_in.may_find.clear()
+    answer = gate.scan(stand_in.ticket().encode() + b"\r")
+    # The verdict does not wait for the name.
+    assert answer["open"]
+    stand_in.may_find.set()
+    named = gate.answer()
+    assert (named["open"], named["holder"], named["scan_id"]) == (False, "Anna Schmidt", answer["scan_id"])

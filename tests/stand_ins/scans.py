@@ -91,7 +91,11 @@ class ScanServiceStandIn(ScanServiceServicer):
         self._ends: list[queue.SimpleQueue[Any]] = []
 
         self.found = pb.LookUpTicketsResponse()
-        # Look-ups wait for this event.
+        self.holder = pb.GetHolderResponse(allowed=False)
+        # The scan_ids of the requests for names, and the error that answers them.
+        self.named: list[str] = []
+        self.holder_error: grpc.StatusCode | None = None
+        # Look-ups and names wait for this event.
         self.may_find = threading.Event()
         self.may_find.set()
 
@@ -268,6 +272,13 @@ class ScanServiceStandIn(ScanServiceServicer):
     def LookUpTickets(self, request, context):  # noqa: N802
         self.may_find.wait(40)
         return self.found
+
+    def GetHolder(self, request, context):  # noqa: N802
+        self.named.append(request.scan_id)
+        self.may_find.wait(40)
+        if self.holder_error is not None:
+            context.abort(self.holder_error, "")
+        return self.holder
 
     def WatchAdmissions(self, request, context):  # noqa: N802
         if self.refusal is not None:

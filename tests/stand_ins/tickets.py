@@ -33,6 +33,10 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         self.may_find = asyncio.Event()
         self.may_find.set()
 
+        self.holder = feed_pb.GetTicketHolderResponse(allowed=True, name="Anna Schmidt")
+        self.holder_requests: list[feed_pb.GetTicketHolderRequest] = []
+        self.seconds_for_holder: float | None = None
+
     @property
     def incidents(self) -> list[feed_pb.ReportedIncident]:
         return [incident for report in self.reports for incident in report.incidents]
@@ -63,3 +67,9 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         self.seconds_for_look_up = context.time_remaining()
         await self.may_find.wait()
         return self.found
+
+    async def GetTicketHolder(self, request, context):  # noqa: N802
+        self.holder_requests.append(request)
+        self.seconds_for_holder = context.time_remaining()
+        await self.may_find.wait()
+        return self.holder

@@ -120,6 +120,7 @@ _READERS: Final[Mapping[str, Callable[[EventFields], object]]] = {
     "max_tickets_per_customer": lambda fields: fields.optional_number("max_tickets_per_customer"),
     "day_change_hour": lambda fields: fields.optional_number("day_change_hour"),
     "allow_gate_look_up": lambda fields: fields.message.allow_gate_look_up,
+    "show_holder_name": lambda fields: fields.message.show_holder_name,
 }
 
 

@@ -48,6 +48,7 @@ def event_message(event: Event, now: datetime) -> event_pb2.Event:
         max_tickets_per_customer=event.max_tickets_per_customer,
         day_change_hour=event.day_change_hour,
         allow_gate_look_up=event.allow_gate_look_up,
+        show_holder_name=event.show_holder_name,
     )
     message.refund_policy.tiers.extend(
         event_pb2.RefundPolicy.Tier(days_before=tier.days_before, percent=tier.percent) for tier in event.refund_tiers

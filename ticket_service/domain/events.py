@@ -120,6 +120,8 @@ class Event:
     day_change_hour: int | None = None
     # Gates of the event may look tickets up by their holder or purchase.
     allow_gate_look_up: bool = False
+    # Gates of the event may show the name of the holder after a scan.
+    show_holder_name: bool = False
 
     def status_at(self, now: datetime) -> EventStatus:
         """Return the status as of `now`."""

@@ -85,10 +85,14 @@ def describe_holder(ticket: HeldTicket) -> str:
     return ", ".join(part for part in (_mask_name(ticket.name), _mask_address(ticket.email)) if part)
 
 
+def shown_name(name: str) -> str:
+    """Return a name without line breaks and other characters that a terminal obeys, each blank as one space."""
+    return " ".join("".join(character if character.isprintable() else " " for character in name).split())
+
+
 def _mask_name(name: str) -> str:
     """Return the first word of a name and the initials of the others."""
-    printable = "".join(character if character.isprintable() else " " for character in name)
-    first, *others = printable.split() or [""]
+    first, *others = shown_name(name).split() or [""]
     return " ".join([first[:_MAX_SHOWN], *(f"{word[0]}…" for word in others[:3])])
 
 

@@ -5,9 +5,11 @@ from contextlib import aclosing
 from typing import Any
 
 from ticket_service.convert import feed as convert
+from ticket_service.convert.holders import holder_response, read_holder_request
 from ticket_service.convert.look_ups import find_response, read_find
 from ticket_service.use_cases import check_ins, incidents
 from ticket_service.use_cases.feed import Feed
+from ticket_service.use_cases.holders import holder_name
 from ticket_service.use_cases.keys import public_keys
 from ticket_service.use_cases.look_ups import LookUps
 from ticketing.chassis.clock import Clock
@@ -19,8 +21,9 @@ from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceS
 class FeedServicer(TicketFeedServiceServicer):
     """Serves TicketFeedService to the scan service."""
 
-    def __init__(self, database: Database, feed: Feed, look_ups: LookUps, clock: Clock) -> None:
+    def __init__(self, database: Database, names: Database, feed: Feed, look_ups: LookUps, clock: Clock) -> None:
         self._database = database
+        self._names = names
         self._look_ups = look_ups
         self._feed = feed
         self._clock = clock
@@ -51,3 +54,8 @@ class FeedServicer(TicketFeedServiceServicer):
     async def FindTickets(self, request: pb.FindTicketsRequest, _context: Any) -> pb.FindTicketsResponse:  # noqa: N802 - the contract's name
         """Find tickets for a gate."""
         return find_response(await self._look_ups.find(read_find(request)))
+
+    async def GetTicketHolder(self, request: pb.GetTicketHolderRequest, _context: Any) -> pb.GetTicketHolderResponse:  # noqa: N802 - the contract's name
+        """Return the name of a ticket's holder."""
+        event_id, ticket_id = read_holder_request(request)
+        return holder_response(await holder_name(self._names, event_id, ticket_id))

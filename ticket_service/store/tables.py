@@ -59,6 +59,7 @@ events = sa.Table(
     sa.Column("max_tickets_per_customer", sa.Integer),
     sa.Column("day_change_hour", sa.Integer),
     sa.Column("allow_gate_look_up", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("show_holder_name", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("status IN ('DRAFT', 'PUBLISHED', 'CANCELLED')", "status"),
     sa.CheckConstraint("end_time > start_time AND doors_open_time <= start_time", "times"),
     sa.CheckConstraint("reserved >= 0 AND reserved <= max_participants", "reserved"),

@@ -108,17 +108,25 @@ class LinePrinter:
         self._read_status = read_status
         self._as_json = as_json
         self._shows_typed = not as_json and out.isatty()
-        # The result of a look-up arrives in another thread.
+        # Look-ups and names are shown by other threads.
         self._lock = threading.Lock()
+        # The scan_id of the latest answer.
+        self._latest = ""
 
     def show(self, answer: Answer) -> None:
         """Print an answer and flush the output; raise OutputError if that fails: the answer was not shown."""
-        self._print(json_record(answer), text_line(answer))
+        self._print(json_record(answer), text_line(answer), answer.scan_id)
 
     def show_notice(self, notice: Notice) -> None:
         """Print a notice."""
         line = f"{notice.word} {notice.text}".strip()
         self._print({"open": False, "notice": line}, line)
+
+    def show_holder(self, scan_id: str, name: str) -> None:
+        """Print the name of a holder unless a later answer was printed."""
+        line = f"holder: {name}"
+        record = {"open": False, "notice": line, "holder": name, "scan_id": scan_id}
+        self._print(record, line, scan_id, only_latest=True)
 
     def show_typed(self, text: str) -> None:
         """Replace the last line of a terminal by what is typed."""
@@ -126,11 +134,16 @@ class LinePrinter:
             self._out.write(f"{_CLEAR_LINE}{typed_line(text)}")
             self._out.flush()
 
-    def _print(self, record: dict[str, Any], line: str) -> None:
+    def _print(
+        self, record: dict[str, Any], line: str, scan_id: str | None = None, *, only_latest: bool = False
+    ) -> None:
         if self._as_json:
             line = json.dumps({**record, "device": self._read_status().record()})
         try:
             with self._lock:
+                if only_latest and scan_id != self._latest:
+                    return
+                self._latest = self._latest if scan_id is None else scan_id
                 print(f"{_CLEAR_LINE if self._shows_typed else ''}{line}", file=self._out, flush=True)
         except OSError as error:
             raise OutputError(f"the answers cannot be written to standard output: {error.strerror}") from error

@@ -25,6 +25,7 @@ from ticketing.gate.device_file import StoreError
 from ticketing.gate.device_status import StatusReader
 from ticketing.gate.dialogue import Dialogue, View
 from ticketing.gate.enrollment import enroll_device
+from ticketing.gate.holder_names import HolderNames
 from ticketing.gate.inputs import InputError, InputStatus, is_keyboard, open_input
 from ticketing.gate.look_ups import LookUps
 from ticketing.gate.messages import gate_message
@@ -121,14 +122,19 @@ def run(options: RunOptions) -> int:
             lambda: connection.status,
             lambda: [input_status.problem, connection.thread.problem, replica.thread.problem],
         )
+        view = _open_view(options, read_status, stack)
+        names = HolderNames(client, connection.is_reachable, view.show_holder)
+        names.start()
+        stack.callback(names.stop)
         dialogue = Dialogue(
             device,
-            _open_view(options, read_status, stack),
+            view,
             UndoCode(options.data),
             options.gate.event_id,
             lambda: _keys(store, options.gate),
             has_keyboard=is_keyboard(options.input),
             look_up=LookUps(client, connection.is_reachable).start,
+            request_name=names.request,
             repeat_seconds=options.repeat_seconds,
         )
         try:

@@ -59,6 +59,9 @@ class View(Protocol):
     def show_notice(self, notice: Notice) -> None:
         """Show a notice."""
 
+    def show_holder(self, scan_id: str, name: str) -> None:
+        """Add the name of the holder to the answer to a scan while that answer is shown; another thread calls this."""
+
 
 class Dialogue:
     """The dialogue of one device. Quitting and looking tickets up need a keyboard."""
@@ -73,6 +76,7 @@ class Dialogue:
         *,
         has_keyboard: bool,
         look_up: LookUp,
+        request_name: Callable[[Answer], None],
         repeat_seconds: float = REPEAT_SECONDS,
         now: Callable[[], float] = monotonic,
     ) -> None:
@@ -82,6 +86,7 @@ class Dialogue:
         self._event_id = event_id
         self._read_keys = read_keys
         self._has_keyboard = has_keyboard
+        self._request_name = request_name
         self._repeat_seconds = repeat_seconds
         self._now = now
         # The answers of the last moments, by the text that was scanned, with their times.
@@ -140,6 +145,7 @@ class Dialogue:
                 answer = replace(answer, note=note)
             self._recent[text] = (self._now(), answer)
             self._view.show(answer)
+            self._request_name(answer)
 
         now = self._now()
         self._recent = {text: first for text, first in self._recent.items() if now - first[0] < self._repeat_seconds}

@@ -75,6 +75,8 @@ class ScreenHistory:
     # The answer or notice to show large, and the time of it, as monotonic() returns it.
     latest: Answer | Notice | None = None
     since: float = 0.0
+    # A scan_id, and the name of the holder of its ticket.
+    holder: tuple[str, str] = ("", "")
     # The line that is being typed.
     typed: str = ""
 
@@ -123,6 +125,12 @@ class Screen:
         self._live.refresh()
         self._console.bell()
 
+    def show_holder(self, scan_id: str, name: str) -> None:
+        """Add the name of the holder to the answer to a scan, while that answer is shown."""
+        with self._lock:
+            self._history.holder = (scan_id, name)
+        self._live.refresh()
+
     def show_typed(self, text: str) -> None:
         """Show the line that is being typed."""
         with self._lock:
@@ -138,11 +146,13 @@ class Screen:
             shown_seconds = _shown_seconds(self._history.latest)
             latest = self._history.latest if now - self._history.since < shown_seconds else None
             typed = typed_line(self._history.typed)
+            scan_id, name = self._history.holder
+            holder = name if isinstance(latest, Answer) and latest.scan_id == scan_id else ""
             counts = f"{self._history.admitted} admitted   {self._history.denied} denied"
         lines = [Text(text_line(answer), no_wrap=True, overflow="ellipsis") for answer in recent]
         # With a large font the terminal has few rows: the verdict needs them more than earlier answers.
         history_rows = min(RECENT + 2, self._console.height - HEADER_ROWS - VERDICT_ROWS)
-        parts = [Layout(_header(status), size=HEADER_ROWS), Layout(_verdict(latest, status, typed))]
+        parts = [Layout(_header(status), size=HEADER_ROWS), Layout(_verdict(latest, status, typed, holder))]
         if history_rows > 2:  # noqa: PLR2004 - the two rows of its border
             parts.append(Layout(Panel(Group(*lines), title=counts), size=history_rows))
         layout = Layout()
@@ -174,7 +184,7 @@ def _header(status: DeviceStatus) -> Panel:
     return Panel(table, title=problems if status.problems else None, subtitle=problem)
 
 
-def _verdict(answer: Answer | Notice | None, status: DeviceStatus, typed: str) -> RenderableType:
+def _verdict(answer: Answer | Notice | None, status: DeviceStatus, typed: str, holder: str) -> RenderableType:
     connection = status.connection
     if isinstance(answer, Notice):
         word, reason, style = answer.word, answer.text, "bold black on yellow"
@@ -191,6 +201,8 @@ def _verdict(answer: Answer | Notice | None, status: DeviceStatus, typed: str) -
         word, reason, style = "DENIED", describe(answer), "bold white on red"
         if answer.annulled:
             word = "ANNULLED"
+    if holder:
+        reason = f"{reason}\n{holder}".strip()
     if word:
         content = Group(Align.center(Text(_large(word))), Text(), Align.center(Text(reason, justify="center")))
     else:

@@ -1300,3 +1300,60 @@ class FoundTicket(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FoundTicket: _TypeAlias = FoundTicket  # noqa: Y015
+
+@_typing.final
+class GetHolderRequest(_message.Message):
+    """Request of GetHolder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    SCAN_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Required. The UUID of the event of the gate."""
+    scan_id: _builtins.str
+    """Required. The scan_id of the scan."""
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        scan_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "scan_id", b"scan_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHolderRequest: _TypeAlias = GetHolderRequest  # noqa: Y015
+
+@_typing.final
+class GetHolderResponse(_message.Message):
+    """Response of GetHolder. The service sets every field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.bool
+    """False where the event does not allow names (Event.show_holder_name); the
+    response then has no name, and the caller stops to ask for some minutes.
+    """
+    name: _builtins.str
+    """The name of the holder, at most 60 characters. The field is empty where the
+    name is not known, as after a transfer, and where the scan presented no
+    ticket of the event.
+    """
+    def __init__(
+        self,
+        *,
+        allowed: _builtins.bool = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHolderResponse: _TypeAlias = GetHolderResponse  # noqa: Y015

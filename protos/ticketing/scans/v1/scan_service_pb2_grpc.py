@@ -28,7 +28,7 @@ if _version_not_supported:
 class ScanServiceStub:
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service, except LookUpTickets.
+    service, except LookUpTickets and GetHolder.
     """
 
     def __init__(self, channel):
@@ -87,12 +87,17 @@ class ScanServiceStub:
                 request_serializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsRequest.SerializeToString,
                 response_deserializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsResponse.FromString,
                 _registered_method=True)
+        self.GetHolder = channel.unary_unary(
+                '/ticketing.scans.v1.ScanService/GetHolder',
+                request_serializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.GetHolderRequest.SerializeToString,
+                response_deserializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.GetHolderResponse.FromString,
+                _registered_method=True)
 
 
 class ScanServiceServicer:
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service, except LookUpTickets.
+    service, except LookUpTickets and GetHolder.
     """
 
     def ScanTicket(self, request, context):
@@ -181,6 +186,17 @@ class ScanServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetHolder(self, request, context):
+        """Returns the name of the holder of the ticket that the caller scanned live in
+        the last 5 minutes, for the display of the gate. The event must allow it
+        (Event.show_holder_name). The call asks the ticket service, for at most 2
+        seconds; scans do not wait for it. The record of the scan is that of the
+        call. Any other scan is answered with SCAN_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScanServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -234,6 +250,11 @@ def add_ScanServiceServicer_to_server(servicer, server):
                     request_deserializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsRequest.FromString,
                     response_serializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsResponse.SerializeToString,
             ),
+            'GetHolder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHolder,
+                    request_deserializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.GetHolderRequest.FromString,
+                    response_serializer=ticketing_dot_scans_dot_v1_dot_scan__service__pb2.GetHolderResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ticketing.scans.v1.ScanService', rpc_method_handlers)
@@ -245,7 +266,7 @@ def add_ScanServiceServicer_to_server(servicer, server):
 class ScanService:
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service, except LookUpTickets.
+    service, except LookUpTickets and GetHolder.
     """
 
     @staticmethod
@@ -508,6 +529,33 @@ class ScanService:
             '/ticketing.scans.v1.ScanService/LookUpTickets',
             ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsRequest.SerializeToString,
             ticketing_dot_scans_dot_v1_dot_scan__service__pb2.LookUpTicketsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHolder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.scans.v1.ScanService/GetHolder',
+            ticketing_dot_scans_dot_v1_dot_scan__service__pb2.GetHolderRequest.SerializeToString,
+            ticketing_dot_scans_dot_v1_dot_scan__service__pb2.GetHolderResponse.FromString,
             options,
             channel_credentials,
             insecure,

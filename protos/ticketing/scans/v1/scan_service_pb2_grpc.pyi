@@ -29,7 +29,7 @@ GRPC_VERSION: str
 class ScanServiceStub:
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service, except LookUpTickets.
+    service, except LookUpTickets and GetHolder.
     """
 
     @_typing.overload
@@ -76,12 +76,19 @@ class ScanServiceStub:
     The ticket service records each look-up, which ChangeService.ListChanges
     lists. One caller may look up 20 times a minute, unless configured.
     """
+    GetHolder: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.GetHolderRequest, _scan_service_pb2.GetHolderResponse]
+    """Returns the name of the holder of the ticket that the caller scanned live in
+    the last 5 minutes, for the display of the gate. The event must allow it
+    (Event.show_holder_name). The call asks the ticket service, for at most 2
+    seconds; scans do not wait for it. The record of the scan is that of the
+    call. Any other scan is answered with SCAN_NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class ScanServiceAsyncStub(ScanServiceStub):
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service, except LookUpTickets.
+    service, except LookUpTickets and GetHolder.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -125,11 +132,18 @@ class ScanServiceAsyncStub(ScanServiceStub):
     The ticket service records each look-up, which ChangeService.ListChanges
     lists. One caller may look up 20 times a minute, unless configured.
     """
+    GetHolder: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.GetHolderRequest, _scan_service_pb2.GetHolderResponse]  # type: ignore[assignment]
+    """Returns the name of the holder of the ticket that the caller scanned live in
+    the last 5 minutes, for the display of the gate. The event must allow it
+    (Event.show_holder_name). The call asks the ticket service, for at most 2
+    seconds; scans do not wait for it. The record of the scan is that of the
+    call. Any other scan is answered with SCAN_NOT_FOUND.
+    """
 
 class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
     """ScanService decides scans at gates and keeps their records. A denied ticket
     is an answer (Scan.verdict), never an RPC error. No call waits for the ticket
-    service, except LookUpTickets.
+    service, except LookUpTickets and GetHolder.
     """
 
     @_abc_1.abstractmethod
@@ -230,6 +244,19 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         asks the ticket service, for at most 2 seconds; scans do not wait for it.
         The ticket service records each look-up, which ChangeService.ListChanges
         lists. One caller may look up 20 times a minute, unless configured.
+        """
+
+    @_abc_1.abstractmethod
+    def GetHolder(
+        self,
+        request: _scan_service_pb2.GetHolderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scan_service_pb2.GetHolderResponse, _abc.Awaitable[_scan_service_pb2.GetHolderResponse]]:
+        """Returns the name of the holder of the ticket that the caller scanned live in
+        the last 5 minutes, for the display of the gate. The event must allow it
+        (Event.show_holder_name). The call asks the ticket service, for at most 2
+        seconds; scans do not wait for it. The record of the scan is that of the
+        call. Any other scan is answered with SCAN_NOT_FOUND.
         """
 
 def add_ScanServiceServicer_to_server(servicer: ScanServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -370,6 +370,7 @@ class Event(_message.Message):
     MAX_TICKETS_PER_CUSTOMER_FIELD_NUMBER: _builtins.int
     DAY_CHANGE_HOUR_FIELD_NUMBER: _builtins.int
     ALLOW_GATE_LOOK_UP_FIELD_NUMBER: _builtins.int
+    SHOW_HOLDER_NAME_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Output only. The service gives each event a UUIDv7. UpdateEvent reads it
     to find the event.
@@ -434,6 +435,11 @@ class Event(_message.Message):
     """True lets the gates of the event look up tickets by the name or address of
     the holder or by the purchase, for a person without a phone; see
     ticketing.scans.v1.ScanService.LookUpTickets. The default is false.
+    """
+    show_holder_name: _builtins.bool
+    """True lets a gate of the event show the name of the holder (holder_name in the
+    metadata of the purchase, until a transfer) after each scan; see
+    ticketing.scans.v1.ScanService.GetHolder. The default is false.
     """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -511,10 +517,11 @@ class Event(_message.Message):
         max_tickets_per_customer: _builtins.int | None = ...,
         day_change_hour: _builtins.int | None = ...,
         allow_gate_look_up: _builtins.bool = ...,
+        show_holder_name: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets", "_day_change_hour", b"_day_change_hour", "_max_held_per_customer", b"_max_held_per_customer", "_max_participants", b"_max_participants", "_max_tickets_per_customer", b"_max_tickets_per_customer", "available_tickets", b"available_tickets", "create_time", b"create_time", "day_change_hour", b"day_change_hour", "doors_open_time", b"doors_open_time", "end_time", b"end_time", "max_held_per_customer", b"max_held_per_customer", "max_participants", b"max_participants", "max_tickets_per_customer", b"max_tickets_per_customer", "metadata", b"metadata", "refund_policy", b"refund_policy", "start_time", b"start_time", "ticket_price", b"ticket_price", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets", "_day_change_hour", b"_day_change_hour", "_max_held_per_customer", b"_max_held_per_customer", "_max_participants", b"_max_participants", "_max_tickets_per_customer", b"_max_tickets_per_customer", "admission_policy", b"admission_policy", "allow_gate_look_up", b"allow_gate_look_up", "available_tickets", b"available_tickets", "create_time", b"create_time", "current_participants", b"current_participants", "day_change_hour", b"day_change_hour", "description", b"description", "doors_open_time", b"doors_open_time", "end_time", b"end_time", "etag", b"etag", "event_id", b"event_id", "event_type", b"event_type", "image_url", b"image_url", "is_online", b"is_online", "location", b"location", "max_held_per_customer", b"max_held_per_customer", "max_participants", b"max_participants", "max_tickets_per_customer", b"max_tickets_per_customer", "metadata", b"metadata", "name", b"name", "offers", b"offers", "organizer_id", b"organizer_id", "refund_policy", b"refund_policy", "revision", b"revision", "start_time", b"start_time", "status", b"status", "ticket_price", b"ticket_price", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets", "_day_change_hour", b"_day_change_hour", "_max_held_per_customer", b"_max_held_per_customer", "_max_participants", b"_max_participants", "_max_tickets_per_customer", b"_max_tickets_per_customer", "admission_policy", b"admission_policy", "allow_gate_look_up", b"allow_gate_look_up", "available_tickets", b"available_tickets", "create_time", b"create_time", "current_participants", b"current_participants", "day_change_hour", b"day_change_hour", "description", b"description", "doors_open_time", b"doors_open_time", "end_time", b"end_time", "etag", b"etag", "event_id", b"event_id", "event_type", b"event_type", "image_url", b"image_url", "is_online", b"is_online", "location", b"location", "max_held_per_customer", b"max_held_per_customer", "max_participants", b"max_participants", "max_tickets_per_customer", b"max_tickets_per_customer", "metadata", b"metadata", "name", b"name", "offers", b"offers", "organizer_id", b"organizer_id", "refund_policy", b"refund_policy", "revision", b"revision", "show_holder_name", b"show_holder_name", "start_time", b"start_time", "status", b"status", "ticket_price", b"ticket_price", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__available_tickets: _TypeAlias = _typing.Literal["available_tickets"]  # noqa: Y015
     _WhichOneofArgType__available_tickets: _TypeAlias = _typing.Literal["_available_tickets", b"_available_tickets"]  # noqa: Y015

@@ -660,3 +660,59 @@ class HeldTicket(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeldTicket: _TypeAlias = HeldTicket  # noqa: Y015
+
+@_typing.final
+class GetTicketHolderRequest(_message.Message):
+    """Request of GetTicketHolder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Required. The UUID of the event."""
+    ticket_id: _builtins.str
+    """Required. The UUID of the ticket."""
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        ticket_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTicketHolderRequest: _TypeAlias = GetTicketHolderRequest  # noqa: Y015
+
+@_typing.final
+class GetTicketHolderResponse(_message.Message):
+    """Response of GetTicketHolder. The ticket service sets every field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.bool
+    """False where the event does not allow names (Event.show_holder_name) or the
+    service does not have the event; the response then has no name.
+    """
+    name: _builtins.str
+    """The name of the holder, at most 60 characters. The field is empty where the
+    name is not known, as after a transfer, and where the event has no such ticket.
+    """
+    def __init__(
+        self,
+        *,
+        allowed: _builtins.bool = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTicketHolderResponse: _TypeAlias = GetTicketHolderResponse  # noqa: Y015

@@ -28,7 +28,7 @@ if _version_not_supported:
 class TicketFeedServiceStub:
     """TicketFeedService is internal: only the scan service (role peer) calls it.
     It serves the feed of ticket changes, takes reports of check-ins and incidents,
-    and finds the tickets that a gate looks up.
+    finds the tickets that a gate looks up, and returns the names that it shows.
     """
 
     def __init__(self, channel):
@@ -62,12 +62,17 @@ class TicketFeedServiceStub:
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsRequest.SerializeToString,
                 response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsResponse.FromString,
                 _registered_method=True)
+        self.GetTicketHolder = channel.unary_unary(
+                '/ticketing.tickets.v1.TicketFeedService/GetTicketHolder',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.GetTicketHolderRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.GetTicketHolderResponse.FromString,
+                _registered_method=True)
 
 
 class TicketFeedServiceServicer:
     """TicketFeedService is internal: only the scan service (role peer) calls it.
     It serves the feed of ticket changes, takes reports of check-ins and incidents,
-    and finds the tickets that a gate looks up.
+    finds the tickets that a gate looks up, and returns the names that it shows.
     """
 
     def WatchTickets(self, request, context):
@@ -113,6 +118,14 @@ class TicketFeedServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTicketHolder(self, request, context):
+        """Returns the name of a ticket's holder for the gate that has just scanned the
+        ticket. The record of the scan is that of the call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TicketFeedServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -141,6 +154,11 @@ def add_TicketFeedServiceServicer_to_server(servicer, server):
                     request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsRequest.FromString,
                     response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsResponse.SerializeToString,
             ),
+            'GetTicketHolder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTicketHolder,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.GetTicketHolderRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.GetTicketHolderResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ticketing.tickets.v1.TicketFeedService', rpc_method_handlers)
@@ -152,7 +170,7 @@ def add_TicketFeedServiceServicer_to_server(servicer, server):
 class TicketFeedService:
     """TicketFeedService is internal: only the scan service (role peer) calls it.
     It serves the feed of ticket changes, takes reports of check-ins and incidents,
-    and finds the tickets that a gate looks up.
+    finds the tickets that a gate looks up, and returns the names that it shows.
     """
 
     @staticmethod
@@ -280,6 +298,33 @@ class TicketFeedService:
             '/ticketing.tickets.v1.TicketFeedService/FindTickets',
             ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsRequest.SerializeToString,
             ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTicketHolder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.TicketFeedService/GetTicketHolder',
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.GetTicketHolderRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.GetTicketHolderResponse.FromString,
             options,
             channel_credentials,
             insecure,

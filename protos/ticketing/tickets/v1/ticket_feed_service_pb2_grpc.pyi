@@ -29,7 +29,7 @@ GRPC_VERSION: str
 class TicketFeedServiceStub:
     """TicketFeedService is internal: only the scan service (role peer) calls it.
     It serves the feed of ticket changes, takes reports of check-ins and incidents,
-    and finds the tickets that a gate looks up.
+    finds the tickets that a gate looks up, and returns the names that it shows.
     """
 
     @_typing.overload
@@ -58,12 +58,16 @@ class TicketFeedServiceStub:
     """Finds tickets of one event for a gate, and records the look-up as a change
     (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
     """
+    GetTicketHolder: _grpc.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.GetTicketHolderRequest, _ticket_feed_service_pb2.GetTicketHolderResponse]
+    """Returns the name of a ticket's holder for the gate that has just scanned the
+    ticket. The record of the scan is that of the call.
+    """
 
 @_typing.type_check_only
 class TicketFeedServiceAsyncStub(TicketFeedServiceStub):
     """TicketFeedService is internal: only the scan service (role peer) calls it.
     It serves the feed of ticket changes, takes reports of check-ins and incidents,
-    and finds the tickets that a gate looks up.
+    finds the tickets that a gate looks up, and returns the names that it shows.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -89,11 +93,15 @@ class TicketFeedServiceAsyncStub(TicketFeedServiceStub):
     """Finds tickets of one event for a gate, and records the look-up as a change
     (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
     """
+    GetTicketHolder: _aio.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.GetTicketHolderRequest, _ticket_feed_service_pb2.GetTicketHolderResponse]  # type: ignore[assignment]
+    """Returns the name of a ticket's holder for the gate that has just scanned the
+    ticket. The record of the scan is that of the call.
+    """
 
 class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
     """TicketFeedService is internal: only the scan service (role peer) calls it.
     It serves the feed of ticket changes, takes reports of check-ins and incidents,
-    and finds the tickets that a gate looks up.
+    finds the tickets that a gate looks up, and returns the names that it shows.
     """
 
     @_abc_1.abstractmethod
@@ -146,6 +154,16 @@ class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ticket_feed_service_pb2.FindTicketsResponse, _abc.Awaitable[_ticket_feed_service_pb2.FindTicketsResponse]]:
         """Finds tickets of one event for a gate, and records the look-up as a change
         (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTicketHolder(
+        self,
+        request: _ticket_feed_service_pb2.GetTicketHolderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ticket_feed_service_pb2.GetTicketHolderResponse, _abc.Awaitable[_ticket_feed_service_pb2.GetTicketHolderResponse]]:
+        """Returns the name of a ticket's holder for the gate that has just scanned the
+        ticket. The record of the scan is that of the call.
         """
 
 def add_TicketFeedServiceServicer_to_server(servicer: TicketFeedServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
