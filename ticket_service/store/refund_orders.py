@@ -98,30 +98,27 @@ def lock_of_payments(connection: Connection, event_id: UUID, purchase_id: UUID) 
 
 def find_failed(connection: Connection, event_id: UUID, purchase_id: UUID, payment_id: str) -> list[RefundOrder]:
     """Read the FAILED orders of one payment, oldest first."""
-    query = (
-        sa.select(refund_orders)
-        .where(
-            refund_orders.c.event_id == event_id,
-            refund_orders.c.purchase_id == purchase_id,
-            refund_orders.c.payment_id == payment_id,
-            refund_orders.c.status == RefundOrderStatus.FAILED,
-        )
-        .order_by(refund_orders.c.create_time, refund_orders.c.order_id)
-    )
-    return [order_of(row) for row in connection.execute(query)]
+    is_failed = refund_orders.c.status == RefundOrderStatus.FAILED
+    return _orders_of_payment(connection, event_id, purchase_id, payment_id, is_failed)
 
 
 def find_credited(connection: Connection, event_id: UUID, purchase_id: UUID, payment_id: str) -> list[RefundOrder]:
     """Read the orders of one payment that outside refunds cover in part or in full, newest first."""
+    return _orders_of_payment(connection, event_id, purchase_id, payment_id, refund_orders.c.credited > 0)[::-1]
+
+
+def _orders_of_payment(
+    connection: Connection, event_id: UUID, purchase_id: UUID, payment_id: str, condition: sa.ColumnElement[bool]
+) -> list[RefundOrder]:
     query = (
         sa.select(refund_orders)
         .where(
             refund_orders.c.event_id == event_id,
             refund_orders.c.purchase_id == purchase_id,
             refund_orders.c.payment_id == payment_id,
-            refund_orders.c.credited > 0,
+            condition,
         )
-        .order_by(refund_orders.c.create_time.desc(), refund_orders.c.order_id.desc())
+        .order_by(refund_orders.c.create_time, refund_orders.c.order_id)
     )
     return [order_of(row) for row in connection.execute(query)]
 
