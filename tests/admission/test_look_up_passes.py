@@ -47,6 +47,13 @@ def test_a_changed_pass_is_not_genuine():
         assert not found.is_genuine(CODES, "sam", NOW), index
 
 
+def test_a_pass_has_one_text_only():
+    text = PASS.sign(CODES, "sam")
+    others = {text[:-1] + last for last in "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"} - {text}
+    found = [read_pass(other) for other in others]
+    assert not any(one is not None and one.is_genuine(CODES, "sam", NOW) for one in found)
+
+
 @pytest.mark.parametrize("text", ["", PREFIX, f"{PREFIX}{'A' * 89}", f"{PREFIX}{'!' * 90}", f"{PREFIX}{'Ä' * 90}"])
 def test_other_texts_are_no_pass(text):
     assert read_pass(text) is None

@@ -34,8 +34,7 @@ class LookUpPass:
 
     def sign(self, codes: Codes, caller: str) -> str:
         """Return the text of the pass for `caller`, a device or a person."""
-        text = base64.b32encode(self._claim() + self._mac(codes, caller)).decode()
-        return PREFIX + text.rstrip("=")
+        return _text(self._claim() + self._mac(codes, caller))
 
     def is_genuine(self, codes: Codes, caller: str, now: datetime) -> bool:
         """Return whether the scan service made the pass for `caller`, and it has not expired."""
@@ -63,6 +62,13 @@ def read_pass(text: str) -> LookUpPass | None:
         data = base64.b32decode(digits + "=" * (-len(digits) % 8))
     except (binascii.Error, ValueError):
         return None
+    # The last character has two unused bits; a pass has one text only.
+    if text != _text(data):
+        return None
     claim, mac = data[:_CLAIM_BYTES], data[_CLAIM_BYTES:]
     issue, expire = int.from_bytes(claim[32:36], "big"), int.from_bytes(claim[36:], "big")
     return LookUpPass(UUID(bytes=claim[:16]), UUID(bytes=claim[16:32]), issue, datetime.fromtimestamp(expire, UTC), mac)
+
+
+def _text(data: bytes) -> str:
+    return PREFIX + base64.b32encode(data).decode().rstrip("=")
