@@ -85,7 +85,7 @@ def test_without_the_ticket_service_a_look_up_fails_and_scans_go_on(pair: Servic
             scanner.ask(scanner.scans.LookUpTickets, request(event.event_id))
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert gate.scan(first.token).verdict == ADMITTED
-        # What was looked up before is still admitted.
+        # A ticket that was looked up before is still admitted.
         assert gate.scan(passes[uuid.UUID(second.ticket_id)].look_up_pass).verdict == ADMITTED
 
 

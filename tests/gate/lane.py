@@ -37,7 +37,7 @@ SECOND_READ = 2.0
 
 
 class RecordedView:
-    """A view that keeps what it was told to show."""
+    """A view that records the calls of the gate."""
 
     def __init__(self) -> None:
         self.shown: list[Answer | Notice] = []

@@ -35,7 +35,7 @@ class TicketGroup:
     currency: str
     tickets: int
     paid: int
-    # What was paid, less the refunds without a cancellation.
+    # The price paid, less the refunds without a cancellation.
     left: int
 
 
@@ -48,7 +48,7 @@ class PreviewLine:
     currency: str
     tickets: int
     paid: int
-    # What was paid, less the refunds without a cancellation.
+    # The price paid, less the refunds without a cancellation.
     left: int
 
     @property

@@ -33,7 +33,7 @@ class PaidTicket:
     sold: SoldTicket
     # None: the ticket was free.
     payer: Payer | None
-    # What a cancellation of the ticket refunds, in minor units.
+    # The refund of the ticket's cancellation, in minor units.
     cancelled: int
 
 

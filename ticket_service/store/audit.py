@@ -303,7 +303,7 @@ CHECKS: Final[dict[str, str]] = {
     """,
 }
 
-# What a person should look at, and what breaks no promise by itself.
+# Rows that a person should judge; by themselves they break no promise.
 HINTS: Final[dict[str, str]] = {
     # A service before migration 0009 stored no terms of purchases.
     "refunds below the price whose terms at purchase are not known, because the event changed since": """

@@ -87,7 +87,7 @@ class Refunds:
             order = store.lock(connection, found.event_id, cancellation_id)
             if retried is found:
                 if order is not None:
-                    # The organizer may know of a failure at the provider that the reconciler has not seen yet.
+                    # The organizer may have seen a failure at the provider before the reconciler finds it.
                     enqueue(connection, order.provider, [order.payment_id], now)
                 return found
             if order is not None:

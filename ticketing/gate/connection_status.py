@@ -29,5 +29,5 @@ class ConnectionStatus:
     event_name: str = ""
     # The reason, for people; empty while the connection is open.
     problem: str = ""
-    # What a person can do about a refusal.
+    # The advice to a person after a refusal.
     advice: str = ""

@@ -93,7 +93,7 @@ class DeviceClock:
             if not self.is_known:
                 self._start = lower if uncertainty is None else lower + uncertainty / 2
             else:
-                # What was known before stays, unless it contradicts what the service says now.
+                # The earlier estimate stays, unless it contradicts the present time of the service.
                 self._start = max(self._start, lower) if upper is None else min(max(self._start, lower), upper)
             self.is_known = True
 

@@ -27,7 +27,7 @@ class DeviceStatus:
     replica: ReplicaState = field(default_factory=ReplicaState)
     # The time since the replica had all changes; None: unknown, as after an update from an older version.
     replica_age: timedelta | None = None
-    # What does not work besides the connection; a person can mend it.
+    # Faults besides the connection that a person can mend.
     problems: Sequence[str] = ()
 
     def line(self) -> str:

@@ -32,7 +32,7 @@ class InputError(Exception):
 class InputStatus:
     """The status of the input, for the display."""
 
-    # What is wrong with the scanner, for people; empty while it works.
+    # The fault of the scanner, for people; empty while it works.
     problem: str = ""
 
 

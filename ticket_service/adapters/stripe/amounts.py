@@ -1,4 +1,4 @@
-"""What Stripe counts amounts in, and which amounts it charges.
+"""Convert amounts to the units in which Stripe counts, and state which amounts it charges.
 
 Source: docs.stripe.com/currencies, read in 2026-11: the zero-decimal currencies, the special cases ISK and UGX, the
 minimum and maximum amounts; the three-decimal currencies stand in its version of 2022 only. The supported currencies
