@@ -12,17 +12,27 @@ pytestmark = pytest.mark.slow
 # This program prints the name and the priority of every thread of a process that has just started a server.
 PROGRAM = """
 import asyncio, os
+from contextlib import suppress
 from pathlib import Path
 import grpc.aio
 from ticketing.chassis.thread_priority import lower_network_priority
+
+def names():
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found[task.name] = (task / "comm").read_text().strip()
+    return found
 
 async def serve():
     server = grpc.aio.server()
     server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    # gRPC starts, names and ends threads at any time: only those that keep their name throughout count.
+    before = names()
     lower_network_priority()
-    for task in Path("/proc/self/task").iterdir():
-        print((task / "comm").read_text().strip(), os.getpriority(os.PRIO_PROCESS, int(task.name)))
+    for task, name in names().items() & before.items():
+        print(name, os.getpriority(os.PRIO_PROCESS, int(task)))
     await server.stop(None)
 
 asyncio.run(serve())
