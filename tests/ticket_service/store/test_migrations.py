@@ -1,16 +1,14 @@
 import uuid
 
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL
 
 from tests.environment import ROOT
-from tests.environment.databases import NewDatabase
+from tests.environment.databases import NewDatabase, execute
 from ticket_service.store.tables import feed, metadata
-from ticketing.chassis.migrations import migrate, run_under_lock
+from ticketing.chassis.migrations import migrate
 
 SCRIPTS = ROOT / "ticket_service" / "store" / "migrations"
 
@@ -65,16 +63,8 @@ EVENT = sa.text(
 def test_the_feed_delivers_current_events_again_after_the_migration(new_database: NewDatabase):
     """The scan service needs their time zones, which the feed did not contain."""
     url = new_database("ticket")
-
-    def build(connection: Connection) -> None:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-        config = Config()
-        config.set_main_option("script_location", str(SCRIPTS))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0012")
-
-    run_under_lock(url, build)
+    execute(url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    migrate(url, SCRIPTS, "0012")
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         for ends in ("1 day", "-2 days"):
