@@ -32,7 +32,7 @@ READ_ONLY: Final = "25006"
 def database_url(text: str) -> URL:
     """Parse a PostgreSQL URL and set its driver to psycopg2; SQLAlchemy 2.1 reads a bare `postgresql://` as psycopg 3.
 
-    Several hosts may stand in the URL as libpq writes them: `postgresql://user@a:5432,b:5432/tickets`.
+    Several hosts may stand in the URL as libpq writes them: `postgresql://user@a:5432,b:5432/name`.
 
     Raises:
         ValueError: `text` is not a PostgreSQL URL.
