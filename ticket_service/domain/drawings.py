@@ -24,7 +24,7 @@ class Drawing:
     format: TicketFormat
     # PNG and SVG contain one QR code, so exactly one ticket.
     tickets: tuple[PrintedTicket, ...]
-    # The language of the texts, as the purchase names it; "" is the default language.
+    # The normalised BCP 47 tag of the language of the texts; "" is the default language.
     language: str
     # The time of the drawing. A drawing of an earlier time may be used instead for some minutes.
     now: datetime
@@ -47,11 +47,6 @@ def drawing_key(drawing: Drawing) -> bytes:
     else:
         shown = (drawing.tickets, drawing.language, drawing.is_removal)
     return hashlib.sha256(f"{drawing.format} {shown!r}".encode()).digest()
-
-
-def language_of(sold: SoldTicket) -> str:
-    """Return the language that the purchase of a ticket names; "" if it names none."""
-    return str(sold.metadata.get("language", ""))
 
 
 def ticket_hours(sold: SoldTicket) -> tuple[datetime, datetime]:
