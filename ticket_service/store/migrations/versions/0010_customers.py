@@ -1,4 +1,4 @@
-"""Add bounds per customer, and the mark of purchases without a named user; 0020 builds the indexes by customer."""
+"""Add bounds per customer, and the mark of purchases without a named user; 0021 builds the indexes by customer."""
 
 import sqlalchemy as sa
 from alembic import op

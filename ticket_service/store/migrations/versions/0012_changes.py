@@ -1,4 +1,4 @@
-"""Create the audit trail; 0020 builds the indexes for look-ups by payment, status and address."""
+"""Create the audit trail; 0021 builds the indexes for look-ups by payment, status and address."""
 
 import sqlalchemy as sa
 from alembic import op

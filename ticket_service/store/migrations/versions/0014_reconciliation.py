@@ -1,6 +1,6 @@
 """Add outside refunds, disputes, payments without a purchase, and the progress of the reconciler.
 
-The new kinds of ledger entries widen a check; 0020 validates the existing rows, which takes 0.1 s a million.
+The new kinds of ledger entries widen a check; 0021 validates the existing rows, which takes 0.1 s a million.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""Add refunds without a cancellation, and refunds paid by hand; 0020 builds the other indexes of owed refunds."""
+"""Add refunds without a cancellation, and refunds paid by hand; 0021 builds the other indexes of owed refunds."""
 
 import sqlalchemy as sa
 from alembic import op

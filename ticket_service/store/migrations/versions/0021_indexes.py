@@ -4,8 +4,8 @@ import sqlalchemy as sa
 
 from ticketing.chassis.migration_steps import build_index, validate_check
 
-revision = "0020"
-down_revision = "0019"
+revision = "0021"
+down_revision = "0020"
 
 
 def upgrade() -> None:
