@@ -4,6 +4,7 @@ import io
 import logging
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
+from typing import Any
 
 import pypdf
 import pytest
@@ -163,7 +164,7 @@ def test_page_is_tagged_and_reads_the_code_aloud():
     reader = pypdf.PdfReader(io.BytesIO(content))
     assert reader.metadata is not None
     assert reader.metadata.title == "Größenwahn"
-    catalogue = reader.trailer["/Root"]
+    catalogue: Any = reader.trailer["/Root"]
     assert catalogue["/Lang"] == "de"
     assert b"<pdfuaid:part>1</pdfuaid:part>" in content
     assert ("/Figure", f"QR-Code des Tickets mit dem Code {CODE}") in tags(content)
