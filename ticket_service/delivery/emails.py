@@ -48,6 +48,9 @@ class Email:
     notification: Notification
     # The normalised BCP 47 tag of the purchase; "" if the buyer named no language.
     language: str
+    # The number of this mail among those into which a large order is split.
+    part: int = 1
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,34 @@
 """Write a mail as MIME: a plain part, an HTML part with QR codes, and attached pages and calendar entries."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 
-from ticket_service.adapters.drawing import draw
+from ticket_service.adapters.drawers import Drawers, Turn
 from ticket_service.adapters.formats import Formats
 from ticket_service.adapters.words import tag_of_formats
-from ticket_service.delivery.emails import Attachments, Email, is_valid
+from ticket_service.delivery.emails import Email, is_valid
+from ticket_service.delivery.mail_files import MailFile, content_id, files_of, shows_code
 from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.delivery.receiver import UndeliveredError
-from ticket_service.domain.drawings import Drawing, PrintedTicket, ticket_hours
+from ticket_service.domain.drawings import ticket_hours
 from ticket_service.domain.languages import look_up
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import SoldTicket, TicketFormat
+from ticket_service.domain.tickets import TicketFormat
+from ticket_service.use_cases.rendering import MEDIA_TYPES
+
+
+@dataclass(frozen=True, slots=True)
+class MailDrawing:
+    """The workers that draw the files of mails, and the number of tickets up to which each has files of its own."""
+
+    drawers: Drawers
+    max_separate: int
 
 
 class MimeWriter:
@@ -26,16 +38,18 @@ class MimeWriter:
         texts: the texts of each language.
         language: the language of purchases that name no known language.
         sender: the From header, such as `Concert Hall <tickets@example.com>`.
+        drawing: the drawing of the files.
     """
 
-    def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str) -> None:
+    def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str, drawing: MailDrawing) -> None:
         self._texts = texts
+        self._drawing = drawing
         self._language = language
         self._sender = sender
         self._domain = parseaddr(sender)[1].rpartition("@")[2]
 
-    def write(self, email: Email, secrets: Sequence[Secrets], message_id: str, now: datetime) -> EmailMessage:
-        """Write one mail.
+    async def write(self, email: Email, secrets: Sequence[Secrets], message_id: str, now: datetime) -> EmailMessage:
+        """Draw the files of a mail and write it; a repetition finds the files in the cache of the drawers.
 
         Args:
             email: the mail.
@@ -45,11 +59,29 @@ class MimeWriter:
 
         Raises:
             UndeliveredError: the address is not valid in a mail.
+            Failure: OVERLOADED.
         """
+        files = files_of(email, secrets, email.language or self._language, now, self._drawing.max_separate)
+        turn = Turn(message_id, max_waiting=1)
+        contents = await self._drawing.drawers.draw_each([file.drawing for file in files], turn)
+        # The text of a large order would block the event loop.
+        return await asyncio.to_thread(
+            self._compose, email, secrets, list(zip(files, contents, strict=True)), message_id, now
+        )
+
+    def _compose(
+        self,
+        email: Email,
+        secrets: Sequence[Secrets],
+        files: Sequence[tuple[MailFile, bytes]],
+        message_id: str,
+        now: datetime,
+    ) -> EmailMessage:
         texts = self._texts[look_up(email.language, self._texts, self._language)]
         formats = Formats(tag_of_formats(email.language, texts.language))
         message = EmailMessage(policy=SMTP)
-        facts = _facts(email, secrets, texts, formats)
+        pictures = {file.content_id for file, _ in files}
+        facts = _facts(email, secrets, pictures, texts, formats)
         facts["subject"] = " ".join(texts.fill(email.text, "subject", facts).split())
         facts["lead"] = texts.fill(email.text, "lead", facts)
         try:
@@ -58,37 +90,25 @@ class MimeWriter:
             # An older version stored addresses unchecked, and MIME headers cannot contain every valid address.
             raise UndeliveredError("the address cannot be written to", is_permanent=True) from error
         message["From"] = self._sender
-        message["Subject"] = str(facts["subject"])
+        part = f" ({email.part}/{email.parts})" if email.parts > 1 else ""
+        message["Subject"] = f"{facts['subject']}{part}"
         message["Date"] = format_datetime(now)
         away = ".away" if email.text.endswith(".away") else ""
-        message["Message-ID"] = f"<{message_id}{away}@{self._domain}>"
+        number = f".{email.part}" if email.part > 1 else ""
+        message["Message-ID"] = f"<{message_id}{away}{number}@{self._domain}>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(texts.render("mail.txt", facts))
         message.add_alternative(texts.render("mail.html", facts), subtype="html")
+        # The same part takes all pictures: after the first one, the message would return the text within that part.
         html = message.get_body(("html",))
-        for sold, its in zip(email.tickets, secrets, strict=True):
-            if email.attachments is Attachments.TICKET and is_valid(sold):
-                if html is not None:
-                    # The picture is a related part, because mail programs show none in data URLs.
-                    name = f"{its.code}.png"
-                    html.add_related(
-                        _draw(TicketFormat.PNG, sold, its, now),
-                        "image",
-                        "png",
-                        cid=f"<{_content_id(sold)}>",
-                        filename=name,
-                    )
-                page = _draw(TicketFormat.PDF, sold, its, now)
-                message.add_attachment(page, maintype="application", subtype="pdf", filename=f"{its.code}.pdf")
-                _attach_entry(message, _draw(TicketFormat.ICS, sold, its, now), "PUBLISH", its.code)
-            elif email.attachments is not Attachments.NONE:
-                # The file name contains the ticket id: the code may belong to another holder now.
-                entry = _draw(TicketFormat.ICS, sold, its, now, is_removal=True)
-                _attach_entry(message, entry, "CANCEL", str(sold.ticket.ticket_id))
+        for file, content in files:
+            _attach(message, html, file, content)
         return message
 
 
-def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts, formats: Formats) -> dict[str, object]:
+def _facts(
+    email: Email, secrets: Sequence[Secrets], pictures: Collection[str], texts: MailTexts, formats: Formats
+) -> dict[str, object]:
     event, data = email.event, email.notification.data
     starts, ends = ticket_hours(email.tickets[0]) if email.tickets else (event.start_time, event.end_time)
     currency, minor_units = data.get("currency_code"), data.get("minor_units")
@@ -106,8 +126,8 @@ def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts, formats: 
         "tickets": [
             {
                 "type": texts.words["ticket_types"][sold.ticket.ticket_type],
-                "code": its.code if email.attachments is Attachments.TICKET and is_valid(sold) else "",
-                "picture": _content_id(sold) if email.attachments is Attachments.TICKET and is_valid(sold) else "",
+                "code": its.code if shows_code(email, sold) else "",
+                "picture": content_id(sold) if content_id(sold) in pictures else "",
                 "is_good": is_valid(sold),
             }
             for sold, its in zip(email.tickets, secrets, strict=True)
@@ -123,16 +143,13 @@ def _full_refund_until(email: Email, formats: Formats) -> str:
     return formats.moment(datetime.fromisoformat(until), email.event.time_zone)
 
 
-def _draw(
-    ticket_format: TicketFormat, sold: SoldTicket, secrets: Secrets, now: datetime, *, is_removal: bool = False
-) -> bytes:
-    return draw(Drawing(ticket_format, (PrintedTicket(sold, secrets),), sold.language, now, is_removal))
-
-
-def _attach_entry(message: EmailMessage, entry: bytes, method: str, name: str) -> None:
-    parameters = {"method": method, "charset": "utf-8"}
-    message.add_attachment(entry, maintype="text", subtype="calendar", filename=f"{name}.ics", params=parameters)
-
-
-def _content_id(sold: SoldTicket) -> str:
-    return f"{sold.ticket.ticket_id}@ticketing"
+def _attach(message: EmailMessage, html: MIMEPart | None, file: MailFile, content: bytes) -> None:
+    main_type, _, subtype = MEDIA_TYPES[file.drawing.format].partition("/")
+    if file.content_id and html is not None:
+        # The picture is a related part, because mail programs show none in data URLs.
+        html.add_related(content, main_type, subtype, cid=f"<{file.content_id}>", filename=file.name)
+        return
+    parameters = {}
+    if file.drawing.format is TicketFormat.ICS:
+        parameters = {"method": "CANCEL" if file.drawing.is_removal else "PUBLISH", "charset": "utf-8"}
+    message.add_attachment(content, maintype=main_type, subtype=subtype, filename=file.name, params=parameters)
