@@ -3,12 +3,12 @@
 Every field at fault is named by its path, such as `event.offers[0].price`.
 """
 
+import importlib.resources
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_TYPES, TICKET_TYPES
 from ticket_service.convert.events import SETTABLE
@@ -18,7 +18,9 @@ from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, Of
 from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import event_pb2, event_service_pb2
 
-TIME_ZONES: Final = frozenset(available_timezones())
+# The names of the IANA database, as browsers and calendars have them. A system may have more, such as its `localtime`;
+# "Factory" is the database's own name for a zone that nobody has set.
+TIME_ZONES: Final = frozenset((importlib.resources.files("tzdata") / "zones").read_text().split()) - {"Factory"}
 
 EventFields: TypeAlias = Fields[event_pb2.Event]
 OfferFields: TypeAlias = Fields[event_pb2.TicketOffer]
