@@ -88,7 +88,7 @@ class DeliveryApp:
         )
         drawers = Drawers("mails", limits)
         self._opened.push_async_callback(drawers.close)
-        drawing = MailDrawing(drawers, settings.mail_max_separate)
+        drawing = MailDrawing(drawers, settings.page, settings.mail_max_separate)
         writer = MimeWriter(texts, language, settings.mail_from, drawing)
         issuing = Issuing(Codes(settings.code_secret), keys)
         smtp = SmtpClient(smtp_url, settings.terms.deadline_seconds)

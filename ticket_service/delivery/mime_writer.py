@@ -13,11 +13,12 @@ from ticket_service.adapters.drawers import Drawers, Turn
 from ticket_service.adapters.formats import Formats
 from ticket_service.adapters.words import tag_of_formats
 from ticket_service.delivery.emails import Email, is_valid
-from ticket_service.delivery.mail_files import MailFile, content_id, files_of, shows_code
+from ticket_service.delivery.mail_files import FileStyle, MailFile, content_id, files_of, shows_code
 from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.delivery.receiver import UndeliveredError
 from ticket_service.domain.drawings import ticket_hours
 from ticket_service.domain.languages import look_up
+from ticket_service.domain.page_design import PageDesign
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import TicketFormat
 from ticket_service.use_cases.rendering import MEDIA_TYPES
@@ -25,9 +26,11 @@ from ticket_service.use_cases.rendering import MEDIA_TYPES
 
 @dataclass(frozen=True, slots=True)
 class MailDrawing:
-    """The workers that draw the files of mails, and the number of tickets up to which each has files of its own."""
+    """The workers that draw the files of mails, and the settings of the files."""
 
     drawers: Drawers
+    design: PageDesign
+    # The number of tickets of a mail up to which each has files of its own.
     max_separate: int
 
 
@@ -61,7 +64,8 @@ class MimeWriter:
             UndeliveredError: the address is not valid in a mail.
             Failure: OVERLOADED.
         """
-        files = files_of(email, secrets, email.language or self._language, now, self._drawing.max_separate)
+        style = FileStyle(email.language or self._language, self._drawing.design, now, self._drawing.max_separate)
+        files = files_of(email, secrets, style)
         turn = Turn(message_id, max_waiting=1)
         contents = await self._drawing.drawers.draw_each([file.drawing for file in files], turn)
         # The text of a large order would block the event loop.

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.delivery.emails import Attachments, Email
-from ticket_service.delivery.mail_files import MAX_TICKETS, MailFile, files_of, split
+from ticket_service.delivery.mail_files import MAX_TICKETS, FileStyle, MailFile, files_of, split
 from ticket_service.domain.notifications import Kind, Notification
+from ticket_service.domain.page_design import DEFAULT_DESIGN
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket, TicketFormat, TicketStatus
 
@@ -20,7 +21,7 @@ def email(tickets: Sequence[SoldTicket], attachments: Attachments = Attachments.
 
 def files(mail: Email, max_separate: int = 3) -> list[MailFile]:
     secrets = [Secrets(f"TKT-{n}", f"T1-{n}") for n in range(len(mail.tickets))]
-    return files_of(mail, secrets, "en", NOW, max_separate)
+    return files_of(mail, secrets, FileStyle("en", DEFAULT_DESIGN, NOW, max_separate))
 
 
 def shapes(found: Sequence[MailFile]) -> list[tuple[TicketFormat, int, bool]]:
