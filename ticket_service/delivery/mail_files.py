@@ -1,14 +1,16 @@
-"""Decide which files a mail carries: those of each ticket, or one page file and one calendar for all of a large order.
+"""Decide which files a mail carries: a picture and a page of each ticket, or one file with the pages of a large order.
 
-A mail with three files for each of 160 tickets is refused by mail servers, and takes a mail program minutes to show.
+A mail with two files for each of 160 tickets is refused by mail servers, and takes a mail program minutes to show.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
-from ticket_service.delivery.emails import Attachments, Email, is_valid
+from ticket_service.delivery.emails import Attachments, Email
+from ticket_service.domain.calendar_entries import is_valid
 from ticket_service.domain.drawings import Drawing, PrintedTicket, print_ticket
 from ticket_service.domain.page_design import PageDesign
 from ticket_service.domain.secrets import Secrets
@@ -38,39 +40,31 @@ class FileStyle:
     # The number of tickets up to which each ticket has files of its own.
     max_separate: int
 
-    def drawing(
-        self, ticket_format: TicketFormat, tickets: Sequence[PrintedTicket], *, is_removal: bool = False
-    ) -> Drawing:
+    def drawing(self, ticket_format: TicketFormat, tickets: Sequence[PrintedTicket]) -> Drawing:
         """Describe a file of tickets."""
-        return Drawing(ticket_format, tuple(tickets), self.language, self.now, is_removal, self.design)
+        return Drawing(ticket_format, tuple(tickets), self.language, self.now, design=self.design)
 
 
 def split(email: Email) -> list[Email]:
-    """Split a mail so that each part has at most MAX_TICKETS tickets."""
+    """Split a mail so that each part has at most MAX_TICKETS tickets; the first part has all calendar entries."""
     tickets = email.tickets
     chunks = [tickets[start : start + MAX_TICKETS] for start in range(0, len(tickets), MAX_TICKETS)] or [tickets]
-    return [replace(email, tickets=chunk, part=n, parts=len(chunks)) for n, chunk in enumerate(chunks, start=1)]
+    return [
+        replace(email, tickets=chunk, entries=email.entries if number == 1 else (), part=number, parts=len(chunks))
+        for number, chunk in enumerate(chunks, start=1)
+    ]
 
 
-def files_of(email: Email, secrets: Sequence[Secrets], style: FileStyle) -> list[MailFile]:
+def files_of(email: Email, secrets: Mapping[UUID, Secrets], style: FileStyle) -> list[MailFile]:
     """Return the files of a mail.
 
     Args:
         email: the mail, whose tickets are at most MAX_TICKETS.
-        secrets: the code and the token of each ticket, in the same order.
+        secrets: the code and the token of each ticket of the mail and of its calendar entries, by the ticket's id.
         style: what the files of a mail have in common.
     """
-    if email.attachments is Attachments.NONE:
-        return []
-    printed = [print_ticket(sold, its) for sold, its in zip(email.tickets, secrets, strict=True)]
-    shown = [ticket for ticket in printed if shows_code(email, ticket.sold)]
-    removed = [ticket for ticket in printed if not shows_code(email, ticket.sold)]
-    if len(printed) > style.max_separate:
-        return list(_common_files(shown, removed, style))
-    return [
-        *(file for ticket in shown for file in _files_of_ticket(ticket, style)),
-        *(_removal([ticket], str(ticket.sold.ticket.ticket_id), style) for ticket in removed),
-    ]
+    shown = _printed([sold for sold in email.tickets if shows_code(email, sold)], secrets)
+    return [*_pages(shown, style), *_calendars(email, secrets, style)]
 
 
 def shows_code(email: Email, sold: SoldTicket) -> bool:
@@ -83,23 +77,21 @@ def content_id(sold: SoldTicket) -> str:
     return f"{sold.ticket.ticket_id}@ticketing"
 
 
-def _files_of_ticket(ticket: PrintedTicket, style: FileStyle) -> Iterator[MailFile]:
-    formats = {TicketFormat.PNG: content_id(ticket.sold), TicketFormat.PDF: "", TicketFormat.ICS: ""}
-    for ticket_format, its_content_id in formats.items():
-        drawing = style.drawing(ticket_format, [ticket])
-        yield MailFile(drawing, f"{ticket.secrets.code}.{ticket_format.lower()}", its_content_id)
-
-
-def _common_files(
-    shown: Sequence[PrintedTicket], removed: Sequence[PrintedTicket], style: FileStyle
-) -> Iterator[MailFile]:
-    if shown:
+def _pages(shown: Sequence[PrintedTicket], style: FileStyle) -> Iterator[MailFile]:
+    if len(shown) > style.max_separate:
         yield MailFile(style.drawing(TicketFormat.PDF, shown), "tickets.pdf")
-        yield MailFile(style.drawing(TicketFormat.ICS, shown), "tickets.ics")
-    if removed:
-        yield _removal(removed, "removed", style)
+        return
+    for ticket in shown:
+        code = ticket.secrets.code
+        yield MailFile(style.drawing(TicketFormat.PNG, [ticket]), f"{code}.png", content_id(ticket.sold))
+        yield MailFile(style.drawing(TicketFormat.PDF, [ticket]), f"{code}.pdf")
 
 
-def _removal(tickets: Sequence[PrintedTicket], name: str, style: FileStyle) -> MailFile:
-    # The file name contains no code, which may belong to another holder now.
-    return MailFile(style.drawing(TicketFormat.ICS, tickets, is_removal=True), f"{name}.ics")
+def _calendars(email: Email, secrets: Mapping[UUID, Secrets], style: FileStyle) -> Iterator[MailFile]:
+    for number, found in enumerate(email.entries, start=1):
+        drawing = replace(style.drawing(TicketFormat.ICS, _printed(found.tickets, secrets)), entry=found.entry)
+        yield MailFile(drawing, "calendar.ics" if len(email.entries) == 1 else f"calendar-{number}.ics")
+
+
+def _printed(tickets: Sequence[SoldTicket], secrets: Mapping[UUID, Secrets]) -> list[PrintedTicket]:
+    return [print_ticket(sold, secrets[sold.ticket.ticket_id]) for sold in tickets]

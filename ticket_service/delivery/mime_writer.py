@@ -8,19 +8,20 @@ from email.headerregistry import Address
 from email.message import EmailMessage, MIMEPart
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
+from uuid import UUID
 
 from ticket_service.adapters.drawers import Drawers, Turn
 from ticket_service.adapters.formats import Formats
 from ticket_service.adapters.words import tag_of_formats
-from ticket_service.delivery.emails import Email, is_valid
+from ticket_service.delivery.emails import Email
 from ticket_service.delivery.mail_files import FileStyle, MailFile, content_id, files_of, shows_code
 from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.delivery.receiver import UndeliveredError
-from ticket_service.domain.drawings import ticket_hours
+from ticket_service.domain.calendar_entries import CalendarOrganizer, is_valid, method_of, organizer_of
 from ticket_service.domain.languages import look_up
 from ticket_service.domain.page_design import PageDesign
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import TicketFormat
+from ticket_service.domain.tickets import ticket_hours
 from ticket_service.use_cases.rendering import MEDIA_TYPES
 
 
@@ -51,12 +52,19 @@ class MimeWriter:
         self._sender = sender
         self._domain = parseaddr(sender)[1].rpartition("@")[2]
 
-    async def write(self, email: Email, secrets: Sequence[Secrets], message_id: str, now: datetime) -> EmailMessage:
+    @property
+    def organizer(self) -> CalendarOrganizer:
+        """Return the sender as the organizer of calendar entries."""
+        return organizer_of(self._sender)
+
+    async def write(
+        self, email: Email, secrets: Mapping[UUID, Secrets], message_id: str, now: datetime
+    ) -> EmailMessage:
         """Draw the files of a mail and write it; a repetition finds the files in the cache of the drawers.
 
         Args:
             email: the mail.
-            secrets: the code and the token of each ticket, in the same order.
+            secrets: the code and the token of each ticket of the mail and of its calendar entries, by the ticket's id.
             message_id: equal for every repetition of the mail.
             now: the Date header.
 
@@ -76,7 +84,7 @@ class MimeWriter:
     def _compose(
         self,
         email: Email,
-        secrets: Sequence[Secrets],
+        secrets: Mapping[UUID, Secrets],
         files: Sequence[tuple[MailFile, bytes]],
         message_id: str,
         now: datetime,
@@ -111,7 +119,7 @@ class MimeWriter:
 
 
 def _facts(
-    email: Email, secrets: Sequence[Secrets], pictures: Collection[str], texts: MailTexts, formats: Formats
+    email: Email, secrets: Mapping[UUID, Secrets], pictures: Collection[str], texts: MailTexts, formats: Formats
 ) -> dict[str, object]:
     event, data = email.event, email.notification.data
     starts, ends = ticket_hours(email.tickets[0]) if email.tickets else (event.start_time, event.end_time)
@@ -126,15 +134,17 @@ def _facts(
         "amount": formats.amount(str(currency), int(str(minor_units))) if is_money else "",
         "reason": data.get("reason", ""),
         "full_refund_until": _full_refund_until(email, formats),
+        # The holder has another ticket for the same hours.
+        "keeps_date": any(not found.entry.is_removed for found in email.entries),
         "order": str(email.notification.purchase_id),
         "tickets": [
             {
                 "type": texts.words["ticket_types"][sold.ticket.ticket_type],
-                "code": its.code if shows_code(email, sold) else "",
+                "code": secrets[sold.ticket.ticket_id].code if shows_code(email, sold) else "",
                 "picture": content_id(sold) if content_id(sold) in pictures else "",
                 "is_good": is_valid(sold),
             }
-            for sold, its in zip(email.tickets, secrets, strict=True)
+            for sold in email.tickets
         ],
     }
 
@@ -153,7 +163,6 @@ def _attach(message: EmailMessage, html: MIMEPart | None, file: MailFile, conten
         # The picture is a related part, because mail programs show none in data URLs.
         html.add_related(content, main_type, subtype, cid=f"<{file.content_id}>", filename=file.name)
         return
-    parameters = {}
-    if file.drawing.format is TicketFormat.ICS:
-        parameters = {"method": "CANCEL" if file.drawing.is_removal else "PUBLISH", "charset": "utf-8"}
+    entry = file.drawing.entry
+    parameters = {} if entry is None else {"method": method_of(entry), "charset": "utf-8"}
     message.add_attachment(content, maintype=main_type, subtype=subtype, filename=file.name, params=parameters)
