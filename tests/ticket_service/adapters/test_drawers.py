@@ -75,7 +75,8 @@ async def make() -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         def start(**limits: Any) -> Drawers:
-            drawers = Drawers("test", DrawingLimits(**limits))
+            # A busy machine may take long to start a process.
+            drawers = Drawers("test", DrawingLimits(**{"seconds": 60.0, **limits}))
             stack.push_async_callback(drawers.close)
             return drawers
 
