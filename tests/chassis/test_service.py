@@ -23,6 +23,7 @@ from tests.environment.access import PEER_SECRET, Issuer
 from tests.environment.certificates import Folder
 from tests.environment.waiting import eventually
 from ticketing.chassis.database import database_url
+from ticketing.chassis.health import READINESS
 from ticketing.chassis.migrations import migrate
 from ticketing.chassis.postgres import Lease
 from ticketing.chassis.probe import is_serving
@@ -158,11 +159,11 @@ def test_metrics_require_a_client_certificate_where_calls_do(
 
 
 def test_a_second_signal_ends_a_long_drain(variables: dict[str, str], toy_url: URL) -> None:
-    process = start({**with_url(variables, toy_url), "TICKETING_DRAIN_SECONDS": "300"})
+    process = start({**with_url(variables, toy_url), "TICKETING_DRAIN_DELAY_SECONDS": "300"})
     port = serving(process)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)  # The stub's types lack its methods.
-        watch = health.Watch(health_pb2.HealthCheckRequest())
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=READINESS))
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         process.terminate()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING

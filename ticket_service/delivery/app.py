@@ -14,20 +14,28 @@ from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import SigningKeys
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
+from ticketing.chassis.health import Health
 from ticketing.chassis.settings import SettingsError
-from ticketing.chassis.sweeper import Sweeper
+from ticketing.chassis.tasks import Tasks
 
 # The relay has its own threads, so that no call waits for the relay. Three suffice: a relay mostly waits for receivers.
 THREADS: Final = 3
 
 
 class DeliveryApp:
-    """One relay with its receivers, on the migrated database of the ticket service."""
+    """One relay with its receivers, on the migrated database of the ticket service.
 
-    def __init__(self, settings: DeliverySettings, url: URL, clock: Clock = system_clock) -> None:
+    `tasks` are those of the process that contains the relay; None: the relay is a program of its own.
+    """
+
+    def __init__(
+        self, settings: DeliverySettings, url: URL, clock: Clock = system_clock, tasks: Tasks | None = None
+    ) -> None:
         self._settings = settings
         self._url = url
         self._clock = clock
+        self._tasks = tasks or Tasks()
+        self.health = Health(self._tasks)
         self._opened = AsyncExitStack()
 
     async def start(self) -> int:
@@ -39,13 +47,14 @@ class DeliveryApp:
         database = Database(self._url, "ticket_service relay", THREADS)
         self._opened.push_async_callback(database.close)
         receivers = await self._receivers(database)
-        relay: Relay | Sweeper
+        terms = self._settings.terms
         if receivers:
-            relay = Relay(database, receivers, self._settings.terms, self._clock)
+            relay = Relay(database, receivers, terms, self._clock, self._tasks)
+            self._opened.push_async_callback(relay.stop)
+            relay.start()
         else:
-            relay = Sweeper(LogRelay(database), self._settings.terms.interval_seconds)
-        self._opened.push_async_callback(relay.stop)
-        relay.start()
+            task = self._tasks.sweep("notification_log", LogRelay(database), terms.interval_seconds)
+            self._opened.push_async_callback(task.stop)
         return 0
 
     async def stop(self) -> None:

@@ -22,7 +22,7 @@ from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
-from ticketing.chassis.sweeper import Sweepable, Sweeper
+from ticketing.chassis.tasks import BackgroundTask, Sweepable, Tasks
 
 log = logging.getLogger(__name__)
 
@@ -42,19 +42,26 @@ DEAD = Gauge("notifications_dead", "Dead letters.", ["receiver"])
 class Relay:
     """The sweepers of one relay: the dispatcher, a worker for each receiver, and the metrics."""
 
-    def __init__(self, database: Database, receivers: Sequence[Receiver], terms: DeliveryTerms, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, receivers: Sequence[Receiver], terms: DeliveryTerms, clock: Clock, tasks: Tasks
+    ) -> None:
         self._receivers = receivers
         self._interval_seconds = terms.interval_seconds
         self._workers = [ReceiverWorker(database, receiver, terms, clock) for receiver in receivers]
         self._database = database
         self._clock = clock
+        self._tasks = tasks
         self._opened = AsyncExitStack()
 
     def start(self) -> None:
         """Start the sweepers."""
-        workers = [self._sweep(worker, self._interval_seconds) for worker in self._workers]
-        self._sweep(Dispatcher(self._database, self._receivers, self._clock, workers), self._interval_seconds)
-        self._sweep(_BacklogMetrics(self._database), BACKLOG_SECONDS)
+        workers = [
+            self._sweep(f"delivery.{receiver.name}", worker, self._interval_seconds)
+            for receiver, worker in zip(self._receivers, self._workers, strict=True)
+        ]
+        dispatcher = Dispatcher(self._database, self._receivers, self._clock, workers)
+        self._sweep("outbox", dispatcher, self._interval_seconds)
+        self._sweep("backlog", _BacklogMetrics(self._database), BACKLOG_SECONDS)
 
     async def stop(self) -> None:
         """Stop; another relay repeats the deliveries in progress."""
@@ -62,18 +69,17 @@ class Relay:
         for receiver in self._receivers:
             await receiver.close()
 
-    def _sweep(self, work: Sweepable, interval_seconds: float) -> Sweeper:
-        sweeper = Sweeper(work, interval_seconds)
-        sweeper.start()
-        self._opened.push_async_callback(sweeper.stop)
-        return sweeper
+    def _sweep(self, name: str, work: Sweepable, interval_seconds: float) -> BackgroundTask:
+        task = self._tasks.sweep(name, work, interval_seconds)
+        self._opened.push_async_callback(task.stop)
+        return task
 
 
 class Dispatcher:
     """The sweeper that turns rows of the outbox into deliveries."""
 
     def __init__(
-        self, database: Database, receivers: Sequence[Receiver], clock: Clock, workers: Sequence[Sweeper]
+        self, database: Database, receivers: Sequence[Receiver], clock: Clock, workers: Sequence[BackgroundTask]
     ) -> None:
         self._database = database
         self._routes = [store.Route(one.name, one.kinds, one.by_purchase) for one in receivers]

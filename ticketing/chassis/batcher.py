@@ -120,6 +120,8 @@ class Batcher(Generic[Request, Answer]):
         self._size.observe(len(batch))
         try:
             answers = await self._process([request for request, _ in batch])
+            if len(answers) != len(batch):
+                raise RuntimeError(f"{len(answers)} answers to {len(batch)} requests")
         except Failure as failure:
             answers = [failure] * len(batch)
         except Exception as error:
@@ -130,6 +132,11 @@ class Batcher(Generic[Request, Answer]):
                 return
             _complete(batch[0][1], error)
             return
+        except BaseException:
+            # The batch was cancelled: without an answer its callers would wait for ever.
+            for _, future in batch:
+                future.cancel()
+            raise
         for (_, future), answer in zip(batch, answers, strict=True):
             _complete(future, answer)
 

@@ -17,6 +17,7 @@ from ticket_service.adapters.webhook_listener import MAX_BODY_BYTES, MAX_CONNECT
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.failures import dependency_unavailable
 from ticketing.chassis.server import ListenSettings
+from ticketing.chassis.tasks import Tasks
 
 OLD_SECRET = "whsec_before_the_rotation"
 REFUND = {"type": "refund.failed", "data": {"object": {"object": "refund", "id": "re_1", "payment_intent": "pi_1"}}}
@@ -44,7 +45,7 @@ def woken() -> Woken:
 async def url(woken: Woken) -> AsyncIterator[str]:
     listen = ListenSettings("127.0.0.1", 0, 5)
     parsers = {"stripe": StripeWebhooks([SIGNING_SECRET, OLD_SECRET])}
-    listener = WebhookListener(listen, 0, parsers, woken)
+    listener = WebhookListener(listen, 0, parsers, woken, Tasks())
     yield f"http://127.0.0.1:{await listener.start()}/webhooks/stripe"
     await listener.stop()
 
@@ -125,7 +126,7 @@ async def test_an_event_that_is_not_queued_is_to_be_sent_again(url: str, woken: 
 async def test_silent_connections_do_not_block_the_port_for_long(woken: Woken, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook_listener, "CONNECTION_SECONDS", 0.5)
     listener = WebhookListener(
-        ListenSettings("127.0.0.1", 0, 5), 0, {"stripe": StripeWebhooks([SIGNING_SECRET])}, woken
+        ListenSettings("127.0.0.1", 0, 5), 0, {"stripe": StripeWebhooks([SIGNING_SECRET])}, woken, Tasks()
     )
     port = await listener.start()
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(MAX_CONNECTIONS)]

@@ -24,6 +24,7 @@ from ticketing.chassis.clock import system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
+from ticketing.chassis.tasks import Tasks
 
 TERMS = DeliveryTerms(deadline_seconds=5, retry_seconds=0.01, max_attempts=20, interval_seconds=0.01)
 
@@ -81,7 +82,7 @@ async def insert(database: Database, *new: Notification) -> None:
 async def running_relay(
     database: Database, *receivers: FakeReceiver, terms: DeliveryTerms = TERMS
 ) -> AsyncIterator[Relay]:
-    relay = Relay(database, receivers, terms, system_clock)
+    relay = Relay(database, receivers, terms, system_clock, Tasks())
     relay.start()
     try:
         yield relay
