@@ -7,17 +7,17 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 
-from ticket_service.adapters.calendar import ics, ticket_hours
+from ticket_service.adapters.drawing import draw
 from ticket_service.adapters.formats import Formats
-from ticket_service.adapters.page import pdf
-from ticket_service.adapters.rendering import png
 from ticket_service.adapters.words import tag_of_formats
 from ticket_service.delivery.emails import Attachments, Email, is_valid
 from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.delivery.receiver import UndeliveredError
+from ticket_service.domain.drawings import Drawing, PrintedTicket, ticket_hours
 from ticket_service.domain.languages import look_up
+from ticket_service.domain.page_design import PageDesign
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.tickets import SoldTicket, TicketFormat
 
 
 class MimeWriter:
@@ -27,10 +27,12 @@ class MimeWriter:
         texts: the texts of each language.
         language: the language of purchases that name no known language.
         sender: the From header, such as `Concert Hall <tickets@example.com>`.
+        design: the design of the attached pages.
     """
 
-    def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str) -> None:
+    def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str, design: PageDesign) -> None:
         self._texts = texts
+        self._design = design
         self._language = language
         self._sender = sender
         self._domain = parseaddr(sender)[1].rpartition("@")[2]
@@ -72,13 +74,21 @@ class MimeWriter:
                 if html is not None:
                     # The picture is a related part, because mail programs show none in data URLs.
                     name = f"{its.code}.png"
-                    html.add_related(png(its.token), "image", "png", cid=f"<{_content_id(sold)}>", filename=name)
-                page = pdf(sold, its, now)
-                message.add_attachment(page, maintype="application", subtype="pdf", filename=f"{its.code}.pdf")
-                _attach_entry(message, ics(sold, its, now), "PUBLISH", its.code)
+                    html.add_related(
+                        _draw(TicketFormat.PNG, sold, its, now),
+                        "image",
+                        "png",
+                        cid=f"<{_content_id(sold)}>",
+                        filename=name,
+                    )
+                drawing = Drawing(
+                    TicketFormat.PDF, (PrintedTicket(sold, its),), sold.language, now, design=self._design
+                )
+                message.add_attachment(draw(drawing), maintype="application", subtype="pdf", filename=f"{its.code}.pdf")
+                _attach_entry(message, _draw(TicketFormat.ICS, sold, its, now), "PUBLISH", its.code)
             elif email.attachments is not Attachments.NONE:
                 # The file name contains the ticket id: the code may belong to another holder now.
-                entry = ics(sold, its, now, is_removed=True)
+                entry = _draw(TicketFormat.ICS, sold, its, now, is_removal=True)
                 _attach_entry(message, entry, "CANCEL", str(sold.ticket.ticket_id))
         return message
 
@@ -116,6 +126,12 @@ def _full_refund_until(email: Email, formats: Formats) -> str:
     if not isinstance(until, str) or not any(sold.ticket.price for sold in email.tickets):
         return ""
     return formats.moment(datetime.fromisoformat(until), email.event.time_zone)
+
+
+def _draw(
+    ticket_format: TicketFormat, sold: SoldTicket, secrets: Secrets, now: datetime, *, is_removal: bool = False
+) -> bytes:
+    return draw(Drawing(ticket_format, (PrintedTicket(sold, secrets),), sold.language, now, is_removal))
 
 
 def _attach_entry(message: EmailMessage, entry: bytes, method: str, name: str) -> None:

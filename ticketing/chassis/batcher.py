@@ -120,10 +120,10 @@ class Batcher(Generic[Request, Answer]):
         self._size.observe(len(batch))
         try:
             answers = await self._process([request for request, _ in batch])
-            if len(answers) != len(batch):
-                raise RuntimeError(f"{len(answers)} answers to {len(batch)} requests")
+            # A batch with too few answers is processed one by one: a caller without an answer would wait for ever.
+            answered = list(zip(batch, answers, strict=True))
         except Failure as failure:
-            answers = [failure] * len(batch)
+            answered = [(entry, failure) for entry in batch]
         except Exception as error:
             if len(batch) > 1:
                 log.exception("a batch failed; its requests are processed one by one", extra={"batcher": self._name})
@@ -133,11 +133,11 @@ class Batcher(Generic[Request, Answer]):
             _complete(batch[0][1], error)
             return
         except BaseException:
-            # The batch was cancelled: without an answer its callers would wait for ever.
+            # The batch was cancelled, and so are its callers.
             for _, future in batch:
                 future.cancel()
             raise
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future), answer in answered:
             _complete(future, answer)
 
 

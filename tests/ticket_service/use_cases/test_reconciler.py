@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 import pytest
-from prometheus_client import REGISTRY
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 from sqlalchemy.engine import URL
 
 from tests.environment.backups import back_up, restore
