@@ -301,11 +301,27 @@ def test_an_unknown_argument_is_refused(variables: dict[str, str]) -> None:
     assert "--help" in errors
 
 
-def test_the_probe_reports_health_by_its_exit_status(variables: dict[str, str], toy_url: URL) -> None:
-    process = start(with_url(variables, toy_url))
-    port = serving(process)
-    probe = [sys.executable, "-m", "ticketing.chassis.probe", f"127.0.0.1:{port}"]
-    assert subprocess.run(probe, cwd=ROOT, check=False).returncode == 0
+def test_the_probe_reports_liveness_and_readiness_by_its_exit_status(variables: dict[str, str], toy_url: URL) -> None:
+    def probe(*arguments: str) -> int:
+        command = [sys.executable, "-m", "ticketing.chassis.probe", *arguments]
+        return subprocess.run(command, cwd=ROOT, check=False, capture_output=True).returncode
+
+    # While the process drains, it is alive and not ready; a second signal ends it.
+    process = start({**with_url(variables, toy_url), "TICKETING_DRAIN_DELAY_SECONDS": "300"})
+    address = f"127.0.0.1:{serving(process)}"
+    assert (probe(address), probe("--ready", address)) == (0, 0)
+    process.terminate()
+    eventually(lambda: probe("--ready", address), 1)
+    assert probe(address) == 0
     process.terminate()
     process.communicate(timeout=30)
-    assert subprocess.run(probe, cwd=ROOT, check=False).returncode == 1
+    assert probe(address) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["127.0.0.1:1", "surplus"], ["--live"]])
+def test_the_probe_says_how_it_is_used(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "ticketing.chassis.probe", *arguments]
+    process = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert process.returncode == 2
+    assert "HOST:PORT" in process.stderr
+    assert "Traceback" not in process.stderr

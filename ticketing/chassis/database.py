@@ -6,7 +6,6 @@ is retried after deadlocks and serialization failures.
 
 import asyncio
 import contextvars
-import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +16,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ticketing.chassis.backoff import backoff_seconds
-from ticketing.chassis.connections import CONNECT_SECONDS, open_engine
+from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, open_engine
 from ticketing.chassis.failures import dependency_unavailable, overloaded
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Lost races: 40001 serialization_failure, 40P01 deadlock_detected.
@@ -79,7 +77,7 @@ class Database:
                 if getattr(error.orig, "pgcode", None) not in TRANSIENT:
                     # The database is unreachable or too slow; with any other error the statement is wrong.
                     if isinstance(error, OperationalError) or error.connection_invalidated:
-                        log.warning("the database did not answer", extra={"error": str(error.orig)})
+                        OUTAGES.write(error.orig)
                         raise dependency_unavailable("database") from error
                     raise
                 if attempt == ATTEMPTS:

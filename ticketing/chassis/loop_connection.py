@@ -6,7 +6,6 @@ with a fresh snapshot, until the first one that fails. The result of a round tri
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -18,11 +17,16 @@ from psycopg2.extensions import connection as AsyncConnection  # noqa: N812 - a 
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.backoff import backoff_seconds
-from ticketing.chassis.connections import CONNECT_SECONDS, READ_ONLY, connect_arguments_by_host, session_settings
+from ticketing.chassis.connections import (
+    CONNECT_SECONDS,
+    OUTAGES,
+    READ_ONLY,
+    connect_arguments_by_host,
+    session_settings,
+)
 from ticketing.chassis.database import ATTEMPTS, BACKOFF_SECONDS
 from ticketing.chassis.failures import Failure, dependency_unavailable, overloaded
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Lost races: 40001 and 40P01 as in database.py; with 23505 another process inserted the key after our transaction looked
@@ -98,7 +102,7 @@ class LoopConnection:
                     # An error with a state, such as a statement that PostgreSQL cancelled (57014, 55P03), is not retried,
                     # except on a server that has become read-only: the next connection may find the primary.
                     if lost_connection or state not in {None, READ_ONLY}:
-                        log.warning("the database did not answer", extra={"error": str(error)})
+                        OUTAGES.write(error)
                         raise dependency_unavailable("database") from error
                     lost_connection = True
                 else:
