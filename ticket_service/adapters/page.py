@@ -11,6 +11,7 @@ import logging
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
@@ -21,9 +22,9 @@ from ticket_service.adapters.formats import Formats
 from ticket_service.adapters.logos import logo_fault
 from ticket_service.adapters.rendering import svg
 from ticket_service.adapters.words import Words, words_of
-from ticket_service.domain.drawings import Drawing, PrintedTicket, ticket_hours
+from ticket_service.domain.drawings import Drawing, PrintedTicket
 from ticket_service.domain.page_design import PageDesign, design_of, ink_on
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.tickets import SoldTicket, ticket_hours
 from ticket_service.domain.zones import zone_of
 
 _logger: Final = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ _VIRAMA: Final = 9
 def pdf(drawing: Drawing) -> bytes:
     """Draw a page for each ticket, in the language of the drawing."""
     design = design_of(drawing.tickets[0].sold.event.metadata, drawing.design)
+    design = replace(design, paper=drawing.paper or design.paper)
     facts = json.dumps(_facts(drawing, design, words_of(drawing.language)))
     # Typst reads files below `root` only.
     root = TEMPLATE if design.logos is None else design.logos

@@ -11,7 +11,7 @@ from ticket_service.convert.ticket_requests import TicketView
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.domain.drawings import PrintedTicket
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.tickets import SoldTicket, TicketFormat
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.refund_confirmations import RefundConfirmations
 from ticket_service.use_cases.refunds import Refunds
@@ -77,10 +77,17 @@ class TicketServicer(TicketServiceServicer):
     async def RenderTicket(self, request: pb.RenderTicketRequest, _context: Any) -> pb.RenderTicketResponse:  # noqa: N802 - the contract's name
         """Draw a ticket."""
         caller = current_caller()
-        ticket_id, ticket_format = requests.read_render(request)
+        ticket_id, options = requests.read_render(request)
         sold = await self._tickets.get(caller, ticket_id)
-        ticket = PrintedTicket(sold, self._messages.secrets(sold))
-        rendered = await self._rendering.render(caller, ticket, ticket_format, self._messages.clock())
+        now = self._messages.clock()
+        if options.format is TicketFormat.ICS:
+            ticket = PrintedTicket(sold, self._messages.secrets(sold))
+            entry = await self._tickets.calendar_entry(sold)
+            rendered = await self._rendering.render_entry(caller, ticket, entry, self._messages.secrets, now)
+        else:
+            all_sold = await self._tickets.of_same_purchase(caller, sold) if options.whole_purchase else [sold]
+            tickets = [PrintedTicket(one, self._messages.secrets(one)) for one in all_sold]
+            rendered = await self._rendering.render(caller, tickets, options, now)
         return pb.RenderTicketResponse(
             media_type=rendered.media_type, file_name=rendered.file_name, content=rendered.content
         )

@@ -97,7 +97,7 @@ class Feed:
     def start(self, tasks: Tasks) -> None:
         """Start the poller. A process whose poller fails sends no changes, so its readers need another process."""
         essential = Essential(SILENT_SECONDS, excuses_outages=True)
-        self._poller = tasks.new("feed", self._poll, POLL_SECONDS, essential, MAX_BACKOFF_SECONDS)
+        self._poller = tasks.new("feed", self._poll_watched, POLL_SECONDS, essential, MAX_BACKOFF_SECONDS)
         self._poller.start()
 
     def wake(self) -> None:
@@ -160,20 +160,22 @@ class Feed:
 
         return await self._database.run(look)
 
-    async def _poll(self) -> None:
-        """Notify the watchers of changes; where the database does not answer, each watcher fails when it reads."""
+    async def _poll_watched(self) -> None:
+        """Poll if anybody watches, then rest; where the database does not answer, each watcher fails when it reads."""
         if not self._watchers:
             self._heads.clear()
             return
-        is_full = self._polls % POLLS_PER_FULL_POLL == 0
+        await self._poll(is_full=self._polls % POLLS_PER_FULL_POLL == 0)
+        self._polls += 1
+        await asyncio.sleep(REST_SECONDS)
+
+    async def _poll(self, *, is_full: bool) -> None:
         named = set(chain.from_iterable(watcher.cursors for watcher in self._watchers)) if is_full else set()
         heads = await self._look(named)
         changed = {event_id: head for event_id, head in heads.items() if self._heads.get(event_id) != head}
         self._heads.update(changed)
         for watcher in self._watchers:
             watcher.note(changed)
-        self._polls += 1
-        await asyncio.sleep(REST_SECONDS)
 
 
 def _together(pages: Sequence[Page], max_events: int) -> Iterator[Sequence[Page]]:
