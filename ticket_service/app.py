@@ -214,7 +214,8 @@ class App:
         connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS)
         sales = Sales(connection, sale_settings, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
-        servicer = PurchaseServicer(sales, payments, Purchases(database), Contacts(database, self._clock), messages)
+        contacts, smtputf8 = Contacts(database, self._clock), self._settings.delivery.smtputf8
+        servicer = PurchaseServicer(sales, payments, Purchases(database), contacts, messages, smtputf8=smtputf8)
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server
         return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
 
@@ -224,7 +225,8 @@ class App:
         drawers = Drawers("calls", DrawingLimits(self._settings.drawing_workers))
         self._opened.push_async_callback(drawers.close)
         rendering = Rendering(drawers, self._settings.delivery.mail_language)
-        servicer = TicketServicer(Tickets(database, self._clock), rendering, changes, messages)
+        smtputf8 = self._settings.delivery.smtputf8
+        servicer = TicketServicer(Tickets(database, self._clock), rendering, changes, messages, smtputf8=smtputf8)
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}
 

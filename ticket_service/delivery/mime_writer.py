@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
+from typing import Any
 
 from ticket_service.adapters.drawing import draw
 from ticket_service.adapters.formats import Formats
 from ticket_service.adapters.words import tag_of_formats
+from ticket_service.convert.addresses import mailbox
 from ticket_service.delivery.emails import Attachments, Email, is_valid
+from ticket_service.delivery.flowed import flowed
+from ticket_service.delivery.mail_headers import MailPolicy, mailbox_header, text_header
 from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.delivery.receiver import UndeliveredError
 from ticket_service.domain.drawings import Drawing, PrintedTicket, ticket_hours
@@ -31,8 +33,9 @@ class MimeWriter:
     def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str) -> None:
         self._texts = texts
         self._language = language
-        self._sender = sender
-        self._domain = parseaddr(sender)[1].rpartition("@")[2]
+        self._sender_name, address = parseaddr(sender)
+        self._address = mailbox(address) or address
+        self._domain = self._address.rpartition("@")[2]
 
     def write(self, email: Email, secrets: Sequence[Secrets], message_id: str, now: datetime) -> EmailMessage:
         """Write one mail.
@@ -48,22 +51,25 @@ class MimeWriter:
         """
         texts = self._texts[look_up(email.language, self._texts, self._language)]
         formats = Formats(tag_of_formats(email.language, texts.language))
-        message = EmailMessage(policy=SMTP)
+        message = EmailMessage(policy=MailPolicy())
         facts = _facts(email, secrets, texts, formats)
-        facts["subject"] = " ".join(texts.fill(email.text, "subject", facts).split())
-        facts["lead"] = texts.fill(email.text, "lead", facts)
-        try:
-            message["To"] = Address(addr_spec=email.address)
-        except (ValueError, IndexError) as error:
-            # An older version stored addresses unchecked, and MIME headers cannot contain every valid address.
-            raise UndeliveredError("the address cannot be written to", is_permanent=True) from error
-        message["From"] = self._sender
-        message["Subject"] = str(facts["subject"])
+        # Within a sentence, a name keeps its direction.
+        within = {**facts, **facts["isolated"]}
+        facts["subject"] = " ".join(texts.fill(email.text, "subject", within).split())
+        facts["lead"] = texts.fill(email.text, "lead", within)
+        address = mailbox(email.address)
+        if address is None:
+            # An older version stored addresses unchecked.
+            raise UndeliveredError("the address cannot be written to", is_permanent=True)
+        message["To"] = mailbox_header("To", "", address)
+        message["From"] = mailbox_header("From", self._sender_name, self._address)
+        message["Subject"] = text_header("Subject", str(facts["subject"]))
         message["Date"] = format_datetime(now)
         away = ".away" if email.text.endswith(".away") else ""
         message["Message-ID"] = f"<{message_id}{away}@{self._domain}>"
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(texts.render("mail.txt", facts))
+        message["Content-Language"] = texts.language
+        message.set_content(flowed(texts.render("mail.txt", facts)), params={"format": "flowed", "delsp": "yes"})
         message.add_alternative(texts.render("mail.html", facts), subtype="html")
         html = message.get_body(("html",))
         for sold, its in zip(email.tickets, secrets, strict=True):
@@ -85,22 +91,32 @@ class MimeWriter:
                 # The file name contains the ticket id: the code may belong to another holder now.
                 entry = _draw(TicketFormat.ICS, sold, its, now, is_removal=True)
                 _attach_entry(message, entry, "CANCEL", str(sold.ticket.ticket_id))
+        for part in message.walk():
+            if part.get_content_type() == "multipart/related":
+                # RFC 2387 requires the type of the part that the others belong to.
+                part.set_param("type", "text/html")
         return message
 
 
-def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts, formats: Formats) -> dict[str, object]:
+def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts, formats: Formats) -> dict[str, Any]:
     event, data = email.event, email.notification.data
     starts, ends = ticket_hours(email.tickets[0]) if email.tickets else (event.start_time, event.end_time)
     currency, minor_units = data.get("currency_code"), data.get("minor_units")
+    where = ", ".join(event.location.split("\n")) or (texts.words["labels"]["online"] if event.is_online else "")
+    reason = " ".join(str(data.get("reason", "")).split())
     is_money = isinstance(currency, str) and isinstance(minor_units, int) and minor_units > 0
     return {
         "language": texts.language,
         "direction": formats.direction,
+        "start": "right" if formats.direction == "rtl" else "left",
         "event": event.name,
         "when": formats.period(starts, ends, event.time_zone),
-        "where": event.location or (texts.words["labels"]["online"] if event.is_online else ""),
+        "where": where,
         "amount": formats.amount(str(currency), int(str(minor_units))) if is_money else "",
-        "reason": data.get("reason", ""),
+        "reason": reason,
+        "isolated": {
+            name: formats.isolated(text) for name, text in (("event", event.name), ("where", where), ("reason", reason))
+        },
         "full_refund_until": _full_refund_until(email, formats),
         "order": str(email.notification.purchase_id),
         "tickets": [

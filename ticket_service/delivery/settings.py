@@ -1,10 +1,13 @@
 """The settings of the delivery: receivers, deadlines and retries. Without a receiver, the relay logs notifications."""
 
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from ticket_service.convert.addresses import mailbox
+from ticket_service.domain.languages import normalised
 from ticketing.chassis.settings import Environment
 
 BUILT_IN: Final = "built-in"
@@ -39,7 +42,10 @@ class DeliverySettings:
     smtp_url: str | None = field(repr=False)
     # The sender of mails, such as `Concert Hall <tickets@example.com>`.
     mail_from: str
+    # A normalised BCP 47 tag.
     mail_language: str
+    # The mail server takes local parts that are not ASCII (RFC 6531).
+    smtputf8: bool
     # A folder whose files replace the built-in files of the same name.
     mail_templates: Path | None
     # Mails contain codes and tokens: the relay derives and signs them as the ticket service does.
@@ -69,8 +75,9 @@ def read_delivery_settings(
         webhook_url=webhook_url,
         webhook_secret=webhook_secret,
         smtp_url=smtp_url,
-        mail_from=environment.text("TICKETS_MAIL_FROM", "" if smtp_url is None else None),
-        mail_language=environment.text("TICKETS_MAIL_LANGUAGE", "en"),
+        mail_from=_sender(environment, "" if smtp_url is None else None),
+        mail_language=_language(environment),
+        smtputf8=environment.flag("TICKETS_SMTPUTF8"),
         mail_templates=environment.optional_path("TICKETS_MAIL_TEMPLATES"),
         code_secret=code_secret,
         signing_key_file=signing_key_file,
@@ -82,6 +89,23 @@ def _url(environment: Environment, name: str, *schemes: str) -> str | None:
     if url is not None and (urlsplit(url).scheme not in schemes or not urlsplit(url).hostname):
         environment.fault(name, f"is no URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     return url
+
+
+def _sender(environment: Environment, default: str | None) -> str:
+    sender = environment.text("TICKETS_MAIL_FROM", default)
+    address = mailbox(parseaddr(sender)[1])
+    # With another local part, every mail would need SMTPUTF8.
+    if sender and (address is None or not address.isascii()):
+        environment.fault("TICKETS_MAIL_FROM", "is no sender such as `Concert Hall <tickets@example.com>`")
+    return sender
+
+
+def _language(environment: Environment) -> str:
+    tag = environment.text("TICKETS_MAIL_LANGUAGE", "en")
+    found = normalised(tag)
+    if found is None:
+        environment.fault("TICKETS_MAIL_LANGUAGE", "is not the tag of a language (BCP 47), such as de or pt-BR")
+    return found or tag
 
 
 def _check_secret(environment: Environment, secret: str) -> None:
