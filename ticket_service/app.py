@@ -224,7 +224,7 @@ class App:
     ) -> dict[str, RegisterServicer]:
         drawers = Drawers("calls", DrawingLimits(self._settings.drawing_workers))
         self._opened.push_async_callback(drawers.close)
-        rendering = Rendering(drawers, self._settings.delivery.mail_language)
+        rendering = Rendering(drawers, self._settings.delivery.mail_language, self._settings.delivery.page)
         smtputf8 = self._settings.delivery.smtputf8
         servicer = TicketServicer(Tickets(database, self._clock), rendering, changes, messages, smtputf8=smtputf8)
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server

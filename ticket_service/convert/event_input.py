@@ -15,6 +15,7 @@ from ticket_service.convert.events import SETTABLE
 from ticket_service.convert.money import read_new_price
 from ticket_service.domain.event_changes import EventValues, find_conflicts
 from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, Offer, RefundTier
+from ticket_service.domain.page_design import METADATA_KEY, design_faults
 from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import event_pb2, event_service_pb2
 
@@ -101,6 +102,13 @@ def _image_url(fields: EventFields) -> str:
     return url
 
 
+def _metadata(fields: EventFields) -> dict[str, object]:
+    metadata = fields.struct("metadata")
+    for name, fault in design_faults(metadata.get(METADATA_KEY, {})):
+        fields.violate(f"metadata.{METADATA_KEY}.{name}".rstrip("."), fault)
+    return metadata
+
+
 # The readers by path, of the fields that are one attribute of an Event under the same name.
 _READERS: Final[Mapping[str, Callable[[EventFields], object]]] = {
     "name": lambda fields: fields.text("name"),
@@ -117,7 +125,7 @@ _READERS: Final[Mapping[str, Callable[[EventFields], object]]] = {
         "admission_policy", ADMISSION_POLICIES, AdmissionPolicy.SINGLE_ENTRY
     ),
     "image_url": _image_url,
-    "metadata": lambda fields: fields.struct("metadata"),
+    "metadata": _metadata,
     "max_held_per_customer": lambda fields: fields.optional_number("max_held_per_customer"),
     "max_tickets_per_customer": lambda fields: fields.optional_number("max_tickets_per_customer"),
     "day_change_hour": lambda fields: fields.optional_number("day_change_hour"),
