@@ -1,6 +1,7 @@
 """Read e-mail addresses. A request with an address that no mail can be written to is refused."""
 
 import re
+from email.errors import MessageError
 from email.headerregistry import Address
 from typing import Final, TypeVar
 
@@ -47,7 +48,7 @@ def mailbox(address: str) -> str | None:
 def _ascii_mailbox(address: str) -> str | None:
     try:
         Address(addr_spec=address)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, MessageError):
         return None
     return address if address.isascii() and " " not in address else None
 

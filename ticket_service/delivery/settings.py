@@ -80,7 +80,7 @@ def read_delivery_settings(
         smtp_url=smtp_url,
         mail_from=_sender(environment, "" if smtp_url is None else None),
         mail_language=_language(environment),
-        smtputf8=environment.flag("TICKETS_SMTPUTF8"),
+        smtputf8=environment.flag("TICKETS_UNICODE_ADDRESSES"),
         mail_templates=environment.optional_path("TICKETS_MAIL_TEMPLATES"),
         page=_page_design(environment),
         code_secret=code_secret,
