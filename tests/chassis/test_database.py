@@ -8,7 +8,8 @@ from sqlalchemy.engine import URL, Connection
 
 from tests.environment.databases import execute
 from ticketing.chassis import database as module
-from ticketing.chassis.database import ATTEMPTS, Database, database_url
+from ticketing.chassis.connections import database_url
+from ticketing.chassis.database import ATTEMPTS, Database
 from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
 from ticketing.chassis.logs import REQUEST_ID
 

@@ -113,12 +113,14 @@ def _url(environment: Environment, name: str, *schemes: str) -> str | None:
 
 
 def _sender(environment: Environment, default: str | None) -> str:
+    """Read the sender of mails, with the domain in A-labels."""
     sender = environment.text("TICKETS_MAIL_FROM", default)
-    address = mailbox(parseaddr(sender)[1])
+    named = parseaddr(sender)[1]
+    address = mailbox(named)
     # With another local part, every mail would need SMTPUTF8.
     if sender and (address is None or not address.isascii()):
         environment.fault("TICKETS_MAIL_FROM", "is no sender such as `Concert Hall <tickets@example.com>`")
-    return sender
+    return sender.replace(named, address) if named and address else sender
 
 
 def _language(environment: Environment) -> str:

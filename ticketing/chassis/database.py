@@ -12,12 +12,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ticketing.chassis.backoff import backoff_seconds
+from ticketing.chassis.connections import CONNECT_SECONDS, open_engine
 from ticketing.chassis.failures import dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
@@ -30,57 +30,19 @@ BACKOFF_SECONDS: Final = 0.02
 # The maximum number of waiting callers per thread; the next one is OVERLOADED.
 WAITING_PER_THREAD: Final = 32
 
-CONNECT_SECONDS: Final = 3
-# PostgreSQL enforces these limits, so that a lost client leaves no lock behind and a slow one does not block others.
-SESSION_MILLISECONDS: Final = {
-    "statement_timeout": 10_000,
-    "lock_timeout": 5_000,
-    "idle_in_transaction_session_timeout": 15_000,
-}
-
-
-def database_url(text: str) -> URL:
-    """Parse a PostgreSQL URL and set its driver to psycopg2; SQLAlchemy 2.1 reads a bare `postgresql://` as psycopg 3.
-
-    Raises:
-        ValueError: `text` is not a PostgreSQL URL.
-    """
-    try:
-        url = make_url(text)
-    except sa.exc.ArgumentError as error:
-        raise ValueError("is not a database URL") from error
-    if url.get_backend_name() != "postgresql":
-        raise ValueError("is not a PostgreSQL URL")
-    return url.set(drivername="postgresql+psycopg2")
-
-
-def connect_arguments(application_name: str) -> dict[str, str | int]:
-    """Return the libpq parameters of every connection of a service."""
-    session = " ".join(f"-c {name}={value}" for name, value in SESSION_MILLISECONDS.items())
-    return {
-        "application_name": application_name,
-        "connect_timeout": CONNECT_SECONDS,
-        "options": f"{session} -c timezone=UTC",
-        # A query that waits for a server whose host vanished fails after 15 s (Linux).
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 15_000,
-    }
-
 
 class Database:
     """A database and the thread pool that runs units of work on it, at most `threads` at once."""
 
     def __init__(self, url: URL, application_name: str, threads: int = 8) -> None:
-        self._engine: Engine = sa.create_engine(
+        self._engine: Engine = open_engine(
             url,
+            application_name,
             pool_size=threads,
             max_overflow=0,
             pool_timeout=CONNECT_SECONDS,
             # This costs one round trip per unit of work; in return no caller gets an error after PostgreSQL restarts.
             pool_pre_ping=True,
-            connect_args=connect_arguments(application_name),
         )
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"{application_name}-database")
         self._max_under_way = threads * (1 + WAITING_PER_THREAD)

@@ -16,7 +16,7 @@ def test_every_language_has_every_text(language):
     # A corrected address gets the mail of its purchase or transfer again.
     wanted = {*MAILED, f"{Kind.TICKET_TRANSFERRED}.away"} - {Kind.EMAIL_CORRECTED}
     assert texts.mails.keys() == wanted
-    facts = {"event": "Concert", "amount": "1 EUR", "reason": "storm", "full_refund_until": ""}
+    facts = {"event": "Concert", "amount": "1 EUR", "reason": "storm", "full_refund_until": "", "keeps_date": False}
     assert all(texts.fill(text, part, facts) for text in wanted for part in ("subject", "lead"))
 
 

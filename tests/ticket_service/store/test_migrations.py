@@ -1,16 +1,14 @@
 import uuid
 
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL
 
 from tests.environment import ROOT
-from tests.environment.databases import NewDatabase
+from tests.environment.databases import NewDatabase, execute
 from ticket_service.store.tables import feed, metadata
-from ticketing.chassis.migrations import migrate, run_under_lock
+from ticketing.chassis.migrations import migrate
 
 SCRIPTS = ROOT / "ticket_service" / "store" / "migrations"
 
@@ -64,16 +62,8 @@ EVENT = sa.text(
 
 def migrate_to(url: URL, revision: str) -> None:
     """Create the tables of an older version."""
-
-    def build(connection: Connection) -> None:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-        config = Config()
-        config.set_main_option("script_location", str(SCRIPTS))
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
-    run_under_lock(url, build)
+    execute(url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    migrate(url, SCRIPTS, revision)
 
 
 def test_the_feed_delivers_current_events_again_after_the_migration(new_database: NewDatabase):

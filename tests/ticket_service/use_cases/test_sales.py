@@ -16,7 +16,7 @@ from tests.environment.refusals import Refusal, refusal, refusal_of
 from tests.processes.ticket_service import TicketProcess
 from tests.selling.shop import Shop, money, new_id
 from ticket_service.store.tables import events, purchases, tickets
-from ticketing.chassis.database import SESSION_MILLISECONDS
+from ticketing.chassis.connections import SESSION_MILLISECONDS
 from ticketing.tickets.v1 import purchase_pb2
 
 BUYERS = 64
