@@ -89,10 +89,9 @@ def passed_on() -> set[str]:
     return {name for name, of in re.findall(r"^ +([A-Z_]+): \$\{([A-Z_]+):-\}$", text, re.MULTILINE) if name == of}
 
 
-# These settings belong to payments and mails, but to no provider and no receiver.
-SHARED = {
+# These settings belong to payments, but to no provider.
+RECONCILER = {
     "TICKETS_BLOCK_DISPUTED",
-    "TICKETS_DRAWING_WORKERS",
     "TICKETS_PROVIDER_WEBHOOK_PORT",
     "TICKETS_RECONCILE_DAYS",
     "TICKETS_RECONCILE_SECONDS",
@@ -101,9 +100,11 @@ SHARED = {
 
 def test_containers_receive_all_payment_and_notification_settings() -> None:
     environment = Listening()
-    read_delivery_settings(Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1)
+    read_delivery_settings(
+        Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1, drain_seconds=1
+    )
     read_provider_settings(Environment(environment))
-    assert passed_on() == environment.asked - {"TICKETS_MAIL_TEMPLATES", "TICKETS_LOGOS", "TICKETS_LOGO"} | SHARED
+    assert passed_on() == environment.asked - {"TICKETS_MAIL_TEMPLATES", "TICKETS_LOGOS", "TICKETS_LOGO"} | RECONCILER
 
 
 def test_an_empty_variable_of_a_container_counts_as_unset() -> None:

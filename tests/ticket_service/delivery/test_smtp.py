@@ -23,7 +23,7 @@ async def mailbox() -> AsyncIterator[Mailbox]:
 async def test_rejection_is_reported_by_its_code_only(mailbox, answer, is_permanent):
     mailbox.refuses = lambda address: answer
     with pytest.raises(UndeliveredError, match=rf"refused with {answer[:3]}$") as caught:
-        await SmtpClient(mailbox.url, 5).send(MESSAGE)
+        await SmtpClient(mailbox.url, 5, 4).send(MESSAGE)
     assert caught.value.is_permanent is is_permanent
 
 
@@ -31,12 +31,12 @@ async def test_unreachable_server_is_no_permanent_failure(mailbox):
     url = mailbox.url.replace("smtp://", "smtp://me:secret@")
     # The server offers no login without TLS.
     with pytest.raises(UndeliveredError, match="SMTP") as caught:
-        await SmtpClient(url, 5).send(MESSAGE)
+        await SmtpClient(url, 5, 4).send(MESSAGE)
     assert not caught.value.is_permanent
     async with serving_mail(Mailbox()) as gone:
         pass
     with pytest.raises(UndeliveredError, match="SMTPConnectError"):
-        await SmtpClient(gone.url, 5).send(MESSAGE)
+        await SmtpClient(gone.url, 5, 4).send(MESSAGE)
 
 
 def message_to(address: str) -> EmailMessage:
@@ -47,20 +47,20 @@ def message_to(address: str) -> EmailMessage:
 
 
 async def test_an_address_that_is_not_ascii_is_sent_by_smtputf8(mailbox):
-    await SmtpClient(mailbox.url, 5).send(message_to("jörg@xn--mnchen-3ya.de"))
+    await SmtpClient(mailbox.url, 5, 4).send(message_to("jörg@xn--mnchen-3ya.de"))
     assert mailbox.recipient == "jörg@xn--mnchen-3ya.de"
     assert "SMTPUTF8" in mailbox.options
     assert (await mailbox.next())["to"] == "jörg@xn--mnchen-3ya.de"
-    await SmtpClient(mailbox.url, 5).send(message_to("alice@example.com"))
+    await SmtpClient(mailbox.url, 5, 4).send(message_to("alice@example.com"))
     assert "SMTPUTF8" not in mailbox.options
 
 
 async def test_a_server_without_smtputf8_is_a_permanent_failure_for_such_an_address():
     async with serving_mail(Mailbox(), smtputf8=False) as old:
         with pytest.raises(UndeliveredError, match="the server has no SMTPUTF8") as caught:
-            await SmtpClient(old.url, 5).send(message_to("jörg@example.com"))
+            await SmtpClient(old.url, 5, 4).send(message_to("jörg@example.com"))
         assert caught.value.is_permanent
         assert "jörg" not in str(caught.value)
         # The domain alone needs no extension.
-        await SmtpClient(old.url, 5).send(message_to("bob@xn--mnchen-3ya.de"))
+        await SmtpClient(old.url, 5, 4).send(message_to("bob@xn--mnchen-3ya.de"))
         assert (await old.next())["to"] == "bob@xn--mnchen-3ya.de"
