@@ -51,7 +51,7 @@ def picture(form: str) -> Image.Image:
     drawn = draw(Drawing(TicketFormat.SVG if form == "SVG" else TicketFormat.PNG, (ticket,), "en", NOW))
     if form == "SVG":
         source = f"#set page(width: 53pt, height: 53pt, margin: 0pt)\n#image(bytes({_literal(drawn)}), width: 53pt)"
-        drawn = bytes(typst.compile(source.encode(), format="png", ppi=72 * 8))  # type: ignore[arg-type]  # one page
+        drawn = bytes(typst.compile(source.encode(), format="png", ppi=72 * 8))
     return Image.open(io.BytesIO(drawn)).convert("L")
 
 
@@ -96,8 +96,8 @@ def stained(image: Image.Image) -> Image.Image:
 
 
 def turned(degrees: float) -> Callable[[Image.Image], Image.Image]:
-    return lambda image: resized(image, SMALL).rotate(
-        degrees, expand=True, fillcolor=255, resample=Image.Resampling.BICUBIC
+    return lambda image: seen(
+        resized(image, SMALL).rotate(degrees, expand=True, fillcolor=255, resample=Image.Resampling.BICUBIC)
     )
 
 
@@ -108,7 +108,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG of quality 30 at 80 pixels": lambda image: seen(compressed(resized(image, SMALL))),
     "inverted at 80 pixels": lambda image: ImageOps.invert(resized(image, SMALL)),
     "stain of 5 % at 80 pixels": lambda image: resized(stained(image), SMALL),
-    **{f"turned by {degrees}": lambda image, degrees=degrees: seen(turned(degrees)(image)) for degrees in (2, 33, 180)},
+    **{f"turned by {degrees} degrees": turned(degrees) for degrees in (2, 33, 180)},
     "all at 120 pixels": lambda image: seen(
         compressed(ImageOps.invert(resized(stained(image), 120).rotate(8, expand=True, fillcolor=255)))
     ),
