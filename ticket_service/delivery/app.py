@@ -6,12 +6,14 @@ from typing import Final
 
 from sqlalchemy.engine import URL
 
+from ticket_service.adapters.drawers import Drawers, DrawingLimits
 from ticket_service.delivery.backlog import INTERVAL_SECONDS, BacklogMetrics
 from ticket_service.delivery.log import LogRelay
 from ticket_service.delivery.receiver import Receiver
 from ticket_service.delivery.relay import Relay
 from ticket_service.delivery.settings import DeliverySettings
 from ticket_service.domain.codes import Codes
+from ticket_service.domain.languages import look_up
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
 from ticketing.chassis.clock import Clock, system_clock
@@ -22,6 +24,8 @@ from ticketing.chassis.tasks import Sweepable, Tasks
 
 # The relay has its own threads, so that no call waits for the relay. Four suffice: a relay mostly waits for receivers.
 THREADS: Final = 4
+# The time for which drawn files are kept, so that the tries after it need no drawing while a mail server is down.
+DRAWN_SECONDS: Final = 3_600.0
 # A nice value. On busy cores sales and scans run first, and the relay catches up later. XXX
 NICE: Final = 10
 
@@ -98,20 +102,26 @@ class DeliveryApp:
         return receivers
 
     async def _email_receiver(self, database: Database, smtp_url: str) -> Receiver:
-        # Imported late too: the modules that draw pages take a second to import.
+        # Imported late too: templates and languages take time to load.
         from ticket_service.delivery.mail import EmailReceiver  # noqa: PLC0415
         from ticket_service.delivery.mail_texts import read_texts  # noqa: PLC0415
-        from ticket_service.delivery.mime_writer import MimeWriter  # noqa: PLC0415
+        from ticket_service.delivery.mime_writer import MailDrawing, MimeWriter  # noqa: PLC0415
         from ticket_service.delivery.smtp import SmtpClient  # noqa: PLC0415
 
         settings = self._settings
         texts, language = read_texts(settings.mail_templates), settings.mail_language
-        if language not in texts:
+        if not look_up(language, texts, ""):
             raise SettingsError(f"TICKETS_MAIL_LANGUAGE is {language!r}; there is {', '.join(sorted(texts))}")
         keys = await SigningKeys.open(database, settings.signing_key_file, self._clock)
         # A mail must not contain a token of a key that was retired since the start.
         self._sweep("mail_signing_keys", keys, LOOK_SECONDS)
-        writer = MimeWriter(texts, language, settings.mail_from, settings.page)
+        limits = DrawingLimits(
+            settings.drawing_workers, seconds=EmailReceiver.preparation_seconds, cache_seconds=DRAWN_SECONDS
+        )
+        drawers = Drawers("mails", limits)
+        self._opened.push_async_callback(drawers.close)
+        drawing = MailDrawing(drawers, settings.page, settings.mail_max_separate)
+        writer = MimeWriter(texts, language, settings.mail_from, drawing)
         issuing = Issuing(Codes(settings.code_secret), keys)
         smtp = SmtpClient(smtp_url, settings.terms.deadline_seconds, settings.mail_max_parallel)
         return EmailReceiver(database, writer, smtp, issuing, self._clock)
