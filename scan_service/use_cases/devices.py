@@ -31,9 +31,16 @@ class Devices:
     """The use case that creates, enrolls, revokes and authenticates devices."""
 
     def __init__(
-        self, database: Database, credentials: Credentials, clock: Clock, database_clock: DatabaseClock
+        self,
+        database: Database,
+        authenticating: Database,
+        credentials: Credentials,
+        clock: Clock,
+        database_clock: DatabaseClock,
     ) -> None:
         self._database = database
+        # The pool that looks tokens up: every call of a device waits for it.
+        self._authenticating = authenticating
         self._database_clock = database_clock
         self._credentials = credentials
         self._clock = clock
@@ -93,7 +100,7 @@ class Devices:
             now = self._database_clock.read(connection)
             return store.read_devices(connection, organizer_id, after, size), now
 
-        return await self._database.run(read)
+        return await self._database.read(read)
 
     async def revoke(self, device_id: UUID, organizer_id: str) -> Device:
         """Revoke a device; raise DEVICE_NOT_FOUND for an unknown device and for another organizer's."""
@@ -127,7 +134,7 @@ class Devices:
         if cached is not None and self._clock() - cached[0] < CACHED:
             return cached[1]
         read_time = self._clock()
-        device = await self._database.run(lambda connection: store.read_by_token(connection, digest))
+        device = await self._authenticating.run(lambda connection: store.read_by_token(connection, digest))
         self._cached[digest] = (read_time, device)
         self._cached.move_to_end(digest)
         if len(self._cached) > MAX_CACHED:

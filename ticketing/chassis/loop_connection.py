@@ -12,12 +12,13 @@ from typing import Any, Final, TypeVar
 
 import psycopg2
 import psycopg2.extras
+from psycopg2.errors import LockNotAvailable
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 from psycopg2.extensions import connection as AsyncConnection  # noqa: N812 - a class with a lower-case name
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.backoff import backoff_seconds
-from ticketing.chassis.database import ATTEMPTS, BACKOFF_SECONDS, CONNECT_SECONDS, connect_arguments
+from ticketing.chassis.database import ATTEMPTS, BACKOFF_SECONDS, CONNECT_SECONDS, RowsLocked, connect_arguments
 from ticketing.chassis.failures import Failure, dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
@@ -52,12 +53,18 @@ class LoopConnection:
     """A connection that opens at its first use, and again after it broke.
 
     Every new connection prepares `statements`, by name, each as `(parameter types) AS statement`. A statement must look up
-    a few rows by their keys: the planner settings suit nothing else.
+    a few rows by their keys: the planner settings suit nothing else. `limits` are those of `connect_arguments`.
     """
 
-    def __init__(self, url: URL, application_name: str, statements: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        url: URL,
+        application_name: str,
+        statements: Mapping[str, str],
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
         arguments = url.translate_connect_args(username="user", database="dbname") | url.query
-        self._arguments: dict[str, Any] = {**arguments, **connect_arguments(application_name)}
+        self._arguments: dict[str, Any] = {**arguments, **connect_arguments(application_name, limits)}
         commands = [f"SET {name} = {value}" for name, value in PLANNER_SETTINGS.items()]
         self._prepare = "; ".join([*commands, *(f"PREPARE {name} {text}" for name, text in statements.items())])
         self._connection: AsyncConnection | None = None
@@ -72,6 +79,7 @@ class LoopConnection:
         whether PostgreSQL committed, so `work` must recognise its own committed effects.
 
         Raises:
+            RowsLocked: another session has locked a row for longer than lock_timeout; the transaction is rolled back.
             Failure: OVERLOADED after too many lost races, DEPENDENCY_UNAVAILABLE where PostgreSQL does not answer.
         """
         lost_connection = False
@@ -80,11 +88,14 @@ class LoopConnection:
                 await self._open()
                 await self._discard_old_plans()
                 return await work(self)
+            except LockNotAvailable as error:
+                await self._rollback()
+                raise RowsLocked from error
             except (psycopg2.OperationalError, psycopg2.InterfaceError, TimeoutError) as error:
                 state = getattr(error, "pgcode", None)
                 if state not in LOST_RACE:
                     self.close()
-                    # An error with a state, such as a statement that PostgreSQL cancelled (57014, 55P03), is not retried.
+                    # An error with a state, such as a statement that PostgreSQL cancelled (57014), is not retried.
                     if lost_connection or state is not None:
                         log.warning("the database did not answer", extra={"error": str(error)})
                         raise dependency_unavailable("database") from error
