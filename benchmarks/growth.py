@@ -8,7 +8,8 @@ from benchmarks.testbed import Testbed
 from ticketing.tickets.v1 import event_pb2
 
 TICKETS = 1_000_000
-SCANS = 3_000_000
+SCANS_OF_A_TICKET = 3
+SCANS = SCANS_OF_A_TICKET * TICKETS
 
 # Ids are derived from numbers, so that they are the same in both databases.
 _NUMBERED = "FROM generate_series({first}, {last}) AS n, events WHERE event_id = '{event_id}'"
@@ -45,14 +46,14 @@ _REPLICATE = (
     SELECT event_id, md5('scan' || n || '/' || k)::uuid, substr(sha256(n::text::bytea), 1, 16),
            'TKT-0123456789ABCDEF', 'ACCESS', 'DENIED', 'NOT_CHECKED_IN', {_TICKET}, event_id, 'STANDARD', now(), now(),
            'North 3', '', 'door', false, '{{{{}}}}'
-    FROM generate_series(1, {SCANS // TICKETS}) AS k, generate_series({{first}}, {{last}}) AS n, events
+    FROM generate_series(1, {SCANS_OF_A_TICKET}) AS k, generate_series({{first}}, {{last}}) AS n, events
     WHERE event_id = '{{event_id}}'""",  # noqa: S608 - the values are constants
 )
 
 
-def fill(testbed: Testbed, events: list[event_pb2.Event]) -> None:
-    """Insert TICKETS sales and SCANS scans, spread over `events`."""
-    each = TICKETS // len(events)
+def fill(testbed: Testbed, events: list[event_pb2.Event], tickets: int = TICKETS) -> None:
+    """Insert sales of `tickets` tickets and three scans of each, spread over `events`; a testbed takes this once."""
+    each = tickets // len(events)
     for index, event in enumerate(events):
         values = {"event_id": event.event_id, "first": index * each + 1, "last": (index + 1) * each, "count": each}
         testbed.query("scans", "; ".join(_REPLICATE).format(**values))

@@ -10,11 +10,11 @@ import multiprocessing
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from benchmarks.http2 import END_HEADERS, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, header
 from benchmarks.report import percentile
-from benchmarks.testbed import Testbed, running_testbed
+from benchmarks.testbed import Testbed, running_testbed, steady_latencies
 from ticketing.tickets.v1 import event_service_pb2
 
 ROUND_SECONDS = 5.0
@@ -90,15 +90,11 @@ def silent_streams(address: tuple[str, int], authorization: str) -> None:
 ATTACKS: Sequence[Callable[[tuple[str, int], str], None]] = (half_open, endless_headers, resets, silent_streams)
 
 
-def answers(testbed: Testbed, seconds: float) -> Iterator[float]:
-    """Call at a steady rate; yield the seconds from the scheduled time of each call to its answer."""
+def answers(testbed: Testbed, seconds: float) -> list[float]:
+    """Call at a steady rate; return the seconds from the scheduled time of each call to its answer."""
     shop = testbed.client("service", "shop")
-    begin = time.perf_counter()
-    for number in range(int(seconds * CALLS_A_SECOND)):
-        due = begin + number / CALLS_A_SECOND
-        time.sleep(max(0.0, due - time.perf_counter()))
-        shop.ask(shop.events.ListEvents, event_service_pb2.ListEventsRequest())
-        yield time.perf_counter() - due
+    request = event_service_pb2.ListEventsRequest()
+    return steady_latencies(lambda: shop.ask(shop.events.ListEvents, request), seconds, CALLS_A_SECOND)
 
 
 def main() -> int:
@@ -107,7 +103,7 @@ def main() -> int:
     with running_testbed() as testbed:
         address = testbed.address("TICKETS")
         authorization = testbed.metadata("user", "mallory")[0][1]
-        list(answers(testbed, 1))
+        answers(testbed, 1)
         print(f"{'milliseconds':>16} {'usual p50':>10} {'p95':>7} {'attacked p50':>13} {'p95':>7} {'times p50':>10}")
         for attack in [attack for attack in ATTACKS if attack.__name__ in sys.argv[1:] or not sys.argv[1:]]:
             usual, attacked = list[float](), list[float]()

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -49,16 +49,30 @@ class Testbed:
     channels: dict[str, grpc.Channel] = field(default_factory=dict)
     # The last started process of each service.
     services: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    # The checkout whose services run; None: this one.
+    checkout: Path | None = None
 
     def start(self, module: str, port: int, **variables: str) -> None:
         """Start a service and wait until it is healthy."""
         prefix = "TICKETS" if module == "ticket_service" else "SCANS"
         settings = {**self.variables, f"{prefix}_PORT": str(port), **variables}
-        self.services[module] = process = self._start([sys.executable, "-m", "dev.child", module], settings)
+        self.services[module] = process = self._start(
+            [sys.executable, "-m", "dev.child", module], settings, self.checkout
+        )
         deadline = time.monotonic() + START_SECONDS
         while not is_serving(f"127.0.0.1:{port}", seconds=0.5):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise NotReadyError(f"{module} is not healthy")
+
+    @contextmanager
+    def relay(self, **variables: str) -> Iterator[None]:
+        """Run a relay as a process of its own during the block."""
+        command = [sys.executable, "-m", "dev.child", "ticket_service", "relay"]
+        process = self._start(command, {**self.variables, **variables}, self.checkout)
+        try:
+            yield
+        finally:
+            stop(process)
 
     def stop(self, module: str) -> None:
         """Stop the last started process of a service."""
@@ -74,8 +88,13 @@ class Testbed:
         grpc.channel_ready_future(self.channel(f"127.0.0.1:{port}")).result(START_SECONDS)
         return "127.0.0.1", port
 
-    def _start(self, command: Sequence[str], variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(command, env=variables, start_new_session=True)
+    def _start(
+        self, command: Sequence[str], variables: Mapping[str, str], checkout: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        if checkout is not None:
+            # The generated code is in a folder of its own; Python looks in the working directory by itself.
+            variables = {**variables, "PYTHONPATH": f"{checkout}:{checkout / 'protos'}"}
+        process = subprocess.Popen(command, env=variables, cwd=checkout, start_new_session=True)
         self.stack.callback(stop, process)
         return process
 
@@ -126,8 +145,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def running_testbed() -> Iterator[Testbed]:
-    """Run both services on an embedded, durable PostgreSQL."""
+def running_testbed(checkout: Path | None = None, **variables: str) -> Iterator[Testbed]:
+    """Run both services, of this checkout or another one, on an embedded, durable PostgreSQL."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ticketing-bench-")))
         # This lease keeps the database running while services restart.
@@ -140,8 +159,10 @@ def running_testbed() -> Iterator[Testbed]:
             for name in ("tickets", "scans")
         }
         logs_and_metrics = {"TICKETING_LOG_LEVEL": "WARNING", "TICKETS_METRICS_PORT": "0", "SCANS_METRICS_PORT": "0"}
-        settings = {"TICKETING_DATA_DIR": str(directory), **logs_and_metrics, **ports, **urls}
-        testbed = Testbed(directory, up.environment({**os.environ, **settings}), development_keys(directory), stack)
+        settings = {"TICKETING_DATA_DIR": str(directory), **logs_and_metrics, **ports, **urls, **variables}
+        testbed = Testbed(
+            directory, up.environment({**os.environ, **settings}), development_keys(directory), stack, checkout=checkout
+        )
         for module, port in (("ticket_service", "TICKETS_PORT"), ("scan_service", "SCANS_PORT")):
             testbed.start(module, int(ports[port]))
         yield testbed
@@ -159,6 +180,18 @@ def publish(testbed: Testbed) -> event_pb2.Event:
         ticket_price=money_pb2.Money(currency_code="EUR", minor_units=0),
     )
     return testbed.client("organizer", "alice").publish(event)
+
+
+def steady_latencies(call: Callable[[], object], seconds: float, rate: float) -> list[float]:
+    """Call `rate` times a second; return the seconds from the scheduled time of each call to its answer."""
+    latencies = list[float]()
+    begin = time.perf_counter()
+    for number in range(int(seconds * rate)):
+        due = begin + number / rate
+        time.sleep(max(0.0, due - time.perf_counter()))
+        call()
+        latencies.append(time.perf_counter() - due)
+    return latencies
 
 
 def purchase_request(event: event_pb2.Event, quantity: int = 1) -> purchase_service_pb2.PurchaseTicketsRequest:

@@ -6,6 +6,7 @@ from functools import partial
 
 from sqlalchemy.engine import URL
 
+from ticket_service.adapters.drawers import Drawers, DrawingLimits
 from ticket_service.adapters.external import ExternalPayments
 from ticket_service.adapters.payment_provider import PaymentProvider, ProviderHistory, Providers
 from ticket_service.adapters.providers import RULES
@@ -44,6 +45,7 @@ from ticket_service.use_cases.reconciliation import Reconciliation
 from ticket_service.use_cases.refund_confirmations import RefundConfirmations
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
+from ticket_service.use_cases.rendering import Rendering
 from ticket_service.use_cases.sales import Sales, SaleSettings
 from ticket_service.use_cases.ticket_refunds import TicketRefunds
 from ticket_service.use_cases.tickets import Tickets
@@ -231,7 +233,10 @@ class App:
     def _ticket_service(
         self, database: Database, messages: TicketMessages, changes: TicketChanges
     ) -> dict[str, RegisterServicer]:
-        servicer = TicketServicer(Tickets(database, self._clock), changes, messages)
+        drawers = Drawers("calls", DrawingLimits(self._settings.drawing_workers))
+        self._opened.push_async_callback(drawers.close)
+        rendering = Rendering(drawers, self._settings.delivery.mail_language)
+        servicer = TicketServicer(Tickets(database, self._clock), rendering, changes, messages)
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}
 

@@ -15,7 +15,7 @@ RECORD_INTERVAL: Final = timedelta(seconds=5)
 
 
 class Presence:
-    """The task that polls for revoked devices and records connected ones."""
+    """The task that polls for revoked devices, and records connected ones and their gates."""
 
     def __init__(self, gates: Gates, clock: Clock, streams: Streams, pacer: WatchPacer) -> None:
         self._gates = gates
@@ -33,6 +33,7 @@ class Presence:
         revoked, self._polled = await self._gates.read_revoked(self._polled)
         self._streams.end_devices(revoked)
         self._pacer.end_devices(revoked)
+        await self._gates.record_opened()
         connected = self._streams.devices()
         if connected and (self._recorded is None or now - self._recorded >= RECORD_INTERVAL):
             self._recorded = now

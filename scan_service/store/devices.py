@@ -1,6 +1,6 @@
 """The statements on gate devices."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -54,9 +54,10 @@ def lock_by_code(connection: Connection, code_digest: bytes) -> tuple[Device | N
     return _device(row), None if row is None else row.token_digest
 
 
-def read_by_token(connection: Connection, token_digest: bytes) -> Device | None:
-    """Return the device of an access token, revoked or not; None where the token is unknown."""
-    return _device(connection.execute(sa.select(devices).where(devices.c.token_digest == token_digest)).one_or_none())
+def read_by_tokens(connection: Connection, token_digests: Collection[bytes]) -> Mapping[bytes, Device]:
+    """Return the devices, revoked or not, by the digests of their access tokens; unknown tokens are left out."""
+    rows = connection.execute(sa.select(devices).where(devices.c.token_digest.in_(list(token_digests))))
+    return {bytes(row.token_digest): device for row in rows if (device := _device(row)) is not None}
 
 
 def enroll(connection: Connection, device: Device, token_digest: bytes, now: datetime) -> None:
@@ -109,14 +110,8 @@ def read_revoked(connection: Connection, since: datetime) -> frozenset[str]:
 def record_presence(
     connection: Connection, device_ids: Collection[str], now: datetime, connected_until: datetime
 ) -> None:
-    """Record until when devices count as connected; lock them in the order of their ids."""
-    locked = (
-        sa.select(devices.c.device_id)
-        .where(devices.c.device_id.in_([UUID(device_id) for device_id in device_ids]))
-        .order_by(devices.c.device_id)
-        .with_for_update()
-        .cte("locked")
-    )
+    """Record until when devices count as connected; skip devices that another session has locked."""
+    locked = _lock([UUID(device_id) for device_id in device_ids]).cte("locked")
     connection.execute(
         devices.update()
         .where(devices.c.device_id == locked.c.device_id)
@@ -124,19 +119,39 @@ def record_presence(
     )
 
 
-def record_gate(connection: Connection, device_id: str, gate: Gate, now: datetime, connected_until: datetime) -> None:
-    """Record the gate that a device has opened."""
-    connection.execute(
-        devices.update()
-        .where(devices.c.device_id == UUID(device_id))
-        .values(
-            last_seen_time=now,
-            connected_until=connected_until,
-            gate_event_id=gate.event_id,
-            gate_location=gate.location,
-            gate_types=sorted(gate.allowed_types),
-        )
+def record_gates(
+    connection: Connection, gates: Mapping[str, Gate], now: datetime, connected_until: datetime
+) -> frozenset[str]:
+    """Record the gate that each device has opened; return the devices, without those that another session has locked."""
+    found = connection.execute(_lock([UUID(device_id) for device_id in gates])).scalars()
+    locked = frozenset(map(str, found))
+    statement = devices.update().where(devices.c.device_id == sa.bindparam("device"))
+    statement = statement.values(
+        last_seen_time=now,
+        connected_until=connected_until,
+        gate_event_id=sa.bindparam("event"),
+        gate_location=sa.bindparam("location"),
+        gate_types=sa.bindparam("types"),
     )
+    rows = [
+        {
+            "device": UUID(device_id),
+            "event": gate.event_id,
+            "location": gate.location,
+            "types": sorted(gate.allowed_types),
+        }
+        for device_id, gate in gates.items()
+        if device_id in locked
+    ]
+    if rows:
+        connection.execute(statement, rows)
+    return locked
+
+
+def _lock(device_ids: Collection[UUID]) -> sa.Select[tuple[UUID]]:
+    """Build the query that locks devices in the order of their ids, without waiting for another session."""
+    query = sa.select(devices.c.device_id).where(devices.c.device_id.in_(device_ids))
+    return query.order_by(devices.c.device_id).with_for_update(skip_locked=True)
 
 
 def _device(row: Any) -> Device | None:

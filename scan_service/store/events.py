@@ -1,5 +1,6 @@
 """The statements that read one event."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -28,8 +29,9 @@ def read_event(connection: Connection, event_id: UUID) -> Event | None:
     return None if row is None else event_of(row)
 
 
-def read_opening(connection: Connection, event_id: UUID, now: datetime) -> GateOpening | None:
-    """Read the data that a gate shows when it is opened at `now`; return None where the event is unknown."""
-    query = sa.select(events.c.name, events.c.organizer_id, feed.c.whole_time).where(events.c.event_id == event_id)
-    row = connection.execute(query.join_from(events, feed, sa.true())).one_or_none()
-    return None if row is None else GateOpening(*row, now)
+def read_openings(connection: Connection, event_ids: Collection[UUID], now: datetime) -> Mapping[UUID, GateOpening]:
+    """Read the data that gates of these events show when they are opened at `now`; unknown events are left out."""
+    columns = (events.c.event_id, events.c.name, events.c.organizer_id, feed.c.whole_time)
+    query = sa.select(*columns).where(events.c.event_id.in_(list(event_ids)))
+    rows = connection.execute(query.join_from(events, feed, sa.true()))
+    return {row.event_id: GateOpening(row.name, row.organizer_id, row.whole_time, now) for row in rows}

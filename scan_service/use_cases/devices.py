@@ -15,6 +15,7 @@ from scan_service.domain.refusals import device_not_found, enrollment_code_inval
 from scan_service.store import devices as store
 from scan_service.store.clock import DatabaseClock
 from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import unauthenticated
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 # A token is looked up again after this time, so a revoked device is refused within it.
 CACHED: Final = timedelta(seconds=1)
 MAX_CACHED: Final = 10_000
+# After a restart of the service all devices of a venue connect again in the same second.
+MAX_LOOK_UPS: Final = 512
+MAX_WAITING_LOOK_UPS: Final = 10_000
 
 
 class Devices:
@@ -45,6 +49,7 @@ class Devices:
         self._credentials = credentials
         self._clock = clock
         self._cached = OrderedDict[bytes, tuple[datetime, Device | None]]()
+        self._look_ups = Batcher("devices", self._read, max_batch=MAX_LOOK_UPS, max_waiting=MAX_WAITING_LOOK_UPS)
 
     async def create(self, organizer_id: str, request: DeviceRequest) -> tuple[Device, str]:
         """Create a device, or find that of a repeated request; return the device and its enrollment code.
@@ -129,12 +134,16 @@ class Devices:
             bound_to=device.event_ids,
         )
 
+    async def _read(self, digests: Sequence[bytes]) -> Sequence[Device | None]:
+        found = await self._authenticating.run(lambda connection: store.read_by_tokens(connection, digests))
+        return [found.get(digest) for digest in digests]
+
     async def _device(self, digest: bytes) -> Device | None:
         cached = self._cached.get(digest)
         if cached is not None and self._clock() - cached[0] < CACHED:
             return cached[1]
         read_time = self._clock()
-        device = await self._authenticating.run(lambda connection: store.read_by_token(connection, digest))
+        device = await self._look_ups.submit(digest)
         self._cached[digest] = (read_time, device)
         self._cached.move_to_end(digest)
         if len(self._cached) > MAX_CACHED:

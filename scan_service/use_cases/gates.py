@@ -1,8 +1,11 @@
 """The opening of gates, and the presence of the devices there."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
@@ -10,15 +13,29 @@ from scan_service.domain.access import may_access
 from scan_service.domain.gates import GateOpening
 from scan_service.domain.refusals import event_not_found
 from scan_service.store.clock import DatabaseClock
-from scan_service.store.devices import read_revoked, record_gate, record_presence
-from scan_service.store.events import read_opening
+from scan_service.store.devices import read_revoked, record_gates, record_presence
+from scan_service.store.events import read_openings
 from ticketing.admission.scans import Gate
+from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.database import Database
+from ticketing.chassis.failures import Failure
 
 # A device counts as connected for this time after the last record of its presence.
 CONNECTED: Final = timedelta(seconds=15)
 # A revocation is visible within this time after it has read the clock: PostgreSQL ends longer transactions.
 MAX_COMMIT: Final = timedelta(minutes=1)
+# After a restart of the service all devices of a venue connect again in the same second.
+MAX_OPENINGS: Final = 512
+MAX_WAITING_OPENINGS: Final = 10_000
+# Gates in one transaction, which locks the rows of their devices.
+MAX_RECORDED: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    event_id: UUID
+    # None: every organizer is allowed.
+    organizer_id: str | None
 
 
 class Gates:
@@ -27,20 +44,49 @@ class Gates:
     def __init__(self, database: Database, clock: DatabaseClock) -> None:
         self._database = database
         self._clock = clock
+        self._openings = Batcher("gates", self._open, max_batch=MAX_OPENINGS, max_waiting=MAX_WAITING_OPENINGS)
+        # The gates that devices have opened since `record_opened`.
+        self._opened = dict[str, Gate]()
 
     async def open(self, gate: Gate, organizer_id: str | None, device_id: str) -> GateOpening:
-        """Open a gate and, unless `device_id` is empty, record it; raise EVENT_NOT_FOUND as `check_access` does."""
-        opening = await self._database.run(
-            lambda connection: read_opening(connection, gate.event_id, self._clock.read(connection))
-        )
-        if opening is None or not may_access(organizer_id, opening.organizer_id):
-            raise event_not_found(gate.event_id)
+        """Open a gate, of the device unless `device_id` is empty; raise EVENT_NOT_FOUND as `check_access` does.
+
+        The opening waits for no lock: `record_opened` writes the row of the device later.
+        """
+        opening = await self._openings.submit(_Request(gate.event_id, organizer_id))
         if device_id:
-            until = opening.open_time + CONNECTED
-            await self._database.run(
-                lambda connection: record_gate(connection, device_id, gate, opening.open_time, until)
-            )
+            self._opened[device_id] = gate
         return opening
+
+    async def _open(self, requests: Sequence[_Request]) -> Sequence[GateOpening | Failure]:
+        event_ids = {request.event_id for request in requests}
+        openings = await self._database.run(
+            lambda connection: read_openings(connection, event_ids, self._clock.read(connection))
+        )
+        return [
+            opening
+            if (opening := openings.get(request.event_id)) and may_access(request.organizer_id, opening.organizer_id)
+            else event_not_found(request.event_id)
+            for request in requests
+        ]
+
+    async def record_opened(self) -> None:
+        """Record gates that devices have opened since the last record; the gate of a locked device waits for the next."""
+        opened = dict(islice(self._opened.items(), MAX_RECORDED))
+        if not opened:
+            return
+
+        def record(connection: Connection) -> frozenset[str]:
+            now = self._clock.read(connection)
+            return record_gates(connection, opened, now, now + CONNECTED)
+
+        for device_id in await self._database.run(record):
+            # A gate that the device has opened meanwhile stays.
+            if self._opened[device_id] is opened[device_id]:
+                del self._opened[device_id]
+        # The gates of locked devices must not keep others from being recorded.
+        for device_id in opened.keys() & self._opened.keys():
+            self._opened[device_id] = self._opened.pop(device_id)
 
     async def read_revoked(self, polled: datetime | None) -> tuple[frozenset[str], datetime]:
         """Return the ids of the devices that were revoked since `polled`, and the time of this poll.

@@ -89,9 +89,10 @@ def passed_on() -> set[str]:
     return {name for name, of in re.findall(r"^ +([A-Z_]+): \$\{([A-Z_]+):-\}$", text, re.MULTILINE) if name == of}
 
 
-# These settings belong to payments, but to no provider.
-RECONCILER = {
+# These settings belong to payments and mails, but to no provider and no receiver.
+SHARED = {
     "TICKETS_BLOCK_DISPUTED",
+    "TICKETS_DRAWING_WORKERS",
     "TICKETS_PROVIDER_WEBHOOK_PORT",
     "TICKETS_RECONCILE_DAYS",
     "TICKETS_RECONCILE_SECONDS",
@@ -102,7 +103,7 @@ def test_containers_receive_all_payment_and_notification_settings() -> None:
     environment = Listening()
     read_delivery_settings(Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1)
     read_provider_settings(Environment(environment))
-    assert passed_on() == environment.asked - {"TICKETS_MAIL_TEMPLATES"} | RECONCILER
+    assert passed_on() == environment.asked - {"TICKETS_MAIL_TEMPLATES"} | SHARED
 
 
 def test_an_empty_variable_of_a_container_counts_as_unset() -> None:

@@ -1,4 +1,4 @@
-"""Write a ticket as a calendar entry (RFC 5545), in the time zone of the event.
+"""Write tickets as a calendar with an entry for each (RFC 5545), in the time zone of the event.
 
 The UID contains the ticket id and SEQUENCE is the version of the event, so a calendar replaces an older entry by a
 newer one. METHOD CANCEL removes the entry.
@@ -7,8 +7,11 @@ newer one. METHOD CANCEL removes the entry.
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from icalendar import Calendar
+from icalendar import Event as Entry
+
+from ticket_service.domain.drawings import Drawing, PrintedTicket, ticket_hours
 from ticket_service.domain.events import EventStatus
-from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 from ticket_service.domain.zones import zone_of
 
@@ -16,17 +19,29 @@ from ticket_service.domain.zones import zone_of
 RULES_AROUND: Final = timedelta(days=366)
 
 
-def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_removed: bool = False) -> bytes:
-    """Write the entry of a ticket, or its removal if the ticket or the event is cancelled or `is_removed` is true.
+def ics(drawing: Drawing) -> bytes:
+    """Write the entries of the tickets, with the code of each and the time of the drawing as DTSTAMP.
 
-    The entry contains the code of `secrets`, and `now` as DTSTAMP.
+    The calendar removes the entries if `is_removal` is true, or the event or every ticket is cancelled.
     """
-    # Imported with the first entry, so that a start does not wait for the library.
-    from icalendar import Calendar  # noqa: PLC0415
-    from icalendar import Event as Entry  # noqa: PLC0415
+    is_removal = drawing.is_removal or all(_is_cancelled(ticket.sold) for ticket in drawing.tickets)
+    calendar = Calendar()
+    calendar.add("version", "2.0")
+    calendar.add("prodid", "-//ticketing//tickets v1//EN")
+    calendar.add("method", "CANCEL" if is_removal else "PUBLISH")
+    for ticket in drawing.tickets:
+        calendar.add_component(_entry(ticket, drawing.now, is_removal=is_removal))
+    hours = [ticket_hours(ticket.sold) for ticket in drawing.tickets]
+    starts, ends = min(starts for starts, _ in hours), max(ends for _, ends in hours)
+    if zone_of(drawing.tickets[0].sold.event.time_zone, starts, ends) is not UTC:
+        calendar.add_missing_timezones((starts - RULES_AROUND).date(), (ends + RULES_AROUND).date())
+    content: bytes = calendar.to_ical()
+    return content
 
-    event = sold.event
-    is_cancelled = is_removed or event.status is EventStatus.CANCELLED or sold.ticket.status in CANCELLED_STATUSES
+
+def _entry(ticket: PrintedTicket, now: datetime, *, is_removal: bool) -> Entry:
+    sold, event = ticket.sold, ticket.sold.event
+    is_cancelled = is_removal or _is_cancelled(sold)
     starts, ends = ticket_hours(sold)
     zone = zone_of(event.time_zone, starts, ends)
     entry = Entry()
@@ -39,22 +54,11 @@ def ics(sold: SoldTicket, secrets: Secrets, now: datetime, *, is_removed: bool =
     entry.add("dtend", ends.astimezone(zone))
     entry.add("status", "CANCELLED" if is_cancelled else "CONFIRMED")
     if not is_cancelled:
-        entry.add("description", f"{sold.ticket.ticket_type} {secrets.code}")
+        entry.add("description", f"{sold.ticket.ticket_type} {ticket.secrets.code}")
     if event.location:
         entry.add("location", event.location)
-    calendar = Calendar()
-    calendar.add("version", "2.0")
-    calendar.add("prodid", "-//ticketing//tickets v1//EN")
-    calendar.add("method", "CANCEL" if is_cancelled else "PUBLISH")
-    calendar.add_component(entry)
-    if zone is not UTC:
-        calendar.add_missing_timezones((starts - RULES_AROUND).date(), (ends + RULES_AROUND).date())
-    content: bytes = calendar.to_ical()
-    return content
+    return entry
 
 
-def ticket_hours(sold: SoldTicket) -> tuple[datetime, datetime]:
-    """Return the start and the end of a ticket: of the day for a day ticket, otherwise of the event."""
-    starts = max(sold.event.start_time, sold.ticket.valid_from_time or sold.event.start_time)
-    ends = min(sold.event.end_time, sold.ticket.valid_until_time or sold.event.end_time)
-    return (starts, ends) if starts < ends else (sold.event.start_time, sold.event.end_time)
+def _is_cancelled(sold: SoldTicket) -> bool:
+    return sold.event.status is EventStatus.CANCELLED or sold.ticket.status in CANCELLED_STATUSES

@@ -1,4 +1,4 @@
-"""Draw a ticket as a PDF page (A4); the QR code consists of rectangles, so that it is sharp at any size.
+"""Draw tickets as a PDF, one page (A4) for each; the QR code consists of rectangles, so that it is sharp at any size.
 
 Names may be in any script. Noto Sans has Latin, Greek and Cyrillic letters. The font with Chinese, Japanese and Korean
 characters takes ten times as long to load (half a second), so only a text that needs the font loads it, if the extra
@@ -7,14 +7,12 @@ characters takes ten times as long to load (half a second), so only a text that 
 
 import importlib.resources
 import importlib.util
-from datetime import datetime
 from typing import Final
 
 from fpdf import FPDF
 
-from ticket_service.adapters.calendar import ticket_hours
 from ticket_service.adapters.rendering import dark_runs, qr_modules
-from ticket_service.domain.secrets import Secrets
+from ticket_service.domain.drawings import Drawing, PrintedTicket, ticket_hours
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.domain.zones import zone_of
 
@@ -30,35 +28,49 @@ FALLBACK_FONT: Final = ("paperang_p2_fonts_cjk", "fonts/wqy-microhei.ttc")
 LONG_NAME: Final = 60
 
 
-def pdf(sold: SoldTicket, secrets: Secrets, _now: datetime) -> bytes:
-    """Draw the page."""
+def pdf(drawing: Drawing) -> bytes:
+    """Draw a page for each ticket."""
+    page = FPDF(format="A4")
+    page.set_title(drawing.tickets[0].sold.event.name)
+    page.set_auto_page_break(auto=False)
+    page.set_margin(MARGIN)
+    _set_fonts(
+        page,
+        "".join(
+            ticket.sold.event.name + "".join(text for _, text in _lines(ticket.sold)) for ticket in drawing.tickets
+        ),
+    )
+    for ticket in drawing.tickets:
+        page.add_page()
+        _draw_ticket(page, ticket)
+    return bytes(page.output())
+
+
+def _lines(sold: SoldTicket) -> list[tuple[str, str]]:
     event = sold.event
-    lines = [
+    return [
         ("When", _when(sold)),
         ("Where", event.location or ("Online" if event.is_online else "")),
         ("Ticket", str(sold.ticket.ticket_type).replace("_", " ").title()),
         ("Holder", sold.ticket.user_id),
     ]
-    page = FPDF(format="A4")
-    page.set_title(event.name)
-    page.set_auto_page_break(auto=False)
-    page.set_margin(MARGIN)
-    page.add_page()
-    _set_fonts(page, event.name + "".join(text for _, text in lines))
+
+
+def _draw_ticket(page: FPDF, ticket: PrintedTicket) -> None:
+    event, secrets = ticket.sold.event, ticket.secrets
     page.set_fill_color(24, 48, 80)
     page.rect(0, 0, WIDTH, 8, style="F")
     page.set_y(MARGIN)
     page.set_font("main", size=26 if len(event.name) <= LONG_NAME else 14)
     page.multi_cell(0, text=event.name, align="L", new_x="LMARGIN", new_y="NEXT")
     page.ln(4)
-    for label, text in lines:
+    for label, text in _lines(ticket.sold):
         if text:
             _draw_line(page, label, text)
     _draw_code(page, secrets.token)
     page.set_font("main", size=18)
     page.set_xy(0, QR_TOP + QR_SIDE + 4)
     page.cell(WIDTH, text=secrets.code, align="C")
-    return bytes(page.output())
 
 
 def _when(sold: SoldTicket) -> str:

@@ -5,7 +5,6 @@ alphanumeric mode. With a fixed version and mask a code takes 2 ms; trying all m
 read every mask, because the payload is practically random.
 """
 
-import base64
 import struct
 import zlib
 from typing import Final
@@ -43,11 +42,6 @@ def png(text: str) -> bytes:
     # A picture takes two kilobytes: a higher level of compression only costs time.
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines, level=1)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join([_chunk(kind, data) for kind, data in chunks])
-
-
-def png_data_url(text: str) -> str:
-    """Draw the code as a PNG in a data URL (RFC 2397)."""
-    return "data:image/png;base64," + base64.b64encode(png(text)).decode()
 
 
 def svg(text: str) -> bytes:

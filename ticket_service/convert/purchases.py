@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from ticket_service.convert.addresses import address_of_claim, read_email, read_wanted_email
@@ -13,6 +13,7 @@ from ticket_service.domain.contacts import EmailCorrection
 from ticket_service.domain.customers import Customer
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.holds import Payment
+from ticket_service.domain.languages import normalised, wanted_language
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
 from ticket_service.domain.queries import PurchaseQuery
 from ticket_service.domain.sales import Order
@@ -58,6 +59,7 @@ def purchase_message(caller: Caller, purchase: Purchase, tickets: Sequence[ticke
         tickets=tickets,
         create_time=timestamp(purchase.create_time),
         complete_time=timestamp(purchase.complete_time),
+        language=purchase.language,
     )
 
 
@@ -80,6 +82,7 @@ def read_order(request: pb.PurchaseTicketsRequest, caller: Caller) -> Order:
         fields.violate("expected_total", "is required with external_payment_id")
     email = read_email(fields)
     metadata = fields.struct("metadata")
+    language = wanted_language(_language(fields), metadata)
     fields.check()
     acts_for_others = payment_id is not None or bool(request.user_id)
     is_guest = not request.user_id and not caller.is_any(Role.USER)
@@ -103,6 +106,7 @@ def read_order(request: pb.PurchaseTicketsRequest, caller: Caller) -> Order:
         payment_method=payment_method,
         customer=_customer(user_id, email, is_guest=is_guest),
         is_guest=is_guest,
+        language=language,
     )
 
 
@@ -148,9 +152,20 @@ def read_correction(request: pb.CorrectEmailRequest) -> EmailCorrection:
     request_id = fields.uuid("request_id")
     is_of_ticket = request.WhichOneof("recipient") == "ticket_id"
     target_id = fields.uuid("ticket_id" if is_of_ticket else "purchase_id")
-    email = read_email(fields)
+    email, language = read_email(fields), _language(fields)
+    if language and is_of_ticket:
+        fields.violate("language", "must be empty with ticket_id: a ticket has the language of its purchase")
     fields.check()
-    return EmailCorrection(request_id, target_id, is_of_ticket, email)
+    return EmailCorrection(request_id, target_id, is_of_ticket, email, language)
+
+
+def _language(fields: Fields[Any]) -> str:
+    """Read the field `language`, a BCP 47 tag that may be empty."""
+    tag = fields.text("language")
+    found = normalised(tag)
+    if tag and found is None and not fields.at_fault("language"):
+        fields.violate("language", "is not the tag of a language (BCP 47), such as de or pt-BR")
+    return found or ""
 
 
 def _customer(user_id: str, email: str, *, is_guest: bool) -> Customer | None:

@@ -76,12 +76,10 @@ class TicketMessages:
         secrets = self.secrets(sold) if sold.may_be_opened_by(caller) else None
         return ticket_message(sold, self.clock(), secrets, show_payment=sold.may_show_payment_to(caller))
 
-    def full(self, caller: Caller, sold: SoldTicket, draw: Callable[[str], str]) -> ticket_pb2.Ticket:
-        """Build the FULL view; `draw` returns the token's QR code as a URL."""
+    def full(self, caller: Caller, sold: SoldTicket) -> ticket_pb2.Ticket:
+        """Build the FULL view without the picture of the QR code."""
         message = self.basic(caller, sold)
         message.event.CopyFrom(event_message(sold.event, self.clock()))
-        if message.token:
-            message.qr_code_url = draw(message.token)
         return message
 
 

@@ -46,7 +46,7 @@ class Email:
     event: Event
     tickets: tuple[SoldTicket, ...]
     notification: Notification
-    # The language in the metadata of the purchase; "" if they name none.
+    # The normalised BCP 47 tag of the purchase; "" if the buyer named no language.
     language: str
 
 

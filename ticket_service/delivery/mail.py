@@ -77,7 +77,7 @@ def read_context(connection: Connection, notification: Notification) -> MailCont
         address_of_buyer(connection, notification.event_id, purchase.purchase_id),
         holders,
         previous,
-        language=str(purchase.metadata.get("language", "")),
+        language=purchase.language,
     )
 
 

@@ -1,68 +1,51 @@
 """Read the texts of mails: one file for each language, and two templates that all languages share.
 
-A file in the operator's folder replaces the built-in file of the same name; another TOML file adds a language.
+A file in the operator's folder replaces the built-in file of the same name; another TOML file adds a language. The name
+of a file is the tag of its language, such as `pt-BR.toml`. Labels that a file leaves out are those of tickets.
 """
 
 import tomllib
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
 
-from ticket_service.domain.currencies import decimals
-from ticket_service.domain.zones import zone_of
+from ticket_service.adapters.words import words_of
 from ticketing.chassis.settings import SettingsError
 
 BUILT_IN: Final = Path(__file__).parent / "mail_templates"
 
 
 class MailTexts:
-    """The texts of one language: `words` from its file, and the `templates` that all languages share."""
+    """The texts of one language.
 
-    def __init__(self, words: Mapping[str, Any], templates: Environment) -> None:
-        self.words = words
+    Args:
+        language: the tag of the language.
+        read: the content of its file.
+        templates: the templates that all languages share.
+    """
+
+    def __init__(self, language: str, read: Mapping[str, Any], templates: Environment) -> None:
+        self.language = language
+        shared = words_of(language)
+        # The templates of operators read these names.
+        self.words: Mapping[str, Mapping[str, str]] = {
+            "labels": {**shared.labels, **read.get("labels", {})},
+            "ticket_types": {**shared.ticket_types, **read.get("ticket_types", {})},
+        }
+        self.mails: Mapping[str, Mapping[str, str]] = read["mails"]
         self._templates = templates
 
     def fill(self, text: str, part: str, facts: Mapping[str, object]) -> str:
         """Render a part of a text, such as the subject of a mail."""
-        source: str = self.words["mails"][text][part]
+        source = self.mails[text][part]
         # The result is not escaped: the plain part needs plain text, and the HTML template escapes it.
         return self._templates.from_string(source).render(facts).strip()
 
     def render(self, template: str, facts: Mapping[str, object]) -> str:
         """Render one of the shared templates."""
         return self._templates.get_template(template).render({**facts, "words": self.words})
-
-    def day_and_hour(self, starts: datetime, ends: datetime, zone_name: str) -> str:
-        """Format a period in the local time of the event."""
-        zone = zone_of(zone_name, starts, ends)
-        starts, ends = starts.astimezone(zone), ends.astimezone(zone)
-        until = f"{ends:%H:%M}" if ends.date() == starts.date() else f"{self._day(ends)}, {ends:%H:%M}"
-        return f"{self._day(starts)}, {starts:%H:%M} – {until} ({zone})"  # noqa: RUF001 - a dash between times
-
-    def moment(self, time: datetime, zone_name: str) -> str:
-        """Format a time in the local time of the event."""
-        zone = zone_of(zone_name, time)
-        local = time.astimezone(zone)
-        return f"{self._day(local)}, {local:%H:%M} ({zone})"
-
-    def amount(self, currency: str, minor_units: int) -> str:
-        """Format an amount of money."""
-        digits = decimals(currency)
-        formatted = f"{minor_units / 10**digits:,.{digits}f}"
-        marks = str.maketrans({",": self.words["thousands"], ".": self.words["decimal"]})
-        return f"{formatted.translate(marks)} {currency}"
-
-    def _day(self, time: datetime) -> str:
-        day: str = self.words["date"].format(
-            weekday=self.words["weekdays"][time.weekday()],
-            day=time.day,
-            month=self.words["months"][time.month - 1],
-            year=time.year,
-        )
-        return day
 
 
 def read_texts(own: Path | None) -> dict[str, MailTexts]:
@@ -84,6 +67,9 @@ def read_texts(own: Path | None) -> dict[str, MailTexts]:
         for name in ("mail.txt", "mail.html"):
             templates.get_template(name)
         files = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.toml"))}
-        return {language: MailTexts(tomllib.loads(path.read_text()), templates) for language, path in files.items()}
-    except (OSError, TemplateError, tomllib.TOMLDecodeError) as error:
+        return {
+            language: MailTexts(language, tomllib.loads(path.read_text("utf-8")), templates)
+            for language, path in files.items()
+        }
+    except (OSError, TemplateError, tomllib.TOMLDecodeError, KeyError) as error:
         raise SettingsError(f"a template of mails cannot be used: {error}") from error

@@ -7,14 +7,16 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 
-from ticket_service.adapters.calendar import ics, ticket_hours
-from ticket_service.adapters.page import pdf
-from ticket_service.adapters.rendering import png
+from ticket_service.adapters.drawing import draw
+from ticket_service.adapters.formats import Formats
+from ticket_service.adapters.words import tag_of_formats
 from ticket_service.delivery.emails import Attachments, Email, is_valid
 from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.delivery.receiver import UndeliveredError
+from ticket_service.domain.drawings import Drawing, PrintedTicket, ticket_hours
+from ticket_service.domain.languages import look_up
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.tickets import SoldTicket, TicketFormat
 
 
 class MimeWriter:
@@ -44,9 +46,10 @@ class MimeWriter:
         Raises:
             UndeliveredError: the address is not valid in a mail.
         """
-        texts = self._texts.get(email.language, self._texts[self._language])
+        texts = self._texts[look_up(email.language, self._texts, self._language)]
+        formats = Formats(tag_of_formats(email.language, texts.language))
         message = EmailMessage(policy=SMTP)
-        facts = _facts(email, secrets, texts)
+        facts = _facts(email, secrets, texts, formats)
         facts["subject"] = " ".join(texts.fill(email.text, "subject", facts).split())
         facts["lead"] = texts.fill(email.text, "lead", facts)
         try:
@@ -68,29 +71,37 @@ class MimeWriter:
                 if html is not None:
                     # The picture is a related part, because mail programs show none in data URLs.
                     name = f"{its.code}.png"
-                    html.add_related(png(its.token), "image", "png", cid=f"<{_content_id(sold)}>", filename=name)
-                page = pdf(sold, its, now)
+                    html.add_related(
+                        _draw(TicketFormat.PNG, sold, its, now),
+                        "image",
+                        "png",
+                        cid=f"<{_content_id(sold)}>",
+                        filename=name,
+                    )
+                page = _draw(TicketFormat.PDF, sold, its, now)
                 message.add_attachment(page, maintype="application", subtype="pdf", filename=f"{its.code}.pdf")
-                _attach_entry(message, ics(sold, its, now), "PUBLISH", its.code)
+                _attach_entry(message, _draw(TicketFormat.ICS, sold, its, now), "PUBLISH", its.code)
             elif email.attachments is not Attachments.NONE:
                 # The file name contains the ticket id: the code may belong to another holder now.
-                entry = ics(sold, its, now, is_removed=True)
+                entry = _draw(TicketFormat.ICS, sold, its, now, is_removal=True)
                 _attach_entry(message, entry, "CANCEL", str(sold.ticket.ticket_id))
         return message
 
 
-def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts) -> dict[str, object]:
+def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts, formats: Formats) -> dict[str, object]:
     event, data = email.event, email.notification.data
     starts, ends = ticket_hours(email.tickets[0]) if email.tickets else (event.start_time, event.end_time)
     currency, minor_units = data.get("currency_code"), data.get("minor_units")
     is_money = isinstance(currency, str) and isinstance(minor_units, int) and minor_units > 0
     return {
+        "language": texts.language,
+        "direction": formats.direction,
         "event": event.name,
-        "when": texts.day_and_hour(starts, ends, event.time_zone),
+        "when": formats.period(starts, ends, event.time_zone),
         "where": event.location or (texts.words["labels"]["online"] if event.is_online else ""),
-        "amount": texts.amount(str(currency), int(str(minor_units))) if is_money else "",
+        "amount": formats.amount(str(currency), int(str(minor_units))) if is_money else "",
         "reason": data.get("reason", ""),
-        "full_refund_until": _full_refund_until(email, texts),
+        "full_refund_until": _full_refund_until(email, formats),
         "order": str(email.notification.purchase_id),
         "tickets": [
             {
@@ -104,12 +115,18 @@ def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts) -> dict[s
     }
 
 
-def _full_refund_until(email: Email, texts: MailTexts) -> str:
+def _full_refund_until(email: Email, formats: Formats) -> str:
     """Return the end of the right to a full refund after a move; "" without one, and for free tickets."""
     until = email.notification.data.get("full_refund_until")
     if not isinstance(until, str) or not any(sold.ticket.price for sold in email.tickets):
         return ""
-    return texts.moment(datetime.fromisoformat(until), email.event.time_zone)
+    return formats.moment(datetime.fromisoformat(until), email.event.time_zone)
+
+
+def _draw(
+    ticket_format: TicketFormat, sold: SoldTicket, secrets: Secrets, now: datetime, *, is_removal: bool = False
+) -> bytes:
+    return draw(Drawing(ticket_format, (PrintedTicket(sold, secrets),), sold.language, now, is_removal))
 
 
 def _attach_entry(message: EmailMessage, entry: bytes, method: str, name: str) -> None:

@@ -23,6 +23,8 @@ class EmailCorrection:
     target_id: UUID
     is_of_ticket: bool
     email: str
+    # The normalised BCP 47 tag of the purchase's mails and files; "": it stays.
+    language: str = ""
 
 
 def check_rate(earlier: Sequence[datetime], maximum: int, now: datetime) -> None:

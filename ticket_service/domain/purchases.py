@@ -67,3 +67,5 @@ class Purchase:
     event_version: int | None = None
     # A service or an organizer bought for nobody by name; `user_id` is then the seller, and an address the customer.
     is_guest: bool = False
+    # The normalised BCP 47 tag of the mails and files; "": the buyer named none.
+    language: str = ""

@@ -58,6 +58,8 @@ class Order:
     # None: nobody by name and without an address; no bound per customer applies.
     customer: Customer | None = None
     is_guest: bool = False
+    # The normalised BCP 47 tag of the mails and files; "": the buyer named none.
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +288,7 @@ def _sell(inventory: Inventory, order: Order, items: tuple[Item, ...], batch: Sa
         payment_method=order.payment_method if is_charged else None,
         event_version=event.version,
         is_guest=order.is_guest,
+        language=order.language,
     )
     tickets = () if is_held else tickets_of(inventory, purchase, context)
     inventory.reserve(items)

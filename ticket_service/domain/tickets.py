@@ -89,6 +89,8 @@ class SoldTicket:
     cancellation_id: UUID | None = None
     # The terms of the event that were replaced after the purchase, oldest first: the first are those at purchase.
     past_terms: tuple[PastTerms, ...] = ()
+    # The normalised BCP 47 tag of the purchase's mails and files; "": the buyer named none.
+    language: str = ""
 
     @property
     def full_refund_until(self) -> datetime | None:

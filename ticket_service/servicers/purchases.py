@@ -118,7 +118,14 @@ def _new_purchase_message(caller: Caller, issued: IssuedSale) -> purchase_pb2.Pu
     purchase, event = issued.sale.purchase, issued.sale.event
     tickets = [
         ticket_message(
-            SoldTicket(ticket, event, purchase.user_id, purchase.payment_id or "", purchase.metadata),
+            SoldTicket(
+                ticket,
+                event,
+                purchase.user_id,
+                purchase.payment_id or "",
+                purchase.metadata,
+                language=purchase.language,
+            ),
             purchase.create_time,
             secrets,
             show_payment=True,

@@ -1,6 +1,5 @@
 """The servicer of TicketService."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,14 @@ from ticket_service.convert import ticket_requests as requests
 from ticket_service.convert.cancellations import cancellation_message
 from ticket_service.convert.ticket_requests import TicketView
 from ticket_service.convert.tickets import TicketMessages
+from ticket_service.domain.drawings import PrintedTicket
+from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.refund_confirmations import RefundConfirmations
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
-from ticket_service.use_cases.rendering import qr_code_url, render
+from ticket_service.use_cases.rendering import Rendering
 from ticket_service.use_cases.ticket_refunds import TicketRefunds
 from ticket_service.use_cases.tickets import Tickets
 from ticketing.chassis.authentication import Caller
@@ -41,8 +42,11 @@ class TicketChanges:
 class TicketServicer(TicketServiceServicer):
     """Serves TicketService."""
 
-    def __init__(self, tickets: Tickets, changes: TicketChanges, messages: TicketMessages) -> None:
+    def __init__(
+        self, tickets: Tickets, rendering: Rendering, changes: TicketChanges, messages: TicketMessages
+    ) -> None:
         self._tickets = tickets
+        self._rendering = rendering
         self._changes = changes
         self._messages = messages
 
@@ -72,9 +76,11 @@ class TicketServicer(TicketServiceServicer):
 
     async def RenderTicket(self, request: pb.RenderTicketRequest, _context: Any) -> pb.RenderTicketResponse:  # noqa: N802 - the contract's name
         """Draw a ticket."""
+        caller = current_caller()
         ticket_id, ticket_format = requests.read_render(request)
-        sold = await self._tickets.get(current_caller(), ticket_id)
-        rendered = await render(sold, ticket_format, self._messages.secrets(sold), self._messages.clock())
+        sold = await self._tickets.get(caller, ticket_id)
+        ticket = PrintedTicket(sold, self._messages.secrets(sold))
+        rendered = await self._rendering.render(caller, ticket, ticket_format, self._messages.clock())
         return pb.RenderTicketResponse(
             media_type=rendered.media_type, file_name=rendered.file_name, content=rendered.content
         )
@@ -166,9 +172,11 @@ class TicketServicer(TicketServiceServicer):
     async def _views(self, caller: Caller, found: Sequence[SoldTicket], view: TicketView) -> list[ticket_pb2.Ticket]:
         if view is TicketView.BASIC:
             return [self._messages.basic(caller, sold) for sold in found]
-
-        def draw() -> list[ticket_pb2.Ticket]:
-            return [self._messages.full(caller, sold, qr_code_url) for sold in found]
-
-        # A drawing takes milliseconds, which would delay sales in the event loop.
-        return await asyncio.to_thread(draw)
+        tickets = [self._messages.full(caller, sold) for sold in found]
+        # A caller who may not open a gate gets no token, and thus no picture of it.
+        opened = [(ticket, sold) for ticket, sold in zip(tickets, found, strict=True) if ticket.token]
+        printed = [PrintedTicket(sold, Secrets(ticket.code, ticket.token)) for ticket, sold in opened]
+        urls = await self._rendering.qr_code_urls(caller, printed, self._messages.clock())
+        for (ticket, _), url in zip(opened, urls, strict=True):
+            ticket.qr_code_url = url
+        return tickets

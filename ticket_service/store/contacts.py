@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
-from ticket_service.store.tables import contacts, reissues, tickets
+from ticket_service.store.tables import contacts, purchases, reissues, tickets
 
 # Mails about a transferred ticket go to the new holder alone, even if their address is not known.
 _ADDRESSES: Final = sa.text("""
@@ -84,6 +84,12 @@ def store_address(connection: Connection, event_id: UUID, purchase_id: UUID, ema
     new = insert(contacts).values(event_id=event_id, purchase_id=purchase_id, email=email)
     key = [contacts.c.event_id, contacts.c.purchase_id]
     connection.execute(new.on_conflict_do_update(index_elements=key, set_={"email": new.excluded.email}))
+
+
+def store_language(connection: Connection, event_id: UUID, purchase_id: UUID, language: str) -> None:
+    """Store the language of a purchase in place of an earlier one."""
+    its = (purchases.c.event_id == event_id, purchases.c.purchase_id == purchase_id)
+    connection.execute(sa.update(purchases).where(*its).values(language=language))
 
 
 def last_transfer(connection: Connection, event_id: UUID, ticket_id: UUID) -> UUID | None:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.events import TicketType
+from ticket_service.domain.languages import wanted_language
 from ticket_service.domain.purchases import Item, Purchase, PurchaseStatus
 from ticket_service.domain.queries import PurchaseQuery
 from ticket_service.store.access import ANY, Condition, purchase_of_user, purchase_visible_to
@@ -83,5 +84,6 @@ def purchase_of(row: Row[Any]) -> Purchase:
                 Item(TicketType(ticket_type), quantity, price) for ticket_type, quantity, price in row.items
             ),
             "status": PurchaseStatus(row.status),
+            "language": wanted_language(row.language, row.metadata),
         }
     )

@@ -72,26 +72,27 @@ _WRITE: Final = f"""(
     timestamptz,
     uuid[], uuid[], text[], text[], text[], bigint[], text[], text[], text[], text[], text[], uuid[], bytea[],
     text[], timestamptz[], timestamptz[], timestamptz[], text[], bigint[], uuid[], text[], text[],
-    boolean[],
+    boolean[], text[],
     uuid[], uuid[], uuid[], text[], text[], bigint[], timestamptz[], timestamptz[], bigint[], bytea[], bytea[],
     uuid[], text[], integer[],
     uuid[], integer[], bigint[]
 ) AS
 WITH sale AS MATERIALIZED (
     SELECT * FROM unnest(
-        $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24
+        $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25
     ) AS sale (
         event_id, purchase_id, user_id, items, currency, total, provider, payment_id, metadata, email, caller,
         request_id, fingerprint, status, complete_time, hold_expire_time, due_time, payment_method, event_version,
-        notification_id, kind, data, is_guest
+        notification_id, kind, data, is_guest, language
     )
 ), purchased AS (
     INSERT INTO purchases (
         event_id, purchase_id, user_id, items, currency, total, status, provider, payment_id, metadata, create_time,
-        complete_time, hold_expire_time, due_time, payment_method, event_version, is_guest
+        complete_time, hold_expire_time, due_time, payment_method, event_version, is_guest, language
     )
     SELECT event_id, purchase_id, user_id, items::jsonb, currency, total, status, provider, payment_id,
-           metadata::jsonb, $1, complete_time, hold_expire_time, due_time, payment_method, event_version, is_guest
+           metadata::jsonb, $1, complete_time, hold_expire_time, due_time, payment_method, event_version, is_guest,
+           language
     FROM sale
 ), addressed AS (
     INSERT INTO contacts (event_id, purchase_id, email)
@@ -117,29 +118,29 @@ WITH sale AS MATERIALIZED (
     )
     SELECT event_id, ticket_id, purchase_id, user_id, ticket_type, 'ACTIVE', price, valid_from_time,
            valid_until_time, 0, 1, revision, code_digest, token_digest, $1, $1
-    FROM unnest($25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35) AS ticket (
+    FROM unnest($26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36) AS ticket (
         event_id, ticket_id, purchase_id, user_id, ticket_type, price, valid_from_time, valid_until_time, revision,
         code_digest, token_digest
     )
 ), counted AS (
     UPDATE offers SET reserved = after.reserved
-    FROM unnest($36, $37, $38) AS after (event_id, ticket_type, reserved)
+    FROM unnest($37, $38, $39) AS after (event_id, ticket_type, reserved)
     WHERE offers.event_id = after.event_id AND offers.ticket_type = after.ticket_type
 )
 UPDATE events SET reserved = after.reserved, revision = after.revision
-FROM unnest($39, $40, $41) AS after (event_id, reserved, revision)
+FROM unnest($40, $41, $42) AS after (event_id, reserved, revision)
 WHERE events.event_id = after.event_id
 """  # noqa: S608 - a constant name
 
-_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 23, 11, 3, 3
+_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 24, 11, 3, 3
 _PARAMETERS: Final = 1 + _SALE_COLUMNS + _TICKET_COLUMNS + _OFFER_COUNTERS + _EVENT_COUNTERS
 _EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)})"
 
-# A customer who gets their own hold again may have corrected the address and the metadata; the last order counts.
-_HOLD_AGAIN: Final = """(timestamptz, uuid[], uuid[], text[], text[], text[], uuid[], bytea[]) AS
+# A customer who gets their own hold again may have corrected the address, the metadata and the language; the last order counts.
+_HOLD_AGAIN: Final = """(timestamptz, uuid[], uuid[], text[], text[], text[], text[], uuid[], bytea[]) AS
 WITH again AS MATERIALIZED (
-    SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY AS again (
-        event_id, purchase_id, email, metadata, caller, request_id, fingerprint, n
+    SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9) WITH ORDINALITY AS again (
+        event_id, purchase_id, email, metadata, language, caller, request_id, fingerprint, n
     )
 ), keyed AS (
     INSERT INTO idempotency_keys (caller, request_id, fingerprint, event_id, result_id, create_time)
@@ -150,14 +151,14 @@ WITH again AS MATERIALIZED (
     ORDER BY event_id, purchase_id, n DESC
     ON CONFLICT (event_id, purchase_id) DO UPDATE SET email = excluded.email
 )
-UPDATE purchases SET metadata = latest.metadata::jsonb
+UPDATE purchases SET metadata = latest.metadata::jsonb, language = latest.language
 FROM (
-    SELECT DISTINCT ON (event_id, purchase_id) event_id, purchase_id, metadata FROM again
+    SELECT DISTINCT ON (event_id, purchase_id) event_id, purchase_id, metadata, language FROM again
     ORDER BY event_id, purchase_id, n DESC
 ) AS latest
 WHERE purchases.event_id = latest.event_id AND purchases.purchase_id = latest.purchase_id
 """
-_AGAIN_COLUMNS: Final = 7
+_AGAIN_COLUMNS: Final = 8
 _EXECUTE_AGAIN: Final = f"EXECUTE hold_again({', '.join(['%s'] * (1 + _AGAIN_COLUMNS))})"
 
 STATEMENTS: Final = {
@@ -267,6 +268,7 @@ def _again_row(again: HeldAgain) -> tuple[Any, ...]:
         again.purchase_id.hex,
         order.email,
         json.dumps(order.metadata),
+        order.language,
         order.caller,
         order.request_id.hex,
         _bytea(order.fingerprint),
@@ -305,6 +307,7 @@ def _sale_row(sale: Sale) -> tuple[Any, ...]:
         notification.kind if notification else None,
         json.dumps(notification.data) if notification else None,
         purchase.is_guest,
+        purchase.language,
     )
 
 

@@ -138,6 +138,8 @@ purchases = sa.Table(
     # The version of the event at the purchase; NULL: a process of an older version made it.
     sa.Column("event_version", sa.BigInteger),
     sa.Column("is_guest", sa.Boolean, nullable=False, server_default=sa.false()),
+    # A BCP 47 tag; '': the buyer named none, or only in the metadata.
+    sa.Column("language", sa.Text, nullable=False, server_default=""),
     sa.CheckConstraint(
         "status IN ('HELD', 'COMPLETED', 'EXPIRED', 'RELEASED', 'DECLINED', 'REFUNDING', 'REFUNDED')", "status"
     ),

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
+from ticket_service.domain.languages import wanted_language
 from ticket_service.domain.queries import TicketQuery
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.terms import PastTerms
@@ -36,6 +37,7 @@ _SOLD: Final = (
         purchases.c.user_id.label("buyer_id"),
         purchases.c.payment_id,
         purchases.c.metadata,
+        purchases.c.language,
         purchases.c.event_version,
         purchases.c.create_time.label("purchase_time"),
         cancellations.c.cancellation_id,
@@ -156,7 +158,14 @@ def update_ticket(connection: Connection, ticket: Ticket, digests: Digests | Non
 def _sold(row: Row[Any], event: Event, past: Sequence[PastTerms]) -> SoldTicket:
     later = tuple(terms for terms in past if terms.replaced_after(row.event_version, row.purchase_time))
     return SoldTicket(
-        _ticket_of(row), event, row.buyer_id, row.payment_id or "", row.metadata, row.cancellation_id, later
+        _ticket_of(row),
+        event,
+        row.buyer_id,
+        row.payment_id or "",
+        row.metadata,
+        row.cancellation_id,
+        later,
+        wanted_language(row.language, row.metadata),
     )
 
 

@@ -59,7 +59,7 @@ class Contacts:
         key = RequestKey(caller.subject, correction.request_id, digest)
         first = claim(connection, key, event_id, purchase_id, now)
         if first is not None:
-            if first.fingerprint != digest or _stored_address(connection, recipient) != correction.email:
+            if first.fingerprint != digest or not _is_stored(connection, recipient, correction):
                 raise request_id_reused(correction.request_id)
             return
         _check_rates(connection, caller, purchase_id, now)
@@ -67,6 +67,8 @@ class Contacts:
         transfer = None if ticket_id is None else store.last_transfer(connection, event_id, ticket_id)
         if transfer is None:
             store.store_address(connection, event_id, purchase_id, correction.email)
+            if correction.language:
+                store.store_language(connection, event_id, purchase_id, correction.language)
             notifications = email_corrected(event_id, purchase_id, recipient.user_id)
         else:
             store.store_address_of_transfer(connection, event_id, transfer, correction.email)
@@ -83,6 +85,7 @@ class _Recipient:
     purchase_id: UUID
     ticket_id: UUID | None
     user_id: str
+    language: str
 
 
 def _find_recipient(connection: Connection, caller: Caller, correction: EmailCorrection) -> _Recipient:
@@ -91,11 +94,16 @@ def _find_recipient(connection: Connection, caller: Caller, correction: EmailCor
         sold = find_ticket(connection, target_id, ticket_visible_to(caller))
         if sold is None:
             raise ticket_not_found(target_id)
-        return _Recipient(sold.ticket.event_id, sold.ticket.purchase_id, target_id, sold.ticket.user_id)
+        return _Recipient(sold.ticket.event_id, sold.ticket.purchase_id, target_id, sold.ticket.user_id, sold.language)
     purchase = find_purchase(connection, target_id, purchase_visible_to(caller))
     if purchase is None:
         raise purchase_not_found(target_id)
-    return _Recipient(purchase.event_id, target_id, None, purchase.user_id)
+    return _Recipient(purchase.event_id, target_id, None, purchase.user_id, purchase.language)
+
+
+def _is_stored(connection: Connection, recipient: _Recipient, correction: EmailCorrection) -> bool:
+    has_language = not correction.language or correction.language == recipient.language
+    return has_language and _stored_address(connection, recipient) == correction.email
 
 
 def _stored_address(connection: Connection, recipient: _Recipient) -> str:

@@ -1,18 +1,26 @@
 """Render tickets as pictures, pages and calendar entries."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from ticket_service.adapters import rendering
-from ticket_service.adapters.calendar import ics
+from ticket_service.adapters.drawers import Drawers, Turn
+from ticket_service.domain.drawings import Drawing, PrintedTicket, print_ticket
 from ticket_service.domain.refusals import ticket_not_active
-from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket, TicketFormat
+from ticket_service.domain.tickets import CANCELLED_STATUSES, TicketFormat
+from ticketing.chassis.authentication import Caller, Role
 
-Draw = Callable[[SoldTicket, Secrets, datetime], bytes]
+MEDIA_TYPES: Final = {
+    TicketFormat.PNG: "image/png",
+    TicketFormat.SVG: "image/svg+xml",
+    TicketFormat.PDF: "application/pdf",
+    TicketFormat.ICS: "text/calendar",
+}
+# The calls of one caller that may wait for a drawing. A backend calls for many users.
+MAX_WAITING: Final = 8
+MAX_WAITING_OF_A_SERVICE: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,32 +32,34 @@ class RenderedTicket:
     content: bytes
 
 
-async def render(sold: SoldTicket, ticket_format: TicketFormat, secrets: Secrets, now: datetime) -> RenderedTicket:
-    """Draw a ticket in a thread; raise TICKET_NOT_ACTIVE for a picture or page of a cancelled ticket."""
-    status = sold.ticket.status
-    # A calendar entry of a cancelled ticket removes the ticket from calendars.
-    if status in CANCELLED_STATUSES and ticket_format is not TicketFormat.ICS:
-        raise ticket_not_active(sold.ticket.ticket_id, status)
-    media_type, draw = _DRAWN[ticket_format]
-    content = await asyncio.to_thread(draw, sold, secrets, now)
-    return RenderedTicket(media_type, f"{secrets.code}.{ticket_format.lower()}", content)
+class Rendering:
+    """The use cases of drawing tickets for callers; `language` is that of purchases that name none."""
+
+    def __init__(self, drawers: Drawers, language: str) -> None:
+        self._drawers = drawers
+        self._language = language
+
+    async def render(
+        self, caller: Caller, ticket: PrintedTicket, ticket_format: TicketFormat, now: datetime
+    ) -> RenderedTicket:
+        """Draw a ticket; raise TICKET_NOT_ACTIVE for a picture or page of a cancelled ticket, or OVERLOADED."""
+        sold = ticket.sold
+        # A calendar entry of a cancelled ticket removes the ticket from calendars.
+        if sold.ticket.status in CANCELLED_STATUSES and ticket_format is not TicketFormat.ICS:
+            raise ticket_not_active(sold.ticket.ticket_id, sold.ticket.status)
+        printed = print_ticket(sold, ticket.secrets)
+        drawing = Drawing(ticket_format, (printed,), sold.language or self._language, now)
+        content = await self._drawers.draw(drawing, _turn(caller))
+        file_name = f"{ticket.secrets.code}.{ticket_format.lower()}"
+        return RenderedTicket(MEDIA_TYPES[ticket_format], file_name, content)
+
+    async def qr_code_urls(self, caller: Caller, tickets: Sequence[PrintedTicket], now: datetime) -> list[str]:
+        """Draw the QR codes of tickets as PNGs in data URLs (RFC 2397), in order; raise OVERLOADED."""
+        drawings = [Drawing(TicketFormat.PNG, (ticket,), "", now) for ticket in tickets]
+        pictures = await self._drawers.draw_each(drawings, _turn(caller))
+        return [f"data:image/png;base64,{base64.b64encode(picture).decode()}" for picture in pictures]
 
 
-def qr_code_url(token: str) -> str:
-    """Draw the QR code of a token as a data URL, in some milliseconds."""
-    return rendering.png_data_url(token)
-
-
-def _pdf(sold: SoldTicket, secrets: Secrets, now: datetime) -> bytes:
-    # The thread of the first page imports the module: the library of fonts takes half a second to load.
-    from ticket_service.adapters.page import pdf  # noqa: PLC0415
-
-    return pdf(sold, secrets, now)
-
-
-_DRAWN: Final[Mapping[TicketFormat, tuple[str, Draw]]] = {
-    TicketFormat.PNG: ("image/png", lambda _sold, secrets, _now: rendering.png(secrets.token)),
-    TicketFormat.SVG: ("image/svg+xml", lambda _sold, secrets, _now: rendering.svg(secrets.token)),
-    TicketFormat.PDF: ("application/pdf", _pdf),
-    TicketFormat.ICS: ("text/calendar", ics),
-}
+def _turn(caller: Caller) -> Turn:
+    is_backend = caller.is_any(Role.SERVICE)
+    return Turn(caller.subject, MAX_WAITING_OF_A_SERVICE if is_backend else MAX_WAITING)

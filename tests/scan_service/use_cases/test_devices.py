@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from datetime import UTC, timedelta
+from datetime import timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -196,19 +196,23 @@ async def test_the_list_shows_connected_devices_and_their_gates(database, servic
         open=scan_pb2.Gate(event_id=str(event_id), location="South", allowed_ticket_types=[event_pb2.TICKET_TYPE_VIP])
     )
     await device.receive()
+
+    async def shown_gate() -> tuple[str, bool, str]:
+        [shown] = (await listed(service, orga)).devices
+        return shown.device_id, shown.connected, shown.gate.location
+
+    # The gate is recorded soon after the device has opened it.
+    await until(shown_gate, wanted=(device_id, True, "South"))
     [shown] = (await listed(service, orga)).devices
-    assert (shown.device_id, shown.connected, shown.gate.location) == (device_id, True, "South")
     assert list(shown.gate.allowed_ticket_types) == [2]
-    # The presence is recorded again while the stream is open.
-    service.clock.advance(timedelta(seconds=30))
-    opened = shown.last_seen_time.ToDatetime(tzinfo=UTC)
-    await until(lambda: database.rows("devices")[0]["last_seen_time"] > opened)
-    assert (await listed(service, orga)).devices[0].connected
-    await device.call.done_writing()
 
     async def is_connected() -> bool:
         return (await listed(service, orga)).devices[0].connected
 
+    # The presence is recorded again while the stream is open.
+    service.clock.advance(timedelta(seconds=30))
+    await until(is_connected)
+    await device.call.done_writing()
     await until(is_connected, wanted=False)
 
 

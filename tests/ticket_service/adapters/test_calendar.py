@@ -7,11 +7,16 @@ from icalendar import Calendar
 
 from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.adapters.calendar import ics
+from ticket_service.domain.drawings import Drawing, PrintedTicket
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import TicketStatus
+from ticket_service.domain.tickets import SoldTicket, TicketFormat, TicketStatus
 
 SECRETS = Secrets("TKT-0123456789ABCDEF", "T1ABC")
+
+
+def draw_ics(sold: SoldTicket) -> bytes:
+    return ics(Drawing(TicketFormat.ICS, (PrintedTicket(sold, SECRETS),), "", NOW))
 
 
 def read(content: bytes) -> tuple[Calendar, Any]:
@@ -33,7 +38,7 @@ def read(content: bytes) -> tuple[Calendar, Any]:
 )
 def test_entry_is_in_local_time_around_a_clock_change(zone, starts, local, offset_hours):
     event = make_event(start_time=starts, end_time=starts + timedelta(hours=8), doors_open_time=None, time_zone=zone)
-    content = ics(make_sold(event), SECRETS, NOW)
+    content = draw_ics(make_sold(event))
     lines = content.decode().replace("\r\n ", "").split("\r\n")
     assert f"DTSTART;TZID={zone}:{local}" in lines
     calendar, entry = read(content)
@@ -49,7 +54,7 @@ def test_entry_is_in_local_time_around_a_clock_change(zone, starts, local, offse
 def test_entry_has_name_time_place_and_version():
     event = make_event(name="Zoë, Łukasz; 東京", location="Hall\nB", version=7)
     sold = make_sold(event)
-    calendar, entry = read(ics(sold, SECRETS, NOW))
+    calendar, entry = read(draw_ics(sold))
     assert (calendar["method"], entry["status"], entry["sequence"]) == ("PUBLISH", "CONFIRMED", 7)
     assert entry["uid"] == f"{sold.ticket.ticket_id}@ticketing"
     assert (entry["summary"], entry["location"]) == ("Zoë, Łukasz; 東京", "Hall\nB")
@@ -64,9 +69,9 @@ def test_entry_has_name_time_place_and_version():
 )
 def test_cancellation_removes_the_entry_by_the_same_uid(event_status, ticket_status):
     sold = make_sold(make_event())
-    _, before = read(ics(sold, SECRETS, NOW))
+    _, before = read(draw_ics(sold))
     off = replace(sold, event=replace(sold.event, status=event_status, version=3))
-    calendar, entry = read(ics(replace(off, ticket=replace(off.ticket, status=ticket_status)), SECRETS, NOW))
+    calendar, entry = read(draw_ics(replace(off, ticket=replace(off.ticket, status=ticket_status))))
     assert (calendar["method"], entry["status"]) == ("CANCEL", "CANCELLED")
     assert entry["uid"] == before["uid"]
     assert entry["sequence"] > before["sequence"]
@@ -76,12 +81,12 @@ def test_cancellation_removes_the_entry_by_the_same_uid(event_status, ticket_sta
 def test_entry_of_a_day_ticket_is_on_its_day():
     event = make_event(end_time=NOW + timedelta(days=13))
     day = event.start_time + timedelta(days=1)
-    _, entry = read(ics(make_sold(event, valid_from_time=day, valid_until_time=day + timedelta(hours=9)), SECRETS, NOW))
+    _, entry = read(draw_ics(make_sold(event, valid_from_time=day, valid_until_time=day + timedelta(hours=9))))
     assert (entry["dtstart"].dt, entry["dtend"].dt) == (day, day + timedelta(hours=9))
     # A validity outside the event does not change the entry.
     early = event.start_time - timedelta(days=3)
     ticket = make_sold(event, valid_from_time=early, valid_until_time=early + timedelta(hours=1))
-    assert read(ics(ticket, SECRETS, NOW))[1]["dtstart"].dt == event.start_time
+    assert read(draw_ics(ticket))[1]["dtstart"].dt == event.start_time
 
 
 @pytest.mark.parametrize("year", [1, 9999])
@@ -90,5 +95,5 @@ def test_years_without_zone_rules_are_in_utc(year):
     event = make_event(
         start_time=starts, end_time=starts + timedelta(hours=1), doors_open_time=None, time_zone="America/New_York"
     )
-    _, entry = read(ics(make_sold(event), SECRETS, NOW))
+    _, entry = read(draw_ics(make_sold(event)))
     assert entry["dtstart"].dt == starts

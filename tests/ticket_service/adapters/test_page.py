@@ -8,8 +8,10 @@ from tests.environment.qr_codes import read_qr_codes
 from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.adapters import page
 from ticket_service.adapters.page import pdf
+from ticket_service.domain.drawings import Drawing, PrintedTicket
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.secrets import Secrets
+from ticket_service.domain.tickets import SoldTicket, TicketFormat
 from ticket_service.domain.tokens import Signer
 from ticketing.chassis.ids import new_id
 
@@ -18,6 +20,10 @@ pytestmark = pytest.mark.slow
 SECRETS = Secrets(
     "TKT-0123456789ABCDEF", Signer(1, SigningKey.generate()).token(new_id(), new_id(), TicketType.STANDARD, 1)
 )
+
+
+def draw_pdf(sold: SoldTicket) -> bytes:
+    return pdf(Drawing(TicketFormat.PDF, (PrintedTicket(sold, SECRETS),), "", NOW))
 
 
 def read(content: bytes) -> tuple[str, list[str]]:
@@ -40,7 +46,7 @@ def test_page_shows_event_holder_and_a_readable_code():
     event = make_event(
         start_time=starts, end_time=starts + timedelta(hours=3), doors_open_time=None, time_zone="Europe/Berlin"
     )
-    text, codes = read(pdf(make_sold(event, ticket_type=TicketType.EARLY_BIRD), SECRETS, NOW))
+    text, codes = read(draw_pdf(make_sold(event, ticket_type=TicketType.EARLY_BIRD)))
     assert codes == [SECRETS.token]
     for words in ("Concert", "Hall", "Early Bird", "alice", "Wednesday, 01 May 2030, 20:00", "23:00", "Europe/Berlin"):
         assert words in text
@@ -50,12 +56,12 @@ def test_page_shows_event_holder_and_a_readable_code():
 def test_page_shows_the_day_on_which_a_night_event_ends():
     starts = datetime(2030, 5, 1, 22, tzinfo=UTC)
     event = make_event(start_time=starts, end_time=starts + timedelta(hours=6), doors_open_time=None)
-    assert "Thursday, 02 May 2030, 04:00" in read(pdf(make_sold(event), SECRETS, NOW))[0]
+    assert "Thursday, 02 May 2030, 04:00" in read(draw_pdf(make_sold(event)))[0]
 
 
 @pytest.mark.parametrize("name", ["Zoë Łukasz", "Привет Ωμέγα", "Zoë Łukasz 東京", "서울 한국"])
 def test_page_shows_names_in_many_scripts(name):
-    text, codes = read(pdf(make_sold(make_event(name=name), user_id=name), SECRETS, NOW))
+    text, codes = read(draw_pdf(make_sold(make_event(name=name), user_id=name)))
     assert text.count(name) == 2
     assert codes == [SECRETS.token]
 
@@ -65,12 +71,12 @@ def test_page_shows_names_in_many_scripts(name):
 )
 def test_no_name_breaks_the_page_or_covers_the_code(name):
     event = make_event(name=name, location=name, is_online=True)
-    _, codes = read(pdf(make_sold(event, user_id=name), SECRETS, NOW))
+    _, codes = read(draw_pdf(make_sold(event, user_id=name)))
     assert codes == [SECRETS.token]
 
 
 def test_page_without_the_extra_font_still_has_the_code(monkeypatch):
     monkeypatch.setattr(page, "FALLBACK_FONT", ("no_such_package", "font.ttc"))
-    text, codes = read(pdf(make_sold(make_event(name="Zoë 東京")), SECRETS, NOW))
+    text, codes = read(draw_pdf(make_sold(make_event(name="Zoë 東京"))))
     assert "Zoë" in text
     assert codes == [SECRETS.token]

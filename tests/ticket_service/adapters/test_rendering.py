@@ -1,4 +1,3 @@
-import base64
 import io
 
 import pytest
@@ -6,7 +5,7 @@ from nacl.signing import SigningKey
 from PIL import Image
 
 from tests.environment.qr_codes import read_qr_codes
-from ticket_service.adapters.rendering import PIXELS_PER_MODULE, QUIET_ZONE, png, png_data_url, qr_modules, svg
+from ticket_service.adapters.rendering import PIXELS_PER_MODULE, QUIET_ZONE, png, qr_modules, svg
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.tokens import Signer
 from ticketing.chassis.ids import new_id
@@ -33,13 +32,6 @@ def test_png_has_the_size_for_phones_and_mails():
     side = (VERSION_7_MODULES + 2 * QUIET_ZONE) * PIXELS_PER_MODULE
     assert Image.open(io.BytesIO(picture)).size == (side, side)
     assert len(picture) < 4_000
-
-
-def test_data_url_contains_the_png():
-    token = make_token()
-    head, _, data = png_data_url(token).partition(",")
-    assert head == "data:image/png;base64"
-    assert read_qr_codes(base64.b64decode(data)) == [token]
 
 
 def test_svg_draws_the_same_modules():

@@ -195,6 +195,7 @@ class Purchase(_message.Message):
     COMPLETE_TIME_FIELD_NUMBER: _builtins.int
     DISPUTES_FIELD_NUMBER: _builtins.int
     OUTSIDE_REFUNDS_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
     purchase_id: _builtins.str
     """The UUIDv7 that the service gives each purchase."""
     event_id: _builtins.str
@@ -203,6 +204,10 @@ class Purchase(_message.Message):
     """The buyer: the subject of their access token. The field is empty after the erasure of the buyer."""
     status: Global___PurchaseStatus.ValueType
     """The state of the purchase."""
+    language: _builtins.str
+    """The language of the mails and files of the purchase, as a BCP 47 tag in its usual case, such as
+    "pt-BR". The field is empty if the buyer named none: TICKETS_MAIL_LANGUAGE applies.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___PurchaseItem]:
         """The ordered tickets; each type occurs once at most."""
@@ -259,10 +264,11 @@ class Purchase(_message.Message):
         complete_time: _timestamp_pb2.Timestamp | None = ...,
         disputes: _abc.Iterable[Global___Dispute] | None = ...,
         outside_refunds: _abc.Iterable[Global___OutsideRefund] | None = ...,
+        language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "create_time", b"create_time", "hold_expire_time", b"hold_expire_time", "payment", b"payment", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "create_time", b"create_time", "disputes", b"disputes", "event_id", b"event_id", "hold_expire_time", b"hold_expire_time", "items", b"items", "outside_refunds", b"outside_refunds", "payment", b"payment", "purchase_id", b"purchase_id", "status", b"status", "tickets", b"tickets", "total", b"total", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "create_time", b"create_time", "disputes", b"disputes", "event_id", b"event_id", "hold_expire_time", b"hold_expire_time", "items", b"items", "language", b"language", "outside_refunds", b"outside_refunds", "payment", b"payment", "purchase_id", b"purchase_id", "status", b"status", "tickets", b"tickets", "total", b"total", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

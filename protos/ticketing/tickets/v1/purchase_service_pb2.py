@@ -28,7 +28,7 @@ from ticketing.tickets.v1 import money_pb2 as ticketing_dot_tickets_dot_v1_dot_m
 from ticketing.tickets.v1 import purchase_pb2 as ticketing_dot_tickets_dot_v1_dot_purchase__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ticketing/tickets/v1/purchase_service.proto\x12\x14ticketing.tickets.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/money.proto\x1a#ticketing/tickets/v1/purchase.proto\"\x96\x03\n\x16PurchaseTicketsRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1a\n\x08\x65vent_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12;\n\x05items\x18\x03 \x03(\x0b\x32\".ticketing.tickets.v1.PurchaseItemB\x08\xe2\xe0\x18\x04\x08\x01@\x04\x12(\n\x13\x65xternal_payment_id\x18\x04 \x01(\tB\t\xe2\xe0\x18\x05 \x01(\xff\x01H\x00\x12&\n\x11payment_method_id\x18\x05 \x01(\tB\t\xe2\xe0\x18\x05 \x01(\xff\x01H\x00\x12\x18\n\x07user_id\x18\x06 \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\x12\x18\n\x05\x65mail\x18\x07 \x01(\tB\t\xe2\xe0\x18\x05\x18\x02(\xfe\x01\x12@\n\x0e\x65xpected_total\x18\x08 \x01(\x0b\x32\x1b.ticketing.tickets.v1.MoneyB\x0b\xe2\xe0\x18\x07\x38\x80\x80\xd1\x94\xb5t\x12\x32\n\x08metadata\x18\t \x01(\x0b\x32\x17.google.protobuf.StructB\x07\xe2\xe0\x18\x03H\x80 B\t\n\x07payment\"K\n\x17PurchaseTicketsResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"\x95\x01\n\x16\x43onfirmPurchaseRequest\x12\x1d\n\x0bpurchase_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12$\n\x13\x65xternal_payment_id\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\x12\x36\n\x04paid\x18\x03 \x01(\x0b\x32\x1b.ticketing.tickets.v1.MoneyB\x0b\xe2\xe0\x18\x07\x38\x80\x80\xd1\x94\xb5t\"K\n\x17\x43onfirmPurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"7\n\x16ReleasePurchaseRequest\x12\x1d\n\x0bpurchase_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"K\n\x17ReleasePurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"\x9e\x01\n\x13\x43orrectEmailRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1f\n\x0bpurchase_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01H\x00\x12\x1d\n\tticket_id\x18\x03 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01H\x00\x12\x1c\n\x05\x65mail\x18\x04 \x01(\tB\r\xe2\xe0\x18\t\x08\x01\x18\x02 \x01(\xfe\x01\x42\x0b\n\trecipient\"\x16\n\x14\x43orrectEmailResponse\"3\n\x12GetPurchaseRequest\x12\x1d\n\x0bpurchase_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"G\n\x13GetPurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"\xed\x01\n\x14ListPurchasesRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\x80\x04\x12\x18\n\x08\x65vent_id\x18\x03 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x18\n\x07user_id\x18\x04 \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\x12\x1b\n\npayment_id\x18\x05 \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\x12\x16\n\x05\x65mail\x18\x06 \x01(\tB\x07\xe2\xe0\x18\x03(\xfe\x01\x12\x34\n\x06status\x18\x07 \x01(\x0e\x32$.ticketing.tickets.v1.PurchaseStatus\"c\n\x15ListPurchasesResponse\x12\x31\n\tpurchases\x18\x01 \x03(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x13ListDisputesRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\x80\x04\x12\x18\n\x08\x65vent_id\x18\x03 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.ticketing.tickets.v1.DisputeStatus\"`\n\x14ListDisputesResponse\x12/\n\x08\x64isputes\x18\x01 \x03(\x0b\x32\x1d.ticketing.tickets.v1.Dispute\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xde\x06\n\x0fPurchaseService\x12|\n\x0fPurchaseTickets\x12,.ticketing.tickets.v1.PurchaseTicketsRequest\x1a-.ticketing.tickets.v1.PurchaseTicketsResponse\"\x0c\x90\x02\x02\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12|\n\x0f\x43onfirmPurchase\x12,.ticketing.tickets.v1.ConfirmPurchaseRequest\x1a-.ticketing.tickets.v1.ConfirmPurchaseResponse\"\x0c\x90\x02\x02\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12|\n\x0fReleasePurchase\x12,.ticketing.tickets.v1.ReleasePurchaseRequest\x1a-.ticketing.tickets.v1.ReleasePurchaseResponse\"\x0c\x90\x02\x02\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12s\n\x0c\x43orrectEmail\x12).ticketing.tickets.v1.CorrectEmailRequest\x1a*.ticketing.tickets.v1.CorrectEmailResponse\"\x0c\x90\x02\x02\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12p\n\x0bGetPurchase\x12(.ticketing.tickets.v1.GetPurchaseRequest\x1a).ticketing.tickets.v1.GetPurchaseResponse\"\x0c\x90\x02\x01\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12v\n\rListPurchases\x12*.ticketing.tickets.v1.ListPurchasesRequest\x1a+.ticketing.tickets.v1.ListPurchasesResponse\"\x0c\x90\x02\x01\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12r\n\x0cListDisputes\x12).ticketing.tickets.v1.ListDisputesRequest\x1a*.ticketing.tickets.v1.ListDisputesResponse\"\x0b\x90\x02\x01\xe2\xe0\x18\x04\n\x02\x02\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ticketing/tickets/v1/purchase_service.proto\x12\x14ticketing.tickets.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/money.proto\x1a#ticketing/tickets/v1/purchase.proto\"\xb0\x03\n\x16PurchaseTicketsRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1a\n\x08\x65vent_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12;\n\x05items\x18\x03 \x03(\x0b\x32\".ticketing.tickets.v1.PurchaseItemB\x08\xe2\xe0\x18\x04\x08\x01@\x04\x12(\n\x13\x65xternal_payment_id\x18\x04 \x01(\tB\t\xe2\xe0\x18\x05 \x01(\xff\x01H\x00\x12&\n\x11payment_method_id\x18\x05 \x01(\tB\t\xe2\xe0\x18\x05 \x01(\xff\x01H\x00\x12\x18\n\x07user_id\x18\x06 \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\x12\x18\n\x05\x65mail\x18\x07 \x01(\tB\t\xe2\xe0\x18\x05\x18\x02(\xfe\x01\x12@\n\x0e\x65xpected_total\x18\x08 \x01(\x0b\x32\x1b.ticketing.tickets.v1.MoneyB\x0b\xe2\xe0\x18\x07\x38\x80\x80\xd1\x94\xb5t\x12\x32\n\x08metadata\x18\t \x01(\x0b\x32\x17.google.protobuf.StructB\x07\xe2\xe0\x18\x03H\x80 \x12\x18\n\x08language\x18\n \x01(\tB\x06\xe2\xe0\x18\x02(#B\t\n\x07payment\"K\n\x17PurchaseTicketsResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"\x95\x01\n\x16\x43onfirmPurchaseRequest\x12\x1d\n\x0bpurchase_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12$\n\x13\x65xternal_payment_id\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\x12\x36\n\x04paid\x18\x03 \x01(\x0b\x32\x1b.ticketing.tickets.v1.MoneyB\x0b\xe2\xe0\x18\x07\x38\x80\x80\xd1\x94\xb5t\"K\n\x17\x43onfirmPurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"7\n\x16ReleasePurchaseRequest\x12\x1d\n\x0bpurchase_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"K\n\x17ReleasePurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"\xb8\x01\n\x13\x43orrectEmailRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1f\n\x0bpurchase_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01H\x00\x12\x1d\n\tticket_id\x18\x03 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01H\x00\x12\x1c\n\x05\x65mail\x18\x04 \x01(\tB\r\xe2\xe0\x18\t\x08\x01\x18\x02 \x01(\xfe\x01\x12\x18\n\x08language\x18\x05 \x01(\tB\x06\xe2\xe0\x18\x02(#B\x0b\n\trecipient\"\x16\n\x14\x43orrectEmailResponse\"3\n\x12GetPurchaseRequest\x12\x1d\n\x0bpurchase_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"G\n\x13GetPurchaseResponse\x12\x30\n\x08purchase\x18\x01 \x01(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\"\xed\x01\n\x14ListPurchasesRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\x80\x04\x12\x18\n\x08\x65vent_id\x18\x03 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x18\n\x07user_id\x18\x04 \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\x12\x1b\n\npayment_id\x18\x05 \x01(\tB\x07\xe2\xe0\x18\x03(\xff\x01\x12\x16\n\x05\x65mail\x18\x06 \x01(\tB\x07\xe2\xe0\x18\x03(\xfe\x01\x12\x34\n\x06status\x18\x07 \x01(\x0e\x32$.ticketing.tickets.v1.PurchaseStatus\"c\n\x15ListPurchasesResponse\x12\x31\n\tpurchases\x18\x01 \x03(\x0b\x32\x1e.ticketing.tickets.v1.Purchase\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x13ListDisputesRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\x80\x04\x12\x18\n\x08\x65vent_id\x18\x03 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.ticketing.tickets.v1.DisputeStatus\"`\n\x14ListDisputesResponse\x12/\n\x08\x64isputes\x18\x01 \x03(\x0b\x32\x1d.ticketing.tickets.v1.Dispute\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xde\x06\n\x0fPurchaseService\x12|\n\x0fPurchaseTickets\x12,.ticketing.tickets.v1.PurchaseTicketsRequest\x1a-.ticketing.tickets.v1.PurchaseTicketsResponse\"\x0c\x90\x02\x02\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12|\n\x0f\x43onfirmPurchase\x12,.ticketing.tickets.v1.ConfirmPurchaseRequest\x1a-.ticketing.tickets.v1.ConfirmPurchaseResponse\"\x0c\x90\x02\x02\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12|\n\x0fReleasePurchase\x12,.ticketing.tickets.v1.ReleasePurchaseRequest\x1a-.ticketing.tickets.v1.ReleasePurchaseResponse\"\x0c\x90\x02\x02\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12s\n\x0c\x43orrectEmail\x12).ticketing.tickets.v1.CorrectEmailRequest\x1a*.ticketing.tickets.v1.CorrectEmailResponse\"\x0c\x90\x02\x02\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12p\n\x0bGetPurchase\x12(.ticketing.tickets.v1.GetPurchaseRequest\x1a).ticketing.tickets.v1.GetPurchaseResponse\"\x0c\x90\x02\x01\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12v\n\rListPurchases\x12*.ticketing.tickets.v1.ListPurchasesRequest\x1a+.ticketing.tickets.v1.ListPurchasesResponse\"\x0c\x90\x02\x01\xe2\xe0\x18\x05\n\x03\x01\x02\x04\x12r\n\x0cListDisputes\x12).ticketing.tickets.v1.ListDisputesRequest\x1a*.ticketing.tickets.v1.ListDisputesResponse\"\x0b\x90\x02\x01\xe2\xe0\x18\x04\n\x02\x02\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,6 +53,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PURCHASETICKETSREQUEST'].fields_by_name['expected_total']._serialized_options = b'\342\340\030\0078\200\200\321\224\265t'
   _globals['_PURCHASETICKETSREQUEST'].fields_by_name['metadata']._loaded_options = None
   _globals['_PURCHASETICKETSREQUEST'].fields_by_name['metadata']._serialized_options = b'\342\340\030\003H\200 '
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['language']._loaded_options = None
+  _globals['_PURCHASETICKETSREQUEST'].fields_by_name['language']._serialized_options = b'\342\340\030\002(#'
   _globals['_CONFIRMPURCHASEREQUEST'].fields_by_name['purchase_id']._loaded_options = None
   _globals['_CONFIRMPURCHASEREQUEST'].fields_by_name['purchase_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
   _globals['_CONFIRMPURCHASEREQUEST'].fields_by_name['external_payment_id']._loaded_options = None
@@ -69,6 +71,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CORRECTEMAILREQUEST'].fields_by_name['ticket_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
   _globals['_CORRECTEMAILREQUEST'].fields_by_name['email']._loaded_options = None
   _globals['_CORRECTEMAILREQUEST'].fields_by_name['email']._serialized_options = b'\342\340\030\t\010\001\030\002 \001(\376\001'
+  _globals['_CORRECTEMAILREQUEST'].fields_by_name['language']._loaded_options = None
+  _globals['_CORRECTEMAILREQUEST'].fields_by_name['language']._serialized_options = b'\342\340\030\002(#'
   _globals['_GETPURCHASEREQUEST'].fields_by_name['purchase_id']._loaded_options = None
   _globals['_GETPURCHASEREQUEST'].fields_by_name['purchase_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
   _globals['_LISTPURCHASESREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -104,33 +108,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PURCHASESERVICE'].methods_by_name['ListDisputes']._loaded_options = None
   _globals['_PURCHASESERVICE'].methods_by_name['ListDisputes']._serialized_options = b'\220\002\001\342\340\030\004\n\002\002\004'
   _globals['_PURCHASETICKETSREQUEST']._serialized_start=207
-  _globals['_PURCHASETICKETSREQUEST']._serialized_end=613
-  _globals['_PURCHASETICKETSRESPONSE']._serialized_start=615
-  _globals['_PURCHASETICKETSRESPONSE']._serialized_end=690
-  _globals['_CONFIRMPURCHASEREQUEST']._serialized_start=693
-  _globals['_CONFIRMPURCHASEREQUEST']._serialized_end=842
-  _globals['_CONFIRMPURCHASERESPONSE']._serialized_start=844
-  _globals['_CONFIRMPURCHASERESPONSE']._serialized_end=919
-  _globals['_RELEASEPURCHASEREQUEST']._serialized_start=921
-  _globals['_RELEASEPURCHASEREQUEST']._serialized_end=976
-  _globals['_RELEASEPURCHASERESPONSE']._serialized_start=978
-  _globals['_RELEASEPURCHASERESPONSE']._serialized_end=1053
-  _globals['_CORRECTEMAILREQUEST']._serialized_start=1056
-  _globals['_CORRECTEMAILREQUEST']._serialized_end=1214
-  _globals['_CORRECTEMAILRESPONSE']._serialized_start=1216
-  _globals['_CORRECTEMAILRESPONSE']._serialized_end=1238
-  _globals['_GETPURCHASEREQUEST']._serialized_start=1240
-  _globals['_GETPURCHASEREQUEST']._serialized_end=1291
-  _globals['_GETPURCHASERESPONSE']._serialized_start=1293
-  _globals['_GETPURCHASERESPONSE']._serialized_end=1364
-  _globals['_LISTPURCHASESREQUEST']._serialized_start=1367
-  _globals['_LISTPURCHASESREQUEST']._serialized_end=1604
-  _globals['_LISTPURCHASESRESPONSE']._serialized_start=1606
-  _globals['_LISTPURCHASESRESPONSE']._serialized_end=1705
-  _globals['_LISTDISPUTESREQUEST']._serialized_start=1708
-  _globals['_LISTDISPUTESREQUEST']._serialized_end=1864
-  _globals['_LISTDISPUTESRESPONSE']._serialized_start=1866
-  _globals['_LISTDISPUTESRESPONSE']._serialized_end=1962
-  _globals['_PURCHASESERVICE']._serialized_start=1965
-  _globals['_PURCHASESERVICE']._serialized_end=2827
+  _globals['_PURCHASETICKETSREQUEST']._serialized_end=639
+  _globals['_PURCHASETICKETSRESPONSE']._serialized_start=641
+  _globals['_PURCHASETICKETSRESPONSE']._serialized_end=716
+  _globals['_CONFIRMPURCHASEREQUEST']._serialized_start=719
+  _globals['_CONFIRMPURCHASEREQUEST']._serialized_end=868
+  _globals['_CONFIRMPURCHASERESPONSE']._serialized_start=870
+  _globals['_CONFIRMPURCHASERESPONSE']._serialized_end=945
+  _globals['_RELEASEPURCHASEREQUEST']._serialized_start=947
+  _globals['_RELEASEPURCHASEREQUEST']._serialized_end=1002
+  _globals['_RELEASEPURCHASERESPONSE']._serialized_start=1004
+  _globals['_RELEASEPURCHASERESPONSE']._serialized_end=1079
+  _globals['_CORRECTEMAILREQUEST']._serialized_start=1082
+  _globals['_CORRECTEMAILREQUEST']._serialized_end=1266
+  _globals['_CORRECTEMAILRESPONSE']._serialized_start=1268
+  _globals['_CORRECTEMAILRESPONSE']._serialized_end=1290
+  _globals['_GETPURCHASEREQUEST']._serialized_start=1292
+  _globals['_GETPURCHASEREQUEST']._serialized_end=1343
+  _globals['_GETPURCHASERESPONSE']._serialized_start=1345
+  _globals['_GETPURCHASERESPONSE']._serialized_end=1416
+  _globals['_LISTPURCHASESREQUEST']._serialized_start=1419
+  _globals['_LISTPURCHASESREQUEST']._serialized_end=1656
+  _globals['_LISTPURCHASESRESPONSE']._serialized_start=1658
+  _globals['_LISTPURCHASESRESPONSE']._serialized_end=1757
+  _globals['_LISTDISPUTESREQUEST']._serialized_start=1760
+  _globals['_LISTDISPUTESREQUEST']._serialized_end=1916
+  _globals['_LISTDISPUTESRESPONSE']._serialized_start=1918
+  _globals['_LISTDISPUTESRESPONSE']._serialized_end=2014
+  _globals['_PURCHASESERVICE']._serialized_start=2017
+  _globals['_PURCHASESERVICE']._serialized_end=2879
 # @@protoc_insertion_point(module_scope)

@@ -36,6 +36,7 @@ class PurchaseTicketsRequest(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     EXPECTED_TOTAL_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Required. A UUID that the caller chooses. The same request_id of the same
     caller buys nothing more and returns the purchase in its present state;
@@ -61,6 +62,12 @@ class PurchaseTicketsRequest(_message.Message):
     """The e-mail address for tickets and news, at most 254 characters; the
     service stores it apart from the tickets. Empty is read as the access
     token's email claim, if there is one.
+    """
+    language: _builtins.str
+    """The language of the mails and files of the purchase: a BCP 47 tag of at most 35 characters, in
+    either case and with hyphens or underscores, such as "de", "pt-BR" or "zh_Hant_TW". A language
+    that has no texts gets those of the closest one (RFC 4647 lookup), otherwise those of
+    TICKETS_MAIL_LANGUAGE. Empty is read as metadata.language, if that is a tag.
     """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_purchase_pb2.PurchaseItem]:
@@ -88,10 +95,11 @@ class PurchaseTicketsRequest(_message.Message):
         email: _builtins.str = ...,
         expected_total: _money_pb2.Money | None = ...,
         metadata: _struct_pb2.Struct | None = ...,
+        language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expected_total", b"expected_total", "external_payment_id", b"external_payment_id", "metadata", b"metadata", "payment", b"payment", "payment_method_id", b"payment_method_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "event_id", b"event_id", "expected_total", b"expected_total", "external_payment_id", b"external_payment_id", "items", b"items", "metadata", b"metadata", "payment", b"payment", "payment_method_id", b"payment_method_id", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "event_id", b"event_id", "expected_total", b"expected_total", "external_payment_id", b"external_payment_id", "items", b"items", "language", b"language", "metadata", b"metadata", "payment", b"payment", "payment_method_id", b"payment_method_id", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_payment: _TypeAlias = _typing.Literal["external_payment_id", "payment_method_id"]  # noqa: Y015
     _WhichOneofArgType_payment: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
@@ -239,6 +247,7 @@ class CorrectEmailRequest(_message.Message):
     PURCHASE_ID_FIELD_NUMBER: _builtins.int
     TICKET_ID_FIELD_NUMBER: _builtins.int
     EMAIL_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Required. A UUID that the caller chooses. The same request_id of the same
     caller sends no further mail; with another address, purchase or ticket it
@@ -252,6 +261,10 @@ class CorrectEmailRequest(_message.Message):
     """
     email: _builtins.str
     """Required. The new address, at most 254 characters."""
+    language: _builtins.str
+    """The new language of the mails and files of the purchase, as in PurchaseTicketsRequest. Empty: the
+    language stays. With ticket_id the field must be empty: a ticket has the language of its purchase.
+    """
     def __init__(
         self,
         *,
@@ -259,10 +272,11 @@ class CorrectEmailRequest(_message.Message):
         purchase_id: _builtins.str = ...,
         ticket_id: _builtins.str = ...,
         email: _builtins.str = ...,
+        language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["purchase_id", b"purchase_id", "recipient", b"recipient", "ticket_id", b"ticket_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "purchase_id", b"purchase_id", "recipient", b"recipient", "request_id", b"request_id", "ticket_id", b"ticket_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "language", b"language", "purchase_id", b"purchase_id", "recipient", b"recipient", "request_id", b"request_id", "ticket_id", b"ticket_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_recipient: _TypeAlias = _typing.Literal["purchase_id", "ticket_id"]  # noqa: Y015
     _WhichOneofArgType_recipient: _TypeAlias = _typing.Literal["recipient", b"recipient"]  # noqa: Y015

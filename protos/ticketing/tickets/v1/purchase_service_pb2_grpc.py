@@ -86,7 +86,7 @@ class PurchaseServiceServicer:
         with the provider (3-D Secure). With neither it is HELD, and
         ConfirmPurchase finishes it.
         A customer with a HELD purchase of the same items and payment provider gets
-        that one again, with the new address and metadata. Its hold_expire_time and
+        that one again, with the new address, metadata and language. Its hold_expire_time and
         its payment method stay; to charge another one, release it first.
         The call fails with FAILED_PRECONDITION / SOLD_OUT, NOT_ON_SALE,
         EVENT_ENDED, PRICE_CHANGED or PURCHASE_LIMIT, and with ALREADY_EXISTS /
@@ -113,8 +113,8 @@ class PurchaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CorrectEmail(self, request, context):
-        """Corrects the e-mail address of a buyer, or of the holder who received a
-        ticket by a transfer, and sends the mail with the valid tickets to it. Mails
+        """Corrects the e-mail address of a buyer, and the language of their mails and files, or the
+        address of the holder who received a ticket by a transfer, and sends the mail with the valid tickets to it. Mails
         that still wait go to the new address, and none to the old one. A buyer or
         holder corrects their own address, an organizer those of their events. The
         codes in a mail that a stranger received stay valid until ReissueTicket.

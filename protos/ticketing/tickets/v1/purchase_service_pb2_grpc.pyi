@@ -43,7 +43,7 @@ class PurchaseServiceStub:
     with the provider (3-D Secure). With neither it is HELD, and
     ConfirmPurchase finishes it.
     A customer with a HELD purchase of the same items and payment provider gets
-    that one again, with the new address and metadata. Its hold_expire_time and
+    that one again, with the new address, metadata and language. Its hold_expire_time and
     its payment method stay; to charge another one, release it first.
     The call fails with FAILED_PRECONDITION / SOLD_OUT, NOT_ON_SALE,
     EVENT_ENDED, PRICE_CHANGED or PURCHASE_LIMIT, and with ALREADY_EXISTS /
@@ -57,8 +57,8 @@ class PurchaseServiceStub:
     ReleasePurchase: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.ReleasePurchaseRequest, _purchase_service_pb2.ReleasePurchaseResponse]
     """Releases the places of a HELD purchase at once."""
     CorrectEmail: _grpc.UnaryUnaryMultiCallable[_purchase_service_pb2.CorrectEmailRequest, _purchase_service_pb2.CorrectEmailResponse]
-    """Corrects the e-mail address of a buyer, or of the holder who received a
-    ticket by a transfer, and sends the mail with the valid tickets to it. Mails
+    """Corrects the e-mail address of a buyer, and the language of their mails and files, or the
+    address of the holder who received a ticket by a transfer, and sends the mail with the valid tickets to it. Mails
     that still wait go to the new address, and none to the old one. A buyer or
     holder corrects their own address, an organizer those of their events. The
     codes in a mail that a stranger received stay valid until ReissueTicket.
@@ -93,7 +93,7 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     with the provider (3-D Secure). With neither it is HELD, and
     ConfirmPurchase finishes it.
     A customer with a HELD purchase of the same items and payment provider gets
-    that one again, with the new address and metadata. Its hold_expire_time and
+    that one again, with the new address, metadata and language. Its hold_expire_time and
     its payment method stay; to charge another one, release it first.
     The call fails with FAILED_PRECONDITION / SOLD_OUT, NOT_ON_SALE,
     EVENT_ENDED, PRICE_CHANGED or PURCHASE_LIMIT, and with ALREADY_EXISTS /
@@ -107,8 +107,8 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     ReleasePurchase: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.ReleasePurchaseRequest, _purchase_service_pb2.ReleasePurchaseResponse]  # type: ignore[assignment]
     """Releases the places of a HELD purchase at once."""
     CorrectEmail: _aio.UnaryUnaryMultiCallable[_purchase_service_pb2.CorrectEmailRequest, _purchase_service_pb2.CorrectEmailResponse]  # type: ignore[assignment]
-    """Corrects the e-mail address of a buyer, or of the holder who received a
-    ticket by a transfer, and sends the mail with the valid tickets to it. Mails
+    """Corrects the e-mail address of a buyer, and the language of their mails and files, or the
+    address of the holder who received a ticket by a transfer, and sends the mail with the valid tickets to it. Mails
     that still wait go to the new address, and none to the old one. A buyer or
     holder corrects their own address, an organizer those of their events. The
     codes in a mail that a stranger received stay valid until ReissueTicket.
@@ -146,7 +146,7 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         with the provider (3-D Secure). With neither it is HELD, and
         ConfirmPurchase finishes it.
         A customer with a HELD purchase of the same items and payment provider gets
-        that one again, with the new address and metadata. Its hold_expire_time and
+        that one again, with the new address, metadata and language. Its hold_expire_time and
         its payment method stay; to charge another one, release it first.
         The call fails with FAILED_PRECONDITION / SOLD_OUT, NOT_ON_SALE,
         EVENT_ENDED, PRICE_CHANGED or PURCHASE_LIMIT, and with ALREADY_EXISTS /
@@ -178,8 +178,8 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _purchase_service_pb2.CorrectEmailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_service_pb2.CorrectEmailResponse, _abc.Awaitable[_purchase_service_pb2.CorrectEmailResponse]]:
-        """Corrects the e-mail address of a buyer, or of the holder who received a
-        ticket by a transfer, and sends the mail with the valid tickets to it. Mails
+        """Corrects the e-mail address of a buyer, and the language of their mails and files, or the
+        address of the holder who received a ticket by a transfer, and sends the mail with the valid tickets to it. Mails
         that still wait go to the new address, and none to the old one. A buyer or
         holder corrects their own address, an organizer those of their events. The
         codes in a mail that a stranger received stay valid until ReissueTicket.

@@ -1,0 +1,80 @@
+"""Tests of many gates that open at once, as after a restart of the service."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+
+from scan_service.domain.devices import Credentials, token_digest
+from scan_service.store.clock import DatabaseClock
+from scan_service.store.tables import devices
+from scan_service.use_cases.devices import Devices
+from scan_service.use_cases.gates import Gates
+from tests.environment.access import CODE_SECRET
+from tests.environment.waiting import until
+from tests.scan_service.use_cases.test_devices import enrolled, listed
+from tests.scanning.gates import NOW, Device, ScansDatabase
+from ticketing.admission.scans import Gate
+from ticketing.chassis.clock import system_clock
+from ticketing.chassis.database import Database
+from ticketing.chassis.failures import Failure
+from ticketing.chassis.ids import new_id
+
+CROWD = 2_000
+
+
+@pytest.fixture
+async def pool(database: ScansDatabase) -> AsyncIterator[Database]:
+    """Yield a small pool, as the service has."""
+    opened = Database(database.url, "test", threads=2)
+    yield opened
+    await opened.close()
+
+
+async def test_two_thousand_gates_that_open_at_once_are_all_opened(database: ScansDatabase, pool: Database) -> None:
+    event_ids = [database.event(), database.event(organizer_id="other")]
+    gates = Gates(pool, DatabaseClock())
+    crowd = [gates.open(Gate(event_ids[n % 2], "North"), "orga", "") for n in range(CROWD)]
+    outcomes = await asyncio.gather(*crowd, return_exceptions=True)
+    # The access to the event is checked for each gate of a batch.
+    assert {getattr(outcome, "event_name", None) for outcome in outcomes[::2]} == {"Concert"}
+    assert {outcome.reason for outcome in outcomes[1::2] if isinstance(outcome, Failure)} == {"EVENT_NOT_FOUND"}
+
+
+async def test_two_thousand_devices_that_connect_at_once_are_all_known(database: ScansDatabase, pool: Database) -> None:
+    tokens = [f"device_{number}" for number in range(CROWD)]
+    rows = [
+        {
+            "device_id": new_id(),
+            "organizer_id": "orga",
+            "name": token,
+            "event_ids": [],
+            "create_time": NOW,
+            "enroll_time": NOW,
+            "code_digest": token.encode(),
+            "token_digest": token_digest(token),
+        }
+        for token in tokens
+    ]
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(devices), rows)
+    known = Devices(pool, Credentials(CODE_SECRET), system_clock, DatabaseClock())
+    callers = await asyncio.gather(*(known.caller(token) for token in tokens))
+    assert [caller.subject for caller in callers if caller] == [str(row["device_id"]) for row in rows]
+
+
+async def test_a_locked_device_delays_no_gate_and_no_record_of_others(database, service, orga):
+    event_id = database.event()
+    (locked, metadata), (_, other) = [await enrolled(service, orga) for _ in range(2)]
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(f"SELECT 1 FROM devices WHERE device_id = '{locked}' FOR UPDATE")
+        gates = [Device(service, metadata), Device(service, other)]
+        for number, gate in enumerate(gates):
+            assert (await gate.open(event_id, f"North {number}")).event_name == "Concert"
+
+        async def locations() -> set[str]:
+            return {device.gate.location for device in (await listed(service, orga)).devices}
+
+        await until(locations, wanted={"", "North 1"})
+    await until(locations, wanted={"North 0", "North 1"})
