@@ -92,7 +92,7 @@ async def test_a_pause_follows_each_read(source, reads, monkeypatch):
     monkeypatch.setattr(shared_reads, "MAX_PAUSE_SECONDS", 60.0)
     begin = asyncio.get_running_loop().time()
     clock = iter([begin, begin + 0.05])
-    monkeypatch.setattr(shared_reads.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(shared_reads, "perf_counter", lambda: next(clock))
     source.may_end.set()
     await reads.get("a")
     later = asyncio.create_task(reads.get("a"))

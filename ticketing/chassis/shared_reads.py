@@ -5,8 +5,8 @@ together for the next one.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Final, Generic, TypeVar
 
 from prometheus_client import Counter
@@ -57,12 +57,12 @@ class SharedReads(Generic[Key, Answer]):
         self._running[key] = self._next.pop(key)
         self._pauses[key] = pause = asyncio.Event()
         self._reads.inc()
-        begin = time.perf_counter()
+        begin = perf_counter()
         try:
             return await self._read(key)
         finally:
             del self._running[key]
-            seconds = min(time.perf_counter() - begin, MAX_PAUSE_SECONDS)
+            seconds = min(perf_counter() - begin, MAX_PAUSE_SECONDS)
             asyncio.get_running_loop().call_later(seconds, self._end_pause, key, pause)
 
     def _end_pause(self, key: Key, pause: asyncio.Event) -> None:
