@@ -65,8 +65,9 @@ NAME: Final = "scan_service"
 MAX_BATCH: Final = 256
 # Small batches lock few tickets briefly, so that live scans of these tickets wait less.
 MAX_UPLOAD_BATCH: Final = 64
-# The longest wait for a locked row. A live scan must be answered within the 1.5 s for which a gate waits, and a revocation
-# within the 2 s for which the ticket service waits. Batches, the feed and uploads lock rows for some hundredths of a second.
+# The longest wait for a locked row. All gates wait with a batch of live scans, at which people stand; the ticket service
+# waits 2 s for a revocation. Batches, the feed and uploads lock rows for some hundredths of a second.
+SCAN_LOCK_MILLISECONDS: Final = {"lock_timeout": 250}
 LOCK_MILLISECONDS: Final = {"lock_timeout": 500}
 # The threads, and so the connections, of each kind of work. A kind waits for no other kind.
 CALL_THREADS: Final = 4
@@ -171,7 +172,7 @@ class App:
     ) -> tuple[Batcher[Attempt, Scan], Batcher[Attempt, Scan]]:
         """Build the batchers of live scans and of uploads, with a connection each: neither waits for the other."""
         statements = {**STATEMENTS, **FREE_STATEMENTS, **INCIDENT_STATEMENTS}
-        live = LoopConnection(self._url, f"{NAME} scans", statements, LOCK_MILLISECONDS)
+        live = LoopConnection(self._url, f"{NAME} scans", statements, SCAN_LOCK_MILLISECONDS)
         uploading = LoopConnection(
             self._url, f"{NAME} uploads", {**UPLOAD_STATEMENTS, **FREE_STATEMENTS}, LOCK_MILLISECONDS
         )

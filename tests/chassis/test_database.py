@@ -194,7 +194,7 @@ def sessions_of(url: URL) -> int:
 
 
 async def test_idle_connections_close_and_open_again(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE_MILLISECONDS", 100)
+    monkeypatch.setattr(module, "IDLE_MILLISECONDS", 700)
     database = Database(url, "burst", threads=4)
     assert sessions_of(url) == 0
     meeting = threading.Barrier(4)
@@ -218,4 +218,17 @@ async def test_metrics_count_the_threads_the_work_and_its_wait(url: URL) -> None
     go.set()
     await asyncio.gather(*waiting)
     assert (value("database_pool_under_way"), value("database_pool_wait_seconds_count")) == (0, 3)
+    await database.close()
+
+
+async def test_a_connection_rests_after_a_read(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "READ_THREADS", 1)
+    rests: list[float] = []
+    database = Database(url, "tests", threads=1)
+    monkeypatch.setattr(module.time, "sleep", rests.append)  # type: ignore[attr-defined]  # the module's import
+    for _ in range(2):
+        await database.read(lambda connection: connection.execute(sa.text("SELECT pg_sleep(0.02)")))
+        await database.run(lambda connection: increment(connection, "a"))
+    [rest] = rests
+    assert 0 < rest <= module.MAX_REST_SECONDS
     await database.close()

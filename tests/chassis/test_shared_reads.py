@@ -2,7 +2,6 @@ import asyncio
 
 import pytest
 
-from ticketing.chassis import shared_reads
 from ticketing.chassis.failures import Failure, overloaded
 from ticketing.chassis.shared_reads import SharedReads
 
@@ -31,8 +30,7 @@ def source() -> Source:
 
 
 @pytest.fixture
-def reads(source: Source, monkeypatch: pytest.MonkeyPatch) -> SharedReads[str, int]:
-    monkeypatch.setattr(shared_reads, "MAX_PAUSE_SECONDS", 0.01)
+def reads(source: Source) -> SharedReads[str, int]:
     return SharedReads("test", source.read)
 
 
@@ -86,18 +84,3 @@ async def test_a_failed_read_fails_its_callers_and_no_later_one(source, reads):
     assert failed == [source.error] * 2
     source.error = None
     assert await reads.get("a") == 0
-
-
-async def test_a_pause_follows_each_read(source, reads, monkeypatch):
-    monkeypatch.setattr(shared_reads, "MAX_PAUSE_SECONDS", 60.0)
-    begin = asyncio.get_running_loop().time()
-    clock = iter([begin, begin + 0.05])
-    monkeypatch.setattr(shared_reads, "perf_counter", lambda: next(clock))
-    source.may_end.set()
-    await reads.get("a")
-    later = asyncio.create_task(reads.get("a"))
-    await turn()
-    assert source.begun == ["a"]
-    monkeypatch.undo()
-    await later
-    assert source.begun == ["a", "a"]

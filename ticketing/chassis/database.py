@@ -7,6 +7,7 @@ is retried after deadlocks and serialization failures.
 import asyncio
 import contextvars
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,10 @@ IDLE_MILLISECONDS: Final = 60_000
 # Lists, searches and counts share a few connections, on which a statement ends sooner than a change.
 READ_THREADS: Final = 2
 READ_MILLISECONDS: Final = {"statement_timeout": 5_000}
+# After a read, its thread rests this many times as long as the read took, at most MAX_REST_SECONDS. So all lists of a
+# process use less than half a core, and one caller that reads page after page leaves the rest to others.
+READ_REST: Final = 4.0
+MAX_REST_SECONDS: Final = 1.0
 
 
 def database_url(text: str) -> URL:
@@ -113,7 +118,7 @@ class Database:
 
     def __init__(self, url: URL, name: str, threads: int = 8, limits: Mapping[str, int] | None = None) -> None:
         self._pool = _Pool(url, name, threads, limits or {})
-        self._reads = _Pool(url, f"{name} reads", READ_THREADS, READ_MILLISECONDS)
+        self._reads = _Pool(url, f"{name} reads", READ_THREADS, READ_MILLISECONDS, READ_REST)
 
     async def run(self, work: Callable[[Connection], T], *, isolation: str | None = None) -> T:
         """Run `work` in one transaction in a thread and return its result once committed.
@@ -141,8 +146,11 @@ class Database:
 class _Pool:
     """Threads with one connection each, and the queue in front of them."""
 
-    def __init__(self, url: URL, name: str, threads: int, limits: Mapping[str, int]) -> None:
+    def __init__(self, url: URL, name: str, threads: int, limits: Mapping[str, int], rest: float = 0.0) -> None:
         self._name = name
+        self._rest = rest
+        # `until` is the end of the rest of each thread, a time of perf_counter().
+        self._resting = threading.local()
         self._engine: Engine = sa.create_engine(
             url,
             pool_size=threads,
@@ -177,8 +185,15 @@ class _Pool:
             self._gauge.dec()
 
     def _run_in_thread(self, work: Callable[[Connection], T], isolation: str | None, begin: float) -> T:
-        self._wait.observe(time.perf_counter() - begin)
-        return self.run_here(work, isolation)
+        if (rest := getattr(self._resting, "until", 0.0) - time.perf_counter()) > 0:
+            time.sleep(rest)
+        start = time.perf_counter()
+        self._wait.observe(start - begin)
+        try:
+            return self.run_here(work, isolation)
+        finally:
+            end = time.perf_counter()
+            self._resting.until = end + min(self._rest * (end - start), MAX_REST_SECONDS)
 
     def run_here(self, work: Callable[[Connection], T], isolation: str | None) -> T:
         for attempt in range(1, ATTEMPTS + 1):

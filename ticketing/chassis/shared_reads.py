@@ -6,12 +6,9 @@ together for the next one.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from time import perf_counter
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from prometheus_client import Counter
-
-MAX_PAUSE_SECONDS: Final = 1.0
 
 Key = TypeVar("Key")
 Answer = TypeVar("Answer")
@@ -21,11 +18,7 @@ CALLERS = Counter("shared_reads_callers_total", "Callers that got the answers of
 
 
 class SharedReads(Generic[Key, Answer]):
-    """Runs `read` once for all callers of a key that wait for it.
-
-    Between two reads of a key is a pause as long as the first one took, at most MAX_PAUSE_SECONDS: its callers use about
-    half of one connection, however many they are.
-    """
+    """Runs `read` once for all callers of a key that wait for it."""
 
     def __init__(self, name: str, read: Callable[[Key], Awaitable[Answer]]) -> None:
         self._read = read
@@ -33,8 +26,6 @@ class SharedReads(Generic[Key, Answer]):
         # The reads that have not begun, and those that run.
         self._next = dict[Key, asyncio.Task[Answer]]()
         self._running = dict[Key, asyncio.Task[Answer]]()
-        # The ends of the pauses after the last reads.
-        self._pauses = dict[Key, asyncio.Event]()
 
     async def get(self, key: Key, *, may_have_begun: bool = False) -> Answer:
         """Return the answer of a read, or raise its exception.
@@ -45,27 +36,18 @@ class SharedReads(Generic[Key, Answer]):
         self._callers.inc()
         read = self._running.get(key) if may_have_begun else None
         if read is None and (read := self._next.get(key)) is None:
-            read = self._next[key] = asyncio.create_task(self._run(key, self._pauses.get(key)), name="shared read")
+            read = self._next[key] = asyncio.create_task(self._run(key, self._running.get(key)), name="shared read")
             # Without this call, asyncio logs an exception that no caller has waited for.
             read.add_done_callback(lambda done: done.cancelled() or done.exception())
         # The shield protects the read: other callers may share it when this one is cancelled.
         return await asyncio.shield(read)
 
-    async def _run(self, key: Key, pause: asyncio.Event | None) -> Answer:
-        if pause is not None:
-            await pause.wait()
+    async def _run(self, key: Key, earlier: "asyncio.Task[Answer] | None") -> Answer:
+        if earlier is not None:
+            await asyncio.wait([earlier])
         self._running[key] = self._next.pop(key)
-        self._pauses[key] = pause = asyncio.Event()
         self._reads.inc()
-        begin = perf_counter()
         try:
             return await self._read(key)
         finally:
             del self._running[key]
-            seconds = min(perf_counter() - begin, MAX_PAUSE_SECONDS)
-            asyncio.get_running_loop().call_later(seconds, self._end_pause, key, pause)
-
-    def _end_pause(self, key: Key, pause: asyncio.Event) -> None:
-        pause.set()
-        if self._pauses.get(key) is pause:
-            del self._pauses[key]

@@ -33,8 +33,9 @@ WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AN
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the wait for a row lock."""
-    monkeypatch.setitem(app.LOCK_MILLISECONDS, "lock_timeout", 200)
+    """Shorten the waits for row locks."""
+    for limits in (app.SCAN_LOCK_MILLISECONDS, app.LOCK_MILLISECONDS):
+        monkeypatch.setitem(limits, "lock_timeout", 200)
 
 
 @contextmanager
