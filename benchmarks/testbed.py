@@ -20,7 +20,7 @@ import psycopg2
 from dev import up
 from dev.clients import ApiClient, free_ports
 from dev.keys import DevelopmentKeys, development_keys
-from ticketing.chassis.database import database_url
+from ticketing.chassis.connections import database_url
 from ticketing.chassis.postgres import Lease
 from ticketing.chassis.probe import is_serving
 from ticketing.chassis.times import timestamp

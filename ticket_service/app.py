@@ -235,7 +235,7 @@ class App:
     ) -> dict[str, RegisterServicer]:
         drawers = Drawers("calls", DrawingLimits(self._settings.drawing_workers))
         self._opened.push_async_callback(drawers.close)
-        rendering = Rendering(drawers, self._settings.delivery.mail_language)
+        rendering = Rendering(drawers, self._settings.delivery.mail_language, self._settings.delivery.page)
         servicer = TicketServicer(Tickets(database, self._clock), rendering, changes, messages)
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}

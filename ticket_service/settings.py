@@ -67,14 +67,15 @@ def read_settings(environment: Environment) -> Settings:
     signing_key_file = environment.path("TICKETS_SIGNING_KEY_FILE", str(service.data_dir / "keys" / "signing.json"))
     sweep_seconds = environment.seconds("TICKETS_SWEEP_SECONDS", 1, minimum=0.01, maximum=3600)
     providers = read_provider_settings(environment)
+    delivery = read_delivery_settings(
+        environment, code_secret=code_secret, signing_key_file=signing_key_file, interval_seconds=sweep_seconds
+    )
     max_per_purchase = environment.number("TICKETS_MAX_PER_PURCHASE", 20, minimum=1, maximum=1000)
     return Settings(
         service=service,
         code_secret=code_secret,
         scans_address=read_peer_address(environment, "TICKETS_SCANS_ADDRESS", "127.0.0.1:50052", service),
-        delivery=read_delivery_settings(
-            environment, code_secret=code_secret, signing_key_file=signing_key_file, interval_seconds=sweep_seconds
-        ),
+        delivery=delivery,
         signing_key_file=signing_key_file,
         sweep_seconds=sweep_seconds,
         hold_seconds=environment.seconds("TICKETS_HOLD_SECONDS", 600, minimum=1, maximum=86_400),
@@ -83,7 +84,7 @@ def read_settings(environment: Environment) -> Settings:
         blocks_disputed=environment.flag("TICKETS_BLOCK_DISPUTED"),
         drawing_workers=environment.number("TICKETS_DRAWING_WORKERS", 1, minimum=1, maximum=64),
         webhook_port=_read_webhook_port(environment, providers),
-        changes=_read_changes(environment),
+        changes=_read_changes(environment, delivery.page.logos),
         max_per_purchase=max_per_purchase,
         customers=_read_customer_bounds(environment, max_per_purchase),
     )
@@ -114,7 +115,7 @@ def _read_customer_bounds(environment: Environment, max_per_purchase: int) -> Cu
     )
 
 
-def _read_changes(environment: Environment) -> ChangeRules:
+def _read_changes(environment: Environment, logos: Path | None) -> ChangeRules:
     correction, bound, right = (
         timedelta(seconds=environment.seconds(name, default, minimum=0, maximum=YEAR_SECONDS))
         for name, default in (
@@ -123,4 +124,4 @@ def _read_changes(environment: Environment) -> ChangeRules:
             ("TICKETS_MOVE_REFUND_SECONDS", 1_209_600),
         )
     )
-    return ChangeRules(correction, MoveRules(bound, right))
+    return ChangeRules(correction, MoveRules(bound, right), logos)

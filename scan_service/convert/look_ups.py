@@ -1,6 +1,5 @@
 """Conversion of look-ups: of gates to this service, and of this service to the ticket service."""
 
-import unicodedata
 from typing import Final
 from uuid import UUID
 
@@ -25,7 +24,7 @@ def read_look_up(request: pb.LookUpTicketsRequest, caller: Caller) -> LookUp:
     """
     fields = Fields(request)
     gate = read_gate(fields.inside("gate", request.gate))
-    text = " ".join(unicodedata.normalize("NFC", fields.text("query")).split())
+    text = " ".join(fields.text("query").split())
     if len(text) < MIN_CHARACTERS and not fields.at_fault("query"):
         fields.violate("query", f"has fewer than {MIN_CHARACTERS} characters besides blanks")
     fields.check()

@@ -15,7 +15,8 @@ _ERASE: Final = sa.text("""
         ORDER BY event_id, scan_id LIMIT :limit
     ), named AS MATERIALIZED (
         SELECT scans.event_id, scans.scan_id FROM scans JOIN part USING (event_id, scan_id)
-        WHERE part.scanner_user_id = :user_id
+        -- An older version stored user ids as their tokens spelled them.
+        WHERE normalize(part.scanner_user_id, NFC) = :user_id
         ORDER BY scans.event_id, scans.scan_id FOR UPDATE OF scans
     ), erased AS (
         UPDATE scans SET scanner_user_id = '' FROM named

@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.environment.databases import execute
-from ticketing.chassis.database import database_url
+from ticketing.chassis.connections import database_url
 from ticketing.chassis.postgres import Lease
 
 

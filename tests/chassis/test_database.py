@@ -10,7 +10,8 @@ from sqlalchemy.engine import URL, Connection
 from tests.environment.databases import execute, read_value
 from tests.environment.waiting import until
 from ticketing.chassis import database as module
-from ticketing.chassis.database import ATTEMPTS, Database, RowsLocked, database_url
+from ticketing.chassis.connections import database_url
+from ticketing.chassis.database import ATTEMPTS, Database, RowsLocked
 from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
 from ticketing.chassis.logs import REQUEST_ID
 

@@ -9,7 +9,8 @@ from sqlalchemy.engine import URL
 
 from tests.environment.databases import execute
 from ticketing.chassis import loop_connection as module
-from ticketing.chassis.database import ATTEMPTS, database_url
+from ticketing.chassis.connections import database_url
+from ticketing.chassis.database import ATTEMPTS
 from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
 from ticketing.chassis.loop_connection import LoopConnection
 

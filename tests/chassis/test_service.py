@@ -22,7 +22,7 @@ from tests.environment import ROOT
 from tests.environment.access import PEER_SECRET, Issuer
 from tests.environment.certificates import Folder
 from tests.environment.waiting import eventually
-from ticketing.chassis.database import database_url
+from ticketing.chassis.connections import database_url
 from ticketing.chassis.migrations import migrate
 from ticketing.chassis.postgres import Lease
 from ticketing.chassis.probe import is_serving

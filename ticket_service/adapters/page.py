@@ -1,113 +1,189 @@
-"""Draw tickets as a PDF, one page (A4) for each; the QR code consists of rectangles, so that it is sharp at any size.
+"""Draw tickets as a PDF: one page for each, on A4 or US Letter or for the screen of a phone.
 
-Names may be in any script. Noto Sans has Latin, Greek and Cyrillic letters. The font with Chinese, Japanese and Korean
-characters takes ten times as long to load (half a second), so only a text that needs the font loads it, if the extra
-`cjk` is installed. A character in neither font becomes a box.
+Typst shapes and orders the letters of every script and takes each from the first font that has it; a character that no
+font has becomes a box. The template is `page_template/ticket.typ`. The PDF is tagged and conforms to PDF/UA-1, unless a text has a character that no font has.
 """
 
 import importlib.resources
 import importlib.util
-from typing import Final
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, Literal
 
-from fpdf import FPDF
+import typst
 
-from ticket_service.adapters.rendering import dark_runs, qr_modules
+from ticket_service.adapters.formats import Formats
+from ticket_service.adapters.logos import logo_fault
+from ticket_service.adapters.rendering import svg
+from ticket_service.adapters.words import Words, words_of
 from ticket_service.domain.drawings import Drawing, PrintedTicket, ticket_hours
+from ticket_service.domain.page_design import PageDesign, design_of, ink_on
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.domain.zones import zone_of
 
-# These lengths are in millimetres.
-MARGIN: Final = 20
-QR_SIDE: Final = 90
-QR_TOP: Final = 168
-WIDTH: Final = 210
+_logger: Final = logging.getLogger(__name__)
 
-FONT: Final = ("fontpkg_noto_sans", "files/NotoSans[wdth,wght].ttf")
-FALLBACK_FONT: Final = ("paperang_p2_fonts_cjk", "fonts/wqy-microhei.ttc")
-# Longer names get a smaller size: 200 characters still end above the code.
-LONG_NAME: Final = 60
+TEMPLATE: Final = Path(__file__).parent / "page_template"
+# The packages with fonts, and the folder in each.
+FONT_PACKAGES: Final = (("manimgx_fonts", "."), ("paperang_p2_fonts_cjk", "fonts"))
+# The order of the fonts: the main one, then one for each script, then symbols, then Chinese, Japanese and Korean.
+FIRST_FONT: Final = "Noto Sans"
+LAST_FONTS: Final = ("Noto Sans Symbols", "Noto Emoji", "WenQuanYi Micro Hei")
+
+# Lines break only between words. A longer word gets places to break within, unless its script needs none: Thai, Lao,
+# Burmese, Khmer, Chinese, Japanese, Korean and pictographs.
+_LONG_WORD: Final = re.compile(r"[^\s\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\U0010ffff]{31,}")
+_BREAK: Final = "\N{ZERO WIDTH SPACE}"
+# Control characters, and marks that change the direction of the text around them.
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_VIRAMA: Final = 9
 
 
 def pdf(drawing: Drawing) -> bytes:
-    """Draw a page for each ticket."""
-    page = FPDF(format="A4")
-    page.set_title(drawing.tickets[0].sold.event.name)
-    page.set_auto_page_break(auto=False)
-    page.set_margin(MARGIN)
-    _set_fonts(
-        page,
-        "".join(
-            ticket.sold.event.name + "".join(text for _, text in _lines(ticket.sold)) for ticket in drawing.tickets
-        ),
-    )
-    for ticket in drawing.tickets:
-        page.add_page()
-        _draw_ticket(page, ticket)
-    return bytes(page.output())
+    """Draw a page for each ticket, in the language of the drawing."""
+    design = design_of(drawing.tickets[0].sold.event.metadata, drawing.design)
+    facts = json.dumps(_facts(drawing, design, words_of(drawing.language)))
+    # Typst reads files below `root` only.
+    root = TEMPLATE if design.logos is None else design.logos
+    try:
+        return _compile(facts, root, "ua-1")
+    except typst.TypstError:
+        # PDF/UA forbids a box in the place of a character that no font has.
+        return _compile(facts, root, "1.7")
 
 
-def _lines(sold: SoldTicket) -> list[tuple[str, str]]:
-    event = sold.event
-    return [
-        ("When", _when(sold)),
-        ("Where", event.location or ("Online" if event.is_online else "")),
-        ("Ticket", str(sold.ticket.ticket_type).replace("_", " ").title()),
-        ("Holder", sold.ticket.user_id),
+def _compile(facts: str, root: Path, standard: Literal["1.7", "ua-1"]) -> bytes:
+    typesetter, template = compiler()
+    content = typesetter.compile(template, root=root, format="pdf", sys_inputs={"facts": facts}, pdf_standards=standard)
+    if not isinstance(content, bytes):
+        raise TypeError("typst returned no PDF")
+    return content
+
+
+@lru_cache(maxsize=1)
+def compiler() -> tuple[typst.Compiler, bytes]:
+    """Return the typesetter with its fonts, and the template."""
+    return typst.Compiler(font_paths=fonts(), ignore_system_fonts=True), (TEMPLATE / "ticket.typ").read_bytes()
+
+
+@lru_cache(maxsize=1)
+def fonts() -> typst.Fonts:
+    """Find the fonts of the installed packages."""
+    # A package that is not installed costs its letters, never the ticket.
+    folders = [
+        importlib.resources.files(package) / folder
+        for package, folder in FONT_PACKAGES
+        if importlib.util.find_spec(package) is not None
     ]
+    return typst.Fonts(include_system_fonts=False, font_paths=[str(folder) for folder in folders])
 
 
-def _draw_ticket(page: FPDF, ticket: PrintedTicket) -> None:
-    event, secrets = ticket.sold.event, ticket.secrets
-    page.set_fill_color(24, 48, 80)
-    page.rect(0, 0, WIDTH, 8, style="F")
-    page.set_y(MARGIN)
-    page.set_font("main", size=26 if len(event.name) <= LONG_NAME else 14)
-    page.multi_cell(0, text=event.name, align="L", new_x="LMARGIN", new_y="NEXT")
-    page.ln(4)
-    for label, text in _lines(ticket.sold):
-        if text:
-            _draw_line(page, label, text)
-    _draw_code(page, secrets.token)
-    page.set_font("main", size=18)
-    page.set_xy(0, QR_TOP + QR_SIDE + 4)
-    page.cell(WIDTH, text=secrets.code, align="C")
+@lru_cache(maxsize=1)
+def font_order() -> list[str]:
+    """Return the names of the fonts; each letter is drawn in the first one that has it."""
+    found = [name for name in fonts().families() if name.startswith("Noto Sans")]
+    scripts = sorted(name for name in found if name not in {FIRST_FONT, *LAST_FONTS})
+    return [FIRST_FONT, *scripts, *LAST_FONTS]
 
 
-def _when(sold: SoldTicket) -> str:
-    starts, ends = ticket_hours(sold)
-    zone = zone_of(sold.event.time_zone, starts, ends)
-    starts, ends = starts.astimezone(zone), ends.astimezone(zone)
-    until = f"{ends:%H:%M}" if ends.date() == starts.date() else f"{ends:%A, %d %B %Y, %H:%M}"
-    return f"{starts:%A, %d %B %Y, %H:%M} – {until} ({zone})"  # noqa: RUF001 - a dash between times
+def _facts(drawing: Drawing, design: PageDesign, words: Words) -> dict[str, object]:
+    """Return the facts that the template prints."""
+    is_rtl = words.formats.direction == "rtl"
+    count = len(drawing.tickets)
+    territory = words.formats.locale.territory or ""
+    return {
+        "title": _clean(drawing.tickets[0].sold.event.name) or words.labels["ticket"],
+        "lang": words.formats.locale.language,
+        # Typst takes countries, but no groups of countries such as 419.
+        "region": territory if territory.isalpha() else None,
+        "is_rtl": is_rtl,
+        "fonts": font_order(),
+        "paper": design.paper,
+        "color": design.color,
+        "ink": ink_on(design.color),
+        "logo": _logo(design, words),
+        "terms": _text(design.terms, is_rtl=is_rtl),
+        "labels": words.labels,
+        "tickets": [
+            {**_ticket(ticket, words), "position": f"{number} / {count}" if count > 1 else ""}
+            for number, ticket in enumerate(drawing.tickets, start=1)
+        ],
+    }
 
 
-def _set_fonts(page: FPDF, text: str) -> None:
-    page.add_font("main", fname=_path(*FONT))
-    known = page.fonts["main"].cmap  # type: ignore[union-attr]  # a TrueType font, not one of the fourteen built in
-    if any(ord(sign) not in known for sign in text) and importlib.util.find_spec(FALLBACK_FONT[0]) is not None:
-        page.add_font("fallback", fname=_path(*FALLBACK_FONT))
-        page.set_fallback_fonts(["fallback"])
+def _ticket(printed: PrintedTicket, words: Words) -> dict[str, object]:
+    sold, secrets = printed.sold, printed.secrets
+    ticket, event, formats = sold.ticket, sold.event, words.formats
+    texts = {
+        "name": event.name or words.labels["ticket"],
+        "when": formats.period(*ticket_hours(sold), event.time_zone),
+        "doors": _doors(sold, formats),
+        "where": event.location or (words.labels["online"] if event.is_online else ""),
+        "type": words.ticket_types[ticket.ticket_type],
+        "holder": ticket.user_id,
+        "price": formats.amount(event.currency, ticket.price) if ticket.price else "",
+    }
+    return {
+        **{name: _text(text, is_rtl=formats.direction == "rtl") for name, text in texts.items()},
+        "code": secrets.code,
+        "qr_code": svg(secrets.token).decode(),
+        "alt": words.labels["qr_code"].format(code=secrets.code),
+        "admission": words.admission[event.admission_policy],
+        "order": str(ticket.purchase_id),
+    }
 
 
-def _path(package: str, name: str) -> str:
-    return str(importlib.resources.files(package) / name)
+def _doors(sold: SoldTicket, formats: Formats) -> str:
+    """Return when doors open, if that is before the start of the ticket; the day stands there if it is another one."""
+    starts, _ = ticket_hours(sold)
+    opens = sold.event.doors_open_time
+    if opens is None or opens >= starts or starts != sold.event.start_time:
+        return ""
+    zone = zone_of(sold.event.time_zone, opens, starts)
+    opens, starts = opens.astimezone(zone), starts.astimezone(zone)
+    is_clear = opens.date() == starts.date() and opens.utcoffset() == starts.utcoffset()
+    return formats.time(opens) if is_clear else formats.moment(opens, sold.event.time_zone)
 
 
-def _draw_line(page: FPDF, label: str, text: str) -> None:
-    page.set_font("main", size=9)
-    page.set_text_color(110)
-    page.cell(0, 5, label, new_x="LMARGIN", new_y="NEXT")
-    page.set_font("main", size=12)
-    page.set_text_color(0)
-    page.multi_cell(0, text=text, align="L", new_x="LMARGIN", new_y="NEXT")
-    page.ln(2)
+def _logo(design: PageDesign, words: Words) -> dict[str, str] | None:
+    if not design.logo:
+        return None
+    if (fault := logo_fault(design.logos, design.logo)) is not None:
+        _logger.warning("a page has no logo: %s %s", design.logo, fault)
+        return None
+    return {"file": f"/{design.logo}", "alt": words.labels["logo"]}
 
 
-def _draw_code(page: FPDF, token: str) -> None:
-    modules = qr_modules(token)
-    side = QR_SIDE / len(modules)
-    left = (WIDTH - QR_SIDE) / 2
-    page.set_fill_color(0)
-    for row, line in enumerate(modules):
-        for start, length in dark_runs(line):
-            page.rect(left + start * side, QR_TOP + row * side, length * side, side, style="F")
+def _text(text: str, *, is_rtl: bool) -> dict[str, object] | None:
+    """Return a text with the direction of its first letter (as `dir=auto` of HTML), or None if nothing is left of it.
+
+    `is_rtl` is the direction of a text without letters.
+    """
+    cleaned = _clean(text)
+    if not cleaned:
+        return None
+    directions = (unicodedata.bidirectional(sign) for sign in cleaned)
+    strong = next((direction for direction in directions if direction in {"L", "R", "AL"}), None)
+    breakable = _LONG_WORD.sub(lambda word: "".join(_with_breaks(word[0])), cleaned)
+    return {"text": breakable, "is_rtl": is_rtl if strong is None else strong != "L"}
+
+
+def _clean(text: str) -> str:
+    """Return a text in one line, without control characters."""
+    return _CONTROLS.sub("", " ".join(unicodedata.normalize("NFC", text).split()))
+
+
+def _with_breaks(word: str) -> Iterator[str]:
+    """Yield a word with a place to break before each letter that does not join the one before it."""
+    before = ""
+    for sign in word:
+        joins = unicodedata.category(sign)[0] in {"M", "C"} or unicodedata.combining(before or " ") == _VIRAMA
+        if before and not joins and unicodedata.category(before) != "Cf":
+            yield _BREAK
+        yield sign
+        before = sign

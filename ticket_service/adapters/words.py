@@ -28,6 +28,8 @@ class Words:
     # What a reader sees before a value, by the names in the files, such as `when`.
     labels: Mapping[str, str]
     ticket_types: Mapping[str, str]
+    # What a ticket admits to, by admission policy.
+    admission: Mapping[str, str]
 
 
 @cache
@@ -40,7 +42,8 @@ def words_of(wanted: str, default: str = FALLBACK) -> Words:
     """
     language = look_up(wanted, LANGUAGES, look_up(default, LANGUAGES, FALLBACK))
     read = tomllib.loads((_FOLDER / f"{language}.toml").read_text("utf-8"))
-    return Words(language, Formats(tag_of_formats(wanted, language)), read["labels"], read["ticket_types"])
+    formats = Formats(tag_of_formats(wanted, language))
+    return Words(language, formats, read["labels"], read["ticket_types"], read["admission"])
 
 
 def tag_of_formats(wanted: str, language: str) -> str:

@@ -16,6 +16,7 @@ from ticket_service.use_cases.erasures import Erasures
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.database import Database
+from ticketing.chassis.texts import composed
 
 Write = Callable[[str], None]
 
@@ -47,7 +48,9 @@ def _erase(url: URL, kind: SubjectKind, subjects: Sequence[str], write: Write) -
 async def _erase_all(url: URL, kind: SubjectKind, subjects: Sequence[str], write: Write) -> None:
     database = Database(url, "ticket_service command", threads=1)
     try:
-        for subject in subjects:
+        for named in subjects:
+            # Stored texts are in NFC.
+            subject = composed(named) or named
             write(_line(await Erasures(database, None, system_clock).erase_stored(COMMAND, kind, subject)))
     finally:
         await database.close()

@@ -3,22 +3,25 @@
 Every field at fault is named by its path, such as `event.offers[0].price`.
 """
 
+import importlib.resources
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_TYPES, TICKET_TYPES
 from ticket_service.convert.events import SETTABLE
 from ticket_service.convert.money import read_new_price
 from ticket_service.domain.event_changes import EventValues, find_conflicts
 from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, Offer, RefundTier
+from ticket_service.domain.page_design import METADATA_KEY, design_faults
 from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import event_pb2, event_service_pb2
 
-TIME_ZONES: Final = frozenset(available_timezones())
+# The names of the IANA database, as browsers and calendars have them. A system may have more, such as its `localtime`;
+# "Factory" is the database's own name for a zone that nobody has set.
+TIME_ZONES: Final = frozenset((importlib.resources.files("tzdata") / "zones").read_text().split()) - {"Factory"}
 
 EventFields: TypeAlias = Fields[event_pb2.Event]
 OfferFields: TypeAlias = Fields[event_pb2.TicketOffer]
@@ -99,6 +102,13 @@ def _image_url(fields: EventFields) -> str:
     return url
 
 
+def _metadata(fields: EventFields) -> dict[str, object]:
+    metadata = fields.struct("metadata")
+    for name, fault in design_faults(metadata.get(METADATA_KEY, {})):
+        fields.violate(f"metadata.{METADATA_KEY}.{name}".rstrip("."), fault)
+    return metadata
+
+
 # The readers by path, of the fields that are one attribute of an Event under the same name.
 _READERS: Final[Mapping[str, Callable[[EventFields], object]]] = {
     "name": lambda fields: fields.text("name"),
@@ -115,7 +125,7 @@ _READERS: Final[Mapping[str, Callable[[EventFields], object]]] = {
         "admission_policy", ADMISSION_POLICIES, AdmissionPolicy.SINGLE_ENTRY
     ),
     "image_url": _image_url,
-    "metadata": lambda fields: fields.struct("metadata"),
+    "metadata": _metadata,
     "max_held_per_customer": lambda fields: fields.optional_number("max_held_per_customer"),
     "max_tickets_per_customer": lambda fields: fields.optional_number("max_tickets_per_customer"),
     "day_change_hour": lambda fields: fields.optional_number("day_change_hour"),

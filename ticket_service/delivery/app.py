@@ -80,7 +80,7 @@ class DeliveryApp:
         if language not in texts:
             raise SettingsError(f"TICKETS_MAIL_LANGUAGE is {language!r}; there is {', '.join(sorted(texts))}")
         keys = await SigningKeys.open(database, settings.signing_key_file, self._clock)
-        writer = MimeWriter(texts, language, settings.mail_from)
+        writer = MimeWriter(texts, language, settings.mail_from, settings.page)
         issuing = Issuing(Codes(settings.code_secret), keys)
         smtp = SmtpClient(smtp_url, settings.terms.deadline_seconds)
         return EmailReceiver(database, writer, smtp, issuing, self._clock)

@@ -15,6 +15,7 @@ from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.delivery.receiver import UndeliveredError
 from ticket_service.domain.drawings import Drawing, PrintedTicket, ticket_hours
 from ticket_service.domain.languages import look_up
+from ticket_service.domain.page_design import PageDesign
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket, TicketFormat
 
@@ -26,10 +27,12 @@ class MimeWriter:
         texts: the texts of each language.
         language: the language of purchases that name no known language.
         sender: the From header, such as `Concert Hall <tickets@example.com>`.
+        design: the design of the attached pages.
     """
 
-    def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str) -> None:
+    def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str, design: PageDesign) -> None:
         self._texts = texts
+        self._design = design
         self._language = language
         self._sender = sender
         self._domain = parseaddr(sender)[1].rpartition("@")[2]
@@ -78,8 +81,10 @@ class MimeWriter:
                         cid=f"<{_content_id(sold)}>",
                         filename=name,
                     )
-                page = _draw(TicketFormat.PDF, sold, its, now)
-                message.add_attachment(page, maintype="application", subtype="pdf", filename=f"{its.code}.pdf")
+                drawing = Drawing(
+                    TicketFormat.PDF, (PrintedTicket(sold, its),), sold.language, now, design=self._design
+                )
+                message.add_attachment(draw(drawing), maintype="application", subtype="pdf", filename=f"{its.code}.pdf")
                 _attach_entry(message, _draw(TicketFormat.ICS, sold, its, now), "PUBLISH", its.code)
             elif email.attachments is not Attachments.NONE:
                 # The file name contains the ticket id: the code may belong to another holder now.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from ticket_service.domain.page_design import COLOR, PageDesign, Paper
 from ticketing.chassis.settings import Environment
 
 BUILT_IN: Final = "built-in"
@@ -42,6 +43,8 @@ class DeliverySettings:
     mail_language: str
     # A folder whose files replace the built-in files of the same name.
     mail_templates: Path | None
+    # The design of pages; the service draws them too.
+    page: PageDesign
     # Mails contain codes and tokens: the relay derives and signs them as the ticket service does.
     code_secret: str = field(repr=False)
     signing_key_file: Path
@@ -72,9 +75,27 @@ def read_delivery_settings(
         mail_from=environment.text("TICKETS_MAIL_FROM", "" if smtp_url is None else None),
         mail_language=environment.text("TICKETS_MAIL_LANGUAGE", "en"),
         mail_templates=environment.optional_path("TICKETS_MAIL_TEMPLATES"),
+        page=_page_design(environment),
         code_secret=code_secret,
         signing_key_file=signing_key_file,
     )
+
+
+def _page_design(environment: Environment) -> PageDesign:
+    default = PageDesign()
+    color = environment.text("TICKETS_PAGE_COLOR", default.color)
+    if not COLOR.fullmatch(color):
+        environment.fault("TICKETS_PAGE_COLOR", "is no colour such as #183050")
+    logos, logo = environment.optional_path("TICKETS_LOGOS"), environment.optional("TICKETS_LOGO") or ""
+    if logos is not None and not logos.is_dir():
+        environment.fault("TICKETS_LOGOS", "is not a folder")
+    elif logo:
+        # Imported late, so that a process without a logo does not load the imaging library.
+        from ticket_service.adapters.logos import logo_fault  # noqa: PLC0415
+
+        if (fault := logo_fault(logos, logo)) is not None:
+            environment.fault("TICKETS_LOGO", fault)
+    return PageDesign(Paper(environment.choice("TICKETS_PAPER", default.paper, tuple(Paper))), color, logo, logos)
 
 
 def _url(environment: Environment, name: str, *schemes: str) -> str | None:

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ticket_service.domain.page_design import DEFAULT_DESIGN, PageDesign
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket, TicketFormat
 
@@ -30,6 +31,8 @@ class Drawing:
     now: datetime
     # A calendar removes the entries of the tickets, whatever their status is.
     is_removal: bool = False
+    # The design of pages; the metadata of the event may change it.
+    design: PageDesign = DEFAULT_DESIGN
 
 
 def print_ticket(sold: SoldTicket, secrets: Secrets) -> PrintedTicket:
@@ -45,7 +48,7 @@ def drawing_key(drawing: Drawing) -> bytes:
         # These show nothing but the token, and a list of tickets needs many of them.
         shown: object = [ticket.secrets.token for ticket in drawing.tickets]
     else:
-        shown = (drawing.tickets, drawing.language, drawing.is_removal)
+        shown = (drawing.tickets, drawing.language, drawing.is_removal, drawing.design)
     return hashlib.sha256(f"{drawing.format} {shown!r}".encode()).digest()
 
 

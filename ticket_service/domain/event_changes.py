@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -35,6 +36,8 @@ class ChangeRules:
     # The time after the end of an event in which its times can be corrected, or the event cancelled.
     correction: timedelta
     moves: MoveRules
+    # The folder with the logos of printed tickets; None: no event may have a logo of its own.
+    logos: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from ticketing.chassis.authentication import Caller
+from ticketing.chassis.texts import without_controls
 
 # A response has at most this number of tickets; a longer text finds fewer.
 MAX_FOUND: Final = 20
@@ -87,7 +88,7 @@ def describe_holder(ticket: HeldTicket) -> str:
 
 def shown_name(name: str) -> str:
     """Return a name without line breaks and other characters that a terminal obeys, each blank as one space."""
-    return " ".join("".join(character if character.isprintable() else " " for character in name).split())
+    return " ".join(without_controls(name).split())
 
 
 def _mask_name(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 
-from ticketing.chassis.database import CONNECT_SECONDS
+from ticketing.chassis.connections import open_engine
 
 # The maximum number of breaches shown for one check.
 SHOWN: Final = 10
@@ -319,8 +319,7 @@ HINTS: Final[dict[str, str]] = {
 @contextmanager
 def snapshot(url: URL) -> Iterator[Connection]:
     """Yield a read-only transaction over one snapshot, with a long timeout and without nested loops."""
-    connect_args = {"connect_timeout": CONNECT_SECONDS}
-    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="REPEATABLE READ", connect_args=connect_args)
+    engine = open_engine(url, "ticket_service audit", poolclass=sa.NullPool, isolation_level="REPEATABLE READ")
     with engine.begin() as connection:
         for setting in ("transaction_read_only = on", "statement_timeout = '10min'", "enable_nestloop = off"):
             connection.execute(sa.text(f"SET LOCAL {setting}"))

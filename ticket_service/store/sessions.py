@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 
-from ticketing.chassis.database import connect_arguments
+from ticketing.chassis.connections import open_engine
 
 
 @contextmanager
 def session(url: URL) -> Iterator[Connection]:
     """Yield a transaction that commits at the end."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=connect_arguments("ticket_service command"))
+    engine = open_engine(url, "ticket_service command", poolclass=sa.NullPool)
     with engine.begin() as connection:
         yield connection

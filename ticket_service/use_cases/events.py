@@ -26,6 +26,7 @@ from ticket_service.store.event_sales import count_cancellations, count_ticket_r
 from ticket_service.store.holds import count_refunds_due
 from ticket_service.store.past_terms import find_past_terms, insert_past_terms
 from ticket_service.store.requests import RequestKey, claim
+from ticket_service.use_cases.logos import check_logo
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -62,9 +63,11 @@ class Events:
 
         Raises:
             Failure: REQUEST_ID_REUSED: the organizer used the id for a request with another `content`; INVALID_ARGUMENT
-                for times that can only be mistyped, or if a payment provider cannot charge a price.
+                for times that can only be mistyped, for a logo that cannot be printed, or if a payment provider
+                cannot charge a price.
         """
         check_new_times(draft, draft.create_time)
+        await check_logo(self._changes.logos, draft.metadata)
         key = RequestKey(draft.organizer_id, request_id, hashlib.sha256(_CREATE + content).digest())
 
         def work(connection: Connection) -> Event:
@@ -105,10 +108,11 @@ class Events:
 
         Raises:
             Failure: EVENT_NOT_FOUND, ETAG_MISMATCH, EVENT_NOT_CHANGEABLE, CAPACITY_BELOW_RESERVED; INVALID_ARGUMENT
-                if a new value contradicts a stored value, for times that can only be mistyped, or if a payment provider
-                cannot charge a new price.
+                if a new value contradicts a stored value, for times that can only be mistyped, for a logo that cannot
+                be printed, or if a payment provider cannot charge a new price.
         """
         now = self._clock()
+        await check_logo(self._changes.logos, change.values.attributes.get("metadata"))
 
         def work(connection: Connection) -> tuple[Event, datetime | None]:
             event = lock_own_event(connection, caller, change.event_id)

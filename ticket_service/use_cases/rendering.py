@@ -8,6 +8,7 @@ from typing import Final
 
 from ticket_service.adapters.drawers import Drawers, Turn
 from ticket_service.domain.drawings import Drawing, PrintedTicket, print_ticket
+from ticket_service.domain.page_design import PageDesign
 from ticket_service.domain.refusals import ticket_not_active
 from ticket_service.domain.tickets import CANCELLED_STATUSES, TicketFormat
 from ticketing.chassis.authentication import Caller, Role
@@ -35,9 +36,10 @@ class RenderedTicket:
 class Rendering:
     """The use cases of drawing tickets for callers; `language` is that of purchases that name none."""
 
-    def __init__(self, drawers: Drawers, language: str) -> None:
+    def __init__(self, drawers: Drawers, language: str, design: PageDesign) -> None:
         self._drawers = drawers
         self._language = language
+        self._design = design
 
     async def render(
         self, caller: Caller, ticket: PrintedTicket, ticket_format: TicketFormat, now: datetime
@@ -48,7 +50,7 @@ class Rendering:
         if sold.ticket.status in CANCELLED_STATUSES and ticket_format is not TicketFormat.ICS:
             raise ticket_not_active(sold.ticket.ticket_id, sold.ticket.status)
         printed = print_ticket(sold, ticket.secrets)
-        drawing = Drawing(ticket_format, (printed,), sold.language or self._language, now)
+        drawing = Drawing(ticket_format, (printed,), sold.language or self._language, now, design=self._design)
         content = await self._drawers.draw(drawing, _turn(caller))
         file_name = f"{ticket.secrets.code}.{ticket_format.lower()}"
         return RenderedTicket(MEDIA_TYPES[ticket_format], file_name, content)

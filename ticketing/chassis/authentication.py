@@ -18,6 +18,7 @@ import jwt
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import unauthenticated
 from ticketing.chassis.jwks import KeySet
+from ticketing.chassis.texts import composed, fault_of_name
 
 LEEWAY = timedelta(seconds=30)
 MAX_CACHED_TOKENS = 10_000
@@ -189,14 +190,22 @@ class Authenticator:
         if isinstance(not_before, int | float) and not_before > (now + LEEWAY).timestamp():
             raise unauthenticated("the token is not valid yet")
         subject, expires, email = claims["sub"], claims["exp"], claims.get("email")
-        if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_CHARACTERS or "\0" in subject:
-            raise unauthenticated("the subject of the token is empty, too long or not a text")
         return Caller(
-            subject=subject,
+            subject=_subject(subject),
             roles=_roles(_claim(claims, self._requirements.roles_claim)),
             email=email if isinstance(email, str) and len(email) <= MAX_EMAIL_CHARACTERS and "\0" not in email else "",
             expire_time=_time(expires),
         )
+
+
+def _subject(claim: object) -> str:
+    """Return the subject of a token in NFC, as the user ids of requests are."""
+    if not isinstance(claim, str) or not 0 < len(claim) <= MAX_SUBJECT_CHARACTERS:
+        raise unauthenticated("the subject of the token is empty, too long or not a text")
+    subject = composed(claim)
+    if subject is None or len(subject) > MAX_SUBJECT_CHARACTERS or fault_of_name(subject) is not None:
+        raise unauthenticated("the subject of the token is no name: it shows nothing, or holds a control character")
+    return subject
 
 
 def _time(seconds: object) -> datetime:

@@ -22,6 +22,8 @@ class FieldBounds:
     maximum: int
     max_items: int
     max_bytes: int
+    format: int
+    max_lines: int
 
 
 class _Tables(dict[type[Message], Mapping[str, FieldBounds]]):
@@ -66,4 +68,6 @@ def _read(bounds: options_pb2.Bounds) -> FieldBounds:
         maximum=bounds.maximum if bounds.HasField("maximum") else UNBOUNDED,
         max_items=bounds.max_items or UNBOUNDED,
         max_bytes=bounds.max_bytes or UNBOUNDED,
+        format=bounds.format,
+        max_lines=bounds.max_lines or UNBOUNDED,
     )

@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final, TypeVar
 
-import sqlalchemy as sa
 from prometheus_client import Gauge, Histogram
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ticketing.chassis.backoff import backoff_seconds
+from ticketing.chassis.connections import CONNECT_SECONDS, open_engine
 from ticketing.chassis.failures import OVERLOADED, RETRY_SOON, Failure, dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
@@ -49,13 +49,6 @@ RETRY_TOO_LONG: Final = timedelta(seconds=5)
 # Characters of a statement in the log; it contains no values.
 MAX_LOGGED: Final = 200
 
-CONNECT_SECONDS: Final = 3
-# PostgreSQL enforces these limits, so that a lost client leaves no lock behind and a slow one does not block others.
-SESSION_MILLISECONDS: Final = {
-    "statement_timeout": 10_000,
-    "lock_timeout": 5_000,
-    "idle_in_transaction_session_timeout": 15_000,
-}
 # PostgreSQL closes a connection that its pool has not used for this time. A pool uses the last returned connection first,
 # so after a burst the others close.
 IDLE_MILLISECONDS: Final = 60_000
@@ -66,39 +59,6 @@ READ_MILLISECONDS: Final = {"statement_timeout": 5_000}
 # process use less than half a core, and one caller that reads page after page leaves the rest to others.
 READ_REST: Final = 4.0
 MAX_REST_SECONDS: Final = 1.0
-
-
-def database_url(text: str) -> URL:
-    """Parse a PostgreSQL URL and set its driver to psycopg2; SQLAlchemy 2.1 reads a bare `postgresql://` as psycopg 3.
-
-    Raises:
-        ValueError: `text` is not a PostgreSQL URL.
-    """
-    try:
-        url = make_url(text)
-    except sa.exc.ArgumentError as error:
-        raise ValueError("is not a database URL") from error
-    if url.get_backend_name() != "postgresql":
-        raise ValueError("is not a PostgreSQL URL")
-    return url.set(drivername="postgresql+psycopg2")
-
-
-def connect_arguments(application_name: str, limits: Mapping[str, int] | None = None) -> dict[str, str | int]:
-    """Return the libpq parameters of every connection of a service.
-
-    `limits` are settings of the session in milliseconds, in addition to SESSION_MILLISECONDS or instead of them.
-    """
-    session = " ".join(f"-c {name}={value}" for name, value in {**SESSION_MILLISECONDS, **(limits or {})}.items())
-    return {
-        "application_name": application_name,
-        "connect_timeout": CONNECT_SECONDS,
-        "options": f"{session} -c timezone=UTC",
-        # A query that waits for a server whose host vanished fails after 15 s (Linux).
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 15_000,
-    }
 
 
 class RowsLocked(Failure):
@@ -113,7 +73,7 @@ class Database:
     """A database and the pools of threads and connections that run units of work on it.
 
     `run` uses the pool of `name`, at most `threads` at once; `read` uses that of its long reads. A connection opens with
-    the first work that needs it and closes when it is idle. `limits` are those of `connect_arguments`.
+    the first work that needs it and closes when it is idle. `limits` are those of `session_settings`.
     """
 
     def __init__(self, url: URL, name: str, threads: int = 8, limits: Mapping[str, int] | None = None) -> None:
@@ -151,8 +111,10 @@ class _Pool:
         self._rest = rest
         # `until` is the end of the rest of each thread, a time of perf_counter().
         self._resting = threading.local()
-        self._engine: Engine = sa.create_engine(
+        self._engine: Engine = open_engine(
             url,
+            name,
+            {"idle_session_timeout": IDLE_MILLISECONDS, **limits},
             pool_size=threads,
             max_overflow=0,
             pool_timeout=CONNECT_SECONDS,
@@ -161,7 +123,6 @@ class _Pool:
             # This costs one round trip per unit of work; in return no caller gets an error after PostgreSQL restarts or
             # closes an idle connection.
             pool_pre_ping=True,
-            connect_args=connect_arguments(name, {"idle_session_timeout": IDLE_MILLISECONDS, **limits}),
         )
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-database")
         self._max_under_way = threads * (1 + WAITING_PER_THREAD)

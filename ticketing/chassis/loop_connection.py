@@ -11,14 +11,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extras
-from psycopg2.errors import LockNotAvailable
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 from psycopg2.extensions import connection as AsyncConnection  # noqa: N812 - a class with a lower-case name
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.backoff import backoff_seconds
-from ticketing.chassis.database import ATTEMPTS, BACKOFF_SECONDS, CONNECT_SECONDS, RowsLocked, connect_arguments
+from ticketing.chassis.connections import CONNECT_SECONDS, READ_ONLY, connect_arguments_by_host, session_settings
+from ticketing.chassis.database import ATTEMPTS, BACKOFF_SECONDS, RowsLocked
 from ticketing.chassis.failures import Failure, dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class LoopConnection:
     """A connection that opens at its first use, and again after it broke.
 
     Every new connection prepares `statements`, by name, each as `(parameter types) AS statement`. A statement must look up
-    a few rows by their keys: the planner settings suit nothing else. `limits` are those of `connect_arguments`.
+    a few rows by their keys: the planner settings suit nothing else. `limits` are those of `session_settings`.
     """
 
     def __init__(
@@ -63,9 +64,8 @@ class LoopConnection:
         statements: Mapping[str, str],
         limits: Mapping[str, int] | None = None,
     ) -> None:
-        arguments = url.translate_connect_args(username="user", database="dbname") | url.query
-        self._arguments: dict[str, Any] = {**arguments, **connect_arguments(application_name, limits)}
-        commands = [f"SET {name} = {value}" for name, value in PLANNER_SETTINGS.items()]
+        self._arguments_by_host = connect_arguments_by_host(url, application_name)
+        commands = [session_settings(limits), *(f"SET {name} = {value}" for name, value in PLANNER_SETTINGS.items())]
         self._prepare = "; ".join([*commands, *(f"PREPARE {name} {text}" for name, text in statements.items())])
         self._connection: AsyncConnection | None = None
         self._result: asyncio.Future[None] | None = None
@@ -88,15 +88,21 @@ class LoopConnection:
                 await self._open()
                 await self._discard_old_plans()
                 return await work(self)
-            except LockNotAvailable as error:
+            except psycopg2.errors.LockNotAvailable as error:
                 await self._rollback()
                 raise RowsLocked from error
-            except (psycopg2.OperationalError, psycopg2.InterfaceError, TimeoutError) as error:
+            except (
+                psycopg2.OperationalError,
+                psycopg2.InterfaceError,
+                psycopg2.errors.ReadOnlySqlTransaction,
+                TimeoutError,
+            ) as error:
                 state = getattr(error, "pgcode", None)
                 if state not in LOST_RACE:
                     self.close()
-                    # An error with a state, such as a statement that PostgreSQL cancelled (57014), is not retried.
-                    if lost_connection or state is not None:
+                    # An error with a state, such as a statement that PostgreSQL cancelled (57014), is not retried,
+                    # except on a server that has become read-only: the next connection may find the primary.
+                    if lost_connection or state not in {None, READ_ONLY}:
                         log.warning("the database did not answer", extra={"error": str(error)})
                         raise dependency_unavailable("database") from error
                     lost_connection = True
@@ -139,29 +145,42 @@ class LoopConnection:
     async def _open(self) -> None:
         if self._connection is not None:
             return
-        # libpq resolves a host name here, blocking; an address needs no lookup.
-        connection = psycopg2.connect(**self._arguments, async_=True)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._connect(connection)
-        except BaseException:
-            connection.close()
-            raise
+        connection = await self._connect_to_first_host()
         self._connection = connection
         self._descriptor = connection.fileno()
         asyncio.get_running_loop().add_reader(self._descriptor, self._poll)
-        if self._prepare:
-            await self.round_trip(self._prepare)
+        await self.round_trip(self._prepare)
+
+    async def _connect_to_first_host(self) -> AsyncConnection:
+        """Connect to the first host of the URL that accepts a writing session; raise the error of the last host."""
+        *others, last = self._arguments_by_host
+        for arguments in others:
+            try:
+                return await self._connect_to(arguments)
+            except (psycopg2.OperationalError, TimeoutError):
+                continue
+        return await self._connect_to(last)
+
+    async def _connect_to(self, arguments: dict[str, Any]) -> AsyncConnection:
+        # libpq resolves a host name here, blocking; an address needs no lookup.
+        connection: AsyncConnection = psycopg2.connect(**arguments, async_=True)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._handshake(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     async def _discard_old_plans(self) -> None:
         """Discard plans older than PLAN_SECONDS, so that they follow the growth of the tables."""
         now = asyncio.get_running_loop().time()
-        if self._prepare and now >= self._plans_until:
+        if now >= self._plans_until:
             await self.round_trip("DISCARD PLANS")
             self._plans_until = now + PLAN_SECONDS
 
     @staticmethod
-    async def _connect(connection: AsyncConnection) -> None:
+    async def _handshake(connection: AsyncConnection) -> None:
         """Complete the handshake; the socket may change during it (several addresses)."""
         loop = asyncio.get_running_loop()
         while (state := connection.poll()) != POLL_OK:

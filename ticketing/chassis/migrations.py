@@ -1,43 +1,200 @@
-"""Schema migrations by Alembic, under a lock: several processes may start at once."""
+"""Schema migrations by Alembic at the start: one process at a time, each migration in a transaction of its own.
+
+Processes of the version before serve meanwhile. So a migration waits only briefly for a lock, because everybody else
+queues behind it, and starts again later; indexes are built concurrently (`ticketing.chassis.migration_steps`).
+
+The ids of revisions are four digits. A program also serves on a newer schema, because migrations only add: processes of
+the version before may restart during an upgrade.
+"""
 
 import logging
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
-from ticketing.chassis.database import CONNECT_SECONDS
+from ticketing.chassis.backoff import backoff_seconds
+from ticketing.chassis.connections import open_engine
+from ticketing.chassis.database_checks import UnsuitableDatabaseError
 
-# Any number that is the same in all processes; PostgreSQL scopes it to one database.
-LOCK = 7_205_759_403_792_794
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
+
+log = logging.getLogger(__name__)
+
+# Any number that is the same in all processes; PostgreSQL scopes it to one database. Programs up to 0.1.0 wait for the
+# number before it within a transaction, for which a concurrent build of an index would wait in turn.
+LOCK: Final = 7_205_759_403_792_796
+LOCK_POLL_SECONDS: Final = 0.2
+
+# While a migration waits for a table, all later users of the table wait behind it. The limit exceeds PostgreSQL's
+# deadlock_timeout of 1 s, because only then an autovacuum of the table makes way. No statement has another limit: the
+# validation of a large table takes its time, without a lock that others notice.
+LIMITS: Final = {"lock_timeout": 2_000, "statement_timeout": 0}
+# 55P03 lock_not_available, 40P01 deadlock_detected.
+LOST_LOCK: Final = frozenset({"55P03", "40P01"})
+ATTEMPTS: Final = 60
+# The pause lets the queue behind the table drain.
+FIRST_PAUSE_SECONDS: Final = 1.0
+MAX_PAUSE_SECONDS: Final = 10.0
+
+_REVISION: Final = re.compile(r"\d{4}")
+_OLDEST_TRANSACTIONS: Final = sa.text(
+    "SELECT format('process %s of %s, %s, since %s', pid, application_name, state, xact_start) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+    " ORDER BY xact_start LIMIT 3"
+)
 
 
-def migrate(url: URL, scripts: Path) -> None:
-    """Upgrade the database at `url` to the newest revision of `scripts`.
+def migrate(url: URL, scripts: Path, to: str = "head") -> None:
+    """Upgrade the database at `url` to the revision `to` of `scripts`, by default the newest.
 
     Raises:
+        UnsuitableDatabaseError: the database is another program's or damaged, or its tables stay locked.
         sqlalchemy.exc.OperationalError: PostgreSQL cannot be reached.
     """
+    # At INFO Alembic logs the name of each of its own plugins.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
+    # These imports take 70 ms, and only a start needs them.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
 
-    def upgrade(connection: Connection) -> None:
-        # At INFO Alembic logs the name of each of its own plugins.
-        logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
-        # These imports take 70 ms, and only a start needs them.
-        from alembic import command  # noqa: PLC0415
-        from alembic.config import Config  # noqa: PLC0415
-
-        config = Config()
-        config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config = Config()
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    directory = ScriptDirectory.from_config(config)
+    engine = open_engine(url, "migration", LIMITS, poolclass=sa.NullPool)
+    with engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if _found_revision(connection) == directory.get_current_head() and _has_table(
+            connection, _own_table(directory)
+        ):
+            return
+        with _alone(connection):
 
-    run_under_lock(url, upgrade)
+            def upgrade() -> None:
+                # A step that failed outside of a transaction leaves its own limit.
+                connection.execute(sa.text(f"SET lock_timeout = {LIMITS['lock_timeout']}"))
+                connection.commit()
+                if _is_due(connection, directory):
+                    command.upgrade(config, to)
+
+            _retry_locks(connection, upgrade)
 
 
-def run_under_lock(url: URL, work: Callable[[Connection], None]) -> None:
-    """Run `work` in one transaction that excludes every other start of a service on this database."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
-    with engine.begin() as connection:
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        work(connection)
+def _retry_locks(connection: Connection, upgrade: Callable[[], object]) -> None:
+    """Run `upgrade` until all its migrations have had their locks; it continues after the last committed one."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            upgrade()
+        except (DBAPIError, PendingRollbackError) as error:
+            if connection.invalidated:
+                raise UnsuitableDatabaseError(
+                    "the database ended the connection of a migration: start again, and the migration continues"
+                ) from error
+            if not isinstance(error, DBAPIError) or getattr(error.orig, "pgcode", None) not in LOST_LOCK:
+                raise
+            connection.rollback()
+            _report_wait(connection, error)
+        else:
+            return
+        time.sleep(backoff_seconds(attempt, first=FIRST_PAUSE_SECONDS, max_seconds=MAX_PAUSE_SECONDS))
+    raise UnsuitableDatabaseError(
+        f"a migration did not get its locks in {ATTEMPTS} tries: end the sessions that the log names, and start again"
+    )
+
+
+def _is_due(connection: Connection, directory: "ScriptDirectory") -> bool:
+    """Return whether the database has an older revision than the scripts, or none.
+
+    Raises:
+        UnsuitableDatabaseError: the tables are not those of these scripts.
+    """
+    found, own_table, head = _found_revision(connection), _own_table(directory), str(directory.get_current_head())
+    is_own = _has_table(connection, own_table)
+    if found is None:
+        if is_own:
+            raise UnsuitableDatabaseError(
+                f"the database is damaged: it has the table {own_table}, but alembic_version has no revision;"
+                " restore it from a backup"
+            )
+        return True
+    if not is_own:
+        raise UnsuitableDatabaseError(
+            f"the database belongs to another program: it has the revision {found} and no table {own_table};"
+            " each service needs a database of its own"
+        )
+    if found in {script.revision for script in directory.walk_revisions()}:
+        return found != head
+    if not _REVISION.fullmatch(found) or found < head:
+        raise UnsuitableDatabaseError(
+            f"the database has the unknown revision {found}; this program is made for {head}: start the version that"
+            " migrated it, or restore a backup"
+        )
+    log.warning("the database is newer than this program", extra={"revision": found, "program_revision": head})
+    return False
+
+
+def _found_revision(connection: Connection) -> str | None:
+    """Return the revision of the database; None where it is empty."""
+    found: Sequence[str] = ()
+    if _has_table(connection, "alembic_version"):
+        found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all()
+    connection.rollback()
+    if len(found) > 1:
+        raise UnsuitableDatabaseError(
+            f"the database is damaged: alembic_version has the revisions {', '.join(sorted(found))}; restore a backup"
+        )
+    return found[0] if found else None
+
+
+def _own_table(directory: "ScriptDirectory") -> str:
+    """Return the table that proves a database to be that of these scripts; the first of them creates and names it."""
+    table: str = directory.get_revision(str(directory.get_base())).module.own_table
+    return table
+
+
+def _has_table(connection: Connection, table: str) -> bool:
+    found = connection.execute(sa.select(sa.func.to_regclass(table))).scalar_one()
+    connection.rollback()
+    return found is not None
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Exclude the migrations of all other processes by a lock of the session.
+
+    A process that waits for the lock polls it. A wait in PostgreSQL would be a transaction, for which a concurrent build
+    of an index by the owner of the lock would wait in turn.
+    """
+    try_lock = sa.select(sa.func.pg_try_advisory_lock(LOCK))
+    is_first = True
+    while not connection.execute(try_lock).scalar_one():
+        connection.rollback()
+        if is_first:
+            log.info("another process migrates the database; this one waits")
+        is_first = False
+        time.sleep(LOCK_POLL_SECONDS)
+    connection.commit()
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            connection.rollback()
+            connection.execute(sa.select(sa.func.pg_advisory_unlock(LOCK)))
+            connection.commit()
+
+
+def _report_wait(connection: Connection, error: DBAPIError) -> None:
+    oldest = connection.execute(_OLDEST_TRANSACTIONS).scalars().all()
+    connection.rollback()
+    log.warning(
+        "a migration did not get a lock, and starts again",
+        extra={"error": str(error.orig).strip(), "statement": error.statement, "oldest_transactions": oldest},
+    )

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
@@ -20,6 +20,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ticketing.chassis.bounds import BOUNDS, FieldBounds
 from ticketing.chassis.failures import FieldViolation, invalid_fields
+from ticketing.chassis.texts import MAX_COMBINING, composed, fault_of_lines, fault_of_name, with_line_feeds
+from ticketing.options.v1 import options_pb2
 
 NIL: Final = UUID(int=0)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,6 +30,8 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MAX_SECONDS: Final = 253_402_300_799
 MIN_SECONDS: Final = -62_135_596_800
 MAX_NANOS: Final = 999_999_999
+# NFC is shorter than any other form of a text, at most by this factor.
+MAX_GROWTH: Final = 4
 # A Struct may nest to any depth; recursive code that reads it again needs a bound.
 MAX_STRUCT_DEPTH: Final = 32
 
@@ -103,13 +107,15 @@ class Fields(Generic[M]):
         return [self.uuid(field, value, f"[{index}]") for index, value in enumerate(values)]
 
     def text(self, field: str, value: str | None = None) -> str:
-        """Read a text without NUL, which PostgreSQL cannot store."""
+        """Read a text as its format asks for: in NFC unless it is opaque, and without NUL, which PostgreSQL cannot store."""
         if value is None:
             value = getattr(self.message, field)
         bounds = self._bounds[field]
+        if bounds.format != options_pb2.FORMAT_OPAQUE and len(value) <= MAX_GROWTH * bounds.max_length:
+            value = self._composed(field, value, bounds)
         if not bounds.min_length <= len(value) <= bounds.max_length:
             self._violate_length(field, value, bounds)
-        if "\0" in value:
+        elif "\0" in value:
             self.violate(field, "holds a NUL character")
         return value
 
@@ -154,7 +160,7 @@ class Fields(Generic[M]):
         return frozenset(self._member(f"{field}[{index}]", number, members) for index, number in enumerate(numbers))
 
     def time(self, field: str) -> datetime:
-        """Read a time, to the microsecond, within the years 1 to 9999."""
+        """Read a time, to the microsecond, within its bounds, by default the years 1 to 9999."""
         if self._bounds[field].required and not self.message.HasField(field):
             self.violate(field, "is required")
             return EPOCH
@@ -187,7 +193,7 @@ class Fields(Generic[M]):
         if fault:
             self.violate(field, fault)
             return {}
-        parsed: dict[str, object] = MessageToDict(value)
+        parsed: dict[str, object] = _composed_json(MessageToDict(value))
         if _json_size(parsed) > max_bytes:
             self.violate(field, f"is larger than {max_bytes} bytes as JSON")
             return {}
@@ -208,6 +214,21 @@ class Fields(Generic[M]):
         self.violate(field, f"has no value {number}" if number else "is required")
         return next(iter(members))
 
+    def _composed(self, field: str, value: str, bounds: FieldBounds) -> str:
+        """Return the text in NFC; record what the format of the field refuses."""
+        text, fault = composed(value), None
+        if text is None:
+            fault = f"holds more than {MAX_COMBINING} combining characters in a row"
+        elif bounds.format == options_pb2.FORMAT_NAME:
+            fault = fault_of_name(text)
+        elif bounds.format == options_pb2.FORMAT_LINES:
+            text = with_line_feeds(text)
+            fault = fault_of_lines(text, bounds.max_lines)
+        if fault is not None:
+            self.violate(field, fault)
+        # A substitute without a fault, so that each field is named once.
+        return "x" * max(1, bounds.min_length) if text is None or fault is not None else text
+
     def _violate_length(self, field: str, value: str, bounds: FieldBounds) -> None:
         if len(value) > bounds.max_length:
             self.violate(field, f"is longer than {bounds.max_length} characters")
@@ -216,8 +237,13 @@ class Fields(Generic[M]):
 
     def _time(self, field: str) -> datetime:
         value: Timestamp = getattr(self.message, field)
-        if not (MIN_SECONDS <= value.seconds <= MAX_SECONDS and 0 <= value.nanos <= MAX_NANOS):
-            self.violate(field, "is not a time within the years 1 to 9999")
+        bounds = self._bounds.get(field)
+        first, last = MIN_SECONDS, MAX_SECONDS
+        if bounds is not None:
+            first, last = max(first, bounds.minimum), min(last, bounds.maximum)
+        if not (first <= value.seconds <= last and 0 <= value.nanos <= MAX_NANOS):
+            years = [Timestamp(seconds=seconds).ToDatetime().year for seconds in (first, last)]
+            self.violate(field, f"is not a time within the years {years[0]} to {years[1]}")
             return EPOCH
         return value.ToDatetime(tzinfo=UTC)
 
@@ -232,6 +258,16 @@ def read_uuid(request: Message, field: str) -> UUID:
 
 def _json_size(value: object) -> int:
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _composed_json(value: Any) -> Any:
+    """Return JSON whose texts are in NFC; a text that cannot be normalised in time stays as it is."""
+    if isinstance(value, str):
+        text = composed(value)
+        return value if text is None else text
+    if isinstance(value, dict):
+        return {_composed_json(key): _composed_json(one) for key, one in value.items()}
+    return [_composed_json(one) for one in value] if isinstance(value, list) else value
 
 
 def _struct_fault(values: Iterable[Value], keys: Iterable[str], depth: int) -> str | None:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 from wsgiref.simple_server import WSGIServer
 
+import psycopg2
 import sqlalchemy.exc
 import uvloop
 from prometheus_client import Info, start_http_server
@@ -20,7 +21,8 @@ from sqlalchemy.engine import URL
 
 from ticketing.chassis.authentication import Authenticator, TokenRequirements
 from ticketing.chassis.clock import Clock
-from ticketing.chassis.database import database_url
+from ticketing.chassis.connections import database_url
+from ticketing.chassis.database_checks import UnsuitableDatabaseError, check_server
 from ticketing.chassis.file_limit import raise_file_limit
 from ticketing.chassis.interceptor import CallInterceptor, LocalTokenVerifier, Policy
 from ticketing.chassis.jwks import KeySet
@@ -42,6 +44,9 @@ BUILD.info({"version": VERSION})
 
 # The number of new objects after which Python's cycle collector runs; the default of 700 is about a dozen calls.
 GC_THRESHOLD: Final = 20_000
+
+# 42P01 undefined_table, 42703 undefined_column.
+UNDEFINED: Final = frozenset({"42P01", "42703"})
 
 
 def call_interceptor(
@@ -131,19 +136,33 @@ def main(
         return 130
     except (SettingsError, EmbeddedPostgresError) as error:
         return _complain(definition, str(error), 2)
-    except (OSError, sqlalchemy.exc.OperationalError) as error:
-        return _complain(definition, f"cannot serve: {error}", 1)
+    except (OSError, UnsuitableDatabaseError, psycopg2.OperationalError, sqlalchemy.exc.OperationalError) as error:
+        # The messages of libpq have several lines, to which SQLAlchemy adds one.
+        return _complain(definition, f"cannot serve: {' '.join(str(getattr(error, 'orig', error)).split())}", 1)
 
 
 def _run(command: str, definition: ServiceDefinition, settings: S, build: BuildProgram[S]) -> int:
     with _running_database(settings.service, definition) as url:
+        check_server(url)
         if (run_command := definition.command(sys.argv[1:])) is not None:
-            return run_command(url)
+            return _run_command(run_command, url)
         migrate(url, definition.migrations)
         if command != "migrate":
             # With asyncio's own loop a small call takes a fifth longer; for streams both loops are equally fast.
             uvloop.run(_serve(lambda: build(settings, url), settings.service))
     return 0
+
+
+def _run_command(command: Callable[[URL], int], url: URL) -> int:
+    try:
+        return command(url)
+    except sqlalchemy.exc.ProgrammingError as error:
+        if getattr(error.orig, "pgcode", None) in UNDEFINED:
+            reason = str(error.orig).partition("\n")[0]
+            raise UnsuitableDatabaseError(
+                f"the database is not of this version or of another service ({reason}): run `migrate`, or correct the URL"
+            ) from error
+        raise
 
 
 def _complain(definition: ServiceDefinition, message: str, status: int) -> int:

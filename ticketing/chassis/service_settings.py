@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.authentication import PeerProof
-from ticketing.chassis.database import database_url
+from ticketing.chassis.connections import database_url
 from ticketing.chassis.jwks import JwksFile, JwksUrl, parse_key_set
 from ticketing.chassis.limits import Limits
 from ticketing.chassis.peer_client import PeerClient

@@ -10,6 +10,7 @@ from uuid import UUID
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import TicketType
 from ticketing.chassis.bounds import bounds_of
+from ticketing.chassis.texts import composed, fault_of_name
 from ticketing.chassis.tls import Identity, Tls, is_loopback
 from ticketing.chassis.version import VERSION
 from ticketing.gate.credential import Credential
@@ -78,11 +79,15 @@ def read_run_options(parsed: argparse.Namespace) -> RunOptions:
         types = frozenset(TicketType(name.strip().upper()) for name in parsed.types.split(",") if name.strip())
     except ValueError as error:
         raise CommandError(f"--types: {error}") from error
-    if not 1 <= len(parsed.location) <= MAX_LOCATION:
+    # The service would refuse the gate later, when people wait.
+    location = composed(parsed.location) or ""
+    if not 1 <= len(location) <= MAX_LOCATION:
         raise CommandError(f"--location: has to be of 1 to {MAX_LOCATION} characters")
+    if (fault := fault_of_name(location)) is not None:
+        raise CommandError(f"--location: {fault}")
     return RunOptions(
         server=parsed.server,
-        gate=Gate(parsed.event, parsed.location, types),
+        gate=Gate(parsed.event, location, types),
         scan_type=ScanType.CHECK_OUT if parsed.check_out else ScanType.CHECK_IN,
         input=parsed.input,
         as_json=parsed.json,

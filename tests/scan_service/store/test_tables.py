@@ -6,16 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL
 
 from scan_service.store.tables import metadata
 from tests.environment import ROOT
-from tests.environment.databases import NewDatabase
-from ticketing.chassis.migrations import migrate, run_under_lock
+from tests.environment.databases import NewDatabase, execute
+from ticketing.chassis.migrations import migrate
 
 SCRIPTS = ROOT / "scan_service" / "store" / "migrations"
 
@@ -90,17 +88,9 @@ def at_0004(new_database: NewDatabase) -> URL:
 
 def at_revision(new_database: NewDatabase, revision: str) -> URL:
     """Create a database with the tables of an earlier version."""
-
-    def build(connection: Connection) -> None:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-        config = Config()
-        config.set_main_option("script_location", str(SCRIPTS))
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
     url = new_database("scan")
-    run_under_lock(url, build)
+    execute(url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    migrate(url, SCRIPTS, revision)
     return url
 
 

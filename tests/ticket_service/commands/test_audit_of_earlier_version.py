@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy.engine import URL
 
 from tests.environment import ROOT
@@ -27,6 +25,7 @@ from tests.stand_ins.stripe import KEY, StripeStandIn
 from ticket_service.adapters.stripe.records import read_records
 from ticket_service.commands.audit import audit
 from ticket_service.use_cases.reconciler import Reconciler
+from ticketing.chassis.migrations import migrate
 
 pytestmark = pytest.mark.slow
 
@@ -50,17 +49,13 @@ def url(tickets_url: URL) -> Iterator[URL]:
     execute(maintenance, 'DROP DATABASE IF EXISTS "earlier_version" WITH (FORCE)')
     execute(maintenance, 'CREATE DATABASE "earlier_version"')
     engine = sa.create_engine(made, poolclass=sa.NullPool)
-    for revision in ("0008", "head"):
-        with engine.begin() as connection:
-            config = Config()
-            config.set_main_option("script_location", str(ROOT / "ticket_service" / "store" / "migrations"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, revision)
-            for table, rows in FAULTS["rows"].items() if revision == "0008" else ():
-                insert = (
-                    f"INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, CAST(:rows AS json))"
-                )
-                connection.execute(sa.text(insert), {"rows": json.dumps(rows)})
+    scripts = ROOT / "ticket_service" / "store" / "migrations"
+    migrate(made, scripts, "0008")
+    with engine.begin() as connection:
+        for table, rows in FAULTS["rows"].items():
+            insert = f"INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, CAST(:rows AS json))"
+            connection.execute(sa.text(insert), {"rows": json.dumps(rows)})
+    migrate(made, scripts)
     yield made
     execute(maintenance, 'DROP DATABASE "earlier_version" WITH (FORCE)')
 

@@ -56,6 +56,8 @@ async def test_the_name_of_the_purchase_is_returned(shop, holder):
 async def test_a_name_has_no_control_characters_and_sixty_characters(shop, holder):
     assert (await holder(*await sold(shop, name="Anna\n\x1b[2J  Schmidt"))).name == "Anna [2J Schmidt"
     assert len((await holder(*await sold(shop, name="x" * 500))).name) == 60
+    # A Persian name keeps its zero-width non-joiner.
+    assert (await holder(*await sold(shop, name="\u202eگل\u200cمن"))).name == "گل\u200cمن"
 
 
 async def test_names_are_off_until_the_organizer_allows_them(shop, holder):

@@ -1,16 +1,14 @@
 import uuid
 
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL
 
 from tests.environment import ROOT
-from tests.environment.databases import NewDatabase
+from tests.environment.databases import NewDatabase, execute
 from ticket_service.store.tables import feed, metadata
-from ticketing.chassis.migrations import migrate, run_under_lock
+from ticketing.chassis.migrations import migrate
 
 SCRIPTS = ROOT / "ticket_service" / "store" / "migrations"
 
@@ -62,19 +60,16 @@ EVENT = sa.text(
 )
 
 
+def migrate_to(url: URL, revision: str) -> None:
+    """Create the tables of an older version."""
+    execute(url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    migrate(url, SCRIPTS, revision)
+
+
 def test_the_feed_delivers_current_events_again_after_the_migration(new_database: NewDatabase):
     """The scan service needs their time zones, which the feed did not contain."""
     url = new_database("ticket")
-
-    def build(connection: Connection) -> None:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-        config = Config()
-        config.set_main_option("script_location", str(SCRIPTS))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0012")
-
-    run_under_lock(url, build)
+    migrate_to(url, "0012")
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         for ends in ("1 day", "-2 days"):
@@ -83,3 +78,26 @@ def test_the_feed_delivers_current_events_again_after_the_migration(new_database
     with engine.begin() as connection:
         rows = connection.execute(sa.text("SELECT revision, changed_revision FROM events ORDER BY end_time")).all()
     assert [tuple(row) for row in rows] == [(7, 3), (8, 8)]
+
+
+def test_texts_of_an_older_version_become_nfc(new_database: NewDatabase):
+    url = new_database("ticket")
+    migrate_to(url, "0019")
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(EVENT, {"id": uuid.uuid4(), "ends": "1 day"})
+        spelled = {"name": "Zu\u0308rich", "metadata": '{"e\u0301": ["e\u0301"]}'}
+        connection.execute(sa.text("UPDATE events SET name = :name, metadata = CAST(:metadata AS jsonb)"), spelled)
+        key = sa.text(
+            "INSERT INTO idempotency_keys (caller, request_id, fingerprint, event_id, result_id, create_time)"
+            " VALUES (:caller, :id, '', :id, :id, now())"
+        )
+        both, one = uuid.uuid4(), uuid.uuid4()
+        for caller, request_id in [("e\u0301", both), ("\u00e9", both), ("e\u0301", one)]:
+            connection.execute(key, {"caller": caller, "id": request_id})
+    migrate(url, SCRIPTS)
+    with engine.begin() as connection:
+        event = connection.execute(sa.text("SELECT name, metadata FROM events")).one()
+        assert tuple(event) == ("Z\u00fcrich", {"\u00e9": ["\u00e9"]})
+        keys = connection.execute(sa.text("SELECT caller, request_id FROM idempotency_keys"))
+        assert {tuple(row) for row in keys} == {("e\u0301", both), ("\u00e9", both), ("\u00e9", one)}

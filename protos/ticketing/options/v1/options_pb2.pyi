@@ -91,6 +91,25 @@ class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Format.ValueTy
     """An ISO 4217 currency code: three upper-case letters."""
     FORMAT_CONSTANT_NAME: _Format.ValueType  # 6
     """Upper-case letters in words that single underscores join, such as "FORGED_TOKEN"."""
+    FORMAT_NAME: _Format.ValueType  # 7
+    """A name on one line, normalised to NFC. It shows at least one character, and
+    holds no control character, line separator, bidirectional embedding,
+    override or isolate, surrogate or noncharacter. Joiners, variation selectors
+    and directional marks are valid.
+    """
+    FORMAT_LINES: _Format.ValueType  # 8
+    """A text for people, normalised to NFC: as FORMAT_NAME, but with tabs and at
+    most `max_lines` lines. Every line separator is read as a line feed, and a
+    text that shows nothing as empty.
+    """
+    FORMAT_SEARCH: _Format.ValueType  # 9
+    """A text to search for, normalised to NFC."""
+    FORMAT_LANGUAGE_TAG: _Format.ValueType  # 10
+    """The tag of a language (BCP 47), such as "pt-BR"."""
+    FORMAT_OPAQUE: _Format.ValueType  # 11
+    """An id, a code or a token that another program made. The service compares it
+    byte by byte and does not normalise it.
+    """
 
 class Format(_Format, metaclass=_FormatEnumTypeWrapper):
     """The spelling that a text must have."""
@@ -111,6 +130,25 @@ FORMAT_CURRENCY_CODE: Format.ValueType  # 5
 """An ISO 4217 currency code: three upper-case letters."""
 FORMAT_CONSTANT_NAME: Format.ValueType  # 6
 """Upper-case letters in words that single underscores join, such as "FORGED_TOKEN"."""
+FORMAT_NAME: Format.ValueType  # 7
+"""A name on one line, normalised to NFC. It shows at least one character, and
+holds no control character, line separator, bidirectional embedding,
+override or isolate, surrogate or noncharacter. Joiners, variation selectors
+and directional marks are valid.
+"""
+FORMAT_LINES: Format.ValueType  # 8
+"""A text for people, normalised to NFC: as FORMAT_NAME, but with tabs and at
+most `max_lines` lines. Every line separator is read as a line feed, and a
+text that shows nothing as empty.
+"""
+FORMAT_SEARCH: Format.ValueType  # 9
+"""A text to search for, normalised to NFC."""
+FORMAT_LANGUAGE_TAG: Format.ValueType  # 10
+"""The tag of a language (BCP 47), such as "pt-BR"."""
+FORMAT_OPAQUE: Format.ValueType  # 11
+"""An id, a code or a token that another program made. The service compares it
+byte by byte and does not normalise it.
+"""
 Global___Format: _TypeAlias = Format  # noqa: Y015
 
 @_typing.final
@@ -162,6 +200,7 @@ class Bounds(_message.Message):
     MAXIMUM_FIELD_NUMBER: _builtins.int
     MAX_ITEMS_FIELD_NUMBER: _builtins.int
     MAX_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_LINES_FIELD_NUMBER: _builtins.int
     required: _builtins.bool
     """The field must be set: a text is not empty, an enum is not UNSPECIFIED, a
     repeated field has an item, a message is present.
@@ -175,7 +214,9 @@ class Bounds(_message.Message):
     max_length: _builtins.int
     """The largest number of Unicode characters. 0 sets no bound."""
     minimum: _builtins.int
-    """The smallest number; of a Money, its minor units; of a Duration, its seconds."""
+    """The smallest number; of a Money, its minor units; of a Duration, its seconds;
+    of a Timestamp, its seconds since 1970.
+    """
     maximum: _builtins.int
     """The largest number, as `minimum` counts it."""
     max_items: _builtins.int
@@ -184,6 +225,8 @@ class Bounds(_message.Message):
     """The largest size of a google.protobuf.Struct, in bytes of compact UTF-8
     JSON. 0 sets no bound.
     """
+    max_lines: _builtins.int
+    """The largest number of lines of a text in FORMAT_LINES."""
     def __init__(
         self,
         *,
@@ -196,10 +239,11 @@ class Bounds(_message.Message):
         maximum: _builtins.int | None = ...,
         max_items: _builtins.int = ...,
         max_bytes: _builtins.int = ...,
+        max_lines: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "format", b"format", "max_bytes", b"max_bytes", "max_items", b"max_items", "max_length", b"max_length", "maximum", b"maximum", "min_length", b"min_length", "minimum", b"minimum", "output_only", b"output_only", "required", b"required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "format", b"format", "max_bytes", b"max_bytes", "max_items", b"max_items", "max_length", b"max_length", "max_lines", b"max_lines", "maximum", b"maximum", "min_length", b"min_length", "minimum", b"minimum", "output_only", b"output_only", "required", b"required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
     _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ticketing/scans/v1/scanner_service.proto\x12\x12ticketing.scans.v1\x1a\"ticketing/options/v1/options.proto\"p\n\x13\x45raseScannerRequest\x12\x1a\n\x07user_id\x18\x01 \x01(\tB\t\xe2\xe0\x18\x05\x08\x01(\xff\x01\x12\x1e\n\x0e\x61\x66ter_event_id\x18\x02 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x1d\n\rafter_scan_id\x18\x03 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\"S\n\x14\x45raseScannerResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x05\x12\x15\n\rnext_event_id\x18\x02 \x01(\t\x12\x14\n\x0cnext_scan_id\x18\x03 \x01(\t2\x7f\n\x0eScannerService\x12m\n\x0c\x45raseScanner\x12\'.ticketing.scans.v1.EraseScannerRequest\x1a(.ticketing.scans.v1.EraseScannerResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ticketing/scans/v1/scanner_service.proto\x12\x12ticketing.scans.v1\x1a\"ticketing/options/v1/options.proto\"r\n\x13\x45raseScannerRequest\x12\x1c\n\x07user_id\x18\x01 \x01(\tB\x0b\xe2\xe0\x18\x07\x08\x01\x18\t(\xff\x01\x12\x1e\n\x0e\x61\x66ter_event_id\x18\x02 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x1d\n\rafter_scan_id\x18\x03 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\"S\n\x14\x45raseScannerResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x05\x12\x15\n\rnext_event_id\x18\x02 \x01(\t\x12\x14\n\x0cnext_scan_id\x18\x03 \x01(\t2\x7f\n\x0eScannerService\x12m\n\x0c\x45raseScanner\x12\'.ticketing.scans.v1.EraseScannerRequest\x1a(.ticketing.scans.v1.EraseScannerResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ticketing.scans.v1.scanner_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERASESCANNERREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_ERASESCANNERREQUEST'].fields_by_name['user_id']._serialized_options = b'\342\340\030\005\010\001(\377\001'
+  _globals['_ERASESCANNERREQUEST'].fields_by_name['user_id']._serialized_options = b'\342\340\030\007\010\001\030\t(\377\001'
   _globals['_ERASESCANNERREQUEST'].fields_by_name['after_event_id']._loaded_options = None
   _globals['_ERASESCANNERREQUEST'].fields_by_name['after_event_id']._serialized_options = b'\342\340\030\002\030\001'
   _globals['_ERASESCANNERREQUEST'].fields_by_name['after_scan_id']._loaded_options = None
@@ -41,9 +41,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCANNERSERVICE'].methods_by_name['EraseScanner']._loaded_options = None
   _globals['_SCANNERSERVICE'].methods_by_name['EraseScanner']._serialized_options = b'\220\002\002\342\340\030\003\n\001\006'
   _globals['_ERASESCANNERREQUEST']._serialized_start=100
-  _globals['_ERASESCANNERREQUEST']._serialized_end=212
-  _globals['_ERASESCANNERRESPONSE']._serialized_start=214
-  _globals['_ERASESCANNERRESPONSE']._serialized_end=297
-  _globals['_SCANNERSERVICE']._serialized_start=299
-  _globals['_SCANNERSERVICE']._serialized_end=426
+  _globals['_ERASESCANNERREQUEST']._serialized_end=214
+  _globals['_ERASESCANNERRESPONSE']._serialized_start=216
+  _globals['_ERASESCANNERRESPONSE']._serialized_end=299
+  _globals['_SCANNERSERVICE']._serialized_start=301
+  _globals['_SCANNERSERVICE']._serialized_end=428
 # @@protoc_insertion_point(module_scope)

@@ -378,17 +378,18 @@ class Event(_message.Message):
     name: _builtins.str
     """Required. The name, 1 to 200 characters."""
     description: _builtins.str
-    """The description, at most 10,000 characters."""
+    """The description, at most 10,000 characters in 1,000 lines."""
     event_type: Global___EventType.ValueType
     """Required. The kind of the event."""
     status: Global___EventStatus.ValueType
     """Output only. PublishEvent and CancelEvent change it."""
     time_zone: _builtins.str
     """The IANA name of the time zone for displays and calendars, such as
-    "Europe/Berlin". Empty is read as "UTC".
+    "Europe/Berlin". Empty is read as "UTC". Names that only one system knows,
+    such as "localtime", are refused.
     """
     location: _builtins.str
-    """The place, at most 255 characters."""
+    """The place, at most 255 characters in 6 lines."""
     is_online: _builtins.bool
     """True: the event takes place online, and location is a link or empty."""
     max_participants: _builtins.int
@@ -443,7 +444,7 @@ class Event(_message.Message):
     """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Required. The time when the event starts, at most ten years ahead."""
+        """Required. The time when the event starts, after 1970, and at most ten years ahead."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -475,7 +476,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Free-form data that the service stores unchanged, at most 16 KiB as JSON."""
+        """Free-form data that the service stores with its texts in NFC, at most 16 KiB as JSON."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

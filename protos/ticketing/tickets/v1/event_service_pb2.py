@@ -30,7 +30,7 @@ from ticketing.tickets.v1 import money_pb2 as ticketing_dot_tickets_dot_v1_dot_m
 from ticketing.tickets.v1 import ticket_pb2 as ticketing_dot_tickets_dot_v1_dot_ticket__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ticketing/tickets/v1/event_service.proto\x12\x14ticketing.tickets.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/event.proto\x1a ticketing/tickets/v1/money.proto\x1a!ticketing/tickets/v1/ticket.proto\"^\n\x12\x43reateEventRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12*\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"A\n\x13\x43reateEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"-\n\x0fGetEventRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\">\n\x10GetEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"\xe7\x01\n\x11ListEventsRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\x80\x04\x12\x33\n\nevent_type\x18\x03 \x01(\x0e\x32\x1f.ticketing.tickets.v1.EventType\x12\x31\n\x06status\x18\x04 \x01(\x0e\x32!.ticketing.tickets.v1.EventStatus\x12\x32\n\x0emin_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x12ListEventsResponse\x12+\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x12UpdateEventRequest\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12\x37\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xe2\xe0\x18\x02\x08\x01\"}\n\x13UpdateEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12:\n\x16\x66ull_refund_until_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\x13PublishEventRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"B\n\x14PublishEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"I\n\x12\x43\x61ncelEventRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x17\n\x06reason\x18\x02 \x01(\tB\x07\xe2\xe0\x18\x03(\xf4\x03\"W\n\x13\x43\x61ncelEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12\x14\n\x0cgates_closed\x18\x02 \x01(\x08\"=\n\x1fPreviewEventCancellationRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"u\n PreviewEventCancellationResponse\x12<\n\x05lines\x18\x01 \x03(\x0b\x32-.ticketing.tickets.v1.CancellationPreviewLine\x12\x13\n\x0bheld_places\x18\x02 \x01(\x05\"\xca\x01\n\x17\x43\x61ncellationPreviewLine\x12\x34\n\x07outcome\x18\x01 \x01(\x0e\x32#.ticketing.tickets.v1.TicketOutcome\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07tickets\x18\x03 \x01(\x05\x12)\n\x04paid\x18\x04 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\x12+\n\x06refund\x18\x05 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\"2\n\x14GetEventSalesRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"x\n\x15GetEventSalesResponse\x12.\n\x05lines\x18\x01 \x03(\x0b\x32\x1f.ticketing.tickets.v1.SalesLine\x12\x17\n\x0frefunds_pending\x18\x02 \x01(\x05\x12\x16\n\x0erefunds_failed\x18\x03 \x01(\x05\"\xe1\x01\n\tSalesLine\x12\x35\n\x0bticket_type\x18\x01 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12\x32\n\x06status\x18\x02 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\x12\x0f\n\x07tickets\x18\x03 \x01(\x05\x12)\n\x04paid\x18\x04 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\x12-\n\x08refunded\x18\x05 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money*\xfb\x01\n\rTicketOutcome\x12\x1e\n\x1aTICKET_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17TICKET_OUTCOME_REFUNDED\x10\x01\x12#\n\x1fTICKET_OUTCOME_REFUND_REQUESTED\x10\x02\x12*\n&TICKET_OUTCOME_PROVIDER_NOT_CONFIGURED\x10\x03\x12\x17\n\x13TICKET_OUTCOME_FREE\x10\x04\x12\x1d\n\x19TICKET_OUTCOME_CHECKED_IN\x10\x05\x12$\n TICKET_OUTCOME_ALREADY_CANCELLED\x10\x06\x32\xb9\x07\n\x0c\x45ventService\x12n\n\x0b\x43reateEvent\x12(.ticketing.tickets.v1.CreateEventRequest\x1a).ticketing.tickets.v1.CreateEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12h\n\x08GetEvent\x12%.ticketing.tickets.v1.GetEventRequest\x1a&.ticketing.tickets.v1.GetEventResponse\"\r\x90\x02\x01\xe2\xe0\x18\x06\n\x04\x01\x02\x03\x04\x12n\n\nListEvents\x12\'.ticketing.tickets.v1.ListEventsRequest\x1a(.ticketing.tickets.v1.ListEventsResponse\"\r\x90\x02\x01\xe2\xe0\x18\x06\n\x04\x01\x02\x03\x04\x12n\n\x0bUpdateEvent\x12(.ticketing.tickets.v1.UpdateEventRequest\x1a).ticketing.tickets.v1.UpdateEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12q\n\x0cPublishEvent\x12).ticketing.tickets.v1.PublishEventRequest\x1a*.ticketing.tickets.v1.PublishEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12n\n\x0b\x43\x61ncelEvent\x12(.ticketing.tickets.v1.CancelEventRequest\x1a).ticketing.tickets.v1.CancelEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12\x95\x01\n\x18PreviewEventCancellation\x12\x35.ticketing.tickets.v1.PreviewEventCancellationRequest\x1a\x36.ticketing.tickets.v1.PreviewEventCancellationResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x02\x12t\n\rGetEventSales\x12*.ticketing.tickets.v1.GetEventSalesRequest\x1a+.ticketing.tickets.v1.GetEventSalesResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ticketing/tickets/v1/event_service.proto\x12\x14ticketing.tickets.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/event.proto\x1a ticketing/tickets/v1/money.proto\x1a!ticketing/tickets/v1/ticket.proto\"^\n\x12\x43reateEventRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12*\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"A\n\x13\x43reateEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"-\n\x0fGetEventRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\">\n\x10GetEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"\xe9\x01\n\x11ListEventsRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1d\n\npage_token\x18\x02 \x01(\tB\t\xe2\xe0\x18\x05\x18\x0b(\x80\x04\x12\x33\n\nevent_type\x18\x03 \x01(\x0e\x32\x1f.ticketing.tickets.v1.EventType\x12\x31\n\x06status\x18\x04 \x01(\x0e\x32!.ticketing.tickets.v1.EventStatus\x12\x32\n\x0emin_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x12ListEventsResponse\x12+\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x12UpdateEventRequest\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12\x37\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xe2\xe0\x18\x02\x08\x01\"}\n\x13UpdateEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12:\n\x16\x66ull_refund_until_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\x13PublishEventRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"B\n\x14PublishEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\"M\n\x12\x43\x61ncelEventRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1b\n\x06reason\x18\x02 \x01(\tB\x0b\xe2\xe0\x18\x07\x18\x08(\xf4\x03P\x14\"W\n\x13\x43\x61ncelEventResponse\x12*\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Event\x12\x14\n\x0cgates_closed\x18\x02 \x01(\x08\"=\n\x1fPreviewEventCancellationRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"u\n PreviewEventCancellationResponse\x12<\n\x05lines\x18\x01 \x03(\x0b\x32-.ticketing.tickets.v1.CancellationPreviewLine\x12\x13\n\x0bheld_places\x18\x02 \x01(\x05\"\xca\x01\n\x17\x43\x61ncellationPreviewLine\x12\x34\n\x07outcome\x18\x01 \x01(\x0e\x32#.ticketing.tickets.v1.TicketOutcome\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07tickets\x18\x03 \x01(\x05\x12)\n\x04paid\x18\x04 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\x12+\n\x06refund\x18\x05 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\"2\n\x14GetEventSalesRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"x\n\x15GetEventSalesResponse\x12.\n\x05lines\x18\x01 \x03(\x0b\x32\x1f.ticketing.tickets.v1.SalesLine\x12\x17\n\x0frefunds_pending\x18\x02 \x01(\x05\x12\x16\n\x0erefunds_failed\x18\x03 \x01(\x05\"\xe1\x01\n\tSalesLine\x12\x35\n\x0bticket_type\x18\x01 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12\x32\n\x06status\x18\x02 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\x12\x0f\n\x07tickets\x18\x03 \x01(\x05\x12)\n\x04paid\x18\x04 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money\x12-\n\x08refunded\x18\x05 \x01(\x0b\x32\x1b.ticketing.tickets.v1.Money*\xfb\x01\n\rTicketOutcome\x12\x1e\n\x1aTICKET_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17TICKET_OUTCOME_REFUNDED\x10\x01\x12#\n\x1fTICKET_OUTCOME_REFUND_REQUESTED\x10\x02\x12*\n&TICKET_OUTCOME_PROVIDER_NOT_CONFIGURED\x10\x03\x12\x17\n\x13TICKET_OUTCOME_FREE\x10\x04\x12\x1d\n\x19TICKET_OUTCOME_CHECKED_IN\x10\x05\x12$\n TICKET_OUTCOME_ALREADY_CANCELLED\x10\x06\x32\xb9\x07\n\x0c\x45ventService\x12n\n\x0b\x43reateEvent\x12(.ticketing.tickets.v1.CreateEventRequest\x1a).ticketing.tickets.v1.CreateEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12h\n\x08GetEvent\x12%.ticketing.tickets.v1.GetEventRequest\x1a&.ticketing.tickets.v1.GetEventResponse\"\r\x90\x02\x01\xe2\xe0\x18\x06\n\x04\x01\x02\x03\x04\x12n\n\nListEvents\x12\'.ticketing.tickets.v1.ListEventsRequest\x1a(.ticketing.tickets.v1.ListEventsResponse\"\r\x90\x02\x01\xe2\xe0\x18\x06\n\x04\x01\x02\x03\x04\x12n\n\x0bUpdateEvent\x12(.ticketing.tickets.v1.UpdateEventRequest\x1a).ticketing.tickets.v1.UpdateEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12q\n\x0cPublishEvent\x12).ticketing.tickets.v1.PublishEventRequest\x1a*.ticketing.tickets.v1.PublishEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12n\n\x0b\x43\x61ncelEvent\x12(.ticketing.tickets.v1.CancelEventRequest\x1a).ticketing.tickets.v1.CancelEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x02\x12\x95\x01\n\x18PreviewEventCancellation\x12\x35.ticketing.tickets.v1.PreviewEventCancellationRequest\x1a\x36.ticketing.tickets.v1.PreviewEventCancellationResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x02\x12t\n\rGetEventSales\x12*.ticketing.tickets.v1.GetEventSalesRequest\x1a+.ticketing.tickets.v1.GetEventSalesResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,7 +44,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTEVENTSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTEVENTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342\340\030\0020\000'
   _globals['_LISTEVENTSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTEVENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\340\030\003(\200\004'
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342\340\030\005\030\013(\200\004'
   _globals['_UPDATEEVENTREQUEST'].fields_by_name['update_mask']._loaded_options = None
   _globals['_UPDATEEVENTREQUEST'].fields_by_name['update_mask']._serialized_options = b'\342\340\030\002\010\001'
   _globals['_PUBLISHEVENTREQUEST'].fields_by_name['event_id']._loaded_options = None
@@ -52,7 +52,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELEVENTREQUEST'].fields_by_name['event_id']._loaded_options = None
   _globals['_CANCELEVENTREQUEST'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
   _globals['_CANCELEVENTREQUEST'].fields_by_name['reason']._loaded_options = None
-  _globals['_CANCELEVENTREQUEST'].fields_by_name['reason']._serialized_options = b'\342\340\030\003(\364\003'
+  _globals['_CANCELEVENTREQUEST'].fields_by_name['reason']._serialized_options = b'\342\340\030\007\030\010(\364\003P\024'
   _globals['_PREVIEWEVENTCANCELLATIONREQUEST'].fields_by_name['event_id']._loaded_options = None
   _globals['_PREVIEWEVENTCANCELLATIONREQUEST'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
   _globals['_GETEVENTSALESREQUEST'].fields_by_name['event_id']._loaded_options = None
@@ -73,8 +73,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENTSERVICE'].methods_by_name['PreviewEventCancellation']._serialized_options = b'\220\002\001\342\340\030\003\n\001\002'
   _globals['_EVENTSERVICE'].methods_by_name['GetEventSales']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['GetEventSales']._serialized_options = b'\220\002\001\342\340\030\003\n\001\002'
-  _globals['_TICKETOUTCOME']._serialized_start=2195
-  _globals['_TICKETOUTCOME']._serialized_end=2446
+  _globals['_TICKETOUTCOME']._serialized_start=2201
+  _globals['_TICKETOUTCOME']._serialized_end=2452
   _globals['_CREATEEVENTREQUEST']._serialized_start=272
   _globals['_CREATEEVENTREQUEST']._serialized_end=366
   _globals['_CREATEEVENTRESPONSE']._serialized_start=368
@@ -84,33 +84,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETEVENTRESPONSE']._serialized_start=482
   _globals['_GETEVENTRESPONSE']._serialized_end=544
   _globals['_LISTEVENTSREQUEST']._serialized_start=547
-  _globals['_LISTEVENTSREQUEST']._serialized_end=778
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=780
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=870
-  _globals['_UPDATEEVENTREQUEST']._serialized_start=872
-  _globals['_UPDATEEVENTREQUEST']._serialized_end=993
-  _globals['_UPDATEEVENTRESPONSE']._serialized_start=995
-  _globals['_UPDATEEVENTRESPONSE']._serialized_end=1120
-  _globals['_PUBLISHEVENTREQUEST']._serialized_start=1122
-  _globals['_PUBLISHEVENTREQUEST']._serialized_end=1171
-  _globals['_PUBLISHEVENTRESPONSE']._serialized_start=1173
-  _globals['_PUBLISHEVENTRESPONSE']._serialized_end=1239
-  _globals['_CANCELEVENTREQUEST']._serialized_start=1241
-  _globals['_CANCELEVENTREQUEST']._serialized_end=1314
-  _globals['_CANCELEVENTRESPONSE']._serialized_start=1316
-  _globals['_CANCELEVENTRESPONSE']._serialized_end=1403
-  _globals['_PREVIEWEVENTCANCELLATIONREQUEST']._serialized_start=1405
-  _globals['_PREVIEWEVENTCANCELLATIONREQUEST']._serialized_end=1466
-  _globals['_PREVIEWEVENTCANCELLATIONRESPONSE']._serialized_start=1468
-  _globals['_PREVIEWEVENTCANCELLATIONRESPONSE']._serialized_end=1585
-  _globals['_CANCELLATIONPREVIEWLINE']._serialized_start=1588
-  _globals['_CANCELLATIONPREVIEWLINE']._serialized_end=1790
-  _globals['_GETEVENTSALESREQUEST']._serialized_start=1792
-  _globals['_GETEVENTSALESREQUEST']._serialized_end=1842
-  _globals['_GETEVENTSALESRESPONSE']._serialized_start=1844
-  _globals['_GETEVENTSALESRESPONSE']._serialized_end=1964
-  _globals['_SALESLINE']._serialized_start=1967
-  _globals['_SALESLINE']._serialized_end=2192
-  _globals['_EVENTSERVICE']._serialized_start=2449
-  _globals['_EVENTSERVICE']._serialized_end=3402
+  _globals['_LISTEVENTSREQUEST']._serialized_end=780
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=782
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=872
+  _globals['_UPDATEEVENTREQUEST']._serialized_start=874
+  _globals['_UPDATEEVENTREQUEST']._serialized_end=995
+  _globals['_UPDATEEVENTRESPONSE']._serialized_start=997
+  _globals['_UPDATEEVENTRESPONSE']._serialized_end=1122
+  _globals['_PUBLISHEVENTREQUEST']._serialized_start=1124
+  _globals['_PUBLISHEVENTREQUEST']._serialized_end=1173
+  _globals['_PUBLISHEVENTRESPONSE']._serialized_start=1175
+  _globals['_PUBLISHEVENTRESPONSE']._serialized_end=1241
+  _globals['_CANCELEVENTREQUEST']._serialized_start=1243
+  _globals['_CANCELEVENTREQUEST']._serialized_end=1320
+  _globals['_CANCELEVENTRESPONSE']._serialized_start=1322
+  _globals['_CANCELEVENTRESPONSE']._serialized_end=1409
+  _globals['_PREVIEWEVENTCANCELLATIONREQUEST']._serialized_start=1411
+  _globals['_PREVIEWEVENTCANCELLATIONREQUEST']._serialized_end=1472
+  _globals['_PREVIEWEVENTCANCELLATIONRESPONSE']._serialized_start=1474
+  _globals['_PREVIEWEVENTCANCELLATIONRESPONSE']._serialized_end=1591
+  _globals['_CANCELLATIONPREVIEWLINE']._serialized_start=1594
+  _globals['_CANCELLATIONPREVIEWLINE']._serialized_end=1796
+  _globals['_GETEVENTSALESREQUEST']._serialized_start=1798
+  _globals['_GETEVENTSALESREQUEST']._serialized_end=1848
+  _globals['_GETEVENTSALESRESPONSE']._serialized_start=1850
+  _globals['_GETEVENTSALESRESPONSE']._serialized_end=1970
+  _globals['_SALESLINE']._serialized_start=1973
+  _globals['_SALESLINE']._serialized_end=2198
+  _globals['_EVENTSERVICE']._serialized_start=2455
+  _globals['_EVENTSERVICE']._serialized_end=3408
 # @@protoc_insertion_point(module_scope)

@@ -370,7 +370,7 @@ class CancelEventRequest(_message.Message):
     event_id: _builtins.str
     """Required. The UUID of the event."""
     reason: _builtins.str
-    """The reason that ticket holders read, at most 500 characters."""
+    """The reason that ticket holders read, at most 500 characters in 20 lines."""
     def __init__(
         self,
         *,

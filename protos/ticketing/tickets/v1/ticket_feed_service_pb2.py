@@ -29,7 +29,7 @@ from ticketing.tickets.v1 import signing_key_pb2 as ticketing_dot_tickets_dot_v1
 from ticketing.tickets.v1 import ticket_pb2 as ticketing_dot_tickets_dot_v1_dot_ticket__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.ticketing/tickets/v1/ticket_feed_service.proto\x12\x14ticketing.tickets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/event.proto\x1a&ticketing/tickets/v1/signing_key.proto\x1a!ticketing/tickets/v1/ticket.proto\"\xe6\x01\n\x13WatchTicketsRequest\x12j\n\x0f\x61\x66ter_revisions\x18\x01 \x03(\x0b\x32=.ticketing.tickets.v1.WatchTicketsRequest.AfterRevisionsEntryB\x12\xe2\xe0\x18\x0e\x18\x01\x30\x00\x38\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x1d\n\nmax_events\x18\x03 \x01(\x05\x42\t\xe2\xe0\x18\x05\x30\x00\x38\xe8\x07\x1a\x35\n\x13\x41\x66terRevisionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xce\x01\n\x14WatchTicketsResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.ticketing.tickets.v1.GateEvent\x12\x31\n\x07tickets\x18\x02 \x03(\x0b\x32 .ticketing.tickets.v1.GateTicket\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12\x32\n\x06others\x18\x05 \x03(\x0b\x32\".ticketing.tickets.v1.EventChanges\"\x83\x01\n\x0c\x45ventChanges\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.ticketing.tickets.v1.GateEvent\x12\x31\n\x07tickets\x18\x02 \x03(\x0b\x32 .ticketing.tickets.v1.GateTicket\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xf7\x02\n\tGateEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x31\n\x06status\x18\x03 \x01(\x0e\x32!.ticketing.tickets.v1.EventStatus\x12?\n\x10\x61\x64mission_policy\x18\x04 \x01(\x0e\x32%.ticketing.tickets.v1.AdmissionPolicy\x12\x33\n\x0fvalid_from_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0corganizer_id\x18\x07 \x01(\t\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x11\n\ttime_zone\x18\t \x01(\t\x12\x1c\n\x0f\x64\x61y_change_hour\x18\n \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_day_change_hour\"\xd6\x02\n\nGateTicket\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ode_digest\x18\x02 \x01(\x0c\x12\x35\n\x0bticket_type\x18\x03 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12\x32\n\x06status\x18\x04 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\x12\x33\n\x0fvalid_from_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctoken_digest\x18\t \x01(\x0c\x12\r\n\x05issue\x18\x07 \x01(\x05\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x13\n\x0bpurchase_id\x18\n \x01(\t\"\x17\n\x15GetSigningKeysRequest\"H\n\x16GetSigningKeysResponse\x12.\n\x04keys\x18\x01 \x03(\x0b\x32 .ticketing.tickets.v1.SigningKey\"R\n\x15ReportCheckInsRequest\x12\x39\n\tcheck_ins\x18\x01 \x03(\x0b\x32\x1d.ticketing.tickets.v1.CheckInB\x07\xe2\xe0\x18\x03@\xe8\x07\"\x99\x01\n\x07\x43heckIn\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1b\n\tticket_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x31\n\rcheck_in_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x08sequence\x18\x04 \x01(\x03\x42\x10\xe2\xe0\x18\x0c\x30\x01\x38\xff\xff\xff\xff\xff\xff\xff\xff\x7f\"R\n\x16ReportCheckInsResponse\x12\x38\n\tconflicts\x18\x01 \x03(\x0b\x32%.ticketing.tickets.v1.CheckInConflict\"j\n\x0f\x43heckInConflict\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\tticket_id\x18\x02 \x01(\t\x12\x32\n\x06status\x18\x03 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\"\\\n\x16ReportIncidentsRequest\x12\x42\n\tincidents\x18\x01 \x03(\x0b\x32&.ticketing.tickets.v1.ReportedIncidentB\x07\xe2\xe0\x18\x03@\xe8\x07\"\xf1\x01\n\x10ReportedIncident\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1d\n\x0bincident_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1a\n\x04kind\x18\x03 \x01(\tB\x0c\xe2\xe0\x18\x08\x08\x01\x18\x06 \x01(2\x12\x19\n\tticket_id\x18\x04 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\nscan_count\x18\x06 \x01(\x05\x42\x0c\xe2\xe0\x18\x08\x30\x01\x38\xff\xff\xff\xff\x07\x12\x18\n\x08location\x18\x07 \x01(\tB\x06\xe2\xe0\x18\x02(d\"\x19\n\x17ReportIncidentsResponse\"\xb4\x01\n\x12\x46indTicketsRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1a\n\x05query\x18\x02 \x01(\tB\x0b\xe2\xe0\x18\x07\x08\x01 \x03(\xc8\x01\x12\x1b\n\x06\x63\x61ller\x18\x03 \x01(\tB\x0b\xe2\xe0\x18\x07\x08\x01 \x01(\xff\x01\x12/\n\x05roles\x18\x04 \x03(\x0e\x32\x1a.ticketing.options.v1.RoleB\x04\xe2\xe0\x18\x00\x12\x18\n\x08location\x18\x05 \x01(\tB\x06\xe2\xe0\x18\x02(d\"g\n\x13\x46indTicketsResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x31\n\x07tickets\x18\x02 \x03(\x0b\x32 .ticketing.tickets.v1.HeldTicket\x12\x0c\n\x04more\x18\x03 \x01(\x08\">\n\nHeldTicket\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\r\n\x05issue\x18\x02 \x01(\x05\x12\x0e\n\x06holder\x18\x03 \x01(\t\"Q\n\x16GetTicketHolderRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1b\n\tticket_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"8\n\x17GetTicketHolderResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0c\n\x04name\x18\x02 \x01(\t2\xdf\x05\n\x11TicketFeedService\x12s\n\x0cWatchTickets\x12).ticketing.tickets.v1.WatchTicketsRequest\x1a*.ticketing.tickets.v1.WatchTicketsResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x06\x30\x01\x12w\n\x0eGetSigningKeys\x12+.ticketing.tickets.v1.GetSigningKeysRequest\x1a,.ticketing.tickets.v1.GetSigningKeysResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x06\x12w\n\x0eReportCheckIns\x12+.ticketing.tickets.v1.ReportCheckInsRequest\x1a,.ticketing.tickets.v1.ReportCheckInsResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x12z\n\x0fReportIncidents\x12,.ticketing.tickets.v1.ReportIncidentsRequest\x1a-.ticketing.tickets.v1.ReportIncidentsResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x12k\n\x0b\x46indTickets\x12(.ticketing.tickets.v1.FindTicketsRequest\x1a).ticketing.tickets.v1.FindTicketsResponse\"\x07\xe2\xe0\x18\x03\n\x01\x06\x12z\n\x0fGetTicketHolder\x12,.ticketing.tickets.v1.GetTicketHolderRequest\x1a-.ticketing.tickets.v1.GetTicketHolderResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.ticketing/tickets/v1/ticket_feed_service.proto\x12\x14ticketing.tickets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a ticketing/tickets/v1/event.proto\x1a&ticketing/tickets/v1/signing_key.proto\x1a!ticketing/tickets/v1/ticket.proto\"\xee\x01\n\x13WatchTicketsRequest\x12j\n\x0f\x61\x66ter_revisions\x18\x01 \x03(\x0b\x32=.ticketing.tickets.v1.WatchTicketsRequest.AfterRevisionsEntryB\x12\xe2\xe0\x18\x0e\x18\x01\x30\x00\x38\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12\x15\n\x05\x65poch\x18\x02 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x0b\x12\x1d\n\nmax_events\x18\x03 \x01(\x05\x42\t\xe2\xe0\x18\x05\x30\x00\x38\xe8\x07\x1a\x35\n\x13\x41\x66terRevisionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xce\x01\n\x14WatchTicketsResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.ticketing.tickets.v1.GateEvent\x12\x31\n\x07tickets\x18\x02 \x03(\x0b\x32 .ticketing.tickets.v1.GateTicket\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12\x32\n\x06others\x18\x05 \x03(\x0b\x32\".ticketing.tickets.v1.EventChanges\"\x83\x01\n\x0c\x45ventChanges\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.ticketing.tickets.v1.GateEvent\x12\x31\n\x07tickets\x18\x02 \x03(\x0b\x32 .ticketing.tickets.v1.GateTicket\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xf7\x02\n\tGateEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x31\n\x06status\x18\x03 \x01(\x0e\x32!.ticketing.tickets.v1.EventStatus\x12?\n\x10\x61\x64mission_policy\x18\x04 \x01(\x0e\x32%.ticketing.tickets.v1.AdmissionPolicy\x12\x33\n\x0fvalid_from_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0corganizer_id\x18\x07 \x01(\t\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x11\n\ttime_zone\x18\t \x01(\t\x12\x1c\n\x0f\x64\x61y_change_hour\x18\n \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_day_change_hour\"\xd6\x02\n\nGateTicket\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ode_digest\x18\x02 \x01(\x0c\x12\x35\n\x0bticket_type\x18\x03 \x01(\x0e\x32 .ticketing.tickets.v1.TicketType\x12\x32\n\x06status\x18\x04 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\x12\x33\n\x0fvalid_from_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctoken_digest\x18\t \x01(\x0c\x12\r\n\x05issue\x18\x07 \x01(\x05\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x13\n\x0bpurchase_id\x18\n \x01(\t\"\x17\n\x15GetSigningKeysRequest\"H\n\x16GetSigningKeysResponse\x12.\n\x04keys\x18\x01 \x03(\x0b\x32 .ticketing.tickets.v1.SigningKey\"R\n\x15ReportCheckInsRequest\x12\x39\n\tcheck_ins\x18\x01 \x03(\x0b\x32\x1d.ticketing.tickets.v1.CheckInB\x07\xe2\xe0\x18\x03@\xe8\x07\"\x99\x01\n\x07\x43heckIn\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1b\n\tticket_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x31\n\rcheck_in_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x08sequence\x18\x04 \x01(\x03\x42\x10\xe2\xe0\x18\x0c\x30\x01\x38\xff\xff\xff\xff\xff\xff\xff\xff\x7f\"R\n\x16ReportCheckInsResponse\x12\x38\n\tconflicts\x18\x01 \x03(\x0b\x32%.ticketing.tickets.v1.CheckInConflict\"j\n\x0f\x43heckInConflict\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\tticket_id\x18\x02 \x01(\t\x12\x32\n\x06status\x18\x03 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatus\"\\\n\x16ReportIncidentsRequest\x12\x42\n\tincidents\x18\x01 \x03(\x0b\x32&.ticketing.tickets.v1.ReportedIncidentB\x07\xe2\xe0\x18\x03@\xe8\x07\"\xf3\x01\n\x10ReportedIncident\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1d\n\x0bincident_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1a\n\x04kind\x18\x03 \x01(\tB\x0c\xe2\xe0\x18\x08\x08\x01\x18\x06 \x01(2\x12\x19\n\tticket_id\x18\x04 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\nscan_count\x18\x06 \x01(\x05\x42\x0c\xe2\xe0\x18\x08\x30\x01\x38\xff\xff\xff\xff\x07\x12\x1a\n\x08location\x18\x07 \x01(\tB\x08\xe2\xe0\x18\x04\x18\t(d\"\x19\n\x17ReportIncidentsResponse\"\xba\x01\n\x12\x46indTicketsRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1c\n\x05query\x18\x02 \x01(\tB\r\xe2\xe0\x18\t\x08\x01\x18\t \x03(\xc8\x01\x12\x1d\n\x06\x63\x61ller\x18\x03 \x01(\tB\r\xe2\xe0\x18\t\x08\x01\x18\t \x01(\xff\x01\x12/\n\x05roles\x18\x04 \x03(\x0e\x32\x1a.ticketing.options.v1.RoleB\x04\xe2\xe0\x18\x00\x12\x1a\n\x08location\x18\x05 \x01(\tB\x08\xe2\xe0\x18\x04\x18\t(d\"g\n\x13\x46indTicketsResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x31\n\x07tickets\x18\x02 \x03(\x0b\x32 .ticketing.tickets.v1.HeldTicket\x12\x0c\n\x04more\x18\x03 \x01(\x08\">\n\nHeldTicket\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\r\n\x05issue\x18\x02 \x01(\x05\x12\x0e\n\x06holder\x18\x03 \x01(\t\"Q\n\x16GetTicketHolderRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1b\n\tticket_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"8\n\x17GetTicketHolderResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0c\n\x04name\x18\x02 \x01(\t2\xdf\x05\n\x11TicketFeedService\x12s\n\x0cWatchTickets\x12).ticketing.tickets.v1.WatchTicketsRequest\x1a*.ticketing.tickets.v1.WatchTicketsResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x06\x30\x01\x12w\n\x0eGetSigningKeys\x12+.ticketing.tickets.v1.GetSigningKeysRequest\x1a,.ticketing.tickets.v1.GetSigningKeysResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x06\x12w\n\x0eReportCheckIns\x12+.ticketing.tickets.v1.ReportCheckInsRequest\x1a,.ticketing.tickets.v1.ReportCheckInsResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x12z\n\x0fReportIncidents\x12,.ticketing.tickets.v1.ReportIncidentsRequest\x1a-.ticketing.tickets.v1.ReportIncidentsResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x12k\n\x0b\x46indTickets\x12(.ticketing.tickets.v1.FindTicketsRequest\x1a).ticketing.tickets.v1.FindTicketsResponse\"\x07\xe2\xe0\x18\x03\n\x01\x06\x12z\n\x0fGetTicketHolder\x12,.ticketing.tickets.v1.GetTicketHolderRequest\x1a-.ticketing.tickets.v1.GetTicketHolderResponse\"\n\x90\x02\x01\xe2\xe0\x18\x03\n\x01\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHTICKETSREQUEST_AFTERREVISIONSENTRY']._serialized_options = b'8\001'
   _globals['_WATCHTICKETSREQUEST'].fields_by_name['after_revisions']._loaded_options = None
   _globals['_WATCHTICKETSREQUEST'].fields_by_name['after_revisions']._serialized_options = b'\342\340\030\016\030\0010\0008\377\377\377\377\377\377\377\377\177'
+  _globals['_WATCHTICKETSREQUEST'].fields_by_name['epoch']._loaded_options = None
+  _globals['_WATCHTICKETSREQUEST'].fields_by_name['epoch']._serialized_options = b'\342\340\030\002\030\013'
   _globals['_WATCHTICKETSREQUEST'].fields_by_name['max_events']._loaded_options = None
   _globals['_WATCHTICKETSREQUEST'].fields_by_name['max_events']._serialized_options = b'\342\340\030\0050\0008\350\007'
   _globals['_REPORTCHECKINSREQUEST'].fields_by_name['check_ins']._loaded_options = None
@@ -63,17 +65,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTEDINCIDENT'].fields_by_name['scan_count']._loaded_options = None
   _globals['_REPORTEDINCIDENT'].fields_by_name['scan_count']._serialized_options = b'\342\340\030\0100\0018\377\377\377\377\007'
   _globals['_REPORTEDINCIDENT'].fields_by_name['location']._loaded_options = None
-  _globals['_REPORTEDINCIDENT'].fields_by_name['location']._serialized_options = b'\342\340\030\002(d'
+  _globals['_REPORTEDINCIDENT'].fields_by_name['location']._serialized_options = b'\342\340\030\004\030\t(d'
   _globals['_FINDTICKETSREQUEST'].fields_by_name['event_id']._loaded_options = None
   _globals['_FINDTICKETSREQUEST'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
   _globals['_FINDTICKETSREQUEST'].fields_by_name['query']._loaded_options = None
-  _globals['_FINDTICKETSREQUEST'].fields_by_name['query']._serialized_options = b'\342\340\030\007\010\001 \003(\310\001'
+  _globals['_FINDTICKETSREQUEST'].fields_by_name['query']._serialized_options = b'\342\340\030\t\010\001\030\t \003(\310\001'
   _globals['_FINDTICKETSREQUEST'].fields_by_name['caller']._loaded_options = None
-  _globals['_FINDTICKETSREQUEST'].fields_by_name['caller']._serialized_options = b'\342\340\030\007\010\001 \001(\377\001'
+  _globals['_FINDTICKETSREQUEST'].fields_by_name['caller']._serialized_options = b'\342\340\030\t\010\001\030\t \001(\377\001'
   _globals['_FINDTICKETSREQUEST'].fields_by_name['roles']._loaded_options = None
   _globals['_FINDTICKETSREQUEST'].fields_by_name['roles']._serialized_options = b'\342\340\030\000'
   _globals['_FINDTICKETSREQUEST'].fields_by_name['location']._loaded_options = None
-  _globals['_FINDTICKETSREQUEST'].fields_by_name['location']._serialized_options = b'\342\340\030\002(d'
+  _globals['_FINDTICKETSREQUEST'].fields_by_name['location']._serialized_options = b'\342\340\030\004\030\t(d'
   _globals['_GETTICKETHOLDERREQUEST'].fields_by_name['event_id']._loaded_options = None
   _globals['_GETTICKETHOLDERREQUEST'].fields_by_name['event_id']._serialized_options = b'\342\340\030\004\010\001\030\001'
   _globals['_GETTICKETHOLDERREQUEST'].fields_by_name['ticket_id']._loaded_options = None
@@ -91,45 +93,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TICKETFEEDSERVICE'].methods_by_name['GetTicketHolder']._loaded_options = None
   _globals['_TICKETFEEDSERVICE'].methods_by_name['GetTicketHolder']._serialized_options = b'\220\002\001\342\340\030\003\n\001\006'
   _globals['_WATCHTICKETSREQUEST']._serialized_start=251
-  _globals['_WATCHTICKETSREQUEST']._serialized_end=481
-  _globals['_WATCHTICKETSREQUEST_AFTERREVISIONSENTRY']._serialized_start=428
-  _globals['_WATCHTICKETSREQUEST_AFTERREVISIONSENTRY']._serialized_end=481
-  _globals['_WATCHTICKETSRESPONSE']._serialized_start=484
-  _globals['_WATCHTICKETSRESPONSE']._serialized_end=690
-  _globals['_EVENTCHANGES']._serialized_start=693
-  _globals['_EVENTCHANGES']._serialized_end=824
-  _globals['_GATEEVENT']._serialized_start=827
-  _globals['_GATEEVENT']._serialized_end=1202
-  _globals['_GATETICKET']._serialized_start=1205
-  _globals['_GATETICKET']._serialized_end=1547
-  _globals['_GETSIGNINGKEYSREQUEST']._serialized_start=1549
-  _globals['_GETSIGNINGKEYSREQUEST']._serialized_end=1572
-  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_start=1574
-  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_end=1646
-  _globals['_REPORTCHECKINSREQUEST']._serialized_start=1648
-  _globals['_REPORTCHECKINSREQUEST']._serialized_end=1730
-  _globals['_CHECKIN']._serialized_start=1733
-  _globals['_CHECKIN']._serialized_end=1886
-  _globals['_REPORTCHECKINSRESPONSE']._serialized_start=1888
-  _globals['_REPORTCHECKINSRESPONSE']._serialized_end=1970
-  _globals['_CHECKINCONFLICT']._serialized_start=1972
-  _globals['_CHECKINCONFLICT']._serialized_end=2078
-  _globals['_REPORTINCIDENTSREQUEST']._serialized_start=2080
-  _globals['_REPORTINCIDENTSREQUEST']._serialized_end=2172
-  _globals['_REPORTEDINCIDENT']._serialized_start=2175
-  _globals['_REPORTEDINCIDENT']._serialized_end=2416
-  _globals['_REPORTINCIDENTSRESPONSE']._serialized_start=2418
-  _globals['_REPORTINCIDENTSRESPONSE']._serialized_end=2443
-  _globals['_FINDTICKETSREQUEST']._serialized_start=2446
-  _globals['_FINDTICKETSREQUEST']._serialized_end=2626
-  _globals['_FINDTICKETSRESPONSE']._serialized_start=2628
-  _globals['_FINDTICKETSRESPONSE']._serialized_end=2731
-  _globals['_HELDTICKET']._serialized_start=2733
-  _globals['_HELDTICKET']._serialized_end=2795
-  _globals['_GETTICKETHOLDERREQUEST']._serialized_start=2797
-  _globals['_GETTICKETHOLDERREQUEST']._serialized_end=2878
-  _globals['_GETTICKETHOLDERRESPONSE']._serialized_start=2880
-  _globals['_GETTICKETHOLDERRESPONSE']._serialized_end=2936
-  _globals['_TICKETFEEDSERVICE']._serialized_start=2939
-  _globals['_TICKETFEEDSERVICE']._serialized_end=3674
+  _globals['_WATCHTICKETSREQUEST']._serialized_end=489
+  _globals['_WATCHTICKETSREQUEST_AFTERREVISIONSENTRY']._serialized_start=436
+  _globals['_WATCHTICKETSREQUEST_AFTERREVISIONSENTRY']._serialized_end=489
+  _globals['_WATCHTICKETSRESPONSE']._serialized_start=492
+  _globals['_WATCHTICKETSRESPONSE']._serialized_end=698
+  _globals['_EVENTCHANGES']._serialized_start=701
+  _globals['_EVENTCHANGES']._serialized_end=832
+  _globals['_GATEEVENT']._serialized_start=835
+  _globals['_GATEEVENT']._serialized_end=1210
+  _globals['_GATETICKET']._serialized_start=1213
+  _globals['_GATETICKET']._serialized_end=1555
+  _globals['_GETSIGNINGKEYSREQUEST']._serialized_start=1557
+  _globals['_GETSIGNINGKEYSREQUEST']._serialized_end=1580
+  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_start=1582
+  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_end=1654
+  _globals['_REPORTCHECKINSREQUEST']._serialized_start=1656
+  _globals['_REPORTCHECKINSREQUEST']._serialized_end=1738
+  _globals['_CHECKIN']._serialized_start=1741
+  _globals['_CHECKIN']._serialized_end=1894
+  _globals['_REPORTCHECKINSRESPONSE']._serialized_start=1896
+  _globals['_REPORTCHECKINSRESPONSE']._serialized_end=1978
+  _globals['_CHECKINCONFLICT']._serialized_start=1980
+  _globals['_CHECKINCONFLICT']._serialized_end=2086
+  _globals['_REPORTINCIDENTSREQUEST']._serialized_start=2088
+  _globals['_REPORTINCIDENTSREQUEST']._serialized_end=2180
+  _globals['_REPORTEDINCIDENT']._serialized_start=2183
+  _globals['_REPORTEDINCIDENT']._serialized_end=2426
+  _globals['_REPORTINCIDENTSRESPONSE']._serialized_start=2428
+  _globals['_REPORTINCIDENTSRESPONSE']._serialized_end=2453
+  _globals['_FINDTICKETSREQUEST']._serialized_start=2456
+  _globals['_FINDTICKETSREQUEST']._serialized_end=2642
+  _globals['_FINDTICKETSRESPONSE']._serialized_start=2644
+  _globals['_FINDTICKETSRESPONSE']._serialized_end=2747
+  _globals['_HELDTICKET']._serialized_start=2749
+  _globals['_HELDTICKET']._serialized_end=2811
+  _globals['_GETTICKETHOLDERREQUEST']._serialized_start=2813
+  _globals['_GETTICKETHOLDERREQUEST']._serialized_end=2894
+  _globals['_GETTICKETHOLDERRESPONSE']._serialized_start=2896
+  _globals['_GETTICKETHOLDERRESPONSE']._serialized_end=2952
+  _globals['_TICKETFEEDSERVICE']._serialized_start=2955
+  _globals['_TICKETFEEDSERVICE']._serialized_end=3690
 # @@protoc_insertion_point(module_scope)

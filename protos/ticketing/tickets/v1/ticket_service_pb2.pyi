@@ -261,7 +261,7 @@ class CancelTicketRequest(_message.Message):
     ticket_id: _builtins.str
     """Required. The UUID of the ticket."""
     reason: _builtins.str
-    """The reason, at most 500 characters."""
+    """The reason, at most 500 characters in 20 lines."""
     @_builtins.property
     def refund_amount(self) -> _money_pb2.Money:
         """The amount to refund. Only the roles service and organizer may send it. It is
@@ -492,7 +492,7 @@ class RefundTicketRequest(_message.Message):
     ticket_id: _builtins.str
     """Required. The UUID of the ticket."""
     reason: _builtins.str
-    """The reason, at most 500 characters."""
+    """The reason, at most 500 characters in 20 lines."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Required. The amount to refund, in the event's currency; 1 minor unit or more."""

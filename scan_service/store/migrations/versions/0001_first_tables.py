@@ -9,6 +9,8 @@ from sqlalchemy.dialects.postgresql import BYTEA, JSONB, TIMESTAMP
 
 revision = "0001"
 down_revision = None
+# The other service has no table of this name, so it proves whose tables a database contains.
+own_table = "scans"
 
 TIME = TIMESTAMP(timezone=True)
 

@@ -13,10 +13,11 @@ KINDS = (
 
 def upgrade() -> None:
     """Extend the check constraint of few rows, and shorten recorded texts: some are codes with a mistake."""
-    op.execute("ALTER TABLE incidents DROP CONSTRAINT incidents_kind_ck")
-    op.execute(f"ALTER TABLE incidents ADD CONSTRAINT incidents_kind_ck CHECK ({KINDS})")
     op.execute("UPDATE scans SET code = left(code, 8) || '…' WHERE ticket_id IS NULL AND code ~ '^T1[A-Z2-7]{38}…$'")
     op.execute(
         "UPDATE scans SET code = '(' || length(code) || ' characters)'"
         " WHERE ticket_id IS NULL AND code !~ '^(TKT-[0-9A-F]{6}|T1[A-Z2-7]{6})…$'"
     )
+    # The locked table comes last: the updates read all scans.
+    op.execute("ALTER TABLE incidents DROP CONSTRAINT incidents_kind_ck")
+    op.execute(f"ALTER TABLE incidents ADD CONSTRAINT incidents_kind_ck CHECK ({KINDS})")

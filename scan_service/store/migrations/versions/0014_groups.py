@@ -15,10 +15,3 @@ def upgrade() -> None:
     """
     op.add_column("tickets", sa.Column("purchase_id", UUID))
     op.add_column("scans", sa.Column("group_admission", JSONB))
-    # The index is empty until then: PostgreSQL reads the table once, about a second for a million tickets.
-    op.create_index(
-        "tickets_group_ix",
-        "tickets",
-        ["event_id", "purchase_id"],
-        postgresql_where=sa.text("purchase_id IS NOT NULL"),
-    )

@@ -1,4 +1,4 @@
-"""Create the audit trail, and indexes for look-ups by payment, status and address."""
+"""Create the audit trail; 0021 builds the indexes for look-ups by payment, status and address."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +9,7 @@ down_revision = "0011"
 
 
 def upgrade() -> None:
-    """Create the table and the indexes."""
+    """Create the table and its indexes."""
     op.create_table(
         "changes",
         sa.Column("event_id", sa.UUID(), nullable=False),
@@ -29,9 +29,3 @@ def upgrade() -> None:
     for name in ("purchase_id", "ticket_id"):
         where = sa.text(f"{name} IS NOT NULL")
         op.create_index(f"changes_{name}_ix", "changes", [name, "change_id"], postgresql_where=where)
-    where = sa.text("status <> 'COMPLETED' AND payment_id IS NOT NULL")
-    op.create_index("purchases_payment_ix", "purchases", ["payment_id"], postgresql_where=where)
-    where = sa.text("status NOT IN ('HELD', 'COMPLETED')")
-    op.create_index("purchases_ended_ix", "purchases", ["status", "purchase_id"], postgresql_where=where)
-    where = sa.text("email <> ''")
-    op.create_index("reissues_address_ix", "reissues", [sa.text("lower(email)")], postgresql_where=where)

@@ -1,0 +1,90 @@
+"""Connections of a service while a primary and its replica change places."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection
+
+from tests.environment.clusters import Pair, pair
+from tests.environment.databases import execute
+from tests.environment.waiting import until
+from ticketing.chassis.database import Database
+from ticketing.chassis.database_checks import UnsuitableDatabaseError, check_server
+from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, Failure
+from ticketing.chassis.loop_connection import LoopConnection
+
+pytestmark = pytest.mark.slow
+
+__all__ = ["pair"]
+
+
+@pytest.fixture
+def url(pair: Pair) -> URL:
+    execute(pair.primary.url(), "CREATE TABLE IF NOT EXISTS rows (n int); DELETE FROM rows")
+    return pair.url()
+
+
+@pytest.fixture
+async def database(url: URL) -> AsyncIterator[Database]:
+    database = Database(url, "tests", threads=1)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def connection(url: URL) -> AsyncIterator[LoopConnection]:
+    with closing(LoopConnection(url, "tests", {"insert": "AS INSERT INTO rows VALUES (1)"})) as connection:
+        yield connection
+
+
+@pytest.fixture
+def read_only(pair: Pair) -> Iterator[None]:
+    yield
+    execute(pair.primary.url(), "ALTER SYSTEM RESET default_transaction_read_only")
+    execute(pair.primary.url(), "SELECT pg_reload_conf()")
+
+
+def insert(connection: Connection) -> None:
+    connection.execute(sa.text("INSERT INTO rows VALUES (1)"))
+
+
+async def insert_in_loop(connection: LoopConnection) -> None:
+    await connection.round_trip("BEGIN; EXECUTE insert; COMMIT")
+
+
+async def writes(database: Database, connection: LoopConnection) -> bool:
+    """Return whether both kinds of connection write; any other failure than an unavailable database is raised."""
+    both = await asyncio.gather(database.run(insert), connection.transact(insert_in_loop), return_exceptions=True)
+    failures = [result for result in both if result is not None]
+    assert all(isinstance(f, Failure) and f.reason == DEPENDENCY_UNAVAILABLE and f.retry_after for f in failures)
+    return not failures
+
+
+def test_a_replica_is_refused_at_the_start(pair: Pair) -> None:
+    with pytest.raises(UnsuitableDatabaseError, match="is a replica"):
+        check_server(pair.replica.url())
+    check_server(pair.url())
+
+
+async def test_a_server_that_becomes_read_only_is_unavailable(
+    pair: Pair, database: Database, connection: LoopConnection, read_only: None
+) -> None:
+    assert await writes(database, connection)
+    for value in ("on", "off"):
+        execute(pair.primary.url(), f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        execute(pair.primary.url(), "SELECT pg_reload_conf()")
+        await until(lambda: writes(database, connection), value == "off")
+
+
+async def test_a_service_follows_the_primary_to_another_host(
+    pair: Pair, database: Database, connection: LoopConnection
+) -> None:
+    assert await writes(database, connection)
+    pair.stop_primary()
+    assert not await writes(database, connection)
+    pair.promote()
+    await until(lambda: writes(database, connection))
+    assert not await database.run(lambda c: c.execute(sa.text("SELECT pg_is_in_recovery()")).scalar_one())
