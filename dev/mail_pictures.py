@@ -139,7 +139,7 @@ def calendar_lines(title: str, mail: EmailMessage) -> list[str]:
     entry: Any = calendar.walk("VEVENT")[0]
     starts, ends = entry["dtstart"].dt, entry["dtend"].dt
     return [
-        f"{title}: METHOD {calendar['method']}, SEQUENCE {entry['sequence']}, UID the ticket's",
+        f"{title}: METHOD {calendar['method']}, SEQUENCE {entry['sequence']}, one entry for two tickets",
         f"  {entry['summary']}, {entry['location']}",
         f"  {starts:%A %d %B %Y %H:%M} to {ends:%H:%M} {starts.tzinfo} (UTC{starts:%z}), {starts.astimezone(UTC):%H:%M} UTC",
     ]

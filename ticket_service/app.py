@@ -13,6 +13,7 @@ from ticket_service.adapters.providers import RULES
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.delivery.app import DeliveryApp
+from ticket_service.domain.calendar_entries import organizer_of
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.purchases import EXTERNAL
 from ticket_service.errors import CATALOGUE
@@ -235,8 +236,9 @@ class App:
     ) -> dict[str, RegisterServicer]:
         drawers = Drawers("calls", DrawingLimits(self._settings.drawing_workers))
         self._opened.push_async_callback(drawers.close)
+        organizer = organizer_of(self._settings.delivery.mail_from)
         rendering = Rendering(drawers, self._settings.delivery.mail_language, self._settings.delivery.page)
-        servicer = TicketServicer(Tickets(database, self._clock), rendering, changes, messages)
+        servicer = TicketServicer(Tickets(database, organizer, self._clock), rendering, changes, messages)
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}
 

@@ -21,9 +21,9 @@ from ticket_service.adapters.formats import Formats
 from ticket_service.adapters.logos import logo_fault
 from ticket_service.adapters.rendering import svg
 from ticket_service.adapters.words import Words, words_of
-from ticket_service.domain.drawings import Drawing, PrintedTicket, ticket_hours
+from ticket_service.domain.drawings import Drawing, PrintedTicket
 from ticket_service.domain.page_design import PageDesign, design_of, ink_on
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.tickets import SoldTicket, ticket_hours
 from ticket_service.domain.zones import zone_of
 
 _logger: Final = logging.getLogger(__name__)

@@ -1,14 +1,21 @@
 """Decide which mails a notification causes: one for each address, not one for each ticket."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from ticket_service.domain.calendar_entries import (
+    CalendarOrganizer,
+    Holder,
+    TicketEntry,
+    entries_of,
+    holder_of,
+)
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.notifications import Kind, Notification
-from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
+from ticket_service.domain.tickets import SoldTicket
 
 # Holders need no mail about their own check-ins; requested refunds and incidents concern the organizer.
 MAILED: Final = (
@@ -26,13 +33,13 @@ MAILED: Final = (
 
 
 class Attachments(StrEnum):
-    """The files that a mail has for each ticket."""
+    """The files that a mail has."""
 
     NONE = "NONE"
-    # QR code, page and calendar entry.
+    # QR code and page of each valid ticket, and the calendar entries.
     TICKET = "TICKET"
-    # A calendar entry that removes the ticket from the calendar.
-    CALENDAR_REMOVAL = "CALENDAR_REMOVAL"
+    # The calendar entries, which go with the last ticket.
+    CALENDAR = "CALENDAR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,8 @@ class Email:
     notification: Notification
     # The normalised BCP 47 tag of the purchase; "" if the buyer named no language.
     language: str
+    # The calendar entries of the tickets, one for each holder and hours.
+    entries: tuple[TicketEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +67,25 @@ class MailContext:
     event: Event
     # The tickets of the notification; empty before the payment.
     tickets: Sequence[SoldTicket]
-    # The addresses of the buyer and of the holder of each ticket; "" if unknown or erased.
+    # The addresses of the buyer and of the holder of each ticket, also of the held ones; "" if unknown or erased.
     buyer: str
     holders: Mapping[UUID, str]
+    organizer: CalendarOrganizer
     # The address of the holder before a transfer.
     previous_holder: str = ""
     language: str = ""
+    # The present tickets of each holder for the event, for the calendar entries.
+    held: Mapping[Holder, Sequence[SoldTicket]] = field(default_factory=dict)
+
+    def address_of(self, sold: SoldTicket) -> str:
+        """Return the address of the holder of a ticket."""
+        return self.holders.get(sold.ticket.ticket_id, "")
+
+    @property
+    def previous_tickets(self) -> list[SoldTicket]:
+        """Return the tickets of a transfer as they were before, for the previous holder's calendar."""
+        user_id = str(self.notification.data.get("previous_user_id", ""))
+        return [replace(sold, ticket=replace(sold.ticket, user_id=user_id)) for sold in self.tickets]
 
 
 def emails_for(context: MailContext) -> list[Email]:
@@ -79,21 +101,16 @@ def emails_for(context: MailContext) -> list[Email]:
         return _email(context, context.buyer, kind, Attachments.NONE, ())
     by_address: dict[str, list[SoldTicket]] = {}
     for sold in context.tickets:
-        by_address.setdefault(context.holders.get(sold.ticket.ticket_id, ""), []).append(sold)
+        by_address.setdefault(context.address_of(sold), []).append(sold)
     found = [
         email
         for address, tickets in by_address.items()
         for email in _email(context, address, _text(context.notification), _attachments(kind), tickets)
     ]
     if kind is Kind.TICKET_TRANSFERRED:
-        removal = Attachments.CALENDAR_REMOVAL
-        found += _email(context, context.previous_holder, f"{kind}.away", removal, context.tickets)
+        before = context.previous_tickets
+        found += _email(context, context.previous_holder, f"{kind}.away", Attachments.CALENDAR, before)
     return found
-
-
-def is_valid(sold: SoldTicket) -> bool:
-    """Return whether neither the ticket nor its event is cancelled."""
-    return sold.ticket.status not in CANCELLED_STATUSES and sold.event.status is not EventStatus.CANCELLED
 
 
 def _text(notification: Notification) -> str:
@@ -114,7 +131,7 @@ def _attachments(kind: Kind) -> Attachments:
         ):
             return Attachments.TICKET
         case Kind.TICKET_CANCELLED | Kind.EVENT_CANCELLED:
-            return Attachments.CALENDAR_REMOVAL
+            return Attachments.CALENDAR
         case _:
             return Attachments.NONE
 
@@ -124,4 +141,20 @@ def _email(
 ) -> list[Email]:
     if not address:
         return []
-    return [Email(address, text, attachments, context.event, tuple(tickets), context.notification, context.language)]
+    entries = () if attachments is Attachments.NONE else _entries(context, address, tickets)
+    email = Email(address, text, attachments, context.event, tuple(tickets), context.notification, context.language)
+    return [replace(email, entries=entries)]
+
+
+def _entries(context: MailContext, address: str, tickets: Sequence[SoldTicket]) -> tuple[TicketEntry, ...]:
+    by_holder: dict[Holder, list[SoldTicket]] = {}
+    for sold in tickets:
+        by_holder.setdefault(holder_of(sold, address), []).append(sold)
+    found = []
+    for holder, its in by_holder.items():
+        held = context.held.get(holder, ())
+        # A user may have bought for somebody else: a mail shows no codes that were mailed to another address.
+        found += entries_of(
+            holder, its, held, context.organizer, lambda sold: context.address_of(sold).lower() == address.lower()
+        )
+    return tuple(found)

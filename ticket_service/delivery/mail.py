@@ -1,6 +1,8 @@
 """Mail notifications: read the tickets and addresses, write the mails, send them."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -11,11 +13,12 @@ from ticket_service.delivery.mime_writer import MimeWriter
 from ticket_service.delivery.receiver import Delivery, UndeliveredError
 from ticket_service.delivery.smtp import SmtpClient
 from ticket_service.delivery.store import find_purchase
+from ticket_service.domain.calendar_entries import CalendarOrganizer, holder_of
 from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
 from ticket_service.store.contacts import address_of_buyer, addresses_of_holders
 from ticket_service.store.events import find_event
-from ticket_service.store.tickets import find_ticket, tickets_of_purchase
+from ticket_service.store.tickets import find_ticket, tickets_of_holder, tickets_of_purchase
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -45,9 +48,13 @@ class EmailReceiver:
         Raises:
             UndeliveredError: at least one mail was not sent.
         """
-        context = await self._database.run(lambda connection: read_context(connection, delivery.notification))
+        organizer = self._writer.organizer
+        context = await self._database.run(
+            lambda connection: read_context(connection, delivery.notification, organizer)
+        )
         for email in emails_for(context):
-            secrets = [self._issuing.secrets(sold.ticket) for sold in email.tickets]
+            shown = [*email.tickets, *(sold for entry in email.entries for sold in entry.tickets)]
+            secrets = {sold.ticket.ticket_id: self._issuing.secrets(sold.ticket) for sold in shown}
             # Drawing would block the event loop for too long.
             message = await asyncio.to_thread(
                 self._writer.write, email, secrets, f"{delivery.notification_id}.{delivery.stream}", self._clock()
@@ -58,27 +65,39 @@ class EmailReceiver:
         """Do nothing: each mail has its own connection."""
 
 
-def read_context(connection: Connection, notification: Notification) -> MailContext:
+def read_context(connection: Connection, notification: Notification, organizer: CalendarOrganizer) -> MailContext:
     """Read the present event, purchase, tickets and addresses; raise UndeliveredError if there is no such purchase."""
     event = find_event(connection, notification.event_id)
     purchase = find_purchase(connection, notification.event_id, notification.purchase_id)
     if event is None or purchase is None:
         raise UndeliveredError("there is no such purchase", is_permanent=True)
+    event_id = notification.event_id
     sold = _tickets(connection, notification, purchase.purchase_id)
-    holders = addresses_of_holders(connection, notification.event_id, [one.ticket.ticket_id for one in sold])
+    holders = _addresses(connection, event_id, sold)
     previous = ""
     if notification.kind is Kind.TICKET_TRANSFERRED and notification.ticket_id is not None:
         ticket_id, issue = notification.ticket_id, int(str(notification.data["issue"])) - 1
         previous = addresses_of_holders(connection, notification.event_id, [ticket_id], issue)[ticket_id]
-    return MailContext(
+    context = MailContext(
         notification,
         event,
         sold,
-        address_of_buyer(connection, notification.event_id, purchase.purchase_id),
+        address_of_buyer(connection, event_id, purchase.purchase_id),
         holders,
+        organizer,
         previous,
         language=purchase.language,
     )
+    calendars = {holder_of(one, context.address_of(one)) for one in sold}
+    if previous:
+        calendars |= {holder_of(one, previous) for one in context.previous_tickets}
+    held = {holder: tickets_of_holder(connection, event_id, holder) for holder in calendars}
+    addresses = _addresses(connection, event_id, [one for tickets in held.values() for one in tickets])
+    return replace(context, held=held, holders=addresses | holders)
+
+
+def _addresses(connection: Connection, event_id: UUID, sold: Sequence[SoldTicket]) -> dict[UUID, str]:
+    return addresses_of_holders(connection, event_id, [one.ticket.ticket_id for one in sold])
 
 
 def _tickets(connection: Connection, notification: Notification, purchase_id: UUID) -> list[SoldTicket]:

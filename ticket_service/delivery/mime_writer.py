@@ -1,23 +1,25 @@
 """Write a mail as MIME: a plain part, an HTML part with QR codes, and attached pages and calendar entries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
+from uuid import UUID
 
 from ticket_service.adapters.drawing import draw
 from ticket_service.adapters.formats import Formats
 from ticket_service.adapters.words import tag_of_formats
-from ticket_service.delivery.emails import Attachments, Email, is_valid
+from ticket_service.delivery.emails import Attachments, Email
 from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.delivery.receiver import UndeliveredError
-from ticket_service.domain.drawings import Drawing, PrintedTicket, ticket_hours
+from ticket_service.domain.calendar_entries import CalendarOrganizer, is_valid, method_of, organizer_of
+from ticket_service.domain.drawings import Drawing, PrintedTicket
 from ticket_service.domain.languages import look_up
 from ticket_service.domain.page_design import PageDesign
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import SoldTicket, TicketFormat
+from ticket_service.domain.tickets import SoldTicket, TicketFormat, ticket_hours
 
 
 class MimeWriter:
@@ -37,12 +39,17 @@ class MimeWriter:
         self._sender = sender
         self._domain = parseaddr(sender)[1].rpartition("@")[2]
 
-    def write(self, email: Email, secrets: Sequence[Secrets], message_id: str, now: datetime) -> EmailMessage:
+    @property
+    def organizer(self) -> CalendarOrganizer:
+        """Return the sender as the organizer of calendar entries."""
+        return organizer_of(self._sender)
+
+    def write(self, email: Email, secrets: Mapping[UUID, Secrets], message_id: str, now: datetime) -> EmailMessage:
         """Write one mail.
 
         Args:
             email: the mail.
-            secrets: the code and the token of each ticket, in the same order.
+            secrets: the code and the token of each ticket of the mail and of its calendar entries, by the ticket's id.
             message_id: equal for every repetition of the mail.
             now: the Date header.
 
@@ -69,7 +76,8 @@ class MimeWriter:
         message.set_content(texts.render("mail.txt", facts))
         message.add_alternative(texts.render("mail.html", facts), subtype="html")
         html = message.get_body(("html",))
-        for sold, its in zip(email.tickets, secrets, strict=True):
+        for sold in email.tickets:
+            its = secrets[sold.ticket.ticket_id]
             if email.attachments is Attachments.TICKET and is_valid(sold):
                 if html is not None:
                     # The picture is a related part, because mail programs show none in data URLs.
@@ -85,16 +93,21 @@ class MimeWriter:
                     TicketFormat.PDF, (PrintedTicket(sold, its),), sold.language, now, design=self._design
                 )
                 message.add_attachment(draw(drawing), maintype="application", subtype="pdf", filename=f"{its.code}.pdf")
-                _attach_entry(message, _draw(TicketFormat.ICS, sold, its, now), "PUBLISH", its.code)
-            elif email.attachments is not Attachments.NONE:
-                # The file name contains the ticket id: the code may belong to another holder now.
-                entry = _draw(TicketFormat.ICS, sold, its, now, is_removal=True)
-                _attach_entry(message, entry, "CANCEL", str(sold.ticket.ticket_id))
+        for number, entry in enumerate(email.entries, start=1):
+            printed = [PrintedTicket(sold, secrets[sold.ticket.ticket_id]) for sold in entry.tickets]
+            drawing = Drawing(TicketFormat.ICS, tuple(printed), email.language or self._language, now, entry.entry)
+            parameters = {"method": method_of(entry.entry), "charset": "utf-8"}
+            name = "calendar.ics" if len(email.entries) == 1 else f"calendar-{number}.ics"
+            message.add_attachment(draw(drawing), maintype="text", subtype="calendar", filename=name, params=parameters)
         return message
 
 
-def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts, formats: Formats) -> dict[str, object]:
+def _facts(email: Email, secrets: Mapping[UUID, Secrets], texts: MailTexts, formats: Formats) -> dict[str, object]:
     event, data = email.event, email.notification.data
+
+    def is_shown(sold: SoldTicket) -> bool:
+        return email.attachments is Attachments.TICKET and is_valid(sold)
+
     starts, ends = ticket_hours(email.tickets[0]) if email.tickets else (event.start_time, event.end_time)
     currency, minor_units = data.get("currency_code"), data.get("minor_units")
     is_money = isinstance(currency, str) and isinstance(minor_units, int) and minor_units > 0
@@ -107,15 +120,17 @@ def _facts(email: Email, secrets: Sequence[Secrets], texts: MailTexts, formats: 
         "amount": formats.amount(str(currency), int(str(minor_units))) if is_money else "",
         "reason": data.get("reason", ""),
         "full_refund_until": _full_refund_until(email, formats),
+        # The holder has another ticket for the same hours.
+        "keeps_date": any(not found.entry.is_removed for found in email.entries),
         "order": str(email.notification.purchase_id),
         "tickets": [
             {
                 "type": texts.words["ticket_types"][sold.ticket.ticket_type],
-                "code": its.code if email.attachments is Attachments.TICKET and is_valid(sold) else "",
-                "picture": _content_id(sold) if email.attachments is Attachments.TICKET and is_valid(sold) else "",
+                "code": secrets[sold.ticket.ticket_id].code if is_shown(sold) else "",
+                "picture": _content_id(sold) if is_shown(sold) else "",
                 "is_good": is_valid(sold),
             }
-            for sold, its in zip(email.tickets, secrets, strict=True)
+            for sold in email.tickets
         ],
     }
 
@@ -128,15 +143,8 @@ def _full_refund_until(email: Email, formats: Formats) -> str:
     return formats.moment(datetime.fromisoformat(until), email.event.time_zone)
 
 
-def _draw(
-    ticket_format: TicketFormat, sold: SoldTicket, secrets: Secrets, now: datetime, *, is_removal: bool = False
-) -> bytes:
-    return draw(Drawing(ticket_format, (PrintedTicket(sold, secrets),), sold.language, now, is_removal))
-
-
-def _attach_entry(message: EmailMessage, entry: bytes, method: str, name: str) -> None:
-    parameters = {"method": method, "charset": "utf-8"}
-    message.add_attachment(entry, maintype="text", subtype="calendar", filename=f"{name}.ics", params=parameters)
+def _draw(ticket_format: TicketFormat, sold: SoldTicket, secrets: Secrets, now: datetime) -> bytes:
+    return draw(Drawing(ticket_format, (PrintedTicket(sold, secrets),), sold.language, now))
 
 
 def _content_id(sold: SoldTicket) -> str:

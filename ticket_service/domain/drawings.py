@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ticket_service.domain.calendar_entries import CalendarEntry
 from ticket_service.domain.page_design import DEFAULT_DESIGN, PageDesign
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket, TicketFormat
@@ -20,17 +21,18 @@ class PrintedTicket:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A file to draw: one or more tickets of one purchase in one format."""
+    """A file to draw: tickets in one format."""
 
     format: TicketFormat
-    # PNG and SVG contain one QR code, so exactly one ticket.
+    # PNG and SVG contain one QR code, so exactly one ticket; PDF has one or more of one purchase, and ICS those whose codes
+    # the entry shows.
     tickets: tuple[PrintedTicket, ...]
     # The normalised BCP 47 tag of the language of the texts; "" is the default language.
     language: str
     # The time of the drawing. A drawing of an earlier time may be used instead for some minutes.
     now: datetime
-    # A calendar removes the entries of the tickets, whatever their status is.
-    is_removal: bool = False
+    # The calendar entry; set for ICS alone.
+    entry: CalendarEntry | None = None
     # The design of pages; the metadata of the event may change it.
     design: PageDesign = DEFAULT_DESIGN
 
@@ -48,12 +50,5 @@ def drawing_key(drawing: Drawing) -> bytes:
         # These show nothing but the token, and a list of tickets needs many of them.
         shown: object = [ticket.secrets.token for ticket in drawing.tickets]
     else:
-        shown = (drawing.tickets, drawing.language, drawing.is_removal, drawing.design)
+        shown = (drawing.tickets, drawing.language, drawing.entry, drawing.design)
     return hashlib.sha256(f"{drawing.format} {shown!r}".encode()).digest()
-
-
-def ticket_hours(sold: SoldTicket) -> tuple[datetime, datetime]:
-    """Return the start and the end of a ticket: of the day for a day ticket, otherwise of the event."""
-    starts = max(sold.event.start_time, sold.ticket.valid_from_time or sold.event.start_time)
-    ends = min(sold.event.end_time, sold.ticket.valid_until_time or sold.event.end_time)
-    return (starts, ends) if starts < ends else (sold.event.start_time, sold.event.end_time)

@@ -91,6 +91,8 @@ class SoldTicket:
     past_terms: tuple[PastTerms, ...] = ()
     # The normalised BCP 47 tag of the purchase's mails and files; "": the buyer named none.
     language: str = ""
+    # A service or an organizer bought for nobody by name; `buyer_id` is then the seller.
+    is_guest: bool = False
 
     @property
     def full_refund_until(self) -> datetime | None:
@@ -134,3 +136,10 @@ class SoldTicket:
     def may_show_payment_to(self, caller: Caller) -> bool:
         """Return whether the caller may see the payment: the buyer, a service, or the event's organizer."""
         return caller.subject == self.buyer_id or administers(caller, self.event.organizer_id)
+
+
+def ticket_hours(sold: SoldTicket) -> tuple[datetime, datetime]:
+    """Return the start and the end of a ticket: of the day for a day ticket, otherwise of the event."""
+    starts = max(sold.event.start_time, sold.ticket.valid_from_time or sold.event.start_time)
+    ends = min(sold.event.end_time, sold.ticket.valid_until_time or sold.event.end_time)
+    return (starts, ends) if starts < ends else (sold.event.start_time, sold.event.end_time)

@@ -11,7 +11,7 @@ from ticket_service.convert.ticket_requests import TicketView
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.domain.drawings import PrintedTicket
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.domain.tickets import SoldTicket, TicketFormat
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.refund_confirmations import RefundConfirmations
 from ticket_service.use_cases.refunds import Refunds
@@ -80,7 +80,12 @@ class TicketServicer(TicketServiceServicer):
         ticket_id, ticket_format = requests.read_render(request)
         sold = await self._tickets.get(caller, ticket_id)
         ticket = PrintedTicket(sold, self._messages.secrets(sold))
-        rendered = await self._rendering.render(caller, ticket, ticket_format, self._messages.clock())
+        now = self._messages.clock()
+        if ticket_format is TicketFormat.ICS:
+            entry = await self._tickets.calendar_entry(sold)
+            rendered = await self._rendering.render_entry(caller, ticket, entry, self._messages.secrets, now)
+        else:
+            rendered = await self._rendering.render(caller, ticket, ticket_format, now)
         return pb.RenderTicketResponse(
             media_type=rendered.media_type, file_name=rendered.file_name, content=rendered.content
         )

@@ -9,20 +9,23 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from ticket_service.domain.calendar_entries import Holder
 from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
 from ticket_service.domain.languages import wanted_language
 from ticket_service.domain.queries import TicketQuery
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.terms import PastTerms
-from ticket_service.domain.tickets import SoldTicket, Ticket, TicketStatus
+from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket, Ticket, TicketStatus
 from ticket_service.store.access import ANY, Condition, ticket_of_user, ticket_visible_to
-from ticket_service.store.contacts import tickets_of_address
+from ticket_service.store.contacts import purchases_of_address, tickets_of_address
 from ticket_service.store.events import find_events
 from ticket_service.store.past_terms import find_past_terms
 from ticket_service.store.tables import cancellations, events, purchases, tickets
 from ticketing.chassis.authentication import Caller
 
 _STORED: Final = tuple(field.name for field in fields(Ticket))
+# A reseller may have thousands; a calendar entry shows fewer codes.
+MAX_OF_HOLDER: Final = 200
 _CHANGING: Final = ("status", "user_id", "issue", "revision", "update_time")
 
 _IS_USED: Final = sa.and_(
@@ -38,6 +41,7 @@ _SOLD: Final = (
         purchases.c.payment_id,
         purchases.c.metadata,
         purchases.c.language,
+        purchases.c.is_guest,
         purchases.c.event_version,
         purchases.c.create_time.label("purchase_time"),
         cancellations.c.cancellation_id,
@@ -91,6 +95,20 @@ def find_ticket_by_code(connection: Connection, code_digest: bytes, condition: C
 def tickets_of_purchase(connection: Connection, event_id: UUID, purchase_id: UUID) -> list[SoldTicket]:
     """Read the tickets of a purchase in the order in which they were issued."""
     return _find_tickets(connection, [tickets.c.event_id == event_id, tickets.c.purchase_id == purchase_id])[::-1]
+
+
+def tickets_of_holder(connection: Connection, event_id: UUID, holder: Holder) -> list[SoldTicket]:
+    """Read up to MAX_OF_HOLDER tickets of a holder for an event that are not cancelled, in order of issue."""
+    is_held_by_seller = sa.and_(purchases.c.is_guest, tickets.c.user_id == purchases.c.user_id)
+    conditions = [tickets.c.event_id == event_id, tickets.c.status.not_in(CANCELLED_STATUSES)]
+    if holder.user_id:
+        conditions += [tickets.c.user_id == holder.user_id, sa.not_(is_held_by_seller)]
+    elif holder.address:
+        its = purchases_of_address(holder.address)
+        conditions += [sa.tuple_(tickets.c.event_id, tickets.c.purchase_id).in_(its), is_held_by_seller]
+    else:
+        conditions += [tickets.c.purchase_id == holder.purchase_id, tickets.c.user_id == purchases.c.user_id]
+    return _find_tickets(connection, conditions, MAX_OF_HOLDER)[::-1]
 
 
 def list_tickets(
@@ -166,6 +184,7 @@ def _sold(row: Row[Any], event: Event, past: Sequence[PastTerms]) -> SoldTicket:
         row.cancellation_id,
         later,
         wanted_language(row.language, row.metadata),
+        is_guest=row.is_guest,
     )
 
 

@@ -3,21 +3,26 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from sqlalchemy.engine import Connection
+
+from ticket_service.domain.calendar_entries import CalendarOrganizer, TicketEntry, entries_of, holder_of
 from ticket_service.domain.queries import TicketQuery
 from ticket_service.domain.refusals import ticket_code_not_found, ticket_not_found
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.store.access import ticket_visible_to
-from ticket_service.store.tickets import find_ticket, find_ticket_by_code, list_tickets
+from ticket_service.store.contacts import addresses_of_holders
+from ticket_service.store.tickets import find_ticket, find_ticket_by_code, list_tickets, tickets_of_holder
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
 
 class Tickets:
-    """The use cases of reading tickets."""
+    """The use cases of reading tickets; `organizer` is the sender of calendar entries."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, organizer: CalendarOrganizer, clock: Clock) -> None:
         self._database = database
+        self._organizer = organizer
         self._clock = clock
 
     async def get(self, caller: Caller, ticket_id: UUID) -> SoldTicket:
@@ -33,6 +38,19 @@ class Tickets:
         if sold is None:
             raise ticket_code_not_found(code)
         return sold
+
+    async def calendar_entry(self, sold: SoldTicket) -> TicketEntry:
+        """Read the present entry in the calendar of a ticket's holder, with all tickets of the holder for its hours."""
+        ticket = sold.ticket
+
+        def work(connection: Connection) -> TicketEntry:
+            address = addresses_of_holders(connection, ticket.event_id, [ticket.ticket_id])[ticket.ticket_id]
+            holder = holder_of(sold, address)
+            held = tickets_of_holder(connection, ticket.event_id, holder)
+            [entry] = entries_of(holder, [sold], held, self._organizer)
+            return entry
+
+        return await self._database.run(work)
 
     async def list(self, caller: Caller, query: TicketQuery, before: UUID | None, limit: int) -> Sequence[SoldTicket]:
         """Read up to `limit` tickets that `caller` may see, newest first."""

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.selling.calendars import ORGANIZER
 from tests.selling.rows import make_event, make_sold
 from ticket_service.delivery.emails import Attachments, MailContext, emails_for
 from ticket_service.domain.events import EventStatus
@@ -13,7 +14,7 @@ HOLDERS = {OF_ALICE.ticket.ticket_id: "alice@example.com", OF_BOB.ticket.ticket_
 
 
 def context(kind: Kind, *tickets, event=EVENT) -> MailContext:
-    return MailContext(Notification(EVENT.event_id, kind), event, tickets, "alice@example.com", HOLDERS)
+    return MailContext(Notification(EVENT.event_id, kind), event, tickets, "alice@example.com", HOLDERS, ORGANIZER)
 
 
 def test_each_known_holder_gets_a_mail_about_their_own_tickets():
@@ -32,7 +33,7 @@ def test_ticket_of_a_cancelled_event_causes_no_second_mail():
     off = replace(EVENT, status=EventStatus.CANCELLED)
     assert emails_for(context(Kind.TICKET_CANCELLED, OF_ALICE, event=off)) == []
     [found] = emails_for(context(Kind.EVENT_CANCELLED, OF_ALICE, event=off))
-    assert found.attachments is Attachments.CALENDAR_REMOVAL
+    assert found.attachments is Attachments.CALENDAR
 
 
 @pytest.mark.parametrize("kind", [Kind.HOLD_EXPIRED, Kind.REFUND_MADE])

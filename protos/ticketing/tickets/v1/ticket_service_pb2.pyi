@@ -37,7 +37,10 @@ class _TicketFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketFo
     TICKET_FORMAT_PDF: _TicketFormat.ValueType  # 3
     """A printable A4 page with event, holder, type, QR code and code."""
     TICKET_FORMAT_ICS: _TicketFormat.ValueType  # 4
-    """An iCalendar entry in the event's time zone."""
+    """The iCalendar entry of the holder for the hours of the ticket, in the event's
+    time zone, with the codes of all valid tickets that the holder has for these
+    hours. Without a valid one it removes the entry (METHOD:CANCEL).
+    """
 
 class TicketFormat(_TicketFormat, metaclass=_TicketFormatEnumTypeWrapper):
     """The drawing that RenderTicket returns."""
@@ -51,7 +54,10 @@ TICKET_FORMAT_SVG: TicketFormat.ValueType  # 2
 TICKET_FORMAT_PDF: TicketFormat.ValueType  # 3
 """A printable A4 page with event, holder, type, QR code and code."""
 TICKET_FORMAT_ICS: TicketFormat.ValueType  # 4
-"""An iCalendar entry in the event's time zone."""
+"""The iCalendar entry of the holder for the hours of the ticket, in the event's
+time zone, with the codes of all valid tickets that the holder has for these
+hours. Without a valid one it removes the entry (METHOD:CANCEL).
+"""
 Global___TicketFormat: _TypeAlias = TicketFormat  # noqa: Y015
 
 @_typing.final

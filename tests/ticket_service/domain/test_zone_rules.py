@@ -1,0 +1,51 @@
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, available_timezones
+
+import pytest
+
+from tests.selling.zones import changes_of
+from ticket_service.domain.zone_rules import is_in_doubt, rules_of
+
+
+def test_a_zone_without_changes_has_one_offset():
+    [found] = rules_of("Asia/Kathmandu", 2027)
+    assert (found.offset_before, found.offset, found.rule) == (timedelta(hours=5.75), timedelta(hours=5.75), "")
+
+
+@pytest.mark.parametrize(
+    ("zone", "year"),
+    [
+        # Ramadan decides.
+        ("Africa/Casablanca", 2027),
+        # The rule changed in that year.
+        ("Asia/Almaty", 2024),
+        ("America/Asuncion", 2025),
+        ("Europe/Berlin", 1971),
+        ("Europe/Berlin", 2499),
+    ],
+)
+def test_a_zone_without_a_yearly_rule_has_none(zone, year):
+    assert rules_of(zone, year) == ()
+
+
+def test_winter_in_dublin_is_standard_time():
+    # Irish law, and with it some versions of tzdata, calls the summer standard time.
+    summer, winter = rules_of("Europe/Dublin", 2027)
+    assert (summer.is_daylight, summer.name) == (True, "IST")
+    assert (winter.is_daylight, winter.name) == (False, "GMT")
+
+
+def test_few_zones_have_no_rules():
+    without = {zone for zone in available_timezones() if not rules_of(zone, 2027)}
+    assert without <= {"Africa/Casablanca", "Africa/El_Aaiun", "Africa/Cairo", "Egypt", "Asia/Gaza", "Asia/Hebron"}
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Santiago", "Australia/Lord_Howe"])
+def test_local_times_are_in_doubt_around_changes_alone(zone):
+    for change in changes_of(zone, 2027):
+        local = [(change + timedelta(minutes=minutes)).astimezone(ZoneInfo(zone)) for minutes in (-15, 15, -90, 90)]
+        # The clocks go back.
+        is_repeated = local[0].replace(tzinfo=None) >= local[1].replace(tzinfo=None)
+        assert [is_in_doubt(time) for time in local] == [is_repeated, is_repeated, False, False]
+    assert is_in_doubt(datetime(2027, 3, 28, 2, 30, tzinfo=ZoneInfo("Europe/Berlin")))
+    assert not is_in_doubt(datetime(2027, 3, 28, 2, 30, tzinfo=UTC))
