@@ -117,6 +117,7 @@ def running_services() -> Iterator[Services]:
             "TICKETING_DATA_DIR": directory,
             "TICKETING_LOG_LEVEL": "WARNING",
             "TICKETS_METRICS_PORT": "0",
+            "TICKETS_RELAY_METRICS_PORT": "0",
             "SCANS_METRICS_PORT": "0",
             **{name: str(port) for name, port in ports.items()},
         }

@@ -1,7 +1,7 @@
-"""Both services in the foreground, with the embedded PostgreSQL unless the settings name another: `python -m dev.up`.
+"""Both services and the relay in the foreground, with the embedded PostgreSQL by default: `python -m dev.up`.
 
-The program prints one line with both addresses once both services are healthy. Ctrl-C, SIGTERM and the end of one of the
-services stop everything that the program started.
+The program prints one line with the addresses of the services once both are healthy. Ctrl-C, SIGTERM and the end of one
+of the processes stop everything that the program started. Each line of a log begins with the name of its process.
 """
 
 import os
@@ -10,10 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from dev.keys import development_keys
 from ticketing.chassis.probe import is_serving
@@ -23,19 +25,25 @@ from ticketing.chassis.tls_settings import read_tls
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
+# With this value of TICKETS_RELAY, the ticket service contains the relay.
+BUILT_IN = "built-in"
+NAME_WIDTH = len("ticket service")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service as a child process."""
+    """A service, or the relay, as a child process."""
 
     name: str
-    address: str
+    # None: the relay listens on no port.
+    address: str | None
     process: subprocess.Popen[bytes]
+    # Prefixes the lines of the log until the process has ended.
+    printer: threading.Thread
 
 
 class StoppedError(Exception):
-    """Raised when a service ended by itself or did not become healthy."""
+    """Raised when a process ended by itself or did not become healthy."""
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -54,11 +62,27 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     return complete
 
 
-def start(module: str, address: str, variables: Mapping[str, str]) -> Service:
-    """Start one service."""
-    # Each service has a session of its own: Ctrl-C reaches this program only, which then drains them.
-    process = subprocess.Popen([sys.executable, "-m", "dev.child", module], env=dict(variables), start_new_session=True)
-    return Service(module, address, process)
+def start(name: str, address: str | None, variables: Mapping[str, str], *arguments: str) -> Service:
+    """Start one process: `arguments` are its module and its command."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dev.child", *arguments],
+        env=dict(variables),
+        # Each process has a session of its own: Ctrl-C reaches this program only, which then drains them.
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None  # noqa: S101 - for mypy: the pipe was requested
+    printer = threading.Thread(target=print_log, args=(name, process.stderr), daemon=True)
+    printer.start()
+    return Service(name, address, process, printer)
+
+
+def print_log(name: str, log: IO[bytes]) -> None:
+    """Copy the log of a process to standard error; each line begins with the name of the process."""
+    prefix = f"{name:<{NAME_WIDTH}} | ".encode()
+    for line in log:
+        # One write for each line, so that the lines of several processes do not mix.
+        os.write(sys.stderr.fileno(), prefix + line)
 
 
 class Signals:
@@ -88,30 +112,35 @@ def wait_until_healthy(services: list[Service], signals: Signals, tls: Tls) -> b
     """
     deadline = time.monotonic() + START_SECONDS
     for service in services:
-        while not is_serving(service.address, seconds=0.5, tls=tls):
+        while service.address is not None and not is_serving(service.address, seconds=0.5, tls=tls):
             if signals.stop_requested(0):
                 return False
-            if service.process.poll() is not None:
-                raise StoppedError(f"{service.name} ended with exit status {service.process.returncode}")
+            check_running(services)
             if time.monotonic() > deadline:
                 raise StoppedError(f"{service.name} did not become healthy within {START_SECONDS:.0f} seconds")
     return True
+
+
+def check_running(services: list[Service]) -> None:
+    """Raise StoppedError if a process has ended."""
+    for service in services:
+        if (status := service.process.poll()) is not None:
+            service.printer.join(STOP_SECONDS)
+            raise StoppedError(f"the {service.name} ended with exit status {status}; see its log above")
 
 
 def run(services: list[Service], signals: Signals, tls: Tls) -> None:
     """Serve until a stop is requested.
 
     Raises:
-        StoppedError: a service ended, so the other one ends too.
+        StoppedError: a process ended, so the others end too.
     """
     if not wait_until_healthy(services, signals, tls):
         return
-    tickets, scans = services
-    print(f"ticket service {tickets.address}  scan service {scans.address}  (Ctrl-C stops both)", flush=True)
+    addresses = [f"{service.name} {service.address}" for service in services if service.address is not None]
+    print(f"{'  '.join(addresses)}  (Ctrl-C stops everything)", flush=True)
     while not signals.stop_requested(None):
-        for service in services:
-            if service.process.poll() is not None:
-                raise StoppedError(f"{service.name} has ended; see its log above")
+        check_running(services)
 
 
 def stop(services: list[Service], signals: Signals) -> None:
@@ -124,16 +153,20 @@ def stop(services: list[Service], signals: Signals) -> None:
             for service in services:
                 service.process.kill()
                 service.process.wait()
+    for service in services:
+        service.printer.join(STOP_SECONDS)
 
 
 def main() -> int:
-    """Run both services; return 0 after a requested stop, 1 after a failure."""
+    """Run both services and the relay; return 0 after a requested stop, 1 after a failure."""
     signals = Signals()
     variables = environment(os.environ)
     services = [
-        start(module, f"127.0.0.1:{variables[port]}", variables)
-        for module, port in (("ticket_service", "TICKETS_PORT"), ("scan_service", "SCANS_PORT"))
+        start("ticket service", f"127.0.0.1:{variables['TICKETS_PORT']}", variables, "ticket_service"),
+        start("scan service", f"127.0.0.1:{variables['SCANS_PORT']}", variables, "scan_service"),
     ]
+    if variables.get("TICKETS_RELAY") != BUILT_IN:
+        services.append(start("relay", None, variables, "ticket_service", "relay"))
     try:
         run(services, signals, read_tls(Environment(variables)))
     except StoppedError as error:

@@ -13,6 +13,7 @@ from ticket_service.adapters.providers import RULES
 from ticket_service.adapters.scans import ScanServiceClient
 from ticket_service.convert.tickets import TicketMessages
 from ticket_service.delivery.app import DeliveryApp
+from ticket_service.delivery.backlog import INTERVAL_SECONDS, BacklogMetrics
 from ticket_service.domain.calendar_entries import organizer_of
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.purchases import EXTERNAL
@@ -143,7 +144,7 @@ class App:
         }
         interceptor = call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock)
         server = Server(self._settings.service.listen, interceptor, services)
-        await self._relay()
+        await self._relay(database)
         port = await server.start()
         self._opened.push_async_callback(server.drain, feed.drain)
         return port
@@ -191,11 +192,14 @@ class App:
             self.webhook_port = await listener.start()
             self._opened.push_async_callback(listener.stop)
 
-    async def _relay(self) -> None:
+    async def _relay(self, database: Database) -> None:
+        """Start the built-in relay or, by default, look whether a relay runs elsewhere."""
         if self._settings.delivery.is_built_in:
             delivery = DeliveryApp(self._settings.delivery, self._url, self._clock)
             self._opened.push_async_callback(delivery.stop)
             await delivery.start()
+        else:
+            self._sweep(BacklogMetrics(database, self._clock), INTERVAL_SECONDS)
 
     def _sweep(self, work: Sweepable, interval_seconds: float | None = None) -> None:
         sweeper = Sweeper(work, interval_seconds or self._settings.sweep_seconds)

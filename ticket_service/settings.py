@@ -1,7 +1,7 @@
 """The settings of the ticket service, read from environment variables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -60,6 +60,12 @@ class Settings:
     webhook_port: int | None
 
 
+def read_relay_settings(environment: Environment) -> Settings:
+    """Read the settings of a relay alone: it exports its metrics on a port of its own."""
+    settings = read_settings(environment)
+    return replace(settings, service=replace(settings.service, metrics_port=settings.delivery.metrics_port))
+
+
 def read_settings(environment: Environment) -> Settings:
     """Read all settings; `environment` collects the faults."""
     service = read_service_settings(environment, "TICKETS", PORT, METRICS_PORT)
@@ -68,7 +74,11 @@ def read_settings(environment: Environment) -> Settings:
     sweep_seconds = environment.seconds("TICKETS_SWEEP_SECONDS", 1, minimum=0.01, maximum=3600)
     providers = read_provider_settings(environment)
     delivery = read_delivery_settings(
-        environment, code_secret=code_secret, signing_key_file=signing_key_file, interval_seconds=sweep_seconds
+        environment,
+        code_secret=code_secret,
+        signing_key_file=signing_key_file,
+        interval_seconds=sweep_seconds,
+        drain_seconds=service.listen.drain_seconds,
     )
     max_per_purchase = environment.number("TICKETS_MAX_PER_PURCHASE", 20, minimum=1, maximum=1000)
     return Settings(

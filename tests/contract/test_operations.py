@@ -101,7 +101,9 @@ SHARED = {
 
 def test_containers_receive_all_payment_and_notification_settings() -> None:
     environment = Listening()
-    read_delivery_settings(Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1)
+    read_delivery_settings(
+        Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1, drain_seconds=1
+    )
     read_provider_settings(Environment(environment))
     assert passed_on() == environment.asked - {"TICKETS_MAIL_TEMPLATES", "TICKETS_LOGOS", "TICKETS_LOGO"} | SHARED
 

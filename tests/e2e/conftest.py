@@ -28,6 +28,7 @@ def new_pair(issuer: Issuer, tmp_path: Path, new_database: NewDatabase) -> Itera
                 "TICKETS_PORT": str(tickets_port),
                 "SCANS_PORT": str(scans_port),
                 "TICKETS_METRICS_PORT": "0",
+                "TICKETS_RELAY_METRICS_PORT": "0",
                 "SCANS_METRICS_PORT": "0",
                 "TICKETS_SCANS_ADDRESS": f"127.0.0.1:{scans_port}",
                 "SCANS_TICKETS_ADDRESS": f"127.0.0.1:{tickets_port}",

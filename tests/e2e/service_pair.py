@@ -1,4 +1,4 @@
-"""Both services as processes, and the first steps of every test of them."""
+"""Both services and the relay as processes, and the first steps of every test of them."""
 
 import signal
 import uuid
@@ -22,7 +22,7 @@ from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purcha
 
 @dataclass
 class ServicePair:
-    """Both services on fixed ports and databases; a test stops and restarts each."""
+    """Both services and the relay on fixed ports and databases; a test starts, stops and restarts each."""
 
     variables: dict[str, str]
     issuer: Issuer
@@ -32,8 +32,9 @@ class ServicePair:
     log: str = ""
 
     def start(self, module: str) -> ServiceProcess:
-        """Start or restart a service."""
-        process = ServiceProcess(module, self.variables)
+        """Start or restart a service, or the "relay"."""
+        command = ("ticket_service", "relay") if module == "relay" else (module,)
+        process = ServiceProcess(command[0], self.variables, *command[1:])
         self.running[module] = process
         return process
 

@@ -34,6 +34,7 @@ def variables(data_dir: Path) -> dict[str, str]:
         "TICKETS_PORT": str(tickets),
         "SCANS_PORT": str(scans),
         "TICKETS_METRICS_PORT": "0",
+        "TICKETS_RELAY_METRICS_PORT": "0",
         "SCANS_METRICS_PORT": "0",
     }
 
@@ -80,9 +81,22 @@ def start_up(environment: dict[str, str]) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_stops_every_process_that_it_started(tmp_path: Path, number: int) -> None:
     up = start_up(variables(tmp_path))
+    assert len(psutil.Process(up.pid).children()) == 3
     up.send_signal(number)
-    up.communicate(timeout=30)
+    _, log = up.communicate(timeout=30)
     assert up.returncode == 0
+    assert processes(tmp_path) == []
+    names = {name.strip() for name, _, line in (line.partition(" | ") for line in log.splitlines()) if line[:1] == "{"}
+    assert names == {"ticket service", "scan service", "relay"}
+
+
+def test_up_ends_when_the_relay_ends(tmp_path: Path) -> None:
+    up = start_up(variables(tmp_path))
+    [relay] = [child for child in psutil.Process(up.pid).children() if child.cmdline()[-1] == "relay"]
+    relay.kill()
+    _, log = up.communicate(timeout=30)
+    assert up.returncode == 1
+    assert "up: the relay ended with exit status -9" in log
     assert processes(tmp_path) == []
 
 
@@ -128,11 +142,11 @@ def test_services_end_when_up_is_killed(tmp_path: Path) -> None:
     environment = variables(tmp_path)
     up = start_up(environment)
     children = psutil.Process(up.pid).children()
-    assert len(children) == 2
+    assert len(children) == 3
     up.kill()
     up.communicate(timeout=30)
     gone, alive = psutil.wait_procs(children, timeout=30)
-    assert (len(gone), alive) == (2, [])
+    assert (len(gone), alive) == (3, [])
     assert not is_serving(f"127.0.0.1:{environment['TICKETS_PORT']}", seconds=0.2)
 
 

@@ -69,7 +69,8 @@ async def test_a_double_admission_is_reported_once_after_an_outage(
     new_pair: NewServicePair, tickets_url: URL, scans_url: URL
 ) -> None:
     async with listening(Hook()) as hook:
-        pair = new_pair(tickets_url, scans_url, TICKETS_WEBHOOK_URL=hook.url, TICKETS_WEBHOOK_SECRET=SECRET)
+        receiver = {"TICKETS_WEBHOOK_URL": hook.url, "TICKETS_WEBHOOK_SECRET": SECRET}
+        pair = new_pair(tickets_url, scans_url, TICKETS_RELAY="built-in", **receiver)
 
         def incidents() -> dict[str, dict[str, Any]]:
             events = [post.event for post in hook.taken]

@@ -1,4 +1,4 @@
-"""Every receiver gets each notification in order, also after outages of the receiver and kills of the service.
+"""Every receiver gets each notification in order, also after outages of the receiver and kills of service and relay.
 
 TICKETING_NOTIFIED sets the number of runs; each has its own seed.
 """
@@ -40,7 +40,7 @@ MAILED = ["Your tickets for Concert", "Your ticket for Concert is cancelled", "Y
 
 @dataclass
 class World:
-    """Both services and three receivers that a run stops and starts."""
+    """Both services, the relay, and three receivers that a run stops and starts."""
 
     pair: ServicePair
     nats: NatsServer
@@ -50,7 +50,7 @@ class World:
     chance: random.Random
     hook_is_up: AsyncExitStack = field(default_factory=AsyncExitStack)
     mail_is_up: AsyncExitStack = field(default_factory=AsyncExitStack)
-    # The number of the post during which the ticket service is killed; None for no kill.
+    # The number of the post during which the relay is killed; None for no kill.
     dies_at_post: int | None = None
     killed: int = 0
 
@@ -70,8 +70,8 @@ class World:
         assert post.event["id"] == post.headers["webhook-id"]
         if self.dies_at_post is not None and len(self.hook.posts) >= self.dies_at_post:
             self.dies_at_post = None
-            self.pair.running["ticket_service"].end(signal.SIGKILL)
-            # The killed service cannot record the post that the receiver has.
+            self.pair.running["relay"].end(signal.SIGKILL)
+            # The killed relay cannot record the post that the receiver has.
             return 204
         return self.chance.choices([204, 500, 429, None], [8, 2, 2, 1])[0]
 
@@ -79,12 +79,12 @@ class World:
         """Return a temporary refusal for some mails."""
         return "451 try again" if self.chance.random() < 0.3 else None
 
-    def die(self) -> None:
-        """Kill the ticket service, unless a webhook request has killed it, and restart it."""
-        self.pair.running["ticket_service"].end(signal.SIGKILL)
-        self.pair.running.pop("ticket_service")
-        self.pair.start("ticket_service")
-        self.killed += 1
+    def die(self, *modules: str) -> None:
+        """Kill processes, unless a webhook request has killed them, and restart them."""
+        for module in modules:
+            self.pair.running.pop(module).end(signal.SIGKILL)
+            self.pair.start(module)
+            self.killed += 1
 
 
 def buy(world: World, email: str) -> tuple[event_pb2.Event, Sequence[ticket_pb2.Ticket]]:
@@ -117,7 +117,7 @@ def confirm(world: World, cancellation_id: str) -> None:
 
 
 async def run_steps(world: World, email: str) -> event_pb2.Event:
-    """Run the steps of `make demo`; kill the service after one step, and stop the receivers during some."""
+    """Run the steps of `make demo`; kill service and relay after one step, and stop the receivers during some."""
     dies_after, away = world.chance.randrange(4), sorted(world.chance.sample(range(5), 2))
 
     async def between(step: int) -> None:
@@ -127,7 +127,7 @@ async def run_steps(world: World, email: str) -> event_pb2.Event:
             await world.up()
         # The relay has hardly delivered the notification of the last commit.
         if step == dies_after + 1:
-            await asyncio.to_thread(world.die)
+            await asyncio.to_thread(world.die, "ticket_service", "relay")
 
     await between(0)
     event, (first, second) = await asyncio.to_thread(buy, world, email)
@@ -142,13 +142,13 @@ async def run_steps(world: World, email: str) -> event_pb2.Event:
 
 
 async def drained(world: World, url: URL) -> None:
-    """Wait until every notification is delivered; sometimes kill the service between delivery and its record."""
+    """Wait until every notification is delivered; sometimes kill the relay between delivery and its record."""
     if world.chance.random() < 0.5:
         world.dies_at_post = len(world.hook.posts) + 1
 
     async def left() -> list[Any]:
-        if world.pair.running["ticket_service"].has_ended():
-            await asyncio.to_thread(world.die)
+        if world.pair.running["relay"].has_ended():
+            await asyncio.to_thread(world.die, "relay")
         with connected(url) as cursor:
             cursor.execute("SELECT receiver, kind, failure FROM deliveries UNION SELECT 'outbox', kind, '' FROM outbox")
             return list(cursor.fetchall())
@@ -190,7 +190,7 @@ async def test_every_receiver_gets_each_notification_in_order(
     world.hook.answers, world.mailbox.refuses = world.answer, world.refuse_mail
     await world.up()
     try:
-        for module in ("ticket_service", "scan_service"):
+        for module in ("ticket_service", "scan_service", "relay"):
             await asyncio.to_thread(pair.start, module)
         for seed in range(FIRST_SEED, FIRST_SEED + RUNS):
             world.chance.seed(seed)

@@ -51,6 +51,7 @@ def environment_of(issuer: Issuer, tmp_path: Path) -> EnvironmentOf:
         return {
             "TICKETS_PORT": "0",
             "TICKETS_METRICS_PORT": "0",
+            "TICKETS_RELAY_METRICS_PORT": "0",
             **issuer.variables(tmp_path),
             "TICKETING_DRAIN_SECONDS": "5",
             # Nothing listens there: no test may call a scan service that happens to run on the default port.

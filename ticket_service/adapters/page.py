@@ -11,6 +11,7 @@ import logging
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
@@ -47,6 +48,7 @@ _VIRAMA: Final = 9
 def pdf(drawing: Drawing) -> bytes:
     """Draw a page for each ticket, in the language of the drawing."""
     design = design_of(drawing.tickets[0].sold.event.metadata, drawing.design)
+    design = replace(design, paper=drawing.paper or design.paper)
     facts = json.dumps(_facts(drawing, design, words_of(drawing.language)))
     # Typst reads files below `root` only.
     root = TEMPLATE if design.logos is None else design.logos

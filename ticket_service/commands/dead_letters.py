@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from sqlalchemy.engine import URL
 
-from ticket_service.delivery import store
+from ticket_service.delivery.store import backlog, deliveries
 from ticket_service.store.sessions import session
 from ticketing.chassis.clock import system_clock
 
@@ -14,17 +14,17 @@ Write = Callable[[str], None]
 def show_backlog(url: URL, write: Write = print) -> int:
     """Write the number of undelivered notifications of each receiver: `python -m ticket_service outbox`."""
     with session(url) as connection:
-        write(f"{store.count_outbox_rows(connection):>10} not taken up by a relay")
-        for backlog in store.count_backlogs(connection):
-            oldest = f", oldest of {backlog.oldest_time.isoformat()}" if backlog.oldest_time is not None else ""
-            write(f"{backlog.waiting:>10} waiting for {backlog.receiver}{oldest}; {backlog.dead} dead")
+        write(f"{backlog.count_outbox_rows(connection):>10} not taken up by a relay")
+        for its in backlog.count_backlogs(connection):
+            oldest = f", oldest of {its.oldest_time.isoformat()}" if its.oldest_time is not None else ""
+            write(f"{its.waiting:>10} waiting for {its.receiver}{oldest}; {its.dead} dead")
     return 0
 
 
 def list_dead_letters(url: URL, write: Write = print) -> int:
     """Write each dead letter with its failure: `python -m ticket_service dead-letters list`."""
     with session(url) as connection:
-        letters = store.find_dead_letters(connection)
+        letters = deliveries.find_dead_letters(connection)
     for letter in letters:
         delivery = letter.delivery
         facts = (letter.dead_time.isoformat(), delivery.receiver, delivery.notification.kind, delivery.notification_id)
@@ -36,5 +36,5 @@ def list_dead_letters(url: URL, write: Write = print) -> int:
 def replay_dead_letters(url: URL, write: Write = print) -> int:
     """Make every dead letter due again: `python -m ticket_service dead-letters replay`."""
     with session(url) as connection:
-        write(f"{store.replay_dead_letters(connection, system_clock())} dead letters are due again")
+        write(f"{deliveries.replay_dead_letters(connection, system_clock())} dead letters are due again")
     return 0

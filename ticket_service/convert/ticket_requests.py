@@ -10,6 +10,8 @@ from ticket_service.convert.cancellations import CANCELLATION_STATUSES
 from ticket_service.convert.enums import TICKET_STATUSES
 from ticket_service.convert.money import read_price
 from ticket_service.domain.codes import read_code
+from ticket_service.domain.drawings import RenderOptions
+from ticket_service.domain.page_design import Paper
 from ticket_service.domain.queries import CancellationQuery, TicketQuery
 from ticket_service.domain.reissues import ReissueRequest
 from ticket_service.domain.tickets import TicketFormat
@@ -30,6 +32,7 @@ class TicketView(StrEnum):
 
 CANCEL: Final = "/ticketing.tickets.v1.TicketService/CancelTicket"
 TICKET_VIEWS: Final = {view: ticket_pb2.TicketView.Value(f"TICKET_VIEW_{view}") for view in TicketView}
+PAPERS: Final = {paper: pb.Paper.Value(f"PAPER_{paper}") for paper in Paper}
 TICKET_FORMATS: Final = {kind: pb.TicketFormat.Value(f"TICKET_FORMAT_{kind}") for kind in TicketFormat}
 
 
@@ -70,13 +73,16 @@ def read_list(request: pb.ListTicketsRequest) -> tuple[TicketQuery, TicketView, 
     return query, view, page_size(request.page_size)
 
 
-def read_render(request: pb.RenderTicketRequest) -> tuple[UUID, TicketFormat]:
+def read_render(request: pb.RenderTicketRequest) -> tuple[UUID, RenderOptions]:
     """Read a RenderTicketRequest."""
     fields = Fields(request)
     ticket_id = fields.uuid("ticket_id")
     ticket_format = fields.enum("format", TICKET_FORMATS, TicketFormat.PNG)
+    if request.whole_purchase and ticket_format is not TicketFormat.PDF:
+        fields.violate("whole_purchase", "is for the format PDF only")
+    paper = fields.optional_enum("paper", PAPERS)
     fields.check()
-    return ticket_id, ticket_format
+    return ticket_id, RenderOptions(ticket_format, paper, request.whole_purchase)
 
 
 def read_cancel(request: pb.CancelTicketRequest, caller: Caller) -> tuple[UUID, str, tuple[str, int] | None]:

@@ -1,24 +1,36 @@
-"""Compose the relay and its receivers, for the process of the ticket service or, as the command `relay`, alone."""
+"""Compose the relay and its receivers, as the command `relay` alone or for the process of the ticket service."""
 
+import os
 from contextlib import AsyncExitStack
 from typing import Final
 
 from sqlalchemy.engine import URL
 
+from ticket_service.delivery.backlog import INTERVAL_SECONDS, BacklogMetrics
 from ticket_service.delivery.log import LogRelay
 from ticket_service.delivery.receiver import Receiver
 from ticket_service.delivery.relay import Relay
 from ticket_service.delivery.settings import DeliverySettings
 from ticket_service.domain.codes import Codes
 from ticket_service.use_cases.issuing import Issuing
-from ticket_service.use_cases.keys import SigningKeys
+from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.settings import SettingsError
-from ticketing.chassis.sweeper import Sweeper
+from ticketing.chassis.sweeper import Sweepable, Sweeper
 
-# The relay has its own threads, so that no call waits for the relay. Three suffice: a relay mostly waits for receivers.
-THREADS: Final = 3
+# The relay has its own threads, so that no call waits for the relay. Four suffice: a relay mostly waits for receivers.
+THREADS: Final = 4
+# A nice value. On busy cores sales and scans run first, and the relay catches up later. XXX
+NICE: Final = 10
+
+
+def lower_priority() -> None:
+    """Let other processes run first; threads and processes that this thread starts from now on inherit it.
+
+    The embedded PostgreSQL, which another thread starts, keeps its priority (on Linux, a priority belongs to a thread).
+    """
+    os.nice(NICE)
 
 
 class DeliveryApp:
@@ -39,18 +51,23 @@ class DeliveryApp:
         database = Database(self._url, "ticket_service relay", THREADS)
         self._opened.push_async_callback(database.close)
         receivers = await self._receivers(database)
-        relay: Relay | Sweeper
         if receivers:
             relay = Relay(database, receivers, self._settings.terms, self._clock)
+            self._opened.push_async_callback(relay.stop)
+            relay.start()
         else:
-            relay = Sweeper(LogRelay(database), self._settings.terms.interval_seconds)
-        self._opened.push_async_callback(relay.stop)
-        relay.start()
+            self._sweep(LogRelay(database), self._settings.terms.interval_seconds)
+        self._sweep(BacklogMetrics(database, self._clock), INTERVAL_SECONDS)
         return 0
 
     async def stop(self) -> None:
         """Stop and close everything; another relay repeats the deliveries in progress."""
         await self._opened.aclose()
+
+    def _sweep(self, work: Sweepable, interval_seconds: float) -> None:
+        sweeper = Sweeper(work, interval_seconds)
+        sweeper.start()
+        self._opened.push_async_callback(sweeper.stop)
 
     async def _receivers(self, database: Database) -> list[Receiver]:
         settings = self._settings
@@ -59,11 +76,15 @@ class DeliveryApp:
         if settings.webhook_url is not None:
             from ticket_service.delivery.webhook import WebhookReceiver  # noqa: PLC0415
 
-            receivers.append(WebhookReceiver(settings.webhook_url, settings.webhook_secret, self._clock))
+            receivers.append(
+                WebhookReceiver(
+                    settings.webhook_url, settings.webhook_secret, settings.webhook_max_parallel, self._clock
+                )
+            )
         if settings.nats_url is not None:
             from ticket_service.delivery.nats import NatsReceiver  # noqa: PLC0415
 
-            receivers.append(NatsReceiver(settings.nats_url, settings.nats_stream))
+            receivers.append(NatsReceiver(settings.nats_url, settings.nats_stream, settings.nats_max_parallel))
         if settings.smtp_url is not None:
             receivers.append(await self._email_receiver(database, settings.smtp_url))
         return receivers
@@ -80,7 +101,9 @@ class DeliveryApp:
         if language not in texts:
             raise SettingsError(f"TICKETS_MAIL_LANGUAGE is {language!r}; there is {', '.join(sorted(texts))}")
         keys = await SigningKeys.open(database, settings.signing_key_file, self._clock)
+        # A mail must not contain a token of a key that was retired since the start.
+        self._sweep(keys, LOOK_SECONDS)
         writer = MimeWriter(texts, language, settings.mail_from, settings.page)
         issuing = Issuing(Codes(settings.code_secret), keys)
-        smtp = SmtpClient(smtp_url, settings.terms.deadline_seconds)
+        smtp = SmtpClient(smtp_url, settings.terms.deadline_seconds, settings.mail_max_parallel)
         return EmailReceiver(database, writer, smtp, issuing, self._clock)

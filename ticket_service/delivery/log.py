@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy.engine import Connection
 
 from ticket_service.delivery.cloud_events import cloud_event
-from ticket_service.delivery.store import delete_outbox_rows, take_outbox_rows
+from ticket_service.delivery.store.dispatch import delete_outbox_rows, take_outbox_rows
 from ticketing.chassis.database import Database
 
 log = logging.getLogger(__name__)

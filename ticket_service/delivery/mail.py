@@ -12,7 +12,7 @@ from ticket_service.delivery.emails import MAILED, MailContext, emails_for
 from ticket_service.delivery.mime_writer import MimeWriter
 from ticket_service.delivery.receiver import Delivery, UndeliveredError
 from ticket_service.delivery.smtp import SmtpClient
-from ticket_service.delivery.store import find_purchase
+from ticket_service.delivery.store.purchases import find_purchase
 from ticket_service.domain.calendar_entries import CalendarOrganizer, holder_of
 from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket
@@ -30,12 +30,12 @@ class EmailReceiver:
     name: Final = "mail"
     kinds: Final = MAILED
     by_purchase: Final = True
-    # Each mail draws codes and pages. More in parallel would slow down sales if the relay runs in the service.
-    max_parallel: Final = 2
+    preparation_seconds: Final = 0.0
 
     def __init__(
         self, database: Database, writer: MimeWriter, smtp: SmtpClient, issuing: Issuing, clock: Clock
     ) -> None:
+        self.max_parallel = smtp.max_connections
         self._database = database
         self._writer = writer
         self._smtp = smtp

@@ -27,11 +27,12 @@ class NatsReceiver:
     name: Final = "nats"
     kinds: Final = tuple(Kind)
     by_purchase: Final = False
-    max_parallel: Final = 64
+    preparation_seconds: Final = 0.0
 
-    def __init__(self, url: str, stream: str) -> None:
+    def __init__(self, url: str, stream: str, max_parallel: int) -> None:
         self._url = url
         self._stream = stream
+        self.max_parallel = max_parallel
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -31,12 +31,18 @@ class UndeliveredError(Exception):
 
     Args:
         message: the cause, for operators; stored, so it must not contain an address.
-        is_permanent: another try cannot succeed.
+        is_permanent: another try of this notification cannot succeed.
+        is_gone: the receiver wants no notification any more; the relay disables it.
+        retry_after: the receiver asked for no notification before this time has passed.
     """
 
-    def __init__(self, message: str, *, is_permanent: bool = False) -> None:
+    def __init__(
+        self, message: str, *, is_permanent: bool = False, is_gone: bool = False, retry_after: timedelta | None = None
+    ) -> None:
         super().__init__(message)
         self.is_permanent = is_permanent
+        self.is_gone = is_gone
+        self.retry_after = retry_after
 
 
 class Receiver(Protocol):
@@ -57,6 +63,10 @@ class Receiver(Protocol):
     @property
     def max_parallel(self) -> int:
         """Return how many deliveries run at the same time."""
+
+    @property
+    def preparation_seconds(self) -> float:
+        """Return for how long `deliver` may prepare a delivery, beyond the deadline of the delivery itself."""
 
     async def deliver(self, delivery: Delivery) -> None:
         """Deliver a notification; raise UndeliveredError if it was rejected or the answer was lost."""

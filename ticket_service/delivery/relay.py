@@ -6,45 +6,33 @@ deliveries after the claim.
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
 
-from prometheus_client import Gauge
-from sqlalchemy.engine import Connection
-
-from ticket_service.delivery import store
-from ticket_service.delivery.receiver import Delivery, Receiver, UndeliveredError
+from ticket_service.delivery.receiver import Receiver
+from ticket_service.delivery.receiver_worker import ReceiverWorker
 from ticket_service.delivery.settings import DeliveryTerms
-from ticketing.chassis.backoff import backoff_seconds
+from ticket_service.delivery.store.dispatch import Route, dispatch
+from ticket_service.delivery.store.kept import forget
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.failures import Failure
 from ticketing.chassis.sweeper import Sweepable, Sweeper
-
-log = logging.getLogger(__name__)
 
 # Rows of the outbox in one transaction.
 MAX_DISPATCH: Final = 500
-# A claim outlasts the deadline of its deliveries by this time, so that the relay can store the results.
-CLAIM_MARGIN: Final = timedelta(seconds=2)
-MAX_RETRY_SECONDS: Final = 300.0
-BACKLOG_SECONDS: Final = 15.0
-# The number of characters of a failure that are stored and logged.
-MAX_FAILURE: Final = 500
-
-WAITING = Gauge("notifications_waiting", "Notifications that a receiver did not get yet.", ["receiver"])
-DEAD = Gauge("notifications_dead", "Dead letters.", ["receiver"])
+# Kept notifications that one transaction deletes, and the pause when nothing is left to delete.
+MAX_FORGOTTEN: Final = 1_000
+FORGET_SECONDS: Final = 60.0
 
 
 class Relay:
-    """The sweepers of one relay: the dispatcher, a worker for each receiver, and the metrics."""
+    """The sweepers of one relay: the dispatcher, a worker for each receiver, and the retention."""
 
     def __init__(self, database: Database, receivers: Sequence[Receiver], terms: DeliveryTerms, clock: Clock) -> None:
         self._receivers = receivers
-        self._interval_seconds = terms.interval_seconds
+        self._terms = terms
         self._workers = [ReceiverWorker(database, receiver, terms, clock) for receiver in receivers]
         self._database = database
         self._clock = clock
@@ -52,13 +40,16 @@ class Relay:
 
     def start(self) -> None:
         """Start the sweepers."""
-        workers = [self._sweep(worker, self._interval_seconds) for worker in self._workers]
-        self._sweep(Dispatcher(self._database, self._receivers, self._clock, workers), self._interval_seconds)
-        self._sweep(_BacklogMetrics(self._database), BACKLOG_SECONDS)
+        for worker in self._workers:
+            worker.wake = self._sweep(worker, self._terms.interval_seconds).wake
+        dispatcher = Dispatcher(self._database, self._receivers, self._terms, self._clock, self._workers)
+        self._sweep(dispatcher, self._terms.interval_seconds)
+        self._sweep(_Retention(self._database, self._terms.kept_for, self._clock), FORGET_SECONDS)
 
     async def stop(self) -> None:
-        """Stop; another relay repeats the deliveries in progress."""
+        """Stop; another relay repeats the deliveries in progress that do not end in time."""
         await self._opened.aclose()
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
         for receiver in self._receivers:
             await receiver.close()
 
@@ -73,105 +64,39 @@ class Dispatcher:
     """The sweeper that turns rows of the outbox into deliveries."""
 
     def __init__(
-        self, database: Database, receivers: Sequence[Receiver], clock: Clock, workers: Sequence[Sweeper]
+        self,
+        database: Database,
+        receivers: Sequence[Receiver],
+        terms: DeliveryTerms,
+        clock: Clock,
+        workers: Sequence[ReceiverWorker],
     ) -> None:
         self._database = database
-        self._routes = [store.Route(one.name, one.kinds, one.by_purchase) for one in receivers]
+        self._routes = [Route(one.name, one.kinds, one.by_purchase) for one in receivers]
+        self._keeps = terms.kept_for > timedelta(0)
         self._clock = clock
         self._workers = workers
 
     async def sweep(self) -> bool:
         """Dispatch one batch and wake the workers; return whether the outbox may have more rows."""
-        taken = await self._database.run(lambda c: store.dispatch(c, self._routes, self._clock(), MAX_DISPATCH))
+        taken = await self._database.run(
+            lambda c: dispatch(c, self._routes, self._clock(), MAX_DISPATCH, keeps=self._keeps)
+        )
         if taken:
             for worker in self._workers:
                 worker.wake()
         return taken == MAX_DISPATCH
 
 
-class ReceiverWorker:
-    """The sweeper that delivers to one receiver."""
+class _Retention:
+    """The sweeper that deletes the notifications that were kept for long enough."""
 
-    def __init__(self, database: Database, receiver: Receiver, terms: DeliveryTerms, clock: Clock) -> None:
+    def __init__(self, database: Database, kept_for: timedelta, clock: Clock) -> None:
         self._database = database
-        self._receiver = receiver
-        self._terms = terms
+        self._kept_for = kept_for
         self._clock = clock
-        self._is_down = False
 
     async def sweep(self) -> bool:
-        """Make due deliveries; return whether more may be due.
-
-        A receiver that accepted nothing may be down: the worker pauses, then tries one delivery.
-        """
-        now = self._clock()
-        until = now + timedelta(seconds=self._terms.deadline_seconds) + CLAIM_MARGIN
-        name, limit = self._receiver.name, 1 if self._is_down else self._receiver.max_parallel
-        claimed = await self._database.run(lambda connection: store.claim_due(connection, name, now, until, limit))
-        failures = await asyncio.gather(*(self._try(delivery) for delivery in claimed))
-        results = list(zip(claimed, failures, strict=True))
-        await self._database.run(lambda connection: self._record(connection, results))
-        has_delivered = any(failure is None for failure in failures)
-        self._is_down = bool(claimed) and not has_delivered
-        return has_delivered
-
-    async def _try(self, delivery: Delivery) -> UndeliveredError | None:
-        """Try a delivery; return its failure, or None."""
-        try:
-            async with asyncio.timeout(self._terms.deadline_seconds):
-                await self._receiver.deliver(delivery)
-        except UndeliveredError as error:
-            return error
-        except TimeoutError:
-            return UndeliveredError(f"no answer within {self._terms.deadline_seconds:g} s")
-        except Failure as failure:
-            return UndeliveredError(failure.message)
-        except Exception as error:
-            # A notification that the relay cannot send must not block the others: it becomes a dead letter.
-            log.exception("a delivery failed unexpectedly", extra=_log_fields(delivery))
-            return UndeliveredError(type(error).__name__)
-        return None
-
-    def _record(self, connection: Connection, results: Sequence[tuple[Delivery, UndeliveredError | None]]) -> None:
-        now = self._clock()
-        failed = [(delivery, failure) for delivery, failure in results if failure is not None]
-        store.delete_delivered(connection, [delivery for delivery, failure in results if failure is None])
-        for delivery, failure in failed:
-            cause = str(failure)[:MAX_FAILURE]
-            if failure.is_permanent or delivery.attempts >= self._terms.max_attempts:
-                log.error("a notification is now a dead letter", extra={**_log_fields(delivery), "cause": cause})
-                store.make_dead_letter(connection, delivery, now, cause)
-            else:
-                store.postpone(connection, delivery, now + self._wait(delivery), cause)
-        if failed:
-            # One line reports all failures: a line for each would fill the log while a receiver is down.
-            facts = {**_log_fields(failed[0][0]), "cause": str(failed[0][1])[:MAX_FAILURE], "failed": len(failed)}
-            log.warning("a receiver did not accept notifications", extra=facts)
-
-    def _wait(self, delivery: Delivery) -> timedelta:
-        first, max_seconds = self._terms.retry_seconds, max(self._terms.retry_seconds, MAX_RETRY_SECONDS)
-        return timedelta(seconds=backoff_seconds(delivery.attempts - 1, first=first, max_seconds=max_seconds))
-
-
-class _BacklogMetrics:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def sweep(self) -> bool:
-        # The table contains no row of a receiver without deliveries.
-        for metric in (WAITING, DEAD):
-            metric.clear()
-        for backlog in await self._database.run(store.count_backlogs):
-            WAITING.labels(backlog.receiver).set(backlog.waiting)
-            DEAD.labels(backlog.receiver).set(backlog.dead)
-        return False
-
-
-def _log_fields(delivery: Delivery) -> dict[str, object]:
-    return {
-        "receiver": delivery.receiver,
-        "kind": delivery.notification.kind,
-        "notification_id": delivery.notification_id,
-        "event_id": delivery.notification.event_id,
-        "attempts": delivery.attempts,
-    }
+        """Delete one batch; return whether more may be due."""
+        before = self._clock() - self._kept_for
+        return await self._database.run(lambda connection: forget(connection, before, MAX_FORGOTTEN)) == MAX_FORGOTTEN

@@ -1,6 +1,7 @@
 """The settings of the delivery: receivers, deadlines and retries. Without a receiver, the relay logs notifications."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from ticket_service.domain.page_design import COLOR, PageDesign, Paper
 from ticketing.chassis.settings import Environment
 
 BUILT_IN: Final = "built-in"
+METRICS_PORT: Final = 9466
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,10 @@ class DeliveryTerms:
     max_attempts: int
     # The pause when no delivery is due.
     interval_seconds: float
+    # The time in which deliveries in progress may end when the relay stops.
+    drain_seconds: float
+    # The time for which a notification is kept so that it can be sent again; zero: none is kept.
+    kept_for: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +37,18 @@ class DeliverySettings:
 
     # True if the process of the ticket service runs a relay.
     is_built_in: bool
+    # The port of the metrics of a relay in a process of its own.
+    metrics_port: int
     terms: DeliveryTerms
-    nats_url: str | None
+    # A URL may contain a password or a token.
+    nats_url: str | None = field(repr=False)
     nats_stream: str
-    webhook_url: str | None
+    nats_max_parallel: int
+    webhook_url: str | None = field(repr=False)
     webhook_secret: str = field(repr=False)
-    # The URL contains a password.
+    webhook_max_parallel: int
     smtp_url: str | None = field(repr=False)
+    mail_max_parallel: int
     # The sender of mails, such as `Concert Hall <tickets@example.com>`.
     mail_from: str
     mail_language: str
@@ -51,7 +62,12 @@ class DeliverySettings:
 
 
 def read_delivery_settings(
-    environment: Environment, *, code_secret: str, signing_key_file: Path, interval_seconds: float
+    environment: Environment,
+    *,
+    code_secret: str,
+    signing_key_file: Path,
+    interval_seconds: float,
+    drain_seconds: float,
 ) -> DeliverySettings:
     """Read the settings; `environment` collects the faults. The other arguments are settings of the ticket service."""
     webhook_url = _url(environment, "TICKETS_WEBHOOK_URL", "http", "https")
@@ -60,18 +76,24 @@ def read_delivery_settings(
     if webhook_url is not None:
         _check_secret(environment, webhook_secret)
     return DeliverySettings(
-        is_built_in=environment.choice("TICKETS_RELAY", BUILT_IN, (BUILT_IN, "off")) == BUILT_IN,
+        is_built_in=environment.choice("TICKETS_RELAY", "off", (BUILT_IN, "off")) == BUILT_IN,
+        metrics_port=environment.port("TICKETS_RELAY_METRICS_PORT", METRICS_PORT),
         terms=DeliveryTerms(
             deadline_seconds=environment.seconds("TICKETS_DELIVERY_SECONDS", 10, minimum=0.1, maximum=300),
             retry_seconds=environment.seconds("TICKETS_DELIVERY_RETRY_SECONDS", 1, minimum=0.01, maximum=300),
             max_attempts=environment.number("TICKETS_DELIVERY_ATTEMPTS", 100, minimum=1, maximum=100_000),
             interval_seconds=interval_seconds,
+            drain_seconds=drain_seconds,
+            kept_for=timedelta(days=environment.number("TICKETS_REPLAY_DAYS", 7, minimum=0, maximum=365)),
         ),
         nats_url=_url(environment, "TICKETS_NATS_URL", "nats", "tls"),
         nats_stream=environment.text("TICKETS_NATS_STREAM", "ticketing"),
+        nats_max_parallel=_max_parallel(environment, "TICKETS_NATS_MAX_PARALLEL", 64),
         webhook_url=webhook_url,
         webhook_secret=webhook_secret,
+        webhook_max_parallel=_max_parallel(environment, "TICKETS_WEBHOOK_MAX_PARALLEL", 16),
         smtp_url=smtp_url,
+        mail_max_parallel=_max_parallel(environment, "TICKETS_MAIL_MAX_PARALLEL", 4),
         mail_from=environment.text("TICKETS_MAIL_FROM", "" if smtp_url is None else None),
         mail_language=environment.text("TICKETS_MAIL_LANGUAGE", "en"),
         mail_templates=environment.optional_path("TICKETS_MAIL_TEMPLATES"),
@@ -79,6 +101,10 @@ def read_delivery_settings(
         code_secret=code_secret,
         signing_key_file=signing_key_file,
     )
+
+
+def _max_parallel(environment: Environment, name: str, default: int) -> int:
+    return environment.number(name, default, minimum=1, maximum=256)
 
 
 def _page_design(environment: Environment) -> PageDesign:

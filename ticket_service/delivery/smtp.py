@@ -19,9 +19,11 @@ class SmtpClient:
     Args:
         url: `smtp://user:password@host:587`, or `smtps://` for TLS from the first byte.
         seconds: the timeout of each step; the relay limits the whole delivery.
+        max_connections: how many mails the receiver sends at the same time, each on its own connection.
     """
 
-    def __init__(self, url: str, seconds: float) -> None:
+    def __init__(self, url: str, seconds: float, max_connections: int) -> None:
+        self.max_connections = max_connections
         parts = urlsplit(url)
         self._use_tls = parts.scheme == TLS_SCHEME
         self._host = parts.hostname

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ticket_service.domain.calendar_entries import CalendarEntry
-from ticket_service.domain.page_design import DEFAULT_DESIGN, PageDesign
+from ticket_service.domain.page_design import DEFAULT_DESIGN, PageDesign, Paper
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket, TicketFormat
 
@@ -35,6 +35,19 @@ class Drawing:
     entry: CalendarEntry | None = None
     # The design of pages; the metadata of the event may change it.
     design: PageDesign = DEFAULT_DESIGN
+    # The paper of pages, whatever the design says; None: that of the design.
+    paper: Paper | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RenderOptions:
+    """The wishes of a caller for a drawing."""
+
+    format: TicketFormat
+    # The paper of pages; None: that of the event or of the service.
+    paper: Paper | None = None
+    # All tickets of the purchase are drawn, as the pages of one file.
+    whole_purchase: bool = False
 
 
 def print_ticket(sold: SoldTicket, secrets: Secrets) -> PrintedTicket:
@@ -50,5 +63,5 @@ def drawing_key(drawing: Drawing) -> bytes:
         # These show nothing but the token, and a list of tickets needs many of them.
         shown: object = [ticket.secrets.token for ticket in drawing.tickets]
     else:
-        shown = (drawing.tickets, drawing.language, drawing.entry, drawing.design)
+        shown = (drawing.tickets, drawing.language, drawing.entry, drawing.design, drawing.paper)
     return hashlib.sha256(f"{drawing.format} {shown!r}".encode()).digest()

@@ -65,6 +65,20 @@ class Notification:
     notification_id: UUID | None = None
 
 
+def stream_of(notification: Notification, notification_id: UUID, purchase_id: UUID | None = None) -> UUID:
+    """Return the stream of a delivery, within which notifications are in order; SQL of the dispatch decides alike.
+
+    Args:
+        notification: the notification.
+        notification_id: its id, the stream of an incident about no sold ticket.
+        purchase_id: the purchase to which a notification about a whole event is delivered.
+    """
+    purchase = notification.purchase_id or purchase_id
+    if purchase is not None:
+        return purchase
+    return notification_id if notification.kind is Kind.INCIDENT else notification.event_id
+
+
 def purchase_completed(purchase: Purchase, tickets: Sequence[Ticket]) -> list[Notification]:
     """Return the notification of a COMPLETED purchase and its tickets; a HELD purchase causes none."""
     if purchase.status is not PurchaseStatus.COMPLETED:

@@ -77,15 +77,17 @@ class TicketServicer(TicketServiceServicer):
     async def RenderTicket(self, request: pb.RenderTicketRequest, _context: Any) -> pb.RenderTicketResponse:  # noqa: N802 - the contract's name
         """Draw a ticket."""
         caller = current_caller()
-        ticket_id, ticket_format = requests.read_render(request)
+        ticket_id, options = requests.read_render(request)
         sold = await self._tickets.get(caller, ticket_id)
-        ticket = PrintedTicket(sold, self._messages.secrets(sold))
         now = self._messages.clock()
-        if ticket_format is TicketFormat.ICS:
+        if options.format is TicketFormat.ICS:
+            ticket = PrintedTicket(sold, self._messages.secrets(sold))
             entry = await self._tickets.calendar_entry(sold)
             rendered = await self._rendering.render_entry(caller, ticket, entry, self._messages.secrets, now)
         else:
-            rendered = await self._rendering.render(caller, ticket, ticket_format, now)
+            all_sold = await self._tickets.of_same_purchase(caller, sold) if options.whole_purchase else [sold]
+            tickets = [PrintedTicket(one, self._messages.secrets(one)) for one in all_sold]
+            rendered = await self._rendering.render(caller, tickets, options, now)
         return pb.RenderTicketResponse(
             media_type=rendered.media_type, file_name=rendered.file_name, content=rendered.content
         )

@@ -1,6 +1,6 @@
 """Insert notifications into the outbox, in the transaction of the change that they report.
 
-A change writes one row, however many receivers exist: `ticket_service.delivery.store` makes its deliveries.
+A change writes one row, however many receivers exist: `ticket_service.delivery.store.dispatch` makes its deliveries.
 """
 
 import json

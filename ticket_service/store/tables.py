@@ -577,8 +577,41 @@ def _notification(*position: sa.Identity) -> list[sa.Column[Any]]:
     ]
 
 
-# Notifications, stored in the transaction that causes them; the relay turns them into deliveries.
-outbox = sa.Table("outbox", metadata, *_notification(sa.Identity()), sa.PrimaryKeyConstraint("event_id", "position"))
+# Notifications, stored in the transaction that causes them; the relay turns them into deliveries, oldest first.
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    *_notification(sa.Identity()),
+    sa.PrimaryKeyConstraint("event_id", "position"),
+    sa.Index("outbox_position_ix", "position"),
+)
+
+# Notifications that a relay took from the outbox, kept for a while so that an operator can send them again.
+notifications = sa.Table(
+    "notifications",
+    metadata,
+    *_notification(),
+    # The receivers that get the notification.
+    sa.Column("receivers", ARRAY(sa.Text), nullable=False),
+    # Those of `receivers` that get one delivery for each purchase of the event.
+    sa.Column("receivers_by_purchase", ARRAY(sa.Text), nullable=False),
+    # Not by event: the table is bounded, and an operator has only the id.
+    sa.PrimaryKeyConstraint("notification_id"),
+    sa.Index("notifications_position_ix", "position"),
+)
+
+# Receivers to which the relay makes no deliveries at present.
+receiver_states = sa.Table(
+    "receiver_states",
+    metadata,
+    sa.Column("receiver", sa.Text, primary_key=True),
+    # The time when the receiver answered that it is gone for good; NULL: it is enabled.
+    sa.Column("disabled_time", TIME),
+    # The receiver asked for no deliveries before this time.
+    sa.Column("paused_until", TIME),
+    # The answer of the receiver.
+    sa.Column("cause", sa.Text, nullable=False),
+)
 
 # Notifications to deliver to one receiver; a delivered row is deleted.
 deliveries = sa.Table(
@@ -588,7 +621,8 @@ deliveries = sa.Table(
     sa.Column("receiver", sa.Text, nullable=False),
     # The relay makes the deliveries of one stream in order.
     sa.Column("stream", UUID, nullable=False),
-    # The time when the relay tries next; NULL: the delivery is a dead letter.
+    # The time when a relay tries next, or looks again whether an earlier delivery of the stream is left; at first the
+    # create_time. NULL: the delivery is a dead letter.
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("dead_time", TIME),

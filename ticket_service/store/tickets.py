@@ -92,9 +92,12 @@ def find_ticket_by_code(connection: Connection, code_digest: bytes, condition: C
     return found[0] if found else None
 
 
-def tickets_of_purchase(connection: Connection, event_id: UUID, purchase_id: UUID) -> list[SoldTicket]:
+def tickets_of_purchase(
+    connection: Connection, event_id: UUID, purchase_id: UUID, condition: Condition = ANY
+) -> list[SoldTicket]:
     """Read the tickets of a purchase in the order in which they were issued."""
-    return _find_tickets(connection, [tickets.c.event_id == event_id, tickets.c.purchase_id == purchase_id])[::-1]
+    its = [tickets.c.event_id == event_id, tickets.c.purchase_id == purchase_id, condition]
+    return _find_tickets(connection, its)[::-1]
 
 
 def tickets_of_holder(connection: Connection, event_id: UUID, holder: Holder) -> list[SoldTicket]:

@@ -8,12 +8,13 @@ from typing import Final
 
 from ticket_service.adapters.drawers import Drawers, Turn
 from ticket_service.domain.calendar_entries import TicketEntry
-from ticket_service.domain.drawings import Drawing, PrintedTicket, print_ticket
+from ticket_service.domain.drawings import Drawing, PrintedTicket, RenderOptions, print_ticket
 from ticket_service.domain.page_design import PageDesign
 from ticket_service.domain.refusals import ticket_not_active
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket, TicketFormat
 from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.failures import FieldViolation, invalid_fields
 
 SecretsOf = Callable[[SoldTicket], Secrets]
 
@@ -26,6 +27,10 @@ MEDIA_TYPES: Final = {
 # The calls of one caller that may wait for a drawing. A backend calls for many users.
 MAX_WAITING: Final = 8
 MAX_WAITING_OF_A_SERVICE: Final = 32
+
+
+# The pages of one file: some 800 KB, and a second of a worker.
+MAX_PAGES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +51,27 @@ class Rendering:
         self._design = design
 
     async def render(
-        self, caller: Caller, ticket: PrintedTicket, ticket_format: TicketFormat, now: datetime
+        self, caller: Caller, tickets: Sequence[PrintedTicket], options: RenderOptions, now: datetime
     ) -> RenderedTicket:
-        """Draw a picture or page of a ticket; raise TICKET_NOT_ACTIVE for a cancelled ticket, or OVERLOADED."""
-        sold = ticket.sold
-        if sold.ticket.status in CANCELLED_STATUSES:
-            raise ticket_not_active(sold.ticket.ticket_id, sold.ticket.status)
-        printed = print_ticket(sold, ticket.secrets)
-        drawing = Drawing(ticket_format, (printed,), sold.language or self._language, now, design=self._design)
+        """Draw a picture or page of a ticket, or those of one purchase that are not cancelled as the pages of one file.
+
+        Raises:
+            Failure: TICKET_NOT_ACTIVE: no ticket is left; OVERLOADED; INVALID_ARGUMENT for more
+                than MAX_PAGES tickets.
+        """
+        drawn = [one for one in tickets if one.sold.ticket.status not in CANCELLED_STATUSES]
+        if not drawn:
+            last = tickets[-1].sold.ticket
+            raise ticket_not_active(last.ticket_id, last.status)
+        if len(drawn) > MAX_PAGES:
+            fault = f"would draw {len(drawn)} pages; the bound is {MAX_PAGES}"
+            raise invalid_fields([FieldViolation("whole_purchase", fault)])
+        language = drawn[0].sold.language or self._language
+        printed = tuple([print_ticket(one.sold, one.secrets) for one in drawn])
+        drawing = Drawing(options.format, printed, language, now, design=self._design, paper=options.paper)
         content = await self._drawers.draw(drawing, _turn(caller))
-        file_name = f"{ticket.secrets.code}.{ticket_format.lower()}"
-        return RenderedTicket(MEDIA_TYPES[ticket_format], file_name, content)
+        name = f"tickets-{drawn[0].sold.ticket.purchase_id}" if options.whole_purchase else drawn[0].secrets.code
+        return RenderedTicket(MEDIA_TYPES[options.format], f"{name}.{options.format.lower()}", content)
 
     async def render_entry(
         self, caller: Caller, ticket: PrintedTicket, found: TicketEntry, secrets: SecretsOf, now: datetime

@@ -11,7 +11,13 @@ from ticket_service.domain.refusals import ticket_code_not_found, ticket_not_fou
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.store.access import ticket_visible_to
 from ticket_service.store.contacts import addresses_of_holders
-from ticket_service.store.tickets import find_ticket, find_ticket_by_code, list_tickets, tickets_of_holder
+from ticket_service.store.tickets import (
+    find_ticket,
+    find_ticket_by_code,
+    list_tickets,
+    tickets_of_holder,
+    tickets_of_purchase,
+)
 from ticketing.chassis.authentication import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -38,6 +44,11 @@ class Tickets:
         if sold is None:
             raise ticket_code_not_found(code)
         return sold
+
+    async def of_same_purchase(self, caller: Caller, sold: SoldTicket) -> Sequence[SoldTicket]:
+        """Read the tickets of a ticket's purchase that `caller` may see, in the order in which they were issued."""
+        ticket, visible = sold.ticket, ticket_visible_to(caller)
+        return await self._database.run(lambda c: tickets_of_purchase(c, ticket.event_id, ticket.purchase_id, visible))
 
     async def calendar_entry(self, sold: SoldTicket) -> TicketEntry:
         """Read the present entry in the calendar of a ticket's holder, with all tickets of the holder for its hours."""

@@ -9,7 +9,7 @@ from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticket_service.delivery.app import DeliveryApp
-from ticket_service.delivery.store import count_outbox_rows
+from ticket_service.delivery.store.backlog import count_outbox_rows
 from ticketing.chassis.settings import SettingsError
 
 

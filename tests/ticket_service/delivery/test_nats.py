@@ -24,7 +24,7 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 
 @pytest.fixture
 async def receiver(server: NatsServer) -> AsyncIterator[NatsReceiver]:
-    receiver = NatsReceiver(server.url, "ticketing")
+    receiver = NatsReceiver(server.url, "ticketing", 64)
     yield receiver
     await receiver.close()
 
@@ -60,4 +60,4 @@ async def test_receiver_reconnects_after_a_restart_of_the_server(server, receive
 
 
 async def test_unused_receiver_closes():
-    await NatsReceiver("nats://127.0.0.1:1", "ticketing").close()
+    await NatsReceiver("nats://127.0.0.1:1", "ticketing", 64).close()

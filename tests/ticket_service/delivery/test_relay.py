@@ -1,104 +1,26 @@
-import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from prometheus_client import REGISTRY
+import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 
 from tests.environment.waiting import until
+from tests.selling.relays import TERMS, FakeReceiver, insert, notification, rejecting, running_relay, until_delivered
 from tests.selling.rows import sell, store_event
 from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_letters, show_backlog
-from ticket_service.delivery import store
-from ticket_service.delivery.receiver import Delivery, UndeliveredError
-from ticket_service.delivery.relay import Relay
-from ticket_service.delivery.settings import DeliveryTerms
+from ticket_service.delivery.receiver import Delivery
+from ticket_service.delivery.store.deliveries import Claim, claim_due
+from ticket_service.delivery.store.dispatch import Route, dispatch
 from ticket_service.domain.notifications import Kind, Notification
-from ticket_service.store import outbox
+from ticket_service.store.tables import deliveries, outbox
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
-
-TERMS = DeliveryTerms(deadline_seconds=5, retry_seconds=0.01, max_attempts=20, interval_seconds=0.01)
-
-
-@dataclass
-class FakeReceiver:
-    """A receiver that accepts every delivery, unless `rejects` raises."""
-
-    name: str = "listener"
-    kinds: Sequence[Kind] = tuple(Kind)
-    by_purchase: bool = False
-    max_parallel: int = 10
-    rejects: Callable[[Delivery], object] = lambda delivery: None
-    hangs: Callable[[Delivery], bool] = lambda delivery: False
-    tried: list[Delivery] = field(default_factory=list)
-    taken: list[Delivery] = field(default_factory=list)
-    is_closed: bool = False
-
-    async def deliver(self, delivery: Delivery) -> None:
-        self.tried.append(delivery)
-        if self.hangs(delivery):
-            await asyncio.Event().wait()
-        self.rejects(delivery)
-        self.taken.append(delivery)
-
-    async def close(self) -> None:
-        self.is_closed = True
-
-    def numbers(self) -> list[Any]:
-        return [delivery.notification.data["n"] for delivery in self.taken]
-
-
-def rejecting(times: int, numbers: Sequence[int], **how: bool) -> Callable[[Delivery], object]:
-    """Reject the first tries of some notifications."""
-    tries: dict[object, int] = defaultdict(int)
-
-    def refuse(delivery: Delivery) -> None:
-        number = delivery.notification.data["n"]
-        tries[number] += 1
-        if number in numbers and tries[number] <= times:
-            raise UndeliveredError("not now", **how)
-
-    return refuse
-
-
-def notification(n: int, purchase_id: UUID, event_id: UUID, kind: Kind = Kind.TICKET_REISSUED) -> Notification:
-    return Notification(event_id, kind, purchase_id, user_id="alice", data={"n": n})
-
-
-async def insert(database: Database, *new: Notification) -> None:
-    await database.run(lambda connection: outbox.write(connection, new, system_clock()))
-
-
-@asynccontextmanager
-async def running_relay(
-    database: Database, *receivers: FakeReceiver, terms: DeliveryTerms = TERMS
-) -> AsyncIterator[Relay]:
-    relay = Relay(database, receivers, terms, system_clock)
-    relay.start()
-    try:
-        yield relay
-    finally:
-        await relay.stop()
-
-
-async def until_delivered(database: Database) -> None:
-    """Wait until nothing waits for delivery."""
-
-    def left(connection: Connection) -> int:
-        return store.count_outbox_rows(connection) + sum(
-            backlog.waiting for backlog in store.count_backlogs(connection)
-        )
-
-    await until(lambda: database.run(left), 0)
-
 
 EVENT, ONE, OTHER = new_id(), new_id(), new_id()
 
@@ -134,7 +56,7 @@ async def test_retried_delivery_delays_only_its_own_stream(database):
 async def test_hanging_delivery_is_repeated_after_the_deadline(database):
     receiver = FakeReceiver(hangs=lambda delivery: delivery.attempts == 1)
     await insert(database, notification(1, ONE, EVENT), notification(2, ONE, EVENT))
-    async with running_relay(database, receiver, terms=DeliveryTerms(0.05, 0.01, 20, 0.01)):
+    async with running_relay(database, receiver, terms=replace(TERMS, deadline_seconds=0.05)):
         await until_delivered(database)
     assert receiver.numbers() == [1, 2]
 
@@ -162,7 +84,7 @@ async def test_unexpected_error_is_retried_like_a_rejection(database, error):
 
 
 @pytest.mark.parametrize(
-    ("terms", "how", "tries"), [(DeliveryTerms(5, 0.01, 3, 0.01), {}, 3), (TERMS, {"is_permanent": True}, 1)]
+    ("terms", "how", "tries"), [(replace(TERMS, max_attempts=3), {}, 3), (TERMS, {"is_permanent": True}, 1)]
 )
 async def test_dead_letters_are_listed_and_replayed(database, tickets_url: URL, terms, how, tries):
     receiver = FakeReceiver(rejects=rejecting(tries, [1], **how))
@@ -214,11 +136,11 @@ async def test_delivery_of_a_dead_relay_is_repeated_after_its_claim(database):
     now = system_clock()
     receiver = FakeReceiver()
 
-    def die(connection: Connection) -> list[Delivery]:
-        store.dispatch(connection, [store.Route("listener", list(Kind))], now, 10)
-        return store.claim_due(connection, "listener", now, now + timedelta(seconds=0.2), 10)
+    def die(connection: Connection) -> Claim:
+        dispatch(connection, [Route("listener", list(Kind))], now, 10)
+        return claim_due(connection, "listener", now, now + timedelta(seconds=0.2), 10)
 
-    [left] = await database.run(die)
+    [left] = (await database.run(die)).deliveries
     async with running_relay(database, receiver):
         await until_delivered(database)
     assert [one.notification_id for one in receiver.taken] == [left.notification_id]
@@ -228,11 +150,11 @@ async def test_delivery_of_a_dead_relay_is_repeated_after_its_claim(database):
 async def test_one_relay_at_a_time_dispatches_the_outbox(database, tickets_url: URL):
     await insert(database, notification(1, ONE, EVENT))
     other = Database(tickets_url, "other relay", 1)
-    routes = [store.Route("listener", list(Kind))]
+    routes = [Route("listener", list(Kind))]
 
     def while_another_dispatches(connection: Connection) -> int:
-        assert store.dispatch(connection, routes, system_clock(), 10) == 1
-        return other.run_here(lambda its: store.dispatch(its, routes, system_clock(), 10))
+        assert dispatch(connection, routes, system_clock(), 10) == 1
+        return other.run_here(lambda its: dispatch(its, routes, system_clock(), 10))
 
     assert await database.run(while_another_dispatches) == 0
     await other.close()
@@ -256,16 +178,41 @@ async def test_event_notification_is_delivered_once_or_by_purchase(database):
     assert {one.notification.purchase_id for one in mail.taken} == {one.stream for one in mail.taken}
 
 
-async def test_backlog_is_shown_by_command_and_metric(database, tickets_url: URL):
+async def test_outbox_is_dispatched_by_age_whatever_the_event(database):
+    first_event, second_event = sorted([new_id(), new_id()])
+    await insert(database, notification(1, ONE, second_event))
+    await insert(database, notification(2, OTHER, first_event), notification(3, OTHER, first_event))
+    routes = [Route("listener", list(Kind))]
+    assert await database.run(lambda connection: dispatch(connection, routes, system_clock(), 1)) == 1
+    left = await database.run(lambda connection: connection.execute(sa.select(outbox.c.data)).scalars().all())
+    assert [one["n"] for one in left] == [2, 3]
+
+
+async def test_due_deliveries_are_claimed_by_age(database):
+    old, new = notification(1, ONE, EVENT), notification(2, OTHER, EVENT)
+    await insert(database, old)
+    await insert(database, new)
+    now = system_clock()
+
+    def claim(connection: Connection) -> Claim:
+        dispatch(connection, [Route("listener", list(Kind))], now, 10)
+        return claim_due(connection, "listener", now, now + timedelta(seconds=10), 1)
+
+    [first] = (await database.run(claim)).deliveries
+    assert first.notification.data == {"n": 1}
+
+
+async def test_backlog_is_shown_by_command(database, tickets_url: URL):
     receiver = FakeReceiver("seen", rejects=rejecting(10, [1]), hangs=lambda one: one.notification.data["n"] == 2)
     await insert(database, notification(1, ONE, EVENT), notification(2, OTHER, EVENT))
     lines: list[str] = []
     assert show_backlog(tickets_url, lines.append) == 0
     assert lines == ["         2 not taken up by a relay"]
-    async with running_relay(database, receiver, terms=DeliveryTerms(5, 1, 1, 0.01)):
-        await until(lambda: len(receiver.tried) == 2)
+    failures = sa.select(deliveries.c.failure).order_by(deliveries.c.position)
+    async with running_relay(database, receiver, terms=replace(TERMS, retry_seconds=60)):
+        await until(
+            lambda: database.run(lambda connection: connection.execute(failures).scalars().all()), ["not now", ""]
+        )
     assert show_backlog(tickets_url, lines.append) == 0
     assert lines[-2] == "         0 not taken up by a relay"
     assert lines[-1].startswith("         2 waiting for seen, oldest of 20")
-    async with running_relay(database, receiver):
-        await until(lambda: REGISTRY.get_sample_value("notifications_waiting", {"receiver": "seen"}), 2)

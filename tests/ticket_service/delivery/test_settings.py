@@ -7,7 +7,9 @@ from ticketing.chassis.settings import Environment, SettingsError
 
 
 def read(environment: Environment) -> DeliverySettings:
-    return read_delivery_settings(environment, code_secret="", signing_key_file=Path("keys"), interval_seconds=1)
+    return read_delivery_settings(
+        environment, code_secret="", signing_key_file=Path("keys"), interval_seconds=1, drain_seconds=1
+    )
 
 
 @pytest.mark.parametrize(

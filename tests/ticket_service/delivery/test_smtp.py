@@ -22,7 +22,7 @@ async def mailbox() -> AsyncIterator[Mailbox]:
 async def test_rejection_is_reported_by_its_code_only(mailbox, answer, is_permanent):
     mailbox.refuses = lambda address: answer
     with pytest.raises(UndeliveredError, match=rf"refused with {answer[:3]}$") as caught:
-        await SmtpClient(mailbox.url, 5).send(MESSAGE)
+        await SmtpClient(mailbox.url, 5, 4).send(MESSAGE)
     assert caught.value.is_permanent is is_permanent
 
 
@@ -30,9 +30,9 @@ async def test_unreachable_server_is_no_permanent_failure(mailbox):
     url = mailbox.url.replace("smtp://", "smtp://me:secret@")
     # The server offers no login without TLS.
     with pytest.raises(UndeliveredError, match="SMTP") as caught:
-        await SmtpClient(url, 5).send(MESSAGE)
+        await SmtpClient(url, 5, 4).send(MESSAGE)
     assert not caught.value.is_permanent
     async with serving_mail(Mailbox()) as gone:
         pass
     with pytest.raises(UndeliveredError, match="SMTPConnectError"):
-        await SmtpClient(gone.url, 5).send(MESSAGE)
+        await SmtpClient(gone.url, 5, 4).send(MESSAGE)

@@ -14,7 +14,7 @@ from ticketing.chassis.clock import system_clock
 
 
 async def post(hook: Hook, *deliveries: Delivery, clock=system_clock) -> list[Post]:
-    webhook = WebhookReceiver(hook.url, SECRET, clock)
+    webhook = WebhookReceiver(hook.url, SECRET, 4, clock)
     try:
         for one in deliveries:
             await webhook.deliver(one)

@@ -201,6 +201,23 @@ async def test_output_only_and_unknown_paths_are_violations(shop, path):
     assert (await refusal(shop.update(draft, "name", path))).fields == {"update_mask.paths[1]"}
 
 
+async def test_a_wrong_design_of_printed_tickets_is_refused(shop):
+    own = {"paper": "A0", "color": "red", "logo": "../../etc/passwd.png", "terms": "x" * 301, "font": "Arial"}
+    draft = await shop.create(metadata=struct(ticket_page={"color": "#112233"}))
+    wrong = event_pb2.Event(event_id=draft.event_id, metadata=struct(ticket_page=own))
+    refused = await refusal(shop.update(wrong, "metadata"))
+    assert refused.fields == {f"event.metadata.ticket_page.{name}" for name in own}
+    wrong.metadata.CopyFrom(struct(ticket_page="A4"))
+    assert (await refusal(shop.update(wrong, "metadata"))).fields == {"event.metadata.ticket_page"}
+
+
+async def test_a_logo_that_the_service_does_not_have_is_refused(shop):
+    draft = await shop.create()
+    wrong = event_pb2.Event(event_id=draft.event_id, metadata=struct(ticket_page={"logo": "hall.png"}))
+    refused = await refusal(shop.update(wrong, "metadata"))
+    assert refused.fields == {"event.metadata.ticket_page.logo"}
+
+
 async def test_an_update_without_a_mask_is_refused(shop):
     draft = await shop.create()
     assert (await refusal(shop.update(draft))).fields == {"update_mask"}

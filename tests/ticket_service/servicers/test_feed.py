@@ -14,7 +14,7 @@ from tests.environment.refusals import fields_at_fault, refusal
 from tests.environment.waiting import until
 from tests.selling.rows import row, sell, sold
 from ticket_service.app import App
-from ticket_service.delivery.store import Route, dispatch
+from ticket_service.delivery.store.dispatch import Route, dispatch
 from ticket_service.domain.events import AdmissionPolicy, Event, Offer, TicketType
 from ticket_service.domain.notifications import Kind
 from ticket_service.store.tables import deliveries, events, outbox, tickets

@@ -476,7 +476,11 @@ class Event(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Free-form data that the service stores with its texts in NFC, at most 16 KiB as JSON."""
+        """Free-form data that the service stores with its texts in NFC, at most 16 KiB as JSON.
+        The key "ticket_page" is the design of printed tickets: an object with any of the
+        texts "paper" (A4, LETTER or PHONE), "color" (#rrggbb), "logo" (the name of a
+        file in the service's folder of logos) and "terms" (at most 300 characters).
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

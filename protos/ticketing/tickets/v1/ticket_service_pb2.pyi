@@ -35,7 +35,7 @@ class _TicketFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketFo
     TICKET_FORMAT_SVG: _TicketFormat.ValueType  # 2
     """The QR code as an SVG."""
     TICKET_FORMAT_PDF: _TicketFormat.ValueType  # 3
-    """A printable A4 page with event, holder, type, QR code and code."""
+    """A page with event, holder, type, QR code and code, to print or for the screen of a phone."""
     TICKET_FORMAT_ICS: _TicketFormat.ValueType  # 4
     """The iCalendar entry of the holder for the hours of the ticket, in the event's
     time zone, with the codes of all valid tickets that the holder has for these
@@ -52,13 +52,41 @@ TICKET_FORMAT_PNG: TicketFormat.ValueType  # 1
 TICKET_FORMAT_SVG: TicketFormat.ValueType  # 2
 """The QR code as an SVG."""
 TICKET_FORMAT_PDF: TicketFormat.ValueType  # 3
-"""A printable A4 page with event, holder, type, QR code and code."""
+"""A page with event, holder, type, QR code and code, to print or for the screen of a phone."""
 TICKET_FORMAT_ICS: TicketFormat.ValueType  # 4
 """The iCalendar entry of the holder for the hours of the ticket, in the event's
 time zone, with the codes of all valid tickets that the holder has for these
 hours. Without a valid one it removes the entry (METHOD:CANCEL).
 """
 Global___TicketFormat: _TypeAlias = TicketFormat  # noqa: Y015
+
+class _Paper:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PaperEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Paper.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAPER_UNSPECIFIED: _Paper.ValueType  # 0
+    """The paper of the event (metadata "ticket_page"), or else that of the service."""
+    PAPER_A4: _Paper.ValueType  # 1
+    """ISO A4."""
+    PAPER_LETTER: _Paper.ValueType  # 2
+    """US Letter."""
+    PAPER_PHONE: _Paper.ValueType  # 3
+    """As wide as the screen of a phone, and as long as needed."""
+
+class Paper(_Paper, metaclass=_PaperEnumTypeWrapper):
+    """The size of a page."""
+
+PAPER_UNSPECIFIED: Paper.ValueType  # 0
+"""The paper of the event (metadata "ticket_page"), or else that of the service."""
+PAPER_A4: Paper.ValueType  # 1
+"""ISO A4."""
+PAPER_LETTER: Paper.ValueType  # 2
+"""US Letter."""
+PAPER_PHONE: Paper.ValueType  # 3
+"""As wide as the screen of a phone, and as long as needed."""
+Global___Paper: _TypeAlias = Paper  # noqa: Y015
 
 @_typing.final
 class GetTicketRequest(_message.Message):
@@ -207,19 +235,30 @@ class RenderTicketRequest(_message.Message):
 
     TICKET_ID_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    WHOLE_PURCHASE_FIELD_NUMBER: _builtins.int
+    PAPER_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
     """Required. The UUID of the ticket."""
     format: Global___TicketFormat.ValueType
     """The drawing. UNSPECIFIED is read as PNG."""
+    whole_purchase: _builtins.bool
+    """True draws a page for each ticket of the same purchase that the caller may
+    see and that is not cancelled, in the order of their ids, and at most 100 of
+    them. It is for PDF only. The default is false.
+    """
+    paper: Global___Paper.ValueType
+    """The size of the page, for PDF only; other formats ignore it."""
     def __init__(
         self,
         *,
         ticket_id: _builtins.str = ...,
         format: Global___TicketFormat.ValueType = ...,
+        whole_purchase: _builtins.bool = ...,
+        paper: Global___Paper.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "ticket_id", b"ticket_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "paper", b"paper", "ticket_id", b"ticket_id", "whole_purchase", b"whole_purchase"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from tests.environment.access import CODE_SECRET, Issuer
+from tests.environment.printed_pages import opened, texts
 from tests.environment.qr_codes import read_qr_codes
 from tests.environment.refusals import fields_at_fault, refusal
 from tests.selling.rows import change, sell, sold
@@ -106,14 +107,14 @@ async def test_bad_requests_name_every_field_at_fault(stub, issuer):
     unknown: Any = 77  # No enum has this value.
     get = pb.GetTicketRequest(view=unknown)
     tickets = pb.ListTicketsRequest(status=unknown, event_id="x", user_id="u" * 256, view=unknown)
-    render = pb.RenderTicketRequest(ticket_id="x", format=unknown)
+    render = pb.RenderTicketRequest(ticket_id="x", format=unknown, paper=unknown)
     cancellations = pb.ListCancellationsRequest(status=unknown, event_id="x", user_id="\0")
     for call, fields in [
         (stub.GetTicket(get, metadata=user), ["view", "ticket_id"]),
         (stub.ListTickets(tickets, metadata=user), ["status", "event_id", "user_id", "view"]),
         (stub.ListTickets(pb.ListTicketsRequest(page_size=-1), metadata=user), ["page_size"]),
         (stub.ListTickets(pb.ListTicketsRequest(page_token="zzz"), metadata=user), ["page_token"]),
-        (stub.RenderTicket(render, metadata=user), ["ticket_id", "format"]),
+        (stub.RenderTicket(render, metadata=user), ["ticket_id", "format", "paper"]),
         (
             stub.CancelTicket(pb.CancelTicketRequest(ticket_id="x", reason="r" * 501), metadata=user),
             ["ticket_id", "reason"],
@@ -245,6 +246,41 @@ async def test_a_ticket_is_drawn_as_a_page_and_a_calendar_entry(stub, issuer, ti
         drawn = await stub.RenderTicket(request, metadata=issuer.metadata())
         assert (drawn.media_type, drawn.file_name) == (media_type, f"{CODES.code(ticket_id, 1)}.{suffix}")
         assert drawn.content.startswith(beginning)
+
+
+async def test_the_tickets_of_a_purchase_are_drawn_in_one_file(stub, issuer, database, clock):
+    _, [first, cancelled, moved, last] = await sold(database, clock, 4)
+    await change(database, cancelled, status="REFUNDED")
+    await change(database, moved, user_id="bob")
+    request = pb.RenderTicketRequest(ticket_id=str(first), format=pb.TICKET_FORMAT_PDF, whole_purchase=True)
+    for who, shown in [
+        (issuer.metadata(), [first, last]),
+        (issuer.metadata("service"), [first, moved, last]),
+    ]:
+        drawn = await stub.RenderTicket(request, metadata=who)
+        for text, ticket_id in zip(texts(drawn.content), shown, strict=True):
+            assert CODES.code(ticket_id, 1) in text
+        assert drawn.file_name.startswith("tickets-")
+
+
+async def test_a_purchase_is_drawn_as_pdf_only(stub, issuer, ticket_id):
+    request = pb.RenderTicketRequest(ticket_id=str(ticket_id), format=pb.TICKET_FORMAT_ICS, whole_purchase=True)
+    assert await fields_at_fault(stub.RenderTicket(request, metadata=issuer.metadata())) == ["whole_purchase"]
+
+
+async def test_a_purchase_without_a_valid_ticket_is_not_drawn(stub, issuer, ticket_id, database):
+    await change(database, ticket_id, status="CANCELLED")
+    request = pb.RenderTicketRequest(ticket_id=str(ticket_id), format=pb.TICKET_FORMAT_PDF, whole_purchase=True)
+    assert (await refusal(stub.RenderTicket(request, metadata=issuer.metadata()))).reason == "TICKET_NOT_ACTIVE"
+
+
+async def test_the_caller_chooses_the_paper(stub, issuer, ticket_id):
+    sizes = {}
+    for paper in (pb.PAPER_UNSPECIFIED, pb.PAPER_LETTER, pb.PAPER_PHONE):
+        request = pb.RenderTicketRequest(ticket_id=str(ticket_id), format=pb.TICKET_FORMAT_PDF, paper=paper)
+        with opened((await stub.RenderTicket(request, metadata=issuer.metadata())).content) as document:
+            sizes[paper] = round(document[0].get_width())
+    assert list(sizes.values()) == [595, 612, 283]
 
 
 async def test_a_calendar_entry_of_a_cancelled_ticket_cancels_it(stub, issuer, ticket_id, database):
