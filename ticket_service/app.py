@@ -238,7 +238,7 @@ class App:
     def _ticket_service(
         self, database: Database, messages: TicketMessages, changes: TicketChanges
     ) -> dict[str, RegisterServicer]:
-        drawers = Drawers("calls", DrawingLimits(self._settings.drawing_workers))
+        drawers = Drawers("calls", DrawingLimits(self._settings.delivery.drawing_workers))
         self._opened.push_async_callback(drawers.close)
         organizer = organizer_of(self._settings.delivery.mail_from)
         rendering = Rendering(drawers, self._settings.delivery.mail_language, self._settings.delivery.page)

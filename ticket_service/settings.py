@@ -54,8 +54,6 @@ class Settings:
     looks: LookSettings
     # An open dispute blocks the tickets of its purchase.
     blocks_disputed: bool
-    # The number of worker processes that draw for callers, and of those that draw for mails.
-    drawing_workers: int
     # The port on which providers send events; None: the service takes none.
     webhook_port: int | None
 
@@ -92,7 +90,6 @@ def read_settings(environment: Environment) -> Settings:
         providers=providers,
         looks=_read_look_settings(environment),
         blocks_disputed=environment.flag("TICKETS_BLOCK_DISPUTED"),
-        drawing_workers=environment.number("TICKETS_DRAWING_WORKERS", 1, minimum=1, maximum=64),
         webhook_port=_read_webhook_port(environment, providers),
         changes=_read_changes(environment, delivery.page.logos),
         max_per_purchase=max_per_purchase,

@@ -53,6 +53,10 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
         ("SCANS_METRICS_PORT", lambda tickets, scans: scans.service.metrics_port),
         ("TICKETING_MAX_CALLS", lambda tickets, scans: tickets.service.limits.calls),
         ("TICKETING_MAX_CALLS_PER_SECOND", lambda tickets, scans: tickets.service.limits.calls_per_second),
+        (
+            "TICKETING_MAX_FAILED_CREDENTIALS_PER_SECOND",
+            lambda tickets, scans: tickets.service.limits.failed_credentials_per_second,
+        ),
         ("TICKETING_MAX_STREAMS", lambda tickets, scans: tickets.service.limits.streams),
         ("TICKETING_MAX_DEVICE_STREAMS", lambda tickets, scans: tickets.service.limits.device_streams),
         ("TICKETING_DRAIN_SECONDS", lambda tickets, scans: int(tickets.service.listen.drain_seconds)),
@@ -89,10 +93,9 @@ def passed_on() -> set[str]:
     return {name for name, of in re.findall(r"^ +([A-Z_]+): \$\{([A-Z_]+):-\}$", text, re.MULTILINE) if name == of}
 
 
-# These settings belong to payments and mails, but to no provider and no receiver.
-SHARED = {
+# These settings belong to payments, but to no provider.
+RECONCILER = {
     "TICKETS_BLOCK_DISPUTED",
-    "TICKETS_DRAWING_WORKERS",
     "TICKETS_PROVIDER_WEBHOOK_PORT",
     "TICKETS_RECONCILE_DAYS",
     "TICKETS_RECONCILE_SECONDS",
@@ -105,7 +108,7 @@ def test_containers_receive_all_payment_and_notification_settings() -> None:
         Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1, drain_seconds=1
     )
     read_provider_settings(Environment(environment))
-    assert passed_on() == environment.asked - {"TICKETS_MAIL_TEMPLATES", "TICKETS_LOGOS", "TICKETS_LOGO"} | SHARED
+    assert passed_on() == environment.asked - {"TICKETS_MAIL_TEMPLATES", "TICKETS_LOGOS", "TICKETS_LOGO"} | RECONCILER
 
 
 def test_an_empty_variable_of_a_container_counts_as_unset() -> None:

@@ -21,7 +21,7 @@ from typing import Final
 from ticket_service.adapters.drawing import draw
 from ticket_service.domain.drawings import Drawing
 
-# A nice value: sales get ten times as much of a busy core as a drawing. With 19 a drawing would get almost nothing of it.
+# The lowest priority number of a worker, a nice value: sales get ten times as much of a busy core as a drawing.
 NICE: Final = 10
 # The processor time of one job after which the kernel ends a worker.
 MAX_CPU_SECONDS: Final = 60.0
@@ -100,7 +100,7 @@ def _prepare(worker_end: Connection) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
     # A sandbox may forbid the change; the worker then draws with the priority of the service.
     with suppress(PermissionError):
-        os.nice(NICE)
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
     Thread(target=_end_with_service, args=(worker_end,), daemon=True).start()
 
 

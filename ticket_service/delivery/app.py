@@ -6,6 +6,7 @@ from typing import Final
 
 from sqlalchemy.engine import URL
 
+from ticket_service.adapters.drawers import Drawers, DrawingLimits
 from ticket_service.delivery.backlog import INTERVAL_SECONDS, BacklogMetrics
 from ticket_service.delivery.log import LogRelay
 from ticket_service.delivery.receiver import Receiver
@@ -21,6 +22,8 @@ from ticketing.chassis.sweeper import Sweepable, Sweeper
 
 # The relay has its own threads, so that no call waits for the relay. Four suffice: a relay mostly waits for receivers.
 THREADS: Final = 4
+# The time for which drawn files are kept, so that the tries after it need no drawing while a mail server is down.
+DRAWN_SECONDS: Final = 3_600.0
 # A nice value. On busy cores sales and scans run first, and the relay catches up later. XXX
 NICE: Final = 10
 
@@ -90,10 +93,10 @@ class DeliveryApp:
         return receivers
 
     async def _email_receiver(self, database: Database, smtp_url: str) -> Receiver:
-        # Imported late too: the modules that draw pages take a second to import.
+        # Imported late too: templates and languages take time to load.
         from ticket_service.delivery.mail import EmailReceiver  # noqa: PLC0415
         from ticket_service.delivery.mail_texts import read_texts  # noqa: PLC0415
-        from ticket_service.delivery.mime_writer import MimeWriter  # noqa: PLC0415
+        from ticket_service.delivery.mime_writer import MailDrawing, MimeWriter  # noqa: PLC0415
         from ticket_service.delivery.smtp import SmtpClient  # noqa: PLC0415
 
         settings = self._settings
@@ -103,7 +106,13 @@ class DeliveryApp:
         keys = await SigningKeys.open(database, settings.signing_key_file, self._clock)
         # A mail must not contain a token of a key that was retired since the start.
         self._sweep(keys, LOOK_SECONDS)
-        writer = MimeWriter(texts, language, settings.mail_from, settings.page)
+        limits = DrawingLimits(
+            settings.drawing_workers, seconds=EmailReceiver.preparation_seconds, cache_seconds=DRAWN_SECONDS
+        )
+        drawers = Drawers("mails", limits)
+        self._opened.push_async_callback(drawers.close)
+        drawing = MailDrawing(drawers, settings.page, settings.mail_max_separate)
+        writer = MimeWriter(texts, language, settings.mail_from, drawing)
         issuing = Issuing(Codes(settings.code_secret), keys)
         smtp = SmtpClient(smtp_url, settings.terms.deadline_seconds, settings.mail_max_parallel)
         return EmailReceiver(database, writer, smtp, issuing, self._clock)

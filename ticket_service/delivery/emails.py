@@ -57,6 +57,9 @@ class Email:
     language: str
     # The calendar entries of the tickets, one for each holder and hours.
     entries: tuple[TicketEntry, ...] = ()
+    # The number of this mail among those into which a large order is split.
+    part: int = 1
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

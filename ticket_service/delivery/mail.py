@@ -1,6 +1,5 @@
-"""Mail notifications: read the tickets and addresses, write the mails, send them."""
+"""Mail notifications: read the tickets and addresses, draw the files, write the mails, send them."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -9,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from ticket_service.delivery.emails import MAILED, MailContext, emails_for
+from ticket_service.delivery.mail_files import split
 from ticket_service.delivery.mime_writer import MimeWriter
 from ticket_service.delivery.receiver import Delivery, UndeliveredError
 from ticket_service.delivery.smtp import SmtpClient
@@ -30,7 +30,8 @@ class EmailReceiver:
     name: Final = "mail"
     kinds: Final = MAILED
     by_purchase: Final = True
-    preparation_seconds: Final = 0.0
+    # The files of a large order take seconds, and on a busy machine minutes: processes of a lower priority draw them.
+    preparation_seconds: Final = 120.0
 
     def __init__(
         self, database: Database, writer: MimeWriter, smtp: SmtpClient, issuing: Issuing, clock: Clock
@@ -52,14 +53,11 @@ class EmailReceiver:
         context = await self._database.run(
             lambda connection: read_context(connection, delivery.notification, organizer)
         )
-        for email in emails_for(context):
+        for email in (part for whole in emails_for(context) for part in split(whole)):
             shown = [*email.tickets, *(sold for entry in email.entries for sold in entry.tickets)]
             secrets = {sold.ticket.ticket_id: self._issuing.secrets(sold.ticket) for sold in shown}
-            # Drawing would block the event loop for too long.
-            message = await asyncio.to_thread(
-                self._writer.write, email, secrets, f"{delivery.notification_id}.{delivery.stream}", self._clock()
-            )
-            await self._smtp.send(message)
+            message_id = f"{delivery.notification_id}.{delivery.stream}"
+            await self._smtp.send(await self._writer.write(email, secrets, message_id, self._clock()))
 
     async def close(self) -> None:
         """Do nothing: each mail has its own connection."""

@@ -1,25 +1,38 @@
 """Write a mail as MIME: a plain part, an HTML part with QR codes, and attached pages and calendar entries."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from uuid import UUID
 
-from ticket_service.adapters.drawing import draw
+from ticket_service.adapters.drawers import Drawers, Turn
 from ticket_service.adapters.formats import Formats
 from ticket_service.adapters.words import tag_of_formats
-from ticket_service.delivery.emails import Attachments, Email
+from ticket_service.delivery.emails import Email
+from ticket_service.delivery.mail_files import FileStyle, MailFile, content_id, files_of, shows_code
 from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.delivery.receiver import UndeliveredError
 from ticket_service.domain.calendar_entries import CalendarOrganizer, is_valid, method_of, organizer_of
-from ticket_service.domain.drawings import Drawing, PrintedTicket
 from ticket_service.domain.languages import look_up
 from ticket_service.domain.page_design import PageDesign
 from ticket_service.domain.secrets import Secrets
-from ticket_service.domain.tickets import SoldTicket, TicketFormat, ticket_hours
+from ticket_service.domain.tickets import ticket_hours
+from ticket_service.use_cases.rendering import MEDIA_TYPES
+
+
+@dataclass(frozen=True, slots=True)
+class MailDrawing:
+    """The workers that draw the files of mails, and the settings of the files."""
+
+    drawers: Drawers
+    design: PageDesign
+    # The number of tickets of a mail up to which each has files of its own.
+    max_separate: int
 
 
 class MimeWriter:
@@ -29,12 +42,12 @@ class MimeWriter:
         texts: the texts of each language.
         language: the language of purchases that name no known language.
         sender: the From header, such as `Concert Hall <tickets@example.com>`.
-        design: the design of the attached pages.
+        drawing: the drawing of the files.
     """
 
-    def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str, design: PageDesign) -> None:
+    def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str, drawing: MailDrawing) -> None:
         self._texts = texts
-        self._design = design
+        self._drawing = drawing
         self._language = language
         self._sender = sender
         self._domain = parseaddr(sender)[1].rpartition("@")[2]
@@ -44,8 +57,10 @@ class MimeWriter:
         """Return the sender as the organizer of calendar entries."""
         return organizer_of(self._sender)
 
-    def write(self, email: Email, secrets: Mapping[UUID, Secrets], message_id: str, now: datetime) -> EmailMessage:
-        """Write one mail.
+    async def write(
+        self, email: Email, secrets: Mapping[UUID, Secrets], message_id: str, now: datetime
+    ) -> EmailMessage:
+        """Draw the files of a mail and write it; a repetition finds the files in the cache of the drawers.
 
         Args:
             email: the mail.
@@ -55,11 +70,30 @@ class MimeWriter:
 
         Raises:
             UndeliveredError: the address is not valid in a mail.
+            Failure: OVERLOADED.
         """
+        style = FileStyle(email.language or self._language, self._drawing.design, now, self._drawing.max_separate)
+        files = files_of(email, secrets, style)
+        turn = Turn(message_id, max_waiting=1)
+        contents = await self._drawing.drawers.draw_each([file.drawing for file in files], turn)
+        # The text of a large order would block the event loop.
+        return await asyncio.to_thread(
+            self._compose, email, secrets, list(zip(files, contents, strict=True)), message_id, now
+        )
+
+    def _compose(
+        self,
+        email: Email,
+        secrets: Mapping[UUID, Secrets],
+        files: Sequence[tuple[MailFile, bytes]],
+        message_id: str,
+        now: datetime,
+    ) -> EmailMessage:
         texts = self._texts[look_up(email.language, self._texts, self._language)]
         formats = Formats(tag_of_formats(email.language, texts.language))
         message = EmailMessage(policy=SMTP)
-        facts = _facts(email, secrets, texts, formats)
+        pictures = {file.content_id for file, _ in files}
+        facts = _facts(email, secrets, pictures, texts, formats)
         facts["subject"] = " ".join(texts.fill(email.text, "subject", facts).split())
         facts["lead"] = texts.fill(email.text, "lead", facts)
         try:
@@ -68,46 +102,26 @@ class MimeWriter:
             # An older version stored addresses unchecked, and MIME headers cannot contain every valid address.
             raise UndeliveredError("the address cannot be written to", is_permanent=True) from error
         message["From"] = self._sender
-        message["Subject"] = str(facts["subject"])
+        part = f" ({email.part}/{email.parts})" if email.parts > 1 else ""
+        message["Subject"] = f"{facts['subject']}{part}"
         message["Date"] = format_datetime(now)
         away = ".away" if email.text.endswith(".away") else ""
-        message["Message-ID"] = f"<{message_id}{away}@{self._domain}>"
+        number = f".{email.part}" if email.part > 1 else ""
+        message["Message-ID"] = f"<{message_id}{away}{number}@{self._domain}>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(texts.render("mail.txt", facts))
         message.add_alternative(texts.render("mail.html", facts), subtype="html")
+        # The same part takes all pictures: after the first one, the message would return the text within that part.
         html = message.get_body(("html",))
-        for sold in email.tickets:
-            its = secrets[sold.ticket.ticket_id]
-            if email.attachments is Attachments.TICKET and is_valid(sold):
-                if html is not None:
-                    # The picture is a related part, because mail programs show none in data URLs.
-                    name = f"{its.code}.png"
-                    html.add_related(
-                        _draw(TicketFormat.PNG, sold, its, now),
-                        "image",
-                        "png",
-                        cid=f"<{_content_id(sold)}>",
-                        filename=name,
-                    )
-                drawing = Drawing(
-                    TicketFormat.PDF, (PrintedTicket(sold, its),), sold.language, now, design=self._design
-                )
-                message.add_attachment(draw(drawing), maintype="application", subtype="pdf", filename=f"{its.code}.pdf")
-        for number, entry in enumerate(email.entries, start=1):
-            printed = [PrintedTicket(sold, secrets[sold.ticket.ticket_id]) for sold in entry.tickets]
-            drawing = Drawing(TicketFormat.ICS, tuple(printed), email.language or self._language, now, entry.entry)
-            parameters = {"method": method_of(entry.entry), "charset": "utf-8"}
-            name = "calendar.ics" if len(email.entries) == 1 else f"calendar-{number}.ics"
-            message.add_attachment(draw(drawing), maintype="text", subtype="calendar", filename=name, params=parameters)
+        for file, content in files:
+            _attach(message, html, file, content)
         return message
 
 
-def _facts(email: Email, secrets: Mapping[UUID, Secrets], texts: MailTexts, formats: Formats) -> dict[str, object]:
+def _facts(
+    email: Email, secrets: Mapping[UUID, Secrets], pictures: Collection[str], texts: MailTexts, formats: Formats
+) -> dict[str, object]:
     event, data = email.event, email.notification.data
-
-    def is_shown(sold: SoldTicket) -> bool:
-        return email.attachments is Attachments.TICKET and is_valid(sold)
-
     starts, ends = ticket_hours(email.tickets[0]) if email.tickets else (event.start_time, event.end_time)
     currency, minor_units = data.get("currency_code"), data.get("minor_units")
     is_money = isinstance(currency, str) and isinstance(minor_units, int) and minor_units > 0
@@ -126,8 +140,8 @@ def _facts(email: Email, secrets: Mapping[UUID, Secrets], texts: MailTexts, form
         "tickets": [
             {
                 "type": texts.words["ticket_types"][sold.ticket.ticket_type],
-                "code": secrets[sold.ticket.ticket_id].code if is_shown(sold) else "",
-                "picture": _content_id(sold) if is_shown(sold) else "",
+                "code": secrets[sold.ticket.ticket_id].code if shows_code(email, sold) else "",
+                "picture": content_id(sold) if content_id(sold) in pictures else "",
                 "is_good": is_valid(sold),
             }
             for sold in email.tickets
@@ -143,9 +157,12 @@ def _full_refund_until(email: Email, formats: Formats) -> str:
     return formats.moment(datetime.fromisoformat(until), email.event.time_zone)
 
 
-def _draw(ticket_format: TicketFormat, sold: SoldTicket, secrets: Secrets, now: datetime) -> bytes:
-    return draw(Drawing(ticket_format, (PrintedTicket(sold, secrets),), sold.language, now))
-
-
-def _content_id(sold: SoldTicket) -> str:
-    return f"{sold.ticket.ticket_id}@ticketing"
+def _attach(message: EmailMessage, html: MIMEPart | None, file: MailFile, content: bytes) -> None:
+    main_type, _, subtype = MEDIA_TYPES[file.drawing.format].partition("/")
+    if file.content_id and html is not None:
+        # The picture is a related part, because mail programs show none in data URLs.
+        html.add_related(content, main_type, subtype, cid=f"<{file.content_id}>", filename=file.name)
+        return
+    entry = file.drawing.entry
+    parameters = {} if entry is None else {"method": method_of(entry), "charset": "utf-8"}
+    message.add_attachment(content, maintype=main_type, subtype=subtype, filename=file.name, params=parameters)

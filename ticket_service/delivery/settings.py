@@ -54,6 +54,10 @@ class DeliverySettings:
     mail_language: str
     # A folder whose files replace the built-in files of the same name.
     mail_templates: Path | None
+    # The number of tickets of a mail up to which each has files of its own.
+    mail_max_separate: int
+    # The number of worker processes that draw the files.
+    drawing_workers: int
     # The design of pages; the service draws them too.
     page: PageDesign
     # Mails contain codes and tokens: the relay derives and signs them as the ticket service does.
@@ -97,6 +101,8 @@ def read_delivery_settings(
         mail_from=environment.text("TICKETS_MAIL_FROM", "" if smtp_url is None else None),
         mail_language=environment.text("TICKETS_MAIL_LANGUAGE", "en"),
         mail_templates=environment.optional_path("TICKETS_MAIL_TEMPLATES"),
+        mail_max_separate=environment.number("TICKETS_MAIL_MAX_SEPARATE_TICKETS", 10, minimum=0, maximum=100),
+        drawing_workers=environment.number("TICKETS_DRAWING_WORKERS", 1, minimum=1, maximum=64),
         page=_page_design(environment),
         code_secret=code_secret,
         signing_key_file=signing_key_file,

@@ -13,9 +13,11 @@ from prometheus_client import REGISTRY
 
 from tests.environment.qr_codes import read_qr_codes
 from tests.environment.waiting import until
+from tests.selling import calendars
 from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.adapters.drawers import Drawers, DrawingLimits, Turn
 from ticket_service.adapters.drawing_process import NICE, DrawingProcess, WorkerLostError
+from ticket_service.domain.calendar_entries import entries_of
 from ticket_service.domain.drawings import Drawing, PrintedTicket, print_ticket
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.secrets import Secrets
@@ -37,7 +39,9 @@ def make_ticket() -> PrintedTicket:
 
 
 def drawing(ticket_format: TicketFormat = TicketFormat.PNG, tickets: int = 1) -> Drawing:
-    return Drawing(ticket_format, tuple(make_ticket() for _ in range(tickets)), "", NOW)
+    printed = tuple(make_ticket() for _ in range(tickets))
+    [found] = entries_of(calendars.ALICE, [printed[0].sold], [], calendars.ORGANIZER)
+    return Drawing(ticket_format, printed, "", NOW, found.entry if ticket_format is TicketFormat.ICS else None)
 
 
 def long_drawing() -> Drawing:
@@ -71,7 +75,8 @@ async def make() -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         def start(**limits: Any) -> Drawers:
-            drawers = Drawers("test", DrawingLimits(**limits))
+            # A busy machine may take long to start a process.
+            drawers = Drawers("test", DrawingLimits(**{"seconds": 60.0, **limits}))
             stack.push_async_callback(drawers.close)
             return drawers
 

@@ -6,8 +6,10 @@ from email.message import EmailMessage
 from typing import Any
 
 import icalendar
+import pypdfium2
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 
 from tests.environment.messages import at
 from tests.environment.qr_codes import read_qr_codes
@@ -49,6 +51,11 @@ def text(mail: EmailMessage, kind: str = "plain") -> str:
     return body.get_content()
 
 
+def drawn_pages() -> float:
+    """Return how many page files have been drawn."""
+    return REGISTRY.get_sample_value("drawing_seconds_count", {"format": "PDF"}) or 0.0
+
+
 async def buy(shop: Shop, event: event_pb2.Event, **changes: Any):
     return await shop.buy(event.event_id, **{"email": "alice@example.com", **changes})
 
@@ -74,6 +81,26 @@ async def test_purchase_is_one_mail_with_codes_pages_and_entries(shop, mailbox):
     assert all(ticket.code in text(mail) for ticket in bought.tickets)
     assert "(Central European" in text(mail)
     assert mailbox.mails == []
+
+
+async def test_large_order_has_one_file_of_pages_that_a_retry_does_not_draw_again(shop, mailbox, clock):
+    answers = iter(["451 later"])
+    mailbox.refuses = lambda _: next(answers, None)
+    event, before = await shop.on_sale(), drawn_pages()
+    bought = await buy(shop, event, quantity=12)
+    await until(lambda: mailbox.tried == 1)
+    assert drawn_pages() == before + 1
+    clock.advance(timedelta(minutes=10))
+    mail = await mailbox.next()
+    [pages] = attachments(mail, "application/pdf")
+    document = pypdfium2.PdfDocument(pages)
+    codes = [read_qr_codes(page.render(scale=2).to_pil()) for page in document]
+    document.close()
+    assert codes == [[ticket.token] for ticket in bought.tickets]
+    assert attachments(mail, "image/png") == []
+    assert "cid:" not in text(mail, "html")
+    assert all(ticket.code in text(mail) for ticket in bought.tickets)
+    assert drawn_pages() == before + 1, "the second try draws nothing"
 
 
 async def test_mail_goes_to_the_address_of_the_access_token(shop, mailbox):
