@@ -231,7 +231,8 @@ class App:
         connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS, SALES_LOCK_MILLISECONDS)
         sales = Sales(connection, sale_settings, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
-        servicer = PurchaseServicer(sales, payments, Purchases(database), Contacts(database, self._clock), messages)
+        contacts, smtputf8 = Contacts(database, self._clock), self._settings.delivery.smtputf8
+        servicer = PurchaseServicer(sales, payments, Purchases(database), contacts, messages, smtputf8=smtputf8)
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server
         return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
 
@@ -242,7 +243,9 @@ class App:
         self._opened.push_async_callback(drawers.close)
         organizer = organizer_of(self._settings.delivery.mail_from)
         rendering = Rendering(drawers, self._settings.delivery.mail_language, self._settings.delivery.page)
-        servicer = TicketServicer(Tickets(database, organizer, self._clock), rendering, changes, messages)
+        smtputf8 = self._settings.delivery.smtputf8
+        tickets = Tickets(database, organizer, self._clock)
+        servicer = TicketServicer(tickets, rendering, changes, messages, smtputf8=smtputf8)
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}
 
