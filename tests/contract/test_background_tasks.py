@@ -35,7 +35,7 @@ WATCHED_OTHERWISE = {
     "scan_service/gate_stream/upload_lane.py": "its error ends the stream",
     "scan_service/replication/replica.py": "the replica ends with the error of its reader",
     "scan_service/use_cases/admission_watcher.py": "the watchers that share the read wait for it",
-    "scan_service/use_cases/attendance.py": "the callers that share the count wait for it",
+    "ticketing/chassis/shared_reads.py": "the callers that share the read wait for it",
     "ticket_service/adapters/drawers.py": "callers wait for its results, and each error reaches its caller",
     "ticket_service/adapters/drawing_process.py": "the thread ends the process of which it is a part",
     "ticket_service/adapters/webhook_listener.py": "the background task waits for the thread and its tasks",
