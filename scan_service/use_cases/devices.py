@@ -37,9 +37,16 @@ class Devices:
     """The use case that creates, enrolls, revokes and authenticates devices."""
 
     def __init__(
-        self, database: Database, credentials: Credentials, clock: Clock, database_clock: DatabaseClock
+        self,
+        database: Database,
+        authenticating: Database,
+        credentials: Credentials,
+        clock: Clock,
+        database_clock: DatabaseClock,
     ) -> None:
         self._database = database
+        # The pool that looks tokens up: every call of a device waits for it.
+        self._authenticating = authenticating
         self._database_clock = database_clock
         self._credentials = credentials
         self._clock = clock
@@ -101,7 +108,7 @@ class Devices:
             now = self._database_clock.read(connection)
             return store.read_devices(connection, organizer_id, after, size), now
 
-        return await self._database.run(read)
+        return await self._database.read(read)
 
     async def revoke(self, device_id: UUID, organizer_id: str) -> Device:
         """Revoke a device; raise DEVICE_NOT_FOUND for an unknown device and for another organizer's."""
@@ -140,7 +147,7 @@ class Devices:
         )
 
     async def _read(self, digests: Sequence[bytes]) -> Sequence[Device | None]:
-        found = await self._database.run(lambda connection: store.read_by_tokens(connection, digests))
+        found = await self._authenticating.run(lambda connection: store.read_by_tokens(connection, digests))
         return [found.get(digest) for digest in digests]
 
     async def _look_up(self, digest: bytes) -> Device:

@@ -6,7 +6,6 @@ with a fresh snapshot, until the first one that fails. The result of a round tri
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -18,11 +17,16 @@ from psycopg2.extensions import connection as AsyncConnection  # noqa: N812 - a 
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.backoff import backoff_seconds
-from ticketing.chassis.connections import CONNECT_SECONDS, READ_ONLY, connect_arguments_by_host, session_settings
-from ticketing.chassis.database import ATTEMPTS, BACKOFF_SECONDS
+from ticketing.chassis.connections import (
+    CONNECT_SECONDS,
+    OUTAGES,
+    READ_ONLY,
+    connect_arguments_by_host,
+    session_settings,
+)
+from ticketing.chassis.database import ATTEMPTS, BACKOFF_SECONDS, RowsLocked
 from ticketing.chassis.failures import Failure, dependency_unavailable, overloaded
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Lost races: 40001 and 40P01 as in database.py; with 23505 another process inserted the key after our transaction looked
@@ -54,17 +58,28 @@ class LoopConnection:
     """A connection that opens at its first use, and again after it broke.
 
     Every new connection prepares `statements`, by name, each as `(parameter types) AS statement`. A statement must look up
-    a few rows by their keys: the planner settings suit nothing else.
+    a few rows by their keys: the planner settings suit nothing else. `limits` are those of `session_settings`.
     """
 
-    def __init__(self, url: URL, application_name: str, statements: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        url: URL,
+        application_name: str,
+        statements: Mapping[str, str],
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
         self._arguments_by_host = connect_arguments_by_host(url, application_name)
-        commands = [session_settings(), *(f"SET {name} = {value}" for name, value in PLANNER_SETTINGS.items())]
+        commands = [session_settings(limits), *(f"SET {name} = {value}" for name, value in PLANNER_SETTINGS.items())]
         self._prepare = "; ".join([*commands, *(f"PREPARE {name} {text}" for name, text in statements.items())])
         self._connection: AsyncConnection | None = None
         self._result: asyncio.Future[None] | None = None
         self._descriptor = -1
         self._plans_until = 0.0
+
+    @property
+    def connect_seconds(self) -> float:
+        """The bound on the time of connecting, to the last host of the URL."""
+        return CONNECT_SECONDS * len(self._arguments_by_host)
 
     async def transact(self, work: Callable[["LoopConnection"], Awaitable[T]]) -> T:
         """Run `work`, which sends BEGIN with its first round trip and COMMIT with its last, at most ATTEMPTS times.
@@ -73,6 +88,7 @@ class LoopConnection:
         whether PostgreSQL committed, so `work` must recognise its own committed effects.
 
         Raises:
+            RowsLocked: another session has locked a row for longer than lock_timeout; the transaction is rolled back.
             Failure: OVERLOADED after too many lost races, DEPENDENCY_UNAVAILABLE where PostgreSQL does not answer.
         """
         lost_connection = False
@@ -81,6 +97,9 @@ class LoopConnection:
                 await self._open()
                 await self._discard_old_plans()
                 return await work(self)
+            except psycopg2.errors.LockNotAvailable as error:
+                await self._rollback()
+                raise RowsLocked from error
             except (
                 psycopg2.OperationalError,
                 psycopg2.InterfaceError,
@@ -90,10 +109,10 @@ class LoopConnection:
                 state = getattr(error, "pgcode", None)
                 if state not in LOST_RACE:
                     self.close()
-                    # An error with a state, such as a statement that PostgreSQL cancelled (57014, 55P03), is not retried,
+                    # An error with a state, such as a statement that PostgreSQL cancelled (57014), is not retried,
                     # except on a server that has become read-only: the next connection may find the primary.
                     if lost_connection or state not in {None, READ_ONLY}:
-                        log.warning("the database did not answer", extra={"error": str(error)})
+                        OUTAGES.write(error)
                         raise dependency_unavailable("database") from error
                     lost_connection = True
                 else:

@@ -188,7 +188,7 @@ async def test_an_unknown_device_token_is_refused(database, service):
 async def known(database) -> AsyncIterator[Devices]:
     """Yield the use case that verifies device tokens."""
     pool = Database(database.url, "test", threads=1)
-    yield Devices(pool, Credentials(CODE_SECRET), system_clock, DatabaseClock())
+    yield Devices(pool, pool, Credentials(CODE_SECRET), system_clock, DatabaseClock())
     await pool.close()
 
 
