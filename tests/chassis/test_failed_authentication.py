@@ -88,10 +88,10 @@ def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Record the delays of answers instead of waiting."""
     made: list[float] = []
 
-    async def sleep(seconds: float) -> None:
+    async def record(seconds: float) -> None:
         made.append(seconds)
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", record)
     return made
 
 
