@@ -46,7 +46,7 @@ VOID = frozenset({"meta", "img", "br"})
 
 def emails(kind: Kind, language: str, **changes: Any) -> list[Email]:
     event = make_event(**{"name": NAME, "time_zone": "Europe/Berlin", "location": "Hall\nBerlin"} | changes)
-    sold = [make_sold(event), make_sold(event)]
+    sold = [make_sold(event) for _ in range(2 if kind is Kind.PURCHASE_COMPLETED else 1)]
     # Mails about one ticket and about money without a ticket exist too.
     notification = Notification(event.event_id, kind, sold[0].ticket.purchase_id, data=DATA)
     context = MailContext(
