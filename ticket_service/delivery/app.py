@@ -118,9 +118,9 @@ class DeliveryApp:
         limits = DrawingLimits(
             settings.drawing_workers, seconds=EmailReceiver.preparation_seconds, cache_seconds=DRAWN_SECONDS
         )
-        drawers = Drawers("mails", limits)
+        drawers = Drawers("mails", limits, settings.wallets)
         self._opened.push_async_callback(drawers.close)
-        drawing = MailDrawing(drawers, settings.page, settings.mail_max_separate)
+        drawing = MailDrawing(drawers, settings.page, settings.mail_max_separate, settings.wallets)
         writer = MimeWriter(texts, language, settings.mail_from, drawing)
         issuing = Issuing(Codes(settings.code_secret), keys)
         smtp = SmtpClient(smtp_url, settings.terms.deadline_seconds, settings.mail_max_parallel)
