@@ -6,6 +6,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from scan_service import app
 from scan_service.replication import reports
 from scan_service.settings import Settings
 from scan_service.use_cases import admission_watcher, attendance
@@ -25,6 +26,13 @@ def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attendance, "INTERVAL_SECONDS", 0.05)
     monkeypatch.setattr(leadership, "MAX_BACKOFF_SECONDS", 0.05)
     monkeypatch.setattr(reports, "PAUSE_SECONDS", 0.05)
+
+
+@pytest.fixture(autouse=True)
+def long_lock_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer for row locks: a busy machine must not refuse scans of rows that a test locks for a moment."""
+    for limits in (app.SCAN_LOCK_MILLISECONDS, app.LOCK_MILLISECONDS):
+        monkeypatch.setitem(limits, "lock_timeout", 20_000)
 
 
 @pytest.fixture

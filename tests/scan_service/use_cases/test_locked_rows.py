@@ -32,8 +32,8 @@ WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AN
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the waits for row locks."""
+def short_lock_waits(long_lock_waits: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for row locks hardly at all."""
     for limits in (app.SCAN_LOCK_MILLISECONDS, app.LOCK_MILLISECONDS):
         monkeypatch.setitem(limits, "lock_timeout", 200)
 
