@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
@@ -27,6 +27,11 @@ MAX_MESSAGES: Final = 32
 # The number of tickets that one transaction saves, unless one page alone has more.
 MAX_TICKETS: Final = 1_000
 
+# The wait after the end of a stream, and the longest wait after a failure: with the deadline of a call, it is shorter than
+# the time after which a leader without reports is taken for idle.
+WAIT_SECONDS: Final = 0.2
+MAX_WAIT_SECONDS: Final = 3.0
+
 # The pages of one message; None: the feed is silent.
 FeedMessage = Sequence[FeedPage] | None
 
@@ -39,6 +44,8 @@ class Replica:
         self._tickets = tickets
         self._keys = keys
         self._clock = clock
+        # Called whenever the replica has stored what the feed has sent.
+        self.report_success: Callable[[], None] = lambda: None
 
     async def follow(self) -> None:
         """Follow the feed from the position of the replica until the stream ends."""
@@ -52,6 +59,7 @@ class Replica:
                 await self._save([page for pages in group if pages is not None for page in pages])
                 if group[-1] is None:
                     await self._database.run(lambda connection: mark_complete(connection, self._clock.read(connection)))
+                    self.report_success()
 
     async def _save(self, pages: Sequence[FeedPage]) -> None:
         """Save pages in their order.
@@ -67,11 +75,13 @@ class Replica:
             try:
                 if free:
                     await self._database.run(partial(save_pages, pages=free))
+                    self.report_success()
             except RowsLocked:
                 for event_id in {page.event.event_id: None for page in free}:
                     own = [page for page in free if page.event.event_id == event_id]
                     try:
                         await self._database.run(partial(save_pages, pages=own))
+                        self.report_success()
                     except RowsLocked as failure:
                         log.warning(
                             "rows are locked by another session; the replica waits", extra={"event_id": event_id}
