@@ -242,11 +242,12 @@ class App:
     def _ticket_service(
         self, database: Database, messages: TicketMessages, changes: TicketChanges
     ) -> dict[str, RegisterServicer]:
-        drawers = Drawers("calls", DrawingLimits(self._settings.delivery.drawing_workers))
+        delivery = self._settings.delivery
+        drawers = Drawers("calls", DrawingLimits(delivery.drawing_workers), delivery.wallets)
         self._opened.push_async_callback(drawers.close)
-        organizer = organizer_of(self._settings.delivery.mail_from)
-        rendering = Rendering(drawers, self._settings.delivery.mail_language, self._settings.delivery.page)
-        smtputf8 = self._settings.delivery.smtputf8
+        organizer = organizer_of(delivery.mail_from)
+        rendering = Rendering(drawers, delivery.mail_language, delivery.page, delivery.wallets)
+        smtputf8 = delivery.smtputf8
         tickets = Tickets(database, organizer, self._clock)
         servicer = TicketServicer(tickets, rendering, changes, messages, smtputf8=smtputf8)
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server

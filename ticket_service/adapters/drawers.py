@@ -16,6 +16,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from ticket_service.adapters.drawing_process import DrawingProcess, Drawn, WorkerLostError
 from ticket_service.adapters.drawn_files import DrawnFiles
 from ticket_service.domain.drawings import Drawing, drawing_key
+from ticket_service.domain.wallets import NO_WALLETS, Wallets
 from ticketing.chassis.failures import overloaded
 
 log = logging.getLogger(__name__)
@@ -87,11 +88,11 @@ class _Queue:
 class Drawers:
     """A pool of worker processes; each starts when a drawing first needs it."""
 
-    def __init__(self, name: str, limits: DrawingLimits) -> None:
+    def __init__(self, name: str, limits: DrawingLimits, wallets: Wallets = NO_WALLETS) -> None:
         self._name = name
         self._limits = limits
         self._queue = _Queue()
-        self._idle = [DrawingProcess() for _ in range(limits.workers)]
+        self._idle = [DrawingProcess(wallets) for _ in range(limits.workers)]
         self._processes = tuple(self._idle)
         self._tasks = set[asyncio.Task[None]]()
         self._files = DrawnFiles(limits.cache_bytes, limits.cache_seconds)

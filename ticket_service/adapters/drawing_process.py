@@ -20,6 +20,7 @@ from typing import Final
 
 from ticket_service.adapters.drawing import draw
 from ticket_service.domain.drawings import Drawing
+from ticket_service.domain.wallets import NO_WALLETS, Wallets
 
 # The lowest priority number of a worker, a nice value: sales get ten times as much of a busy core as a drawing.
 NICE: Final = 10
@@ -42,7 +43,8 @@ class Drawn:
 class DrawingProcess:
     """One worker process, started again after its end; it draws one job at a time."""
 
-    def __init__(self, max_cpu_seconds: float = MAX_CPU_SECONDS) -> None:
+    def __init__(self, wallets: Wallets = NO_WALLETS, max_cpu_seconds: float = MAX_CPU_SECONDS) -> None:
+        self._wallets = wallets
         self._max_cpu_seconds = max_cpu_seconds
         self._executor: ProcessPoolExecutor | None = None
         # The worker ends when this end of the pipe closes, which the kernel does for a service that was killed.
@@ -80,7 +82,7 @@ class DrawingProcess:
             return loop.run_in_executor(self._executor, _draw_each, drawings, self._max_cpu_seconds)
         context = get_context("spawn")
         worker_end, self._lifeline = context.Pipe(duplex=False)
-        self._executor = ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(worker_end,))
+        self._executor = ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(worker_end, self._wallets))
         # A process inherits blocked signals: Ctrl-C in a terminal also reaches a worker that does not ignore it yet.
         signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
         try:
@@ -90,11 +92,15 @@ class DrawingProcess:
             worker_end.close()
 
 
+# The keys of this worker process.
+_wallets: Wallets = NO_WALLETS
 _IGNORED: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def _prepare(worker_end: Connection) -> None:
+def _prepare(worker_end: Connection, wallets: Wallets) -> None:
     """Prepare a worker process: the service alone decides when it ends."""
+    global _wallets  # noqa: PLW0603 - a worker has one set of keys, given once
+    _wallets = wallets
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
@@ -121,4 +127,4 @@ def _draw_each(drawings: tuple[Drawing, ...], max_cpu_seconds: float) -> list[Dr
 
 def _draw(drawing: Drawing) -> Drawn:
     began = time.perf_counter()
-    return Drawn(draw(drawing), time.perf_counter() - began)
+    return Drawn(draw(drawing, _wallets), time.perf_counter() - began)
