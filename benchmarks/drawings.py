@@ -70,8 +70,7 @@ def _renamed(testbed: Testbed, name: str) -> event_pb2.Event:
 def _memory(testbed: Testbed) -> float:
     """Return the private memory of the ticket service and its workers, in MB."""
     service = psutil.Process(testbed.services["ticket_service"].pid)
-    found = [int(process.memory_full_info().uss) for process in [service, *service.children(recursive=True)]]
-    return sum(found) / 1e6
+    return sum(process.memory_full_info().uss for process in [service, *service.children(recursive=True)]) / 1e6
 
 
 def cells(figures: Sequence[Figures]) -> list[str]:
