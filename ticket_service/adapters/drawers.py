@@ -25,6 +25,8 @@ SECONDS: Final = Histogram("drawing_seconds", "Time in which a worker process dr
 FAILURES: Final = Counter("drawing_failures_total", "Files that were not drawn, by cause.", ["cause"])
 CACHED: Final = Counter("drawings_cached_total", "Files that needed no drawing, because an equal one was at hand.")
 
+# The pause after a job that ended its worker again and again: a worker that cannot start must not start all the time.
+RESTART_SECONDS: Final = 1.0
 # A worker that is lost draws the job once more; a job that ends its worker twice fails.
 TRIES: Final = 2
 
@@ -192,6 +194,8 @@ class Drawers:
                 wanted.done.set_exception(error)
                 # Nobody may wait any more, and asyncio would log the exception a second time.
                 wanted.done.exception()
+            if isinstance(error, WorkerLostError):
+                await asyncio.sleep(RESTART_SECONDS)
             return
         for wanted, one in zip(job, drawn, strict=True):
             SECONDS.labels(wanted.drawing.format).observe(one.seconds)

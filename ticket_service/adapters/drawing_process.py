@@ -6,7 +6,9 @@ loads the libraries and fonts of a format once, and ends with the service, howev
 
 import asyncio
 import os
+import resource
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +27,9 @@ from ticket_service.domain.drawings import Drawing
 NICE: Final = 10
 # The processor time of one job after which the kernel ends a worker.
 MAX_CPU_SECONDS: Final = 60.0
+# The memory in bytes beyond which a worker is replaced: libraries keep what the pages of a large order needed. A worker
+# takes 90 MB after single pages, and 290 MB after 160 pages of one order.
+MAX_MEMORY: Final = 256 * 1024 * 1024
 
 
 class WorkerLostError(Exception):
@@ -33,10 +38,11 @@ class WorkerLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A drawn file, and the seconds that the worker took."""
+    """A drawn file, the seconds that the worker took, and the largest memory that it has had, in bytes."""
 
     content: bytes
     seconds: float
+    memory: int
 
 
 class DrawingProcess:
@@ -61,10 +67,13 @@ class DrawingProcess:
             await self.close()
             running = self._submit(tuple(drawings))
         try:
-            return await running
+            drawn = await running
         except BrokenProcessPool as error:
             await self.close()
             raise WorkerLostError from error
+        if any(one.memory > MAX_MEMORY for one in drawn):
+            await self.close()
+        return drawn
 
     async def close(self) -> None:
         """End the process at once, also while it draws."""
@@ -121,4 +130,8 @@ def _draw_each(drawings: tuple[Drawing, ...], max_cpu_seconds: float) -> list[Dr
 
 def _draw(drawing: Drawing) -> Drawn:
     began = time.perf_counter()
-    return Drawn(draw(drawing), time.perf_counter() - began)
+    content = draw(drawing)
+    # In kilobytes, except on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return Drawn(content, time.perf_counter() - began, memory)

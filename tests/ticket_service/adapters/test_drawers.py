@@ -45,8 +45,8 @@ def drawing(ticket_format: TicketFormat = TicketFormat.PNG, tickets: int = 1) ->
 
 
 def long_drawing() -> Drawing:
-    """Return a drawing that keeps a worker busy until the test ends it."""
-    return drawing(TicketFormat.PDF, 2_000)
+    """Return a drawing that keeps a worker busy for seconds."""
+    return drawing(TicketFormat.PDF, 500)
 
 
 def workers() -> list[psutil.Process]:
