@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := ticketing ticket_service scan_service dev benchmarks packaging tests
-.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo dist clean
+.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo gallery dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ token: $(VENV)/runtime ## print a development token: make -s token ROLE=organize
 
 migrate: $(VENV)/runtime ## bring both databases to the newest schema
 	@$(BIN)/python -m dev.migrate
+
+gallery: $(VENV)/development ## draw docs/pictures: tickets and mails of ten events in ten scripts
+	$(BIN)/python -m dev.gallery
 
 demo: $(VENV)/runtime ## sell, scan and refund tickets, and print each step
 	@$(BIN)/python -m dev.demo

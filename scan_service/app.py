@@ -1,6 +1,7 @@
 """The composition root: it builds the service, starts it, and stops its parts in the opposite order."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final, NoReturn
@@ -24,6 +25,7 @@ from scan_service.servicers.scans import ScansServicer, UseCases
 from scan_service.settings import Settings
 from scan_service.store.admission import STATEMENTS
 from scan_service.store.clock import DatabaseClock
+from scan_service.store.free_rows import STATEMENTS as FREE_STATEMENTS
 from scan_service.store.incidents import STATEMENTS as INCIDENT_STATEMENTS
 from scan_service.store.uploads import STATEMENTS as UPLOAD_STATEMENTS
 from scan_service.use_cases import admission, uploads
@@ -37,6 +39,7 @@ from scan_service.use_cases.gates import Gates
 from scan_service.use_cases.holders import Holders
 from scan_service.use_cases.incidents import Incidents
 from scan_service.use_cases.keys import Keys
+from scan_service.use_cases.locked_events import LockedEvents
 from scan_service.use_cases.look_ups import LookUps
 from scan_service.use_cases.revocations import Revocations
 from scan_service.use_cases.scanners import Scanners
@@ -62,6 +65,16 @@ NAME: Final = "scan_service"
 MAX_BATCH: Final = 256
 # Small batches lock few tickets briefly, so that live scans of these tickets wait less.
 MAX_UPLOAD_BATCH: Final = 64
+# The longest wait for a locked row. All gates wait with a batch of live scans, at which people stand; the ticket service
+# waits 2 s for a revocation. Batches, the feed and uploads lock rows for some hundredths of a second.
+SCAN_LOCK_MILLISECONDS: Final = {"lock_timeout": 250}
+LOCK_MILLISECONDS: Final = {"lock_timeout": 500}
+# The threads, and so the connections, of each kind of work. A kind waits for no other kind.
+CALL_THREADS: Final = 4
+GATE_THREADS: Final = 2
+REVOCATION_THREADS: Final = 4
+FEED_THREADS: Final = 2
+WATCH_THREADS: Final = 2
 
 
 class App:
@@ -82,20 +95,22 @@ class App:
 
     async def start(self) -> int:
         """Start to serve and return the port, whether the ticket service is available or not."""
-        database = Database(self._url, NAME)
-        self._running.push_async_callback(database.close)
-        keys = Keys(database, self._clock)
+        database = self._database("calls", CALL_THREADS)
+        # The look-ups of devices and keys are on the way of every call and scan.
+        gate_database = self._database("gates", GATE_THREADS)
+        keys = Keys(gate_database, self._clock)
         await keys.load()
         codes = Codes(self._settings.code_secret)
         tickets = self._ticket_service()
-        self._follow(database, keys, tickets)
-        failed_codes = FailedCodeLimit(self._settings.max_failed_codes, database, self._clock)
+        self._follow(keys, tickets)
+        failed_codes = FailedCodeLimit(self._settings.max_failed_codes, gate_database, self._clock)
         batcher, uploads = self._batchers(keys, codes, failed_codes)
         annulments = Annulments(database, codes, self._database_clock)
-        gates = Gates(database, self._database_clock)
+        gates = Gates(gate_database, self._database_clock)
         allowed = Credits(self._settings.max_outstanding_scans, self._settings.max_outstanding_uploads)
         streams = Streams(StreamDependencies(gates, batcher, uploads, annulments, codes, self._clock, allowed))
-        revocations = RevocationsServicer(Revocations(database, codes, self._clock))
+        revoking = self._database("revocations", REVOCATION_THREADS)
+        revocations = RevocationsServicer(Revocations(revoking, codes, self._clock))
         validation = Validation(database, keys, codes, self._database_clock, failed_codes)
         pacer = WatchPacer(self._clock)
         use_cases = UseCases(
@@ -107,12 +122,13 @@ class App:
             scans=Scans(database, codes),
             incidents=Incidents(database, codes),
             attendances=Attendances(database, self._clock, pacer),
-            admission_watcher=AdmissionWatcher(database, pacer, self._clock),
+            admission_watcher=AdmissionWatcher(self._database("watches", WATCH_THREADS), pacer, self._clock),
             look_ups=LookUps(database, tickets, codes, self._database_clock, self._settings.max_look_ups),
             holders=Holders(database, tickets, self._database_clock),
         )
         scans = ScansServicer(use_cases, codes)
-        devices = Devices(database, Credentials(self._settings.code_secret), self._clock, self._database_clock)
+        credentials = Credentials(self._settings.code_secret)
+        devices = Devices(database, gate_database, credentials, self._clock, self._database_clock)
         presence = Presence(gates, self._clock, streams, pacer)
         self._running.push_async_callback(
             _end, asyncio.create_task(repeat_with_backoff("presence of devices", presence.poll))
@@ -142,20 +158,27 @@ class App:
         """Drain the streams, then stop all parts."""
         await self._running.aclose()
 
-    def _scanners(self) -> ScannersServicer:
-        # A pool of its own: an erasure of many scans delays no gate.
-        database = Database(self._url, f"{NAME} erasures", threads=1)
+    def _database(self, pool: str, threads: int, limits: Mapping[str, int] = LOCK_MILLISECONDS) -> Database:
+        database = Database(self._url, f"{NAME} {pool}", threads, limits)
         self._running.push_async_callback(database.close)
-        return ScannersServicer(Scanners(database))
+        return database
+
+    def _scanners(self) -> ScannersServicer:
+        # An erasure of many scans delays no gate.
+        return ScannersServicer(Scanners(self._database("erasures", 1, {})))
 
     def _batchers(
         self, keys: Keys, codes: Codes, failed_codes: FailedCodeLimit
     ) -> tuple[Batcher[Attempt, Scan], Batcher[Attempt, Scan]]:
         """Build the batchers of live scans and of uploads, with a connection each: neither waits for the other."""
-        live = LoopConnection(self._url, NAME, {**STATEMENTS, **INCIDENT_STATEMENTS})
-        uploading = LoopConnection(self._url, f"{NAME} uploads", UPLOAD_STATEMENTS)
-        decide = partial(BatchLocker(live, keys, codes, self._database_clock).transact, work=admission.decide_batch)
-        locker = BatchLocker(uploading, keys, codes, self._database_clock, lock_first=True)
+        statements = {**STATEMENTS, **FREE_STATEMENTS, **INCIDENT_STATEMENTS}
+        live = LoopConnection(self._url, f"{NAME} scans", statements, SCAN_LOCK_MILLISECONDS)
+        uploading = LoopConnection(
+            self._url, f"{NAME} uploads", {**UPLOAD_STATEMENTS, **FREE_STATEMENTS}, LOCK_MILLISECONDS
+        )
+        locker = BatchLocker(live, keys, codes, self._database_clock, LockedEvents("scans"))
+        decide = partial(locker.transact, work=admission.decide_batch)
+        locker = BatchLocker(uploading, keys, codes, self._database_clock, LockedEvents("uploads"), lock_first=True)
         record = partial(locker.transact, work=uploads.record_batch)
         waiting = self._settings.max_waiting_scans
         batchers: tuple[Batcher[Attempt, Scan], Batcher[Attempt, Scan]] = (
@@ -172,8 +195,9 @@ class App:
         self._running.push_async_callback(peer.close)
         return TicketService(peer)
 
-    def _follow(self, database: Database, keys: Keys, tickets: TicketService) -> None:
+    def _follow(self, keys: Keys, tickets: TicketService) -> None:
         """Start to follow the ticket service in the background."""
+        database = self._database("feed", FEED_THREADS)
         connection = LoopConnection(self._url, f"{NAME} leader", {})
         self._running.callback(connection.close)
         key_replica = KeyReplica(database, tickets, keys, self._database_clock)

@@ -66,10 +66,18 @@ from ticketing.tickets.v1 import (
     ticket_service_pb2_grpc,
 )
 
+# The threads, and so the connections, of each kind of work. A kind waits for no other kind.
+CALL_THREADS = 6
+# Reports and the poll of the feed, and the reads of its streams.
+FEED_THREADS = 2
 # One for the look, one for compared payments and events.
 RECONCILER_THREADS = 2
 LOOK_UP_THREADS = 2
 NAME_THREADS = 1
+# The longest wait for a locked row. Sales batches lock an event for some hundredths of a second, and a batch of an event
+# cancellation for a quarter.
+SALES_LOCK_MILLISECONDS = {"lock_timeout": 1_000}
+LOCK_MILLISECONDS = {"lock_timeout": 2_000}
 
 
 class App:
@@ -90,9 +98,9 @@ class App:
         Raises:
             SettingsError: the signing key file cannot be used.
         """
-        database = Database(self._url, "ticket_service")
-        self._opened.push_async_callback(database.close)
-        feed = Feed(database, self._clock)
+        database = self._database("calls", CALL_THREADS)
+        feed_database = self._database("feed", FEED_THREADS)
+        feed = Feed(feed_database, self._clock)
         feed.start()
         self._opened.push_async_callback(feed.stop)
         keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
@@ -130,7 +138,7 @@ class App:
             **self._event_service(database, feed, scans, cancellations),
             **self._purchase_service(database, feed, messages, sale_settings, payments),
             **self._ticket_service(database, messages, changes),
-            **self._feed_service(database, feed),
+            **self._feed_service(feed_database, feed),
             **_change_service(database),
             **self._erasure_service(scans),
         }
@@ -144,6 +152,12 @@ class App:
     async def stop(self) -> None:
         """Drain, then close everything."""
         await self._opened.aclose()
+
+    def _database(self, pool: str, threads: int) -> Database:
+        """Make a pool of its own, which connects with its first work."""
+        database = Database(self._url, f"ticket_service {pool}", threads, LOCK_MILLISECONDS)
+        self._opened.push_async_callback(database.close)
+        return database
 
     def _providers(self) -> Providers:
         providers: dict[str, PaymentProvider] = {EXTERNAL: ExternalPayments()}
@@ -162,8 +176,7 @@ class App:
         if not histories:
             return
         # A pool of its own: neither a whole look nor many events delay a caller.
-        database = Database(self._url, "ticket_service reconciler", RECONCILER_THREADS)
-        self._opened.push_async_callback(database.close)
+        database = self._database("reconciler", RECONCILER_THREADS)
         for name, history in histories.items():
             # One for each provider, so that a provider that hangs delays no comparison of another.
             reconciler = Reconciler(database, {name: history}, reconciliation, self._settings.looks, self._clock)
@@ -205,10 +218,9 @@ class App:
         self._sweep(event_cancellations)
         rules = {name: RULES[name] for name in self._settings.providers}
         events = Events(database, self._settings.changes, rules, self._clock, feed.wake)
-        # Connected with the first preview.
-        reading = Database(self._url, "ticket_service previews", threads=1)
-        self._opened.push_async_callback(reading.close)
-        previews = CancellationPreviews(reading, self._settings.providers, self._settings.changes, self._clock)
+        previews = CancellationPreviews(
+            self._database("previews", 1), self._settings.providers, self._settings.changes, self._clock
+        )
         servicer = EventServicer(events, event_cancellations, previews, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
@@ -216,10 +228,11 @@ class App:
     def _purchase_service(
         self, database: Database, feed: Feed, messages: TicketMessages, sale_settings: SaleSettings, payments: Payments
     ) -> dict[str, RegisterServicer]:
-        connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS)
+        connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS, SALES_LOCK_MILLISECONDS)
         sales = Sales(connection, sale_settings, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
-        servicer = PurchaseServicer(sales, payments, Purchases(database), Contacts(database, self._clock), messages)
+        contacts, smtputf8 = Contacts(database, self._clock), self._settings.delivery.smtputf8
+        servicer = PurchaseServicer(sales, payments, Purchases(database), contacts, messages, smtputf8=smtputf8)
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server
         return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
 
@@ -230,26 +243,23 @@ class App:
         self._opened.push_async_callback(drawers.close)
         organizer = organizer_of(self._settings.delivery.mail_from)
         rendering = Rendering(drawers, self._settings.delivery.mail_language, self._settings.delivery.page)
-        servicer = TicketServicer(Tickets(database, organizer, self._clock), rendering, changes, messages)
+        smtputf8 = self._settings.delivery.smtputf8
+        tickets = Tickets(database, organizer, self._clock)
+        servicer = TicketServicer(tickets, rendering, changes, messages, smtputf8=smtputf8)
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketService": partial(register, servicer)}
 
     def _feed_service(self, database: Database, feed: Feed) -> dict[str, RegisterServicer]:
-        # Connected with the first look-up; one search delays no other work.
-        searching = Database(self._url, "ticket_service look-ups", LOOK_UP_THREADS)
-        self._opened.push_async_callback(searching.close)
+        searching = self._database("look-ups", LOOK_UP_THREADS)
         # Names are read by key; they wait for no search, and no search waits for them.
-        names = Database(self._url, "ticket_service names of holders", NAME_THREADS)
-        self._opened.push_async_callback(names.close)
+        names = self._database("names of holders", NAME_THREADS)
         servicer = FeedServicer(database, names, feed, LookUps(searching, self._clock), self._clock)
         register = ticket_feed_service_pb2_grpc.add_TicketFeedServiceServicer_to_server
         return {"ticketing.tickets.v1.TicketFeedService": partial(register, servicer)}
 
     def _erasure_service(self, scans: ScanServiceClient) -> dict[str, RegisterServicer]:
         # A pool of its own: an erasure of many rows delays no caller.
-        database = Database(self._url, "ticket_service erasures", threads=1)
-        self._opened.push_async_callback(database.close)
-        erasures = Erasures(database, scans, self._clock)
+        erasures = Erasures(self._database("erasures", 1), scans, self._clock)
         self._sweep(erasures)
         register = erasure_service_pb2_grpc.add_ErasureServiceServicer_to_server
         return {"ticketing.tickets.v1.ErasureService": partial(register, ErasureServicer(erasures))}

@@ -33,15 +33,19 @@ def read_revoke_tickets(request: pb.RevokeTicketsRequest) -> tuple[UUID, Sequenc
     return event_id, revocations
 
 
-def revoke_tickets_response(outcomes: Sequence[RevocationOutcome]) -> pb.RevokeTicketsResponse:
-    """Build the response with the outcome of each revocation."""
+def revoke_tickets_response(
+    revocations: Sequence[Revocation], outcomes: Sequence[RevocationOutcome | None]
+) -> pb.RevokeTicketsResponse:
+    """Build the response with the outcome of each revocation; None: it is undecided."""
     return pb.RevokeTicketsResponse(
         outcomes=[
-            pb.RevocationOutcome(
+            pb.RevocationOutcome(ticket_id=str(revocation.ticket_id), undecided=True)
+            if outcome is None
+            else pb.RevocationOutcome(
                 ticket_id=str(outcome.ticket_id),
                 revoked=outcome.check_in_time is None,
                 check_in_time=timestamp(outcome.check_in_time),
             )
-            for outcome in outcomes
+            for revocation, outcome in zip(revocations, outcomes, strict=True)
         ]
     )

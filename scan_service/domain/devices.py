@@ -15,7 +15,9 @@ from ticketing.admission.scans import Gate
 TOKEN_PREFIX: Final = "device_"  # noqa: S105 - a format, no secret
 ENROLLMENT_WINDOW: Final = timedelta(hours=1)
 CODE_BYTES: Final = 10
-TOKEN_BYTES: Final = 32
+# A token has a random part and a tag, which proves without a query that this installation issued the token.
+RANDOM_BYTES: Final = 20
+TAG_BYTES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,23 @@ class Credentials:
         return "-".join(text[begin : begin + 4] for begin in range(0, len(text), 4))
 
     def token(self, code: str, request_id: UUID | None) -> str:
-        """Return an access token of 256 bits, so that a plain hash of it is safe to store."""
-        seed = secrets.token_bytes(TOKEN_BYTES)
+        """Return an access token of 160 secret bits, so that a plain hash of it is safe to store, and their tag."""
+        seed = secrets.token_bytes(RANDOM_BYTES)
         if request_id is not None:
-            seed = self._derive(b"device token", request_id.bytes, _canonical(code).encode())
-        return TOKEN_PREFIX + base64.urlsafe_b64encode(seed).decode().rstrip("=")
+            seed = self._derive(b"device token", request_id.bytes, _canonical(code).encode())[:RANDOM_BYTES]
+        return TOKEN_PREFIX + base64.urlsafe_b64encode(seed + self._tag(seed)).decode().rstrip("=")
+
+    def are_ours(self, token: str) -> bool:
+        """Return whether a token has a genuine tag; tokens up to version 0.1.0 have none, and are valid too."""
+        try:
+            # Any other last character than "=" is no padding: a token has 43 characters.
+            seed = base64.b64decode(token.removeprefix(TOKEN_PREFIX) + "=", altchars=b"-_", validate=True)
+        except ValueError:
+            return False
+        return hmac.compare_digest(self._tag(seed[:RANDOM_BYTES]), seed[RANDOM_BYTES:])
+
+    def _tag(self, seed: bytes) -> bytes:
+        return self._derive(b"device token tag", seed)[:TAG_BYTES]
 
     def _derive(self, domain: bytes, *parts: bytes) -> bytes:
         # An id has 16 bytes and a code stands last, so different lists of parts give different messages.

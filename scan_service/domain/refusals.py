@@ -1,9 +1,14 @@
 """The failures of the use cases, one function for each reason."""
 
+from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 from scan_service.domain.reasons import Reason
-from ticketing.chassis.failures import Failure
+from ticketing.chassis.failures import Failure, overloaded
+
+# A person at a gate waits meanwhile.
+RETRY_LOCKED: Final = timedelta(seconds=0.5)
 
 
 def event_not_found(event_id: UUID) -> Failure:
@@ -29,6 +34,11 @@ def scan_not_annullable(scan_id: UUID, cause: str) -> Failure:
 def scan_id_reused(scan_id: UUID) -> Failure:
     """Return the failure for a scan_id that was used for a different scan."""
     return Failure(Reason.SCAN_ID_REUSED, "this scan_id was used for a different scan", scan_id=scan_id)
+
+
+def rows_locked() -> Failure:
+    """Return the failure for a scan or a revocation of rows that another session has locked for long."""
+    return overloaded("changes to rows that another session has locked", RETRY_LOCKED)
 
 
 def enrollment_code_invalid() -> Failure:

@@ -52,7 +52,8 @@ def annulled_message(scan: Scan) -> pb.StreamScansResponse:
 def rejection(scan_id: str, failure: Failure) -> pb.Rejection:
     """Build the rejection of a scan or of a message."""
     reason = error_reason_pb2.ErrorReason.Value(REASON_PREFIX + failure.reason)
-    return pb.Rejection(scan_id=scan_id, reason=reason, message=failure.message)
+    retry_after = None if failure.retry_after is None else _duration(failure.retry_after)
+    return pb.Rejection(scan_id=scan_id, reason=reason, message=failure.message, retry_after=retry_after)
 
 
 def rejected_message(scan_id: str, failure: Failure) -> pb.StreamScansResponse:

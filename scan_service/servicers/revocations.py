@@ -17,8 +17,9 @@ class RevocationsServicer(RevocationServiceServicer):
 
     async def RevokeTickets(self, request: pb.RevokeTicketsRequest, _context: Any) -> pb.RevokeTicketsResponse:  # noqa: N802 - the contract's name
         """Revoke tickets."""
-        outcomes = await self._revocations.revoke_tickets(*convert.read_revoke_tickets(request))
-        return convert.revoke_tickets_response(outcomes)
+        event_id, revocations = convert.read_revoke_tickets(request)
+        outcomes = await self._revocations.revoke_tickets(event_id, revocations, skip_locked=request.skip_locked)
+        return convert.revoke_tickets_response(revocations, outcomes)
 
     async def RevokeEvent(self, request: pb.RevokeEventRequest, _context: Any) -> pb.RevokeEventResponse:  # noqa: N802 - the contract's name
         """End the admission to an event."""

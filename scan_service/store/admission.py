@@ -37,18 +37,20 @@ _GROUPS: Final = """
         SELECT event_id, purchase_id FROM tickets WHERE code_digest = ANY ($6)
     ) AS scanned USING (event_id, purchase_id)
 """
-_LOCK: Final = """
+_TICKETS: Final = """
     FROM ({requested}) AS requested
     JOIN tickets t USING (event_id, ticket_id)
+"""
+_LOCK: Final = f"""{_TICKETS}
     ORDER BY t.ticket_id
     FOR UPDATE OF t
 """
 _LOCK_TICKETS_OF: Final = _LOCK.format(requested=_REQUESTED)
-_LOCK_GROUPS_OF: Final = _LOCK.format(requested=_REQUESTED + _GROUPS)
+LOCK_GROUPS_OF: Final = _LOCK.format(requested=_REQUESTED + _GROUPS)
 
 
 def _lock_and_read(lock: str, events: str, scans: str) -> str:
-    """Write the query that locks and reads; `events` and `scans` are its parameters."""
+    """Write the query that locks tickets and reads; `events` and `scans` are its parameters."""
     return f"""
         WITH locked AS MATERIALIZED (SELECT {_COLUMNS} {lock})
         SELECT NULL::timestamptz AS time, NULL::jsonb AS event, NULL::jsonb AS scan, locked.* FROM locked
@@ -60,10 +62,13 @@ def _lock_and_read(lock: str, events: str, scans: str) -> str:
         SELECT clock_timestamp(), NULL, NULL, {_NO_COLUMNS}"""  # noqa: S608 - composed of constants
 
 
+# The query that reads without a lock.
+READ_GROUPS_OF: Final = _lock_and_read(_TICKETS.format(requested=_REQUESTED + _GROUPS), "$7", "$8")
+
 STATEMENTS: Final[Mapping[str, str]] = {
     "lock_events": "(uuid[]) AS SELECT FROM events WHERE event_id = ANY ($1) ORDER BY event_id FOR SHARE",
     "lock_tickets": f"(uuid[], uuid[], bytea[]) AS SELECT {_LOCK_TICKETS_OF}",
-    "lock_groups": f"(uuid[], uuid[], bytea[], uuid[], uuid[], bytea[]) AS SELECT {_LOCK_GROUPS_OF}",
+    "lock_groups": f"(uuid[], uuid[], bytea[], uuid[], uuid[], bytea[]) AS SELECT {LOCK_GROUPS_OF}",
     "create_tickets": """(uuid[], uuid[], text[], integer[], bytea[]) AS
         INSERT INTO tickets (event_id, ticket_id, known, ticket_type, status, issue, code_digest, generation, revision,
                              inside, sequence, reported_sequence)
@@ -79,7 +84,7 @@ STATEMENTS: Final[Mapping[str, str]] = {
     "lock_and_read": f"(uuid[], uuid[], bytea[], uuid[], uuid[]) AS {_lock_and_read(_LOCK_TICKETS_OF, '$4', '$5')}",
     # Batches in which a group is scanned: a further join would slow all others.
     "lock_and_read_groups": f"""(uuid[], uuid[], bytea[], uuid[], uuid[], bytea[], uuid[], uuid[]) AS
-        {_lock_and_read(_LOCK_GROUPS_OF, "$7", "$8")}""",
+        {_lock_and_read(LOCK_GROUPS_OF, "$7", "$8")}""",
     # Only uploads have annulments, violations (`doubt`) and doubtful times, and few batches have looked-up tickets or
     # groups; unnest fills shorter arrays with NULL.
     "write": """(timestamptz, boolean,
@@ -146,15 +151,23 @@ class LockRequest:
         With `lock_first`, the snapshot of the reads is taken after all tickets are locked, not before.
         """
         events = ids(self.events)
-        tickets = _ticket_arguments(self.tickets, self.code_digests)
-        lock, lock_and_read = _LOCK_TICKETS, _LOCK_AND_READ
         if self.groups or self.group_digests:
-            tickets = (*tickets, *_ticket_arguments(self.groups, self.group_digests))
+            tickets = self.ticket_arguments()
             lock, lock_and_read = _LOCK_GROUPS, _LOCK_AND_READ_GROUPS
+        else:
+            tickets = _ticket_arguments(self.tickets, self.code_digests)
+            lock, lock_and_read = _LOCK_TICKETS, _LOCK_AND_READ
         keys = (*tickets, events, ids(self.scans))
         if lock_first:
             return f"{_LOCK_EVENTS}; {lock}; {lock_and_read}", (events, *tickets, *keys)
         return f"{_LOCK_EVENTS}; {lock_and_read}", (events, *keys)
+
+    def ticket_arguments(self) -> tuple[str, ...]:
+        """Return the arguments that name the tickets and the groups."""
+        return (
+            *_ticket_arguments(self.tickets, self.code_digests),
+            *_ticket_arguments(self.groups, self.group_digests),
+        )
 
 
 def _ticket_arguments(keys: Sequence[TicketKey], digests: Iterable[bytes]) -> tuple[str, ...]:

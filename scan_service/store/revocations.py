@@ -1,6 +1,6 @@
 """The statements of revocations."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -54,6 +54,14 @@ def lock_tickets(
     )
     locked = (ticket_of(tuple(row)) for row in rows)
     return {ticket.ticket_id: ticket for ticket in locked}
+
+
+def skip_locked(connection: Connection, event_id: UUID, ticket_ids: Collection[UUID]) -> frozenset[UUID]:
+    """Lock those of the tickets that no other session has locked, and return the ids of the others."""
+    condition = (tickets.c.event_id == event_id, tickets.c.ticket_id.in_(ticket_ids))
+    query = sa.select(tickets.c.ticket_id).where(*condition)
+    free = connection.execute(query.order_by(tickets.c.ticket_id).with_for_update(skip_locked=True)).scalars().all()
+    return frozenset(connection.execute(query).scalars()) - frozenset(free)
 
 
 def read_outcomes(

@@ -1,6 +1,5 @@
-"""The attendance of an event, once or as a watch; all watchers of an event share one count a second."""
+"""The attendance of an event, once or as a watch; equal reads are shared, because a count reads every scan of an event."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 from uuid import UUID
@@ -11,6 +10,7 @@ from scan_service.use_cases.access import check_access
 from scan_service.use_cases.watch_pacer import WatchPacer
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
+from ticketing.chassis.shared_reads import SharedReads
 
 INTERVAL_SECONDS: Final = 1.0
 
@@ -22,19 +22,19 @@ class Attendances:
         self._database = database
         self._clock = clock
         self._pacer = pacer
-        self._counts = dict[UUID, asyncio.Task[Attendance]]()
+        self._counts = SharedReads("attendance", self._count)
 
     async def get(self, event_id: UUID, organizer_id: str | None) -> Attendance:
         """Count the attendance of an event; raise EVENT_NOT_FOUND as `check_access` does."""
         await self._check(event_id, organizer_id)
-        return await self._count(event_id)
+        return await self._counts.get(event_id)
 
     async def watch(self, event_id: UUID, organizer_id: str | None) -> AsyncGenerator[Attendance, None]:
         """Yield the attendance at once and after each change of a count; raise EVENT_NOT_FOUND as `get` does."""
         await self._check(event_id, organizer_id)
         sent: Attendance | None = None
         while True:
-            attendance = await self._count_shared(event_id)
+            attendance = await self._counts.get(event_id, may_have_begun=True)
             if sent is None or attendance.counts != sent.counts:
                 sent = attendance
                 yield attendance
@@ -44,17 +44,9 @@ class Attendances:
     async def _check(self, event_id: UUID, organizer_id: str | None) -> None:
         await self._database.run(lambda connection: check_access(connection, event_id, organizer_id))
 
-    async def _count_shared(self, event_id: UUID) -> Attendance:
-        count = self._counts.get(event_id)
-        if count is None:
-            count = self._counts[event_id] = asyncio.create_task(self._count(event_id), name="attendance")
-            count.add_done_callback(lambda _: self._counts.pop(event_id))
-        # The shield protects the count: other watchers may share it when this one is cancelled.
-        return await asyncio.shield(count)
-
     async def _count(self, event_id: UUID) -> Attendance:
         now = self._clock()
-        counts = await self._database.run(
+        counts = await self._database.read(
             lambda connection: read_counts(connection, event_id, now), isolation="REPEATABLE READ"
         )
         return Attendance(counts, now)

@@ -3,6 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,12 +15,13 @@ from scan_service.domain.devices import TOKEN_PREFIX, Credentials, Device, Devic
 from scan_service.domain.refusals import device_not_found, enrollment_code_invalid, event_not_found, request_id_reused
 from scan_service.store import devices as store
 from scan_service.store.clock import DatabaseClock
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.authentication import Attempt, Caller, Role
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.failures import unauthenticated
+from ticketing.chassis.failures import Failure, unauthenticated
 from ticketing.chassis.ids import new_id
+from ticketing.chassis.refused_tokens import RefusedTokens
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +37,21 @@ class Devices:
     """The use case that creates, enrolls, revokes and authenticates devices."""
 
     def __init__(
-        self, database: Database, credentials: Credentials, clock: Clock, database_clock: DatabaseClock
+        self,
+        database: Database,
+        authenticating: Database,
+        credentials: Credentials,
+        clock: Clock,
+        database_clock: DatabaseClock,
     ) -> None:
         self._database = database
+        # The pool that looks tokens up: every call of a device waits for it.
+        self._authenticating = authenticating
         self._database_clock = database_clock
         self._credentials = credentials
         self._clock = clock
-        self._cached = OrderedDict[bytes, tuple[datetime, Device | None]]()
+        self._cached = OrderedDict[bytes, tuple[datetime, Device]]()
+        self._refused = RefusedTokens(clock)
         self._look_ups = Batcher("devices", self._read, max_batch=MAX_LOOK_UPS, max_waiting=MAX_WAITING_LOOK_UPS)
 
     async def create(self, organizer_id: str, request: DeviceRequest) -> tuple[Device, str]:
@@ -98,7 +108,7 @@ class Devices:
             now = self._database_clock.read(connection)
             return store.read_devices(connection, organizer_id, after, size), now
 
-        return await self._database.run(read)
+        return await self._database.read(read)
 
     async def revoke(self, device_id: UUID, organizer_id: str) -> Device:
         """Revoke a device; raise DEVICE_NOT_FOUND for an unknown device and for another organizer's."""
@@ -111,15 +121,24 @@ class Devices:
         log.warning("a device was revoked", extra={"device_id": str(device_id), "organizer_id": organizer_id})
         return device
 
-    async def caller(self, token: str) -> Caller | None:
-        """Return the caller of a device token, None for another token; raise UNAUTHENTICATED for an invalid one."""
+    async def caller(self, token: str, attempt: Attempt = nullcontext) -> Caller | None:
+        """Return the caller of a device token, None for another token; `attempt` surrounds the look-up of an unknown one.
+
+        Raises:
+            Failure: UNAUTHENTICATED for an invalid token; the failures of `attempt`.
+        """
         if not token.startswith(TOKEN_PREFIX):
             return None
-        device = await self._device(token_digest(token))
-        if device is None:
-            raise unauthenticated("the device is not known")
-        if device.revoke_time is not None:
-            raise unauthenticated("the device was revoked")
+        digest = token_digest(token)
+        cached = self._cached.get(digest)
+        if cached is not None and self._clock() - cached[0] < CACHED:
+            device = cached[1]
+        else:
+            self._refused.check(digest)
+            # A token that is known or has our tag is looked up whatever others at its address do.
+            is_ours = cached is not None or self._credentials.are_ours(token)
+            with nullcontext() if is_ours else attempt():
+                device = await self._look_up(digest)
         return Caller(
             subject=str(device.device_id),
             roles=frozenset({Role.DEVICE}),
@@ -128,15 +147,22 @@ class Devices:
         )
 
     async def _read(self, digests: Sequence[bytes]) -> Sequence[Device | None]:
-        found = await self._database.run(lambda connection: store.read_by_tokens(connection, digests))
+        found = await self._authenticating.run(lambda connection: store.read_by_tokens(connection, digests))
         return [found.get(digest) for digest in digests]
 
-    async def _device(self, digest: bytes) -> Device | None:
-        cached = self._cached.get(digest)
-        if cached is not None and self._clock() - cached[0] < CACHED:
-            return cached[1]
+    async def _look_up(self, digest: bytes) -> Device:
+        """Return the device of a token, and remember the result; raise UNAUTHENTICATED without a valid one."""
         read_time = self._clock()
         device = await self._look_ups.submit(digest)
+        try:
+            if device is None:
+                raise unauthenticated("the device is not known")
+            if device.revoke_time is not None:
+                raise unauthenticated("the device was revoked")
+        except Failure as failure:
+            self._cached.pop(digest, None)
+            self._refused.add(digest, failure)
+            raise
         self._cached[digest] = (read_time, device)
         self._cached.move_to_end(digest)
         if len(self._cached) > MAX_CACHED:

@@ -16,7 +16,7 @@ from ticketing.admission.scans import Attempt, DenialReason, Scan
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure, overloaded
-from ticketing.chassis.limits import RateLimiter
+from ticketing.chassis.rate_limiter import RateLimiter
 
 log = logging.getLogger(__name__)
 MINUTE: Final = timedelta(minutes=1)

@@ -29,5 +29,5 @@ class Incidents:
 
         return [
             replace(incident, scans=tuple(restore_code(scan, self._codes) for scan in incident.scans))
-            for incident in await self._database.run(work)
+            for incident in await self._database.read(work)
         ]

@@ -17,7 +17,7 @@ from ticketing.admission.codes import Codes
 from ticketing.admission.look_up_passes import LIFETIME, LookUpPass
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import overloaded
-from ticketing.chassis.limits import RateLimiter
+from ticketing.chassis.rate_limiter import RateLimiter
 
 MINUTE: Final = timedelta(minutes=1)
 # The look-ups of a process at once; the next one is OVERLOADED.

@@ -4,7 +4,9 @@ A revocation and a scan lock the same ticket row; the first one takes effect, an
 revocation does not lock the event row, which contains nothing about one ticket.
 """
 
+import logging
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
@@ -14,8 +16,12 @@ from scan_service.store import revocations as store
 from ticketing.admission.codes import Codes
 from ticketing.admission.tickets import Ticket
 from ticketing.chassis.clock import Clock
-from ticketing.chassis.database import Database
+from ticketing.chassis.database import Database, RowsLocked
 from ticketing.chassis.failures import invalid
+
+log = logging.getLogger(__name__)
+# The ids of locked tickets in one line.
+MAX_LOGGED: Final = 10
 
 
 class Revocations:
@@ -26,13 +32,24 @@ class Revocations:
         self._codes = codes
         self._clock = clock
 
-    async def revoke_tickets(self, event_id: UUID, revocations: Sequence[Revocation]) -> Sequence[RevocationOutcome]:
+    async def revoke_tickets(
+        self, event_id: UUID, revocations: Sequence[Revocation], *, skip_locked: bool = False
+    ) -> Sequence[RevocationOutcome | None]:
         """Revoke tickets and return the outcomes; a repeated revocation has its first outcome.
 
+        With `skip_locked`, the outcome is None where another session has locked the ticket for longer than the
+        lock_timeout of the pool.
+
         Raises:
-            Failure: INVALID_ARGUMENT where a revocation_id was used for another ticket.
+            Failure: INVALID_ARGUMENT where a revocation_id was used for another ticket; OVERLOADED because of a locked
+                row.
         """
-        return await self._database.run(lambda connection: self._revoke(connection, event_id, revocations))
+        try:
+            return await self._database.run(lambda connection: self._revoke(connection, event_id, revocations))
+        except RowsLocked:
+            if not skip_locked:
+                raise
+            return await self._database.run(lambda connection: self._revoke_free(connection, event_id, revocations))
 
     async def revoke_event(self, event_id: UUID) -> int:
         """Close an event, known or not, and return the number of tickets that were checked in before."""
@@ -42,6 +59,18 @@ class Revocations:
             return store.count_checked_in(connection, event_id)
 
         return await self._database.run(close)
+
+    def _revoke_free(
+        self, connection: Connection, event_id: UUID, revocations: Sequence[Revocation]
+    ) -> Sequence[RevocationOutcome | None]:
+        locked = store.skip_locked(connection, event_id, {revocation.ticket_id for revocation in revocations})
+        log.warning(
+            "tickets are locked by another session; their revocations wait",
+            extra={"event_id": event_id, "ticket_ids": sorted(map(str, locked))[:MAX_LOGGED]},
+        )
+        free = [revocation for revocation in revocations if revocation.ticket_id not in locked]
+        outcomes = iter(self._revoke(connection, event_id, free))
+        return [None if revocation.ticket_id in locked else next(outcomes) for revocation in revocations]
 
     def _revoke(
         self, connection: Connection, event_id: UUID, revocations: Sequence[Revocation]

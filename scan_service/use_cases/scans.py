@@ -25,4 +25,4 @@ class Scans:
             check_access(connection, query.event_id, query.organizer_id)
             return read_scans(connection, query)
 
-        return [restore_code(scan, self._codes) for scan in await self._database.run(work)]
+        return [restore_code(scan, self._codes) for scan in await self._database.read(work)]

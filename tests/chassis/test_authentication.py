@@ -1,6 +1,8 @@
 import asyncio
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +16,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from tests.environment.clock import SettableClock
-from ticketing.chassis import authentication
+from ticketing.chassis import authentication, refused_tokens
 from ticketing.chassis.authentication import LEEWAY, Authenticator, PeerProof, Role, TokenRequirements
-from ticketing.chassis.failures import UNAUTHENTICATED, Failure
+from ticketing.chassis.failures import UNAUTHENTICATED, Failure, unauthenticated
 from ticketing.chassis.jwks import REFRESH_INTERVAL, JwksFile, KeySet
+from ticketing.chassis.refused_tokens import REFUSED, RefusedTokens
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PROOF = PeerProof(secret="the-peers-secret", name="peer.example")
@@ -189,6 +192,63 @@ def test_the_cache_of_tokens_is_bounded(setting: Setting, monkeypatch: pytest.Mo
     for n in range(1, 4):
         setting.caller(token(sub=str(n)))
     assert setting.caller(first) is not caller
+
+
+def test_a_repeated_invalid_token_is_verified_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    forged, verified = token(Ed25519PrivateKey.generate()), []
+    decode = jwt.decode
+
+    def count(*args: Any, **options: Any) -> Any:
+        verified.append(1)
+        return decode(*args, **options)
+
+    monkeypatch.setattr(jwt, "decode", count)
+    for _ in range(3):
+        assert "verify" in setting.cause(forged)
+    assert len(verified) == 1
+    setting.clock.now = NOW + REFUSED
+    assert "verify" in setting.cause(forged)
+    assert len(verified) == 2
+
+
+def test_the_memory_of_invalid_tokens_is_bounded(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refused_tokens, "MAX_REFUSED", 3)
+    refused = RefusedTokens(setting.clock)
+    for number in range(4):
+        refused.add(bytes([number]), unauthenticated("unknown"))
+    refused.check(bytes([0]))
+    for number in range(1, 4):
+        with pytest.raises(Failure, match="unknown"):
+            refused.check(bytes([number]))
+
+
+def test_only_unknown_tokens_are_attempts(setting: Setting) -> None:
+    """A known token, a token that was refused a moment ago, and the peer's secret cost nothing."""
+    attempts = []
+
+    @contextmanager
+    def attempt() -> Iterator[None]:
+        attempts.append(1)
+        yield
+
+    def count(text: str) -> int:
+        del attempts[:]
+        with suppress(Failure):
+            bearer = [("authorization", f"Bearer {text}")]
+            asyncio.run(setting.authenticator.authenticate(bearer, attempt=attempt))
+        return len(attempts)
+
+    good, forged = token(), token(Ed25519PrivateKey.generate())
+    assert [count(text) for text in (good, good, forged, forged, PROOF.secret)] == [1, 0, 1, 0, 0]
+
+
+def test_a_published_key_ends_refusals(setting: Setting) -> None:
+    new = Ed25519PrivateKey.generate()
+    signed = token(new, "new")
+    assert "unknown key" in setting.cause(signed)
+    setting.jwks.write_text(jwk_set(ed=ED, new=new))
+    setting.clock.now = NOW + REFUSED
+    assert setting.caller(signed).subject == "alice"
 
 
 def test_the_peers_certificate_proves_the_peer_without_a_token(setting: Setting) -> None:

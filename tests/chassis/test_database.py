@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 from sqlalchemy.engine import URL, Connection
 
-from tests.environment.databases import execute
+from tests.environment.databases import execute, read_value
+from tests.environment.waiting import until
 from ticketing.chassis import database as module
 from ticketing.chassis.connections import database_url
-from ticketing.chassis.database import ATTEMPTS, Database
+from ticketing.chassis.database import ATTEMPTS, Database, RowsLocked
 from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
 from ticketing.chassis.logs import REQUEST_ID
 
@@ -148,4 +150,86 @@ async def test_work_beyond_the_queue_is_refused(url: URL, monkeypatch: pytest.Mo
     assert caught.value.reason == OVERLOADED
     go.set()
     assert await asyncio.gather(*waiting) == [True, True]
+    await database.close()
+
+
+async def test_long_reads_leave_other_work_its_connections(url: URL) -> None:
+    database = Database(url, "tests", threads=1)
+    go = threading.Event()
+    reading = [asyncio.create_task(database.read(lambda _: go.wait(10))) for _ in range(3 * module.READ_THREADS)]
+    assert await database.run(lambda connection: increment(connection, "a")) == 1
+    go.set()
+    assert all(await asyncio.gather(*reading))
+    await database.close()
+
+
+async def test_a_slow_read_is_ended_and_overloaded(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(module.READ_MILLISECONDS, "statement_timeout", 50)
+    database = Database(url, "tests", threads=1)
+    sleep = sa.text("SELECT pg_sleep(0.2)")
+    with pytest.raises(Failure) as caught:
+        await database.read(lambda connection: connection.execute(sleep))
+    assert (caught.value.reason, caught.value.retry_after) == (OVERLOADED, module.RETRY_TOO_LONG)
+    # A change has more time than a read.
+    await database.run(lambda connection: connection.execute(sleep))
+    await database.close()
+
+
+async def test_a_locked_row_ends_the_work_at_the_limit_of_its_pool(url: URL, database: Database) -> None:
+    hurried = Database(url, "hurried", threads=1, limits={"lock_timeout": 50})
+
+    def wait_for_it(connection: Connection) -> None:
+        increment(connection, "a")
+        with pytest.raises(RowsLocked) as caught:
+            hurried.run_here(lambda other: increment(other, "a"))
+        assert caught.value.reason == OVERLOADED
+
+    await database.run(wait_for_it)
+    assert await hurried.run(lambda connection: increment(connection, "a")) == 2
+    await hurried.close()
+
+
+def sessions_of(url: URL) -> int:
+    count: int = read_value(url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'burst'")
+    return count
+
+
+async def test_idle_connections_close_and_open_again(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE_MILLISECONDS", 700)
+    database = Database(url, "burst", threads=4)
+    assert sessions_of(url) == 0
+    meeting = threading.Barrier(4)
+    await asyncio.gather(*(database.run(lambda _: meeting.wait(10)) for _ in range(4)))
+    await until(lambda: sessions_of(url), 0)
+    assert await database.run(lambda connection: increment(connection, "a")) == 1
+    assert sessions_of(url) == 1
+    await database.close()
+
+
+async def test_metrics_count_the_threads_the_work_and_its_wait(url: URL) -> None:
+    database = Database(url, "measured", threads=1)
+    go = threading.Event()
+
+    def value(name: str) -> float | None:
+        return REGISTRY.get_sample_value(name, {"pool": "measured"})
+
+    waiting = [asyncio.create_task(database.run(lambda _: go.wait(10))) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert (value("database_pool_threads"), value("database_pool_under_way")) == (1, 3)
+    go.set()
+    await asyncio.gather(*waiting)
+    assert (value("database_pool_under_way"), value("database_pool_wait_seconds_count")) == (0, 3)
+    await database.close()
+
+
+async def test_a_connection_rests_after_a_read(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "READ_THREADS", 1)
+    rests: list[float] = []
+    database = Database(url, "tests", threads=1)
+    monkeypatch.setattr(module.time, "sleep", rests.append)  # type: ignore[attr-defined]  # the module's import
+    for _ in range(2):
+        await database.read(lambda connection: connection.execute(sa.text("SELECT pg_sleep(0.02)")))
+        await database.run(lambda connection: increment(connection, "a"))
+    [rest] = rests
+    assert 0 < rest <= module.MAX_REST_SECONDS
     await database.close()

@@ -16,8 +16,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 from tests.environment.access import Issuer
 from tests.environment.refusals import details_of, reason_of, refusal
 from tests.environment.streams import next_message
-from ticketing.chassis.authentication import LEEWAY, Authenticator, Caller, PeerProof, Role, TokenRequirements
+from ticketing.chassis.authentication import LEEWAY, Attempt, Authenticator, Caller, PeerProof, Role, TokenRequirements
 from ticketing.chassis.clock import system_clock
+from ticketing.chassis.failed_authentication import BURST_SECONDS
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.interceptor import MALFORMED, PUBLIC, CallInterceptor, current_caller
 from ticketing.chassis.jwks import JwksFile, KeySet
@@ -44,6 +45,10 @@ POLICY = {
     f"/{SERVICE}/Open": PUBLIC,
     f"/{SERVICE}/Later": frozenset({Role.USER}),
 }
+
+
+LIMITS = Limits(calls=2, failed_credentials_per_second=1)
+FAILURES = BURST_SECONDS
 
 
 class Echo:
@@ -73,7 +78,7 @@ class Echo:
         return request
 
     async def open(self, request: StringValue, context: Any) -> StringValue:
-        return request
+        return await self.say(request, context)
 
     def later(self, request: StringValue, context: Any) -> StringValue:
         raise NotImplementedError("Method not implemented!")
@@ -145,7 +150,7 @@ async def echo() -> Echo:
     return Echo()
 
 
-async def verify_local_token(token: str) -> Caller | None:
+async def verify_local_token(token: str, attempt: Attempt) -> Caller | None:
     """Verify one token of the service itself; the authenticator verifies all others."""
     return Caller("a device", frozenset({Role.USER})) if token == "own" else None
 
@@ -153,7 +158,7 @@ async def verify_local_token(token: str) -> Caller | None:
 def new_server(echo: Echo, issuer: Issuer, port: int = 0) -> Server:
     keys = KeySet(JwksFile(issuer.jwks_file).read, system_clock)
     authenticator = Authenticator(keys, TokenRequirements("ticketing", "ticketing"), PeerProof("p" * 32), system_clock)
-    interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, CallLimiter(Limits(calls=2)), verify_local_token)
+    interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, CallLimiter(LIMITS), verify_local_token)
     return Server(ListenSettings("127.0.0.1", port, drain_seconds=5), interceptor, {SERVICE: echo.register})
 
 
@@ -189,6 +194,27 @@ async def test_a_call_without_token_is_unauthenticated(client: Client) -> None:
 
 async def test_a_token_of_the_service_itself_is_verified_locally(client: Client) -> None:
     assert (await client.call("caller", metadata=(("authorization", "Bearer own"),))).startswith("a device ")
+
+
+async def test_an_address_with_invented_tokens_slows_no_known_caller(
+    client: Client, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await client.call("caller")).startswith("alice ")
+    with caplog.at_level(logging.INFO):
+        errors = [await client.fails("x", metadata=(("authorization", f"Bearer {n}"),)) for n in range(FAILURES + 1)]
+    assert {reason_of(error) for error in errors[:FAILURES]} == {"UNAUTHENTICATED"}
+    assert reason_of(errors[-1]) == "OVERLOADED"
+    # One line names the address, instead of one for each call.
+    assert [record.getMessage() for record in caplog.records] == ["a credential was refused"]
+    assert (await client.call("caller")).startswith("alice ")
+    # A token that nobody has seen yet waits with the address.
+    assert reason_of(await client.fails("x", metadata=issuer.metadata("user", "bob"))) == "OVERLOADED"
+
+
+async def test_refused_public_calls_count_as_failed_authentication(client: Client) -> None:
+    for _ in range(FAILURES):
+        assert reason_of(await client.fails("refuse", "Open", metadata=())) == "SOLD_OUT"
+    assert reason_of(await client.fails("x", "Open", metadata=())) == "OVERLOADED"
 
 
 async def test_a_role_outside_the_policy_is_denied(client: Client, issuer: Issuer) -> None:

@@ -21,8 +21,10 @@ from ticketing.chassis.settings import Environment
 @pytest.fixture
 async def world(tickets_url: URL, scans_url: URL, tmp_path: Path, issuer: Issuer) -> AsyncIterator[World]:
     copy = ScansDatabase(scans_url)
-    # The matrix sends many wrong codes; a slowed answer would look like a refusal.
-    scans = ScanApp(settings_of(tmp_path, issuer, SCANS_MAX_FAILED_CODES="100000", SCANS_MAX_LOOK_UPS="0"), scans_url)
+    # The tests send many wrong codes and credentials; a slowed answer would look like a refusal.
+    limits = {"TICKETING_MAX_FAILED_CREDENTIALS_PER_SECOND": "100000"}
+    scan_limits = {"SCANS_MAX_FAILED_CODES": "100000", "SCANS_MAX_LOOK_UPS": "0", **limits}
+    scans = ScanApp(settings_of(tmp_path, issuer, **scan_limits), scans_url)
     async with running(scans) as scans_address:
         environment = Environment(
             {
@@ -30,6 +32,7 @@ async def world(tickets_url: URL, scans_url: URL, tmp_path: Path, issuer: Issuer
                 **issuer.variables(tmp_path),
                 "TICKETS_SCANS_ADDRESS": scans_address,
                 "TICKETS_SWEEP_SECONDS": "3600",
+                **limits,
             }
         )
         settings = read_settings(environment)

@@ -53,6 +53,10 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
         ("SCANS_METRICS_PORT", lambda tickets, scans: scans.service.metrics_port),
         ("TICKETING_MAX_CALLS", lambda tickets, scans: tickets.service.limits.calls),
         ("TICKETING_MAX_CALLS_PER_SECOND", lambda tickets, scans: tickets.service.limits.calls_per_second),
+        (
+            "TICKETING_MAX_FAILED_CREDENTIALS_PER_SECOND",
+            lambda tickets, scans: tickets.service.limits.failed_credentials_per_second,
+        ),
         ("TICKETING_MAX_STREAMS", lambda tickets, scans: tickets.service.limits.streams),
         ("TICKETING_MAX_DEVICE_STREAMS", lambda tickets, scans: tickets.service.limits.device_streams),
         ("TICKETING_DRAIN_SECONDS", lambda tickets, scans: int(tickets.service.listen.drain_seconds)),

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from tests.environment.waiting import eventually
 from tests.scanning.gates import ticket_id_in
@@ -21,6 +22,7 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 pytestmark = pytest.mark.slow
 
 OVERLOADED = error_reason_pb2.ERROR_REASON_OVERLOADED
+SOON = Duration(nanos=1_000_000)
 
 
 @pytest.fixture
@@ -132,6 +134,48 @@ def test_scan_rejected_by_a_busy_service_is_decided_offline(copied, stand_in):
     assert handheld.state == "ONLINE"
 
 
+def test_scan_rejected_with_a_retry_time_is_requested_again(server, stand_in, new_handheld):
+    handheld = new_handheld(server.address, stand_in.event_id, answer_seconds=20).connect()
+    stand_in.rejecting["scan"], stand_in.retry_after = OVERLOADED, SOON
+
+    def unlock() -> None:
+        eventually(lambda: len(stand_in.asked) == 3)
+        stand_in.rejecting.clear()
+
+    unlocking = threading.Thread(target=unlock)
+    unlocking.start()
+    answer = handheld.scan(stand_in.ticket())
+    unlocking.join()
+    assert (answer.admitted, answer.offline) == (True, False)
+    assert set(stand_in.asked) == set(stand_in.records) == {answer.scan_id}
+
+
+def test_locked_ticket_is_decided_offline_in_time_and_uploaded_later(copied, stand_in, monkeypatch):
+    monkeypatch.setattr("ticketing.gate.delivery.UPLOAD_PAUSE_SECONDS", 0.05)
+    handheld, tokens = copied
+    stand_in.rejecting |= {"scan": OVERLOADED, tokens[0]: OVERLOADED}
+    stand_in.retry_after = SOON
+    answer = handheld.scan(tokens[0])
+    assert (answer.admitted, answer.offline, handheld.state) == (True, True, "ONLINE")
+    eventually(lambda: len(stand_in.uploads) > 1)
+    assert handheld.store.queue_length() == 1
+    stand_in.rejecting.clear()
+    eventually(lambda: handheld.store.queue_length() == 0)
+    assert stand_in.records[answer.scan_id].verdict == scan_pb2.VERDICT_ADMITTED
+
+
+def test_typed_code_of_a_locked_ticket_asks_for_another_scan(copied, stand_in):
+    handheld, _ = copied
+    stand_in.rejecting["scan"] = OVERLOADED
+    answer = handheld.scan("TKT-0123456789ABCDEF")
+    assert (answer.may_pass, answer.reason, answer.note) == (False, None, "NOT CHECKED, scan again: too much")
+    assert handheld.store.queue_length() == 0
+    stand_in.rejecting.clear()
+    assert not handheld.scan("TKT-0123456789ABCDEF").offline
+    # Both requests had the same id: a scan that was recorded after all would have got its first answer.
+    assert len(set(stand_in.asked)) == 1
+
+
 def test_request_is_repeated_on_the_next_stream_under_its_id(server, stand_in, new_handheld):
     handheld = new_handheld(server.address, stand_in.event_id, answer_seconds=20).connect()
     stand_in.lose.add("result")
@@ -239,6 +283,18 @@ def test_upload_rejected_as_a_whole_is_sent_again(copied, server, stand_in, monk
     eventually(lambda: handheld.store.queue_length() == 1)
     stand_in.rejecting.clear()
     eventually(lambda: handheld.store.queue_length() == 0)
+
+
+def test_scans_of_a_locked_ticket_do_not_delay_the_other_uploads(copied, server, stand_in):
+    handheld, tokens = copied
+    stand_in.credits = 2
+    server.stop()
+    locked, *others = [handheld.scan(token) for token in tokens]
+    stand_in.rejecting[tokens[0]] = OVERLOADED
+    server.start()
+    # The pause before the next try would be 5 s.
+    eventually(lambda: {scan.scan_id for scan in others} == set(stand_in.records), seconds=4)
+    assert handheld.store.is_queued(locked.scan_id)
 
 
 def test_reconnect_message_opens_another_stream(handheld, stand_in):

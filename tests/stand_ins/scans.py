@@ -10,6 +10,7 @@ from itertools import count, islice
 from typing import Any
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from nacl.signing import SigningKey
 
 from scan_service.errors import CATALOGUE
@@ -72,6 +73,8 @@ class ScanServiceStandIn(ScanServiceServicer):
         # The access token of every stream that was opened.
         self.credentials: list[str] = []
         self.rejecting: dict[str, error_reason_pb2.ErrorReason.ValueType] = {}
+        # The retry time of a rejected scan.
+        self.retry_after: Duration | None = None
         self.ahead = timedelta()
         self.credits = 50
         # The tickets of a page, the pages after which a stream of admissions ends (-1: never), and where each began.
@@ -191,7 +194,10 @@ class ScanServiceStandIn(ScanServiceServicer):
 
     def _answer(self, attempt, gate):
         if (reason := self.rejecting.get("scan")) is not None:
-            return pb.StreamScansResponse(rejected=pb.Rejection(scan_id=attempt.scan_id, reason=reason))
+            rejected = pb.Rejection(
+                scan_id=attempt.scan_id, reason=reason, message="too much", retry_after=self.retry_after
+            )
+            return pb.StreamScansResponse(rejected=rejected)
         return pb.StreamScansResponse(result=self._decided(attempt, gate))
 
     def _decided(self, attempt, gate):

@@ -22,11 +22,15 @@ class Mailbox:
     mails: list[EmailMessage] = field(default_factory=list)
     tried: int = 0
     url: str = ""
+    # The arguments of the last MAIL command, and the last recipient, as the client wrote them.
+    options: list[str] = field(default_factory=list)
+    recipient: str = ""
 
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, server: object, session: object, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         self.tried += 1
+        self.options, self.recipient = list(envelope.mail_options), address
         if answer := self.refuses(address):
             return answer
         envelope.rcpt_tos.append(address)
@@ -46,9 +50,9 @@ class Mailbox:
 
 
 @asynccontextmanager
-async def serving_mail(mailbox: Mailbox, port: int = 0) -> AsyncIterator[Mailbox]:
+async def serving_mail(mailbox: Mailbox, port: int = 0, *, smtputf8: bool = True) -> AsyncIterator[Mailbox]:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(mailbox, enable_SMTPUTF8=True), "127.0.0.1", port)
+    server = await loop.create_server(lambda: SMTP(mailbox, enable_SMTPUTF8=smtputf8), "127.0.0.1", port)
     mailbox.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield mailbox

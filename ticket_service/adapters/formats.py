@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final
+from unicodedata import bidirectional
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_time, get_timezone_gmt, get_timezone_name
@@ -13,6 +14,10 @@ from ticket_service.domain.zones import zone_of
 
 # The conventions of a language without a region. CLDR reads "en" as American English, which has months before days.
 _REGIONS: Final = {"en": "en_GB"}
+
+
+# The classes of characters that are written from right to left, or in numbers among them.
+_RIGHT_TO_LEFT: Final = frozenset({"R", "AL", "AN"})
 
 
 class Formats:
@@ -29,6 +34,14 @@ class Formats:
     def direction(self) -> str:
         """Return `ltr` or `rtl`, as HTML writes it."""
         return self.locale.text_direction
+
+    def isolated(self, text: str) -> str:
+        """Return a foreign text, such as a name, whose direction does not reorder the text around it.
+
+        Only where the directions can differ, because some old programs show isolates as boxes.
+        """
+        is_needed = self.direction == "rtl" or any(bidirectional(one) in _RIGHT_TO_LEFT for one in text)
+        return f"\u2068{text}\u2069" if is_needed and text else text
 
     def day(self, day: date) -> str:
         """Format a day with its weekday."""

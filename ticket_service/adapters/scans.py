@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 import grpc
@@ -19,6 +20,11 @@ from ticketing.scans.v1.scanner_service_pb2_grpc import ScannerServiceStub
 
 log = logging.getLogger(__name__)
 
+# Answers that end by themselves: an outage, a slow answer, and overload or a locked row.
+OUTAGES: Final = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+)
+
 
 class ScanServiceClient:
     """A client of the scan service; its methods raise DEPENDENCY_UNAVAILABLE if the outcome is not known."""
@@ -26,8 +32,8 @@ class ScanServiceClient:
     def __init__(self, peer: PeerClient) -> None:
         self._peer = peer
 
-    async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> list[Outcome]:
-        """Revoke tickets of an event; return one outcome for each, in order."""
+    async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> list[Outcome | None]:
+        """Revoke tickets of an event; return one outcome for each, in order; None: the ticket is locked there."""
         request = revoke_request(event_id, revocations)
         try:
             response = await RevocationServiceStub(self._peer.channel).RevokeTickets(
@@ -66,7 +72,7 @@ class ScanServiceClient:
 
 def _unanswered(error: grpc.aio.AioRpcError, **facts: UUID) -> Failure:
     # The caller repeats the call. Any error other than an outage also needs an operator.
-    outage = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+    outage = error.code() in OUTAGES
     level = logging.WARNING if outage else logging.ERROR
     log.log(level, "the scan service did not do what it was asked", extra={"code": error.code().name, **facts})
     return scan_service_unavailable()

@@ -63,8 +63,8 @@ def purchase_message(caller: Caller, purchase: Purchase, tickets: Sequence[ticke
     )
 
 
-def read_order(request: pb.PurchaseTicketsRequest, caller: Caller) -> Order:
-    """Read the order of a PurchaseTicketsRequest.
+def read_order(request: pb.PurchaseTicketsRequest, caller: Caller, *, smtputf8: bool) -> Order:
+    """Read the order of a PurchaseTicketsRequest; `smtputf8` as for `read_email`.
 
     Raises:
         Failure: INVALID_ARGUMENT; FORBIDDEN for a caller who may neither bring a payment nor buy for another user.
@@ -80,7 +80,7 @@ def read_order(request: pb.PurchaseTicketsRequest, caller: Caller) -> Order:
         expected_total = read_price(fields, "expected_total", request.expected_total)
     elif payment_id is not None:
         fields.violate("expected_total", "is required with external_payment_id")
-    email = read_email(fields)
+    email = read_email(fields, smtputf8=smtputf8)
     metadata = fields.struct("metadata")
     language = wanted_language(_language(fields), metadata)
     fields.check()
@@ -97,7 +97,7 @@ def read_order(request: pb.PurchaseTicketsRequest, caller: Caller) -> Order:
         event_id=event_id,
         quantities=quantities,
         user_id=user_id,
-        email=email or address_of_claim(caller.email),
+        email=email or address_of_claim(caller.email, smtputf8=smtputf8),
         payment_id=payment_id,
         expected_total=expected_total,
         metadata=metadata,
@@ -146,13 +146,13 @@ def read_query(request: pb.ListPurchasesRequest) -> PurchaseQuery:
     return query
 
 
-def read_correction(request: pb.CorrectEmailRequest) -> EmailCorrection:
-    """Read a CorrectEmailRequest."""
+def read_correction(request: pb.CorrectEmailRequest, *, smtputf8: bool) -> EmailCorrection:
+    """Read a CorrectEmailRequest; `smtputf8` as for `read_email`."""
     fields = Fields(request)
     request_id = fields.uuid("request_id")
     is_of_ticket = request.WhichOneof("recipient") == "ticket_id"
     target_id = fields.uuid("ticket_id" if is_of_ticket else "purchase_id")
-    email, language = read_email(fields), _language(fields)
+    email, language = read_email(fields, smtputf8=smtputf8), _language(fields)
     if language and is_of_ticket:
         fields.violate("language", "must be empty with ticket_id: a ticket has the language of its purchase")
     fields.check()

@@ -23,6 +23,7 @@ def revoke_request(event_id: UUID, revocations: Sequence[Revocation]) -> pb.Revo
             )
             for revocation in revocations
         ],
+        skip_locked=True,
     )
 
 
@@ -31,8 +32,8 @@ def revoke_event_request(event_id: UUID) -> pb.RevokeEventRequest:
     return pb.RevokeEventRequest(event_id=str(event_id))
 
 
-def read_outcomes(response: pb.RevokeTicketsResponse, revocations: Sequence[Revocation]) -> list[Outcome]:
-    """Read the outcomes of a request with these revocations.
+def read_outcomes(response: pb.RevokeTicketsResponse, revocations: Sequence[Revocation]) -> list[Outcome | None]:
+    """Read the outcomes of a request with these revocations; None: the scan service has decided nothing.
 
     Raises:
         ValueError: the outcomes are of other tickets, or in another order.
@@ -40,6 +41,8 @@ def read_outcomes(response: pb.RevokeTicketsResponse, revocations: Sequence[Revo
     if [outcome.ticket_id for outcome in response.outcomes] != [str(one.ticket_id) for one in revocations]:
         raise ValueError("the outcomes are not those of the requested tickets, in order")
     return [
-        Outcome(one.revoked, one.check_in_time.ToDatetime(tzinfo=UTC) if one.HasField("check_in_time") else None)
+        None
+        if one.undecided
+        else Outcome(one.revoked, one.check_in_time.ToDatetime(tzinfo=UTC) if one.HasField("check_in_time") else None)
         for one in response.outcomes
     ]

@@ -123,10 +123,12 @@ def read_reissue(request: pb.ReissueTicketRequest, caller: Caller) -> ReissueReq
     return reissue
 
 
-def read_transfer(request: pb.TransferTicketRequest, caller: Caller) -> ReissueRequest:
-    """Read a TransferTicketRequest."""
+def read_transfer(request: pb.TransferTicketRequest, caller: Caller, *, smtputf8: bool) -> ReissueRequest:
+    """Read a TransferTicketRequest; `smtputf8` as for `read_email`."""
     fields = Fields(request)
     request_id, ticket_id = fields.uuid("request_id"), fields.uuid("ticket_id")
-    transfer = ReissueRequest(caller.subject, request_id, ticket_id, fields.text("user_id"), read_email(fields))
+    transfer = ReissueRequest(
+        caller.subject, request_id, ticket_id, fields.text("user_id"), read_email(fields, smtputf8=smtputf8)
+    )
     fields.check()
     return transfer

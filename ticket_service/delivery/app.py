@@ -13,6 +13,7 @@ from ticket_service.delivery.receiver import Receiver
 from ticket_service.delivery.relay import Relay
 from ticket_service.delivery.settings import DeliverySettings
 from ticket_service.domain.codes import Codes
+from ticket_service.domain.languages import look_up
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
 from ticketing.chassis.clock import Clock, system_clock
@@ -101,7 +102,7 @@ class DeliveryApp:
 
         settings = self._settings
         texts, language = read_texts(settings.mail_templates), settings.mail_language
-        if language not in texts:
+        if not look_up(language, texts, ""):
             raise SettingsError(f"TICKETS_MAIL_LANGUAGE is {language!r}; there is {', '.join(sorted(texts))}")
         keys = await SigningKeys.open(database, settings.signing_key_file, self._clock)
         # A mail must not contain a token of a key that was retired since the start.

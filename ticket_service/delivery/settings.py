@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from ticket_service.convert.addresses import mailbox
+from ticket_service.domain.languages import normalised
 from ticket_service.domain.page_design import COLOR, PageDesign, Paper
 from ticketing.chassis.settings import Environment
 
@@ -51,7 +54,10 @@ class DeliverySettings:
     mail_max_parallel: int
     # The sender of mails, such as `Concert Hall <tickets@example.com>`.
     mail_from: str
+    # A normalised BCP 47 tag.
     mail_language: str
+    # The mail server takes local parts that are not ASCII (RFC 6531).
+    smtputf8: bool
     # A folder whose files replace the built-in files of the same name.
     mail_templates: Path | None
     # The number of tickets of a mail up to which each has files of its own.
@@ -98,8 +104,9 @@ def read_delivery_settings(
         webhook_max_parallel=_max_parallel(environment, "TICKETS_WEBHOOK_MAX_PARALLEL", 16),
         smtp_url=smtp_url,
         mail_max_parallel=_max_parallel(environment, "TICKETS_MAIL_MAX_PARALLEL", 4),
-        mail_from=environment.text("TICKETS_MAIL_FROM", "" if smtp_url is None else None),
-        mail_language=environment.text("TICKETS_MAIL_LANGUAGE", "en"),
+        mail_from=_sender(environment, "" if smtp_url is None else None),
+        mail_language=_language(environment),
+        smtputf8=environment.flag("TICKETS_UNICODE_ADDRESSES"),
         mail_templates=environment.optional_path("TICKETS_MAIL_TEMPLATES"),
         mail_max_separate=environment.number("TICKETS_MAIL_MAX_SEPARATE_TICKETS", 10, minimum=0, maximum=100),
         drawing_workers=environment.number("TICKETS_DRAWING_WORKERS", 1, minimum=1, maximum=64),
@@ -135,6 +142,25 @@ def _url(environment: Environment, name: str, *schemes: str) -> str | None:
     if url is not None and (urlsplit(url).scheme not in schemes or not urlsplit(url).hostname):
         environment.fault(name, f"is no URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     return url
+
+
+def _sender(environment: Environment, default: str | None) -> str:
+    """Read the sender of mails, with the domain in A-labels."""
+    sender = environment.text("TICKETS_MAIL_FROM", default)
+    named = parseaddr(sender)[1]
+    address = mailbox(named)
+    # With another local part, every mail would need SMTPUTF8.
+    if sender and (address is None or not address.isascii()):
+        environment.fault("TICKETS_MAIL_FROM", "is no sender such as `Concert Hall <tickets@example.com>`")
+    return sender.replace(named, address) if named and address else sender
+
+
+def _language(environment: Environment) -> str:
+    tag = environment.text("TICKETS_MAIL_LANGUAGE", "en")
+    found = normalised(tag)
+    if found is None:
+        environment.fault("TICKETS_MAIL_LANGUAGE", "is not the tag of a language (BCP 47), such as de or pt-BR")
+    return found or tag
 
 
 def _check_secret(environment: Environment, secret: str) -> None:

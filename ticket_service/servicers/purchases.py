@@ -30,9 +30,17 @@ from ticketing.tickets.v1.purchase_service_pb2_grpc import PurchaseServiceServic
 class PurchaseServicer(PurchaseServiceServicer):
     """Serves PurchaseService."""
 
-    def __init__(
-        self, sales: Sales, payments: Payments, purchases: Purchases, contacts: Contacts, messages: TicketMessages
+    def __init__(  # noqa: PLR0913 - what the servicer serves, and a setting
+        self,
+        sales: Sales,
+        payments: Payments,
+        purchases: Purchases,
+        contacts: Contacts,
+        messages: TicketMessages,
+        *,
+        smtputf8: bool,
     ) -> None:
+        self._smtputf8 = smtputf8
         self._sales = sales
         self._contacts = contacts
         self._payments = payments
@@ -42,7 +50,7 @@ class PurchaseServicer(PurchaseServiceServicer):
     async def PurchaseTickets(self, request: pb.PurchaseTicketsRequest, _context: Any) -> pb.PurchaseTicketsResponse:  # noqa: N802 - the contract's name
         """Sell tickets, and charge or hold those that are neither free nor paid."""
         caller = current_caller()
-        order = read_order(request, caller)
+        order = read_order(request, caller, smtputf8=self._smtputf8)
         if order.payment_method is not None:
             order = replace(order, provider=self._payments.provider_for(order.payment_method))
         outcome = await self._sales.buy(order)
@@ -71,7 +79,7 @@ class PurchaseServicer(PurchaseServiceServicer):
 
     async def CorrectEmail(self, request: pb.CorrectEmailRequest, _context: Any) -> pb.CorrectEmailResponse:  # noqa: N802 - the contract's name
         """Correct an address and send the mail again."""
-        await self._contacts.correct(current_caller(), read_correction(request))
+        await self._contacts.correct(current_caller(), read_correction(request, smtputf8=self._smtputf8))
         return pb.CorrectEmailResponse()
 
     async def GetPurchase(self, request: pb.GetPurchaseRequest, _context: Any) -> pb.GetPurchaseResponse:  # noqa: N802 - the contract's name

@@ -46,8 +46,15 @@ class TicketServicer(TicketServiceServicer):
     """Serves TicketService."""
 
     def __init__(
-        self, tickets: Tickets, rendering: Rendering, changes: TicketChanges, messages: TicketMessages
+        self,
+        tickets: Tickets,
+        rendering: Rendering,
+        changes: TicketChanges,
+        messages: TicketMessages,
+        *,
+        smtputf8: bool,
     ) -> None:
+        self._smtputf8 = smtputf8
         self._tickets = tickets
         self._rendering = rendering
         self._changes = changes
@@ -169,7 +176,8 @@ class TicketServicer(TicketServiceServicer):
     async def TransferTicket(self, request: pb.TransferTicketRequest, _context: Any) -> pb.TransferTicketResponse:  # noqa: N802 - the contract's name
         """Give a ticket to another holder."""
         caller = current_caller()
-        sold = await self._changes.reissues.reissue(caller, requests.read_transfer(request, caller))
+        transfer = requests.read_transfer(request, caller, smtputf8=self._smtputf8)
+        sold = await self._changes.reissues.reissue(caller, transfer)
         return pb.TransferTicketResponse(ticket=self._messages.basic(caller, sold))
 
     async def SetTicketBlocked(self, request: pb.SetTicketBlockedRequest, _context: Any) -> pb.SetTicketBlockedResponse:  # noqa: N802 - the contract's name

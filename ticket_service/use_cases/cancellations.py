@@ -58,8 +58,8 @@ MAX_RETRY_SECONDS: Final = 30.0
 class TicketRevoker(Protocol):
     """A client that revokes tickets at the scan service."""
 
-    async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> Sequence[Outcome]:
-        """Revoke tickets of one event; return their outcomes in order.
+    async def revoke(self, event_id: UUID, revocations: Sequence[Revocation]) -> Sequence[Outcome | None]:
+        """Revoke tickets of one event; return their outcomes in order; None: a locked ticket, which is undecided.
 
         Raises:
             Failure: DEPENDENCY_UNAVAILABLE; it is unknown whether the tickets are revoked.
@@ -116,7 +116,7 @@ class Cancellations:
         self, caller: Caller, query: CancellationQuery, before: UUID | None, limit: int
     ) -> Sequence[Cancellation]:
         """Read up to `limit` cancellations of tickets that `caller` may see, newest first."""
-        return await self._database.run(lambda c: store.list_cancellations(c, caller, query, before, limit))
+        return await self._database.read(lambda c: store.list_cancellations(c, caller, query, before, limit))
 
     async def sweep(self) -> bool:
         """Continue due cancellations; return whether more may be due."""
@@ -129,11 +129,18 @@ class Cancellations:
         return len(due) == MAX_SWEEP
 
     async def advance(self, event_id: UUID, pending: Sequence[Cancellation]) -> None:
-        """Do steps 2 and 3 for at most 1,000 PENDING cancellations of one event, or raise DEPENDENCY_UNAVAILABLE."""
+        """Do steps 2 and 3 for at most 1,000 PENDING cancellations of one event, or raise DEPENDENCY_UNAVAILABLE.
+
+        Cancellations of tickets that are locked at the scan service stay PENDING; the sweeper continues them.
+        """
         answers = await self._revoker.revoke(event_id, [cancellation.revocation for cancellation in pending])
         outcomes = {
-            cancellation.cancellation_id: outcome for cancellation, outcome in zip(pending, answers, strict=True)
+            cancellation.cancellation_id: outcome
+            for cancellation, outcome in zip(pending, answers, strict=True)
+            if outcome is not None
         }
+        if not outcomes:
+            raise scan_service_unavailable()
         now = self._clock()
         await self._database.run(lambda connection: settle(connection, event_id, outcomes, now))
         self.on_change()

@@ -20,4 +20,4 @@ class Changes:
         self, caller: Caller, query: ChangeQuery, before: UUID | None, limit: int
     ) -> Sequence[RecordedChange]:
         """Read up to `limit` changes that `caller` may see, newest first."""
-        return await self._database.run(lambda c: list_changes(c, caller, query, before, limit))
+        return await self._database.read(lambda c: list_changes(c, caller, query, before, limit))

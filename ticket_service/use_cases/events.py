@@ -97,7 +97,7 @@ class Events:
     ) -> Sequence[Event]:
         """Read up to `limit` events that `caller` may see, by start_time, then event_id."""
         now = self._clock()
-        return await self._database.run(lambda c: store.list_events(c, caller, query, now, (after, limit)))
+        return await self._database.read(lambda c: store.list_events(c, caller, query, now, (after, limit)))
 
     async def update(self, caller: Caller, change: domain.EventChange) -> tuple[Event, datetime | None]:
         """Change an event of `caller`.
@@ -175,7 +175,7 @@ class Events:
             )
 
         # Lines and counts come from one snapshot, so that they agree.
-        return await self._database.run(work, isolation="REPEATABLE READ")
+        return await self._database.read(work, isolation="REPEATABLE READ")
 
     @staticmethod
     def _find_right(connection: Connection, event: Event, now: datetime) -> datetime | None:

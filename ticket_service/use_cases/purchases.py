@@ -59,10 +59,10 @@ class Purchases:
 
     async def list(self, caller: Caller, query: PurchaseQuery, before: UUID | None, limit: int) -> Sequence[Purchase]:
         """Read up to `limit` purchases that `caller` may see, newest first."""
-        return await self._database.run(lambda c: list_purchases(c, caller, query, _PROVIDERS, (before, limit)))
+        return await self._database.read(lambda c: list_purchases(c, caller, query, _PROVIDERS, (before, limit)))
 
     async def list_disputes(
         self, caller: Caller, query: DisputeQuery, before: UUID | None, limit: int
     ) -> Sequence[Dispute]:
         """Read up to `limit` disputes of events that `caller` administers, newest first."""
-        return await self._database.run(lambda c: disputes.list_disputes(c, caller, query, before, limit))
+        return await self._database.read(lambda c: disputes.list_disputes(c, caller, query, before, limit))

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain import reissues as domain
 from ticket_service.domain.changes import ChangeKind, ticket_change
 from ticket_service.domain.notifications import reissue_settled
-from ticket_service.domain.refusals import request_id_reused, ticket_not_found
+from ticket_service.domain.refusals import request_id_reused, scan_service_unavailable, ticket_not_found
 from ticket_service.domain.reissues import Reissue, ReissueRequest, ReissueStatus
 from ticket_service.domain.revocations import Outcome
 from ticket_service.domain.tickets import SoldTicket
@@ -155,6 +155,8 @@ class Reissues:
     async def _advance(self, reissue: Reissue) -> Reissue:
         """Do steps 2 and 3; return the settled reissue."""
         [outcome] = await self._revoker.revoke(reissue.event_id, [reissue.revocation])
+        if outcome is None:
+            raise scan_service_unavailable()
         now = self._clock()
         settled = await self._database.run(lambda c: settle(c, reissue, outcome, self._issuing, now))
         self._on_change()

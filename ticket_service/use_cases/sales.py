@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from psycopg2.errors import LockNotAvailable
-
 from ticket_service.domain.customers import UNBOUNDED, CustomerBounds
 from ticket_service.domain.sales import HeldAgain, Order, Replayed, Sale, SaleContext, SalesBatch, answer
 from ticket_service.domain.secrets import Digests, Secrets
@@ -20,6 +18,7 @@ from ticket_service.store.sales import NewSales, commit_batch, load_batch
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.clock import Clock
+from ticketing.chassis.database import RowsLocked
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.loop_connection import LoopConnection
@@ -79,8 +78,8 @@ class Sales:
         self._settings = settings
         self._clock = clock
         self._on_change = on_change
-        # Events that another transaction locked for longer than PostgreSQL's lock_timeout. Until they are unlocked, no
-        # batch waits for them, so that the sales of other events do not wait either.
+        # Events that another transaction locked for longer than the lock_timeout of the connection. Until they are
+        # unlocked, no batch waits for them, so that the sales of other events do not wait either.
         self._skipped = frozenset[UUID]()
         self._batcher: Batcher[Order, SaleOutcome] = Batcher(
             "purchases",
@@ -101,15 +100,34 @@ class Sales:
         self._connection.close()
 
     async def _process(self, orders: Sequence[Order]) -> Sequence[SaleOutcome | Failure]:
-        wait = self._skipped.isdisjoint(order.event_id for order in orders)
-        try:
-            outcomes = await self._connection.transact(lambda connection: self._sell(connection, orders, wait=wait))
-        except Failure as failure:
-            if not wait or not isinstance(failure.__cause__, LockNotAvailable):
-                raise
-            outcomes = await self._connection.transact(lambda connection: self._sell(connection, orders, wait=False))
+        free = [index for index, order in enumerate(orders) if order.event_id not in self._skipped]
+        if len(free) == len(orders):
+            outcomes = await self._wait_and_sell(orders)
+        else:
+            # Orders of locked events have a transaction of their own, so that all others may wait for short locks.
+            by_index = dict[int, SaleOutcome | Failure]()
+            if free:
+                by_index |= zip(free, await self._wait_and_sell([orders[index] for index in free]), strict=True)
+            skipped = [index for index in range(len(orders)) if index not in by_index]
+            try:
+                by_index |= zip(
+                    skipped, await self._transact([orders[index] for index in skipped], wait=False), strict=True
+                )
+            except Failure as failure:
+                # The answers of the others are committed.
+                by_index |= dict.fromkeys(skipped, failure)
+            outcomes = [by_index[index] for index in range(len(orders))]
         self._on_change()
         return outcomes
+
+    async def _wait_and_sell(self, orders: Sequence[Order]) -> Sequence[SaleOutcome | Failure]:
+        try:
+            return await self._transact(orders, wait=True)
+        except RowsLocked:
+            return await self._transact(orders, wait=False)
+
+    async def _transact(self, orders: Sequence[Order], *, wait: bool) -> Sequence[SaleOutcome | Failure]:
+        return await self._connection.transact(lambda connection: self._sell(connection, orders, wait=wait))
 
     async def _sell(
         self, connection: LoopConnection, orders: Sequence[Order], *, wait: bool

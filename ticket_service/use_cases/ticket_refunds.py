@@ -50,7 +50,7 @@ class TicketRefunds:
         self, caller: Caller, query: OwedRefundQuery, after: tuple[datetime, UUID] | None, limit: int
     ) -> Sequence[OwedRefund]:
         """Read up to `limit` refunds that are owed for the events that `caller` administers, oldest first."""
-        return await self._database.run(lambda connection: list_owed(connection, caller, query, after, limit))
+        return await self._database.read(lambda connection: list_owed(connection, caller, query, after, limit))
 
     def _request(self, connection: Connection, caller: Caller, request: RefundRequest) -> TicketRefund:
         key = RequestKey(request.caller, request.request_id, _fingerprint(request))

@@ -66,4 +66,4 @@ class Tickets:
     async def list(self, caller: Caller, query: TicketQuery, before: UUID | None, limit: int) -> Sequence[SoldTicket]:
         """Read up to `limit` tickets that `caller` may see, newest first."""
         now = self._clock()
-        return await self._database.run(lambda c: list_tickets(c, caller, query, now, (before, limit)))
+        return await self._database.read(lambda c: list_tickets(c, caller, query, now, (before, limit)))

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -16,8 +17,9 @@ from uuid import UUID
 import jwt
 
 from ticketing.chassis.clock import Clock
-from ticketing.chassis.failures import unauthenticated
+from ticketing.chassis.failures import Failure, unauthenticated
 from ticketing.chassis.jwks import KeySet
+from ticketing.chassis.refused_tokens import RefusedTokens
 from ticketing.chassis.texts import composed, fault_of_name
 
 LEEWAY = timedelta(seconds=30)
@@ -25,6 +27,10 @@ MAX_CACHED_TOKENS = 10_000
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_SUBJECT_CHARACTERS = 255
 MAX_EMAIL_CHARACTERS = 254
+
+
+# A context that counts the work on a credential which is not known, and refuses it beyond a limit.
+Attempt = Callable[[], AbstractContextManager[None]]
 
 
 class Role(StrEnum):
@@ -103,17 +109,23 @@ class Authenticator:
         self._peer_name = proof.name
         self._clock = clock
         self._cache: OrderedDict[bytes, Caller] = OrderedDict()
+        self._refused = RefusedTokens(clock)
         self._key_set_version = keys.version
 
     async def authenticate(
-        self, metadata: Collection[tuple[str, str | bytes]], certified_names: Callable[[], Collection[str]] = tuple
+        self,
+        metadata: Collection[tuple[str, str | bytes]],
+        certified_names: Callable[[], Collection[str]] = tuple,
+        attempt: Attempt = nullcontext,
     ) -> Caller:
         """Return the caller of a call with `metadata`.
 
         `certified_names` returns the names in the caller's verified certificate; it is called only where they matter.
+        `attempt` surrounds the verification of a token that is not known yet.
 
         Raises:
-            Failure: UNAUTHENTICATED, with the cause; DEPENDENCY_UNAVAILABLE while no keys have been read yet.
+            Failure: UNAUTHENTICATED, with the cause; DEPENDENCY_UNAVAILABLE while no keys have been read yet; the failures
+                of `attempt`.
         """
         if self._peer_name and not authorizations(metadata) and self._peer_name in certified_names():
             return PEER
@@ -125,15 +137,28 @@ class Authenticator:
         self._clear_cache_of_old_keys()
         caller = self._cache.get(digest)
         if caller is None:
+            self._refused.check(digest)
+            with attempt():
+                caller = await self._verify_once(token, digest)
+        elif caller.has_expired(self._clock()):
+            # A cached token expires like any other.
+            del self._cache[digest]
+            raise unauthenticated("the token has expired")
+        return caller
+
+    async def _verify_once(self, token: str, digest: bytes) -> Caller:
+        """Verify a token, and remember the result."""
+        try:
             caller = await self._verify(token)
             self._clear_cache_of_old_keys()
-            self._cache[digest] = caller
-            if len(self._cache) > MAX_CACHED_TOKENS:
-                self._cache.popitem(last=False)
-        # A cached token expires like any other.
-        if caller.has_expired(self._clock()):
-            self._cache.pop(digest, None)
-            raise unauthenticated("the token has expired")
+            caller.check_expiry(self._clock())
+        except Failure as failure:
+            self._clear_cache_of_old_keys()
+            self._refused.add(digest, failure)
+            raise
+        self._cache[digest] = caller
+        if len(self._cache) > MAX_CACHED_TOKENS:
+            self._cache.popitem(last=False)
         return caller
 
     def seconds_left(self, caller: Caller) -> float | None:
@@ -143,9 +168,10 @@ class Authenticator:
         return max(0.0, (caller.expire_time + LEEWAY - self._clock()).total_seconds())
 
     def _clear_cache_of_old_keys(self) -> None:
-        """Clear the cache when the key set changed: a key removed from it no longer verifies any token."""
+        """Clear the caches when the key set changed: a removed key verifies no token any more, and an added one does."""
         if self._key_set_version != self._keys.version:
             self._cache.clear()
+            self._refused.clear()
             self._key_set_version = self._keys.version
 
     async def _verify(self, token: str) -> Caller:

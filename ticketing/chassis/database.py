@@ -7,65 +7,156 @@ is retried after deadlocks and serialization failures.
 import asyncio
 import contextvars
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Final, TypeVar
 
+from prometheus_client import Gauge, Histogram
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.connections import CONNECT_SECONDS, open_engine
-from ticketing.chassis.failures import dependency_unavailable, overloaded
+from ticketing.chassis.failures import OVERLOADED, RETRY_SOON, Failure, dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+THREADS_OF = Gauge("database_pool_threads", "Threads of a pool, and so the maximum of its connections.", ["pool"])
+UNDER_WAY = Gauge("database_pool_under_way", "Units of work of a pool that run or wait for a thread.", ["pool"])
+WAIT = Histogram(
+    "database_pool_wait_seconds",
+    "Time that a unit of work waited for a thread of its pool.",
+    ["pool"],
+    buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 2, 10),
+)
+
 # Lost races: 40001 serialization_failure, 40P01 deadlock_detected.
 TRANSIENT: Final = frozenset({"40001", "40P01"})
+# PostgreSQL ended a statement at the limit of its pool: 55P03 lock_not_available, 57014 query_canceled.
+LOCKED: Final = "55P03"
+TOO_LONG: Final = "57014"
 ATTEMPTS: Final = 5
 BACKOFF_SECONDS: Final = 0.02
 # The maximum number of waiting callers per thread; the next one is OVERLOADED.
 WAITING_PER_THREAD: Final = 32
+# A caller whose statement took too long waits for longer: the same statement at once would take as long.
+RETRY_TOO_LONG: Final = timedelta(seconds=5)
+# Characters of a statement in the log; it contains no values.
+MAX_LOGGED: Final = 200
+
+# PostgreSQL closes a connection that its pool has not used for this time. A pool uses the last returned connection first,
+# so after a burst the others close.
+IDLE_MILLISECONDS: Final = 60_000
+# Lists, searches and counts share a few connections, on which a statement ends sooner than a change.
+READ_THREADS: Final = 2
+READ_MILLISECONDS: Final = {"statement_timeout": 5_000}
+# After a read, its thread rests this many times as long as the read took, at most MAX_REST_SECONDS. So all lists of a
+# process use less than half a core, and one caller that reads page after page leaves the rest to others.
+READ_REST: Final = 4.0
+MAX_REST_SECONDS: Final = 1.0
+
+
+class RowsLocked(Failure):
+    """The failure of work that waited for a row, which another session has locked, until the lock_timeout of its pool."""
+
+    def __init__(self) -> None:
+        message = "too much at once: changes to rows that another session has locked"
+        super().__init__(OVERLOADED, message, retry_after=RETRY_SOON)
 
 
 class Database:
-    """A database and the thread pool that runs units of work on it, at most `threads` at once."""
+    """A database and the pools of threads and connections that run units of work on it.
 
-    def __init__(self, url: URL, application_name: str, threads: int = 8) -> None:
-        self._engine: Engine = open_engine(
-            url,
-            application_name,
-            pool_size=threads,
-            max_overflow=0,
-            pool_timeout=CONNECT_SECONDS,
-            # This costs one round trip per unit of work; in return no caller gets an error after PostgreSQL restarts.
-            pool_pre_ping=True,
-        )
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"{application_name}-database")
-        self._max_under_way = threads * (1 + WAITING_PER_THREAD)
-        self._under_way = 0
+    `run` uses the pool of `name`, at most `threads` at once; `read` uses that of its long reads. A connection opens with
+    the first work that needs it and closes when it is idle. `limits` are those of `session_settings`.
+    """
+
+    def __init__(self, url: URL, name: str, threads: int = 8, limits: Mapping[str, int] | None = None) -> None:
+        self._pool = _Pool(url, name, threads, limits or {})
+        self._reads = _Pool(url, f"{name} reads", READ_THREADS, READ_MILLISECONDS, READ_REST)
 
     async def run(self, work: Callable[[Connection], T], *, isolation: str | None = None) -> T:
         """Run `work` in one transaction in a thread and return its result once committed.
 
         Raises:
-            Failure: OVERLOADED where too many callers wait; DEPENDENCY_UNAVAILABLE where PostgreSQL does not answer.
+            RowsLocked: another session has locked a row for longer than the lock_timeout of the pool.
+            Failure: OVERLOADED where too many callers wait, or a statement took longer than the statement_timeout of the
+                pool; DEPENDENCY_UNAVAILABLE where PostgreSQL does not answer.
         """
-        if self._under_way >= self._max_under_way:
-            raise overloaded("database work")
-        self._under_way += 1
-        try:
-            loop = asyncio.get_running_loop()
-            context = contextvars.copy_context()
-            return await loop.run_in_executor(self._threads, lambda: context.run(self.run_here, work, isolation))
-        finally:
-            self._under_way -= 1
+        return await self._pool.run(work, isolation)
+
+    async def read(self, work: Callable[[Connection], T], *, isolation: str | None = None) -> T:
+        """Run `work`, a list, a search or a count, as `run` does, on connections that no other work waits for."""
+        return await self._reads.run(work, isolation)
 
     def run_here(self, work: Callable[[Connection], T], isolation: str | None = None) -> T:
         """Run `work` as `run` does, in the calling thread."""
+        return self._pool.run_here(work, isolation)
+
+    async def close(self) -> None:
+        """Wait for the units of work that have begun, then close every connection."""
+        await asyncio.gather(self._pool.close(), self._reads.close())
+
+
+class _Pool:
+    """Threads with one connection each, and the queue in front of them."""
+
+    def __init__(self, url: URL, name: str, threads: int, limits: Mapping[str, int], rest: float = 0.0) -> None:
+        self._name = name
+        self._rest = rest
+        # `until` is the end of the rest of each thread, a time of perf_counter().
+        self._resting = threading.local()
+        self._engine: Engine = open_engine(
+            url,
+            name,
+            {"idle_session_timeout": IDLE_MILLISECONDS, **limits},
+            pool_size=threads,
+            max_overflow=0,
+            pool_timeout=CONNECT_SECONDS,
+            # The last returned connection is used first, so that the others become idle.
+            pool_use_lifo=True,
+            # This costs one round trip per unit of work; in return no caller gets an error after PostgreSQL restarts or
+            # closes an idle connection.
+            pool_pre_ping=True,
+        )
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-database")
+        self._max_under_way = threads * (1 + WAITING_PER_THREAD)
+        self._under_way = 0
+        self._gauge, self._wait = UNDER_WAY.labels(name), WAIT.labels(name)
+        THREADS_OF.labels(name).set(threads)
+
+    async def run(self, work: Callable[[Connection], T], isolation: str | None) -> T:
+        if self._under_way >= self._max_under_way:
+            raise overloaded("database work")
+        self._under_way += 1
+        self._gauge.inc()
+        try:
+            loop = asyncio.get_running_loop()
+            context, begin = contextvars.copy_context(), time.perf_counter()
+            return await loop.run_in_executor(
+                self._threads, lambda: context.run(self._run_in_thread, work, isolation, begin)
+            )
+        finally:
+            self._under_way -= 1
+            self._gauge.dec()
+
+    def _run_in_thread(self, work: Callable[[Connection], T], isolation: str | None, begin: float) -> T:
+        if (rest := getattr(self._resting, "until", 0.0) - time.perf_counter()) > 0:
+            time.sleep(rest)
+        start = time.perf_counter()
+        self._wait.observe(start - begin)
+        try:
+            return self.run_here(work, isolation)
+        finally:
+            end = time.perf_counter()
+            self._resting.until = end + min(self._rest * (end - start), MAX_REST_SECONDS)
+
+    def run_here(self, work: Callable[[Connection], T], isolation: str | None) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._engine.connect() as connection:
@@ -76,18 +167,28 @@ class Database:
             except PoolTimeoutError as error:
                 raise overloaded("database connections") from error
             except DBAPIError as error:
-                if getattr(error.orig, "pgcode", None) not in TRANSIENT:
-                    # The database is unreachable or too slow; with any other error the statement is wrong.
-                    if isinstance(error, OperationalError) or error.connection_invalidated:
-                        log.warning("the database did not answer", extra={"error": str(error.orig)})
-                        raise dependency_unavailable("database") from error
-                    raise
+                if (state := getattr(error.orig, "pgcode", None)) not in TRANSIENT:
+                    if (failure := self._failure(error, state)) is None:
+                        raise
+                    raise failure from error
                 if attempt == ATTEMPTS:
                     raise overloaded("changes to the same rows") from error
             time.sleep(backoff_seconds(attempt, first=BACKOFF_SECONDS, max_seconds=1))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    def _failure(self, error: DBAPIError, state: str | None) -> Failure | None:
+        """Return the Failure of an error of PostgreSQL; None where the statement is wrong."""
+        if state in {LOCKED, TOO_LONG}:
+            statement = " ".join((error.statement or "").split())[:MAX_LOGGED]
+            log.warning(
+                "a statement reached a limit", extra={"pool": self._name, "state": state, "statement": statement}
+            )
+            return RowsLocked() if state == LOCKED else overloaded("work for the database in one call", RETRY_TOO_LONG)
+        if isinstance(error, OperationalError) or error.connection_invalidated:
+            log.warning("the database did not answer", extra={"error": str(error.orig)})
+            return dependency_unavailable("database")
+        return None
+
     async def close(self) -> None:
-        """Wait for the units of work that have begun, then close every connection."""
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
         self._engine.dispose()

@@ -11,19 +11,19 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Histogram
 
-from ticketing.chassis.authentication import Authenticator, Caller, Role, authorizations, bearer_token
-from ticketing.chassis.failures import FORBIDDEN, OVERLOADED, Failure, invalid, unauthenticated
+from ticketing.chassis.authentication import Attempt, Authenticator, Caller, Role, authorizations, bearer_token
+from ticketing.chassis.failures import FORBIDDEN, OVERLOADED, UNAUTHENTICATED, Failure, invalid, unauthenticated
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.limits import CallLimiter
 from ticketing.chassis.logs import REQUEST_ID
@@ -52,7 +52,7 @@ INFRASTRUCTURE: Final = ("/grpc.health.v1.", "/grpc.reflection.v1.", "/grpc.refl
 # The roles of a method that needs no credential.
 PUBLIC: Final = frozenset[Role]()
 Policy = Mapping[str, frozenset[Role]]
-LocalTokenVerifier = Callable[[str], Awaitable[Caller | None]]
+LocalTokenVerifier = Callable[[str, Attempt], Awaitable[Caller | None]]
 
 _CALLER: ContextVar[Caller] = ContextVar("caller")
 
@@ -71,8 +71,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         policy: the roles of each method by its full name; a method without an entry is denied.
-        limiter: limits calls and streams; messages within a stream have limits of their own.
-        verify_local_token: verifies a token that the service itself issued; returns None for any other token.
+        limiter: limits calls, streams and failed authentication; messages within a stream have limits of their own.
+        verify_local_token: verifies a token that the service itself issued, an unknown one within the given context;
+            returns None for any other token.
     """
 
     def __init__(
@@ -111,18 +112,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap_unary(self, handler: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            async with _CallCompletion(method, context, self._catalogue):
+            async with _CallCompletion(method, context, self._catalogue) as ending:
                 caller = await self._authorize(method, metadata, context)
+                ending.is_identified = caller is not None
                 _check_decoded(request)
-                with self._limiter.call(caller, context.peer()):
+                with self._limiter.call(caller, context.peer()), self._exchange(caller, context):
                     return await handler(request, context)
 
         return call
 
     def _wrap_stream(self, handler: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            async with _CallCompletion(method, context, self._catalogue):
+            async with _CallCompletion(method, context, self._catalogue) as ending:
                 caller = await self._authorize(method, metadata, context)
+                ending.is_identified = caller is not None
                 _check_decoded(request)
                 # Close the handler here, not in the garbage collector: its `finally` must run at once.
                 with self._limiter.stream(caller, context.peer()):
@@ -160,11 +163,35 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise
 
     async def _caller(self, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
-        if self._verify_local_token is not None and authorizations(metadata):
-            caller = await self._verify_local_token(bearer_token(metadata))
-            if caller is not None:
-                return caller
-        return await self._authenticator.authenticate(metadata, lambda: certified_names(context.auth_context()))
+        """Authenticate the caller; a known credential is answered from memory, before any address is read."""
+
+        def attempt() -> AbstractContextManager[None]:
+            return self._limiter.failures.attempt(context.peer())
+
+        try:
+            if self._verify_local_token is not None and authorizations(metadata):
+                caller = await self._verify_local_token(bearer_token(metadata), attempt)
+                if caller is not None:
+                    return caller
+            return await self._authenticator.authenticate(
+                metadata, lambda: certified_names(context.auth_context()), attempt
+            )
+        except Failure as failure:
+            self._limiter.failures.record(context.peer(), failure)
+            raise
+
+    @contextmanager
+    def _exchange(self, caller: Caller | None, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
+        """Count a public call that is refused as failed authentication: such a call exchanges a credential."""
+        if caller is not None:
+            yield
+            return
+        try:
+            with self._limiter.failures.attempt(context.peer()):
+                yield
+        except Failure as failure:
+            self._limiter.failures.record(context.peer(), failure)
+            raise
 
 
 class _CallCompletion:
@@ -175,9 +202,11 @@ class _CallCompletion:
         self._context = context
         self._catalogue = catalogue
         self._begin = time.perf_counter()
+        # False: a refusal is one of the caller's credential, which `FailedAuthentications` logs within bounds.
+        self.is_identified = False
 
-    async def __aenter__(self) -> None:
-        pass
+    async def __aenter__(self) -> Self:
+        return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
@@ -205,7 +234,8 @@ class _CallCompletion:
         seconds = time.perf_counter() - self._begin
         _counter(self._method, code).inc()
         _timer(self._method).observe(seconds)
-        level = logging.DEBUG if code == "OK" else logging.WARNING if reason == OVERLOADED else logging.INFO
+        is_routine = code == "OK" or (not self.is_identified and reason in {UNAUTHENTICATED, OVERLOADED})
+        level = logging.DEBUG if is_routine else logging.WARNING if reason == OVERLOADED else logging.INFO
         if log.isEnabledFor(level):
             fields = {"method": self._method, "code": code, "milliseconds": round(seconds * 1000, 3)}
             log.log(level, "call ended", extra={**fields, "reason": reason} if reason else fields)

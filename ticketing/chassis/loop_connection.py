@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL
 
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.connections import CONNECT_SECONDS, READ_ONLY, connect_arguments_by_host, session_settings
-from ticketing.chassis.database import ATTEMPTS, BACKOFF_SECONDS
+from ticketing.chassis.database import ATTEMPTS, BACKOFF_SECONDS, RowsLocked
 from ticketing.chassis.failures import Failure, dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
@@ -54,12 +54,18 @@ class LoopConnection:
     """A connection that opens at its first use, and again after it broke.
 
     Every new connection prepares `statements`, by name, each as `(parameter types) AS statement`. A statement must look up
-    a few rows by their keys: the planner settings suit nothing else.
+    a few rows by their keys: the planner settings suit nothing else. `limits` are those of `session_settings`.
     """
 
-    def __init__(self, url: URL, application_name: str, statements: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        url: URL,
+        application_name: str,
+        statements: Mapping[str, str],
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
         self._arguments_by_host = connect_arguments_by_host(url, application_name)
-        commands = [session_settings(), *(f"SET {name} = {value}" for name, value in PLANNER_SETTINGS.items())]
+        commands = [session_settings(limits), *(f"SET {name} = {value}" for name, value in PLANNER_SETTINGS.items())]
         self._prepare = "; ".join([*commands, *(f"PREPARE {name} {text}" for name, text in statements.items())])
         self._connection: AsyncConnection | None = None
         self._result: asyncio.Future[None] | None = None
@@ -73,6 +79,7 @@ class LoopConnection:
         whether PostgreSQL committed, so `work` must recognise its own committed effects.
 
         Raises:
+            RowsLocked: another session has locked a row for longer than lock_timeout; the transaction is rolled back.
             Failure: OVERLOADED after too many lost races, DEPENDENCY_UNAVAILABLE where PostgreSQL does not answer.
         """
         lost_connection = False
@@ -81,6 +88,9 @@ class LoopConnection:
                 await self._open()
                 await self._discard_old_plans()
                 return await work(self)
+            except psycopg2.errors.LockNotAvailable as error:
+                await self._rollback()
+                raise RowsLocked from error
             except (
                 psycopg2.OperationalError,
                 psycopg2.InterfaceError,
@@ -90,7 +100,7 @@ class LoopConnection:
                 state = getattr(error, "pgcode", None)
                 if state not in LOST_RACE:
                     self.close()
-                    # An error with a state, such as a statement that PostgreSQL cancelled (57014, 55P03), is not retried,
+                    # An error with a state, such as a statement that PostgreSQL cancelled (57014), is not retried,
                     # except on a server that has become read-only: the next connection may find the primary.
                     if lost_connection or state not in {None, READ_ONLY}:
                         log.warning("the database did not answer", extra={"error": str(error)})

@@ -103,6 +103,12 @@ def _read_limits(environment: Environment) -> Limits:
         calls_per_second=environment.number(
             "TICKETING_MAX_CALLS_PER_SECOND", default.calls_per_second, minimum=1, maximum=1_000_000
         ),
+        failed_credentials_per_second=environment.number(
+            "TICKETING_MAX_FAILED_CREDENTIALS_PER_SECOND",
+            default.failed_credentials_per_second,
+            minimum=1,
+            maximum=1_000_000,
+        ),
         streams=environment.number("TICKETING_MAX_STREAMS", default.streams, minimum=1, maximum=100_000),
         device_streams=environment.number(
             "TICKETING_MAX_DEVICE_STREAMS", default.device_streams, minimum=2, maximum=100_000

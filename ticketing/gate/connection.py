@@ -6,6 +6,7 @@ of the connection handles the responses.
 """
 
 import queue
+import random
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ OPEN_SECONDS: Final = 10.0
 SILENT_SECONDS: Final = 5.0
 # The interval at which a stream without requests is checked for uploads.
 _TICK_SECONDS: Final = 0.05
+# Devices that were rejected at the same moment ask again at different ones.
+_MAX_JITTER_SECONDS: Final = 0.1
 
 NO_ANSWER: Final = "the service does not answer in time"
 
@@ -128,21 +131,29 @@ class Connection:
                 seconds,
             )
 
-    def request_verdict(self, attempt: pb.ScanAttempt) -> scan_pb2.Scan | None:
-        """Request a verdict; return None if the service rejected the request or did not answer in time.
+    def request_verdict(self, attempt: pb.ScanAttempt) -> scan_pb2.Scan | pb.Rejection | None:
+        """Request a verdict; return the rejection if the service refused, None if it did not answer in time.
 
-        Return None at once while the service is unreachable or the maximum of requests is unanswered.
+        Return None at once while the service is unreachable or the maximum of requests is unanswered. After a rejection
+        with a retry time, request the verdict again as long as the person at the gate waits.
         """
-        answer = self._exchange(("scan", attempt.scan_id), pb.StreamScansRequest(scan=attempt))
-        return None if isinstance(answer, pb.Rejection) else answer
+        end = monotonic() + self._answer_seconds
+        while True:
+            key = ("scan", attempt.scan_id)
+            answer = self._exchange(key, pb.StreamScansRequest(scan=attempt), end - monotonic())
+            if not isinstance(answer, pb.Rejection) or not answer.HasField("retry_after"):
+                return answer
+            pause = answer.retry_after.ToTimedelta().total_seconds() + random.uniform(0, _MAX_JITTER_SECONDS)  # noqa: S311 - jitter is no secret
+            if monotonic() + pause >= end or self.thread.wait(pause):
+                return answer
 
     def annul(self, scan_id: str) -> scan_pb2.Scan | pb.Rejection | None:
         """Annul a scan and return it; return the rejection if the service refused, None if it did not decide."""
         passage = pb.Passage(scan_id=scan_id, passed=False)
-        answer = self._exchange(("annul", scan_id), pb.StreamScansRequest(passage=passage))
+        answer = self._exchange(("annul", scan_id), pb.StreamScansRequest(passage=passage), self._answer_seconds)
         return None if isinstance(answer, pb.Rejection) and answer.reason in _UNDECIDED else answer
 
-    def _exchange(self, key: _Key, request: pb.StreamScansRequest) -> _Answer | None:
+    def _exchange(self, key: _Key, request: pb.StreamScansRequest, seconds: float) -> _Answer | None:
         with self._changed:
             stream = self._stream
             if self.status.state in UNREACHABLE or len(stream.unanswered) >= stream.max_unanswered > 0:
@@ -150,9 +161,7 @@ class Connection:
             self._waiting[key] = request
             if self.status.state is ConnectionState.ONLINE:
                 self._send(key, request)
-            self._changed.wait_for(
-                lambda: key in self._answers or self.status.state in UNREACHABLE, self._answer_seconds
-            )
+            self._changed.wait_for(lambda: key in self._answers or self.status.state in UNREACHABLE, seconds)
             del self._waiting[key]
             if key not in self._answers and self.status.state not in UNREACHABLE:
                 # Until the service responds, later scans are decided offline without waiting.

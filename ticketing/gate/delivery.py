@@ -31,7 +31,11 @@ class Delivery:
         self.max_scans = 0
         # The scan ids whose upload the service rejected; the next stream tries again.
         self.rejected: set[str] = set()
-        # A time of monotonic().
+        # The scan ids that the service could not record in an upload with others, such as those of locked tickets: the
+        # others do not wait for them.
+        self._postponed: set[str] = set()
+        # Times of monotonic().
+        self._postponed_until = 0.0
         self.next_time = 0.0
         self._uploading: tuple[pb.ScanAttempt, ...] = ()
         self._start = 0.0
@@ -42,13 +46,15 @@ class Delivery:
 
     def next_upload(self) -> pb.Upload | None:
         """Return the next upload; None while there is nothing to deliver or an upload is not answered."""
-        limit = min(UPLOAD_SCANS, self.max_scans)
-        if self._uploading or limit < 1 or monotonic() < self.next_time:
+        limit, now = min(UPLOAD_SCANS, self.max_scans), monotonic()
+        if self._uploading or limit < 1 or now < self.next_time:
             return None
+        if now >= self._postponed_until:
+            self._postponed.clear()
         attempts: tuple[pb.ScanAttempt, ...] = ()
         with suppress(sqlite3.Error):
             # gRPC's thread outlives the stream by a moment; the store may be closed by then.
-            attempts = tuple(self._store.queued(limit, UPLOAD_BYTES, self.rejected))
+            attempts = tuple(self._store.queued(limit, UPLOAD_BYTES, self.rejected | self._postponed))
         if not attempts:
             return None
         # The answer arrives in another thread, so the start is set first.
@@ -71,10 +77,13 @@ class Delivery:
             return
         retried = {rejection.scan_id for rejection in uploaded.rejected if rejection.reason in RETRIED}
         self.rejected |= {scan.scan_id for scan in self._uploading} - recorded - retried
-        if retried:
+        if retried and not recorded:
             self._send_again()
-        else:
-            self._uploading = ()
+            return
+        self._uploading = ()
+        if retried and not self._postponed:
+            self._postponed_until = monotonic() + UPLOAD_PAUSE_SECONDS
+        self._postponed |= retried
 
     def _send_again(self) -> None:
         self.next_time, self._uploading = monotonic() + UPLOAD_PAUSE_SECONDS, ()

@@ -27,11 +27,13 @@ from ticketing.gate.messages import SCAN_TYPES, Answer, answer_of, gate_message,
 from ticketing.gate.scan_records import AdmissionsBefore, ScanRecords
 from ticketing.gate.store import Store
 from ticketing.gate.unstored import Unstored
-from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 # The note of a denial while the disk fails and the service does not answer.
 CANNOT_STORE: Final = "this device cannot store an admission"
+# The note of a typed code or a look-up pass that the service has not decided about.
+NOT_CHECKED: Final = "NOT CHECKED, scan again"
 # The note of an answer of a service of the version before, which ignores the count.
 NO_GROUPS: Final = "for one person: the service does not know groups yet, scan each ticket"
 # A person without an answer tries again soon; after this time the same text is another scan.
@@ -107,7 +109,13 @@ class Device:
             attempt.scan_id = str(scan_id)
             if not self._must_decide_offline(attempt) and self._connection.is_reachable():
                 may_be_recorded = True
-                scan = self._connection.request_verdict(attempt)
+                answer = self._connection.request_verdict(attempt)
+                if isinstance(answer, pb.Rejection):
+                    if answer.reason == error_reason_pb2.ERROR_REASON_OVERLOADED and not _is_token(attempt):
+                        # Only the service can decide. The next scan of this text repeats the request under its id.
+                        return self._denial(attempt.code, f"{NOT_CHECKED}: {answer.message}".rstrip(": "))
+                else:
+                    scan = answer
             if scan is not None:
                 self._save_shown_answer(scan, attempt.code)
                 if attempt.group_count and not scan.HasField("group"):
@@ -232,3 +240,7 @@ class Device:
             if (rules := self._store.rules(self._gate.event_id)) is not None:
                 return zone_of(rules.event.time_zone)
         return None
+
+
+def _is_token(attempt: pb.ScanAttempt) -> bool:
+    return isinstance(read_token(attempt.code), Token)

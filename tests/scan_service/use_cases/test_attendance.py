@@ -11,10 +11,11 @@ import grpc
 import pytest
 
 from tests.environment.refusals import refusal
+from tests.environment.waiting import until
 from tests.scanning.gates import Service
-from ticketing.scans.v1 import scan_pb2
+from ticketing.scans.v1 import revocation_service_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.tickets.v1 import event_pb2
+from ticketing.tickets.v1 import event_pb2, ticket_pb2
 
 ADMITTED = scan_pb2.VERDICT_ADMITTED
 IN, OUT, ACCESS = scan_pb2.SCAN_TYPE_CHECK_IN, scan_pb2.SCAN_TYPE_CHECK_OUT, scan_pb2.SCAN_TYPE_ACCESS
@@ -154,3 +155,25 @@ async def test_unknown_and_foreign_events_are_not_found(database, service, issue
             assert (await refusal(call)).reason == "EVENT_NOT_FOUND"
     refused = await refusal(service.scans.GetAttendance(pb.GetAttendanceRequest(), metadata=service.scanner))
     assert refused.fields == {"event_id"}
+
+
+async def test_64_equal_reads_are_one_query_and_delay_no_revocation(database, service):
+    shown = [database.ticket(database.event()) for _ in range(3)]
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'scan_service calls reads'"
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("LOCK TABLE scans IN ACCESS EXCLUSIVE MODE")
+        counting = [asyncio.create_task(attendance(service, shown[0].event_id)) for _ in range(64)]
+        await until(lambda: database.value(waiting), 1)
+        # Counts of other events use the only other connection of reads; nothing else waits for one.
+        counting += [asyncio.create_task(attendance(service, ticket.event_id)) for ticket in shown[1:]]
+        await until(lambda: database.value(waiting), 2)
+        revocation = revocation_service_pb2.Revocation(
+            revocation_id=str(uuid.uuid4()),
+            ticket_id=str(shown[0].ticket_id),
+            status=ticket_pb2.TICKET_STATUS_CANCELLED,
+            issue=1,
+        )
+        request = revocation_service_pb2.RevokeTicketsRequest(event_id=str(shown[0].event_id), revocations=[revocation])
+        answer = await service.revocations.RevokeTickets(request, metadata=service.peer, timeout=5)
+        assert answer.outcomes[0].revoked
+    await asyncio.gather(*counting)

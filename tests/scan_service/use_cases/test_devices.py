@@ -1,14 +1,29 @@
 """Tests of gate devices: creation, enrollment, binding to events, revocation."""
 
 import asyncio
+import base64
+import secrets
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
+import pytest
+import sqlalchemy as sa
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from scan_service.domain.devices import TOKEN_PREFIX, Credentials, token_digest
+from scan_service.store import devices as store
+from scan_service.store.clock import DatabaseClock
+from scan_service.store.tables import devices
+from scan_service.use_cases.devices import Devices
+from tests.environment.access import CODE_SECRET
 from tests.environment.refusals import refusal
 from tests.environment.waiting import until
 from tests.scanning.gates import Device, Service
+from ticketing.chassis.clock import system_clock
+from ticketing.chassis.database import Database
+from ticketing.chassis.failures import Failure, overloaded
 from ticketing.scans.v1 import device_service_pb2 as devices_pb
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -167,6 +182,57 @@ async def test_an_unknown_device_token_is_refused(database, service):
             "UNAUTHENTICATED",
             {"cause": "the device is not known"},
         )
+
+
+@pytest.fixture
+async def known(database) -> AsyncIterator[Devices]:
+    """Yield the use case that verifies device tokens."""
+    pool = Database(database.url, "test", threads=1)
+    yield Devices(pool, pool, Credentials(CODE_SECRET), system_clock, DatabaseClock())
+    await pool.close()
+
+
+def no_more() -> AbstractContextManager[None]:
+    raise overloaded("invalid credentials of one address")
+
+
+async def test_only_tokens_that_may_be_invented_wait_for_their_address(database, service, orga, known):
+    device_id, metadata = await enrolled(service, orga)
+    token = metadata[0][1].removeprefix("Bearer ")
+    assert (await known.caller(token, no_more)).subject == device_id
+    invented = TOKEN_PREFIX + "x" * (len(token) - len(TOKEN_PREFIX))
+    for other in (invented, f"{token[:-3]}AAA", TOKEN_PREFIX, f"{token}A", TOKEN_PREFIX + "é"):
+        with pytest.raises(Failure) as caught:
+            await known.caller(other, no_more)
+        assert caught.value.reason == "OVERLOADED"
+
+
+async def test_a_token_of_an_earlier_version_is_valid(database, service, orga, known):
+    device_id, _ = await enrolled(service, orga)
+    earlier = TOKEN_PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+    with database.engine.begin() as connection:
+        connection.execute(sa.update(devices).values(token_digest=token_digest(earlier)))
+    assert (await known.caller(earlier)).subject == device_id
+    # Once it is known, it waits for nobody.
+    assert (await known.caller(earlier, no_more)).subject == device_id
+
+
+async def test_a_refused_device_is_not_looked_up_again_at_once(service, orga, known, monkeypatch):
+    device_id, metadata = await enrolled(service, orga)
+    await revoke(service, orga, device_id)
+    looked_up = []
+    read = store.read_by_tokens
+
+    def count(*args):
+        looked_up.append(args)
+        return read(*args)
+
+    monkeypatch.setattr(store, "read_by_tokens", count)
+    for token in (metadata[0][1].removeprefix("Bearer "), f"{TOKEN_PREFIX}invented"):
+        for _ in range(3):
+            with pytest.raises(Failure, match=r"revoked|not known"):
+                await known.caller(token)
+    assert len(looked_up) == 2
 
 
 async def test_an_organizer_lists_and_revokes_only_own_devices(database, service, orga, issuer):

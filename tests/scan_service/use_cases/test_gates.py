@@ -59,7 +59,7 @@ async def test_two_thousand_devices_that_connect_at_once_are_all_known(database:
     ]
     with database.engine.begin() as connection:
         connection.execute(sa.insert(devices), rows)
-    known = Devices(pool, Credentials(CODE_SECRET), system_clock, DatabaseClock())
+    known = Devices(pool, pool, Credentials(CODE_SECRET), system_clock, DatabaseClock())
     callers = await asyncio.gather(*(known.caller(token) for token in tokens))
     assert [caller.subject for caller in callers if caller] == [str(row["device_id"]) for row in rows]
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ticket_service.convert import addresses
-from ticket_service.convert.addresses import address_of_claim, normalised
+from ticket_service.convert.addresses import address_of_claim, mailbox, normalised
 
 GOOD = {
     "bob@example.com": "bob@example.com",
@@ -66,5 +66,31 @@ def test_plain_addresses_are_those_the_library_keeps(address: str):
 
 
 def test_a_bad_address_in_a_token_counts_as_none():
-    assert address_of_claim("<bob@example.com>") == ""
-    assert address_of_claim("bob@example.com") == "bob@example.com"
+    assert address_of_claim("<bob@example.com>", smtputf8=True) == ""
+    assert address_of_claim("bob@example.com", smtputf8=True) == "bob@example.com"
+
+
+@pytest.mark.parametrize(
+    ("address", "sent"),
+    [
+        ("bob@münchen.de", "bob@xn--mnchen-3ya.de"),
+        ("jörg@münchen.de", "jörg@xn--mnchen-3ya.de"),
+        ("bob@bücher.中国", "bob@xn--bcher-kva.xn--fiqs8s"),
+        ("alice@example.com", "alice@example.com"),
+        # Stored unchecked by an older version, or the host of a local network.
+        ("tickets@mail", "tickets@mail"),
+        ("bob@[192.0.2.1]", "bob@[192.0.2.1]"),
+        ("not an address", None),
+        ("a@b@c", None),
+        ("", None),
+        ("ü", None),
+    ],
+)
+def test_mail_servers_get_domains_in_a_labels(address, sent):
+    assert mailbox(address) == sent
+
+
+def test_a_local_part_that_is_not_ascii_needs_a_server_that_takes_it():
+    assert normalised("jörg@example.com") == "jörg@example.com"
+    assert normalised("jörg@example.com", smtputf8=False) is None
+    assert normalised("bob@münchen.de", smtputf8=False) == "bob@münchen.de"

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from ticket_service.adapters.formats import Formats
+from ticket_service.adapters.words import LANGUAGES
 from ticket_service.delivery.emails import MAILED
 from ticket_service.delivery.mail_texts import BUILT_IN, read_texts
 from ticket_service.domain.notifications import Kind
@@ -15,7 +16,7 @@ def test_every_language_has_every_text(language):
     # A corrected address gets the mail of its purchase or transfer again.
     wanted = {*MAILED, f"{Kind.TICKET_TRANSFERRED}.away"} - {Kind.EMAIL_CORRECTED}
     assert texts.mails.keys() == wanted
-    facts = {"event": "Concert", "amount": "1 EUR", "reason": "storm", "full_refund_until": ""}
+    facts = {"event": "Concert", "amount": "1 EUR", "reason": "storm", "full_refund_until": "", "keeps_date": False}
     assert all(texts.fill(text, part, facts) for text in wanted for part in ("subject", "lead"))
 
 
@@ -37,7 +38,7 @@ def test_an_operator_replaces_a_text_and_adds_a_language(tmp_path: Path):
         (BUILT_IN / "en.toml").read_text().replace("Your tickets for", "Viaj biletoj por")
     )
     texts = read_texts(tmp_path)
-    assert texts.keys() == {"de", "en", "eo"}
+    assert texts.keys() == {*LANGUAGES, "eo"}
     assert texts["de"].render("mail.txt", {"subject": "Hallo"}) == "Hallo from us"
     assert texts["eo"].fill("purchase.completed", "subject", {"event": "X"}) == "Viaj biletoj por X"
 

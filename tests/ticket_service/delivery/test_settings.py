@@ -18,6 +18,9 @@ def read(environment: Environment) -> DeliverySettings:
         ({"TICKETS_NATS_URL": "http://nats"}, r"TICKETS_NATS_URL is no URL that begins with nats:// or tls://"),
         ({"TICKETS_SMTP_URL": "smtp:///"}, r"TICKETS_SMTP_URL is no URL"),
         ({"TICKETS_SMTP_URL": "smtp://mail"}, r"TICKETS_MAIL_FROM is required"),
+        ({"TICKETS_MAIL_FROM": "Concert Hall"}, r"TICKETS_MAIL_FROM is no sender such as `Concert Hall <tickets@"),
+        ({"TICKETS_MAIL_FROM": "jörg@example.com"}, r"TICKETS_MAIL_FROM is no sender"),
+        ({"TICKETS_MAIL_LANGUAGE": "german"}, r"TICKETS_MAIL_LANGUAGE is not the tag of a language"),
         ({"TICKETS_WEBHOOK_URL": "https://shop/"}, r"TICKETS_WEBHOOK_SECRET is no signing secret"),
         (
             {"TICKETS_WEBHOOK_URL": "https://shop/", "TICKETS_WEBHOOK_SECRET": "whsec_?"},

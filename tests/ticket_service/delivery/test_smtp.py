@@ -4,6 +4,7 @@ from email.message import EmailMessage
 import pytest
 
 from tests.stand_ins.smtp import Mailbox, serving_mail
+from ticket_service.delivery.mail_headers import MailPolicy, mailbox_header
 from ticket_service.delivery.receiver import UndeliveredError
 from ticket_service.delivery.smtp import SmtpClient
 
@@ -36,3 +37,30 @@ async def test_unreachable_server_is_no_permanent_failure(mailbox):
         pass
     with pytest.raises(UndeliveredError, match="SMTPConnectError"):
         await SmtpClient(gone.url, 5, 4).send(MESSAGE)
+
+
+def message_to(address: str) -> EmailMessage:
+    message = EmailMessage(policy=MailPolicy())
+    message["From"], message["To"] = mailbox_header("From", "Köln", "a@example.com"), mailbox_header("To", "", address)
+    message.set_content("Grüße")
+    return message
+
+
+async def test_an_address_that_is_not_ascii_is_sent_by_smtputf8(mailbox):
+    await SmtpClient(mailbox.url, 5, 4).send(message_to("jörg@xn--mnchen-3ya.de"))
+    assert mailbox.recipient == "jörg@xn--mnchen-3ya.de"
+    assert "SMTPUTF8" in mailbox.options
+    assert (await mailbox.next())["to"] == "jörg@xn--mnchen-3ya.de"
+    await SmtpClient(mailbox.url, 5, 4).send(message_to("alice@example.com"))
+    assert "SMTPUTF8" not in mailbox.options
+
+
+async def test_a_server_without_smtputf8_is_a_permanent_failure_for_such_an_address():
+    async with serving_mail(Mailbox(), smtputf8=False) as old:
+        with pytest.raises(UndeliveredError, match="the server has no SMTPUTF8") as caught:
+            await SmtpClient(old.url, 5, 4).send(message_to("jörg@example.com"))
+        assert caught.value.is_permanent
+        assert "jörg" not in str(caught.value)
+        # The domain alone needs no extension.
+        await SmtpClient(old.url, 5, 4).send(message_to("bob@xn--mnchen-3ya.de"))
+        assert (await old.next())["to"] == "bob@xn--mnchen-3ya.de"

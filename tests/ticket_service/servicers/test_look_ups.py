@@ -190,7 +190,7 @@ async def test_a_search_that_takes_too_long_is_ended(shop, find, changes, monkey
     monkeypatch.setattr(look_ups, "_FIND", sa.text("SELECT pg_sleep(60), :event_id, :text, :exact"))
     monkeypatch.setattr(look_ups, "SEARCH_MILLISECONDS", 50)
     answer = await refusal(find(event_id, "anna"))
-    assert (answer.reason, answer.metadata) == ("DEPENDENCY_UNAVAILABLE", {"dependency": "database"})
+    assert (answer.reason, answer.retry_seconds) == ("OVERLOADED", 5)
     assert not await changes(event_id)
 
 

@@ -82,6 +82,7 @@ class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Format.ValueTy
     FORMAT_EMAIL: _Format.ValueType  # 2
     """An e-mail address that a mail can be written to: a local part of at most 64
     characters without quotes, and a domain name, also an internationalised one.
+    The local part is ASCII unless TICKETS_UNICODE_ADDRESSES is true.
     """
     FORMAT_HTTPS_URL: _Format.ValueType  # 3
     """An https URL with a host."""
@@ -121,6 +122,7 @@ FORMAT_UUID: Format.ValueType  # 1
 FORMAT_EMAIL: Format.ValueType  # 2
 """An e-mail address that a mail can be written to: a local part of at most 64
 characters without quotes, and a domain name, also an internationalised one.
+The local part is ASCII unless TICKETS_UNICODE_ADDRESSES is true.
 """
 FORMAT_HTTPS_URL: Format.ValueType  # 3
 """An https URL with a host."""

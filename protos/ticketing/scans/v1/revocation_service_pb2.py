@@ -27,7 +27,7 @@ from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot
 from ticketing.tickets.v1 import ticket_pb2 as ticketing_dot_tickets_dot_v1_dot_ticket__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ticketing/scans/v1/revocation_service.proto\x12\x12ticketing.scans.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a!ticketing/tickets/v1/ticket.proto\"\xbf\x01\n\nRevocation\x12\x1f\n\rrevocation_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1b\n\tticket_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12:\n\x06status\x18\x03 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatusB\x06\xe2\xe0\x18\x02\x08\x01\x12\x1b\n\x05issue\x18\x04 \x01(\x05\x42\x0c\xe2\xe0\x18\x08\x30\x01\x38\xff\xff\xff\xff\x07\x12\x1a\n\x12\x65ven_if_checked_in\x18\x05 \x01(\x08\"p\n\x14RevokeTicketsRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12<\n\x0brevocations\x18\x02 \x03(\x0b\x32\x1e.ticketing.scans.v1.RevocationB\x07\xe2\xe0\x18\x03@\xe8\x07\"P\n\x15RevokeTicketsResponse\x12\x37\n\x08outcomes\x18\x01 \x03(\x0b\x32%.ticketing.scans.v1.RevocationOutcome\"j\n\x11RevocationOutcome\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x0f\n\x07revoked\x18\x02 \x01(\x08\x12\x31\n\rcheck_in_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"0\n\x12RevokeEventRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\")\n\x13RevokeEventResponse\x12\x12\n\nchecked_in\x18\x01 \x01(\x05\x32\xf1\x01\n\x11RevocationService\x12p\n\rRevokeTickets\x12(.ticketing.scans.v1.RevokeTicketsRequest\x1a).ticketing.scans.v1.RevokeTicketsResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x12j\n\x0bRevokeEvent\x12&.ticketing.scans.v1.RevokeEventRequest\x1a\'.ticketing.scans.v1.RevokeEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ticketing/scans/v1/revocation_service.proto\x12\x12ticketing.scans.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a!ticketing/tickets/v1/ticket.proto\"\xbf\x01\n\nRevocation\x12\x1f\n\rrevocation_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12\x1b\n\tticket_id\x18\x02 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12:\n\x06status\x18\x03 \x01(\x0e\x32\".ticketing.tickets.v1.TicketStatusB\x06\xe2\xe0\x18\x02\x08\x01\x12\x1b\n\x05issue\x18\x04 \x01(\x05\x42\x0c\xe2\xe0\x18\x08\x30\x01\x38\xff\xff\xff\xff\x07\x12\x1a\n\x12\x65ven_if_checked_in\x18\x05 \x01(\x08\"\x85\x01\n\x14RevokeTicketsRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\x12<\n\x0brevocations\x18\x02 \x03(\x0b\x32\x1e.ticketing.scans.v1.RevocationB\x07\xe2\xe0\x18\x03@\xe8\x07\x12\x13\n\x0bskip_locked\x18\x03 \x01(\x08\"P\n\x15RevokeTicketsResponse\x12\x37\n\x08outcomes\x18\x01 \x03(\x0b\x32%.ticketing.scans.v1.RevocationOutcome\"}\n\x11RevocationOutcome\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x0f\n\x07revoked\x18\x02 \x01(\x08\x12\x31\n\rcheck_in_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tundecided\x18\x04 \x01(\x08\"0\n\x12RevokeEventRequest\x12\x1a\n\x08\x65vent_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\")\n\x13RevokeEventResponse\x12\x12\n\nchecked_in\x18\x01 \x01(\x05\x32\xf1\x01\n\x11RevocationService\x12p\n\rRevokeTickets\x12(.ticketing.scans.v1.RevokeTicketsRequest\x1a).ticketing.scans.v1.RevokeTicketsResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x12j\n\x0bRevokeEvent\x12&.ticketing.scans.v1.RevokeEventRequest\x1a\'.ticketing.scans.v1.RevokeEventResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,16 +54,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOCATIONSERVICE'].methods_by_name['RevokeEvent']._serialized_options = b'\220\002\002\342\340\030\003\n\001\006'
   _globals['_REVOCATION']._serialized_start=172
   _globals['_REVOCATION']._serialized_end=363
-  _globals['_REVOKETICKETSREQUEST']._serialized_start=365
-  _globals['_REVOKETICKETSREQUEST']._serialized_end=477
-  _globals['_REVOKETICKETSRESPONSE']._serialized_start=479
-  _globals['_REVOKETICKETSRESPONSE']._serialized_end=559
-  _globals['_REVOCATIONOUTCOME']._serialized_start=561
-  _globals['_REVOCATIONOUTCOME']._serialized_end=667
-  _globals['_REVOKEEVENTREQUEST']._serialized_start=669
-  _globals['_REVOKEEVENTREQUEST']._serialized_end=717
-  _globals['_REVOKEEVENTRESPONSE']._serialized_start=719
-  _globals['_REVOKEEVENTRESPONSE']._serialized_end=760
-  _globals['_REVOCATIONSERVICE']._serialized_start=763
-  _globals['_REVOCATIONSERVICE']._serialized_end=1004
+  _globals['_REVOKETICKETSREQUEST']._serialized_start=366
+  _globals['_REVOKETICKETSREQUEST']._serialized_end=499
+  _globals['_REVOKETICKETSRESPONSE']._serialized_start=501
+  _globals['_REVOKETICKETSRESPONSE']._serialized_end=581
+  _globals['_REVOCATIONOUTCOME']._serialized_start=583
+  _globals['_REVOCATIONOUTCOME']._serialized_end=708
+  _globals['_REVOKEEVENTREQUEST']._serialized_start=710
+  _globals['_REVOKEEVENTREQUEST']._serialized_end=758
+  _globals['_REVOKEEVENTRESPONSE']._serialized_start=760
+  _globals['_REVOKEEVENTRESPONSE']._serialized_end=801
+  _globals['_REVOCATIONSERVICE']._serialized_start=804
+  _globals['_REVOCATIONSERVICE']._serialized_end=1045
 # @@protoc_insertion_point(module_scope)

@@ -70,8 +70,13 @@ class RevokeTicketsRequest(_message.Message):
 
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REVOCATIONS_FIELD_NUMBER: _builtins.int
+    SKIP_LOCKED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Required. The UUID of the tickets' event."""
+    skip_locked: _builtins.bool
+    """True leaves tickets out whose rows another session has locked for long, with
+    undecided outcomes. False answers OVERLOADED when there is such a ticket.
+    """
     @_builtins.property
     def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revocation]:
         """The revocations, at most 1,000."""
@@ -81,10 +86,11 @@ class RevokeTicketsRequest(_message.Message):
         *,
         event_id: _builtins.str = ...,
         revocations: _abc.Iterable[Global___Revocation] | None = ...,
+        skip_locked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "revocations", b"revocations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "revocations", b"revocations", "skip_locked", b"skip_locked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -123,10 +129,16 @@ class RevocationOutcome(_message.Message):
     TICKET_ID_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
     CHECK_IN_TIME_FIELD_NUMBER: _builtins.int
+    UNDECIDED_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
     """The ticket."""
     revoked: _builtins.bool
     """True when the ticket is revoked, false when a gate checked it in first."""
+    undecided: _builtins.bool
+    """True when another session has locked the ticket, so that nothing is decided
+    or recorded; `revoked` is then false. Try again later. Only a request with
+    skip_locked has such outcomes.
+    """
     @_builtins.property
     def check_in_time(self) -> _timestamp_pb2.Timestamp:
         """The time of that check-in. The field is absent when the ticket is revoked."""
@@ -137,10 +149,11 @@ class RevocationOutcome(_message.Message):
         ticket_id: _builtins.str = ...,
         revoked: _builtins.bool = ...,
         check_in_time: _timestamp_pb2.Timestamp | None = ...,
+        undecided: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["check_in_time", b"check_in_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_in_time", b"check_in_time", "revoked", b"revoked", "ticket_id", b"ticket_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_in_time", b"check_in_time", "revoked", b"revoked", "ticket_id", b"ticket_id", "undecided", b"undecided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -409,6 +409,7 @@ class Rejection(_message.Message):
     SCAN_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
     """The scan_id of the scan or passage. The field is empty when it could not be
     read and when a whole upload is rejected.
@@ -417,16 +418,23 @@ class Rejection(_message.Message):
     """The reason, as in an RPC error."""
     message: _builtins.str
     """A text for people."""
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """The time after which the device may send the message again. The field is
+        absent when waiting does not help.
+        """
+
     def __init__(
         self,
         *,
         scan_id: _builtins.str = ...,
         reason: _error_reason_pb2.ErrorReason.ValueType = ...,
         message: _builtins.str = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "scan_id", b"scan_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "retry_after", b"retry_after", "scan_id", b"scan_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,42 @@
+import pytest
+
+from ticketing.chassis import rate_limiter
+from ticketing.chassis.rate_limiter import RateLimiter
+
+
+class Seconds:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_bucket_allows_a_burst_and_refills_at_its_rate() -> None:
+    seconds = Seconds()
+    limiter = RateLimiter(2, 3, seconds)
+    for _ in range(3):
+        assert not limiter.wait("a")
+        limiter.take("a")
+    assert limiter.wait("a").total_seconds() == 0.5
+    assert not limiter.wait("b")
+    seconds.now += 0.5
+    assert not limiter.wait("a")
+    limiter.take("a")
+    limiter.take("a")
+    assert limiter.wait("a").total_seconds() == 1
+    for _ in range(100):
+        limiter.take("a")
+    assert limiter.wait("a").total_seconds() == 2
+    seconds.now += 1_000
+    for _ in range(3):
+        limiter.take("a")
+    assert limiter.wait("a")
+
+
+def test_the_number_of_limiters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limiter, "MAX_KEYS", 2)
+    limiter = RateLimiter(1, 1, Seconds())
+    for key in ("a", "b", "a", "c"):
+        limiter.take(key)
+    assert [bool(limiter.wait(key)) for key in "abc"] == [True, False, True]
