@@ -13,7 +13,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from ticket_service.adapters.drawing_process import DrawingProcess, Drawn, WorkerLostError
+from ticket_service.adapters.drawing_process import DrawingProcess, WorkerLostError
+from ticket_service.adapters.drawing_worker import Drawn
 from ticket_service.adapters.drawn_files import DrawnFiles
 from ticket_service.domain.drawings import Drawing, drawing_key
 from ticketing.chassis.failures import overloaded

@@ -1,7 +1,7 @@
 """Draw tickets: one module for each format.
 
 Modules are imported with the first drawing of their format, because their libraries take up to half a second to load and
-only worker processes draw (`ticket_service.adapters.drawing_process`).
+only worker processes draw (`ticket_service.adapters.drawing_worker`).
 """
 
 from ticket_service.domain.drawings import Drawing, PrintedTicket
@@ -27,11 +27,6 @@ def draw(drawing: Drawing) -> bytes:
             from ticket_service.adapters.calendar import ics  # noqa: PLC0415 - see above
 
             return ics(drawing)
-
-
-def draw_each(drawings: tuple[Drawing, ...]) -> list[bytes]:
-    """Draw several files, in order."""
-    return [draw(drawing) for drawing in drawings]
 
 
 def _one(drawing: Drawing) -> PrintedTicket:
