@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from dev.keys import development_keys
-from ticketing.chassis.probe import is_serving
+from ticketing.chassis.probe import is_ready
 from ticketing.chassis.settings import Environment
 from ticketing.chassis.tls import Tls
 from ticketing.chassis.tls_settings import read_tls
@@ -112,7 +112,7 @@ def wait_until_healthy(services: list[Service], signals: Signals, tls: Tls) -> b
     """
     deadline = time.monotonic() + START_SECONDS
     for service in services:
-        while service.address is not None and not is_serving(service.address, seconds=0.5, tls=tls):
+        while service.address is not None and not is_ready(service.address, seconds=0.5, tls=tls):
             if signals.stop_requested(0):
                 return False
             check_running(services)

@@ -1,10 +1,9 @@
 """The composition root: it builds the service, starts it, and stops its parts in the opposite order."""
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final, NoReturn
+from typing import Final
 
 from sqlalchemy.engine import URL
 
@@ -12,11 +11,16 @@ from scan_service.adapters.tickets import TicketService
 from scan_service.domain.devices import Credentials
 from scan_service.errors import CATALOGUE
 from scan_service.gate_stream.messages import Credits
+from scan_service.gate_stream.presence import POLL_SECONDS as PRESENCE_SECONDS
 from scan_service.gate_stream.presence import Presence
 from scan_service.gate_stream.stream import StreamDependencies, Streams
 from scan_service.policy import POLICY
+from scan_service.replication.key_replica import INTERVAL_SECONDS as KEY_SECONDS
 from scan_service.replication.key_replica import KeyReplica
+from scan_service.replication.replica import MAX_WAIT_SECONDS as MAX_FOLLOW_SECONDS
+from scan_service.replication.replica import WAIT_SECONDS as FOLLOW_SECONDS
 from scan_service.replication.replica import Replica
+from scan_service.replication.reports import PAUSE_SECONDS as REPORT_SECONDS
 from scan_service.replication.reports import Reports
 from scan_service.servicers.devices import DevicesServicer
 from scan_service.servicers.revocations import RevocationsServicer
@@ -51,10 +55,12 @@ from ticketing.admission.scans import Attempt, Scan
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.leadership import repeat_with_backoff, run_as_leader
+from ticketing.chassis.health import Health
+from ticketing.chassis.leadership import Leadership
 from ticketing.chassis.loop_connection import LoopConnection
 from ticketing.chassis.server import Server
 from ticketing.chassis.service import call_interceptor
+from ticketing.chassis.tasks import BackgroundTask, Tasks
 from ticketing.scans.v1.device_service_pb2_grpc import add_DeviceServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from ticketing.scans.v1.scan_service_pb2_grpc import add_ScanServiceServicer_to_server
@@ -91,10 +97,13 @@ class App:
         self._url = url
         self._clock = clock
         self._database_clock = database_clock or DatabaseClock()
+        self.tasks = Tasks()
+        self.health = Health(self.tasks)
         self._running = AsyncExitStack()
 
     async def start(self) -> int:
         """Start to serve and return the port, whether the ticket service is available or not."""
+        self._running.push_async_callback(self.tasks.stop)
         database = self._database("calls", CALL_THREADS)
         # The look-ups of devices and keys are on the way of every call and scan.
         gate_database = self._database("gates", GATE_THREADS)
@@ -103,7 +112,7 @@ class App:
         codes = Codes(self._settings.code_secret)
         tickets = self._ticket_service()
         self._follow(keys, tickets)
-        failed_codes = FailedCodeLimit(self._settings.max_failed_codes, gate_database, self._clock)
+        failed_codes = FailedCodeLimit(self._settings.max_failed_codes, gate_database, self._database_clock)
         batcher, uploads = self._batchers(keys, codes, failed_codes)
         annulments = Annulments(database, codes, self._database_clock)
         gates = Gates(gate_database, self._database_clock)
@@ -130,12 +139,10 @@ class App:
         credentials = Credentials(self._settings.code_secret)
         devices = Devices(database, gate_database, credentials, self._clock, self._database_clock)
         presence = Presence(gates, self._clock, streams, pacer)
-        self._running.push_async_callback(
-            _end, asyncio.create_task(repeat_with_backoff("presence of devices", presence.poll))
-        )
+        self._start(self.tasks.new("presence", presence.poll, PRESENCE_SECONDS))
         server = Server(
             self._settings.service.listen,
-            call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock, devices.caller),
+            call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock, self.tasks, devices.caller),
             {
                 "ticketing.scans.v1.ScanService": partial(add_ScanServiceServicer_to_server, scans),
                 "ticketing.scans.v1.RevocationService": partial(add_RevocationServiceServicer_to_server, revocations),
@@ -144,6 +151,7 @@ class App:
                 ),
                 "ticketing.scans.v1.ScannerService": partial(add_ScannerServiceServicer_to_server, self._scanners()),
             },
+            self.health,
         )
         port = await server.start()
 
@@ -201,20 +209,19 @@ class App:
         connection = LoopConnection(self._url, f"{NAME} leader", {})
         self._running.callback(connection.close)
         key_replica = KeyReplica(database, tickets, keys, self._database_clock)
+        fetching = self.tasks.new("signing_keys", key_replica.refresh, KEY_SECONDS)
+        keys.report_missing = fetching.wake
+        self._start(fetching)
         replica = Replica(database, tickets, key_replica, self._database_clock)
-        reports = Reports(database, tickets, self._clock)
-        leader_tasks = (
-            partial(repeat_with_backoff, "replica of the tickets", replica.follow),
-            partial(repeat_with_backoff, "reports of check-ins", reports.report_check_ins),
-            partial(repeat_with_backoff, "reports of incidents", reports.report_incidents),
-        )
-        for task in (
-            repeat_with_backoff("replica of the keys", key_replica.refresh),
-            run_as_leader(connection, leader_tasks),
-        ):
-            self._running.push_async_callback(_end, asyncio.create_task(task))
+        following = self.tasks.new("replica", replica.follow, FOLLOW_SECONDS, max_backoff_seconds=MAX_FOLLOW_SECONDS)
+        replica.report_success = following.record.succeeded
+        reports = Reports(database, tickets, self._database_clock)
+        reporting = [
+            self.tasks.new("check_in_reports", reports.report_check_ins, REPORT_SECONDS),
+            self.tasks.new("incident_reports", reports.report_incidents, REPORT_SECONDS),
+        ]
+        self._start(Leadership(connection, self.tasks, following, reporting).task)
 
-
-async def _end(task: "asyncio.Task[NoReturn]") -> None:
-    task.cancel()
-    await asyncio.wait([task])
+    def _start(self, task: BackgroundTask) -> None:
+        task.start()
+        self._running.push_async_callback(task.stop)

@@ -53,10 +53,11 @@ from ticket_service.use_cases.ticket_refunds import TicketRefunds
 from ticket_service.use_cases.tickets import Tickets
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
+from ticketing.chassis.health import Health
 from ticketing.chassis.loop_connection import LoopConnection
 from ticketing.chassis.server import RegisterServicer, Server
 from ticketing.chassis.service import call_interceptor
-from ticketing.chassis.sweeper import Sweepable, Sweeper
+from ticketing.chassis.tasks import Sweepable, Tasks
 from ticketing.tickets.v1 import (
     change_service_pb2_grpc,
     erasure_service_pb2_grpc,
@@ -87,6 +88,8 @@ class App:
         self._settings = settings
         self._url = url
         self._clock = clock
+        self.tasks = Tasks()
+        self.health = Health(self.tasks)
         # The port of the listener for the providers' events; None: it does not run.
         self.webhook_port: int | None = None
         # The stack closes in reverse order.
@@ -98,35 +101,36 @@ class App:
         Raises:
             SettingsError: the signing key file cannot be used.
         """
+        self._opened.push_async_callback(self.tasks.stop)
         database = self._database("calls", CALL_THREADS)
         feed_database = self._database("feed", FEED_THREADS)
         feed = Feed(feed_database, self._clock)
-        feed.start()
+        feed.start(self.tasks)
         self._opened.push_async_callback(feed.stop)
         keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
-        self._sweep(keys, LOOK_SECONDS)
+        self._sweep("signing_keys", keys, LOOK_SECONDS)
         messages = TicketMessages(Codes(self._settings.code_secret), keys.signer, self._clock)
         peer = self._settings.service.peer(self._settings.scans_address)
         self._opened.push_async_callback(peer.close)
         scans = ScanServiceClient(peer)
         cancellations = Cancellations(database, scans, self._clock, feed.wake)
-        self._sweep(cancellations)
+        self._sweep("cancellations", cancellations)
         issuing = Issuing(messages.codes, keys)
         reissues = Reissues(database, scans, issuing, self._clock, feed.wake)
-        self._sweep(reissues)
+        self._sweep("reissues", reissues)
         providers = self._providers()
         hold = timedelta(seconds=self._settings.hold_seconds)
         sale_settings = SaleSettings(issuing, self._settings.max_per_purchase, hold, self._settings.customers)
         holds = Holds(database, issuing, lambda: sale_settings.context(self._clock()), feed.wake)
-        self._sweep(holds)
+        self._sweep("holds", holds)
         reconciliation = Reconciliation(
             database, holds, self._clock, feed.wake, blocks_disputed=self._settings.blocks_disputed
         )
         refunds = Refunds(database, providers, reconciliation, self._clock)
-        self._sweep_providers(refunds)
+        self._sweep_providers("refunds", refunds)
         await self._reconcile(reconciliation)
         payments = Payments(database, holds, providers, self._clock)
-        self._sweep_providers(payments)
+        self._sweep_providers("payments", payments)
         changes = TicketChanges(
             cancellations,
             reissues,
@@ -142,8 +146,8 @@ class App:
             **_change_service(database),
             **self._erasure_service(scans),
         }
-        interceptor = call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock)
-        server = Server(self._settings.service.listen, interceptor, services)
+        interceptor = call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock, self.tasks)
+        server = Server(self._settings.service.listen, interceptor, services, self.health)
         await self._relay(database)
         port = await server.start()
         self._opened.push_async_callback(server.drain, feed.drain)
@@ -180,7 +184,7 @@ class App:
         for name, history in histories.items():
             # One for each provider, so that a provider that hangs delays no comparison of another.
             reconciler = Reconciler(database, {name: history}, reconciliation, self._settings.looks, self._clock)
-            self._sweep(reconciler)
+            self._sweep(f"reconciler.{name}", reconciler)
         if self._settings.webhook_port is not None:
             providers = self._settings.providers.items()
             parsers = {name: provider.webhook_parser() for name, provider in providers if provider.takes_webhooks}
@@ -188,34 +192,33 @@ class App:
             from ticket_service.adapters.webhook_listener import WebhookListener  # noqa: PLC0415 - see above
 
             listen = self._settings.service.listen
-            listener = WebhookListener(listen, self._settings.webhook_port, parsers, reconciler.wake)
+            listener = WebhookListener(listen, self._settings.webhook_port, parsers, reconciler.wake, self.tasks)
             self.webhook_port = await listener.start()
             self._opened.push_async_callback(listener.stop)
 
     async def _relay(self, database: Database) -> None:
         """Start the built-in relay or, by default, look whether a relay runs elsewhere."""
         if self._settings.delivery.is_built_in:
-            delivery = DeliveryApp(self._settings.delivery, self._url, self._clock)
+            delivery = DeliveryApp(self._settings.delivery, self._url, self._clock, self.tasks)
             self._opened.push_async_callback(delivery.stop)
             await delivery.start()
         else:
-            self._sweep(BacklogMetrics(database, self._clock), INTERVAL_SECONDS)
+            self._sweep("backlog", BacklogMetrics(database, self._clock), INTERVAL_SECONDS)
 
-    def _sweep(self, work: Sweepable, interval_seconds: float | None = None) -> None:
-        sweeper = Sweeper(work, interval_seconds or self._settings.sweep_seconds)
-        sweeper.start()
-        self._opened.push_async_callback(sweeper.stop)
+    def _sweep(self, name: str, work: Sweepable, interval_seconds: float | None = None) -> None:
+        task = self.tasks.sweep(name, work, interval_seconds or self._settings.sweep_seconds)
+        self._opened.push_async_callback(task.stop)
 
-    def _sweep_providers(self, work: ProviderWork) -> None:
-        for name in self._settings.providers:
-            self._sweep(ProviderSweep(work, name))
-        self._sweep(UnconfiguredSweep(work))
+    def _sweep_providers(self, name: str, work: ProviderWork) -> None:
+        for provider in self._settings.providers:
+            self._sweep(f"{name}.{provider}", ProviderSweep(work, provider))
+        self._sweep(f"{name}.unconfigured", UnconfiguredSweep(work))
 
     def _event_service(
         self, database: Database, feed: Feed, scans: ScanServiceClient, cancellations: Cancellations
     ) -> dict[str, RegisterServicer]:
         event_cancellations = EventCancellations(database, scans, cancellations, self._settings.changes, self._clock)
-        self._sweep(event_cancellations)
+        self._sweep("event_cancellations", event_cancellations)
         rules = {name: RULES[name] for name in self._settings.providers}
         events = Events(database, self._settings.changes, rules, self._clock, feed.wake)
         previews = CancellationPreviews(
@@ -239,11 +242,12 @@ class App:
     def _ticket_service(
         self, database: Database, messages: TicketMessages, changes: TicketChanges
     ) -> dict[str, RegisterServicer]:
-        drawers = Drawers("calls", DrawingLimits(self._settings.delivery.drawing_workers))
+        delivery = self._settings.delivery
+        drawers = Drawers("calls", DrawingLimits(delivery.drawing_workers), delivery.wallets)
         self._opened.push_async_callback(drawers.close)
-        organizer = organizer_of(self._settings.delivery.mail_from)
-        rendering = Rendering(drawers, self._settings.delivery.mail_language, self._settings.delivery.page)
-        smtputf8 = self._settings.delivery.smtputf8
+        organizer = organizer_of(delivery.mail_from)
+        rendering = Rendering(drawers, delivery.mail_language, delivery.page, delivery.wallets)
+        smtputf8 = delivery.smtputf8
         tickets = Tickets(database, organizer, self._clock)
         servicer = TicketServicer(tickets, rendering, changes, messages, smtputf8=smtputf8)
         register = ticket_service_pb2_grpc.add_TicketServiceServicer_to_server
@@ -260,7 +264,7 @@ class App:
     def _erasure_service(self, scans: ScanServiceClient) -> dict[str, RegisterServicer]:
         # A pool of its own: an erasure of many rows delays no caller.
         erasures = Erasures(self._database("erasures", 1), scans, self._clock)
-        self._sweep(erasures)
+        self._sweep("erasures", erasures)
         register = erasure_service_pb2_grpc.add_ErasureServiceServicer_to_server
         return {"ticketing.tickets.v1.ErasureService": partial(register, ErasureServicer(erasures))}
 

@@ -52,6 +52,7 @@ ENTRIES: Final[Mapping[str, ReasonEntry]] = {
         StatusCode.FAILED_PRECONDITION, {"ticket_id", "min", "max", "currency_code"}
     ),
     Reason.TICKET_REFUND_NOT_FOUND: ReasonEntry(StatusCode.NOT_FOUND, {"ticket_refund_id"}),
+    Reason.FORMAT_NOT_CONFIGURED: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"format"}),
 }
 
 CATALOGUE: Final = Catalogue(DOMAIN, ENTRIES)

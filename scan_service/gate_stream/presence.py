@@ -1,6 +1,5 @@
 """The presence of devices: one task records connected devices and ends the streams of revoked ones."""
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -28,7 +27,7 @@ class Presence:
         self._connected = frozenset[str]()
 
     async def poll(self) -> None:
-        """Poll once, then wait; raise DEPENDENCY_UNAVAILABLE where the database does not answer."""
+        """Poll once; raise DEPENDENCY_UNAVAILABLE where the database does not answer."""
         now = self._clock()
         revoked, self._polled = await self._gates.read_revoked(self._polled)
         self._streams.end_devices(revoked)
@@ -41,4 +40,3 @@ class Presence:
         if disconnected := self._connected - connected:
             await self._gates.record_disconnected(disconnected)
         self._connected = connected
-        await asyncio.sleep(POLL_SECONDS)

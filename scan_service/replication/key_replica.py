@@ -1,8 +1,6 @@
 """The replica of the ticket service's public keys; every process updates it, since each may need a new key first."""
 
 import asyncio
-import logging
-from contextlib import suppress
 from typing import Final
 
 from scan_service.adapters.tickets import TicketService
@@ -12,10 +10,10 @@ from scan_service.use_cases.keys import Keys
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 
-log = logging.getLogger(__name__)
-
 # A new key signs nothing in its first ten minutes.
 INTERVAL_SECONDS: Final = 60.0
+# The pause between two fetches, however many tokens name invented keys.
+REST_SECONDS: Final = 0.1
 
 
 class KeyReplica:
@@ -36,14 +34,15 @@ class KeyReplica:
         await self._keys.load(fetched=begin)
 
     async def refresh(self) -> None:
-        """Fetch the keys if the ticket service answers, then wait until the interval has passed or a key is missing."""
-        self._keys.missing.clear()
+        """Fetch the keys; repeated after INTERVAL_SECONDS or where a key is missing.
+
+        Raises:
+            Failure: the ticket service or the database does not answer. Before, the keys are read from the database:
+                another process may have stored a new key or a retirement.
+        """
         try:
             await self.fetch()
-        except Failure as failure:
-            log.debug("the signing keys were not fetched", extra={"cause": failure.message})
-            # Another process may have stored a new key or a retirement.
+        except Failure:
             await self._keys.load()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(INTERVAL_SECONDS):
-                await self._keys.missing.wait()
+            raise
+        await asyncio.sleep(REST_SECONDS)

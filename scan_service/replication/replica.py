@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
@@ -23,6 +23,11 @@ MAX_MESSAGES: Final = 32
 # The number of tickets that one transaction saves, unless one page alone has more.
 MAX_TICKETS: Final = 1_000
 
+# The wait after the end of a stream, and the longest wait after a failure: with the deadline of a call, it is shorter than
+# the time after which a leader without reports is taken for idle.
+WAIT_SECONDS: Final = 0.2
+MAX_WAIT_SECONDS: Final = 3.0
+
 # The pages of one message; None: the feed is silent.
 FeedMessage = Sequence[FeedPage] | None
 
@@ -35,6 +40,8 @@ class Replica:
         self._tickets = tickets
         self._keys = keys
         self._clock = clock
+        # Called whenever the replica has stored what the feed has sent.
+        self.report_success: Callable[[], None] = lambda: None
 
     async def follow(self) -> None:
         """Follow the feed from the position of the replica until the stream ends."""
@@ -47,8 +54,10 @@ class Replica:
             async for group in groups:
                 for transaction in _transactions([page for pages in group if pages is not None for page in pages]):
                     await self._database.run(partial(save_pages, pages=transaction))
+                    self.report_success()
                 if group[-1] is None:
                     await self._database.run(lambda connection: mark_complete(connection, self._clock.read(connection)))
+                    self.report_success()
 
 
 async def _group(messages: AsyncIterator[FeedMessage]) -> AsyncGenerator[list[FeedMessage], None]:

@@ -1,6 +1,5 @@
 """Reports of check-ins and incidents to the ticket service, repeated until it confirms them; no scan waits for them."""
 
-import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
@@ -13,8 +12,8 @@ from scan_service.domain.feed import CheckInConflict
 from scan_service.domain.incidents import IncidentKind, assign_conflicts
 from scan_service.store import incidents, reports
 from scan_service.store.annulments import lock_latest_check_in, save_violations
+from scan_service.store.clock import DatabaseClock
 from ticketing.admission.scans import ScanType
-from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 
 log = logging.getLogger(__name__)
@@ -29,13 +28,13 @@ PAUSE_SECONDS: Final = 0.5
 class Reports:
     """The tasks that report check-ins and incidents."""
 
-    def __init__(self, database: Database, tickets: TicketService, clock: Clock) -> None:
+    def __init__(self, database: Database, tickets: TicketService, clock: DatabaseClock) -> None:
         self._database = database
         self._tickets = tickets
         self._clock = clock
 
-    async def report_check_ins(self) -> None:
-        """Report one batch, then wait while the next one gathers."""
+    async def report_check_ins(self) -> bool:
+        """Report one batch; return whether more may be waiting."""
         check_ins = await self._database.run(
             lambda connection: reports.read_unreported_check_ins(connection, MAX_CHECK_INS)
         )
@@ -47,19 +46,17 @@ class Reports:
                 )
                 await self._database.run(partial(self._record_conflict, conflict))
             await self._database.run(lambda connection: reports.mark_check_ins_reported(connection, check_ins))
-        if len(check_ins) < MAX_CHECK_INS:
-            await asyncio.sleep(PAUSE_SECONDS)
+        return len(check_ins) == MAX_CHECK_INS
 
-    async def report_incidents(self) -> None:
-        """Report one batch, or wait where there is none; this second task keeps incidents from delaying check-ins."""
+    async def report_incidents(self) -> bool:
+        """Report one batch; return whether more may be waiting. This second task keeps incidents from delaying check-ins."""
         batch = await self._database.run(
             lambda connection: reports.read_unreported_incidents(connection, MAX_INCIDENTS)
         )
-        if not batch:
-            await asyncio.sleep(PAUSE_SECONDS)
-            return
-        await self._tickets.report_incidents(batch)
-        await self._database.run(lambda connection: reports.mark_incidents_reported(connection, batch))
+        if batch:
+            await self._tickets.report_incidents(batch)
+            await self._database.run(lambda connection: reports.mark_incidents_reported(connection, batch))
+        return bool(batch)
 
     def _record_conflict(self, conflict: CheckInConflict, connection: Connection) -> None:
         """Record an incident of the effective check-ins; a repeated report leads to the same incident."""
@@ -73,4 +70,4 @@ class Reports:
             for scan in locked.scans
         ]
         save_violations(connection, scans)
-        incidents.reassign(connection, scans, assign_conflicts(locked.event, scans), self._clock())
+        incidents.reassign(connection, scans, assign_conflicts(locked.event, scans), self._clock.read(connection))

@@ -11,9 +11,9 @@ from typing import Final
 
 from scan_service.domain.incidents import assign_guess
 from scan_service.store import incidents
+from scan_service.store.clock import DatabaseClock
 from scan_service.use_cases.batch_locker import Answers
 from ticketing.admission.scans import Attempt, DenialReason, Scan
-from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure, overloaded
 from ticketing.chassis.rate_limiter import RateLimiter
@@ -27,7 +27,7 @@ Process = Callable[[Sequence[Attempt]], Awaitable[Answers]]
 class FailedCodeLimit:
     """The count of unknown codes by device or person, and the bound on it."""
 
-    def __init__(self, per_minute: int, database: Database, clock: Clock) -> None:
+    def __init__(self, per_minute: int, database: Database, clock: DatabaseClock) -> None:
         self._buckets = RateLimiter(per_minute / MINUTE.total_seconds(), per_minute)
         self._database = database
         self._clock = clock
@@ -74,9 +74,8 @@ class FailedCodeLimit:
             if _is_guess(attempt, scan) and isinstance(scan, Scan) and self._buckets.wait(_device(attempt))
         ]
         if guesses:
-            now = self._clock()
             try:
-                await self._database.run(lambda connection: incidents.add(connection, guesses, now))
+                await self._database.run(lambda it: incidents.add(it, guesses, self._clock.read(it)))
             except Failure as failure:
                 # The decisions are committed all the same, and the next guess is recorded again.
                 log.warning("an incident of guessed codes was not recorded", extra={"cause": failure.message})

@@ -1,7 +1,7 @@
 """The public keys of tokens, which each process caches and reads again from the database where one is missing."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -35,8 +35,8 @@ class CachedKeys:
 class Keys:
     """The keys of this process.
 
-    Each read replaces `cached`, so that decisions which belong together use the keys of one moment. `missing` is set
-    where a token named a key that the database lacks too; the key replica fetches it from the ticket service.
+    Each read replaces `cached`, so that decisions which belong together use the keys of one moment. `report_missing` is
+    called where a token named a key that the database lacks too; the key replica fetches it from the ticket service.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -45,7 +45,7 @@ class Keys:
         self.cached = CachedKeys({}, None)
         self._reading = asyncio.Lock()
         self._read_time: datetime | None = None
-        self.missing = asyncio.Event()
+        self.report_missing: Callable[[], None] = lambda: None
 
     async def load(self, fetched: datetime | None = None) -> None:
         """Read all keys from the database; `fetched` is the time of a fetch that has just stored them."""
@@ -64,7 +64,7 @@ class Keys:
             ):
                 await self._load(self.cached.fetch_time)
         if not needed <= self.cached.by_id.keys():
-            self.missing.set()
+            self.report_missing()
 
     async def _load(self, fetch_time: datetime | None) -> None:
         begin = self._clock()

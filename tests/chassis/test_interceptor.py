@@ -20,12 +20,14 @@ from ticketing.chassis.authentication import LEEWAY, Attempt, Authenticator, Cal
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.failed_authentication import BURST_SECONDS
 from ticketing.chassis.failures import Failure
+from ticketing.chassis.health import READINESS, Health
 from ticketing.chassis.interceptor import MALFORMED, PUBLIC, CallInterceptor, current_caller
 from ticketing.chassis.jwks import JwksFile, KeySet
 from ticketing.chassis.limits import CallLimiter, Limits
 from ticketing.chassis.logs import REQUEST_ID
 from ticketing.chassis.server import MAX_METADATA_BYTES, MAX_REQUEST_BYTES, ListenSettings, Server
 from ticketing.chassis.statuses import Catalogue, ReasonEntry
+from ticketing.chassis.tasks import Tasks
 
 SERVICE = "tests.Echo"
 CATALOGUE = Catalogue(
@@ -159,7 +161,9 @@ def new_server(echo: Echo, issuer: Issuer, port: int = 0) -> Server:
     keys = KeySet(JwksFile(issuer.jwks_file).read, system_clock)
     authenticator = Authenticator(keys, TokenRequirements("ticketing", "ticketing"), PeerProof("p" * 32), system_clock)
     interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, CallLimiter(LIMITS), verify_local_token)
-    return Server(ListenSettings("127.0.0.1", port, drain_seconds=5), interceptor, {SERVICE: echo.register})
+    return Server(
+        ListenSettings("127.0.0.1", port, drain_seconds=5), interceptor, {SERVICE: echo.register}, Health(Tasks())
+    )
 
 
 @pytest.fixture
@@ -344,7 +348,7 @@ async def test_health_can_be_watched_until_the_server_drains(echo: Echo, issuer:
         waiting = asyncio.create_task(client.call("wait"))
         await echo.begun.wait()
         health: Any = health_pb2_grpc.HealthStub(channel)
-        watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=10)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=READINESS), timeout=10)
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         drain = asyncio.create_task(server.drain(lambda: None))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING

@@ -23,6 +23,7 @@ from tests.environment.access import PEER_SECRET, Issuer
 from tests.environment.certificates import Folder
 from tests.environment.waiting import eventually
 from ticketing.chassis.connections import database_url
+from ticketing.chassis.health import READINESS
 from ticketing.chassis.migrations import migrate
 from ticketing.chassis.postgres import Lease
 from ticketing.chassis.probe import is_serving
@@ -158,11 +159,11 @@ def test_metrics_require_a_client_certificate_where_calls_do(
 
 
 def test_a_second_signal_ends_a_long_drain(variables: dict[str, str], toy_url: URL) -> None:
-    process = start({**with_url(variables, toy_url), "TICKETING_DRAIN_SECONDS": "300"})
+    process = start({**with_url(variables, toy_url), "TICKETING_DRAIN_DELAY_SECONDS": "300"})
     port = serving(process)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)  # The stub's types lack its methods.
-        watch = health.Watch(health_pb2.HealthCheckRequest())
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=READINESS))
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         process.terminate()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -300,11 +301,27 @@ def test_an_unknown_argument_is_refused(variables: dict[str, str]) -> None:
     assert "--help" in errors
 
 
-def test_the_probe_reports_health_by_its_exit_status(variables: dict[str, str], toy_url: URL) -> None:
-    process = start(with_url(variables, toy_url))
-    port = serving(process)
-    probe = [sys.executable, "-m", "ticketing.chassis.probe", f"127.0.0.1:{port}"]
-    assert subprocess.run(probe, cwd=ROOT, check=False).returncode == 0
+def test_the_probe_reports_liveness_and_readiness_by_its_exit_status(variables: dict[str, str], toy_url: URL) -> None:
+    def probe(*arguments: str) -> int:
+        command = [sys.executable, "-m", "ticketing.chassis.probe", *arguments]
+        return subprocess.run(command, cwd=ROOT, check=False, capture_output=True).returncode
+
+    # While the process drains, it is alive and not ready; a second signal ends it.
+    process = start({**with_url(variables, toy_url), "TICKETING_DRAIN_DELAY_SECONDS": "300"})
+    address = f"127.0.0.1:{serving(process)}"
+    assert (probe(address), probe("--ready", address)) == (0, 0)
+    process.terminate()
+    eventually(lambda: probe("--ready", address), 1)
+    assert probe(address) == 0
     process.terminate()
     process.communicate(timeout=30)
-    assert subprocess.run(probe, cwd=ROOT, check=False).returncode == 1
+    assert probe(address) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["127.0.0.1:1", "surplus"], ["--live"]])
+def test_the_probe_says_how_it_is_used(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "ticketing.chassis.probe", *arguments]
+    process = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert process.returncode == 2
+    assert "HOST:PORT" in process.stderr
+    assert "Traceback" not in process.stderr

@@ -25,6 +25,7 @@ from tests.environment.access import Issuer
 from tests.environment.certificates import Folder
 from ticketing.chassis.authentication import Authenticator, PeerProof, Role, TokenRequirements
 from ticketing.chassis.clock import system_clock
+from ticketing.chassis.health import Health
 from ticketing.chassis.interceptor import CallInterceptor, current_caller
 from ticketing.chassis.jwks import JwksFile, KeySet
 from ticketing.chassis.limits import CallLimiter, Limits
@@ -33,6 +34,7 @@ from ticketing.chassis.probe import is_serving
 from ticketing.chassis.server import ListenSettings, Server
 from ticketing.chassis.settings import Environment, SettingsError
 from ticketing.chassis.statuses import Catalogue, ReasonEntry
+from ticketing.chassis.tasks import Tasks
 from ticketing.chassis.tls import Tls, is_loopback
 from ticketing.chassis.tls_settings import read_tls
 
@@ -61,7 +63,7 @@ async def serving(issuer: Issuer, tls: Tls, proof: PeerProof) -> AsyncIterator[s
     keys = KeySet(JwksFile(issuer.jwks_file).read, system_clock)
     authenticator = Authenticator(keys, TokenRequirements("ticketing", "ticketing"), proof, system_clock)
     interceptor = CallInterceptor(authenticator, {METHOD: frozenset(Role)}, CATALOGUE, CallLimiter(Limits()))
-    server = Server(ListenSettings("127.0.0.1", 0, 1, tls), interceptor, {"tests.Roles": register})
+    server = Server(ListenSettings("127.0.0.1", 0, 1, tls), interceptor, {"tests.Roles": register}, Health(Tasks()))
     port = await server.start()
     yield f"localhost:{port}"
     await server.drain(lambda: None)

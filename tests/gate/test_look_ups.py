@@ -1,9 +1,12 @@
 """The call that looks tickets up: its answers, and what a person reads where there is none."""
 
+import queue
+
 import grpc
 import pytest
 
 from ticketing.admission.scans import Gate
+from ticketing.chassis.tls import Tls
 from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.credential import Credential
 from ticketing.gate.look_ups import LookUpResult, LookUps
@@ -53,3 +56,13 @@ def test_a_refusal_is_shown_in_the_words_of_the_service(database, scan_service, 
     problem = LookUps(client, lambda: True).ask("anna").problem
     assert problem == "not looked up: the ticket service did not answer; try again"
     assert look_ups(scan_service, event_id).ask("anna").problem.startswith("not looked up: not authenticated")
+
+
+def test_an_unreadable_certificate_is_shown(stand_in, tmp_path):
+    """The thread of the look-up ended without an answer, and the person at the gate waited for ever."""
+    gate = gate_message(Gate(stand_in.event_id, "North"))
+    tls = Tls(server_ca=tmp_path / "none.pem")
+    client = ScanServiceClient(lambda: tls.channel("127.0.0.1:1"), Credential("secret"), gate)
+    shown: queue.Queue[LookUpResult] = queue.Queue()
+    LookUps(client, lambda: True).start("anna", shown.put)
+    assert shown.get(timeout=20).problem.startswith("not looked up: the certificates cannot be used: ")

@@ -31,6 +31,7 @@ class ServiceProcess:
         )
         self._log: list[str] = []
         self._port: int | None = None
+        self.metrics_port = 0
         self._served = threading.Event()
         # The output is read to the end: a full pipe would block the service.
         self._reader = threading.Thread(target=self._read)
@@ -48,6 +49,10 @@ class ServiceProcess:
 
     def log(self) -> str:
         return "".join(self._log)
+
+    def send(self, number: int) -> None:
+        """Send a signal to the process."""
+        self._process.send_signal(number)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """End the process by a signal; return its exit status."""
@@ -71,6 +76,6 @@ class ServiceProcess:
             for line in lines:
                 self._log.append(line)
                 if line.startswith("{") and (entry := json.loads(line))["message"] == "serving":
-                    self._port = entry["port"]
+                    self._port, self.metrics_port = entry["port"], entry["metrics_port"]
                     self._served.set()
         self._served.set()

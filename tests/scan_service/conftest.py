@@ -6,13 +6,13 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from scan_service.replication import reports
+from scan_service import app
 from scan_service.settings import Settings
 from scan_service.use_cases import admission_watcher, attendance
 from tests.environment.access import Issuer
 from tests.scanning.gates import ScansDatabase, Service, database, running_service, settings_of
 from tests.stand_ins.tickets import TicketServiceStandIn
-from ticketing.chassis import leadership
+from ticketing.chassis import tasks
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import add_TicketFeedServiceServicer_to_server
 
 __all__ = ["database"]
@@ -23,8 +23,8 @@ def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeat periodic work every 50 ms instead of every second."""
     monkeypatch.setattr(admission_watcher, "INTERVAL_SECONDS", 0.05)
     monkeypatch.setattr(attendance, "INTERVAL_SECONDS", 0.05)
-    monkeypatch.setattr(leadership, "MAX_BACKOFF_SECONDS", 0.05)
-    monkeypatch.setattr(reports, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(tasks, "backoff_seconds", lambda *_, **__: 0.05)
+    monkeypatch.setattr(app, "REPORT_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.reissues import Reissues
-from ticketing.chassis.sweeper import Sweepable
+from ticketing.chassis.tasks import Sweepable
 from ticketing.tickets.v1 import (
     event_pb2,
     event_service_pb2,
@@ -41,7 +41,7 @@ class StillApp(App):
         super().__init__(*arguments)
         self.unfinished: list[Sweepable] = []
 
-    def _sweep(self, work: Sweepable, interval_seconds: float | None = None) -> None:
+    def _sweep(self, name: str, work: Sweepable, interval_seconds: float | None = None) -> None:
         # Work with an interval of its own (the signing keys) is no unfinished work.
         if interval_seconds is None:
             self.unfinished.append(work)

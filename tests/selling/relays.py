@@ -20,6 +20,7 @@ from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.store import outbox
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.database import Database
+from ticketing.chassis.tasks import Tasks
 
 TERMS = DeliveryTerms(
     deadline_seconds=5,
@@ -85,7 +86,7 @@ async def insert(database: Database, *new: Notification) -> None:
 async def running_relay(
     database: Database, *receivers: FakeReceiver, terms: DeliveryTerms = TERMS
 ) -> AsyncIterator[Relay]:
-    relay = Relay(database, receivers, terms, system_clock)
+    relay = Relay(database, receivers, terms, system_clock, Tasks())
     relay.start()
     try:
         yield relay

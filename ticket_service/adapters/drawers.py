@@ -17,6 +17,7 @@ from ticket_service.adapters.drawing_process import DrawingProcess, WorkerLostEr
 from ticket_service.adapters.drawing_worker import Drawn
 from ticket_service.adapters.drawn_files import DrawnFiles
 from ticket_service.domain.drawings import Drawing, drawing_key
+from ticket_service.domain.wallets import NO_WALLETS, Wallets
 from ticketing.chassis.failures import overloaded
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ class DrawingLimits:
     workers: int = 1
     # The jobs that wait; the next one is OVERLOADED.
     waiting: int = 64
-    # The time after which a job is OVERLOADED.
-    seconds: float = 10.0
+    # The time after which a job is OVERLOADED; the deadline of the call may end it before.
+    seconds: float = 30.0
     cache_bytes: int = 32 * 1024 * 1024
     cache_seconds: float = 600.0
 
@@ -90,11 +91,11 @@ class _Queue:
 class Drawers:
     """A pool of worker processes; each starts when a drawing first needs it."""
 
-    def __init__(self, name: str, limits: DrawingLimits) -> None:
+    def __init__(self, name: str, limits: DrawingLimits, wallets: Wallets = NO_WALLETS) -> None:
         self._name = name
         self._limits = limits
         self._queue = _Queue()
-        self._idle = [DrawingProcess() for _ in range(limits.workers)]
+        self._idle = [DrawingProcess(wallets) for _ in range(limits.workers)]
         self._processes = tuple(self._idle)
         self._tasks = set[asyncio.Task[None]]()
         self._files = DrawnFiles(limits.cache_bytes, limits.cache_seconds)

@@ -6,10 +6,15 @@ only worker processes draw (`ticket_service.adapters.drawing_worker`).
 
 from ticket_service.domain.drawings import Drawing, PrintedTicket
 from ticket_service.domain.tickets import TicketFormat
+from ticket_service.domain.wallets import NO_WALLETS, Wallets
 
 
-def draw(drawing: Drawing) -> bytes:
-    """Draw one file; raise ValueError for several tickets in a format that takes one."""
+def draw(drawing: Drawing, wallets: Wallets = NO_WALLETS) -> bytes:
+    """Draw one file.
+
+    Raises:
+        ValueError: the drawing has several tickets in a format that takes one, or there are no keys of its wallet.
+    """
     match drawing.format:
         case TicketFormat.PNG:
             from ticket_service.adapters.rendering import png  # noqa: PLC0415 - see above
@@ -27,6 +32,16 @@ def draw(drawing: Drawing) -> bytes:
             from ticket_service.adapters.calendar import ics  # noqa: PLC0415 - see above
 
             return ics(drawing)
+        case TicketFormat.APPLE_WALLET if wallets.apple is not None:
+            from ticket_service.adapters.apple_wallet import pkpass  # noqa: PLC0415 - see above
+
+            return pkpass(drawing, wallets.apple)
+        case TicketFormat.GOOGLE_WALLET if wallets.google is not None:
+            from ticket_service.adapters.google_wallet import save_link  # noqa: PLC0415 - see above
+
+            return save_link(drawing, wallets.google)
+        case _:
+            raise ValueError(f"there are no keys of {drawing.format}")
 
 
 def _one(drawing: Drawing) -> PrintedTicket:

@@ -15,6 +15,7 @@ from typing import Final
 
 from ticket_service.adapters.drawing_worker import IGNORED, Drawn, draw_each, prepare
 from ticket_service.domain.drawings import Drawing
+from ticket_service.domain.wallets import NO_WALLETS, Wallets
 
 # The processor time of one job after which the kernel ends a worker.
 MAX_CPU_SECONDS: Final = 60.0
@@ -30,7 +31,8 @@ class WorkerLostError(Exception):
 class DrawingProcess:
     """One worker process, started again after its end; it draws one job at a time."""
 
-    def __init__(self, max_cpu_seconds: float = MAX_CPU_SECONDS) -> None:
+    def __init__(self, wallets: Wallets = NO_WALLETS, max_cpu_seconds: float = MAX_CPU_SECONDS) -> None:
+        self._wallets = wallets
         self._max_cpu_seconds = max_cpu_seconds
         self._executor: ProcessPoolExecutor | None = None
         # The worker ends when this end of the pipe closes, which the kernel does for a service that was killed.
@@ -71,7 +73,7 @@ class DrawingProcess:
             return loop.run_in_executor(self._executor, draw_each, drawings, self._max_cpu_seconds)
         context = get_context("spawn")
         worker_end, self._lifeline = context.Pipe(duplex=False)
-        self._executor = ProcessPoolExecutor(1, context, initializer=prepare, initargs=(worker_end,))
+        self._executor = ProcessPoolExecutor(1, context, initializer=prepare, initargs=(worker_end, self._wallets))
         # A process inherits blocked signals: Ctrl-C in a terminal also reaches a worker that does not ignore it yet.
         signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
         try:

@@ -13,6 +13,7 @@ from typing import Final
 
 from ticket_service.adapters.drawing import draw
 from ticket_service.domain.drawings import Drawing
+from ticket_service.domain.wallets import NO_WALLETS, Wallets
 
 # A nice value: sales get ten times as much of a busy core as a drawing.
 NICE: Final = 10
@@ -31,8 +32,14 @@ class Drawn:
     memory: int
 
 
-def prepare(worker_end: Connection) -> None:
+# The keys of this worker process.
+_wallets: Wallets = NO_WALLETS
+
+
+def prepare(worker_end: Connection, wallets: Wallets) -> None:
     """Prepare a worker process, which ends when the other end of the pipe is closed."""
+    global _wallets  # noqa: PLW0603 - a worker has one set of keys, given once
+    _wallets = wallets
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)
@@ -54,7 +61,7 @@ def draw_each(drawings: tuple[Drawing, ...], max_cpu_seconds: float) -> list[Dra
 
 def _draw(drawing: Drawing) -> Drawn:
     began = time.perf_counter()
-    content = draw(drawing)
+    content = draw(drawing, _wallets)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MEMORY_UNIT
     return Drawn(content, time.perf_counter() - began, memory)
 

@@ -11,9 +11,9 @@ import json
 import logging
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from aiohttp import web
@@ -21,6 +21,8 @@ from aiohttp import web
 from ticket_service.adapters.payment_provider import WebhookParser
 from ticketing.chassis.failures import UNAUTHENTICATED, Failure
 from ticketing.chassis.server import ListenSettings
+from ticketing.chassis.tasks import Tasks
+from ticketing.chassis.tls import ServerContext
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +50,19 @@ class WebhookListener:
         wake: runs in the event loop in which `start` was called.
     """
 
-    def __init__(self, listen: ListenSettings, port: int, parsers: Mapping[str, WebhookParser], wake: Wake) -> None:
+    def __init__(
+        self, listen: ListenSettings, port: int, parsers: Mapping[str, WebhookParser], wake: Wake, tasks: Tasks
+    ) -> None:
         self._listen = listen
         self._port = port
         self._parsers = parsers
         self._wake = wake
         self._connecting: set[asyncio.Task[None]] = set()
-        self._stopped = asyncio.Event()
         self._refused = 0
         self._warn_time = 0.0
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="provider-webhooks")
+        # A failure starts the loop of the thread again; meanwhile the reconciler looks on its schedule.
+        self._task = tasks.new("provider_events", self._run, interval_seconds=0)
 
     async def start(self) -> int:
         """Listen; return the port.
@@ -65,66 +71,79 @@ class WebhookListener:
             OSError: the port is taken, or the certificate cannot be read.
         """
         self._service_loop = asyncio.get_running_loop()
-        self._tls = _tls_context(self._listen)
+        tls = self._listen.tls
+        # No certificate is required of providers, which have none of ours.
+        self._context = None if tls.identity is None else ServerContext(tls, asks_callers=False)
         self._socket = socket.create_server((self._listen.host, self._port), backlog=BACKLOG)
         self._socket.settimeout(0)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="provider-webhooks", daemon=True)
-        self._thread.start()
+        self._task.start()
         port: int = self._socket.getsockname()[1]
         log.info("taking events of payment providers", extra={"port": port})
         return port
 
     async def stop(self) -> None:
         """Stop listening; a provider sends unanswered events again."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stopped.set)
-        await asyncio.to_thread(self._thread.join)
+        await self._task.stop()
+        await asyncio.to_thread(self._threads.shutdown)
+        self._socket.close()
 
-    def _run(self) -> None:
+    async def _run(self) -> None:
+        """Serve in a thread with its own event loop until this step is cancelled."""
+        loop = asyncio.new_event_loop()
+        stopped = asyncio.Event()
+        serving = asyncio.get_running_loop().run_in_executor(
+            self._threads, loop.run_until_complete, self._serve(stopped)
+        )
         try:
-            self._loop.run_until_complete(self._serve())
-        except Exception:
-            # Nothing else watches the thread.
-            log.exception("the webhook port has ended; the reconciler looks on its schedule")
+            await asyncio.shield(serving)
         finally:
-            self._socket.close()
-            self._loop.close()
+            loop.call_soon_threadsafe(stopped.set)
+            await asyncio.wait([serving])
+            loop.close()
 
-    async def _serve(self) -> None:
+    async def _serve(self, stopped: asyncio.Event) -> None:
         server = web.Server(self._answer, access_log=None)
         accepting = asyncio.create_task(self._accept(server))
-        await self._stopped.wait()
-        accepting.cancel()
-        await server.shutdown(timeout=0)
+        stopping = asyncio.create_task(stopped.wait())
+        try:
+            while not stopping.done():
+                await asyncio.wait({accepting, stopping}, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+                if accepting.done():
+                    accepting.result()
+                self._task.record.succeeded()
+        finally:
+            accepting.cancel()
+            stopping.cancel()
+            await server.shutdown(timeout=0)
 
     async def _accept(self, server: web.Server) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(1 / MAX_CONNECTIONS_PER_SECOND)
             if len(server.connections) + len(self._connecting) >= MAX_CONNECTIONS:
                 continue
             try:
-                accepted, _ = await self._loop.sock_accept(self._socket)
+                accepted, _ = await loop.sock_accept(self._socket)
             except OSError as error:
                 # No file descriptor is free, or the client is gone already.
-                log.warning("a connection could not be accepted", extra={"error": error.strerror})
+                self._task.record.failed(error)
                 continue
-            connecting = self._loop.create_task(self._connect(server, accepted))
+            connecting = loop.create_task(self._connect(server, accepted))
             self._connecting.add(connecting)
             connecting.add_done_callback(self._connecting.discard)
 
     async def _connect(self, server: web.Server, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        context = None if self._context is None else self._context.current()
+        handshake_seconds = None if context is None else CONNECTION_SECONDS
         try:
-            transport, _ = await self._loop.connect_accepted_socket(
-                server,
-                accepted,
-                ssl=self._tls,
-                ssl_handshake_timeout=CONNECTION_SECONDS if self._tls is not None else None,
+            transport, _ = await loop.connect_accepted_socket(
+                server, accepted, ssl=context, ssl_handshake_timeout=handshake_seconds
             )
         except (OSError, ssl.SSLError):
             accepted.close()
             return
-        self._loop.call_later(CONNECTION_SECONDS, transport.abort)
+        loop.call_later(CONNECTION_SECONDS, transport.abort)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -181,12 +200,3 @@ async def _body(request: web.BaseRequest) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES, len(body))
     return body
-
-
-def _tls_context(listen: ListenSettings) -> ssl.SSLContext | None:
-    """Return the context of the port; no certificate is required of providers, which have none of ours."""
-    if listen.tls.identity is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(listen.tls.identity.certificate, listen.tls.identity.key)
-    return context

@@ -18,8 +18,9 @@ from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
+from ticketing.chassis.health import Health
 from ticketing.chassis.settings import SettingsError
-from ticketing.chassis.sweeper import Sweepable, Sweeper
+from ticketing.chassis.tasks import Sweepable, Tasks
 
 # The relay has its own threads, so that no call waits for the relay. Four suffice: a relay mostly waits for receivers.
 THREADS: Final = 4
@@ -38,12 +39,19 @@ def lower_priority() -> None:
 
 
 class DeliveryApp:
-    """One relay with its receivers, on the migrated database of the ticket service."""
+    """One relay with its receivers, on the migrated database of the ticket service.
 
-    def __init__(self, settings: DeliverySettings, url: URL, clock: Clock = system_clock) -> None:
+    `tasks` are those of the process that contains the relay; None: the relay is a program of its own.
+    """
+
+    def __init__(
+        self, settings: DeliverySettings, url: URL, clock: Clock = system_clock, tasks: Tasks | None = None
+    ) -> None:
         self._settings = settings
         self._url = url
         self._clock = clock
+        self._tasks = tasks or Tasks()
+        self.health = Health(self._tasks)
         self._opened = AsyncExitStack()
 
     async def start(self) -> int:
@@ -55,23 +63,23 @@ class DeliveryApp:
         database = Database(self._url, "ticket_service relay", THREADS)
         self._opened.push_async_callback(database.close)
         receivers = await self._receivers(database)
+        terms = self._settings.terms
         if receivers:
-            relay = Relay(database, receivers, self._settings.terms, self._clock)
+            relay = Relay(database, receivers, terms, self._clock, self._tasks)
             self._opened.push_async_callback(relay.stop)
             relay.start()
         else:
-            self._sweep(LogRelay(database), self._settings.terms.interval_seconds)
-        self._sweep(BacklogMetrics(database, self._clock), INTERVAL_SECONDS)
+            self._sweep("notification_log", LogRelay(database), terms.interval_seconds)
+        self._sweep("backlog", BacklogMetrics(database, self._clock), INTERVAL_SECONDS)
         return 0
 
     async def stop(self) -> None:
         """Stop and close everything; another relay repeats the deliveries in progress."""
         await self._opened.aclose()
 
-    def _sweep(self, work: Sweepable, interval_seconds: float) -> None:
-        sweeper = Sweeper(work, interval_seconds)
-        sweeper.start()
-        self._opened.push_async_callback(sweeper.stop)
+    def _sweep(self, name: str, work: Sweepable, interval_seconds: float) -> None:
+        task = self._tasks.sweep(name, work, interval_seconds)
+        self._opened.push_async_callback(task.stop)
 
     async def _receivers(self, database: Database) -> list[Receiver]:
         settings = self._settings
@@ -106,13 +114,13 @@ class DeliveryApp:
             raise SettingsError(f"TICKETS_MAIL_LANGUAGE is {language!r}; there is {', '.join(sorted(texts))}")
         keys = await SigningKeys.open(database, settings.signing_key_file, self._clock)
         # A mail must not contain a token of a key that was retired since the start.
-        self._sweep(keys, LOOK_SECONDS)
+        self._sweep("mail_signing_keys", keys, LOOK_SECONDS)
         limits = DrawingLimits(
             settings.drawing_workers, seconds=EmailReceiver.preparation_seconds, cache_seconds=DRAWN_SECONDS
         )
-        drawers = Drawers("mails", limits)
+        drawers = Drawers("mails", limits, settings.wallets)
         self._opened.push_async_callback(drawers.close)
-        drawing = MailDrawing(drawers, settings.page, settings.mail_max_separate)
+        drawing = MailDrawing(drawers, settings.page, settings.mail_max_separate, settings.wallets)
         writer = MimeWriter(texts, language, settings.mail_from, drawing)
         issuing = Issuing(Codes(settings.code_secret), keys)
         smtp = SmtpClient(smtp_url, settings.terms.deadline_seconds, settings.mail_max_parallel)

@@ -60,6 +60,7 @@ class MailComposer:
         formats = Formats(tag_of_formats(tag, texts.language))
         message = EmailMessage(policy=MailPolicy())
         facts = _facts(email, secrets, {file.content_id for file, _ in files}, texts, formats)
+        facts["buttons"] = _buttons(files, texts)
         # Within a sentence, a name keeps its direction.
         within = {**facts, **facts["isolated"]}
         part = f" ({email.part}/{email.parts})" if email.parts > 1 else ""
@@ -73,7 +74,8 @@ class MailComposer:
         # The same part takes all pictures: after the first one, the message would return the text within that part.
         html = message.get_body(("html",))
         for file, content in files:
-            _attach(message, html, file, content)
+            if file.name:
+                _attach(message, html, file, content)
         for inner in message.walk():
             if inner.get_content_type() == "multipart/related":
                 # RFC 2387 requires the type of the part that the others belong to.
@@ -129,6 +131,17 @@ def _facts(
             for sold in email.tickets
         ],
     }
+
+
+def _buttons(files: Sequence[tuple[MailFile, bytes]], texts: MailTexts) -> dict[str, list[tuple[str, str]]]:
+    """Return the text and the URL of the buttons of each ticket, by its code."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for file, content in files:
+        if url := file.url if file.name else content.decode():
+            [ticket] = file.drawing.tickets
+            button = (texts.words["labels"][file.drawing.format.lower()], url)
+            found.setdefault(ticket.secrets.code, []).append(button)
+    return found
 
 
 def _full_refund_until(email: Email, formats: Formats) -> str:

@@ -15,6 +15,7 @@ from ticket_service.domain.drawings import Drawing, PrintedTicket, print_ticket
 from ticket_service.domain.page_design import PageDesign
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket, TicketFormat
+from ticket_service.domain.wallets import NO_WALLETS, Wallets
 
 # The pages of so many tickets stay far below 10 MB, beyond which mail servers refuse mails.
 MAX_TICKETS: Final = 200
@@ -25,9 +26,12 @@ class MailFile:
     """A file of a mail before it is drawn."""
 
     drawing: Drawing
+    # "": the content is the URL of a button, and no attachment.
     name: str
     # Set for a picture that the text shows.
     content_id: str = ""
+    # The URL of a button for an attached file.
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class FileStyle:
     now: datetime
     # The number of tickets up to which each ticket has files of its own.
     max_separate: int
+    wallets: Wallets = NO_WALLETS
 
     def drawing(self, ticket_format: TicketFormat, tickets: Sequence[PrintedTicket]) -> Drawing:
         """Describe a file of tickets."""
@@ -85,6 +90,12 @@ def _pages(shown: Sequence[PrintedTicket], style: FileStyle) -> Iterator[MailFil
         code = ticket.secrets.code
         yield MailFile(style.drawing(TicketFormat.PNG, [ticket]), f"{code}.png", content_id(ticket.sold))
         yield MailFile(style.drawing(TicketFormat.PDF, [ticket]), f"{code}.pdf")
+        apple = style.wallets.apple
+        if apple is not None and style.wallets.draws(TicketFormat.APPLE_WALLET, style.now):
+            url = apple.link.replace("{ticket_id}", str(ticket.sold.ticket.ticket_id))
+            yield MailFile(style.drawing(TicketFormat.APPLE_WALLET, [ticket]), f"{code}.pkpass", url=url)
+        if style.wallets.draws(TicketFormat.GOOGLE_WALLET, style.now):
+            yield MailFile(style.drawing(TicketFormat.GOOGLE_WALLET, [ticket]), "")
 
 
 def _calendars(email: Email, secrets: Mapping[UUID, Secrets], style: FileStyle) -> Iterator[MailFile]:

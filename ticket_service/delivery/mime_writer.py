@@ -15,6 +15,7 @@ from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.domain.calendar_entries import CalendarOrganizer
 from ticket_service.domain.page_design import PageDesign
 from ticket_service.domain.secrets import Secrets
+from ticket_service.domain.wallets import NO_WALLETS, Wallets
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class MailDrawing:
     design: PageDesign
     # The number of tickets of a mail up to which each has files of its own.
     max_separate: int
+    wallets: Wallets = NO_WALLETS
 
 
 class MimeWriter:
@@ -62,7 +64,7 @@ class MimeWriter:
             Failure: OVERLOADED.
         """
         language = self._composer.language_of(email)
-        style = FileStyle(language, self._drawing.design, now, self._drawing.max_separate)
+        style = FileStyle(language, self._drawing.design, now, self._drawing.max_separate, self._drawing.wallets)
         files = files_of(email, secrets, style)
         turn = Turn(message_id, max_waiting=1)
         contents = await self._drawing.drawers.draw_each([file.drawing for file in files], turn)

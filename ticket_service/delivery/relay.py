@@ -18,7 +18,7 @@ from ticket_service.delivery.store.dispatch import Route, dispatch
 from ticket_service.delivery.store.kept import forget
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.sweeper import Sweepable, Sweeper
+from ticketing.chassis.tasks import BackgroundTask, Sweepable, Tasks
 
 # Rows of the outbox in one transaction.
 MAX_DISPATCH: Final = 500
@@ -30,21 +30,24 @@ FORGET_SECONDS: Final = 60.0
 class Relay:
     """The sweepers of one relay: the dispatcher, a worker for each receiver, and the retention."""
 
-    def __init__(self, database: Database, receivers: Sequence[Receiver], terms: DeliveryTerms, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, receivers: Sequence[Receiver], terms: DeliveryTerms, clock: Clock, tasks: Tasks
+    ) -> None:
         self._receivers = receivers
         self._terms = terms
         self._workers = [ReceiverWorker(database, receiver, terms, clock) for receiver in receivers]
         self._database = database
         self._clock = clock
+        self._tasks = tasks
         self._opened = AsyncExitStack()
 
     def start(self) -> None:
         """Start the sweepers."""
-        for worker in self._workers:
-            worker.wake = self._sweep(worker, self._terms.interval_seconds).wake
+        for receiver, worker in zip(self._receivers, self._workers, strict=True):
+            worker.wake = self._sweep(f"delivery.{receiver.name}", worker, self._terms.interval_seconds).wake
         dispatcher = Dispatcher(self._database, self._receivers, self._terms, self._clock, self._workers)
-        self._sweep(dispatcher, self._terms.interval_seconds)
-        self._sweep(_Retention(self._database, self._terms.kept_for, self._clock), FORGET_SECONDS)
+        self._sweep("outbox", dispatcher, self._terms.interval_seconds)
+        self._sweep("retention", _Retention(self._database, self._terms.kept_for, self._clock), FORGET_SECONDS)
 
     async def stop(self) -> None:
         """Stop; another relay repeats the deliveries in progress that do not end in time."""
@@ -53,11 +56,10 @@ class Relay:
         for receiver in self._receivers:
             await receiver.close()
 
-    def _sweep(self, work: Sweepable, interval_seconds: float) -> Sweeper:
-        sweeper = Sweeper(work, interval_seconds)
-        sweeper.start()
-        self._opened.push_async_callback(sweeper.stop)
-        return sweeper
+    def _sweep(self, name: str, work: Sweepable, interval_seconds: float) -> BackgroundTask:
+        task = self._tasks.sweep(name, work, interval_seconds)
+        self._opened.push_async_callback(task.stop)
+        return task
 
 
 class Dispatcher:

@@ -8,8 +8,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ticket_service.convert.addresses import mailbox
+from ticket_service.delivery.wallet_settings import read_wallets
 from ticket_service.domain.languages import normalised
 from ticket_service.domain.page_design import COLOR, PageDesign, Paper
+from ticket_service.domain.wallets import Wallets
 from ticketing.chassis.settings import Environment
 
 BUILT_IN: Final = "built-in"
@@ -66,6 +68,8 @@ class DeliverySettings:
     drawing_workers: int
     # The design of pages; the service draws them too.
     page: PageDesign
+    # The keys by which tickets are issued to the wallets of phones, in the service too.
+    wallets: Wallets
     # Mails contain codes and tokens: the relay derives and signs them as the ticket service does.
     code_secret: str = field(repr=False)
     signing_key_file: Path
@@ -83,6 +87,7 @@ def read_delivery_settings(
     webhook_url = _url(environment, "TICKETS_WEBHOOK_URL", "http", "https")
     smtp_url = _url(environment, "TICKETS_SMTP_URL", "smtp", "smtps")
     webhook_secret = environment.optional("TICKETS_WEBHOOK_SECRET") or ""
+    mail_from = _sender(environment, "" if smtp_url is None else None)
     if webhook_url is not None:
         _check_secret(environment, webhook_secret)
     return DeliverySettings(
@@ -104,13 +109,14 @@ def read_delivery_settings(
         webhook_max_parallel=_max_parallel(environment, "TICKETS_WEBHOOK_MAX_PARALLEL", 16),
         smtp_url=smtp_url,
         mail_max_parallel=_max_parallel(environment, "TICKETS_MAIL_MAX_PARALLEL", 4),
-        mail_from=_sender(environment, "" if smtp_url is None else None),
+        mail_from=mail_from,
         mail_language=_language(environment),
         smtputf8=environment.flag("TICKETS_UNICODE_ADDRESSES"),
         mail_templates=environment.optional_path("TICKETS_MAIL_TEMPLATES"),
         mail_max_separate=environment.number("TICKETS_MAIL_MAX_SEPARATE_TICKETS", 10, minimum=0, maximum=100),
         drawing_workers=environment.number("TICKETS_DRAWING_WORKERS", 1, minimum=1, maximum=64),
         page=_page_design(environment),
+        wallets=read_wallets(environment, mail_from, code_secret),
         code_secret=code_secret,
         signing_key_file=signing_key_file,
     )

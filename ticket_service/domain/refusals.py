@@ -7,6 +7,7 @@ from uuid import UUID
 
 from ticket_service.domain.events import Event
 from ticket_service.domain.reasons import Reason
+from ticket_service.domain.tickets import TicketFormat
 from ticketing.chassis.failures import Failure, dependency_unavailable
 
 
@@ -104,6 +105,12 @@ def provider_not_configured(provider: str) -> Failure:
     """Return PROVIDER_NOT_CONFIGURED: the request needs a payment provider that has no settings."""
     message = f"the payment provider {provider} is not configured"
     return Failure(Reason.PROVIDER_NOT_CONFIGURED, message, provider=provider)
+
+
+def format_not_configured(ticket_format: TicketFormat) -> Failure:
+    """Return FORMAT_NOT_CONFIGURED: the operator has no valid keys of the wallet."""
+    message = f"the service has no valid keys for {ticket_format}"
+    return Failure(Reason.FORMAT_NOT_CONFIGURED, message, format=ticket_format)
 
 
 def illegal_transition(origin: str, target: str) -> Failure:

@@ -35,6 +35,8 @@ class TicketFormat(StrEnum):
     SVG = "SVG"
     PDF = "PDF"
     ICS = "ICS"
+    APPLE_WALLET = "APPLE_WALLET"
+    GOOGLE_WALLET = "GOOGLE_WALLET"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ in order and no change can appear before a cursor.
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import chain
@@ -17,16 +16,16 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain.feed import Page
 from ticket_service.store import feed as store
-from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.failures import Failure
-
-log = logging.getLogger(__name__)
+from ticketing.chassis.tasks import BackgroundTask, Essential, Tasks
 
 POLL_SECONDS: Final = 0.1
 # The minimum time between two polls, however often a busy process wakes the poller.
 REST_SECONDS: Final = 0.05
+MAX_BACKOFF_SECONDS: Final = 2.0
+# The time without a poll after which this process is not ready.
+SILENT_SECONDS: Final = 8.0
 # Events that ended longer ago hardly change: only one in POLLS_PER_FULL_POLL polls reads them.
 LIVE_AFTER_END: Final = timedelta(days=1)
 POLLS_PER_FULL_POLL: Final = 100
@@ -91,17 +90,20 @@ class Feed:
         self._clock = clock
         self._watchers: set[_Watcher] = set()
         self._heads: dict[UUID, int] = {}
-        self._woken = asyncio.Event()
         self._is_draining = False
-        self._poller: asyncio.Task[None] | None = None
+        self._polls = 0
+        self._poller: BackgroundTask | None = None
 
-    def start(self) -> None:
-        """Start the poller."""
-        self._poller = asyncio.create_task(self._poll_on(), name="feed poller")
+    def start(self, tasks: Tasks) -> None:
+        """Start the poller. A process whose poller fails sends no changes, so its readers need another process."""
+        essential = Essential(SILENT_SECONDS, excuses_outages=True)
+        self._poller = tasks.new("feed", self._poll_watched, POLL_SECONDS, essential, MAX_BACKOFF_SECONDS)
+        self._poller.start()
 
     def wake(self) -> None:
         """Poll at once, after a commit."""
-        self._woken.set()
+        if self._poller is not None:
+            self._poller.wake()
 
     def drain(self) -> None:
         """End every stream; the readers continue at another process."""
@@ -113,8 +115,7 @@ class Feed:
         """End every stream and the poller."""
         self.drain()
         if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
+            await self._poller.stop()
 
     async def watch(
         self, afters: Mapping[UUID, int], epoch: str, max_events: int = 1
@@ -159,28 +160,14 @@ class Feed:
 
         return await self._database.run(look)
 
-    async def _poll_on(self) -> None:
-        polls = failures = 0
-        while True:
-            try:
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
-            self._woken.clear()
-            if not self._watchers:
-                self._heads.clear()
-                continue
-            try:
-                await self._poll(is_full=polls % POLLS_PER_FULL_POLL == 0)
-            except Failure as failure:
-                # Each watcher fails when it reads, and its reader connects again.
-                log.warning("the feed could not be polled", extra={"reason": failure.reason})
-                failures += 1
-                await asyncio.sleep(backoff_seconds(failures, first=POLL_SECONDS, max_seconds=2))
-                continue
-            polls, failures = polls + 1, 0
-            await asyncio.sleep(REST_SECONDS)
+    async def _poll_watched(self) -> None:
+        """Poll if anybody watches, then rest; where the database does not answer, each watcher fails when it reads."""
+        if not self._watchers:
+            self._heads.clear()
+            return
+        await self._poll(is_full=self._polls % POLLS_PER_FULL_POLL == 0)
+        self._polls += 1
+        await asyncio.sleep(REST_SECONDS)
 
     async def _poll(self, *, is_full: bool) -> None:
         named = set(chain.from_iterable(watcher.cursors for watcher in self._watchers)) if is_full else set()

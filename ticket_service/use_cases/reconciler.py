@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from prometheus_client import Gauge
 from sqlalchemy.engine import Connection
 
 from ticket_service.adapters.payment_provider import HistoryPage, ProviderHistory
@@ -37,12 +38,13 @@ CLAIM: Final = timedelta(seconds=60)
 FIRST_RETRY_SECONDS: Final = 5.0
 MAX_RETRY_SECONDS: Final = 900.0
 
+LOOK_TIME: Final = Gauge(
+    "provider_look_timestamp_seconds", "The begin of the last look of any process that ended.", ["provider"]
+)
+
 
 class Reconciler:
-    """The use case of finding and applying differences to the providers' records.
-
-    `last_success` has the begin of the last look of any process that ended, by provider.
-    """
+    """The use case of finding and applying differences to the providers' records."""
 
     def __init__(
         self,
@@ -57,7 +59,6 @@ class Reconciler:
         self._reconciliation = reconciliation
         self._settings = settings
         self._clock = clock
-        self.last_success: dict[str, datetime] = {}
 
     async def wake(self, provider: str, payment_id: str) -> None:
         """Make a payment due: an event says that it changed. The provider's records decide what changed.
@@ -87,14 +88,15 @@ class Reconciler:
         look = await self._database.run(lambda c: self._claim_look(c, provider, now, until))
         if look is None:
             return False
+        _export(look)
         try:
             page = await self._histories[provider].page(look.listing, domain.since_of(look), look.after)
             after = await self._database.run(lambda c: self._apply_page(c, look, page, until))
         except Failure as failure:
             await self._postpone_look(look, failure, until)
             return False
+        _export(after)
         if after.begin_time is None and look.begin_time is not None:
-            self.last_success[provider] = look.begin_time
             log.info("a look at a payment provider ended", extra={"provider": provider, "is_whole": look.is_whole})
         return after.begin_time is not None
 
@@ -147,6 +149,11 @@ class Reconciler:
         log.warning("a payment is compared again later", extra={**_log_fields(queued), "reason": reason})
         due_time = self._clock() + timedelta(seconds=seconds)
         await self._database.run(lambda c: store.postpone(c, queued, due_time))
+
+
+def _export(look: Look) -> None:
+    if look.success_time is not None:
+        LOOK_TIME.labels(look.provider).set(look.success_time.timestamp())
 
 
 def _log_fields(queued: QueuedPayment) -> dict[str, object]:

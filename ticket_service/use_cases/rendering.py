@@ -10,9 +10,10 @@ from ticket_service.adapters.drawers import Drawers, Turn
 from ticket_service.domain.calendar_entries import TicketEntry
 from ticket_service.domain.drawings import Drawing, PrintedTicket, RenderOptions, print_ticket
 from ticket_service.domain.page_design import PageDesign
-from ticket_service.domain.refusals import ticket_not_active
+from ticket_service.domain.refusals import format_not_configured, ticket_not_active
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket, TicketFormat
+from ticket_service.domain.wallets import NO_WALLETS, WALLET_FORMATS, Wallets
 from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.failures import FieldViolation, invalid_fields
 
@@ -23,7 +24,12 @@ MEDIA_TYPES: Final = {
     TicketFormat.SVG: "image/svg+xml",
     TicketFormat.PDF: "application/pdf",
     TicketFormat.ICS: "text/calendar",
+    TicketFormat.APPLE_WALLET: "application/vnd.apple.pkpass",
+    # A link.
+    TicketFormat.GOOGLE_WALLET: "text/plain",
 }
+# The endings of file names that differ from the name of the format.
+SUFFIXES: Final = {TicketFormat.APPLE_WALLET: "pkpass", TicketFormat.GOOGLE_WALLET: "txt"}
 # The calls of one caller that may wait for a drawing. A backend calls for many users.
 MAX_WAITING: Final = 8
 MAX_WAITING_OF_A_SERVICE: Final = 32
@@ -43,23 +49,36 @@ class RenderedTicket:
 
 
 class Rendering:
-    """The use cases of drawing tickets for callers; `language` is that of purchases that name none."""
+    """The use cases of drawing tickets for callers.
 
-    def __init__(self, drawers: Drawers, language: str, design: PageDesign) -> None:
+    Args:
+        drawers: the workers, which have the keys of `wallets`.
+        language: the language of purchases that name none.
+        design: the design of pages and passes.
+        wallets: the wallets for which tickets are issued.
+    """
+
+    def __init__(self, drawers: Drawers, language: str, design: PageDesign, wallets: Wallets = NO_WALLETS) -> None:
         self._drawers = drawers
         self._language = language
         self._design = design
+        self._wallets = wallets
 
     async def render(
         self, caller: Caller, tickets: Sequence[PrintedTicket], options: RenderOptions, now: datetime
     ) -> RenderedTicket:
         """Draw a picture or page of a ticket, or those of one purchase that are not cancelled as the pages of one file.
 
+        A wallet pass of a cancelled ticket is void.
+
         Raises:
-            Failure: TICKET_NOT_ACTIVE: no ticket is left; OVERLOADED; INVALID_ARGUMENT for more
+            Failure: TICKET_NOT_ACTIVE: no ticket is left; FORMAT_NOT_CONFIGURED; OVERLOADED; INVALID_ARGUMENT for more
                 than MAX_PAGES tickets.
         """
-        drawn = [one for one in tickets if one.sold.ticket.status not in CANCELLED_STATUSES]
+        if not self._wallets.draws(options.format, now):
+            raise format_not_configured(options.format)
+        is_pass = options.format in WALLET_FORMATS
+        drawn = [one for one in tickets if is_pass or one.sold.ticket.status not in CANCELLED_STATUSES]
         if not drawn:
             last = tickets[-1].sold.ticket
             raise ticket_not_active(last.ticket_id, last.status)
@@ -71,7 +90,9 @@ class Rendering:
         drawing = Drawing(options.format, printed, language, now, design=self._design, paper=options.paper)
         content = await self._drawers.draw(drawing, _turn(caller))
         name = f"tickets-{drawn[0].sold.ticket.purchase_id}" if options.whole_purchase else drawn[0].secrets.code
-        return RenderedTicket(MEDIA_TYPES[options.format], f"{name}.{options.format.lower()}", content)
+        return RenderedTicket(
+            MEDIA_TYPES[options.format], f"{name}.{SUFFIXES.get(options.format, options.format.lower())}", content
+        )
 
     async def render_entry(
         self, caller: Caller, ticket: PrintedTicket, found: TicketEntry, secrets: SecretsOf, now: datetime

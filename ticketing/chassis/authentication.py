@@ -133,7 +133,6 @@ class Authenticator:
         digest = _digest(token)
         if self._peer_digest is not None and hmac.compare_digest(digest, self._peer_digest):
             return PEER
-        self._keys.refresh()
         self._clear_cache_of_old_keys()
         caller = self._cache.get(digest)
         if caller is None:

@@ -120,8 +120,10 @@ class Batcher(Generic[Request, Answer]):
         self._size.observe(len(batch))
         try:
             answers = await self._process([request for request, _ in batch])
+            # A batch with too few answers is processed one by one: a caller without an answer would wait for ever.
+            answered = list(zip(batch, answers, strict=True))
         except Failure as failure:
-            answers = [failure] * len(batch)
+            answered = [(entry, failure) for entry in batch]
         except Exception as error:
             if len(batch) > 1:
                 log.exception("a batch failed; its requests are processed one by one", extra={"batcher": self._name})
@@ -130,7 +132,12 @@ class Batcher(Generic[Request, Answer]):
                 return
             _complete(batch[0][1], error)
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
+        except BaseException:
+            # The batch was cancelled, and so are its callers.
+            for _, future in batch:
+                future.cancel()
+            raise
+        for (_, future), answer in answered:
             _complete(future, answer)
 
 

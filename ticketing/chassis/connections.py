@@ -3,7 +3,9 @@
 The settings are sent as statements, because PgBouncer refuses or ignores the startup parameter `options`.
 """
 
+import logging
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Final
 
 import psycopg2
@@ -11,6 +13,8 @@ import sqlalchemy as sa
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
+
+log = logging.getLogger(__name__)
 
 CONNECT_SECONDS: Final = 3
 # PostgreSQL enforces these limits, so that a lost client leaves no lock behind and a slow one does not block others.
@@ -27,6 +31,27 @@ _DURABLE: Final = (
 )
 # 25006 read_only_sql_transaction: the server has become a replica, or an operator has made it read-only.
 READ_ONLY: Final = "25006"
+OUTAGE_LOG_SECONDS: Final = 5.0
+
+
+class _OutageLog:
+    """The log of outages of the database: one line in OUTAGE_LOG_SECONDS, because every call and every task meets one."""
+
+    def __init__(self) -> None:
+        self._next_time = 0.0
+        self._unlogged = 0
+
+    def write(self, error: object) -> None:
+        """Log an outage, or count it."""
+        now = monotonic()
+        if now < self._next_time:
+            self._unlogged += 1
+            return
+        log.warning("the database did not answer", extra={"error": str(error), "unlogged": self._unlogged})
+        self._next_time, self._unlogged = now + OUTAGE_LOG_SECONDS, 0
+
+
+OUTAGES: Final = _OutageLog()
 
 
 def database_url(text: str) -> URL:

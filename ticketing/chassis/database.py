@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ticketing.chassis.backoff import backoff_seconds
-from ticketing.chassis.connections import CONNECT_SECONDS, open_engine
+from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, open_engine
 from ticketing.chassis.failures import OVERLOADED, RETRY_SOON, Failure, dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ class _Pool:
             )
             return RowsLocked() if state == LOCKED else overloaded("work for the database in one call", RETRY_TOO_LONG)
         if isinstance(error, OperationalError) or error.connection_invalidated:
-            log.warning("the database did not answer", extra={"error": str(error.orig)})
+            OUTAGES.write(error.orig)
             return dependency_unavailable("database")
         return None
 

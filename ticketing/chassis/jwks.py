@@ -1,17 +1,16 @@
 """The keys that verify access tokens: a JWK set (RFC 7517) from a file or a URL.
 
-The set is read again every few minutes, so that removed keys expire, and when a token names an unknown key, at most
-every few seconds. Calls with a known key never wait for the source, and the keys stay valid while the source is down.
+A background task reads the set again every few minutes, so that removed keys expire. A token that names an unknown key
+causes a read too, at most every few seconds. Calls with a known key never wait for the source, and the keys stay valid
+while the source is down.
 """
 
 import asyncio
 import json
-import logging
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from http.client import HTTPException
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -22,21 +21,19 @@ import jwt
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import dependency_unavailable
 
-log = logging.getLogger(__name__)
-
 ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
 MAX_BYTES: Final = 256 * 1024
 FETCH_SECONDS: Final = 5.0
 # Any caller can name keys that do not exist: the interval bounds the reads that such tokens cause.
 MIN_FETCH_INTERVAL: Final = timedelta(seconds=5)
-REFRESH_INTERVAL: Final = timedelta(minutes=5)
+REFRESH_SECONDS: Final = 300.0
 _CHUNK: Final = 16 * 1024
 
 Read = Callable[[], bytes]
 
 
 class KeySet:
-    """The current keys of one source, read at the first use; `read` blocks, and raises OSError or ValueError."""
+    """The current keys of one source; `read` blocks, and raises an error where it has no valid set."""
 
     def __init__(self, read: Read, clock: Clock) -> None:
         self._read = read
@@ -44,7 +41,7 @@ class KeySet:
         self._content: bytes | None = None
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._fetch_time: datetime | None = None
-        self._fetch: asyncio.Task[None] | None = None
+        self._fetch: asyncio.Task[Exception | None] | None = None
         # The version grows with every change, so that caches of verified tokens can be cleared.
         self.version = 0
 
@@ -55,34 +52,40 @@ class KeySet:
             Failure: DEPENDENCY_UNAVAILABLE while the source has never answered.
         """
         if key_id not in self._keys:
-            self._fetch_after(MIN_FETCH_INTERVAL)
-            if self._fetch is not None:
+            now = self._clock()
+            fetch = self._fetch
+            if fetch is None and (self._fetch_time is None or now - self._fetch_time >= MIN_FETCH_INTERVAL):
+                fetch = self._begin_fetch()
+            if fetch is not None:
                 # All callers share one fetch; `wait` does not cancel it when a caller leaves or its wait ends.
-                await asyncio.wait([self._fetch], timeout=FETCH_SECONDS)
+                await asyncio.wait([fetch], timeout=FETCH_SECONDS)
         if self._content is None:
             raise dependency_unavailable("key set")
         return self._keys.get(key_id)
 
-    def refresh(self) -> None:
-        """Read the set again in the background if it is older than REFRESH_INTERVAL."""
-        self._fetch_after(REFRESH_INTERVAL)
+    async def sweep(self) -> bool:
+        """Read the set again; raise the error of the source, with which the present keys stay."""
+        if error := await asyncio.shield(self._fetch or self._begin_fetch()):
+            raise error
+        return False
 
-    def _fetch_after(self, interval: timedelta) -> None:
-        now = self._clock()
-        if self._fetch is None and (self._fetch_time is None or now - self._fetch_time >= interval):
-            self._fetch_time = now
-            self._fetch = asyncio.create_task(self._load(), name="key set")
+    def _begin_fetch(self) -> "asyncio.Task[Exception | None]":
+        self._fetch_time = self._clock()
+        self._fetch = asyncio.create_task(self._load(), name="key set")
+        return self._fetch
 
-    async def _load(self) -> None:
+    async def _load(self) -> Exception | None:
+        """Read the set; return the error of the source, which the background task reports at its next turn."""
         try:
             content = await asyncio.to_thread(self._read)
             if content != self._content:
                 self._keys = parse_key_set(content)
                 self._content = content
                 self.version += 1
-        except (OSError, ValueError, HTTPException) as error:
-            # The source is down, half-written or invalid: the present keys stay, and a later call reads it again.
-            log.warning("the key set could not be read", extra={"error": str(error)})
+        except Exception as error:  # noqa: BLE001 - half-written sets and broken libraries must not end a caller
+            return error
+        else:
+            return None
         finally:
             self._fetch = None
 

@@ -6,7 +6,6 @@ with a fresh snapshot, until the first one that fails. The result of a round tri
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -18,11 +17,16 @@ from psycopg2.extensions import connection as AsyncConnection  # noqa: N812 - a 
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.backoff import backoff_seconds
-from ticketing.chassis.connections import CONNECT_SECONDS, READ_ONLY, connect_arguments_by_host, session_settings
+from ticketing.chassis.connections import (
+    CONNECT_SECONDS,
+    OUTAGES,
+    READ_ONLY,
+    connect_arguments_by_host,
+    session_settings,
+)
 from ticketing.chassis.database import ATTEMPTS, BACKOFF_SECONDS, RowsLocked
 from ticketing.chassis.failures import Failure, dependency_unavailable, overloaded
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Lost races: 40001 and 40P01 as in database.py; with 23505 another process inserted the key after our transaction looked
@@ -72,6 +76,11 @@ class LoopConnection:
         self._descriptor = -1
         self._plans_until = 0.0
 
+    @property
+    def connect_seconds(self) -> float:
+        """The bound on the time of connecting, to the last host of the URL."""
+        return CONNECT_SECONDS * len(self._arguments_by_host)
+
     async def transact(self, work: Callable[["LoopConnection"], Awaitable[T]]) -> T:
         """Run `work`, which sends BEGIN with its first round trip and COMMIT with its last, at most ATTEMPTS times.
 
@@ -103,7 +112,7 @@ class LoopConnection:
                     # An error with a state, such as a statement that PostgreSQL cancelled (57014), is not retried,
                     # except on a server that has become read-only: the next connection may find the primary.
                     if lost_connection or state not in {None, READ_ONLY}:
-                        log.warning("the database did not answer", extra={"error": str(error)})
+                        OUTAGES.write(error)
                         raise dependency_unavailable("database") from error
                     lost_connection = True
                 else:

@@ -39,7 +39,8 @@ class PeerClient:
                 self._channels.append(self._open())
                 self._file_state = state
         except (OSError, ValueError) as error:
-            log.warning("the new certificates cannot be used; the old ones stay", extra={"error": str(error)})
+            # The background task reports the fault once, and not for every call.
+            log.debug("the new certificates cannot be used; the old ones stay", extra={"error": str(error)})
         return self._channels[-1]
 
     def metadata(self) -> tuple[tuple[str, str], ...]:

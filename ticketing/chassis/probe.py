@@ -1,14 +1,17 @@
-"""Health probe of a service: `python -m ticketing.chassis.probe 127.0.0.1:50051` exits with 0 if it is healthy.
+"""Health probe of a service: `python -m ticketing.chassis.probe 127.0.0.1:50051` exits with 0 if the service answers.
 
-The probe uses TLS where the settings name a CA (TICKETING_TLS_CA).
+With `--ready` it exits with 0 only if the service is ready for calls. The probe uses TLS where the settings name a CA
+(TICKETING_TLS_CA).
 """
 
+import argparse
 import os
 import sys
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ticketing.chassis.health import READINESS
 from ticketing.chassis.settings import Environment
 from ticketing.chassis.tls import PLAIN, Tls
 from ticketing.chassis.tls_settings import read_tls
@@ -16,17 +19,38 @@ from ticketing.chassis.tls_settings import read_tls
 PROBE_SECONDS = 2.0
 
 
-def is_serving(address: str, seconds: float = PROBE_SECONDS, tls: Tls = PLAIN) -> bool:
-    """Return whether the service at `address` reports within `seconds` that it is serving."""
+def is_serving(address: str, seconds: float = PROBE_SECONDS, tls: Tls = PLAIN, name: str = "") -> bool:
+    """Return whether the service at `address` reports within `seconds` that it is serving, as the health of `name`."""
     with tls.channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=name)
         try:
             # With wait_for_ready the call itself waits for the server, so callers that repeat it need no sleep.
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=seconds, wait_for_ready=True)  # type: ignore[attr-defined]  # missing in the stubs
+            answer = stub.Check(request, timeout=seconds, wait_for_ready=True)  # type: ignore[attr-defined]  # missing in the stubs
         except grpc.RpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
+def is_ready(address: str, seconds: float = PROBE_SECONDS, tls: Tls = PLAIN) -> bool:
+    """Return whether the service at `address` reports within `seconds` that it is ready for calls."""
+    return is_serving(address, seconds, tls, READINESS)
+
+
+def main(arguments: list[str]) -> int:
+    """Probe a service; return 0 where it is healthy, 1 where not or where the certificates cannot be used."""
+    parser = argparse.ArgumentParser(prog="probe", description="Ask a service for its health.")
+    parser.add_argument("address", metavar="HOST:PORT", help="the address of the service")
+    parser.add_argument("--ready", action="store_true", help="ask whether the service is ready, not only alive")
+    options = parser.parse_args(arguments)
+    try:
+        tls = read_tls(Environment(os.environ))
+        is_healthy = (is_ready if options.ready else is_serving)(options.address, tls=tls)
+    except (OSError, ValueError) as error:
+        print(f"probe: the certificates cannot be used: {error}", file=sys.stderr)  # noqa: T201 - a command line
+        return 1
+    return 0 if is_healthy else 1
+
+
 if __name__ == "__main__":
-    sys.exit(0 if is_serving(sys.argv[1], tls=read_tls(Environment(os.environ))) else 1)
+    sys.exit(main(sys.argv[1:]))

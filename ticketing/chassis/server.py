@@ -11,9 +11,12 @@ from typing import Any, Final, cast
 import grpc
 import grpc.aio
 from google.protobuf import descriptor_pb2, descriptor_pool
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from ticketing.chassis.health import Health
+from ticketing.chassis.health_service import NAME as HEALTH_NAME
+from ticketing.chassis.health_service import HealthService
 from ticketing.chassis.interceptor import CallInterceptor
 from ticketing.chassis.tls import PLAIN, Tls
 
@@ -51,12 +54,15 @@ RegisterServicer = Callable[[grpc.aio.Server], None]
 
 @dataclass(frozen=True, slots=True)
 class ListenSettings:
-    """The address of a server, its TLS files, and the time that calls get to end at shutdown."""
+    """The address of a server, its TLS files, and the times of its shutdown."""
 
     host: str
     port: int
+    # The time that calls get to end.
     drain_seconds: float
     tls: Tls = PLAIN
+    # The time before, in which the process serves but is not ready, so that balancers send new calls elsewhere.
+    drain_delay_seconds: float = 0.0
 
 
 class _GenericHandlers:
@@ -83,16 +89,21 @@ class Server:
     """The servers of one process on one port; `services` registers each servicer, by the full name of its service."""
 
     def __init__(
-        self, listen: ListenSettings, interceptor: CallInterceptor, services: Mapping[str, RegisterServicer]
+        self,
+        listen: ListenSettings,
+        interceptor: CallInterceptor,
+        services: Mapping[str, RegisterServicer],
+        health: Health,
     ) -> None:
         self._listen = listen
+        self._health = health
         self._servers = [grpc.aio.server(interceptors=[interceptor], options=OPTIONS) for _ in range(SERVERS)]
         self._handlers = cast(grpc.aio.Server, _GenericHandlers(self._servers))
-        self._names = [*services, health.SERVICE_NAME]
+        self._names = [*services, HEALTH_NAME]
         for register in services.values():
             register(self._handlers)
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._handlers)
+        self._health_service = HealthService(health, services)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health_service, self._handlers)
         self._add_reflection()
 
     async def start(self) -> int:
@@ -108,21 +119,22 @@ class Server:
             port = _add_port(server, f"{self._listen.host}:{port}", credentials)
         for server in self._servers:
             await server.start()
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._health.begin()
+        self._health_service.task.start()
         return port
 
     async def drain(self, end_streams: Callable[[], None]) -> None:
-        """Report NOT_SERVING, end the streams, refuse new calls, and wait until calls under way have ended.
+        """Become not ready, wait, end the streams, refuse new calls, and wait until calls under way have ended.
 
         `end_streams` makes open streams end; `server.stop(grace)` alone would wait the whole grace for an idle one.
         """
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._health.drain()
+        await self._health_service.task.stop()
+        self._health_service.notify()
+        await asyncio.sleep(self._listen.drain_delay_seconds)
         end_streams()
+        self._health_service.end()
         await asyncio.gather(*(server.stop(self._listen.drain_seconds) for server in self._servers))
-
-    async def _set_health(self, status: int) -> None:
-        for name in (health.OVERALL_HEALTH, *self._names):
-            await self._health.set(name, status)
 
     def _add_reflection(self) -> None:
         _register_reflection_v1_schema()

@@ -1,31 +1,33 @@
 """The life of a service process: settings, database, metrics, start and shutdown."""
 
+import asyncio
 import contextlib
 import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
 from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
-from wsgiref.simple_server import WSGIServer
 
 import psycopg2
 import sqlalchemy.exc
 import uvloop
-from prometheus_client import Info, start_http_server
+from prometheus_client import Info
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.authentication import Authenticator, TokenRequirements
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.connections import database_url
 from ticketing.chassis.database_checks import UnsuitableDatabaseError, check_server
+from ticketing.chassis.database_probe import DatabaseProbe
+from ticketing.chassis.endpoints import Endpoints
 from ticketing.chassis.file_limit import raise_file_limit
+from ticketing.chassis.health import Health
 from ticketing.chassis.interceptor import CallInterceptor, LocalTokenVerifier, Policy
-from ticketing.chassis.jwks import KeySet
+from ticketing.chassis.jwks import REFRESH_SECONDS, KeySet
 from ticketing.chassis.limits import CallLimiter
 from ticketing.chassis.logs import configure_logs
 from ticketing.chassis.migrations import migrate
@@ -34,7 +36,9 @@ from ticketing.chassis.server import stop_signal
 from ticketing.chassis.service_settings import ServiceSettings
 from ticketing.chassis.settings import Environment, SettingsError
 from ticketing.chassis.statuses import Catalogue
+from ticketing.chassis.tasks import Tasks
 from ticketing.chassis.thread_priority import lower_network_priority
+from ticketing.chassis.tls import PLAIN
 from ticketing.chassis.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -44,26 +48,35 @@ BUILD.info({"version": VERSION})
 
 # The number of new objects after which Python's cycle collector runs; the default of 700 is about a dozen calls.
 GC_THRESHOLD: Final = 20_000
+# The interval at which the files of certificates are checked.
+CERTIFICATE_SECONDS: Final = 30.0
 
 # 42P01 undefined_table, 42703 undefined_column.
 UNDEFINED: Final = frozenset({"42P01", "42703"})
 
 
-def call_interceptor(
+def call_interceptor(  # noqa: PLR0913, PLR0917 - what an interceptor needs
     settings: ServiceSettings,
     policy: Policy,
     catalogue: Catalogue,
     clock: Clock,
+    tasks: Tasks,
     verify_local_token: LocalTokenVerifier | None = None,
 ) -> CallInterceptor:
-    """Build the interceptor of a service from its settings."""
+    """Build the interceptor of a service from its settings, and start to refresh the keys of access tokens."""
     requirements = TokenRequirements(settings.issuer, settings.audience, settings.roles_claim)
-    authenticator = Authenticator(KeySet(settings.jwks.read, clock), requirements, settings.peer_proof, clock)
+    keys = KeySet(settings.jwks.read, clock)
+    tasks.sweep("access_keys", keys, REFRESH_SECONDS)
+    authenticator = Authenticator(keys, requirements, settings.peer_proof, clock)
     return CallInterceptor(authenticator, policy, catalogue, CallLimiter(settings.limits), verify_local_token)
 
 
 class Program(Protocol):
     """A program that serves until it is stopped."""
+
+    @property
+    def health(self) -> Health:
+        """The health of the process, to which the tasks of the program contribute."""
 
     async def start(self) -> int:
         """Serve; return the port, or 0 for a program without one."""
@@ -149,7 +162,7 @@ def _run(command: str, definition: ServiceDefinition, settings: S, build: BuildP
         migrate(url, definition.migrations)
         if command != "migrate":
             # With asyncio's own loop a small call takes a fifth longer; for streams both loops are equally fast.
-            uvloop.run(_serve(lambda: build(settings, url), settings.service))
+            uvloop.run(_serve(lambda: build(settings, url), settings.service, url, definition.name))
     return 0
 
 
@@ -180,25 +193,6 @@ def _running_database(settings: ServiceSettings, definition: ServiceDefinition) 
         yield database_url(lease.url(definition.database))
 
 
-def _start_metrics(settings: ServiceSettings) -> tuple[WSGIServer, Thread]:
-    """Serve metrics with the same certificates as calls; renewed certificates take effect at the next start."""
-    tls = settings.listen.tls
-    if tls.identity is None:
-        return start_http_server(settings.metrics_port, settings.listen.host)
-    server, thread = start_http_server(
-        settings.metrics_port,
-        settings.listen.host,
-        certfile=str(tls.identity.certificate),
-        keyfile=str(tls.identity.key),
-        client_cafile=None if tls.client_ca is None else str(tls.client_ca),
-        client_auth_required=tls.client_ca is not None,
-    )
-    # Each connection does its handshake in its own thread. Otherwise a client that connects and sends nothing blocks all
-    # others and the stop of the service.
-    server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]  # the socket is an SSLSocket here
-    return server, thread
-
-
 def _freeze_start_up_objects() -> None:
     """Exclude all present objects from cycle collection, which stopped the process for 40 ms at a time."""
     gc.collect()
@@ -207,24 +201,42 @@ def _freeze_start_up_objects() -> None:
     gc.set_threshold(GC_THRESHOLD)
 
 
-async def _serve(build: Callable[[], Program], settings: ServiceSettings) -> None:
+async def _serve(build: Callable[[], Program], settings: ServiceSettings, url: URL, name: str) -> None:
     # Objects of grpc.aio belong to the loop that runs when they are created.
     program = build()
     # No client can reach the service yet, so no signal of a client is lost.
     stop_requested = stop_signal()
+    host, tls = settings.listen.host, settings.listen.tls
     try:
-        metrics, thread = _start_metrics(settings)
+        endpoints = Endpoints(host, settings.metrics_port, tls, program.health)
     except OSError as error:
-        raise OSError(f"no metrics on {settings.listen.host}:{settings.metrics_port}: {error.strerror}") from error
+        raise OSError(f"no metrics on {host}:{settings.metrics_port}: {error.strerror or error}") from error
     try:
-        port = await program.start()
-        lower_network_priority()
-        _freeze_start_up_objects()
-        log.info("serving", extra={"port": port, "metrics_port": metrics.server_port})
-        await stop_requested.wait()
-        log.info("stopping")
+        async with process_tasks(program.health.tasks, settings, url, name):
+            try:
+                port = await program.start()
+                program.health.begin()
+                lower_network_priority()
+                _freeze_start_up_objects()
+                log.info("serving", extra={"port": port, "metrics_port": endpoints.port})
+                await stop_requested.wait()
+                log.info("stopping")
+            finally:
+                program.health.drain()
+                await program.stop()
     finally:
-        await program.stop()
-        metrics.shutdown()
-        metrics.server_close()
-        thread.join()
+        await asyncio.to_thread(endpoints.close)
+
+
+@contextlib.asynccontextmanager
+async def process_tasks(tasks: Tasks, settings: ServiceSettings, url: URL, name: str) -> AsyncIterator[None]:
+    """Run the tasks of every process beside those of its program, and stop them all."""
+    probe = DatabaseProbe(url, name)
+    probe.task(tasks).start()
+    if settings.listen.tls != PLAIN:
+        tasks.sweep("certificates", settings.listen.tls, CERTIFICATE_SECONDS)
+    try:
+        yield
+    finally:
+        await tasks.stop()
+        probe.close()

@@ -72,6 +72,7 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
             port=environment.port(f"{prefix}_PORT", port),
             drain_seconds=environment.seconds("TICKETING_DRAIN_SECONDS", 10, minimum=0, maximum=300),
             tls=tls,
+            drain_delay_seconds=environment.seconds("TICKETING_DRAIN_DELAY_SECONDS", 0, minimum=0, maximum=300),
         ),
         metrics_port=environment.port(f"{prefix}_METRICS_PORT", metrics_port),
         data_dir=environment.path("TICKETING_DATA_DIR", ".data"),

@@ -3,7 +3,10 @@
 gRPC for Python requires a certificate of every caller of a port or of none: with `client_ca` every caller needs one.
 """
 
+import asyncio
 import logging
+import ssl
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -78,11 +81,23 @@ class Tls:
             return grpc.insecure_channel(address, options=options)
         return grpc.secure_channel(address, credentials, options=options)
 
+    async def sweep(self) -> bool:
+        """Check the files, as the step of a background task; new certificates take effect with the next handshake."""
+        await asyncio.to_thread(self._check)
+        return False
+
     def file_state(self) -> FileState:
         """Return a value that changes whenever one of the files changes."""
         identity = () if self.identity is None else (self.identity.certificate, self.identity.key)
         paths = [path for path in (*identity, self.client_ca, self.server_ca) if path is not None]
         return tuple((status.st_mtime_ns, status.st_size, status.st_ino) for status in (path.stat() for path in paths))
+
+    def _check(self) -> None:
+        if self.identity is not None:
+            self.identity.read()
+        for authorities in (self.client_ca, self.server_ca):
+            if authorities is not None:
+                x509.load_pem_x509_certificates(authorities.read_bytes())
 
 
 PLAIN: Final = Tls()
@@ -123,7 +138,8 @@ class _ServerCertificates:
                 return
             configuration = self._read()
         except (OSError, ValueError) as error:
-            log.warning("the new certificates cannot be used; the old ones stay", extra={"error": str(error)})
+            # The background task reports the fault once, and not for every handshake.
+            log.debug("the new certificates cannot be used; the old ones stay", extra={"error": str(error)})
             return
         self._file_state, self._configuration = state, configuration
         log.info("certificates renewed")
@@ -131,6 +147,45 @@ class _ServerCertificates:
     def _read(self) -> "grpc.ServerCertificateConfiguration":
         roots = None if self._tls.client_ca is None else self._tls.client_ca.read_bytes()
         return grpc.ssl_server_certificate_configuration([self._identity.read()], roots)
+
+
+class ServerContext:
+    """The context of ports that are no gRPC, read again for a new connection if the files changed; any thread may ask.
+
+    Args:
+        asks_callers: whether callers must present a certificate where the settings name their authorities.
+    """
+
+    def __init__(self, tls: Tls, *, asks_callers: bool) -> None:
+        identity = tls.identity
+        if identity is None:
+            raise ValueError("a context needs a certificate")
+        self._identity = identity
+        self._tls = Tls(identity, tls.client_ca if asks_callers else None)
+        self._file_state = self._tls.file_state()
+        self._context = self._read()
+        self._lock = threading.Lock()
+
+    def current(self) -> ssl.SSLContext:
+        """Return the context with the present certificates; the old ones stay until the new files are complete."""
+        with self._lock:
+            try:
+                if (state := self._tls.file_state()) != self._file_state:
+                    self._context = self._read()
+                    self._file_state = state
+            except (OSError, ValueError) as error:
+                # The background task reports the fault once, and not for every connection.
+                log.debug("the new certificates cannot be used; the old ones stay", extra={"error": str(error)})
+            return self._context
+
+    def _read(self) -> ssl.SSLContext:
+        self._identity.read()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self._identity.certificate, self._identity.key)
+        if self._tls.client_ca is not None:
+            context.load_verify_locations(self._tls.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
 
 def certified_names(auth_context: Mapping[str, Iterable[bytes]]) -> frozenset[str]:

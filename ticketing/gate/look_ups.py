@@ -69,6 +69,9 @@ class LookUps:
                 response = stub.LookUpTickets(request, timeout=LOOK_UP_SECONDS, metadata=metadata)
         except grpc.RpcError as error:
             return LookUpResult(problem=f"not looked up: {error_text(error, with_code=False)}")
+        except (OSError, ValueError) as error:
+            # A certificate file cannot be read, for example while it is replaced.
+            return LookUpResult(problem=f"not looked up: the certificates cannot be used: {error}")
         event_id = UUID(self._client.gate.event_id)
         tickets = [
             FoundTicket(ticket_of(event_id, one.admission), one.holder, one.look_up_pass) for one in response.tickets

@@ -9,10 +9,12 @@ import psycopg2
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.clock import system_clock
+from ticketing.chassis.health import Health
 from ticketing.chassis.server import Server
 from ticketing.chassis.service import ServiceDefinition, call_interceptor, main
 from ticketing.chassis.service_settings import ServiceSettings, read_service_settings
 from ticketing.chassis.statuses import Catalogue
+from ticketing.chassis.tasks import Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +24,9 @@ class Settings:
 
 class App:
     def __init__(self, settings: Settings, url: URL) -> None:
-        interceptor = call_interceptor(settings.service, {}, Catalogue("toy", {}), system_clock)
-        self._server = Server(settings.service.listen, interceptor, {})
+        self.health = Health(Tasks())
+        interceptor = call_interceptor(settings.service, {}, Catalogue("toy", {}), system_clock, self.health.tasks)
+        self._server = Server(settings.service.listen, interceptor, {}, self.health)
         self._url = url
 
     async def start(self) -> int:

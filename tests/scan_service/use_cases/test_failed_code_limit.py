@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from scan_service.store.clock import DatabaseClock
 from scan_service.use_cases.failed_code_limit import FailedCodeLimit
 from tests.environment.clock import SettableClock
 from tests.environment.refusals import refusal
@@ -98,7 +99,7 @@ async def test_known_codes_of_one_batch_are_not_counted(database, strict):
 
 async def test_codes_of_a_failed_batch_are_not_counted(scans_url):
     away = Database(scans_url, "test")
-    limit = FailedCodeLimit(1, away, SettableClock())
+    limit = FailedCodeLimit(1, away, DatabaseClock())
     attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", ScanType.CHECK_IN, "sam", None, {})
 
     async def fail(_):
@@ -129,7 +130,7 @@ async def test_known_codes_and_other_texts_are_not_guesses(database, strict):
 async def test_decisions_stay_where_the_incident_is_not_recorded(scans_url):
     """The database of the incidents does not answer."""
     away = Database(scans_url.set(database="nowhere"), "test")
-    guessing = FailedCodeLimit(1, away, SettableClock())
+    guessing = FailedCodeLimit(1, away, DatabaseClock())
     attempt = Attempt(uuid.uuid4(), Gate(uuid.uuid4(), "", frozenset()), "", b"x", ScanType.CHECK_IN, "sam", None, {})
 
     async def decide(attempts):

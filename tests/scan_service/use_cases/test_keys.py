@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 from nacl.signing import SigningKey
@@ -35,6 +36,7 @@ def clock() -> SettableClock:
 async def keys(database, clock) -> AsyncIterator[Keys]:
     pool = Database(database.url, "keys")
     made = Keys(pool, clock)
+    made.report_missing = Mock()
     await made.load()
     yield made
     await pool.close()
@@ -50,7 +52,7 @@ async def test_a_key_that_another_process_has_fetched_is_read(database, keys, cl
     clock.advance(SECOND)
     await keys.load_missing([1, 2])
     assert keys.cached.get(2) is not None
-    assert not keys.missing.is_set()
+    keys.report_missing.assert_not_called()
 
 
 async def test_a_lookup_joins_the_read_in_progress(database, keys, clock):
@@ -65,13 +67,13 @@ async def test_a_lookup_joins_the_read_in_progress(database, keys, clock):
         assert not second.done()
     await asyncio.gather(first, second)
     assert keys.cached.get(2) is not None
-    assert not keys.missing.is_set()
+    keys.report_missing.assert_not_called()
 
 
 async def test_unknown_keys_cause_one_query_a_second(database, keys, clock):
     clock.advance(SECOND)
     await keys.load_missing([7])
-    assert keys.missing.is_set()
+    keys.report_missing.assert_called_once()
     database.insert(signing_keys, **new_key(7))
     await keys.load_missing([7])
     assert keys.cached.get(7) is None

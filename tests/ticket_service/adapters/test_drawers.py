@@ -15,6 +15,7 @@ from tests.environment.qr_codes import read_qr_codes
 from tests.environment.waiting import until
 from tests.selling import calendars
 from tests.selling.rows import NOW, make_event, make_sold
+from tests.selling.wallets import make_wallet_files
 from ticket_service.adapters.drawers import Drawers, DrawingLimits, Turn
 from ticket_service.adapters.drawing_process import DrawingProcess, WorkerLostError
 from ticket_service.adapters.drawing_worker import NICE
@@ -92,12 +93,12 @@ async def refused(job: Awaitable[object]) -> Failure:
     return raised.value
 
 
-async def test_a_worker_of_lower_priority_draws_and_ends_with_the_drawers():
-    drawers = Drawers("test", DrawingLimits())
+async def test_a_worker_of_lower_priority_draws_and_ends_with_the_drawers(tmp_path):
+    drawers = Drawers("test", DrawingLimits(seconds=60.0), make_wallet_files(tmp_path).wallets())
     assert workers() == [], "a process starts with the first drawing"
     files = [drawing(ticket_format) for ticket_format in TicketFormat]
     contents = await drawers.draw_each(files, ALICE)
-    assert [content[:4] for content in contents] == [b"\x89PNG", b"<svg", b"%PDF", b"BEGI"]
+    assert [content[:4] for content in contents] == [b"\x89PNG", b"<svg", b"%PDF", b"BEGI", b"PK\x03\x04", b"http"]
     assert read_qr_codes(contents[0]) == [files[0].tickets[0].secrets.token]
     [worker] = workers()
     assert worker.nice() == os.getpriority(os.PRIO_PROCESS, 0) + NICE

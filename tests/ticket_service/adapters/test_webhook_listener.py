@@ -3,13 +3,17 @@
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.environment.certificates import Folder
+from tests.environment.waiting import until
 from tests.stand_ins.stripe import SIGNING_SECRET, signed
 from ticket_service.adapters import webhook_listener
 from ticket_service.adapters.stripe.webhooks import StripeWebhooks
@@ -17,6 +21,8 @@ from ticket_service.adapters.webhook_listener import MAX_BODY_BYTES, MAX_CONNECT
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.failures import dependency_unavailable
 from ticketing.chassis.server import ListenSettings
+from ticketing.chassis.tasks import Tasks
+from ticketing.chassis.tls import Tls
 
 OLD_SECRET = "whsec_before_the_rotation"
 REFUND = {"type": "refund.failed", "data": {"object": {"object": "refund", "id": "re_1", "payment_intent": "pi_1"}}}
@@ -44,7 +50,7 @@ def woken() -> Woken:
 async def url(woken: Woken) -> AsyncIterator[str]:
     listen = ListenSettings("127.0.0.1", 0, 5)
     parsers = {"stripe": StripeWebhooks([SIGNING_SECRET, OLD_SECRET])}
-    listener = WebhookListener(listen, 0, parsers, woken)
+    listener = WebhookListener(listen, 0, parsers, woken, Tasks())
     yield f"http://127.0.0.1:{await listener.start()}/webhooks/stripe"
     await listener.stop()
 
@@ -125,7 +131,7 @@ async def test_an_event_that_is_not_queued_is_to_be_sent_again(url: str, woken: 
 async def test_silent_connections_do_not_block_the_port_for_long(woken: Woken, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook_listener, "CONNECTION_SECONDS", 0.5)
     listener = WebhookListener(
-        ListenSettings("127.0.0.1", 0, 5), 0, {"stripe": StripeWebhooks([SIGNING_SECRET])}, woken
+        ListenSettings("127.0.0.1", 0, 5), 0, {"stripe": StripeWebhooks([SIGNING_SECRET])}, woken, Tasks()
     )
     port = await listener.start()
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(MAX_CONNECTIONS)]
@@ -152,3 +158,47 @@ async def test_one_connection_serves_one_request(url: str, woken: Woken) -> None
     assert woken.payments == [("stripe", "pi_1")]
     writer.close()
     assert json.loads(body)["type"] == "refund.failed"
+
+
+async def test_a_renewed_certificate_is_presented_without_a_restart(woken: Woken, tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    listen = ListenSettings("127.0.0.1", 0, 5, Tls(folder.identity("127.0.0.1")))
+    listener = WebhookListener(listen, 0, {}, woken, Tasks())
+    port = await listener.start()
+
+    def certificate() -> bytes:
+        context = ssl.create_default_context(cafile=folder.ca)
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as connection,
+            context.wrap_socket(connection, server_hostname="127.0.0.1") as secured,
+        ):
+            presented = secured.getpeercert(binary_form=True)
+            assert presented is not None
+            return presented
+
+    first = await asyncio.to_thread(certificate)
+    folder.identity("127.0.0.1")
+    assert await asyncio.to_thread(certificate) != first
+    await listener.stop()
+
+
+async def test_a_port_whose_loop_fails_serves_again(woken: Woken, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = Tasks()
+    accept = WebhookListener._accept  # noqa: SLF001 - the loop of the thread
+    faults = [RuntimeError("a fault")]
+
+    async def fail_once(listener: WebhookListener, server: Any) -> None:
+        if faults:
+            raise faults.pop()
+        await accept(listener, server)
+
+    monkeypatch.setattr(WebhookListener, "_accept", fail_once)
+    listener = WebhookListener(
+        ListenSettings("127.0.0.1", 0, 5), 0, {"stripe": StripeWebhooks([SIGNING_SECRET])}, woken, tasks
+    )
+    port = await listener.start()
+    [task] = tasks.running()
+    await until(lambda: not faults and task.record.report_time is not None)
+    body, headers = signed(REFUND, system_clock())
+    assert await post(f"http://127.0.0.1:{port}/webhooks/stripe", body, headers) == 200
+    await listener.stop()

@@ -29,7 +29,9 @@ def test_every_language_says_that_a_move_gives_a_full_refund(language, refunded)
     lead = texts.fill(Kind.EVENT_CHANGED, "lead", {"event": "Concert", "full_refund_until": until})
     assert until in lead
     assert refunded in lead
-    assert refunded not in texts.fill(Kind.EVENT_CHANGED, "lead", {"event": "Concert", "full_refund_until": ""})
+    assert refunded not in texts.fill(
+        Kind.EVENT_CHANGED, "lead", {"event": "Concert", "full_refund_until": "", "keeps_date": False}
+    )
 
 
 def test_an_operator_replaces_a_text_and_adds_a_language(tmp_path: Path):

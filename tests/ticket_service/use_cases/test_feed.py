@@ -22,6 +22,7 @@ from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
+from ticketing.chassis.tasks import Tasks
 
 Pages = AsyncGenerator[tuple[str, Sequence[Page]], None]
 
@@ -29,7 +30,7 @@ Pages = AsyncGenerator[tuple[str, Sequence[Page]], None]
 @pytest.fixture
 async def the_feed(database: Database, clock: Clock) -> AsyncIterator[Feed]:
     feed = Feed(database, clock)
-    feed.start()
+    feed.start(Tasks())
     yield feed
     await feed.stop()
 
@@ -321,7 +322,7 @@ async def test_the_poller_survives_an_outage_of_the_database(database, clock, mo
     async with aclosing(feed.watch({}, "")) as pages:
         await take(pages, 1)
         monkeypatch.setattr(database, "run", fail_once)
-        feed.start()
+        feed.start(Tasks())
         async with asyncio.timeout(20):
             await failed.wait()
         await database.run(lambda connection: sell(connection, event, 1))

@@ -29,7 +29,7 @@ from ticket_service.use_cases.provider_sweeps import ProviderSweep, Unconfigured
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.ids import new_id
-from ticketing.chassis.sweeper import Sweepable
+from ticketing.chassis.tasks import Sweepable
 
 
 class HangingPayments(ExternalPayments):
@@ -110,9 +110,9 @@ class ListingApp(App):
         super().__init__(settings, url, clock)
         self.swept: list[Sweepable] = []
 
-    def _sweep(self, work: Sweepable, interval_seconds: float | None = None) -> None:
+    def _sweep(self, name: str, work: Sweepable, interval_seconds: float | None = None) -> None:
         self.swept.append(work)
-        super()._sweep(work, interval_seconds)
+        super()._sweep(name, work, interval_seconds)
 
 
 async def test_charges_and_refunds_of_each_provider_have_a_sweeper_of_their_own(make_settings, tickets_url: URL, clock):

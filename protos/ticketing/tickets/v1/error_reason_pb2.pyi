@@ -86,6 +86,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the amount is outside what can be refunded for the ticket, or in another currency. metadata: ticket_id, min, max, currency_code."""
     ERROR_REASON_TICKET_REFUND_NOT_FOUND: _ErrorReason.ValueType  # 31
     """NOT_FOUND: the refund does not exist or is hidden from the caller. metadata: ticket_refund_id."""
+    ERROR_REASON_FORMAT_NOT_CONFIGURED: _ErrorReason.ValueType  # 32
+    """FAILED_PRECONDITION: the service has no valid keys of the wallet. metadata: format."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
@@ -159,4 +161,6 @@ ERROR_REASON_REFUND_OUT_OF_RANGE: ErrorReason.ValueType  # 30
 """FAILED_PRECONDITION: the amount is outside what can be refunded for the ticket, or in another currency. metadata: ticket_id, min, max, currency_code."""
 ERROR_REASON_TICKET_REFUND_NOT_FOUND: ErrorReason.ValueType  # 31
 """NOT_FOUND: the refund does not exist or is hidden from the caller. metadata: ticket_refund_id."""
+ERROR_REASON_FORMAT_NOT_CONFIGURED: ErrorReason.ValueType  # 32
+"""FAILED_PRECONDITION: the service has no valid keys of the wallet. metadata: format."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -41,6 +41,17 @@ class _TicketFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketFo
     time zone, with the codes of all valid tickets that the holder has for these
     hours. Without a valid one it removes the entry (METHOD:CANCEL).
     """
+    TICKET_FORMAT_APPLE_WALLET: _TicketFormat.ValueType  # 5
+    """A pass of Apple Wallet (.pkpass), signed with the operator's certificate; the
+    pass of a cancelled ticket is void and has no code. Without a certificate, or
+    with an expired one, the call fails with FAILED_PRECONDITION /
+    FORMAT_NOT_CONFIGURED.
+    """
+    TICKET_FORMAT_GOOGLE_WALLET: _TicketFormat.ValueType  # 6
+    """A link, as text of at most 1,800 characters, that saves the ticket to Google
+    Wallet; a cancelled ticket is INACTIVE and has no code. Without a service
+    account the call fails with FAILED_PRECONDITION / FORMAT_NOT_CONFIGURED.
+    """
 
 class TicketFormat(_TicketFormat, metaclass=_TicketFormatEnumTypeWrapper):
     """The drawing that RenderTicket returns."""
@@ -57,6 +68,17 @@ TICKET_FORMAT_ICS: TicketFormat.ValueType  # 4
 """The iCalendar entry of the holder for the hours of the ticket, in the event's
 time zone, with the codes of all valid tickets that the holder has for these
 hours. Without a valid one it removes the entry (METHOD:CANCEL).
+"""
+TICKET_FORMAT_APPLE_WALLET: TicketFormat.ValueType  # 5
+"""A pass of Apple Wallet (.pkpass), signed with the operator's certificate; the
+pass of a cancelled ticket is void and has no code. Without a certificate, or
+with an expired one, the call fails with FAILED_PRECONDITION /
+FORMAT_NOT_CONFIGURED.
+"""
+TICKET_FORMAT_GOOGLE_WALLET: TicketFormat.ValueType  # 6
+"""A link, as text of at most 1,800 characters, that saves the ticket to Google
+Wallet; a cancelled ticket is INACTIVE and has no code. Without a service
+account the call fails with FAILED_PRECONDITION / FORMAT_NOT_CONFIGURED.
 """
 Global___TicketFormat: _TypeAlias = TicketFormat  # noqa: Y015
 

@@ -123,7 +123,7 @@ class TicketServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenderTicket(self, request, context):
-        """Draws a ticket: a QR code, a printable page or a calendar entry.
+        """Draws a ticket: a QR code, a printable page, a calendar entry or a wallet pass.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class TicketServiceStub:
     ListTickets: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ListTicketsRequest, _ticket_service_pb2.ListTicketsResponse]
     """Lists the caller's tickets, newest first. Organizers may ask by event or user."""
     RenderTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.RenderTicketRequest, _ticket_service_pb2.RenderTicketResponse]
-    """Draws a ticket: a QR code, a printable page or a calendar entry."""
+    """Draws a ticket: a QR code, a printable page, a calendar entry or a wallet pass."""
     CancelTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.CancelTicketRequest, _ticket_service_pb2.CancelTicketResponse]
     """Cancels an ACTIVE ticket. The refund follows the event's policy, and it is
     made after the scan service has confirmed that no gate admits the ticket.
@@ -100,7 +100,7 @@ class TicketServiceAsyncStub(TicketServiceStub):
     ListTickets: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ListTicketsRequest, _ticket_service_pb2.ListTicketsResponse]  # type: ignore[assignment]
     """Lists the caller's tickets, newest first. Organizers may ask by event or user."""
     RenderTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.RenderTicketRequest, _ticket_service_pb2.RenderTicketResponse]  # type: ignore[assignment]
-    """Draws a ticket: a QR code, a printable page or a calendar entry."""
+    """Draws a ticket: a QR code, a printable page, a calendar entry or a wallet pass."""
     CancelTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.CancelTicketRequest, _ticket_service_pb2.CancelTicketResponse]  # type: ignore[assignment]
     """Cancels an ACTIVE ticket. The refund follows the event's policy, and it is
     made after the scan service has confirmed that no gate admits the ticket.
@@ -175,7 +175,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.RenderTicketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.RenderTicketResponse, _abc.Awaitable[_ticket_service_pb2.RenderTicketResponse]]:
-        """Draws a ticket: a QR code, a printable page or a calendar entry."""
+        """Draws a ticket: a QR code, a printable page, a calendar entry or a wallet pass."""
 
     @_abc_1.abstractmethod
     def CancelTicket(

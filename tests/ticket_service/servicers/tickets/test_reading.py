@@ -248,6 +248,13 @@ async def test_a_ticket_is_drawn_as_a_page_and_a_calendar_entry(stub, issuer, ti
         assert drawn.content.startswith(beginning)
 
 
+@pytest.mark.parametrize("wallet", ["APPLE_WALLET", "GOOGLE_WALLET"])
+async def test_a_wallet_without_keys_is_refused(stub, issuer, ticket_id, wallet):
+    request = pb.RenderTicketRequest(ticket_id=str(ticket_id), format=pb.TicketFormat.Value(f"TICKET_FORMAT_{wallet}"))
+    refused = await refusal(stub.RenderTicket(request, metadata=issuer.metadata()))
+    assert refused.cause == ("FORMAT_NOT_CONFIGURED", {"format": wallet})
+
+
 async def test_the_tickets_of_a_purchase_are_drawn_in_one_file(stub, issuer, database, clock):
     _, [first, cancelled, moved, last] = await sold(database, clock, 4)
     await change(database, cancelled, status="REFUNDED")
