@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from ticket_service.adapters.drawers import Drawers, Turn
+from ticket_service.adapters.words import known_language
 from ticket_service.domain.calendar_entries import TicketEntry
 from ticket_service.domain.drawings import Drawing, PrintedTicket, RenderOptions, print_ticket
 from ticket_service.domain.page_design import PageDesign
@@ -53,7 +54,7 @@ class Rendering:
 
     Args:
         drawers: the workers, which have the keys of `wallets`.
-        language: the language of purchases that name none.
+        language: the language of purchases that name none with texts.
         design: the design of pages and passes.
         wallets: the wallets for which tickets are issued.
     """
@@ -85,7 +86,7 @@ class Rendering:
         if len(drawn) > MAX_PAGES:
             fault = f"would draw {len(drawn)} pages; the bound is {MAX_PAGES}"
             raise invalid_fields([FieldViolation("whole_purchase", fault)])
-        language = drawn[0].sold.language or self._language
+        language = known_language(drawn[0].sold.language, self._language)
         printed = tuple([print_ticket(one.sold, one.secrets) for one in drawn])
         drawing = Drawing(options.format, printed, language, now, design=self._design, paper=options.paper)
         content = await self._drawers.draw(drawing, _turn(caller))
@@ -99,7 +100,8 @@ class Rendering:
     ) -> RenderedTicket:
         """Draw the calendar entry of a ticket, or its removal if the holder has no valid ticket; raise OVERLOADED."""
         printed = tuple([print_ticket(sold, secrets(sold)) for sold in found.tickets])
-        drawing = Drawing(TicketFormat.ICS, printed, ticket.sold.language or self._language, now, found.entry)
+        language = known_language(ticket.sold.language, self._language)
+        drawing = Drawing(TicketFormat.ICS, printed, language, now, found.entry)
         content = await self._drawers.draw(drawing, _turn(caller))
         return RenderedTicket(MEDIA_TYPES[TicketFormat.ICS], f"{ticket.secrets.code}.ics", content)
 
