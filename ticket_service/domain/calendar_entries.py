@@ -1,7 +1,7 @@
-"""Decide which entries the calendar of a holder has, and when an entry goes.
+"""Decide which entries the calendar of a holder has, and when an entry is removed.
 
 A holder has one entry for all their tickets of an event with the same hours, however they were bought; day tickets with
-hours of their own have entries of their own. An entry goes with the last valid ticket that it is for.
+hours of their own have entries of their own. An entry is removed with the last valid ticket that it is for.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class CalendarEntry:
     ends: datetime
     update_time: datetime
     organizer: CalendarOrganizer
-    # No valid ticket is left: the entry goes.
+    # No valid ticket is left: the calendar removes the entry.
     is_removed: bool
 
 
@@ -139,7 +139,7 @@ _OwnHours = tuple[datetime | None, datetime | None] | None
 def _own_hours(sold: SoldTicket) -> _OwnHours:
     """Return the hours by which a ticket has an entry of its own.
 
-    The terms at purchase decide, because they never change: an event that moves takes its entries along.
+    The terms at purchase decide, because they never change: an event that moves keeps the UIDs of its entries.
     """
     terms = sold.past_terms[0].terms if sold.past_terms else sold.event
     given = sold.ticket.valid_from_time, sold.ticket.valid_until_time

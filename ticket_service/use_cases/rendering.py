@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from prometheus_client import Gauge
+
 from ticket_service.adapters.drawers import Drawers, Turn
 from ticket_service.adapters.words import known_language
 from ticket_service.domain.calendar_entries import TicketEntry
@@ -31,6 +33,7 @@ MEDIA_TYPES: Final = {
 }
 # The endings of file names that differ from the name of the format.
 SUFFIXES: Final = {TicketFormat.APPLE_WALLET: "pkpass", TicketFormat.GOOGLE_WALLET: "txt"}
+EXPIRY: Final = Gauge("apple_wallet_expiry_timestamp_seconds", "Time when a certificate of the passes expires.")
 # The calls of one caller that may wait for a drawing. A backend calls for many users.
 MAX_WAITING: Final = 8
 MAX_WAITING_OF_A_SERVICE: Final = 32
@@ -64,6 +67,8 @@ class Rendering:
         self._language = language
         self._design = design
         self._wallets = wallets
+        if wallets.apple is not None:
+            EXPIRY.set(wallets.apple.expire_time.timestamp())
 
     async def render(
         self, caller: Caller, tickets: Sequence[PrintedTicket], options: RenderOptions, now: datetime

@@ -61,7 +61,7 @@ def test_a_validity_around_the_event_shares_its_entry():
     assert (found.starts, found.ends) == (START, END)
 
 
-def test_the_entry_goes_with_the_last_ticket_of_its_hours():
+def test_the_entry_is_removed_with_the_last_ticket_of_its_hours():
     first, second, day = make_sold(EVENT), make_sold(EVENT), make_sold(EVENT, **DAY)
     [before] = entries([first], [first, second, day])
     [updated] = entries([cancelled(first)], [second, day])
@@ -94,7 +94,7 @@ def test_the_sequence_fits_an_integer_of_rfc_5545():
 
 
 @pytest.mark.parametrize("days", [-2, 1, 30])
-def test_an_event_that_moves_takes_its_entries_along(days):
+def test_an_event_that_moves_keeps_its_entries(days):
     whole, day = make_sold(EVENT), make_sold(EVENT, **DAY)
     before = entries([whole, day], [whole, day])
     moved = replace(EVENT, start_time=START + timedelta(days=days), end_time=END + timedelta(days=days))
