@@ -27,6 +27,7 @@ CALLERS = 64
 DRAWING_CALLERS, DRAWN_TICKETS = 8, 400
 DEVICES, SCANS_A_SECOND = 64, 300.0
 LOCKED_DEVICES, LOCKED_SCANS_A_SECOND = 16, 50.0
+RECONNECTING_DEVICES = 300
 CANCELLATIONS_A_SECOND = 10.0
 READS_A_SECOND = 50.0
 ATTENDANCE_READERS, INVENTED_CALLS = 64, 1_200
@@ -136,6 +137,12 @@ class IsolationRun:
         url = self.bed.database_url("scans")
         return self.compare(self.scan_latency, partial(stranger, strangers.lock_event, url, event.event_id, plan), "")
 
+    def reconnecting(self) -> Iterator[Figures]:
+        """Measure scans while all devices of a venue connect at once."""
+        event = publish(self.bed)
+        plan = scan_plan(self.bed, event, sell(self.bed, event, 1), RECONNECTING_DEVICES, 1)
+        return self.compare(self.scan_latency, partial(stranger, strangers.reconnect, plan), "streams opened")
+
     def uploading(self) -> Iterator[Figures]:
         """Measure scans while a device uploads its offline scans."""
         rates = list[float]()
@@ -215,6 +222,7 @@ ROWS: Mapping[str, tuple[str, Callable[[IsolationRun], Iterator[Figures]], str]]
     "mailing": ("purchases while all sales are mailed", IsolationRun.mailing, "at least 0.8"),
     "posting": ("purchases while all sales are posted to a webhook", IsolationRun.posting, "at least 0.8"),
     "locking": ("p99 of scans while another event is locked, ms", IsolationRun.locking, "at most 2"),
+    "reconnecting": ("p99 of scans while 300 devices connect at once, ms", IsolationRun.reconnecting, "at most 2"),
     "uploading": ("p99 of scans while 20,000 are uploaded, ms", IsolationRun.uploading, "at most 3"),
     "attendance": ("p50 of CancelTicket, 64 attendance readers, ms", IsolationRun.attendance, "at most 3"),
     "inventing": ("p50 of CancelTicket under invented tokens, ms", IsolationRun.inventing, "at most 3"),

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any, Concatenate, ParamSpec, TypeAlias
@@ -35,6 +35,7 @@ POLL_SECONDS = 0.05
 # A wait after a refusal that names no time.
 RETRY_SECONDS = 0.1
 MAX_PAGE = 100
+RECONNECT_SECONDS = 2.0
 
 P = ParamSpec("P")
 # The number of pieces of work that the service has done for a stranger.
@@ -142,6 +143,14 @@ def lock_event(done: Done, database_url: str, event_id: str, scans: LoadPlan) ->
         done.value += 1
         while True:
             LoadGenerator(scans).run()
+
+
+def reconnect(done: Done, scans: LoadPlan) -> None:
+    """Open the streams of all devices of a plan at once, as after a restart of the service, every RECONNECT_SECONDS."""
+    while True:
+        LoadGenerator(replace(scans, messages=[], warm_up=0)).run()
+        done.value += scans.connections
+        time.sleep(RECONNECT_SECONDS)
 
 
 def accept_mails(done: Done, port: int) -> None:
