@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL, Connection
 from tests.environment.databases import execute, read_value
 from tests.environment.waiting import until
 from ticketing.chassis import database as module
-from ticketing.chassis.connections import database_url
+from ticketing.chassis.connections import SESSION_MILLISECONDS, database_url
 from ticketing.chassis.database import ATTEMPTS, Database, RowsLocked
 from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
 from ticketing.chassis.logs import REQUEST_ID
@@ -157,6 +157,7 @@ async def test_long_reads_leave_other_work_its_connections(url: URL) -> None:
     database = Database(url, "tests", threads=1)
     go = threading.Event()
     reading = [asyncio.create_task(database.read(lambda _: go.wait(10))) for _ in range(3 * module.READ_THREADS)]
+    await asyncio.sleep(0)
     assert await database.run(lambda connection: increment(connection, "a")) == 1
     go.set()
     assert all(await asyncio.gather(*reading))
@@ -164,6 +165,7 @@ async def test_long_reads_leave_other_work_its_connections(url: URL) -> None:
 
 
 async def test_a_slow_read_is_ended_and_overloaded(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module.READ_MILLISECONDS["statement_timeout"] < SESSION_MILLISECONDS["statement_timeout"]
     monkeypatch.setitem(module.READ_MILLISECONDS, "statement_timeout", 50)
     database = Database(url, "tests", threads=1)
     sleep = sa.text("SELECT pg_sleep(0.2)")
