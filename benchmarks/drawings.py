@@ -70,7 +70,8 @@ def _renamed(testbed: Testbed, name: str) -> event_pb2.Event:
 def _memory(testbed: Testbed) -> float:
     """Return the private memory of the ticket service and its workers, in MB."""
     service = psutil.Process(testbed.services["ticket_service"].pid)
-    return sum(process.memory_full_info().uss for process in [service, *service.children(recursive=True)]) / 1e6
+    octets: int = sum(process.memory_full_info().uss for process in [service, *service.children(recursive=True)])
+    return octets / 1e6
 
 
 def cells(figures: Sequence[Figures]) -> list[str]:
