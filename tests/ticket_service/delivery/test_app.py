@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.environment import ROOT
+from tests.environment.http_port import READY, readiness
 from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.stand_ins.webhook import SECRET, Hook, listening
@@ -27,6 +28,7 @@ async def test_relay_runs_as_its_own_process(shop, environment_of, tickets_url):
         bought = await shop.buy(event.event_id, quantity=2)
         with await asyncio.to_thread(TicketProcess, variables, "relay") as process:
             await until(lambda: len(hook.taken) == 1)
+            assert await asyncio.to_thread(readiness, process.metrics_port) == (200, READY)
             assert await asyncio.to_thread(process.end) == 0
     [post] = hook.taken
     assert post.event["type"] == "ticketing.purchase.completed"
