@@ -34,6 +34,8 @@ LISTED_TICKETS = 100_000
 UPLOADED = 20_000
 LARGE_ORDER = 80
 
+WEBHOOK_SECRET = "whsec_YmVuY2htYXJrIG9mIG5vdGlmaWNhdGlvbnM="  # noqa: S105 - only the benchmarks use it
+
 Figures = tuple[float, float]
 
 
@@ -122,6 +124,10 @@ class IsolationRun:
         """Measure purchases while a relay mails the tickets of all sales."""
         return self.compare(self.purchases, self.running_relay, "mails")
 
+    def posting(self) -> Iterator[Figures]:
+        """Measure purchases while a relay posts the notifications of all sales."""
+        return self.compare(self.purchases, self.posted_sales, "posts")
+
     def locking(self) -> Iterator[Figures]:
         """Measure scans while the row of another event is locked and its gates scan."""
         event = publish(self.bed)
@@ -168,14 +174,26 @@ class IsolationRun:
         """Run a server that accepts mails, and a relay: in its own process, or in the service with TICKETS_RELAY."""
         port = free_ports(1)[0]
         settings = {"TICKETS_SMTP_URL": f"smtp://127.0.0.1:{port}", "TICKETS_MAIL_FROM": "tickets@example.com"}
+        with stranger(strangers.accept_mails, port) as mails, self._relay(settings):
+            yield mails
+
+    @contextmanager
+    def posted_sales(self) -> Iterator[Done]:
+        """Run a webhook that accepts posts, and a relay."""
+        port = free_ports(1)[0]
+        settings = {"TICKETS_WEBHOOK_URL": f"http://127.0.0.1:{port}/", "TICKETS_WEBHOOK_SECRET": WEBHOOK_SECRET}
+        with stranger(strangers.accept_posts, port) as posts, self._relay(settings):
+            yield posts
+
+    @contextmanager
+    def _relay(self, settings: Mapping[str, str]) -> Iterator[None]:
         with ExitStack() as stack:
-            mails = stack.enter_context(stranger(strangers.accept_mails, port))
             if self.bed.variables["TICKETS_RELAY"] == "off":
                 stack.enter_context(self.bed.relay(**settings))
             else:
                 self._restart(settings)
                 stack.callback(self._restart, {})
-            yield mails
+            yield
 
     @contextmanager
     def mailed_orders(self) -> Iterator[Done]:
@@ -195,6 +213,7 @@ class IsolationRun:
 ROWS: Mapping[str, tuple[str, Callable[[IsolationRun], Iterator[Figures]], str]] = {
     "drawing": ("purchases while 8 callers draw pages", IsolationRun.drawing, "at least 0.8"),
     "mailing": ("purchases while all sales are mailed", IsolationRun.mailing, "at least 0.8"),
+    "posting": ("purchases while all sales are posted to a webhook", IsolationRun.posting, "at least 0.8"),
     "locking": ("p99 of scans while another event is locked, ms", IsolationRun.locking, "at most 2"),
     "uploading": ("p99 of scans while 20,000 are uploaded, ms", IsolationRun.uploading, "at most 3"),
     "attendance": ("p50 of CancelTicket, 64 attendance readers, ms", IsolationRun.attendance, "at most 3"),

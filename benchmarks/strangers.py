@@ -4,13 +4,14 @@ A stranger repeats its work until the benchmark ends it, and counts what the ser
 service refuses waits for the time that the refusal names, as a client does.
 """
 
+import asyncio
 import multiprocessing
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle
 from multiprocessing.sharedctypes import Synchronized
@@ -155,6 +156,26 @@ def accept_mails(done: Done, port: int) -> None:
     # The server listens, so the relay may start.
     done.value += 1
     threading.Event().wait()
+
+
+def accept_posts(done: Done, port: int) -> None:
+    """Accept every post on a port, in the event loop: a thread for each connection would take the processors."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+                done.value += 1
+
+    async def serve() -> None:
+        await asyncio.start_server(answer, "127.0.0.1", port)
+        # The server listens, so the relay may start.
+        done.value += 1
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
 
 
 def _repeat(done: Done, callers: int, work: Callable[[str], Any], items: Sequence[str]) -> None:

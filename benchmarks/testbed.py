@@ -66,10 +66,15 @@ class Testbed:
 
     @contextmanager
     def relay(self, **variables: str) -> Iterator[None]:
-        """Run a relay as a process of its own during the block."""
+        """Run a relay as a process of its own during the block, which begins once the outbox is empty."""
         command = [sys.executable, "-m", "dev.child", "ticket_service", "relay"]
         process = self._start(command, {**self.variables, **variables}, self.checkout)
+        deadline = time.monotonic() + START_SECONDS
         try:
+            while self.query("tickets", "SELECT count(*) FROM outbox") != [(0,)]:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise NotReadyError("the relay does not take up notifications")
+                time.sleep(POLL_SECONDS)
             yield
         finally:
             stop(process)
@@ -158,7 +163,12 @@ def running_testbed(checkout: Path | None = None, **variables: str) -> Iterator[
             .render_as_string(hide_password=False)
             for name in ("tickets", "scans")
         }
-        logs_and_metrics = {"TICKETING_LOG_LEVEL": "WARNING", "TICKETS_METRICS_PORT": "0", "SCANS_METRICS_PORT": "0"}
+        logs_and_metrics = {
+            "TICKETING_LOG_LEVEL": "WARNING",
+            "TICKETS_METRICS_PORT": "0",
+            "TICKETS_RELAY_METRICS_PORT": "0",
+            "SCANS_METRICS_PORT": "0",
+        }
         settings = {"TICKETING_DATA_DIR": str(directory), **logs_and_metrics, **ports, **urls, **variables}
         testbed = Testbed(
             directory, up.environment({**os.environ, **settings}), development_keys(directory), stack, checkout=checkout

@@ -1,19 +1,23 @@
 """The replica of events and tickets, which follows the ticket service's feed so that no scan waits for that service."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 from scan_service.adapters.tickets import TicketService
 from scan_service.domain.feed import FeedPage
 from scan_service.replication.key_replica import KeyReplica
 from scan_service.store.clock import DatabaseClock
 from scan_service.store.feed import mark_complete, read_position, save_pages
-from ticketing.chassis.database import Database
+from ticketing.chassis.database import Database, RowsLocked
+
+log = logging.getLogger(__name__)
 
 # The feed delivers changes of ended events only if the request names them, and the ids of all past events would not fit
 # into one message. If an event is moved into the future, the feed delivers it again from its beginning.
@@ -52,12 +56,39 @@ class Replica:
         )
         async with aclosing(self._tickets.watch(position)) as messages, aclosing(_group(messages)) as groups:
             async for group in groups:
-                for transaction in _transactions([page for pages in group if pages is not None for page in pages]):
-                    await self._database.run(partial(save_pages, pages=transaction))
-                    self.report_success()
+                await self._save([page for pages in group if pages is not None for page in pages])
                 if group[-1] is None:
                     await self._database.run(lambda connection: mark_complete(connection, self._clock.read(connection)))
                     self.report_success()
+
+    async def _save(self, pages: Sequence[FeedPage]) -> None:
+        """Save pages in their order.
+
+        Raises:
+            RowsLocked: another session has locked rows of an event; the pages of all other events are saved, and the feed
+                sends those of this event again from its cursor.
+        """
+        locked = dict[UUID, RowsLocked]()
+        for transaction in _transactions(pages):
+            # A later page would move the cursor past the page that was not saved.
+            free = [page for page in transaction if page.event.event_id not in locked]
+            try:
+                if free:
+                    await self._database.run(partial(save_pages, pages=free))
+                    self.report_success()
+            except RowsLocked:
+                for event_id in {page.event.event_id: None for page in free}:
+                    own = [page for page in free if page.event.event_id == event_id]
+                    try:
+                        await self._database.run(partial(save_pages, pages=own))
+                        self.report_success()
+                    except RowsLocked as failure:
+                        log.warning(
+                            "rows are locked by another session; the replica waits", extra={"event_id": event_id}
+                        )
+                        locked[event_id] = failure
+        if locked:
+            raise next(iter(locked.values()))
 
 
 async def _group(messages: AsyncIterator[FeedMessage]) -> AsyncGenerator[list[FeedMessage], None]:

@@ -10,14 +10,15 @@ from scan_service.domain.feed import CheckInReport, IncidentReport
 from scan_service.store.tables import tickets
 from ticketing.chassis.arrays import array
 
-# The statement first locks the tickets in the order of their ids, as every batch does.
+# The statement first locks the tickets in the order of their ids, as every batch does. A ticket that another session has
+# locked is reported again, and delays no other one.
 _MARK: Final = sa.text("""
     WITH confirmed AS (
         SELECT * FROM unnest(CAST(:event_ids AS uuid[]), CAST(:ticket_ids AS uuid[]), CAST(:sequences AS bigint[]))
             AS confirmed(event_id, ticket_id, confirmed_sequence)
     ), locked AS (
         SELECT t.event_id, t.ticket_id, confirmed_sequence FROM tickets t JOIN confirmed USING (event_id, ticket_id)
-        ORDER BY t.ticket_id FOR UPDATE OF t
+        ORDER BY t.ticket_id FOR UPDATE OF t SKIP LOCKED
     )
     UPDATE tickets t SET reported_sequence = greatest(t.reported_sequence, locked.confirmed_sequence)
     FROM locked WHERE t.event_id = locked.event_id AND t.ticket_id = locked.ticket_id

@@ -27,6 +27,13 @@ def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "REPORT_SECONDS", 0.05)
 
 
+@pytest.fixture(autouse=True)
+def long_lock_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer for row locks: a busy machine must not refuse scans of rows that a test locks for a moment."""
+    for limits in (app.SCAN_LOCK_MILLISECONDS, app.LOCK_MILLISECONDS):
+        monkeypatch.setitem(limits, "lock_timeout", 20_000)
+
+
 @pytest.fixture
 def settings(tmp_path: Path, issuer: Issuer) -> Settings:
     return settings_of(tmp_path, issuer)

@@ -21,6 +21,8 @@ class ScansStandIn(RevocationServiceServicer, ScannerServiceServicer):
 
     def __init__(self) -> None:
         self.admitted: dict[str, datetime] = {}
+        # The tickets whose rows another session has locked.
+        self.locked: set[str] = set()
         self.closed: list[str] = []
         # The erased users.
         self.erased: list[str] = []
@@ -55,7 +57,14 @@ class ScansStandIn(RevocationServiceServicer, ScannerServiceServicer):
         self.metadata.append(dict(context.invocation_metadata() or ()))
         if self.fails_with is not None:
             await context.abort(self.fails_with, "as the test asked for")
-        outcomes = [self._settle(revocation) for revocation in request.revocations]
+        if self.locked and not request.skip_locked:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "a ticket is locked")
+        outcomes = [
+            pb.RevocationOutcome(ticket_id=revocation.ticket_id, undecided=True)
+            if revocation.ticket_id in self.locked
+            else self._settle(revocation)
+            for revocation in request.revocations
+        ]
         self.called.set()
         await self.may_answer.wait()
         return pb.RevokeTicketsResponse(outcomes=[] if self.forgets_outcomes else outcomes)

@@ -27,9 +27,10 @@ class Post:
 
 @dataclass
 class Hook:
-    """A webhook; `answers` returns the status of each answer, or None to hang."""
+    """A webhook; `answers` returns the status of each answer, or None to hang, and `header` a line such as "a: b"."""
 
     answers: Callable[[Post], int | None] = lambda post: 204
+    header: str = ""
     posts: list[Post] = field(default_factory=list)
     taken: list[Post] = field(default_factory=list)
     url: str = ""
@@ -46,7 +47,8 @@ class Hook:
                     break
                 if 200 <= status < 300:
                     self.taken.append(post)
-                writer.write(f"HTTP/1.1 {status} Answered\r\ncontent-length: 0\r\n\r\n".encode())
+                header = f"{self.header}\r\n" if self.header else ""
+                writer.write(f"HTTP/1.1 {status} Answered\r\n{header}content-length: 0\r\n\r\n".encode())
                 await writer.drain()
         writer.close()
 

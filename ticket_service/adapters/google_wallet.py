@@ -57,7 +57,7 @@ def save_link(drawing: Drawing, passes: GooglePasses) -> bytes:
 def _candidates(
     drawing: Drawing, ticket: PrintedTicket, passes: GooglePasses
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield class and object of a ticket, each pair shorter than the one before: the least useful part goes first."""
+    """Yield class and object of a ticket, each pair shorter than the one before: the least useful part is dropped first."""
     words = words_of(drawing.language)
     ticket_class = _class_of(drawing, ticket.sold, words, passes)
     ticket_object = _object_of(drawing, ticket, words, ticket_class["id"])

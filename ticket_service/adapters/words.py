@@ -46,6 +46,11 @@ def words_of(wanted: str, default: str = FALLBACK) -> Words:
     return Words(language, formats, read["labels"], read["ticket_types"], read["admission"])
 
 
+def known_language(wanted: str, default: str) -> str:
+    """Return a tag whose closest language has words: `wanted`, or else `default`."""
+    return wanted if look_up(wanted, LANGUAGES, "") else default
+
+
 def tag_of_formats(wanted: str, language: str) -> str:
     """Return `wanted` if its texts are those of `language`, otherwise `language`: words and dates have one language."""
     return wanted if look_up(wanted, (language,), "") == language else language

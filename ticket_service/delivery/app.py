@@ -1,7 +1,8 @@
 """Compose the relay and its receivers, as the command `relay` alone or for the process of the ticket service."""
 
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy.engine import URL
@@ -26,16 +27,22 @@ from ticketing.chassis.tasks import Sweepable, Tasks
 THREADS: Final = 4
 # The time for which drawn files are kept, so that the tries after it need no drawing while a mail server is down.
 DRAWN_SECONDS: Final = 3_600.0
-# A nice value. On busy cores sales and scans run first, and the relay catches up later. XXX
+# A nice value. On busy processors sales and scans run first, and the relay catches up later.
 NICE: Final = 10
+AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 
 def lower_priority() -> None:
     """Let other processes run first; threads and processes that this thread starts from now on inherit it.
 
-    The embedded PostgreSQL, which another thread starts, keeps its priority (on Linux, a priority belongs to a thread).
+    The embedded PostgreSQL, which another thread starts in a session of its own, keeps its priority (on Linux, a priority
+    belongs to a thread).
     """
     os.nice(NICE)
+    # Linux may schedule each session as a group; between sessions, only the priority of the group counts then.
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            AUTOGROUP.write_text(str(NICE))
 
 
 class DeliveryApp:

@@ -38,7 +38,7 @@ class Attachments(StrEnum):
     NONE = "NONE"
     # QR code and page of each valid ticket, and the calendar entries.
     TICKET = "TICKET"
-    # The calendar entries, which go with the last ticket.
+    # The calendar entries; one is removed with the last ticket.
     CALENDAR = "CALENDAR"
 
 

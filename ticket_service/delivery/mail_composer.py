@@ -4,10 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from email.message import EmailMessage, MIMEPart
 from email.utils import format_datetime, parseaddr
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from ticket_service.adapters.formats import Formats
+from ticket_service.adapters.logos import logo_fault
 from ticket_service.adapters.words import tag_of_formats
 from ticket_service.convert.addresses import mailbox
 from ticket_service.delivery.emails import Email
@@ -18,9 +19,13 @@ from ticket_service.delivery.mail_texts import MailTexts
 from ticket_service.delivery.receiver import UndeliveredError
 from ticket_service.domain.calendar_entries import is_valid, method_of
 from ticket_service.domain.languages import look_up
+from ticket_service.domain.page_design import PageDesign, design_of, ink_on
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import ticket_hours
 from ticket_service.use_cases.rendering import MEDIA_TYPES
+
+# The id of the picture within its mail.
+LOGO_ID: Final = "logo@ticketing"
 
 
 class MailComposer:
@@ -30,9 +35,11 @@ class MailComposer:
         texts: the texts of each language.
         language: the language of purchases that name no known language.
         sender: the From header, such as `Concert Hall <tickets@example.com>`, with its domain in A-labels.
+        design: the colour and the logo of mails, as of pages, for events without their own.
     """
 
-    def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str) -> None:
+    def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str, design: PageDesign) -> None:
+        self._design = design
         self._texts = texts
         self._language = language
         self.sender_name, self.address = parseaddr(sender)
@@ -59,7 +66,10 @@ class MailComposer:
         texts = self._texts[look_up(tag, self._texts, self._language)]
         formats = Formats(tag_of_formats(tag, texts.language))
         message = EmailMessage(policy=MailPolicy())
+        design = design_of(email.event.metadata, self._design)
+        logo = _logo(design)
         facts = _facts(email, secrets, {file.content_id for file, _ in files}, texts, formats)
+        facts |= {"color": design.color, "ink": ink_on(design.color), "logo": LOGO_ID if logo is not None else ""}
         facts["buttons"] = _buttons(files, texts)
         # Within a sentence, a name keeps its direction.
         within = {**facts, **facts["isolated"]}
@@ -68,11 +78,18 @@ class MailComposer:
         facts["lead"] = texts.fill(email.text, "lead", within)
         self._write_headers(message, email, str(facts["subject"]), message_id)
         message["Date"] = format_datetime(now)
-        message["Content-Language"] = texts.language
         message.set_content(flowed(texts.render("mail.txt", facts)), params={"format": "flowed", "delsp": "yes"})
         message.add_alternative(texts.render("mail.html", facts), subtype="html")
         # The same part takes all pictures: after the first one, the message would return the text within that part.
         html = message.get_body(("html",))
+        if logo is not None and html is not None:
+            html.add_related(
+                logo,
+                "image",
+                "png" if design.logo.lower().endswith(".png") else "jpeg",
+                cid=f"<{LOGO_ID}>",
+                filename=design.logo,
+            )
         for file, content in files:
             if file.name:
                 _attach(message, html, file, content)
@@ -80,6 +97,8 @@ class MailComposer:
             if inner.get_content_type() == "multipart/related":
                 # RFC 2387 requires the type of the part that the others belong to.
                 inner.set_param("type", "text/html")
+        # Last, because the library moves headers of this kind into the first part when it adds another one.
+        message["Content-Language"] = texts.language
         return message
 
     def _write_headers(self, message: EmailMessage, email: Email, subject: str, message_id: str) -> None:
@@ -94,6 +113,13 @@ class MailComposer:
         number = f".{email.part}" if email.part > 1 else ""
         message["Message-ID"] = f"<{message_id}{away}{number}@{self._domain}>"
         message["Auto-Submitted"] = "auto-generated"
+
+
+def _logo(design: PageDesign) -> bytes | None:
+    """Read the logo; None without one, and for one that cannot be shown, which the page has logged."""
+    if design.logos is None or not design.logo or logo_fault(design.logos, design.logo) is not None:
+        return None
+    return (design.logos / design.logo).read_bytes()
 
 
 def _facts(

@@ -40,7 +40,7 @@ class MimeWriter:
     """
 
     def __init__(self, texts: Mapping[str, MailTexts], language: str, sender: str, drawing: MailDrawing) -> None:
-        self._composer = MailComposer(texts, language, sender)
+        self._composer = MailComposer(texts, language, sender, drawing.design)
         self._drawing = drawing
 
     @property

@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 from ticket_service.domain.wallets import ApplePasses, GooglePasses, Wallets
 from ticketing.chassis.settings import Environment
 
+ORGANIZATION: Final = "TICKETS_WALLET_ORGANIZATION"
+# A link to Google Wallet has few characters left for the name.
+MAX_NAME_BYTES: Final = 60
 CERTIFICATE: Final = "TICKETS_APPLE_WALLET_CERTIFICATE"
 KEY: Final = "TICKETS_APPLE_WALLET_KEY"
 AUTHORITY: Final = "TICKETS_APPLE_WALLET_WWDR"
@@ -27,8 +30,11 @@ def read_wallets(environment: Environment, mail_from: str, code_secret: str) -> 
         mail_from: the sender of mails, whose name is the default issuer.
         code_secret: the secret from which the tokens of passes are derived, by way of another one.
     """
-    name = environment.text("TICKETS_WALLET_ORGANIZATION", parseaddr(mail_from)[0] or "Tickets")
-    return Wallets(_read_apple(environment, name, code_secret), _read_google(environment, name))
+    name = environment.text(ORGANIZATION, parseaddr(mail_from)[0] or "Tickets")
+    wallets = Wallets(_read_apple(environment, name, code_secret), _read_google(environment, name))
+    if wallets.google is not None and len(name.encode()) > MAX_NAME_BYTES:
+        environment.fault(ORGANIZATION, f"({name}) has more than {MAX_NAME_BYTES} bytes in UTF-8")
+    return wallets
 
 
 def _read_apple(environment: Environment, organization: str, code_secret: str) -> ApplePasses | None:

@@ -1,7 +1,7 @@
-"""Decide which entries the calendar of a holder has, and when an entry goes.
+"""Decide which entries the calendar of a holder has, and when an entry is removed.
 
 A holder has one entry for all their tickets of an event with the same hours, however they were bought; day tickets with
-hours of their own have entries of their own. An entry goes with the last valid ticket that it is for.
+hours of their own have entries of their own. An entry is removed with the last valid ticket that it is for.
 """
 
 import hashlib
@@ -17,6 +17,8 @@ from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket, ticket
 
 # RFC 5545 has integers of 32 bits, with a sign.
 MAX_SEQUENCE: Final = 2**31 - 1
+# The tickets of one holder that are read for an entry; a reseller may have thousands.
+MAX_HELD: Final = 500
 # An organizer without an address: RFC 6761 reserves the domain, so that no mail is ever delivered there.
 NO_ADDRESS: Final = "noreply@ticketing.invalid"
 
@@ -55,7 +57,7 @@ class CalendarEntry:
     ends: datetime
     update_time: datetime
     organizer: CalendarOrganizer
-    # No valid ticket is left: the entry goes.
+    # No valid ticket is left: the calendar removes the entry.
     is_removed: bool
 
 
@@ -103,7 +105,7 @@ def entries_of(
     Args:
         holder: the person whose calendar is meant; after a transfer, the previous holder has entries as well.
         concerned: tickets of one event that the holder has, or had.
-        held: all tickets that the holder has for the event.
+        held: the valid tickets that the holder has for the event, at most MAX_HELD.
         organizer: the sender of the entries.
         may_show: whether the reader of the entries may see the code of a ticket.
     """
@@ -126,7 +128,8 @@ def entries_of(
             ends=max(ends for _, ends in spans),
             update_time=max(event.update_time, *(sold.ticket.update_time for sold in [*left, *tickets])),
             organizer=organizer,
-            is_removed=not left,
+            # A ticket that was not read may have the same hours.
+            is_removed=not left and (event.status is EventStatus.CANCELLED or len(held) < MAX_HELD),
         )
         found.append(TicketEntry(entry, tuple([sold for sold in left if may_show(sold)])))
     return found
@@ -139,7 +142,7 @@ _OwnHours = tuple[datetime | None, datetime | None] | None
 def _own_hours(sold: SoldTicket) -> _OwnHours:
     """Return the hours by which a ticket has an entry of its own.
 
-    The terms at purchase decide, because they never change: an event that moves takes its entries along.
+    The terms at purchase decide, because they never change: an event that moves keeps the UIDs of its entries.
     """
     terms = sold.past_terms[0].terms if sold.past_terms else sold.event
     given = sold.ticket.valid_from_time, sold.ticket.valid_until_time

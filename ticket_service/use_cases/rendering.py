@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from prometheus_client import Gauge
+
 from ticket_service.adapters.drawers import Drawers, Turn
+from ticket_service.adapters.words import known_language
 from ticket_service.domain.calendar_entries import TicketEntry
 from ticket_service.domain.drawings import Drawing, PrintedTicket, RenderOptions, print_ticket
 from ticket_service.domain.page_design import PageDesign
@@ -30,6 +33,7 @@ MEDIA_TYPES: Final = {
 }
 # The endings of file names that differ from the name of the format.
 SUFFIXES: Final = {TicketFormat.APPLE_WALLET: "pkpass", TicketFormat.GOOGLE_WALLET: "txt"}
+EXPIRY: Final = Gauge("apple_wallet_expiry_timestamp_seconds", "Time when a certificate of the passes expires.")
 # The calls of one caller that may wait for a drawing. A backend calls for many users.
 MAX_WAITING: Final = 8
 MAX_WAITING_OF_A_SERVICE: Final = 32
@@ -53,7 +57,7 @@ class Rendering:
 
     Args:
         drawers: the workers, which have the keys of `wallets`.
-        language: the language of purchases that name none.
+        language: the language of purchases that name none with texts.
         design: the design of pages and passes.
         wallets: the wallets for which tickets are issued.
     """
@@ -63,6 +67,8 @@ class Rendering:
         self._language = language
         self._design = design
         self._wallets = wallets
+        if wallets.apple is not None:
+            EXPIRY.set(wallets.apple.expire_time.timestamp())
 
     async def render(
         self, caller: Caller, tickets: Sequence[PrintedTicket], options: RenderOptions, now: datetime
@@ -85,7 +91,7 @@ class Rendering:
         if len(drawn) > MAX_PAGES:
             fault = f"would draw {len(drawn)} pages; the bound is {MAX_PAGES}"
             raise invalid_fields([FieldViolation("whole_purchase", fault)])
-        language = drawn[0].sold.language or self._language
+        language = known_language(drawn[0].sold.language, self._language)
         printed = tuple([print_ticket(one.sold, one.secrets) for one in drawn])
         drawing = Drawing(options.format, printed, language, now, design=self._design, paper=options.paper)
         content = await self._drawers.draw(drawing, _turn(caller))
@@ -99,7 +105,8 @@ class Rendering:
     ) -> RenderedTicket:
         """Draw the calendar entry of a ticket, or its removal if the holder has no valid ticket; raise OVERLOADED."""
         printed = tuple([print_ticket(sold, secrets(sold)) for sold in found.tickets])
-        drawing = Drawing(TicketFormat.ICS, printed, ticket.sold.language or self._language, now, found.entry)
+        language = known_language(ticket.sold.language, self._language)
+        drawing = Drawing(TicketFormat.ICS, printed, language, now, found.entry)
         content = await self._drawers.draw(drawing, _turn(caller))
         return RenderedTicket(MEDIA_TYPES[TicketFormat.ICS], f"{ticket.secrets.code}.ics", content)
 

@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
+# Libraries that log the URL of each request, which may contain a secret.
+QUIET = ("httpx", "httpcore")
+
 # Attributes that logging itself sets on a record; all others came by `extra=` and are printed.
 _STANDARD_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -45,3 +48,5 @@ def configure_logs(level: str, service: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter({"service": service}))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

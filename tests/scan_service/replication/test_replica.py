@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from scan_service import app
 from tests.environment.databases import connected
 from tests.environment.messages import at
 from tests.environment.waiting import until
@@ -82,6 +83,31 @@ async def test_pages_that_arrive_during_a_save_are_saved_together(database, pair
     transactions = {row["changed_by"] for row in database.rows("tickets")}
     assert len(transactions) < len(event_ids) / 2
     assert {row["event_id"] for row in database.rows("feed_cursors")} == set(event_ids)
+
+
+@pytest.fixture
+def short_lock_waits(long_lock_waits: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(app.LOCK_MILLISECONDS, "lock_timeout", 100)
+
+
+@pytest.mark.usefixtures("short_lock_waits")
+async def test_a_locked_ticket_delays_the_replica_of_its_event_alone(database, paired, tickets):
+    x, y = database.event(), uuid.uuid4()
+    shown = database.ticket(x)
+    blocked = page(x, gate_ticket(shown, revision=2, status=BLOCKED), revision=2)
+    message = page(x, gate_ticket(shown, revision=2, status=BLOCKED), revision=2)
+    # The later page of the locked event must not move its cursor past the first one.
+    for other in (page(x, revision=3), page(y, gate_ticket(database.unknown(y)))):
+        message.others.add(event=other.event, tickets=other.tickets, revision=other.revision)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("SELECT FROM tickets FOR UPDATE")
+        await tickets[0].pages.put(message)
+        await until(lambda: {row["event_id"] for row in database.rows("tickets")}, {x, y})
+        # The stream ends, and the next one begins at the cursor of the locked event.
+        await until(lambda: len(tickets[0].watched) > 1)
+        assert set(tickets[0].watched[-1].after_revisions) == {str(y)}
+    await tickets[0].pages.put(blocked)
+    await until(lambda: [row["status"] for row in database.rows("tickets") if row["event_id"] == x], ["BLOCKED"])
 
 
 async def test_a_message_of_several_events_is_saved_whole(database, paired, tickets):

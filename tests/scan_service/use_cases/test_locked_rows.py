@@ -32,8 +32,8 @@ WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AN
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the waits for row locks."""
+def short_lock_waits(long_lock_waits: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for row locks hardly at all."""
     for limits in (app.SCAN_LOCK_MILLISECONDS, app.LOCK_MILLISECONDS):
         monkeypatch.setitem(limits, "lock_timeout", 200)
 
@@ -144,12 +144,14 @@ async def test_an_insert_that_waits_refuses_its_own_scan_alone(database, service
     await service.scan(event_id, forged)
     [row] = database.rows("incidents")
     database.update(incidents, kind="CODE_GUESSING")
+    device = Device(service)
+    await device.open(event_id)
     with database.engine.begin() as connection:
         connection.execute(incidents.insert().values(**row | {"incident_id": uuid.uuid4()}))
-        answers = await asyncio.gather(
-            try_to_scan(service, event_id, free.token), try_to_scan(service, event_id, forged)
-        )
-        assert refused(answers) == [False, True]
+        # Both scans are in one batch.
+        await device.send(upload=pb.Upload(scans=[decided(free.token), decided(forged)]))
+        uploaded = (await device.receive()).uploaded
+        assert (len(uploaded.results), [one.reason for one in uploaded.rejected]) == (1, [OVERLOADED])
 
 
 async def test_a_stream_answers_a_locked_scan_with_a_retry_time(database, service):

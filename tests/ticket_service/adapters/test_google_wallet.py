@@ -11,9 +11,12 @@ from tests.selling.rows import NOW, make_event, make_sold
 from tests.selling.wallets import ACCOUNT, ISSUER, WalletFiles, make_wallet_files
 from ticket_service.adapters.drawing import draw
 from ticket_service.adapters.rendering import png
+from ticket_service.adapters.words import LANGUAGES
 from ticket_service.domain.drawings import Drawing, print_ticket
+from ticket_service.domain.events import TicketType
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import SoldTicket, TicketFormat, TicketStatus
+from ticket_service.domain.wallets import Wallets
 
 SECRETS = Secrets("TKT-0123456789ABCDEF", "T1" + "A7" * 85)
 EVENT = make_event(time_zone="Europe/Berlin", location="Hall B\n1 Square")
@@ -56,6 +59,18 @@ def test_a_link_saves_the_ticket(saved):
     assert ticket_class["venue"]["address"]["defaultValue"]["value"] == "1 Square"
     assert ticket_object["state"] == "ACTIVE"
     assert read_qr_codes(png(ticket_object["barcode"]["value"])) == [SECRETS.token]
+
+
+def test_the_longest_names_still_make_a_short_link(files):
+    google = files.wallets(TICKETS_WALLET_ORGANIZATION="東" * 20).google
+    assert google is not None
+    # Google bounds the address of an account: 30 characters each for its name and its project.
+    account = f"{'a' * 30}@{'p' * 30}.iam.gserviceaccount.com"
+    event = replace(EVENT, name="🎭" * 200, location="東" * 200, version=10_000)
+    sold = make_sold(event, ticket_type=TicketType.EARLY_BIRD)
+    for language in LANGUAGES:
+        drawing = Drawing(TicketFormat.GOOGLE_WALLET, (print_ticket(sold, SECRETS),), language, NOW)
+        assert len(draw(drawing, Wallets(google=replace(google, account_email=account)))) <= 1800
 
 
 @pytest.mark.parametrize("name", ["東京ドーム公演 🎭" * 22, "Ein sehr langer Name " * 9, 'Name "in" quotes\\'])

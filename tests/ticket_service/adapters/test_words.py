@@ -1,6 +1,6 @@
 import pytest
 
-from ticket_service.adapters.words import FALLBACK, LANGUAGES, words_of
+from ticket_service.adapters.words import FALLBACK, LANGUAGES, known_language, words_of
 from ticket_service.domain.events import TicketType
 
 
@@ -19,3 +19,4 @@ def test_a_region_selects_formats_and_an_unknown_language_the_default():
     # Words and dates are in the same language.
     assert (unknown.language, str(unknown.formats.locale)) == ("fr", "fr")
     assert words_of("", "tlh").language == FALLBACK
+    assert [known_language(wanted, "fr") for wanted in ("de-AT", "tlh", "")] == ["de-AT", "fr", "fr"]

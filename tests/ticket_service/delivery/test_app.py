@@ -1,27 +1,38 @@
 import asyncio
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
+import psutil
 import pytest
 
+from dev.clients import free_ports
 from tests.environment import ROOT
 from tests.environment.http_port import READY, readiness
 from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.stand_ins.webhook import SECRET, Hook, listening
-from ticket_service.delivery.app import DeliveryApp
+from ticket_service.delivery.app import NICE, DeliveryApp
 from ticket_service.delivery.store.backlog import count_outbox_rows
 from ticketing.chassis.settings import SettingsError
 
 
+def read(url: str) -> str:
+    with urlopen(url, timeout=20) as answer:  # noqa: S310 - an address of this test
+        text: str = answer.read().decode()
+        return text
+
+
 @pytest.mark.slow
 async def test_relay_runs_as_its_own_process(shop, environment_of, tickets_url):
+    ports = free_ports(1)
     async with listening(Hook()) as hook:
         variables = environment_of(
             TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
             TICKETS_WEBHOOK_URL=hook.url,
             TICKETS_WEBHOOK_SECRET=SECRET,
             TICKETS_SWEEP_SECONDS="0.05",
+            TICKETS_RELAY_METRICS_PORT=str(ports[0]),
         )
         # The service that sells runs no relay.
         event = await shop.on_sale()
@@ -29,6 +40,11 @@ async def test_relay_runs_as_its_own_process(shop, environment_of, tickets_url):
         with await asyncio.to_thread(TicketProcess, variables, "relay") as process:
             await until(lambda: len(hook.taken) == 1)
             assert await asyncio.to_thread(readiness, process.metrics_port) == (200, READY)
+            # The metrics of the relay have a port of their own.
+            metrics = await asyncio.to_thread(read, f"http://127.0.0.1:{ports[0]}/metrics")
+            assert 'notifications_delivered_total{receiver="webhook"} 1.0' in metrics
+            [relay] = [child for child in psutil.Process().children() if child.cmdline()[-1] == "relay"]
+            assert relay.nice() == psutil.Process().nice() + NICE
             assert await asyncio.to_thread(process.end) == 0
     [post] = hook.taken
     assert post.event["type"] == "ticketing.purchase.completed"

@@ -63,7 +63,7 @@ async def test_a_second_purchase_updates_the_entry(shop, mailbox, channel):
     assert downloaded.to_ical() == after.to_ical()
 
 
-async def test_the_entry_goes_with_the_last_ticket(shop, mailbox, channel):
+async def test_the_entry_is_removed_with_the_last_ticket(shop, mailbox, channel):
     event = await shop.on_sale()
     tickets, seen = [], []
     for _ in range(2):

@@ -145,7 +145,8 @@ async def test_busy_receiver_gets_nothing_before_the_time_that_it_named(database
             raise UndeliveredError("HTTP 429", retry_after=timedelta(minutes=30))
 
     receiver = FakeReceiver(max_parallel=1, rejects=refuse)
-    await insert(database, notification(1, ONE, EVENT), notification(2, OTHER, EVENT))
+    await insert(database, notification(1, ONE, EVENT))
+    await insert(database, notification(2, OTHER, EVENT))
     begin = system_clock()
     async with running_relay(database, receiver):
         await until(lambda: waiting(database), [(1, 1, "HTTP 429"), (2, 0, "")])

@@ -64,6 +64,8 @@ def foreign_key(folder: Path) -> None:
         ({"TICKETS_APPLE_WALLET_WEB_SERVICE_URL": "http://a"}, ["TICKETS_APPLE_WALLET_WEB_SERVICE_URL is no URL that begins with https://"]),
         ({"TICKETS_GOOGLE_WALLET_ISSUER_ID": "abc"}, ["TICKETS_GOOGLE_WALLET_ISSUER_ID is not a number"]),
         ({"TICKETS_GOOGLE_WALLET_ISSUER_ID": ""}, ["TICKETS_GOOGLE_WALLET_ISSUER_ID is required with TICKETS_GOOGLE_WALLET_ACCOUNT"]),
+        ({"TICKETS_WALLET_ORGANIZATION": "東" * 21}, ["TICKETS_WALLET_ORGANIZATION (東東東東東東東東東東東東東東東東東東東東東) has more than 60"]),
+        ({"TICKETS_APPLE_WALLET_LINK": "https://a/"}, ["TICKETS_APPLE_WALLET_LINK is no URL that begins with https:// and contains"]),
         ({"TICKETS_GOOGLE_WALLET_ACCOUNT": "pass.pem"}, ["TICKETS_GOOGLE_WALLET_ACCOUNT (…/pass.pem) is not the key file (JSON)"]),
     ],
 )  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 from tests.selling.calendars import ALICE, ORGANIZER
 from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.domain.calendar_entries import (
+    MAX_HELD,
     MAX_SEQUENCE,
     CalendarEntry,
     Holder,
@@ -61,7 +62,7 @@ def test_a_validity_around_the_event_shares_its_entry():
     assert (found.starts, found.ends) == (START, END)
 
 
-def test_the_entry_goes_with_the_last_ticket_of_its_hours():
+def test_the_entry_is_removed_with_the_last_ticket_of_its_hours():
     first, second, day = make_sold(EVENT), make_sold(EVENT), make_sold(EVENT, **DAY)
     [before] = entries([first], [first, second, day])
     [updated] = entries([cancelled(first)], [second, day])
@@ -94,7 +95,7 @@ def test_the_sequence_fits_an_integer_of_rfc_5545():
 
 
 @pytest.mark.parametrize("days", [-2, 1, 30])
-def test_an_event_that_moves_takes_its_entries_along(days):
+def test_an_event_that_moves_keeps_its_entries(days):
     whole, day = make_sold(EVENT), make_sold(EVENT, **DAY)
     before = entries([whole, day], [whole, day])
     moved = replace(EVENT, start_time=START + timedelta(days=days), end_time=END + timedelta(days=days))
@@ -102,6 +103,14 @@ def test_an_event_that_moves_takes_its_entries_along(days):
     tickets = [replace(sold, event=moved, past_terms=(past,)) for sold in (whole, day)]
     assert [one.uid for one in entries(tickets, tickets)] == [one.uid for one in before]
     assert entries(tickets, tickets)[0].starts == moved.start_time
+
+
+def test_a_reseller_keeps_the_entry_beyond_the_tickets_that_are_read():
+    sold, others = make_sold(EVENT), [make_sold(EVENT, **DAY)] * MAX_HELD
+    [few], [many] = (entries([cancelled(sold)], held) for held in (others[1:], others))
+    assert (few.is_removed, many.is_removed) == (True, False)
+    off = replace(sold, event=replace(EVENT, status=EventStatus.CANCELLED))
+    assert entries([off], others)[0].is_removed
 
 
 def test_a_reader_sees_only_codes_that_are_theirs():

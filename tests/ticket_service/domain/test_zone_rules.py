@@ -49,3 +49,9 @@ def test_local_times_are_in_doubt_around_changes_alone(zone):
         assert [is_in_doubt(time) for time in local] == [is_repeated, is_repeated, False, False]
     assert is_in_doubt(datetime(2027, 3, 28, 2, 30, tzinfo=ZoneInfo("Europe/Berlin")))
     assert not is_in_doubt(datetime(2027, 3, 28, 2, 30, tzinfo=UTC))
+
+
+def test_a_rule_holds_for_ten_years():
+    # In the three years around 2027 it is the fourth Friday, too; programs keep the rules of a zone for longer.
+    begin, _ = rules_of("Asia/Jerusalem", 2027)
+    assert begin.rule == "FREQ=YEARLY;BYMONTH=3;BYDAY=FR;BYMONTHDAY=23,24,25,26,27,28,29"

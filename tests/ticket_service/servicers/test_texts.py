@@ -10,7 +10,7 @@ from tests.environment.refusals import refusal
 from tests.selling.shop import Shop, new_id
 from ticket_service.store.tables import events
 from ticketing.tickets.v1 import purchase_service_pb2, ticket_service_pb2_grpc
-from ticketing.tickets.v1.ticket_service_pb2 import ListTicketsRequest
+from ticketing.tickets.v1.ticket_service_pb2 import ListTicketsRequest, TransferTicketRequest
 
 COMPOSED, DECOMPOSED = "Zoë-Ü한", unicodedata.normalize("NFD", "Zoë-Ü한")
 
@@ -85,3 +85,20 @@ async def test_a_subject_that_shows_nothing_is_no_user(shop):
     for subject in ("  ", "ali\nce", "\u202ealice", "a" + "\u0301" * 200):
         refused = await refusal(shop.buy(event.event_id, ("user", subject)))
         assert refused.code is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_an_address_that_the_mail_server_does_not_take_is_refused(shop, channel):
+    event = await shop.on_sale()
+    address = "jörg@example.com"
+    assert (await refusal(shop.buy(event.event_id, email=address))).fields == {"email"}
+    bought = await shop.buy(event.event_id, email="bob@münchen.de")
+    correction = purchase_service_pb2.CorrectEmailRequest(
+        request_id=new_id(), purchase_id=bought.purchase_id, email=address
+    )
+    refused = await refusal(shop.purchases.CorrectEmail(correction, metadata=shop.metadata()))
+    assert refused.fields == {"email"}
+    transfer = TransferTicketRequest(
+        request_id=new_id(), ticket_id=bought.tickets[0].ticket_id, user_id="jörg", email=address
+    )
+    tickets = ticket_service_pb2_grpc.TicketServiceStub(channel)
+    assert (await refusal(tickets.TransferTicket(transfer, metadata=shop.metadata()))).fields == {"email"}

@@ -293,6 +293,26 @@ async def test_a_sweep_skips_rows_that_another_process_has_locked(canceller, dat
     await looking
 
 
+async def test_a_ticket_locked_at_the_gates_delays_its_own_cancellation_alone(canceller, database, clock, scans):
+    _, [locked, free] = await sold(database, clock, 2)
+    scans.locked.add(str(locked))
+    # The answer of a locked ticket is neither a revocation nor a check-in.
+    assert (await canceller.cancel(ALICE, locked, "")).status is CancellationStatus.PENDING
+    scans.fails_with = grpc.StatusCode.UNAVAILABLE
+    await canceller.cancel(ALICE, free, "")
+    scans.fails_with = None
+    clock.advance(timedelta(seconds=30))
+    await canceller.sweep()
+    # Both stood in one call to the scan service.
+    assert [len(call.revocations) for call in scans.calls] == [1, 1, 2]
+    assert (await row(database, cancellations, ticket_id=free)).status == "REFUNDING"
+    assert (await row(database, cancellations, ticket_id=locked)).status == "PENDING"
+    scans.locked.clear()
+    clock.advance(timedelta(seconds=30))
+    await canceller.sweep()
+    assert (await row(database, cancellations, ticket_id=locked)).status == "REFUNDING"
+
+
 async def test_the_wait_between_tries_grows_to_half_a_minute(canceller, database, clock, scans):
     _, [ticket_id] = await sold(database, clock)
     scans.fails_with = grpc.StatusCode.UNAVAILABLE

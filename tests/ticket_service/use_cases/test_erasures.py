@@ -23,7 +23,16 @@ from ticket_service.app import App
 from ticket_service.commands import erase as command
 from ticket_service.domain.erasures import STEPS, SubjectKind
 from ticket_service.store import erasing
-from ticket_service.store.tables import contacts, deliveries, idempotency_keys, outbox, purchases, reissues, tickets
+from ticket_service.store.tables import (
+    contacts,
+    deliveries,
+    idempotency_keys,
+    notifications,
+    outbox,
+    purchases,
+    reissues,
+    tickets,
+)
 from ticket_service.use_cases import erasures as use_case
 from ticketing.tickets.v1 import (
     change_pb2,
@@ -156,9 +165,15 @@ async def test_notifications_in_the_queues_lose_the_person(customers, tickets_ur
         " notification_id, kind, purchase_id, ticket_id, user_id, data, create_time, 'hook', event_id, NULL, 1,"
         " create_time, '503' FROM outbox",
     )
+    execute(
+        tickets_url,
+        "INSERT INTO notifications (event_id, position, notification_id, kind, purchase_id, ticket_id, user_id, data,"
+        " create_time, receivers, receivers_by_purchase) SELECT event_id, position, notification_id, kind, purchase_id,"
+        " ticket_id, user_id, data, create_time, '{hook}', '{}' FROM outbox",
+    )
     before = await database.run(lambda c: c.execute(sa.select(sa.func.count()).select_from(deliveries)).scalar_one())
     await customers.erase(user_id=VERA)
-    for table in (outbox, deliveries):
+    for table in (outbox, deliveries, notifications):
         rows = await database.run(lambda c, t=table: c.execute(sa.select(t)).all())
         assert len(rows) == before
         assert VERA not in str(rows)

@@ -185,6 +185,16 @@ async def test_without_the_scan_service_a_reissue_waits_for_a_repetition(
     assert (await reissuer.reissue(ALICE, request)).ticket.user_id == "bob"
 
 
+async def test_a_ticket_locked_at_the_gates_is_reissued_once_it_is_free(reissuer, scans, ticket_id):
+    scans.locked.add(str(ticket_id))
+    request = transfer(ticket_id)
+    with pytest.raises(Failure) as caught:
+        await reissuer.reissue(ALICE, request)
+    assert caught.value.reason == "DEPENDENCY_UNAVAILABLE"
+    scans.locked.clear()
+    assert (await reissuer.reissue(ALICE, request)).ticket.user_id == "bob"
+
+
 async def test_the_sweeper_settles_a_reissue_after_a_crash_once(reissuer, database, clock, scans, ticket_id):
     scans.may_answer.clear()
     request = transfer(ticket_id)
