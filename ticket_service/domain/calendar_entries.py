@@ -17,8 +17,6 @@ from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket, ticket
 
 # RFC 5545 has integers of 32 bits, with a sign.
 MAX_SEQUENCE: Final = 2**31 - 1
-# The tickets of one holder that are read for an entry; a reseller may have thousands.
-MAX_HELD: Final = 500
 # An organizer without an address: RFC 6761 reserves the domain, so that no mail is ever delivered there.
 NO_ADDRESS: Final = "noreply@ticketing.invalid"
 
@@ -105,7 +103,7 @@ def entries_of(
     Args:
         holder: the person whose calendar is meant; after a transfer, the previous holder has entries as well.
         concerned: tickets of one event that the holder has, or had.
-        held: the valid tickets that the holder has for the event, at most MAX_HELD.
+        held: all tickets that the holder has for the event.
         organizer: the sender of the entries.
         may_show: whether the reader of the entries may see the code of a ticket.
     """
@@ -128,8 +126,7 @@ def entries_of(
             ends=max(ends for _, ends in spans),
             update_time=max(event.update_time, *(sold.ticket.update_time for sold in [*left, *tickets])),
             organizer=organizer,
-            # A ticket that was not read may have the same hours.
-            is_removed=not left and (event.status is EventStatus.CANCELLED or len(held) < MAX_HELD),
+            is_removed=not left,
         )
         found.append(TicketEntry(entry, tuple([sold for sold in left if may_show(sold)])))
     return found

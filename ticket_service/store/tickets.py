@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from ticket_service.domain.calendar_entries import MAX_HELD, Holder
+from ticket_service.domain.calendar_entries import Holder
 from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
 from ticket_service.domain.languages import wanted_language
 from ticket_service.domain.queries import TicketQuery
@@ -24,6 +24,8 @@ from ticket_service.store.tables import cancellations, events, purchases, ticket
 from ticketing.chassis.authentication import Caller
 
 _STORED: Final = tuple(field.name for field in fields(Ticket))
+# A reseller may have thousands; a calendar entry shows fewer codes.
+MAX_OF_HOLDER: Final = 200
 _CHANGING: Final = ("status", "user_id", "issue", "revision", "update_time")
 
 _IS_USED: Final = sa.and_(
@@ -99,7 +101,7 @@ def tickets_of_purchase(
 
 
 def tickets_of_holder(connection: Connection, event_id: UUID, holder: Holder) -> list[SoldTicket]:
-    """Read up to MAX_HELD tickets of a holder for an event that are not cancelled, in order of issue."""
+    """Read up to MAX_OF_HOLDER tickets of a holder for an event that are not cancelled, in order of issue."""
     is_held_by_seller = sa.and_(purchases.c.is_guest, tickets.c.user_id == purchases.c.user_id)
     conditions = [tickets.c.event_id == event_id, tickets.c.status.not_in(CANCELLED_STATUSES)]
     if holder.user_id:
@@ -109,7 +111,7 @@ def tickets_of_holder(connection: Connection, event_id: UUID, holder: Holder) ->
         conditions += [sa.tuple_(tickets.c.event_id, tickets.c.purchase_id).in_(its), is_held_by_seller]
     else:
         conditions += [tickets.c.purchase_id == holder.purchase_id, tickets.c.user_id == purchases.c.user_id]
-    return _find_tickets(connection, conditions, MAX_HELD)[::-1]
+    return _find_tickets(connection, conditions, MAX_OF_HOLDER)[::-1]
 
 
 def list_tickets(

@@ -6,7 +6,6 @@ import pytest
 from tests.selling.calendars import ALICE, ORGANIZER
 from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.domain.calendar_entries import (
-    MAX_HELD,
     MAX_SEQUENCE,
     CalendarEntry,
     Holder,
@@ -103,14 +102,6 @@ def test_an_event_that_moves_keeps_its_entries(days):
     tickets = [replace(sold, event=moved, past_terms=(past,)) for sold in (whole, day)]
     assert [one.uid for one in entries(tickets, tickets)] == [one.uid for one in before]
     assert entries(tickets, tickets)[0].starts == moved.start_time
-
-
-def test_a_reseller_keeps_the_entry_beyond_the_tickets_that_are_read():
-    sold, others = make_sold(EVENT), [make_sold(EVENT, **DAY)] * MAX_HELD
-    [few], [many] = (entries([cancelled(sold)], held) for held in (others[1:], others))
-    assert (few.is_removed, many.is_removed) == (True, False)
-    off = replace(sold, event=replace(EVENT, status=EventStatus.CANCELLED))
-    assert entries([off], others)[0].is_removed
 
 
 def test_a_reader_sees_only_codes_that_are_theirs():
