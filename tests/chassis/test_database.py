@@ -9,6 +9,7 @@ from sqlalchemy.engine import URL, Connection
 
 from tests.environment.databases import execute, read_value
 from tests.environment.waiting import until
+from ticketing.chassis import connections
 from ticketing.chassis import database as module
 from ticketing.chassis.connections import SESSION_MILLISECONDS, database_url
 from ticketing.chassis.database import ATTEMPTS, Database, RowsLocked
@@ -235,3 +236,15 @@ async def test_a_connection_rests_after_a_read(url: URL, monkeypatch: pytest.Mon
     [rest] = rests
     assert 0 < rest <= module.MAX_REST_SECONDS
     await database.close()
+
+
+def test_an_outage_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call and every task meets an outage: a line for each would fill the log."""
+    now = 1_000.0
+    monkeypatch.setattr(connections, "monotonic", lambda: now)
+    monkeypatch.setattr(connections, "OUTAGES", connections.OutageLog())
+    for _ in range(100):
+        connections.OUTAGES.write("connection refused")
+    now += connections.OUTAGE_LOG_SECONDS
+    connections.OUTAGES.write("connection refused")
+    assert [line.__dict__["unlogged"] for line in caplog.records] == [0, 99]
