@@ -70,7 +70,7 @@ token: $(VENV)/runtime ## print a development token: make -s token ROLE=organize
 migrate: $(VENV)/runtime ## bring both databases to the newest schema
 	@$(BIN)/python -m dev.migrate
 
-gallery: $(VENV)/development ## draw docs/pictures: tickets and mails of ten events in ten scripts
+gallery: $(VENV)/development ## draw docs/pictures: tickets, mails and wallet passes of ten events in ten scripts
 	$(BIN)/python -m dev.gallery
 
 demo: $(VENV)/runtime ## sell, scan and refund tickets, and print each step

@@ -1,7 +1,7 @@
-"""Draw the gallery of docs/pictures: tickets and mails of ten events in ten scripts: `make gallery`.
+"""Draw the gallery of docs/pictures: tickets, mails and wallet passes of ten events: `make gallery`.
 
-Both services run as in the demo, and a local SMTP server stores the mails that they send. Without Chromium the mails are
-left out. The pictures are contact sheets with few colours, so that all of them take some hundred kilobytes.
+Both services run as in the demo, and a local SMTP server stores the mails that they send. Without Chromium, mails and passes
+are left out. The pictures are contact sheets with few colours, so that all of them take some hundred kilobytes.
 """
 
 import base64
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -24,6 +25,7 @@ from google.protobuf.struct_pb2 import Struct
 from PIL import Image, ImageDraw
 
 from dev.clients import ApiClient, Services, running_services
+from dev.gallery_passes import STYLE, pass_as_html, write_keys
 from dev.gallery_shows import SHOWS, Show
 from dev.mail_pictures import BROWSERS, MAIL_SECONDS, PICTURES, Mailbox, mail_server
 from ticketing.chassis.times import timestamp
@@ -41,12 +43,21 @@ GAP: Final = 10
 BACKGROUND: Final = "#8a8f98"
 # The width of a phone's screen, in CSS pixels.
 PHONE: Final = (390, 844)
-MAIL_SCALE: Final = 0.62
+SCALE: Final = 0.62
 COLORS: Final = 48
 
 
-def sell(services: Services, show: Show) -> bytes:
-    """Sell two tickets for a show; return the pages of the purchase."""
+@dataclass(frozen=True)
+class DrawnShow:
+    """The files of a ticket for a show."""
+
+    pages: bytes
+    wallet_pass: bytes
+    code: bytes
+
+
+def sell(services: Services, show: Show) -> DrawnShow:
+    """Sell two tickets for a show, and draw them."""
     organizer, shop = services.client("organizer", "alice"), services.client("service", "shop")
     currency, price = show.price
     metadata = Struct()
@@ -73,12 +84,20 @@ def sell(services: Services, show: Show) -> bytes:
         expected_total=money_pb2.Money(currency_code=currency, minor_units=2 * price),
     )
     bought = shop.ask(shop.purchases.PurchaseTickets, request).purchase
-    return _pages(shop, bought.tickets[0].ticket_id)
+    pages, wallet_pass, code = (
+        _drawn(shop, bought.tickets[0].ticket_id, form)
+        for form in (
+            ticket_service_pb2.TICKET_FORMAT_PDF,
+            ticket_service_pb2.TICKET_FORMAT_APPLE_WALLET,
+            ticket_service_pb2.TICKET_FORMAT_PNG,
+        )
+    )
+    return DrawnShow(pages, wallet_pass, code)
 
 
-def _pages(shop: ApiClient, ticket_id: str) -> bytes:
+def _drawn(shop: ApiClient, ticket_id: str, form: ticket_service_pb2.TicketFormat.ValueType) -> bytes:
     request = ticket_service_pb2.RenderTicketRequest(
-        ticket_id=ticket_id, format=ticket_service_pb2.TICKET_FORMAT_PDF, whole_purchase=True
+        ticket_id=ticket_id, format=form, whole_purchase=form == ticket_service_pb2.TICKET_FORMAT_PDF
     )
     return shop.ask(shop.tickets.RenderTicket, request).content
 
@@ -148,32 +167,33 @@ def draw_mails(browser: str, mails: Sequence[EmailMessage], *, is_dark: bool) ->
         f'<iframe width="{width}" height="{height}" srcdoc="{html.escape(shown_mail(mail))}"></iframe>'
         for mail in mails
     )
-    style = f"body{{margin:0;background:{BACKGROUND};width:{COLUMNS * (width + GAP)}px}} iframe{{border:0;margin:{GAP // 2}px}}"
     size = (COLUMNS * (width + GAP), -(-len(mails) // COLUMNS) * (height + 2 * GAP))
+    return screenshot(browser, f"<style>iframe{{border:0;margin:{GAP // 2}px}}</style>{frames}", size, is_dark=is_dark)
+
+
+def draw_passes(browser: str, shows: Sequence[DrawnShow]) -> Image.Image:
+    """Draw the passes side by side."""
+    cells = "".join(pass_as_html(show.wallet_pass, show.code) for show in shows)
+    style = f"<style>{STYLE} main{{display:flex;flex-wrap:wrap;gap:{GAP}px;padding:{GAP}px}}</style>"
+    return screenshot(browser, f"{style}<main>{cells}</main>", (COLUMNS * (330 + GAP) + GAP, 1010), is_dark=False)
+
+
+def screenshot(browser: str, content: str, size: tuple[int, int], *, is_dark: bool) -> Image.Image:
+    """Draw HTML with the fonts of the installed packages."""
+    width, height = size
     with tempfile.TemporaryDirectory() as directory:
-        page, picture = Path(directory) / "mails.html", Path(directory) / "mails.png"
-        page.write_text(f'<!DOCTYPE html><meta charset="utf-8"><style>{style}</style>{frames}')
+        page, picture = Path(directory) / "page.html", Path(directory) / "page.png"
+        body = f"body{{margin:0;background:{BACKGROUND};width:{width}px}}"
+        page.write_text(f'<!DOCTYPE html><meta charset="utf-8"><style>{body}</style>{content}')
         options = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--hide-scrollbars",
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *(f"--window-size={width},{height}", f"--force-device-scale-factor={SCALE}"),
+            *("--virtual-time-budget=5000", f"--blink-settings=preferredColorScheme={0 if is_dark else 1}"),
+            *(f"--user-data-dir={directory}/own", f"--screenshot={picture}"),
         ]
-        options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        options += [
-            "--allow-file-access-from-files",
-            f"--window-size={size[0]},{size[1]}",
-            "--virtual-time-budget=5000",
-        ]
-        options += [
-            f"--blink-settings=preferredColorScheme={0 if is_dark else 1}",
-            f"--force-device-scale-factor={MAIL_SCALE}",
-        ]
-        paths = [f"--user-data-dir={directory}/own", f"--screenshot={picture}"]
         environment = {**os.environ, "FONTCONFIG_FILE": str(_font_settings(Path(directory)))}
-        command = [browser, *options, *paths, page.as_uri()]
+        command = [browser, *options, page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=180, env=environment)
         with Image.open(picture) as drawn:
             return drawn.convert("RGB")
@@ -181,13 +201,13 @@ def draw_mails(browser: str, mails: Sequence[EmailMessage], *, is_dark: bool) ->
 
 def _logo(folder: Path) -> None:
     """Draw a logo of a theatre."""
-    logo = Image.new("RGBA", (480, 120), (0, 0, 0, 0))
+    logo = Image.new("RGB", (500, 130), "white")
     pen = ImageDraw.Draw(logo)
     for number in range(6):
-        pen.rectangle((number * 30, 30, number * 30 + 14, 110), fill="#183050")
-    pen.polygon([(0, 24), (82, 0), (164, 24)], fill="#183050")
-    pen.rectangle((190, 40, 470, 56), fill="#183050")
-    pen.rectangle((190, 70, 400, 86), fill="#7a8aa0")
+        pen.rectangle((number * 30 + 10, 36, number * 30 + 24, 116), fill="#183050")
+    pen.polygon([(6, 30), (92, 6), (178, 30)], fill="#183050")
+    pen.rectangle((200, 46, 480, 62), fill="#183050")
+    pen.rectangle((200, 76, 410, 92), fill="#7a8aa0")
     logo.save(folder / "logo.png")
 
 
@@ -201,20 +221,22 @@ def main() -> int:
             "TICKETS_SMTP_URL": f"smtp://127.0.0.1:{port}",
             "TICKETS_MAIL_FROM": "Tickets <tickets@example.com>",
             "TICKETS_LOGOS": logos,
+            **write_keys(Path(logos)),
         }
         with running_services() as services:
-            pages = [first_page(sell(services, show)) for show in SHOWS]
+            shows = [sell(services, show) for show in SHOWS]
             received = [mailbox.mails.get(timeout=MAIL_SECONDS) for _ in SHOWS]
     # Mails of different purchases are sent side by side.
     order = [_address(show) for show in SHOWS]
     mails = sorted(received, key=lambda mail: order.index(mail["to"]))
     PICTURES.mkdir(exist_ok=True)
-    save(contact_sheet(pages), "tickets.png")
+    save(contact_sheet([first_page(show.pages) for show in shows]), "tickets.png")
     if browser is None:
-        print(f"no mails: they need one of {', '.join(BROWSERS)}", file=sys.stderr)
+        print(f"no mails and passes: they need one of {', '.join(BROWSERS)}", file=sys.stderr)
         return 0
     save(draw_mails(browser, mails, is_dark=False), "mails-light.png")
     save(draw_mails(browser, mails, is_dark=True), "mails-dark.png")
+    save(draw_passes(browser, shows), "passes.png")
     return 0
 
 

@@ -28,7 +28,7 @@ def health() -> Health:
 
 @pytest.fixture
 def port(health: Health) -> Iterator[int]:
-    endpoints = Endpoints("127.0.0.1", 0, PLAIN, health)
+    endpoints = Endpoints("127.0.0.1", 0, PLAIN, health.report)
     yield endpoints.port
     endpoints.close()
 
@@ -100,7 +100,7 @@ def test_unknown_paths_and_their_names(port: int) -> None:
 
 def test_a_renewed_certificate_is_presented_without_a_restart(health: Health, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    endpoints = Endpoints("127.0.0.1", 0, Tls(folder.identity("127.0.0.1")), health)
+    endpoints = Endpoints("127.0.0.1", 0, Tls(folder.identity("127.0.0.1")), health.report)
 
     def certificate() -> bytes:
         context = ssl.create_default_context(cafile=folder.ca)

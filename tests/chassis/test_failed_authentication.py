@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from ticketing.chassis.failed_authentication import BURST_SECONDS, MAX_LINES, FailedAuthentications
+from ticketing.chassis import failed_authentication
+from ticketing.chassis.failed_authentication import BURST_SECONDS, DELAY_SECONDS, MAX_LINES, FailedAuthentications
 from ticketing.chassis.failures import OVERLOADED, Failure, dependency_unavailable, unauthenticated
 
 PEER, OTHER = "ipv4:192.0.2.7:1", "ipv4:192.0.2.8:1"
@@ -82,7 +83,59 @@ def test_a_caller_that_leaves_early_is_counted(failures: FailedAuthentications) 
     assert fail(failures) == OVERLOADED
 
 
-def test_the_log_names_an_address_once_a_minute(
+@pytest.fixture
+def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Record the delays of answers instead of waiting."""
+    made: list[float] = []
+
+    async def record(seconds: float) -> None:
+        made.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", record)
+    return made
+
+
+UNKNOWN = unauthenticated("the device is not known")
+
+
+async def test_the_answers_to_many_refusals_are_delayed(
+    failures: FailedAuthentications, seconds: Seconds, delays: list[float]
+) -> None:
+    """Also those that cost no look-up, such as calls without a credential."""
+    for _ in range(2 * BURST_SECONDS):
+        assert not delays
+        await failures.refuse(PEER, UNKNOWN)
+    await failures.refuse(PEER, UNKNOWN)
+    assert delays[-1] == DELAY_SECONDS
+    del delays[:]
+    await failures.refuse(OTHER, UNKNOWN)
+    seconds.now += 1_000
+    await failures.refuse(PEER, UNKNOWN)
+    assert not delays
+
+
+async def test_the_number_of_delayed_answers_is_bounded(
+    failures: FailedAuthentications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failed_authentication, "MAX_DELAYED", 3)
+    monkeypatch.setattr(failed_authentication, "DELAY_SECONDS", 3600)
+    for _ in range(2 * BURST_SECONDS):
+        await failures.refuse(PEER, UNKNOWN)
+    delayed = [asyncio.create_task(failures.refuse(PEER, UNKNOWN)) for _ in range(3)]
+    await asyncio.sleep(0)
+    await failures.refuse(PEER, UNKNOWN)
+    for task in delayed:
+        assert not task.done()
+        task.cancel()
+
+
+async def test_an_outage_is_no_refusal(failures: FailedAuthentications, delays: list[float]) -> None:
+    for _ in range(100):
+        await failures.refuse(PEER, dependency_unavailable("database"))
+    assert not delays
+
+
+async def test_the_log_names_an_address_once_a_minute(
     failures: FailedAuthentications, seconds: Seconds, caplog: pytest.LogCaptureFixture
 ) -> None:
     def lines() -> list[tuple[str, str]]:
@@ -90,15 +143,17 @@ def test_the_log_names_an_address_once_a_minute(
 
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            failures.record(PEER, unauthenticated("the device is not known"))
+            await failures.refuse(PEER, unauthenticated("the device is not known"))
         assert lines() == [("192.0.2.7", "the device is not known")]
         seconds.now += 60
-        failures.record(PEER, unauthenticated("the token has expired"))
+        await failures.refuse(PEER, unauthenticated("the token has expired"))
         assert lines()[1:] == [("192.0.2.7", "the token has expired")]
 
 
-def test_many_addresses_write_few_lines(failures: FailedAuthentications, caplog: pytest.LogCaptureFixture) -> None:
+async def test_many_addresses_write_few_lines(
+    failures: FailedAuthentications, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         for number in range(50):
-            failures.record(f"ipv4:192.0.2.{number}:1", unauthenticated("the device is not known"))
+            await failures.refuse(f"ipv4:192.0.2.{number}:1", unauthenticated("the device is not known"))
     assert len(caplog.records) == MAX_LINES

@@ -18,7 +18,7 @@ from tests.environment.refusals import details_of, reason_of, refusal
 from tests.environment.streams import next_message
 from ticketing.chassis.authentication import LEEWAY, Attempt, Authenticator, Caller, PeerProof, Role, TokenRequirements
 from ticketing.chassis.clock import system_clock
-from ticketing.chassis.failed_authentication import BURST_SECONDS
+from ticketing.chassis.failed_authentication import BURST_SECONDS, FailedAuthentications
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.health import READINESS, Health
 from ticketing.chassis.interceptor import MALFORMED, PUBLIC, CallInterceptor, current_caller
@@ -49,7 +49,6 @@ POLICY = {
 }
 
 
-LIMITS = Limits(calls=2, failed_credentials_per_second=1)
 FAILURES = BURST_SECONDS
 
 
@@ -160,7 +159,10 @@ async def verify_local_token(token: str, attempt: Attempt) -> Caller | None:
 def new_server(echo: Echo, issuer: Issuer, port: int = 0) -> Server:
     keys = KeySet(JwksFile(issuer.jwks_file).read, system_clock)
     authenticator = Authenticator(keys, TokenRequirements("ticketing", "ticketing"), PeerProof("p" * 32), system_clock)
-    interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, CallLimiter(LIMITS), verify_local_token)
+    limiter = CallLimiter(Limits(calls=2))
+    # The clock stands still: no failure is forgotten during a test.
+    limiter.failures = FailedAuthentications(1, lambda: 0.0)
+    interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, limiter, verify_local_token)
     return Server(
         ListenSettings("127.0.0.1", port, drain_seconds=5), interceptor, {SERVICE: echo.register}, Health(Tasks())
     )
@@ -352,7 +354,8 @@ async def test_health_can_be_watched_until_the_server_drains(echo: Echo, issuer:
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         drain = asyncio.create_task(server.drain(lambda: None))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        watch.cancel()
+        # The drain does not wait for watchers.
+        assert await watch.read() is grpc.aio.EOF
         # gRPC cancels a call that is sent before the client has received GOAWAY.
         async with asyncio.timeout(10):
             await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)

@@ -21,6 +21,7 @@ from sqlalchemy.engine import URL
 from tests.environment import ROOT
 from tests.environment.access import PEER_SECRET, Issuer
 from tests.environment.certificates import Folder
+from tests.environment.clusters import pgbouncer
 from tests.environment.waiting import eventually
 from ticketing.chassis.connections import database_url
 from ticketing.chassis.health import READINESS
@@ -278,6 +279,31 @@ def test_an_unreachable_database_stops_the_start_with_one_line(variables: dict[s
     assert "Traceback" not in errors
     assert "127.0.0.1" in errors
     assert "hunter2" not in errors
+
+
+def test_an_unsuitable_database_stops_the_start_with_one_line(variables: dict[str, str], toy_url: URL) -> None:
+    with pgbouncer(toy_url, "transaction") as pooled:
+        status, errors = ended(with_url(variables, pooled))
+    assert status == 1
+    [line] = errors.splitlines()
+    assert line.startswith("toy: cannot serve: the connection pooler shares sessions")
+
+
+def test_a_service_serves_behind_a_pooler_of_sessions(variables: dict[str, str], toy_url: URL) -> None:
+    with pgbouncer(toy_url, "session") as pooled:
+        process = start(with_url(variables, pooled))
+        serving(process)
+        process.terminate()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert len(run_sql(toy_url, "SELECT * FROM starts")) == 1
+
+
+def test_a_command_without_its_tables_ends_with_one_line(variables: dict[str, str], toy_url: URL) -> None:
+    status, errors = ended(with_url(variables, toy_url), "starts")
+    assert status == 1
+    [line] = errors.splitlines()
+    assert "run `migrate`" in line
 
 
 @pytest.mark.parametrize("name", ["TOY_PORT", "TOY_METRICS_PORT"])

@@ -45,6 +45,7 @@ WATCHED_OTHERWISE = {
     "ticketing/chassis/jwks.py": "the callers and the background task that share the read wait for it",
     "ticketing/chassis/postgres/lease.py": "the keeper of the embedded PostgreSQL, for development",
     "ticketing/chassis/tasks.py": "the background tasks themselves",
+    "ticketing/chassis/workers/supervisor.py": "the supervisor waits for its workers and for the stop",
     "ticketing/gate/look_ups.py": "it makes one call and shows its result, whatever it is",
     "ticketing/gate/retrying.py": "the thread that retries, which the screen of the device watches",
     "ticketing/gate/stream_channel.py": "the connection that starts it waits for it, or it makes one call",
@@ -143,7 +144,8 @@ async def check_program(
 ) -> set[str]:
     async with tasks_of(program, variables, urls) as (tasks, health):
         names = names_of(tasks)
-        assert health.report().is_ready
+        # The start may have kept the loop busy for longer than the probe may be silent.
+        await until(lambda: health.report().is_ready)
         works = {task.record.name: task.step for task in tasks.running()}
         last = [task for task in tasks.running() if task.record.name == "leadership"]
         for broken in ([task for task in tasks.running() if task not in last], last):

@@ -49,6 +49,8 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
     [
         ("TICKETS_PORT", lambda tickets, scans: tickets.service.listen.port),
         ("SCANS_PORT", lambda tickets, scans: scans.service.listen.port),
+        ("TICKETS_WORKERS", lambda tickets, scans: tickets.service.workers),
+        ("SCANS_WORKERS", lambda tickets, scans: scans.service.workers),
         ("TICKETS_METRICS_PORT", lambda tickets, scans: tickets.service.metrics_port),
         ("SCANS_METRICS_PORT", lambda tickets, scans: scans.service.metrics_port),
         ("TICKETING_MAX_CALLS", lambda tickets, scans: tickets.service.limits.calls),
@@ -82,7 +84,7 @@ def test_a_default_equals_the_documented_one(variable: str, setting: object) -> 
 
 def test_both_services_read_shared_settings_alike() -> None:
     tickets, scans = read_ticket_settings(Environment({})).service, read_scan_settings(Environment({})).service
-    own = {"listen", "metrics_port"}
+    own = {"listen", "metrics_port", "prefix", "workers"}
     for name in ServiceSettings.__dataclass_fields__.keys() - own:
         assert getattr(tickets, name) == getattr(scans, name)
 
@@ -100,9 +102,10 @@ RECONCILER = {
     "TICKETS_RECONCILE_DAYS",
     "TICKETS_RECONCILE_SECONDS",
 }
+WORKERS = {"TICKETS_WORKERS", "SCANS_WORKERS"}
 
 
-def test_containers_receive_all_payment_and_notification_settings() -> None:
+def test_containers_receive_settings_of_payments_notifications_and_workers() -> None:
     environment = Listening()
     read_delivery_settings(
         Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1, drain_seconds=1
@@ -110,7 +113,7 @@ def test_containers_receive_all_payment_and_notification_settings() -> None:
     read_provider_settings(Environment(environment))
     with_files = {"TICKETS_MAIL_TEMPLATES", "TICKETS_LOGOS", "TICKETS_LOGO"}
     with_files |= {name for name in environment.asked if "_WALLET_" in name}
-    assert passed_on() == environment.asked - with_files | RECONCILER
+    assert passed_on() == environment.asked - with_files | RECONCILER | WORKERS
 
 
 def test_an_empty_variable_of_a_container_counts_as_unset() -> None:

@@ -15,6 +15,7 @@ import psycopg2
 import pytest
 from sqlalchemy.engine import URL
 
+from dev.clients import free_ports
 from tests.environment.databases import execute
 from tests.environment.waiting import eventually
 from ticketing.chassis.connections import database_url
@@ -25,19 +26,13 @@ from ticketing.chassis.postgres.layout import USER, Layout
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 class Cluster:
     """A PostgreSQL server with its own files."""
 
     def __init__(self, root: Path, lock: IO[bytes]) -> None:
         root.mkdir()
         self.layout = Layout(root)
-        self.port = free_port()
+        [self.port] = free_ports(1)
         self.log = (root / "log").open("ab")
         self.launcher: Launcher = choose_launcher(find_programs(), self.layout, lock.fileno())
         self._process: subprocess.Popen[bytes] | None = None
@@ -128,7 +123,7 @@ def pgbouncer(url: URL, mode: str, **settings: object) -> Iterator[URL]:
     """Run PgBouncer in front of the server of `url`; yield the URL through it."""
     if PGBOUNCER is None:
         pytest.skip("PgBouncer is not installed")
-    port = free_port()
+    [port] = free_ports(1)
     # PgBouncer refuses root. The user nobody reaches no folder of pytest.
     with tempfile.TemporaryDirectory(prefix="pgbouncer-") as name:
         folder = Path(name)

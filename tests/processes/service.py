@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,13 +20,13 @@ STOP_SECONDS = 15
 
 
 class ServiceProcess:
-    """A process of a service, which logs its port."""
+    """A process of a service, which logs its port; `root` is the checkout of its program."""
 
-    def __init__(self, module: str, variables: Mapping[str, str], *arguments: str) -> None:
+    def __init__(self, module: str, variables: Mapping[str, str], *arguments: str, root: Path = ROOT) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos'}", **variables},
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'protos'}", **variables},
             stderr=subprocess.PIPE,
             text=True,
         )

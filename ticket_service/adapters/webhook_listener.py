@@ -74,7 +74,9 @@ class WebhookListener:
         tls = self._listen.tls
         # No certificate is required of providers, which have none of ours.
         self._context = None if tls.identity is None else ServerContext(tls, asks_callers=False)
-        self._socket = socket.create_server((self._listen.host, self._port), backlog=BACKLOG)
+        self._socket = socket.create_server(
+            (self._listen.host, self._port), backlog=BACKLOG, reuse_port=self._listen.shares_port
+        )
         self._socket.settimeout(0)
         self._task.start()
         port: int = self._socket.getsockname()[1]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from ticket_service.convert.addresses import mailbox
 from ticket_service.delivery.wallet_settings import read_wallets
 from ticket_service.domain.languages import normalised
-from ticket_service.domain.page_design import COLOR, PageDesign, Paper
+from ticket_service.domain.page_design import COLOR, LOGO, PageDesign, Paper
 from ticket_service.domain.wallets import Wallets
 from ticketing.chassis.settings import Environment
 
@@ -134,6 +134,8 @@ def _page_design(environment: Environment) -> PageDesign:
     logos, logo = environment.optional_path("TICKETS_LOGOS"), environment.optional("TICKETS_LOGO") or ""
     if logos is not None and not logos.is_dir():
         environment.fault("TICKETS_LOGOS", "is not a folder")
+    elif logo and not LOGO.fullmatch(logo):
+        environment.fault("TICKETS_LOGO", "is not the name of a .png or .jpg file")
     elif logo:
         # Imported late, so that a process without a logo does not load the imaging library.
         from ticket_service.adapters.logos import logo_fault  # noqa: PLC0415

@@ -8,7 +8,7 @@ import json
 import logging
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socketserver import TCPServer, ThreadingMixIn
 from threading import Thread
@@ -17,9 +17,9 @@ from typing import Any, Final, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 
-from ticketing.chassis.health import Health
+from ticketing.chassis.health import HealthReport
 from ticketing.chassis.tls import ServerContext, Tls
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,10 @@ LOOK_SECONDS: Final = 0.25
 class Endpoints:
     """The port of one process."""
 
-    def __init__(self, host: str, port: int, tls: Tls, health: Health) -> None:
-        """Listen.
+    def __init__(
+        self, host: str, port: int, tls: Tls, report: Callable[[], HealthReport], registry: CollectorRegistry = REGISTRY
+    ) -> None:
+        """Listen; a thread of the port calls `report` for each request about health.
 
         Raises:
             OSError: the address is taken, or a certificate cannot be read.
@@ -42,7 +44,7 @@ class Endpoints:
         family = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0][0]
         context = None if tls.identity is None else ServerContext(tls, asks_callers=True)
         self._server = _Server(family, (host.strip("[]"), port), context)
-        self._server.set_app(_Application(health))
+        self._server.set_app(_Application(report, registry))
         self._thread = Thread(target=self._server.serve_forever, args=(LOOK_SECONDS,), name="endpoints", daemon=True)
         self._thread.start()
 
@@ -59,14 +61,14 @@ class Endpoints:
 
 
 class _Application:
-    def __init__(self, health: Health) -> None:
-        self._health = health
-        self._metrics = make_wsgi_app()
+    def __init__(self, report: Callable[[], HealthReport], registry: CollectorRegistry) -> None:
+        self._report = report
+        self._metrics = make_wsgi_app(registry)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path in {"/livez", "/readyz"}:
-            report = self._health.report()
+            report = self._report()
             is_good = report.is_alive if path == "/livez" else report.is_ready
             body: dict[str, object] = {"status": "ok" if is_good else "failed"}
             if path == "/readyz":

@@ -4,6 +4,7 @@ An attacker with invented credentials would otherwise occupy the database and th
 that are known to be good, or refused a moment ago, cost nothing and are not counted.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,9 @@ TOO_MANY: Final = "too many invalid credentials of one address"
 BURST_SECONDS: Final = 15
 # These failures say nothing about a credential.
 UNCOUNTED: Final = frozenset({DEPENDENCY_UNAVAILABLE, INVALID_ARGUMENT, OVERLOADED})
+# Calls beyond the maximum are answered at once.
+DELAY_SECONDS: Final = 1.0
+MAX_DELAYED: Final = 5_000
 # One line a minute for each address, and ten of all addresses.
 LINES_PER_SECOND: Final = 1 / 60
 MAX_LINES: Final = 10
@@ -43,6 +47,9 @@ class FailedAuthentications:
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._attempts = RateLimiter(per_second, BURST_SECONDS * per_second, clock)
+        # All refusals, also those that cost no look-up.
+        self._refusals = RateLimiter(per_second, BURST_SECONDS * per_second, clock)
+        self._delayed = 0
         self._lines = RateLimiter(LINES_PER_SECOND, 1, clock)
         self._all_lines = RateLimiter(MAX_LINES * LINES_PER_SECOND, MAX_LINES, clock)
 
@@ -68,13 +75,26 @@ class FailedAuthentications:
             raise
         self._attempts.give_back(address)
 
-    def record(self, peer: str, failure: Failure) -> None:
-        """Count a refused credential by its cause, and log it, bounded; other failures are none of a credential."""
+    async def refuse(self, peer: str, failure: Failure) -> None:
+        """Count a refused credential by its cause, log it, bounded, and delay the answer to an address with many refusals.
+
+        A connection has a hundred streams, so it makes at most a hundred delayed calls a second. Without a delay, one
+        connection occupied the event loop with 2,600 refusals a second.
+        """
+        address = client_address(peer)
+        has_many = bool(self._refusals.wait(address))
         if failure.reason not in UNCOUNTED:
-            self._report(client_address(peer), failure.metadata.get("cause", failure.reason))
+            self._report(address, failure.metadata.get("cause", failure.reason))
+        if has_many and self._delayed < MAX_DELAYED:
+            self._delayed += 1
+            try:
+                await asyncio.sleep(DELAY_SECONDS)
+            finally:
+                self._delayed -= 1
 
     def _report(self, address: str, cause: str) -> None:
         FAILURES.labels(cause).inc()
+        self._refusals.take(address)
         if self._lines.wait(address) or self._all_lines.wait(None):
             return
         self._lines.take(address)

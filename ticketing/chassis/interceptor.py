@@ -11,8 +11,8 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, Final, Self
@@ -116,7 +116,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 caller = await self._authorize(method, metadata, context)
                 ending.is_identified = caller is not None
                 _check_decoded(request)
-                with self._limiter.call(caller, context.peer()), self._exchange(caller, context):
+                if caller is None:
+                    return await self._exchange(handler, request, context)
+                with self._limiter.call(caller, context.peer()):
                     return await handler(request, context)
 
         return call
@@ -177,20 +179,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 metadata, lambda: certified_names(context.auth_context()), attempt
             )
         except Failure as failure:
-            self._limiter.failures.record(context.peer(), failure)
+            await self._limiter.failures.refuse(context.peer(), failure)
             raise
 
-    @contextmanager
-    def _exchange(self, caller: Caller | None, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
-        """Count a public call that is refused as failed authentication: such a call exchanges a credential."""
-        if caller is not None:
-            yield
-            return
+    async def _exchange(self, handler: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        """Serve a public call, which exchanges a credential: its refusal counts as failed authentication."""
+        peer = context.peer()
         try:
-            with self._limiter.failures.attempt(context.peer()):
-                yield
+            with self._limiter.failures.attempt(peer), self._limiter.call(None, peer):
+                return await handler(request, context)
         except Failure as failure:
-            self._limiter.failures.record(context.peer(), failure)
+            await self._limiter.failures.refuse(peer, failure)
             raise
 
 

@@ -63,6 +63,8 @@ class ListenSettings:
     tls: Tls = PLAIN
     # The time before, in which the process serves but is not ready, so that balancers send new calls elsewhere.
     drain_delay_seconds: float = 0.0
+    # True in a worker: its supervisor holds the port, and other workers listen there too.
+    shares_port: bool = False
 
 
 class _GenericHandlers:
@@ -113,7 +115,8 @@ class Server:
             OSError: the address is in use or not of this machine, or a certificate file is missing.
         """
         port = self._listen.port
-        _check_port_is_free(self._listen.host, port)
+        if not self._listen.shares_port:
+            _check_port_is_free(self._listen.host, port)
         for server, credentials in zip(self._servers, self._listen.tls.server_credentials(SERVERS), strict=True):
             # With port 0 the first server chooses the port of all.
             port = _add_port(server, f"{self._listen.host}:{port}", credentials)

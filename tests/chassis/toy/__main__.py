@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
+import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.clock import system_clock
@@ -40,8 +41,13 @@ class App:
         await self._server.drain(lambda: None)
 
 
+def count_starts(url: URL) -> int:
+    with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
+        connection.execute(sa.text("SELECT count(*) FROM starts"))
+    return 0
+
+
 if __name__ == "__main__":
-    definition = ServiceDefinition(
-        "toy", "toy", Path(__file__).parent / "migrations", {"lucky": lambda url: 7 if url.database else 1}
-    )
+    commands = {"lucky": lambda url: 7 if url.database else 1, "starts": count_starts}
+    definition = ServiceDefinition("toy", "toy", Path(__file__).parent / "migrations", commands)
     sys.exit(main(definition, lambda e: Settings(read_service_settings(e, "TOY", 0, 0)), App))
