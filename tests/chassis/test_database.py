@@ -9,8 +9,9 @@ from sqlalchemy.engine import URL, Connection
 
 from tests.environment.databases import execute, read_value
 from tests.environment.waiting import until
+from ticketing.chassis import connections
 from ticketing.chassis import database as module
-from ticketing.chassis.connections import database_url
+from ticketing.chassis.connections import SESSION_MILLISECONDS, database_url
 from ticketing.chassis.database import ATTEMPTS, Database, RowsLocked
 from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
 from ticketing.chassis.logs import REQUEST_ID
@@ -157,6 +158,7 @@ async def test_long_reads_leave_other_work_its_connections(url: URL) -> None:
     database = Database(url, "tests", threads=1)
     go = threading.Event()
     reading = [asyncio.create_task(database.read(lambda _: go.wait(10))) for _ in range(3 * module.READ_THREADS)]
+    await asyncio.sleep(0)
     assert await database.run(lambda connection: increment(connection, "a")) == 1
     go.set()
     assert all(await asyncio.gather(*reading))
@@ -164,6 +166,7 @@ async def test_long_reads_leave_other_work_its_connections(url: URL) -> None:
 
 
 async def test_a_slow_read_is_ended_and_overloaded(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module.READ_MILLISECONDS["statement_timeout"] < SESSION_MILLISECONDS["statement_timeout"]
     monkeypatch.setitem(module.READ_MILLISECONDS, "statement_timeout", 50)
     database = Database(url, "tests", threads=1)
     sleep = sa.text("SELECT pg_sleep(0.2)")
@@ -233,3 +236,15 @@ async def test_a_connection_rests_after_a_read(url: URL, monkeypatch: pytest.Mon
     [rest] = rests
     assert 0 < rest <= module.MAX_REST_SECONDS
     await database.close()
+
+
+def test_an_outage_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call and every task meets an outage: a line for each would fill the log."""
+    now = 1_000.0
+    monkeypatch.setattr(connections, "monotonic", lambda: now)
+    monkeypatch.setattr(connections, "OUTAGES", connections.OutageLog())
+    for _ in range(100):
+        connections.OUTAGES.write("connection refused")
+    now += connections.OUTAGE_LOG_SECONDS
+    connections.OUTAGES.write("connection refused")
+    assert [line.__dict__["unlogged"] for line in caplog.records] == [0, 99]

@@ -354,7 +354,8 @@ async def test_health_can_be_watched_until_the_server_drains(echo: Echo, issuer:
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         drain = asyncio.create_task(server.drain(lambda: None))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        watch.cancel()
+        # The drain does not wait for watchers.
+        assert await watch.read() is grpc.aio.EOF
         # gRPC cancels a call that is sent before the client has received GOAWAY.
         async with asyncio.timeout(10):
             await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)

@@ -144,7 +144,8 @@ async def check_program(
 ) -> set[str]:
     async with tasks_of(program, variables, urls) as (tasks, health):
         names = names_of(tasks)
-        assert health.report().is_ready
+        # The start may have kept the loop busy for longer than the probe may be silent.
+        await until(lambda: health.report().is_ready)
         works = {task.record.name: task.step for task in tasks.running()}
         last = [task for task in tasks.running() if task.record.name == "leadership"]
         for broken in ([task for task in tasks.running() if task not in last], last):

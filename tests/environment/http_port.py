@@ -5,6 +5,9 @@ from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
 
+# The body of /readyz while a process is ready and no task fails.
+READY = {"status": "ok", "not_ready": {}, "warnings": {}}
+
 
 def get(port: int, path: str) -> tuple[int, str]:
     """Return the status and the body of a path."""

@@ -12,10 +12,12 @@ from scan_service.app import App
 from tests.environment.clock import SettableClock
 from tests.environment.refusals import refusal
 from tests.environment.serving import running
-from tests.scanning.gates import Device, Service
+from tests.environment.waiting import until
+from tests.scanning.gates import Device, Service, settings_of
 from tests.scanning.uploads import ACCESS, ADMITTED, IN, OUT, decided
 from ticketing.scans.v1 import device_service_pb2 as devices_pb
 from ticketing.scans.v1 import scan_service_pb2 as pb
+from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
 
 SKEW = timedelta(minutes=5)
 
@@ -105,3 +107,21 @@ async def test_a_gate_receives_the_time_of_the_database(database, hosts):
     for host in hosts:
         opened = await Device(host).open(event_id)
         assert abs(opened.server_time.ToDatetime(tzinfo=UTC) - datetime.now(UTC)) < SKEW
+
+
+async def test_incidents_have_the_time_of_the_database(database, issuer, tmp_path, tickets):
+    """A guessed code and a check-in that the ticket service does not accept, at a host whose clock is fast."""
+    stand_in, address = tickets
+    event_id = database.event()
+    sold = database.unknown(event_id)
+    stand_in.conflicts = [feed_pb.CheckInConflict(event_id=str(event_id), ticket_id=str(sold.ticket_id))]
+    clock = SettableClock()
+    clock.advance(SKEW)
+    settings = settings_of(tmp_path, issuer, SCANS_TICKETS_ADDRESS=address, SCANS_MAX_FAILED_CODES="1")
+    async with running(App(settings, database.url, clock)) as served, grpc.aio.insecure_channel(served) as channel:
+        service = Service(App(settings, database.url, clock), channel, issuer, clock)
+        await service.scan(event_id, sold.token)
+        await service.scan(event_id, "TKT-0123456789ABCDEF")
+        incidents = await until(lambda: database.rows("incidents") if len(database.rows("incidents")) == 2 else [])
+    assert {row["kind"] for row in incidents} == {"CODE_GUESSING", "UNKNOWN_ADMISSION"}
+    assert all(abs(datetime.now(UTC) - row["create_time"]) < SKEW / 2 for row in incidents)

@@ -55,7 +55,7 @@ class BacklogMetrics:
         undispatched = await self._database.run(store.oldest_outbox_time)
         self._warn(undispatched, begin)
         if begin >= self._next_count:
-            backlogs, states = await self._database.run(_read)
+            backlogs, states = await self._database.read(_read)
             self._next_count = begin + (time.monotonic() - begin) / MAX_SHARE
             # The tables contain no row of a receiver without deliveries.
             for metric in (WAITING, DEAD, OLDEST, DISABLED):

@@ -34,7 +34,7 @@ READ_ONLY: Final = "25006"
 OUTAGE_LOG_SECONDS: Final = 5.0
 
 
-class _OutageLog:
+class OutageLog:
     """The log of outages of the database: one line in OUTAGE_LOG_SECONDS, because every call and every task meets one."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class _OutageLog:
         self._next_time, self._unlogged = now + OUTAGE_LOG_SECONDS, 0
 
 
-OUTAGES: Final = _OutageLog()
+OUTAGES: Final = OutageLog()
 
 
 def database_url(text: str) -> URL:

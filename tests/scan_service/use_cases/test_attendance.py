@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 
 from tests.environment.refusals import refusal
 from tests.environment.waiting import until
@@ -157,8 +158,13 @@ async def test_unknown_and_foreign_events_are_not_found(database, service, issue
     assert refused.fields == {"event_id"}
 
 
+def shared(metric: str) -> float:
+    return REGISTRY.get_sample_value(metric, {"reads": "attendance"}) or 0.0
+
+
 async def test_64_equal_reads_are_one_query_and_delay_no_revocation(database, service):
     shown = [database.ticket(database.event()) for _ in range(3)]
+    callers, reads = shared("shared_reads_callers_total"), shared("shared_reads_total")
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'scan_service calls reads'"
     with database.engine.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE scans IN ACCESS EXCLUSIVE MODE")
@@ -177,3 +183,6 @@ async def test_64_equal_reads_are_one_query_and_delay_no_revocation(database, se
         answer = await service.revocations.RevokeTickets(request, metadata=service.peer, timeout=5)
         assert answer.outcomes[0].revoked
     await asyncio.gather(*counting)
+    # The first caller of an event has a count of its own; the others share the next one.
+    assert shared("shared_reads_callers_total") - callers == 66
+    assert shared("shared_reads_total") - reads <= 4

@@ -25,6 +25,8 @@ from ticket_service.domain.tickets import TicketFormat
 from ticket_service.domain.tokens import Signer
 from ticketing.chassis.ids import new_id
 
+pytestmark = pytest.mark.slow
+
 CODE = "TKT-0123456789ABCDEF"
 SIGNER = Signer(1, SigningKey.generate())
 POINTS_PER_MILLIMETRE = 72 / 25.4

@@ -19,6 +19,8 @@ from ticket_service.domain.drawings import Drawing, PrintedTicket
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import TicketFormat
 
+pytestmark = pytest.mark.slow
+
 NAMES = {
     "Latin (English, Spanish, French, Portuguese, German and 20 more)": "Zoë Łukasz Čapek-Ñuñez Çelik",
     "Latin (Vietnamese)": "Nguyễn Thị Phượng",

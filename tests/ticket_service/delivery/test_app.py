@@ -8,6 +8,7 @@ import pytest
 
 from dev.clients import free_ports
 from tests.environment import ROOT
+from tests.environment.http_port import READY, readiness
 from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.stand_ins.webhook import SECRET, Hook, listening
@@ -38,9 +39,12 @@ async def test_relay_runs_as_its_own_process(shop, environment_of, tickets_url):
         bought = await shop.buy(event.event_id, quantity=2)
         with await asyncio.to_thread(TicketProcess, variables, "relay") as process:
             await until(lambda: len(hook.taken) == 1)
+            assert await asyncio.to_thread(readiness, process.metrics_port) == (200, READY)
             # The metrics of the relay have a port of their own.
-            metrics = await asyncio.to_thread(read, f"http://127.0.0.1:{ports[0]}/metrics")
-            assert 'notifications_delivered_total{receiver="webhook"} 1.0' in metrics
+            url = f"http://127.0.0.1:{ports[0]}"
+            delivered = 'notifications_delivered_total{receiver="webhook"} 1.0'
+            await until(lambda: delivered in read(f"{url}/metrics"))
+            assert '"ok"' in read(f"{url}/readyz")
             [relay] = [child for child in psutil.Process().children() if child.cmdline()[-1] == "relay"]
             assert relay.nice() == psutil.Process().nice() + NICE
             assert await asyncio.to_thread(process.end) == 0
