@@ -32,6 +32,15 @@ DELIVERED = Counter("notifications_delivered", "Notifications that a receiver ac
 FAILED = Counter("notifications_failed", "Tries that a receiver did not accept.", ["receiver"])
 
 
+@dataclass(slots=True)
+class Running:
+    """A delivery in progress."""
+
+    delivery: Delivery
+    # The monotonic time at which the worker renews the claim.
+    renew_time: float
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
     """The end of one try; without a failure the receiver has accepted the notification."""
@@ -45,6 +54,9 @@ class ReceiverWorker:
 
     Each sweep records the deliveries that have ended and claims others for the free slots, in one transaction. A
     delivery that ends causes the next sweep, so a slow delivery occupies its own slot and delays no other delivery.
+
+    A sweep also renews the claims of deliveries that take longer, so that a claim is short: another relay repeats the
+    deliveries of a killed one soon.
     """
 
     def __init__(self, database: Database, receiver: Receiver, terms: DeliveryTerms, clock: Clock) -> None:
@@ -52,10 +64,11 @@ class ReceiverWorker:
         self._receiver = receiver
         self._terms = terms
         self._clock = clock
-        self._seconds = terms.deadline_seconds + receiver.preparation_seconds
+        self._claimed = timedelta(seconds=terms.deadline_seconds) + CLAIM_MARGIN
         # Called when a delivery has ended, so that the next sweep follows at once.
         self.wake: Callable[[], None] = lambda: None
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Running] = {}
+        self._alarm: asyncio.TimerHandle | None = None
         self._outcomes: list[DeliveryOutcome] = []
         # The number of slots in use: it halves with each failure and doubles with each success.
         self._slots = receiver.max_parallel
@@ -67,6 +80,8 @@ class ReceiverWorker:
 
         Another relay repeats the others after the end of their claims.
         """
+        if self._alarm is not None:
+            self._alarm.cancel()
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=self._terms.drain_seconds)
             for task in late:
@@ -79,19 +94,42 @@ class ReceiverWorker:
 
     async def sweep(self) -> bool:
         """Record the deliveries that have ended and start others; return whether more may be due at once."""
-        free = self._slots - len(self._running) if time.monotonic() >= self._rests_until else 0
-        if free <= 0 and not self._outcomes:
+        now = time.monotonic()
+        free = self._slots - len(self._running) if now >= self._rests_until else 0
+        late = [running for running in self._running.values() if running.renew_time <= now]
+        if free <= 0 and not self._outcomes and not late:
             return False
-        claim = await self._store_outcomes(max(free, 0))
+        claim = await self._store_outcomes(max(free, 0), late)
+        renew_time = now + self._claimed.total_seconds() / 2
+        for running in late:
+            running.renew_time = renew_time
         for delivery in claim.deliveries:
             task = asyncio.create_task(self._deliver(delivery), name=f"delivery to {self._receiver.name}")
-            self._running.add(task)
+            self._running[task] = Running(delivery, renew_time)
+        self._set_alarm()
         return claim.has_more
 
-    async def _store_outcomes(self, limit: int) -> store.Claim:
-        """Record the outcomes and claim up to `limit` deliveries; after a failure the outcomes are still there."""
+    def _set_alarm(self) -> None:
+        """Cause a sweep when the next claim is to be renewed: the usual interval may be longer."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._running:
+            wait = min(running.renew_time for running in self._running.values()) - time.monotonic()
+            self._alarm = asyncio.get_running_loop().call_later(max(0.0, wait), self.wake)
+
+    async def _store_outcomes(self, limit: int, late: Sequence[Running] = ()) -> store.Claim:
+        """Record the outcomes, renew the claims of `late` and claim up to `limit` deliveries.
+
+        After a failure the outcomes are still there.
+        """
         outcomes = list(self._outcomes)
-        claim = await self._database.run(lambda connection: self._record_and_claim(connection, outcomes, limit))
+
+        def work(connection: Connection) -> store.Claim:
+            store.renew(connection, [running.delivery for running in late], self._clock() + self._claimed)
+            return self._record_and_claim(connection, outcomes, limit)
+
+        claim = await self._database.run(work)
         del self._outcomes[: len(outcomes)]
         return claim
 
@@ -103,7 +141,7 @@ class ReceiverWorker:
         finally:
             task = asyncio.current_task()
             if task is not None:
-                self._running.discard(task)
+                self._running.pop(task, None)
             self.wake()
 
     def _adapt(self, failure: UndeliveredError | None) -> None:
@@ -123,7 +161,7 @@ class ReceiverWorker:
     async def _try(self, delivery: Delivery) -> UndeliveredError | None:
         """Try a delivery; return its failure, or None."""
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._terms.deadline_seconds + self._receiver.preparation_seconds):
                 await self._receiver.deliver(delivery)
         except UndeliveredError as error:
             return error
@@ -153,8 +191,7 @@ class ReceiverWorker:
             log.warning("a receiver did not accept notifications", extra=facts)
         if limit == 0 or not receiver_states.takes_deliveries(connection, name, now):
             return store.Claim([], has_more=False)
-        until = now + timedelta(seconds=self._seconds) + CLAIM_MARGIN
-        return store.claim_due(connection, name, now, until, limit)
+        return store.claim_due(connection, name, now, now + self._claimed, limit)
 
     def _record_failure(self, connection: Connection, delivery: Delivery, failure: UndeliveredError) -> None:
         now, cause = self._clock(), _text(failure)

@@ -52,6 +52,23 @@ async def test_slow_delivery_occupies_one_slot_only(database):
     assert [one.notification.data["n"] for one in receiver.tried].count(0) == 1
 
 
+async def test_long_preparation_renews_a_short_claim(database):
+    """The claim is short, because the deliveries of a killed relay wait for its end."""
+    receiver = FakeReceiver(preparation_seconds=60, hangs=lambda _: True)
+    await insert(database, notification(0, ONE, EVENT))
+    query = sa.select(deliveries.c.due_time).where(deliveries.c.attempts == 1)
+
+    async def claimed_until() -> Any:
+        return await database.run(lambda connection: connection.execute(query).scalar())
+
+    terms = replace(TERMS, deadline_seconds=1, interval_seconds=600)
+    async with running_relay(database, receiver, terms=terms):
+        first = await until(claimed_until)
+        assert first < system_clock() + timedelta(seconds=5)
+        await until(lambda: database.run(lambda c: c.execute(query).scalar_one() > first + timedelta(seconds=2)))
+    assert len(receiver.tried) == 1
+
+
 async def test_receiver_that_is_down_gets_one_try_an_interval(database):
     def refuse(_: Delivery) -> None:
         raise UndeliveredError("HTTP 500")

@@ -62,6 +62,9 @@ _RELEASE: Final = sa.text(f"""
     UPDATE deliveries SET due_time = :now, failure = :failure, attempts = attempts - 1
     FROM {_ENDED} WHERE {_IS_ENDED} AND dead_time IS NULL
 """)  # noqa: S608 - made of constants
+_RENEW: Final = sa.text(f"""
+    UPDATE deliveries SET due_time = :until FROM {_ENDED} WHERE {_IS_ENDED} AND dead_time IS NULL
+""")  # noqa: S608 - made of constants
 # Make the first deliveries due that are left of the streams. The condition on due_time belongs to the subquery, because
 # the index on due_time could otherwise replace the primary key.
 _WAKE: Final = sa.text(f"""
@@ -103,6 +106,12 @@ def claim_due(connection: Connection, receiver: str, now: datetime, until: datet
     rows = connection.execute(_CLAIM, parameters).all()
     claimed = [as_delivery(row) for row in rows if row.is_first]
     return Claim(claimed, has_more=len(rows) == limit and len(claimed) < limit)
+
+
+def renew(connection: Connection, running: Sequence[Delivery], until: datetime) -> None:
+    """Keep the claims of deliveries in progress until a later time."""
+    if running:
+        connection.execute(_RENEW, {**_keys(running), "until": until})
 
 
 def delete_delivered(connection: Connection, delivered: Sequence[Delivery], now: datetime) -> None:
