@@ -19,7 +19,7 @@ from ticket_service.use_cases.reissues import Reissues
 from ticket_service.use_cases.rendering import Rendering
 from ticket_service.use_cases.ticket_refunds import TicketRefunds
 from ticket_service.use_cases.tickets import Tickets
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.interceptor import current_caller
 from ticketing.chassis.paging import id_position, page_token, time_position
 from ticketing.chassis.parsing import read_uuid

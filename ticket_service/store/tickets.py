@@ -21,7 +21,7 @@ from ticket_service.store.contacts import purchases_of_address, tickets_of_addre
 from ticket_service.store.events import find_events
 from ticket_service.store.past_terms import find_past_terms
 from ticket_service.store.tables import cancellations, events, purchases, tickets
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 
 _STORED: Final = tuple(field.name for field in fields(Ticket))
 # A reseller may have thousands; a calendar entry shows fewer codes.
