@@ -112,7 +112,7 @@ class World:
 
     def _note(self, _connection: object, _cursor: object, statement: str, *_more: object) -> None:
         # The service looks a device up once a second, whichever call it makes.
-        if "devices.token_digest = " not in statement:
+        if "devices.token_digest IN " not in statement:
             self.statements[REQUEST_ID.get()].append(statement)
 
     async def _once(self, name: str, side: str, make: Callable[[str], Awaitable[Any]]) -> Any:

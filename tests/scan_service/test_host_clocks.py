@@ -98,9 +98,13 @@ async def test_a_connected_device_is_listed_as_connected_at_the_other_host(datab
     )
     device = Device(hosts[first], (("authorization", f"Bearer {enrolled.access_token}"),))
     await device.open(database.event())
-    for host in hosts:
+
+    async def connected(host: Service) -> bool:
         [listed] = (await host.devices.ListDevices(devices_pb.ListDevicesRequest(), metadata=orga)).devices
-        assert listed.connected
+        return listed.connected
+
+    await until(lambda: connected(hosts[first]))
+    assert [await connected(host) for host in hosts] == [True, True]
     await device.call.done_writing()
     assert await device.receive() is grpc.aio.EOF
 
