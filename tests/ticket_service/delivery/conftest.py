@@ -12,7 +12,7 @@ from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.smtp import Mailbox, serving_mail
 from ticket_service.adapters import drawers
 from ticket_service.adapters.drawing import draw
-from ticket_service.adapters.drawing_process import Drawn
+from ticket_service.adapters.drawing_worker import Drawn
 from ticket_service.app import App
 from ticket_service.domain.drawings import Drawing
 from ticket_service.domain.wallets import Wallets
@@ -32,7 +32,7 @@ class DrawingThread:
         self._wallets = wallets
 
     async def draw_each(self, drawings: Sequence[Drawing]) -> list[Drawn]:
-        return [Drawn(await asyncio.to_thread(draw, one, self._wallets), 0.0) for one in drawings]
+        return [Drawn(await asyncio.to_thread(draw, one, self._wallets), 0.0, 0) for one in drawings]
 
     async def close(self) -> None:
         pass
